@@ -62,7 +62,7 @@ async def serving(
     limits: Limits = LIMITS,
     *,
     count_rejected: Callable[[Reason], None] = lambda reason: None,
-    inside: InFlightRequests | None = None,
+    in_flight: InFlightRequests | None = None,
     grace_s: int = 1,
     keep_alive_s: int = 30,
     listener: socket.socket | None = None,
@@ -79,7 +79,7 @@ async def serving(
     )
     server = GracefulServer(
         config,
-        InFlightRequests() if inside is None else inside,
+        InFlightRequests() if in_flight is None else in_flight,
         grace_s,
         end_after=lambda seconds, status: None,
     )

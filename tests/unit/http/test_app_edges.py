@@ -165,16 +165,16 @@ def test_wrong_method_is_a_405_with_one_that_is_right(client: TestClient) -> Non
         ("GET", "/collections/a/images?limt=5", "limt", "there is: after, limit"),
         ("GET", "/collections/a/images?limit=5&page=2", "page", "there is: after, limit"),
         ("GET", "/collections/a/images/b/thumbnail?Size=64", "Size", "there is: size"),
-        ("GET", "/jobs?state=running", "state", "this call has none in its query string"),
+        ("GET", "/jobs?state=running", "state", "this call takes none in its query string"),
         ("GET", "/jobs/j/outcomes?limits=5", "limits", "there is: after, limit"),
-        ("GET", "/models?name=a", "name", "this call has none in its query string"),
-        ("GET", "/models/a?version=1", "version", "this call has none in its query string"),
+        ("GET", "/models?name=a", "name", "this call takes none in its query string"),
+        ("GET", "/models/a?version=1", "version", "this call takes none in its query string"),
         ("HEAD", "/collections?x", "", ""),
-        ("DELETE", "/collections/a?dry_run=true", "dry_run", "this call has none in its query string"),
-        ("DELETE", "/collections/a/images/b?x=", "x", "this call has none in its query string"),
-        ("DELETE", "/jobs/j?x=1", "x", "this call has none in its query string"),
+        ("DELETE", "/collections/a?dry_run=true", "dry_run", "this call takes none in its query string"),
+        ("DELETE", "/collections/a/images/b?x=", "x", "this call takes none in its query string"),
+        ("DELETE", "/jobs/j?x=1", "x", "this call takes none in its query string"),
         ("POST", "/collections/a/images?replce=true", "replce", "there is: replace"),
-        ("POST", "/search?k=5", "k", "this call has none in its query string"),
+        ("POST", "/search?k=5", "k", "this call takes none in its query string"),
         (
             "GET",
             "/search?q=a&collction=pets",
@@ -190,7 +190,7 @@ def test_parameter_that_nobody_reads_is_named_with_those_that_there_are(
     assert answer.status_code == 422
     if method != "HEAD":
         assert answer.json()["item"] == name
-        assert answer.json()["detail"] == f"{name}: no such parameter is known here, {known}"
+        assert answer.json()["detail"] == f"{name}: unknown parameter, {known}"
 
 
 @pytest.mark.parametrize(

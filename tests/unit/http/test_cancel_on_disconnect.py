@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 
 
 def request_of(receive: Callable[[], Awaitable[dict[str, object]]]) -> Request:
@@ -30,7 +30,7 @@ def test_result_comes_through() -> None:
         await asyncio.sleep(0)
         return 7
 
-    assert asyncio.run(while_connected(request_that_hears(), work())) == 7
+    assert asyncio.run(cancel_on_disconnect(request_that_hears(), work())) == 7
 
 
 def test_error_comes_through() -> None:
@@ -38,7 +38,7 @@ def test_error_comes_through() -> None:
         raise KeyError("its own")
 
     with pytest.raises(KeyError):
-        asyncio.run(while_connected(request_that_hears(), work()))
+        asyncio.run(cancel_on_disconnect(request_that_hears(), work()))
 
 
 def test_hangup_cancels_the_work() -> None:
@@ -52,7 +52,7 @@ def test_hangup_cancels_the_work() -> None:
             raise
 
     with pytest.raises(ClientDisconnect):
-        asyncio.run(while_connected(request_that_hears("http.request", "http.disconnect"), work()))
+        asyncio.run(cancel_on_disconnect(request_that_hears("http.request", "http.disconnect"), work()))
     assert cancelled == [True]
 
 
@@ -70,7 +70,7 @@ def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
             serving.cancel()
             raise KeyError("its own")
 
-        serving = asyncio.create_task(while_connected(request_that_hears(), work()))
+        serving = asyncio.create_task(cancel_on_disconnect(request_that_hears(), work()))
         with pytest.raises(KeyError):
             await serving
         gc.collect()
@@ -85,13 +85,13 @@ def test_deadline_of_the_work_is_no_hangup() -> None:
             await asyncio.sleep(3600)
 
     with pytest.raises(TimeoutError):
-        asyncio.run(while_connected(request_that_hears(), work()))
+        asyncio.run(cancel_on_disconnect(request_that_hears(), work()))
 
 
 def test_one_who_cancels_is_told_so_and_no_hangup() -> None:
     async def serve() -> None:
         async with asyncio.timeout(0.01):
-            await while_connected(request_that_hears(), asyncio.sleep(3600))
+            await cancel_on_disconnect(request_that_hears(), asyncio.sleep(3600))
 
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
@@ -115,7 +115,7 @@ def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
 
     async def serve() -> None:
         async with asyncio.timeout(0.01):
-            await while_connected(request_of(receive), work())
+            await cancel_on_disconnect(request_of(receive), work())
 
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
@@ -127,12 +127,12 @@ def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
         raise OSError("it is gone")
 
     with pytest.raises(ClientDisconnect):
-        asyncio.run(while_connected(request_of(receive), asyncio.sleep(3600)))
+        asyncio.run(cancel_on_disconnect(request_of(receive), asyncio.sleep(3600)))
 
 
 def test_nothing_listens_on_once_the_result_is_there() -> None:
     async def serve() -> int:
-        await while_connected(request_that_hears(), asyncio.sleep(0.01))
+        await cancel_on_disconnect(request_that_hears(), asyncio.sleep(0.01))
         await asyncio.sleep(0)
         return len(asyncio.all_tasks())
 

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, middlewares, and loading behind an open door. Knows no adapter."""
+"""The HTTP application: routes, middlewares, and loading the services while it already answers."""
 
 import asyncio
 import logging
@@ -30,13 +30,13 @@ from diptych.http.endpoints import (
     search,
     vectors,
 )
-from diptych.http.errors.documented_errors import other_refusals
+from diptych.http.errors.documented_errors import other_errors
 from diptych.http.errors.handlers import add_handlers
 from diptych.http.errors.problem_json import OpenAIError, Problem
 from diptych.http.middleware.access_log import AccessLogMiddleware
-from diptych.http.middleware.auth import HeadGuard, HostMiddleware, KeyMiddleware
-from diptych.http.middleware.body_budget import BodyBudget
-from diptych.http.middleware.drain import BodyDrain
+from diptych.http.middleware.auth import HeadSizeMiddleware, HostMiddleware, KeyMiddleware
+from diptych.http.middleware.body_budget import BodyBudgetMiddleware
+from diptych.http.middleware.drain import BodyDrainMiddleware
 from diptych.http.middleware.timeout import TimeoutMiddleware
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
@@ -76,10 +76,11 @@ def create_app(
     on_failure: Callable[[BaseException], None] | None = None,
     background: Sequence[Background] = (),
 ) -> FastAPI:
-    """The whole server. It answers /healthz at once and 503 elsewhere until `load` is done.
+    """Build the application. Until `load` is done it answers /healthz, and most other paths with 503.
 
-    `load` builds and starts the services; they are closed when the app stops. `on_failure` hears why it
-    failed. `background` runs once the services are there, and is stopped with them.
+    `load` builds and starts the services; they are closed when the application stops. `on_failure` is called
+    with the exception if `load` fails. `background` tasks start once the services are loaded, and are
+    cancelled when the application stops.
     """
     options = options or HttpOptions()
     state = ServerState(options)
@@ -88,50 +89,50 @@ def create_app(
         version=__version__,
         description="Image-text embeddings, zero-shot labels and search.",
         lifespan=_lifespan(state, load, on_failure or _log_failure, background),
-        openapi_url=None,  # served by the routes of the page, as a route with a name
+        openapi_url=None,  # endpoints.page serves it, as a named route
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=other_refusals(),
+        responses=other_errors(),
         generate_unique_id_function=_operation_id,
     )
     app.state.diptych = state
     for router in (*_ROUTERS, page.router):
-        _answer_head(router)
+        _add_head(router)
         app.include_router(router)
     add_handlers(app)
     _add_middlewares(app, state)
-    app.openapi = _described_once(app, options.limits)  # type: ignore[method-assign]
+    app.openapi = _cached_openapi(app, options.limits)  # type: ignore[method-assign]
     return app
 
 
-def _answer_head(router: APIRouter) -> None:
-    """FastAPI's routes answer HEAD with 405; RFC 9110 wants it wherever GET is."""
+def _add_head(router: APIRouter) -> None:
+    """Accept HEAD wherever GET is accepted, as RFC 9110 demands; FastAPI answers it with 405."""
     for route in router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
 
 
 def _operation_id(route: APIRoute) -> str:
-    """FastAPI's own, of GET where a route has HEAD too."""
+    """FastAPI's operation id, but always of GET where a route also has HEAD."""
     method = min(route.methods or {"GET"})
     return re.sub(r"\W", "_", f"{route.name}{route.path_format}") + f"_{method.lower()}"
 
 
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:
-    """Innermost first: the last one added sees a request first."""
-    options = state.options
-    app.add_middleware(BodyBudget, state=state, max_bytes=options.limits.max_inflight_body_bytes)
+    """Add the innermost first: the middleware added last sees a request first."""
+    options, limits = state.options, state.options.limits
+    app.add_middleware(BodyBudgetMiddleware, state=state, max_bytes=limits.max_inflight_body_bytes)
     if options.api_key is not None:
         app.add_middleware(KeyMiddleware, api_key=options.api_key)
     app.add_middleware(HostMiddleware, host=options.host, allowed_hosts=options.allowed_hosts)
-    app.add_middleware(HeadGuard, state=state)
-    app.add_middleware(TimeoutMiddleware, state=state, timeout_s=options.limits.request_timeout_s)
+    app.add_middleware(HeadSizeMiddleware, state=state)
+    app.add_middleware(TimeoutMiddleware, state=state, timeout_s=limits.request_timeout_s)
     app.add_middleware(AccessLogMiddleware, state=state)
-    app.add_middleware(BodyDrain, inside=state.inside, timeout_s=options.limits.header_timeout_s)
+    app.add_middleware(BodyDrainMiddleware, in_flight=state.in_flight, timeout_s=limits.header_timeout_s)
 
 
-def _described_once(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
+def _cached_openapi(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = describe(app, _BODY_MODELS, limits)
@@ -152,7 +153,7 @@ def _lifespan(
         except Exception as error:
             on_failure(error)
             return
-        await asyncio.gather(*(_logged(work(services)) for work in background))
+        await asyncio.gather(*(_run_background(work(services)) for work in background))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -165,8 +166,8 @@ def _lifespan(
     return lifespan
 
 
-async def _logged(work: Awaitable[None]) -> None:
-    """Background work that fails is no reason to stop serving."""
+async def _run_background(work: Awaitable[None]) -> None:
+    """Run background work. Its failure is logged and does not stop the server."""
     try:
         await work
     except DiptychError as error:

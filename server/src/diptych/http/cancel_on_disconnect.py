@@ -1,4 +1,4 @@
-"""Stop work whose caller went away. Knows nothing of the work."""
+"""Cancels the work of a request when its client disconnects."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,32 +10,34 @@ from starlette.requests import ClientDisconnect, Request
 Result = TypeVar("Result")
 
 
-async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`; when the caller hangs up first it is cancelled and ClientDisconnect raised.
+async def cancel_on_disconnect(request: Request, work: Awaitable[Result]) -> Result:
+    """Return the result of `work`. If the client disconnects first, cancel it and raise ClientDisconnect.
 
-    The body must have been read, since this listens to what comes after it. The work is done by the task
-    that asks: a task of its own would make the loop come round twice more before an answer goes out. A write
-    that has begun goes on to its end even when it is cancelled (see core.writes).
+    The body must have been read: this function listens to what comes after it. The calling task does the
+    work itself, as a task of its own would cost the event loop two more turns before the response. A write
+    that has begun is completed even when it is cancelled (see core.concurrency.serial_write_queue).
     """
-    connected = asyncio.timeout(None)  # until the caller hangs up
+    connected = asyncio.timeout(None)  # expires when the client disconnects
     worker = asyncio.current_task()
-    assert worker is not None, "a request is worked on by a task"
+    assert worker is not None, "requests are served by tasks"
     try:
         async with connected:
-            hangup = asyncio.create_task(_hangup(request, connected, worker))
+            watcher = asyncio.create_task(_expire_on_disconnect(request, connected, worker))
             try:
                 return await work
             finally:
-                hangup.cancel()  # it ends at its next turn, and nobody need wait for that
+                watcher.cancel()  # it ends at its next turn; nothing has to wait for that
     except TimeoutError:
         if connected.expired():
             raise ClientDisconnect from None
-        raise  # one of the work's own
+        raise  # raised by the work itself
 
 
-async def _hangup(request: Request, connected: asyncio.Timeout, worker: "asyncio.Task[Any]") -> None:
-    with suppress(Exception):  # a connection that cannot be heard is as good as none
+async def _expire_on_disconnect(
+    request: Request, connected: asyncio.Timeout, worker: "asyncio.Task[Any]"
+) -> None:
+    with suppress(Exception):  # a connection that cannot be read counts as closed
         while (await request.receive())["type"] != "http.disconnect":
             pass
-    if not worker.cancelling():  # else it ends already, and what it still waits for it must see out
+    if not worker.cancelling():  # a worker that is being cancelled must finish its cleanup
         connected.reschedule(asyncio.get_running_loop().time())

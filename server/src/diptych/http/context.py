@@ -1,4 +1,4 @@
-"""What one request carries from the door to the log: its id and the time its stages took. Knows no route."""
+"""The context of one request: its id and the time that its stages took."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from diptych.core.timing import Spans, begin_spans, end_spans
 
-RequestStage = Literal["parse", "work", "serialise"]  # what goes on in "work" is timed where it happens
+RequestStage = Literal["parse", "work", "serialise"]  # "work" is timed by the code that does it
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = "diptych_context"
@@ -23,7 +23,7 @@ _REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 @dataclass
 class RequestContext:
-    """Made once per request by the door; times of time.perf_counter()."""
+    """Created once for each request by the access log middleware. Times are of time.perf_counter()."""
 
     request_id: str
     started_s: float = field(default_factory=time.perf_counter)
@@ -31,7 +31,7 @@ class RequestContext:
 
     @contextmanager
     def stage(self, name: RequestStage) -> Iterator[None]:
-        """Add the time of the block to the stage, whether it succeeds or raises."""
+        """Add the duration of the block to the stage, whether it succeeds or raises."""
         began = time.perf_counter()
         try:
             yield
@@ -39,7 +39,7 @@ class RequestContext:
             self.spans.add(name, began, time.perf_counter())
 
     def elapsed_s(self) -> float:
-        """Seconds since the request came in."""
+        """Seconds since the request arrived."""
         return time.perf_counter() - self.started_s
 
     def server_timing(self) -> str:
@@ -49,18 +49,18 @@ class RequestContext:
 
 
 def attach_context(scope: Scope, offered_id: str | None) -> RequestContext:
-    """Begin a request: the caller's X-Request-Id is kept when well-formed, else one is made."""
+    """Create the context of a request. A well-formed X-Request-Id of the client is kept, else one is made."""
     state = scope.setdefault("state", {})
-    known = offered_id is not None and _WELL_FORMED_ID.fullmatch(offered_id)
-    request_id = offered_id if known and offered_id else new_request_id()
+    is_valid = offered_id is not None and _WELL_FORMED_ID.fullmatch(offered_id)
+    request_id = offered_id if is_valid and offered_id else new_request_id()
     context = RequestContext(request_id)
     state[_KEY] = context
     return context
 
 
 @contextmanager
-def working_on(context: RequestContext) -> Iterator[None]:
-    """What is logged and timed in the block, by this task and those that it starts, is of this request."""
+def active_request(context: RequestContext) -> Iterator[None]:
+    """Attribute logs and times of the block to this request, including those of tasks started in it."""
     id_before, spans_before = _REQUEST_ID.set(context.request_id), begin_spans(context.spans)
     try:
         yield
@@ -70,7 +70,7 @@ def working_on(context: RequestContext) -> Iterator[None]:
 
 
 def new_request_id() -> str:
-    """One that nobody else has."""
+    """A unique request id."""
     return uuid.uuid4().hex
 
 
@@ -81,5 +81,5 @@ def context_of(request: Request) -> RequestContext:
 
 
 def current_request_id() -> str | None:
-    """That of the request that is worked on here; None outside of one."""
+    """The id of the request that this task serves; None outside of a request."""
     return _REQUEST_ID.get()

@@ -11,7 +11,7 @@ from diptych.core.limits import Limits
 from diptych.http.media_types import JSON, MULTIPART
 from diptych.http.parsing.schemas import FILE, FILTER, REF, Schema, ref, with_limits
 
-NO_KEY: Schema = {"security": []}  # for calls that need none even where others do
+NO_KEY: Schema = {"security": []}  # for calls that never need the key
 
 
 BINARY: Schema = {"schema": FILE}
@@ -23,12 +23,12 @@ _KEYS: Schema = {
 }
 
 
-def body_of(
+def request_body(
     json_model: type[BaseModel] | None = None,
     form: Schema | None = None,
     raw: tuple[str, ...] = (),
 ) -> Schema:
-    """What `openapi_extra` needs to describe the content types that a route accepts."""
+    """The `openapi_extra` of a route: the content types that it accepts."""
     content: dict[str, Schema] = {}
     if json_model is not None:
         content[JSON] = {"schema": ref(json_model.__name__)}
@@ -47,34 +47,36 @@ def _encoding(field: Schema) -> Schema:
     return {"style": "form", "explode": True}
 
 
-def describe(app: FastAPI, unseen_models: tuple[type[BaseModel], ...], limits: Limits) -> Schema:
-    """The OpenAPI description, with the key and with the models of bodies that FastAPI does not see."""
-    with warnings.catch_warnings():  # HEAD has the id of its GET, and is not described
+def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Limits) -> Schema:
+    """The OpenAPI description, with the API key and the models of bodies, which FastAPI does not know."""
+    with warnings.catch_warnings():  # HEAD has the operation id of its GET; it is removed below
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
     for calls in schema["paths"].values():
         calls.pop("head", None)
-    _, definitions = models_json_schema([(model, "validation") for model in unseen_models], ref_template=REF)
+    _, definitions = models_json_schema([(model, "validation") for model in body_models], ref_template=REF)
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Filter=FILTER)
     components["securitySchemes"] = _KEYS
-    schema["security"] = [*({name: []} for name in _KEYS), {}]  # none where the server was given no key
+    schema["security"] = [*({name: []} for name in _KEYS), {}]  # {}: no key, for servers without one
     for call in (call for calls in schema["paths"].values() for call in calls.values()):
         if "parameters" in call:
-            call["parameters"] = [_parameter(one) for one in call["parameters"] if _is_taken(one)]
-    described: Schema = with_limits(schema, limits)
-    return described
+            call["parameters"] = [
+                _describe_parameter(one) for one in call["parameters"] if _has_valid_value(one)
+            ]
+    description: Schema = with_limits(schema, limits)
+    return description
 
 
-def _is_taken(parameter: Schema) -> bool:
-    """False for one that has no value which is not refused."""
+def _has_valid_value(parameter: Schema) -> bool:
+    """False for a parameter that rejects every value."""
     return bool(parameter["schema"].get("type") != "null")
 
 
-def _parameter(parameter: Schema) -> Schema:
-    """One that holds JSON is described by what is in it."""
+def _describe_parameter(parameter: Schema) -> Schema:
+    """Describe a parameter that holds JSON by the schema of that JSON."""
     content = parameter["schema"].get("contentSchema")
     if content is None:
         return parameter

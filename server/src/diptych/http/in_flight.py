@@ -1,28 +1,28 @@
-"""The requests that were let in and are not answered yet, by their deadlines. Knows no request."""
+"""The requests that are being served, by their deadlines."""
 
 import asyncio
 
 
 class InFlightRequests:
-    """Used from one event loop, but for `stopping`, which a signal may set at any moment."""
+    """Belongs to one event loop; only `stopping` may be set from elsewhere, such as a signal handler."""
 
     def __init__(self) -> None:
-        self.stopping = False  # nobody is let in any more
+        self.stopping = False  # no further request is accepted
         self._deadlines: set[asyncio.Timeout] = set()
 
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    def enter(self, deadline: asyncio.Timeout) -> None:
-        """A request came in; its deadline is none once it only has to be waited for."""
+    def add(self, deadline: asyncio.Timeout) -> None:
+        """Register a request. Its deadline is unset (None) once its response has begun."""
         self._deadlines.add(deadline)
 
-    def leave(self, deadline: asyncio.Timeout) -> None:
-        """It is answered, or was given up."""
+    def remove(self, deadline: asyncio.Timeout) -> None:
+        """Forget a request that was answered or abandoned."""
         self._deadlines.discard(deadline)
 
-    def send_away(self) -> None:
-        """The time of all is up, but of those that have no deadline any more."""
+    def expire_deadlines(self) -> None:
+        """End the time of all requests that still have a deadline."""
         now = asyncio.get_running_loop().time()
         for deadline in self._deadlines:
             if deadline.when() is not None and not deadline.expired():

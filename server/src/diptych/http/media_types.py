@@ -1,4 +1,4 @@
-"""Content types: which body came, which answer is wanted. Knows nothing of what is in them."""
+"""Media types: that of a request body, and that of the response that the client accepts."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ ANY_IMAGE = "image/*"
 
 
 def media_type(request: Request) -> str:
-    """The body's type in lower case without parameters; empty when it has none."""
+    """The media type of the body, in lower case and without parameters; empty when there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def unsupported(request: Request, accepted: Sequence[str]) -> HTTPException:
-    """A 415 that says what came and what may come."""
-    came = media_type(request) or "no content type"
-    return HTTPException(415, f"cannot read {came[:100]}, send {' or '.join(accepted)}")
+    """A 415 that names the media type received and those accepted."""
+    received = media_type(request) or "no content type"
+    return HTTPException(415, f"cannot read {received[:100]}, send {' or '.join(accepted)}")
 
 
 def wants_octets(request: Request) -> bool:
-    """Whether the caller asked for raw bytes by name; `*/*` gets JSON."""
+    """Whether `Accept` names application/octet-stream; `*/*` gets JSON."""
     offers = (
         offer.partition(";")[0].strip().lower() for offer in request.headers.get("accept", "").split(",")
     )

@@ -1,4 +1,4 @@
-"""Writes the OpenAPI description of the whole API.
+"""Write the OpenAPI description of the API to a file.
 
 `python -m diptych.http.openapi FILE` writes the description; the committed one is server/openapi.json.
 """
@@ -6,24 +6,19 @@
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from diptych.core.services import Services
 
 
 def description_text() -> str:
-    """The committed form of the description: sorted and indented, so that changes read well."""
-    from diptych.http.app import create_app  # noqa: PLC0415 - the app describes itself with this module
+    """The description as it is committed: sorted and indented, for readable diffs."""
+    from diptych.http.app import create_app  # noqa: PLC0415 - imports the whole application
 
-    return json.dumps(create_app(_never).openapi(), indent=1, sort_keys=True) + "\n"
-
-
-async def _never() -> Services:
-    return _unreachable()
+    return json.dumps(create_app(_never_load).openapi(), indent=1, sort_keys=True) + "\n"
 
 
-def _unreachable() -> NoReturn:
-    raise AssertionError("an app that is only described never loads")
+async def _never_load() -> Services:
+    raise AssertionError("the description needs no services")
 
 
 if __name__ == "__main__":

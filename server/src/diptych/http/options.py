@@ -1,4 +1,4 @@
-"""What the HTTP room is told by whoever starts it, as plain values. Knows no setting by its variable."""
+"""The options of the HTTP application, as plain values. Settings are read elsewhere."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,25 @@ from diptych.core.limits import Limits
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """How large a body may be and how long it may take to arrive: `timeout_s` at most.
+    """The size limit of a body, and how fast it must arrive.
 
-    Before that, it must not fall behind `min_bytes_per_s` by more than `ahead_s` seconds.
+    It must be complete after `timeout_s`, and until then never be more than `max_lag_s` seconds behind a rate
+    of `min_bytes_per_s`.
     """
 
     max_bytes: int
     timeout_s: float
     min_bytes_per_s: float = 1000.0
-    ahead_s: float = 10.0
+    max_lag_s: float = 10.0
 
-    def seconds_for(self, n_bytes: int) -> float:
-        """The time after which more than the first `n_bytes` must have come."""
-        return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
+    def deadline_s(self, n_bytes: int) -> float:
+        """Seconds after which more than the first `n_bytes` must have arrived."""
+        return min(self.timeout_s, self.max_lag_s + n_bytes / self.min_bytes_per_s)
 
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """`host` is the address the server is bound to; `allowed_hosts` are further names it is called by."""
+    """`host` is the address that the server listens on; `allowed_hosts` are further names of the server."""
 
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
@@ -34,10 +35,10 @@ class HttpOptions:
 
     @property
     def body(self) -> BodyLimits:
-        """The part that bounds every body."""
+        """The limits of a body that is read into memory."""
         return BodyLimits(self.limits.max_body_bytes, self.limits.body_timeout_s)
 
     @property
-    def long_body(self) -> BodyLimits:
-        """The part that bounds the bodies of jobs, which go to the disk as they come."""
+    def job_body(self) -> BodyLimits:
+        """The limits of a body that becomes a job: it is written to disk while it arrives."""
         return BodyLimits(self.limits.max_job_bytes, self.limits.long_body_timeout_s)

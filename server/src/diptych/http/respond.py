@@ -1,4 +1,4 @@
-"""Turn answers into responses, timing it. Knows no answer by name."""
+"""Serialise responses, and time it."""
 
 import asyncio
 import base64
@@ -14,19 +14,20 @@ from diptych.http.context import context_of
 from diptych.http.media_types import JSON
 from diptych.http.parsing.request_models import EncodingFormat
 
-MAX_VALUES_ON_LOOP = 2_000  # numbers or strings: a tenth of a millisecond
+MAX_VALUES_ON_LOOP = 2_000  # numbers or strings; they take a tenth of a millisecond
 
 
-def json_response(request: Request, answer: BaseModel, status: int = 200) -> Response:
-    """The answer as JSON."""
+def json_response(request: Request, content: BaseModel, status: int = 200) -> Response:
+    """A JSON response."""
     with context_of(request).stage("serialise"):
-        return Response(answer.model_dump_json(), status, media_type=JSON)
+        return Response(content.model_dump_json(), status, media_type=JSON)
 
 
 async def sized_json_response(request: Request, n_values: int, make: Callable[[], BaseModel]) -> Response:
-    """The answer that `make` builds as JSON. One of many values is made in a thread: others must not wait.
+    """A JSON response with the content that `make` builds. A large one is built in a thread.
 
-    A small one is made at once, as handing it to a thread costs more than making it.
+    Building many values would block other requests; handing a small response to a thread costs more than
+    building it.
     """
     with context_of(request).stage("serialise"):
         if n_values <= MAX_VALUES_ON_LOOP:

@@ -1,4 +1,4 @@
-"""Whether the server loads, is ready, stops, or never will be ready. Knows no route and no part by name."""
+"""The state of the server, and the dependencies through which routes get it."""
 
 import logging
 from dataclasses import dataclass, field
@@ -19,56 +19,60 @@ STOPPING = "the server is stopping"
 
 @dataclass
 class ServerState:
-    """Services come when loading is done. The only mutable thing that requests share in this room."""
+    """The only mutable object that requests share in this package. `services` is set when loading is done."""
 
     options: HttpOptions
     services: Services | None = None
-    inside: InFlightRequests = field(default_factory=InFlightRequests)
-    refusals: LogThrottle = field(default_factory=LogThrottle)
+    in_flight: InFlightRequests = field(default_factory=InFlightRequests)
+    disk_error_log: LogThrottle = field(default_factory=LogThrottle)
 
     def ready(self) -> Services:
-        """The services; NotReady while they load, and once they are closed."""
+        """The services. Raises NotReady while they load and after they were closed."""
         if self.services is None:
-            raise NotReady(STOPPING if self.inside.stopping else "the model is being loaded")
+            raise NotReady(STOPPING if self.in_flight.stopping else "the model is being loaded")
         return self.services
 
     def count_rejected(self, reason: Reason) -> None:
-        """Tell the metrics, when there are some: they come with the services."""
+        """Count a rejected request. The metrics belong to the services: without them nothing is counted."""
         if self.services is not None:
             self.services.metrics.count_rejected(reason)
 
-    def count_disk_refusals(self, *errors: DiptychError | None) -> None:
-        """Once for a request, however many of its items the disk refused. The log has one line for all."""
+    def count_disk_errors(self, *errors: DiptychError | None) -> None:
+        """Count each kind of disk error once for a request, however many of its items have it.
+
+        Log a warning, throttled for each kind.
+        """
         refused = {reason: error for error in errors if error and (reason := refusal_of(error))}
         for reason, error in refused.items():
             self.count_rejected(reason)
-            if self.refusals.should_log(reason):
+            if self.disk_error_log.should_log(reason):
                 LOG.warning("the data folder takes no writes: %s", error.message)
 
 
 def state_of(request: Request) -> ServerState:
-    """The state of the app that this request came to."""
+    """The state of the application that serves this request."""
     state: ServerState = request.app.state.diptych
     return state
 
 
-def at_work(request: Request) -> tuple[Services, HttpOptions]:
-    """The services, and the options, of calls that are made the most: NotReady while they load.
+def ready_services(request: Request) -> tuple[Services, HttpOptions]:
+    """The services and the options, for the busiest routes. Raises NotReady while the services load.
 
-    Other calls name what they need as below, and FastAPI gets it; these have no parameters for it to read.
+    Other routes declare the dependencies below. FastAPI resolves those anew for each request, so the busiest
+    routes call this function instead.
     """
     state = state_of(request)
     return state.ready(), state.options
 
 
-# Coroutines, though they wait for nothing: FastAPI sends a plain function through a thread at each request.
+# Coroutines, although they await nothing: FastAPI runs a plain function in a thread for each request.
 
 
 async def _state(request: Request) -> ServerState:
     return state_of(request)
 
 
-async def _ready_services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return state_of(request).ready()
 
 
@@ -77,5 +81,5 @@ async def _options(request: Request) -> HttpOptions:
 
 
 State = Annotated[ServerState, Depends(_state)]
-ReadyServices = Annotated[Services, Depends(_ready_services)]
+ReadyServices = Annotated[Services, Depends(_services)]
 Options = Annotated[HttpOptions, Depends(_options)]

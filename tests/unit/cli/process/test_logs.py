@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from diptych.cli.process.logs import JsonLines, LogFormat, TextLines, configure_logging
-from diptych.http.context import attach_context, working_on
+from diptych.http.context import active_request, attach_context
 
 LOG = logging.getLogger("diptych.test")
 
@@ -71,7 +71,7 @@ def test_every_line_logged_for_a_request_has_its_id(formatter: logging.Formatter
         lines.append(formatter.format(record))
 
     async def request(request_id: str) -> None:
-        with working_on(attach_context({"type": "http"}, request_id)):
+        with active_request(attach_context({"type": "http"}, request_id)):
             await asyncio.gather(deep_inside(), deep_inside())
 
     async def scenario() -> None:

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from diptych.errors import Overloaded
-from diptych.http.middleware.body_budget import BodyBudget
+from diptych.http.middleware.body_budget import BodyBudgetMiddleware
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
@@ -42,13 +42,13 @@ class Handler:
         await self.end.wait()
 
 
-def budget_of(handlers: Sequence[Handler]) -> BodyBudget:
+def budget_of(handlers: Sequence[Handler]) -> BodyBudgetMiddleware:
     waiting = list(handlers)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await waiting.pop(0)(scope, receive, send)
 
-    return BodyBudget(app, ServerState(HttpOptions()), max_bytes=10)
+    return BodyBudgetMiddleware(app, ServerState(HttpOptions()), max_bytes=10)
 
 
 def test_body_that_finds_no_room_is_refused_and_finds_it_once_another_is_answered() -> None:

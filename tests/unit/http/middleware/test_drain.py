@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.in_flight import InFlightRequests
-from diptych.http.middleware.drain import BodyDrain
+from diptych.http.middleware.drain import BodyDrainMiddleware
 from support.raw_http import answer_of, is_hung_up, run, serving, until
 
 LARGE = 30_000_000
@@ -61,7 +61,7 @@ def test_early_answer_reaches_a_client_that_sends_all_of_its_body(path: str, sta
 
 def test_answer_goes_out_before_the_body_has_come_and_the_connection_ends_with_it() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrain(refusing, InFlightRequests(), LONG_S)) as place:
+        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), LONG_S)) as place:
             reader, writer = await place.call(CLOSING + b"x")
             answer = await answer_of(reader)
             assert (answer.status, answer.body) == (413, b"much")
@@ -74,7 +74,7 @@ def test_answer_goes_out_before_the_body_has_come_and_the_connection_ends_with_i
 
 def test_body_without_end_is_not_read_for_ever() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrain(refusing, InFlightRequests(), SHORT_S)) as place:
+        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), SHORT_S)) as place:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
             _, writer = await place.call(head)
             with pytest.raises(ConnectionError):
@@ -87,7 +87,7 @@ def test_body_without_end_is_not_read_for_ever() -> None:
 
 def test_client_that_hangs_up_is_not_waited_for() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrain(refusing, InFlightRequests(), LONG_S)) as place:
+        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), LONG_S)) as place:
             reader, writer = await place.call(CLOSING + b"x")
             await answer_of(reader)
             writer.close()
@@ -101,13 +101,15 @@ def test_stop_does_not_wait_for_the_rest_of_a_body(
     is_answered: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        inside = InFlightRequests()
-        async with serving(BodyDrain(refusing, inside, LONG_S), inside=inside, grace_s=1) as place:
+        in_flight = InFlightRequests()
+        async with serving(
+            BodyDrainMiddleware(refusing, in_flight, LONG_S), in_flight=in_flight, grace_s=1
+        ) as place:
             reader, writer = await place.call(CLOSING)
             if is_answered:
                 writer.write(b"x")
                 await answer_of(reader)
-            place.server.leave()
+            place.server.request_stop()
             writer.write(b"x")
             if not is_answered:
                 await answer_of(reader)

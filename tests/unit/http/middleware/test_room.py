@@ -6,9 +6,10 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.core.limits import Limits
 from diptych.errors import Overloaded, TooLarge
-from diptych.http.middleware.body_budget import BodyBudget, Take, room_of
+from diptych.http.middleware.body_budget import BodyBudgetMiddleware, memory_reserver
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
@@ -20,17 +21,17 @@ class Rooms:
 
     def __init__(self) -> None:
         options = HttpOptions(limits=Limits(max_body_bytes=MAX_BODY))
-        self._budget = BodyBudget(self._app, ServerState(options), max_bytes=MAX_ALL)
-        self._waiting: asyncio.Queue[Take] = asyncio.Queue()
+        self._budget = BodyBudgetMiddleware(self._app, ServerState(options), max_bytes=MAX_ALL)
+        self._waiting: asyncio.Queue[ReserveBytes] = asyncio.Queue()
         self._answer = asyncio.Event()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        await self._waiting.put(room_of(Request(scope)))
+        await self._waiting.put(memory_reserver(Request(scope)))
         await self._answer.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    async def enter(self, n_bytes: int) -> tuple[Take, "asyncio.Task[None]"]:
+    async def enter(self, n_bytes: int) -> tuple[ReserveBytes, "asyncio.Task[None]"]:
         async def receive() -> Message:
             return {"type": "http.request", "body": b"x" * n_bytes}
 

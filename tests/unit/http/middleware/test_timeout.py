@@ -1,4 +1,4 @@
-"""How long a request may be inside, and what becomes of requests when the server stops."""
+"""How long a request may be in_flight, and what becomes of requests when the server stops."""
 
 import asyncio
 import json
@@ -93,7 +93,7 @@ def test_work_that_takes_too_long_is_cancelled_and_is_a_504() -> None:
     assert (status, problem["title"], problem["request_id"]) == (504, "Gateway Timeout", "the-id")
     assert problem["detail"] == "the request was not answered within 0.05 s"
     assert (app.ends, outside.rejected) == (["cancelled"], {"request_timeout": 1})
-    assert len(outside.state.inside) == 0
+    assert len(outside.state.in_flight) == 0
 
 
 def test_answer_that_has_begun_in_time_may_take_longer() -> None:
@@ -109,24 +109,28 @@ def test_timeout_of_the_work_itself_is_none_of_ours() -> None:
     outside = Outside(app)
     with pytest.raises(TimeoutError, match="somebody else's"):
         asyncio.run(outside.ask())
-    assert (len(outside.state.inside), outside.sent) == (0, [])
+    assert (len(outside.state.in_flight), outside.sent) == (0, [])
 
 
 def test_those_inside_are_finished_until_they_are_sent_away() -> None:
     async def scenario() -> None:
         app = Slow(3600)
         outside, quick = Outside(app), Outside(Slow(0.05))
-        quick.state.inside.stopping = False
+        quick.state.in_flight.stopping = False
         waiting = [asyncio.create_task(one.ask()) for one in (outside, quick)]
         await asyncio.sleep(0)
-        outside.state.inside.stopping = quick.state.inside.stopping = True
+        outside.state.in_flight.stopping = quick.state.in_flight.stopping = True
         await waiting[1]
-        assert (kinds(quick.sent), len(outside.state.inside)) == ([200, b"done"], 1)
-        outside.state.inside.send_away()
+        assert (kinds(quick.sent), len(outside.state.in_flight)) == ([200, b"done"], 1)
+        outside.state.in_flight.expire_deadlines()
         await waiting[0]
         status, problem = outside.problem()
         assert (status, problem["detail"]) == (503, "the server is stopping")
-        assert (app.ends, outside.rejected, len(outside.state.inside)) == (["cancelled"], {"stopping": 1}, 0)
+        assert (app.ends, outside.rejected, len(outside.state.in_flight)) == (
+            ["cancelled"],
+            {"stopping": 1},
+            0,
+        )
 
     asyncio.run(scenario())
 
@@ -136,8 +140,8 @@ def test_sending_away_leaves_answers_that_have_begun_and_requests_that_are_going
         outside = Outside(Slow(0, 0.1), timeout_s=0.05)
         waiting = asyncio.create_task(outside.ask())
         await asyncio.sleep(0.01)
-        outside.state.inside.send_away()
-        outside.state.inside.send_away()
+        outside.state.in_flight.expire_deadlines()
+        outside.state.in_flight.expire_deadlines()
         await waiting
         assert kinds(outside.sent) == [200, b"done"]
 

@@ -51,7 +51,7 @@ def test_body_that_stops_coming_is_a_408() -> None:
 
 
 def test_body_that_trickles_is_a_408_long_before_its_time_is_up() -> None:
-    limits = BodyLimits(max_bytes=10_000, timeout_s=60, min_bytes_per_s=1000, ahead_s=0.1)
+    limits = BodyLimits(max_bytes=10_000, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
 
     async def trickle() -> dict[str, object]:
         await asyncio.sleep(0.02)
@@ -65,8 +65,8 @@ def test_body_that_trickles_is_a_408_long_before_its_time_is_up() -> None:
 
 
 def test_body_that_keeps_its_pace_has_all_its_time() -> None:
-    limits = BodyLimits(max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000, ahead_s=0.1)
-    assert [limits.seconds_for(n) for n in (0, 1000, 10**6)] == [0.1, 1.1, 60]
+    limits = BodyLimits(max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
+    assert [limits.deadline_s(n) for n in (0, 1000, 10**6)] == [0.1, 1.1, 60]
 
 
 def test_caller_that_hangs_up_is_told_apart() -> None:

@@ -146,5 +146,7 @@ def test_long_path_to_a_lone_surrogate_is_cut() -> None:
 
 def test_path_is_spelled_for_what_is_refused_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a key of a megabyte, a path for each of a million values would be a terabyte of copying."""
-    monkeypatch.setattr("diptych.http.parsing.json.spelled", lambda steps: pytest.fail("nothing is refused"))
+    monkeypatch.setattr(
+        "diptych.http.parsing.json.format_path", lambda steps: pytest.fail("nothing is refused")
+    )
     parse_json('{"key": [' + r'"\ud83d\ude00", ' * 10 + "1]}")

@@ -48,7 +48,7 @@ def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
         server = GracefulServer(config, InFlightRequests(), 30, end_after=lambda *when: ends.append(when))
         running = asyncio.create_task(server.serve())
         await until(lambda: server.started)
-        server.leave()
+        server.request_stop()
         await running
         assert server.status == 0
 
@@ -79,7 +79,7 @@ def test_requests_inside_are_answered_while_new_connections_are_refused() -> Non
             idle, _ = await place.call()
             busy, _ = await place.call(ASKED)
             await asked.wait()
-            place.server.leave()
+            place.server.request_stop()
             assert await is_hung_up(idle)
             with pytest.raises(ConnectionError):
                 await place.call(ASKED)
@@ -107,10 +107,10 @@ def test_hangup_is_heeded_but_below_nohup(before: signal.Handlers, is_heeded: bo
     server = GracefulServer(
         uvicorn.Config(lambda: None), InFlightRequests(), 30, end_after=lambda *when: None
     )
-    server.heed_signals()
-    assert signal.getsignal(signal.SIGTERM) == server.stop
-    assert (signal.getsignal(signal.SIGHUP) == server.stop) is is_heeded
-    server.stop(signal.SIGTERM, None)
+    server.install_signal_handlers()
+    assert signal.getsignal(signal.SIGTERM) == server.handle_signal
+    assert (signal.getsignal(signal.SIGHUP) == server.handle_signal) is is_heeded
+    server.handle_signal(signal.SIGTERM, None)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 

@@ -64,12 +64,12 @@ class _Server:
         )
         state: ServerState = app.state.diptych
         config = _uvicorn_config(app, settings, state.count_rejected)
-        self._server = GracefulServer(config, state.inside, settings.grace_s)
-        self._watchdog = Watchdog(self._server.leave, self._server.ends_within_s)
+        self._server = GracefulServer(config, state.in_flight, settings.grace_s)
+        self._watchdog = Watchdog(self._server.request_stop, self._server.ends_within_s)
 
     def run(self) -> int:
         LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})
-        self._server.heed_signals()
+        self._server.install_signal_handlers()
         self._server.run(sockets=[self._listener])
         self._watchdog.exit_if_hanging()
         return self._server.status
@@ -111,7 +111,7 @@ class _Server:
 
     def _give_up(self, error: BaseException) -> None:
         self._server.status = 1
-        self._server.leave()
+        self._server.request_stop()
         if isinstance(error, DiptychError):
             LOG.error("cannot serve: %s", error)
         else:

@@ -1,4 +1,4 @@
-"""What adding images and adding vectors share: the query string, the described items and the outcomes."""
+"""Models and helpers that adding images and adding vectors share: query string, items and outcomes."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -20,13 +20,13 @@ from diptych.http.errors.problem_json import Problem, problem_of, respond_error
 from diptych.http.errors.validation import validated
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.limits import check_lengths
-from diptych.http.parsing.request_models import METADATA_RULES, ImageId, Listed, RequestModel
+from diptych.http.parsing.request_models import METADATA_RULES, FailFastList, ImageId, RequestModel
 from diptych.http.respond import sized_json_response
 from diptych.http.state import state_of
 
 
 class _Add(RequestModel):
-    """`POST` of images or vectors."""
+    """The query string of `POST` of images or vectors."""
 
     replace: bool = False
 
@@ -44,11 +44,11 @@ class AddItem(RequestModel):
 class AddItems(RequestModel):
     """The `items` field of an add, in the order of its `image` parts."""
 
-    items: Listed[AddItem]
+    items: FailFastList[AddItem]
 
 
 class AddOutcomeResponse(BaseModel):
-    """What became of one image. It is durable and searchable unless `failed`; then `error` says why."""
+    """The outcome of one image. It is durable and searchable unless `failed`; then `error` says why."""
 
     index: int
     id: str | None
@@ -64,7 +64,7 @@ class AddResponse(BaseModel):
     outcomes: list[AddOutcomeResponse]
 
 
-_VALUES = 5  # in one outcome
+_N_VALUES = 5  # JSON values in one outcome
 
 
 def read_items(form: Form, n_rows: int, rows: str, limit: int) -> Sequence[AddItem]:
@@ -82,26 +82,26 @@ def read_items(form: Form, n_rows: int, rows: str, limit: int) -> Sequence[AddIt
     return items
 
 
-async def respond_outcomes(request: Request, added: Added, collection: str, item: str) -> Response:
-    """One outcome per item; the failure of an only item is the answer itself, such as a 409.
+async def respond_add(request: Request, added: Added, collection: str, item: str) -> Response:
+    """A response with one outcome per item. If there is only one and it failed, its error is the response.
 
-    `item` is what such an answer calls it when it has no name for the part that is at fault.
+    `item` is the name of that item in the error, if the error does not name a part of it.
     """
     outcomes = added.outcomes
-    state_of(request).count_disk_refusals(*(outcome.error for outcome in outcomes))
+    state_of(request).count_disk_errors(*(outcome.error for outcome in outcomes))
     if len(outcomes) == 1 and outcomes[0].error is not None:
         error = outcomes[0].error
         return respond_error(request, error.named(f"items[0].{error.item}" if error.item else item))
     request_id = context_of(request).request_id
 
-    def answer() -> AddResponse:
-        rows = [outcome_answer(outcome, request_id) for outcome in outcomes]
+    def content() -> AddResponse:
+        rows = [_outcome_response(outcome, request_id) for outcome in outcomes]
         return AddResponse(model=ModelRef.of(added.model), collection=collection, outcomes=rows)
 
-    return await sized_json_response(request, len(outcomes) * _VALUES, answer)
+    return await sized_json_response(request, len(outcomes) * _N_VALUES, content)
 
 
-def outcome_answer(outcome: AddOutcome, request_id: str) -> AddOutcomeResponse:
-    """One outcome, its error as a problem."""
+def _outcome_response(outcome: AddOutcome, request_id: str) -> AddOutcomeResponse:
+    """Convert one outcome; its error becomes a problem."""
     problem = None if outcome.error is None else problem_of(outcome.error, request_id)
     return AddOutcomeResponse(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)

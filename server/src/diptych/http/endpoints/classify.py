@@ -1,4 +1,4 @@
-"""`/classify`: images against any labels."""
+"""`/classify`: zero-shot classification of images with any labels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,42 +14,42 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.core.types import Prediction
 from diptych.errors import InvalidValue
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.description import body_of
+from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
-from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
-from diptych.http.middleware.body_budget import room_of
+from diptych.http.middleware.body_budget import memory_reserver
 from diptych.http.options import HttpOptions
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.json import parse_json, read_json
-from diptych.http.parsing.json_images import check_image_bytes, read_image
+from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_count, check_lengths, check_texts
 from diptych.http.parsing.multipart import read_parts
 from diptych.http.parsing.request_models import (
+    FailFastList,
     ImageUri,
-    Listed,
     NoQuery,
-    Positive,
+    PositiveInt,
     RequestModel,
 )
 from diptych.http.respond import sized_json_response
-from diptych.http.state import at_work
+from diptych.http.state import ready_services
 
-ACCEPTED = (MULTIPART, JSON)
+_ACCEPTED = (MULTIPART, JSON)
 _FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
-Labels = Annotated[Listed[str], Field(min_length=1), WithJsonSchema(schemas.LABELS)]
+Labels = Annotated[FailFastList[str], Field(min_length=1), WithJsonSchema(schemas.LABELS)]
 Template = Annotated[str, WithJsonSchema(schemas.TEMPLATE)]
-Templates = Annotated[Listed[str], WithJsonSchema(schemas.TEMPLATES)]
+Templates = Annotated[FailFastList[str], WithJsonSchema(schemas.TEMPLATES)]
 TemplateSet = Annotated[str, WithJsonSchema(schemas.TEMPLATE_SET)]
 
 
 class ClassifyOptions(RequestModel):
-    """The part of a classification that is the same in JSON and in a form."""
+    """Options of `/classify`, in JSON and in a form."""
 
     model_config = ConfigDict(json_schema_extra=schemas.ONE_KIND_OF_TEMPLATES)
 
@@ -59,7 +59,7 @@ class ClassifyOptions(RequestModel):
         None, description="several, or the name of a set: see prompt_sets of the version"
     )
     multi_label: bool = False
-    top_k: Positive | None = None
+    top_k: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
@@ -69,13 +69,18 @@ class ClassifyOptions(RequestModel):
 
 
 class ClassifyRequest(ClassifyOptions):
-    """`POST /classify` as JSON; images are data URIs, or https URLs where the server fetches them."""
+    """`POST /classify` as JSON.
 
-    images: Listed[ImageUri] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
+    Images are data URIs, or https URLs if the server is allowed to fetch them.
+    """
+
+    images: FailFastList[ImageUri] = Field(
+        min_length=1, json_schema_extra=schemas.limited(maxItems="max_items")
+    )
 
 
 class PredictionResponse(BaseModel):
-    """`score` is a probability, `cosine` what it was made from. `truncated`: the label was cut."""
+    """`score` is a probability, computed from `cosine`. `truncated`: the label was too long and was cut."""
 
     label: str
     score: float
@@ -97,10 +102,10 @@ class ClassifyResponse(BaseModel):
     data: list[ClassifiedImage]
 
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS))
 _FORM = schemas.form(
     {
-        "image": schemas.some(schemas.FILE, limit="max_items"),
+        "image": schemas.non_empty_list(schemas.FILE, limit="max_items"),
         "labels": {
             **schemas.LABEL_FIELDS,
             "description": "repeated, or one JSON array of strings; commas never split",
@@ -121,32 +126,33 @@ _FORM = schemas.form(
 @router.post(
     "/classify",
     response_model=ClassifyResponse,
-    responses=refusals(*BODY),
-    openapi_extra=body_of(ClassifyRequest, _FORM),
+    responses=documented_errors(*BODY_ERRORS),
+    openapi_extra=request_body(ClassifyRequest, _FORM),
 )
 async def classify(request: Request, _: NoQuery) -> Response:
-    """Zero-shot predictions: which of the labels goes with each image, best first.
+    """Predict which of the labels fit each image, best first (zero-shot classification).
 
-    Scores are a softmax over the given labels, or with `multi_label` a probability of each label alone.
+    Scores are a softmax over the given labels, or with `multi_label` an independent probability of each
+    label.
     """
-    services, options = at_work(request)
+    services, options = ready_services(request)
     context = context_of(request)
     with context.stage("parse"):
-        asked = await read_classify(request, options)
+        classify_input = await read_classify(request, options)
     with context.stage("work"):
         classification = classify_images(
-            asked,
+            classify_input,
             image_urls=services.image_urls,
             embedder=services.embedder,
             classifier=services.classifier,
-            reserve=room_of(request),
+            reserve=memory_reserver(request),
         )
-        predictions = await while_connected(request, classification)
+        predictions = await cancel_on_disconnect(request, classification)
     n_values = 4 * sum(map(len, predictions))
-    return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
+    return await sized_json_response(request, n_values, lambda: _response(services, predictions))
 
 
-def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyResponse:
+def _response(services: Services, predictions: list[list[Prediction]]) -> ClassifyResponse:
     data = [
         ClassifiedImage(index=i, predictions=[PredictionResponse(**vars(one)) for one in of_image])
         for i, of_image in enumerate(predictions)
@@ -155,7 +161,10 @@ def _answer(services: Services, predictions: list[list[Prediction]]) -> Classify
 
 
 async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput:
-    """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    """Read either of the accepted bodies.
+
+    Raises InputError that names the item, HTTPException 415 and 408.
+    """
     kind, limits = media_type(request), options.limits
     if kind == JSON:
         return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
@@ -164,15 +173,18 @@ async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput
         bound = f"at most {limits.max_items} images and {limits.max_labels} labels"
         parts = await read_parts(request, options.body, max_parts, bound)
         return _from_form(Form(parts, _FIELDS), limits)
-    raise unsupported(request, ACCEPTED)
+    raise unsupported(request, _ACCEPTED)
 
 
 def _from_json(body: bytearray, limits: Limits) -> ClassifyInput:
     lengths = {"images": limits.max_items, **_list_limits(limits)}
-    asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
-    _check_options(asked, len(asked.images), limits)
-    images = [read_image(text, f"images[{i}]", limits.max_image_bytes) for i, text in enumerate(asked.images)]
-    return _input(images, asked)
+    body_model = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
+    _check_options(body_model, len(body_model.images), limits)
+    images = [
+        parse_image_uri(text, f"images[{i}]", limits.max_image_bytes)
+        for i, text in enumerate(body_model.images)
+    ]
+    return _input(images, body_model)
 
 
 def _from_form(form: Form, limits: Limits) -> ClassifyInput:
@@ -181,27 +193,27 @@ def _from_form(form: Form, limits: Limits) -> ClassifyInput:
     images = [
         check_image_bytes(part.data, f"images[{i}]", limits.max_image_bytes) for i, part in enumerate(parts)
     ]
-    given = form.given("template", "multi_label", "top_k")
+    values = form.values("template", "multi_label", "top_k")
     lists = {"labels": form.strings("labels"), "templates": _templates(form)}
-    given |= {name: value for name, value in lists.items() if value is not None}
-    asked = validated(ClassifyOptions, check_lengths(given, _list_limits(limits)), strict=False)
-    _check_options(asked, len(images), limits)
-    return _input(images, asked)
+    values |= {name: value for name, value in lists.items() if value is not None}
+    options = validated(ClassifyOptions, check_lengths(values, _list_limits(limits)), strict=False)
+    _check_options(options, len(images), limits)
+    return _input(images, options)
 
 
-def _input(images: Sequence[bytes | ImageUrl], asked: ClassifyOptions) -> ClassifyInput:
-    templates = asked.templates if asked.templates is not None else DEFAULT_TEMPLATES
+def _input(images: Sequence[bytes | ImageUrl], options: ClassifyOptions) -> ClassifyInput:
+    templates = options.templates if options.templates is not None else DEFAULT_TEMPLATES
     return ClassifyInput(
         images=images,
-        labels=asked.labels,
-        templates=templates if asked.template is None else [asked.template],
-        multi_label=asked.multi_label,
-        top_k=asked.top_k,
+        labels=options.labels,
+        templates=templates if options.template is None else [options.template],
+        multi_label=options.multi_label,
+        top_k=options.top_k,
     )
 
 
 def _templates(form: Form) -> list[str] | str | None:
-    """Several templates; a single one without a place for the label is the name of a set."""
+    """The list of templates. A single value without `{}` is the name of a template set."""
     values = form.strings("templates")
     return values[0] if values is not None and len(values) == 1 and "{}" not in values[0] else values
 
@@ -216,10 +228,10 @@ def _check_options(options: ClassifyOptions, n_images: int, limits: Limits) -> N
         check_count(options.templates, "templates", limits.max_templates)
         check_texts(options.templates, "templates", limits)
     n_labels = len(options.labels)
-    n_each = n_labels if options.top_k is None else min(options.top_k, n_labels)
-    if n_images * n_each > limits.max_predictions:
+    n_per_image = n_labels if options.top_k is None else min(options.top_k, n_labels)
+    if n_images * n_per_image > limits.max_predictions:
         raise InvalidValue(
-            f"{n_images} images x {n_each} labels = {n_images * n_each} predictions, "
-            f"limit is {limits.max_predictions}: ask for fewer of the best",
+            f"{n_images} images x {n_per_image} labels = {n_images * n_per_image} predictions, "
+            f"limit is {limits.max_predictions}: lower top_k",
             "top_k",
         )

@@ -1,4 +1,4 @@
-"""`/collections`: make, list, change and drop them, and delete many of their images at once."""
+"""`/collections`: create, list, change and drop collections, and delete images by filter."""
 
 from typing import Literal, Self
 
@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
-from diptych.http.description import body_of
+from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
-from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.parsing.body import read_body
@@ -25,29 +25,30 @@ class CollectionRequest(RequestModel):
 
     name: CollectionName
     keep: Literal["original", "none"] = Field(
-        "original", description="none: image files are not kept, so that they cannot be embedded again"
+        "original", description="none: image files are not kept, so the images cannot be embedded again"
     )
     precision: Precision = Field(
-        SERVER, description="of its vectors and queries; server: that which the server has for collections"
+        SERVER,
+        description="of its vectors and queries; server: the precision that the server uses for collections",
     )
 
 
 class CollectionPatch(RequestModel):
-    """`PATCH` of a collection: what is not given stays."""
+    """`PATCH` of a collection. Missing properties do not change."""
 
     name: CollectionName | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
-        None, description="for images that are added from now on; those that are there stay as they are"
+        None, description="for images that are added from now on; stored images do not change"
     )
     precision: Precision | None = Field(
         None,
-        description="of its vectors and queries, or server; kept images are embedded again for it, also when "
-        "it is the same and that has failed",
+        description="of its vectors and queries, or server; kept images are embedded again with it, even if "
+        "it is the current precision and embedding has failed",
     )
 
 
 class DeletionRequest(RequestModel):
-    """`POST /collections/{collection}/deletions`: a filter, `lacking`, or both, which must both hold."""
+    """`POST /collections/{collection}/deletions`: a filter, `lacking`, or both (images must match both)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,55 +61,58 @@ class DeletionRequest(RequestModel):
 
     filter: FilterObject | None = Field(None, description="on metadata, as in a search")
     lacking: bool = Field(False, description="images that have no vector of the served version")
-    preview: bool = Field(False, description="delete nothing, tell how many it would be and the first ids")
+    preview: bool = Field(False, description="delete nothing; return how many images match and the first ids")
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _require_condition(self) -> Self:
         if self.filter is None and not self.lacking:
             raise ValueError("give a filter, or lacking: true; to delete all images, drop the collection")
         return self
 
 
 class IndexResponse(BaseModel):
-    """Where a collection is searched, and why there; filtered searches are the CPU's everywhere."""
+    """The device that searches a collection, and why. Filtered searches always run on the CPU."""
 
     device: Literal["cpu", "cuda"]
     reason: str
 
 
 class CollectionResponse(BaseModel):
-    """One collection; only a "ready" one can be searched, "embedding" counts up to n_images.
+    """One collection. Only a "ready" one can be searched.
 
+    "embedding": `n_embedded` counts up to `n_images`.
     "failed": embedding ended early, `reason` says why; it is tried again when the server starts, or when the
-    collection is given its precision anew.
-    "other_version": it has rows without an image that another version made; `reason` says what to do.
-    "no_precision": the served version lacks its precision, or cannot serve it here; `reason` says more.
+    precision of the collection is set again.
+    "other_version": it has vectors without an image that another version made; `reason` says what to do.
+    "no_precision": the served version lacks its precision, or cannot serve it here; see `reason`.
     """
 
     name: str
     model: str
     n_images: int
     created_at: str = Field(description="ISO 8601, UTC")
-    keep: Keep = Field(description="what becomes of the files of images that are added")
-    precision: str = Field(description='its own, or "server": see `vectors` for which one that is')
+    keep: Keep = Field(description="whether the files of added images are kept")
+    precision: str = Field(description='its own, or "server": then `vectors` has the precision in use')
     state: CollectionState
     n_embedded: int
     reason: str = Field(description='why it is "failed", "other_version" or "no_precision", else empty')
-    n_kept: int = Field(description="images whose file is there")
-    kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
-    vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")
-    recall: float | None = Field(
-        description="share of the nearest images that a search finds: 1 if exact, else as measured"
+    n_kept: int = Field(description="images whose file is kept")
+    kept_bytes: int = Field(description="bytes of the kept files; images with the same bytes share one file")
+    vectors: ModelRef | None = Field(
+        description="the model version that computes its vectors; null when it is not served"
     )
-    index: IndexResponse | None = Field(description="where it is searched; null when that is not served")
+    recall: float | None = Field(
+        description="share of the nearest images that a search finds: 1 if exact, else measured"
+    )
+    index: IndexResponse | None = Field(description="the device that searches it; null when it is not served")
 
     @classmethod
     def of(cls, stats: CollectionStats) -> "CollectionResponse":
-        """The same, for the wire."""
+        """Convert the domain object."""
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
         index = None if stats.index is None else IndexResponse(**vars(stats.index))
-        told = {**vars(stats.info), **vars(stats.sizes)}
-        return cls(**told, vectors=vectors, recall=stats.recall, index=index)
+        fields = {**vars(stats.info), **vars(stats.sizes)}
+        return cls(**fields, vectors=vectors, recall=stats.recall, index=index)
 
 
 class CollectionList(BaseModel):
@@ -116,24 +120,24 @@ class CollectionList(BaseModel):
 
     collections: list[CollectionResponse]
     database_bytes: int = Field(
-        description="the database that they share and its log, as on the disk; without image files"
+        description="size on disk of the database of all collections and its log, without image files"
     )
 
 
 class DeletionResponse(BaseModel):
-    """How many images were deleted. In a preview: how many would be, and the `ids` of the first of them."""
+    """How many images were deleted. In a preview: how many match, and the first of their `ids`."""
 
     n_images: int
     preview: bool
     ids: list[str]
 
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
 
 
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
-    """All collections by name."""
+    """List all collections by name."""
     found = [CollectionResponse.of(one) for one in await services.collections.stats_of_all()]
     n_bytes = await services.collections.database_bytes()
     return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
@@ -143,24 +147,24 @@ async def list_collections(request: Request, services: ReadyServices, _: NoQuery
     "/collections",
     status_code=201,
     response_model=CollectionResponse,
-    responses=refusals(409, 507, *BODY),
-    openapi_extra=body_of(CollectionRequest),
+    responses=documented_errors(409, 507, *BODY_ERRORS),
+    openapi_extra=request_body(CollectionRequest),
 )
 async def create_collection(
     request: Request, services: ReadyServices, options: Options, _: NoQuery
 ) -> Response:
-    """A new, empty collection for the model that serves; 409 when the name is taken.
+    """Create an empty collection for the served model; 409 when the name is taken.
 
-    A precision that no collection has used yet is loaded first, which takes seconds.
+    A precision that no collection uses yet is loaded first, which takes seconds.
     """
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
-    asked = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
-    made = await services.collections.create(asked.name, asked.keep, asked.precision)
-    return json_response(request, CollectionResponse.of(await services.collections.stats(made.name)), 201)
+    body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
+    created = await services.collections.create(body.name, body.keep, body.precision)
+    return json_response(request, CollectionResponse.of(await services.collections.stats(created.name)), 201)
 
 
-@router.get("/collections/{collection}", response_model=CollectionResponse, responses=refusals(404))
+@router.get("/collections/{collection}", response_model=CollectionResponse, responses=documented_errors(404))
 async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
     return json_response(request, CollectionResponse.of(await services.collections.stats(collection)))
@@ -169,54 +173,54 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 @router.patch(
     "/collections/{collection}",
     response_model=CollectionResponse,
-    responses=refusals(404, 409, 507, *BODY),
-    openapi_extra=body_of(CollectionPatch),
+    responses=documented_errors(404, 409, 507, *BODY_ERRORS),
+    openapi_extra=request_body(CollectionPatch),
 )
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
-    """Rename a collection, keep the files of images that are added from now on or not, take a precision.
+    """Change the name, whether files of images that are added later are kept, or the precision.
 
-    All of it or nothing. Another precision has the kept images embedded again in the background, as the same
-    does after that failed: the state is "embedding" until that is done. 409 where rows keep no image that
-    could be.
+    All changes are made or none. Another precision embeds the kept images again in the background, as does
+    the current one after a failure; meanwhile the state is "embedding". 409 if the collection has vectors
+    whose images are not kept.
     """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
-    asked = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
+    body = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
     collections = services.collections
-    if asked.name is not None:
+    if body.name is not None:
         services.jobs.require_none(collection)
-    changed = await collections.change(collection, CollectionChange(asked.name, asked.keep, asked.precision))
+    changed = await collections.change(collection, CollectionChange(body.name, body.keep, body.precision))
     return json_response(request, CollectionResponse.of(await collections.stats(changed.name)))
 
 
 @router.post(
     "/collections/{collection}/deletions",
     response_model=DeletionResponse,
-    responses=refusals(404, 409, 507, *BODY),
-    openapi_extra=body_of(DeletionRequest),
+    responses=documented_errors(404, 409, 507, *BODY_ERRORS),
+    openapi_extra=request_body(DeletionRequest),
 )
 async def delete_images(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
-    """Delete the images that pass a filter, or with `preview` tell how many that would be.
+    """Delete the images that match a filter; with `preview`, only count them.
 
-    With `lacking`, 503 while the images are embedded or after that failed, 409 where the collection is not
-    served: what lacks is not known then.
+    With `lacking`, 503 while the collection is being embedded or after that failed, and 409 if it is not
+    served: the images without a vector are not known then.
     """
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
-    asked = validated(DeletionRequest, parse_json(await read_body(request, options.body)))
-    filter = None if asked.filter is None else parse_filter(asked.filter)
+    body = validated(DeletionRequest, parse_json(await read_body(request, options.body)))
+    filter = None if body.filter is None else parse_filter(body.filter)
     deletion = await services.collections.delete_matching(
-        collection, filter, lacking=asked.lacking, preview=asked.preview
+        collection, filter, lacking=body.lacking, preview=body.preview
     )
-    answer = DeletionResponse(n_images=deletion.n_images, preview=asked.preview, ids=list(deletion.ids))
-    return json_response(request, answer)
+    content = DeletionResponse(n_images=deletion.n_images, preview=body.preview, ids=list(deletion.ids))
+    return json_response(request, content)
 
 
-@router.delete("/collections/{collection}", status_code=204, responses=refusals(404, 507))
+@router.delete("/collections/{collection}", status_code=204, responses=documented_errors(404, 507))
 async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)

@@ -1,4 +1,4 @@
-"""`/embed`: texts and images to embeddings."""
+"""`/embed`: embed texts and images."""
 
 import time
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from diptych.core.limits import Limits
 from diptych.core.timing import note
 from diptych.core.types import Embeddings, TextEmbedding
 from diptych.errors import Malformed
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.description import BINARY, body_of
+from diptych.http.description import BINARY, request_body
 from diptych.http.endpoints.references import ModelRef
-from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import (
     ANY_IMAGE,
@@ -33,29 +33,29 @@ from diptych.http.media_types import (
     unsupported,
     wants_octets,
 )
-from diptych.http.middleware.body_budget import room_of
+from diptych.http.middleware.body_budget import memory_reserver
 from diptych.http.options import BodyLimits, HttpOptions
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.json import parse_json, read_json
-from diptych.http.parsing.json_images import check_image_bytes, read_image
+from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_count, check_lengths, check_text
 from diptych.http.parsing.multipart import Part, read_parts
 from diptych.http.parsing.request_models import (
     IMAGE_FIELD,
     EncodingFormat,
+    FailFastList,
     ImageUri,
-    Listed,
     NoQuery,
     RequestModel,
     require_exactly_one,
 )
 from diptych.http.respond import encode_embedding, sized_json_response
-from diptych.http.state import at_work
+from diptych.http.state import ready_services
 
-ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
-N_OPTIONS = 1  # form fields beside the items
+_ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
+_N_OPTION_FIELDS = 1  # beside the items
 Text = Annotated[str, WithJsonSchema(schemas.TEXT)]
 
 
@@ -73,7 +73,7 @@ class EmbedItem(RequestModel):
 
 
 class EmbedOptions(RequestModel):
-    """The part of an embedding that is the same in JSON and in a form."""
+    """Options of `/embed`, in JSON and in a form."""
 
     encoding_format: EncodingFormat = "float"
 
@@ -81,11 +81,16 @@ class EmbedOptions(RequestModel):
 class EmbedRequest(EmbedOptions):
     """`POST /embed` as JSON."""
 
-    input: Listed[EmbedItem] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
+    input: FailFastList[EmbedItem] = Field(
+        min_length=1, json_schema_extra=schemas.limited(maxItems="max_items")
+    )
 
 
 class EmbeddedItem(BaseModel):
-    """`embedding`: floats, or base64 of little-endian float32. `truncated`: the text was cut."""
+    """`embedding`: floats, or base64 of little-endian float32.
+
+    `truncated`: the text was too long and was cut.
+    """
 
     index: int
     embedding: list[float] | str
@@ -99,12 +104,12 @@ class EmbedResponse(BaseModel):
     data: list[EmbeddedItem]
 
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS))
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = schemas.form(
     {
-        "image": schemas.some(schemas.FILE, limit="max_items"),
-        "text": schemas.some(schemas.TEXT, limit="max_items"),
+        "image": schemas.non_empty_list(schemas.FILE, limit="max_items"),
+        "text": schemas.non_empty_list(schemas.TEXT, limit="max_items"),
         "encoding_format": {"enum": ["float", "base64"]},
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
@@ -114,36 +119,41 @@ _FORM = schemas.form(
 @router.post(
     "/embed",
     response_model=EmbedResponse,
-    responses=_ROWS | refusals(*BODY),
-    openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
+    responses=_ROWS | documented_errors(*BODY_ERRORS),
+    openapi_extra=request_body(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
 async def embed(request: Request, _: NoQuery) -> Response:
     """Embed texts and images into one space; embeddings have unit norm.
 
-    A form is answered in the order of its parts. `Accept: application/octet-stream` gets the rows as raw
-    little-endian float32, their shape in X-Diptych-Shape. One bad item fails the request and is named.
+    Embeddings are in the order of the input, for a form in the order of its parts. With `Accept:
+    application/octet-stream` the response has the rows as raw little-endian float32, and their shape in
+    X-Diptych-Shape. One invalid item fails the whole request, and the error names it.
     """
-    services, options = at_work(request)
+    services, options = ready_services(request)
     context, model = context_of(request), ModelRef.of(services.model)
     with context.stage("parse"):
-        asked = await read_embed(request, options)
+        parsed = await read_embed(request, options)
     with context.stage("work"):
         embedding = embed_items(
-            asked.items,
+            parsed.items,
             "input",
             image_urls=services.image_urls,
             embedder=services.embedder,
-            reserve=room_of(request),
+            reserve=memory_reserver(request),
         )
-        rows = await while_connected(request, embedding)
+        rows = await cancel_on_disconnect(request, embedding)
     if wants_octets(request):
         truncated = [i for i, row in enumerate(rows) if row.truncated]
         return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
     n_numbers = sum(len(row.embedding) for row in rows)
-    return await sized_json_response(request, n_numbers, lambda: _answer(model, rows, asked.encoding_format))
+    return await sized_json_response(
+        request, n_numbers, lambda: _response(model, rows, parsed.encoding_format)
+    )
 
 
-def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedResponse:
+def _response(
+    model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat
+) -> EmbedResponse:
     data = [
         EmbeddedItem(
             index=i,
@@ -156,7 +166,7 @@ def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: Enc
 
 
 def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> Response:
-    """(N, D) as raw little-endian float32 rows; what JSON says beside them is in headers."""
+    """(N, D) as raw little-endian float32 rows. Headers hold what JSON has beside the rows."""
     headers = {
         "X-Diptych-Model": model.name,
         "X-Diptych-Version": str(model.version),
@@ -172,25 +182,25 @@ def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> 
     return Response(payload, 200, headers, OCTETS)
 
 
-Item = str | bytes | ImageUrl  # a text, or the bytes of an image file, here or elsewhere
+Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 
 
 @dataclass(frozen=True)
 class ParsedEmbed:
-    """What to embed, in the order of the request; errors name `input[i]`."""
+    """The items to embed, in the order of the request. Errors name them `input[i]`."""
 
     items: Sequence[Item]
     encoding_format: EncodingFormat = "float"
 
 
 async def read_embed(request: Request, options: HttpOptions) -> ParsedEmbed:
-    """Any of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    """Read any of the accepted bodies. Raises InputError that names the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
         return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
     if kind == MULTIPART:
         parts = await read_parts(
-            request, options.body, limits.max_items + N_OPTIONS, f"at most {limits.max_items} items"
+            request, options.body, limits.max_items + _N_OPTION_FIELDS, f"at most {limits.max_items} items"
         )
         return _from_form(Form(parts, ("image", "text", "encoding_format")), limits)
     if kind.startswith("image/"):
@@ -198,18 +208,18 @@ async def read_embed(request: Request, options: HttpOptions) -> ParsedEmbed:
         return ParsedEmbed([check_image_bytes(bytes(payload), "input[0]", limits.max_image_bytes)])
     if kind == TEXT:
         return ParsedEmbed([_from_text(await read_body(request, options.body), limits)])
-    raise unsupported(request, ACCEPTED)
+    raise unsupported(request, _ACCEPTED)
 
 
 def _from_json(body: bytearray, limits: Limits) -> ParsedEmbed:
-    asked = validated(EmbedRequest, check_lengths(parse_json(body), {"input": limits.max_items}))
-    items = [_from_item(item, f"input[{i}]", limits) for i, item in enumerate(asked.input)]
-    return ParsedEmbed(items, asked.encoding_format)
+    body_model = validated(EmbedRequest, check_lengths(parse_json(body), {"input": limits.max_items}))
+    items = [_from_item(item, f"input[{i}]", limits) for i, item in enumerate(body_model.input)]
+    return ParsedEmbed(items, body_model.encoding_format)
 
 
 def _from_item(item: EmbedItem, name: str, limits: Limits) -> Item:
     if item.image is not None:
-        return read_image(item.image, name, limits.max_image_bytes)
+        return parse_image_uri(item.image, name, limits.max_image_bytes)
     assert item.text is not None, "validated"
     return check_text(item.text, name, limits)
 
@@ -218,7 +228,7 @@ def _from_form(form: Form, limits: Limits) -> ParsedEmbed:
     parts = list(form.parts("image", "text"))
     check_count(parts, "input", limits.max_items)
     items = [_from_part(part, f"input[{i}]", limits) for i, part in enumerate(parts)]
-    options = validated(EmbedOptions, form.given("encoding_format"), strict=False)
+    options = validated(EmbedOptions, form.values("encoding_format"), strict=False)
     return ParsedEmbed(items, options.encoding_format)
 
 

@@ -1,4 +1,4 @@
-"""`/models`: what the repository holds, and which version answers."""
+"""`/models`: the models in the repository, and the version that serves."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -10,14 +10,14 @@ from starlette.responses import Response
 from diptych.core.catalogue import Catalogue, VersionEntry
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
-from diptych.http.errors.documented_errors import GUARDED, refusals
+from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
 
 class CandidateResponse(BaseModel):
-    """One precision that was tried. Times are of one item out of a batch, null when there was no rival."""
+    """One precision that was tried. Times are per item in a batch; null when there was nothing to compare."""
 
     precision: str
     image_ms: float | None
@@ -27,7 +27,7 @@ class CandidateResponse(BaseModel):
 
 
 class PlanResponse(BaseModel):
-    """How it runs: `n_lanes` batches side by side, their largest sizes, and threads that decode images."""
+    """The execution layout: `n_lanes` batches in parallel, the largest batch sizes, and decoder threads."""
 
     n_lanes: int
     image_batch_size: int
@@ -36,7 +36,7 @@ class PlanResponse(BaseModel):
 
 
 class PrecisionResponse(BaseModel):
-    """The precision for one purpose, why, and how this machine is shared out for it."""
+    """The precision for one purpose, the reason for it, and its execution layout."""
 
     precision: str
     reason: str
@@ -44,13 +44,13 @@ class PrecisionResponse(BaseModel):
 
 
 class ChoiceResponse(PrecisionResponse):
-    """A precision with all that it was chosen from."""
+    """A precision with all candidates that it was chosen from."""
 
     candidates: list[CandidateResponse]
 
 
 class DeviceResponse(BaseModel):
-    """Where the encoders run, and why there: what a fallback to the CPU lacked stands in `reason`."""
+    """Where the encoders run, and why; after a fallback to the CPU, `reason` says what was missing."""
 
     provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider, or TensorRT")
     name: str | None = Field(description="of the GPU; null on the CPU")
@@ -58,39 +58,39 @@ class DeviceResponse(BaseModel):
 
 
 class TowerGraphsResponse(BaseModel):
-    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why so."""
+    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why."""
 
     captured: bool
     reason: str
 
 
 class CudaGraphsResponse(BaseModel):
-    """How batches on a GPU run: each tower is captured or not for reasons of its own."""
+    """Whether each tower runs as CUDA graphs."""
 
     image: TowerGraphsResponse
     text: TowerGraphsResponse
 
 
 class TensorRtResponse(BaseModel):
-    """How far TensorRT is: `unavailable` leaves serving what served before, and `reason` says why."""
+    """The state of TensorRT. While it is `unavailable`, onnxruntime goes on serving; `reason` says why."""
 
     state: Literal["building", "serving", "unavailable"]
     reason: str
 
 
 class RunningResponse(BaseModel):
-    """What runs one precision at this moment."""
+    """How one precision is served at this moment."""
 
     precision: str
     provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
     cuda_graphs: CudaGraphsResponse | None = Field(description="null on the CPU")
-    tensorrt: TensorRtResponse | None = Field(description="null where it is not asked for")
+    tensorrt: TensorRtResponse | None = Field(description="null when it is not enabled")
 
 
 class ServingResponse(BaseModel):
-    """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search.
+    """`embed` is for /embed, /classify and /v1; `collections` for stored vectors and /search.
 
-    `running`: all precisions that are loaded, those that single collections ask for included.
+    `running`: all loaded precisions, including those that single collections use.
     """
 
     embed: ChoiceResponse
@@ -100,21 +100,21 @@ class ServingResponse(BaseModel):
 
     @classmethod
     def of(cls, serving: Serving | None) -> "ServingResponse | None":
-        """The same, for the wire."""
+        """Convert the domain object."""
         return None if serving is None else cls.model_validate(asdict(serving))
 
 
 class IgnoredVersion(BaseModel):
-    """A version that this server cannot serve on its machine, such as one built for another GPU."""
+    """A version that cannot be served on this machine, such as one built for another GPU."""
 
     version: int
     reason: str
 
 
 class ModelResponse(BaseModel):
-    """One name of the repository. `active`: the version that answers now, in the precisions of `serving`.
+    """One model of the repository. `active`: the version that serves now, in the precisions of `serving`.
 
-    `source`: where the active version, or else the latest, came from.
+    `source`: the origin of the active version, or else of the latest.
     """
 
     name: str
@@ -122,7 +122,9 @@ class ModelResponse(BaseModel):
     active: int | None
     serving: ServingResponse | None
     source: dict[str, Any] | None
-    ignored: list[IgnoredVersion] = Field(description="versions that cannot be served here, and why")
+    ignored: list[IgnoredVersion] = Field(
+        description="versions that cannot be served on this machine, and why"
+    )
 
 
 class ModelList(BaseModel):
@@ -132,7 +134,7 @@ class ModelList(BaseModel):
 
 
 class VersionEntryResponse(BaseModel):
-    """One version: its manifest with parity and metrics, or the error that keeps it from being read.
+    """One version: its manifest with parity and metrics, or the error that makes it unreadable.
 
     `serving` is null unless the version is active.
     """
@@ -142,24 +144,27 @@ class VersionEntryResponse(BaseModel):
     active: bool
     serving: ServingResponse | None
     manifest: dict[str, Any] | None
-    prompt_sets: list[str] = Field(description="names that `templates` of /classify may give")
+    prompt_sets: list[str] = Field(description="template sets that `templates` of /classify may name")
     error: str | None
-    ignored: str | None = Field(description="why this server cannot serve it on its machine; else null")
+    ignored: str | None = Field(description="why it cannot be served on this machine; else null")
 
 
 class ModelVersions(BaseModel):
-    """All versions of one name, ascending."""
+    """All versions of one model, ascending."""
 
     name: str
     versions: list[VersionEntryResponse]
 
 
-router = APIRouter(tags=["models"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
 
 
 @router.get("/models", response_model=ModelList)
 async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
-    """All models of the repository; one of them has an active version, in the precisions of `serving`."""
+    """List all models of the repository.
+
+    One of them has an active version, with its precisions in `serving`.
+    """
     catalogue = services.catalogue
     models = [
         ModelResponse(
@@ -175,20 +180,22 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     return json_response(request, ModelList(models=models))
 
 
-@router.get("/models/{name}", response_model=ModelVersions, responses=refusals(404))
+@router.get("/models/{name}", response_model=ModelVersions, responses=documented_errors(404))
 async def get_model(request: Request, services: ReadyServices, name: str, _: NoQuery) -> Response:
-    """All versions of one model, each with its manifest: parity and metrics included."""
+    """List all versions of one model, each with its manifest, which includes parity and metrics."""
     entries = await services.catalogue.versions(name)
     return json_response(request, ModelVersions(name=name, versions=[_entry(name, one) for one in entries]))
 
 
 @router.get(
-    "/models/{name}/versions/{version}", response_model=VersionEntryResponse, responses=refusals(404, 422)
+    "/models/{name}/versions/{version}",
+    response_model=VersionEntryResponse,
+    responses=documented_errors(404, 422),
 )
 async def get_version(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
 ) -> Response:
-    """One version: its manifest with parity and metrics; of the active one also its precisions, and why."""
+    """One version: its manifest with parity and metrics. The active one also has its precisions and why."""
     for entry in await services.catalogue.versions(name):
         if entry.version == version:
             return json_response(request, _entry(name, entry))
@@ -196,7 +203,7 @@ async def get_version(
 
 
 async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
-    """Where the model came from; None when its manifest cannot be read."""
+    """The origin of a model; None when its manifest cannot be read."""
     entries = await catalogue.versions(name)
     manifest = next((entry.manifest for entry in entries if entry.version == version), None)
     return None if manifest is None else dict(manifest.source)

@@ -1,4 +1,4 @@
-"""`/v1`: text embeddings in OpenAI's shape, for programs that speak it already."""
+"""`/v1`: text embeddings in OpenAI's format, for programs that use it already."""
 
 from typing import Annotated, Literal
 
@@ -10,10 +10,10 @@ from diptych.core.encoding.embed import embed_text_list
 from diptych.core.services import Services
 from diptych.core.types import TextEmbedding
 from diptych.errors import InvalidValue, NotFound
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.description import body_of
-from diptych.http.errors.documented_errors import BODY, GUARDED, openai_refusals
+from diptych.http.description import request_body
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, openai_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
 from diptych.http.options import HttpOptions
@@ -22,13 +22,13 @@ from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json, read_json
 from diptych.http.parsing.json_images import is_data_uri
 from diptych.http.parsing.limits import check_count, check_lengths, check_texts
-from diptych.http.parsing.request_models import EncodingFormat, Listed, Positive, RequestModel
+from diptych.http.parsing.request_models import EncodingFormat, FailFastList, PositiveInt, RequestModel
 from diptych.http.respond import encode_embedding, json_response, sized_json_response
-from diptych.http.state import ReadyServices, at_work
+from diptych.http.state import ReadyServices, ready_services
 
 OpenAIText = Annotated[str, WithJsonSchema(schemas.NO_IMAGE)]
 OpenAITexts = Annotated[
-    Listed[str], WithJsonSchema(schemas.some(schemas.NO_IMAGE, limit="max_openai_inputs"))
+    FailFastList[str], WithJsonSchema(schemas.non_empty_list(schemas.NO_IMAGE, limit="max_openai_inputs"))
 ]
 
 
@@ -38,12 +38,12 @@ class OpenAIEmbeddingRequest(RequestModel):
     input: OpenAIText | OpenAITexts
     model: str
     encoding_format: EncodingFormat = "float"
-    dimensions: Positive | None = None
+    dimensions: PositiveInt | None = None
     user: str | None = None
 
 
 class OpenAIEmbedding(BaseModel):
-    """One row in OpenAI's shape."""
+    """One embedding, in OpenAI's format."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -67,7 +67,7 @@ class OpenAIEmbeddings(BaseModel):
 
 
 class OpenAIModel(BaseModel):
-    """One served model in OpenAI's shape."""
+    """The served model, in OpenAI's format."""
 
     id: str
     object: Literal["model"] = "model"
@@ -82,38 +82,40 @@ class OpenAIModels(BaseModel):
     data: list[OpenAIModel]
 
 
-# Programs of others may say more in their query string than is read.
-router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED))
+# Unknown query parameters are ignored here: clients of OpenAI may send their own.
+router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_errors(*COMMON_ERRORS))
 
 
 @router.post(
     "/embeddings",
     response_model=OpenAIEmbeddings,
-    responses=openai_refusals(404, *BODY),
-    openapi_extra=body_of(OpenAIEmbeddingRequest),
+    responses=openai_errors(404, *BODY_ERRORS),
+    openapi_extra=request_body(OpenAIEmbeddingRequest),
 )
 async def embeddings(request: Request) -> Response:
-    """Embed one text or a list of texts. `model` must be the served one, as its name or `name/version`.
+    """Embed one text or a list of texts. `model` must be the served model, as its name or `name/version`.
 
-    Images are not taken here: a data URI is refused with a 422. Send images to `POST /embed`.
+    Images are not accepted here: a data URI is a 422. Send images to `POST /embed`.
     """
-    services, options = at_work(request)
+    services, options = ready_services(request)
     context = context_of(request)
     with context.stage("parse"):
-        asked = await _read(request, services, options)
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        body = await _read(request, services, options)
+        texts = [body.input] if isinstance(body.input, str) else body.input
         check_count(texts, "input", options.limits.max_openai_inputs)
         check_texts(texts, "input", options.limits)
     with context.stage("work"):
-        rows = await while_connected(request, embed_text_list(texts, "input", embedder=services.embedder))
+        rows = await cancel_on_disconnect(
+            request, embed_text_list(texts, "input", embedder=services.embedder)
+        )
     return await sized_json_response(
-        request, sum(len(row.embedding) for row in rows), lambda: _answer(asked, rows)
+        request, sum(len(row.embedding) for row in rows), lambda: _response(body, rows)
     )
 
 
 @router.get("/models", response_model=OpenAIModels)
 async def models(request: Request, services: ReadyServices) -> Response:
-    """The served model."""
+    """List the served model."""
     created = int(services.started_at.timestamp())
     return json_response(request, OpenAIModels(data=[OpenAIModel(id=services.model.name, created=created)]))
 
@@ -122,39 +124,42 @@ async def _read(request: Request, services: Services, options: HttpOptions) -> O
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     limits = {"input": options.limits.max_openai_inputs}
-    asked = await read_json(
+    body = await read_json(
         await read_body(request, options.body),
-        lambda body: validated(
-            OpenAIEmbeddingRequest, _without_images(check_lengths(parse_json(body), limits))
+        lambda payload: validated(
+            OpenAIEmbeddingRequest, _without_images(check_lengths(parse_json(payload), limits))
         ),
     )
     model = services.model
-    if asked.model not in {model.name, f"{model.name}/{model.version}"}:
-        raise NotFound(f"model {asked.model[:100]!r} is not served here, {model.name!r} is")
-    if asked.dimensions not in {None, model.embed_dim}:
-        message = f"is {asked.dimensions}, the model's embeddings have {model.embed_dim} dimensions"
+    if body.model not in {model.name, f"{model.name}/{model.version}"}:
+        raise NotFound(f"model {body.model[:100]!r} is not served here, {model.name!r} is")
+    if body.dimensions not in {None, model.embed_dim}:
+        message = f"is {body.dimensions}, the model's embeddings have {model.embed_dim} dimensions"
         raise InvalidValue(message, "dimensions")
-    return asked
+    return body
 
 
 def _without_images(data: object) -> object:
-    """Parsed JSON itself; InvalidValue names the first input that is a file or an object, as images are."""
-    given = data.get("input") if isinstance(data, dict) else None
-    for i, one in enumerate(given if isinstance(given, list) else [given]):
+    """Return the parsed JSON.
+
+    Raises InvalidValue that names the first input that is an object or a data URI.
+    """
+    value = data.get("input") if isinstance(data, dict) else None
+    for i, one in enumerate(value if isinstance(value, list) else [value]):
         if isinstance(one, dict) or (isinstance(one, str) and is_data_uri(one)):
             found = "an object" if isinstance(one, dict) else "a data URI"
             message = f"must be a text, got {found}: images are embedded by POST /embed"
-            raise InvalidValue(message, f"input[{i}]" if isinstance(given, list) else "input")
+            raise InvalidValue(message, f"input[{i}]" if isinstance(value, list) else "input")
     return data
 
 
-def _answer(asked: OpenAIEmbeddingRequest, rows: list[TextEmbedding]) -> OpenAIEmbeddings:
+def _response(body: OpenAIEmbeddingRequest, rows: list[TextEmbedding]) -> OpenAIEmbeddings:
     n_tokens = sum(row.n_tokens for row in rows)
     return OpenAIEmbeddings(
         data=[
-            OpenAIEmbedding(index=i, embedding=encode_embedding(row.embedding, asked.encoding_format))
+            OpenAIEmbedding(index=i, embedding=encode_embedding(row.embedding, body.encoding_format))
             for i, row in enumerate(rows)
         ],
-        model=asked.model,
+        model=body.model,
         usage=OpenAIUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
     )

@@ -1,4 +1,4 @@
-"""What an operator and a supervisor ask: alive, ready, metrics, version."""
+"""For operators and supervisors: liveness, readiness, metrics and version."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from diptych import __version__
 from diptych.errors import NotReady
 from diptych.http.description import NO_KEY
 from diptych.http.endpoints.references import ModelRef
-from diptych.http.errors.documented_errors import GUARDED, Responses, refusals
+from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 
@@ -22,9 +22,10 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Requests will be answered. `canary_age_s`: seconds since the encoder last proved that it works.
+    """The server accepts requests. `canary_age_s`: seconds since the encoder last passed its self-test.
 
-    `n_without_precision`: collections whose own precision cannot be served; `/collections` says which, why.
+    `n_without_precision`: collections whose own precision cannot be served; see their `reason` in
+    `/collections`.
     """
 
     ready: Literal[True] = True
@@ -33,7 +34,7 @@ class Ready(BaseModel):
 
 
 class ServerVersion(BaseModel):
-    """What runs here. `model` is null while it loads."""
+    """Versions and limits of this server. `model` is null while it loads."""
 
     version: str
     model: ModelRef | None
@@ -50,14 +51,16 @@ _LINES: Responses = {200: {"content": {"text/plain": {}}}}
 
 @router.get("/healthz", response_model=Alive, openapi_extra=NO_KEY)
 async def healthz(request: Request) -> Response:
-    """The process answers; says nothing of the model."""
+    """Whether the process responds, whatever the state of the model."""
     return json_response(request, Alive())
 
 
-@router.get("/readyz", response_model=Ready, responses=refusals(503), openapi_extra=NO_KEY)
+@router.get("/readyz", response_model=Ready, responses=documented_errors(503), openapi_extra=NO_KEY)
 async def readyz(request: Request, services: ReadyServices) -> Response:
-    """200 when requests should come here; 503 with the reason while loading, while the canary fails, or
-    while the folder of image files is gone.
+    """200 when the server can take requests.
+
+    503 with the reason while it loads, while the self-test of the encoder fails, or while the folder of image
+    files is missing.
     """
     report = await services.report()
     if not report.ready:
@@ -67,18 +70,18 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     return json_response(request, ready)
 
 
-@router.get("/metrics", response_class=Response, responses=_LINES | refusals(*GUARDED))
+@router.get("/metrics", response_class=Response, responses=_LINES | documented_errors(*COMMON_ERRORS))
 async def metrics(services: ReadyServices) -> Response:
-    """Counts and times for Prometheus."""
+    """Metrics in the format of Prometheus."""
     services.metrics.set_ready((await services.report()).ready)
     services.collections.report_metrics()
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 
 
-@router.get("/version", response_model=ServerVersion, responses=refusals(401, 403))
+@router.get("/version", response_model=ServerVersion, responses=documented_errors(401, 403))
 async def version(request: Request, state: State) -> Response:
-    """What runs here, while it loads too."""
+    """The versions of server and model; available while the model loads, too."""
     services, options = state.services, state.options
     model = None if services is None else services.model
     return json_response(

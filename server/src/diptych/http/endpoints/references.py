@@ -1,4 +1,4 @@
-"""The references that many responses carry: the model that made them, and the paths of an image."""
+"""References in many responses: the model that computed them, and the paths of an image."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from diptych.core.types import ModelInfo
 
 
 class ModelRef(BaseModel):
-    """The version that made an answer."""
+    """The model version that computed a response."""
 
     name: str
     version: int
@@ -17,12 +17,12 @@ class ModelRef(BaseModel):
 
     @classmethod
     def of(cls, model: ModelInfo) -> "ModelRef":
-        """The part of a model that callers need to tell vectors apart."""
+        """The part of a model that distinguishes its vectors from those of others."""
         return cls(name=model.name, version=model.version, precision=model.precision, decode=model.decode)
 
 
 class Links(BaseModel):
-    """Paths on this server."""
+    """Paths of an image on this server."""
 
     self: str
     thumbnail: str
@@ -30,6 +30,6 @@ class Links(BaseModel):
 
     @classmethod
     def of(cls, collection: str, id: str) -> "Links":
-        """Names and ids need no escaping: their alphabets are those of a path."""
+        """Build the paths. Names and ids need no escaping: they consist of characters that paths allow."""
         path = f"/collections/{collection}/images/{id}"
         return cls(self=path, thumbnail=f"{path}/thumbnail", original=f"{path}/original")

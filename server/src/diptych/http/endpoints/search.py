@@ -1,4 +1,4 @@
-"""`/search`: images of a collection by words, by an image, by one of its own, or by a mix."""
+"""`/search`: search a collection by texts, images, its own images, or a weighted mix of them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,36 +15,36 @@ from diptych.core.collections.search import SearchInput, StoredImage, WeightedQu
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.services import Services
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.description import body_of
+from diptych.http.description import request_body
 from diptych.http.endpoints.references import Links, ModelRef
-from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
-from diptych.http.middleware.body_budget import room_of
+from diptych.http.middleware.body_budget import memory_reserver
 from diptych.http.options import HttpOptions
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.json import parse_json, read_json
-from diptych.http.parsing.json_images import check_image_bytes, read_image
+from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_at_most, check_count, check_lengths, check_query_text
 from diptych.http.parsing.multipart import Part, read_parts
 from diptych.http.parsing.request_models import (
     IMAGE_FIELD,
+    FailFastList,
     FilterObject,
     ImageUri,
-    Listed,
     NoQuery,
     RequestModel,
-    Whole,
+    WholeNumber,
     require_exactly_one,
 )
 from diptych.http.respond import json_response
-from diptych.http.state import Options, ReadyServices, at_work
+from diptych.http.state import Options, ReadyServices, ready_services
 
-ACCEPTED = (JSON, MULTIPART)
+_ACCEPTED = (JSON, MULTIPART)
 _OPTIONS = ("k", "offset", "collection", "exact", "min_relevance")
 _FIELDS = ("image", "text", "filter", *_OPTIONS)
 MAX_QUERIES = 32
@@ -52,7 +52,7 @@ QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
 
 
 class QueryItem(RequestModel):
-    """One text, one image or the id of an image of the collection; a negative weight leads away from it."""
+    """One text, image, or id of an image in the collection. A negative weight searches for its opposite."""
 
     model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
 
@@ -67,10 +67,10 @@ class QueryItem(RequestModel):
 
 
 class SearchOptions(RequestModel):
-    """The part of a search that is the same in JSON, in a form and in a query string."""
+    """Options of `/search`, in JSON, in a form and in a query string."""
 
-    k: Whole = Field(10, ge=1, json_schema_extra=schemas.limited(maximum="max_k"))
-    offset: Whole = Field(0, ge=0, json_schema_extra=schemas.limited(maximum="max_offset"))
+    k: WholeNumber = Field(10, ge=1, json_schema_extra=schemas.limited(maximum="max_k"))
+    offset: WholeNumber = Field(0, ge=0, json_schema_extra=schemas.limited(maximum="max_offset"))
     collection: str | None = None
     exact: bool = False
     min_relevance: Annotated[
@@ -94,7 +94,7 @@ class SearchRequest(SearchOptions):
     """`POST /search` as JSON."""
 
     query: Annotated[
-        Listed[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | _Queries)
+        FailFastList[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | _Queries)
     ]
     filter: FilterObject | None = None
 
@@ -109,7 +109,7 @@ class SearchQuery(SearchOptions):
 
 
 class HitResponse(BaseModel):
-    """`relevance` is null until the model's cosines are calibrated."""
+    """One result. `relevance` is null until the model's cosines are calibrated."""
 
     id: str
     cosine: float
@@ -119,7 +119,7 @@ class HitResponse(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Hits, best first. `truncated`: a text of the query was cut to the context."""
+    """Hits, best first. `truncated`: a text of the query was too long and was cut."""
 
     model: ModelRef
     collection: str
@@ -127,7 +127,7 @@ class SearchResponse(BaseModel):
     truncated: bool
 
 
-router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS))
 _QUERIES: schemas.Schema = {"type": "array", "minItems": 1, "maxItems": MAX_QUERIES}
 _FORM = schemas.form(
     {
@@ -143,51 +143,56 @@ _FORM = schemas.form(
 )
 
 
-@router.get("/search", response_model=SearchResponse, responses=refusals(400, 404, 409, 413, 422, 429))
+@router.get(
+    "/search", response_model=SearchResponse, responses=documented_errors(400, 404, 409, 413, 422, 429)
+)
 async def search_by_words(
-    request: Request, services: ReadyServices, options: Options, asked: Annotated[SearchQuery, Query()]
+    request: Request, services: ReadyServices, options: Options, parameters: Annotated[SearchQuery, Query()]
 ) -> Response:
-    """The `k` images that fit the words best, best first."""
+    """Find the `k` images that fit the text best, best first."""
     with context_of(request).stage("parse"):
-        query = search_of_query_string(asked, options)
-    return await _answer(request, services, query)
+        query = search_of_query_string(parameters, options)
+    return await _respond(request, services, query)
 
 
 @router.post(
     "/search",
     response_model=SearchResponse,
-    responses=refusals(404, 409, *BODY),
-    openapi_extra=body_of(SearchRequest, _FORM),
+    responses=documented_errors(404, 409, *BODY_ERRORS),
+    openapi_extra=request_body(SearchRequest, _FORM),
 )
 async def search(request: Request, _: NoQuery) -> Response:
-    """The `k` images that fit the query best, best first; several queries are mixed by weight.
+    """Find the `k` images that fit the query best, best first; several queries are mixed by weight.
 
-    With `exact` all images are compared, also where the collection's `recall` is below 1.
+    `exact` compares all images even where the collection's `recall` is below 1.
     """
-    services, options = at_work(request)
+    services, options = ready_services(request)
     with context_of(request).stage("parse"):
-        asked = await read_search(request, options)
-    return await _answer(request, services, asked)
+        query = await read_search(request, options)
+    return await _respond(request, services, query)
 
 
-async def _answer(request: Request, services: Services, asked: SearchInput) -> Response:
+async def _respond(request: Request, services: Services, query: SearchInput) -> Response:
     with context_of(request).stage("work"):
         search = search_collection(
-            asked,
+            query,
             collections=services.collections,
             image_urls=services.image_urls,
-            reserve=room_of(request),
+            reserve=memory_reserver(request),
         )
-        found = await while_connected(request, search)
+        found = await cancel_on_disconnect(request, search)
     with context_of(request).stage("serialise"):
-        hits = [HitResponse(**vars(hit), links=Links.of(asked.collection, hit.id)) for hit in found.hits]
+        hits = [HitResponse(**vars(hit), links=Links.of(query.collection, hit.id)) for hit in found.hits]
     model = ModelRef.of(found.model)
-    answer = SearchResponse(model=model, collection=asked.collection, hits=hits, truncated=found.truncated)
-    return json_response(request, answer)
+    content = SearchResponse(model=model, collection=query.collection, hits=hits, truncated=found.truncated)
+    return json_response(request, content)
 
 
 async def read_search(request: Request, options: HttpOptions) -> SearchInput:
-    """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    """Read either of the accepted bodies.
+
+    Raises InputError that names the item, HTTPException 415 and 408.
+    """
     kind = media_type(request)
     if kind == JSON:
         return await read_json(await read_body(request, options.body), partial(_from_json, options=options))
@@ -196,25 +201,26 @@ async def read_search(request: Request, options: HttpOptions) -> SearchInput:
             request, options.body, MAX_QUERIES + len(_FIELDS), f"at most {MAX_QUERIES} queries"
         )
         return _from_form(Form(parts, _FIELDS), options)
-    raise unsupported(request, ACCEPTED)
+    raise unsupported(request, _ACCEPTED)
 
 
-def search_of_query_string(asked: SearchQuery, options: HttpOptions) -> SearchInput:
-    """`GET /search?q=...`; errors name the parameter."""
-    _check_options(asked, options.limits)
-    filter = None if asked.filter is None else parse_filter(parse_json(asked.filter, "filter"))
-    query = WeightedQuery(check_query_text(asked.q, "q", options.limits), "q")
-    return _input([query], filter, asked, options)
+def search_of_query_string(parameters: SearchQuery, options: HttpOptions) -> SearchInput:
+    """Read `GET /search?q=...`. Errors name the parameter."""
+    _check_options(parameters, options.limits)
+    text = parameters.filter
+    filter = None if text is None else parse_filter(parse_json(text, "filter"))
+    query = WeightedQuery(check_query_text(parameters.q, "q", options.limits), "q")
+    return _input([query], filter, parameters, options)
 
 
 def _from_json(body: bytearray, options: HttpOptions) -> SearchInput:
     limits = options.limits
-    asked = validated(SearchRequest, check_lengths(parse_json(body), {"query": MAX_QUERIES}))
-    check_count(asked.query, "query", MAX_QUERIES)
-    _check_options(asked, limits)
-    queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(asked.query)]
-    filter = None if asked.filter is None else parse_filter(asked.filter)
-    return _input(queries, filter, asked, options)
+    body_model = validated(SearchRequest, check_lengths(parse_json(body), {"query": MAX_QUERIES}))
+    check_count(body_model.query, "query", MAX_QUERIES)
+    _check_options(body_model, limits)
+    queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(body_model.query)]
+    filter = None if body_model.filter is None else parse_filter(body_model.filter)
+    return _input(queries, filter, body_model, options)
 
 
 def _from_item(item: QueryItem, name: str, limits: Limits) -> WeightedQuery:
@@ -223,7 +229,7 @@ def _from_item(item: QueryItem, name: str, limits: Limits) -> WeightedQuery:
 
 def _query_of(item: QueryItem, name: str, limits: Limits) -> str | bytes | StoredImage | ImageUrl:
     if item.image is not None:
-        return read_image(item.image, name, limits.max_image_bytes)
+        return parse_image_uri(item.image, name, limits.max_image_bytes)
     if item.id is not None:
         return StoredImage(item.id)
     assert item.text is not None, "validated"
@@ -234,10 +240,10 @@ def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     parts = list(form.parts("image", "text"))
     check_count(parts, "query", MAX_QUERIES)
     queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
-    asked = validated(SearchOptions, form.given(*_OPTIONS), strict=False)
-    _check_options(asked, options.limits)
+    values = validated(SearchOptions, form.values(*_OPTIONS), strict=False)
+    _check_options(values, options.limits)
     filter = form.json("filter")
-    return _input(queries, None if filter is None else parse_filter(filter), asked, options)
+    return _input(queries, None if filter is None else parse_filter(filter), values, options)
 
 
 def _from_part(part: Part, name: str, limits: Limits) -> WeightedQuery:
@@ -247,16 +253,16 @@ def _from_part(part: Part, name: str, limits: Limits) -> WeightedQuery:
 
 
 def _input(
-    queries: Sequence[WeightedQuery], filter: Filter | None, asked: SearchOptions, options: HttpOptions
+    queries: Sequence[WeightedQuery], filter: Filter | None, values: SearchOptions, options: HttpOptions
 ) -> SearchInput:
     return SearchInput(
         queries=queries,
-        collection=asked.collection or options.default_collection,
-        k=asked.k,
-        offset=asked.offset,
+        collection=values.collection or options.default_collection,
+        k=values.k,
+        offset=values.offset,
         filter=filter,
-        exact=asked.exact,
-        min_relevance=asked.min_relevance,
+        exact=values.exact,
+        min_relevance=values.min_relevance,
     )
 
 

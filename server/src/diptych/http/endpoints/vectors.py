@@ -1,4 +1,4 @@
-"""`/collections/{collection}/vectors`: add ready-made vectors of the version that serves."""
+"""`/collections/{collection}/vectors`: add ready-made vectors of the served model version."""
 
 import asyncio
 import base64
@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import InvalidValue
-from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.description import body_of
-from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_outcomes
-from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.description import request_body
+from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_add
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
 from diptych.http.options import HttpOptions
@@ -29,24 +29,30 @@ from diptych.http.parsing.form import Form
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.limits import check_count, check_lengths
 from diptych.http.parsing.multipart import read_parts
-from diptych.http.parsing.request_models import METADATA_RULES, ImageId, Listed, RequestModel, Whole
+from diptych.http.parsing.request_models import (
+    METADATA_RULES,
+    FailFastList,
+    ImageId,
+    RequestModel,
+    WholeNumber,
+)
 from diptych.http.state import Options, ReadyServices
 
 
 class VectorModel(RequestModel):
-    """What made ready-made vectors; the `model` of an answer of `/embed` has all of it."""
+    """The model that computed ready-made vectors, as `model` in the response of `/embed` has it."""
 
     name: str
-    version: Whole = Field(ge=1)
+    version: WholeNumber = Field(ge=1)
     precision: str | None = None
     decode: Literal["exact", "fast"] | None = None
-    identity: str | None = Field(None, max_length=128)  # as exported files have it
+    identity: str | None = Field(None, max_length=128)  # as in exported files
 
 
 class VectorItem(RequestModel):
     """One ready-made vector of unit norm: numbers, or base64 of little-endian float32."""
 
-    embedding: Listed[float] | str
+    embedding: FailFastList[float] | str
     id: ImageId | None = None
     metadata: dict[str, Any] | None = Field(None, description=METADATA_RULES)
 
@@ -55,16 +61,16 @@ class AddVectorsRequest(RequestModel):
     """`POST /collections/{collection}/vectors` as JSON."""
 
     model: VectorModel
-    items: Listed[VectorItem] = Field(
+    items: FailFastList[VectorItem] = Field(
         min_length=1, json_schema_extra=schemas.limited(maxItems="max_add_vectors")
     )
 
 
 FLOAT = np.dtype("<f4")
-MAX_KEYS = 2_000_000  # of metadata too
+MAX_KEYS = 2_000_000  # includes the keys of metadata
 _FIELDS = ("model", "embeddings", "items")
-_ABOUT = "one of each field is enough"
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+_BOUND = "each field may occur once"
+router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
 _FORM = schemas.form(
     {
         "model": schemas.json_field(
@@ -72,7 +78,7 @@ _FORM = schemas.form(
         ),
         "embeddings": {**schemas.FILE, "description": "rows of little-endian float32"},
         "items": schemas.json_field(
-            schemas.some(schemas.ref("AddItem"), limit="max_add_vectors"),
+            schemas.non_empty_list(schemas.ref("AddItem"), limit="max_add_vectors"),
             "{id, metadata} of each row, in their order",
         ),
     },
@@ -83,34 +89,34 @@ _FORM = schemas.form(
 @router.post(
     "/collections/{collection}/vectors",
     response_model=AddResponse,
-    responses=refusals(404, 409, 507, *BODY),
-    openapi_extra=body_of(AddVectorsRequest, _FORM),
+    responses=documented_errors(404, 409, 507, *BODY_ERRORS),
+    openapi_extra=request_body(AddVectorsRequest, _FORM),
 )
 async def add_vectors(
     request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
 ) -> Response:
-    """Add vectors of unit norm that the version that serves has made; another version's are a 409.
+    """Add vectors of unit norm that the served model version computed; those of another version are a 409.
 
-    Ids, `replace` and outcomes are those of images. A row without an image can be searched and deleted, but
-    has no picture and cannot be embedded again by another version.
+    Ids, `replace` and outcomes are as for images. A vector can be searched and deleted, but it has no image:
+    it has no thumbnail, and another version cannot embed it again.
     """
     context, collections = context_of(request), services.collections
     with context.stage("parse"):
-        asked = await read_vectors(
+        vectors = await read_vectors(
             request,
             options,
             services.model.embed_dim,
             lambda origin: collections.check_origin(collection, origin),
         )
     with context.stage("work"):
-        adding = collections.add_vectors(collection, asked.origin, asked.items, replace=query.replace)
-        added = await while_connected(request, adding)
-    return await respond_outcomes(request, added, collection, "items[0]")
+        adding = collections.add_vectors(collection, vectors.origin, vectors.items, replace=query.replace)
+        added = await cancel_on_disconnect(request, adding)
+    return await respond_add(request, added, collection, "items[0]")
 
 
 @dataclass(frozen=True)
 class ParsedVectors:
-    """N vectors, and what made them."""
+    """N vectors, and the model that computed them."""
 
     origin: VectorOrigin
     items: Sequence[NewVector]
@@ -119,30 +125,31 @@ class ParsedVectors:
 async def read_vectors(
     request: Request, options: HttpOptions, embed_dim: int, check: Callable[[VectorOrigin], None]
 ) -> ParsedVectors:
-    """Either of the accepted bodies. `check` sees what made the vectors before they are looked at.
+    """Read either of the accepted bodies. `check` is called with their origin before the vectors are parsed.
 
-    Raises InputError naming `items[i]`, HTTPException 415 and 408, and what `check` raises.
+    Raises InputError that names `items[i]`, HTTPException 415 and 408, and whatever `check` raises.
     """
     kind, limit = media_type(request), options.limits.max_add_vectors
     if kind == JSON:
         body = await read_body(request, options.body)
         return await asyncio.to_thread(_from_json, body, limit, check)
     if kind == MULTIPART:
-        form = Form(await read_parts(request, options.body, len(_FIELDS), _ABOUT), _FIELDS)
+        form = Form(await read_parts(request, options.body, len(_FIELDS), _BOUND), _FIELDS)
         return await asyncio.to_thread(_from_form, form, limit, embed_dim, check)
     raise unsupported(request, (JSON, MULTIPART))
 
 
 def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> ParsedVectors:
-    asked = validated(AddVectorsRequest, check_lengths(parse_json(body, max_keys=MAX_KEYS), {"items": limit}))
-    check_count(asked.items, "items", limit)
-    origin = _origin(asked.model)
+    data = parse_json(body, max_keys=MAX_KEYS)
+    body_model = validated(AddVectorsRequest, check_lengths(data, {"items": limit}))
+    check_count(body_model.items, "items", limit)
+    origin = _origin(body_model.model)
     check(origin)
     return ParsedVectors(
         origin,
         [
             NewVector(_numbers(item.embedding, f"items[{i}].embedding"), item.id, item.metadata)
-            for i, item in enumerate(asked.items)
+            for i, item in enumerate(body_model.items)
         ],
     )
 
@@ -164,7 +171,7 @@ def _from_form(
 def _rows(form: Form, embed_dim: int) -> NDArray[np.float32]:
     parts = list(form.parts("embeddings"))
     if len(parts) != 1:
-        raise InvalidValue(f"must be there once, is there {len(parts)} times", "embeddings")
+        raise InvalidValue(f"must occur once, occurs {len(parts)} times", "embeddings")
     n_bytes, row_bytes = len(parts[0].data), embed_dim * FLOAT.itemsize
     if n_bytes % row_bytes:
         raise InvalidValue(
@@ -174,7 +181,7 @@ def _rows(form: Form, embed_dim: int) -> NDArray[np.float32]:
 
 
 def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
-    """(D,), its length unchecked; numbers beyond float32 become infinite, and fail as such."""
+    """(D,), with any length. Numbers beyond float32 become infinite, which is rejected later."""
     if isinstance(embedding, list):
         with np.errstate(over="ignore"):
             return np.array(embedding, FLOAT)
@@ -183,7 +190,9 @@ def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
     except (binascii.Error, ValueError) as error:
         raise InvalidValue(f"base64 is broken: {error}", name) from None
     if len(payload) % FLOAT.itemsize:
-        raise InvalidValue(f"base64 of {len(payload)} bytes, which are no float32 numbers", name)
+        raise InvalidValue(
+            f"base64 of {len(payload)} bytes, which is not a multiple of {FLOAT.itemsize}", name
+        )
     return np.frombuffer(payload, FLOAT)
 
 

@@ -1,6 +1,6 @@
-"""The errors that a call can answer with, for its description. Knows no call.
+"""The error responses of a route, for the OpenAPI description.
 
-@router.get("/things/{id}", responses=refusals(404))
+@router.get("/things/{id}", responses=documented_errors(404))
 """
 
 from typing import Any
@@ -8,58 +8,65 @@ from typing import Any
 from diptych.http.errors.problem_json import PROBLEM_JSON, OpenAIError, Problem
 from diptych.http.media_types import JSON
 
-GUARDED = (401, 403, 422, 503, 504)  # of key, host, parameters, model and clock
-BODY = (400, 408, 413, 415, 422, 429)  # what reading a body, and working on it, can end with
+COMMON_ERRORS = (
+    401,
+    403,
+    422,
+    503,
+    504,
+)  # key, host, parameters, loading, timeout: any route may return these
+BODY_ERRORS = (400, 408, 413, 415, 422, 429)  # of reading a body and working on it
 
 Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS = {
-    400: "Not what its content type says: cut off, not JSON, not a form",
+    400: "The body does not match its content type: it is cut off, not JSON, or not a form",
     401: "The API key is missing or wrong",
     403: "Host or Origin is not this server",
     404: "There is no such model, version, collection or image",
     408: "The body was not complete in time",
     409: "The name or id is taken, or the collection belongs to a model that is not served",
     413: "Over a limit in bytes, pixels or items",
-    415: "This content type, or this kind of image, is not read here",
-    422: "A value outside its limit or of the wrong kind, an unknown parameter, or an undecodable image",
-    429: "A queue, or the room for bodies, is full: come back later",
-    503: "The model is being loaded, the collection embedded again, the disk read-only, or the server stops",
-    504: "No answer within the time that a request may take, and its work was stopped",
-    507: "The disk of the data folder, or its quota, has no room for it",
+    415: "The content type, or the image format, is not supported",
+    422: "A value over its limit or of the wrong type, an unknown parameter, or an undecodable image",
+    429: "A queue, or the memory for bodies, is full: try again later",
+    503: "The model is being loaded, the collection is being embedded again, the disk is read-only, or the "
+    "server is stopping",
+    504: "The request took longer than allowed, and its work was cancelled",
+    507: "The disk of the data folder, or its quota, is full",
 }
-_OTHER = "Any other error, such as 405 with `Allow` for a method that the path lacks, or an unexpected 500"
+_OTHER = "Any other error, such as 405 with `Allow` for an unsupported method, or an unexpected 500"
 _HEADERS = {
-    401: {"WWW-Authenticate": "how to bring the key"},
+    401: {"WWW-Authenticate": "how to send the key"},
     429: {"Retry-After": "seconds"},
     503: {"Retry-After": "seconds"},
 }
 
 
-def refusals(*statuses: int) -> Responses:
-    """Problems (RFC 9457) of these statuses."""
-    return _described(statuses, PROBLEM_JSON, Problem.__name__)
+def documented_errors(*statuses: int) -> Responses:
+    """Describe problems (RFC 9457) with these statuses."""
+    return _responses(statuses, PROBLEM_JSON, Problem.__name__)
 
 
-def other_refusals() -> Responses:
-    """What holds for every call, on top of the statuses that it names."""
+def other_errors() -> Responses:
+    """Describe the errors that any route may return beside those that it names."""
     return {"default": _response(_OTHER, PROBLEM_JSON, Problem.__name__)}
 
 
-def openai_refusals(*statuses: int) -> Responses:
-    """Errors of these statuses, and all others, in OpenAI's shape."""
+def openai_errors(*statuses: int) -> Responses:
+    """Describe errors with these statuses, and all others, in OpenAI's shape."""
     shape = OpenAIError.__name__
-    return {"default": _response(_OTHER, JSON, shape)} | _described(statuses, JSON, shape)
+    return {"default": _response(_OTHER, JSON, shape)} | _responses(statuses, JSON, shape)
 
 
-def _described(statuses: tuple[int, ...], media_type: str, model: str) -> Responses:
-    responses: Responses = {}
+def _responses(statuses: tuple[int, ...], media_type: str, model: str) -> Responses:
+    described: Responses = {}
     for status in statuses:
-        responses[status] = _response(_MEANINGS[status], media_type, model)
+        described[status] = _response(_MEANINGS[status], media_type, model)
         if status in _HEADERS:
             headers = _HEADERS[status].items()
-            responses[status]["headers"] = {name: _header(about) for name, about in headers}
-    return responses
+            described[status]["headers"] = {name: _header(about) for name, about in headers}
+    return described
 
 
 def _response(description: str, media_type: str, model: str) -> dict[str, Any]:

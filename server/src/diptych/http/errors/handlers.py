@@ -1,4 +1,4 @@
-"""Turn every error that leaves a route into an answer. Knows no route."""
+"""Exception handlers: turn each exception that leaves a route into an error response."""
 
 import logging
 
@@ -17,53 +17,57 @@ from diptych.http.errors.validation import first_invalid
 from diptych.http.state import state_of
 
 LOG = logging.getLogger("diptych.http")
-_PLACES = frozenset({"query", "path", "header", "body"})
+_LOCATIONS = frozenset({"query", "path", "header", "body"})
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Ours, pydantic's and Starlette's; what is none of these is a bare 500 made at the door."""
-    app.add_exception_handler(DiptychError, _ours)
-    app.add_exception_handler(RequestValidationError, _parameters)
-    app.add_exception_handler(HTTPException, _http)
+    """Register handlers for DiptychError and the errors of FastAPI and Starlette.
+
+    The access log middleware turns all other exceptions into a 500.
+    """
+    app.add_exception_handler(DiptychError, _handle_diptych_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_parameters)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _handle_diptych_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DiptychError), "registered for this class"
     if status_of(error) == 500:
         fields = {"request_id": context_of(request).request_id}
-        if isinstance(error, CorruptStore) and error.logged:  # its message, and so its traceback, has an id
+        if (
+            isinstance(error, CorruptStore) and error.logged
+        ):  # its message, and so its traceback, would tell a private id
             LOG.error("request failed: %s", error.logged, extra={"fields": fields})
         else:
             LOG.error("request failed", exc_info=error, extra={"fields": fields})
-    state_of(request).count_disk_refusals(error)
+    state_of(request).count_disk_errors(error)
     return respond_error(request, error)
 
 
-async def _parameters(request: Request, error: Exception) -> Response:
-    """Parameters of query string and path, which FastAPI validates."""
+async def _handle_invalid_parameters(request: Request, error: Exception) -> Response:
+    """Invalid parameters in the query string or path, which FastAPI validates."""
     assert isinstance(error, RequestValidationError), "registered for this class"
-    findings = [
-        {**one, "loc": [step for step in one["loc"] if step not in _PLACES]} for one in error.errors()
+    details = [
+        {**detail, "loc": [step for step in detail["loc"] if step not in _LOCATIONS]}
+        for detail in error.errors()
     ]
-    names = {step: None for one in findings for step in one["loc"]}
-    if findings[0]["type"] == "extra_forbidden":
-        name, known = str(findings[0]["loc"][0]), _parameters_of(request.scope["route"])
-        there_is = f"there is: {', '.join(known)}" if known else "this call has none in its query string"
-        return respond_error(
-            request, InvalidValue(f"no such parameter is known here, {there_is}", name[:100])
-        )
-    return respond_error(request, first_invalid(findings, names))
+    names = {step: None for detail in details for step in detail["loc"]}
+    if details[0]["type"] == "extra_forbidden":
+        name, known = str(details[0]["loc"][0]), _known_parameters(request.scope["route"])
+        known_text = f"there is: {', '.join(known)}" if known else "this call takes none in its query string"
+        return respond_error(request, InvalidValue(f"unknown parameter, {known_text}", name[:100]))
+    return respond_error(request, first_invalid(details, names))
 
 
-def _parameters_of(route: APIRoute) -> list[str]:
-    """What its query string may say."""
+def _known_parameters(route: APIRoute) -> list[str]:
+    """The parameters that its query string may have."""
     (field,) = route.dependant.query_params
     model = field.field_info.annotation
     assert isinstance(model, type) and issubclass(model, BaseModel), "query strings are models"
     return sorted(model.model_fields)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
     headers = dict(error.headers or {})
     detail = error.detail

@@ -1,13 +1,13 @@
-"""Spell where in a JSON text something stands: `input[3].text`. Knows no schema."""
+"""Format paths into a JSON value, such as `input[3].text`."""
 
 from collections.abc import Sequence
 
-MAX_KEY_CHARS = 100  # keys are the caller's, may be megabytes long, and are repeated in the answer
+MAX_KEY_CHARS = 100  # keys come from the client, may be megabytes long, and are repeated in the response
 MAX_PATH_CHARS = 300
 
 
-def spelled(steps: Sequence[int | str]) -> str:
-    """Keys and indexes from the outside inwards as one path; long ones are cut."""
+def format_path(steps: Sequence[int | str]) -> str:
+    """Join keys and indexes, outermost first, into one path. Long keys and long paths are cut."""
     path = ""
     for step in steps:
         key = f"[{step}]" if isinstance(step, int) else cut(step, MAX_KEY_CHARS)
@@ -18,5 +18,5 @@ def spelled(steps: Sequence[int | str]) -> str:
 
 
 def cut(text: str, max_chars: int) -> str:
-    """The text, or its beginning and three dots."""
+    """The text; if it is too long, its beginning and three dots."""
     return text if len(text) <= max_chars else f"{text[:max_chars]}..."

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP statuses, and how an error looks on the wire. Knows no route.
+"""The table from error classes to HTTP statuses, and the serialisation of errors.
 
 Errors are `application/problem+json` (RFC 9457); under /v1 they have OpenAI's shape.
 """
@@ -44,15 +44,15 @@ STATUS: dict[type[DiptychError], int] = {
     errors.ConfigError: 500,
 }
 NOT_READY_RETRY_S = 1
-MAX_ITEM_CHARS = 400  # names may be the caller's own, megabytes long
+MAX_ITEM_CHARS = 400  # names come from the client and may be megabytes long
 MAX_DETAIL_CHARS = 2_000
 PROBLEM_JSON = "application/problem+json"
-# On every answer: browsers neither guess what it is nor let a page of another origin show it.
+# On every response: browsers must not guess its media type, nor show it in pages of other origins.
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 
 
 class Problem(BaseModel):
-    """RFC 9457. `item` names the part of the request that is meant, such as `input[3]`."""
+    """A problem (RFC 9457). `item` names the part of the request that caused it, such as `input[3]`."""
 
     type: str = Field(examples=["urn:diptych:error:invalid-value"])
     title: str = Field(examples=["Invalid value"])
@@ -63,7 +63,7 @@ class Problem(BaseModel):
 
 
 class OpenAIErrorBody(BaseModel):
-    """The inside of an OpenAI error."""
+    """The content of an OpenAI error."""
 
     message: str
     type: str
@@ -72,7 +72,7 @@ class OpenAIErrorBody(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """What OpenAI's own clients read."""
+    """An error in the shape that OpenAI's clients read."""
 
     error: OpenAIErrorBody
 
@@ -83,18 +83,18 @@ def status_of(error: DiptychError) -> int:
 
 
 def headers_of(error: DiptychError) -> dict[str, str]:
-    """Retry-After where coming back makes sense."""
+    """Retry-After, for errors that may be gone when the client tries again."""
     if isinstance(error, Overloaded):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     return {"Retry-After": str(NOT_READY_RETRY_S)} if isinstance(error, NotReady) else {}
 
 
 def problem_of(error: DiptychError, request_id: str) -> Problem:
-    """One of our errors as a problem; also used inside the answer of a bulk add."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
+    """A DiptychError as a problem; also part of the outcomes of an add."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
     return Problem(
-        type=f"urn:diptych:error:{words.lower().replace(' ', '-')}",
-        title=words.capitalize(),
+        type=f"urn:diptych:error:{name.lower().replace(' ', '-')}",
+        title=name.capitalize(),
         status=status_of(error),
         detail=cut(str(error), MAX_DETAIL_CHARS),
         request_id=request_id,
@@ -103,13 +103,13 @@ def problem_of(error: DiptychError, request_id: str) -> Problem:
 
 
 def http_problem(status: int, detail: str, request_id: str) -> Problem:
-    """A problem of HTTP itself, such as 405."""
+    """A problem of the HTTP protocol, such as 405."""
     title = HTTPStatus(status).phrase
     return Problem(type="about:blank", title=title, status=status, detail=detail, request_id=request_id)
 
 
 def http_problem_bytes(status: int, detail: str, request_id: str) -> bytes:
-    """A whole HTTP/1.1 response with the problem as its body, after which nothing comes."""
+    """A complete HTTP/1.1 response with the problem as its body; it closes the connection."""
     body = http_problem(status, detail, request_id).model_dump_json(exclude_none=True).encode()
     headers = {
         "content-type": PROBLEM_JSON,
@@ -126,7 +126,7 @@ def http_problem_bytes(status: int, detail: str, request_id: str) -> bytes:
 
 
 def respond(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """The problem in the shape that the path calls for."""
+    """A response with the problem, in OpenAI's shape if the path is under /v1."""
     if request.url.path.startswith("/v1/"):
         body, media_type = _openai(problem).model_dump_json(), "application/json"
     else:
@@ -135,14 +135,14 @@ def respond(request: Request, problem: Problem, headers: dict[str, str] | None =
 
 
 def respond_error(request: Request, error: DiptychError) -> Response:
-    """Answer with one of our errors."""
+    """A response for a DiptychError."""
     return respond(request, problem_of(error, context_of(request).request_id), headers_of(error))
 
 
 def respond_http(
     request: Request, status: int, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with a problem of HTTP itself."""
+    """A response with a problem of the HTTP protocol."""
     return respond(request, http_problem(status, detail, context_of(request).request_id), headers)
 
 

@@ -1,4 +1,4 @@
-"""Turn pydantic's findings into one InvalidValue that names the field. Knows no field of its own."""
+"""Validate data with pydantic, and turn its errors into one InvalidValue that names the field."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -6,17 +6,18 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from diptych.errors import InvalidValue
-from diptych.http.errors.json_paths import cut, spelled
+from diptych.http.errors.json_paths import cut, format_path
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 _PREFIX = "Value error, "
-_MAX_SHOWN_CHARS = 60
+_MAX_EXCERPT_CHARS = 60
 
 
-def validated(model: type[Asked], data: object, *, strict: bool = True) -> Asked:
-    """`data` as the model, or InvalidValue for the first thing wrong with it.
+def validated(model: type[Model], data: object, *, strict: bool = True) -> Model:
+    """Parse `data` as the model. Raises InvalidValue for the first error.
 
-    `strict` refuses "3" for 3, as JSON can tell them apart; form fields cannot, and are read leniently.
+    `strict` rejects "3" for 3. It is for JSON, which has both types; form fields are text and need
+    conversion.
     """
     try:
         return model.model_validate(data, strict=strict)
@@ -24,20 +25,23 @@ def validated(model: type[Asked], data: object, *, strict: bool = True) -> Asked
         raise first_invalid(error.errors(include_url=False), data) from None
 
 
-def first_invalid(findings: Sequence[Mapping[str, Any]], data: object) -> InvalidValue:
-    """The first finding as an error; `item` is the path up to and with its first index (`input[3]`)."""
-    finding = findings[0]
-    path, item = _spell(_inside(finding["loc"], data))
-    message = str(finding["msg"]).removeprefix(_PREFIX)
-    if finding["type"] == "extra_forbidden":
-        message = "no such key is known here"
-    elif finding["type"] not in {"missing", "value_error"}:
-        message = f"{message}, got {_shown(finding.get('input'))}"
+def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> InvalidValue:
+    """The first of pydantic's error details as an InvalidValue.
+
+    Its `item` is the path up to and including the first index, such as `input[3]`.
+    """
+    detail = details[0]
+    path, item = _format_paths(_steps_in_data(detail["loc"], data))
+    message = str(detail["msg"]).removeprefix(_PREFIX)
+    if detail["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif detail["type"] not in {"missing", "value_error"}:
+        message = f"{message}, got {_excerpt(detail.get('input'))}"
     return InvalidValue(message if path == item else f"{path}: {message}", item)
 
 
-def _inside(location: Sequence[int | str], data: object) -> list[int | str]:
-    """The location without pydantic's names for the members of a union, which are not in the data."""
+def _steps_in_data(location: Sequence[int | str], data: object) -> list[int | str]:
+    """The location without pydantic's names for members of a union, which are not keys of the data."""
     steps: list[int | str] = []
     for i, step in enumerate(location):
         last = i == len(location) - 1
@@ -50,12 +54,12 @@ def _inside(location: Sequence[int | str], data: object) -> list[int | str]:
     return steps
 
 
-def _spell(steps: Sequence[int | str]) -> tuple[str, str]:
-    """The whole path, and the part of it up to and with its first index."""
+def _format_paths(steps: Sequence[int | str]) -> tuple[str, str]:
+    """The whole path, and its part up to and including the first index."""
     first = next((i for i, step in enumerate(steps, start=1) if isinstance(step, int)), len(steps))
-    path = spelled(steps) or "body"
-    return path, spelled(steps[:first]) or path
+    path = format_path(steps) or "body"
+    return path, format_path(steps[:first]) or path
 
 
-def _shown(value: object) -> str:
-    return cut(repr(value), _MAX_SHOWN_CHARS)
+def _excerpt(value: object) -> str:
+    return cut(repr(value), _MAX_EXCERPT_CHARS)

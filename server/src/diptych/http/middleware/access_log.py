@@ -1,7 +1,7 @@
-"""The middleware that every request comes in by: its id, access log, metrics, bare 500s. Knows no route.
+"""Middleware for request ids, the access log, metrics, and 500 responses to unexpected exceptions.
 
-The access log has the caller's address and the route's template, never a path, query string, text or file
-name.
+The access log has the client's address and the route's template, but never a path, query string, text or file
+name: those may be private.
 """
 
 import logging
@@ -14,26 +14,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.core.ports import Stage
 from diptych.failpoints import reach
-from diptych.http.context import RequestContext, attach_context, working_on
+from diptych.http.context import RequestContext, active_request, attach_context
 from diptych.http.errors.problem_json import SAFE_HEADERS, respond_http
 from diptych.http.state import ServerState
 
 ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
-CLIENT_GONE = 499  # nginx's number for a caller that hung up; never sent
+CLIENT_DISCONNECTED = 499  # as in nginx: the client disconnected; it is logged, never sent
 UNMATCHED = "unmatched"
-_TIMED_HERE: frozenset[Stage] = frozenset({"parse", "serialise"})  # the others where they happen
+_STAGES_OBSERVED_HERE: frozenset[Stage] = frozenset(
+    {"parse", "serialise"}
+)  # other stages are observed where they happen
 
 
 @dataclass
 class _Sent:
-    """What has gone out so far."""
+    """The status that was sent; 0 before."""
 
     status: int = 0
 
 
 class AccessLogMiddleware:
-    """Every request comes in and goes out through here."""
+    """Gives each request its context, and records its end.
+
+    All other middlewares but the drain run inside it.
+    """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
@@ -45,24 +50,24 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send)
             return
         context = attach_context(scope, Headers(scope=scope).get("x-request-id"))
-        with working_on(context):
-            await self._answer(scope, receive, send, context)
+        with active_request(context):
+            await self._serve(scope, receive, send, context)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         sent = _Sent()
-        outward = self._labelled(send, context, sent)
+        send_with_headers = self._add_headers(send, context, sent)
         try:
-            await self._app(scope, receive, outward)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            sent.status = CLIENT_GONE
-        except Exception:  # anything at all: the caller gets an id, the log gets the rest
+            sent.status = CLIENT_DISCONNECTED
+        except Exception:  # the client gets the request id, the log gets the traceback
             LOG.exception("unexpected error", extra={"fields": {"request_id": context.request_id}})
             if sent.status:
-                raise  # half an answer is out: only breaking the connection tells the caller
-            answer = respond_http(Request(scope), 500, "unexpected error, see the server's log")
-            await answer(scope, receive, outward)
+                raise  # part of the response was sent: only a closed connection tells the client
+            response = respond_http(Request(scope), 500, "unexpected error, see the server's log")
+            await response(scope, receive, send_with_headers)
         finally:
-            self._record(scope, context, sent.status or CLIENT_GONE)
+            self._record(scope, context, sent.status or CLIENT_DISCONNECTED)
 
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = route_template(scope)
@@ -84,11 +89,11 @@ class AccessLogMiddleware:
             return
         metrics = self._state.services.metrics
         metrics.count_request(route, status, seconds)
-        for name in _TIMED_HERE & spent.keys():
+        for name in _STAGES_OBSERVED_HERE & spent.keys():
             metrics.observe_stage(name, spent[name])
 
-    def _labelled(self, send: Send, context: RequestContext, sent: _Sent) -> Send:
-        async def labelled(message: Message) -> None:
+    def _add_headers(self, send: Send, context: RequestContext, sent: _Sent) -> Send:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -100,10 +105,10 @@ class AccessLogMiddleware:
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 reach("answer.after")
 
-        return labelled
+        return send_with_headers
 
 
 def route_template(scope: Scope) -> str:
-    """`/collections/{collection}` for any such path; one word for all paths that no route has."""
+    """The path template of the route, such as `/collections/{collection}`; UNMATCHED if there is no route."""
     template = getattr(scope.get("route"), "path", None)
     return template if isinstance(template, str) else UNMATCHED

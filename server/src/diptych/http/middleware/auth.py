@@ -1,9 +1,8 @@
-"""Middlewares that refuse: long heads, foreign hosts and origins, callers without the key.
+"""Middlewares that reject requests: long heads, foreign hosts and origins, missing API keys.
 
-Knows the open paths only.
-
-A page on the web can make a browser send requests to a server on this machine. The Host check stops a
-name that was rebound to our address, the checks of Origin and Sec-Fetch-Site stop plain cross-site posts.
+A page on the web can make a browser send requests to a server on this machine. The check of Host stops DNS
+rebinding, where a foreign name resolves to this address. The checks of Origin and Sec-Fetch-Site stop plain
+cross-site posts.
 """
 
 import hmac
@@ -20,13 +19,15 @@ from diptych.http.state import ServerState
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz"})
-STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})  # the same for everybody; the page asks for the key
+STATIC_PAGES = frozenset(
+    {"/", "/docs", "/openapi.json"}
+)  # without private content; the page asks the user for the key
 STATIC_FOLDER = "/assets/"
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
-class HeadGuard:
-    """431 for a head that came whole and is too long. The connection bounds those that do not end."""
+class HeadSizeMiddleware:
+    """431 for a complete head that is too long. The connection limits heads that do not end."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
@@ -43,9 +44,9 @@ class HeadGuard:
 
 
 class HostMiddleware:
-    """403 for requests that were not meant for this server, judged by Host, Origin and Sec-Fetch-Site.
+    """403 for requests that are meant for another server, judged by Host, Origin and Sec-Fetch-Site.
 
-    400 for those that do not say, or say twice, which host they are meant for (RFC 9112, 3.2).
+    400 if the Host header is missing or repeated (RFC 9112, 3.2).
     """
 
     def __init__(self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...]) -> None:
@@ -58,18 +59,18 @@ class HostMiddleware:
             headers = Headers(scope=scope)
             n_hosts = len(headers.getlist("host"))
             if n_hosts > 1 or (n_hosts == 0 and scope["http_version"] != "1.0"):
-                answer = respond_http(
+                response = respond_http(
                     Request(scope), 400, f"the request has {n_hosts} Host headers, it needs one"
                 )
-                await answer(scope, receive, send)
+                await response(scope, receive, send)
                 return
-            refusal = None if scope["path"] in PROBES else self._refusal(scope["method"], headers)
-            if refusal:
-                await respond_http(Request(scope), 403, refusal)(scope, receive, send)
+            problem = None if scope["path"] in PROBES else self._problem(scope["method"], headers)
+            if problem:
+                await respond_http(Request(scope), 403, problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> str | None:
+    def _problem(self, method: str, headers: Headers) -> str | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
             return (
@@ -86,7 +87,7 @@ class HostMiddleware:
 
     def _is_ours(self, host: str) -> bool:
         name = _host_name(host)
-        # An address cannot be rebound, so whoever was told one meant this machine.
+        # An IP address cannot be rebound: a client that names one means this machine.
         return name is not None and (name in self._names or "*" in self._names or _is_address(name))
 
 
@@ -101,16 +102,16 @@ class KeyMiddleware:
         """See the class."""
         if (
             scope["type"] == "http"
-            and not _is_open(scope["path"])
+            and not _needs_no_key(scope["path"])
             and not self._has_key(Headers(scope=scope))
         ):
-            answer = respond_http(
+            response = respond_http(
                 Request(scope),
                 401,
                 "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
                 {"WWW-Authenticate": "Bearer"},
             )
-            await answer(scope, receive, send)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -121,7 +122,7 @@ class KeyMiddleware:
 
 
 def same_origin(origin: str, host: str) -> bool:
-    """Whether an Origin has the host and port of the Host header. Schemes may differ behind a TLS proxy."""
+    """Whether an Origin has the host and port of the Host header; schemes may differ behind a TLS proxy."""
     try:
         ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
         default = _DEFAULT_PORT.get(theirs.scheme)
@@ -135,7 +136,7 @@ def same_origin(origin: str, host: str) -> bool:
 
 
 def _head_bytes(scope: Scope) -> int:
-    """The target and the fields, each with its colon, space and end of line."""
+    """The size of the target and of the header fields, each with its colon, space and end of line."""
     n_bytes = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     return n_bytes + len(scope.get("raw_path", b"")) + len(scope["query_string"])
 
@@ -155,5 +156,5 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_open(path: str) -> bool:
+def _needs_no_key(path: str) -> bool:
     return path in PROBES or path in STATIC_PAGES or path.startswith(STATIC_FOLDER)

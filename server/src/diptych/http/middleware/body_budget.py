@@ -1,4 +1,4 @@
-"""Middleware that bounds the bytes of all bodies held at once. Knows nothing of what is in them."""
+"""Middleware that limits the memory that all request bodies hold together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.errors import Overloaded, TooLarge
 from diptych.http.state import ServerState
 
-Take = Callable[[int], None]
-_KEY = "diptych_room"
-_LET_GO = "diptych_let_go"
+_RESERVE = "diptych_reserve"
+_RELEASE = "diptych_release"
 
 
 @dataclass
 class _Held:
-    """The bytes of one request's body so far."""
+    """The bytes that one request holds."""
 
     n_bytes: int = 0
 
 
-class BodyBudget:
-    """A body holds room from its first chunk until its answer begins, or its caller is gone.
+class BodyBudgetMiddleware:
+    """A request holds memory from the first chunk of its body until its response begins, or it is abandoned.
 
-    The chunk that finds no room raises Overloaded where the body is read, and so becomes that request's
-    429. What a request fetches elsewhere counts as if its body had brought it. `max_bytes` must be enough
-    for the largest body: then a request that is alone always fits.
+    A chunk over the budget raises Overloaded where the body is read, which makes the response a 429. Bytes
+    that the request fetches from elsewhere count as if they were in its body. `max_bytes` must be at least
+    the size of the largest body, so that a request that is alone always fits.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState, max_bytes: int) -> None:
@@ -42,31 +42,31 @@ class BodyBudget:
             return
         held = _Held()
 
-        def fetched(n_bytes: int) -> None:
+        def reserve(n_bytes: int) -> None:
             limit = self._state.options.limits.max_body_bytes
             if held.n_bytes + n_bytes > limit:
-                raise TooLarge(f"what is fetched and the body have over {limit} bytes together")
+                raise TooLarge(f"the body and the fetched files have over {limit} bytes together")
             self._take(held, n_bytes)
 
-        async def counted() -> Message:
-            message = await receive()
-            self._take(held, len(message.get("body", b"")))
-            return message
-
-        async def answering(message: Message) -> None:
-            self._give_back(held)  # the answer does not need the body, and its reader may be slow
-            await send(message)
-
-        def let_go(n_bytes: int) -> None:
+        def release(n_bytes: int) -> None:
             freed = min(n_bytes, held.n_bytes)
             self._n_bytes -= freed
             held.n_bytes -= freed
 
-        scope.setdefault("state", {}).update({_KEY: fetched, _LET_GO: let_go})
+        async def receive_and_count() -> Message:
+            message = await receive()
+            self._take(held, len(message.get("body", b"")))
+            return message
+
+        async def release_and_send(message: Message) -> None:
+            self._release_all(held)  # the response does not need the body, and its reader may be slow
+            await send(message)
+
+        scope.setdefault("state", {}).update({_RESERVE: reserve, _RELEASE: release})
         try:
-            await self._app(scope, counted, answering)
+            await self._app(scope, receive_and_count, release_and_send)
         finally:
-            self._give_back(held)
+            self._release_all(held)
 
     def _take(self, held: _Held, n_bytes: int) -> None:
         if self._n_bytes + n_bytes > self._max_bytes:
@@ -75,21 +75,22 @@ class BodyBudget:
         self._n_bytes += n_bytes
         held.n_bytes += n_bytes
 
-    def _give_back(self, held: _Held) -> None:
+    def _release_all(self, held: _Held) -> None:
         self._n_bytes -= held.n_bytes
         held.n_bytes = 0
 
 
-def room_of(request: Request) -> Take:
-    """Called with a number of bytes that the request is going to hold beside its body.
+def memory_reserver(request: Request) -> ReserveBytes:
+    """A function to call with the number of bytes that the request is about to hold beside its body.
 
-    Raises TooLarge when it would have more than a body may, Overloaded when there is no room now.
+    It raises TooLarge if the request would then hold more than a body may have, Overloaded if the budget of
+    all requests is used up.
     """
-    take: Take = request.scope["state"][_KEY]
-    return take
+    reserve: ReserveBytes = request.scope["state"][_RESERVE]
+    return reserve
 
 
-def let_go_of(request: Request) -> Callable[[int], None]:
-    """Called with a number of bytes of the body that the request no longer holds in memory."""
-    let_go: Callable[[int], None] = request.scope["state"][_LET_GO]
-    return let_go
+def memory_releaser(request: Request) -> Callable[[int], None]:
+    """A function to call with the number of bytes of the body that the request no longer holds in memory."""
+    release: Callable[[int], None] = request.scope["state"][_RELEASE]
+    return release

@@ -1,4 +1,4 @@
-"""Middleware for answers that are given before the body has come. Knows no route."""
+"""Middleware for responses that are sent before the request body has arrived."""
 
 import asyncio
 from contextlib import suppress
@@ -8,27 +8,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.http.in_flight import InFlightRequests
 
-STOPPING_S = 0.5  # when the server stops: what is left must end within the second that answers have then
+STOPPING_S = 0.5  # while the server stops: responses then have one second, and this must end within it
 
 
 @dataclass
 class _Exchange:
-    """What became of one request so far."""
+    """The progress of one request."""
 
-    has_come: bool = False  # all of the body, or its caller is gone
-    is_held: bool = False  # the end of the answer
+    body_ended: bool = False  # the whole body has arrived, or the client has disconnected
+    end_is_held: bool = False  # the end of the response is not sent yet
 
 
-class BodyDrain:
-    """An early answer goes out at once, but ends only when the body does, or after `timeout_s`.
+class BodyDrainMiddleware:
+    """Sends an early response at once, but ends it only when the body ends, or after `timeout_s`.
 
-    Until then the rest of the body is read and dropped. A server that closes a connection with bytes unread
-    resets it, and a client that still sends never reads its answer.
+    Until then it reads the rest of the body and drops it. A server that closes a connection with unread bytes
+    resets it, and a client that is still sending then never reads the response.
     """
 
-    def __init__(self, app: ASGIApp, inside: InFlightRequests, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, timeout_s: float) -> None:
         self._app = app
-        self._inside = inside
+        self._in_flight = in_flight
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,29 +38,29 @@ class BodyDrain:
             return
         exchange = _Exchange()
 
-        async def heard() -> Message:
+        async def receive_and_note_end() -> Message:
             message = await receive()
-            exchange.has_come = not message.get("more_body", False)
+            exchange.body_ended = not message.get("more_body", False)
             return message
 
-        async def answering(message: Message) -> None:
+        async def send_but_hold_end(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                exchange.is_held = not exchange.has_come
-                message = {**message, "more_body": exchange.is_held}
+                exchange.end_is_held = not exchange.body_ended
+                message = {**message, "more_body": exchange.end_is_held}
             await send(message)
 
-        await self._app(scope, heard, answering)
-        if exchange.is_held:
+        await self._app(scope, receive_and_note_end, send_but_hold_end)
+        if exchange.end_is_held:
             with suppress(TimeoutError):
-                await self._drain(heard, exchange)
+                await self._drain(receive_and_note_end, exchange)
             await send({"type": "http.response.body"})
 
     async def _drain(self, receive: Receive, exchange: _Exchange) -> None:
-        timeout_s = STOPPING_S if self._inside.stopping else self._timeout_s
+        timeout_s = STOPPING_S if self._in_flight.stopping else self._timeout_s
         async with asyncio.timeout(timeout_s) as deadline:
-            self._inside.enter(deadline)  # so that the end of a stop's grace ends it
+            self._in_flight.add(deadline)  # so that the end of the grace period of a shutdown ends it
             try:
-                while not exchange.has_come:
+                while not exchange.body_ended:
                     await receive()
             finally:
-                self._inside.leave(deadline)
+                self._in_flight.remove(deadline)

@@ -1,4 +1,4 @@
-"""Middleware that gives each request a limited time. Knows no route."""
+"""Middleware that limits the time of each request."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from diptych.errors import NotReady
 from diptych.http.errors.problem_json import respond_error, respond_http
 from diptych.http.state import STOPPING, ServerState
 
-_MORE_TIME = "diptych_more_time"
+_EXTEND = "diptych_extend_deadline"
 
 
 @dataclass
-class _Answer:
-    """What became of one answer so far."""
+class _Progress:
+    """The progress of one response."""
 
-    begun: bool = False
+    has_begun: bool = False
 
 
 class TimeoutMiddleware:
-    """A request has `timeout_s` from its head until its answer begins; then its work is cancelled and it gets
-    a 504, or a 503 when the server stops.
+    """A response must begin within `timeout_s` of the request's head.
 
-    An answer that has begun is not cut off: how long it may take to be read is the connection's affair.
+    Otherwise the work is cancelled and the response is a 504, or a 503 while the server stops. A response
+    that has begun is not cut off: the connection limits how long a client may take to read it.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState, timeout_s: float) -> None:
@@ -40,42 +40,45 @@ class TimeoutMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer, deadline = _Answer(), asyncio.timeout(self._timeout_s)
-        scope.setdefault("state", {})[_MORE_TIME] = partial(self._give_more_time, deadline)
-        self._state.inside.enter(deadline)
+        progress, deadline = _Progress(), asyncio.timeout(self._timeout_s)
+        scope.setdefault("state", {})[_EXTEND] = partial(self._extend, deadline)
+        self._state.in_flight.add(deadline)
         try:
             async with deadline:
-                await self._app(scope, receive, _watched(send, answer, deadline))
+                await self._app(scope, receive, _unset_deadline_on_send(send, progress, deadline))
         except TimeoutError:
-            if answer.begun or not deadline.expired():  # one of the work's own
+            if progress.has_begun or not deadline.expired():  # raised by the work itself
                 raise
-            await self._too_late(scope)(scope, receive, send)
+            await self._timeout_response(scope)(scope, receive, send)
         finally:
-            self._state.inside.leave(deadline)
+            self._state.in_flight.remove(deadline)
 
-    def _give_more_time(self, deadline: asyncio.Timeout) -> None:
-        if not (self._state.inside.stopping or deadline.expired() or deadline.when() is None):
+    def _extend(self, deadline: asyncio.Timeout) -> None:
+        if not (self._state.in_flight.stopping or deadline.expired() or deadline.when() is None):
             deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
 
-    def _too_late(self, scope: Scope) -> Response:
-        if self._state.inside.stopping:
+    def _timeout_response(self, scope: Scope) -> Response:
+        if self._state.in_flight.stopping:
             self._state.count_rejected("stopping")
             return respond_error(Request(scope), NotReady(STOPPING))
         self._state.count_rejected("request_timeout")
         return respond_http(Request(scope), 504, f"the request was not answered within {self._timeout_s:g} s")
 
 
-def more_time_for(request: Request) -> Callable[[], None]:
-    """Called by a request that gets on with a long body: its time begins anew, unless the server stops."""
-    more_time: Callable[[], None] = request.scope["state"][_MORE_TIME]
-    return more_time
+def deadline_extender(request: Request) -> Callable[[], None]:
+    """A function that restarts the time of the request, for bodies that take long to arrive.
+
+    It does nothing while the server stops.
+    """
+    extend: Callable[[], None] = request.scope["state"][_EXTEND]
+    return extend
 
 
-def _watched(send: Send, answer: _Answer, deadline: asyncio.Timeout) -> Send:
-    async def watched(message: Message) -> None:
-        if not answer.begun and not deadline.expired():
-            answer.begun = True
+def _unset_deadline_on_send(send: Send, progress: _Progress, deadline: asyncio.Timeout) -> Send:
+    async def send_and_unset(message: Message) -> None:
+        if not progress.has_begun and not deadline.expired():
+            progress.has_begun = True
             deadline.reschedule(None)
         await send(message)
 
-    return watched
+    return send_and_unset

@@ -1,4 +1,4 @@
-"""The fields of a multipart form, by name and in body order. Knows no field of its own."""
+"""Access the fields of a multipart form by name, in body order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,42 +8,43 @@ from diptych.http.parsing.multipart import Part
 
 
 class Form:
-    """Parts under the names that a call knows. InvalidValue names a field that it does not know."""
+    """The parts of a form. Raises InvalidValue that names the first unknown field."""
 
     def __init__(self, parts: Sequence[Part], known: Sequence[str]) -> None:
         for part in parts:
             if part.name not in known:
-                raise InvalidValue(
-                    f"no such field is known here, there are {', '.join(known)}", part.name[:100]
-                )
+                raise InvalidValue(f"unknown field, there are {', '.join(known)}", part.name[:100])
         self._parts = parts
 
     def parts(self, *names: str) -> Iterator[Part]:
-        """The parts of these names, in body order."""
+        """The parts with these names, in body order."""
         return (part for part in self._parts if part.name in names)
 
-    def one(self, name: str) -> str | None:
-        """The value of a field that may be there once; None when it is not."""
+    def value(self, name: str) -> str | None:
+        """The text of a field that may occur once; None when it is missing."""
         values = [part.text(name) for part in self.parts(name)]
         if len(values) > 1:
-            raise InvalidValue(f"is there {len(values)} times, once is enough", name)
+            raise InvalidValue(f"occurs {len(values)} times, once is allowed", name)
         return values[0] if values else None
 
     def json(self, name: str) -> object:
-        """The value of a field that holds JSON; None when it is not there."""
-        text = self.one(name)
+        """The parsed value of a field that holds JSON; None when it is missing."""
+        text = self.value(name)
         return None if text is None else parse_json(text, name)
 
     def strings(self, name: str) -> list[str] | None:
-        """A field that is repeated, or holds one JSON array of strings. Commas never split anything."""
+        """The values of a repeated field, or of one field that holds a JSON array of strings.
+
+        Commas do not separate values. None when the field is missing.
+        """
         values = [part.text(f"{name}[{i}]") for i, part in enumerate(self.parts(name))]
         if len(values) == 1 and values[0].lstrip().startswith("["):
             return _strings(values[0], name)
         return values or None
 
-    def given(self, *names: str) -> dict[str, object]:
-        """The plain fields that are there, as text."""
-        values = {name: self.one(name) for name in names}
+    def values(self, *names: str) -> dict[str, object]:
+        """The texts of those of the named fields that occur."""
+        values = {name: self.value(name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Read JSON strictly: what is no JSON is Malformed, what JSON cannot mean InvalidValue. Knows no schema."""
+"""Parse JSON strictly: reject invalid syntax, values that JSON does not have, and too many values."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn, TypeVar
 
 from diptych.errors import InvalidValue, Malformed, TooLarge
-from diptych.http.errors.json_paths import spelled
+from diptych.http.errors.json_paths import format_path
 
 MAX_VALUES = 2_000_000  # an empty list is 3 bytes of a body and 20 times that in memory
-MAX_KEYS = 200_000  # each that is not known is an error of its own, of which one is told
-MAX_DIGITS = 309  # of an integer: more are beyond a double, and take a time that grows with their square
-MAX_BYTES_ON_LOOP = 100_000  # read in a millisecond or two
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # or what begins as one and does not end
+MAX_KEYS = 200_000  # each unknown key costs an error object, although one is reported
+MAX_DIGITS = 309  # of an integer: more exceed a double, and parsing takes quadratic time
+MAX_BYTES_ON_LOOP = 100_000  # parsed in a millisecond or two
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # a string, also one that does not end
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -22,18 +22,19 @@ Read = TypeVar("Read")
 
 
 async def read_json(body: bytearray, read: Callable[[bytearray], Read]) -> Read:
-    """`read(body)`, on a thread when the body is large: others are answered meanwhile."""
+    """Return `read(body)`. A large body is read in a thread, so that it does not block other requests."""
     return read(body) if len(body) <= MAX_BYTES_ON_LOOP else await asyncio.to_thread(read, body)
 
 
 def parse_json(
     payload: bytes | bytearray | str, item: str | None = None, *, max_keys: int = MAX_KEYS
 ) -> object:
-    """The value of a JSON text; `item` names the text in errors, None being the whole body.
+    """Parse a JSON text. `item` names the text in errors; None stands for the whole body.
 
-    Malformed: not UTF-8, not JSON, nested deeper than the parser goes. InvalidValue: NaN and Infinity,
-    numbers beyond a double, lone surrogates (they cannot be stored or sent as UTF-8). TooLarge: more values
-    or keys than any request has, judged by the characters outside of strings that begin or separate them.
+    Raises Malformed if it is not UTF-8, not JSON, or nested too deeply for the parser. Raises InvalidValue
+    for NaN, Infinity, numbers beyond a double, and lone surrogates (which UTF-8 cannot encode). Raises
+    TooLarge for more values or keys than any request needs; it counts the characters outside of strings that
+    begin or separate them.
     """
     try:
         text = payload if isinstance(payload, str) else payload.decode()
@@ -42,12 +43,12 @@ def parse_json(
     _check_counts(text, max_keys, item)
     try:
         value, refused = _loads(text)
-        if _SURROGATE_ESCAPE.search(text):  # first, as it might be in a path that the other error names
+        if _SURROGATE_ESCAPE.search(text):  # checked first, as the path in the other error might contain it
             message = "text has a lone surrogate, which is not a character"
             _refuse_first(value, _is_lone_surrogate, message, item)
         if refused is not None:
             _refuse_first(value, _is_refused, refused, item)
-            raise InvalidValue(refused, item)  # its key comes again, and has the last value
+            raise InvalidValue(refused, item)  # a repeated key: the parsed object has only its last value
     except RecursionError:
         raise Malformed("JSON is nested too deeply", item) from None
     except ValueError as error:  # JSONDecodeError, and integers of too many digits
@@ -56,13 +57,14 @@ def parse_json(
 
 
 class _Refused(str):
-    """A number that JSON does not have, as it was spelled."""
+    """A number that JSON does not have, as it was written."""
 
 
 def _loads(text: str) -> tuple[object, str | None]:
-    """The value, and what is said of the first number that JSON does not have: it is _Refused there.
+    """The parsed value, and the message about the first number that JSON does not have, if any.
 
-    Read once more for that, as only then it matters where it stands.
+    Such a number is a _Refused in the value, so that its path can be found. The text is parsed a second time
+    for that, as valid texts need no path.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole), None
@@ -84,15 +86,15 @@ def _finite_or_refused(digits: str) -> float | _Refused:
 
 def _check_counts(text: str, max_keys: int, item: str | None) -> None:
     bounds = (("values", ",[{", MAX_VALUES), ("keys", ":", max_keys))
-    if all(len(text) <= most or _n_of(signs, text) <= most for _, signs, most in bounds):
-        return  # a text of fewer characters than there may be signs need not be counted: a photograph is one
+    if all(len(text) <= most or _count(signs, text) <= most for _, signs, most in bounds):
+        return  # counting inside of strings too is enough for short texts, and for a photograph in base64
     bare = _STRING.sub("", text)
     for name, signs, most in bounds:
-        if _n_of(signs, bare) > most:
+        if _count(signs, bare) > most:
             raise TooLarge(f"JSON has over {most} {name}", item)
 
 
-def _n_of(signs: str, text: str) -> int:
+def _count(signs: str, text: str) -> int:
     return sum(map(text.count, signs))
 
 
@@ -119,10 +121,10 @@ def _finite(digits: str) -> float:
 
 
 def _refuse_first(value: object, is_wrong: Callable[[object], bool], message: str, item: str | None) -> None:
-    """Raises InvalidValue naming the first part that is wrong, if any is."""
-    way = _way_to_first(value, is_wrong)
-    if way is not None:
-        path = spelled([*([item] if item else []), *reversed(way)])
+    """Raises InvalidValue that names the first value for which `is_wrong` holds, if there is one."""
+    path_steps = _path_to_first(value, is_wrong)
+    if path_steps is not None:
+        path = format_path([*([item] if item else []), *reversed(path_steps)])
         raise InvalidValue(message, path or None)
 
 
@@ -136,10 +138,11 @@ def _is_refused(value: object) -> bool:
     return isinstance(value, _Refused)
 
 
-def _way_to_first(value: object, is_wrong: Callable[[object], bool]) -> list[int | str] | None:
-    """Keys and indexes to it, the last step first; None when there is none.
+def _path_to_first(value: object, is_wrong: Callable[[object], bool]) -> list[int | str] | None:
+    """The keys and indexes to the first such value, innermost first; None when there is none.
 
-    Spelled only when there is one: for each of a million elements a path would hold all the keys above it.
+    Steps are collected only when a value was found: a path for each of a million elements would cost too
+    much.
     """
     if is_wrong(value):
         return []
@@ -150,8 +153,8 @@ def _way_to_first(value: object, is_wrong: Callable[[object], bool]) -> list[int
     else:
         return None
     for step, child in children:
-        way = _way_to_first(child, is_wrong)
-        if way is not None:
-            way.append(step)
-            return way
+        path_steps = _path_to_first(child, is_wrong)
+        if path_steps is not None:
+            path_steps.append(step)
+            return path_steps
     return None

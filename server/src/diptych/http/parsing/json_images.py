@@ -1,4 +1,4 @@
-"""Read images that are given inside JSON. Knows nothing of fetching one, or of what a file contains."""
+"""Read images that JSON holds as data URIs or URLs. URLs are not fetched here."""
 
 import base64
 import binascii
@@ -9,29 +9,32 @@ from diptych.errors import InvalidValue, TooLarge, UnsupportedImage
 
 _DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re.IGNORECASE)
 _MAX_HEAD_CHARS = (
-    300  # up to the comma: the pattern keeps a note of each repetition, thousands of times its size
+    300  # up to the comma: matching a long head takes much memory, as the pattern records each repetition
 )
 _ANY_DATA_URI = re.compile(r"\s*data:(image/|[^\s,]*;base64,)", re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
-def read_image(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
-    """The bytes of a data URI, or the URL that is still to be fetched. Raises as decode_data_uri."""
+def parse_image_uri(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
+    """The bytes of a data URI, or a URL that is still to be fetched. Raises as decode_data_uri."""
     return ImageUrl(text) if _URL.match(text) else decode_data_uri(text, item, max_bytes)
 
 
 def is_data_uri(text: str) -> bool:
-    """Whether the text holds a file, of an image or of another kind, and not words."""
+    """Whether the text is a data URI, of an image or of another file."""
     return _ANY_DATA_URI.match(text[:_MAX_HEAD_CHARS]) is not None
 
 
 def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
-    """The bytes of `data:image/...;base64,...`. InvalidValue, UnsupportedImage or TooLarge names `item`."""
+    """The bytes of `data:image/...;base64,...`.
+
+    Raises InvalidValue, UnsupportedImage or TooLarge that names `item`.
+    """
     head = _DATA_URI.match(uri[:_MAX_HEAD_CHARS])
     if head is None:
         raise InvalidValue(f"not a data URI of the form data:image/png;base64,...: {uri[:24]!r}", item)
     n_bytes = (len(uri) - head.end()) * 3 // 4
-    if n_bytes > max_bytes + 2:  # up to two characters are padding
+    if n_bytes > max_bytes + 2:  # up to two bytes of that may be padding
         raise TooLarge(f"image has {n_bytes} bytes, limit is {max_bytes}", item)
     try:
         payload = base64.b64decode(uri[head.end() :], validate=True)
@@ -41,7 +44,7 @@ def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
 
 
 def check_image_bytes(payload: bytes, item: str, max_bytes: int) -> bytes:
-    """The payload itself. UnsupportedImage when it is empty, TooLarge over the limit."""
+    """Return the payload. Raises UnsupportedImage when it is empty, TooLarge over the limit."""
     if not payload:
         raise UnsupportedImage("image is empty (0 bytes)", item)
     if len(payload) > max_bytes:

@@ -1,4 +1,4 @@
-"""Limits that every call shares. Knows no call."""
+"""Check limits on counts, lengths and numbers that several endpoints share."""
 
 from collections.abc import Mapping, Sequence, Sized
 
@@ -7,7 +7,7 @@ from diptych.errors import InvalidValue, TooLarge
 
 
 def check_count(items: Sized, name: str, limit: int) -> None:
-    """TooLarge when there are more than `limit`; InvalidValue when there is none."""
+    """Raises InvalidValue when there are no items, TooLarge when there are more than `limit`."""
     if len(items) == 0:
         raise InvalidValue("at least one is needed", name)
     if len(items) > limit:
@@ -15,9 +15,9 @@ def check_count(items: Sized, name: str, limit: int) -> None:
 
 
 def check_lengths(data: object, limits: Mapping[str, int]) -> object:
-    """Parsed JSON itself; TooLarge when the list under one of the names is longer than its limit.
+    """Return the parsed JSON. Raises TooLarge when the list under one of the names is longer than its limit.
 
-    To be called before anything walks the lists: a small body may hold millions of elements.
+    Call it before validation walks the lists: a small body may hold millions of elements.
     """
     if isinstance(data, dict):
         for name, limit in limits.items():
@@ -28,28 +28,30 @@ def check_lengths(data: object, limits: Mapping[str, int]) -> object:
 
 
 def check_text(text: str, item: str, limits: Limits) -> str:
-    """The text itself; TooLarge when nobody could mean it."""
+    """Return the text. Raises TooLarge when it has too many characters."""
     if len(text) > limits.max_text_chars:
         raise TooLarge(f"text has {len(text)} characters, limit is {limits.max_text_chars}", item)
     return text
 
 
 def check_query_text(text: str, item: str, limits: Limits) -> str:
-    """As check_text; InvalidValue for a text that says nothing."""
+    """As check_text; also raises InvalidValue for a text that is empty or blank."""
     if not text.strip():
         raise InvalidValue("text is empty", item)
     return check_text(text, item, limits)
 
 
 def check_at_most(value: int, name: str, limit: int) -> None:
-    """InvalidValue over the limit."""
+    """Raises InvalidValue when the value exceeds the limit."""
     if value > limit:
         raise InvalidValue(f"is {value}, limit is {limit}", name)
 
 
 def check_texts(texts: Sequence[str], name: str, limits: Limits) -> None:
-    """check_text for each."""
-    if max(map(len, texts), default=0) <= limits.max_text_chars:  # a thousand in microseconds
+    """Apply check_text to each text."""
+    if (
+        max(map(len, texts), default=0) <= limits.max_text_chars
+    ):  # the common case: a thousand texts in microseconds
         return
     for i, text in enumerate(texts):
         check_text(text, f"{name}[{i}]", limits)

@@ -15,16 +15,16 @@ from diptych.http.parsing import schemas
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)
 Element = TypeVar("Element")
-Listed = Annotated[list[Element], Field(fail_fast=True)]
+FailFastList = Annotated[list[Element], Field(fail_fast=True)]
 
 
 def _without_fraction(value: object) -> object:
-    """JSON does not tell 10.0 from 10, and some languages write every number as the former."""
+    """Accept 10.0 for 10: JSON has one number type, and some languages write all numbers with a fraction."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_without_fraction)]
-Positive = Annotated[int, Field(ge=1), BeforeValidator(_without_fraction)]
+WholeNumber = Annotated[int, BeforeValidator(_without_fraction)]
+PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_without_fraction)]
 ImageUri = Annotated[str, WithJsonSchema(schemas.IMAGE_URI)]
 Precision = Annotated[str, WithJsonSchema(schemas.PRECISION)]
 CollectionName = Annotated[str, WithJsonSchema(schemas.COLLECTION_NAME)]
@@ -38,14 +38,17 @@ IMAGE_FIELD = Field(
 
 
 class RequestModel(BaseModel):
-    """Base of all requests: a key that is not known is an error, never ignored."""
+    """Base of all request models: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _one_unknown_key(cls, data: object) -> object:
-        """Only the first unknown key stays: each becomes a finding, and a body may hold a million of them."""
+        """Keep only the first unknown key.
+
+        Each costs an error object, and a body may hold a million of them.
+        """
         if not isinstance(data, dict):
             known = ", ".join(cls.model_fields)
             raise PydanticCustomError(
@@ -58,7 +61,7 @@ class RequestModel(BaseModel):
 
 
 class _NoParameters(RequestModel):
-    """A query string that says nothing."""
+    """A query string without parameters."""
 
 
 NoQuery = Annotated[_NoParameters, Query()]

@@ -1,7 +1,8 @@
-"""What callers may send as JSON Schema, with the limits that the server has. Knows no call.
+"""JSON Schemas of what clients may send, for the OpenAPI description.
 
-A schema names a limit that is a setting; `with_limits` puts in the numbers of one server. Two formats tell
-what no schema can: `image` (a picture that can be decoded) and `precision` (one of the served version).
+A limit that is a setting stands in a schema by its name; `with_limits` replaces the names by the numbers of
+one server. Two formats express what JSON Schema cannot: `image` (a file that can be decoded) and `precision`
+(one of the served version).
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ REF = "#/components/schemas/{model}"
 
 
 def limited(**names: str) -> Schema:
-    """The part of a schema that settings bound: `limited(maxLength="max_text_chars")`."""
+    """Keywords whose values are settings: `limited(maxLength="max_text_chars")`."""
     return {_LIMITS: names}
 
 
 def with_limits(described: Any, limits: Limits) -> Any:
-    """A description with numbers in the place of the names of limits."""
+    """Replace the names of limits in a description by their numbers."""
     if isinstance(described, list):
         return [with_limits(one, limits) for one in described]
     if not isinstance(described, dict):
@@ -35,33 +36,33 @@ def with_limits(described: Any, limits: Limits) -> Any:
 
 
 def ref(model: str) -> Schema:
-    """The schema of this name among the components."""
+    """A reference to the schema with this name in the components."""
     return {"$ref": REF.format(model=model)}
 
 
-def some(item: Schema, limit: str) -> Schema:
-    """A list of at least one, and of as many as the limit says."""
+def non_empty_list(item: Schema, limit: str) -> Schema:
+    """A list with one item or more, up to the named limit."""
     return {"type": "array", "items": item, "minItems": 1, **limited(maxItems=limit)}
 
 
 def exactly_one(*names: str) -> Schema:
-    """What holds for an object of which exactly one of these properties is a string."""
+    """A rule: exactly one of these properties is a string."""
     return {"oneOf": [{"required": [name], "properties": {name: STRING}} for name in names]}
 
 
 def form(properties: Schema, required: Sequence[str] = (), **rules: Any) -> Schema:
-    """A form with these fields and no others."""
+    """The schema of a form with these fields and no others."""
     needed = {"required": list(required)} if required else {}
     return {"type": "object", "properties": properties, "additionalProperties": False, **needed, **rules}
 
 
 def json_field(schema: Schema, description: str) -> Schema:
-    """A field of a form that holds JSON."""
+    """The schema of a form field that holds JSON."""
     return {**schema, "description": description, "contentMediaType": "application/json"}
 
 
 _DATA_URI = r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,"
-_BLANK = r"\s\x1c-\x1f\x85"  # what Python strips; `\s` alone leaves out the latter elsewhere
+_BLANK = r"\s\x1c-\x1f\x85"  # what str.strip() removes; `\s` of JavaScript lacks some of it
 _NOT_BLANK = f"[^{_BLANK}]"
 _NO_LIST = rf"^[{_BLANK}]*[^{_BLANK}\[]"  # a single field that begins with [ is read as a JSON array
 _ONE_PLACE = r"^((?!\{\})[\s\S])*\{\}((?!\{\})[\s\S])*$"
@@ -72,12 +73,12 @@ QUERY_TEXT: Schema = {**TEXT, "pattern": _NOT_BLANK}
 NO_IMAGE: Schema = {**TEXT, "not": {"pattern": r"^\s*data:(image/|[^\s,]*;base64,)"}}
 IMAGE_URI: Schema = {**STRING, "format": "image", "pattern": f"^({_DATA_URI}|https://)"}
 LABELS: Schema = {
-    **some({**STRING, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
+    **non_empty_list({**STRING, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
     "uniqueItems": True,
 }
 LABEL_FIELDS: Schema = {**LABELS, "items": {**LABELS["items"], "pattern": _NO_LIST}}
 TEMPLATE: Schema = {**STRING, "pattern": _ONE_PLACE, "maxLength": MAX_TEMPLATE_CHARS}
-TEMPLATES = some(TEMPLATE, "max_templates")
+TEMPLATES = non_empty_list(TEMPLATE, "max_templates")
 TEMPLATE_FIELDS: Schema = {
     **TEMPLATES,
     "items": {**TEMPLATE, "pattern": f"(?={_NO_LIST}){_ONE_PLACE}"},

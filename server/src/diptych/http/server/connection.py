@@ -1,6 +1,6 @@
-"""Bounds the connections and the request heads that uvicorn accepts. Knows no route.
+"""Limits the connections and the request heads that uvicorn accepts.
 
-uvicorn bounds neither the number of connections, nor the size of a head, nor the time that it takes to come.
+uvicorn limits neither the number of connections, nor the size of a head, nor the time that a head takes.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from diptych.http.context import new_request_id
 from diptych.http.errors.problem_json import http_problem_bytes
 
 ACCESS_LOG = logging.getLogger("diptych.access")
-MAX_PIPELINED = 100  # requests sent ahead, each kept until those before it are answered
+MAX_PIPELINED = 100  # requests that a client sends before the response to the first
 
 
 class Connection(HttpToolsProtocol):
@@ -31,59 +31,65 @@ class Connection(HttpToolsProtocol):
     count_rejected: ClassVar[Callable[[Reason], None]]
 
     _deadline: asyncio.TimerHandle | None = None
-    _served: RequestResponseCycle | None = None  # `cycle` is the last one that came, and may have to wait
-    _n_silent = 0  # bytes of reads in a row that began no request and brought nothing of a body
+    _current: RequestResponseCycle | None = None  # is being served; `cycle` arrived last and may have to wait
+    _n_idle_bytes = 0  # bytes since the last read that began a request or brought bytes of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuse one connection too many; await the first head of the others."""
+        """Reject a connection over the limit; start the deadline for the first head of the others."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
-            self._refuse(503, "connections_full", "all connections are taken")
+            self._reject(503, "connections_full", "all connections are taken")
         else:
             self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline, and tell the request that is served: uvicorn tells the last one that came."""
+        """End the deadline, and notify the request being served.
+
+        Uvicorn notifies only the last that arrived.
+        """
         self._end_deadline()
-        if self._served is not None:
-            self._served.disconnected = True
-            self._served.message_event.set()
+        if self._current is not None:
+            self._current.disconnected = True
+            self._current.message_event.set()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._served = cycle
+        self._current = cycle
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what came, then look whether heads and trailers stay within their bounds."""
+        """Pass the data on, then check that heads and trailers stay within their limits."""
         scope, cycle, n_body = self.scope, self.cycle, self._n_body()
         super().data_received(data)
-        goes_on = self.scope is not scope or self.cycle is not cycle or self._n_body() != n_body
-        self._n_silent = 0 if goes_on or self._is_answered() else self._n_silent + len(data)
+        has_progress = self.scope is not scope or self.cycle is not cycle or self._n_body() != n_body
+        self._n_idle_bytes = 0 if has_progress or self._is_draining() else self._n_idle_bytes + len(data)
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
-        elif self._n_silent > MAX_HEAD_BYTES:  # and at most one read of the system beyond it
-            self._refuse(431, "head_too_large", f"head is over {MAX_HEAD_BYTES} bytes")
+        elif self._n_idle_bytes > MAX_HEAD_BYTES:  # the excess is at most one read of the socket
+            self._reject(431, "head_too_large", f"head is over {MAX_HEAD_BYTES} bytes")
         self._set_deadline()
 
     def _n_body(self) -> int:
-        """Bytes of a body that the application has not taken yet."""
+        """Bytes of a body that the application has not read yet."""
         return 0 if self.cycle is None else len(self.cycle.body)
 
     def _is_in_head(self) -> bool:
-        """Whether a request has begun whose head is not complete."""
+        """Whether the head of a request has begun and is not complete."""
         return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
 
-    def _is_answered(self) -> bool:
-        """Whether what comes is thrown away: the rest of a body whose answer was given early."""
+    def _is_draining(self) -> bool:
+        """Whether incoming data is dropped: the rest of a body whose response was sent early."""
         return self.cycle is not None and self.cycle.response_complete and not self._is_in_head()
 
     def _is_due(self) -> bool:
-        """Whether the next bytes out are the answer of the request that is coming in."""
-        return self.cycle is self._served and not (self._is_in_head() or self.cycle.response_started)
+        """Whether the next response on this connection belongs to the request that is arriving."""
+        return self.cycle is self._current and not (self._is_in_head() or self.cycle.response_started)
 
     def _set_deadline(self) -> None:
-        """A deadline that runs is not put off by further bytes, only ended by a whole head."""
+        """Start the deadline unless a request is being served.
+
+        More bytes do not extend it; a complete head ends it.
+        """
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
             self._end_deadline()
         elif self._deadline is None:
@@ -96,12 +102,15 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         if self._is_in_head():
-            self._refuse(408, "header_timeout", "head was not complete in time")
+            self._reject(408, "header_timeout", "head was not complete in time")
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, reason: Reason, detail: str) -> None:
-        """Say why, and hang up; only hang up while the answer of another request is due or on its way."""
+    def _reject(self, status: int, reason: Reason, detail: str) -> None:
+        """Send an error and close the connection.
+
+        Only close it while the response to another request is pending or being sent.
+        """
         request_id = new_request_id()
         type(self).count_rejected(reason)
         fields = {"status": status, "reason": reason, "request_id": request_id}
@@ -112,11 +121,11 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(limits: Limits, count: Callable[[Reason], None]) -> type[Connection]:
-    """What uvicorn makes for each connection; `count` hears of those that are refused."""
+    """The protocol class for uvicorn; `count` is called with the reason of each rejection."""
 
-    class Bounded(Connection):
-        """Within these limits."""
+    class LimitedConnection(Connection):
+        """A connection with these limits."""
 
-    Bounded.limits = limits
-    Bounded.count_rejected = staticmethod(count)
-    return Bounded
+    LimitedConnection.limits = limits
+    LimitedConnection.count_rejected = staticmethod(count)
+    return LimitedConnection

@@ -1,4 +1,4 @@
-"""uvicorn's server, which signals stop within a bounded time. Knows no route."""
+"""A uvicorn server that stops within a bounded time after a signal."""
 
 import asyncio
 import logging
@@ -15,28 +15,28 @@ from diptych.http.in_flight import InFlightRequests
 
 LOG = logging.getLogger("diptych")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ANSWER_S = 1  # for those that are sent away to get their 503
-CLOSE_S = 10.0  # for writes that have begun, and a batch that runs
-EXIT_S = 1.0  # for the interpreter, once everything is closed
+ANSWER_S = 1  # for requests over the grace period, to get their 503
+CLOSE_S = 10.0  # to complete writes that have begun and a batch that runs
+EXIT_S = 1.0  # for the interpreter to exit, once everything is closed
 
 
 def end_after(seconds: float, status: int) -> None:
-    """End the process if it still is there then, whatever its threads and its event loop do."""
+    """Exit the process after this time if it still runs, whatever its threads and its event loop do."""
     timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()
 
 
 class GracefulServer(uvicorn.Server):
-    """The first signal stops it; a second SIGTERM or SIGINT ends the process at once, by the system's hand.
+    """Stops gracefully at the first signal; a second SIGTERM or SIGINT kills the process at once.
 
-    It stops listening. Requests that are being served have `grace_s` to finish; after that they get a 503.
+    It stops listening. Requests in flight have `grace_s` to finish; after that they get a 503.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        inside: InFlightRequests,
+        in_flight: InFlightRequests,
         grace_s: int,
         *,
         end_after: Callable[[float, int], None] = end_after,
@@ -44,42 +44,42 @@ class GracefulServer(uvicorn.Server):
         config.timeout_graceful_shutdown = grace_s + ANSWER_S
         super().__init__(config)
         self._end_after = end_after
-        self._inside = inside
+        self._in_flight = in_flight
         self._grace_s = grace_s
         self.status = 0  # of the process
         self.ends_within_s = grace_s + ANSWER_S + CLOSE_S + EXIT_S
 
-    def stop(self, number: int, frame: object) -> None:
-        """For signal.signal."""
-        for one in SIGNALS:  # a terminal that closes may send SIGHUP twice: by its shell and by the system
+    def handle_signal(self, number: int, frame: object) -> None:
+        """The handler for signal.signal."""
+        for one in SIGNALS:  # a closing terminal may send SIGHUP twice: from its shell and from the system
             signal.signal(one, signal.SIG_IGN if one == signal.SIGHUP else signal.SIG_DFL)
-        self.leave()
+        self.request_stop()
 
-    def leave(self) -> None:
-        """Stop, for a reason of its own. What does not end within its time is ended, and is a failure."""
+    def request_stop(self) -> None:
+        """Stop the server. If it takes too long, exit with status 1."""
         self._end_after(self.ends_within_s + EXIT_S, 1)
-        self._inside.stopping = True
+        self._in_flight.stopping = True
         self.should_exit = True
 
-    def heed_signals(self) -> None:
-        """Let signals stop it, but not a SIGHUP that is ignored already, as below nohup."""
+    def install_signal_handlers(self) -> None:
+        """Stop the server on signals, but leave SIGHUP alone where it is already ignored, as under nohup."""
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.stop)
+                signal.signal(number, self.handle_signal)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: `stop` is told of signals before the server runs and after it, too."""
+        """Override uvicorn's handlers: ours also cover the time before and after the server runs."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See the class."""
-        self._inside.stopping = True
-        if len(self._inside):
-            fields = {"requests": len(self._inside)}
-            LOG.info("stopping, requests inside are finished", extra={"fields": fields})
-        asyncio.get_running_loop().call_later(self._grace_s, self._inside.send_away)
+        self._in_flight.stopping = True
+        if len(self._in_flight):
+            fields = {"requests": len(self._in_flight)}
+            LOG.info("stopping, requests in flight are finished", extra={"fields": fields})
+        asyncio.get_running_loop().call_later(self._grace_s, self._in_flight.expire_deadlines)
         await super().shutdown(sockets)
         LOG.info("stopped")
-        # A thread that still runs, such as a model being loaded, is left.
+        # A thread that still runs, such as one that loads a model, is abandoned.
         self._end_after(EXIT_S, self.status)
