@@ -1,4 +1,4 @@
-"""Run a server on a free port in this event loop, and talk to it byte by byte."""
+"""A server on a free port in this event loop, and raw connections to it."""
 
 import asyncio
 import json
@@ -19,12 +19,12 @@ from diptych.http.server.graceful_stop import GracefulServer
 
 WITHIN_S = 20.0
 LIMITS = Limits()
-Caller = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One response."""
+class RawResponse:
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -34,23 +34,23 @@ class Answered:
         return json.loads(self.body)
 
 
-class Place:
-    """A running server and how to connect to it."""
+class ServerHandle:
+    """A running server, and connections to it."""
 
     def __init__(self, server: GracefulServer, port: int) -> None:
         self.server = server
         self._port = port
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def call(self, data: bytes = b"") -> Caller:
+    async def connect(self, data: bytes = b"") -> Connection:
         """Open a connection and send bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers.append(writer)
         writer.write(data)
         return reader, writer
 
-    async def hang_up(self) -> None:
-        """Close all connections."""
+    async def disconnect_all(self) -> None:
+        """Abort all connections."""
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0)
@@ -66,8 +66,8 @@ async def serving(
     grace_s: int = 1,
     keep_alive_s: int = 30,
     listener: socket.socket | None = None,
-) -> AsyncIterator[Place]:
-    """Run a server and stop it at the end as a signal does."""
+) -> AsyncIterator[ServerHandle]:
+    """Serve the application; stop the server at the end, as a signal does."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
@@ -88,28 +88,28 @@ async def serving(
         async with asyncio.timeout(WITHIN_S):
             while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
-        place = Place(server, listener.getsockname()[1])
+        handle = ServerHandle(server, listener.getsockname()[1])
         try:
-            yield place
+            yield handle
         finally:
-            await place.hang_up()
+            await handle.disconnect_all()
     finally:
         server.should_exit = True
         async with asyncio.timeout(WITHIN_S):
             await running
 
 
-async def answer_of(reader: asyncio.StreamReader) -> Answered:
+async def read_response(reader: asyncio.StreamReader) -> RawResponse:
     """Read the next response, which must have a Content-Length."""
     async with asyncio.timeout(WITHIN_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Answered(int(head[0].split()[1]), headers, body)
+    return RawResponse(int(head[0].split()[1]), headers, body)
 
 
-async def is_hung_up(reader: asyncio.StreamReader) -> bool:
-    """Return whether the other side closes before it sends anything else."""
+async def is_closed(reader: asyncio.StreamReader) -> bool:
+    """Whether the server closes the connection before it sends anything else."""
     async with asyncio.timeout(WITHIN_S):
         try:
             return await reader.read(1) == b""
@@ -117,14 +117,14 @@ async def is_hung_up(reader: asyncio.StreamReader) -> bool:
             return True
 
 
-async def until(condition: Callable[[], Any]) -> None:
+async def wait_until(condition: Callable[[], Any]) -> None:
     """Let other tasks run until the condition holds."""
     async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.01)
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a scenario in the kind of event loop that serves."""
+    """Run a scenario in an event loop like that of the server (uvloop)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())

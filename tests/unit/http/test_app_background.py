@@ -1,4 +1,4 @@
-"""Work beside the requests: begun when the services are there, stopped with them, never a reason to stop."""
+"""Background work: starts once the services are loaded, stops with them, and may fail without harm."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def test_failing_work_is_logged_and_other_work_goes_on_until_the_end(
+def test_failing_work_is_logged_and_other_work_continues(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     services, steps, failures = FakeServices(), list[str](), list[BaseException]()
@@ -55,7 +55,7 @@ def test_failing_work_is_logged_and_other_work_goes_on_until_the_end(
     assert (failures, steps, services.n_closed) == ([], ["begun", "stopped"], 1)
 
 
-def test_background_work_that_is_refused_is_one_line_in_the_log(
+def test_background_work_ending_in_a_diptych_error_logs_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def load() -> Services:

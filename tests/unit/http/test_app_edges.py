@@ -1,4 +1,4 @@
-"""What holds for every route: loading, ids, errors, methods, keys and hosts. No model is loaded."""
+"""Behaviour of every route: loading, request ids, errors, methods, keys and hosts. No model is loaded."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from diptych import errors
 from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
-from support.raw_http import answer_of, run, serving
+from support.raw_http import read_response, run, serving
 
 KEY = "correct horse"
 
@@ -52,7 +52,7 @@ def client() -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def loaded_client() -> Iterator[TestClient]:
-    """Of an app whose services answer nothing."""
+    """A client of an app whose services do nothing."""
 
     async def load() -> Services:
         return MagicMock(close=AsyncMock())
@@ -64,7 +64,7 @@ def loaded_client() -> Iterator[TestClient]:
         yield client
 
 
-def test_alive_at_once_and_503_with_retry_while_loading(client: TestClient) -> None:
+def test_alive_at_once_and_503_with_retry_after_while_loading(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/version").json()["model"] is None
     for path in ("/readyz", "/search?q=a", "/models", "/metrics"):
@@ -94,11 +94,11 @@ def test_well_formed_request_id_is_kept_and_others_are_replaced(client: TestClie
         assert len(made) == 32
 
 
-def test_server_timing_is_stated(client: TestClient) -> None:
+def test_responses_have_server_timing(client: TestClient) -> None:
     assert "total;dur=" in client.get("/healthz").headers["server-timing"]
 
 
-def test_unexpected_error_is_a_bare_500_and_the_log_has_the_rest(
+def test_unexpected_error_is_a_500_without_details_and_the_log_has_them(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "diptych.http"):
@@ -124,7 +124,7 @@ def test_unexpected_error_is_a_bare_500_and_the_log_has_the_rest(
         ("DataDirLocked", 503, "Data dir locked"),
     ],
 )
-def test_our_errors_become_problems(client: TestClient, kind: str, status: int, title: str) -> None:
+def test_diptych_errors_become_problems(client: TestClient, kind: str, status: int, title: str) -> None:
     answer = client.get(f"/fail/{kind}")
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
@@ -133,7 +133,7 @@ def test_our_errors_become_problems(client: TestClient, kind: str, status: int, 
     assert ("retry-after" in answer.headers) == (kind == "Overloaded")
 
 
-def test_under_v1_errors_have_the_shape_that_openai_clients_read(client: TestClient) -> None:
+def test_errors_under_v1_have_the_shape_of_openai(client: TestClient) -> None:
     answer = client.get("/v1/fail/NotFound")
     assert answer.json() == {
         "error": {
@@ -152,7 +152,7 @@ def test_unknown_path_is_a_404_and_trailing_slash_is_not_redirected(client: Test
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_wrong_method_is_a_405_with_one_that_is_right(client: TestClient) -> None:
+def test_wrong_method_is_a_405_with_the_allowed_methods(client: TestClient) -> None:
     for path, allowed in (("/models", "GET, HEAD"), ("/embed", "POST")):
         answer = client.put(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
@@ -183,7 +183,7 @@ def test_wrong_method_is_a_405_with_one_that_is_right(client: TestClient) -> Non
         ),
     ],
 )
-def test_parameter_that_nobody_reads_is_named_with_those_that_there_are(
+def test_unknown_parameter_is_named_with_the_known_ones(
     loaded_client: TestClient, method: str, path: str, name: str, known: str
 ) -> None:
     answer = loaded_client.request(method, path)
@@ -196,7 +196,7 @@ def test_parameter_that_nobody_reads_is_named_with_those_that_there_are(
 @pytest.mark.parametrize(
     "path", ["/", "/docs", "/openapi.json", "/healthz", "/metrics", "/version", "/v1/models"]
 )
-def test_programs_of_others_may_say_more_than_is_read(client: TestClient, path: str) -> None:
+def test_unknown_parameters_are_ignored_for_other_programs(client: TestClient, path: str) -> None:
     assert client.get(f"{path}?utm=1").status_code == client.get(path).status_code != 422
 
 
@@ -206,7 +206,7 @@ def test_head_is_get_without_a_body(client: TestClient) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-def test_access_log_has_the_template_and_nothing_of_the_request(
+def test_access_log_has_the_route_template_and_nothing_private(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "diptych.access"):
@@ -223,7 +223,7 @@ def test_access_log_has_the_template_and_nothing_of_the_request(
     assert "private" not in str(lines)
 
 
-def test_key_opens_in_either_header_and_probes_and_page_need_none() -> None:
+def test_key_is_accepted_in_either_header_and_probes_and_page_need_none() -> None:
     with client_of(HttpOptions(api_key=KEY)) as client:
         refused = client.get("/version")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -237,7 +237,7 @@ def test_key_opens_in_either_header_and_probes_and_page_need_none() -> None:
         assert client.get("/v1/models").json()["error"]["type"] == "authentication_error"
 
 
-def test_foreign_host_and_origin_are_refused(client: TestClient) -> None:
+def test_foreign_host_and_origin_are_rejected(client: TestClient) -> None:
     assert client.get("/version", headers={"Host": "evil.example"}).status_code == 403
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
     foreign = {"Origin": "http://evil.example"}
@@ -248,9 +248,7 @@ def test_foreign_host_and_origin_are_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-origin", 503), ("none", 503)])
-def test_write_that_a_page_of_another_site_sends_is_refused(
-    client: TestClient, site: str, status: int
-) -> None:
+def test_cross_site_write_is_rejected(client: TestClient, site: str, status: int) -> None:
     headers = {"Sec-Fetch-Site": site}
     assert client.post("/embed", json={"input": [{"text": "a"}]}, headers=headers).status_code == status
     assert client.get("/version", headers=headers).status_code == 200
@@ -266,37 +264,37 @@ def test_write_that_a_page_of_another_site_sends_is_refused(
         ("HTTP/1.0\r\nA: b", 200),
     ],
 )
-def test_request_names_its_host_once(head: str, status: int) -> None:
+def test_request_needs_exactly_one_host_header(head: str, status: int) -> None:
     async def scenario() -> None:
-        async with serving(create_app(load_for_ever)) as place:
-            reader, _ = await place.call(f"GET /healthz {head}\r\n\r\n".encode())
-            answer = await answer_of(reader)
+        async with serving(create_app(load_for_ever)) as handle:
+            reader, _ = await handle.connect(f"GET /healthz {head}\r\n\r\n".encode())
+            answer = await read_response(reader)
             assert answer.status == status
             if status == 400:
                 assert answer.headers["content-type"] == "application/problem+json"
-                assert "Host headers, it needs one" in answer.json()["detail"]
+                assert "Host headers, it must have one" in answer.json()["detail"]
 
     run(scenario)
 
 
 @pytest.mark.parametrize(("n_bytes", "status"), [(130_000, 200), (131_072, 431)])
-def test_head_has_a_largest_size(n_bytes: int, status: int) -> None:
+def test_head_over_the_size_limit_is_a_431(n_bytes: int, status: int) -> None:
     async def scenario() -> None:
-        async with serving(create_app(load_for_ever)) as place:
+        async with serving(create_app(load_for_ever)) as handle:
             get = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            reader, _ = await place.call(get + b"A: " + b"a" * n_bytes + b"\r\n\r\n" + get + b"\r\n")
-            assert (await answer_of(reader)).status == status
-            assert (await answer_of(reader)).status == 200
+            reader, _ = await handle.connect(get + b"A: " + b"a" * n_bytes + b"\r\n\r\n" + get + b"\r\n")
+            assert (await read_response(reader)).status == status
+            assert (await read_response(reader)).status == 200
 
     run(scenario)
 
 
-def test_no_page_of_another_origin_shows_an_answer(client: TestClient) -> None:
+def test_responses_forbid_use_by_other_origins(client: TestClient) -> None:
     for path in ("/healthz", "/", "/assets/icon.svg", "/crash", "/nowhere", "/search?q=a"):
         assert client.get(path).headers["cross-origin-resource-policy"] == "same-origin", path
 
 
-def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:
+def test_docs_load_nothing_from_other_servers(client: TestClient) -> None:
     for path in ("/", "/docs"):
         html = client.get(path).text
         assert "http://" not in html.replace("http://www.w3.org", "")
@@ -304,7 +302,7 @@ def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:
     assert client.get("/openapi.json").json()["info"]["title"] == "diptych"
 
 
-def test_description_covers_the_bodies_that_routes_read_themselves(client: TestClient) -> None:
+def test_description_covers_bodies_that_fastapi_does_not_parse(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     content = described["paths"]["/embed"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data", "image/*", "text/plain"}

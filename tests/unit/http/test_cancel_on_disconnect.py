@@ -1,4 +1,4 @@
-"""Work is stopped when its caller goes away."""
+"""Work is cancelled when its client disconnects."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ def request_of(receive: Callable[[], Awaitable[dict[str, object]]]) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
 
 
-def request_that_hears(*kinds: str) -> Request:
+def request_receiving(*kinds: str) -> Request:
     waiting = list(kinds)
 
     async def receive() -> dict[str, object]:
@@ -25,23 +25,23 @@ def request_that_hears(*kinds: str) -> Request:
     return request_of(receive)
 
 
-def test_result_comes_through() -> None:
+def test_result_is_returned() -> None:
     async def work() -> int:
         await asyncio.sleep(0)
         return 7
 
-    assert asyncio.run(cancel_on_disconnect(request_that_hears(), work())) == 7
+    assert asyncio.run(cancel_on_disconnect(request_receiving(), work())) == 7
 
 
-def test_error_comes_through() -> None:
+def test_error_is_raised() -> None:
     async def work() -> None:
         raise KeyError("its own")
 
     with pytest.raises(KeyError):
-        asyncio.run(cancel_on_disconnect(request_that_hears(), work()))
+        asyncio.run(cancel_on_disconnect(request_receiving(), work()))
 
 
-def test_hangup_cancels_the_work() -> None:
+def test_disconnect_cancels_the_work() -> None:
     cancelled: list[bool] = []
 
     async def work() -> None:
@@ -52,16 +52,16 @@ def test_hangup_cancels_the_work() -> None:
             raise
 
     with pytest.raises(ClientDisconnect):
-        asyncio.run(cancel_on_disconnect(request_that_hears("http.request", "http.disconnect"), work()))
+        asyncio.run(cancel_on_disconnect(request_receiving("http.request", "http.disconnect"), work()))
     assert cancelled == [True]
 
 
-def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
-    """Else the log would tell of an exception that nobody asked for."""
+def test_error_at_the_moment_of_cancelling_is_retrieved() -> None:
+    """Otherwise asyncio logs an exception that was never retrieved."""
 
     async def serve() -> list[dict[str, object]]:
-        unheard: list[dict[str, object]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        unretrieved: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
         serving: asyncio.Task[None] | None = None
 
         async def work() -> None:
@@ -70,43 +70,43 @@ def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
             serving.cancel()
             raise KeyError("its own")
 
-        serving = asyncio.create_task(cancel_on_disconnect(request_that_hears(), work()))
+        serving = asyncio.create_task(cancel_on_disconnect(request_receiving(), work()))
         with pytest.raises(KeyError):
             await serving
         gc.collect()
-        return unheard
+        return unretrieved
 
     assert asyncio.run(serve()) == []
 
 
-def test_deadline_of_the_work_is_no_hangup() -> None:
+def test_timeout_of_the_work_is_no_disconnect() -> None:
     async def work() -> None:
         async with asyncio.timeout(0):
             await asyncio.sleep(3600)
 
     with pytest.raises(TimeoutError):
-        asyncio.run(cancel_on_disconnect(request_that_hears(), work()))
+        asyncio.run(cancel_on_disconnect(request_receiving(), work()))
 
 
-def test_one_who_cancels_is_told_so_and_no_hangup() -> None:
+def test_cancelling_from_outside_is_no_disconnect() -> None:
     async def serve() -> None:
         async with asyncio.timeout(0.01):
-            await cancel_on_disconnect(request_that_hears(), asyncio.sleep(3600))
+            await cancel_on_disconnect(request_receiving(), asyncio.sleep(3600))
 
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
 
 
-def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
-    """What it holds for a thread is held as long as the thread works."""
-    seen_out: list[bool] = []
+def test_cancelled_work_is_not_cancelled_again_by_a_disconnect() -> None:
+    """Resources that a thread uses are kept until the thread is done."""
+    completed: list[bool] = []
 
     async def work() -> None:
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             await asyncio.sleep(0.05)
-            seen_out.append(True)
+            completed.append(True)
             raise
 
     async def receive() -> dict[str, object]:
@@ -119,7 +119,7 @@ def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
-    assert seen_out == [True]
+    assert completed == [True]
 
 
 def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
@@ -132,7 +132,7 @@ def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
 
 def test_nothing_listens_on_once_the_result_is_there() -> None:
     async def serve() -> int:
-        await cancel_on_disconnect(request_that_hears(), asyncio.sleep(0.01))
+        await cancel_on_disconnect(request_receiving(), asyncio.sleep(0.01))
         await asyncio.sleep(0)
         return len(asyncio.all_tasks())
 

@@ -1,4 +1,4 @@
-"""Making a large answer leaves the event loop free, and a small one is not handed around."""
+"""Large responses are built in a thread, small ones on the event loop."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from diptych.http.context import attach_context, context_of
 from diptych.http.respond import MAX_VALUES_ON_LOOP, sized_json_response
 
 
-class Answer(BaseModel):
+class Content(BaseModel):
     """One value."""
 
     value: int
@@ -20,14 +20,14 @@ class Answer(BaseModel):
 @pytest.mark.parametrize(
     ("n_values", "on_loop"), [(MAX_VALUES_ON_LOOP, True), (MAX_VALUES_ON_LOOP + 1, False)]
 )
-def test_large_answer_is_built_off_the_loop_and_timed(n_values: int, on_loop: bool) -> None:
+def test_large_response_is_built_off_the_loop_and_timed(n_values: int, on_loop: bool) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
     attach_context(request.scope, None)
     threads: list[threading.Thread] = []
 
-    def make() -> Answer:
+    def make() -> Content:
         threads.append(threading.current_thread())
-        return Answer(value=3)
+        return Content(value=3)
 
     response = asyncio.run(sized_json_response(request, n_values, make))
     assert (response.body, response.media_type) == (b'{"value":3}', "application/json")

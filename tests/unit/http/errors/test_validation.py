@@ -1,4 +1,4 @@
-"""How a value that does not fit is named."""
+"""How validation errors are named."""
 
 import tracemalloc
 from typing import Any
@@ -55,7 +55,7 @@ from diptych.http.parsing.limits import check_lengths
         (ClassifyRequest, {"images": ["a"], "labels": ["a"], "top_k": True}, "top_k", "integer"),
     ],
 )
-def test_first_thing_wrong_is_named(model: type[BaseModel], data: Any, item: str, words: str) -> None:
+def test_first_error_is_named(model: type[BaseModel], data: Any, item: str, words: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         validated(model, data)
     error = caught.value
@@ -76,7 +76,7 @@ def test_long_keys_are_not_repeated_in_full() -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_form_fields_are_read_leniently_and_json_is_not() -> None:
+def test_form_fields_are_converted_and_json_is_not() -> None:
     data = {"query": {"text": "a"}, "k": "3"}
     assert validated(SearchRequest, data, strict=False).k == 3
     with pytest.raises(InvalidValue):
@@ -100,7 +100,7 @@ N_BAD = 20_000
         (OpenAIEmbeddingRequest, {"model": "a", "input": [1] * N_BAD}),
     ],
 )
-def test_only_the_first_of_many_wrong_things_costs_memory(model: type[BaseModel], data: Any) -> None:
+def test_only_the_first_of_many_errors_costs_memory(model: type[BaseModel], data: Any) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidValue):

@@ -1,4 +1,4 @@
-"""Bodies of all requests together have one budget."""
+"""The bodies of all requests share one budget."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SCOPE: Scope = {"type": "http"}
 
 
 async def discard(message: Message) -> None:
-    """A caller that does not look at its answer."""
+    """Drop the response."""
 
 
 def chunks(*sizes: int) -> Receive:
@@ -28,7 +28,7 @@ def chunks(*sizes: int) -> Receive:
 
 
 class Handler:
-    """Reads a body, begins to answer when it is told to, and ends when it is told to."""
+    """Reads a body; begins its response, and ends, when the test says so."""
 
     def __init__(self, n_chunks: int) -> None:
         self._n_chunks = n_chunks
@@ -51,7 +51,7 @@ def budget_of(handlers: Sequence[Handler]) -> BodyBudgetMiddleware:
     return BodyBudgetMiddleware(app, ServerState(HttpOptions()), max_bytes=10)
 
 
-def test_body_that_finds_no_room_is_refused_and_finds_it_once_another_is_answered() -> None:
+def test_body_over_the_budget_is_rejected_until_another_request_responds() -> None:
     async def scenario() -> None:
         first, second, third = Handler(2), Handler(1), Handler(1)
         budget = budget_of([first, second, third])
@@ -70,7 +70,7 @@ def test_body_that_finds_no_room_is_refused_and_finds_it_once_another_is_answere
     asyncio.run(scenario())
 
 
-def test_refused_and_cancelled_bodies_give_their_room_back() -> None:
+def test_rejected_and_cancelled_requests_release_their_memory() -> None:
     async def scenario() -> None:
         stalled, refused, last = Handler(1), Handler(2), Handler(1)
         budget = budget_of([stalled, refused, last])

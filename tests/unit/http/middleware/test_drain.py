@@ -1,4 +1,4 @@
-"""Answers that are given before the body has come, over real sockets."""
+"""Responses that are sent before the body has arrived, over real sockets."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.in_flight import InFlightRequests
 from diptych.http.middleware.drain import BodyDrainMiddleware
-from support.raw_http import answer_of, is_hung_up, run, serving, until
+from support.raw_http import is_closed, read_response, run, serving, wait_until
 
 LARGE = 30_000_000
 CLOSING = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 30000000\r\n\r\n"
@@ -20,8 +20,8 @@ LONG_S = 3600.0
 SHORT_S = 0.2
 
 
-async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers 413 after the first bytes of a body."""
+async def early_413(scope: Scope, receive: Receive, send: Send) -> None:
+    """Responds 413 after the first bytes of a body."""
     if scope["type"] == "lifespan":
         for step in ("startup", "shutdown"):
             await receive()
@@ -34,7 +34,7 @@ async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def status_of_post(port: int, path: str) -> int:
-    """By a client that says `Connection: close` and reads nothing before it has sent everything."""
+    """POST with a client that sends `Connection: close` and reads nothing before it has sent everything."""
     headers = {"Content-Type": "application/zip"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", b"x" * LARGE, headers)
     try:
@@ -45,7 +45,7 @@ def status_of_post(port: int, path: str) -> int:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/version", 405), ("/embed", 503)])
-def test_early_answer_reaches_a_client_that_sends_all_of_its_body(path: str, status: int) -> None:
+def test_early_response_reaches_a_client_that_sends_its_whole_body(path: str, status: int) -> None:
     async def load() -> Services:
         await asyncio.sleep(LONG_S)
         raise AssertionError("nobody waits that long")
@@ -59,24 +59,24 @@ def test_early_answer_reaches_a_client_that_sends_all_of_its_body(path: str, sta
     run(scenario)
 
 
-def test_answer_goes_out_before_the_body_has_come_and_the_connection_ends_with_it() -> None:
+def test_response_is_sent_before_the_body_arrives_and_the_connection_closes_after_it() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), LONG_S)) as place:
-            reader, writer = await place.call(CLOSING + b"x")
-            answer = await answer_of(reader)
+        async with serving(BodyDrainMiddleware(early_413, InFlightRequests(), LONG_S)) as handle:
+            reader, writer = await handle.connect(CLOSING + b"x")
+            answer = await read_response(reader)
             assert (answer.status, answer.body) == (413, b"much")
             writer.write(b"x" * (LARGE - 1))
             await writer.drain()
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     run(scenario)
 
 
-def test_body_without_end_is_not_read_for_ever() -> None:
+def test_endless_body_is_not_read_for_ever() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), SHORT_S)) as place:
+        async with serving(BodyDrainMiddleware(early_413, InFlightRequests(), SHORT_S)) as handle:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-            _, writer = await place.call(head)
+            _, writer = await handle.connect(head)
             with pytest.raises(ConnectionError):
                 while True:
                     writer.write(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
@@ -85,13 +85,13 @@ def test_body_without_end_is_not_read_for_ever() -> None:
     run(scenario)
 
 
-def test_client_that_hangs_up_is_not_waited_for() -> None:
+def test_disconnected_client_is_not_waited_for() -> None:
     async def scenario() -> None:
-        async with serving(BodyDrainMiddleware(refusing, InFlightRequests(), LONG_S)) as place:
-            reader, writer = await place.call(CLOSING + b"x")
-            await answer_of(reader)
+        async with serving(BodyDrainMiddleware(early_413, InFlightRequests(), LONG_S)) as handle:
+            reader, writer = await handle.connect(CLOSING + b"x")
+            await read_response(reader)
             writer.close()
-            await until(lambda: not place.server.server_state.tasks)
+            await wait_until(lambda: not handle.server.server_state.tasks)
 
     run(scenario)
 
@@ -103,17 +103,17 @@ def test_stop_does_not_wait_for_the_rest_of_a_body(
     async def scenario() -> None:
         in_flight = InFlightRequests()
         async with serving(
-            BodyDrainMiddleware(refusing, in_flight, LONG_S), in_flight=in_flight, grace_s=1
-        ) as place:
-            reader, writer = await place.call(CLOSING)
+            BodyDrainMiddleware(early_413, in_flight, LONG_S), in_flight=in_flight, grace_s=1
+        ) as handle:
+            reader, writer = await handle.connect(CLOSING)
             if is_answered:
                 writer.write(b"x")
-                await answer_of(reader)
-            place.server.request_stop()
+                await read_response(reader)
+            handle.server.request_stop()
             writer.write(b"x")
             if not is_answered:
-                await answer_of(reader)
-            assert await is_hung_up(reader)
+                await read_response(reader)
+            assert await is_closed(reader)
 
     run(scenario)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -1,4 +1,4 @@
-"""How long a request may be in_flight, and what becomes of requests when the server stops."""
+"""The time limit of requests, and how they end when the server stops."""
 
 import asyncio
 import json
@@ -33,18 +33,18 @@ class FakeServices:
         self.metrics = CountingMetrics()
 
 
-class Outside:
-    """A gate around one application, and what came out of it."""
+class TimedApp:
+    """One application behind the timeout middleware, and the messages that it sent."""
 
     def __init__(self, app: Any, timeout_s: float = 30.0) -> None:
         self.state = ServerState(HttpOptions(), cast(Services, FakeServices()))
-        self._gate = TimeoutMiddleware(app, self.state, timeout_s)
+        self._middleware = TimeoutMiddleware(app, self.state, timeout_s)
         self.sent: list[Message] = []
 
-    async def ask(self) -> None:
+    async def request(self) -> None:
         scope: Scope = {"type": "http", "method": "POST", "path": "/embed", "headers": []}
         attach_context(scope, "the-id")
-        await self._gate(scope, _nothing, self._send)
+        await self._middleware(scope, _wait_for_ever, self._send)
 
     @property
     def rejected(self) -> Counter[str]:
@@ -57,13 +57,13 @@ class Outside:
         self.sent.append(message)
 
 
-async def _nothing() -> Message:
+async def _wait_for_ever() -> Message:
     await asyncio.sleep(3600)
     raise AssertionError("nobody waits that long")
 
 
 class Slow:
-    """Begins to answer, and ends, after the given seconds; remembers how it ended."""
+    """Begins and ends its response after the given seconds; records how it ended."""
 
     def __init__(self, begin_s: float, end_s: float = 0.0) -> None:
         self._begin_s, self._end_s = begin_s, end_s
@@ -85,48 +85,48 @@ def kinds(messages: Sequence[Message]) -> list[Any]:
     return [message.get("status", message.get("body")) for message in messages]
 
 
-def test_work_that_takes_too_long_is_cancelled_and_is_a_504() -> None:
+def test_work_over_the_time_limit_is_cancelled_with_a_504() -> None:
     app = Slow(3600)
-    outside = Outside(app, timeout_s=0.05)
-    asyncio.run(outside.ask())
-    status, problem = outside.problem()
+    timed = TimedApp(app, timeout_s=0.05)
+    asyncio.run(timed.request())
+    status, problem = timed.problem()
     assert (status, problem["title"], problem["request_id"]) == (504, "Gateway Timeout", "the-id")
     assert problem["detail"] == "the request was not answered within 0.05 s"
-    assert (app.ends, outside.rejected) == (["cancelled"], {"request_timeout": 1})
-    assert len(outside.state.in_flight) == 0
+    assert (app.ends, timed.rejected) == (["cancelled"], {"request_timeout": 1})
+    assert len(timed.state.in_flight) == 0
 
 
-def test_answer_that_has_begun_in_time_may_take_longer() -> None:
-    outside = Outside(Slow(0, 0.2), timeout_s=0.05)
-    asyncio.run(outside.ask())
-    assert kinds(outside.sent) == [200, b"done"]
+def test_response_that_began_in_time_may_take_longer() -> None:
+    timed = TimedApp(Slow(0, 0.2), timeout_s=0.05)
+    asyncio.run(timed.request())
+    assert kinds(timed.sent) == [200, b"done"]
 
 
-def test_timeout_of_the_work_itself_is_none_of_ours() -> None:
+def test_timeout_error_of_the_work_itself_is_raised() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("somebody else's")
 
-    outside = Outside(app)
+    timed = TimedApp(app)
     with pytest.raises(TimeoutError, match="somebody else's"):
-        asyncio.run(outside.ask())
-    assert (len(outside.state.in_flight), outside.sent) == (0, [])
+        asyncio.run(timed.request())
+    assert (len(timed.state.in_flight), timed.sent) == (0, [])
 
 
-def test_those_inside_are_finished_until_they_are_sent_away() -> None:
+def test_requests_in_flight_finish_until_their_deadlines_expire() -> None:
     async def scenario() -> None:
         app = Slow(3600)
-        outside, quick = Outside(app), Outside(Slow(0.05))
+        timed, quick = TimedApp(app), TimedApp(Slow(0.05))
         quick.state.in_flight.stopping = False
-        waiting = [asyncio.create_task(one.ask()) for one in (outside, quick)]
+        waiting = [asyncio.create_task(one.request()) for one in (timed, quick)]
         await asyncio.sleep(0)
-        outside.state.in_flight.stopping = quick.state.in_flight.stopping = True
+        timed.state.in_flight.stopping = quick.state.in_flight.stopping = True
         await waiting[1]
-        assert (kinds(quick.sent), len(outside.state.in_flight)) == ([200, b"done"], 1)
-        outside.state.in_flight.expire_deadlines()
+        assert (kinds(quick.sent), len(timed.state.in_flight)) == ([200, b"done"], 1)
+        timed.state.in_flight.expire_deadlines()
         await waiting[0]
-        status, problem = outside.problem()
+        status, problem = timed.problem()
         assert (status, problem["detail"]) == (503, "the server is stopping")
-        assert (app.ends, outside.rejected, len(outside.state.in_flight)) == (
+        assert (app.ends, timed.rejected, len(timed.state.in_flight)) == (
             ["cancelled"],
             {"stopping": 1},
             0,
@@ -135,14 +135,14 @@ def test_those_inside_are_finished_until_they_are_sent_away() -> None:
     asyncio.run(scenario())
 
 
-def test_sending_away_leaves_answers_that_have_begun_and_requests_that_are_going() -> None:
+def test_expiring_deadlines_spares_responses_that_have_begun() -> None:
     async def scenario() -> None:
-        outside = Outside(Slow(0, 0.1), timeout_s=0.05)
-        waiting = asyncio.create_task(outside.ask())
+        timed = TimedApp(Slow(0, 0.1), timeout_s=0.05)
+        waiting = asyncio.create_task(timed.request())
         await asyncio.sleep(0.01)
-        outside.state.in_flight.expire_deadlines()
-        outside.state.in_flight.expire_deadlines()
+        timed.state.in_flight.expire_deadlines()
+        timed.state.in_flight.expire_deadlines()
         await waiting
-        assert kinds(outside.sent) == [200, b"done"]
+        assert kinds(timed.sent) == [200, b"done"]
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""Taking a body in: its size and its time."""
+"""Limits on the size and the time of a body."""
 
 import asyncio
 
@@ -28,29 +28,29 @@ def request_of(*messages: dict[str, object] | None, length: str | None = None) -
     return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
 
 
-def test_declared_size_over_the_limit_is_refused_unread() -> None:
+def test_content_length_over_the_limit_is_rejected_unread() -> None:
     with pytest.raises(TooLarge, match="11 bytes, limit is 10"):
         asyncio.run(read_body(request_of(length="11"), LIMITS))
 
 
-def test_undeclared_size_is_counted() -> None:
+def test_body_without_content_length_is_counted() -> None:
     request = request_of({"body": b"123456", "more_body": True}, {"body": b"78901", "more_body": True})
     with pytest.raises(TooLarge):
         asyncio.run(read_body(request, LIMITS))
 
 
-def test_body_of_exactly_the_limit_is_taken() -> None:
+def test_body_of_exactly_the_limit_is_accepted() -> None:
     request = request_of({"body": b"12345", "more_body": True}, {"body": b"67890"})
     assert asyncio.run(read_body(request, LIMITS)) == b"1234567890"
 
 
-def test_body_that_stops_coming_is_a_408() -> None:
+def test_stalled_body_is_a_408() -> None:
     with pytest.raises(HTTPException) as caught:
         asyncio.run(read_body(request_of({"body": b"1", "more_body": True}, None), LIMITS))
     assert caught.value.status_code == 408
 
 
-def test_body_that_trickles_is_a_408_long_before_its_time_is_up() -> None:
+def test_slow_body_is_a_408_long_before_the_timeout() -> None:
     limits = BodyLimits(max_bytes=10_000, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
 
     async def trickle() -> dict[str, object]:
@@ -64,12 +64,12 @@ def test_body_that_trickles_is_a_408_long_before_its_time_is_up() -> None:
     assert "bytes in 0.1" in caught.value.detail
 
 
-def test_body_that_keeps_its_pace_has_all_its_time() -> None:
+def test_body_at_the_minimum_rate_has_the_whole_timeout() -> None:
     limits = BodyLimits(max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
     assert [limits.deadline_s(n) for n in (0, 1000, 10**6)] == [0.1, 1.1, 60]
 
 
-def test_caller_that_hangs_up_is_told_apart() -> None:
+def test_disconnect_is_no_timeout() -> None:
     with pytest.raises(ClientDisconnect):
         asyncio.run(read_body(request_of({"type": "http.disconnect"}), LIMITS))
 
@@ -82,11 +82,11 @@ def test_compressed_body_is_a_415() -> None:
     assert caught.value.status_code == 415
 
 
-def test_length_that_is_no_number_is_malformed() -> None:
+def test_content_length_that_is_no_number_is_malformed() -> None:
     with pytest.raises(Malformed):
         asyncio.run(read_body(request_of(length="many"), LIMITS))
 
 
-def test_length_of_thousands_of_digits_is_too_large() -> None:
+def test_content_length_of_thousands_of_digits_is_too_large() -> None:
     with pytest.raises(TooLarge):
         asyncio.run(read_body(request_of(length="9" * 5000), LIMITS))

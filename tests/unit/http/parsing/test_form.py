@@ -13,7 +13,7 @@ from diptych.http.parsing.multipart import Part
         (b'["\xff"]', Malformed, "labels[0]"),
     ],
 )
-def test_list_that_is_wrong_is_refused_and_named(payload: bytes, error: type[Exception], item: str) -> None:
+def test_invalid_list_field_is_rejected_and_named(payload: bytes, error: type[Exception], item: str) -> None:
     with pytest.raises(error) as caught:
         Form([Part("labels", payload)], ("labels",)).strings("labels")
     assert caught.value.item == item  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What counts as JSON, and what JSON cannot mean."""
+"""What parse_json accepts, and how it names what it rejects."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from diptych.http.parsing.json import MAX_BYTES_ON_LOOP, MAX_KEYS, MAX_VALUES, p
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{'a': 1}", b"[1,]", b"nul", b'{"a": 1} x'])
-def test_what_is_not_json_is_malformed(body: bytes) -> None:
+def test_invalid_json_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="not JSON"):
         parse_json(body)
 
@@ -22,7 +22,7 @@ def test_deep_nesting_is_malformed_not_a_crash() -> None:
         parse_json(b"[" * 200_000 + b"]" * 200_000)
 
 
-def test_nesting_that_only_the_parser_survives_is_malformed_too() -> None:
+def test_nesting_that_only_the_parser_can_handle_is_malformed() -> None:
     for depth in range(800, 1_000, 3):
         try:
             parse_json('{"a":' * depth + r'"\ud83d\ude00"' + "}" * depth)
@@ -31,12 +31,12 @@ def test_nesting_that_only_the_parser_survives_is_malformed_too() -> None:
 
 
 @pytest.mark.parametrize("value", [b"[]", b"{}", b"1"])
-def test_more_values_than_any_request_has_are_refused_unparsed(value: bytes) -> None:
+def test_too_many_values_are_rejected_unparsed(value: bytes) -> None:
     with pytest.raises(TooLarge, match=f"over {MAX_VALUES} values"):
         parse_json(b"[" + (value + b",") * MAX_VALUES + value + b"]")
 
 
-def test_more_keys_than_any_request_has_are_refused_unparsed() -> None:
+def test_too_many_keys_are_rejected_unparsed() -> None:
     keys = ",".join(f'"{i}":0' for i in range(MAX_KEYS + 1))
     with pytest.raises(TooLarge, match=f"over {MAX_KEYS} keys"):
         parse_json(f"{{{keys}}}")
@@ -44,21 +44,21 @@ def test_more_keys_than_any_request_has_are_refused_unparsed() -> None:
 
 
 @pytest.mark.parametrize("max_keys", [5, MAX_KEYS])
-def test_the_shortest_text_of_too_many_signs_is_too_large_and_one_less_is_not(max_keys: int) -> None:
+def test_one_separator_over_the_limit_is_too_large(max_keys: int) -> None:
     with pytest.raises(TooLarge, match=f"over {max_keys} keys"):
         parse_json(":" * (max_keys + 1), max_keys=max_keys)
     with pytest.raises(Malformed, match="not JSON"):
         parse_json(":" * max_keys, max_keys=max_keys)
 
 
-def test_commas_and_brackets_inside_of_strings_are_no_values() -> None:
+def test_commas_and_brackets_in_strings_do_not_count() -> None:
     text = ",[{:" * MAX_VALUES + '\\"' + "," * MAX_VALUES
     assert parse_json(json.dumps([text])) == [text]
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("begin", ['"', "[,", '"\\'])
-def test_strings_without_end_cost_no_more_than_their_length(begin: str) -> None:
+def test_unterminated_strings_take_linear_time(begin: str) -> None:
     with pytest.raises((Malformed, TooLarge)):
         parse_json(begin + "," * MAX_VALUES + '\\"' * 2_000_000)
 
@@ -67,20 +67,20 @@ LARGEST = int(sys.float_info.max)
 
 
 @pytest.mark.parametrize("number", [LARGEST, -LARGEST, 2**53 + 1])
-def test_integers_that_a_double_reaches_are_kept_to_the_last_digit(number: int) -> None:
+def test_integers_within_a_double_are_exact(number: int) -> None:
     assert parse_json(f'{{"n": {number}}}') == {"n": number}
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("digits", [str(2 * LARGEST), f"-{2 * LARGEST}", "1" + "0" * 400, "9" * 5_000_000])
-def test_integers_beyond_a_double_are_named_before_they_are_made(digits: str) -> None:
+def test_integers_beyond_a_double_are_rejected_before_conversion(digits: str) -> None:
     with pytest.raises(InvalidValue, match=f"an integer of {len(digits)} digits is beyond") as caught:
         parse_json(f'{{"filter": {{"n": {{"in": [1, {digits}]}}}}}}')
     assert caught.value.item == "filter.n.in[1]"
 
 
 @pytest.mark.parametrize(("n_bytes", "on_loop"), [(MAX_BYTES_ON_LOOP, True), (MAX_BYTES_ON_LOOP + 1, False)])
-def test_large_bodies_are_read_beside_the_loop(n_bytes: int, on_loop: bool) -> None:
+def test_large_bodies_are_parsed_in_a_thread(n_bytes: int, on_loop: bool) -> None:
     thread = asyncio.run(read_json(bytearray(n_bytes), lambda _: threading.get_ident()))
     assert (thread == threading.get_ident()) is on_loop
 
@@ -97,7 +97,7 @@ def test_numbers_that_json_does_not_have_are_invalid(number: str) -> None:
     assert caught.value.item == "filter.or[1].a"
 
 
-def test_number_that_json_does_not_have_is_named_where_it_is_a_part_of_the_body_or_is_not_used() -> None:
+def test_invalid_number_is_named_in_a_part_of_the_body_and_under_a_repeated_key() -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_json('[{"metadata": {"n": [0, NaN]}}]', "items")
     assert caught.value.item == "items[0].metadata.n[1]"
@@ -106,7 +106,7 @@ def test_number_that_json_does_not_have_is_named_where_it_is_a_part_of_the_body_
     assert caught.value.item == "items"
 
 
-def test_no_key_that_cannot_be_sent_is_named_for_a_number_under_it() -> None:
+def test_key_with_a_lone_surrogate_is_not_repeated_in_the_error_of_a_number() -> None:
     with pytest.raises(InvalidValue, match="lone surrogate") as caught:
         parse_json(r'{"a": {"\ud800": NaN}}')
     assert caught.value.item == "a"
@@ -121,7 +121,7 @@ def test_no_key_that_cannot_be_sent_is_named_for_a_number_under_it() -> None:
         (r'"\uDFFF"', None),
     ],
 )
-def test_lone_surrogate_is_refused_where_it_stands(text: str, item: str | None) -> None:
+def test_lone_surrogate_is_rejected_with_its_path(text: str, item: str | None) -> None:
     with pytest.raises(InvalidValue, match="lone surrogate") as caught:
         parse_json(text)
     assert caught.value.item == item
@@ -131,7 +131,7 @@ def test_surrogate_pair_is_one_character() -> None:
     assert parse_json(r'"\ud83d\ude00"') == "\U0001f600"
 
 
-def test_field_is_named_when_the_json_is_a_part_of_the_body() -> None:
+def test_form_field_with_invalid_json_is_named() -> None:
     with pytest.raises(Malformed) as caught:
         parse_json("[", "labels")
     assert caught.value.item == "labels"
@@ -144,7 +144,7 @@ def test_long_path_to_a_lone_surrogate_is_cut() -> None:
     assert caught.value.item == "k" * 100 + "...[0]." + "l" * 100 + "...[0]"
 
 
-def test_path_is_spelled_for_what_is_refused_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_formatted_only_for_rejected_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a key of a megabyte, a path for each of a million values would be a terabyte of copying."""
     monkeypatch.setattr(
         "diptych.http.parsing.json.format_path", lambda steps: pytest.fail("nothing is refused")

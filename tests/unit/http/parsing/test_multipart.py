@@ -1,4 +1,4 @@
-"""The multipart reader on bodies in one piece and in many."""
+"""The multipart reader, with bodies in one chunk and in many."""
 
 import asyncio
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def read(
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, len(BODY)])
-def test_parts_come_in_body_order_however_the_body_is_cut(size: int) -> None:
+def test_parts_are_in_body_order_for_any_chunk_size(size: int) -> None:
     parts = read([BODY[i : i + size] for i in range(0, len(BODY), size)])
     assert [(part.name, bytes(part.data)) for part in parts] == [
         ("text", b"first"),
@@ -84,16 +84,16 @@ def test_text_that_is_not_utf8_is_malformed_and_named() -> None:
         "name not UTF-8",
     ],
 )
-def test_broken_bodies_are_malformed_and_say_why(body: bytes, content_type: str, why: str) -> None:
+def test_broken_bodies_are_malformed_with_a_reason(body: bytes, content_type: str, why: str) -> None:
     with pytest.raises(Malformed, match=why):
         read([body], content_type=content_type, max_bytes=20_000)
 
 
-def test_one_part_too_many_is_too_large_and_says_the_limit() -> None:
+def test_one_part_too_many_is_too_large_and_the_limit_is_named() -> None:
     with pytest.raises(TooLarge, match="more than 2 parts: at most ten"):
         read([BODY], max_parts=2)
 
 
-def test_bytes_are_counted_while_they_come() -> None:
+def test_bytes_are_counted_while_they_arrive() -> None:
     with pytest.raises(TooLarge, match="limit of 100 bytes"):
         read([BODY[:60], BODY[60:]], max_bytes=100)

@@ -1,4 +1,4 @@
-"""The description of the API states what the server refuses: its limits are those of this server."""
+"""The schemas in the API description state what the server rejects, with the limits of this server."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def parameters(path: str, **limits: int) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in described(**limits)["paths"][path]["get"]["parameters"]}
 
 
-def test_limits_that_are_settings_are_those_of_this_server() -> None:
+def test_described_limits_are_the_settings_of_this_server() -> None:
     assert model("EmbedRequest", max_items=7)["properties"]["input"]["maxItems"] == 7
     assert form("/embed", max_items=7)["properties"]["text"]["maxItems"] == 7
     text, _ = model("EmbedItem", max_text_chars=80)["properties"]["text"]["anyOf"]
@@ -59,11 +59,11 @@ def test_limits_that_are_settings_are_those_of_this_server() -> None:
     ("name", "sets"),
     [("EmbedItem", {"text", "image"}), ("QueryItem", {"text", "image", "id"})],
 )
-def test_items_need_exactly_one_of_their_kinds(name: str, sets: set[str]) -> None:
+def test_items_need_exactly_one_kind_of_content(name: str, sets: set[str]) -> None:
     assert {one["required"][0] for one in model(name)["oneOf"]} == sets
 
 
-def test_forms_state_what_they_need_and_take_nothing_else() -> None:
+def test_forms_state_required_fields_and_allow_no_others() -> None:
     for path in ("/embed", "/search"):
         assert form(path)["anyOf"] == [{"required": ["image"]}, {"required": ["text"]}]
     assert form("/classify")["required"] == ["image", "labels"]
@@ -71,7 +71,7 @@ def test_forms_state_what_they_need_and_take_nothing_else() -> None:
     assert all(form(path)["additionalProperties"] is False for path in paths)
 
 
-def test_filters_are_described_wherever_they_are_taken() -> None:
+def test_filters_are_described_in_every_request_that_has_one() -> None:
     reference = {"$ref": "#/components/schemas/Filter"}
     assert parameters("/search")["filter"]["content"] == {"application/json": {"schema": reference}}
     assert form("/search")["properties"]["filter"]["$ref"] == reference["$ref"]
@@ -81,7 +81,7 @@ def test_filters_are_described_wherever_they_are_taken() -> None:
     assert set(operators) == {"eq", "ne", "in", "lt", "lte", "gt", "gte", "exists"}
 
 
-def test_bound_on_relevance_is_not_offered_before_there_is_one() -> None:
+def test_min_relevance_is_not_described_before_it_is_supported() -> None:
     assert "min_relevance" not in parameters("/search")
     assert "min_relevance" not in form("/search")["properties"]
     assert model("SearchRequest")["properties"]["min_relevance"]["type"] == "null"
@@ -91,12 +91,12 @@ def test_bound_on_relevance_is_not_offered_before_there_is_one() -> None:
     ("text", "fits"),
     [("a {}", True), ("{} {", True), ("}{}{", True), ("a", False), ("{} {}", False), ("", False)],
 )
-def test_template_has_one_place(text: str, fits: bool) -> None:
+def test_template_has_exactly_one_placeholder(text: str, fits: bool) -> None:
     template, _ = model("ClassifyRequest")["properties"]["template"]["anyOf"]
     assert bool(re.search(template["pattern"], text)) is fits
 
 
-def test_every_text_that_is_blank_here_is_blank_in_the_description() -> None:
+def test_blank_texts_are_blank_for_the_schema_too() -> None:
     pattern = parameters("/search")["q"]["schema"]["pattern"]
     spaces = [chr(code) for code in range(0x10000) if chr(code).isspace()]
     assert not [one for one in spaces if re.search(pattern, one, re.ASCII) and one < "\xa0"]
@@ -107,12 +107,12 @@ def test_every_text_that_is_blank_here_is_blank_in_the_description() -> None:
     ("text", "is_image"),
     [("data:image/png;base64,AA", True), ("data:;base64,AA", True), ("data: a word", False), ("red", False)],
 )
-def test_image_is_no_text_of_openai(text: str, is_image: bool) -> None:
+def test_data_uri_is_no_openai_text(text: str, is_image: bool) -> None:
     one, _ = model("OpenAIEmbeddingRequest")["properties"]["input"]["anyOf"]
     assert bool(re.search(one["not"]["pattern"], text)) is is_image
 
 
-def test_description_changes_nothing_that_is_read() -> None:
+def test_schemas_do_not_change_validation() -> None:
     longest = "x" * 20_000  # which is refused later, with 413
     assert validated(EmbedRequest, {"input": [{"text": longest}]}).input[0].text == longest
     with pytest.raises(InvalidValue, match="exactly one of text, image"):

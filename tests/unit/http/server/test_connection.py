@@ -1,4 +1,4 @@
-"""What a connection may cost, over real sockets. The application behind it is a few lines."""
+"""Limits of connections and request heads, over real sockets, with an application of a few lines."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from diptych.core.limits import Limits
 from diptych.http.server.connection import MAX_PIPELINED
-from support.raw_http import Place, answer_of, is_hung_up, run, serving, until
+from support.raw_http import ServerHandle, is_closed, read_response, run, serving, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT_S = 0.2
@@ -19,13 +19,13 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 
 
 class App:
-    """Answers `ok`, or `n_bytes` bytes; `gate` holds answers back. Never reads a body."""
+    """Responds `ok`, or `n_bytes` bytes, once `may_respond` is set. Never reads a body."""
 
     def __init__(self, n_bytes: int = 0) -> None:
-        self.n_asked = 0
+        self.n_requests = 0
         self.n_bytes = n_bytes
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -33,8 +33,8 @@ class App:
                 await receive()
                 await send({"type": f"lifespan.{step}.complete"})
             return
-        self.n_asked += 1
-        await self.gate.wait()
+        self.n_requests += 1
+        await self.may_respond.wait()
         body = b"x" * self.n_bytes or b"ok"
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -42,39 +42,39 @@ class App:
 
 
 class Listening(App):
-    """Answers nothing and hears what comes, until its caller has left."""
+    """Never responds; reads until the client disconnects."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.n_left = 0
+        self.n_disconnects = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
-        self.n_asked += 1
+        self.n_requests += 1
         while (await receive())["type"] != "http.disconnect":
             pass
-        self.n_left += 1
+        self.n_disconnects += 1
 
 
-def bounded(app: Any, counts: Counter[str], **given: Any) -> AbstractAsyncContextManager[Place]:
+def limited(app: Any, counts: Counter[str], **given: Any) -> AbstractAsyncContextManager[ServerHandle]:
     return serving(app, Limits(**given), count_rejected=lambda reason: counts.update([reason]))
 
 
-def test_head_that_does_not_come_is_not_waited_for_however_it_drips() -> None:
+def test_head_must_be_complete_in_time_even_if_bytes_keep_arriving() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with bounded(App(), counts, header_timeout_s=SHORT_S) as place:
-            silent, _ = await place.call()
-            begun, writer = await place.call(b"GET / HTTP/1.1\r\nA: ")
+        async with limited(App(), counts, header_timeout_s=SHORT_S) as handle:
+            silent, _ = await handle.connect()
+            begun, writer = await handle.connect(b"GET / HTTP/1.1\r\nA: ")
             dripping = asyncio.create_task(drip(writer))
-            answer = await answer_of(begun)
+            answer = await read_response(begun)
             assert (answer.status, answer.headers["connection"]) == (408, "close")
             assert answer.json()["detail"] == "head was not complete in time"
             assert answer.json()["request_id"] == answer.headers["x-request-id"]
-            assert await is_hung_up(begun)
-            assert await is_hung_up(silent)
+            assert await is_closed(begun)
+            assert await is_closed(silent)
             assert counts == {"header_timeout": 1}
             await dripping
 
@@ -90,15 +90,15 @@ def test_head_that_does_not_come_is_not_waited_for_however_it_drips() -> None:
     run(scenario)
 
 
-def test_second_head_of_a_connection_has_its_own_time() -> None:
+def test_second_head_of_a_connection_has_its_own_deadline() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with bounded(App(), counts, header_timeout_s=SHORT_S) as place:
-            reader, writer = await place.call(GET)
-            assert (await answer_of(reader)).status == 200
-            await asyncio.sleep(3 * SHORT_S)  # idle between requests is another matter
+        async with limited(App(), counts, header_timeout_s=SHORT_S) as handle:
+            reader, writer = await handle.connect(GET)
+            assert (await read_response(reader)).status == 200
+            await asyncio.sleep(3 * SHORT_S)  # being idle between requests is allowed
             writer.write(b"GET")
-            assert (await answer_of(reader)).status == 408
+            assert (await read_response(reader)).status == 408
 
     run(scenario)
 
@@ -114,143 +114,143 @@ ENDLESS_HEADS = {
 
 
 @pytest.mark.parametrize("kind", list(ENDLESS_HEADS))
-def test_head_without_end_ends_the_connection(kind: str) -> None:
+def test_endless_head_closes_the_connection(kind: str) -> None:
     async def scenario() -> None:
         app, counts = App(), Counter[str]()
-        app.gate.clear()  # a request with a trailer, or with another behind it, is still inside
-        async with bounded(app, counts) as place:
-            _, writer = await place.call()
+        app.may_respond.clear()  # a request with a trailer, or with another behind it, is still being served
+        async with limited(app, counts) as handle:
+            _, writer = await handle.connect()
             with suppress(ConnectionError):
                 for piece in ENDLESS_HEADS[kind]:
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0.001)
-            await until(lambda: not place.server.server_state.connections)
+            await wait_until(lambda: not handle.server.server_state.connections)
             assert counts == {"head_too_large": 1}
-            app.gate.set()
+            app.may_respond.set()
 
     run(scenario)
 
 
 @pytest.mark.parametrize("rest", [b"0\r\nA: ", b"3;"], ids=["trailer", "chunk extension"])
-def test_what_is_too_long_in_a_body_is_answered(rest: bytes) -> None:
+def test_endless_trailer_or_chunk_extension_is_a_431(rest: bytes) -> None:
     async def scenario() -> None:
         app = App()
-        app.gate.clear()
-        async with bounded(app, Counter[str]()) as place:
+        app.may_respond.clear()
+        async with limited(app, Counter[str]()) as handle:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-            reader, _ = await place.call(head + rest + b"a" * 500_000)
-            assert (await answer_of(reader)).status == 431
-            app.gate.set()
+            reader, _ = await handle.connect(head + rest + b"a" * 500_000)
+            assert (await read_response(reader)).status == 431
+            app.may_respond.set()
 
     run(scenario)
 
 
 @pytest.mark.parametrize("kind", ["one piece", "two pieces"])
-def test_body_that_comes_with_its_head_is_none_of_it(kind: str) -> None:
+def test_body_that_arrives_with_its_head_does_not_count_as_head(kind: str) -> None:
     async def scenario() -> None:
-        async with serving(App()) as place:
+        async with serving(App()) as handle:
             head, body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n", b"x" * 200_000
             cut = 0 if kind == "one piece" else 10
-            reader, writer = await place.call(head[:cut])
+            reader, writer = await handle.connect(head[:cut])
             await asyncio.sleep(0.01)
             writer.write(head[cut:] + body + GET)
             for _ in range(2):
-                assert (await answer_of(reader)).status == 200
+                assert (await read_response(reader)).status == 200
 
     run(scenario)
 
 
-def test_requests_that_are_sent_ahead_are_answered_in_turn() -> None:
+def test_pipelined_requests_are_answered_in_order() -> None:
     async def scenario() -> None:
-        async with serving(App()) as place:
-            reader, _ = await place.call(GET * MAX_PIPELINED)
+        async with serving(App()) as handle:
+            reader, _ = await handle.connect(GET * MAX_PIPELINED)
             for _ in range(MAX_PIPELINED):
-                assert (await answer_of(reader)).status == 200
+                assert (await read_response(reader)).status == 200
 
     run(scenario)
 
 
-def test_requests_that_are_sent_far_ahead_end_the_connection() -> None:
+def test_too_many_pipelined_requests_close_the_connection() -> None:
     async def scenario() -> None:
         app = App()
-        app.gate.clear()
-        async with serving(app) as place:
-            reader, _ = await place.call(GET * 10 * MAX_PIPELINED)
-            assert await is_hung_up(reader)
-            app.gate.set()
+        app.may_respond.clear()
+        async with serving(app) as handle:
+            reader, _ = await handle.connect(GET * 10 * MAX_PIPELINED)
+            assert await is_closed(reader)
+            app.may_respond.set()
 
     run(scenario)
 
 
 @pytest.mark.parametrize("rest", [b"", b"12345", b"0123456789"], ids=len)
-def test_body_that_comes_after_its_answer_is_not_waited_for_long(rest: bytes) -> None:
+def test_body_after_its_response_is_not_waited_for_long(rest: bytes) -> None:
     async def scenario() -> None:
-        async with serving(App(), Limits(header_timeout_s=SHORT_S), keep_alive_s=1) as place:
+        async with serving(App(), Limits(header_timeout_s=SHORT_S), keep_alive_s=1) as handle:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
-            reader, writer = await place.call(head)
-            assert (await answer_of(reader)).status == 200
+            reader, writer = await handle.connect(head)
+            assert (await read_response(reader)).status == 200
             writer.write(rest)
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     run(scenario)
 
 
-def test_connection_goes_on_after_a_body_that_came_after_its_answer() -> None:
+def test_connection_is_usable_after_a_body_that_arrived_after_its_response() -> None:
     async def scenario() -> None:
-        async with serving(App()) as place:
-            reader, writer = await place.call(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-            assert (await answer_of(reader)).status == 200
+        async with serving(App()) as handle:
+            reader, writer = await handle.connect(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            assert (await read_response(reader)).status == 200
             writer.write(b"0123456789" + GET)
-            assert (await answer_of(reader)).status == 200
+            assert (await read_response(reader)).status == 200
 
     run(scenario)
 
 
-def test_connection_beyond_the_limit_is_refused_until_another_ends() -> None:
+def test_connection_over_the_limit_is_rejected_until_another_closes() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with bounded(App(), counts, max_connections=3) as place:
-            taken = [await place.call(GET) for _ in range(3)]
+        async with limited(App(), counts, max_connections=3) as handle:
+            taken = [await handle.connect(GET) for _ in range(3)]
             for reader, _ in taken:
-                assert (await answer_of(reader)).status == 200
-            beyond, _ = await place.call()
-            refused = await answer_of(beyond)
+                assert (await read_response(reader)).status == 200
+            beyond, _ = await handle.connect()
+            refused = await read_response(beyond)
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-            assert await is_hung_up(beyond)
+            assert await is_closed(beyond)
             assert counts == {"connections_full": 1}
             taken[0][1].close()
-            await until(lambda: len(place.server.server_state.connections) == 2)
-            reader, _ = await place.call(GET)
-            assert (await answer_of(reader)).status == 200
+            await wait_until(lambda: len(handle.server.server_state.connections) == 2)
+            reader, _ = await handle.connect(GET)
+            assert (await read_response(reader)).status == 200
 
     run(scenario)
 
 
 @pytest.mark.parametrize("sent", [POST + b"x" * 100_000, GET * 3], ids=["in a body", "others behind it"])
-def test_request_hears_that_its_caller_left(sent: bytes) -> None:
+def test_request_is_notified_when_its_client_disconnects(sent: bytes) -> None:
     async def scenario() -> None:
         app = Listening()
-        async with serving(app) as place:
-            _, writer = await place.call(sent)
-            await until(lambda: app.n_asked)
-            assert app.n_left == 0
+        async with serving(app) as handle:
+            _, writer = await handle.connect(sent)
+            await wait_until(lambda: app.n_requests)
+            assert app.n_disconnects == 0
             writer.transport.abort()
-            await until(lambda: app.n_left == 1)
+            await wait_until(lambda: app.n_disconnects == 1)
 
     run(scenario)
 
 
-def test_answer_to_a_caller_that_left_with_others_behind_it_is_no_error(
+def test_response_to_a_disconnected_client_with_pipelined_requests_logs_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
         app = App(n_bytes=20_000_000)
-        async with serving(app) as place:
-            _, writer = await place.call(GET * 3)
-            await until(lambda: app.n_asked)
+        async with serving(app) as handle:
+            _, writer = await handle.connect(GET * 3)
+            await wait_until(lambda: app.n_requests)
             writer.transport.abort()
-            await until(lambda: not place.server.server_state.tasks)
+            await wait_until(lambda: not handle.server.server_state.tasks)
 
     run(scenario)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,4 +1,4 @@
-"""The end of a server: bounded, whatever hangs."""
+"""The server stops within a bounded time, whatever hangs."""
 
 import asyncio
 import signal
@@ -16,14 +16,14 @@ from diptych.core.services import Services
 from diptych.http.in_flight import InFlightRequests
 from diptych.http.server import graceful_stop
 from diptych.http.server.graceful_stop import GracefulServer
-from support.raw_http import answer_of, is_hung_up, run, serving, until
+from support.raw_http import is_closed, read_response, run, serving, wait_until
 
 
 def ended(code: str, timeout_s: float = 20) -> int:
     return subprocess.run([sys.executable, "-c", code], timeout=timeout_s, check=False).returncode
 
 
-def test_process_ends_although_a_thread_never_does() -> None:
+def test_process_exits_although_a_thread_never_ends() -> None:
     code = (
         "import threading; from diptych.http.server.graceful_stop import end_after; "
         "threading.Thread(target=threading.Event().wait).start(); end_after(0.1, 7)"
@@ -31,11 +31,11 @@ def test_process_ends_although_a_thread_never_does() -> None:
     assert ended(code) == 7
 
 
-def test_process_that_ends_by_itself_is_left_alone() -> None:
+def test_process_that_exits_in_time_keeps_its_status() -> None:
     assert ended("from diptych.http.server.graceful_stop import end_after; end_after(60, 7)") == 0
 
 
-def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
+def test_graceful_stop_succeeds_within_its_time_whatever_hangs() -> None:
     ends: list[tuple[float, int]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +47,7 @@ def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
         config = uvicorn.Config(app, lifespan="on", log_config=None, port=0)
         server = GracefulServer(config, InFlightRequests(), 30, end_after=lambda *when: ends.append(when))
         running = asyncio.create_task(server.serve())
-        await until(lambda: server.started)
+        await wait_until(lambda: server.started)
         server.request_stop()
         await running
         assert server.status == 0
@@ -60,7 +60,7 @@ def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
 ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def test_requests_inside_are_answered_while_new_connections_are_refused() -> None:
+def test_requests_in_flight_are_answered_while_new_connections_are_refused() -> None:
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,25 +75,25 @@ def test_requests_inside_are_answered_while_new_connections_are_refused() -> Non
             await send({"type": f"lifespan.{step}.complete"})
 
     async def scenario() -> None:
-        async with serving(app) as place:
-            idle, _ = await place.call()
-            busy, _ = await place.call(ASKED)
+        async with serving(app) as handle:
+            idle, _ = await handle.connect()
+            busy, _ = await handle.connect(ASKED)
             await asked.wait()
-            place.server.request_stop()
-            assert await is_hung_up(idle)
+            handle.server.request_stop()
+            assert await is_closed(idle)
             with pytest.raises(ConnectionError):
-                await place.call(ASKED)
+                await handle.connect(ASKED)
             may_answer.set()
-            answer = await answer_of(busy)
+            answer = await read_response(busy)
             assert (answer.status, answer.headers["connection"]) == (200, "close")
-            assert await is_hung_up(busy)
+            assert await is_closed(busy)
 
     run(scenario)
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Those of this process, put back at the end."""
+    """Restore the signal handlers of this process."""
     before = {number: signal.getsignal(number) for number in graceful_stop.SIGNALS}
     yield
     for number, handler in before.items():
@@ -101,22 +101,22 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize(("before", "is_heeded"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
-def test_hangup_is_heeded_but_below_nohup(before: signal.Handlers, is_heeded: bool) -> None:
+@pytest.mark.parametrize(("before", "is_handled"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_sighup_stops_the_server_except_under_nohup(before: signal.Handlers, is_handled: bool) -> None:
     signal.signal(signal.SIGHUP, before)
     server = GracefulServer(
         uvicorn.Config(lambda: None), InFlightRequests(), 30, end_after=lambda *when: None
     )
     server.install_signal_handlers()
     assert signal.getsignal(signal.SIGTERM) == server.handle_signal
-    assert (signal.getsignal(signal.SIGHUP) == server.handle_signal) is is_heeded
+    assert (signal.getsignal(signal.SIGHUP) == server.handle_signal) is is_handled
     server.handle_signal(signal.SIGTERM, None)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 class Part:
-    """Something that is closed, or takes for ever to be."""
+    """A part whose close may take for ever."""
 
     def __init__(self, log: list[str], name: str, hangs: bool = False) -> None:
         self._log, self._name, self._hangs = log, name, hangs
@@ -127,7 +127,7 @@ class Part:
         self._log.append(self._name)
 
 
-def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
+def test_running_batch_does_not_keep_collections_from_closing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)

@@ -56,6 +56,7 @@ from diptych.http.state import ready_services
 
 _ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
 _N_OPTION_FIELDS = 1  # beside the items
+Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 Text = Annotated[str, WithJsonSchema(schemas.TEXT)]
 
 
@@ -180,9 +181,6 @@ def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> 
     payload = rows.astype("<f4").tobytes()
     note("serialise", began, time.perf_counter())
     return Response(payload, 200, headers, OCTETS)
-
-
-Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from diptych.http.parsing.request_models import NoQuery, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices, State
 
+PAGE_SIZE = 200  # outcomes in memory at once
+KEEP_ALIVE_S = 15.0  # proxies may close a connection that is silent for longer
+POLL_S = 1.0  # how often a waiting stream checks whether the server stops
 MAX_INDEX = 999_999_999  # of an item: more than any job has, and within the range of the database
 
 
@@ -176,11 +179,6 @@ async def follow_job(
         lambda: state.in_flight.stopping,
     )
     return StreamingResponse(events, headers=headers, media_type=_EVENTS)
-
-
-PAGE_SIZE = 200  # outcomes in memory at once
-KEEP_ALIVE_S = 15.0  # proxies may close a connection that is silent for longer
-POLL_S = 1.0  # how often a waiting stream checks whether the server stops
 
 
 async def job_events(

@@ -1,4 +1,4 @@
-"""The web page, the API's description for people, and their files. Knows nothing of what they do."""
+"""The web page, the API documentation, and their files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent.parent / "page"
 _ASSETS = StaticFiles(directory=_FOLDER, check_dir=False)
-# The pages state their own script and style rules; only a header can forbid being framed.
+# The pages set their own rules for scripts and styles; only a header can forbid framing.
 _HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
 
 
@@ -21,13 +21,13 @@ async def page() -> Response:
 
 @router.get("/docs")
 async def docs() -> Response:
-    """The API's description; loads nothing from elsewhere."""
+    """The API documentation. It loads nothing from other servers."""
     return FileResponse(_FOLDER / "docs.html", headers=_HEADERS)
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """The API's description for programs."""
+    """The OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
@@ -35,5 +35,5 @@ async def openapi(request: Request) -> Response:
 async def assets(request: Request, path: str) -> Response:
     """Scripts, styles and pictures of the pages."""
     response = await _ASSETS.get_response(path, request.scope)
-    response.headers["Cache-Control"] = "no-cache"  # they change with the server: ask, and get a 304
+    response.headers["Cache-Control"] = "no-cache"  # a new server may have others
     return response

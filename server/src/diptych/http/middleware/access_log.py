@@ -22,9 +22,8 @@ ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
 CLIENT_DISCONNECTED = 499  # as in nginx: the client disconnected; it is logged, never sent
 UNMATCHED = "unmatched"
-_STAGES_OBSERVED_HERE: frozenset[Stage] = frozenset(
-    {"parse", "serialise"}
-)  # other stages are observed where they happen
+# Other stages are observed where they happen.
+_STAGES_OBSERVED_HERE: frozenset[Stage] = frozenset({"parse", "serialise"})
 
 
 @dataclass

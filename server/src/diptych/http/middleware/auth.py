@@ -60,7 +60,7 @@ class HostMiddleware:
             n_hosts = len(headers.getlist("host"))
             if n_hosts > 1 or (n_hosts == 0 and scope["http_version"] != "1.0"):
                 response = respond_http(
-                    Request(scope), 400, f"the request has {n_hosts} Host headers, it needs one"
+                    Request(scope), 400, f"the request has {n_hosts} Host headers, it must have one"
                 )
                 await response(scope, receive, send)
                 return

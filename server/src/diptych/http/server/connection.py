@@ -23,8 +23,8 @@ MAX_PIPELINED = 100  # requests that a client sends before the response to the f
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol with a connection limit, a size limit for heads, and a deadline for each head.
 
-    The deadline also limits the rest of a body whose answer was sent early. uvicorn limits the time between
-    two requests (`timeout_keep_alive`); the application limits the time of a body and of an answer.
+    The deadline also limits the rest of a body whose response was sent early. uvicorn limits the time between
+    two requests (`timeout_keep_alive`); the application limits the time of a body and of a response.
     """
 
     limits: ClassVar[Limits]

@@ -1,4 +1,4 @@
-"""Images inside of JSON: what their head may be, and that it costs nothing."""
+"""Data URIs in JSON: accepted heads, and their cost."""
 
 import base64
 import tracemalloc
@@ -14,11 +14,11 @@ MAX_BYTES = 1_000
 @pytest.mark.parametrize(
     "head", ["data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;name=a.jpg;Base64,"]
 )
-def test_the_bytes_are_those_that_were_encoded(head: str) -> None:
+def test_decoded_bytes_are_those_that_were_encoded(head: str) -> None:
     assert decode_data_uri(head + base64.b64encode(b"picture").decode(), "input[0]", MAX_BYTES) == b"picture"
 
 
-def test_too_many_bytes_are_refused_undecoded() -> None:
+def test_too_many_bytes_are_rejected_undecoded() -> None:
     with pytest.raises(TooLarge, match=f"limit is {MAX_BYTES}"):
         decode_data_uri("data:image/png;base64," + "A" * 10_000_000, "input[0]", MAX_BYTES)
 
@@ -26,7 +26,7 @@ def test_too_many_bytes_are_refused_undecoded() -> None:
 @pytest.mark.parametrize(
     "head", ["data:" + ";a" * 5_000_000, "data:" + "a" * 10_000_000, "data:,", "x" * 10_000_000]
 )
-def test_a_head_of_millions_of_parts_is_refused_at_the_price_of_a_short_one(head: str) -> None:
+def test_head_of_millions_of_parts_is_rejected_cheaply(head: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidValue, match="not a data URI"):
