@@ -43,13 +43,13 @@ def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         yield client
 
 
-def test_a_collection_says_that_and_how_well_it_is_searched(client: TestClient) -> None:
+def test_collection_reports_its_recall(client: TestClient) -> None:
     told = client.get("/collections/default").json()
     assert told["recall"] == 0.993
     assert told["index"] == {"device": "cuda", "reason": PLACE.reason}
 
 
-def test_a_recall_that_changes_by_itself_is_in_the_metrics(
+def test_recall_after_a_background_change_is_in_the_metrics(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = 'diptych_index_recall{collection="default"} '
@@ -58,7 +58,7 @@ def test_a_recall_that_changes_by_itself_is_in_the_metrics(
     assert line + "0.95" in client.get("/metrics").text
 
 
-def test_a_search_that_is_to_be_exact_is(client: TestClient) -> None:
+def test_exact_search_is_exact(client: TestClient) -> None:
     client.get("/search", params={"q": "red"})
     client.get("/search", params={"q": "red", "exact": "true"})
     client.post("/search", json={"query": {"text": "red"}, "exact": True})

@@ -68,7 +68,7 @@ def test_top_k_and_multi_label_are_read_from_a_form(client: TestClient) -> None:
     "fields",
     [{"template": "a drawing of {}."}, {"templates": "plain"}, {"templates": '["{}", "a {} thing"]'}],
 )
-def test_templates_are_one_several_or_a_named_set(client: TestClient, fields: dict[str, str]) -> None:
+def test_templates_may_be_one_several_or_a_named_set(client: TestClient, fields: dict[str, str]) -> None:
     default = predictions(client, form(*LABELS))
     assert predictions(client, form(*LABELS, **fields)) != default
 
@@ -98,19 +98,19 @@ def test_templates_are_one_several_or_a_named_set(client: TestClient, fields: di
         (form("a", "b", "c", colours=("red", "blue", "green"), top_k="3"), 422, "top_k"),
     ],
 )
-def test_what_cannot_be_classified_is_named(
+def test_invalid_item_is_named(
     client: TestClient, parts: list[tuple[str, Any]], status: int, item: str
 ) -> None:
     answer = client.post("/classify", files=parts)
     assert (answer.status_code, answer.json().get("item")) == (status, item), answer.text
 
 
-def test_top_k_brings_many_images_under_the_limit_of_predictions(client: TestClient) -> None:
+def test_top_k_keeps_many_images_within_the_limit_of_predictions(client: TestClient) -> None:
     rows = predictions(client, form("a", "b", "c", colours=("red", "blue", "green"), top_k="2"))
     assert [len(row) for row in rows] == [2, 2, 2]
 
 
-def test_labels_and_templates_are_counted_before_they_are_looked_at(client: TestClient) -> None:
+def test_labels_and_templates_are_counted_before_they_are_validated(client: TestClient) -> None:
     for given in ({"labels": [1] * 6}, {"labels": ["a"], "templates": [1] * 101}, {"images": [1] * 4}):
         answer = client.post("/classify", json={"images": ["a"], "labels": ["a"], **given})
         assert (answer.status_code, answer.json()["item"]) == (413, list(given)[-1])
@@ -122,6 +122,6 @@ def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:
     assert "multipart/form-data" in answer.json()["detail"]
 
 
-def test_label_over_the_context_is_truncated_and_says_so(client: TestClient) -> None:
+def test_label_over_the_context_is_truncated_and_marked(client: TestClient) -> None:
     (row,) = predictions(client, form("red", "x" * 10 * CONTEXT_LENGTH))
     assert {one["label"][:3]: one["truncated"] for one in row} == {"red": False, "xxx": True}

@@ -19,10 +19,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def shelf(client: TestClient) -> Iterator[str]:
-    assert client.post("/collections", json={"name": "shelf"}).status_code == 201
-    yield "/collections/shelf/images"
-    client.delete("/collections/shelf")
+def images_path(client: TestClient) -> Iterator[str]:
+    assert client.post("/collections", json={"name": "pets"}).status_code == 201
+    yield "/collections/pets/images"
+    client.delete("/collections/pets")
 
 
 def add(client: TestClient, path: str, *payloads: bytes, items: Any = None, **params: Any) -> Any:
@@ -32,12 +32,12 @@ def add(client: TestClient, path: str, *payloads: bytes, items: Any = None, **pa
     return client.post(path, files=files, params=params)
 
 
-def test_default_collection_is_there_from_the_start(client: TestClient) -> None:
+def test_default_collection_exists_from_the_start(client: TestClient) -> None:
     names = [row["name"] for row in client.get("/collections").json()["collections"]]
     assert names == ["default"]
 
 
-def test_collection_is_made_listed_and_dropped(client: TestClient) -> None:
+def test_collection_is_created_listed_and_dropped(client: TestClient) -> None:
     made = client.post("/collections", json={"name": "brief"})
     assert (made.status_code, made.json()["n_images"], made.json()["model"]) == (201, 0, "tiny")
     assert client.post("/collections", json={"name": "brief"}).status_code == 409
@@ -48,47 +48,45 @@ def test_collection_is_made_listed_and_dropped(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "a/b", "../x", "x" * 65])
-def test_bad_names_are_refused(client: TestClient, name: str) -> None:
+def test_invalid_names_are_rejected(client: TestClient, name: str) -> None:
     assert client.post("/collections", json={"name": name}).status_code == 422
 
 
-def test_image_without_an_id_is_named_by_its_content(client: TestClient, shelf: str) -> None:
+def test_image_without_an_id_is_named_by_its_content(client: TestClient, images_path: str) -> None:
     payload = picture("red")
-    first, again = add(client, shelf, payload).json(), add(client, shelf, payload).json()
+    first, again = add(client, images_path, payload).json(), add(client, images_path, payload).json()
     expected = hashlib.sha256(payload).hexdigest()[:32]
     assert [(o["id"], o["status"]) for o in first["outcomes"]] == [(expected, "created")]
     assert [(o["id"], o["status"]) for o in again["outcomes"]] == [(expected, "unchanged")]
 
 
-def test_taken_id_is_a_409_unless_replaced(client: TestClient, shelf: str) -> None:
-    assert add(client, shelf, picture("red"), items=[{"id": "one"}]).status_code == 200
-    conflict = add(client, shelf, picture("blue"), items=[{"id": "one"}])
+def test_taken_id_is_a_409_unless_replaced(client: TestClient, images_path: str) -> None:
+    assert add(client, images_path, picture("red"), items=[{"id": "one"}]).status_code == 200
+    conflict = add(client, images_path, picture("blue"), items=[{"id": "one"}])
     assert (conflict.status_code, conflict.json()["item"]) == (409, "images[0]")
-    replaced = add(client, shelf, picture("blue"), items=[{"id": "one"}], replace="true")
+    replaced = add(client, images_path, picture("blue"), items=[{"id": "one"}], replace="true")
     assert replaced.json()["outcomes"][0]["status"] == "replaced"
 
 
-def test_id_that_stands_several_times_in_one_add_ends_as_its_last_however_often_it_is_sent(
-    client: TestClient, shelf: str
-) -> None:
+def test_repeated_id_in_one_add_keeps_its_last_image(client: TestClient, images_path: str) -> None:
     red, blue = picture("red"), picture("blue")
     items = [{"id": "k", "metadata": {"n": n}} for n in range(3)]
     for _ in range(3):
-        answer = add(client, shelf, red, blue, red, items=items, replace="true")
+        answer = add(client, images_path, red, blue, red, items=items, replace="true")
         assert "failed" not in [outcome["status"] for outcome in answer.json()["outcomes"]]
-        kept = client.get(f"{shelf}/k").json()
+        kept = client.get(f"{images_path}/k").json()
         assert (kept["sha256"], kept["metadata"]) == (hashlib.sha256(red).hexdigest(), {"n": 2})
-        assert client.get(f"{shelf}/k/original").content == red
+        assert client.get(f"{images_path}/k/original").content == red
 
 
-def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
-    client: TestClient, shelf: str
+def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
+    client: TestClient, images_path: str
 ) -> None:
-    outcomes = add(client, shelf, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
+    outcomes = add(client, images_path, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
     assert [outcome["status"] for outcome in outcomes] == ["created", "failed", "created"]
     assert outcomes[1]["error"]["status"] == 415
     for payload in (b"nothing", b""):
-        alone = add(client, shelf, payload)
+        alone = add(client, images_path, payload)
         assert (alone.status_code, alone.json()["item"]) == (415, "images[0]")
         assert alone.json()["detail"].startswith("images[0]: ")
 
@@ -107,47 +105,47 @@ def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
         ([{"metadata": {"x": "y" * 20_000}}], "items[0].metadata"),
     ],
 )
-def test_items_must_fit_the_images(client: TestClient, shelf: str, items: Any, item: str) -> None:
-    answer = add(client, shelf, picture("red"), items=items)
+def test_items_must_fit_the_images(client: TestClient, images_path: str, items: Any, item: str) -> None:
+    answer = add(client, images_path, picture("red"), items=items)
     assert answer.status_code in {413, 422}
     assert answer.json()["item"] == item, answer.text
     assert answer.json()["detail"].startswith(item)
 
 
-def test_listing_pages_by_id(client: TestClient, shelf: str) -> None:
-    add(client, shelf, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"])
-    first = client.get(shelf, params={"limit": 2}).json()
-    rest = client.get(shelf, params={"limit": 2, "after": first["next"]}).json()
+def test_listing_pages_by_id(client: TestClient, images_path: str) -> None:
+    add(client, images_path, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"])
+    first = client.get(images_path, params={"limit": 2}).json()
+    rest = client.get(images_path, params={"limit": 2, "after": first["next"]}).json()
     assert [image["id"] for image in first["images"] + rest["images"]] == ["a", "b", "c"]
     assert rest["next"] is None
-    assert client.get(shelf, params={"limit": 0}).status_code == 422
-    assert client.get(shelf, params={"limit": 100_000}).status_code == 422
+    assert client.get(images_path, params={"limit": 0}).status_code == 422
+    assert client.get(images_path, params={"limit": 100_000}).status_code == 422
 
 
-def test_original_and_thumbnail_are_handed_out_with_a_tag(client: TestClient, shelf: str) -> None:
+def test_original_and_thumbnail_have_an_etag(client: TestClient, images_path: str) -> None:
     payload = noise(7, (300, 200), "JPEG")
-    add(client, shelf, payload, items=[{"id": "one"}])
-    original = client.get(f"{shelf}/one/original")
+    add(client, images_path, payload, items=[{"id": "one"}])
+    original = client.get(f"{images_path}/one/original")
     assert (original.content, original.headers["content-type"]) == (payload, "image/jpeg")
-    thumbnail = client.get(f"{shelf}/one/thumbnail", params={"size": 64})
+    thumbnail = client.get(f"{images_path}/one/thumbnail", params={"size": 64})
     assert thumbnail.headers["content-type"] == "image/webp"
     assert len(thumbnail.content) < len(payload)
-    unchanged = client.get(f"{shelf}/one/thumbnail", headers={"If-None-Match": client.get(
-        f"{shelf}/one/thumbnail").headers["etag"]})  # fmt: skip
+    unchanged = client.get(f"{images_path}/one/thumbnail", headers={"If-None-Match": client.get(
+        f"{images_path}/one/thumbnail").headers["etag"]})  # fmt: skip
     assert (unchanged.status_code, unchanged.content) == (304, b"")
-    assert client.get(f"{shelf}/one/thumbnail", params={"size": 65}).status_code == 422
-    assert client.get(f"{shelf}/two/thumbnail").status_code == 404
+    assert client.get(f"{images_path}/one/thumbnail", params={"size": 65}).status_code == 422
+    assert client.get(f"{images_path}/two/thumbnail").status_code == 404
 
 
-def test_patch_merges_metadata_and_delete_removes(client: TestClient, shelf: str) -> None:
-    add(client, shelf, picture("red"), items=[{"id": "one", "metadata": {"a": 1, "b": {"c": 2}}}])
-    patched = client.patch(f"{shelf}/one", json={"metadata": {"a": None, "b": {"d": 3}}})
+def test_patch_merges_metadata_and_delete_removes(client: TestClient, images_path: str) -> None:
+    add(client, images_path, picture("red"), items=[{"id": "one", "metadata": {"a": 1, "b": {"c": 2}}}])
+    patched = client.patch(f"{images_path}/one", json={"metadata": {"a": None, "b": {"d": 3}}})
     assert patched.json()["metadata"] == {"b": {"c": 2, "d": 3}}
-    assert client.patch(f"{shelf}/one", json={"metadata": 1}).status_code == 422
-    assert client.patch(f"{shelf}/one", content=b"x").status_code == 415
-    assert client.delete(f"{shelf}/one").status_code == 204
-    assert client.get(f"{shelf}/one").status_code == 404
-    assert client.get("/collections/shelf").json()["n_images"] == 0
+    assert client.patch(f"{images_path}/one", json={"metadata": 1}).status_code == 422
+    assert client.patch(f"{images_path}/one", content=b"x").status_code == 415
+    assert client.delete(f"{images_path}/one").status_code == 204
+    assert client.get(f"{images_path}/one").status_code == 404
+    assert client.get("/collections/pets").json()["n_images"] == 0
 
 
 def named(client: TestClient, path: str, **metadata: Any) -> None:
@@ -162,20 +160,18 @@ def ids(client: TestClient, path: str) -> list[str]:
     return [image["id"] for image in client.get(path).json()["images"]]
 
 
-def test_images_that_pass_a_filter_are_previewed_then_deleted_and_counted(
-    client: TestClient, shelf: str
-) -> None:
-    named(client, shelf, a={"year": 1999}, b={"year": 2001}, c={"year": 1998}, d={})
+def test_images_that_match_a_filter_are_previewed_then_deleted(client: TestClient, images_path: str) -> None:
+    named(client, images_path, a={"year": 1999}, b={"year": 2001}, c={"year": 1998}, d={})
     old = {"filter": {"year": {"lt": 2000}}}
-    previewed = client.post("/collections/shelf/deletions", json=old | {"preview": True})
+    previewed = client.post("/collections/pets/deletions", json=old | {"preview": True})
     assert previewed.json() == {"n_images": 2, "preview": True, "ids": ["a", "c"]}
-    assert ids(client, shelf) == ["a", "b", "c", "d"]
-    deleted = client.post("/collections/shelf/deletions", json=old)
+    assert ids(client, images_path) == ["a", "b", "c", "d"]
+    deleted = client.post("/collections/pets/deletions", json=old)
     assert deleted.json() == {"n_images": 2, "preview": False, "ids": []}
-    assert ids(client, shelf) == ["b", "d"]
-    assert client.post("/collections/shelf/deletions", json=old).json()["n_images"] == 0
-    assert client.get("/collections/shelf").json()["n_images"] == 2
-    assert client.get(f"{shelf}/a/original").status_code == 404
+    assert ids(client, images_path) == ["b", "d"]
+    assert client.post("/collections/pets/deletions", json=old).json()["n_images"] == 0
+    assert client.get("/collections/pets").json()["n_images"] == 2
+    assert client.get(f"{images_path}/a/original").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -188,40 +184,42 @@ def test_images_that_pass_a_filter_are_previewed_then_deleted_and_counted(
         ({"filter": {"a": 1}, "all": True}, "all"),
     ],
 )
-def test_deletion_that_says_nothing_or_nonsense_is_refused(
-    client: TestClient, shelf: str, asked: Any, item: str
+def test_deletion_without_a_valid_condition_is_rejected(
+    client: TestClient, images_path: str, asked: Any, item: str
 ) -> None:
-    refused = client.post("/collections/shelf/deletions", json=asked)
+    refused = client.post("/collections/pets/deletions", json=asked)
     assert (refused.status_code, refused.json()["item"]) == (422, item)
     assert client.post("/collections/absent/deletions", json={"lacking": True}).status_code == 404
 
 
-def test_collection_is_renamed_with_its_images(client: TestClient, shelf: str) -> None:
-    named(client, shelf, a={"n": 1})
+def test_collection_is_renamed_with_its_images(client: TestClient, images_path: str) -> None:
+    named(client, images_path, a={"n": 1})
     client.post("/collections", json={"name": "taken"})
-    assert client.patch("/collections/shelf", json={"name": "taken"}).status_code == 409
-    assert client.patch("/collections/shelf", json={"name": "Bad"}).status_code == 422
+    assert client.patch("/collections/pets", json={"name": "taken"}).status_code == 409
+    assert client.patch("/collections/pets", json={"name": "Bad"}).status_code == 422
     assert client.patch("/collections/absent", json={"name": "x"}).status_code == 404
-    assert client.patch("/collections/shelf", json={"name": "shelf"}).status_code == 200
-    renamed = client.patch("/collections/shelf", json={"name": "moved"})
+    assert client.patch("/collections/pets", json={"name": "pets"}).status_code == 200
+    renamed = client.patch("/collections/pets", json={"name": "moved"})
     assert (renamed.status_code, renamed.json()["name"], renamed.json()["n_images"]) == (200, "moved", 1)
-    assert client.get("/collections/shelf").status_code == 404
+    assert client.get("/collections/pets").status_code == 404
     assert ids(client, "/collections/moved/images") == ["a"]
     found = client.get("/search", params={"q": "red", "collection": "moved"}).json()["hits"]
     assert found[0]["links"]["self"] == "/collections/moved/images/a"
     metrics = client.get("/metrics").text
     assert 'diptych_collection_images{collection="moved"} 1.0' in metrics
-    assert 'collection="shelf"' not in metrics
+    assert 'collection="pets"' not in metrics
     for name in ("moved", "taken"):
         client.delete(f"/collections/{name}")
 
 
-def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, shelf: str) -> None:
+def test_collection_reports_kept_files_and_the_model_of_its_vectors(
+    client: TestClient, images_path: str
+) -> None:
     payload = noise(1)
-    add(client, shelf, payload)
-    assert client.patch("/collections/shelf", json={"keep": "none"}).json()["keep"] == "none"
-    add(client, shelf, noise(2))
-    told = client.get("/collections/shelf").json()
+    add(client, images_path, payload)
+    assert client.patch("/collections/pets", json={"keep": "none"}).json()["keep"] == "none"
+    add(client, images_path, noise(2))
+    told = client.get("/collections/pets").json()
     assert (told["n_images"], told["n_embedded"], told["n_kept"]) == (2, 2, 1)
     assert told["kept_bytes"] == len(payload)
     model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
@@ -232,34 +230,32 @@ def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, 
     assert listed["database_bytes"] > 0
 
 
-def test_file_that_several_images_share_is_counted_once_in_each_collection(
-    client: TestClient, shelf: str
-) -> None:
+def test_shared_file_is_counted_once_in_each_collection(client: TestClient, images_path: str) -> None:
     payload, other = noise(1), noise(2)
-    add(client, shelf, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
+    add(client, images_path, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
     assert client.post("/collections", json={"name": "beside"}).status_code == 201
     add(client, "/collections/beside/images", payload)
     told = {one["name"]: one for one in client.get("/collections").json()["collections"]}
-    assert (told["shelf"]["n_kept"], told["shelf"]["kept_bytes"]) == (4, len(payload) + len(other))
+    assert (told["pets"]["n_kept"], told["pets"]["kept_bytes"]) == (4, len(payload) + len(other))
     assert (told["beside"]["n_kept"], told["beside"]["kept_bytes"]) == (1, len(payload))
-    for name in ("shelf", "beside"):
+    for name in ("pets", "beside"):
         assert client.get(f"/collections/{name}").json() == told[name]
     client.delete("/collections/beside")
 
 
-def test_number_that_json_does_not_have_is_named_with_its_clause(client: TestClient, shelf: str) -> None:
+def test_invalid_number_in_a_filter_is_named_with_its_clause(client: TestClient, images_path: str) -> None:
     body = b'{"filter": {"or": [{"a": 1}, {"b": {"gte": NaN}}]}}'
     headers = {"content-type": "application/json"}
-    answer = client.post("/collections/shelf/deletions", content=body, headers=headers)
+    answer = client.post("/collections/pets/deletions", content=body, headers=headers)
     assert (answer.status_code, answer.json()["item"]) == (422, "filter.or[1].b.gte")
     assert answer.json()["detail"] == "filter.or[1].b.gte: NaN is not a JSON number"
 
 
-def test_lookup_tells_which_of_some_ids_are_there(client: TestClient, shelf: str) -> None:
-    named(client, shelf, a={}, b={"n": 1})
-    found = client.post("/collections/shelf/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]
+def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str) -> None:
+    named(client, images_path, a={}, b={"n": 1})
+    found = client.post("/collections/pets/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]
     assert [one["id"] for one in found] == ["a", "b"]
-    assert found[1] == client.get(f"{shelf}/b").json()
+    assert found[1] == client.get(f"{images_path}/b").json()
     assert client.post("/collections/absent/lookups", json={"ids": []}).status_code == 404
-    many = client.post("/collections/shelf/lookups", json={"ids": ["x"] * 1001})
+    many = client.post("/collections/pets/lookups", json={"ids": ["x"] * 1001})
     assert (many.status_code, many.json()["item"]) == (413, "ids")

@@ -91,7 +91,7 @@ def test_error_is_described_where_it_occurs(
     }
 
 
-def test_statuses_that_say_when_to_come_back_describe_it(described: dict[str, Any]) -> None:
+def test_retry_after_is_described(described: dict[str, Any]) -> None:
     calls = [call for methods in described.values() for call in methods.values()]
     waits = [
         call["responses"][status]

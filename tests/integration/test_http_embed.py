@@ -41,13 +41,13 @@ def test_text_and_image_lie_in_one_space(client: TestClient) -> None:
     np.testing.assert_allclose(np.linalg.norm([red, blue, text], axis=1), 1, atol=1e-5)
 
 
-def test_answer_names_the_model_and_the_order(client: TestClient) -> None:
+def test_response_names_the_model_and_the_order(client: TestClient) -> None:
     answer = client.post("/embed", json={"input": [{"text": "a"}, {"text": ""}]}).json()
     assert answer["model"] == {"name": "tiny", "version": 1, "precision": "fp32", "decode": "exact"}
     assert [row["index"] for row in answer["data"]] == [0, 1]
 
 
-def test_fast_decoding_changes_large_jpegs_and_every_answer_names_it(
+def test_fast_decoding_changes_large_jpegs_and_every_response_names_it(
     client: TestClient, tmp_path: Path
 ) -> None:
     large, as_png = noise(1, (120, 120), "JPEG"), data_uri(noise(1, (80, 80)))
@@ -103,7 +103,7 @@ def test_base64_and_octets_are_the_same_floats_as_json(client: TestClient) -> No
     assert "x-diptych-truncated" not in octets.headers
 
 
-def test_text_over_the_context_is_truncated_and_says_so(client: TestClient) -> None:
+def test_text_over_the_context_is_truncated_and_marked(client: TestClient) -> None:
     body = {"input": [{"text": "red"}, {"text": "x" * 10 * CONTEXT_LENGTH}]}
     assert [row["truncated"] for row in client.post("/embed", json=body).json()["data"]] == [False, True]
     octets = client.post("/embed", json=body, headers={"Accept": "application/octet-stream"})
@@ -156,7 +156,7 @@ def test_one_bad_item_fails_the_request_and_is_named(
         (b"x" * 20_001, "image/jpeg", 413),
     ],
 )
-def test_bodies_that_cannot_be_used(client: TestClient, body: bytes, content_type: str, status: int) -> None:
+def test_invalid_bodies_are_rejected(client: TestClient, body: bytes, content_type: str, status: int) -> None:
     answer = client.post("/embed", content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["status"]) == (status, status)
 
@@ -169,7 +169,7 @@ def test_more_items_than_the_limit_is_a_413_that_names_it(client: TestClient) ->
     assert "at most 4 items" in by_form.json()["detail"]
 
 
-def test_form_with_a_field_nobody_knows_is_refused(client: TestClient) -> None:
+def test_form_with_an_unknown_field_is_rejected(client: TestClient) -> None:
     answer = client.post("/embed", files=[("text", (None, "a")), ("txet", (None, "b"))])
     assert (answer.status_code, answer.json()["item"]) == (422, "txet")
 
@@ -181,7 +181,7 @@ def test_text_over_the_limit_is_a_413_that_names_it(client: TestClient) -> None:
     assert "10001 characters, limit is 10000" in answer.json()["detail"]
 
 
-def test_narrow_image_that_would_grow_beyond_the_pixel_limit_is_a_413(tmp_path: Path) -> None:
+def test_narrow_image_that_would_be_scaled_over_the_pixel_limit_is_a_413(tmp_path: Path) -> None:
     narrow = picture("red", size=(1, 30_000))  # few pixels, but 32 x 960,000 once its shorter side is 32
     with running_app(tmp_path, max_image_px=20_000_000) as client:
         answer = client.post("/embed", content=narrow, headers={"Content-Type": "image/png"})

@@ -12,7 +12,7 @@ IMAGES = "/collections/default/images"
 ROOM = 300_000  # of the quota, for the database and a few images
 
 
-def test_the_log_has_one_line_for_all_refusals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_disk_errors_log_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING")
     with running_app(tmp_path, max_data_bytes=ROOM) as client:
 

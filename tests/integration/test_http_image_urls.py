@@ -62,7 +62,7 @@ def data_uri(payload: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(payload).decode()}"
 
 
-def test_embed_takes_urls_among_other_items_and_answers_as_for_their_bytes(client: TestClient) -> None:
+def test_embed_accepts_urls_with_the_same_result_as_their_bytes(client: TestClient) -> None:
     blue, text = {"image": data_uri(picture("blue"))}, {"text": "red"}
     by_url = client.post("/embed", json={"input": [text, {"image": RED_URL}, blue, {"image": RED_URL}]})
     by_bytes = client.post("/embed", json={"input": [text, {"image": data_uri(RED)}, blue]})
@@ -71,7 +71,7 @@ def test_embed_takes_urls_among_other_items_and_answers_as_for_their_bytes(clien
     np.testing.assert_allclose(rows[0], rows[1][[0, 1, 2, 1]], atol=1e-6)
 
 
-def test_classify_takes_urls(client: TestClient) -> None:
+def test_classify_accepts_urls(client: TestClient) -> None:
     body = {"images": [RED_URL, data_uri(picture("blue"))], "labels": ["red", "blue"]}
     answer = client.post("/classify", json=body)
     assert answer.status_code == 200, answer.text
@@ -79,7 +79,7 @@ def test_classify_takes_urls(client: TestClient) -> None:
     assert best == ["red", "blue"]
 
 
-def test_search_takes_a_url_as_a_query_and_in_a_mix(client: TestClient) -> None:
+def test_search_accepts_a_url_as_a_query_and_in_a_mix(client: TestClient) -> None:
     for query in ({"image": RED_URL}, [{"image": RED_URL}, {"text": "red", "weight": 0.5}]):
         answer = client.post("/search", json={"query": query})
         assert answer.status_code == 200, answer.text
@@ -105,7 +105,7 @@ def test_search_takes_a_url_as_a_query_and_in_a_mix(client: TestClient) -> None:
         (f"https://{NAME}/empty", 415, "unsupported-image", "empty"),
     ],
 )
-def test_image_that_cannot_be_had_fails_the_request_and_is_named(
+def test_image_that_cannot_be_fetched_fails_the_request_and_is_named(
     client: TestClient, url: str, status: int, kind: str, words: str
 ) -> None:
     asked = [
@@ -133,7 +133,7 @@ def test_fetched_bytes_count_as_part_of_the_body(client: TestClient, host: Image
     assert client.post("/embed", json={"input": urls[:3]}).status_code == 200  # and the room was given back
 
 
-def test_unknown_collection_or_template_set_is_told_before_anything_is_fetched(
+def test_unknown_collection_or_template_set_is_an_error_before_any_fetch(
     client: TestClient, host: ImageHost
 ) -> None:
     host.seen.clear()
@@ -159,7 +159,7 @@ def test_fetches_are_timed_and_urls_are_in_no_metric_and_no_log(
         assert NAME not in text
 
 
-def test_caller_that_hangs_up_ends_the_fetch(client: TestClient, host: ImageHost) -> None:
+def test_disconnect_of_the_client_ends_the_fetch(client: TestClient, host: ImageHost) -> None:
     host.seen.clear()
     body = json.dumps({"input": [{"image": f"https://{NAME}/drip"}]}).encode()
 
@@ -191,7 +191,7 @@ def test_caller_that_hangs_up_ends_the_fetch(client: TestClient, host: ImageHost
     client.portal.call(ask_and_hang_up)
 
 
-def test_off_by_default_and_said_plainly(tmp_path: Path) -> None:
+def test_urls_are_disabled_by_default_with_a_clear_error(tmp_path: Path) -> None:
     with running_app(tmp_path) as client:
         for path, body in (
             ("/embed", {"input": [{"image": RED_URL}]}),

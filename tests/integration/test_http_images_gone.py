@@ -73,7 +73,7 @@ def check_served(client: TestClient) -> None:
     assert client.delete(f"{IMAGES}/{add(client, 8).json()['outcomes'][0]['id']}").is_success
 
 
-def test_a_folder_that_is_moved_away_is_not_made_anew(client: TestClient, images: Path) -> None:
+def test_missing_image_folder_is_not_created_again(client: TestClient, images: Path) -> None:
     away = images.rename(images.with_name("away"))
     check_refused(client, "the folder images of the data folder is not there")
     assert not images.exists()
@@ -93,7 +93,7 @@ def come_back_as_it_was(away: Path, images: Path) -> None:
 
 
 @pytest.mark.parametrize("come_back", [come_back_as_it_was, come_back_as_another_disk])
-def test_the_empty_folder_below_an_unmounted_disk_is_not_written_to(
+def test_empty_folder_of_an_unmounted_disk_is_not_written_to(
     client: TestClient, images: Path, come_back: Callable[[Path, Path], None]
 ) -> None:
     away = images.rename(images.with_name("away"))
@@ -104,7 +104,7 @@ def test_the_empty_folder_below_an_unmounted_disk_is_not_written_to(
     check_served(client)
 
 
-def test_the_log_has_one_line_for_it_and_one_for_its_end(
+def test_missing_folder_logs_one_line_at_its_start_and_end(
     client: TestClient, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "diptych")

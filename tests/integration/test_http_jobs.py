@@ -13,7 +13,7 @@ from support.app import running_app
 from support.pictures import noise, picture
 from support.tars import tar_of
 
-IMAGES = "/collections/shelf/images"
+IMAGES = "/collections/birds/images"
 SMALL = {"max_add_items": 4, "max_job_items": 30, "max_image_bytes": 20_000}
 ENDS_WITHIN_S = 30
 
@@ -30,10 +30,10 @@ def client(folder: Path) -> Iterator[TestClient]:
 
 
 @pytest.fixture(autouse=True)
-def shelf(client: TestClient) -> Iterator[None]:
-    assert client.post("/collections", json={"name": "shelf"}).status_code == 201
+def collection(client: TestClient) -> Iterator[None]:
+    assert client.post("/collections", json={"name": "birds"}).status_code == 201
     yield
-    client.delete("/collections/shelf")
+    client.delete("/collections/birds")
 
 
 def send(client: TestClient, *payloads: bytes, items: Any = None, **params: Any) -> Any:
@@ -67,7 +67,7 @@ def test_more_images_than_one_add_takes_become_a_job(client: TestClient, folder:
     accepted = send(client, *payloads, items=items)
     job = accepted.json()
     assert accepted.headers["location"] == job["links"]["self"] == f"/jobs/{job['id']}"
-    assert (job["collection"], job["n_items"], job["replace"]) == ("shelf", 5, False)
+    assert (job["collection"], job["n_items"], job["replace"]) == ("birds", 5, False)
     page = ended(client, accepted)
     assert [(one["index"], one["id"], one["status"]) for one in page["outcomes"]] == [
         (i, f"i{i}", "created") for i in range(5)
@@ -79,11 +79,11 @@ def test_more_images_than_one_add_takes_become_a_job(client: TestClient, folder:
     assert list((folder / "data" / "jobs").iterdir()) == []
 
 
-def test_few_images_are_answered_at_once(client: TestClient) -> None:
+def test_few_images_are_added_at_once(client: TestClient) -> None:
     assert send(client, *(noise(i) for i in range(4))).status_code == 200
 
 
-def test_items_of_a_job_fail_alone_and_say_why(client: TestClient) -> None:
+def test_items_of_a_job_fail_alone_with_a_reason(client: TestClient) -> None:
     payloads = [picture("red"), b"nothing", noise(1, (200, 200)), picture("blue"), noise(2), b""]
     items = [{}, {}, {}, {"id": "a/b"}, {"metadata": {"x": "y" * 20_000}}, {}]
     outcomes = ended(client, send(client, *payloads, items=items))["outcomes"]
@@ -93,7 +93,7 @@ def test_items_of_a_job_fail_alone_and_say_why(client: TestClient) -> None:
     assert [one["error"].get("item") for one in outcomes[3:5]] == ["id", "metadata"]
 
 
-def test_archive_becomes_a_job_with_what_is_said_beside_its_images(client: TestClient) -> None:
+def test_archive_becomes_a_job_with_the_metadata_beside_its_images(client: TestClient) -> None:
     archive = tar_of(
         {
             "pets/cat.png": noise(1),
@@ -113,7 +113,7 @@ def test_archive_becomes_a_job_with_what_is_said_beside_its_images(client: TestC
     assert (again["unchanged"], again["failed"]) == (1, 2)
 
 
-def test_replace_holds_for_a_job(client: TestClient) -> None:
+def test_replace_applies_to_a_job(client: TestClient) -> None:
     for seed, params, status in ((1, {}, "created"), (2, {}, "failed"), (2, {"replace": "true"}, "replaced")):
         archive = tar_of({"cat.png": noise(seed), "cat.json": b'{"id": "tom"}'})
         assert [one["status"] for one in ended(client, send_tar(client, archive, **params))["outcomes"]] == [
@@ -131,7 +131,7 @@ def test_replace_holds_for_a_job(client: TestClient) -> None:
         (tar_of({f"{i}.png": b"" for i in range(31)}), 413),
     ],
 )
-def test_archive_that_cannot_be_read_is_refused_as_a_whole(
+def test_unreadable_archive_is_rejected_as_a_whole(
     client: TestClient, folder: Path, archive: bytes, status: int
 ) -> None:
     before = len(client.get("/jobs").json()["jobs"])
@@ -140,7 +140,7 @@ def test_archive_that_cannot_be_read_is_refused_as_a_whole(
     assert list((folder / "data" / "jobs").iterdir()) == []
 
 
-def test_long_forms_that_are_wrong_leave_nothing_behind(client: TestClient, folder: Path) -> None:
+def test_invalid_long_forms_leave_no_files(client: TestClient, folder: Path) -> None:
     payloads = [noise(i) for i in range(6)]
     assert send(client, *payloads, items=[{}]).json()["item"] == "items"
     assert send(client, *([b"x"] * 33)).status_code == 413
@@ -153,7 +153,7 @@ def test_long_forms_that_are_wrong_leave_nothing_behind(client: TestClient, fold
 
 
 @pytest.mark.parametrize("after", [10**9, 2**63, 2**70, -2])
-def test_index_that_no_item_has_is_refused(client: TestClient, after: int) -> None:
+def test_index_out_of_range_is_rejected(client: TestClient, after: int) -> None:
     job = ended(client, send_tar(client, tar_of({"cat.png": noise(1)})))["job"]
     for call in ("outcomes", "events"):
         answer = client.get(f"/jobs/{job['id']}/{call}", params={"after": after})
@@ -173,7 +173,7 @@ def events(client: TestClient, path: str, **headers: str) -> list[dict[str, str]
     return found
 
 
-def test_events_tell_every_outcome_once_and_the_end(client: TestClient) -> None:
+def test_events_have_every_outcome_once_and_the_end(client: TestClient) -> None:
     accepted = send_tar(client, tar_of({f"{i:02}.png": noise(i) for i in range(30)}))
     path = accepted.json()["links"]["events"]
     told = events(client, path)
@@ -189,7 +189,7 @@ def test_events_tell_every_outcome_once_and_the_end(client: TestClient) -> None:
     assert client.get(path, headers={"last-event-id": "x"}).status_code == 422
 
 
-def test_head_of_events_is_answered_while_the_job_goes_on(client: TestClient) -> None:
+def test_head_of_events_responds_while_the_job_runs(client: TestClient) -> None:
     accepted = send_tar(client, tar_of({f"{i:02}.png": noise(i) for i in range(30)}))
     head = client.head(accepted.json()["links"]["events"])
     assert (head.status_code, head.content) == (200, b"")
@@ -207,13 +207,13 @@ def test_outcomes_come_in_pages(client: TestClient) -> None:
     assert pages == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-def test_job_of_a_collection_that_is_dropped_fails_and_says_why(client: TestClient) -> None:
+def test_job_of_a_dropped_collection_fails_with_a_reason(client: TestClient) -> None:
     accepted = send(client, *(noise(i) for i in range(5)))
-    client.delete("/collections/shelf")
+    client.delete("/collections/birds")
     page = ended(client, accepted)
-    client.post("/collections", json={"name": "shelf"})
+    client.post("/collections", json={"name": "birds"})
     if page["job"]["state"] == "failed":  # else it was faster
-        assert "shelf" in page["job"]["reason"]
+        assert "birds" in page["job"]["reason"]
     assert page["job"]["n_done"] in {0, 5}
 
 
@@ -222,7 +222,7 @@ def test_unknown_job_is_a_404_everywhere(client: TestClient) -> None:
         assert client.request(method, f"/jobs/absent{path}").status_code == 404
 
 
-def test_job_that_has_ended_stays_as_it_is_when_cancelled(client: TestClient) -> None:
+def test_cancelling_does_not_change_a_job_that_has_ended(client: TestClient) -> None:
     job = ended(client, send(client, *(noise(i) for i in range(5))))["job"]
     assert client.delete(job["links"]["self"]).json() == job
     assert job["id"] in [one["id"] for one in client.get("/jobs").json()["jobs"]]

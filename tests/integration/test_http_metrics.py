@@ -67,7 +67,7 @@ class Moves:
         return self._after.get(key, 0.0) - self._before.get(key, 0.0)
 
 
-def test_all_that_is_published_is_there_after_some_traffic(client: TestClient) -> None:
+def test_all_metrics_exist_after_some_traffic(client: TestClient) -> None:
     add(client, noise(1))
     client.get("/search", params={"q": "red"})
     classify(client, "red", "blue")
@@ -94,7 +94,7 @@ def test_requests_are_counted_by_template_and_status(client: TestClient) -> None
     assert moves.by("diptych_requests_total", route="unmatched", code="404") == 1
 
 
-def test_every_stage_is_timed_where_it_happens(client: TestClient) -> None:
+def test_every_stage_is_timed(client: TestClient) -> None:
     with Moves(client) as moves:
         embed_picture(client, 10)
     assert [moves.by("diptych_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 1, 1, 1, 0, 1]
@@ -106,7 +106,7 @@ def test_every_stage_is_timed_where_it_happens(client: TestClient) -> None:
     assert moves.by("diptych_batch_size_sum", encoder="text") == 1
 
 
-def test_labels_are_hits_when_they_are_known(client: TestClient) -> None:
+def test_known_labels_are_cache_hits(client: TestClient) -> None:
     with Moves(client) as moves:
         classify(client, "green", "yellow")
         classify(client, "yellow", "white")
@@ -114,7 +114,7 @@ def test_labels_are_hits_when_they_are_known(client: TestClient) -> None:
     assert moves.by("diptych_label_cache_total", result="hit") == 1
 
 
-def test_collections_are_measured_while_they_are_there(client: TestClient) -> None:
+def test_collections_have_metrics_while_they_exist(client: TestClient) -> None:
     client.post("/collections", json={"name": "brief"})
     with Moves(client) as moves:
         add(client, noise(2), collection="brief")
@@ -123,7 +123,7 @@ def test_collections_are_measured_while_they_are_there(client: TestClient) -> No
     assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
 
 
-def test_what_serves_is_stated(client: TestClient) -> None:
+def test_served_model_is_a_metric(client: TestClient) -> None:
     info = next(dict(labels) for name, labels in samples(client) if name == "diptych_model_info")
     expected = {"name": "tiny", "version": "1", "precision": "fp32", "provider": "CPUExecutionProvider"}
     assert info == expected
@@ -132,7 +132,7 @@ def test_what_serves_is_stated(client: TestClient) -> None:
         assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
 
 
-def test_what_readyz_says_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get("/readyz").status_code == 200
     assert samples(client)[("diptych_ready", frozenset())] == 1
     health = client.app.state.diptych.services.health  # type: ignore[attr-defined]
@@ -142,14 +142,14 @@ def test_what_readyz_says_is_a_metric_too(client: TestClient, monkeypatch: pytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process is measured where there is /proc")
-def test_the_process_is_measured(client: TestClient) -> None:
+def test_process_has_metrics(client: TestClient) -> None:
     found = {name: value for (name, _), value in samples(client).items() if name.startswith("process_")}
     assert found["process_resident_memory_bytes"] > 10_000_000
     assert 0 < found["process_open_fds"] < found["process_max_fds"]
     assert 0 < found["process_start_time_seconds"] <= time.time()
 
 
-def test_what_the_disk_refuses_is_counted_once_a_request_and_known_as_zero_before(
+def test_disk_errors_are_counted_once_a_request_from_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: dict[str, DiptychError] = {

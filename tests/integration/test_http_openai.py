@@ -41,7 +41,7 @@ def data_uri(payload: bytes) -> str:
         (["red", {"type": "image_url", "image_url": {"url": "https://a.example/cat.png"}}], "input[1]"),
     ],
 )
-def test_image_is_refused_with_the_call_that_takes_it(client: TestClient, given: Any, item: str) -> None:
+def test_image_is_rejected_with_the_path_that_accepts_it(client: TestClient, given: Any, item: str) -> None:
     answer = embed(client, given)
     assert answer.status_code == 422, answer.text
     error = answer.json()["error"]
@@ -51,11 +51,11 @@ def test_image_is_refused_with_the_call_that_takes_it(client: TestClient, given:
 
 
 @pytest.mark.parametrize("text", ["data: what a server keeps", "data:", "a data:image/png;base64, in words"])
-def test_text_that_only_speaks_of_data_is_a_text(client: TestClient, text: str) -> None:
+def test_text_that_resembles_a_data_uri_is_a_text(client: TestClient, text: str) -> None:
     assert embed(client, text).status_code == 200
 
 
-def test_limit_is_that_of_openai_and_fits_a_small_queue(client: TestClient) -> None:
+def test_input_limit_is_that_of_openai_even_with_a_small_queue(client: TestClient) -> None:
     texts = [f"text {n % 7}" for n in range(MAX_INPUTS)]
     answer = embed(client, texts)
     assert answer.status_code == 200, answer.text
@@ -84,7 +84,7 @@ def test_number_without_a_fraction_is_an_integer(client: TestClient, dimensions:
 
 
 @pytest.mark.parametrize("dimensions", [16.5, "16", True, EMBED_DIM + 1.0])
-def test_other_dimensions_are_refused(client: TestClient, dimensions: object) -> None:
+def test_other_dimensions_are_rejected(client: TestClient, dimensions: object) -> None:
     answer = embed(client, "red", dimensions=dimensions)
     assert answer.status_code == 422
     assert answer.json()["error"]["param"] == "dimensions"

@@ -82,7 +82,7 @@ def test_server_timing_has_the_stages_that_the_request_went_through(
     assert all(ms <= spent["total"] for ms in spent.values())
 
 
-def test_raw_rows_and_refusals_have_times_too(client: TestClient) -> None:
+def test_raw_rows_and_errors_have_times_too(client: TestClient) -> None:
     answer = client.post(
         "/embed", json={"input": [{"text": "c"}]}, headers={"Accept": "application/octet-stream"}
     )
@@ -100,7 +100,7 @@ def test_the_log_has_the_same_times(client: TestClient, caplog: pytest.LogCaptur
         assert fields[f"{stage}_ms"] == spent[stage]
 
 
-def test_answer_names_an_image_that_lost_its_file_and_the_log_does_not(
+def test_error_names_an_image_without_its_file_and_the_log_does_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place, id = "/collections/default/images", "unmistakable-id"
@@ -119,7 +119,7 @@ def test_answer_names_an_image_that_lost_its_file_and_the_log_does_not(
     assert not [line for line in logged if id in line or sha256[:12] in line or "exception" in line]
 
 
-def test_lines_of_a_request_share_its_id_and_hold_nothing_of_what_it_said(tmp_path: Path) -> None:
+def test_log_lines_of_a_request_share_its_id_and_nothing_private(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo", precisions={"fp32": "faulty"})
     sent: list[httpx.Response] = []
     with (

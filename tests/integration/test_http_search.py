@@ -33,7 +33,7 @@ def uri(colour: str) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture(colour)).decode()}"
 
 
-def test_words_find_the_picture(client: TestClient) -> None:
+def test_text_finds_its_image(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "blue", "k": 2})
     assert ids(answer)[0] == "blue"
     hit = answer.json()["hits"][0]
@@ -46,27 +46,27 @@ def test_words_find_the_picture(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "query", [{"text": "red"}, {"image": uri("red")}, {"id": "red"}, [{"text": "red", "weight": 2.0}]]
 )
-def test_text_image_id_and_list_ask_the_same(client: TestClient, query: Any) -> None:
+def test_text_image_id_and_list_are_equivalent_queries(client: TestClient, query: Any) -> None:
     assert ids(client.post("/search", json={"query": query, "k": 1})) == ["red"]
 
 
-def test_form_takes_an_image_and_fields(client: TestClient) -> None:
+def test_form_accepts_an_image_and_fields(client: TestClient) -> None:
     fields = [("k", (None, "3")), ("filter", (None, '{"warm": true}')), ("exact", (None, "true"))]
     answer = client.post("/search", files=[("image", ("x", picture("yellow"))), *fields])
     assert ids(answer) == ["yellow", "red"]
 
 
-def test_negative_weight_leads_away(client: TestClient) -> None:
+def test_negative_weight_searches_for_the_opposite(client: TestClient) -> None:
     query = [{"text": "red"}, {"text": "blue", "weight": -3.0}]
     assert ids(client.post("/search", json={"query": query}))[-1] == "blue"
 
 
-def test_offset_goes_on_where_the_first_page_ended(client: TestClient) -> None:
+def test_offset_continues_after_the_first_page(client: TestClient) -> None:
     whole = ids(client.get("/search", params={"q": "red"}))
     assert ids(client.get("/search", params={"q": "red", "k": 2, "offset": 2})) == whole[2:4]
 
 
-def test_long_query_is_truncated_and_says_so(client: TestClient) -> None:
+def test_long_query_is_truncated_and_marked(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "green " * 50})
     assert answer.json()["truncated"] is True
 
@@ -89,7 +89,7 @@ def test_long_query_is_truncated_and_says_so(client: TestClient) -> None:
         ({"query": [{"text": "a"}, {"image": "data:;base64,eA=="}]}, 415, "query[1]"),
     ],
 )
-def test_what_cannot_be_searched_is_named(
+def test_invalid_query_is_named(
     client: TestClient, body: dict[str, Any], status: int, item: str | None
 ) -> None:
     answer = client.post("/search", json=body)
@@ -100,6 +100,6 @@ def test_what_cannot_be_searched_is_named(
     ("params", "item"),
     [({}, "q"), ({"q": ""}, "q"), ({"q": "a", "k": "x"}, "k"), ({"q": "a", "page": 2}, "page")],
 )
-def test_query_string_is_as_strict(client: TestClient, params: dict[str, Any], item: str) -> None:
+def test_query_string_is_validated_as_strictly(client: TestClient, params: dict[str, Any], item: str) -> None:
     answer = client.get("/search", params=params)
     assert (answer.status_code, answer.json()["item"]) == (422, item)

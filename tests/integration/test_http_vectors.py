@@ -14,7 +14,7 @@ from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
-PATH = "/collections/shelf/vectors"
+PATH = "/collections/pets/vectors"
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def shelf(client: TestClient) -> Iterator[str]:
-    assert client.post("/collections", json={"name": "shelf"}).status_code == 201
-    yield "/collections/shelf"
-    client.delete("/collections/shelf")
+def collection_path(client: TestClient) -> Iterator[str]:
+    assert client.post("/collections", json={"name": "pets"}).status_code == 201
+    yield "/collections/pets"
+    client.delete("/collections/pets")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def statuses(answer: Any) -> list[str]:
 
 
 def test_rows_in_every_form_are_found_by_their_own_vector(
-    client: TestClient, shelf: str, model: dict[str, Any]
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     rows = unit_rows(3)
     numbers = [{"id": "numbers", "embedding": rows[0].tolist(), "metadata": {"n": 1}}]
@@ -71,20 +71,20 @@ def test_rows_in_every_form_are_found_by_their_own_vector(
     raw = send_form(client, model, rows[2:].tobytes(), [{"id": "raw", "metadata": {"n": 3}}])
     assert statuses(raw) == ["created"]
     for id in ("numbers", "text", "raw"):
-        hits = client.post("/search", json={"query": {"id": id}, "collection": "shelf", "k": 1}).json()[
-            "hits"
-        ]
+        hits = client.post("/search", json={"query": {"id": id}, "collection": "pets", "k": 1}).json()["hits"]
         assert (hits[0]["id"], hits[0]["cosine"]) == (id, pytest.approx(1, abs=1e-6))
-    assert client.get(f"{shelf}/images/raw").json()["metadata"] == {"n": 3}
+    assert client.get(f"{collection_path}/images/raw").json()["metadata"] == {"n": 3}
 
 
-def test_vector_of_embed_is_where_its_image_is(client: TestClient, shelf: str, model: dict[str, Any]) -> None:
-    client.post(f"{shelf}/images", files=[("image", ("x", picture("red")))])
+def test_vector_of_embed_equals_that_of_the_added_image(
+    client: TestClient, collection_path: str, model: dict[str, Any]
+) -> None:
+    client.post(f"{collection_path}/images", files=[("image", ("x", picture("red")))])
     asked = {"input": [{"text": "red"}], "encoding_format": "base64"}
     made = client.post("/embed", json=asked).json()
     item = {"id": "words", "embedding": made["data"][0]["embedding"]}
     assert statuses(client.post(PATH, json={"model": made["model"], "items": [item]})) == ["created"]
-    hits = client.get("/search", params={"q": "red", "collection": "shelf"}).json()["hits"]
+    hits = client.get("/search", params={"q": "red", "collection": "pets"}).json()["hits"]
     assert (len(hits), hits[0]["id"]) == (2, "words")
 
 
@@ -92,7 +92,7 @@ def test_vector_of_embed_is_where_its_image_is(client: TestClient, shelf: str, m
     "change", [{"name": "other"}, {"version": 2}, {"precision": "int8"}, {"decode": "fast"}]
 )
 def test_vectors_of_another_origin_are_a_409_that_names_both(
-    client: TestClient, shelf: str, model: dict[str, Any], change: dict[str, Any]
+    client: TestClient, collection_path: str, model: dict[str, Any], change: dict[str, Any]
 ) -> None:
     other = model | change
     wide = [{"embedding": [1.0] * (EMBED_DIM + 1)}]  # of another width as well: the origin is looked at first
@@ -103,11 +103,11 @@ def test_vectors_of_another_origin_are_a_409_that_names_both(
         assert answer.status_code == 409
         assert f"{other['name']}/{other['version']}" in answer.json()["detail"]
         assert f"{model['name']}/{model['version']}" in answer.json()["detail"]
-    assert client.get(shelf).json()["n_images"] == 0
+    assert client.get(collection_path).json()["n_images"] == 0
 
 
 def test_origin_needs_a_name_and_a_version_and_no_more(
-    client: TestClient, shelf: str, model: dict[str, Any]
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     items = [{"embedding": as_base64(unit_rows(1)[0])}]
     short = {"name": model["name"], "version": model["version"]}
@@ -118,7 +118,9 @@ def test_origin_needs_a_name_and_a_version_and_no_more(
         assert (refused.status_code, refused.json()["item"]) == (422, f"model.{lacking}")
 
 
-def test_bad_vector_fails_alone_and_says_why(client: TestClient, shelf: str, model: dict[str, Any]) -> None:
+def test_bad_vector_fails_alone_with_a_reason(
+    client: TestClient, collection_path: str, model: dict[str, Any]
+) -> None:
     good = unit_rows(1)[0]
     bad = [good * 1.01, np.zeros(EMBED_DIM), np.full(EMBED_DIM, np.nan), np.full(EMBED_DIM, 1e30), good[:-1]]
     items = [{"embedding": as_base64(row)} for row in [*bad, good]] + [
@@ -136,37 +138,39 @@ def test_bad_vector_fails_alone_and_says_why(client: TestClient, shelf: str, mod
     assert told[5].startswith("id: ")
 
 
-def test_failure_of_an_only_vector_is_the_answer(
-    client: TestClient, shelf: str, model: dict[str, Any]
+def test_failure_of_a_single_vector_is_the_response(
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     answer = client.post(PATH, json={"model": model, "items": [{"embedding": [2.0] * EMBED_DIM}]})
     assert (answer.status_code, answer.json()["item"]) == (422, "items[0].embedding")
 
 
-def test_float16_rounding_is_let_in_and_kept_bit_for_bit(
-    client: TestClient, shelf: str, model: dict[str, Any]
+def test_float16_rounding_is_accepted_and_stored_bit_for_bit(
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     rows = unit_rows(20, seed=3).astype(np.float16).astype("<f4")
     ids = [{"id": str(i)} for i in range(20)]
     assert set(statuses(send_form(client, model, rows.tobytes(), ids))) == {"created"}
     assert set(statuses(send_form(client, model, rows.tobytes(), ids))) == {"unchanged"}
     expected = hashlib.sha256(rows[7].tobytes()).hexdigest()
-    assert client.get(f"{shelf}/images/7").json()["sha256"] == expected
+    assert client.get(f"{collection_path}/images/7").json()["sha256"] == expected
 
 
-def test_id_that_stands_several_times_ends_as_its_last_however_often_it_is_sent(
-    client: TestClient, shelf: str, model: dict[str, Any]
+def test_repeated_id_keeps_its_last_vector(
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     one, two = unit_rows(2, seed=5)
     rows = np.stack([one, two, one])
     for _ in range(3):
         sent = send_form(client, model, rows.tobytes(), [{"id": "k"}] * 3, replace="true")
         assert "failed" not in statuses(sent)
-        kept = client.get(f"{shelf}/images/k").json()
+        kept = client.get(f"{collection_path}/images/k").json()
         assert kept["sha256"] == hashlib.sha256(one.tobytes()).hexdigest()
 
 
-def test_id_and_bytes_decide_as_for_images(client: TestClient, shelf: str, model: dict[str, Any]) -> None:
+def test_id_and_bytes_decide_as_for_images(
+    client: TestClient, collection_path: str, model: dict[str, Any]
+) -> None:
     one, two = unit_rows(2)
     nameless = send_form(client, model, one.tobytes()).json()["outcomes"][0]
     assert nameless["id"] == hashlib.sha256(one.tobytes()).hexdigest()[:32]
@@ -175,28 +179,31 @@ def test_id_and_bytes_decide_as_for_images(client: TestClient, shelf: str, model
     assert answer.status_code == 409
     assert statuses(send_form(client, model, two.tobytes(), [{"id": "x"}], replace="true")) == ["replaced"]
     client.post(
-        f"{shelf}/images", files=[("image", ("x", picture("red"))), ("items", (None, '[{"id":"p"}]'))]
+        f"{collection_path}/images",
+        files=[("image", ("x", picture("red"))), ("items", (None, '[{"id":"p"}]'))],
     )
     assert send_form(client, model, one.tobytes(), [{"id": "p"}]).status_code == 409
     assert statuses(send_form(client, model, one.tobytes(), [{"id": "p"}], replace="true")) == ["replaced"]
-    assert client.get(f"{shelf}/images/p/original").status_code == 404
+    assert client.get(f"{collection_path}/images/p/original").status_code == 404
 
 
-def test_row_without_an_image_has_no_picture(client: TestClient, shelf: str, model: dict[str, Any]) -> None:
+def test_vector_without_an_image_has_no_thumbnail(
+    client: TestClient, collection_path: str, model: dict[str, Any]
+) -> None:
     row = unit_rows(1)[0]
     send_form(client, model, row.tobytes(), [{"id": "x"}])
-    known = client.get(f"{shelf}/images/x").json()
+    known = client.get(f"{collection_path}/images/x").json()
     assert (known["kept"], known["width"], known["height"]) == (False, 0, 0)
     assert known["n_bytes"] == EMBED_DIM * 4
     for kind in ("original", "thumbnail"):
-        answer = client.get(f"{shelf}/images/x/{kind}")
+        answer = client.get(f"{collection_path}/images/x/{kind}")
         assert (answer.status_code, "no file is kept" in answer.json()["detail"]) == (404, True)
-    assert client.delete(f"{shelf}/images/x").status_code == 204
-    assert client.get(shelf).json()["n_images"] == 0
+    assert client.delete(f"{collection_path}/images/x").status_code == 204
+    assert client.get(collection_path).json()["n_images"] == 0
 
 
-def test_forms_that_do_not_fit_are_refused_and_name_the_field(
-    client: TestClient, shelf: str, model: dict[str, Any]
+def test_invalid_forms_are_rejected_and_name_the_field(
+    client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:
     rows = unit_rows(2).tobytes()
 

@@ -1,15 +1,15 @@
-/** Says which model serves, and whose pictures are shown; knows nothing of the panels. */
+/** Shows which model serves, and the credit of the pictures. */
 
 import { byId, element } from "./dom.js";
 import { creditOf } from "./tiles.js";
 
-/** Before the model is there: `loading`, or `away` when the server does not answer. */
+/** The text while there is no model: `loading`, or `away` when the server does not respond. */
 export function drawWaiting(state) {
   const text = state === "loading" ? "loading the model" : "no answer from the server, trying again";
   byId("model").replaceChildren(element("span", { class: `dot ${state}`, "aria-hidden": "true" }), text);
 }
 
-/** Name, version, precision and GPU of the served model, and the note that goes with a model of drawings. */
+/** Name, version, precision and GPU of the served model, with a note if it was trained on drawings. */
 export function drawModel(version, models) {
   const { name, version: number, precision } = version.model;
   const dot = element("span", { class: "dot ready", "aria-hidden": "true" });
@@ -21,10 +21,10 @@ export function drawModel(version, models) {
   byId("drawings-only").hidden = !knowsDrawingsOnly(served);
 }
 
-/** A model learned from drawings says so in its manifest: `source.dataset`. */
+/** The manifest of a model trained on drawings has it in `source.dataset`. */
 const knowsDrawingsOnly = (model) => model?.source?.dataset === "pictograms";
 
-/** Credit the maker of the pictures, and offer their names as labels, where the first of them tells either. */
+/** Credit the author of the pictures and offer their names as labels, if the metadata of the first has them. */
 export function drawCredit([first]) {
   const credit = first && creditOf(first);
   byId("credit").textContent = credit ? `Pictures: ${credit}` : "";

@@ -1,4 +1,4 @@
-/** Adds pictures to a collection: chosen or dropped ones, folders too, with progress, and why some failed. */
+/** Adds chosen or dropped pictures and folders to a collection; shows progress and errors. */
 
 import { Adding } from "./adding.js";
 import { byId, element, plural, showProblem } from "./dom.js";
@@ -14,7 +14,7 @@ export class AddPanel {
   #collection = null;  // of the last ones
   #running = false;
 
-  /** `onAdded` is called with their collection when there are new pictures. */
+  /** `onAdded` is called with the collection when it has new pictures. */
   constructor(api, gallery, onAdded) {
     this.#api = api;
     this.#gallery = gallery;
@@ -29,7 +29,7 @@ export class AddPanel {
     listenForDrops(byId("find"), (pictures) => this.add(pictures));
   }
 
-  /** Add a list of {name, file}; more may come while it is at work. */
+  /** Add a list of {name, file}. It may be called again while pictures are being sent. */
   add(pictures) {
     const collection = this.#gallery.target;
     const wanted = pictures.filter(({ name }) => !isHidden(name)).map((picture) => ({ ...picture, collection }));

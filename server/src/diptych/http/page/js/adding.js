@@ -1,4 +1,4 @@
-/** Sends many pictures to their collections, some at a time; knows nothing of how that is shown. */
+/** Sends many pictures to their collections, in batches. */
 
 import { Problem } from "./api.js";
 
@@ -10,7 +10,7 @@ const OF_ITEMS = new Set([400, 413, 415, 422]);  // what the server says of a pi
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-/** One lot of pictures, which may grow while it is sent. `counts` and `failures` tell what became of them. */
+/** A queue of pictures that may grow while it is sent. `counts` and `failures` hold the outcomes. */
 export class Adding {
   counts = { created: 0, unchanged: 0, replaced: 0, failed: 0 };
   failures = [];  // {name, reason}
@@ -20,7 +20,7 @@ export class Adding {
   #onChange;
   #controller = new AbortController();
 
-  /** `onChange` is called when more is known. */
+  /** `onChange` is called when there are new outcomes. */
   constructor(api, onChange) {
     this.#api = api;
     this.#onChange = onChange;
@@ -34,7 +34,7 @@ export class Adding {
     return this.#controller.signal.aborted;
   }
 
-  /** Pictures to send to one collection: a list of {name, file, collection}. */
+  /** Queue pictures for one collection: a list of {name, file, collection}. */
   push(pictures) {
     this.total += pictures.length;
     let n_bytes = 0;
@@ -50,13 +50,13 @@ export class Adding {
     this.#onChange();
   }
 
-  /** Pictures that were acknowledged stay; those on their way may be there or not. */
+  /** Stop. Acknowledged pictures stay added; those being sent may have been added or not. */
   stop() {
     this.#controller.abort();
     this.#onChange();
   }
 
-  /** Until all have an outcome, or it was stopped. Raises what concerns all of them; then it may be run again. */
+  /** Send until all have an outcome, or until stopped. Throws errors that concern all of them; it may then be called again. */
   async run() {
     let problem = null;
     const work = async () => {
@@ -82,7 +82,7 @@ export class Adding {
     else await this.#follow(chunk, answer);
   }
 
-  /** An add that this server takes as a job: fewer pictures than usual are its limit. */
+  /** Wait for an add that the server made a job, as its limit is lower than the batch size. */
   async #follow(chunk, { id }) {
     let after = -1;
     for (let cancelled = false; ;) {
@@ -105,7 +105,7 @@ export class Adding {
     }
   }
 
-  /** Null when it can be gone on with, else what keeps all from being added. */
+  /** Null if sending can continue, else the error that concerns all pictures. */
   async #afterFailure(chunk, error) {
     const left = chunk.filter(({ done }) => !done);
     if (OF_ITEMS.has(error.status) && left.length === 1) {

@@ -1,4 +1,4 @@
-/** The query and the collection as parts of the page's address. They stand in the #fragment, which browsers never send, so that
+/** The query and the collection in the address of the page. They are in the #fragment, which browsers never send, so that
  *  back, forward and bookmarks work and no log sees a query. */
 
 const decode = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -11,10 +11,10 @@ export function queryOfAddress() {
   return { kind: upload ? "upload" : "browse" };
 }
 
-/** The collection that the address names, else null. */
+/** The collection in the address, or null. */
 export const collectionOfAddress = () => decode().collection || null;
 
-/** Move to a query, in the same collection unless one is given. The "hashchange" event tells the page, also when
+/** Go to a query, in the same collection unless one is given. Fires "hashchange", also when
  *  the address stays the same. */
 export function goTo(parameters) {
   const { collection } = decode();

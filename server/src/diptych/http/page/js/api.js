@@ -1,8 +1,8 @@
-/** Speaks HTTP to the server that this page came from; knows nothing of the page. */
+/** Calls the API of the server that this page came from. */
 
 const KEY = "diptych.api_key";
 
-/** What went wrong, in the server's own words (problem+json) where it gave some. `status` 0: no answer. */
+/** An error, with the message of the server (problem+json) if there is one. `status` 0: no response. */
 export class Problem extends Error {
   constructor(status, title, detail, requestId = null, retryAfter_s = 1) {
     super(detail);
@@ -13,7 +13,7 @@ export class Problem extends Error {
   }
 }
 
-/** A search and a classification have one picture: which one is meant needs no saying. */
+/** A search or classification here has one picture, so its item name is left out. */
 const reasonIn = ({ detail }) => detail?.replace(/^(images\[0\]|query\[0\]): /, "") ?? "It gave no reason.";
 
 async function problemOf(response) {
@@ -23,7 +23,7 @@ async function problemOf(response) {
   return new Problem(response.status, title, reasonIn(body), requestId, Number(response.headers.get("retry-after")) || 1);
 }
 
-/** Calls of the API. `askForKey(isRefused)` resolves to the key a person typed, or to null; it is asked once at a time. */
+/** The API. `askForKey(isRefused)` resolves to the key that the user typed, or to null; it is called once at a time. */
 export function createApi(askForKey) {
   let asking = null;
 
@@ -37,7 +37,7 @@ export function createApi(askForKey) {
     }
   }
 
-  /** Another key than the `refused` one (null: none was sent), or null when nobody gives one. */
+  /** A key other than the `refused` one (null: none was sent), or null if the user gives none. */
   async function renewKey(refused) {
     const kept = sessionStorage.getItem(KEY);
     if (kept !== refused) return kept;
@@ -58,7 +58,7 @@ export function createApi(askForKey) {
   const get = async (path, options) => (await request(path, options)).json();
 
   return {
-    /** True once the model is loaded and its last canary passed. */
+    /** True once the model is loaded and its last self-test passed. */
     ready: async () => (await send("readyz", {}, null)).ok,
     models: () => get("models"),
     version: () => get("version"),
@@ -76,7 +76,7 @@ export function createApi(askForKey) {
         body: JSON.stringify({ collection, query, k, offset }),
       }),
 
-    /** Hits for a picture that is not in the collection. */
+    /** Hits for an uploaded picture. */
     searchByImage: (collection, file, k, offset, signal) => {
       const body = new FormData();
       body.append("collection", collection);
@@ -86,7 +86,7 @@ export function createApi(askForKey) {
       return get("search", { method: "POST", signal, body });
     },
 
-    /** Predictions for one picture, best first. Labels travel as one JSON array, so a label may hold a comma. */
+    /** Predictions for one picture, best first. Labels are sent as one JSON array, so a label may contain a comma. */
     classify: (file, labels, topK, signal) => {
       const body = new FormData();
       body.append("image", file);
@@ -95,7 +95,7 @@ export function createApi(askForKey) {
       return get("classify", { method: "POST", signal, body });
     },
 
-    /** `{outcomes}` of some pictures, a list of {name, file}; or the job that the server made of them. */
+    /** Add a list of {name, file}: `{outcomes}`, or the job that the server created. */
     add: (collection, pictures, signal) => {
       const body = new FormData();
       body.append("items", JSON.stringify(pictures.map(({ name }) => ({ metadata: { file: name } }))));
@@ -108,7 +108,7 @@ export function createApi(askForKey) {
 
     blob: async (path) => (await request(path)).blob(),
 
-    /** An address for an <img>: the path itself, or, when a key is needed, a copy held by the page. */
+    /** A URL for an <img>: the path, or if a key is needed, a blob URL. */
     picture: async (path) => {
       if (!sessionStorage.getItem(KEY)) return path;
       return URL.createObjectURL(await (await request(path)).blob());

@@ -1,4 +1,4 @@
-/** Puts the page together: waits for the model, then opens both panels. */
+/** Sets up the page: waits for the model, then opens both panels. */
 
 import { AddPanel } from "./add_panel.js";
 import { goTo } from "./address.js";
@@ -32,7 +32,7 @@ async function open() {
   const gallery = new Gallery(api, version.default_collection);
   const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
   const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
-  // The samples stay as they are: whoever adds pictures while they are shown wants to see those instead.
+  // Nothing is added to the samples: after adding pictures while they are shown, show the user's own collection.
   const show = (added) => (gallery.name === SAMPLES && added !== SAMPLES ? goTo({ collection: added }) : find.show());
   new AddPanel(api, gallery, show);
   document.querySelector("main").inert = false;  // nothing can be asked before the panels listen

@@ -1,9 +1,9 @@
-/** The box that says which collection is shown, and chooses another; knows nothing of what is in them. */
+/** The selection box for the collection that is shown. */
 
 import { goTo, queryOfAddress } from "./address.js";
 import { byId, element } from "./dom.js";
 
-/** A collection that is chosen becomes part of the address; words that are looked for stay. */
+/** A chosen collection goes into the address; a text query stays. */
 export function listenForCollection() {
   byId("collection").addEventListener("change", ({ target }) => {
     const { text } = queryOfAddress();
@@ -11,7 +11,7 @@ export function listenForCollection() {
   });
 }
 
-/** Draw it where there is a choice. */
+/** Draw the box if there is more than one collection. */
 export function drawCollections(names, shown) {
   const box = byId("collection");
   const all = names.includes(shown) ? names : [...names, shown];

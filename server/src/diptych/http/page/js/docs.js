@@ -1,4 +1,4 @@
-/** Shows this server's own OpenAPI description; asks no other host for anything. */
+/** Shows the OpenAPI description of this server, without requests to other hosts. */
 
 window.SwaggerUIBundle({
   url: "openapi.json",

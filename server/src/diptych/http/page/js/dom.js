@@ -1,4 +1,4 @@
-/** Makes and finds elements; knows nothing of the API. Text is always set as text, never as markup. */
+/** Creates and finds elements. Text is always set as text, never as markup. */
 
 export const byId = (id) => document.getElementById(id);
 
@@ -14,7 +14,7 @@ export function element(tag, props = {}, ...children) {
   return node;
 }
 
-/** Fill an alert box with a problem and, where trying again makes sense, a button for it. */
+/** Fill an alert box with an error and, if trying again may help, a button for it. */
 export function showProblem(box, problem, retry = null) {
   const parts = [element("strong", {}, problem.title), element("p", {}, problem.message)];
   if (problem.requestId) parts.push(element("p", { class: "request-id" }, `Request ${problem.requestId}`));

@@ -1,12 +1,12 @@
-/** Finds the pictures in what was dropped, in folders too; knows nothing of what is done with them. */
+/** Finds the pictures in dropped files and folders. */
 
-/** Files that systems leave in folders, such as .DS_Store. */
+/** Files that operating systems leave in folders, such as .DS_Store. */
 export const isHidden = (name) => name.split("/").some((part) => part.startsWith("."));
 
-/** What may be a picture; of some kinds, as HEIC, a browser does not know the type. */
+/** Whether a file may be a picture. Browsers do not know the type of some formats, such as HEIC. */
 const mayBePicture = ({ type }) => type === "" || type.startsWith("image/");
 
-/** A list of {name, file}; `name` is the path in the folder that was dropped. To be called within the event. */
+/** A list of {name, file}; `name` is the path in the dropped folder. Call it within the drop event. */
 export async function picturesIn(dataTransfer) {
   const files = [...dataTransfer.files];
   const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);

@@ -1,4 +1,4 @@
-/** The left panel: from words, or from a picture, to pictures. */
+/** The left panel: search pictures by text or by picture. */
 
 import { collectionOfAddress, goTo, queryOfAddress } from "./address.js";
 import { drawCollections, listenForCollection } from "./collections.js";
@@ -7,7 +7,7 @@ import { SAMPLES } from "./gallery.js";
 import { drawQueryPicture } from "./query_picture.js";
 import { placeholders, tile } from "./tiles.js";
 
-/** Few on a narrow window, where the other panel stands below them. */
+/** Fewer in a narrow window, where the other panel is below them. */
 const N_TILES = matchMedia("(max-width: 899px)").matches ? 18 : 48;
 const EMPTY_POLL_MS = 3000;
 const DEFAULT_URL = "http://127.0.0.1:8000";  // where `diptych add` looks by itself
@@ -27,7 +27,7 @@ export class FindPanel {
   #hits = byId("hits");
   #more = byId("more");
 
-  /** `onName` receives a picture that the other panel shall name, `onPictures` all that are drawn. */
+  /** `onName` receives a picture that the other panel should classify, `onPictures` all pictures that are drawn. */
   constructor(api, gallery, onName, onPictures) {
     this.#api = api;
     this.#gallery = gallery;
@@ -49,7 +49,7 @@ export class FindPanel {
     window.addEventListener("hashchange", () => this.show());
   }
 
-  /** Show what the address asks for. */
+  /** Show the query in the address. */
   show() {
     const asked = queryOfAddress();
     this.#query = asked.kind === "upload" && !this.#upload ? { kind: "browse" } : asked;
@@ -59,7 +59,7 @@ export class FindPanel {
     return this.#load(false);
   }
 
-  /** Look for pictures like one that is not in the gallery. */
+  /** Search by a picture that is not in the collection. */
   findAlike(file) {
     this.#upload = file;
     goTo({ upload: Date.now() });
@@ -162,7 +162,7 @@ export class FindPanel {
   }
 }
 
-/** The command that adds a folder to the collection that is shown. */
+/** The command that adds a folder to the shown collection. */
 function addCommand({ target, own }) {
   const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
   const words = ["diptych add", here !== DEFAULT_URL && `--url ${here}`, target !== own && `--collection ${target}`, "FOLDER"];

@@ -1,6 +1,6 @@
-/** The collection that the page shows, page by page; knows nothing of how it is drawn. */
+/** Reads the shown collection, page by page. */
 
-/** The sample pictures that a server may come with. Nothing is added to them: they are an example. */
+/** The collection of sample pictures that a server may have. Nothing is added to it. */
 export const SAMPLES = "gallery";
 const NAMES_PAGE = 500;
 const MAX_NAMES = 2000;
@@ -16,22 +16,22 @@ export class Gallery {
     this.name = own;
   }
 
-  /** Where pictures that are added go. */
+  /** The collection that added pictures go to. */
   get target() {
     return this.name === SAMPLES ? this.own : this.name;
   }
 
-  /** `{images, next}`: up to `limit` pictures after the id `after` (null: from the first). */
+  /** `{images, next}`: up to `limit` pictures after the id `after` (null: from the start). */
   page(after, limit) {
     return this.#api.images(this.name, after, limit);
   }
 
-  /** `{name, total, names}`: the collection to show and how many pictures it holds now, and all collections there
-   *  are. Unless one is `asked` for, it is one's own, or the samples if they alone have pictures. */
+  /** `{name, total, names}`: the collection to show, its number of pictures, and the names of all collections.
+   *  Unless one is `asked` for, it is the user's own, or the samples if only they have pictures. */
   async choose(asked) {
     const { collections } = await this.#api.collections();
     const count = (wanted) => collections.find(({ name }) => name === wanted)?.n_images ?? 0;
-    // What is shown stays, also when pictures are added elsewhere meanwhile.
+    // Keep showing the same collection, even if pictures are added to another.
     this.#automatic = [this.#automatic, this.own, SAMPLES].find(count) ?? this.own;
     const name = asked ?? this.#automatic;
     return { name, total: count(name), names: collections.map((collection) => collection.name) };
@@ -55,7 +55,7 @@ export class Gallery {
     return [...names];
   }
 
-  /** Where the API keeps the picture with this id. */
+  /** The API path of the picture with this id. */
   links(id) {
     const self = `collections/${encodeURIComponent(this.name)}/images/${encodeURIComponent(id)}`;
     return { self, thumbnail: `${self}/thumbnail`, original: `${self}/original` };

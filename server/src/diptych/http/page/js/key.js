@@ -1,8 +1,8 @@
-/** Asks a person for the API key in a dialog; knows nothing of where it is kept. */
+/** Asks the user for the API key in a dialog. */
 
 import { byId } from "./dom.js";
 
-/** Resolves to the typed key, or to null when the dialog was dismissed. `isRefused`: the one before was wrong. */
+/** Resolves to the typed key, or to null if the dialog was dismissed. `isRefused`: the previous key was wrong. */
 export function askForKey(isRefused) {
   const dialog = byId("key-dialog");
   const input = byId("key");
@@ -16,7 +16,7 @@ export function askForKey(isRefused) {
   });
 }
 
-/** Wire the dialog's own buttons, once. */
+/** Connect the buttons of the dialog, once. */
 export function prepareKeyDialog() {
   const dialog = byId("key-dialog");
   byId("key-form").addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-/** The list of labels, edited in place; knows nothing of classification. */
+/** The editable list of labels. */
 
 import { byId, element } from "./dom.js";
 
@@ -24,7 +24,7 @@ export class Labels {
     this.#draw();
   }
 
-  /** The labels as they stand, distinct and not blank. */
+  /** The current labels, without duplicates and blanks. */
   get all() {
     return [...this.#labels];
   }
@@ -40,7 +40,7 @@ export class Labels {
     if (this.#labels.join("\n") !== before) this.#onChange();
   }
 
-  /** A pasted column of labels becomes one label a line. */
+  /** Pasted text becomes one label for each line. */
   #pasteLines(event) {
     const lines = event.clipboardData.getData("text").split(/\r?\n/);
     if (lines.filter((line) => line.trim()).length < 2) return;

@@ -1,4 +1,4 @@
-/** The right panel: from a picture to words. */
+/** The right panel: classify a picture. */
 
 import { byId, element, plural, showProblem } from "./dom.js";
 import { Labels } from "./labels.js";
@@ -13,7 +13,7 @@ export class NamePanel {
   #file = null;
   #controller = new AbortController();
 
-  /** `onFindAlike` receives the picture that the other panel shall look for. */
+  /** `onFindAlike` receives the picture that the other panel should search by. */
   constructor(api, gallery, onFindAlike) {
     this.#api = api;
     this.#gallery = gallery;
@@ -22,7 +22,7 @@ export class NamePanel {
     byId("use-own-names").addEventListener("change", () => this.#classify());
   }
 
-  /** Name a picture that a person gave. */
+  /** Classify a picture from the user. */
   show(file) {
     this.#file = file;
     const preview = byId("preview");
@@ -35,7 +35,7 @@ export class NamePanel {
     return this.#classify();
   }
 
-  /** Name a picture of the gallery. */
+  /** Classify a picture of the collection. */
   async showItem(item) {
     try {
       await this.show(await this.#api.blob(item.links.original));

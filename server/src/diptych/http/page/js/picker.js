@@ -1,11 +1,11 @@
-/** Ways to hand the page a picture: drop, paste, choose a file. Knows nothing of what is done with it. */
+/** Ways to give the page a picture: drop, paste, choose a file. */
 
 import { byId } from "./dom.js";
 import { DRAG_TYPE } from "./tiles.js";
 
 const imageIn = (files) => [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
 
-/** `onFile` receives a File, `onItem` a picture of the gallery that was dragged over. */
+/** `onFile` receives a File, `onItem` a picture of the collection that was dragged here. */
 export function listenForPictures(onFile, onItem) {
   const file = byId("file");
   file.addEventListener("change", () => {
@@ -21,7 +21,7 @@ export function listenForPictures(onFile, onItem) {
 function listenForDrops(panel, onFile, onItem) {
   const carriesPicture = ({ dataTransfer }) =>
     dataTransfer.types.includes("Files") || dataTransfer.types.includes(DRAG_TYPE);
-  // A picture dropped beside the panel would otherwise replace the page.
+  // Otherwise a picture dropped beside the panel replaces the page.
   window.addEventListener("dragover", (event) => { if (carriesPicture(event)) event.preventDefault(); });
   window.addEventListener("drop", (event) => { if (carriesPicture(event)) event.preventDefault(); });
   panel.addEventListener("dragover", (event) => panel.classList.toggle("dragging", carriesPicture(event)));

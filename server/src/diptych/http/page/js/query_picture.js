@@ -1,4 +1,4 @@
-/** Shows which picture is the query, above the hits; knows nothing of searching. */
+/** Shows the picture of the query above the hits. */
 
 import { goTo } from "./address.js";
 import { byId, element } from "./dom.js";
@@ -6,7 +6,7 @@ import { nameOf, thumbnail } from "./tiles.js";
 
 const button = (text, onclick) => element("button", { type: "button", class: "quiet", onclick }, text);
 
-/** Draw it for a query by id or by an uploaded picture, and hide it for every other query. */
+/** Draw it for a query by id or by an uploaded picture; hide it for all others. */
 export function drawQueryPicture(api, query, item, upload, onName) {
   const box = byId("query-picture");
   const showAll = button("Show all", () => goTo({}));

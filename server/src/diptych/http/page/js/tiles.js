@@ -1,4 +1,4 @@
-/** Draws pictures of a collection as tiles; knows nothing of searching. */
+/** Draws pictures as tiles. */
 
 import { element } from "./dom.js";
 
@@ -6,14 +6,14 @@ export const DRAG_TYPE = "application/x-diptych-path";
 
 export const nameOf = ({ metadata, id }) => metadata?.name ?? metadata?.file?.split?.("/").at(-1) ?? id;
 
-/** "grapes, fxemoji by Mozilla, Apache-2.0", from what the metadata tell. */
+/** "grapes, fxemoji by Mozilla, Apache-2.0", from the metadata. */
 export function creditOf(item) {
   const { style, author, licence } = item.metadata ?? {};
   const maker = [style, author && `by ${author}`].filter(Boolean).join(" ");
   return [maker, licence].filter(Boolean).join(", ");
 }
 
-/** An <img> that fills itself; when it cannot be had, its alternative text stands in. */
+/** An <img> that loads itself; if that fails, it shows its alternative text. */
 export function thumbnail(api, item) {
   const image = element("img", { alt: "", width: 96, height: 96, loading: "lazy", draggable: "false" });
   api.picture(item.links.thumbnail).then((address) => { image.src = address; }, () => image.remove());
@@ -43,6 +43,6 @@ export function tile(api, item, choose) {
   return element("li", {}, button);
 }
 
-/** Empty mounts that hold the place of pictures to come. */
+/** Empty tiles as placeholders for pictures that are loading. */
 export const placeholders = (n) =>
   Array.from({ length: n }, () => element("li", { class: "placeholder", "aria-hidden": "true" }));
