@@ -64,7 +64,9 @@ def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Lim
     for call in (call for calls in schema["paths"].values() for call in calls.values()):
         if "parameters" in call:
             call["parameters"] = [
-                _describe_parameter(one) for one in call["parameters"] if _has_valid_value(one)
+                _describe_parameter(parameter)
+                for parameter in call["parameters"]
+                if _has_valid_value(parameter)
             ]
     description: Schema = with_limits(schema, limits)
     return description

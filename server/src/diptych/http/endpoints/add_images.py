@@ -44,7 +44,7 @@ OpenInput = Callable[[], Awaitable[JobInput]]
 
 
 @dataclass(frozen=True)
-class LongAdd:
+class JobContent:
     """The content of a new job: its images are in the input on disk."""
 
     job_input: JobInput
@@ -88,7 +88,7 @@ async def add_images(
     async with AsyncExitStack() as stack:
         with context.stage("parse"):
             images = await _read(request, options, services.jobs, stack)
-        if isinstance(images, LongAdd):
+        if isinstance(images, JobContent):
             job = await services.jobs.submit(
                 images.job_input, collection, images.items, replace=query.replace
             )
@@ -101,15 +101,15 @@ async def add_images(
 
 async def _read(
     request: Request, options: HttpOptions, jobs: Jobs, stack: AsyncExitStack
-) -> Sequence[NewImage] | LongAdd:
+) -> Sequence[NewImage] | JobContent:
     """Read the images, or the content of a job.
 
     The stack removes the input of a job that was not submitted.
     """
     if media_type(request) == TAR:
         job_input = await stack.enter_async_context(jobs.receiving())
-        return LongAdd(job_input, await read_tar(request, options, job_input))
-    return await read_add(request, options, lambda: stack.enter_async_context(jobs.receiving()))
+        return JobContent(job_input, await read_tar(request, options, job_input))
+    return await read_form(request, options, lambda: stack.enter_async_context(jobs.receiving()))
 
 
 def _accepted(request: Request, job: Job) -> Response:
@@ -118,9 +118,9 @@ def _accepted(request: Request, job: Job) -> Response:
     return response
 
 
-async def read_add(
+async def read_form(
     request: Request, options: HttpOptions, open_input: OpenInput
-) -> Sequence[NewImage] | LongAdd:
+) -> Sequence[NewImage] | JobContent:
     """Read N `image` parts and the optional `items`. An image over its size limit fails alone, later.
 
     If there are more images or bytes than one add takes, the images are moved to the input while they arrive.
@@ -153,14 +153,14 @@ class _FormReader:
         self._input: JobInput | None = None
         self._items: list[JobItem] = []
 
-    async def read(self) -> Sequence[NewImage] | LongAdd:
+    async def read(self) -> Sequence[NewImage] | JobContent:
         """Read the whole form."""
         await self._reader.read()
         form = Form([read_part(*item) for item in self._reader.items], _FIELDS)
         if self._input is None:
             return _from_form(form, self._options.limits)
         items = await asyncio.to_thread(_job_items, form, self._items, self._options.limits)
-        return LongAdd(self._input, items)
+        return JobContent(self._input, items)
 
     async def _chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Feed the parser. When it asks for the next chunk, it has parsed those before."""

@@ -25,13 +25,13 @@ from diptych.http.respond import sized_json_response
 from diptych.http.state import state_of
 
 
-class _Add(RequestModel):
+class _AddParameters(RequestModel):
     """The query string of `POST` of images or vectors."""
 
     replace: bool = False
 
 
-AddQuery = Annotated[_Add, Query()]
+AddQuery = Annotated[_AddParameters, Query()]
 
 
 class AddItem(RequestModel):

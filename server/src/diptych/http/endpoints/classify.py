@@ -154,7 +154,9 @@ async def classify(request: Request, _: NoQuery) -> Response:
 
 def _response(services: Services, predictions: list[list[Prediction]]) -> ClassifyResponse:
     data = [
-        ClassifiedImage(index=i, predictions=[PredictionResponse(**vars(one)) for one in of_image])
+        ClassifiedImage(
+            index=i, predictions=[PredictionResponse(**vars(prediction)) for prediction in of_image]
+        )
         for i, of_image in enumerate(predictions)
     ]
     return ClassifyResponse(model=ModelRef.of(services.model), data=data)

@@ -138,7 +138,7 @@ router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERR
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all collections by name."""
-    found = [CollectionResponse.of(one) for one in await services.collections.stats_of_all()]
+    found = [CollectionResponse.of(stats) for stats in await services.collections.stats_of_all()]
     n_bytes = await services.collections.database_bytes()
     return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
 

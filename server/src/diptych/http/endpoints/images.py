@@ -23,23 +23,23 @@ from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 
 
-class _Images(RequestModel):
+class _ListParameters(RequestModel):
     """The query string of a list of images."""
 
     after: str | None = None
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
-ImagesQuery = Annotated[_Images, Query()]
+ImagesQuery = Annotated[_ListParameters, Query()]
 
 
-class _Thumbnail(RequestModel):
+class _ThumbnailParameters(RequestModel):
     """The query string of a thumbnail."""
 
     size: int = Field(256, json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
 
 
-ThumbnailQuery = Annotated[_Thumbnail, Query()]
+ThumbnailQuery = Annotated[_ThumbnailParameters, Query()]
 
 
 class LookupRequest(RequestModel):
@@ -123,7 +123,7 @@ async def find_images(
         parse_json(await read_body(request, options.body)), {"ids": options.limits.max_page_items}
     )
     found = await services.collections.find_images(collection, validated(LookupRequest, body).ids)
-    return json_response(request, FoundImages(images=[ImageResponse.of(one) for one in found]))
+    return json_response(request, FoundImages(images=[ImageResponse.of(record) for record in found]))
 
 
 @router.get(_IMAGE, response_model=ImageResponse, responses=documented_errors(404))

@@ -27,22 +27,22 @@ POLL_S = 1.0  # how often a waiting stream checks whether the server stops
 MAX_INDEX = 999_999_999  # of an item: more than any job has, and within the range of the database
 
 
-class _Events(RequestModel):
+class _EventsParameters(RequestModel):
     """`GET` of the events of a job."""
 
     after: int = Field(-1, ge=-1, le=MAX_INDEX)
 
 
-EventsQuery = Annotated[_Events, Query()]
+EventsQuery = Annotated[_EventsParameters, Query()]
 
 
-class _Outcomes(_Events):
+class _OutcomesParameters(_EventsParameters):
     """`GET` of the outcomes of a job."""
 
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
-OutcomesQuery = Annotated[_Outcomes, Query()]
+OutcomesQuery = Annotated[_OutcomesParameters, Query()]
 
 
 class JobLinks(BaseModel):

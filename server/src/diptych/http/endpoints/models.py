@@ -26,7 +26,7 @@ class CandidateResponse(BaseModel):
     error: str | None = Field(description="why it did not pass, or was not tried")
 
 
-class PlanResponse(BaseModel):
+class ExecutionLayoutResponse(BaseModel):
     """The execution layout: `n_lanes` batches in parallel, the largest batch sizes, and decoder threads."""
 
     n_lanes: int
@@ -40,10 +40,10 @@ class PrecisionResponse(BaseModel):
 
     precision: str
     reason: str
-    plan: PlanResponse | None
+    plan: ExecutionLayoutResponse | None
 
 
-class ChoiceResponse(PrecisionResponse):
+class PrecisionChoiceResponse(PrecisionResponse):
     """A precision with all candidates that it was chosen from."""
 
     candidates: list[CandidateResponse]
@@ -93,7 +93,7 @@ class ServingResponse(BaseModel):
     `running`: all loaded precisions, including those that single collections use.
     """
 
-    embed: ChoiceResponse
+    embed: PrecisionChoiceResponse
     collections: PrecisionResponse
     device: DeviceResponse
     running: list[RunningResponse]
@@ -184,7 +184,9 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
 async def get_model(request: Request, services: ReadyServices, name: str, _: NoQuery) -> Response:
     """List all versions of one model, each with its manifest, which includes parity and metrics."""
     entries = await services.catalogue.versions(name)
-    return json_response(request, ModelVersions(name=name, versions=[_entry(name, one) for one in entries]))
+    return json_response(
+        request, ModelVersions(name=name, versions=[_entry(name, entry) for entry in entries])
+    )
 
 
 @router.get(

@@ -145,9 +145,9 @@ def _without_images(data: object) -> object:
     Raises InvalidValue that names the first input that is an object or a data URI.
     """
     value = data.get("input") if isinstance(data, dict) else None
-    for i, one in enumerate(value if isinstance(value, list) else [value]):
-        if isinstance(one, dict) or (isinstance(one, str) and is_data_uri(one)):
-            found = "an object" if isinstance(one, dict) else "a data URI"
+    for i, item in enumerate(value if isinstance(value, list) else [value]):
+        if isinstance(item, dict) or (isinstance(item, str) and is_data_uri(item)):
+            found = "an object" if isinstance(item, dict) else "a data URI"
             message = f"must be a text, got {found}: images are embedded by POST /embed"
             raise InvalidValue(message, f"input[{i}]" if isinstance(value, list) else "input")
     return data

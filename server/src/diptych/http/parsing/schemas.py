@@ -28,7 +28,7 @@ def limited(**names: str) -> Schema:
 def with_limits(described: Any, limits: Limits) -> Any:
     """Replace the names of limits in a description by their numbers."""
     if isinstance(described, list):
-        return [with_limits(one, limits) for one in described]
+        return [with_limits(item, limits) for item in described]
     if not isinstance(described, dict):
         return described
     bounds = {keyword: getattr(limits, name) for keyword, name in described.get(_LIMITS, {}).items()}

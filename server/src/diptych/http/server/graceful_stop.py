@@ -51,8 +51,8 @@ class GracefulServer(uvicorn.Server):
 
     def handle_signal(self, number: int, frame: object) -> None:
         """The handler for signal.signal."""
-        for one in SIGNALS:  # a closing terminal may send SIGHUP twice: from its shell and from the system
-            signal.signal(one, signal.SIG_IGN if one == signal.SIGHUP else signal.SIG_DFL)
+        for signum in SIGNALS:  # a closing terminal may send SIGHUP twice: from its shell and from the system
+            signal.signal(signum, signal.SIG_IGN if signum == signal.SIGHUP else signal.SIG_DFL)
         self.request_stop()
 
     def request_stop(self) -> None:
