@@ -22,7 +22,7 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.cli import main
 from diptych_training.export.proof.photos import photographs
 from diptych_training.export.proof.texts import awkward_texts
-from diptych_training.importing.text_differences import shown
+from diptych_training.importing.text_differences import printable
 from support.import_kinds import KINDS, Kind
 from support.odd_pictures import odd_pictures
 from support.original_library import OriginalLibrary
@@ -172,7 +172,7 @@ def test_awkward_texts_equal_the_librarys_or_stand_among_the_differences(served:
 
     stated = served.manifest.extra["text_differences"]
     listed = {(row["kind"], row["text"]) for row in stated["differing"]}
-    is_listed = np.array([(one.kind, shown(one.text)) in listed for one in awkward])
+    is_listed = np.array([(one.kind, printable(one.text)) in listed for one in awkward])
     worst = np.minimum(alone, together)
     print(
         f"awkward texts: cosine_min {worst[~is_listed].min():.7f}, {is_listed.sum()} of {len(awkward)} listed"

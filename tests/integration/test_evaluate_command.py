@@ -18,7 +18,7 @@ from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
 from diptych_training.evaluate.validation import validate
-from diptych_training.export.manifest import Statement
+from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import Watcher, export_run
 from support.exported_once import exported_once
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = write_tiny_dataset(home / "data", n_icons=N_ICONS)
     run = load_run(write_tiny_run(home / "runs" / "tiny"))
     watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    statement = Statement("drawings", ungated=True, optimise=False)
+    statement = ExportOptions("drawings", ungated=True, optimise=False)
     with exported_once():
         export_run(run, dataset, ModelRepository(home / "model_repo"), statement, watcher)
     return home

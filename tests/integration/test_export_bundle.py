@@ -26,7 +26,7 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError, ParityFailed, TooFewSamples
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
-from diptych_training.export.manifest import Statement
+from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_model_files
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.proof.gate import broken_bounds, require_parity
@@ -62,7 +62,7 @@ def repository(
 ) -> ModelRepository:
     """Holds `drawings/1`, exported from the run."""
     repository = ModelRepository(tmp_path_factory.mktemp("model_repo"))
-    export_run(run, dataset, repository, Statement("drawings", optimise=False), quiet())
+    export_run(run, dataset, repository, ExportOptions("drawings", optimise=False), quiet())
     return repository
 
 
@@ -135,7 +135,7 @@ def test_cards_name_numbers_sources_and_licence(repository: ModelRepository) -> 
     folder, *_ = load(repository)
     card = (folder / "MODEL_CARD.md").read_text()
 
-    assert "published under MIT: the licence of all that they learned from." in card
+    assert "published under MIT: the licence of all training data." in card
     assert "| train-set" in card
     assert "icons_top1 0.250" in card
     assert "$" not in card
@@ -147,7 +147,7 @@ def test_half_weights_take_less_room_and_compute_what_the_trained_ones_do(
     tmp_path: Path, run: TrainedRun, dataset: PackedDataset, repository: ModelRepository
 ) -> None:
     halves = ModelRepository(tmp_path / "model_repo")
-    statement, advanced = Statement("drawings", optimise=False, half_weights=True), list[int]()
+    statement, advanced = ExportOptions("drawings", optimise=False, half_weights=True), list[int]()
     export_run(run, dataset, halves, statement, replace(quiet(), advance=advanced.append))
 
     folder, manifest, _, encoder = load(halves)
@@ -198,7 +198,7 @@ def test_second_export_is_the_next_version(
 ) -> None:
     said: list[str] = []
 
-    assert export_run(run, dataset, repository, Statement("drawings", optimise=False), quiet(said)) == 2
+    assert export_run(run, dataset, repository, ExportOptions("drawings", optimise=False), quiet(said)) == 2
     assert any("batch_cosine_min" in line for line in said)
 
 
@@ -206,7 +206,7 @@ def test_further_precisions_are_made_of_optimised_graphs_and_what_fails_is_said(
     run: TrainedRun, dataset: PackedDataset, tmp_path: Path
 ) -> None:
     repository, said = ModelRepository(tmp_path / "model_repo"), list[str]()
-    statement = Statement("drawings", precisions=("fp32", "int8", "fp16"))
+    statement = ExportOptions("drawings", precisions=("fp32", "int8", "fp16"))
 
     export_run(run, dataset, repository, statement, quiet(said))
 
@@ -298,7 +298,7 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
 
     watcher = Watcher(say=pytest.fail, advance=pytest.fail)  # before any stage
     with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts, at least 1,000 and 100 are"):
-        export_run(run, few, repository, Statement("few", optimise=False), watcher)
+        export_run(run, few, repository, ExportOptions("few", optimise=False), watcher)
 
     assert not (tmp_path / "model_repo").exists()
 

@@ -23,7 +23,7 @@ from diptych_training.errors import CheckpointError, ExportError, ImportFailed, 
 from diptych_training.evaluate.subject import bundle_subject, named_bundle
 from diptych_training.export.tensorrt import publish, reference
 from diptych_training.export.tensorrt.publish import export_plans
-from diptych_training.export.tensorrt.reference import against_the_model
+from diptych_training.export.tensorrt.reference import parity_with_model
 from diptych_training.export.tensorrt.request import PlanRequest
 from diptych_training.finetune.origin import open_origin
 from diptych_training.importing.common.imported_model import Choices
@@ -149,7 +149,7 @@ def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_pub
 ) -> None:
     tensorrt.pools_wrongly = True
     monkeypatch.setattr(gpu_graph_rewrites, "replace_argmax_by_reductions", lambda model: 0)
-    with pytest.raises(ParityFailed, match="fp16 does not follow the float32 original: cosine_min is"):
+    with pytest.raises(ParityFailed, match="fp16 does not match the float32 original: cosine_min is"):
         export(repository, dataset)
     assert repository.versions(TINY) == [1]
 
@@ -206,10 +206,10 @@ def test_plans_are_evaluated_by_tensorrt_and_trained_on_from_the_version_that_th
     assert (subject.name, subject.runtime) == ("tiny/2 (fp16)", "TensorRT 10.16.1.11")
     assert named_bundle(repository, TINY) == (TINY, 1)
     folder = repository.folder(TINY, version)
-    with pytest.raises(ImportFailed, match="tiny/2 holds TensorRT's plans of tiny/1: import that"):
+    with pytest.raises(ImportFailed, match="tiny/2 holds TensorRT plans of tiny/1: import that"):
         load_own_bundle(folder, Choices())
     start = StartConfig(source=str(folder))
-    with pytest.raises(CheckpointError, match="tiny/2 holds TensorRT's plans of tiny/1: name that"):
+    with pytest.raises(CheckpointError, match="tiny/2 holds TensorRT plans of tiny/1: name that"):
         open_origin(start, tmp_path, tmp_path / "repo")
 
 
@@ -226,11 +226,11 @@ def test_distance_of_the_float32_graphs_is_added_to_that_of_the_plan(
     one = repository.manifest(TINY, 1).precisions["fp32"].parity
     assert one is not None
     plan, exact = (one.model_copy(update={"cosine_min": low}) for low in (0.9995, 0.99999))
-    assert against_the_model(plan, exact).cosine_min == pytest.approx(
+    assert parity_with_model(plan, exact).cosine_min == pytest.approx(
         np.cos(np.arccos(0.9995) + np.arccos(0.99999))
     )
-    assert against_the_model(plan, one).cosine_min == pytest.approx(0.9995)
-    assert against_the_model(plan, None) == plan
+    assert parity_with_model(plan, one).cosine_min == pytest.approx(0.9995)
+    assert parity_with_model(plan, None) == plan
 
 
 def test_what_cannot_be_built_is_refused_before_anything_is_written(
@@ -238,7 +238,7 @@ def test_what_cannot_be_built_is_refused_before_anything_is_written(
 ) -> None:
     version = export(repository, dataset)
     watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    with pytest.raises(ExportError, match="tiny/2 was built by TensorRT itself"):
+    with pytest.raises(ExportError, match="tiny/2 holds TensorRT plans itself"):
         export_plans(repository, (TINY, version), PlanRequest(), watcher, data=dataset.path)
     tensorrt.refuses = "out of memory"
     with pytest.raises(ExportError, match=r"builds no plan of image_encoder\.onnx: out of memory"):

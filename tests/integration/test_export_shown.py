@@ -17,7 +17,7 @@ from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
-from diptych_training.export.manifest import Statement
+from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.provenance import collect_provenance
 from support.exported_once import exported_once
@@ -79,7 +79,7 @@ def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> 
 def test_an_evaluation_of_something_else_is_refused_before_anything_is_written(
     run: TrainedRun, dataset: PackedDataset, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    statement = Statement("drawings", evaluation=evaluation_of(run, **changes))
+    statement = ExportOptions("drawings", evaluation=evaluation_of(run, **changes))
 
     with pytest.raises(ExportError, match=message):
         export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), statement, quiet())
@@ -91,12 +91,14 @@ def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_
     run: TrainedRun, dataset: PackedDataset, tmp_path: Path
 ) -> None:
     repository = ModelRepository(tmp_path / "model_repo")
-    statement = Statement("few", ungated=True, optimise=False, evaluation=evaluation_of(run, "validation"))
+    statement = ExportOptions(
+        "few", ungated=True, optimise=False, evaluation=evaluation_of(run, "validation")
+    )
 
     export_run(run, dataset, repository, statement, quiet())
 
     card = (repository.folder("few", 1) / "MODEL_CARD.md").read_text()
-    assert "never saw, but was chosen on" in card
+    assert "selected on, but not trained on" in card
     stated = repository.manifest("few", 1).metrics["validation"]
     assert isinstance(stated, dict)
     assert stated["icons_top1"] == 0.25  # what steered the run is still there
@@ -155,7 +157,7 @@ def large_picture(home: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_picture, "confusions.png is no PNG"),
+        (no_picture, "confusions.png is not a PNG"),
         (large_picture, "curves.png has 2,000,0"),
     ],
 )

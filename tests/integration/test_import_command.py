@@ -30,12 +30,12 @@ from diptych_training.cli import INTERRUPTED, main
 from diptych_training.export.onnx import files as onnx_files
 from diptych_training.export.optimise import FLOAT32, REWRITES
 from diptych_training.export.proof.gate import broken_bounds
-from diptych_training.export.proof.photos import Photos, photographs
+from diptych_training.export.proof.photos import PhotoVariants, photographs
 from diptych_training.importing import publish
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import fetch_checkpoint
-from diptych_training.importing.manifest import ImportStatement
-from diptych_training.importing.own import OwnPath
+from diptych_training.importing.manifest import ImportOptions
+from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
 from diptych_training.stages import Watcher
@@ -108,7 +108,7 @@ def test_what_is_served_equals_the_library_on_images_and_texts_it_was_not_proven
     kept = [step["name"] for step in manifest.extra["optimised"]["image"] if step["kept"]]
     assert kept == [*REWRITES, *FLOAT32]
     library = find_source(str(make_clip(tmp_path / "clip")), Choices()).load().library
-    images = [Photos(photographs(), seed=77)[index] for index in range(12)]
+    images = [PhotoVariants(photographs(), seed=77)[index] for index in range(12)]
     texts = ["red", "a house by the sea, in winter", "x " * 100]
     pixels = np.stack([preprocess(image, manifest.image, ImageLimits()) for image in images])
 
@@ -211,7 +211,7 @@ def test_an_open_clip_folder_is_imported(tmp_path: Path) -> None:
 class Turned:
     """A library path that is not the model's: its images are turned first."""
 
-    def __init__(self, honest: OwnPath) -> None:
+    def __init__(self, honest: OwnEncoder) -> None:
         self._honest = honest
 
     def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
@@ -234,12 +234,12 @@ class OtherWords(Turned):
 @pytest.mark.parametrize(
     ("library", "message"),
     [
-        (Turned, "fp32 does not follow .*: cosine_min is .*; n_images is 20, the bound is 1000"),
-        (OtherWords, "tokenizer was not read as its library reads it: 'dog' becomes"),
+        (Turned, "fp32 does not match .*: cosine_min is .*; n_images is 20, the bound is 1000"),
+        (OtherWords, "tokenizer does not match its library: 'dog' becomes"),
     ],
 )
 def test_what_does_not_follow_its_library_is_not_published(
-    library: Callable[[OwnPath], Turned],
+    library: Callable[[OwnEncoder], Turned],
     message: str,
     tmp_path: Path,
     tiny_run: Path,
@@ -252,7 +252,7 @@ def test_what_does_not_follow_its_library_is_not_published(
         return imported.__class__(**{**vars(imported), "library": library(imported.library)})
 
     monkeypatch.setattr(Source, "load", load)
-    statement = ImportStatement("bad", ("fp32",), n_images=20, optimise=False)
+    statement = ImportOptions("bad", ("fp32",), n_images=20, optimise=False)
     find = partial(find_source, str(tiny_run), Choices())
 
     with pytest.raises(DiptychError, match=message):
@@ -276,10 +276,10 @@ def test_ctrl_c_leaves_nothing_behind(
 def test_ctrl_c_that_a_library_swallows_ends_the_import_all_the_same(
     tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = OwnPath.encode_images
+    honest = OwnEncoder.encode_images
     pressed: list[bool] = []
 
-    def swallow(path: OwnPath, images: Sequence[Image.Image]) -> Embeddings:
+    def swallow(path: OwnEncoder, images: Sequence[Image.Image]) -> Embeddings:
         if not pressed:
             pressed.append(True)
             try:
@@ -289,7 +289,7 @@ def test_ctrl_c_that_a_library_swallows_ends_the_import_all_the_same(
                 pass
         return honest(path, images)
 
-    monkeypatch.setattr(OwnPath, "encode_images", swallow)
+    monkeypatch.setattr(OwnEncoder, "encode_images", swallow)
     arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
 
     assert main([*arguments, *FEW]) == INTERRUPTED
@@ -348,14 +348,14 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log_file: Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere/at/all", "--name", "x"], "no file, folder or run here"),
+        (["nowhere/at/all", "--name", "x"], "not a local file, folder or run"),
         (
             ["some/model", "--name", "x", "--proof-images", "20"],
-            "--proof-images 20: a proof takes at least 1,000 images; with fewer, pass --ungated too",
+            "--proof-images 20: a proof needs at least 1,000 images; with fewer, also pass --ungated",
         ),
         (["some/model", "--name", "x", "--model-repo", __file__], "test_import_command.py: must be a folder"),
         (["some/model", "--name", "No Name"], "model name 'No Name' must match"),
-        (["some/model", "--name", "x", "--precisions", "int4"], "--precisions: 'int4' is none of"),
+        (["some/model", "--name", "x", "--precisions", "int4"], "--precisions: 'int4' is not one of"),
         (["some/model", "--name", "x", "--prompts", "nosuch"], "no built-in template set 'nosuch'"),
     ],
 )

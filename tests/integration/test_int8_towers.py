@@ -13,7 +13,7 @@ import torch
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ExportError
 from diptych_training.export.int8 import Int8Report, write_int8
-from diptych_training.export.int8.layers import Products
+from diptych_training.export.int8.layers import MatMulGroup
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.int8.write import prepare
 from diptych_training.export.onnx import files
@@ -178,7 +178,7 @@ def test_scales_by_row_follow_float32_too(
 ) -> None:
     tower = tower_of(name)
     quantiser = prepare(tower.file, tower.calibration, tmp_path)
-    plan = {site.name: "rows" if isinstance(site, Products) else "static" for site in quantiser.sites}
+    plan = {layer.name: "rows" if isinstance(layer, MatMulGroup) else "static" for layer in quantiser.layers}
     write_graph(quantiser.build(plan), tmp_path / "out.onnx")
     assert tower.check(tmp_path / "out.onnx") >= 0.995
     assert lowest_cosine_in_company(tmp_path / "out.onnx", tower.others) >= 0.99999

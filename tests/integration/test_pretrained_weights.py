@@ -113,12 +113,12 @@ def test_another_shape_is_named_with_both_shapes(tmp_path):
 
 def test_weights_of_something_else_are_refused(tmp_path):
     torch.save({"classifier.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no CLIP or SigLIP is known by these names"):
+    with pytest.raises(CheckpointError, match="these are not tensor names of a supported CLIP or SigLIP"):
         load_pretrained(tmp_path / "other.pt", VIT.config)
 
 
 def test_a_folder_without_weights_and_an_index_of_nothing_are_refused(tmp_path):
-    with pytest.raises(ImportFailed, match=r"no weights here: looked for weights\.safetensors"):
+    with pytest.raises(ImportFailed, match=r"no weights found: looked for weights\.safetensors"):
         load_pretrained(tmp_path, VIT.config)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": []}))
     with pytest.raises(ImportFailed, match="not an index of shards"):

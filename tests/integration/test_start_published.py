@@ -105,7 +105,7 @@ def test_a_checkpoint_of_transformers_is_trained_further(home, tmp_path):
 def test_an_architecture_that_only_looks_alike_is_refused(home, tmp_path, capsys):
     file = recipe(tmp_path, vit(vocab_of(home / "clip")))
     assert train(home, file, home / "clip", "model.activation=gelu") == 1
-    assert "tower of `model` gives other embeddings than the checkpoint's own" in capsys.readouterr().err
+    assert "tower of `model` differs from the checkpoint's own library" in capsys.readouterr().err
     assert train(home, file, home / "clip", "model.text.layers=3") == 1
     assert "text_model.encoder.layers.2" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "tuned").exists()
@@ -132,5 +132,5 @@ def test_what_is_no_checkpoint_at_all_says_where_it_was_looked_for(home, tmp_pat
     file = recipe(tmp_path, vit(600))
     assert train(home, file, tmp_path / "nothing here") == 1
     printed = capsys.readouterr().err
-    assert "is no folder, no run in" in printed
-    assert "no hub id like owner/name@revision" in printed
+    assert "is not a folder, a run in" in printed
+    assert "nor a hub id such as owner/name@revision" in printed

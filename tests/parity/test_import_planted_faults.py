@@ -14,7 +14,7 @@ from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import prove_parity
-from diptych_training.importing.common.imported_model import Choices, ImportedModel, LibraryPath
+from diptych_training.importing.common.imported_model import Choices, ImportedModel, LibraryEncoder
 from diptych_training.importing.proof import proof_by_library
 from diptych_training.importing.publish import write_tokenizer
 from diptych_training.importing.source import find_source
@@ -43,7 +43,7 @@ class Honest:
 
     checkpoint: Path
     folder: Path
-    library: LibraryPath
+    library: LibraryEncoder
     differences: TextDifferences
 
 

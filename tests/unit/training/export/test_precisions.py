@@ -17,8 +17,8 @@ from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.errors import GoldenMismatch, InvalidValue
 from diptych_training.errors import ExportError, ParityFailed
 from diptych_training.export import precisions
-from diptych_training.export.precisions import Made, Workshop, make_precisions, parse_precisions
-from diptych_training.export.proof.calibration import Calibration, checker, run_graph, split
+from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions, parse_precisions
+from diptych_training.export.proof.calibration import Calibration, make_check, run_graph, split
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
 from diptych_training.export.proof.prove import Proof
 from diptych_training.stages import Stages, Watcher
@@ -58,7 +58,7 @@ def unable(source: Path, target: Path, *_: object, **__: object) -> Report:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
+def context(tmp_path: Path) -> ExportContext:
     """The graphs of the tiny bundle, with a proof by themselves."""
     write_tiny_bundle(tmp_path)
     bundle = tmp_path / "tiny" / "1"
@@ -83,16 +83,16 @@ def workshop(tmp_path: Path) -> Workshop:
         embed(encode, sample, padded, quiet), sample, manifest.text, read_golden(bundle / "golden.npz")
     )
     calibration = Calibration([pixels[:8], pixels[8:16]], [padded(rows[:8]), padded(rows[8:16])])
-    return Workshop(bundle, proof, make_draft, lambda: calibration, optimise=False)
+    return ExportContext(bundle, proof, make_draft, lambda: calibration, optimise=False)
 
 
 def quiet(_: object) -> None:
     """Nobody watches."""
 
 
-def make(workshop: Workshop, asked: Sequence[str], said: list[str] | None = None) -> Made:
+def make(context: ExportContext, asked: Sequence[str], said: list[str] | None = None) -> ExportResult:
     watcher = Watcher(say=quiet if said is None else said.append, advance=quiet)
-    return make_precisions(workshop, asked, watcher, Stages(Watcher(quiet, quiet)))
+    return make_precisions(context, asked, watcher, Stages(Watcher(quiet, quiet)))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **makers: Callable[..., object]) -> None:
@@ -101,11 +101,11 @@ def use(monkeypatch: pytest.MonkeyPatch, **makers: Callable[..., object]) -> Non
 
 
 def test_every_precision_inside_its_bound_is_published(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: ExportContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, write_int8=faithful, write_fp16=faithful)
 
-    made = make(workshop, ("fp32", "int8", "fp16"))
+    made = make(context, ("fp32", "int8", "fp16"))
 
     assert list(made.published) == list(made.measured) == ["fp32", "int8", "fp16"]
     assert made.published["int8"].image_file == "image_encoder.int8.onnx"
@@ -115,63 +115,65 @@ def test_every_precision_inside_its_bound_is_published(
 
 
 def test_a_precision_outside_its_bound_is_left_out_with_its_files_and_the_others_stay(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: ExportContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, write_int8=unfaithful, write_fp16=faithful)
     said: list[str] = []
 
-    made = make(workshop, ("fp32", "int8", "fp16"), said)
+    made = make(context, ("fp32", "int8", "fp16"), said)
 
     assert list(made.published) == ["fp32", "fp16"]
     assert "int8" in made.measured  # the table shows by how much
-    assert any(line.startswith("int8 is NOT published: int8 does not follow") for line in said)
-    assert not list(workshop.folder.glob("*int8*"))
+    assert any(line.startswith("int8 is NOT published: int8 does not match") for line in said)
+    assert not list(context.folder.glob("*int8*"))
     assert "int8" not in made.reports
     assert "| parity " in said[-1]
 
 
 def test_a_precision_that_cannot_be_made_is_left_out(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: ExportContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, write_int8=unable)
     said: list[str] = []
 
-    made = make(workshop, ("fp32", "int8"), said)
+    made = make(context, ("fp32", "int8"), said)
 
     assert list(made.published) == ["fp32"]
     assert "int8 is NOT published: no layer can be int8" in said
 
 
-def test_graphs_that_a_server_would_refuse_on_the_golden_items_stop_everything(workshop: Workshop) -> None:
-    golden = workshop.proof.golden
+def test_graphs_that_a_server_would_refuse_on_the_golden_items_stop_everything(
+    context: ExportContext,
+) -> None:
+    golden = context.proof.golden
     wrong = replace(golden, image_embedding=-golden.image_embedding)
 
     with pytest.raises(GoldenMismatch, match=r"golden image .* bound is 0.99999"):
-        make(replace(workshop, proof=replace(workshop.proof, golden=wrong)), ("fp32",))
+        make(replace(context, proof=replace(context.proof, golden=wrong)), ("fp32",))
 
 
 def test_an_ungated_workshop_keeps_what_is_outside_its_bound(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: ExportContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, write_int8=unfaithful)
 
-    assert "int8" in make(replace(workshop, ungated=True), ("fp32", "int8")).published
+    assert "int8" in make(replace(context, ungated=True), ("fp32", "int8")).published
 
 
-def test_graphs_that_do_not_follow_the_model_stop_everything(workshop: Workshop) -> None:
-    embedded = workshop.proof.embedded
+def test_graphs_that_do_not_follow_the_model_stop_everything(context: ExportContext) -> None:
+    embedded = context.proof.embedded
     turned = replace(embedded, images=embedded.images[::-1])
     said: list[str] = []
 
-    with pytest.raises(ParityFailed, match="fp32 does not follow"):
-        make(replace(workshop, proof=replace(workshop.proof, embedded=turned)), ("fp32", "int8"), said)
+    with pytest.raises(ParityFailed, match="fp32 does not match"):
+        make(replace(context, proof=replace(context.proof, embedded=turned)), ("fp32", "int8"), said)
     assert "| parity " in said[-1]  # the table is shown all the same
 
 
 def test_float32_is_always_among_the_asked_and_first() -> None:
     assert parse_precisions("int8, fp16,int8") == ("fp32", "int8", "fp16")
     assert parse_precisions("fp32") == ("fp32",)
-    with pytest.raises(InvalidValue, match="'int4' is none of fp32, fp16, int8"):
+    with pytest.raises(InvalidValue, match="'int4' is not one of fp32, fp16, int8"):
         parse_precisions("fp32,int4")
 
 
@@ -185,13 +187,13 @@ def test_candidates_are_judged_on_other_batches_than_they_are_calibrated_on() ->
     assert [len(part) for part in split(batches[:1])] == [1, 1]
 
 
-def test_a_check_is_one_for_a_copy_and_less_for_another_graph(workshop: Workshop, tmp_path: Path) -> None:
-    exact = workshop.folder / "image_encoder.onnx"
-    batches = workshop.calibration().pixels
+def test_a_check_is_one_for_a_copy_and_less_for_another_graph(context: ExportContext, tmp_path: Path) -> None:
+    exact = context.folder / "image_encoder.onnx"
+    batches = context.calibration().pixels
     faithful(exact, tmp_path / "copy.onnx")
     unfaithful(exact, tmp_path / "other.onnx")
 
-    check = checker(exact, batches)
+    check = make_check(exact, batches)
 
     assert run_graph(exact, batches).shape == (16, 16)
     assert check(tmp_path / "copy.onnx") == pytest.approx(1)

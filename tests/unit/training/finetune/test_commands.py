@@ -117,12 +117,12 @@ def test_positions_are_resized_to_another_size_of_images(home):
     assert (
         train(home, "--start", "vit", *size) == 1
     )  # the data has 32 pixels: refused after the start was read
-    from diptych_training.finetune.origin import fitted  # noqa: PLC0415
+    from diptych_training.finetune.origin import adapted_weights  # noqa: PLC0415
     from diptych_training.models import build_model  # noqa: PLC0415
 
     model = load_run(home / "runs" / "vit").model
     smaller = build_model(model.config.model_copy(update={"image_size": 16}))
-    smaller.load_state_dict(fitted(model.state_dict(), smaller, "vit"))
+    smaller.load_state_dict(adapted_weights(model.state_dict(), smaller, "vit"))
     assert smaller.visual.positional_embedding.shape == (1 + 2 * 2, 32)
     assert torch.equal(smaller.visual.positional_embedding[0], model.visual.positional_embedding[0])
 
@@ -130,7 +130,7 @@ def test_positions_are_resized_to_another_size_of_images(home):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--start", "nowhere"], "'nowhere' is no folder, no run in"),
+        (["--start", "nowhere"], "'nowhere' is not a folder, a run in"),
         (["--set", "model.embed_dim=8"], "model.embed_dim differs from origin (best, step 7)"),
         (["--set", "model.text.width=64"], "model.text.width differs from origin"),
         (["--set", "text.clean=none"], "text.clean differs from origin"),
@@ -225,16 +225,16 @@ def test_mixes_are_measured_and_one_is_kept_as_a_run(tuned_home, capsys):
     assert mixed.history == {"started_from": "origin", "interpolated": {"alpha": 0.5, "run": "tuned"}}
     assert read_checkpoint(RunFolder(home / "runs" / "mixed").start).state["step"] == 0
     assert main([*command, *folders, "--write", "0.5", "--name", "mixed"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "started from random weights: say what to mix it with by --original"),
+        ([], "started from random weights: pass --original with the model to mix with"),
         (["--original", "origin", "--alphas", "a,b"], "must be numbers"),
-        (["--original", "origin", "--alphas", "2"], "alpha is 2.0, it must be from 0"),
-        (["--original", "origin", "--write", "0.5"], "name it with --name"),
+        (["--original", "origin", "--alphas", "2"], "alpha is 2.0, must be from 0"),
+        (["--original", "origin", "--write", "0.5"], "pass its name with --name"),
         (
             ["--original", "vit", "--write", "0.5", "--name", "x"],
             "vit (best, step 7) lacks visual",

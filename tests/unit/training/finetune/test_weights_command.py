@@ -58,7 +58,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     assert "model.image is a resnet: transformers has no CLIP" in capsys.readouterr().err
     assert write(tmp_path, "no-such", "original") == 1
     told = capsys.readouterr().err
-    assert told.startswith("diptych-train: 'no-such' is no folder, no run in ")
+    assert told.startswith("diptych-train: 'no-such' is not a folder, a run in ")
     assert told.count("\n") == 1
     assert "hub" not in told
     out = ["--out", str(tmp_path / "w.bin")]
@@ -71,7 +71,9 @@ def test_what_was_not_made_here_and_a_folder_to_write_to_are_named(tmp_path, cap
     write_tiny_run(tmp_path / "runs" / "tiny")
     (tmp_path / "theirs.safetensors").write_bytes(b"")
     assert write(tmp_path, str(tmp_path / "theirs.safetensors"), "original") == 1
-    assert "theirs.safetensors is no run and no version that was trained here\n" in capsys.readouterr().err
+    assert (
+        "theirs.safetensors is neither a run nor a version that diptych trained\n" in capsys.readouterr().err
+    )
     (tmp_path / "w.safetensors").mkdir()
     assert write(tmp_path, "tiny", "original") == 1
-    assert f"--out {tmp_path / 'w.safetensors'} is a folder: name a file\n" in capsys.readouterr().err
+    assert f"--out {tmp_path / 'w.safetensors'} is a folder: must be a file\n" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_offline_without_a_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed) as caught:
         fetch_checkpoint("some/safe", None, offline=True, cache=tmp_path)
     assert str(caught.value) == (
-        "some/safe cannot be had: --offline asks no hub, and it is not in the local cache"
+        "some/safe cannot be downloaded: --offline forbids asking the hub, and it is not in the local cache"
     )
 
 
@@ -102,14 +102,14 @@ def test_a_hub_that_does_not_answer_is_said_so(hub: LocalHub, tmp_path: Path) ->
     with pytest.raises(ImportFailed) as caught:
         fetch_checkpoint("some/safe", None, offline=False, endpoint="http://127.0.0.1:9", cache=tmp_path)
     assert str(caught.value) == (
-        "some/safe cannot be had: the hub does not answer (is there a network?), "
+        "some/safe cannot be downloaded: the hub does not answer (is there a network?), "
         "and it is not in the local cache"
     )
 
 
 def test_an_unknown_model_is_named(hub: LocalHub, tmp_path: Path) -> None:
     with pytest.raises(
-        ImportFailed, match="some/other@v2 cannot be had: the hub has no such model, or it is private"
+        ImportFailed, match="some/other@v2 cannot be downloaded: the hub has no such model, or it is private"
     ):
         fetch_checkpoint("some/other", "v2", offline=False, endpoint=hub.url, cache=tmp_path / "cache")
 

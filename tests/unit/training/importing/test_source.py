@@ -64,9 +64,7 @@ def test_folders_go_to_the_library_that_made_them(tmp_path: Path) -> None:
     # Its configuration alone beside weights of transformers; beside a text tower's configuration.
     assert find_source(str(stray), Choices()).read.__name__ == "load_hugging_face"
     assert find_source(str(tower), Choices()).read.__name__ == "load_open_clip"
-    with pytest.raises(
-        ImportFailed, match=r"other is no checkpoint that is known here: looked for open_clip"
-    ):
+    with pytest.raises(ImportFailed, match=r"other is not a supported checkpoint: looked for open_clip"):
         find_source(str(other), Choices())
 
 
@@ -76,7 +74,7 @@ def test_a_file_of_weights_goes_to_open_clip_and_any_other_file_is_refused(tmp_p
     words.touch()
 
     assert find_source(str(weights), Choices()).read.__name__ == "load_open_clip"
-    with pytest.raises(ImportFailed, match=r"words\.txt is no checkpoint"):
+    with pytest.raises(ImportFailed, match=r"words\.txt is not a supported checkpoint"):
         find_source(str(words), Choices())
 
 
@@ -93,17 +91,15 @@ def test_a_hub_id_is_fetched_and_its_commit_is_remembered(tmp_path: Path) -> Non
 
 
 def test_what_is_neither_here_nor_a_hub_id_is_named() -> None:
-    with pytest.raises(ImportFailed, match="'nowhere/at/all' is no file, folder or run here, and no hub id"):
+    with pytest.raises(ImportFailed, match="'nowhere/at/all' is not a local file, folder or run, nor a"):
         find_source("nowhere/at/all", Choices(), fetch=nothing)
 
 
 def test_a_folder_that_is_not_here_is_named_before_the_hub_is() -> None:
     def no_such_model(hub_id: str, revision: str | None, *, offline: bool) -> Path:
-        raise ImportFailed(f"{hub_id} cannot be had: the hub has no such model")
+        raise ImportFailed(f"{hub_id} cannot be downloaded: the hub has no such model")
 
-    with pytest.raises(
-        ImportFailed, match="no folder or file my/ckpt is here, and as a hub id: my/ckpt cannot"
-    ):
+    with pytest.raises(ImportFailed, match="no local file or folder my/ckpt; as a hub id: my/ckpt cannot"):
         find_source("my/ckpt", Choices(), fetch=no_such_model)
 
 
@@ -122,7 +118,7 @@ def test_our_own_files_leave_nothing_to_say(tmp_path: Path, choices: Choices, fl
     write_tiny_bundle(tmp_path)
 
     for folder, what in ((tmp_path / "run", "run run"), (tmp_path / "tiny" / "1", "bundle tiny/1")):
-        with pytest.raises(ImportFailed, match=f"{what} is one of ours .*: leave {flag} out"):
+        with pytest.raises(ImportFailed, match=f"{what} was made by diptych .*: leave {flag} out"):
             find_source(str(folder), choices, fetch=nothing).load()
 
 
@@ -141,7 +137,7 @@ def test_a_tokenizer_may_be_a_hub_id_too(tmp_path: Path) -> None:
 
     assert hub.asked == [("some/words", None, False)]
     assert source.choices.tokenizer == str(tmp_path)
-    with pytest.raises(ImportFailed, match="--tokenizer nowhere: no folder or file here, and no hub id"):
+    with pytest.raises(ImportFailed, match="--tokenizer nowhere: not a local file or folder, nor a hub id"):
         find_source(str(tmp_path), Choices(tokenizer="nowhere"), fetch_tokenizer=nothing)
 
 

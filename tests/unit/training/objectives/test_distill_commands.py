@@ -17,7 +17,7 @@ from diptych_training.checkpoint import load_run, read_checkpoint
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.export.manifest import Statement, make_draft
+from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.models import CLIP
@@ -177,7 +177,7 @@ def test_a_run_with_a_start_model_can_have_teachers_with_the_same_tokenizer(home
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["distill.teachers=['first', 'nowhere']"], "distill.teachers: 'nowhere' is no folder, no run in"),
+        (["distill.teachers=['first', 'nowhere']"], "distill.teachers: 'nowhere' is not a folder, a run in"),
         (["distill.teachers=[]"], "distill.teachers"),
         (["distill.teachers=['first', 'first']"], "must name each teacher once"),
         (["distill.weight=0.0"], "distill.weight is 0.0: must be greater than 0"),
@@ -248,10 +248,10 @@ def test_the_licences_of_teachers_count_for_the_licence_of_the_run(taught, first
 def test_card_and_manifest_name_the_teachers(taught):
     run, dataset = load_run(taught / "runs" / "taught"), read_dataset(taught / "data")
     assert run.provenance.taught_by == {"first": "unknown", "second": "unknown"}
-    draft = make_draft(run, dataset, Statement("m", ungated=True), FP32)
+    draft = make_draft(run, dataset, ExportOptions("m", ungated=True), FP32)
     assert (draft.source["taught_by"], draft.licence) == (["first", "second"], "unknown")
     card = model_card("m", run, dataset, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)
     assert (
-        "60% of its loss asked it to think of every batch what these do in the mean: `first`, `second`."
+        "60% of its loss compares its similarities in each batch with the mean of those of `first`, `second`."
         in card
     )

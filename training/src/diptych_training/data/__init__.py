@@ -1,1 +1,5 @@
-"""Image-text pairs: how they are stored, built, sampled and augmented."""
+"""Training data: packed data sets, streams of image-text pairs, sampling and augmentation.
+
+`packed` is the format that training, evaluation and export read; start there. `pictograms` builds such a data
+set from npm packages, `pairs` streams image-text pairs from tar shards, tables and folders.
+"""

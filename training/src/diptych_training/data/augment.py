@@ -1,6 +1,6 @@
-"""Random changes of training images, batched, as `AugmentConfig` says; knows nothing of files or models.
+"""Random augmentations of batches of training images, configured by `AugmentConfig`.
 
-Images are (B, 3, H, W) float in [0, 1]. Every change draws from the generator alone: a step can be repeated.
+Images are (B, 3, H, W) float in [0, 1]. All randomness comes from the generator, so a step can be repeated.
 """
 
 import math
@@ -17,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Augment:
-    """The configured changes, one after the other, each on its random share of the batch."""
+    """Applies the configured augmentations in order, each to a random part of the batch."""
 
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
@@ -45,7 +45,7 @@ class Augment:
 
 
 def affine(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Scale, squeeze, rotate and shift; what comes in from outside is white."""
+    """Scale, squeeze, rotate and shift; the background is white."""
     n = len(images)
     low, high = (math.log(bound) for bound in config.scale)
     scale = torch.exp(low + (high - low) * torch.rand(n, generator=generator))
@@ -53,7 +53,7 @@ def affine(images: Tensor, config: AugmentConfig, generator: Generator) -> Tenso
     angle = _symmetric(n, generator) * math.radians(config.rotate_deg)
     shift = torch.stack([_symmetric(n, generator), _symmetric(n, generator)], dim=1) * 2 * config.translate
     cos, sin = torch.cos(angle), torch.sin(angle)
-    across, down = 1 / (scale * squeeze), squeeze / scale  # where to read, so the inverse of the change
+    across, down = 1 / (scale * squeeze), squeeze / scale  # sampling grid: inverse of the transformation
     rows = [
         torch.stack([cos * across, -sin * across, shift[:, 0]], 1),
         torch.stack([sin * down, cos * down, shift[:, 1]], 1),
@@ -72,7 +72,7 @@ def thickness(images: Tensor, config: AugmentConfig, generator: Generator) -> Te
 
 
 def outline(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Black edges on white: local maximum less local minimum of the luminance."""
+    """Black edges on white: local maximum minus local minimum of the luminance."""
     luma = _luma(images)
     edges = F.max_pool2d(luma, 3, stride=1, padding=1) + F.max_pool2d(-luma, 3, stride=1, padding=1)
     gain = 1 + 2 * torch.rand(len(images), 1, 1, 1, generator=generator)
@@ -92,7 +92,7 @@ def grayscale(images: Tensor, config: AugmentConfig, generator: Generator) -> Te
 
 
 def hue(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Turn the colour wheel by up to `config.hue` of a full turn: a rotation about the gray axis."""
+    """Rotate the hue by up to `config.hue` of a full turn: a rotation about the gray axis."""
     angle = _symmetric(len(images), generator) * 2 * math.pi * config.hue
     cos, sin = torch.cos(angle), torch.sin(angle)
     same = (1 + 2 * cos) / 3
@@ -113,7 +113,7 @@ def color(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor
 
 
 def recolor(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Black and white go to two random colours; what lies between goes between."""
+    """Map black and white to two random colours, and interpolate between them."""
     dark = torch.rand(len(images), 3, 1, 1, generator=generator) * 0.5
     light = 1 - torch.rand(len(images), 3, 1, 1, generator=generator) * 0.4
     return dark + (light - dark) * images
@@ -125,7 +125,7 @@ def invert(images: Tensor, config: AugmentConfig, generator: Generator) -> Tenso
 
 
 def cutout(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """A white square anywhere, up to `config.cutout` of the side (DeVries & Taylor 2017)."""
+    """A white square at a random place, up to `config.cutout` of the side (DeVries & Taylor 2017)."""
     n, _, height, width = images.shape
     half = torch.rand(n, 1, 1, generator=generator) * config.cutout / 2
     center = torch.rand(n, 2, 1, 1, generator=generator)

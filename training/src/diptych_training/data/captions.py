@@ -1,4 +1,4 @@
-"""Captions as token ids, put together from pieces tokenised once; knows nothing of images or models."""
+"""Sample captions as token ids, assembled from texts that are tokenised once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -33,7 +33,7 @@ class Captioned(Protocol):
 
 
 def all_texts(items: Iterable[Captioned]) -> Iterator[str]:
-    """Every text of every item: what a tokenizer learns from."""
+    """Every text of every item, for training a tokenizer."""
     for item in items:
         yield item.label
         yield from item.keywords
@@ -41,11 +41,11 @@ def all_texts(items: Iterable[Captioned]) -> Iterator[str]:
 
 
 class CaptionSampler:
-    """Draws a caption for an item as `CaptionConfig` weighs its texts.
+    """Samples a caption for an item, with the weights of `CaptionConfig`.
 
-    Words never share a token across a space, so a caption's ids are its pieces' ids one after the other, and
-    each text is tokenised once, here: a step only joins arrays. Where punctuation meets punctuation without
-    a space ("help!" before the separator) the whole caption might have been cut otherwise.
+    No token spans a space, so a caption's ids are the concatenation of its pieces' ids. Each text is
+    tokenised once, here; a step only joins arrays. Where punctuation meets punctuation without a space
+    ("help!" before the separator), tokenising the whole caption might give other ids.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Images as coarse grids of colour: what two pictures of the same thing share, whatever their files are."""
+"""Coarse colour grids of images, for finding near duplicates whatever their size or file format."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
 
-GRID = 16  # images are compared as 16 x 16 cells of mean colour: position counts, single pixels do not
+GRID = 16  # images are compared as 16 x 16 cells of mean colour
 Rows = NDArray[np.float32]
 
 

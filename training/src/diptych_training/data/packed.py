@@ -1,4 +1,4 @@
-"""The packed data set on disk, its reader and its writer. Knows nothing of where images come from.
+"""The packed data set: format, reader and writer.
 
     <path>/dataset.json             name, image size, and one entry a source
     <path>/<split>/<source>.npy     uint8 (N, S, S, 3) RGB, memory-mapped when read
@@ -31,11 +31,11 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PackedItem:
-    """What is known of one image in words.
+    """The texts of one image.
 
-    `label` is its class text; `keywords` may follow it in any order; `captions` are complete ones in other
-    words. `weight` is its share when sampling inside the source. `near_train`: nearly this drawing of this
-    concept is a training image too.
+    `label` is its class text; `keywords` may follow it in any order; `captions` are complete alternatives.
+    `weight` is its share when sampling within the source. `near_train`: a training image shows nearly the
+    same drawing of this concept.
     """
 
     id: str
@@ -48,10 +48,10 @@ class PackedItem:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A source as dataset.json lists it. `recipe` is a sha256 of all that its files were made from.
+    """A source's entry in dataset.json. `recipe` is a sha256 over everything that determines its files.
 
-    `drops` counts the drawings that were left out while it was built, by reason.
-    `pixel_1nn_top1` is the top-1 accuracy of the nearest training image by pixels: a floor for any model.
+    `drops` counts the images that were dropped while building, by reason. `pixel_1nn_top1` is the top-1
+    accuracy of the nearest training image by pixels: a floor for any model.
     """
 
     split: Split
@@ -75,7 +75,7 @@ class PackedSource:
 
     @property
     def split(self) -> Split:
-        """The part of the data set that it belongs to."""
+        """The split that the source belongs to."""
         return self.entry.split
 
     @property
@@ -90,7 +90,7 @@ class PackedSource:
 
     @property
     def author(self) -> str:
-        """Whom to attribute the art to."""
+        """Author to whom the art is attributed."""
         return self.entry.author
 
     @property
@@ -101,7 +101,7 @@ class PackedSource:
 
 @dataclass(frozen=True)
 class PackedDataset:
-    """A data set whose index was read; the sources are opened when asked for."""
+    """A data set whose index has been read; sources are opened on request."""
 
     path: Path
     name: str
@@ -109,7 +109,7 @@ class PackedDataset:
     entries: Mapping[str, SourceEntry]
 
     def listed(self, split: Split | str, kind: Kind | None = None) -> list[tuple[str, SourceEntry]]:
-        """What the index says of the sources of a split (of one kind), by name; opens no file."""
+        """Index entries of a split's sources (of one kind), sorted by name; opens no file."""
         if split not in get_args(Split):
             raise DataError(f"split is {split!r}, not one of {', '.join(get_args(Split))}")
         return [
@@ -119,11 +119,11 @@ class PackedDataset:
         ]
 
     def sources(self, split: Split | str, kind: Kind | None = None) -> list[PackedSource]:
-        """The sources of a split (of one kind) by name. DataError when a file contradicts the index."""
+        """Open the sources of a split (of one kind), by name. DataError if a file contradicts the index."""
         return [self.source(name) for name, _ in self.listed(split, kind)]
 
     def source(self, name: str) -> PackedSource:
-        """One listed source, opened. DataError when a file contradicts the index."""
+        """Open one source. DataError if a file contradicts the index."""
         entry = self.entries[name]
         stem = self.path / entry.split / name
         images = _read_images(stem.with_name(f"{name}.npy"), (entry.n, *[self.image_size] * 2, 3))
@@ -133,7 +133,7 @@ class PackedDataset:
         return PackedSource(name, entry, images, items)
 
     def digest(self, split: Split | str) -> str:
-        """sha256 of the files of a split: the same data, whatever it is called and wherever it lies."""
+        """sha256 over the files of a split, independent of the data set's name and path."""
         digest = sha256()
         for name, _ in self.listed(split):
             for suffix in (".npy", ".jsonl"):
@@ -143,7 +143,7 @@ class PackedDataset:
 
 
 def read_dataset(path: Path) -> PackedDataset:
-    """Read the index of a packed data set. DataError when it is missing, malformed or of another schema."""
+    """Read the index of a packed data set. DataError if it is missing, malformed or of another schema."""
     index_file = path / INDEX_FILE
     try:
         index = json.loads(index_file.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def read_dataset(path: Path) -> PackedDataset:
 
 
 def write_index(dataset: PackedDataset) -> None:
-    """Write dataset.json, whole or not at all."""
+    """Write dataset.json atomically."""
     index = {
         "schema_version": SCHEMA_VERSION,
         "name": dataset.name,
@@ -176,7 +176,7 @@ def write_index(dataset: PackedDataset) -> None:
 
 
 def content_of(images: Images, items: list[PackedItem]) -> str:
-    """sha256 of the pixels and items of a source."""
+    """sha256 over the pixels and items of a source."""
     digest = sha256(repr((images.shape, items)).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
@@ -215,7 +215,7 @@ def _read_items(file: Path) -> tuple[PackedItem, ...]:
         try:
             items.append(_item(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{file} line {number} is no item: {error}") from None
+            raise DataError(f"{file} line {number} is not an item: {error}") from None
     return tuple(items)
 
 
@@ -224,6 +224,6 @@ def _item(row: dict[str, Any]) -> PackedItem:
     return PackedItem(**{**row, **lists})
 
 
-def place_of(text: str) -> float:
-    """A number in [0, 1): the same in every build, whatever else is in the data set."""
+def hash_fraction(text: str) -> float:
+    """A hash of the text as a number in [0, 1), for splits that do not depend on the rest of the data."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

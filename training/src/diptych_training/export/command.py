@@ -1,4 +1,4 @@
-"""`diptych-train export`: publish a run as the next version of a model, once its files are proven."""
+"""`diptych-train export`: publish a run as the next version of a model, after proving its files."""
 
 import argparse
 import re
@@ -11,8 +11,8 @@ from diptych.errors import BundleError, NotFound
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
-from diptych_training.export.manifest import Statement
-from diptych_training.export.model_card.assets import Shown
+from diptych_training.export.manifest import ExportOptions
+from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.samples import N_PARITY_IMAGES
@@ -24,7 +24,7 @@ from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import watched
 
-VERSION = re.compile(r"([^/]+)/([0-9]+)")  # how a run records a version that it started from
+VERSION = re.compile(r"([^/]+)/([0-9]+)")  # title of a version that a run started from
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -57,14 +57,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--evaluation",
         type=Path,
         metavar="FILE",
-        help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card; so does "
-        "confusions.png beside it",
+        help="evaluation.json of this run and checkpoint; its numbers, and the confusions.png beside it, go "
+        "into manifest and card",
     )
     parser.add_argument(
         "--precisions",
         metavar="LIST",
-        help="such as fp32,int8,fp16; fp32 is always made. Default: those of the version that the run "
-        "started from, and of the newest version of --name",
+        help="such as fp32,int8,fp16; fp32 is always included. Default: the precisions of the version that "
+        "the run started from, and of the newest version of --name",
     )
     parser.add_argument(
         "--no-optimise",
@@ -74,28 +74,28 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--half-weights",
         action="store_true",
-        help="keep weights as float16, in the float32 graphs too, at half the size; they compute as before",
+        help="store weights as float16, in the float32 graphs too, at half the size; they compute in float32",
     )
     parser.add_argument(
         "--licence",
-        help="licence of the weights; default: the strictest that is recorded for what they learned from, "
-        f"{UNKNOWN} where one is not recorded",
+        help="licence of the weights; default: the strictest licence recorded for the training data, "
+        f"{UNKNOWN} if one is not recorded",
     )
     parser.add_argument(
         "--ungated",
         action="store_true",
-        help="publish even if the files do not follow the model; servers refuse such a version by default",
+        help="publish even if the files do not match the model; servers refuse such a version by default",
     )
     add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, printing the parity table and where the version is; then its plans, if they are asked for."""
+    """Export the run; print the parity table and the version's folder; then build TensorRT plans if asked."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     plans = plan_request(args)
     if plans is not None:
-        require_tensorrt()  # before an hour of other work
+        require_tensorrt()  # raises before an hour of other work
     repository = ModelRepository(args.model_repo)
     version = args.from_version or _export(args, repository)
     if plans is not None:
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
     trained = load_run(args.run_dir, args.which, last_by="--which last")
-    statement = Statement(
+    options = ExportOptions(
         name=args.name,
         checkpoint=args.which,
         licence=args.licence,
@@ -117,14 +117,14 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         precisions=_precisions(args, trained, repository),
         optimise=not args.no_optimise,
         half_weights=args.half_weights,
-        shown=_shown(args),
+        assets=_card_assets(args),
     )
     dataset = read_dataset(args.data)
-    with watched(N_PARITY_IMAGES * statement.n_embedded, "parity") as watcher:
-        version = export_run(trained, dataset, repository, statement, watcher)
-    licence = statement.licence_of(trained)
+    with watched(N_PARITY_IMAGES * options.n_embedded, "parity") as watcher:
+        version = export_run(trained, dataset, repository, options, watcher)
+    licence = options.licence_of(trained)
     if licence.name == UNKNOWN and args.licence is None:
-        print(f"{licence.sentence()} --licence names one.")
+        print(f"{licence.sentence()} Pass one with --licence.")
     print(repository.folder(args.name, version))
     return version
 
@@ -132,7 +132,7 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
 def _precisions(
     args: argparse.Namespace, trained: TrainedRun, repository: ModelRepository
 ) -> tuple[str, ...]:
-    """What is asked for, or what a server that has the versions before would miss."""
+    """The requested precisions, or else those of earlier versions, which a server may be using."""
     if args.precisions is not None:
         return parse_precisions(args.precisions)
     before = _precisions_before(trained, repository, args.name)
@@ -140,16 +140,18 @@ def _precisions(
     for title, precisions in before.items():
         print(f"{title}: {', '.join(precisions) or f'not in {args.model_repo}, its precisions are unknown'}")
     if before:
-        print(f"this export makes {', '.join(chosen)}; --precisions names others", flush=True)
+        print(f"this export makes {', '.join(chosen)}; choose others with --precisions", flush=True)
     return chosen
 
 
 def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) -> dict[str, tuple[str, ...]]:
-    """The precisions of the version that the run started from and of the newest version of `name`, by their
-    titles; none of one that the repository does not have, or cannot read."""
+    """Precisions of the version that the run started from and of the newest version of `name`, by title.
+
+    Empty for a version that the repository does not have or cannot read.
+    """
     started_from = [] if run.provenance is None else [*run.provenance.started_from]
     titles = [title for title in started_from if VERSION.fullmatch(title)]
-    with suppress(NotFound, BundleError):  # the first of its name
+    with suppress(NotFound, BundleError):  # the first version of this name
         titles.append(f"{name}/{repository.latest_portable(name)}")
     return {title: _precisions_of(repository, title) for title in titles}
 
@@ -162,14 +164,14 @@ def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
         return ()
 
 
-def _shown(args: argparse.Namespace) -> Shown:
-    """The run's curves, and what was drawn beside the evaluation."""
+def _card_assets(args: argparse.Namespace) -> CardAssets:
+    """The run's curves, and the confusions beside the evaluation."""
     confusions = None if args.evaluation is None else args.evaluation.with_name(CONFUSIONS_FILE)
-    return Shown(
-        curves=_if_there(RunFolder(args.run_dir).curves_file),
-        confusions=None if confusions is None else _if_there(confusions),
+    return CardAssets(
+        curves=_existing(RunFolder(args.run_dir).curves_file),
+        confusions=None if confusions is None else _existing(confusions),
     )
 
 
-def _if_there(file: Path) -> Path | None:
+def _existing(file: Path) -> Path | None:
     return file if file.is_file() else None

@@ -1,4 +1,4 @@
-"""What the manifest of an exported run says; measures and writes nothing."""
+"""Manifest of an exported run."""
 
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
@@ -9,16 +9,18 @@ from diptych.bundle.manifest import ManifestDraft, Precision
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
-from diptych_training.export.model_card.assets import NOTHING, Shown
+from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
 from diptych_training.export.model_card.card import DATA_CARD_FILE
 from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.export.onnx.bundle_files import EXACT, logit_bias, logit_scale
 
 
 @dataclass(frozen=True)
-class Statement:
-    """What the maker of a bundle says of it beyond what is measured here. Without a `licence` it is what is
-    recorded for the sources that the run learned from."""
+class ExportOptions:
+    """The user's options for an export.
+
+    `licence` None: derived from the licences recorded for the training data.
+    """
 
     name: str
     checkpoint: Which = "best"
@@ -28,24 +30,24 @@ class Statement:
     precisions: tuple[str, ...] = (EXACT,)
     optimise: bool = True
     half_weights: bool = False
-    shown: Shown = NOTHING
+    assets: CardAssets = NO_ASSETS
 
     @property
     def n_embedded(self) -> int:
-        """How often the sample is: by the model, in each precision, and again once weights are halved."""
+        """How often the proof's sample is embedded: by the model, each precision, and halved weights."""
         return 1 + len(self.precisions) + self.half_weights
 
     def licence_of(self, run: TrainedRun) -> Licence:
-        """That of the run's weights."""
+        """The licence of the run's weights."""
         return recorded_licence(run.provenance) if self.licence is None else Licence(self.licence)
 
 
 def make_draft(
-    run: TrainedRun, dataset: PackedDataset, statement: Statement, precisions: dict[str, Precision]
+    run: TrainedRun, dataset: PackedDataset, options: ExportOptions, precisions: dict[str, Precision]
 ) -> ManifestDraft:
-    """The manifest as far as its maker knows it."""
+    """The manifest's draft, without name, version and file digests."""
     return ManifestDraft(
-        family="siglip" if run.config.loss == "sigmoid" else "clip",  # how scores are made of cosines
+        family="siglip" if run.config.loss == "sigmoid" else "clip",
         embed_dim=run.model_config.embed_dim,
         logit_scale=logit_scale(run.model),
         logit_bias=logit_bias(run.model) if run.config.loss == "sigmoid" else 0.0,
@@ -55,22 +57,22 @@ def make_draft(
         source={
             "kind": "training",
             "run": run.folder.resolve().name,
-            "checkpoint": statement.checkpoint,
+            "checkpoint": options.checkpoint,
             "step": run.step,
             **run.history,
             **_datasets(run, dataset),
             "diptych_training": version_of("diptych-training"),
             "torch": version_of("torch"),
         },
-        metrics=_metrics(run.metrics, statement.evaluation),
+        metrics=_metrics(run.metrics, options.evaluation),
         data_card=DATA_CARD_FILE,
-        licence=statement.licence_of(run).name,
-        ungated=statement.ungated,
+        licence=options.licence_of(run).name,
+        ungated=options.ungated,
     )
 
 
 def _datasets(run: TrainedRun, dataset: PackedDataset) -> dict[str, JsonValue]:
-    """What the run learned from or was steered by, and what its export was proven on if that is another."""
+    """The data set of the run, and the one that the export was proven on if it is another."""
     own = dataset.name if run.provenance is None else run.provenance.own.name
     return {"dataset": own} if own == dataset.name else {"dataset": own, "proven_on": dataset.name}
 

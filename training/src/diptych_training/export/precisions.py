@@ -1,7 +1,7 @@
-"""Make, measure and gate every asked precision of a model; knows nothing of where the model came from.
+"""Make, measure and gate every requested precision of a model.
 
-The float32 graphs are written before; the others are made from them. A precision outside its bound is not
-published, and the rest is.
+Other precisions are made from the float32 graphs. A precision that breaks its parity bound is not published;
+the others are.
 """
 
 import json
@@ -23,34 +23,35 @@ from diptych_training.export.int8 import Int8Report, write_int8
 from diptych_training.export.onnx.bundle_files import EXACT, graph_files
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.optimise import FLOAT32, Step, optimise
-from diptych_training.export.proof.calibration import Batch, Calibration, checker, split
+from diptych_training.export.proof.calibration import Batch, Calibration, make_check, split
 from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.prove import Proof, prove_parity
 from diptych_training.stages import Stages, Watcher
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]
 TOWERS = ("image", "text")
-N_CHECKED = 4  # items that each rewrite is checked on; the proof looks at a thousand in the end
+N_CHECKED = 4  # items that each rewrite is checked on; the final proof has a thousand
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """A staged folder with float32 graphs and a tokenizer, and all that judging precisions takes."""
+class ExportContext:
+    """A staged folder with float32 graphs and a tokenizer, and everything that making precisions needs."""
 
     folder: Path
     proof: Proof
     make_draft: MakeDraft  # the manifest with these precisions
-    calibration: Callable[[], Calibration]  # asked only where something needs it
+    calibration: Callable[[], Calibration]  # called only if needed
     ungated: bool = False
     optimise: bool = True  # rewrite the float32 graphs
-    half_weights: bool = False  # keep the weights of the float32 graphs as float16
+    half_weights: bool = False  # store the weights of the float32 graphs as float16
 
 
 @dataclass
-class Made:
-    """`measured`: what could be made; `published`: whose files stay; `reports`: how they were made.
+class ExportResult:
+    """Outcome for all precisions.
 
-    `sources`: the float32 graphs of which other precisions are made.
+    `sources`: the float32 graphs from which other precisions are made. `measured`: parity of each precision
+    that could be made. `published`: precisions whose files are kept. `reports`: how they were made, as JSON.
     """
 
     sources: Sequence[Path]
@@ -60,49 +61,51 @@ class Made:
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
-    """``int8,fp16`` -> its names, float32 first and always among them. Raises InvalidValue."""
+    """``int8,fp16`` -> precisions, with fp32 always first. Raises InvalidValue."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in COSINE_BOUNDS]
     if unknown:
-        raise InvalidValue(f"--precisions: {unknown[0]!r} is none of {', '.join(COSINE_BOUNDS)}")
+        raise InvalidValue(f"--precisions: {unknown[0]!r} is not one of {', '.join(COSINE_BOUNDS)}")
     return tuple(dict.fromkeys([EXACT, *names]))
 
 
-def make_precisions(workshop: Workshop, asked: Sequence[str], watcher: Watcher, stages: Stages) -> Made:
-    """Every asked precision inside its bound; the table of all that were measured is said at the end.
+def make_precisions(
+    context: ExportContext, asked: Sequence[str], watcher: Watcher, stages: Stages
+) -> ExportResult:
+    """Make every requested precision, keep those within their bounds, and report the parity table.
 
-    Raises ParityFailed or GoldenMismatch if the float32 graphs do not follow the model: nothing is worth
-    publishing then. A workshop that is ungated keeps whatever can be made.
+    Raises ParityFailed or GoldenMismatch if the float32 graphs do not match the model, since nothing can be
+    published then. An ungated context keeps every precision that can be made.
     """
-    made = Made([workshop.folder / file for file in graph_files(EXACT)])
-    with TemporaryDirectory(dir=workshop.folder, prefix=".sources-") as kept:
-        if workshop.optimise:
+    result = ExportResult([context.folder / file for file in graph_files(EXACT)])
+    with TemporaryDirectory(dir=context.folder, prefix=".sources-") as kept:
+        if context.optimise:
             with stages.stage("optimise graphs"):
-                made.sources, made.reports["optimised"] = _optimise(workshop, Path(kept), watcher)
+                result.sources, result.reports["optimised"] = _optimise(context, Path(kept), watcher)
         try:
             for name in asked:
-                _make(workshop, name, made, watcher, stages)
-            if workshop.half_weights:  # last, as all others are made from float32
+                _make(context, name, result, watcher, stages)
+            if context.half_weights:  # last: the other precisions are made from float32 weights
                 with stages.stage("keep weights in float16"):
                     for file in graph_files(EXACT):
-                        halve_weights(workshop.folder / file)
-                _make(workshop, EXACT, made, watcher, stages)
+                        halve_weights(context.folder / file)
+                _make(context, EXACT, result, watcher, stages)
         finally:
-            if made.measured:
-                watcher.say(parity_table(made.measured, workshop.proof.n_texts_left_out))
-    return made
+            if result.measured:
+                watcher.say(parity_table(result.measured, context.proof.n_texts_left_out))
+    return result
 
 
-def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Path], JsonValue]:
-    """The rewrites of both float32 graphs, each with its check; what the proof sees is the result.
+def _optimise(context: ExportContext, kept: Path, watcher: Watcher) -> tuple[list[Path], JsonValue]:
+    """Rewrite both float32 graphs, each rewrite checked; the rewritten graphs are proven and published.
 
-    The graphs from which other precisions are to be made, after what is good for all, go into `kept`.
+    Copies with only the rewrites for every precision go to `kept`; other precisions are made from them.
     """
     sources = [kept / file for file in graph_files(EXACT)]
     reports: dict[str, JsonValue] = {}
-    for tower, source, batches in zip(TOWERS, sources, _inputs(workshop.calibration()), strict=True):
-        graph = workshop.folder / source.name
-        few = [batches[0][:N_CHECKED], batches[0][:1]]  # one item by itself, too
+    for tower, source, batches in zip(TOWERS, sources, _inputs(context.calibration()), strict=True):
+        graph = context.folder / source.name
+        few = [batches[0][:N_CHECKED], batches[0][:1]]  # also a single item
         steps = optimise(graph, few, watcher.say)
         write_graph(read_graph(graph), source)
         steps += optimise(graph, few, watcher.say, FLOAT32)
@@ -110,55 +113,55 @@ def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Pa
     return sources, reports
 
 
-def _make(workshop: Workshop, name: str, made: Made, watcher: Watcher, stages: Stages) -> None:
+def _make(context: ExportContext, name: str, result: ExportResult, watcher: Watcher, stages: Stages) -> None:
     try:
         if name != EXACT:
             with stages.stage(f"write {name} graphs"):
-                made.reports[name] = _write(workshop, name, made.sources, watcher)
+                result.reports[name] = _write(context, name, result.sources, watcher)
         with stages.stage(f"prove {name}"):
-            made.measured[name] = prove_parity(workshop.folder, name, workshop.proof, watcher.advance)
-        published = _precision(name, made.measured[name])
-        if not workshop.ungated:
-            _gate(workshop, name, published)
-        made.published[name] = published
+            result.measured[name] = prove_parity(context.folder, name, context.proof, watcher.advance)
+        published = _precision(name, result.measured[name])
+        if not context.ungated:
+            _gate(context, name, published)
+        result.published[name] = published
     except DiptychError as error:
         if name == EXACT:
             raise
         watcher.say(f"{name} is NOT published: {error}")
-        made.reports.pop(name, None)
-        _discard(workshop.folder, name)
+        result.reports.pop(name, None)
+        _discard(context.folder, name)
 
 
-def _gate(workshop: Workshop, name: str, precision: Precision) -> None:
-    """Raises ParityFailed, or GoldenMismatch if a server would refuse the graphs on the golden items."""
+def _gate(context: ExportContext, name: str, precision: Precision) -> None:
+    """Raise ParityFailed, or GoldenMismatch if a server would reject the graphs on the golden items."""
     assert precision.parity is not None
     require_parity(precision.parity, name)
-    draft = workshop.make_draft({name: precision})
-    tokenizer = TextTokenizer(workshop.folder / TOKENIZER_FILE, draft.text)
-    encoder = OnnxEncoder(workshop.folder / precision.image_file, workshop.folder / precision.text_file)
-    check_golden(workshop.proof.golden, draft, name, tokenizer, encoder)
+    draft = context.make_draft({name: precision})
+    tokenizer = TextTokenizer(context.folder / TOKENIZER_FILE, draft.text)
+    encoder = OnnxEncoder(context.folder / precision.image_file, context.folder / precision.text_file)
+    check_golden(context.proof.golden, draft, name, tokenizer, encoder)
 
 
-def _write(workshop: Workshop, name: str, sources: Sequence[Path], watcher: Watcher) -> JsonValue:
-    """Both graphs of one further precision; what their maker reports of each tower."""
-    targets = [workshop.folder / file for file in graph_files(name)]
+def _write(context: ExportContext, name: str, sources: Sequence[Path], watcher: Watcher) -> JsonValue:
+    """Write both graphs of one further precision; return a report on each tower."""
+    targets = [context.folder / file for file in graph_files(name)]
     if name == "fp16":
         for source, target in zip(sources, targets, strict=True):
             write_fp16(source, target)
         return {}
-    towers = zip(TOWERS, sources, targets, _inputs(workshop.calibration()), strict=True)
+    towers = zip(TOWERS, sources, targets, _inputs(context.calibration()), strict=True)
     return {tower: _write_int8(source, target, batches, watcher) for tower, source, target, batches in towers}
 
 
 def _write_int8(source: Path, target: Path, batches: Sequence[Batch], watcher: Watcher) -> JsonValue:
     calibrated_on, judged_by = split(batches)
-    check = checker(source, judged_by)
+    check = make_check(source, judged_by)
     report = write_int8(source, target, calibrated_on, check=check, say=watcher.say)
     return _as_json(report)
 
 
 def _inputs(calibration: Calibration) -> tuple[list[Batch], list[Batch]]:
-    """In the order of TOWERS."""
+    """Calibration batches in the order of TOWERS."""
     return calibration.pixels, calibration.input_ids
 
 
@@ -173,7 +176,7 @@ def _precision(name: str, parity: Parity) -> Precision:
 
 
 def _discard(folder: Path, name: str) -> None:
-    """Remove the graphs of a precision with what lies beside them, such as their weights."""
+    """Remove the graphs of a precision and their external weights."""
     for file in graph_files(name):
         for path in folder.glob(f"{file}*"):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Make a training run the next version of a model: write, prove, gate, publish; prints nothing."""
+"""Publish a training run as the next version of a model: write, prove, gate, publish."""
 
 import shutil
 from functools import cache, partial
@@ -13,10 +13,10 @@ from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.manifest import Statement, make_draft
+from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, model_card
 from diptych_training.export.onnx.bundle_files import write_model_files
-from diptych_training.export.precisions import Workshop, make_precisions
+from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.prove import Reference, proof_on_dataset
 from diptych_training.export.proof.samples import require_enough
@@ -29,37 +29,37 @@ def export_run(
     run: TrainedRun,
     dataset: PackedDataset,
     repository: ModelRepository,
-    statement: Statement,
+    options: ExportOptions,
     watcher: Watcher,
 ) -> int:
     """Publish the run as the next version of `statement.name` and return that version.
 
-    Raises ExportError if the statement's evaluation is not of this run, or what it shows cannot be shown,
-    TooFewSamples if the data set cannot prove it (both before any work, the latter unless `ungated`),
-    ParityFailed if the exported files do not follow the model and the statement is not `ungated`,
-    GoldenMismatch if this machine does not reproduce its own reference; nothing is published then.
+    Raises ExportError if the evaluation is not of this run or a picture is invalid, TooFewSamples if the data
+    set is too small for a proof (both before any work, the latter unless `ungated`), ParityFailed if the
+    exported files do not match the model and `options` is not `ungated`, GoldenMismatch if this machine does
+    not reproduce its own reference. Nothing is published then.
     """
-    if statement.evaluation is not None:
-        _require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
-    statement.shown.check()
-    if not statement.ungated:
+    if options.evaluation is not None:
+        _require_evaluation_of(run, options.checkpoint, dataset, options.evaluation)
+    options.assets.check()
+    if not options.ungated:
         require_enough(dataset)
     stages = Stages(watcher)
-    with repository.staging(statement.name) as folder:
-        workshop = _prepare(folder, run, dataset, statement, watcher=watcher, stages=stages)
-        made = make_precisions(workshop, statement.precisions, watcher, stages)
-        draft = workshop.make_draft(made.published)
-        write_golden(folder / GOLDEN_FILE, workshop.proof.golden)
-        _write_cards(folder, run, dataset, statement, made.measured)
+    with repository.staging(options.name) as folder:
+        context = _prepare(folder, run, dataset, options, watcher=watcher, stages=stages)
+        result = make_precisions(context, options.precisions, watcher, stages)
+        draft = context.make_draft(result.published)
+        write_golden(folder / GOLDEN_FILE, context.proof.golden)
+        _write_cards(folder, run, dataset, options, result.measured)
         watcher.say(f"{stages.table()}\n\n{files_table(folder)}")
-        stated = draft.model_copy(update={"extra": {**draft.extra, **made.reports}})
-        return repository.publish(statement.name, folder, stated)
+        stated = draft.model_copy(update={"extra": {**draft.extra, **result.reports}})
+        return repository.publish(options.name, folder, stated)
 
 
 def _require_evaluation_of(
     run: TrainedRun, checkpoint: Which, dataset: PackedDataset, evaluation: Evaluation
 ) -> None:
-    """Raises ExportError if it was measured on another run, checkpoint, step or data set."""
+    """Raise ExportError if the evaluation is of another run, checkpoint, step or data set."""
     title = run_title(run.folder, checkpoint, run.step)
     if evaluation.model != title:
         raise ExportError(
@@ -76,25 +76,25 @@ def _prepare(
     folder: Path,
     run: TrainedRun,
     dataset: PackedDataset,
-    statement: Statement,
+    options: ExportOptions,
     *,
     watcher: Watcher,
     stages: Stages,
-) -> Workshop:
-    """Write the float32 files and what they are held against."""
+) -> ExportContext:
+    """Write the float32 files and compute the reference that they are compared with."""
     with stages.stage("write graphs, weights and tokenizer"):
-        write_model_files(run, folder, half_weights=statement.half_weights)
+        write_model_files(run, folder, half_weights=options.half_weights)
     reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
     with stages.stage("embed with the torch model"):
         proof = proof_on_dataset(folder, reference, dataset, watcher.advance)
-    return Workshop(
+    return ExportContext(
         folder=folder,
         proof=proof,
-        make_draft=partial(make_draft, run, dataset, statement),
+        make_draft=partial(make_draft, run, dataset, options),
         calibration=cache(partial(calibration_on_dataset, folder, dataset, run.image_spec, run.text_spec)),
-        ungated=statement.ungated,
-        optimise=statement.optimise,
-        half_weights=statement.half_weights,
+        ungated=options.ungated,
+        optimise=options.optimise,
+        half_weights=options.half_weights,
     )
 
 
@@ -102,24 +102,24 @@ def _write_cards(
     folder: Path,
     run: TrainedRun,
     dataset: PackedDataset,
-    statement: Statement,
+    options: ExportOptions,
     parities: dict[str, Parity],
 ) -> None:
     data_card = dataset.path / "CARD.md"
     if not data_card.is_file():
-        raise ExportError(f"{data_card} is missing: a bundle must say what its weights learned from")
+        raise ExportError(f"{data_card} is missing: a bundle must contain the data card of its data set")
     shutil.copyfile(data_card, folder / DATA_CARD_FILE)
     card = model_card(
-        statement.name,
+        options.name,
         run,
         dataset,
         parities,
-        statement.evaluation,
-        checkpoint=statement.checkpoint,
-        licence=statement.licence_of(run),
-        ungated=statement.ungated,
-        half_weights=statement.half_weights,
-        shown=statement.shown,
+        options.evaluation,
+        checkpoint=options.checkpoint,
+        licence=options.licence_of(run),
+        ungated=options.ungated,
+        half_weights=options.half_weights,
+        assets=options.assets,
     )
-    statement.shown.write(folder)
+    options.assets.write(folder)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -21,7 +21,7 @@ from diptych_training.evaluate.comparison import Task, without_source
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
-from diptych_training.finetune.interpolation import Mixed, interpolated, interpolation_table
+from diptych_training.finetune.interpolation import AlphaResult, interpolate_weights, interpolation_table
 from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
@@ -36,8 +36,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "interpolate",
         help="mix a fine-tuned run with its original, measure the mixes, keep one",
-        description="WiSE-FT: weights between those that a run started from (alpha 0) and its own (alpha 1), "
-        "measured on the new task and on old ones; --write keeps one as a run that can be exported.",
+        description="WiSE-FT: interpolates between the weights that a run started from (alpha 0) and its own "
+        "(alpha 1), and measures them on the new task and on old ones; --write keeps one as a run to export.",
     )
     parser.add_argument(
         "--run",
@@ -50,13 +50,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--original",
         metavar="MODEL",
-        help="NAME/VERSION of the repository, or a run; what the run started from if left out",
+        help="NAME/VERSION of the repository, or a run; default: the model that the run started from",
     )
     parser.add_argument(
-        "--alphas", default=ALPHAS, metavar="LIST", help=f"what to measure (default {ALPHAS})"
+        "--alphas", default=ALPHAS, metavar="LIST", help=f"alphas to measure (default {ALPHAS})"
     )
-    parser.add_argument("--write", type=float, metavar="ALPHA", help="keep this mix, as run --name")
-    parser.add_argument("--name", help="name of the run that --write makes")
+    parser.add_argument("--write", type=float, metavar="ALPHA", help="write this mix as the run --name")
+    parser.add_argument("--name", help="name of the run that --write creates")
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="data set of the new task (DIPTYCH_DATA)"
     )
@@ -72,7 +72,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--split",
         choices=("eval", "validation"),
         default="validation",
-        help="choose an alpha on validation, and report on eval what was chosen",
+        help="choose alpha on validation; report the chosen one on eval",
     )
     parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument(
@@ -82,7 +82,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure every alpha and print the table; with --write, only make the run."""
+    """Measure every alpha and print the table; with --write, only create the run."""
     args.run_dir = run_dir(args.run_dir, args.runs_dir)
     tuned = load_run(args.run_dir, args.which, last_by="--which last")
     origin = (
@@ -98,12 +98,12 @@ def run(args: argparse.Namespace) -> int:
     new = read_dataset(args.data)
     tasks: list[tuple[Task, PackedDataset]] = [("new", new)]
     tasks += [("old", without_source(read_dataset(path), new.name)) for path in args.also_on]
-    mixes = []
+    results = []
     for alpha in _alphas(args.alphas):
-        tuned.model.load_state_dict(interpolated(original, weights, alpha))
+        tuned.model.load_state_dict(interpolate_weights(original, weights, alpha))
         measured = [(task, _measure(tuned, alpha, dataset, args.split)) for task, dataset in tasks]
-        mixes.append(Mixed(alpha, tuple(measured)))
-    table = interpolation_table(mixes)
+        results.append(AlphaResult(alpha, tuple(measured)))
+    table = interpolation_table(results)
     out = args.run_dir / f"interpolation-{args.split}.md"
     write_atomic(out, f"{table}\n".encode())
     print(table)
@@ -112,20 +112,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _original(args: argparse.Namespace) -> dict[str, Tensor]:
-    """What the run started from."""
+    """The weights that the run started from."""
     if not RunFolder(args.run_dir).start.is_file():
         raise TrainingConfigError(
-            f"{args.run_dir} started from random weights: say what to mix it with by --original"
+            f"{args.run_dir} started from random weights: pass --original with the model to mix with"
         )
     return dict(load_run(args.run_dir, "start").model.state_dict())
 
 
 def _alphas(given: str) -> list[float]:
-    """Ascending, from 0 on: what all others are held against."""
+    """The alphas in ascending order; 0, the baseline of the comparison, is always included."""
     try:
         alphas = {float(part) for part in given.split(",")}
     except ValueError as error:
-        raise TrainingConfigError(f"--alphas {given}: must be numbers with commas between them") from error
+        raise TrainingConfigError(f"--alphas {given}: must be numbers separated by commas") from error
     return sorted(alphas | {0.0})
 
 
@@ -139,14 +139,14 @@ def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split
 def _write(
     args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], origin: Origin | None
 ) -> object:
-    """A run folder with the mix as its best checkpoint, whole or not at all."""
+    """Write a run folder with the mix as its best checkpoint, atomically."""
     if args.name is None:
-        raise TrainingConfigError("--write makes a run: name it with --name")
+        raise TrainingConfigError("--write creates a run: pass its name with --name")
     target, source = args.runs_dir / args.name, RunFolder(args.run_dir)
     config = read_config(source.config_file, name=args.name)
     if target.exists():
-        raise TrainingConfigError(f"{target} is there already: choose another --name")
-    mix = interpolated(original, dict(tuned.model.state_dict()), args.write)
+        raise TrainingConfigError(f"{target} already exists: choose another --name")
+    mix = interpolate_weights(original, dict(tuned.model.state_dict()), args.write)
     staged = args.runs_dir / f".{args.name}.part"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -167,7 +167,7 @@ def _write(
 
 
 def _learned(learned: Provenance, origin: Origin | None) -> Provenance:
-    """Also from what it is mixed with, if that is not what it started from."""
+    """Add the model given by --original, if any, to the record of what the weights learned from."""
     mixed_with = {} if origin is None else {origin.title: origin.licence}
     return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})
 

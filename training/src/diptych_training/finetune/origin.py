@@ -1,7 +1,4 @@
-"""What a run can start from: a version of a model repository, another run, or what others published.
-
-Knows nothing of how it is trained further.
-"""
+"""Open a model that a run can start from: a bundle, another run, or a foreign checkpoint."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +21,7 @@ from diptych_training.errors import CheckpointError
 from diptych_training.export.model_card.licence import UNKNOWN, recorded_licence
 from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE
 from diptych_training.finetune.pretrained import load_pretrained
-from diptych_training.finetune.published import Published, open_published
+from diptych_training.finetune.published import PublishedCheckpoint, open_published
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
 from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
@@ -37,10 +34,10 @@ Tables = dict[str, Any]
 
 @dataclass(frozen=True)
 class Origin:
-    """A model with all that it takes to go on with it.
+    """A model to start training from.
 
-    `tables` are what of a recipe it answers. `weights` gives a state dict that fits an architecture, and
-    raises CheckpointError if that is not the model's.
+    `tables` are the tables of a recipe that the model determines. `weights` returns a state dict for an
+    architecture, and raises CheckpointError if the model has another one.
     """
 
     title: str
@@ -51,23 +48,24 @@ class Origin:
 
 
 def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
-    """The model that `start.source` names: a folder, NAME/VERSION, a run's or model's name, or what others
-    published. Raises CheckpointError or ImportFailed saying what was looked for, or what is wrong with it.
+    """Open the model that `start.source` names: a folder, NAME/VERSION, a run, or a foreign checkpoint.
+
+    Raises CheckpointError or ImportFailed, which say what was looked for or what is wrong with the model.
     """
     path = Path(start.source).expanduser()
     if start.tokenizer is not None:
         return _open_weights(path, Path(start.tokenizer).expanduser())
-    own = open_own(start, runs_dir, model_repo)
+    own = open_own_model(start, runs_dir, model_repo)
     if isinstance(own, Origin):
         return own
     return _open_published(str(path), None) if path.exists() else _open_published(start.source, own)
 
 
-def open_own(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
-    """The same of what was made here, or why `start.source` is nothing of that."""
+def open_own_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
+    """Open a run or bundle of this package; returns the reason if `start.source` is neither."""
     path = Path(start.source).expanduser()
-    if not (path.exists() and is_path(start.source)):  # a name means what is kept, whatever lies here
-        named = _named(start.source, runs_dir, model_repo)
+    if not (path.exists() and is_path(start.source)):  # a bare name means a run or model, not a local file
+        named = _find_by_name(start.source, runs_dir, model_repo)
         if isinstance(named, Path):
             path = named
         elif not path.exists():
@@ -76,16 +74,16 @@ def open_own(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | C
         return _open_bundle(path)
     if RunFolder(path).model_file.is_file():
         return _open_run(path, start)
-    return CheckpointError(f"{start.source} is no run and no version that was trained here")
+    return CheckpointError(f"{start.source} is neither a run nor a version that diptych trained")
 
 
-def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, Tensor]:
-    """Weights of the same architecture at another image size: their positions resized to that of `model`.
+def adapted_weights(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, Tensor]:
+    """Adapt weights to `model`, which may have another image size: position embeddings are resized.
 
     Raises CheckpointError naming the first weight that is missing, left over or of another shape.
     """
     own = model.state_dict()
-    n_first = 0 if isinstance(model.config.image, PooledViTConfig) else 1  # positions that are on no grid
+    n_first = 0 if isinstance(model.config.image, PooledViTConfig) else 1  # positions before the grid
     resized = {
         name: positions_for(tensor, own[name].shape[0] - n_first, n_first)
         if name in POSITIONS and name in own and tensor.shape != own[name].shape
@@ -93,7 +91,7 @@ def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, 
         for name, tensor in weights.items()
     }
     for name in sorted(own.keys() ^ resized.keys()):
-        raise CheckpointError(f"{title} {'lacks' if name in own else 'has in excess'} {name}")
+        raise CheckpointError(f"{title} {'lacks' if name in own else 'has the unexpected tensor'} {name}")
     for name, tensor in resized.items():
         if tensor.shape != own[name].shape:
             needed = tuple(own[name].shape)
@@ -103,8 +101,8 @@ def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, 
     return resized
 
 
-def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointError:
-    """The folder of a run or of a version, or why there is none."""
+def _find_by_name(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointError:
+    """The folder of a run or of a version, or the reason why there is none."""
     name, _, version = source.partition("/")
     if not version and (runs_dir / name).is_dir():
         return runs_dir / name
@@ -114,7 +112,7 @@ def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointEr
         return repository.folder(name, number)
     except DiptychError as error:
         return CheckpointError(
-            f"{source!r} is no folder, no run in {runs_dir}, and no model in {model_repo}: {error}"
+            f"{source!r} is not a folder, a run in {runs_dir}, or a model in {model_repo}: {error}"
             f"{if_missing(model_repo)}"
         )
 
@@ -123,7 +121,7 @@ def _open_run(folder: Path, start: StartConfig) -> Origin:
     run = load_run(folder, start.which)
     title = f"{folder.resolve().name} ({start.which}, step {run.step})"
     stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    return _own(title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name)
+    return _own_origin(title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name)
 
 
 def _open_bundle(folder: Path) -> Origin:
@@ -131,11 +129,11 @@ def _open_bundle(folder: Path) -> Origin:
     title = f"{manifest.name}/{manifest.version}"
     if manifest.tensorrt is not None:
         made_of = manifest.source.get("version")
-        raise CheckpointError(f"{title} holds TensorRT's plans of {made_of}: name that")
+        raise CheckpointError(f"{title} holds TensorRT plans of {made_of}: name that version")
     for file in (WEIGHTS_FILE, MODEL_FILE):
         if not (folder / file).is_file():
             raise CheckpointError(
-                f"{title} has no {file}: it was imported, and its weights are with the original"
+                f"{title} has no {file}: it was imported; start from its original checkpoint"
             )
     try:
         model = build_model(ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes()))
@@ -144,23 +142,23 @@ def _open_bundle(folder: Path) -> Origin:
         raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
     loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
     stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
-    return _own(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
+    return _own_origin(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
 
 
-def _own(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str) -> Origin:
+def _own_origin(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str) -> Origin:
     weights = model.state_dict()
     return Origin(
         title=title,
         tables={**tables, **_tables(model=model.config)},
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),
-        weights=lambda config: fitted(weights, build_model(config), title),
+        weights=lambda config: adapted_weights(weights, build_model(config), title),
         licence=licence,
     )
 
 
 def _open_published(source: str, reason: DiptychError | None) -> Origin:
-    """`reason`: why it is nothing of ours."""
-    published: Published = open_published(source, reason)
+    """Open a foreign checkpoint. `reason`: why `source` is not a run or bundle of this package."""
+    published: PublishedCheckpoint = open_published(source, reason)
     return Origin(
         title=source,
         tables={"loss": published.loss, **_tables(preprocess=published.image, text=published.text)},
@@ -173,7 +171,7 @@ def _open_published(source: str, reason: DiptychError | None) -> Origin:
 def _open_weights(path: Path, tokenizer_file: Path) -> Origin:
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises plain Exception
         raise CheckpointError(f"start.tokenizer {tokenizer_file}: cannot be read: {error}") from error
     return Origin(str(path), {}, tokenizer, lambda config: load_pretrained(path, config))
 

@@ -1,7 +1,7 @@
-"""Published weights under our names, for a run to start from; knows nothing of tokenizers or images.
+"""Load published weights under our names, for a run to start from.
 
-The weights of a bundle, OpenAI's archives and state dicts, open_clip's files and training checkpoints, and
-folders of transformers: what they are is read off their names. Needs no other library.
+Reads bundles, OpenAI's archives and state dicts, open_clip's files and training checkpoints, and folders of
+transformers; the layout is recognised by the tensors' names. Needs none of these libraries.
 """
 
 import json
@@ -15,7 +15,7 @@ from diptych_training.importing.common.weight_files import read_weights, require
 from diptych_training.models import ModelConfig
 from diptych_training.weight_names import from_layout
 
-# Best first: ours, open_clip's, those of transformers; pickles last, of which only tensors are read.
+# In order of preference: ours, open_clip's, those of transformers; pickles last, and only their tensors.
 WEIGHT_FILES = (
     "weights.safetensors",
     "open_clip_model.safetensors",
@@ -32,7 +32,7 @@ INDEX_SUFFIX = ".index.json"
 def load_pretrained(path: Path, config: ModelConfig) -> dict[str, Tensor]:
     """Weights from a file or a folder, in float32, ready for `load_state_dict(strict=True)`.
 
-    Raises ImportFailed when nothing can be read, CheckpointError naming the tensors that do not fit `config`.
+    Raises ImportFailed if nothing can be read, CheckpointError naming the tensors that do not fit `config`.
     """
     state = _read_folder(path) if path.is_dir() else _read_file(path)
     require_finite(state, str(path))
@@ -53,11 +53,11 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return _read_shards(folder / name) if name.endswith(INDEX_SUFFIX) else _read_file(folder / name)
-    raise ImportFailed(f"{folder}: no weights here: looked for {', '.join(WEIGHT_FILES)}")
+    raise ImportFailed(f"{folder}: no weights found: looked for {', '.join(WEIGHT_FILES)}")
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    """All shards that an index of transformers names; they lie beside it."""
+    """Read all shards that an index of transformers names, from the index's folder."""
     try:
         shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         files = [index.parent / Path(shard).name for shard in shards]

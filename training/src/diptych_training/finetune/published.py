@@ -1,6 +1,6 @@
-"""A checkpoint of open_clip, transformers or OpenAI as a start for training, held against its own library.
+"""Open a checkpoint of open_clip, transformers or OpenAI as a start for training.
 
-Knows nothing of training. What it says of images and texts is read as `import` reads it.
+Its settings are read as by `diptych-train import`, and its embeddings are checked against its own library.
 """
 
 import tempfile
@@ -20,22 +20,22 @@ from diptych.errors import DiptychError
 from diptych_training.errors import CheckpointError, ImportFailed
 from diptych_training.finetune.pretrained import load_pretrained
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
-from diptych_training.importing.own import OwnPath
+from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.source import find_source
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.objectives.contrastive import LossKind
 
-MIN_COSINE = 0.99999  # what rounding leaves of 1; another activation falls below
+MIN_COSINE = 0.99999  # allows for rounding; a wrong activation falls below
 TEXTS = ("a red apple on a table", "two dogs", "the sky at night, with stars", "7")
 N_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the checkpoint says of itself.
+class PublishedCheckpoint:
+    """A foreign checkpoint's settings and weights.
 
-    `weights` raises CheckpointError unless the architecture gives, with them, the embeddings of the
-    checkpoint's own library.
+    `weights` raises CheckpointError unless the given architecture, with these weights, reproduces the
+    embeddings of the checkpoint's own library.
     """
 
     loss: LossKind
@@ -46,8 +46,8 @@ class Published:
     licence: str
 
 
-def open_published(source: str, reason: DiptychError | None) -> Published:
-    """A folder, a file, or a hub id. Raises ImportFailed; `reason` is why it is nothing of our own."""
+def open_published(source: str, reason: DiptychError | None) -> PublishedCheckpoint:
+    """Open a folder, a file, or a hub id. Raises ImportFailed, preceded by `reason` if it is given."""
     try:
         found = find_source(source, Choices())
         imported = found.load()
@@ -56,10 +56,10 @@ def open_published(source: str, reason: DiptychError | None) -> Published:
 
     def weights(config: ModelConfig) -> dict[str, Tensor]:
         state = load_pretrained(found.path, config)
-        _require_same(imported, config, state, source)
+        _require_same_embeddings(imported, config, state, source)
         return state
 
-    return Published(
+    return PublishedCheckpoint(
         loss="sigmoid" if imported.family == "siglip" else "softmax",
         image=imported.image,
         text=imported.text,
@@ -69,22 +69,22 @@ def open_published(source: str, reason: DiptychError | None) -> Published:
     )
 
 
-def _require_same(
+def _require_same_embeddings(
     imported: ImportedModel, config: ModelConfig, state: dict[str, Tensor], source: str
 ) -> None:
-    """Shapes do not tell activations, nor pooling: both libraries embed a few items."""
+    """Embed a few items with both libraries: tensor shapes do not show activation or pooling."""
     model = build_model(config)
     model.load_state_dict(state)
     if config.image_size != imported.image.size:
         raise CheckpointError(
-            f"{source} takes images of {imported.image.size} px, model.image_size is {config.image_size}: "
+            f"{source} has images of {imported.image.size} px, model.image_size is {config.image_size}: "
             "train it at its own size"
         )
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / TOKENIZER_FILE
         imported.tokenizer.save(str(file))
-        ours = OwnPath(model.eval(), imported.image, TextTokenizer(file, imported.text))
-        images, texts = _pictures(), list(TEXTS)
+        ours = OwnEncoder(model.eval(), imported.image, TextTokenizer(file, imported.text))
+        images, texts = _sample_images(), list(TEXTS)
         cosines = {
             "image": _cosine(ours.encode_images(images), imported.library.encode_images(images)),
             "text": _cosine(ours.encode_texts(texts), imported.library.encode_texts(texts)),
@@ -92,9 +92,9 @@ def _require_same(
     for tower, cosine in cosines.items():
         if cosine < MIN_COSINE:
             raise CheckpointError(
-                f"{source}: the {tower} tower of `model` gives other embeddings than the checkpoint's own "
-                f"library: lowest cosine {cosine:.6f}, it must be {MIN_COSINE}; is it another architecture, "
-                "such as one with another activation?"
+                f"{source}: the {tower} tower of `model` differs from the checkpoint's own library: lowest "
+                f"cosine {cosine:.6f}, must be at least {MIN_COSINE}; the architecture may be another one, "
+                "for instance with another activation"
             )
 
 
@@ -102,8 +102,8 @@ def _cosine(one: Embeddings, other: Embeddings) -> float:
     return float((one * other).sum(axis=1).min())
 
 
-def _pictures() -> list[Image.Image]:
-    """Blotches of colour, none of them square."""
+def _sample_images() -> list[Image.Image]:
+    """Random blurred images, not square."""
     rng = np.random.default_rng(0)
     blotches = [Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)) for _ in range(N_IMAGES)]
     return [image.resize((320, 240), Image.Resampling.BICUBIC) for image in blotches]

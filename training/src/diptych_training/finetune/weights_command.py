@@ -9,7 +9,7 @@ from safetensors.torch import save
 from diptych_training.checkpoint import write_atomic
 from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
-from diptych_training.finetune.origin import open_own
+from diptych_training.finetune.origin import open_own_model
 from diptych_training.models import ModelConfig
 from diptych_training.paths import model_repo, runs_dir
 from diptych_training.weight_names.layouts import Layout, to_layout
@@ -22,16 +22,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "weights",
         help="write a model's weights under the names of open_clip, transformers or OpenAI",
-        description="Writes a safetensors file whose tensors have the names and shapes that another library "
-        "loads: a state dict for its model of the same architecture, strictly.",
+        description="Writes a safetensors file with the tensor names and shapes of another library: a state "
+        "dict that its model of the same architecture loads with strict=True.",
     )
     parser.add_argument("model", metavar="MODEL", help="a run, NAME/VERSION of the repository, or a folder")
     parser.add_argument(
         "--layout",
         choices=get_args(Layout),
         required=True,
-        help="original: OpenAI's names, ours, and those of open_clip's plain CLIP; open_clip: its models "
-        "whose text tower is a part of its own, SigLIP among them; hugging_face: CLIPModel and SiglipModel",
+        help="original: OpenAI's names, shared by diptych and open_clip's plain CLIP; open_clip: its models "
+        "with a separate text tower, such as SigLIP; hugging_face: CLIPModel and SiglipModel",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"ends with {ENDING}")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of a run")
@@ -43,18 +43,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the file, and say what is in it."""
+    """Write the file and print a summary."""
     if args.out.suffix != ENDING:
         raise CheckpointError(f"--out {args.out} must end with {ENDING}")
     if args.out.is_dir():
-        raise CheckpointError(f"--out {args.out} is a folder: name a file")
-    origin = open_own(StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo)
+        raise CheckpointError(f"--out {args.out} is a folder: must be a file")
+    origin = open_own_model(StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo)
     if isinstance(origin, CheckpointError):
         raise origin
     config = ModelConfig.model_validate(origin.tables["model"])
     moved = to_layout(origin.weights(config), config, args.layout)
     tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
-    write_atomic(args.out, save(tensors, metadata={"format": "pt"}))  # transformers asks for this
+    write_atomic(args.out, save(tensors, metadata={"format": "pt"}))  # transformers requires this
     n = sum(tensor.numel() for tensor in tensors.values())
     print(f"{args.out}: {origin.title}, {len(tensors)} tensors, {n:,} numbers, names of {args.layout}")
     return 0

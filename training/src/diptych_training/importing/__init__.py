@@ -1,1 +1,5 @@
-"""From somebody else's checkpoint to a bundle that was proven equal to it; knows nothing of training."""
+"""Import a foreign checkpoint as a bundle that is proven equal to it.
+
+In: a folder, a file of weights or a hub id, of transformers, open_clip, OpenAI's CLIP or this package. Out:
+the next version in a model repository. Start with `publish.import_checkpoint`; `source` picks the reader.
+"""

@@ -1,4 +1,4 @@
-"""Write the model card of an imported model; measures nothing."""
+"""Model card of an imported model."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -8,18 +8,18 @@ from diptych.bundle.manifest import Parity
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.model_card.card import UNGATED_NOTE
 from diptych_training.export.proof.gate import parity_table
-from diptych_training.importing.manifest import Facts, ImportStatement
+from diptych_training.importing.manifest import ImportOptions, ModelFacts
 from diptych_training.importing.text_differences import TextDifferences
 
 
 def import_card(
-    statement: ImportStatement, facts: Facts, differences: TextDifferences, parities: Mapping[str, Parity]
+    options: ImportOptions, facts: ModelFacts, differences: TextDifferences, parities: Mapping[str, Parity]
 ) -> str:
-    """Markdown, from the template beside this file."""
+    """Fill the Markdown template `import_card.md`."""
     template = Template((files(__package__) / "import_card.md").read_text(encoding="utf-8"))
     n_equal, n_differing = len(differences.equal), len(differences.differing)
     return template.substitute(
-        name=statement.name,
+        name=options.name,
         n_parameters=f"{facts.n_parameters / 1e6:,.2f}",
         image_size=facts.image.size,
         context_length=facts.text.context_length,
@@ -27,7 +27,7 @@ def import_card(
         logit_scale=f"{facts.logit_scale:.2f}",
         logit_bias=f"{facts.logit_bias:.2f}",
         family={"clip": "CLIP", "siglip": "SigLIP"}[facts.family],
-        ungated=UNGATED_NOTE if statement.ungated else "",
+        ungated=UNGATED_NOTE if options.ungated else "",
         source=_source(facts),
         licence=facts.licence,
         parity=parity_table(dict(parities), n_differing),
@@ -38,6 +38,6 @@ def import_card(
     )
 
 
-def _source(facts: Facts) -> str:
+def _source(facts: ModelFacts) -> str:
     rows = [[key, f"`{value}`"] for key, value in facts.source.items() if not isinstance(value, dict | list)]
     return markdown_table(["what", "which"], rows)

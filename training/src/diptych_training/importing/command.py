@@ -1,4 +1,4 @@
-"""`diptych-train import`: make somebody else's checkpoint the next version of a model, with proof."""
+"""`diptych-train import`: publish a foreign checkpoint as the next version of a model, with proof."""
 
 import argparse
 import os
@@ -18,28 +18,28 @@ from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
-from diptych_training.importing.manifest import ImportStatement
+from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
-from diptych_training.importing.source import find_source, require_named
+from diptych_training.importing.source import find_source, require_resolvable
 from diptych_training.paths import model_repo
 from diptych_training.stages import watched
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 RESIZE_MODES = ("shortest", "longest", "squash")
-ABOUT = """Reads a checkpoint of transformers, open_clip, OpenAI's CLIP or of our own, writes ONNX graphs,
-proves them against the original library on real photographs and texts, and publishes them atomically. What
-the checkpoint does not say must be said by a flag: nothing is guessed."""
+ABOUT = """Reads a checkpoint of transformers, open_clip, OpenAI's CLIP or diptych, writes ONNX graphs, proves
+them against the original library on real photographs and texts, and publishes them atomically. Settings that
+the checkpoint does not state must be given by flags: nothing is guessed."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its flags."""
-    parser = subparsers.add_parser("import", help="serve a checkpoint that others made", description=ABOUT)
+    parser = subparsers.add_parser("import", help="publish a foreign checkpoint", description=ABOUT)
     parser.add_argument(
-        "source", metavar="SOURCE", help="folder, file of weights, run, bundle, or hub id owner/name@revision"
+        "source", metavar="SOURCE", help="folder, weights file, run, bundle, or hub id owner/name@revision"
     )
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument(
-        "--precisions", default="fp32", metavar="LIST", help="such as fp32,int8,fp16; fp32 is always made"
+        "--precisions", default="fp32", metavar="LIST", help="such as fp32,int8,fp16; fp32 is always included"
     )
     parser.add_argument(
         "--no-optimise",
@@ -50,10 +50,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
     )
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
-    parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not say it")
-    parser.add_argument("--offline", action="store_true", help="never ask a hub; what was fetched is used")
+    parser.add_argument("--licence", help="licence of the weights, if the checkpoint does not state it")
+    parser.add_argument("--offline", action="store_true", help="use only files in the local hub cache")
     parser.add_argument(
-        "--serve", action="store_true", help="then serve it, with a data folder of its own, until Ctrl-C"
+        "--serve", action="store_true", help="then serve the model with its own data folder, until Ctrl-C"
     )
     _add_proof_flags(parser)
     _add_choices(parser)
@@ -66,23 +66,23 @@ def _add_proof_flags(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         default=N_PROOF_IMAGES,
         metavar="N",
-        help=f"images of the proof (default {N_PROOF_IMAGES:,}: fewer need --ungated)",
+        help=f"number of images in the proof (default {N_PROOF_IMAGES:,}; fewer need --ungated)",
     )
     parser.add_argument(
         "--ungated",
         action="store_true",
-        help="publish even what does not follow the original; servers refuse such a version by default",
+        help="publish even if the graphs do not match the original; servers refuse such a version by default",
     )
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what a checkpoint may leave unsaid")
+    group = parser.add_argument_group("settings that a checkpoint may not state")
     group.add_argument("--context-length", type=whole_number(MIN_CONTEXT_LENGTH), metavar="N")
     group.add_argument(
         "--image-size",
         type=whole_number(1),
         metavar="PX",
-        help="for a model that takes any size, such as ALIGN",
+        help="for a model that accepts any size, such as ALIGN",
     )
     group.add_argument("--mean", type=channels, metavar="R,G,B")
     group.add_argument("--std", type=spreads, metavar="R,G,B")
@@ -93,10 +93,10 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, printing each stage, the parity table and where the version is; then serve it if asked to."""
-    _require_sense(args)
+    """Import the checkpoint and print stages, parity table and the version's folder; serve it if asked."""
+    _require_valid(args)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before any library of the hub is loaded
-    statement = ImportStatement(
+    options = ImportOptions(
         name=args.name,
         precisions=parse_precisions(args.precisions),
         n_images=args.proof_images,
@@ -106,28 +106,28 @@ def run(args: argparse.Namespace) -> int:
     )
     repository = ModelRepository(args.model_repo)
     find = partial(find_source, args.source, _choices(args))
-    n_images = statement.n_images * (1 + len(statement.precisions))  # once for the original
+    n_images = options.n_images * (1 + len(options.precisions))  # the original embeds them once too
     with watched(n_images, "proof") as watcher:
-        version = import_checkpoint(find, repository, statement, watcher)
+        version = import_checkpoint(find, repository, options, watcher)
     print(repository.folder(args.name, version))
     if args.serve:
-        become_server(serve_command(args.model_repo, args.name, ungated=args.ungated))
+        exec_server(serve_command(args.model_repo, args.name, ungated=args.ungated))
     return 0
 
 
-def _require_sense(args: argparse.Namespace) -> None:
-    """Raise InvalidValue, TooFewSamples or ImportFailed for what would be refused after all the work."""
+def _require_valid(args: argparse.Namespace) -> None:
+    """Check the flags before the long work. Raises InvalidValue, TooFewSamples or ImportFailed."""
     if not re.fullmatch(NAME_PATTERN, args.name):
         raise InvalidValue(f"--name: model name {args.name!r} must match {NAME_PATTERN}")
     if args.proof_images < MIN_IMAGES and not args.ungated:
         raise TooFewSamples(
-            f"--proof-images {args.proof_images}: a proof takes at least {MIN_IMAGES:,} images; "
-            "with fewer, pass --ungated too"
+            f"--proof-images {args.proof_images}: a proof needs at least {MIN_IMAGES:,} images; "
+            "with fewer, also pass --ungated"
         )
     if args.model_repo.exists() and not args.model_repo.is_dir():
         raise InvalidValue(f"--model-repo {args.model_repo}: must be a folder, this is a file")
-    require_named(args.source)
-    photographs()  # a proof has none without the packages that ship them
+    require_resolvable(args.source)
+    photographs()  # raises if the packages that ship them are not installed
 
 
 def _choices(args: argparse.Namespace) -> Choices:
@@ -147,15 +147,18 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 
 def serve_command(model_repo: Path, name: str, *, ungated: bool) -> list[str]:
-    """`diptych serve` of one model, with a data folder of its own: a collection belongs to one model."""
+    """The `diptych serve` command for one model, with a data folder of its own."""
     command = [sys.executable, "-m", "diptych", "serve", "--model-repo", str(model_repo), "--model", name]
     if "DIPTYCH_DATA_DIR" not in os.environ:
         command += ["--data-dir", str(_state_dir() / f"diptych-{name}")]
     return [*command, "--allow-ungated"] if ungated else command
 
 
-def become_server(command: list[str]) -> None:
-    """Replace this process, so that its memory is given back and signals reach the server. Never returns."""
+def exec_server(command: list[str]) -> None:
+    """Replace this process by the server, which frees its memory and lets signals reach the server.
+
+    Never returns.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 our own interpreter

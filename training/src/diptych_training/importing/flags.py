@@ -1,14 +1,14 @@
-"""Read the values of the importer's flags, or say what they must be; knows nothing of checkpoints."""
+"""Parse the values of the import command's flags."""
 
 import argparse
 import math
 from collections.abc import Callable
 
-MIN_CONTEXT_LENGTH = 3  # the start, the end, and something to say
+MIN_CONTEXT_LENGTH = 3  # start token, end token and one token of text
 
 
 def whole_number(lowest: int) -> Callable[[str], int]:
-    """A reader of whole numbers from `lowest` on."""
+    """A parser for whole numbers of at least `lowest`."""
 
     def read(text: str) -> int:
         try:
@@ -23,7 +23,7 @@ def whole_number(lowest: int) -> Callable[[str], int]:
 
 
 def channels(text: str) -> tuple[float, float, float]:
-    """One number for each of red, green and blue."""
+    """Parse one number for each of red, green and blue."""
     message = f"{text!r} must be three numbers, such as 0.48,0.46,0.41"
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -35,7 +35,7 @@ def channels(text: str) -> tuple[float, float, float]:
 
 
 def spreads(text: str) -> tuple[float, float, float]:
-    """The same for standard deviations, which images are divided by."""
+    """Parse three standard deviations, which must be above 0."""
     numbers = channels(text)
     if min(numbers) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be three numbers above 0, such as 0.27,0.26,0.28")

@@ -1,6 +1,6 @@
-"""Fetch a checkpoint from a hub of models, only the files that are read; knows nothing of what is in them.
+"""Download a checkpoint from the Hugging Face hub: only the files that are needed.
 
-Files land in the hub library's own cache: what is there is not fetched again, what was broken off goes on.
+Files go to the hub library's cache: complete files are not downloaded again, interrupted ones are resumed.
 """
 
 import os
@@ -11,9 +11,9 @@ from diptych_training.errors import ImportFailed
 
 HUB_ID = re.compile(r"(?:hf-hub:)?(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "README.md")  # configuration, tokenizers, model card
-FOLDERS = "*/*"  # other formats and training states lie in folders
+FOLDERS = "*/*"  # other formats and training states are in subfolders
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-# The second of each only where there is nothing of the first.
+# In order of preference: a later pattern is tried only if an earlier one matches no file.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 OPEN_CLIP_WEIGHTS = ("open_clip_*.safetensors", "open_clip_*.bin")
 
@@ -26,9 +26,9 @@ def fetch_checkpoint(
     endpoint: str | None = None,
     cache: Path | None = None,
 ) -> Path:
-    """The folder of a checkpoint: its descriptions, and its weights as safetensors where there are any.
+    """Download a checkpoint's descriptions and weights, preferably as safetensors; return the folder.
 
-    Raises ImportFailed saying what the hub answered.
+    Raises ImportFailed with the hub's reason.
     """
     hub = _Hub(hub_id, revision, offline, endpoint, cache)
     folder = hub.fetch(*DESCRIPTIONS)
@@ -49,12 +49,12 @@ def fetch_tokenizer(
     endpoint: str | None = None,
     cache: Path | None = None,
 ) -> Path:
-    """The folder of a tokenizer: descriptions only. Raises ImportFailed."""
+    """Download a tokenizer's files, without weights; return the folder. Raises ImportFailed."""
     return _Hub(hub_id, revision, offline, endpoint, cache).fetch(*DESCRIPTIONS)
 
 
 class _Hub:
-    """One repository of a hub at one revision."""
+    """One repository of the hub at one revision."""
 
     def __init__(
         self, hub_id: str, revision: str | None, offline: bool, endpoint: str | None, cache: Path | None
@@ -63,8 +63,8 @@ class _Hub:
         self._endpoint, self._cache = endpoint, cache
 
     def fetch(self, *patterns: str) -> Path:
-        """Files that match, and are in no folder."""
-        # Loaded here: it is part of an extra, and reads this variable when it is loaded.
+        """Download the top-level files that match; return the folder."""
+        # Imported here: huggingface_hub is part of an extra, and reads this variable when it is imported.
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         from huggingface_hub import snapshot_download  # noqa: PLC0415
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
@@ -80,24 +80,24 @@ class _Hub:
                 cache_dir=self._cache,
             )
         except (HFValidationError, OSError) as error:
-            raise ImportFailed(f"{self._named()} cannot be had: {self._reason(error)}") from error
+            raise ImportFailed(f"{self._title()} cannot be downloaded: {self._reason(error)}") from error
         return Path(folder)
 
     def _reason(self, error: Exception) -> str:
-        """In our words: the library's own speak of its parameters."""
+        """Reason in terms of the command's flags; the library's own messages name its parameters."""
         from huggingface_hub import constants, errors  # noqa: PLC0415
 
-        silent = "the hub does not answer (is there a network?)"
+        no_answer = "the hub does not answer (is there a network?)"
         if self._offline or constants.HF_HUB_OFFLINE:
-            silent = f"{'--offline' if self._offline else 'HF_HUB_OFFLINE'} asks no hub"
-        words: dict[type[Exception], str] = {  # a subclass stands before its parent
-            errors.GatedRepoError: "the hub gives it only to who accepted its terms and ran `hf auth login`",
+            no_answer = f"{'--offline' if self._offline else 'HF_HUB_OFFLINE'} forbids asking the hub"
+        words: dict[type[Exception], str] = {  # a subclass comes before its parent
+            errors.GatedRepoError: "the hub requires you to accept its terms and to run `hf auth login`",
             errors.RepositoryNotFoundError: "the hub has no such model, or it is private: `hf auth login`",
             errors.RevisionNotFoundError: f"the hub's model has no revision {self._revision}",
-            errors.LocalEntryNotFoundError: f"{silent}, and it is not in the local cache",
+            errors.LocalEntryNotFoundError: f"{no_answer}, and it is not in the local cache",
         }
         known = (said for kind, said in words.items() if isinstance(error, kind))
         return next(known, str(error).strip().splitlines()[0])
 
-    def _named(self) -> str:
+    def _title(self) -> str:
         return f"{self._hub_id}@{self._revision}" if self._revision else self._hub_id

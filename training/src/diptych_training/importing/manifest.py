@@ -1,4 +1,4 @@
-"""What the manifest of an imported model says; measures and writes nothing."""
+"""Manifest of an imported model."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,20 +14,20 @@ PROMPTS_OF_IMPORTS = "default"
 
 
 @dataclass(frozen=True)
-class ImportStatement:
-    """What the person who imports says of the result."""
+class ImportOptions:
+    """The user's options for an import."""
 
     name: str
     precisions: tuple[str, ...]
     n_images: int
-    prompts: tuple[str, ...] | None = None  # templates that become the model's default ones
+    prompts: tuple[str, ...] | None = None  # templates for the model's default prompt set
     ungated: bool = False
     optimise: bool = True
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What stays known of an imported model once its weights were let go."""
+class ModelFacts:
+    """Facts about an imported model that are kept after its weights are freed."""
 
     family: Literal["clip", "siglip"]
     embed_dim: int
@@ -41,13 +41,13 @@ class Facts:
     n_parameters: int
 
 
-def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> Facts:
-    """Copy them, with these templates as the default ones if there are any."""
+def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> ModelFacts:
+    """Copy the facts; `prompts`, if given, replace the default prompt set."""
     text = imported.text
     if prompts is not None:
         sets = {**text.prompts, PROMPTS_OF_IMPORTS: list(prompts)}
         text = text.model_copy(update={"prompts": sets})
-    return Facts(
+    return ModelFacts(
         family=imported.family,
         embed_dim=imported.embed_dim,
         logit_scale=imported.logit_scale,
@@ -61,14 +61,14 @@ def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> Facts:
     )
 
 
-def draft_of(
-    facts: Facts,
+def manifest_draft(
+    facts: ModelFacts,
     differences: TextDifferences,
-    statement: ImportStatement,
+    options: ImportOptions,
     data_card: str,
     precisions: dict[str, Precision],
 ) -> ManifestDraft:
-    """The manifest as far as its maker knows it."""
+    """The manifest's draft, without name, version and file digests."""
     notes: list[JsonValue] = [*facts.notes]
     return ManifestDraft(
         family=facts.family,
@@ -82,6 +82,6 @@ def draft_of(
         metrics={},
         data_card=data_card,
         licence=facts.licence,
-        ungated=statement.ungated,
+        ungated=options.ungated,
         extra={"text_differences": differences.stated(), "notes": notes},
     )

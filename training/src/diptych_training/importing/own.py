@@ -1,4 +1,4 @@
-"""Read a model of our own again, from a run or from a bundle; knows nothing of other libraries."""
+"""Read a model that was trained by this package, from a run or from a bundle."""
 
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
@@ -40,8 +40,8 @@ STATED = {
 LIMITS = ImageLimits()
 
 
-class OwnPath:
-    """Our own road from images and strings to embeddings, in torch; satisfies `LibraryPath`."""
+class OwnEncoder:
+    """Our own preprocessing, tokenizer and model in torch; implements `LibraryEncoder`."""
 
     def __init__(self, model: CLIP, image: ImageSpec, tokenizer: TextTokenizer) -> None:
         self._encoder, self._image, self._tokenizer = TorchEncoder(model, image), image, tokenizer
@@ -57,24 +57,24 @@ class OwnPath:
         return self._encoder.encode_text(self._tokenizer(texts).input_ids)
 
     def input_ids(self, text: str) -> list[int]:
-        """Ids of one text, without padding."""
+        """Token ids of one text, without padding."""
         ids: list[int] = self._tokenizer.ids(text)[0].tolist()
         return ids
 
 
 def is_own_run(folder: Path) -> bool:
-    """Whether it is a run folder of `diptych-train train`."""
+    """True for a run folder of `diptych-train train`."""
     run = RunFolder(folder)
     return run.model_file.is_file() and run.image_spec_file.is_file() and run.text_spec_file.is_file()
 
 
 def is_own_bundle(folder: Path) -> bool:
-    """Whether it is a version of a model repository, whoever made it."""
+    """True for a version folder of a model repository."""
     return (folder / MANIFEST_FILE).is_file()
 
 
 def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
-    """The best checkpoint of a run. Raises CheckpointError, ImportFailed."""
+    """Read the best checkpoint of a run. Raises CheckpointError, ImportFailed."""
     _require_no_flags(f"run {folder.resolve().name}", choices)
     run = load_run(folder, "best")
     return _own(
@@ -89,19 +89,19 @@ def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
 
 
 def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
-    """A bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
+    """Read a bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
     manifest = read_manifest(folder)
     _require_no_flags(f"bundle {manifest.name}/{manifest.version}", choices)
     if manifest.tensorrt is not None:
         made_of = manifest.source.get("version")
         raise ImportFailed(
-            f"{manifest.name}/{manifest.version} holds TensorRT's plans of {made_of}: import that"
+            f"{manifest.name}/{manifest.version} holds TensorRT plans of {made_of}: import that version"
         )
     licence = agreed_licence(manifest.licence, choices.licence, MANIFEST_FILE)
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise ImportFailed(
             f"{manifest.name}/{manifest.version} has no {WEIGHTS_FILE} and {MODEL_FILE}: "
-            "it was imported from elsewhere; import that again"
+            "it was imported; import its original again"
         )
     return _own(
         _rebuild(folder),
@@ -115,11 +115,11 @@ def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
 
 
 def _require_no_flags(what: str, choices: Choices) -> None:
-    """Raise ImportFailed naming the flags that our own files leave nothing to say for."""
+    """Raise ImportFailed naming flags for settings that our own files state."""
     passed = [flag for name, flag in STATED.items() if getattr(choices, name) is not None]
     if passed:
         raise ImportFailed(
-            f"{what} is one of ours and states everything itself: leave {', '.join(passed)} out"
+            f"{what} was made by diptych and states these settings: leave {', '.join(passed)} out"
         )
 
 
@@ -142,7 +142,7 @@ def _own(
         text=text,
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),
         model=model,
-        library=OwnPath(model, image, TextTokenizer(tokenizer_file, text)),
+        library=OwnEncoder(model, image, TextTokenizer(tokenizer_file, text)),
         source={"kind": "import", "library": LIBRARY, "library_version": version_of(LIBRARY), **source},
         licence=licence,
     )

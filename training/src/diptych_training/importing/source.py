@@ -1,12 +1,12 @@
-"""Find out what a checkpoint is and who reads it; knows nothing of what comes after reading.
+"""Find a checkpoint and the reader for its format.
 
 | SOURCE | read by |
 |---|---|
-| name or folder of a run of `diptych-train train` | us |
-| version folder of a model repository that holds its weights | us |
-| folder with open_clip_config.json, or a file of weights | open_clip's reader |
-| folder with config.json of a dual encoder of transformers | transformers' reader |
-| `owner/name` or `owner/name@revision` | fetched from the hub, then one of the last two |
+| name or folder of a run of `diptych-train train` | `own.load_own_run` |
+| version folder of a model repository that holds its weights | `own.load_own_bundle` |
+| folder with open_clip_config.json, or a file of weights | `open_clip` |
+| folder with config.json of a dual encoder of transformers | `hugging_face` |
+| `owner/name` or `owner/name@revision` | downloaded from the hub, then one of the last two |
 """
 
 import re
@@ -31,16 +31,16 @@ LOOKED_FOR = (
 
 
 class Fetch(Protocol):
-    """How a hub is asked: an id and a revision -> a folder on this machine."""
+    """Downloads from a hub: an id and a revision -> a local folder."""
 
     def __call__(self, hub_id: str, revision: str | None, *, offline: bool) -> Path:
-        """Raises ImportFailed if it cannot be had."""
+        """Raises ImportFailed if it cannot be downloaded."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint that was found. `origin` goes into the manifest; `choices` have local paths only."""
+    """A checkpoint on disk and its reader; `origin` goes into the manifest, `choices` hold local paths."""
 
     path: Path
     read: Read
@@ -49,7 +49,7 @@ class Source:
     data_card: Path | None = None
 
     def load(self) -> ImportedModel:
-        """Read it. Raises ImportFailed."""
+        """Read the checkpoint. Raises ImportFailed."""
         imported = self.read(self.path, self.choices)
         return replace(imported, source={**imported.source, **self.origin})
 
@@ -61,8 +61,8 @@ def find_source(
     fetch: Fetch = fetch_checkpoint,
     fetch_tokenizer: Fetch = fetch_tokenizer,
 ) -> Source:
-    """What `given` names. Raises ImportFailed saying what was looked for."""
-    path = _here(given)
+    """Find the checkpoint that `given` names. Raises ImportFailed listing what was looked for."""
+    path = _local_path(given)
     choices = _with_local_tokenizer(choices, fetch_tokenizer)
     if path.is_file():
         return Source(path, _foreign_reader(path), choices, {})
@@ -71,17 +71,17 @@ def find_source(
     match = _hub_id(given)
     _require("huggingface_hub")
     folder = _fetch(given, match, choices, fetch)
-    # A snapshot's folder is called by its commit.
+    # The folder of a hub snapshot is named after its commit.
     return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
 
 
-def require_named(given: str) -> None:
-    """Raises ImportFailed for what is neither here nor a hub id. No hub is asked."""
-    if not _here(given).exists():
+def require_resolvable(given: str) -> None:
+    """Raise ImportFailed unless `given` is a local path, a run or a hub id. Does not ask the hub."""
+    if not _local_path(given).exists():
         _hub_id(given)
 
 
-def _here(given: str) -> Path:
+def _local_path(given: str) -> Path:
     path = Path(given).expanduser()
     return path if path.exists() else run_dir(given, runs_dir())
 
@@ -90,7 +90,7 @@ def _hub_id(given: str) -> re.Match[str]:
     match = HUB_ID.fullmatch(given)
     if match is None:
         raise ImportFailed(
-            f"{given!r} is no file, folder or run here, and no hub id like owner/name@revision"
+            f"{given!r} is not a local file, folder or run, nor a hub id such as owner/name@revision"
         )
     return match
 
@@ -99,7 +99,7 @@ def _fetch(given: str, match: re.Match[str], choices: Choices, fetch: Fetch) -> 
     try:
         return fetch(match["id"], match["revision"], offline=choices.offline)
     except ImportFailed as error:
-        raise ImportFailed(f"no folder or file {given} is here, and as a hub id: {error}") from error
+        raise ImportFailed(f"there is no local file or folder {given}; as a hub id: {error}") from error
 
 
 def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> Source:
@@ -112,12 +112,13 @@ def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> S
 
 
 def _foreign_reader(path: Path) -> Read:
-    """open_clip is asked first: its hub repositories often hold a conversion to transformers as well.
+    """The reader for a file or folder of another library.
 
-    But not where its configuration lies alone beside a whole checkpoint of transformers.
+    open_clip comes first, since its hub repositories often also hold a conversion to transformers; except
+    where a complete checkpoint of transformers has only open_clip's configuration beside it.
     """
     _require("open_clip", "transformers", "timm")
-    # Here, not above: they need the extra, and it takes seconds to load them.
+    # Imported here: the readers need an extra, and importing them takes seconds.
     from diptych_training.importing import hugging_face, open_clip  # noqa: PLC0415
 
     if open_clip.is_open_clip(path) and not (
@@ -126,7 +127,7 @@ def _foreign_reader(path: Path) -> Read:
         return open_clip.load_open_clip
     if path.is_dir() and hugging_face.is_hugging_face(path):
         return hugging_face.load_hugging_face
-    raise ImportFailed(f"{path} is no checkpoint that is known here: looked for {LOOKED_FOR}")
+    raise ImportFailed(f"{path} is not a supported checkpoint: looked for {LOOKED_FOR}")
 
 
 def _with_local_tokenizer(choices: Choices, fetch: Fetch) -> Choices:
@@ -134,7 +135,7 @@ def _with_local_tokenizer(choices: Choices, fetch: Fetch) -> Choices:
         return choices
     match = HUB_ID.fullmatch(choices.tokenizer)
     if match is None:
-        raise ImportFailed(f"--tokenizer {choices.tokenizer}: no folder or file here, and no hub id")
+        raise ImportFailed(f"--tokenizer {choices.tokenizer}: not a local file or folder, nor a hub id")
     _require("huggingface_hub")
     return replace(choices, tokenizer=str(fetch(match["id"], match["revision"], offline=choices.offline)))
 
@@ -142,6 +143,4 @@ def _with_local_tokenizer(choices: Choices, fetch: Fetch) -> Choices:
 def _require(*packages: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise ImportFailed(
-            f"importing needs {', '.join(missing)}: pip install 'diptych-training[import]' brings them"
-        )
+        raise ImportFailed(f"importing needs {', '.join(missing)}: pip install 'diptych-training[import]'")

@@ -1,4 +1,4 @@
-"""Where a bundle's tokenizer and the original library part, measured; knows no library by name."""
+"""Compare the token ids of a bundle's tokenizer with those of the original library."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.proof.texts import AwkwardText
-from diptych_training.importing.common.imported_model import LibraryPath
+from diptych_training.importing.common.imported_model import LibraryEncoder
 
-MAX_TEXT, MAX_IDS = 48, 16  # of what is shown
+MAX_CHARACTERS, MAX_IDS = 48, 16  # of a text and its ids in tables and messages
 
 
 @dataclass(frozen=True)
 class TextDifference:
-    """One text that becomes other ids in the bundle than in the library."""
+    """A text with other token ids in the bundle than in the library."""
 
     kind: str
     text: str
@@ -26,17 +26,17 @@ class TextDifference:
 
 @dataclass(frozen=True)
 class TextDifferences:
-    """`equal`: the awkward texts that both turn into the same ids; `differing`: the others."""
+    """`equal`: the awkward texts with the same token ids in both; `differing`: the others."""
 
     equal: tuple[str, ...]
     differing: tuple[TextDifference, ...]
 
     def stated(self) -> dict[str, JsonValue]:
-        """As the manifest holds it; long texts and ids are cut."""
+        """The manifest's entry; long texts and ids are truncated."""
         rows: list[JsonValue] = [
             {
                 "kind": d.kind,
-                "text": shown(d.text),
+                "text": printable(d.text),
                 "ours": [*d.ours[:MAX_IDS]],
                 "theirs": None if d.theirs is None else [*d.theirs[:MAX_IDS]],
             }
@@ -46,26 +46,27 @@ class TextDifferences:
         return {"n_texts": n_texts, "n_equal": len(self.equal), "differing": rows}
 
     def table(self) -> str:
-        """Markdown: one row for each text that differs."""
+        """Markdown table with a row for each text that differs."""
         rows = [
-            [d.kind, _cell(shown(d.text)), _cell(_ids(d.ours)), _cell(_ids(d.theirs))] for d in self.differing
+            [d.kind, _table_cell(printable(d.text)), _table_cell(_ids(d.ours)), _table_cell(_ids(d.theirs))]
+            for d in self.differing
         ]
         return markdown_table(["kind", "text", "ids here", "ids in the library"], rows)
 
 
-def require_equal_ids(texts: Sequence[str], tokenizer: TextTokenizer, library: LibraryPath) -> None:
-    """Raises ImportFailed naming the first text whose ids differ: the tokenizer was then read wrongly."""
+def require_equal_ids(texts: Sequence[str], tokenizer: TextTokenizer, library: LibraryEncoder) -> None:
+    """Raise ImportFailed naming the first text whose ids differ: the tokenizer was read incorrectly."""
     for text in texts:
         difference = _compare("ordinary", text, tokenizer, library)
         if difference is not None:
             raise ImportFailed(
-                f"the tokenizer was not read as its library reads it: {text!r} becomes "
-                f"{_ids(difference.ours)}, in the library {_ids(difference.theirs)}"
+                f"the tokenizer does not match its library: {text!r} becomes {_ids(difference.ours)}, "
+                f"in the library {_ids(difference.theirs)}"
             )
 
 
 def measure_differences(
-    texts: Sequence[AwkwardText], tokenizer: TextTokenizer, library: LibraryPath
+    texts: Sequence[AwkwardText], tokenizer: TextTokenizer, library: LibraryEncoder
 ) -> TextDifferences:
     """Compare the ids of every awkward text."""
     found = [_compare(awkward.kind, awkward.text, tokenizer, library) for awkward in texts]
@@ -76,22 +77,24 @@ def measure_differences(
     )
 
 
-def _compare(kind: str, text: str, tokenizer: TextTokenizer, library: LibraryPath) -> TextDifference | None:
+def _compare(
+    kind: str, text: str, tokenizer: TextTokenizer, library: LibraryEncoder
+) -> TextDifference | None:
     ours, theirs = tokenizer.ids(text)[0].tolist(), _library_ids(text, library)
     return None if ours == theirs else TextDifference(kind, text, ours, theirs)
 
 
-def _library_ids(text: str, library: LibraryPath) -> list[int] | None:
+def _library_ids(text: str, library: LibraryEncoder) -> list[int] | None:
     try:
         return list(library.input_ids(text))
     except Exception:  # tokenizers raise many kinds, down to bare Exception
         return None
 
 
-def shown(text: str) -> str:
-    """In ASCII, so that what cannot be seen can be read; cut."""
+def printable(text: str) -> str:
+    """The text in ASCII, so that invisible characters can be read; truncated."""
     escaped = ascii(text)[1:-1]
-    return escaped if len(escaped) <= MAX_TEXT else f"{escaped[:MAX_TEXT]}..."
+    return escaped if len(escaped) <= MAX_CHARACTERS else f"{escaped[:MAX_CHARACTERS]}..."
 
 
 def _ids(ids: Sequence[int] | None) -> str:
@@ -100,6 +103,6 @@ def _ids(ids: Sequence[int] | None) -> str:
     return " ".join(map(str, ids[:MAX_IDS])) + (" ..." if len(ids) > MAX_IDS else "")
 
 
-def _cell(text: str) -> str:
+def _table_cell(text: str) -> str:
     escaped = text.replace("|", "\\|")
     return f"`{escaped}`" if text.strip() and "`" not in text else escaped or "(empty)"

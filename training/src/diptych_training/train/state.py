@@ -7,7 +7,7 @@ from torch import nn
 
 from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
-from diptych_training.finetune.origin import fitted
+from diptych_training.finetune.origin import adapted_weights
 from diptych_training.models import CLIP, build_model
 from diptych_training.objectives.contrastive import max_logit_scale
 from diptych_training.train.batches.batch import Position
@@ -93,7 +93,7 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
     torch.manual_seed(config.seed)
     model = build_model(config.model)
     if start is not None:
-        model.load_state_dict(fitted(start.under(MODEL), model, "the start"))
+        model.load_state_dict(adapted_weights(start.under(MODEL), model, "the start"))
     lock(model, config.lock)
     ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
     _apply_memory_savings(model, config)

@@ -13,7 +13,7 @@ from diptych_training.checkpoint import MODEL, Checkpoint, read_checkpoint
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.config.explain import format_value
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.finetune.origin import Origin, open_own
+from diptych_training.finetune.origin import Origin, open_own_model
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.distributed.parallel import load_full
@@ -43,7 +43,7 @@ def open_teachers(config: TrainConfig, runs_dir: Path, model_repo: Path) -> dict
 
 def _open(name: str, runs_dir: Path, model_repo: Path) -> Origin:
     try:
-        found = open_own(StartConfig(source=name), runs_dir, model_repo)
+        found = open_own_model(StartConfig(source=name), runs_dir, model_repo)
     except CheckpointError as error:
         found = error
     if isinstance(found, CheckpointError):
@@ -99,10 +99,10 @@ def _check(name: str, origin: Origin, config: TrainConfig, tokenizer: Tokenizer)
             f"{KEY}: {name} was trained with the {origin.tables['loss']} loss: "
             'only "softmax" gives probabilities'
         )
-    _require_same(
+    _require_same_embeddings(
         name, "preprocess", ImageSpec.model_validate(origin.tables["preprocess"]), config.preprocess
     )
-    _require_same(name, "text", TextSpec.model_validate(origin.tables["text"]), config.text)
+    _require_same_embeddings(name, "text", TextSpec.model_validate(origin.tables["text"]), config.text)
     vocab_size = config.model.text.vocab_size
     if teacher.text.vocab_size != vocab_size:
         raise _difference_error(name, "model.text.vocab_size", teacher.text.vocab_size, vocab_size)
@@ -118,7 +118,7 @@ def _check(name: str, origin: Origin, config: TrainConfig, tokenizer: Tokenizer)
         )
 
 
-def _require_same(name: str, table: str, theirs: BaseModel, ours: BaseModel) -> None:
+def _require_same_embeddings(name: str, table: str, theirs: BaseModel, ours: BaseModel) -> None:
     for key, value in ours:
         if key != NOT_COMPARED and getattr(theirs, key) != value:
             raise _difference_error(name, f"{table}.{key}", getattr(theirs, key), value)

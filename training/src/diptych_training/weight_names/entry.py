@@ -1,4 +1,4 @@
-"""One tensor of ours and what it is elsewhere; knows no library."""
+"""Mapping of one of our tensors to another library's."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ StateDict = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Entry:
-    """`ours` is `theirs`: transposed, with `n_lead` more dimensions of 1 in front, or cut in several parts.
+    """`ours` equals `theirs`, possibly transposed, with `n_lead` leading dimensions of 1, or split in parts.
 
-    Where there are several, each has its share of our first dimension: query, key and value, in that order.
+    If split, each part has its share of our first dimension: query, key and value, in that order.
     """
 
     ours: str
@@ -34,16 +34,16 @@ class Entry:
         return dict(zip(self.theirs, parts, strict=True))
 
     def to_ours(self, state: Mapping[str, Tensor]) -> Tensor:
-        """Our tensor from theirs; a scalar may come with or without its dimension."""
+        """Our tensor from theirs; a scalar may have its leading dimension or not."""
         parts = [state[name] for name in self.theirs]
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         n_lead = min(self.n_lead, max(0, tensor.ndim))
-        if all(size == 1 for size in tensor.shape[:n_lead]):  # else the caller finds the shape wrong
+        if all(size == 1 for size in tensor.shape[:n_lead]):  # else the caller reports the wrong shape
             tensor = tensor.reshape(tensor.shape[n_lead:])
         return tensor.T if self.is_transposed else tensor
 
 
 def layers(ours: str, theirs: str) -> Iterator[Entry]:
-    """Weight and bias of a layer that both have under one name."""
+    """Entries for the weight and bias of a layer."""
     for part in ("weight", "bias"):
         yield Entry(f"{ours}.{part}", (f"{theirs}.{part}",))

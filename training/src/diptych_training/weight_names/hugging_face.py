@@ -1,4 +1,4 @@
-"""What transformers calls the tensors of its CLIPModel and SiglipModel; knows no files."""
+"""Tensor names of CLIPModel and SiglipModel in transformers."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ BLOCK = {
 
 
 def entries(config: ModelConfig) -> list[Entry]:
-    """Every tensor of a model. Raises TrainingConfigError for a ResNet, which transformers does not have."""
+    """Entries for every tensor of a model. Raises TrainingConfigError for a ResNet: transformers has none."""
     if isinstance(config.image, ResNetConfig):
         raise TrainingConfigError(
             "model.image is a resnet: transformers has no CLIP with such an image tower"

@@ -1,7 +1,7 @@
-"""Move weights between layouts, every tensor accounted for; knows no files.
+"""Convert weights between layouts, every tensor accounted for.
 
-original      the original CLIP's names, ours, and those of open_clip's plain models
-open_clip     open_clip's models whose text tower is a part of its own: SigLIP, and CLIP built that way
+original      OpenAI's names, which this package and open_clip's plain models share
+open_clip     open_clip's models with a separate text tower: SigLIP, and CLIP built that way
 hugging_face  CLIPModel and SiglipModel of transformers
 """
 
@@ -23,24 +23,24 @@ TOKENS: dict[str, Layout] = {
     "text.token_embedding.weight": "open_clip",
     "text_model.embeddings.token_embedding.weight": "hugging_face",
 }
-# Nothing that was learned: buffers of older versions, and the three numbers in OpenAI's files.
+# Not learned: buffers of older versions, and the three numbers in OpenAI's files.
 NOT_LEARNED = re.compile(r"(^|\.)(position_ids|attn_mask)$|^(input_resolution|context_length|vocab_size)$")
 N_NAMED = 6  # tensors that an error lists before it only counts
 
 
 def layout_of(state: Mapping[str, Tensor]) -> Layout:
-    """Whose names these are. Raises CheckpointError if they are nobody's that is known here."""
+    """The layout of a state dict. Raises CheckpointError if it is unknown."""
     for name, layout in TOKENS.items():
         if name in state:
             return layout
     raise CheckpointError(
-        f"no CLIP or SigLIP is known by these names: looked for {', '.join(TOKENS)} "
+        f"these are not tensor names of a supported CLIP or SigLIP: looked for {', '.join(TOKENS)} "
         f"among {len(state)} tensors"
     )
 
 
 def to_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout) -> StateDict:
-    """Our weights under the names, and in the shapes, of another layout."""
+    """Convert our weights to the names and shapes of another layout."""
     moved: StateDict = {}
     for entry in _entries(config, layout):
         moved |= entry.to_theirs(state[entry.ours])
@@ -48,9 +48,9 @@ def to_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout) 
 
 
 def from_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout | None = None) -> StateDict:
-    """Weights of any layout under our names, ready for `load_state_dict(strict=True)`.
+    """Convert weights of any layout to our names, ready for `load_state_dict(strict=True)`.
 
-    Raises CheckpointError that names what is missing, left over or of another shape than `config` says.
+    Raises CheckpointError naming tensors that are missing, left over or of another shape than in `config`.
     """
     learned = {name: tensor for name, tensor in state.items() if not NOT_LEARNED.search(name)}
     entries = _entries(config, layout or layout_of(learned))

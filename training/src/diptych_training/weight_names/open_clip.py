@@ -1,6 +1,6 @@
-"""What open_clip calls the tensors of a model whose text tower is a part of its own; knows no files.
+"""Tensor names of open_clip's models with a separate text tower.
 
-Models without that (`CLIP` there) have the original's names and need no mapping. SigLIP's image tower is
+Models without one (open_clip's `CLIP`) have the original names and need no mapping. SigLIP's image tower is
 timm's.
 """
 
@@ -21,7 +21,7 @@ SHARED = ("visual.", "logit_scale", "logit_bias")
 
 
 def entries(config: ModelConfig) -> list[Entry]:
-    """Every tensor of a model."""
+    """Entries for every tensor of a model."""
     names = list(meta_model(config).state_dict())
     shared = [name for name in names if name.startswith(SHARED)]
     text = [name for name in names if not name.startswith(SHARED)]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
-from diptych_training.data.pairs.image_files import ImageCheck, isolated, plain_spec
+from diptych_training.data.pairs.image_files import ImageCheck, run_isolated, plain_spec
 from diptych_training.data.pairs.pair import Pair, Texts, Unusable
 from support.hostile.containers import encoded, scene
 from support.hostile.corpus import corpus
@@ -30,7 +30,7 @@ def test_image_of_which_the_decoder_dies_is_unusable_and_the_next_is_used() -> N
 
 def test_image_is_the_one_that_this_process_would_decode() -> None:
     spec, file = plain_spec(32), encoded(scene(300, 200), "AVIF")
-    pixels = isolated(load_pixels, file, spec, LIMITS)
+    pixels = run_isolated(load_pixels, file, spec, LIMITS)
     np.testing.assert_array_equal(pixels, load_pixels(file, spec, LIMITS))
     smaller = ImageCheck(spec, LIMITS, size_px=100)(pair(file))
     assert isinstance(smaller, Pair)

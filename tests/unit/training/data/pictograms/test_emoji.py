@@ -26,10 +26,10 @@ def names(tmp_path: Path) -> dict[str, EmojiName]:
         emoji("gear", "2699-FE0F"),
     ]
     groups = {"groups": {"1": "people"}, "subgroups": {"16": "hands-open"}}
-    said = [{"key": "people", "message": "people & body"}], [{"key": "hands-open", "message": "fingers open"}]
+    spoken = [{"key": "people", "message": "people & body"}], [{"key": "hands-open", "message": "fingers open"}]
     files = {
         "en/data.json": data,
-        "en/messages.json": {"groups": said[0], "subgroups": said[1]},
+        "en/messages.json": {"groups": spoken[0], "subgroups": spoken[1]},
         "meta/groups.json": groups,
         "en/shortcodes/github.json": {"1F44B": "wave", "2699-FE0F": ["gear", "u2699"]},
         "en/shortcodes/joypixels.json": {"1F44B": ["wave", "waving_hand_sign"]},

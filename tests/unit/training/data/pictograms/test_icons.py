@@ -7,13 +7,13 @@ import pytest
 from diptych_training.data.pictograms.icon_names import conventions_of, is_description
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings, listed_drawings
-from diptych_training.data.pictograms.icon_names import JoinedWords
+from diptych_training.data.pictograms.icon_names import WordSplitter
 from diptych_training.data.pictograms.lists import EvalItem, SourceSpec
 from diptych_training.data.pictograms.render import render
 from diptych_training.errors import DataError
 
 LEFT_HALF = '<path fill="currentColor" d="M0 0h12v24H0z"/>'
-NO_WORDS = JoinedWords([])
+NO_WORDS = WordSplitter([])
 
 
 def write_set(folder: Path, names: list[str], **more: object) -> IconSet:
@@ -58,7 +58,7 @@ def test_words_are_descriptions(label: str) -> None:
 
 
 def test_words_written_together_are_split_by_the_words_of_others() -> None:
-    split = JoinedWords(["square", "heart", "art", "he", "circle", "call", "outgoing", "out", "going"] * 3)
+    split = WordSplitter(["square", "heart", "art", "he", "circle", "call", "outgoing", "out", "going"] * 3)
     assert split("squareheart") == ["square", "heart"]
     assert split("circlecalloutgoing") == ["circle", "call", "outgoing"]
     assert split("heart") == ["heart"]

@@ -96,7 +96,9 @@ def test_value_that_two_nodes_need_in_float32_is_cast_once(tmp_path: Path) -> No
 def test_weight_beyond_float16_is_named_with_its_value(tmp_path: Path) -> None:
     weights = random_weights(w=(8, 8), gain=(8,), bias=(8,))
     weights["w"][3, 3] = -70000
-    with pytest.raises(ExportError, match=r"fp16 cannot hold w: it reaches 70000, the limit is 65504"):
+    with pytest.raises(
+        ExportError, match=r"fp16 cannot hold w: its largest value is 70000, the limit is 65504"
+    ):
         converted(small_graph(BLOCK, weights), tmp_path)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from diptych_training.export.fp16 import write_fp16, write_rehearsal
+from diptych_training.export.fp16 import write_float16_simulation, write_fp16
 from diptych_training.export.onnx.files import write_graph
 from support.small_graphs import Arrays, random_weights, small_graph
 
@@ -25,7 +25,7 @@ def written(text: str, weights: Arrays, folder: Path) -> tuple[ModelProto, Path]
     """The float16 graph, and the file of its rehearsal."""
     write_graph(small_graph(text, weights), folder / "full.onnx")
     write_fp16(folder / "full.onnx", folder / "half.onnx")
-    write_rehearsal(folder / "half.onnx", folder / "rehearsal.onnx")
+    write_float16_simulation(folder / "half.onnx", folder / "rehearsal.onnx")
     return onnx.load(folder / "half.onnx"), folder / "rehearsal.onnx"
 
 

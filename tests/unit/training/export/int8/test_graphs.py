@@ -11,16 +11,16 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.export.int8 import scales
 from diptych_training.export.int8.convolutions import quantised_tensors
-from diptych_training.export.int8.layers import Convolution, Products, Table, find_sites
+from diptych_training.export.int8.layers import Convolution, EmbeddingTable, MatMulGroup, find_layers
 from diptych_training.export.int8.matmul import static_rewrite
 from diptych_training.export.int8.model_file import open_model, run
 from diptych_training.export.int8.observe import observe
 from diptych_training.export.int8.quantiser import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.int8.scales import weight_steps
-from diptych_training.export.int8.smooth_quant import Level, level, own_normalisation
+from diptych_training.export.int8.smooth_quant import SmoothedInput, own_normalisation, smooth
 from diptych_training.export.onnx.graph import Graph, rebuilt
 from diptych_training.export.onnx.linear import find_linear, weight_of
-from diptych_training.export.onnx.patches import Patches
+from diptych_training.export.onnx.patches import PatchEmbedding
 
 RNG = np.random.default_rng(0)
 COARSER = 127 / weight_steps()  # 1, or 2 where weights have 7 bits
@@ -54,10 +54,10 @@ def outcome(model: ModelProto, x: np.ndarray) -> np.ndarray:
 
 
 def quantised(graph: Graph, x: np.ndarray, folder: Path, **forms: str) -> ModelProto:
-    sites = find_sites(graph)
-    seen = observe(graph, tensors_to_observe(graph, sites), [x], folder)
-    plan = {site.name: forms.get(site.name, "static") for site in sites}
-    return Quantiser(graph, sites, seen).build(plan)  # type: ignore[arg-type]
+    layers = find_layers(graph)
+    stats = observe(graph, tensors_to_observe(graph, layers), [x], folder)
+    plan = {layer.name: forms.get(layer.name, "static") for layer in layers}
+    return Quantiser(graph, layers, stats).build(plan)  # type: ignore[arg-type]
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -91,15 +91,15 @@ def test_a_gemm_is_read_the_way_it_is_stored() -> None:
 
 def test_products_of_two_activations_are_no_site() -> None:
     nodes = [node("Transpose", "x", "t", perm=[0, 2, 1]), node("MatMul", "x t", "y")]
-    assert find_sites(graph_of(nodes, {}, ["B", 4, 4])) == []
+    assert find_layers(graph_of(nodes, {}, ["B", 4, 4])) == []
 
 
 def test_query_key_and_value_are_rounded_once() -> None:
     nodes = [node("MatMul", f"x w{i}", f"m{i}") for i in range(3)] + [node("Sum", "m0 m1 m2", "y")]
     graph = graph_of(nodes, {f"w{i}": floats(8, 8) for i in range(3)}, ["B", 8])
-    (site,) = find_sites(graph)
-    assert isinstance(site, Products)
-    assert len(site.linears) == 3
+    (layer,) = find_layers(graph)
+    assert isinstance(layer, MatMulGroup)
+    assert len(layer.linears) == 3
 
 
 @pytest.mark.parametrize("form", ["static", "rows", "float"])
@@ -137,7 +137,7 @@ def test_rows_keep_a_small_row_beside_a_large_one(tmp_path: Path) -> None:
 def test_a_table_of_embeddings_keeps_each_row(tmp_path: Path) -> None:
     table = floats(1024, 64) * np.geomspace(1e-3, 10, 1024, dtype=np.float32)[:, None]
     graph = graph_of([node("Gather", "table x", "y")], {"table": table}, ["B", "L"], TensorProto.INT32)
-    assert find_sites(graph) == [Table("y")]
+    assert find_layers(graph) == [EmbeddingTable("y")]
     x = np.array([[0, 5], [1023, 500]], np.int32)
     model = quantised(graph, x, tmp_path)
     assert (
@@ -151,7 +151,7 @@ def test_a_table_of_embeddings_keeps_each_row(tmp_path: Path) -> None:
 
 def test_a_small_table_is_left_alone() -> None:
     graph = graph_of([node("Gather", "t x", "y")], {"t": floats(10, 4)}, ["B"], TensorProto.INT32)
-    assert find_sites(graph) == []
+    assert find_layers(graph) == []
 
 
 def patch_graph(size: int, **attributes: object) -> Graph:
@@ -170,8 +170,8 @@ def patch_graph(size: int, **attributes: object) -> Graph:
 @pytest.mark.parametrize("size", [32, 37])
 def test_patches_are_read_from_the_pixels(size: int, tmp_path: Path) -> None:
     graph = patch_graph(size)
-    (site,) = find_sites(graph)
-    assert isinstance(site, Patches)
+    (layer,) = find_layers(graph)
+    assert isinstance(layer, PatchEmbedding)
     x = RNG.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     model = quantised(graph, x, tmp_path)
     found, expected = outcome(model, x), outcome(graph.model, x)
@@ -181,8 +181,8 @@ def test_patches_are_read_from_the_pixels(size: int, tmp_path: Path) -> None:
 
 
 def test_a_padded_stem_is_a_plain_convolution() -> None:
-    (site,) = find_sites(patch_graph(32, pads=[1, 1, 1, 1]))
-    assert isinstance(site, Convolution)
+    (layer,) = find_layers(patch_graph(32, pads=[1, 1, 1, 1]))
+    assert isinstance(layer, Convolution)
 
 
 def residual_graph() -> Graph:
@@ -247,28 +247,28 @@ def normalised_graph(n_readers: int = 2) -> Graph:
     return graph_of(nodes, {"gain": gain, "shift": floats(48), **weights}, ["B", 5, 48])
 
 
-def only_products(graph: Graph) -> Products:
-    (site,) = find_sites(graph)
-    assert isinstance(site, Products)
-    return site
+def only_products(graph: Graph) -> MatMulGroup:
+    (layer,) = find_layers(graph)
+    assert isinstance(layer, MatMulGroup)
+    return layer
 
 
 def test_outliers_behind_a_normalisation_are_levelled_inside_it(tmp_path: Path) -> None:
     graph, x = normalised_graph(), floats(16, 5, 48)
-    site = only_products(graph)
-    seen = observe(graph, ["n"], [x], tmp_path)["n"]
-    found = level(graph, site, seen)
+    layer = only_products(graph)
+    stats = observe(graph, ["n"], [x], tmp_path)["n"]
+    found = smooth(graph, layer, stats)
     assert found.source == "n"
     assert [each.op_type for each in found.nodes] == ["LayerNormalization"]
-    peaks = [np.maximum(-each.lows, each.highs) for each in (found.seen, seen)]
+    peaks = [np.maximum(-each.lows, each.highs) for each in (found.stats, stats)]
     assert np.ptp(np.log(peaks[0])) < 0.6 * np.ptp(np.log(peaks[1]))
     expected = outcome(graph.model, x)
-    plain = static_rewrite(graph, site, Level("n", seen, np.ones(48, np.float32)))
+    plain = static_rewrite(graph, layer, SmoothedInput("n", stats, np.ones(48, np.float32)))
     errors = [
         relative_error(outcome(rebuilt(graph, nodes, constants), x), expected)
         for nodes, constants in (
             replaced(graph, [plain]),
-            replaced(graph, [static_rewrite(graph, site, found)]),
+            replaced(graph, [static_rewrite(graph, layer, found)]),
         )
     ]
     assert errors[1] < 0.5 * errors[0]

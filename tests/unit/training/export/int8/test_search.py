@@ -21,8 +21,8 @@ class Model:
         return 1 - self.floor - sum(self.harm[name] * share[form] for name, form in plan.items())
 
     def search(self) -> Search:
-        ladders = dict.fromkeys(self.harm, LADDER)
-        return Search(ladders, self.cosine, self.cosine, self.lines.append)
+        forms_by_layer = dict.fromkeys(self.harm, LADDER)
+        return Search(forms_by_layer, self.cosine, self.cosine, self.lines.append)
 
 
 def test_harmless_layers_all_stay_static_after_one_try() -> None:

@@ -41,7 +41,9 @@ def rows_of(card: str) -> list[list[str]]:
 
 def test_a_card_lists_what_was_rehearsed_with_share_authors_and_licences(tmp_path):
     card = card_of(tmp_path, *rehearsing(tmp_path))
-    assert "25% was rehearsed from the 20 training images of the data set `old-drawings`" in card
+    assert (
+        "25% of every batch was rehearsed from the 20 training images of the data set `old-drawings`" in card
+    )
     assert ["train-set", "train", "icons", "20", "nobody", "MIT"] in rows_of(card)
     assert ["train-set", "rehearsed: past", "icons", "20", "someone", "CC0-1.0"] in rows_of(card)
     assert "rehearsed" not in card_of(tmp_path)
@@ -51,7 +53,8 @@ def test_a_card_says_that_what_was_rehearsed_is_not_there_any_more(tmp_path):
     overrides = rehearsing(tmp_path)
     shutil.rmtree(tmp_path / "old")
     card = card_of(tmp_path, *overrides)
-    assert f"25% was rehearsed from `{tmp_path}/old` (`data.rehearsal.past`). It was not there" in card
+    assert f"25% of every batch was rehearsed from `{tmp_path}/old` (`data.rehearsal.past`)." in card
+    assert "That data set did not exist at export" in card
     assert "authors and licences are not listed here" in card
 
 
@@ -59,9 +62,9 @@ def test_a_card_lists_what_was_left_out(tmp_path):
     (tmp_path / "near.tsv").write_text("name\na.tar:1\na.tar:2\n")
     lists = f"data.pairs.exclude=['{tmp_path}/near.tsv', '{tmp_path}/gone.tsv']"
     card = card_of(tmp_path, "data.pairs.train='a.tar'", lists)
-    assert "Left out were pairs that `near.tsv` names: 2 names." in card
-    assert "Left out were pairs that `gone.tsv` named. It was not there when this was exported." in card
-    assert "Left out" not in card_of(tmp_path, "data.pairs.train='a.tar'")
+    assert "Pairs listed in `near.tsv` were excluded: 2 names." in card
+    assert "Pairs listed in `gone.tsv` were excluded. That file did not exist at export." in card
+    assert "were excluded" not in card_of(tmp_path, "data.pairs.train='a.tar'")
 
 
 def test_a_card_tells_steps_sizes_smoothing_rate_and_average_of_the_recipe(tmp_path):
@@ -71,10 +74,10 @@ def test_a_card_tells_steps_sizes_smoothing_rate_and_average_of_the_recipe(tmp_p
     )
     assert "has 1,000 steps of 8 images with their texts, 8,000 in all." in card
     assert "In the first 750 of them (75%) images were 16 x 16 pixels, then 32 x 32." in card
-    assert "Validation is judged at 32 x 32 all the while" in card
-    assert "10% goes to the whole batch alike (label smoothing)" in card
-    assert "The rate rises to 0.002 in 1 steps" in card
-    assert "the exponential average of those of all steps (decay 0.99)" in card
+    assert "Validation always uses 32 x 32" in card
+    assert "spreads 10% of each target evenly over the batch (label smoothing)" in card
+    assert "The learning rate rises to 0.002 in 1 steps" in card
+    assert "an exponential moving average over all steps (decay 0.99)" in card
 
 
 def test_a_card_says_nothing_of_sizes_and_smoothing_that_a_recipe_lacks(tmp_path):
@@ -85,13 +88,13 @@ def test_a_card_says_nothing_of_sizes_and_smoothing_that_a_recipe_lacks(tmp_path
 
 
 def test_a_card_says_that_halved_weights_are_not_what_was_evaluated(tmp_path):
-    said = "evaluation and validation are of the float32 weights as trained"
+    said = "Evaluation and validation were measured with the float32 weights"
     assert said in card_of(tmp_path, half_weights=True)
     assert said not in card_of(tmp_path)
 
 
 def test_a_card_names_validation_sources_by_authors_of_training(tmp_path):
-    said = "`choice-set` is by the author of `train-set`, which it learned from"
+    said = "`choice-set` is by the author of `train-set`, which it was trained on"
     card = card_of(tmp_path)
     assert said in card
     assert "`choice-style` is by" not in card  # of another kind

@@ -58,7 +58,7 @@ def test_a_run_that_started_from_a_version_is_exported_in_its_precisions(tmp_pat
     assert asked == [("fp32", "int8")]
     told = capsys.readouterr().out
     assert "pictograms/4: fp32, int8" in told
-    assert "this export makes fp32, int8; --precisions names others" in told
+    assert "this export makes fp32, int8; choose others with --precisions" in told
 
 
 def test_a_run_that_started_from_nothing_keeps_those_of_the_version_that_it_follows(tmp_path, asked):

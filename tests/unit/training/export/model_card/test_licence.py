@@ -9,7 +9,7 @@ from diptych.bundle.manifest import Precision
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config import read_config
 from diptych_training.data.packed import PackedDataset, read_dataset, write_index
-from diptych_training.export.manifest import Statement, make_draft
+from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.provenance import Provenance, collect_provenance
@@ -47,14 +47,20 @@ def run_of(home: Path, made: Provenance) -> TrainedRun:
 @pytest.mark.parametrize(
     ("own", "old", "start", "name", "reason"),
     [
-        ("MIT", None, None, "MIT", "the licence of all that they learned from"),
-        ("GPL-3.0-only", "GPL-3.0-only", None, "GPL-3.0-only", "the licence of all that they learned from"),
-        ("MIT", "Apache-2.0", None, "Apache-2.0", "the strictest licence of what they learned from"),
-        ("MIT", None, "cc-by-sa-4.0", "CC-BY-SA-4.0", "the strictest licence of what they learned from"),
+        ("MIT", None, None, "MIT", "the licence of all training data"),
+        ("GPL-3.0-only", "GPL-3.0-only", None, "GPL-3.0-only", "the licence of all training data"),
+        ("MIT", "Apache-2.0", None, "Apache-2.0", "the strictest licence of the training data"),
+        ("MIT", None, "cc-by-sa-4.0", "CC-BY-SA-4.0", "the strictest licence of the training data"),
         ("unknown", None, "MIT", "unknown", "none is recorded for `new/train-set`"),
         ("MIT", "unknown", None, "unknown", "none is recorded for `old/train-set`"),
         ("MIT", None, "unknown", "unknown", "none is recorded for `begin/1`"),
-        ("CC-BY-NC-4.0", "MIT", None, "unknown", "CC-BY-NC-4.0, MIT, none is known to be strictest"),
+        (
+            "CC-BY-NC-4.0",
+            "MIT",
+            None,
+            "unknown",
+            "the training data has CC-BY-NC-4.0, MIT, and it is unknown",
+        ),
     ],
 )
 def test_a_licence_is_what_own_rehearsed_and_first_sources_record(tmp_path, own, old, start, name, reason):
@@ -79,10 +85,10 @@ def test_a_run_that_does_not_say_what_it_learned_from_has_an_unknown_licence(tmp
 def test_card_and_manifest_state_the_recorded_licence_unless_a_person_says_one(tmp_path):
     run, proof = run_of(tmp_path, learned(tmp_path, "ISC", old="MIT")), dataset(tmp_path / "proof", "CC0-1.0")
     for said, name, sentence in (
-        (None, "MIT", "under MIT: the strictest licence of what they learned from. "),
+        (None, "MIT", "under MIT: the strictest licence of the training data. "),
         ("WTFPL", "WTFPL", "under WTFPL. "),
     ):
-        statement = Statement("m", licence=said, ungated=True)
+        statement = ExportOptions("m", licence=said, ungated=True)
         licence = statement.licence_of(run)
         card = model_card("m", run, proof, {}, None, checkpoint="best", licence=licence, ungated=False)
         assert make_draft(run, proof, statement, FP32).licence == name
@@ -95,5 +101,5 @@ def test_card_and_manifest_tell_what_it_learned_from_and_not_what_it_was_proven_
     assert "data set `new` with 20 training images" in card
     assert "proven on the data set `proof`" in card
     assert "CC0-1.0" not in card
-    source = make_draft(run, proof, Statement("m", ungated=True), FP32).source
+    source = make_draft(run, proof, ExportOptions("m", ungated=True), FP32).source
     assert (source["dataset"], source["proven_on"]) == ("new", "proof")

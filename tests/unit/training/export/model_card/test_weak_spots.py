@@ -22,7 +22,7 @@ def test_the_lowest_five_icon_sets_and_the_lowest_emoji_style_are_named() -> Non
     styles = [result("high", 0.4, kind="emoji"), result("low", 0.3, kind="emoji")]
 
     assert weak_spots(evaluation(*sets, *styles)) == (
-        "- By top-1 on `eval` it is weakest of 2 emoji styles on `low` (0.300); of 10 icon sets on "
+        "- Lowest top-1 on `eval`: of 2 emoji styles on `low` (0.300); of 10 icon sets on "
         "`set-0` (0.000), `set-1` (0.100), `set-2` (0.200), `set-3` (0.300), `set-4` (0.400).\n"
     )
 
@@ -43,8 +43,9 @@ def test_sources_below_and_near_their_pixel_floors_are_named_with_both_figures_l
     )
 
     assert found.split("\n")[1:] == [
-        "- It is no better than the nearest training image by pixels on `pixels` (0.181 against 0.470), "
+        "- No better than the nearest training image by pixels on `pixels` (0.181 against 0.470), "
         "`lines` (0.044 against 0.060).",
-        "- Less than 5 points (hundredths) better than such a look-up it is on `near` (0.763 against 0.721).",
+        "- Less than 5 points (hundredths) better than the nearest training image on `near` "
+        "(0.763 against 0.721).",
         "",
     ]

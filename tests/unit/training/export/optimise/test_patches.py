@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.patches import patches_by_product
+from diptych_training.export.optimise.patches import patch_embedding_as_matmul
 from support.small_graphs import Arrays, random_weights, small_graph
 
 SCALED = """
@@ -51,7 +51,7 @@ def pixels(height: int = 8) -> NDArray[np.uint8]:
 def rewritten(model: ModelProto) -> ModelProto:
     for node in model.graph.node:
         node.name = node.output[0]
-    changed = patches_by_product(Graph(model))
+    changed = patch_embedding_as_matmul(Graph(model))
     assert changed is not None
     onnx.checker.check_model(changed, full_check=True)
     return changed
@@ -88,4 +88,4 @@ def test_weights_of_the_convolution_do_not_stay_in_the_file() -> None:
 )
 def test_other_convolutions_are_left_as_they_are(text: str) -> None:
     model = small_graph(text, weights())
-    assert patches_by_product(Graph(model)) is None
+    assert patch_embedding_as_matmul(Graph(model)) is None

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.upstream_gather import pool_first
+from diptych_training.export.optimise.upstream_gather import upstream_gather
 from support.small_graphs import Arrays, random_weights, small_graph
 
 WIDTH = 8
@@ -50,7 +50,7 @@ def tokens(batch: int = 3, length: int = 5) -> NDArray[np.float32]:
 
 
 def rewritten(model: ModelProto) -> ModelProto:
-    changed = pool_first(Graph(model))
+    changed = upstream_gather(Graph(model))
     assert changed is not None
     onnx.checker.check_model(changed, full_check=True)
     return changed
@@ -86,7 +86,7 @@ def test_end_of_text_token_is_taken_before_the_last_blocks_products(place: list[
 
 def test_tower_that_needs_every_token_is_left_as_it_is() -> None:
     model = small_graph(EVERY_TOKEN_NEEDED, weights())
-    assert pool_first(Graph(model)) is None
+    assert upstream_gather(Graph(model)) is None
 
 
 def test_product_of_two_computed_values_does_not_move() -> None:
@@ -116,4 +116,4 @@ def test_lookup_in_a_table_is_no_pooling() -> None:
     text = """g (int64[B] ids) => (float[5,B,8] y) {
         y = Gather <axis = 1> (table, ids)
     }"""
-    assert pool_first(Graph(small_graph(text, random_weights(table=(5, 9, 8))))) is None
+    assert upstream_gather(Graph(small_graph(text, random_weights(table=(5, 9, 8))))) is None

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych_training.export.proof.photos import MIN_SIDE_PX, Photos, photographs
+from diptych_training.export.proof.photos import MIN_SIDE_PX, PhotoVariants, photographs
 
 N = 300
 
 
 @pytest.fixture(scope="module")
 def variants() -> list[Image.Image]:
-    photos = Photos(photographs(), seed=0)
+    photos = PhotoVariants(photographs(), seed=0)
     return [photos[index] for index in range(N)]
 
 
@@ -24,13 +24,13 @@ def test_every_photograph_is_on_disk_and_has_captions() -> None:
 
 
 def test_variant_n_is_always_the_same_image(variants: list[Image.Image]) -> None:
-    again = Photos(photographs(), seed=0)
+    again = PhotoVariants(photographs(), seed=0)
 
     assert all(np.array_equal(again[index], variants[index]) for index in (0, 57, 299))
 
 
 def test_two_seeds_never_agree_on_a_variant(variants: list[Image.Image]) -> None:
-    other = Photos(photographs(), seed=1)
+    other = PhotoVariants(photographs(), seed=1)
 
     assert not any(np.array_equal(other[index], variants[index]) for index in range(40))
 
@@ -57,6 +57,6 @@ def test_all_are_rgb_some_are_gray_and_some_have_few_colours(variants: list[Imag
 
 
 def test_the_size_can_be_bounded() -> None:
-    photos = Photos(photographs(), seed=2, max_side_px=200)
+    photos = PhotoVariants(photographs(), seed=2, max_side_px=200)
 
     assert max(max(photos[index].size) for index in range(60)) == 200

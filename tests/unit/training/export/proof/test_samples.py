@@ -12,7 +12,7 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.errors import ExportError
 from diptych_training.export.proof.calibration import calibration_on_dataset
-from diptych_training.export.proof.golden_items import REENCODINGS, make_golden
+from diptych_training.export.proof.golden_items import VARIANTS, make_golden
 from diptych_training.export.proof.samples import count_sample, draw_sample, even_shares, held_out, shortage
 from diptych_training.tokenizer import train_tokenizer
 from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
@@ -94,12 +94,12 @@ class SameEncoder:
 def test_every_way_to_reencode_an_image_gives_a_readable_golden_file(tmp_path: Path) -> None:
     train_tokenizer(["sun"], 600).save(str(tmp_path / "tokenizer.json"))
     tokenizer = TextTokenizer(tmp_path / "tokenizer.json", tiny_text_spec())
-    noise = np.random.default_rng(0).integers(0, 256, (len(REENCODINGS), 24, 40, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (len(VARIANTS), 24, 40, 3), dtype=np.uint8)
     images = [Image.fromarray(pixels) for pixels in noise]
 
     golden = make_golden(images, ["sun", "sun"], SameEncoder(), tokenizer, tiny_image_spec())
 
-    assert golden.pixels.shape == (len(REENCODINGS), IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert golden.pixels.shape == (len(VARIANTS), IMAGE_SIZE, IMAGE_SIZE, 3)
     assert golden.texts.count("sun") == 1
     assert len(golden.texts) == len(golden.text_embedding) == len(golden.input_ids)
 
@@ -107,7 +107,7 @@ def test_every_way_to_reencode_an_image_gives_a_readable_golden_file(tmp_path: P
 def test_golden_files_cover_palette_gray_alpha_and_sixteen_bits(tmp_path: Path) -> None:
     image = Image.effect_noise((24, 24), 80).convert("RGB")
     modes = set()
-    for number, reencode in enumerate(REENCODINGS):
+    for number, reencode in enumerate(VARIANTS):
         file = tmp_path / f"{number}.png"
         file.write_bytes(reencode(image))
         with Image.open(file) as opened:

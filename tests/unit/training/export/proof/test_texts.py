@@ -10,13 +10,13 @@ from PIL import Image
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ImportFailed
-from diptych_training.export.proof.photos import Photos, photographs
+from diptych_training.export.proof.photos import PhotoVariants, photographs
 from diptych_training.export.proof.texts import (
     AwkwardText,
     awkward_texts,
     calibration_texts,
     ordinary_texts,
-    right_texts,
+    relevance_of_texts,
 )
 from diptych_training.importing.text_differences import measure_differences, require_equal_ids
 from support.tiny_run import tiny_text_spec
@@ -67,9 +67,9 @@ def test_awkward_texts_are_of_many_kinds() -> None:
 
 def test_a_caption_is_right_for_every_variant_of_its_photograph_and_for_no_other() -> None:
     listed = photographs()
-    photos, texts = Photos(listed, seed=0), [listed[0].captions[0], listed[1].captions[0], "nobody's"]
+    photos, texts = PhotoVariants(listed, seed=0), [listed[0].captions[0], listed[1].captions[0], "nobody's"]
 
-    right = right_texts(photos, 2 * len(listed), texts)
+    right = relevance_of_texts(photos, 2 * len(listed), texts)
 
     assert np.flatnonzero(right[:, 0]).tolist() == [0, len(listed)]
     assert np.flatnonzero(right[:, 1]).tolist() == [1, len(listed) + 1]

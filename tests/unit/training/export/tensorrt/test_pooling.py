@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_tensorrt, replace_argmax_by_reductions
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
-from diptych_training.export.fp16 import write_fp16, write_rehearsal
+from diptych_training.export.fp16 import write_float16_simulation, write_fp16
 from diptych_training.export.proof.parity import row_cosines
 from support.small_graphs import small_graph
 
@@ -100,15 +100,15 @@ def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
 
 def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_path: Path) -> None:
     bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
-    half, replaced_half, rehearsed = (
+    half, replaced_half, simulated = (
         tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
     )
     write_fp16(bundle / "text_encoder.onnx", half)
     replaced_half.write_bytes(graph_for_tensorrt(half))
-    write_rehearsal(replaced_half, rehearsed)
+    write_float16_simulation(replaced_half, simulated)
     with np.load(bundle / "golden.npz") as golden:
         batch, expected = golden["input_ids"], golden["text_embedding"]
-    assert row_cosines(expected, run_graph(rehearsed, batch)).min() >= COSINE_BOUNDS["fp16"]
+    assert row_cosines(expected, run_graph(simulated, batch)).min() >= COSINE_BOUNDS["fp16"]
 
 
 def test_argmax_of_whether_an_id_is_the_end_is_replaced_too() -> None:

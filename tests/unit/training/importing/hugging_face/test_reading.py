@@ -88,7 +88,7 @@ def test_metaclip_2_ends_its_texts_with_the_id_that_it_names(tmp_path):
     imported = load_hugging_face(folder, Choices())
     assert (imported.family, imported.text.pad_to, imported.text.pad_id) == ("clip", "longest", 2)
     other = make_siglip(tmp_path / "siglip")  # its tokenizer ends a text with the id 1
-    assert "eos_token_id is 2, the tokenizer places [1]" in refusal(folder, Choices(tokenizer=str(other)))
+    assert "eos_token_id is 2, the tokenizer adds [1]" in refusal(folder, Choices(tokenizer=str(other)))
 
 
 def test_positions_that_padding_takes_are_not_counted(tmp_path):
@@ -122,7 +122,7 @@ def test_pickled_code_in_a_state_dict_is_refused(clip):
     torch.save({"logit_scale": Path("/code")}, clip / "pytorch_model.bin")
     (clip / "model.safetensors").unlink()
     message = refusal(clip)
-    assert "pytorch_model.bin asks for pathlib." in message
+    assert "pytorch_model.bin uses pathlib." in message
     assert "only tensors are read from a pickle" in message
     assert "\n" not in message
     assert "weights_only" not in message
@@ -174,14 +174,14 @@ def test_weights_that_are_not_numbers_are_refused(clip):
 @pytest.mark.parametrize("value", [1000.0, 100.0, -1000.0])
 def test_absurd_scale_of_logits_is_named_with_its_meaning(clip, value):
     edit_weights(clip, lambda tensors: tensors["logit_scale"].fill_(value))
-    assert f"logit_scale is {value:g}, the logarithm of what cosines are multiplied by" in refusal(clip)
+    assert f"logit_scale is {value:g}, the logarithm of the logit scale" in refusal(clip)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-9])
 def test_absurd_temperature_is_named_with_its_meaning(tmp_path, value):
     folder = make_align(tmp_path / "align")
     edit_weights(folder, lambda tensors: tensors["temperature"].fill_(value))
-    assert f"temperature is {value:g}, what cosines are divided by" in refusal(folder)
+    assert f"temperature is {value:g}, the temperature that cosines are divided by" in refusal(folder)
 
 
 def test_architecture_of_open_clip_says_nothing_here_and_is_refused(clip):
@@ -221,7 +221,7 @@ def test_flag_that_contradicts_the_checkpoint_is_refused(clip):
 def test_images_of_any_shape_are_refused_with_what_to_import_instead(tmp_path, choices):
     message = refusal(make_siglip2_naflex(tmp_path / "naflex"), choices)
     assert "SigLIP 2 NaFlex, which keeps the aspect ratio of each image" in message
-    assert "a SigLIP 2 of one image size instead, such as google/siglip2-base-patch16-256" in message
+    assert "a SigLIP 2 with a fixed image size instead, such as google/siglip2-base-patch16-256" in message
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_tokenizer_that_fills_at_the_start_is_refused(clip):
 def test_shorter_context_may_be_asked_for_and_is_noted(clip):
     imported = load_hugging_face(clip, Choices(context_length=8))
     assert imported.text.context_length == 8
-    assert any("cut to 8 ids" in note for note in imported.notes)
+    assert any("truncated to 8 ids" in note for note in imported.notes)
     message = refusal(clip, Choices(context_length=CONTEXT_LENGTH + 1))
     assert f"has {CONTEXT_LENGTH} positions" in message
 

@@ -1,4 +1,4 @@
-"""Lists of pairs that are left out, by name; knows nothing of why they are."""
+"""Read lists of pairs to exclude, by name."""
 
 from collections.abc import Iterable, Set
 from hashlib import sha256
@@ -10,29 +10,31 @@ from diptych_training.errors import DataError
 
 
 def read_excluded(files: Iterable[str]) -> frozenset[str]:
-    """The names in the first columns of tab-separated files whose first line is a heading. Names
-    of files need not be UTF-8. DataError that names the file."""
+    """Names in the first column of tab-separated files with a header line; they need not be UTF-8.
+
+    DataError naming the file.
+    """
     return frozenset(name for file in files for name in _names(Path(file)))
 
 
 def digest_of(excluded: Set[str]) -> str:
-    """12 characters that tell one set of names from another."""
+    """A hash of a set of names, 12 characters."""
     return sha256("\n".join(sorted(excluded)).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def refuse_foreign(excluded: Set[str], shards: Iterable[Shard]) -> None:
-    """DataError if there are names to leave out, and not one of them is of these sources."""
+def require_matching_sources(excluded: Set[str], shards: Iterable[Shard]) -> None:
+    """Raise DataError if there are names to exclude and none belongs to these sources."""
     prefixes = {shard.prefix: None for shard in shards}
     if excluded and not any(prefix in prefixes for name in excluded for prefix in _prefixes(name)):
         raise DataError(
-            f"none of the {len(excluded):,} names of pairs to leave out is of these sources: "
-            f"{min(excluded)!r} is one, and theirs begin with '{next(iter(prefixes))}:'; a list holds for "
-            "the sources that were compared, in the folders of those names"
+            f"none of the {len(excluded):,} names of pairs to exclude belongs to these sources: one is "
+            f"{min(excluded)!r}, the sources' names begin with '{next(iter(prefixes))}:'; a list is valid "
+            "only for the sources that were compared, in folders of the same names"
         )
 
 
 def _prefixes(name: str) -> Iterable[str]:
-    """All that a name may have before a colon."""
+    """All possible prefixes of a name: its parts before each colon."""
     return accumulate(name.split(":")[:-1], lambda one, other: f"{one}:{other}")
 
 
@@ -44,5 +46,5 @@ def _names(file: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     if lines[0].split("\t")[0] != "name":
-        raise DataError(f"{file}: its first line must be a heading that begins with 'name'")
+        raise DataError(f"{file}: the first line must be a header that begins with 'name'")
     return [line.split("\t")[0] for line in lines[1:] if line]

@@ -1,4 +1,4 @@
-"""Decode image files of pairs, check them and make large ones smaller; knows nothing of tars."""
+"""Decode and check the image files of pairs, and make large ones smaller."""
 
 import io
 import os
@@ -23,15 +23,15 @@ ENDINGS: dict[ImageFormat, str] = {
     "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif",
     "HEIC": "heic",
 }  # fmt: skip
-JPEG_QUALITY = 95  # of images that are made smaller: what it costs is below what a resize costs
-CPU_S = 20  # of processor time for one file, several times what the largest pictures took
-AHEAD_EACH = 4  # entries that a thread has waiting, so that none runs dry
+JPEG_QUALITY = 95  # of resized images: its loss is below that of the resize
+CPU_S = 20  # limit of processor time for one file, several times that of the largest pictures
+AHEAD_EACH = 4  # queued entries per thread, so that none runs idle
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 P = ParamSpec("P")
 
 
-def isolated(
+def run_isolated(
     work: Callable[Concatenate[bytes, ImageSpec, ImageLimits, P], Made],
     payload: bytes,
     spec: ImageSpec,
@@ -39,10 +39,10 @@ def isolated(
     *args: P.args,
     **options: P.kwargs,
 ) -> Made:
-    """`work(payload, spec, limits, *args)`, in another process if the format's decoder may crash or hang.
+    """Call `work(payload, spec, limits, *args)`, in another process if the decoder may crash or hang.
 
-    Such a file costs its own pair then, and not the run. `work` must be of a module that imports little.
-    Raises what `work` raises, and UndecodableImage.
+    Such a file then costs only its own pair, not the run. `work` must be defined in a module with few
+    imports. Raises what `work` raises, and UndecodableImage.
     """
     if sniff(payload) in ISOLATED:
         return _processes(limits.max_px).run(Event(), work, payload, spec, limits, *args, **options)
@@ -52,30 +52,30 @@ def isolated(
 @cache
 def _processes(max_px: int) -> DecoderProcesses:
     limits = replace(limits_for(max_px), cpu_s=CPU_S)
-    return DecoderProcesses(limits, os.cpu_count() or 1)  # no more than threads that ask
+    return DecoderProcesses(limits, os.cpu_count() or 1)  # no more processes than threads that use them
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """Decodes every image once. With `size_px`, one whose shorter side is longer is made that small."""
+    """Decodes every image once; with `size_px`, reduces images whose shorter side is longer."""
 
     spec: ImageSpec
     limits: ImageLimits
     size_px: int | None = None
 
     def __call__(self, entry: Entry) -> Entry:
-        """The pair, perhaps with a smaller image, or why it cannot be used."""
+        """The pair, possibly with a smaller image, or an Unusable with the reason."""
         if isinstance(entry, Unusable):
             return entry
         try:
-            smaller = isolated(_checked, entry.image, self.spec, self.limits, self.size_px)
+            smaller = run_isolated(_checked, entry.image, self.spec, self.limits, self.size_px)
         except InputError as error:
             return Unusable(entry.name, str(error))
         return entry if smaller is None else replace(entry, image=smaller)
 
 
 def plain_spec(size_px: int = 224) -> ImageSpec:
-    """How images are prepared where no recipe says it."""
+    """Default image preprocessing without a recipe."""
     return ImageSpec(
         size=size_px,
         mean=(0.5, 0.5, 0.5),
@@ -88,24 +88,24 @@ def plain_spec(size_px: int = 224) -> ImageSpec:
 
 
 def decoded_info(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageInfo:
-    """What the header says of an image that can be decoded. Raises InputError."""
+    """Decode an image and return its header's information. Raises InputError."""
     open_rgb(payload, spec, limits)
     return probe(payload, limits)
 
 
 def ending_of(payload: bytes) -> str:
-    """The ending of an image file's name, by its first bytes. They are known to be those of an image."""
+    """The file extension for an image, from its first bytes; they must be those of an image."""
     image_format = sniff(payload)
     assert image_format is not None
     return ENDINGS[image_format]
 
 
-def side_by_side(
+def map_in_threads(
     items: Iterator[Item], work: Callable[[Item], Made], n_threads: int
 ) -> Iterator[tuple[Item, Made]]:
-    """Each item with what `work` makes of it, in order; a few items ahead are worked on at once.
+    """Map `work` over items in threads, a few items ahead; yields (item, result) in order.
 
-    Decoders let go of the interpreter, so threads are enough.
+    Threads suffice, since decoders release the GIL.
     """
     silence_decoders()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="check") as pool:
@@ -120,7 +120,7 @@ def side_by_side(
 
 
 def _checked(payload: bytes, spec: ImageSpec, limits: ImageLimits, size_px: int | None) -> bytes | None:
-    """The smaller image, if it is to be smaller. Raises InputError."""
+    """The resized file, or None if the image is small enough. Raises InputError."""
     image = open_rgb(payload, spec, limits)
     if size_px is None or min(image.size) <= size_px:
         return None
@@ -128,7 +128,7 @@ def _checked(payload: bytes, spec: ImageSpec, limits: ImageLimits, size_px: int 
 
 
 def _smaller(image: Image.Image, size_px: int, image_format: ImageFormat | None) -> bytes:
-    """The shorter side `size_px` long. What had no loss has none."""
+    """Resize to a shorter side of `size_px`; lossless formats become PNG, others JPEG."""
     scale = size_px / min(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     resized = image.resize((width, height), Image.Resampling.BICUBIC)

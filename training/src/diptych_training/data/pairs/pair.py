@@ -1,4 +1,4 @@
-"""What a source gives: an image's bytes with its texts, or why there is none; knows nothing of files."""
+"""Types of image-text pairs, unusable entries and shards."""
 
 import json
 import unicodedata
@@ -8,17 +8,16 @@ from typing import Any, Protocol
 
 from diptych_training.errors import DataError
 
-MAX_TEXT_BYTES = 100_000  # of one caption file: what is longer is no caption
+MAX_TEXT_BYTES = 100_000  # limit of one caption file
 CAPTION_KEY = "caption"
-BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # kinds of signs that show nothing: spaces, controls, marks
+BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories of invisible characters
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The words for one image.
+    """The texts of one image; at least one.
 
-    `captions` are complete ones; with a `label` (its class text, which `keywords` may follow) they are
-    further ones. There is at least one text.
+    `captions` are complete texts. `label` is a class text, which `keywords` may follow.
     """
 
     captions: tuple[str, ...] = ()
@@ -27,11 +26,11 @@ class Texts:
 
     @property
     def first(self) -> str:
-        """The text that stands for the image where one is wanted."""
+        """The text to use where only one is needed."""
         return self.captions[0] if self.label is None else self.label
 
     def all(self) -> Iterator[str]:
-        """Every text: what a tokenizer learns from."""
+        """Every text, for training a tokenizer."""
         if self.label is not None:
             yield self.label
         yield from self.keywords
@@ -40,7 +39,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file's bytes and its texts. `name` tells it from the others: its source's prefix, and more."""
+    """An image file's bytes and its texts. `name` is unique and begins with its source's prefix."""
 
     name: str
     image: bytes
@@ -49,7 +48,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A place where a pair should be, and why there is none."""
+    """An entry without a usable pair, and the reason."""
 
     name: str
     reason: str
@@ -59,7 +58,7 @@ Entry = Pair | Unusable
 
 
 class Shard(Protocol):
-    """A part of a source that is read from its start to its end."""
+    """A part of a source, which is read from start to end."""
 
     @property
     def location(self) -> str:
@@ -68,27 +67,29 @@ class Shard(Protocol):
 
     @property
     def prefix(self) -> str:
-        """What the names of its pairs begin with, before a colon: that of its source."""
+        """The source's prefix, with which the names of its pairs begin, before a colon."""
         ...
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths or URLs of what it is read from, but for images that a table names."""
+        """Paths or URLs of the files that it is read from, except images that a table names."""
         ...
 
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
-        """One of its entries in `step`, from number `start` on, the same ones every time; the images of the
-        others are not fetched, nor those of any without `with_images`: pairs have no bytes then, and their
-        images may not be there. What has an excluded name may be `left_out`
-        instead, without a look at its image. DataError when it cannot be read."""
+        """Every `step`-th entry from number `start` on, always the same ones.
+
+        Images of other entries are not fetched. Without `with_images` no images are fetched: pairs have empty
+        bytes, and their images may not exist. An entry with an excluded name may be an `excluded_entry`,
+        whose image is not read. DataError if the shard cannot be read.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class EveryNth:
-    """A shard of which one entry in `step` is read, from `first` on: a shard that several streams share."""
+    """Every `step`-th entry of a shard from `first` on, for a shard that several streams share."""
 
     shard: Shard
     first: int
@@ -119,7 +120,7 @@ class EveryNth:
 
 @dataclass(frozen=True)
 class WithoutImages:
-    """A shard whose entries have no images: for what reads texts alone."""
+    """A shard that is read without images, for uses that need only texts."""
 
     shard: Shard
 
@@ -145,18 +146,18 @@ class WithoutImages:
         return self.shard.entries(start, step, with_images=False, excluded=excluded)
 
 
-def left_out(name: str) -> Unusable:
-    """What stands for a pair whose name is excluded."""
+def excluded_entry(name: str) -> Unusable:
+    """The entry for a pair whose name is excluded."""
     return Unusable(name, "it is excluded")
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of it can be seen: it is empty, or all spaces, controls and marks of no width."""
+    """True if the text is empty or has only invisible characters: spaces, controls, zero-width marks."""
     return all(unicodedata.category(sign) in BLANK for sign in text)
 
 
 def texts_of(captions: Iterable[str], label: str | None = None, keywords: Iterable[str] = ()) -> Texts:
-    """Texts without the blank ones, which are as if they were not there. ValueError if none is left."""
+    """Make Texts, ignoring blank texts. ValueError if none is left."""
     kept = tuple(caption.strip() for caption in captions if not is_blank(caption))
     if label is not None and not is_blank(label):
         return Texts(kept, label, tuple(one for one in keywords if not is_blank(one)))
@@ -166,22 +167,25 @@ def texts_of(captions: Iterable[str], label: str | None = None, keywords: Iterab
 
 
 def texts_of_json(payload: bytes, caption_key: str = CAPTION_KEY) -> Texts | None:
-    """The texts of a JSON file, or None if it has none but blank ones: ``{"caption": "..."}``, a list,
-    or ``{"label": .., "keywords": [..], "captions": [..]}``. ValueError if it is malformed."""
+    """The texts of a JSON file, or None if all are blank. ValueError if it is malformed.
+
+    Either ``{"caption": ".."}``, where the value may be a list, or
+    ``{"label": .., "keywords": [..], "captions": [..]}``.
+    """
     try:
         row = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON cannot be read: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError("its JSON is no object")
-    for label in _seen(row, "label"):
+        raise ValueError("its JSON is not an object")
+    for label in _visible_strings(row, "label"):
         return texts_of(_strings(row, "captions"), label, _strings(row, "keywords"))
-    captions = _seen(row, caption_key) or _seen(row, "captions")
+    captions = _visible_strings(row, caption_key) or _visible_strings(row, "captions")
     return texts_of(captions) if captions else None
 
 
 def json_of_texts(texts: Texts) -> bytes:
-    """What `texts_of_json` reads back."""
+    """JSON that `texts_of_json` reads."""
     if texts.label is None:
         row: dict[str, Any] = {"captions": list(texts.captions)}
     else:
@@ -190,28 +194,28 @@ def json_of_texts(texts: Texts) -> bytes:
 
 
 def text_of_file(payload: bytes) -> Texts:
-    """The one caption of a text file. ValueError if it is empty, or is not UTF-8."""
+    """The caption of a text file. ValueError if it is empty or not UTF-8."""
     try:
         return texts_of([payload.decode("utf-8-sig")])
     except UnicodeDecodeError:
         raise ValueError("its caption is not UTF-8") from None
 
 
-def refuse_long(name: str, n_bytes: int, limit: int) -> None:
-    """ValueError if a file is larger than its kind may be."""
+def require_max_bytes(name: str, n_bytes: int, limit: int) -> None:
+    """Raise ValueError if a file is larger than the limit."""
     if n_bytes > limit:
         raise ValueError(f"{name} has {n_bytes} bytes, limit is {limit}")
 
 
-def required(shards: list[Shard], what: str) -> list[Shard]:
-    """The shards, or DataError if there is none."""
+def require_shards(shards: list[Shard], what: str) -> list[Shard]:
+    """Return the shards; DataError if there is none."""
     if not shards:
         raise DataError(f"{what} holds no pairs")
     return shards
 
 
-def _seen(row: dict[str, Any], key: str) -> list[str]:
-    """Those that are not blank."""
+def _visible_strings(row: dict[str, Any], key: str) -> list[str]:
+    """The texts of a key that are not blank."""
     return [text for text in _strings(row, key) if not is_blank(text)]
 
 

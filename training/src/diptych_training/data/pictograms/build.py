@@ -59,7 +59,7 @@ class Builder:
         """
         # Two builds into one folder would take each other's entries out of the index.
         with exclusive_lock(self.out / ".lock", DataError(f"another build is writing to {self.out}")):
-            dataset = self._begun()
+            dataset = self._read_existing()
             specs = [spec for spec in wanted if not _is_current(dataset, spec)]
             with RenderPool(IMAGE_SIZE, self.n_jobs) as pool:
                 for number, spec in enumerate(specs, 1):
@@ -69,7 +69,7 @@ class Builder:
                     write_index(dataset)
         return dataset
 
-    def _begun(self) -> PackedDataset:
+    def _read_existing(self) -> PackedDataset:
         """What an earlier build has completed."""
         if not (self.out / INDEX_FILE).exists():
             return PackedDataset(self.out, NAME, IMAGE_SIZE, {})
@@ -91,7 +91,7 @@ class Builder:
                 drops[outcome] += 1
             else:
                 kept.append((drawing.item, outcome))
-        _refuse_lost(spec, drops, kept)
+        _require_listed_icons(spec, drops, kept)
         images = np.stack([pixels for _, pixels in kept])  # (N, S, S, 3)
         write_source(self.out, spec.split, spec.name, images, [item for item, _ in kept])
         return _entry(spec, len(kept), dict(drops))
@@ -110,7 +110,7 @@ def recipe_of(spec: SourceSpec) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_incomplete(dataset: PackedDataset) -> None:
+def require_complete(dataset: PackedDataset) -> None:
     """Raises DataError if a build of this data set was stopped before all that training needs was there."""
     if dataset.name != NAME:
         return
@@ -142,7 +142,9 @@ def _is_current(dataset: PackedDataset, spec: SourceSpec) -> bool:
     return entry is not None and entry.recipe == recipe_of(spec) and all(file.exists() for file in files)
 
 
-def _refuse_lost(spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedItem, np.ndarray]]) -> None:
+def _require_listed_icons(
+    spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedItem, np.ndarray]]
+) -> None:
     """A held-out source is whole; any other keeps something."""
     if not kept:
         raise DataError(f"source {spec.name!r}: nothing could be drawn ({dict(drops)})")

@@ -14,7 +14,7 @@ CARD_FILE = "CARD.md"
 
 TEMPLATE = "card.md"
 
-_FOR: dict[Split, str] = {
+_PURPOSES: dict[Split, str] = {
     "train": "learning",
     "validation": "every choice: architecture, augmentation, schedule, prompts, stopping",
     "eval": "final tables only",
@@ -49,7 +49,7 @@ def _counts_row(entries: list[SourceEntry], split: Split) -> str:
     for kind in get_args(Kind):
         of_kind = [entry for entry in entries if (entry.split, entry.kind) == (split, kind)]
         cells.append(f"{sum(entry.n for entry in of_kind):,} in {len(of_kind)}")
-    return f"| {split} | {cells[0]} | {cells[1]} | {_FOR[split]} |"
+    return f"| {split} | {cells[0]} | {cells[1]} | {_PURPOSES[split]} |"
 
 
 def _drops(entries: list[SourceEntry]) -> str:

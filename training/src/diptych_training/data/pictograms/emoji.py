@@ -43,7 +43,7 @@ def emoji_drawings(package: Path, where: EmojiFiles, names: dict[str, EmojiName]
         Drawing(
             _item(key, names[key], n_tones[names[key].base]),
             files[key].read_bytes(),
-            unlike=_twin(package, where, files[key]),
+            unlike=_counterpart(package, where, files[key]),
         )
         for key in kept
     ]
@@ -58,7 +58,7 @@ def _item(key: str, name: EmojiName, n_tones: int) -> PackedItem:
     return PackedItem(key.lower(), name.label, name.keywords, name.captions, weight)
 
 
-def _twin(package: Path, where: EmojiFiles, file: Path) -> bytes | None:
+def _counterpart(package: Path, where: EmojiFiles, file: Path) -> bytes | None:
     if where.unlike is None:
         return None
     other = package / where.unlike / file.name

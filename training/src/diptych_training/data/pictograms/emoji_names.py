@@ -45,14 +45,14 @@ def read_emoji_names(names_package: Path) -> dict[str, EmojiName]:
             continue
         base = code_points_key(emoji["hexcode"])
         group = f"{groups[emoji['group']]}: {subgroups[emoji['subgroup']]}"
-        captions = [group, *_spoken(emoji["hexcode"], shortcodes)]
+        captions = [group, *_shortcode_words(emoji["hexcode"], shortcodes)]
         for variant in (emoji, *emoji.get("skins", [])):
             tone = _tone(variant["label"])
             keywords = tuple(tag for tag in emoji.get("tags", []) if tag != emoji["label"])
-            said = dict.fromkeys(f"{caption}{tone}" for caption in captions)
-            said.pop(variant["label"], None)
+            spoken = dict.fromkeys(f"{caption}{tone}" for caption in captions)
+            spoken.pop(variant["label"], None)
             names[code_points_key(variant["hexcode"])] = EmojiName(
-                variant["label"], keywords, tuple(said), base
+                variant["label"], keywords, tuple(spoken), base
             )
     return names
 
@@ -60,9 +60,9 @@ def read_emoji_names(names_package: Path) -> dict[str, EmojiName]:
 def _group_names(messages_file: Path, meta_file: Path) -> tuple[dict[int, str], dict[int, str]]:
     """Names of groups and of subgroups by their number, such as "animals & nature" and "birds"."""
     messages, meta = read_json(messages_file), read_json(meta_file)
-    said = {row["key"]: row["message"] for kind in ("groups", "subgroups") for row in messages[kind]}
+    spoken = {row["key"]: row["message"] for kind in ("groups", "subgroups") for row in messages[kind]}
     groups, subgroups = (
-        {int(number): said[key] for number, key in meta[kind].items()} for kind in ("groups", "subgroups")
+        {int(number): spoken[key] for number, key in meta[kind].items()} for kind in ("groups", "subgroups")
     )
     return groups, subgroups
 
@@ -79,7 +79,7 @@ def _tone(label: str) -> str:
     return f": {', '.join(tones)}" if tones else ""
 
 
-def _spoken(hexcode: str, shortcodes: list[dict[str, list[str]]]) -> Iterator[str]:
+def _shortcode_words(hexcode: str, shortcodes: list[dict[str, list[str]]]) -> Iterator[str]:
     """Shortcodes as words: `thumbs_up` is "thumbs up"; codes such as `+1` or `u5408` are left out."""
     for codes_of in shortcodes:
         for code in codes_of.get(hexcode, []):

@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="draw a held-out emoji style as the server's sample gallery",
         description=f"Draws a held-out emoji style as {SIZE_PX} px PNGs, with names and attribution.",
     )
-    parser.add_argument("--style", default="fxemoji", choices=sorted(_styles()), help="default: fxemoji")
+    parser.add_argument("--style", default="fxemoji", choices=sorted(_eval_styles()), help="default: fxemoji")
     out = Path("server/gallery")
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
     parser.set_defaults(run=run)
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     npm = NpmCache(cache_dir() / "npm", package_versions())
     package = npm.folder(ICONS_PACKAGE, *FOLDERS[ICONS_PACKAGE])
     n_images, n_bytes = write_gallery(
-        _styles()[args.style], package / "json" / f"{args.style}.json", args.out
+        _eval_styles()[args.style], package / "json" / f"{args.style}.json", args.out
     )
     tqdm.write(f"{args.out}: {n_images} images, {n_bytes / 1e6:.1f} MB")
     return 0
@@ -83,7 +83,7 @@ def draw(svg: bytes) -> bytes:
     return png.getvalue()
 
 
-def _styles() -> dict[str, SourceSpec]:
+def _eval_styles() -> dict[str, SourceSpec]:
     return {spec.name: spec for spec in source_specs("eval") if spec.kind == "emoji"}
 
 

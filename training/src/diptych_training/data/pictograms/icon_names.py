@@ -83,7 +83,7 @@ _NUMBER = re.compile(r"\d+(px)?")
 _VARIANT_NUMBER = re.compile(r"\d")
 _HEX = re.compile(r"u?(?=[0-9a-f]*\d)[0-9a-f]{4,6}")
 
-Joined = Callable[[str], Iterable[str]]
+SplitWord = Callable[[str], Iterable[str]]
 
 
 MIN_COUNT = 3  # names that must use a word before others are split into it
@@ -106,18 +106,18 @@ class Conventions:
     at_start: frozenset[str]
     at_end: frozenset[str]
 
-    def read(self, name: str, joined: Joined | None = None) -> IconName:
-        """The words of one name. `joined` splits words that are written together, where a set does that."""
+    def read(self, name: str, split_word: SplitWord | None = None) -> IconName:
+        """The words of one name. `split_word` splits joined words, in sets that join them."""
         words = name.split("-")
         style: list[str] = []
         while len(words) > 1 and (words[-1] in self.at_end or _VARIANT_NUMBER.fullmatch(words[-1])):
             style.insert(0, words.pop())
         while len(words) > 1 and words[0] in self.at_start:
             style.append(words.pop(0))
-        if joined is not None:
-            words = [part for word in words for part in joined(word)]
-        said = [word for word in style if not _NUMBER.fullmatch(word)]
-        return IconName(" ".join(dict.fromkeys(words)), " ".join(said))
+        if split_word is not None:
+            words = [part for word in words for part in split_word(word)]
+        spoken = [word for word in style if not _NUMBER.fullmatch(word)]
+        return IconName(" ".join(dict.fromkeys(words)), " ".join(spoken))
 
 
 def conventions_of(names: Collection[str], suffixes: Iterable[str], prefixes: Iterable[str]) -> Conventions:
@@ -168,7 +168,7 @@ def writes_words_together(names: Iterable[str]) -> bool:
     return bool(hyphenated) and sum(hyphenated) < MAX_HYPHENATED * len(hyphenated)
 
 
-class JoinedWords:
+class WordSplitter:
     """Knows how often each word is used, and splits others into as few of them as possible."""
 
     def __init__(self, words: Iterable[str]) -> None:

@@ -16,14 +16,14 @@ from diptych_training.data.packed import (
     PackedItem,
     SourceEntry,
     Split,
-    place_of,
+    hash_fraction,
     read_dataset,
     write_index,
     write_source,
 )
 from diptych_training.data.pictograms.build import IMAGE_SIZE
 from diptych_training.data.pictograms.drawing import Drawing
-from diptych_training.data.pictograms.icon_names import JoinedWords
+from diptych_training.data.pictograms.icon_names import WordSplitter
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings
 from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versions
@@ -102,7 +102,7 @@ def build_icon_set(icons: IconSet, out: Path, licence: str, author: str) -> Pack
 
 def split_of(label: str) -> Split:
     """The part that a label's drawing belongs to: the same in every build, whatever else is in the set."""
-    at = place_of(label)
+    at = hash_fraction(label)
     for split, share in HELD_OUT.items():
         if at < share:
             return split
@@ -111,7 +111,7 @@ def split_of(label: str) -> Split:
 
 
 def _rendered(icons: IconSet) -> dict[Split, Kept]:
-    drawings: list[Drawing] = icon_drawings(icons, JoinedWords(hyphenated_words(icons)))
+    drawings: list[Drawing] = icon_drawings(icons, WordSplitter(hyphenated_words(icons)))
     parts: dict[Split, Kept] = {split: [] for split in SPLITS}
     with (
         RenderPool(IMAGE_SIZE, os.cpu_count() or 1) as pool,

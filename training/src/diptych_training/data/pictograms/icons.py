@@ -11,7 +11,7 @@ from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.icon_names import (
     Conventions,
     IconName,
-    JoinedWords,
+    WordSplitter,
     conventions_of,
     is_description,
     writes_words_together,
@@ -24,7 +24,7 @@ MAX_ALIASES = 6  # some icons carry dozens of old names
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def icon_drawings(icons: IconSet, words: JoinedWords) -> list[Drawing]:
+def icon_drawings(icons: IconSet, words: WordSplitter) -> list[Drawing]:
     """One drawing for each label: which style, size or variant stands for it is drawn by lot (a hash)."""
     reader = _Reader(icons, words)
     variants: dict[str, list[tuple[str, IconName]]] = {}
@@ -35,7 +35,7 @@ def icon_drawings(icons: IconSet, words: JoinedWords) -> list[Drawing]:
     aliases = reader.aliases_by_label()
     drawings = []
     for label, candidates in variants.items():
-        name, read = min(candidates, key=lambda candidate: _lot(icons.prefix, candidate[0]))
+        name, read = min(candidates, key=lambda candidate: _hash_order(icons.prefix, candidate[0]))
         captions = dict.fromkeys(_captions(read, icons.categories.get(name, []), aliases.get(label, [])))
         captions.pop(class_text(label), None)
         item = PackedItem(name, class_text(label), captions=tuple(captions))
@@ -72,22 +72,22 @@ def hyphenated_words(icons: IconSet) -> Iterator[str]:
 class _Reader:
     """Reads the names of one set by its conventions."""
 
-    def __init__(self, icons: IconSet, words: JoinedWords) -> None:
+    def __init__(self, icons: IconSet, words: WordSplitter) -> None:
         names = list(icons.names())
         self._icons = icons
         self._conventions: Conventions = conventions_of(names, icons.suffixes, icons.prefixes)
-        self._joined = words if writes_words_together(names) else None
+        self._splitter = words if writes_words_together(names) else None
 
     def read(self, name: str) -> IconName:
-        return self._conventions.read(name, self._joined)
+        return self._conventions.read(name, self._splitter)
 
     def aliases_by_label(self) -> dict[str, list[str]]:
         """Label -> other names that the set gives to any drawing of it."""
         found: dict[str, list[str]] = {}
         for alias, parent in self._icons.aliases.items():
-            said, of = self.read(alias).label, self.read(parent).label
-            if said != of and is_description(said) and said not in found.setdefault(of, []):
-                found[of].append(said)
+            spoken, of = self.read(alias).label, self.read(parent).label
+            if spoken != of and is_description(spoken) and spoken not in found.setdefault(of, []):
+                found[of].append(spoken)
         return found
 
 
@@ -99,5 +99,5 @@ def _captions(read: IconName, categories: list[str], aliases: list[str]) -> Iter
     yield from aliases[:MAX_ALIASES]
 
 
-def _lot(prefix: str, name: str) -> bytes:
+def _hash_order(prefix: str, name: str) -> bytes:
     return hashlib.sha256(f"{prefix}:{name}".encode()).digest()

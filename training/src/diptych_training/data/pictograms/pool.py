@@ -60,10 +60,10 @@ class RenderPool:
                     done += 1
             except BrokenProcessPool:  # a renderer died: look for it in the first chunk that is not done
                 self._executor = self._start(self._n_jobs)
-                yield self._render_apart(chunks[done])
+                yield self._render_in_new_process(chunks[done])
                 done += 1
 
-    def _render_apart(self, chunk: list[Payloads]) -> list[Outcome]:
+    def _render_in_new_process(self, chunk: list[Payloads]) -> list[Outcome]:
         """In a process of its own; halved again and again around a drawing that kills it."""
         with self._start(1) as executor:
             try:
@@ -72,7 +72,7 @@ class RenderPool:
                 if len(chunk) == 1:
                     return ["failed"]
         middle = len(chunk) // 2
-        return self._render_apart(chunk[:middle]) + self._render_apart(chunk[middle:])
+        return self._render_in_new_process(chunk[:middle]) + self._render_in_new_process(chunk[middle:])
 
     def _start(self, n_jobs: int) -> ProcessPoolExecutor:
         # spawned, not forked: the parent's threads would leave their locks held in a fork

@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.emoji import EMOJI_FILES, emoji_drawings
 from diptych_training.data.pictograms.emoji_names import EmojiName, read_emoji_names
-from diptych_training.data.pictograms.icon_names import JoinedWords
+from diptych_training.data.pictograms.icon_names import WordSplitter
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings, listed_drawings
 from diptych_training.data.pictograms.lists import (
@@ -58,7 +58,7 @@ class Sources:
         return read_emoji_names(self._package(NAMES_PACKAGE))
 
     @cached_property
-    def _words(self) -> JoinedWords:
+    def _words(self) -> WordSplitter:
         """The words of all training sets; only their names are looked at."""
         sets = (self._icon_set(spec.name) for spec in source_specs("train") if spec.kind == "icons")
-        return JoinedWords(word for icons in sets for word in hyphenated_words(icons))
+        return WordSplitter(word for icons in sets for word in hyphenated_words(icons))

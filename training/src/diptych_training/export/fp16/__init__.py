@@ -1,23 +1,23 @@
-"""Write a float32 graph again with float16 weights and activations, for GPUs; knows nothing of towers.
+"""Convert a float32 ONNX graph to float16 weights and activations, for GPUs.
 
-Norms, softmax, the final normalisation and all index arithmetic stay in float32 (see `islands`), and so do
-the graph's own inputs and outputs: both files have the same signature.
+Normalisations, softmax and index arithmetic stay in float32 (see `float32_nodes`), as do the graph's inputs
+and outputs. Start with `write_fp16`; `simulate` lets a CPU compute what a GPU would.
 
-onnxruntime has a converter of its own (`onnxruntime.transformers.float16`). It is not used: it clips weights
-that float16 cannot hold without a word, puts a float16 round trip between two neighbours that are both told
-to stay in float32 (115 casts in a ViT-B/32 where 78 do), appends its casts out of order, so that the file
-fails onnx's checker, and importing it puts a folder of modules with names such as `optimizer` on `sys.path`.
+onnxruntime's own converter (`onnxruntime.transformers.float16`) is not used: it silently clips weights beyond
+float16, inserts a float16 round trip between two neighbours that both stay in float32 (115 casts in a
+ViT-B/32 where 78 suffice), appends casts out of order, so that the file fails onnx's checker, and importing
+it puts a folder with module names such as `optimizer` on `sys.path`.
 """
 
 from pathlib import Path
 
-from diptych_training.export.fp16.convert import halve
+from diptych_training.export.fp16.convert import convert_to_float16
 from diptych_training.export.fp16.float32_nodes import float32_nodes
 from diptych_training.export.fp16.graph_values import fold_casts_of_weights, lift_constants
-from diptych_training.export.fp16.simulate import write_rehearsal
+from diptych_training.export.fp16.simulate import write_float16_simulation
 from diptych_training.export.onnx.files import read_graph, write_graph
 
-__all__ = ["write_fp16", "write_rehearsal"]
+__all__ = ["write_float16_simulation", "write_fp16"]
 
 
 def write_fp16(source: Path, target: Path) -> None:
@@ -28,5 +28,5 @@ def write_fp16(source: Path, target: Path) -> None:
     model = read_graph(source)
     lift_constants(model.graph)
     fold_casts_of_weights(model.graph)
-    halve(model, float32_nodes(model.graph))
+    convert_to_float16(model, float32_nodes(model.graph))
     write_graph(model, target)

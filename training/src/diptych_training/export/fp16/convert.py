@@ -1,4 +1,4 @@
-"""Move a graph to float16 but for chosen nodes, with a Cast wherever the two meet; chooses nothing itself."""
+"""Convert a graph to float16 except for chosen nodes, with Casts between the two types."""
 
 from collections.abc import Iterable
 
@@ -10,26 +10,26 @@ from diptych_training.errors import ExportError
 from diptych_training.export.fp16.graph_values import constant_names, float_names
 
 MAX_HALF = float(np.finfo(np.float16).max)  # 65504
-MASK = float(np.finfo(np.float32).max)  # minus this is how libraries write "never look here"
+MASK_VALUE = float(np.finfo(np.float32).max)  # libraries write attention masks as minus this value
 SUFFIX: dict[int, str] = {TensorProto.FLOAT16: "_float16", TensorProto.FLOAT: "_float32"}
 
 
-def halve(model: ModelProto, float32_nodes: set[int]) -> None:
-    """Convert in place: all but the nodes at the given positions compute in float16. Ports keep their types.
+def convert_to_float16(model: ModelProto, float32_nodes: set[int]) -> None:
+    """Convert in place to float16, except the nodes at the given positions; ports keep their types.
 
-    Raises ExportError naming a weight that float16 cannot hold, or a node with a graph inside.
+    Raises ExportError naming a weight that float16 cannot hold, or a node with a subgraph.
     """
-    _Halving(model.graph).run(float32_nodes)
+    _Float16Conversion(model.graph).run(float32_nodes)
 
 
-class _Halving:
-    """The state of one conversion: which values are float, which of them became float16, which were cast."""
+class _Float16Conversion:
+    """State of one conversion: which values are float, which became float16, which were cast."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
         self.floats, self.constants = float_names(graph), constant_names(graph)
         self.half: set[str] = set()  # computed values that are float16 now
-        self.cast: dict[tuple[str, int], str] = {}  # (value, wanted type) -> the name it has in that type
+        self.cast: dict[tuple[str, int], str] = {}  # (value, wanted type) -> its name in that type
         self.nodes: list[NodeProto] = []
         self.used: set[str] = set()
 
@@ -45,7 +45,7 @@ class _Halving:
         self.graph.node.extend(self.nodes)
 
     def _convert(self, node: NodeProto, full: bool) -> None:
-        _refuse_subgraphs(node)
+        _require_no_subgraphs(node)
         wanted = TensorProto.FLOAT if full else TensorProto.FLOAT16
         for position, name in enumerate(node.input):
             if name in self.floats:
@@ -56,7 +56,7 @@ class _Halving:
         self.nodes.append(node)
 
     def _as(self, name: str, wanted: int) -> str:
-        """The name under which the value is found in the wanted type; the Cast is written on first need."""
+        """The value's name in the wanted type; adds a Cast on first use."""
         is_half = name in self.half
         if name in self.constants:
             return name if wanted == TensorProto.FLOAT else name + SUFFIX[wanted]
@@ -88,18 +88,20 @@ class _Halving:
 
 
 def _to_half(name: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """The weight in float16. The largest float32 value stands for a mask: it becomes the largest float16."""
-    unmasked = np.where(np.abs(values) == MASK, np.sign(values) * MAX_HALF, values)
+    """The weight in float16. The largest float32 value is a mask: it becomes the largest float16."""
+    unmasked = np.where(np.abs(values) == MASK_VALUE, np.sign(values) * MAX_HALF, values)
     outside = np.isfinite(unmasked) & (np.abs(unmasked) > MAX_HALF)
     if outside.any():
         worst = float(np.abs(unmasked[outside]).max())
-        raise ExportError(f"fp16 cannot hold {name}: it reaches {worst:.6g}, the limit is {MAX_HALF:g}")
+        raise ExportError(
+            f"fp16 cannot hold {name}: its largest value is {worst:.6g}, the limit is {MAX_HALF:g}"
+        )
     return unmasked.astype(np.float16)
 
 
-def _refuse_subgraphs(node: NodeProto) -> None:
+def _require_no_subgraphs(node: NodeProto) -> None:
     if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
-        raise ExportError(f"fp16 cannot convert {node.op_type} {node.name!r}: it has a graph inside")
+        raise ExportError(f"fp16 cannot convert {node.op_type} {node.name!r}: it has a subgraph")
 
 
 def _rename(nodes: Iterable[NodeProto], old: str, new: str) -> None:

@@ -1,16 +1,16 @@
-"""Choose which nodes of a graph keep computing in float32 beside float16; rewrites nothing.
+"""Choose the nodes of a graph that stay in float32 when it is converted to float16.
 
-Only operators named here go to float16: what is not known to be safe stays in float32. So do, for instance,
-LayerNormalization, BatchNormalization, Softmax, every Reduce, Pow and Sqrt, and Cast: a token id is exact in
-float16 up to 2,048 only.
+Only operators listed here are converted. All others stay in float32, such as LayerNormalization,
+BatchNormalization, Softmax, every Reduce, Pow, Sqrt, and Cast: float16 holds token ids exactly only up to
+2,048.
 """
 
 from onnx import GraphProto, NodeProto, TensorProto
 
 from diptych_training.export.fp16.graph_values import constant_names, float_names
 
-# The work that float16 is for, and what is harmless between: always float16.
-HALF = frozenset(
+# Always float16: matrix products, convolutions, and harmless operators between them.
+FLOAT16_OPERATORS = frozenset(
     {"MatMul", "Gemm", "Conv", "ConvTranspose", "MaxPool", "AveragePool"}
     | {
         "Relu",
@@ -26,9 +26,9 @@ HALF = frozenset(
         "Tile",
     }
 )
-# Float16 unless an input is float32: `x - mean` or `x / norm` is part of its norm, and moving values about
+# Float16 unless an input is float32: `x - mean` or `x / norm` belongs to its normalisation, and moving values
 # costs less than converting them twice.
-FOLLOWS_ONE = frozenset(
+FLOAT32_IF_ANY_INPUT = frozenset(
     {"Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip", "Where", "Identity", "Expand", "Reshape"}
     | {
         "Flatten",
@@ -43,14 +43,14 @@ FOLLOWS_ONE = frozenset(
         "IsNaN",
     }
 )
-# Float16 unless all inputs are float32: a residual sum beside a norm does not become part of the norm.
-FOLLOWS_ALL = frozenset({"Add", "Concat"})
-# Scaling and masking of logits belong to the softmax that they are made for: a mask may be -3.4e38.
+# Float16 unless all inputs are float32: a residual sum next to a normalisation does not become part of it.
+FLOAT32_IF_ALL_INPUTS = frozenset({"Add", "Concat"})
+# Scaling and masking of logits stay with their softmax: a mask may be -3.4e38.
 BEFORE_SOFTMAX = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Max", "Clip"})
 
 
 def float32_nodes(graph: GraphProto) -> set[int]:
-    """Positions of the nodes that stay in float32. The graph's values have been inferred."""
+    """Positions of the nodes that stay in float32. Value types of the graph must be inferred."""
     full = _by_operator(graph)
     consumers: dict[str, list[int]] = {}
     for index, node in enumerate(graph.node):
@@ -81,8 +81,8 @@ def _stays_float32(node: NodeProto, followed: list[bool]) -> bool:
     """`followed`: for each computed float input, whether it is float32."""
     if node.domain not in ("", "ai.onnx"):
         return True
-    if node.op_type in FOLLOWS_ONE:
+    if node.op_type in FLOAT32_IF_ANY_INPUT:
         return any(followed)
-    if node.op_type in FOLLOWS_ALL:
+    if node.op_type in FLOAT32_IF_ALL_INPUTS:
         return bool(followed) and all(followed)
-    return node.op_type not in HALF
+    return node.op_type not in FLOAT16_OPERATORS

@@ -1,4 +1,4 @@
-"""Which values of a graph are float32 and which are constants; rewrites nothing but where constants stand."""
+"""Find the float32 values and constants of a graph, and normalise how constants are stored."""
 
 from itertools import chain
 
@@ -8,7 +8,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 
 def float_names(graph: GraphProto) -> set[str]:
-    """Names of all float32 values: inputs, weights, results in between, outputs."""
+    """Names of all float32 values: inputs, weights, intermediate values, outputs."""
     ports = chain(graph.input, graph.value_info, graph.output)
     computed = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.FLOAT}
     return computed | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
@@ -20,7 +20,7 @@ def constant_names(graph: GraphProto) -> set[str]:
 
 
 def lift_constants(graph: GraphProto) -> None:
-    """Turn every Constant node that holds a tensor or floats into a weight: one kind of constant is left."""
+    """Turn every Constant node that holds a tensor or floats into a weight."""
     kept = []
     for node in graph.node:
         tensor = _constant(node) if node.op_type == "Constant" else None
@@ -33,9 +33,9 @@ def lift_constants(graph: GraphProto) -> None:
 
 
 def fold_casts_of_weights(graph: GraphProto) -> None:
-    """Turn every weight that is kept as float16 and cast to float32 into a float32 weight.
+    """Turn every weight that is stored as float16 and cast to float32 into a float32 weight.
 
-    What is computed from a cast is no weight to whoever looks at the graph, and would stay in float32.
+    Otherwise the result of the cast would not count as a weight, and would stay in float32.
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     kept = []

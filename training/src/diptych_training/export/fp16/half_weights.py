@@ -1,4 +1,4 @@
-"""Keep the weights of a float32 graph as float16, at half the size; what it computes stays float32."""
+"""Store the weights of a float32 graph as float16, at half the size; the graph still computes in float32."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 from diptych_training.errors import ExportError
 from diptych_training.export.onnx.files import write_graph
 
-MIN_SIZE = 1024  # values; what is smaller is not worth an operator
+MIN_SIZE = 1024  # values; smaller tensors are not worth a Cast
 
 
 def halve_weights(path: Path) -> None:
-    """Rewrite the file: each large matrix, kernel or table becomes float16 and a cast to float32.
+    """Rewrite the file: each large matrix, kernel or table becomes float16 with a Cast to float32.
 
-    Runtimes carry out casts of constants when they open the file, so that its pace is as before. The values
-    are rounded to 11 bits: prove the file again. Raises ExportError if a value is beyond float16.
+    Runtimes fold casts of constants when they open the file, so the speed is unchanged. The values are
+    rounded to 11 bits, so the file must be proven again. Raises ExportError if a value is beyond float16.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -25,7 +25,7 @@ def halve_weights(path: Path) -> None:
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.ndim < 2 or values.size < MIN_SIZE:
             continue
-        with np.errstate(over="ignore"):  # said below
+        with np.errstate(over="ignore"):  # checked below
             halves = values.astype(np.float16)
         if not np.isfinite(halves).all():
             raise ExportError(

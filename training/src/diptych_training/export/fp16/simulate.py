@@ -1,10 +1,10 @@
-"""Rewrite a float16 graph so that a processor computes what a GPU would; knows nothing of towers.
+"""Rewrite a float16 graph so that a CPU computes what a GPU would.
 
-onnxruntime's CPU provider has hardly any float16 operators: it runs such a graph in float32 and drops the
-casts between two nodes as it goes, so only the rounding of the weights is left to be seen, and a value that
-leaves float16's range goes unnoticed. In the rehearsal all types are float32, and each result that the graph
-wants in float16 is rounded to float16 with plain arithmetic, overflow included. Sums inside a matrix product
-stay in float32, as on tensor cores. It is slow and only for measuring: it is never published.
+onnxruntime's CPU provider has hardly any float16 operators: it runs such a graph in float32 and drops casts
+between nodes, so that only the rounding of the weights shows, and overflow of float16 goes unnoticed. In the
+simulation all types are float32, and each float16 result is rounded to float16 with plain arithmetic,
+overflow included. Sums inside a matrix product stay in float32, as on tensor cores. The simulation is slow,
+used only for measuring, and never published.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ from diptych_training.export.onnx.files import read_graph, write_graph
 
 # x * (2^13 + 1) - (x * (2^13 + 1) - x) keeps the first 11 of float32's 24 bits, rounded (Dekker 1971).
 SPLIT = 2**13 + 1
-OVERFLOW = 65520  # half way between the largest float16 and what would come next
-# Values go through these unchanged: what was rounded before is still round.
-MOVES = frozenset(
+OVERFLOW = 65520  # half way between the largest float16 and the next value of its grid
+# These operators return some of their input values, which are rounded already.
+EXACT_OPERATORS = frozenset(
     {
         "Identity",
         "Expand",
@@ -35,20 +35,20 @@ MOVES = frozenset(
 )
 
 
-def write_rehearsal(source: Path, target: Path) -> None:
-    """Write the float16 graph at `source` as a float32 graph with the roundings of float16."""
+def write_float16_simulation(source: Path, target: Path) -> None:
+    """Write the float16 graph at `source` as a float32 graph that rounds like float16."""
     model = read_graph(source)
-    _rehearse(model.graph)
+    _simulate(model.graph)
     write_graph(model, target)
 
 
-def _rehearse(graph: GraphProto) -> None:
+def _simulate(graph: GraphProto) -> None:
     ports = (*graph.value_info, *graph.output)
     half = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.FLOAT16}
     _widen_weights(graph)
     nodes = []
     for node in graph.node:
-        rounded = [name for name in node.output if name in half and node.op_type not in MOVES]
+        rounded = [name for name in node.output if name in half and node.op_type not in EXACT_OPERATORS]
         if node.op_type == "Cast" and rounded:
             node.attribute[0].i = TensorProto.FLOAT
         _rename_outputs(node, rounded)

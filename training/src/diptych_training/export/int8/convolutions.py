@@ -1,6 +1,6 @@
-"""Convolutions, and what stands between them, on 8-bit tensors; knows nothing of matrix products.
+"""Quantise convolutions and the operators between them.
 
-Written as QuantizeLinear and DequantizeLinear around float nodes, which onnxruntime fuses into integer
+QuantizeLinear and DequantizeLinear are inserted around float nodes, and onnxruntime fuses them into integer
 kernels: uint8 activations, int8 weights with a scale for each output channel.
 """
 
@@ -13,12 +13,12 @@ from onnx.helper import make_node
 from diptych_training.export.int8.scales import Scale, quantised_kernels
 from diptych_training.export.onnx.graph import Graph, Rewrite, constant, rewired
 
-# Nodes that stay in 8 bits when all they read is in 8 bits.
+# Operators that stay in 8 bits if all their inputs are in 8 bits.
 JOINING = ("Add", "AveragePool", "GlobalAveragePool", "Concat")
 
 
 def quantised_tensors(graph: Graph, convolutions: Collection[str]) -> dict[str, str]:
-    """The tensors in 8 bits when these convolutions are, each with the tensor whose range it takes."""
+    """Tensors that are in 8 bits if these convolutions are; each with the tensor whose range it uses."""
     tensors: dict[str, str] = {}
     for node in graph.nodes:
         target = _after_relu(graph, node)
@@ -33,7 +33,7 @@ def quantised_tensors(graph: Graph, convolutions: Collection[str]) -> dict[str, 
 
 
 def convolution_rewrite(graph: Graph, name: str, source: Scale) -> Rewrite:
-    """The same convolution on int8 kernels and an int32 bias."""
+    """Rewrite a convolution with int8 kernels and an int32 bias."""
     node, p = graph.node[name], f"{name}/int8"
     bias = graph.array(node.input[2]) if len(node.input) > 2 else None
     codes, scales, whole = quantised_kernels(graph.array(node.input[1]), bias, source.scale)
@@ -55,12 +55,13 @@ def convolution_rewrite(graph: Graph, name: str, source: Scale) -> Rewrite:
     return Rewrite(frozenset([name]), (*nodes, rewired(node, inputs, node.output)), tuple(constants))
 
 
-def with_pairs(
+def insert_quantize_dequantize(
     graph: Graph, nodes: list[NodeProto], scales: Mapping[str, Scale]
 ) -> tuple[list[NodeProto], list[TensorProto]]:
-    """The nodes with each tensor of `scales` rounded to 8 bits behind its producer, and the new constants.
+    """Insert QuantizeLinear and DequantizeLinear after the producer of each tensor of `scales`.
 
-    A Relu whose output is rounded by a scale that starts at 0 is left out: rounding cuts at 0 by itself.
+    Returns the nodes and the new constants. A Relu whose output has a scale with zero point 0 is removed,
+    since quantising clips at 0.
     """
     renamed = {
         node.output[0]: _after_relu(graph, node)
@@ -71,7 +72,7 @@ def with_pairs(
         raw: target for raw, target in renamed.items() if target in scales and scales[target].zero == 0
     }
     dropped = set(renamed.values())
-    result = [node for name in graph.inputs if name in scales for node in _pair(name)]
+    result = [node for name in graph.inputs if name in scales for node in _quantize_dequantize(name)]
     for node in nodes:
         if node.op_type == "Relu" and node.output[0] in dropped:
             continue
@@ -79,8 +80,10 @@ def with_pairs(
         result.append(rewired(node, inputs, [renamed.get(name, name) for name in node.output]))
         for name in result[-1].output:
             if name in scales:
-                result += _pair(name)
-    return result, [tensor for name, scale in scales.items() for tensor in _pair_constants(name, scale)]
+                result += _quantize_dequantize(name)
+    return result, [
+        tensor for name, scale in scales.items() for tensor in _quantize_dequantize_constants(name, scale)
+    ]
 
 
 def _after_relu(graph: Graph, node: NodeProto) -> str:
@@ -89,7 +92,7 @@ def _after_relu(graph: Graph, node: NodeProto) -> str:
     return name
 
 
-def _pair(name: str) -> list[NodeProto]:
+def _quantize_dequantize(name: str) -> list[NodeProto]:
     inputs = [f"{name}/scale", f"{name}/zero"]
     return [
         make_node("QuantizeLinear", [name, *inputs], [f"{name}/codes"], name=f"{name}/codes"),
@@ -99,7 +102,7 @@ def _pair(name: str) -> list[NodeProto]:
     ]
 
 
-def _pair_constants(name: str, scale: Scale) -> list[TensorProto]:
+def _quantize_dequantize_constants(name: str, scale: Scale) -> list[TensorProto]:
     return [
         constant(f"{name}/scale", np.float32(scale.scale)),
         constant(f"{name}/zero", np.uint8(scale.zero)),

@@ -1,26 +1,26 @@
-"""The patch embedding of a vision transformer, read straight from the pixels; knows nothing of other layers.
+"""Quantise the patch embedding of a vision transformer, and token embedding tables.
 
-A convolution whose stride is its kernel is a matrix product over patches, and its input is 8 bits already:
-with ``(pixel * gain + offset)`` folded into weights and bias, the activations carry no rounding at all.
+A convolution whose stride equals its kernel size is a matrix product over patches. Its input is uint8 pixels:
+with ``(pixel * gain + offset)`` folded into weights and bias, the activations have no rounding error.
 """
 
 import numpy as np
 from onnx import TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.layers import Table
+from diptych_training.export.int8.layers import EmbeddingTable
 from diptych_training.export.int8.scales import quantised_columns, quantised_rows
 from diptych_training.export.onnx.graph import CONTRIB, Graph, Rewrite, constant
-from diptych_training.export.onnx.patches import MIDDLE, Patches, folded
+from diptych_training.export.onnx.patches import PIXEL_ZERO_POINT, PatchEmbedding, folded_weights
 
 
-def patch_rewrite(graph: Graph, site: Patches) -> Rewrite:
-    """One product of uint8 patches and int8 weights in the place of the convolution."""
-    conv = graph.node[site.name]
-    matrix, bias = folded(graph, site)
+def patch_rewrite(graph: Graph, layer: PatchEmbedding) -> Rewrite:
+    """Replace the convolution by one product of uint8 patches and int8 weights."""
+    conv = graph.node[layer.name]
+    matrix, bias = folded_weights(graph, layer)
     weight, scales = quantised_columns(matrix)
-    grid, edge, width, p = site.size // site.edge, site.edge, len(bias), f"{site.name}/int8"
-    cut = f"{p}/cut" if grid * edge != site.size else site.pixels
+    grid, edge, width, p = layer.size // layer.edge, layer.edge, len(bias), f"{layer.name}/int8"
+    cut = f"{p}/cut" if grid * edge != layer.size else layer.pixels
     nodes = [
         make_node("Reshape", [cut, f"{p}/cells"], [f"{p}/grid"], name=f"{p}/grid"),
         make_node("Transpose", [f"{p}/grid"], [f"{p}/tiles"], name=f"{p}/tiles", perm=[0, 1, 3, 2, 4, 5]),
@@ -42,27 +42,27 @@ def patch_rewrite(graph: Graph, site: Patches) -> Rewrite:
         constant(f"{p}/weight", weight),
         constant(f"{p}/one", np.float32(1)),
         constant(f"{p}/scales", scales),
-        constant(f"{p}/zero", np.uint8(MIDDLE)),
+        constant(f"{p}/zero", np.uint8(PIXEL_ZERO_POINT)),
         constant(f"{p}/bias", bias),
     ]
-    if cut != site.pixels:
-        # A convolution leaves out the pixels that do not fill a patch.
+    if cut != layer.pixels:
+        # A convolution ignores the pixels that do not fill a patch.
         nodes.insert(
-            0, make_node("Slice", [site.pixels, f"{p}/from", f"{p}/to", f"{p}/axes"], [cut], name=cut)
+            0, make_node("Slice", [layer.pixels, f"{p}/from", f"{p}/to", f"{p}/axes"], [cut], name=cut)
         )
         constants += [
             constant(f"{p}/from", np.array([0, 0])),
             constant(f"{p}/to", np.array([grid * edge, grid * edge])),
             constant(f"{p}/axes", np.array([1, 2])),
         ]
-    return Rewrite(frozenset([site.name]), tuple(nodes), tuple(constants))
+    return Rewrite(frozenset([layer.name]), tuple(nodes), tuple(constants))
 
 
-def table_rewrite(graph: Graph, site: Table) -> Rewrite:
-    """Rows of codes are gathered and multiplied by their scales: a quarter of the bytes, the same pace."""
-    node = graph.node[site.name]
+def table_rewrite(graph: Graph, layer: EmbeddingTable) -> Rewrite:
+    """Gather int8 rows and multiply them by their scales: a quarter of the size, the same speed."""
+    node = graph.node[layer.name]
     codes, scales = quantised_rows(graph.array(node.input[0]))  # (V, W), (V, 1)
-    p, ids = f"{site.name}/int8", node.input[1]
+    p, ids = f"{layer.name}/int8", node.input[1]
     nodes = (
         make_node("Gather", [f"{p}/table", ids], [f"{p}/codes"], name=f"{p}/codes", axis=0),
         make_node("Cast", [f"{p}/codes"], [f"{p}/floats"], name=f"{p}/floats", to=TensorProto.FLOAT),
@@ -70,4 +70,4 @@ def table_rewrite(graph: Graph, site: Table) -> Rewrite:
         make_node("Mul", [f"{p}/floats", f"{p}/scale"], [node.output[0]], name=f"{p}/rows"),
     )
     constants = (constant(f"{p}/table", codes), constant(f"{p}/scales", scales))
-    return Rewrite(frozenset([site.name]), nodes, constants)
+    return Rewrite(frozenset([layer.name]), nodes, constants)

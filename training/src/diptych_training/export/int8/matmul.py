@@ -1,4 +1,4 @@
-"""The two int8 forms of matrix products with constant weights; knows nothing of how a form is chosen."""
+"""The two int8 forms of matrix products with constant weights: static scale, or a scale for each row."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.layers import Products
+from diptych_training.export.int8.layers import MatMulGroup
 from diptych_training.export.int8.scales import best_scale, quantised_columns
-from diptych_training.export.int8.smooth_quant import Level
+from diptych_training.export.int8.smooth_quant import SmoothedInput
 from diptych_training.export.onnx.graph import CONTRIB, Floats, Graph, Rewrite, constant
 from diptych_training.export.onnx.linear import Linear, bias_of, weight_of
 
@@ -16,27 +16,27 @@ ROW_STEPS, ROW_ZERO = 127, 128
 SMALLEST = 1e-12  # a row of zeros is divided by this
 
 
-def static_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
-    """One calibrated scale for the whole input."""
-    p = f"{site.name}/int8"
-    scale = best_scale(level.seen.lowest, level.seen.highest, level.seen.rows)
-    nodes = [_quantise(level.source, p)]
+def static_rewrite(graph: Graph, layer: MatMulGroup, smoothed: SmoothedInput) -> Rewrite:
+    """Rewrite with one calibrated scale for the whole input."""
+    p = f"{layer.name}/int8"
+    scale = best_scale(smoothed.stats.lowest, smoothed.stats.highest, smoothed.stats.rows)
+    nodes = [_quantise(smoothed.source, p)]
     constants = [constant(f"{p}/scale", np.float32(scale.scale)), constant(f"{p}/zero", np.uint8(scale.zero))]
-    for linear in site.linears:
-        node, tensors = _integer_product(graph, linear, level.factors, p, linear.target, bias=True)
+    for linear in layer.linears:
+        node, tensors = _integer_product(graph, linear, smoothed.factors, p, linear.target, bias=True)
         nodes.append(node)
         constants += tensors
-    return _rewrite(site.linears, nodes, constants, level)
+    return _rewrite(layer.linears, nodes, constants, smoothed)
 
 
-def rows_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
-    """A scale for each row, from its largest magnitude: a row is brought to [-1, 1], and its product back."""
-    p = f"{site.name}/int8"
+def rows_rewrite(graph: Graph, layer: MatMulGroup, smoothed: SmoothedInput) -> Rewrite:
+    """Rewrite with a scale for each row: rows are divided by their largest magnitude, products multiplied."""
+    p = f"{layer.name}/int8"
     nodes = [
-        make_node("Abs", [level.source], [f"{p}/sizes"], name=f"{p}/sizes"),
+        make_node("Abs", [smoothed.source], [f"{p}/sizes"], name=f"{p}/sizes"),
         make_node("ReduceMax", [f"{p}/sizes", f"{p}/axis"], [f"{p}/top"], name=f"{p}/top", keepdims=1),
         make_node("Max", [f"{p}/top", f"{p}/smallest"], [f"{p}/peak"], name=f"{p}/peak"),
-        make_node("Div", [level.source, f"{p}/peak"], [f"{p}/unit"], name=f"{p}/unit"),
+        make_node("Div", [smoothed.source, f"{p}/peak"], [f"{p}/unit"], name=f"{p}/unit"),
         _quantise(f"{p}/unit", p),
     ]
     constants = [
@@ -45,9 +45,9 @@ def rows_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
         constant(f"{p}/scale", np.float32(1 / ROW_STEPS)),
         constant(f"{p}/zero", np.uint8(ROW_ZERO)),
     ]
-    for linear in site.linears:
+    for linear in layer.linears:
         q = f"{linear.nodes[0]}/int8"
-        node, tensors = _integer_product(graph, linear, level.factors, p, f"{q}/product", bias=False)
+        node, tensors = _integer_product(graph, linear, smoothed.factors, p, f"{q}/product", bias=False)
         bias = bias_of(graph, linear)
         scaled = linear.target if bias is None else f"{q}/scaled"
         nodes += [node, make_node("Mul", [f"{q}/product", f"{p}/peak"], [scaled], name=f"{q}/scaled")]
@@ -55,7 +55,7 @@ def rows_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
         if bias is not None:
             nodes.append(make_node("Add", [scaled, f"{q}/bias"], [linear.target], name=f"{q}/sum"))
             constants.append(constant(f"{q}/bias", bias))
-    return _rewrite(site.linears, nodes, constants, level)
+    return _rewrite(layer.linears, nodes, constants, smoothed)
 
 
 def _quantise(source: str, p: str) -> NodeProto:
@@ -83,7 +83,7 @@ def _integer_product(
 
 
 def _rewrite(
-    linears: Sequence[Linear], nodes: list[NodeProto], constants: list[TensorProto], level: Level
+    linears: Sequence[Linear], nodes: list[NodeProto], constants: list[TensorProto], smoothed: SmoothedInput
 ) -> Rewrite:
-    replaced = frozenset(name for linear in linears for name in linear.nodes) | level.replaces
-    return Rewrite(replaced, (*level.nodes, *nodes), (*level.constants, *constants))
+    replaced = frozenset(name for linear in linears for name in linear.nodes) | smoothed.replaces
+    return Rewrite(replaced, (*smoothed.nodes, *nodes), (*smoothed.constants, *constants))

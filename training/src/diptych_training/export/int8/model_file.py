@@ -1,4 +1,4 @@
-"""Read, write and run ONNX models of any size; knows nothing of quantising."""
+"""Read, write and run ONNX models of any size."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,9 +16,9 @@ from diptych_training.export.onnx.graph import Floats, Graph
 
 
 def read_simplified(source: Path, folder: Path) -> Graph:
-    """A float32 model after onnxruntime's basic rewriting: constants and batch normalisations are folded.
+    """Read a float32 model after onnxruntime's basic optimisation, which folds constants and batch norms.
 
-    `folder` takes the intermediate files. Raises ExportError when the file does not load or has not exactly
+    Intermediate files go to `folder`. Raises ExportError if the file does not load or does not have exactly
     one input and one output.
     """
     file = folder / "simplified.onnx"
@@ -29,17 +29,17 @@ def read_simplified(source: Path, folder: Path) -> Graph:
     options.add_session_config_entry(
         "session.optimized_model_external_initializers_file_name", "simplified.data"
     )
-    # MatMul and its bias stay two nodes of any rank: fused, they are a Gemm between two reshapes.
+    # Keep MatMul and its bias as two nodes of any rank: the fusion makes a Gemm between two reshapes.
     try:
         ort.InferenceSession(
             source, options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
         )
-    except Exception as error:  # onnxruntime raises classes of its own that share no public base
+    except Exception as error:  # onnxruntime's errors share no public base class
         raise ExportError(f"{source.name} does not load in onnxruntime {ort.__version__}: {error}") from error
     model = onnx.load(file)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
-        raise ExportError(f"{source.name} has {found}, an encoder has one of each")
+        raise ExportError(f"{source.name} has {found}, an encoder must have one of each")
     _give_unique_names(model)
     return Graph(model)
 
@@ -50,7 +50,7 @@ def open_file(file: Path) -> ort.InferenceSession:
 
 
 def open_model(model: ModelProto, folder: Path) -> ort.InferenceSession:
-    """A session on a model in memory, by way of `folder`: a session made from bytes would keep the bytes."""
+    """A session for a model, written to `folder` first: a session made from bytes would keep the bytes."""
     file = folder / "intermediate.onnx"
     write_graph(model, file)
     return open_file(file)

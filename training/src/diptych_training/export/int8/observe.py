@@ -1,4 +1,4 @@
-"""Watch the tensors of a graph while it embeds real inputs; knows nothing of codes."""
+"""Record value ranges and samples of a graph's tensors on calibration inputs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from diptych_training.export.onnx.graph import Floats, Graph, with_outputs
 
 Batches = Sequence[NDArray[np.generic]]
 
-CHUNK = 4  # items at once: every watched tensor of all of them is in memory
-N_SAMPLED = 1 << 15  # about as many values of each tensor are kept from each chunk
+CHUNK = 4  # items per run: all observed tensors of a run are in memory
+N_SAMPLED = 1 << 15  # approximate number of values kept of each tensor and chunk
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one tensor held, as rows of K channels: the exact ends of each channel, and rows at random."""
+class TensorStats:
+    """Values of one tensor as rows of K channels: exact range of each channel, and a sample of rows."""
 
     lows: Floats  # (K,)
     highs: Floats  # (K,)
@@ -26,32 +26,32 @@ class Seen:
 
     @property
     def lowest(self) -> float:
-        """The lowest value of all."""
+        """The lowest value of all channels."""
         return float(self.lows.min())
 
     @property
     def highest(self) -> float:
-        """The highest value of all."""
+        """The highest value of all channels."""
         return float(self.highs.max())
 
-    def divided(self, factors: Floats) -> "Seen":
-        """What would have been seen if each channel had been divided by its factor (K,), all positive."""
-        return Seen(self.lows / factors, self.highs / factors, self.rows / factors)
+    def divided(self, factors: Floats) -> "TensorStats":
+        """The statistics after dividing each channel by its factor (K,), all positive."""
+        return TensorStats(self.lows / factors, self.highs / factors, self.rows / factors)
 
 
-def observe(graph: Graph, names: Sequence[str], batches: Batches, folder: Path) -> dict[str, Seen]:
-    """Run all batches and keep what was seen of each named float tensor."""
+def observe(graph: Graph, names: Sequence[str], batches: Batches, folder: Path) -> dict[str, TensorStats]:
+    """Run all batches and return the statistics of each named float tensor."""
     rng = np.random.default_rng(0)
-    parts: dict[str, list[Seen]] = {name: [] for name in names}
-    for values in _watched(graph, names, batches, folder):
+    parts: dict[str, list[TensorStats]] = {name: [] for name in names}
+    for values in _run_with_outputs(graph, names, batches, folder):
         for name, value in values.items():
             rows = value.reshape(-1, value.shape[-1])  # (N, K)
             drawn = rng.integers(0, len(rows), max(1, N_SAMPLED // rows.shape[1]))
-            parts[name].append(Seen(rows.min(axis=0), rows.max(axis=0), rows[drawn]))
-    return {name: _joined(seen) for name, seen in parts.items()}
+            parts[name].append(TensorStats(rows.min(axis=0), rows.max(axis=0), rows[drawn]))
+    return {name: _joined(stats) for name, stats in parts.items()}
 
 
-def _watched(
+def _run_with_outputs(
     graph: Graph, names: Sequence[str], batches: Batches, folder: Path
 ) -> Iterator[dict[str, Floats]]:
     if not names:
@@ -64,8 +64,8 @@ def _watched(
             yield dict(zip(names, values, strict=True))
 
 
-def _joined(parts: Sequence[Seen]) -> Seen:
-    return Seen(
+def _joined(parts: Sequence[TensorStats]) -> TensorStats:
+    return TensorStats(
         np.minimum.reduce([part.lows for part in parts]),
         np.maximum.reduce([part.highs for part in parts]),
         np.concatenate([part.rows for part in parts]),

@@ -1,14 +1,14 @@
-"""What is told about an int8 graph once it is written; knows nothing of ONNX."""
+"""Report on how an int8 graph was made; part of the manifest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Say = Callable[[str], object]  # told each finished stage, as one line
+Say = Callable[[str], object]  # receives one line for each finished stage
 
 
 @dataclass(frozen=True)
-class Try:
-    """One candidate that was held against the reference: how many of its layers were int8, and the cosine."""
+class Trial:
+    """One candidate graph: its number of int8 layers, and its mean cosine to the reference."""
 
     n_quantised: int
     cosine: float
@@ -16,13 +16,14 @@ class Try:
 
 @dataclass(frozen=True)
 class Int8Report:
-    """How an int8 graph came to be.
+    """How an int8 graph was made.
 
-    - `n_quantised`: layers in int8. They have calibrated scales, but for those of `kept_rows`.
-    - `kept_rows`: nodes whose scales are found at run time, one for each row.
-    - `kept_float`: nodes that stayed float32.
-    - `weight_steps`: steps of the weights on either side of 0, which depends on the processor of the export.
-    - `cosine`: mean cosine against the reference, of the last of `tries` that counted.
+    - `n_quantised`: number of int8 layers; their scales are calibrated, except those in `kept_rows`.
+    - `kept_rows`: nodes with a scale for each row, computed at run time.
+    - `kept_float`: nodes that stay in float32.
+    - `weight_steps`: steps of the weights on either side of 0, which depend on the exporting processor.
+    - `cosine`: mean cosine to the reference.
+    - `tries`: all candidates in order.
     """
 
     n_quantised: int
@@ -30,4 +31,4 @@ class Int8Report:
     kept_float: tuple[str, ...]
     weight_steps: int
     cosine: float
-    tries: tuple[Try, ...]
+    tries: tuple[Trial, ...]

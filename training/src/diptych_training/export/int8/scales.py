@@ -1,4 +1,4 @@
-"""From floats to 8 bits: ranges, scales and rounded weights; knows nothing of graphs."""
+"""Choose scales for 8-bit values, and quantise weights."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from diptych.adapters.onnxruntime.processor import may_saturate
 
 Floats = NDArray[np.float32]
 
-# Shares of the largest magnitude that are tried as the end of the range.
+# Shares of the largest magnitude that are tried as clipping range.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 EXACT_STEPS = 127  # of int8 on either side of 0
 NARROW_STEPS = 64  # two products of 255 and 64 are the most that 16 bits hold
@@ -23,14 +23,14 @@ class Scale:
     zero: int
 
     def round_trip(self, values: Floats) -> Floats:
-        """What is left of values after uint8."""
+        """Quantise and dequantise values."""
         codes = np.clip(np.rint(values / self.scale) + self.zero, 0, 255)
         rounded: Floats = ((codes - self.zero) * self.scale).astype(np.float32)
         return rounded
 
 
 def scale_of_range(lowest: float, highest: float) -> Scale:
-    """The scale whose codes span a range; 0 is always exact, or padding and Relu would drift."""
+    """The scale for a range; 0 is always exact, since padding and Relu depend on it."""
     low, high = min(lowest, 0.0), max(highest, 0.0)
     scale = (high - low) / 255
     if not scale > np.finfo(np.float32).tiny:
@@ -39,10 +39,10 @@ def scale_of_range(lowest: float, highest: float) -> Scale:
 
 
 def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
-    """The scale of least squared error on a sample of the values, over ranges that cut the largest ones off.
+    """The scale with the least squared error on a sample of the values, among several clipping ranges.
 
-    A few far outliers stretch the range until everything else shares a handful of codes; cutting them costs
-    their own error squared, so both are weighed by the same measure.
+    A few outliers stretch the range until all other values share a handful of codes; clipping the outliers
+    costs their squared error. Both effects are in the same measure.
     """
     peak = max(abs(lowest), abs(highest))
     scales = [scale_of_range(max(lowest, -clip * peak), min(highest, clip * peak)) for clip in CLIPS]
@@ -55,8 +55,8 @@ def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
 def weight_steps() -> int:
     """Steps of int8 weights on either side of 0: 127, or 64 on x86 without VNNI.
 
-    Such processors add two products in 16 bits, where sums are cut off in silence. The server asks for exact
-    kernels there, which onnxruntime needs for weights of 8 bits alone; with 7 bits its fast ones are exact.
+    Such processors add two products in 16 bits, where sums saturate silently. The server requests exact
+    kernels there, which onnxruntime needs only for 8-bit weights; with 7 bits its fast kernels are exact.
     """
     return NARROW_STEPS if may_saturate() else EXACT_STEPS
 
@@ -78,8 +78,8 @@ def quantised_kernels(
 ) -> tuple[NDArray[np.int8], Floats, NDArray[np.int32] | None]:
     """Convolution (O, ...) -> int8 kernels, a scale for each output (O,), and the bias in int32 (O,).
 
-    The bias counts in steps of ``input_scale * scale``: where a kernel is so weak that its bias would leave
-    int32, the scale grows until it does not.
+    The bias is in steps of ``input_scale * scale``. If a kernel is so small that its bias would overflow
+    int32, the scale is increased until the bias fits.
     """
     flat = np.abs(kernels.reshape(len(kernels), -1)).max(axis=1)
     scales = _peaks_to_scales(flat, weight_steps())

@@ -1,85 +1,88 @@
-"""Find the fewest layers that must leave int8 for the bound to hold; knows nothing of what a layer is."""
+"""Find the fewest layers that must leave int8 to reach the target cosine."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.layers import Form
-from diptych_training.export.int8.report import Say, Try
+from diptych_training.export.int8.report import Say, Trial
 
-TARGET = 0.995  # mean cosine; what is published needs 0.99
+TARGET = 0.995  # mean cosine; publishing needs 0.99
 MAX_TRIES = 16
-MAX_PROBES = 64  # beyond this many layers, neighbours are probed together
+MAX_PROBES = 64  # with more layers than this, neighbours are probed together
 
 Plan = dict[str, Form]
-Ladders = Mapping[str, Sequence[Form]]  # forms of each layer from the fastest to the most exact
+FormsByLayer = Mapping[str, Sequence[Form]]  # forms of each layer from the fastest to the most exact
 
 
 @dataclass(frozen=True)
-class Found:
-    """The plan that keeps the bound, and how it was reached."""
+class SearchResult:
+    """The plan that reaches the target, with the trials that led to it."""
 
     plan: Plan
     cosine: float
-    tries: tuple[Try, ...]
+    tries: tuple[Trial, ...]
 
 
 class Search:
-    """Everything as fast as it can be, then the most harmful layers one step towards float.
+    """Starts with every layer's fastest form, then moves the most sensitive layers one form towards float.
 
-    `judge` holds a plan against the reference and answers the mean cosine; `probe` does so on a few inputs,
-    to rank the layers: it is given plans in which few layers are not float. The number of layers that must
-    move is found by doubling and halving. When moving all of them one step is not enough, that is the next
-    start.
+    `judge` returns the mean cosine of a plan to the reference. `probe` does so on a few inputs, to rank
+    layers by sensitivity: its plans have few layers that are not float. The number of layers to move is found
+    by doubling and bisection. If moving all of them is not enough, the search continues from there.
     """
 
     def __init__(
-        self, ladders: Ladders, judge: Callable[[Plan], float], probe: Callable[[Plan], float], say: Say
+        self,
+        forms_by_layer: FormsByLayer,
+        judge: Callable[[Plan], float],
+        probe: Callable[[Plan], float],
+        say: Say,
     ) -> None:
-        self._ladders, self._judge, self._probe, self._say = ladders, judge, probe, say
-        self._tries: list[Try] = []
+        self._ladders, self._judge, self._probe, self._say = forms_by_layer, judge, probe, say
+        self._tries: list[Trial] = []
 
-    def run(self) -> Found:
-        """Raises ExportError when not even float layers keep the bound."""
+    def run(self) -> SearchResult:
+        """Search. Raises ExportError if even an all-float plan misses the target."""
         plan: Plan = {name: forms[0] for name, forms in self._ladders.items()}
         cosine = self._try(plan)
         while cosine < TARGET:
-            order = self._most_harmful_first(plan)
+            order = self._by_sensitivity(plan)
             if not order:
                 raise ExportError(
-                    f"no layer is int8 any more and the mean cosine is {cosine:.6f}, the target is {TARGET}: "
-                    "the float32 graph itself does not follow the reference"
+                    f"all layers are float and the mean cosine is {cosine:.6f}, the target is {TARGET}: "
+                    "the float32 graph itself does not match the reference"
                 )
-            plan, cosine = self._fewest_moved(plan, order)
-        return Found(plan, cosine, tuple(self._tries))
+            plan, cosine = self._fewest_changes(plan, order)
+        return SearchResult(plan, cosine, tuple(self._tries))
 
-    def _fewest_moved(self, plan: Plan, order: list[str]) -> tuple[Plan, float]:
-        """The plan with the fewest moved that passes, or with all of them moved, and its cosine."""
-        low, high = 0, 1  # `low` moved fail; `high` is tried next
-        found = self._moved_and_tried(plan, order[:high])
+    def _fewest_changes(self, plan: Plan, order: list[str]) -> tuple[Plan, float]:
+        """The plan with the fewest moved layers that passes, or with all of them moved, and its cosine."""
+        low, high = 0, 1  # moving `low` layers fails; `high` is tried next
+        found = self._change_and_try(plan, order[:high])
         while found[1] < TARGET and high < len(order):
-            low, high = high, len(order) if self._is_last() else min(2 * high, len(order))
-            found = self._moved_and_tried(plan, order[:high])
-        while found[1] >= TARGET and high - low > 1 and not self._is_last():
+            low, high = high, len(order) if self._is_last_trial() else min(2 * high, len(order))
+            found = self._change_and_try(plan, order[:high])
+        while found[1] >= TARGET and high - low > 1 and not self._is_last_trial():
             middle = (low + high) // 2
-            tried = self._moved_and_tried(plan, order[:middle])
+            tried = self._change_and_try(plan, order[:middle])
             low, high, found = (low, middle, tried) if tried[1] >= TARGET else (middle, high, found)
         return found
 
-    def _moved_and_tried(self, plan: Plan, names: list[str]) -> tuple[Plan, float]:
+    def _change_and_try(self, plan: Plan, names: list[str]) -> tuple[Plan, float]:
         moved = {**plan, **{name: self._next(name, plan[name]) for name in names}}
         return moved, self._try(moved)
 
     def _try(self, plan: Plan) -> float:
         cosine = self._judge(plan)
         n_quantised = sum(form != "float" for form in plan.values())
-        self._tries.append(Try(n_quantised, cosine))
-        forms = ", ".join(f"{n} {form}" for form, n in _counted(plan).items())
+        self._tries.append(Trial(n_quantised, cosine))
+        forms = ", ".join(f"{n} {form}" for form, n in _count_forms(plan).items())
         self._say(f"int8 try {len(self._tries)}: {forms}: mean cosine {cosine:.6f} (target {TARGET})")
         return cosine
 
-    def _most_harmful_first(self, plan: Plan) -> list[str]:
-        """The layers that can still move, by the harm that each does alone in an otherwise float graph."""
+    def _by_sensitivity(self, plan: Plan) -> list[str]:
+        """Layers that can still move, most sensitive first: each is probed alone, all others float."""
         names = [name for name, form in plan.items() if form != "float"]
         size = max(1, -(-len(names) // MAX_PROBES))
         groups = [names[start : start + size] for start in range(0, len(names), size)]
@@ -96,10 +99,10 @@ class Search:
         forms = self._ladders[name]
         return forms[min(forms.index(form) + 1, len(forms) - 1)]
 
-    def _is_last(self) -> bool:
+    def _is_last_trial(self) -> bool:
         return len(self._tries) >= MAX_TRIES - 1
 
 
-def _counted(plan: Plan) -> dict[Form, int]:
+def _count_forms(plan: Plan) -> dict[Form, int]:
     forms = list(plan.values())
     return {form: forms.count(form) for form in dict.fromkeys(forms)}

@@ -1,4 +1,4 @@
-"""The use case: a float32 graph in, its int8 graph and a report out; knows nothing of bundles."""
+"""Quantise a float32 graph: calibrate, search a plan, write the int8 graph and its report."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from diptych_training.errors import ExportError
-from diptych_training.export.int8.layers import Form, find_sites, ladder
+from diptych_training.export.int8.layers import Form, find_layers, forms_of
 from diptych_training.export.int8.model_file import open_model, read_simplified, run
 from diptych_training.export.int8.observe import Batches, observe
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
 from diptych_training.export.int8.scales import weight_steps
-from diptych_training.export.int8.search import Found, Plan, Search
+from diptych_training.export.int8.search import Plan, Search, SearchResult
 from diptych_training.export.onnx.files import write_graph
 from diptych_training.export.onnx.graph import Floats
 
@@ -26,34 +26,36 @@ def write_int8(
 ) -> Int8Report:
     """Write the int8 graph of `source` to `target` with the same signature.
 
-    `calibration`: real inputs of the graph, in batches. `check` holds a candidate file against the reference
-    and answers the mean cosine. Raises ExportError when the graph has nothing to quantise, or does not load.
+    `calibration`: real inputs of the graph, in batches. `check` returns a candidate file's mean cosine to the
+    reference. Raises ExportError if the graph has nothing to quantise or does not load.
     """
     if not any(len(batch) for batch in calibration):
-        raise ExportError(f"{source.name}: int8 needs calibration inputs, there are none")
+        raise ExportError(f"{source.name}: int8 needs calibration inputs, but there are none")
     with TemporaryDirectory(dir=target.parent, prefix=".tmp-int8-") as name:
         folder = Path(name)
         quantiser = prepare(source, calibration, folder)
-        say(f"int8: {source.name}: {len(quantiser.sites)} layers found and observed")
-        ladders = {site.name: ladder(site) for site in quantiser.sites}
-        judge = _judge(quantiser, check, folder / target.name)
-        found = Search(ladders, judge, _probe(quantiser, calibration, folder), say).run()
+        say(f"int8: {source.name}: {len(quantiser.layers)} layers found and observed")
+        forms_by_layer = {layer.name: forms_of(layer) for layer in quantiser.layers}
+        judge = _make_judge(quantiser, check, folder / target.name)
+        found = Search(forms_by_layer, judge, _make_probe(quantiser, calibration, folder), say).run()
         write_graph(quantiser.build(found.plan), target)
     return _report(found)
 
 
 def prepare(source: Path, calibration: Batches, folder: Path) -> Quantiser:
-    """All that does not depend on the way: the simplified graph, its layers, its tensors observed."""
+    """Read the graph, find its layers and observe its tensors: all work that no plan changes."""
     graph = read_simplified(source, folder)
-    sites = find_sites(graph)
-    if not sites:
+    layers = find_layers(graph)
+    if not layers:
         raise ExportError(
             f"{source.name}: no convolution, matrix product or table with constant float32 weights"
         )
-    return Quantiser(graph, sites, observe(graph, tensors_to_observe(graph, sites), calibration, folder))
+    return Quantiser(graph, layers, observe(graph, tensors_to_observe(graph, layers), calibration, folder))
 
 
-def _judge(quantiser: Quantiser, check: Callable[[Path], float], candidate: Path) -> Callable[[Plan], float]:
+def _make_judge(
+    quantiser: Quantiser, check: Callable[[Path], float], candidate: Path
+) -> Callable[[Plan], float]:
     def judge(plan: Plan) -> float:
         write_graph(quantiser.build(plan), candidate)
         return check(candidate)
@@ -61,13 +63,13 @@ def _judge(quantiser: Quantiser, check: Callable[[Path], float], candidate: Path
     return judge
 
 
-def _probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Callable[[Plan], float]:
-    """Mean cosine of a plan to the all-float one, on a few inputs."""
+def _make_probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Callable[[Plan], float]:
+    """A function that returns a plan's mean cosine to the all-float plan, on a few inputs."""
     probes = _first_items(calibration)
 
     @cache
     def reference() -> Floats:
-        return _rows(quantiser, {site.name: "float" for site in quantiser.sites}, probes, folder)
+        return _rows(quantiser, {layer.name: "float" for layer in quantiser.layers}, probes, folder)
 
     def probe(plan: Plan) -> float:
         return float((_rows(quantiser, plan, probes, folder) * reference()).sum(axis=1).mean())
@@ -91,7 +93,7 @@ def _first_items(batches: Batches) -> Batches:
     return taken
 
 
-def _report(found: Found) -> Int8Report:
+def _report(found: SearchResult) -> Int8Report:
     def of(form: Form) -> tuple[str, ...]:
         return tuple(name for name, each in found.plan.items() if each == form)
 

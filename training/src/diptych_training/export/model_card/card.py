@@ -1,4 +1,4 @@
-"""Write the model card of a bundle; measures nothing."""
+"""Model card of an exported run."""
 
 from importlib.resources import files
 from string import Template
@@ -13,10 +13,10 @@ from diptych_training.evaluate.table import (
     means_table,
     source_table,
 )
-from diptych_training.export.model_card.assets import NOTHING, Shown
-from diptych_training.export.model_card.credits import credits_of, kin_of_training, only_shown
+from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
+from diptych_training.export.model_card.credits import credits_of, evaluation_sources, shared_authors_note
 from diptych_training.export.model_card.licence import Licence
-from diptych_training.export.model_card.training_notes import besides, how_trained
+from diptych_training.export.model_card.training_notes import dataset_notes, recipe_notes
 from diptych_training.export.model_card.weak_spots import weak_spots
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
 from diptych_training.export.proof.gate import parity_table
@@ -25,23 +25,25 @@ from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
-UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
+UNGATED_NOTE = (
+    "\n**Published without its proof (`--ungated`): it may not match its model. Do not rely on it.**\n"
+)
 HALVED_NOTE = (
-    " Their matrices and kernels are rounded to float16, and so are those of the float32 graphs, which "
-    "compute in float32; evaluation and validation are of the float32 weights as trained, parity is of the "
-    "files as published."
+    " Their matrices and kernels are rounded to float16, as are those of the float32 graphs, which compute "
+    "in float32. Evaluation and validation were measured with the float32 weights, parity with the published "
+    "files."
 )
 KNOWN: dict[Split, str] = {
-    "eval": "sources that it never saw",
-    "validation": "sources that it never saw, but was chosen on",
-    "train": "sources that it learned from",
+    "eval": "sources that the model never saw",
+    "validation": "sources that the model was selected on, but not trained on",
+    "train": "sources that the model was trained on",
 }
 METHODS: dict[LossKind, str] = {
     "softmax": "the contrastive method of CLIP (Radford et al. 2021)",
     "sigmoid": "the sigmoid loss of SigLIP (Zhai et al. 2023)",
 }
 TOWERS = {
-    "resnet": "ResNet as CLIP modified it",
+    "resnet": "ResNet with CLIP's modifications",
     "vit": "vision transformer",
     "pooled_vit": "vision transformer with SigLIP's attention pooling",
 }
@@ -58,9 +60,9 @@ def model_card(
     licence: Licence,
     ungated: bool,
     half_weights: bool = False,
-    shown: Shown = NOTHING,
+    assets: CardAssets = NO_ASSETS,
 ) -> str:
-    """Markdown, from the template beside this file."""
+    """Fill the Markdown template for pictograms or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
     train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
@@ -78,10 +80,10 @@ def model_card(
         ungated=UNGATED_NOTE if ungated else "",
         evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
         validation=_validation(run.metrics),
-        kin=kin_of_training(own) if pairs is None else "",
+        kin=shared_authors_note(own) if pairs is None else "",
         proven_on=" and ".join(f"`{split}`" for split in held_out(dataset, N_PARITY_IMAGES)),
         weak="" if evaluation is None else weak_spots(evaluation),
-        trained=how_trained(run.config),
+        trained=recipe_notes(run.config),
         halved=HALVED_NOTE if half_weights else "",
         parity=parity_table(parities),
         beginning=_beginning(run),
@@ -93,11 +95,13 @@ def model_card(
         n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
         data_note=_data_note(own, dataset),
-        besides=besides(run),
-        sources=credits_of(own, run, only_shown(evaluation, dataset, own) if shown.confusions else []),
+        dataset_notes=dataset_notes(run),
+        sources=credits_of(
+            own, run, evaluation_sources(evaluation, dataset, own) if assets.confusions else []
+        ),
         licence=licence.sentence(),
-        confusions=shown.confusions_paragraph(),
-        curves=shown.curves_paragraph(),
+        confusions=assets.confusions_paragraph(),
+        curves=assets.curves_paragraph(),
     )
 
 
@@ -108,11 +112,11 @@ def _image_tower(image: ImageConfig) -> str:
 
 def _beginning(run: TrainedRun) -> str:
     start = run.config.start
-    return "from scratch" if start is None else f"further, from `{start.source}`,"
+    return "from scratch" if start is None else f"further, starting from `{start.source}`,"
 
 
 def _scores(run: TrainedRun) -> str:
-    """How scores are made of cosines."""
+    """How scores are computed from cosines."""
     multiplied = f"cosines are multiplied by {logit_scale(run.model):.2f}"
     return (
         f"{multiplied}, and {logit_bias(run.model):.2f} is added"
@@ -125,7 +129,7 @@ def _evaluation(evaluation: Evaluation) -> str:
     sections = [
         "Zero-shot over the classes of each source and retrieval within it, on split "
         f"`{evaluation.split}` of `{evaluation.dataset}`: {KNOWN[evaluation.split]}. "
-        "The pixel floor is the top-1 of the nearest training image by pixels. Means over sources:",
+        "The pixel floor is the top-1 accuracy of the nearest training image by pixels. Means over sources:",
         means_table(evaluation),
     ]
     for kind in KINDS:
@@ -142,5 +146,5 @@ def _validation(metrics: dict[str, float]) -> str:
 
 def _data_note(own: PackedDataset, proven_on: PackedDataset) -> str:
     if own.name == proven_on.name:
-        return f"How it was collected, named and split is in `{DATA_CARD_FILE}`."
-    return f"The export was proven on the data set `{proven_on.name}`, which `{DATA_CARD_FILE}` is about."
+        return f"`{DATA_CARD_FILE}` describes how the data was collected, named and split."
+    return f"The export was proven on the data set `{proven_on.name}`, which `{DATA_CARD_FILE}` describes."

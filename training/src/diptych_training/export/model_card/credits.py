@@ -1,4 +1,4 @@
-"""Whose work a model card shows or speaks of, and under which licences; knows nothing of models."""
+"""Authors and licences of the sources that a model card mentions or shows."""
 
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, SourceEntry, Split
@@ -9,12 +9,14 @@ from diptych_training.export.model_card.training_notes import rehearsed_set
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 UNNAMED = ("", "unknown")
-SHOWN_NOTE = "Nothing was learned from what is `shown`: `confusions.png` has drawings of such sources."
+SHOWN_NOTE = "Sources marked `shown` were not trained on: `confusions.png` contains drawings from them."
 
 
 def credits_of(own: PackedDataset, run: TrainedRun, shown: list[tuple[str, SourceEntry]]) -> str:
-    """Every source that the weights learned from, that a choice was made on, or that is `shown`, with author
-    and licence, and where the names of emoji are from."""
+    """Table of all sources that the weights were trained or selected on, or that are `shown`.
+
+    It has authors and licences; a sentence on the origin of emoji names follows if there are any.
+    """
     listed = [(name, entry, str(entry.split)) for split in SPLITS for name, entry in own.listed(split)]
     for name in run.config.data.rehearsal:
         old = rehearsed_set(run, name)
@@ -28,18 +30,18 @@ def credits_of(own: PackedDataset, run: TrainedRun, shown: list[tuple[str, Sourc
     return "\n\n".join(sections)
 
 
-def only_shown(
+def evaluation_sources(
     evaluation: Evaluation | None, dataset: PackedDataset, own: PackedDataset
 ) -> list[tuple[str, SourceEntry]]:
-    """The sources of an evaluation that are not listed anyway as those of the run."""
+    """The sources of an evaluation that are not among the run's own."""
     if evaluation is None or (dataset.name == own.name and evaluation.split in SPLITS):
         return []
     names = {result.source for result in evaluation.sources}
     return [(name, entry) for name, entry in dataset.listed(evaluation.split) if name in names]
 
 
-def kin_of_training(own: PackedDataset) -> str:
-    """A sentence if validation sources are by authors that training has sources of the same kind by."""
+def shared_authors_note(own: PackedDataset) -> str:
+    """A sentence if validation and training have sources of one kind by the same author; else empty."""
     kin = []
     for name, entry in own.listed("validation"):
         known = [f"`{other}`" for other, one in own.listed("train", entry.kind) if one.author == entry.author]
@@ -47,9 +49,7 @@ def kin_of_training(own: PackedDataset) -> str:
             kin.append(f"`{name}` is by the author of {', '.join(known)}")
     if not kin:
         return ""
-    return (
-        f" {'; '.join(kin)}, which it learned from: do not expect these figures on sources that it never saw."
-    )
+    return f" {'; '.join(kin)}, which it was trained on: expect lower figures on sources by other authors."
 
 
 def _row(name: str, entry: SourceEntry, split: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Settle which licence weights have: what is recorded for all that they learned from, and no more.
+"""Derive the licence of weights from the licences recorded for their training data.
 
-A rule of care, and no lawyer's opinion: whoever exports them may say otherwise. Reads no files.
+A cautious rule, not legal advice: the user may give another licence at export.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diptych_training.provenance import Provenance
 
 UNKNOWN = "unknown"
-# Each asks for what those before it ask for, or more: nothing, notices, attribution, the same terms.
+# Each has at least the requirements of those before it: none, notices, attribution, share-alike.
 BY_STRICTNESS = (
     "CC0-1.0", "Unlicense", "0BSD", "MIT-0", "ISC", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0",
     "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0",
@@ -19,21 +19,23 @@ N_NAMED = 3
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence's identifier, or `unknown`, and how it is known; no reason where a person says it."""
+    """A licence identifier, or `unknown`, and the reason; no reason if the user gave it."""
 
     name: str
     reason: str = ""
 
     def sentence(self) -> str:
-        """For a card."""
+        """Sentence for a model card."""
         if self.name == UNKNOWN:
             return f"The licence of the weights is unknown{f': {self.reason}' if self.reason else ''}."
         return f"The weights are published under {self.name}{f': {self.reason}' if self.reason else ''}."
 
 
 def recorded_licence(learned: Provenance | None) -> Licence:
-    """That of all sources, or the strictest of theirs. `unknown` where one is not recorded, or where none is
-    known to be the strictest."""
+    """The common licence of all sources, or the strictest one.
+
+    `unknown` if a licence is not recorded, or if it is unknown which one is the strictest.
+    """
     if learned is None:
         return Licence(UNKNOWN, "the run does not record what it learned from")
     licences = learned.licences()
@@ -42,12 +44,12 @@ def recorded_licence(learned: Provenance | None) -> Licence:
         return Licence(UNKNOWN, f"none is recorded for {_named([f'`{source}`' for source in silent])}")
     names = {licence.casefold(): licence for licence in licences.values() if licence is not None}
     if len(names) == 1:
-        return Licence(next(iter(names.values())), "the licence of all that they learned from")
+        return Licence(next(iter(names.values())), "the licence of all training data")
     if not names.keys() <= RANKS.keys():
         known = _named(sorted(names.values()))
-        return Licence(UNKNOWN, f"of those of what they learned from, {known}, none is known to be strictest")
+        return Licence(UNKNOWN, f"the training data has {known}, and it is unknown which is the strictest")
     strictest = BY_STRICTNESS[max(RANKS[name] for name in names)]
-    return Licence(strictest, "the strictest licence of what they learned from")
+    return Licence(strictest, "the strictest licence of the training data")
 
 
 def _named(all_of_them: list[str]) -> str:

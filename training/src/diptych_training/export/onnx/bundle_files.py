@@ -1,4 +1,4 @@
-"""Write what a bundle holds of a trained model, but for its proofs; knows nothing of manifests."""
+"""Write a bundle's model files: graphs, tokenizer, weights and architecture."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from diptych_training.models import CLIP
 
 IMAGE_FILE, TEXT_FILE = "image_encoder.onnx", "text_encoder.onnx"
 WEIGHTS_FILE, MODEL_FILE = "weights.safetensors", "model.json"
-EXACT = "fp32"  # the precision that all others are made from
+EXACT = "fp32"  # the precision from which all others are made
 
 
 def graph_files(precision: str) -> tuple[str, str]:
@@ -28,10 +28,10 @@ def graph_files(precision: str) -> tuple[str, str]:
 
 
 def write_model_files(run: TrainedRun, folder: Path, *, half_weights: bool = False) -> None:
-    """Both graphs in float32, the tokenizer, the weights under their original names, and the architecture.
+    """Write both float32 graphs, the tokenizer, the weights under their original names, and the architecture.
 
-    With `half_weights` matrices and kernels are rounded to float16 first, and the graphs made of those.
-    Raises ExportError if one is beyond float16.
+    With `half_weights`, matrices and kernels are rounded to float16 first. Raises ExportError if a value is
+    beyond float16.
     """
     model = rounded(run.model) if half_weights else run.model
     write_image_graph(model, run.image_spec, folder / IMAGE_FILE)
@@ -41,7 +41,7 @@ def write_model_files(run: TrainedRun, folder: Path, *, half_weights: bool = Fal
 
 
 def rounded(model: CLIP) -> CLIP:
-    """A copy whose matrices and kernels have float16 values, still kept as float32; all else is as it was."""
+    """A copy whose matrices and kernels are rounded to float16 values, stored as float32."""
     copied = copy.deepcopy(model)
     for name, tensor in copied.state_dict().items():
         if _is_matrix(tensor):
@@ -52,16 +52,16 @@ def rounded(model: CLIP) -> CLIP:
 
 
 def write_weights(model: CLIP, folder: Path, matrices: torch.dtype = torch.float32) -> None:
-    """What fine-tuning and re-export start from: the weights under their original names, the architecture.
+    """Write weights under their original names, and the architecture, for fine-tuning and re-export.
 
-    `matrices` and kernels are kept in that dtype, vectors and scalars always as they are.
+    Matrices and kernels are stored as dtype `matrices`, vectors and scalars always unchanged.
     """
     (folder / MODEL_FILE).write_text(model.config.model_dump_json(indent=1), encoding="utf-8")
     weights = {
         name: (tensor.to(matrices) if _is_matrix(tensor) else tensor).detach().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    # Not `save_file`: it makes a file that only its maker may read.
+    # Not `save_file`: it creates a file that only its owner may read.
     (folder / WEIGHTS_FILE).write_bytes(save(weights, metadata={"format": "pt"}))
 
 
@@ -70,10 +70,10 @@ def _is_matrix(tensor: Tensor) -> bool:
 
 
 def logit_scale(model: CLIP) -> float:
-    """The multiplier of cosines; the model stores its logarithm."""
+    """The factor that cosines are multiplied by; the model stores its logarithm."""
     return math.exp(float(model.logit_scale.detach()))
 
 
 def logit_bias(model: CLIP) -> float:
-    """What is added to scaled cosines; 0 for a model without one."""
+    """The bias added to scaled cosines; 0 for a model without one."""
     return 0.0 if model.logit_bias is None else float(model.logit_bias.detach())

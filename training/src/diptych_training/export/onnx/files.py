@@ -1,4 +1,4 @@
-"""Read and write ONNX files, those with external data included; knows nothing of what a graph computes."""
+"""Read and write ONNX files, with or without external data."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import onnx
 from onnx import TensorProto, inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
-MAX_INLINE_BYTES = 1_500_000_000  # a file of protobuf ends at 2 GiB, and later passes add to it
-MAX_READ_BYTES = 1024  # of a constant that inference may read, such as the shape that a Reshape makes
+MAX_INLINE_BYTES = 1_500_000_000  # protobuf's limit is 2 GiB, and later passes add to the file
+MAX_READ_BYTES = 1024  # of a constant that shape inference may read, such as the target shape of a Reshape
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The graph with local functions inlined, the type of every value inferred, and the weights in memory."""
+    """Read a graph with local functions inlined, the type of every value inferred, and weights in memory."""
     model = onnx.load(path, load_external_data=False)
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -22,12 +22,12 @@ def read_graph(path: Path) -> onnx.ModelProto:
 
 
 def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Inference passes the model on as one message, twice: slow with the weights in it, which end at 2 GB."""
+    """Infer types without the weights: inference serialises the model twice, with a limit of 2 GB."""
     large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) > MAX_READ_BYTES]
     weights = {tensor.name: tensor.raw_data for tensor in large}
     for tensor in large:
         tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL  # else inference takes it for damaged
+        tensor.data_location = TensorProto.EXTERNAL  # else inference reports a damaged tensor
     model = onnx.shape_inference.infer_shapes(model)
     for tensor in model.graph.initializer:
         if tensor.name in weights:
@@ -37,9 +37,9 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph, open_atomic it: above `MAX_INLINE_BYTES` its weights go to `<file>.data` beside it.
+    """Write or replace the file; weights above `MAX_INLINE_BYTES` go to `<file>.data` beside it.
 
-    The model loses the weights that go there.
+    Weights that go there are removed from `model`.
     """
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # onnx appends to a file that exists

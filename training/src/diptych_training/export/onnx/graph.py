@@ -1,4 +1,4 @@
-"""Index an ONNX graph: who makes and who reads a value, its shape, its constants. Changes nothing."""
+"""Index an ONNX graph: producer, readers, shape and constant of each value; and build changed copies."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 CONTRIB = "com.microsoft"  # onnxruntime's own operators
 Floats = NDArray[np.float32]
-Shape = tuple[int | str, ...]  # sizes, or names of those that are not known
+Shape = tuple[int | str, ...]  # sizes, or names of unknown sizes
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What takes the place of some nodes: `nodes` stand where the first of the replaced stood."""
+    """A replacement for some nodes: `nodes` go where the first replaced node was."""
 
     replaces: frozenset[str]  # names of nodes
     nodes: tuple[NodeProto, ...]
@@ -27,7 +27,7 @@ class Rewrite:
 
 
 class Graph:
-    """A model whose nodes stand in topological order. It is never changed."""
+    """Read-only index of a model whose nodes are in topological order."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -44,7 +44,7 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Of each constant and of each value that inference has reached."""
+        """Shapes of all constants and of all values with an inferred shape."""
         graph = self.model.graph
         ports = chain(graph.input, graph.value_info, graph.output)
         known = {port.name: _shape(port) for port in ports if port.type.tensor_type.HasField("shape")}
@@ -55,7 +55,7 @@ class Graph:
         return numpy_helper.to_array(self.constants[name]).astype(np.float32, copy=False)
 
     def is_float_constant(self, name: str, rank: int) -> bool:
-        """Whether a tensor is a float32 constant of this rank."""
+        """True if a tensor is a float32 constant of this rank."""
         tensor = self.constants.get(name)
         return tensor is not None and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == rank
 
@@ -64,13 +64,13 @@ class Graph:
         return self._readers.get(name, [])
 
     def only_reader(self, name: str) -> NodeProto | None:
-        """The one node that reads a tensor; None when there are more, or it is an output of the graph."""
+        """The one node that reads a tensor; None if there are several, or it is an output of the graph."""
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
 
 def _shape(port: ValueInfoProto) -> Shape:
-    """A size without a name gets one of its own, so that it equals no other."""
+    """The shape; an unknown size without a name gets a unique one, so that it equals no other."""
     return tuple(
         size.dim_value if size.HasField("dim_value") else size.dim_param or f"{port.name}[{axis}]"
         for axis, size in enumerate(port.type.tensor_type.shape.dim)
@@ -78,7 +78,7 @@ def _shape(port: ValueInfoProto) -> Shape:
 
 
 def names_read(node: NodeProto) -> Iterator[str]:
-    """Every tensor that a node reads, inside its subgraphs too."""
+    """Every tensor that a node reads, also inside its subgraphs."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for subgraph in [attribute.g, *attribute.graphs]:
@@ -92,7 +92,7 @@ def attributes(node: NodeProto) -> dict[str, Any]:
 
 
 def other(node: NodeProto, name: str) -> str:
-    """Of a node with two inputs, the one that is not `name`; `name` where both are."""
+    """The input of a two-input node that is not `name`; `name` if both are."""
     return str(node.input[1] if node.input[0] == name else node.input[0])
 
 
@@ -108,7 +108,7 @@ def constant(name: str, value: NDArray[np.generic] | np.generic) -> TensorProto:
 
 
 def rebuilt(graph: Graph, nodes: list[NodeProto], constants: list[TensorProto]) -> ModelProto:
-    """The graph's signature around other nodes; nodes and constants that nothing reads are left out."""
+    """A model with the graph's signature and other nodes; unused nodes and constants are removed."""
     nodes, read = _needed(nodes, graph.outputs)
     everything = {**graph.constants, **{tensor.name: tensor for tensor in constants}}
     model = ModelProto()
@@ -141,7 +141,7 @@ def _needed(nodes: list[NodeProto], outputs: set[str]) -> tuple[list[NodeProto],
 
 
 def with_outputs(graph: Graph, names: list[str]) -> ModelProto:
-    """The same model with more float32 outputs; their shapes are left to the runtime."""
+    """The model with additional float32 outputs of unspecified shape."""
     model = rebuilt(graph, graph.nodes, [])
     model.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names

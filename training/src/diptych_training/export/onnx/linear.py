@@ -1,4 +1,4 @@
-"""Matrix products with constant weights, wherever they stand in a graph; knows nothing of scales."""
+"""Find matrix products with constant weights in a graph."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from diptych_training.export.onnx.graph import Floats, Graph, attributes
 
 @dataclass(frozen=True)
 class Linear:
-    """``target = source @ weight + bias``: a Gemm, or a MatMul with the Add of its bias where that is all."""
+    """``target = source @ weight + bias``: a Gemm, or a MatMul and the Add of its bias."""
 
     nodes: tuple[str, ...]
     source: str
@@ -21,7 +21,7 @@ class Linear:
 
 
 def find_linear(graph: Graph, node: NodeProto) -> Linear | None:
-    """The product that begins at a node, or None."""
+    """The matrix product that starts at a node, or None."""
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "MatMul" and graph.is_float_constant(node.input[1], rank=2):

@@ -1,4 +1,4 @@
-"""Find the patch embedding of a vision transformer, which reads the pixels; changes nothing."""
+"""Find the patch embedding of a vision transformer: the convolution that reads the pixels."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from onnx import NodeProto, TensorProto
 
 from diptych_training.export.onnx.graph import Floats, Graph, attributes
 
-MIDDLE = 128  # pixels are counted from here, so that roundings of the weights do not add up over a patch
+PIXEL_ZERO_POINT = 128  # centres the pixels, so that rounding errors of weights do not add up over a patch
 
 
 @dataclass(frozen=True)
-class Patches:
+class PatchEmbedding:
     """``pixels (B, S, S, 3) uint8 -> Cast -> * gain -> + offset -> Transpose -> Conv``, stride = kernel."""
 
     name: str
@@ -22,8 +22,8 @@ class Patches:
     offset: Floats  # (3,)
 
 
-def find_patches(graph: Graph, conv: NodeProto) -> Patches | None:
-    """The patch embedding that a convolution is, or None."""
+def find_patch_embedding(graph: Graph, conv: NodeProto) -> PatchEmbedding | None:
+    """Describe a convolution that is a patch embedding; None for any other."""
     kernel = graph.constants[conv.input[1]].dims  # (N, 3, edge, edge)
     options = attributes(conv)
     plain = (
@@ -47,19 +47,21 @@ def find_patches(graph: Graph, conv: NodeProto) -> Patches | None:
     return _from_pixels(graph, conv, cast.input[0], gain, offset)
 
 
-def folded(graph: Graph, site: Patches) -> tuple[Floats, Floats]:
-    """Matrix (K, N) and bias (N,) of the product of patches whose pixels are counted from `MIDDLE`."""
-    conv = graph.node[site.name]
+def folded_weights(graph: Graph, embedding: PatchEmbedding) -> tuple[Floats, Floats]:
+    """Matrix (K, N) and bias (N,) of the product with patches of `pixel - PIXEL_ZERO_POINT`."""
+    conv = graph.node[embedding.name]
     kernel = graph.array(conv.input[1])  # (N, 3, edge, edge)
     bias = graph.array(conv.input[2]) if len(conv.input) > 2 else np.zeros(len(kernel), np.float32)
-    scaled = (kernel * site.gain[:, None, None]).transpose(2, 3, 1, 0)  # as pixels lie: y, x, channel
-    moved = (site.offset + MIDDLE * site.gain).astype(np.float64)  # what a pixel of 128 becomes
+    scaled = (kernel * embedding.gain[:, None, None]).transpose(2, 3, 1, 0)  # memory order of pixels: y, x, c
+    moved = (embedding.offset + PIXEL_ZERO_POINT * embedding.gain).astype(
+        np.float64
+    )  # what a pixel of 128 becomes
     bias = bias + (kernel * moved[:, None, None]).sum(axis=(1, 2, 3)).astype(np.float32)
     return np.ascontiguousarray(scaled.reshape(-1, len(kernel))), bias.astype(np.float32)
 
 
 def _operand(graph: Graph, name: str, op_type: str) -> tuple[str, Floats | None]:
-    """The variable input of a node that adds or multiplies a constant (3,), and that constant."""
+    """The variable input of an Add or Mul with a constant (3,), and that constant."""
     node = graph.producer.get(name)
     if node is None or node.op_type != op_type:
         return "", None
@@ -69,7 +71,9 @@ def _operand(graph: Graph, name: str, op_type: str) -> tuple[str, Floats | None]
     return next(other for other in node.input if other != known[0]), graph.array(known[0])
 
 
-def _from_pixels(graph: Graph, conv: NodeProto, pixels: str, gain: Floats, offset: Floats) -> Patches | None:
+def _from_pixels(
+    graph: Graph, conv: NodeProto, pixels: str, gain: Floats, offset: Floats
+) -> PatchEmbedding | None:
     if pixels not in graph.inputs:
         return None
     tensor = graph.inputs[pixels].type.tensor_type
@@ -77,4 +81,4 @@ def _from_pixels(graph: Graph, conv: NodeProto, pixels: str, gain: Floats, offse
     square = len(tensor.shape.dim) == 4 and size > 0 and tensor.shape.dim[2].dim_value == size
     if tensor.elem_type != TensorProto.UINT8 or not square:
         return None
-    return Patches(conv.name, pixels, size, graph.constants[conv.input[1]].dims[2], gain, offset)
+    return PatchEmbedding(conv.name, pixels, size, graph.constants[conv.input[1]].dims[2], gain, offset)

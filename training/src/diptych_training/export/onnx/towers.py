@@ -1,4 +1,4 @@
-"""Write the two towers of a model as ONNX files with the bundle's signatures; knows nothing of runs."""
+"""Export the two towers of a model as ONNX files with a bundle's signatures."""
 
 import warnings
 from pathlib import Path
@@ -12,8 +12,8 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.export.onnx import files
 
 OPSET = 20
-MAX_BATCH = 4096  # only bounds the exporter's reasoning about the batch; the file itself takes any batch
-MIN_LENGTH = 2  # every text has its start and its end
+MAX_BATCH = 4096  # bound for the exporter's symbolic batch size; the file itself accepts any batch
+MIN_LENGTH = 2  # every text has a start and an end token
 
 
 class ImageGraph(nn.Module):
@@ -56,7 +56,7 @@ class TextGraph(nn.Module):
 
 def write_image_graph(model: nn.Module, spec: ImageSpec, path: Path) -> None:
     """Export the image tower of a model in evaluation mode; the batch stays dynamic."""
-    # Two examples: a batch of one would be taken for a constant.
+    # Two examples: the exporter would treat a batch of one as a constant.
     example = torch.zeros((2, spec.size, spec.size, 3), dtype=torch.uint8)
     names = ("pixels", "image_embedding")
     program = _export(ImageGraph(model, spec), example, names, {0: _batch()})
@@ -66,16 +66,16 @@ def write_image_graph(model: nn.Module, spec: ImageSpec, path: Path) -> None:
 def write_text_graph(model: nn.Module, spec: TextSpec, path: Path) -> None:
     """Export the text tower of a model in evaluation mode; batch and length stay dynamic.
 
-    Where every text is padded to the full length anyway, a tower that fixes its length is exported with that
-    one. Weights of more than `external_above` bytes go to a file of their own, `<path>.data`.
+    If every text is padded to the full length anyway, a tower with a fixed length is exported with that
+    length. Weights of more than `files.MAX_INLINE_BYTES` go to `<path>.data`.
     """
     names = ("input_ids", "text_embedding")
-    # A length that is neither 1 nor context_length, or the exporter would take it for a constant.
+    # A length that is neither 1 nor context_length, which the exporter would treat as a constant.
     example = torch.zeros((3, max(MIN_LENGTH, spec.context_length // 2)), dtype=torch.int32)
     length = torch.export.Dim("L", min=MIN_LENGTH, max=spec.context_length)
     try:
         program = _export(TextGraph(model), example, names, {0: _batch(), 1: length})
-    except Exception:  # the exporter raises what its many layers raise
+    except Exception:  # the exporter raises many kinds
         if spec.pad_to != "context_length":
             raise
         full = torch.zeros((3, spec.context_length), dtype=torch.int32)
@@ -90,10 +90,10 @@ def _batch() -> Any:
 def _export(
     graph: nn.Module, example: Tensor, names: tuple[str, str], dynamic: dict[int, Any]
 ) -> torch.onnx.ONNXProgram:
-    # The names matter to the exporter: an output that is called like one of its operators, such as
-    # `embedding`, gives a file that onnxruntime refuses.
+    # Output names must differ from operator names: with an output named `embedding`, onnxruntime rejects the
+    # file.
     with warnings.catch_warnings():
-        # torch's exporter still uses a part of torch that torch deprecates.
+        # torch's exporter uses a deprecated part of torch.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
         program = torch.onnx.export(
             graph.eval(),

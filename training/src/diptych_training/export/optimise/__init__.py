@@ -1,9 +1,8 @@
-"""Rewrite a float32 graph so that it runs faster; each rewrite is checked.
+"""Rewrite a float32 graph so that it runs faster; each rewrite is checked on real inputs.
 
-Only what is portable may become part of a published graph: standard operators, nothing chosen for this
-machine. What is not portable (fusions into onnxruntime's own operators, memory layouts for this processor),
-onnxruntime does itself whenever it loads a graph, for the machine that it then runs on. No measured time
-decides: the same checkpoint gives the same graphs on every machine.
+Rewrites are portable: standard operators, nothing specific to this machine, no measured times, so the same
+checkpoint gives the same graphs everywhere. onnxruntime does machine-specific optimisation (fusion into its
+own operators, memory layouts) when it loads a graph. Start with `optimise`; each module here is one rewrite.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,32 +14,32 @@ from onnx import ModelProto
 
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.patches import patches_by_product
+from diptych_training.export.optimise.patches import patch_embedding_as_matmul
 from diptych_training.export.optimise.quick_gelu import quick_gelu_as_silu
-from diptych_training.export.optimise.upstream_gather import pool_first
+from diptych_training.export.optimise.upstream_gather import upstream_gather
 from diptych_training.export.proof.calibration import Batch, run_graph
 from diptych_training.export.proof.parity import row_cosines
 
 __all__ = ["FLOAT32", "REWRITES", "Rewrite", "Step", "optimise"]
 
-MIN_COSINE = 0.999999  # a rewrite changes the order of sums, never the sums
+MIN_COSINE = 0.999999  # a rewrite changes only the order of sums
 
-Rewrite = Callable[[Graph], ModelProto | None]  # None where a graph has nothing that the rewrite is about
-# Of every precision.
+Rewrite = Callable[[Graph], ModelProto | None]  # None if the rewrite does not apply to the graph
+# For every precision.
 REWRITES: dict[str, Rewrite] = {
-    "pool before the last feed-forward": pool_first,
+    "pool before the last feed-forward": upstream_gather,
     "take the factor out of QuickGELU": quick_gelu_as_silu,
 }
-# Of the float32 graph alone: int8 reads pixels in a kernel of its own.
-FLOAT32: dict[str, Rewrite] = {"embed patches by a matrix product": patches_by_product}
+# For the float32 graph only: int8 has its own patch embedding.
+FLOAT32: dict[str, Rewrite] = {"embed patches by a matrix product": patch_embedding_as_matmul}
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one rewrite did.
+    """Outcome of one rewrite.
 
-    `cosine_min` is the lowest cosine between rows before and after; 0 where the rewrite gave no graph that
-    runs, 1 where it had nothing to do (`changed` is False then).
+    `cosine_min` is the lowest cosine between embeddings before and after; 0 if the rewrite gave no graph that
+    runs, 1 if it did not apply (then `changed` is False).
     """
 
     name: str
@@ -55,7 +54,7 @@ def optimise(
     say: Callable[[str], object],
     rewrites: Mapping[str, Rewrite] = REWRITES,
 ) -> list[Step]:
-    """Put the float32 graph in `file` through each rewrite after which its rows agree.
+    """Apply each rewrite to the float32 graph in `file` and keep those after which the embeddings agree.
 
     `inputs` are real batches: pixels (B, S, S, 3) uint8 or input_ids (B, L) int32.
     """
@@ -79,11 +78,11 @@ def _try(
                 return Step(name, cosine_min=1.0, kept=False, changed=False)
             write_graph(model, tried)
             after = run_graph(tried, inputs)
-        except Exception as error:  # a graph that a rewrite cannot do is published without it
+        except Exception as error:  # if a rewrite fails, the graph is published without it
             say(f"optimise: {name}: gave no graph that runs: {error}")
             return Step(name, cosine_min=0.0, kept=False)
         cosine_min = float(row_cosines(run_graph(file, inputs), after).min())
-        kept = cosine_min >= MIN_COSINE  # a NaN is not kept
+        kept = cosine_min >= MIN_COSINE  # False for NaN
         if kept:
-            write_graph(read_graph(tried), file)  # written anew, as a graph names the file of its weights
+            write_graph(read_graph(tried), file)  # not renamed: a graph names the file of its weights
     return Step(name, cosine_min, kept)

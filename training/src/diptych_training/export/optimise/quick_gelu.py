@@ -1,8 +1,8 @@
-"""Take the factor out of QuickGELU, so that SiLU is left; knows nothing of towers.
+"""Replace QuickGELU by SiLU: fold its factor into the weights before and after.
 
 QuickGELU is ``x * sigmoid(1.702 x)`` between two matrix products. With ``y = 1.702 x`` it is
-``y * sigmoid(y) / 1.702``, and both factors go into the weights once: that of y into those before, with their
-bias, its inverse into those behind. That saves a pass over the widest values of a block.
+``y * sigmoid(y) / 1.702``: the factor is multiplied into the weights and bias before, its inverse into the
+weights after. That saves a pass over the widest activations of a block.
 """
 
 from onnx import ModelProto, NodeProto, TensorProto
@@ -12,7 +12,7 @@ from diptych_training.export.onnx.linear import Linear, find_linear
 
 
 def quick_gelu_as_silu(graph: Graph) -> ModelProto | None:
-    """The model without factors; None where no QuickGELU stands between weights of its own."""
+    """The model with SiLU; None if it has no QuickGELU between two products with weights of their own."""
     instead: dict[int, NodeProto] = {}
     constants: list[TensorProto] = []
     for node in graph.nodes:
@@ -27,7 +27,7 @@ def quick_gelu_as_silu(graph: Graph) -> ModelProto | None:
 
 
 def _factors(graph: Graph, sigmoid: NodeProto) -> dict[str, float]:
-    """What each weight around a gate is to be multiplied by; empty where the gate is no QuickGELU's."""
+    """The factor for each weight around a gate; empty if the gate is not a QuickGELU."""
     scaling, gate = graph.producer.get(sigmoid.input[0]), graph.only_reader(sigmoid.output[0])
     if scaling is None or gate is None or not scaling.op_type == gate.op_type == "Mul":
         return {}
@@ -48,7 +48,7 @@ def _factors(graph: Graph, sigmoid: NodeProto) -> dict[str, float]:
 
 
 def _before(graph: Graph, x: str) -> Linear | None:
-    """The product with its bias that x is."""
+    """The matrix product, with its bias, that computes x."""
     add = graph.producer.get(x)
     makers = [] if add is None else [graph.producer[name] for name in add.input if name in graph.producer]
     linears = [find_linear(graph, node) for node in makers]

@@ -1,9 +1,9 @@
-"""Take the pooled token before the last block's per-token work, not after it; knows nothing of weights.
+"""Move the Gather that pools one token before the per-token work of the last block (upstream gather).
 
-A tower that is pooled at one token (CLIP's class token, or a text's end-of-text token) computes the output
-projection and the feed-forward part of its last block for every token, and then throws all rows but one away.
-Each of these operators treats every token alike, so the row may be taken first: the same sums, for nine
-twelfths less work in the last block.
+A tower that pools at one token (CLIP's class token, or a text's end-of-text token) computes the output
+projection and the feed-forward part of its last block for every token, then drops all rows but one. These
+operators work on each token alone, so the row can be gathered first: the same sums, with nine twelfths less
+work in the last block.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 TOKEN_RANK = 3  # (B, L, W)
 
 
-def pool_first(graph: Graph) -> ModelProto | None:
-    """The model with its pooling moved; None where no matrix product would have fewer rows."""
+def upstream_gather(graph: Graph) -> ModelProto | None:
+    """The model with its pooling moved; None if no matrix product would have fewer rows."""
     for pooling in graph.nodes:
         moved = _movable(graph, pooling) if _is_pooling(graph, pooling) else []
         if any(node.op_type == "MatMul" for node in moved):
@@ -39,7 +39,7 @@ def _is_pooling(graph: Graph, node: NodeProto) -> bool:
 
 
 def _movable(graph: Graph, pooling: NodeProto) -> list[NodeProto]:
-    """The nodes whose rows are needed by nothing but the pooling, and that work on each row alone."""
+    """The nodes that work on each row alone and whose output only the pooling needs."""
     inside, moved = {id(pooling)}, []
     for node in reversed(graph.nodes):
         readers = {id(reader) for name in node.output for reader in graph.readers(name)}
@@ -66,7 +66,7 @@ def _works_on_rows(graph: Graph, node: NodeProto, pooling: NodeProto) -> bool:
 
 
 def _has_tokens(graph: Graph, name: str, pooling: NodeProto) -> bool:
-    """Whether the value is (B, L, ...) with B and L of the pooled one."""
+    """True if the value is (B, L, W) with the B and L of the pooled value."""
     shape = graph.shapes.get(name, ())
     same = shape[:2] == graph.shapes[pooling.input[0]][:2]
     return name not in graph.constants and len(shape) == TOKEN_RANK and same

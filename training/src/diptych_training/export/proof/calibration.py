@@ -1,4 +1,4 @@
-"""Inputs that quantised graphs are calibrated and judged on while they are made; never those of the proof."""
+"""Calibration inputs for quantised and rewritten graphs; never those of the proof."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ class Calibration:
 def calibration_on_dataset(
     folder: Path, dataset: PackedDataset, image_spec: ImageSpec, text_spec: TextSpec
 ) -> Calibration:
-    """Training images and their labels: what the proof is measured on was held out.
+    """Calibration inputs from training images and their labels: the proof uses held-out ones.
 
-    Raises ExportError if the data set has none.
+    Raises ExportError if the data set has no training images.
     """
     drawn = draw_sample(dataset, N_CALIBRATION_IMAGES, splits=("train",))
     if not drawn.texts:
         raise ExportError(
-            f"{dataset.path} has no training images, on which int8 and rewritten graphs are tried: pack some "
-            "with `data pack --train`, or pass --no-optimise and --precisions fp32"
+            f"{dataset.path} has no training images, which int8 and graph rewrites need for calibration: "
+            "pack some with `data pack --train`, or pass --no-optimise and --precisions fp32"
         )
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
     rows = [tokenizer.ids(text)[0] for text in drawn.texts]
@@ -52,7 +52,7 @@ def calibration_on_dataset(
 
 
 def make_calibration(pixels: Pixels, rows: Sequence[NDArray[np.int32]], spec: TextSpec) -> Calibration:
-    """Batches of N prepared images and of M unpadded rows of ids."""
+    """Make batches from N preprocessed images and M unpadded rows of ids."""
     return Calibration(
         pixels=[pixels[part] for part in batch_slices(len(pixels))],
         input_ids=[pad(rows[part], spec) for part in batch_slices(len(rows))],
@@ -60,24 +60,24 @@ def make_calibration(pixels: Pixels, rows: Sequence[NDArray[np.int32]], spec: Te
 
 
 def batch_slices(n_items: int) -> list[slice]:
-    """BATCH_SIZE items each; the last may be shorter."""
+    """Slices of BATCH_SIZE items; the last may be shorter."""
     return [slice(start, start + BATCH_SIZE) for start in range(0, n_items, BATCH_SIZE)]
 
 
 def split(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
-    """Two thirds to calibrate on, a third to judge by; a single batch serves both."""
+    """Two thirds for calibration, one third for scoring; a single batch is used for both."""
     judged = list(batches[2::3]) or list(batches)
     return [batch for index, batch in enumerate(batches) if index % 3 != 2], judged
 
 
-def checker(exact_graph: Path, batches: Sequence[Batch]) -> Check:
+def make_check(exact_graph: Path, batches: Sequence[Batch]) -> Check:
     """`check(candidate graph)` -> mean cosine between its rows and those of the float32 graph."""
     expected = run_graph(exact_graph, batches)
     return lambda candidate: float(row_cosines(expected, run_graph(candidate, batches)).mean())
 
 
 def run_graph(graph: Path, batches: Sequence[Batch]) -> Embeddings:
-    """One tower on the CPU, as the server opens it: all rows of all batches, (N, D) float32."""
+    """Run one tower on the CPU, opened as by the server: embeddings of all batches, (N, D) float32."""
     session = open_session(graph, n_threads=0, device="cpu")
     run = partial(session.run, None)
     name = session.get_inputs()[0].name

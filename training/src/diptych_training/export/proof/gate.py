@@ -1,4 +1,4 @@
-"""The gate of publication: its bounds are those of every reader. Knows nothing of how parity is measured."""
+"""Check parity against the bounds for publication, and format the parity table."""
 
 from diptych.bundle.manifest import Parity
 from diptych.bundle.parity import BOUNDS, MIN_BATCH_COSINE, MIN_IMAGES, MIN_TEXTS, broken_bounds
@@ -8,12 +8,14 @@ from diptych_training.export.proof.parity import MIN_JUDGED
 
 __all__ = ["MIN_BATCH_COSINE", "MIN_IMAGES", "broken_bounds", "parity_table", "require_parity"]
 
-COUNTS = ("n_images is", "n_texts is")  # how reasons begin that say nothing of the model
+COUNTS = ("n_images is", "n_texts is")  # prefixes of reasons about the sample, not the model
 
 
 def require_parity(parity: Parity, precision: str) -> None:
-    """Raises ParityFailed naming the precision, each broken bound and its value; TooFewSamples if only the
-    numbers of images and texts are below their bounds."""
+    """Raise ParityFailed naming the precision, each broken bound and its value.
+
+    Raises TooFewSamples if only the numbers of images and texts are below their bounds.
+    """
     broken = broken_bounds(parity, precision)
     if broken and all(reason.startswith(COUNTS) for reason in broken):
         raise TooFewSamples(
@@ -21,13 +23,13 @@ def require_parity(parity: Parity, precision: str) -> None:
             f"were compared, at least {MIN_IMAGES:,} and {MIN_TEXTS} are needed"
         )
     if broken:
-        raise ParityFailed(f"{precision} does not follow the float32 original: {'; '.join(broken)}")
+        raise ParityFailed(f"{precision} does not match the float32 original: {'; '.join(broken)}")
 
 
 def parity_table(parities: dict[str, Parity], n_texts_left_out: int | None = None) -> str:
-    """Markdown: one row for each measure, its bound in brackets, and one for how many images were judged.
+    """Markdown table: a row for each measure with its bound, and one for the number of images judged.
 
-    `n_texts_left_out`: texts that nothing was measured on, as their ids are not those of the original.
+    `n_texts_left_out`: number of texts that were not measured, since their ids differ from the original's.
     """
     bounds: dict[str, dict[str, float]] = {
         name: {bound.measure: bound.lowest for bound in BOUNDS[name]} for name in parities

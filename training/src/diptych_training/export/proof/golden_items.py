@@ -1,4 +1,4 @@
-"""What a server proves itself on: image files of mixed sizes and modes, awkward texts, reference rows."""
+"""Golden items, on which a server tests itself: image files, awkward texts, and reference embeddings."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 
-Reencode = Callable[[Image.Image], bytes]
+Variant = Callable[[Image.Image], bytes]
 
-# Each of these goes another way through cleaning, tokenising, truncation or padding.
+# Each exercises another path of cleaning, tokenising, truncation or padding.
 AWKWARD_TEXTS = (
     "",
     "A",
@@ -23,7 +23,7 @@ AWKWARD_TEXTS = (
     "flag: Côte d’Ivoire",
     "don't",
     "12:30",
-    "schÃ¶n",  # decoded wrongly somewhere, to be mended by cleaning
+    "schÃ¶n",  # mis-decoded; cleaning repairs it
     "犬 🐕",
     "<|endoftext|> is only text",
     "a very long description of a drawing that has many more words than any model of this kind can read " * 3,
@@ -37,12 +37,11 @@ def make_golden(
     tokenizer: TextTokenizer,
     spec: ImageSpec,
 ) -> Golden:
-    """Golden items from N RGB images and their labels, with the embeddings of the reference encoder.
+    """Make golden items from N RGB images and their labels, with embeddings of the reference encoder.
 
-    Files are PNG: other formats decode differently from machine to machine.
+    Files are PNG: decoders of other formats differ between machines.
     """
-    ways = list(REENCODINGS)
-    files = [ways[index % len(ways)](image) for index, image in enumerate(images)]
+    files = [VARIANTS[index % len(VARIANTS)](image) for index, image in enumerate(images)]
     pixels = np.stack([load_pixels(file, spec, ImageLimits()) for file in files])  # (N, S, S, 3)
     texts = [*dict.fromkeys(labels), *AWKWARD_TEXTS]
     input_ids = tokenizer(texts).input_ids  # (M, L)
@@ -95,7 +94,7 @@ def _sixteen_bit(image: Image.Image) -> bytes:
 
 def _rotated(image: Image.Image) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
     return _png(image, exif=exif)
 
 
@@ -108,6 +107,6 @@ def _png(image: Image.Image, exif: Image.Exif | None = None) -> bytes:
     return buffer.getvalue()
 
 
-REENCODINGS: tuple[Reencode, ...] = (
+VARIANTS: tuple[Variant, ...] = (
     _rgb, _wide, _tall_and_large, _small, _grayscale, _palette, _transparent, _sixteen_bit, _rotated,
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Measure how closely one implementation of a model follows another; knows nothing of files or torch.
+"""Measure how closely one implementation of a model matches another.
 
-The truth is a set of embeddings that were made once, whoever made them (a torch model, the library that a
-checkpoint came from); what is held against them is a pair of encode functions.
+The reference is a set of embeddings (of a torch model, or of a checkpoint's own library); the candidate is a
+pair of encode functions.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ Pad = Callable[[Sequence[NDArray[np.int32]]], InputIds]
 Advance = Callable[[int], object]
 
 BATCH_SIZE = 32
-N_INVARIANCE = 32  # items that are encoded in three kinds of company
-ODD_BATCH = 5  # "beside others": a batch of another size, with other neighbours
-MIN_JUDGED = 0.5  # share of the images that near ties must leave to be left out themselves
+N_INVARIANCE = 32  # items that are encoded in three batch compositions
+ODD_BATCH = 5  # size of the batches with other neighbours
+MIN_JUDGED = 0.5  # near ties are excluded only if at least this share of the images remains
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EncodeFunctions:
 
 
 class PixelRows(Protocol):
-    """(N, S, S, 3) uint8, in memory or in a file: only the asked rows need to be at hand."""
+    """(N, S, S, 3) uint8, in memory or in a file of which only the requested rows are read."""
 
     def __len__(self) -> int: ...
 
@@ -43,8 +43,8 @@ class PixelRows(Protocol):
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What an implementation made of a sample: `images` (N, D) and `texts` (M, D), float32 of unit norm."""
+class SampleEmbeddings:
+    """Embeddings of a sample: `images` (N, D) and `texts` (M, D), float32 of unit norm."""
 
     images: Embeddings
     texts: Embeddings
@@ -52,7 +52,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class ParitySample:
-    """Real inputs: `pixels` (N, S, S, 3), M unpadded rows of ids, and which is right for which (N, M)."""
+    """Real inputs: `pixels` (N, S, S, 3), M unpadded rows of ids, and which text fits which image (N, M)."""
 
     pixels: PixelRows
     input_ids: Sequence[NDArray[np.int32]]
@@ -60,15 +60,15 @@ class ParitySample:
 
 
 def measure_parity(
-    reference: Embedded, candidate: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
+    reference: SampleEmbeddings, candidate: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
 ) -> Parity:
-    """Hold a candidate against the reference's embeddings of the whole sample.
+    """Compare a candidate with the reference's embeddings of the whole sample.
 
-    `pad` makes a batch of rows; `advance` is told of images once done.
+    `pad` makes a batch of rows; `advance` receives the number of images done.
 
     - `cosine_min`, `cosine_mean`: between the two embeddings of each image and of each text.
     - `top1_agreement`, `n_near_ties`: see `top1_agreement`.
-    - `recall_delta`: change of Recall@1, the worse of both directions.
+    - `recall_delta`: change of Recall@1 in the worse direction.
     - `batch_cosine_min`: see `batch_cosine_min`.
     """
     answers = embed(candidate, sample, pad, advance)
@@ -89,22 +89,22 @@ def measure_parity(
 
 
 def row_cosines(a: Embeddings, b: Embeddings) -> NDArray[np.float64]:
-    """(N, D), (N, D) -> (N,) cosines, computed in float64 so that the measure adds no error of its own."""
+    """(N, D), (N, D) -> (N,) cosines, computed in float64 so that the measure adds no error."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     cosines: NDArray[np.float64] = (x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
     return np.minimum(cosines, 1.0)
 
 
 def top1_agreement(expected: Embeddings, found: Embeddings) -> tuple[float, int]:
-    """(N, M) cosines of images with texts, of both -> (share of images with the same best text, near ties).
+    """(N, M) cosines of images with texts, twice -> (share of images with the same best text, near ties).
 
     Near ties are images whose reference margin between the first and the second text is below twice the
-    cosine error. They are left out of the share, unless they are more than `1 - MIN_JUDGED` of the images:
-    then all images count, for a handful proves nothing.
+    cosine error. They are excluded, unless they are more than `1 - MIN_JUDGED` of the images: then all images
+    count, since a handful proves nothing.
 
-    The cosine error is the mean of ``|found - expected|`` over all pairs. Not the largest one: a single bad
-    text would excuse nearly every image. Nor that of the two texts of each image: no best text can change
-    without an error of half its margin, so nothing would ever be judged wrong.
+    The cosine error is the mean of ``|found - expected|`` over all pairs. It is not the maximum, since a
+    single bad text would excuse nearly every image; nor the error of each image's two texts, since the best
+    text cannot change without an error of half its margin, so that no image would ever be judged wrong.
     """
     ordered = np.sort(expected, axis=1)
     cosine_error = float(np.abs(found - expected).mean(dtype=np.float64))
@@ -115,21 +115,25 @@ def top1_agreement(expected: Embeddings, found: Embeddings) -> tuple[float, int]
 
 
 def recall_delta(expected: Embeddings, found: Embeddings, relevant: NDArray[np.bool_]) -> float:
-    """(N, M) similarities of both -> the worse change of Recall@1 over image_to_text and text_to_image."""
-    ways = [(expected, found, relevant), (expected.T, found.T, relevant.T)]
-    return min(_recall_at_1(after, right) - _recall_at_1(before, right) for before, after, right in ways)
+    """(N, M) similarities, twice -> the worse change of Recall@1 over image_to_text and text_to_image."""
+    directions = [(expected, found, relevant), (expected.T, found.T, relevant.T)]
+    return min(
+        _recall_at_1(after, right) - _recall_at_1(before, right) for before, after, right in directions
+    )
 
 
 def batch_cosine_min(candidate: EncodeFunctions, sample: ParitySample, pad: Pad) -> float:
-    """The lowest cosine between embeddings of one item alone, in a full batch, and beside others."""
+    """The lowest cosine between embeddings of one item alone, in a full batch, and with other neighbours."""
     pixels = sample.pixels[_spread(len(sample.pixels))]  # (n, S, S, 3)
     rows = [sample.input_ids[index] for index in _spread(len(sample.input_ids))]
-    image_lows = _company_cosine(lambda items: candidate.encode_image(pixels[items]), len(pixels))
-    text_lows = _company_cosine(lambda items: candidate.encode_text(pad([rows[i] for i in items])), len(rows))
+    image_lows = _batch_composition_cosine(lambda items: candidate.encode_image(pixels[items]), len(pixels))
+    text_lows = _batch_composition_cosine(
+        lambda items: candidate.encode_text(pad([rows[i] for i in items])), len(rows)
+    )
     return min(image_lows, text_lows)
 
 
-def _company_cosine(encode: Callable[[Sequence[int]], Embeddings], n: int) -> float:
+def _batch_composition_cosine(encode: Callable[[Sequence[int]], Embeddings], n: int) -> float:
     together = encode(range(n))
     alone = np.concatenate([encode([index]) for index in range(n)])
     order = np.random.default_rng(0).permutation(n)
@@ -145,8 +149,8 @@ def _spread(n_items: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, n_items - 1, min(N_INVARIANCE, n_items)).astype(np.int64))
 
 
-def embed(parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance) -> Embedded:
-    """The whole sample through one implementation; `advance` is told of images once done."""
+def embed(parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance) -> SampleEmbeddings:
+    """Embed the whole sample with one implementation; `advance` receives the number of images done."""
     images, texts = [], []
     for start in range(0, len(sample.pixels), BATCH_SIZE):
         pixels = sample.pixels[start : start + BATCH_SIZE]
@@ -154,7 +158,7 @@ def embed(parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advan
         advance(len(pixels))
     for start in range(0, len(sample.input_ids), BATCH_SIZE):
         texts.append(parts.encode_text(pad(sample.input_ids[start : start + BATCH_SIZE])))
-    return Embedded(np.concatenate(images), np.concatenate(texts))
+    return SampleEmbeddings(np.concatenate(images), np.concatenate(texts))
 
 
 def _recall_at_1(similarity: Embeddings, relevant: NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""The photographs and texts that imported models are proven on."""
+"""The photographs and texts on which imported models are proven, and a file for their pixels."""
 
 import os
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.export.proof.parity import ParitySample
-from diptych_training.export.proof.photos import Photos, photographs
-from diptych_training.export.proof.texts import ordinary_texts, right_texts
+from diptych_training.export.proof.photos import PhotoVariants, photographs
+from diptych_training.export.proof.texts import ordinary_texts, relevance_of_texts
 
 N_PROOF_IMAGES = 1000
 PIXELS_FILE = "proof-pixels.npy"  # in the staged folder; removed before it is published
@@ -24,37 +24,37 @@ LIMITS = ImageLimits()
 
 
 class PixelFile:
-    """(N, S, S, 3) uint8. A thousand images of 384 pixels are 440 MB: they are read batch by batch.
+    """(N, S, S, 3) uint8 in a file, read batch by batch: a thousand images of 384 pixels are 440 MB.
 
-    The file is mapped anew for each read, so that pages of rows that were used do not count as memory of
-    this process. Satisfies `parity.PixelRows`.
+    The file is mapped anew for each read, so that pages of used rows do not count as this process's memory.
+    Implements `parity.PixelRows`.
     """
 
     def __init__(self, path: Path, n_images: int, size: int) -> None:
-        """Create the file, all zeros; rows are filled with `write`. Raises OSError if it has no room."""
+        """Create the file, all zeros; `write` fills rows. Raises OSError if the disk is full."""
         shape = (n_images, size, size, 3)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         _reserve(path)
         self._path, self._n_images = path, n_images
 
     def write(self, start: int, pixels: Pixels) -> None:
-        """Put B prepared images at rows `start` to `start + B`."""
+        """Write B preprocessed images to rows `start` to `start + B`."""
         np.load(self._path, mmap_mode="r+", allow_pickle=False)[start : start + len(pixels)] = pixels
 
     def __len__(self) -> int:
         return self._n_images
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Pixels:
-        """A copy of the asked rows."""
+        """A copy of the requested rows."""
         return np.array(np.load(self._path, mmap_mode="r", allow_pickle=False)[rows])
 
     def remove(self) -> None:
-        """Delete the file: it is no part of what is published."""
+        """Delete the file, which is not published."""
         self._path.unlink()
 
 
 def _reserve(path: Path) -> None:
-    """Take the whole room now: a full disk kills a process that writes through a map."""
+    """Allocate the disk space now: writing to a memory map on a full disk kills the process."""
     if hasattr(os, "posix_fallocate"):  # Linux
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -63,8 +63,8 @@ def _reserve(path: Path) -> None:
 def sample_of_photographs(
     folder: Path, tokenizer: TextTokenizer, n_images: int, image_spec: ImageSpec
 ) -> ParitySample:
-    """The same photographs and ordinary texts, without a library; pixels go to a file in `folder`."""
-    photos, texts = Photos(photographs(), PROOF_SEED), list(ordinary_texts())
+    """The proof's photographs and ordinary texts, without a library; pixels go to a file in `folder`."""
+    photos, texts = PhotoVariants(photographs(), PROOF_SEED), list(ordinary_texts())
     pixels = PixelFile(folder / PIXELS_FILE, n_images, image_spec.size)
     for start in range(0, n_images, BATCH_SIZE):
         images = [photos[index] for index in range(start, min(start + BATCH_SIZE, n_images))]
@@ -72,10 +72,10 @@ def sample_of_photographs(
     return ParitySample(
         pixels=pixels,
         input_ids=[tokenizer.ids(text)[0] for text in texts],
-        relevant=right_texts(photos, n_images, texts),
+        relevant=relevance_of_texts(photos, n_images, texts),
     )
 
 
 def prepare(images: Sequence[Image.Image], spec: ImageSpec) -> Pixels:
-    """N images of any size -> (N, S, S, 3) uint8, prepared as `spec` says."""
+    """N images of any size -> (N, S, S, 3) uint8, preprocessed according to `spec`."""
     return np.stack([preprocess(image, spec, LIMITS) for image in images])

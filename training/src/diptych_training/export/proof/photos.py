@@ -1,6 +1,6 @@
-"""A thousand real images of all sizes, made from the photographs that two packages ship; knows no model.
+"""Thousands of real images of all sizes, made from the photographs in the wheels of two packages.
 
-scikit-image and scikit-learn have them in their wheels: nothing is downloaded. Image n is always the same.
+scikit-image and scikit-learn ship them, so nothing is downloaded. Image n is always the same.
 """
 
 import json
@@ -16,19 +16,19 @@ from PIL import Image
 
 from diptych_training.errors import ImportFailed
 
-# Longer side in pixels, and how often: below every model's own size, around it, and far above.
+# Range of the longer side in pixels, and its share: below every model's own size, around it, and far above.
 SIDES_PX: tuple[tuple[int, int, float], ...] = (
     (8, 63, 0.12), (64, 223, 0.35), (224, 512, 0.38), (513, 1000, 0.1), (1001, 1500, 0.05),
 )  # fmt: skip
 EXTREME_SHARE, MAX_ASPECT = 0.15, 30.0  # strips of up to 1:30
-MIN_SIDE_PX = 4  # libraries take an image of height 1 or 3 for one with its channels first
+MIN_SIDE_PX = 4  # libraries mistake an image of height 1 or 3 for channels-first
 GRAY_SHARE, PALETTE_SHARE, DARK_SHARE = 0.1, 0.1, 0.05
-TURNS = (None, *Image.Transpose)
+TRANSPOSES = (None, *Image.Transpose)
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file of an installed package, with what is right to say of it. `free`: CC0 or public domain."""
+    """A file of an installed package, with captions that fit it. `free`: CC0 or public domain."""
 
     path: Path
     captions: tuple[str, ...]
@@ -37,15 +37,15 @@ class Photograph:
 
 @cache
 def photographs() -> tuple[Photograph, ...]:
-    """All that are listed. Raises ImportFailed if a package or a file of it is missing."""
+    """All listed photographs. Raises ImportFailed if a package or one of its files is missing."""
     listed = json.loads((files(__package__) / "proof_texts" / "photographs.json").read_text(encoding="utf-8"))
     return tuple(Photograph(_locate(e["file"]), tuple(e["captions"]), e["free"]) for e in listed)
 
 
-class Photos:
-    """Variants of photographs by number: crops, sizes, shapes, gray, palette, turned, mirrored.
+class PhotoVariants:
+    """Variants of photographs by number: crops, sizes, shapes, gray, palette, rotated, mirrored.
 
-    Two with different seeds never agree on a variant. Only the opened photographs are kept in memory.
+    Different seeds give different variants. Only the opened photographs are kept in memory.
     """
 
     def __init__(self, of: Sequence[Photograph], seed: int, *, max_side_px: int = 1500) -> None:
@@ -64,8 +64,8 @@ class Photos:
         cut = self._open(number).resize(
             (width, height), Image.Resampling.BICUBIC, box=_box(rng, self._open(number).size, width / height)
         )
-        turn = TURNS[rng.integers(len(TURNS))]
-        return _recolour(rng, cut if turn is None else cut.transpose(turn))
+        turn = TRANSPOSES[rng.integers(len(TRANSPOSES))]
+        return _recolor(rng, cut if turn is None else cut.transpose(turn))
 
     def _open(self, number: int) -> Image.Image:
         if number not in self._opened:
@@ -90,7 +90,7 @@ def _locate(file: str) -> Path:
 
 
 def _size(rng: np.random.Generator, max_side_px: int) -> tuple[int, int]:
-    """Width and height: every remainder occurs, so that rounding and flooring of margins differ."""
+    """Width and height; all remainders occur, so that rounding and flooring of margins differ."""
     low, high, _ = SIDES_PX[rng.choice(len(SIDES_PX), p=[share for *_, share in SIDES_PX])]
     long = min(int(rng.integers(low, high + 1)), max_side_px)
     aspect = rng.uniform(4, MAX_ASPECT) if rng.random() < EXTREME_SHARE else rng.uniform(1, 2)
@@ -108,7 +108,7 @@ def _box(rng: np.random.Generator, size: tuple[int, int], aspect: float) -> tupl
     return left, top, min(left + cut_width, width), min(top + cut_height, height)
 
 
-def _recolour(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+def _recolor(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     kind = rng.random()
     if kind < GRAY_SHARE:
         return image.convert("L").convert("RGB")

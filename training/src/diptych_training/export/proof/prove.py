@@ -1,4 +1,4 @@
-"""Hold a folder of exported files against the model they came from; knows nothing of runs or publishing."""
+"""Compare a folder of exported graphs with the model they were made from."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.embedding import fit_pixels
 from diptych_training.evaluate.ranking import relevance
-from diptych_training.export.fp16 import write_rehearsal
+from diptych_training.export.fp16 import write_float16_simulation
 from diptych_training.export.onnx.bundle_files import graph_files
 from diptych_training.export.proof.golden_items import make_golden
 from diptych_training.export.proof.parity import (
-    Embedded,
     EncodeFunctions,
     ParitySample,
+    SampleEmbeddings,
     embed,
     measure_parity,
 )
@@ -33,12 +33,12 @@ from diptych_training.export.proof.samples import N_PARITY_IMAGES, draw_sample
 
 N_GOLDEN_IMAGES = 18
 
-Advance = Callable[[int], object]  # told how many images were embedded
+Advance = Callable[[int], object]  # receives the number of images embedded since the last call
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The float32 model that is the truth, and how its inputs are prepared."""
+    """The float32 reference model, and how its inputs are preprocessed."""
 
     encoder: Encoder
     image_spec: ImageSpec
@@ -47,17 +47,17 @@ class Reference:
 
 @dataclass(frozen=True)
 class Proof:
-    """What every precision of one model is held against; made once: then the model can be let go."""
+    """Reference embeddings and inputs for every precision of a model; the model can be freed afterwards."""
 
-    embedded: Embedded
+    embedded: SampleEmbeddings
     sample: ParitySample
     text_spec: TextSpec
     golden: Golden
-    n_texts_left_out: int | None = None  # where texts may have other ids than in the original
+    n_texts_left_out: int | None = None  # texts whose ids differ from the original's, for imports
 
 
 def prove_parity(folder: Path, precision: str, proof: Proof, advance: Advance) -> Parity:
-    """Parity of the folder's graphs of one precision, as the server runs them; fp16 as a GPU would."""
+    """Parity of the folder's graphs of one precision, run as by the server; fp16 is simulated."""
     with _graphs_to_run(folder, precision) as (image_graph, text_graph):
         candidate = OnnxEncoder(image_graph, text_graph)
         return measure_parity(
@@ -71,20 +71,20 @@ def prove_parity(folder: Path, precision: str, proof: Proof, advance: Advance) -
 
 @contextmanager
 def _graphs_to_run(folder: Path, precision: str) -> Iterator[list[Path]]:
-    """The published files themselves, but for fp16: a CPU would run those in float32 and hide their error."""
+    """The published files, or simulations for fp16: a CPU would run those in float32 and hide their error."""
     files = [folder / file for file in graph_files(precision)]
     if precision != "fp16":
         yield files
         return
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=STAGING_PREFIX) as rehearsals:
-        rehearsed = [Path(rehearsals) / file.name for file in files]
-        for file, target in zip(files, rehearsed, strict=True):
-            write_rehearsal(file, target)
-        yield rehearsed
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=STAGING_PREFIX) as folder_name:
+        simulated = [Path(folder_name) / file.name for file in files]
+        for file, target in zip(files, simulated, strict=True):
+            write_float16_simulation(file, target)
+        yield simulated
 
 
 def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset, advance: Advance) -> Proof:
-    """What the reference makes of held-out images and their labels; the tokenizer is the folder's."""
+    """Embed held-out images and their labels with the reference model, using the folder's tokenizer."""
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
     sample = sample_of_dataset(tokenizer, dataset, reference.image_spec)
     encode = EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text)
@@ -99,7 +99,7 @@ def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset,
 def sample_of_dataset(
     tokenizer: TextTokenizer, dataset: PackedDataset, image_spec: ImageSpec
 ) -> ParitySample:
-    """Held-out images and their labels, prepared; the same ones every time."""
+    """Preprocessed held-out images and their labels; always the same ones."""
     drawn = draw_sample(dataset, N_PARITY_IMAGES)
     return ParitySample(
         pixels=fit_pixels(drawn.images, image_spec),  # (N, S, S, 3)

@@ -1,4 +1,4 @@
-"""Draw the real images and texts that an export is proven on; knows nothing of models."""
+"""Draw the images and texts of a packed data set on which an export is proven."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import TooFewSamples
 from diptych_training.evaluate.ranking import Accepted, accepted_labels
 
-N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
+N_PARITY_IMAGES = 1200  # a manifest needs at least 1,000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`images` (N, H, W, 3) uint8 RGB with the labels that are right for each, and the M distinct labels."""
+    """`images` (N, H, W, 3) uint8 RGB, the labels accepted for each, and the M distinct labels."""
 
     images: Pixels
     accepted: Accepted
@@ -27,9 +27,9 @@ class Sample:
 def draw_sample(
     dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] | None = None
 ) -> Sample:
-    """Up to `n_images` images of the splits (of those held out), about as many from every source.
+    """Up to `n_images` images of the splits (default: held out), about as many from every source.
 
-    The same ones every time.
+    Always the same ones.
     """
     drawn = _drawn(dataset, n_images, seed, splits)
     parts = [np.stack([source.images[index] for index in chosen]) for source, chosen in drawn]
@@ -43,23 +43,23 @@ def draw_sample(
 
 
 def count_sample(dataset: PackedDataset, n_images: int) -> tuple[int, int]:
-    """How many images and how many distinct texts `draw_sample` gives of those held out; reads no image."""
+    """Numbers of images and distinct texts that `draw_sample` gives for held-out splits; reads no image."""
     drawn = _drawn(dataset, n_images)
     labels = [source.items[index].label for source, chosen in drawn for index in chosen]
     return len(labels), len(set(labels))
 
 
 def held_out(dataset: PackedDataset, n_images: int) -> Sequence[Split]:
-    """Splits that no model trained on: validation where it has enough images, else both.
+    """Splits that no model trains on: validation if it has enough images, else also eval.
 
-    Eval is for final tables: where it can be spared, it decides nothing of an export.
+    Eval is reserved for final tables, and decides nothing about an export if it can be avoided.
     """
     enough = sum(entry.n for _, entry in dataset.listed("validation")) >= n_images
     return ("validation",) if enough else ("eval", "validation")
 
 
 def even_shares(available: list[int], wanted: int) -> list[int]:
-    """How many to take from each: equal shares, and what small ones cannot give is taken from the others."""
+    """How many to take from each source: equal shares; the others make up for small ones."""
     shares = [0] * len(available)
     smallest_first = sorted(range(len(available)), key=lambda index: available[index])
     left = min(wanted, sum(available))
@@ -70,7 +70,7 @@ def even_shares(available: list[int], wanted: int) -> list[int]:
 
 
 def shortage(dataset: PackedDataset) -> str | None:
-    """Why nothing can be proven on this data set, and what to do; None if it has enough."""
+    """Why the data set is too small for a proof, and what to do; None if it is large enough."""
     n_images, n_texts = count_sample(dataset, N_PARITY_IMAGES)
     if n_images >= MIN_IMAGES and n_texts >= MIN_TEXTS:
         return None
@@ -84,7 +84,7 @@ def shortage(dataset: PackedDataset) -> str | None:
 
 
 def require_enough(dataset: PackedDataset) -> None:
-    """Raises TooFewSamples, before anything is written or embedded."""
+    """Raise TooFewSamples if the data set is too small for a proof."""
     reason = shortage(dataset)
     if reason is not None:
         raise TooFewSamples(reason)
@@ -93,7 +93,7 @@ def require_enough(dataset: PackedDataset) -> None:
 def _drawn(
     dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] | None = None
 ) -> list[tuple[PackedSource, NDArray[np.int64]]]:
-    """Sources with the positions of the items that are drawn from each."""
+    """Sources with the positions of the items drawn from each."""
     rng = np.random.default_rng(seed)
     chosen = held_out(dataset, n_images) if splits is None else splits
     sources = [source for split in chosen for source in dataset.sources(split)]

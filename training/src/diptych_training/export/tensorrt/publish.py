@@ -1,4 +1,4 @@
-"""Make plans of a version the next version of its model: build, prove, gate, publish; prints nothing."""
+"""Publish TensorRT plans of a version as the next version of its model: build, prove, gate, publish."""
 
 import hashlib
 import shutil
@@ -36,18 +36,18 @@ from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.samples import require_enough
-from diptych_training.export.tensorrt.corners import corner_cosine_min
-from diptych_training.export.tensorrt.reference import against_the_model, is_imported, proof_by_graphs
+from diptych_training.export.tensorrt.corners import profile_cosine_min
+from diptych_training.export.tensorrt.reference import is_imported, parity_with_model, proof_by_graphs
 from diptych_training.export.tensorrt.request import PlanRequest, image_profiles, text_profiles
 from diptych_training.stages import Stages, Watcher, files_table
 
-KIND = "tensorrt"  # of the source of such a version
-NOT_COPIED = frozenset({WEIGHTS_FILE, MODEL_FILE})  # they are with the version that the plans are of
+KIND = "tensorrt"  # `source.kind` of such a version
+NOT_COPIED = frozenset({WEIGHTS_FILE, MODEL_FILE})  # they stay with the original version
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """The version that plans are made of, where they go, and what they are held against."""
+class _BuildContext:
+    """The version that plans are built from, their target folder, and the proof."""
 
     manifest: Manifest
     folder: Path
@@ -72,12 +72,12 @@ def export_plans(
     *,
     data: Path,
 ) -> int:
-    """Publish plans of a name's version for the GPU of this machine as the next version, and return that.
+    """Publish plans of a version for the GPU of this machine as the next version; return its number.
 
-    `data` is the data set whose held-out images they are proven on. Raises ConfigError without a GPU or
-    TensorRT, ExportError where a graph cannot be built, TooFewSamples where `data` cannot prove them,
-    ParityFailed or GoldenMismatch where a plan does not follow the model and `request` is not `ungated`;
-    nothing is published then.
+    `data` is the data set whose held-out images prove the plans. Raises ConfigError without a GPU or
+    TensorRT, ExportError if a plan cannot be built, TooFewSamples if `data` is too small for a proof,
+    ParityFailed or GoldenMismatch if a plan does not match the model and `request` is not `ungated`. Nothing
+    is published then.
     """
     gpu, capability, release = require_tensorrt()
     name, version = named
@@ -85,7 +85,7 @@ def export_plans(
     with stages.stage(f"verify {name}/{version}"):
         manifest, folder = repository.verify(name, version), repository.folder(name, version)
     if manifest.tensorrt is not None:
-        raise ExportError(f"{name}/{version} was built by TensorRT itself: name a version of ONNX graphs")
+        raise ExportError(f"{name}/{version} holds TensorRT plans itself: name a version with ONNX graphs")
     build = TensorrtBuild(
         gpu=gpu,
         compute_capability=capability,
@@ -96,16 +96,16 @@ def export_plans(
     if not (request.ungated or manifest.ungated or is_imported(manifest)):
         require_enough(read_dataset(data))
     with repository.staging(name) as staged, _scratch(staged) as scratch:
-        _copy_what_stays(manifest, folder, staged)
+        _copy_unchanged_files(manifest, folder, staged)
         with stages.stage("embed with the float32 graphs"):
             proof = proof_by_graphs(manifest, folder, Path(scratch), data, watcher.advance)
-        bench = _Bench(manifest, folder, staged, Path(scratch), build, request, proof)
-        made = {precision: _make(bench, precision, watcher, stages) for precision in request.precisions}
+        context = _BuildContext(manifest, folder, staged, Path(scratch), build, request, proof)
+        made = {precision: _make(context, precision, watcher, stages) for precision in request.precisions}
         measured = {key: one.parity for key, one in made.items() if one.parity is not None}
         watcher.say(parity_table(measured))
         _write_card(staged, manifest, build, measured)
         watcher.say(f"{stages.table()}\n\n{files_table(staged)}")
-        return repository.publish(name, staged, _draft(bench, made))
+        return repository.publish(name, staged, _draft(context, made))
 
 
 def plan_files(precision: str) -> tuple[str, str]:
@@ -115,30 +115,30 @@ def plan_files(precision: str) -> tuple[str, str]:
 
 
 def _scratch(staged: Path) -> "tempfile.TemporaryDirectory[str]":
-    """For graphs that are only built from, beside what is published: they may be large."""
+    """A folder for intermediate graphs, which may be large, next to the staged one."""
     return tempfile.TemporaryDirectory(dir=staged.parent, prefix=STAGING_PREFIX)
 
 
-def _copy_what_stays(manifest: Manifest, folder: Path, staged: Path) -> None:
-    """Tokenizer, golden items, cards and figures; not the graphs with their weights."""
+def _copy_unchanged_files(manifest: Manifest, folder: Path, staged: Path) -> None:
+    """Copy tokenizer, golden items, cards and pictures; not the graphs and their weights."""
     graphs = [file for one in manifest.precisions.values() for file in (one.image_file, one.text_file)]
     for file in manifest.files:
         if file not in NOT_COPIED and not any(file.startswith(graph) for graph in graphs):
             shutil.copyfile(folder / file, staged / file)
 
 
-def _make(bench: _Bench, precision: str, watcher: Watcher, stages: Stages) -> Precision:
-    """Both plans of a precision, proven and gated."""
+def _make(context: _BuildContext, precision: str, watcher: Watcher, stages: Stages) -> Precision:
+    """Build, prove and gate both plans of a precision."""
     image_file, text_file = plan_files(precision)
     towers: tuple[tuple[str, Sequence[Profile]], ...] = (
-        (image_file, bench.build.image_profiles),
-        (text_file, bench.build.text_profiles),
+        (image_file, context.build.image_profiles),
+        (text_file, context.build.text_profiles),
     )
-    for graph, (file, profiles) in zip(_graphs(bench, precision), towers, strict=True):
+    for graph, (file, profiles) in zip(_graphs(context, precision), towers, strict=True):
         with stages.stage(f"build {file}"):
-            _build(graph, bench.staged / file, profiles)
+            _build(graph, context.staged / file, profiles)
     with stages.stage(f"prove {precision}"):
-        parity = _prove(bench, precision, watcher)
+        parity = _prove(context, precision, watcher)
     return Precision(image_file=image_file, text_file=text_file, parity=parity)
 
 
@@ -149,49 +149,49 @@ def _build(graph: Path, target: Path, profiles: Sequence[Profile]) -> None:
         raise ExportError(str(error)) from error
 
 
-def _graphs(bench: _Bench, precision: str) -> list[Path]:
-    """The version's own graphs of the precision, or float16 ones made of its float32 graphs."""
-    files = bench.manifest.precisions.get(precision)
+def _graphs(context: _BuildContext, precision: str) -> list[Path]:
+    """The version's own graphs of the precision, or float16 graphs made from its float32 graphs."""
+    files = context.manifest.precisions.get(precision)
     if files is not None:
-        return [bench.folder / files.image_file, bench.folder / files.text_file]
-    exact = bench.manifest.precisions[EXACT]
-    targets = [bench.scratch / IMAGE_FILE, bench.scratch / TEXT_FILE]
+        return [context.folder / files.image_file, context.folder / files.text_file]
+    exact = context.manifest.precisions[EXACT]
+    targets = [context.scratch / IMAGE_FILE, context.scratch / TEXT_FILE]
     for source, target in zip((exact.image_file, exact.text_file), targets, strict=True):
-        write_fp16(bench.folder / source, target)
+        write_fp16(context.folder / source, target)
     return targets
 
 
-def _prove(bench: _Bench, precision: str, watcher: Watcher) -> Parity:
-    """Raises ParityFailed or GoldenMismatch, unless the plans are ungated."""
+def _prove(context: _BuildContext, precision: str, watcher: Watcher) -> Parity:
+    """Measure parity. Raises ParityFailed or GoldenMismatch, unless the plans are ungated."""
     image_file, text_file = plan_files(precision)
-    encoder = TensorrtEncoder(bench.staged / image_file, bench.staged / text_file)
-    spec, proof = bench.manifest.text, bench.proof
+    encoder = TensorrtEncoder(context.staged / image_file, context.staged / text_file)
+    spec, proof = context.manifest.text, context.proof
     encode = EncodeFunctions(encoder.encode_image, encoder.encode_text)
     found = measure_parity(proof.embedded, encode, proof.sample, partial(pad, spec=spec), watcher.advance)
-    corners = corner_cosine_min(encoder, proof.sample, spec, bench.build)
+    corners = profile_cosine_min(encoder, proof.sample, spec, context.build)
     found = found.model_copy(update={"batch_cosine_min": min(found.batch_cosine_min, corners)})
-    parity = against_the_model(found, bench.manifest.precisions[EXACT].parity)
-    if not _is_ungated(bench):
+    parity = parity_with_model(found, context.manifest.precisions[EXACT].parity)
+    if not _is_ungated(context):
         require_parity(parity, precision)
-        tokenizer = TextTokenizer(bench.staged / TOKENIZER_FILE, spec)
-        check_golden(proof.golden, bench.manifest, precision, tokenizer, encoder)
+        tokenizer = TextTokenizer(context.staged / TOKENIZER_FILE, spec)
+        check_golden(proof.golden, context.manifest, precision, tokenizer, encoder)
     return parity
 
 
-def _is_ungated(bench: _Bench) -> bool:
-    """What is made of an unproven version is no better than that."""
-    return bench.request.ungated or bench.manifest.ungated
+def _is_ungated(context: _BuildContext) -> bool:
+    """True if the user asked for it, or if the original version is itself ungated."""
+    return context.request.ungated or context.manifest.ungated
 
 
-def _draft(bench: _Bench, made: dict[str, Precision]) -> ManifestDraft:
-    """The version's own manifest, but for what runs and where it came from."""
-    manifest = bench.manifest
+def _draft(context: _BuildContext, made: dict[str, Precision]) -> ManifestDraft:
+    """The original version's manifest with other precisions and source."""
+    manifest = context.manifest
     kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
-    digest = hashlib.sha256((bench.folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    digest = hashlib.sha256((context.folder / MANIFEST_FILE).read_bytes()).hexdigest()
     changed = {
         "precisions": made,
-        "tensorrt": bench.build,
-        "ungated": _is_ungated(bench),
+        "tensorrt": context.build,
+        "ungated": _is_ungated(context),
         "source": {
             "kind": KIND,
             "version": f"{manifest.name}/{manifest.version}",
@@ -205,7 +205,7 @@ def _draft(bench: _Bench, made: dict[str, Precision]) -> ManifestDraft:
 
 
 def _write_card(staged: Path, manifest: Manifest, build: TensorrtBuild, measured: dict[str, Parity]) -> None:
-    """What the version's card says, and what this one is."""
+    """The original version's card with a section on the plans."""
     card = staged / CARD_FILE
     before = card.read_text(encoding="utf-8") if card.is_file() else f"# {manifest.name}\n"
     images, texts = (
@@ -213,9 +213,9 @@ def _write_card(staged: Path, manifest: Manifest, build: TensorrtBuild, measured
     )
     card.write_text(
         f"{before.rstrip()}\n\n## TensorRT\n\n"
-        f"Plans of version {manifest.version}, for {build}, and for no other. "
-        f"Profiles of images: {images}. Of texts: {texts}. Held against the float32 graphs of that version, "
-        "whose own distance from the model is added to `cosine_min`:\n\n"
+        f"Plans of version {manifest.version}, only for {build}. "
+        f"Image profiles: {images}. Text profiles: {texts}. Compared with the float32 graphs of that "
+        "version; `cosine_min` includes the graphs' own distance from the model:\n\n"
         f"{parity_table(measured)}\n",
         encoding="utf-8",
     )

@@ -1,4 +1,4 @@
-"""What plans of a version are held against: its own float32 graphs, on a CPU. Knows no TensorRT."""
+"""The reference for a version's plans: its own float32 graphs on a CPU."""
 
 import math
 from functools import partial
@@ -16,22 +16,22 @@ from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES, sample_of
 from diptych_training.export.proof.prove import Advance, Proof, sample_of_dataset
 from diptych_training.export.proof.samples import N_PARITY_IMAGES
 
-IMPORTED = "import"  # kind of the source of a version that was imported
+IMPORTED = "import"  # `source.kind` of an imported version
 
 
 def n_proof_images(manifest: Manifest) -> int:
-    """How many images are embedded for it."""
+    """Number of images in the proof of a version."""
     return N_PROOF_IMAGES if is_imported(manifest) else N_PARITY_IMAGES
 
 
 def proof_by_graphs(manifest: Manifest, folder: Path, staged: Path, data: Path, advance: Advance) -> Proof:
-    """Real items through the float32 graphs in `folder`, which were proven against the model themselves.
+    """Embed real items with the float32 graphs in `folder`, which are themselves proven against the model.
 
-    Held-out images of the data set at `data`, or photographs for what was imported, as in the version's own
-    proof. Prepared pixels may go to `staged`, and must be removed from there. Raises ExportError, DataError.
+    The items are held-out images of the data set at `data`, or photographs for an imported version, as in the
+    version's own proof. Pixels may go to `staged`; the caller removes them. Raises ExportError, DataError.
     """
     if EXACT not in manifest.precisions:
-        raise ExportError(f"{manifest.name}/{manifest.version} has no {EXACT} to hold plans against")
+        raise ExportError(f"{manifest.name}/{manifest.version} has no {EXACT}, with which plans are compared")
     files = manifest.precisions[EXACT]
     encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
     sample = _sample(manifest, folder, staged, data)
@@ -44,10 +44,11 @@ def proof_by_graphs(manifest: Manifest, folder: Path, staged: Path, data: Path, 
     )
 
 
-def against_the_model(found: Parity, exact: Parity | None) -> Parity:
-    """Parity with the float32 graphs -> with the model: `cosine_min` is the least that both leave possible.
+def parity_with_model(found: Parity, exact: Parity | None) -> Parity:
+    """Parity with the float32 graphs -> a bound on the parity with the model.
 
-    Angles add up at worst: what is a from the graphs, which are b from the model, is a + b from the model.
+    Angles add up at worst: a plan at angle a from the graphs, which are at angle b from the model, is at most
+    at a + b from the model.
     """
     if exact is None:
         return found
@@ -63,5 +64,5 @@ def _sample(manifest: Manifest, folder: Path, staged: Path, data: Path) -> Parit
 
 
 def is_imported(manifest: Manifest) -> bool:
-    """Whether its proof takes photographs, not a data set."""
+    """True for an imported version, whose proof uses photographs instead of a data set."""
     return manifest.source.get("kind") == IMPORTED

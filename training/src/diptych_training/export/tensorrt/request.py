@@ -1,4 +1,4 @@
-"""What `diptych-train export --tensorrt` asks for: precisions and shapes, as data. Knows no TensorRT."""
+"""Flags of `diptych-train export --tensorrt`, and the optimisation profiles of its plans."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,32 +8,32 @@ from diptych.bundle.tensorrt_build import Extent, Profile, usual_lengths
 from diptych.errors import InvalidValue
 
 PRECISIONS = ("fp16", "fp32")
-# One item or a few, for a client that waits, and batches for many: each has kernels of its own.
+# Small batches for a waiting client, and large batches for throughput: each profile has its own kernels.
 IMAGE_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=32, max=256))
 TEXT_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=64, max=256))
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Which plans to build. `ungated` publishes them even if they do not follow the model."""
+    """Which plans to build. `ungated` publishes them even if they do not match the model."""
 
     precisions: tuple[str, ...] = ("fp16",)
     ungated: bool = False
 
 
 def image_profiles() -> list[Profile]:
-    """One for each range of batches."""
+    """A profile for each range of batch sizes."""
     return [Profile(batch=batch) for batch in IMAGE_BATCHES]
 
 
 def text_profiles(spec: TextSpec) -> list[Profile]:
-    """One for each range of batches, each of every length that a server may ask for."""
+    """A profile for each range of batch sizes, with all text lengths that a server may use."""
     return [Profile(batch=batch, length=usual_lengths(spec.lengths)) for batch in TEXT_BATCHES]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """A group of their own."""
-    group = parser.add_argument_group("plans of TensorRT, built on a machine with the GPU that they are for")
+    """Add the flags as a group."""
+    group = parser.add_argument_group("TensorRT plans, built on a machine with their target GPU")
     group.add_argument(
         "--tensorrt",
         action="store_true",
@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--from-version",
         type=int,
         metavar="N",
-        help="of this version of the model, in the place of a run",
+        help="build plans of this version of the model instead of a run",
     )
     group.add_argument(
         "--plan-precisions", default="fp16", metavar="LIST", help="fp16 (default), fp32 or both"
@@ -51,12 +51,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_request(args: argparse.Namespace) -> PlanRequest | None:
-    """What is asked for; None without --tensorrt. Raises InvalidValue for flags that do not go together."""
+    """The request; None without --tensorrt. Raises InvalidValue for flags that cannot be combined."""
     if not args.tensorrt:
         if args.from_version is not None:
-            raise InvalidValue("--from-version needs --tensorrt: a version is exported already")
+            raise InvalidValue("--from-version needs --tensorrt: a version is already exported")
         if args.run_dir is None:
-            raise InvalidValue("--run is needed: what shall be exported?")
+            raise InvalidValue("--run is required: it names the run to export")
         return None
     if (args.run_dir is None) == (args.from_version is None):
         raise InvalidValue("--tensorrt needs --run, or --from-version with a version of --name")
@@ -64,9 +64,9 @@ def plan_request(args: argparse.Namespace) -> PlanRequest | None:
 
 
 def parse_plan_precisions(text: str) -> tuple[str, ...]:
-    """``fp16,fp32`` -> its names. Raises InvalidValue: TensorRT quantises otherwise than our int8 graphs."""
+    """``fp16,fp32`` -> precisions. Raises InvalidValue, for int8 too: TensorRT quantises differently."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in PRECISIONS]
     if unknown or not names:
-        raise InvalidValue(f"{text!r}: precisions of plans are {' and '.join(PRECISIONS)}")
+        raise InvalidValue(f"{text!r}: the precisions of plans are {' and '.join(PRECISIONS)}")
     return names

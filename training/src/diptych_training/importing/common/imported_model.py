@@ -1,4 +1,4 @@
-"""What every reader of foreign checkpoints hands over; knows no library by name."""
+"""Types shared by all checkpoint readers: imported model, reference encoder, and the user's choices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from torch import nn
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import ImageSpec, TextSpec
 
-Say = Callable[[str], object]  # told each finished stage, as one line
+Say = Callable[[str], object]  # receives one line for each finished stage
 
 
-class LibraryPath(Protocol):
-    """How the checkpoint's own library prepares and embeds: the truth that an import is held to."""
+class LibraryEncoder(Protocol):
+    """The checkpoint's own library, preprocessing included: the reference that an import is compared with."""
 
     def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
         """N upright 8-bit RGB images -> (N, D) float32 of unit norm, resize and crop included."""
@@ -26,17 +26,17 @@ class LibraryPath(Protocol):
         ...
 
     def input_ids(self, text: str) -> list[int]:
-        """The ids of one text, special tokens included, padding left out."""
+        """Token ids of one text, with special tokens and without padding."""
         ...
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """One dual encoder, ready to be exported.
+    """A dual encoder that is ready for export.
 
-    `model` wraps the library's own modules behind CLIP's two methods, in evaluation mode, float32, on CPU:
+    `model` wraps the library's own modules in CLIP's two methods, in evaluation mode, float32, on the CPU:
     `encode_image` (B, 3, S, S) normalised float -> (B, D) features; `encode_text` (B, L) int64 -> (B, D)
-    features, where attention masks are made from `text.pad_id`.
+    features; attention masks are computed from `text.pad_id`.
     """
 
     family: Literal["clip", "siglip"]
@@ -47,26 +47,26 @@ class ImportedModel:
     text: TextSpec
     tokenizer: Tokenizer
     model: nn.Module
-    library: LibraryPath
-    source: dict[str, Any]  # `kind`, library and its version, architecture, where it came from: JSON
+    library: LibraryEncoder
+    source: dict[str, Any]  # JSON: `kind`, library and its version, architecture, origin
     licence: str
     notes: list[str] = field(
         default_factory=list
-    )  # what differs from the original on purpose, one sentence each
+    )  # deliberate differences from the original, one sentence each
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person may say about a checkpoint that does not say it itself. None: not said."""
+    """Settings that the user gives for a checkpoint that does not state them. None: not given."""
 
     context_length: int | None = None
-    image_size: int | None = None  # fixes the size of a model that takes any
+    image_size: int | None = None  # for a model that accepts any size
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     interpolation: str | None = None
     resize_mode: str | None = None
-    architecture: str | None = None  # open_clip's name for the architecture of a bare state dict
+    architecture: str | None = None  # open_clip's architecture name, for a bare state dict
     tokenizer: str | None = None  # folder or hub id of a tokenizer
     prompts: str | None = None  # named set of templates
     licence: str | None = None
-    offline: bool = False  # never ask a hub
+    offline: bool = False  # use only the local hub cache

@@ -1,4 +1,4 @@
-"""Settle which licence the weights have, where both a checkpoint and a person say one; reads no files."""
+"""Licence of a checkpoint's weights: stated by its model card, or given by the user."""
 
 from pathlib import Path
 
@@ -8,34 +8,34 @@ UNKNOWN = "unknown"
 CARD_FILE = "README.md"  # of a checkpoint, with its front matter
 
 
-def agreed_licence(stated: str | None, said: str | None, where: str) -> str:
-    """What `where` states, else what --licence says, else `unknown`.
+def agreed_licence(stated: str | None, given: str | None, where: str) -> str:
+    """The licence stated in `where`, else the one given by --licence, else `unknown`.
 
-    Raises ImportFailed if they contradict each other.
+    Raises ImportFailed if the two differ.
     """
     known = stated if stated != UNKNOWN else None
-    if known and said and known.casefold() != said.casefold():
-        raise ImportFailed(f"--licence {said} contradicts {where}, which says {known}: leave --licence out")
-    return known or said or UNKNOWN
+    if known and given and known.casefold() != given.casefold():
+        raise ImportFailed(f"--licence {given} contradicts {where}, which says {known}: leave --licence out")
+    return known or given or UNKNOWN
 
 
-def licence_of(folder: Path, said: str | None) -> str:
-    """`license` in the front matter of README.md, else what a person says, else `unknown`.
+def licence_of(folder: Path, given: str | None) -> str:
+    """`license` in the front matter of README.md, else the given one, else `unknown`.
 
-    Raises ImportFailed if both say one, and not the same.
+    Raises ImportFailed if the two differ.
     """
-    return agreed_licence(_stated(folder / CARD_FILE), said, f"{folder.name}/{CARD_FILE}")
+    return agreed_licence(_licence_in_card(folder / CARD_FILE), given, f"{folder.name}/{CARD_FILE}")
 
 
-def _stated(card: Path) -> str | None:
-    # Loaded here: models of our own need the rule above, and huggingface_hub is part of an extra.
+def _licence_in_card(card: Path) -> str | None:
+    # Imported here: huggingface_hub is part of an extra, which our own checkpoints do not need.
     from huggingface_hub import metadata_load  # noqa: PLC0415
 
     if not card.is_file():
         return None
     try:
         facts = metadata_load(card) or {}
-    except Exception:  # a card is prose: one that is no proper YAML states nothing
+    except Exception:  # invalid YAML states no licence
         return None
     licence = facts.get("license")
     name = facts.get("license_name")

@@ -1,8 +1,8 @@
 """Read the tensors of a TorchScript archive as data, without running any of its code.
 
-Such an archive is a zip file: `data.pkl` holds the tree of modules, and each tensor's numbers lie in
-`data/<n>`. The tree is unpickled with a closed list of names: what an archive calls a class of its own
-becomes a plain holder of attributes, and any name outside the list is refused.
+Such an archive is a zip file: `data.pkl` holds the tree of modules, and `data/<n>` the numbers of each
+tensor. The tree is unpickled with a closed list of names: a class that the archive defines becomes a plain
+holder of attributes, and any name outside the list is refused.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diptych_training.errors import ImportFailed
 
-MAX_TREE_BYTES = 64 * 2**20  # the tree of the largest original is under one megabyte
+MAX_TREE_BYTES = 64 * 2**20  # the tree of OpenAI's largest model is under one megabyte
 DTYPES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -32,7 +32,7 @@ DTYPES = {
 
 
 def is_torchscript(file: Path) -> bool:
-    """True for a zip file with constants beside its tree: a state dict has none."""
+    """True for a zip file that holds `constants.pkl`, which a state dict does not."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -40,7 +40,7 @@ def is_torchscript(file: Path) -> bool:
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor]:
-    """Every tensor that the archive's modules hold, by its dotted name. Raises ImportFailed."""
+    """Every tensor of the archive's modules, by its dotted name. Raises ImportFailed."""
     with zipfile.ZipFile(file) as archive:
         root = _root(archive)
         if root is None:
@@ -57,7 +57,7 @@ def read_torchscript(file: Path) -> dict[str, Tensor]:
 
 
 def _root(archive: zipfile.ZipFile) -> str | None:
-    """The folder of the archive that holds everything; None when this is no TorchScript."""
+    """The top folder inside the archive; None if it is not TorchScript."""
     for name in archive.namelist():
         path = PurePosixPath(name)
         if path.name == "constants.pkl" and len(path.parts) == 2:
@@ -66,7 +66,7 @@ def _root(archive: zipfile.ZipFile) -> str | None:
 
 
 class _Held:
-    """Stands for an object of a class that the archive defines: its attributes, and no behaviour."""
+    """Stands for an object of a class that the archive defines: attributes without behaviour."""
 
     attributes: Mapping[str, Any] = MappingProxyType({})  # an unpickled object is not initialised
 
@@ -75,17 +75,17 @@ class _Held:
 
 
 def _as_it_is(data: Any, *_: object) -> Any:
-    """Typed lists and their type tags carry nothing that is needed here."""
+    """Return the data unchanged: typed lists and type tags carry nothing that is needed here."""
     return data
 
 
 class _TreeReader(pickle.Unpickler):
-    """Unpickles `data.pkl` with a closed list of names, each of them ours."""
+    """Unpickles `data.pkl` with a closed list of names."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, file: Path) -> None:
         entry = archive.getinfo(f"{root}/data.pkl")
         if entry.file_size > MAX_TREE_BYTES:
-            raise ImportFailed(f"{file}: its tree has {entry.file_size} bytes, limit is {MAX_TREE_BYTES}")
+            raise ImportFailed(f"{file}: data.pkl has {entry.file_size} bytes, the limit is {MAX_TREE_BYTES}")
         self._stream = archive.open(entry)
         super().__init__(self._stream)
         self._archive, self._root, self._file = archive, root, file
@@ -93,7 +93,7 @@ class _TreeReader(pickle.Unpickler):
         self._check_byte_order()
 
     def find_class(self, module: str, name: str) -> Any:
-        """Only the names of this list exist. Raises ImportFailed naming any other."""
+        """Look a name up in the closed list. Raises ImportFailed naming any other."""
         if module == "__torch__" or module.startswith("__torch__."):
             return _Held
         if module == "torch" and name in DTYPES:
@@ -109,11 +109,11 @@ class _TreeReader(pickle.Unpickler):
             ("torch.jit._pickle", "restore_type_tag"): _as_it_is,
         }
         if (module, name) not in allowed:
-            raise ImportFailed(f"{self._file}: the archive asks for {module}.{name}, which is not allowed")
+            raise ImportFailed(f"{self._file}: the archive uses {module}.{name}, which is not allowed")
         return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
-        """("storage", dtype, key, device, n) -> (n,) numbers, read once whatever shares them."""
+        """("storage", dtype, key, device, n) -> (n,) numbers; each storage is read once."""
         kind, dtype, key, _device, n_elements = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise ImportFailed(f"{self._file}: the archive stores a {kind!r}, not numbers")
@@ -132,7 +132,7 @@ class _TreeReader(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
-    """torch checks that the view stays inside the storage."""
+    """Make a view of the storage; torch checks that it stays inside."""
     return torch.as_strided(storage, size, stride, offset)
 
 

@@ -1,4 +1,4 @@
-"""Read named tensors from files of weights, never with unrestricted pickle; knows no architecture."""
+"""Read named tensors from weight files, never with unrestricted pickle."""
 
 import pickle  # only for the class of torch's refusal
 import re
@@ -15,7 +15,7 @@ from torch import Tensor
 from diptych_training.errors import ImportFailed
 
 StateDict = dict[str, Tensor]
-PARALLEL = "module."  # open_clip's trainer saves the model inside its data-parallel wrapper
+PARALLEL = "module."  # prefix from open_clip's trainer, which saves the model in its data-parallel wrapper
 
 
 FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
@@ -24,13 +24,13 @@ FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 def read_weights(file: Path) -> StateDict:
     """Tensors by name, from safetensors, a state dict, or a training checkpoint with a `state_dict`.
 
-    Raises ImportFailed when the file holds anything but tensors, or does not load.
+    Raises ImportFailed if the file does not load or holds anything but tensors.
     """
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
-        raise ImportFailed(f"{file}: holds no state dict, but {type(state).__name__}")
+        raise ImportFailed(f"{file}: expected a state dict, found {type(state).__name__}")
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise ImportFailed(f"{file}: {name!r} is {type(value).__name__}, not a tensor")
@@ -47,7 +47,7 @@ def _read_safetensors(file: Path) -> Any:
 
 
 def _read_torch(file: Path) -> Any:
-    """Memory-mapped where the format allows: a training checkpoint is mostly optimizer state."""
+    """Load a pickle of tensors, memory-mapped if possible: most of a checkpoint may be optimizer state."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
@@ -56,7 +56,7 @@ def _read_torch(file: Path) -> Any:
 
 
 def require_finite(state: Mapping[str, Tensor], where: str) -> None:
-    """Raise ImportFailed naming the first tensor that holds a NaN or an infinity, and how many."""
+    """Raise ImportFailed naming the first tensor with NaN or infinite values, and their number."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             n_bad = int((~tensor.isfinite()).sum())
@@ -67,12 +67,15 @@ def require_finite(state: Mapping[str, Tensor], where: str) -> None:
 
 
 def refused_pickle(error: BaseException) -> str | None:
-    """Why, if this error or what caused it is torch's refusal of anything but tensors; else None."""
+    """One line if this error, or its cause, is torch refusing a pickle of more than tensors; else None.
+
+    torch's own message advises to load the file unsafely.
+    """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, pickle.UnpicklingError):
         cause = cause.__cause__ or cause.__context__
     if cause is None:
         return None
     found = FORBIDDEN.search(str(cause))
-    asked = f"asks for {found[1]}" if found else "holds more than tensors, or is damaged"
-    return f"{asked}; only tensors are read from a pickle, nothing in it is run: convert it to safetensors"
+    asked = f"uses {found[1]}" if found else "holds more than tensors, or is damaged"
+    return f"{asked}; only tensors are read from a pickle, none of its code is run: convert it to safetensors"

@@ -1,4 +1,8 @@
-"""Read the dual encoders that transformers loads, from a local folder; knows nothing of hubs or graphs."""
+"""Read dual encoders of transformers (CLIP, SigLIP, MetaCLIP 2, Chinese-CLIP, AltCLIP, ALIGN) from a folder.
+
+In: a local folder as `save_pretrained` writes it. Out: an `ImportedModel`. Start with `load`, which reads
+configuration, image processor, tokenizer and weights in this order; `families` lists the supported models.
+"""
 
 from diptych_training.importing.hugging_face.families import is_dual_encoder
 from diptych_training.importing.hugging_face.folder import is_hugging_face

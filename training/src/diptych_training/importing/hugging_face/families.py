@@ -1,4 +1,4 @@
-"""The dual encoders of transformers that can be imported, and what sets each apart; loads nothing."""
+"""The dual encoders of transformers that can be imported, and how they differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from diptych_training.importing.common.logits import require_bias, scale_of_loga
 from diptych_training.importing.hugging_face.folder import is_hugging_face, model_type_of
 from diptych_training.importing.hugging_face.library import DualEncoder
 
-# Where a text tower takes its feature, which decides what padding may do to it:
-# - end_of_text: behind a causal mask at the end-of-text token, so what follows that token is never seen;
-# - first_token: at the first token, every token seeing all that the attention mask shows;
-# - last_position: at the last position of the full length, which is padding for all but the longest texts.
+# Position from which a text tower takes its feature; it decides whether padding changes the feature:
+# - end_of_text: the end-of-text token, behind a causal mask: it never sees what follows;
+# - first_token: the first token, which sees everything that the attention mask admits;
+# - last_position: the last position of the full length, which is padding for all but the longest texts.
 Pooling = Literal["end_of_text", "first_token", "last_position"]
 
 
@@ -33,9 +33,9 @@ class Family:
     model_class: type[PreTrainedModel]
     scoring: Literal["clip", "siglip"]
     pooling: Pooling
-    fixed_image_size: bool = True  # position embeddings for one size of image, named in the configuration
-    old_end_id: bool = False  # an eos_token_id of 2 stands for the largest id, as in old configurations
-    positions_after_padding: bool = False  # numbers positions from padding_idx + 1, as XLM-RoBERTa does
+    fixed_image_size: bool = True  # position embeddings for the one image size in the configuration
+    old_end_id: bool = False  # in old configurations an eos_token_id of 2 means the largest id
+    positions_after_padding: bool = False  # positions count from padding_idx + 1, as in XLM-RoBERTa
 
 
 FAMILIES = {
@@ -46,36 +46,36 @@ FAMILIES = {
     "altclip": Family(AltCLIPModel, "clip", "first_token", positions_after_padding=True),
     "align": Family(AlignModel, "clip", "first_token", fixed_image_size=False),
 }
-# Dual encoders that are refused, and why.
+# Dual encoders that cannot be imported, and the reason.
 REFUSED = {
     "siglip2": (
-        "this is SigLIP 2 NaFlex, which keeps the aspect ratio of each image, and a bundle makes every image "
-        "a square: photographs would get other vectors than in transformers. Import a SigLIP 2 of one image "
-        "size instead, such as google/siglip2-base-patch16-256 (its model_type is siglip)"
+        "this is SigLIP 2 NaFlex, which keeps the aspect ratio of each image, while a bundle makes every "
+        "image square: photographs would get other vectors than in transformers. Import a SigLIP 2 with a "
+        "fixed image size instead, such as google/siglip2-base-patch16-256 (its model_type is siglip)"
     )
 }
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a `model_type`. Raises ImportFailed that says why not, or lists what is supported."""
+    """The family of a `model_type`. Raises ImportFailed with the reason, or the supported types."""
     if model_type in REFUSED:
         raise ImportFailed(f"model_type {model_type!r} cannot be imported: {REFUSED[model_type]}")
     if model_type not in FAMILIES:
         raise ImportFailed(
-            f"model_type {model_type!r} is no dual encoder that can be imported; "
+            f"model_type {model_type!r} is not a supported dual encoder; "
             f"supported: {', '.join(FAMILIES)} (both towers in one checkpoint)"
         )
     return FAMILIES[model_type]
 
 
 def is_dual_encoder(folder: Path) -> bool:
-    """True if the folder's `config.json` names one of these families, or one that is refused."""
+    """True if the folder's `config.json` names one of FAMILIES or REFUSED."""
     return is_hugging_face(folder) and model_type_of(folder) in {*FAMILIES, *REFUSED}
 
 
 def logit_scale_and_bias(model: DualEncoder) -> tuple[float, float]:
-    """The multiplier of cosines and what is added. Raises ImportFailed naming a tensor that is absurd."""
-    if hasattr(model, "temperature"):  # ALIGN divides by it
+    """Logit scale and logit bias. Raises ImportFailed naming a tensor with an implausible value."""
+    if hasattr(model, "temperature"):  # ALIGN
         return scale_of_temperature("temperature", model.temperature.item()), 0.0
     bias = require_bias("logit_bias", model.logit_bias.item()) if hasattr(model, "logit_bias") else 0.0
     return scale_of_logarithm("logit_scale", model.logit_scale.item()), bias

@@ -1,4 +1,4 @@
-"""What the files of a checkpoint folder say before anything is loaded; imports no library."""
+"""Read the JSON files of a checkpoint folder, without importing transformers."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from diptych_training.errors import ImportFailed
 
 CONFIG_FILE = "config.json"
-# The library looks for image settings in the second file, and in the first one under `image_processor`.
+# transformers reads image settings from the second file, or from `image_processor` in the first.
 PROCESSOR_FILE, IMAGE_PROCESSOR_FILE = "processor_config.json", "preprocessor_config.json"
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """True if the folder holds a `config.json` that names a `model_type`, whatever that is."""
+    """True if the folder holds a `config.json` with any `model_type`."""
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
         return False
@@ -26,7 +26,7 @@ def model_type_of(folder: Path) -> str:
     """The `model_type` of a folder's config.json. Raises ImportFailed."""
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
-        raise ImportFailed(f"{folder.name} has no {CONFIG_FILE}: it is no checkpoint of transformers")
+        raise ImportFailed(f"{folder.name} has no {CONFIG_FILE}: it is not a checkpoint of transformers")
     model_type = read_json(config_file).get("model_type")
     if not isinstance(model_type, str):
         raise ImportFailed(f"{folder.name}/{CONFIG_FILE} names no model_type, found {model_type!r}")
@@ -34,7 +34,7 @@ def model_type_of(folder: Path) -> str:
 
 
 def says_how_to_prepare_images(folder: Path) -> bool:
-    """True if the checkpoint brings an image processor's settings. Raises ImportFailed for broken JSON."""
+    """True if the checkpoint holds image processor settings. Raises ImportFailed for invalid JSON."""
     if (folder / IMAGE_PROCESSOR_FILE).is_file():
         return True
     processor_file = folder / PROCESSOR_FILE
@@ -42,7 +42,7 @@ def says_how_to_prepare_images(folder: Path) -> bool:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises ImportFailed naming the file."""
+    """Read a JSON object. Raises ImportFailed naming the file."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Put the settings of the library's image processor into a bundle's terms; runs nothing.
+"""Translate the settings of the library's image processor into a bundle's ImageSpec.
 
 The library resizes, crops, then computes ``((pixel * rescale_factor + offset) - image_mean) / image_std``;
-a bundle computes ``(pixel / 255 - mean) / std``. Both are a line, so any factor is folded into mean and std.
+a bundle computes ``(pixel / 255 - mean) / std``. Both are linear: any factor is folded into mean and std.
 """
 
 import math
@@ -32,12 +32,14 @@ def read_image_spec(
 ) -> ImageSpec:
     """The processor's settings as a bundle's image spec.
 
-    Raises ImportFailed for what a bundle cannot express, for a size that the model does not take, and for a
-    flag that contradicts the checkpoint.
+    Raises ImportFailed for settings that a bundle cannot express, for a size that the model does not accept,
+    and for a flag that contradicts the checkpoint.
     """
     _require_rgb(vision_config)
     if not processor.do_resize:
-        raise ImportFailed("do_resize is false: images of any size would reach the model, a bundle takes one")
+        raise ImportFailed(
+            "do_resize is false: images of any size would reach the model, a bundle has one size"
+        )
     if getattr(processor, "do_pad", None):
         raise ImportFailed("do_pad is true: padded images cannot be expressed in a bundle")
     geometry = _stored_geometry(processor)
@@ -48,11 +50,11 @@ def read_image_spec(
             mean=mean,
             std=std,
             interpolation=_interpolation(processor),
-            crop="floor",  # the library halves the margin and drops the rest
-            alpha="white",  # the library lays transparent pixels over white
+            crop="floor",  # the library halves the margin and rounds down
+            alpha="white",  # the library composites transparent pixels over white
         )
     except ValidationError as error:
-        raise ImportFailed(f"image settings that a bundle cannot express: {error}") from error
+        raise ImportFailed(f"a bundle cannot express these image settings: {error}") from error
     _require_size(spec, vision_config, family, choices)
     _require_no_contradiction(spec, choices)
     return spec
@@ -97,7 +99,7 @@ def _folded(processor: ImageProcessor) -> tuple[list[float], list[float]]:
     if getattr(processor, "include_top", False):  # EfficientNet divides once more
         std = [a * b for a, b in zip(std, _by_channel(processor.image_std), strict=True)]
     if factor == 1 / 255 and offset == 0.0:
-        return mean, std  # to the digit as the checkpoint says
+        return mean, std  # exactly the checkpoint's digits
     whole = factor * 255
     return [(value - offset) / whole for value in mean], [value / whole for value in std]
 
@@ -113,28 +115,28 @@ def _by_channel(value: float | Iterable[float] | None) -> list[float]:
 
 def _interpolation(processor: ImageProcessor) -> str:
     code = processor.resample
-    # The library's own choice where the file says null.
+    # The library's default for null is bilinear.
     return (Image.Resampling.BILINEAR if code is None else Image.Resampling(int(code))).name.lower()
 
 
 def _require_size(spec: ImageSpec, vision_config: ModelConfig, family: Family, choices: Choices) -> None:
     if family.fixed_image_size and spec.size != vision_config.image_size:
         raise ImportFailed(
-            f"images are prepared at {spec.size} pixels, the model's image_size is {vision_config.image_size}"
+            f"images are resized to {spec.size} pixels, the model's image_size is {vision_config.image_size}"
         )
     if choices.image_size not in (None, spec.size):
         raise ImportFailed(f"--image-size {choices.image_size}: the checkpoint takes {spec.size}")
 
 
 def _require_no_contradiction(spec: ImageSpec, choices: Choices) -> None:
-    """A flag may repeat what the checkpoint says, not overrule it: the vectors would not be the model's."""
+    """Raise ImportFailed for a flag that differs from the checkpoint: the vectors would not match."""
     for name, flag in FLAGS.items():
-        said, found = getattr(choices, name), getattr(spec, name)
-        if said is not None and not _same(said, found):
-            raise ImportFailed(f"{flag} {said} contradicts the checkpoint, which says {found}")
+        given, found = getattr(choices, name), getattr(spec, name)
+        if given is not None and not _same(given, found):
+            raise ImportFailed(f"{flag} {given} contradicts the checkpoint, which says {found}")
 
 
-def _same(said: Any, found: Any) -> bool:
+def _same(given: Any, found: Any) -> bool:
     if isinstance(found, str):
-        return bool(said == found)
-    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(said, found, strict=True))
+        return bool(given == found)
+    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(given, found, strict=True))

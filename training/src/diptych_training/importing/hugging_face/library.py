@@ -1,4 +1,7 @@
-"""Names for objects of transformers whose attributes appear at run time, which no type checker can follow."""
+"""Type aliases for objects of transformers, and a way to silence its logs.
+
+The aliases are `Any`: the attributes of these objects are created at run time.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ library_log: Any = logging  # untyped
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Silence the library's reports and progress bars: what matters in them is raised as an error by us."""
+    """Silence the library's logs and progress bars; our code raises an error for what matters in them."""
     verbosity, bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
     library_log.set_verbosity_error()
     library_log.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""From a folder of transformers to an imported model; the order of reading, nothing of what is read."""
+"""Load a folder of transformers as an imported model."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from diptych_training.importing.hugging_face.library import (
     ModelConfig,
     quiet_library,
 )
-from diptych_training.importing.hugging_face.library_path import TransformersPath
+from diptych_training.importing.hugging_face.library_encoder import TransformersEncoder
 from diptych_training.importing.hugging_face.processor import load_processor
 from diptych_training.importing.hugging_face.text_spec import read_context_length, read_padding, text_spec
 from diptych_training.importing.hugging_face.tokenizer import (
@@ -37,10 +37,10 @@ SAMPLE_TEXT = "a photo of a cat"
 
 
 def load_hugging_face(folder: Path, choices: Choices) -> ImportedModel:
-    """Read a dual encoder from a local folder, as `save_pretrained` or a hub snapshot leaves it.
+    """Read a dual encoder from a local folder, as `save_pretrained` or a hub snapshot writes it.
 
-    Nothing is downloaded and no code of the checkpoint runs. Raises ImportFailed for what is missing,
-    contradictory, or beyond what a bundle can express, naming the flag that says it where there is one.
+    Nothing is downloaded and no code of the checkpoint runs. Raises ImportFailed for settings that are
+    missing, contradictory, or that a bundle cannot express; it names the flag that can give them.
     """
     with quiet_library():
         return _load(folder, choices)
@@ -65,7 +65,7 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
     padding = read_padding(config.text_config, family, tokenizer, tokenizer_file)
     context_length = read_context_length(config.text_config, family, tokenizer, choices)
 
-    model = load_model(folder, family)  # last: what is wrong above should not wait for gigabytes
+    model = load_model(folder, family)  # last: errors above should not wait for gigabytes
     logit_scale, logit_bias = logit_scale_and_bias(model)
     towers = Towers(model, padding).eval()
     sample = tokenizer(SAMPLE_TEXT, truncation=True, max_length=context_length)["input_ids"]
@@ -79,7 +79,7 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
         text=text,
         tokenizer=tokenizer_file,
         model=towers,
-        library=TransformersPath(model, partial(_prepare, processor), tokenizer, text),
+        library=TransformersEncoder(model, partial(_prepare, processor), tokenizer, text),
         source=_source(folder, model_type, model, processor, tokenizer),
         licence=licence,
         notes=_notes(text, choices),
@@ -89,7 +89,7 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
 def _pad_to(
     family: Family, towers: Towers, sample: list[int], context_length: int
 ) -> Literal["longest", "context_length"]:
-    """Batches may be as short as their longest text only where the padding left out changes nothing."""
+    """`longest` only if padding does not change a text's feature, which is measured on the model."""
     if family.pooling == "last_position":
         return "context_length"
     harmless = padding_changes_nothing(towers, sample, towers.padding.pad_id, context_length)
@@ -98,7 +98,7 @@ def _pad_to(
 
 def _require_image_head(config: ModelConfig) -> None:
     if getattr(config.vision_config, "vision_use_head", True) is False:
-        raise ImportFailed("vision_use_head is false: the model makes no image feature to compare with texts")
+        raise ImportFailed("vision_use_head is false: the model has no image feature to compare with texts")
 
 
 def _tokenizer_folder(folder: Path, choices: Choices) -> Path:
@@ -134,7 +134,9 @@ def _source(
 
 
 def _notes(text: TextSpec, choices: Choices) -> list[str]:
-    notes = ["Special tokens spelled out in a text are text here; transformers takes them as special tokens."]
+    notes = [
+        "Special tokens spelled out in a text are text here; transformers treats them as special tokens."
+    ]
     if choices.context_length is not None:
-        notes.append(f"Texts are cut to {text.context_length} ids as asked for, not as the checkpoint says.")
+        notes.append(f"Texts are truncated to {text.context_length} ids (--context-length).")
     return notes

@@ -1,4 +1,4 @@
-"""The library's own image processor for a checkpoint, on PIL; knows nothing of what a bundle can express."""
+"""Load the library's PIL image processor for a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,25 @@ FLAGS = {
     "interpolation": "--interpolation",
     "resize_mode": "--resize-mode",
 }
-# The steps that must be the library's common ones for the processor's settings to mean what they say.
+# Methods that must be the library's common ones: only then do the settings describe the processing.
 STEPS = ("_preprocess", "resize", "center_crop", "rescale", "normalize")
 
 
 def load_processor(folder: Path, config: ModelConfig, family: Family, choices: Choices) -> ImageProcessor:
-    """The checkpoint's processor; where it brings none, one made of what a person says.
+    """The checkpoint's processor, or one made from the user's choices if the checkpoint has none.
 
-    Keys that the checkpoint's file leaves out have the value of the processor's class, as they have for the
-    library. Raises ImportFailed naming the flags that are needed, or a processor with steps of its own.
+    Keys that the checkpoint's file omits have the default of the processor's class, as in the library.
+    Raises ImportFailed naming the flags that are needed, or a processor with steps of its own.
     """
     if says_how_to_prepare_images(folder):
-        processor = _stored(folder, config)
+        processor = _stored_processor(folder, config)
     else:
-        processor = _said(folder, config, family, choices)
+        processor = _processor_from_choices(folder, config, family, choices)
     _require_known_steps(processor)
     return processor
 
 
-def _stored(folder: Path, config: ModelConfig) -> ImageProcessor:
+def _stored_processor(folder: Path, config: ModelConfig) -> ImageProcessor:
     loader: Any = AutoImageProcessor
     try:
         processor = loader.from_pretrained(
@@ -57,14 +57,16 @@ def _stored(folder: Path, config: ModelConfig) -> ImageProcessor:
     return processor
 
 
-def _said(folder: Path, config: ModelConfig, family: Family, choices: Choices) -> ImageProcessor:
+def _processor_from_choices(
+    folder: Path, config: ModelConfig, family: Family, choices: Choices
+) -> ImageProcessor:
     size = choices.image_size or (config.vision_config.image_size if family.fixed_image_size else None)
     missing = [flag for name, flag in FLAGS.items() if getattr(choices, name) is None]
     if size is None:
         missing.append("--image-size")
     if missing:
         raise ImportFailed(
-            f"{folder.name} has no {IMAGE_PROCESSOR_FILE}: how images are prepared is not known; "
+            f"{folder.name} has no {IMAGE_PROCESSOR_FILE}, so image preprocessing is unknown; "
             f"pass {', '.join(missing)}"
         )
     settings: dict[str, Any] = {
@@ -84,7 +86,7 @@ def _geometry(size: Any, resize_mode: str | None) -> dict[str, Any]:
             return {"size": square, "do_center_crop": False}
         case _:
             raise ImportFailed(
-                f"--resize-mode {resize_mode}: transformers has processors for shortest and squash"
+                f"--resize-mode {resize_mode}: must be shortest or squash for a checkpoint of transformers"
             )
 
 
@@ -96,8 +98,8 @@ def _resampling(name: str) -> Image.Resampling:
 
 
 def _require_known_steps(processor: ImageProcessor) -> None:
-    """Subclasses may replace any step: only the ones whose settings `image_spec` can read are let through."""
+    """Raise ImportFailed for a subclass that replaces a step, since `image_spec` cannot describe it."""
     kind = type(processor)
     plain = all(getattr(kind, step) is getattr(PilBackend, step) for step in STEPS)
     if not plain and kind is not EfficientNetImageProcessorPil:
-        raise ImportFailed(f"image processor {kind.__name__} prepares images in ways a bundle cannot express")
+        raise ImportFailed(f"image processor {kind.__name__} has steps that a bundle cannot express")

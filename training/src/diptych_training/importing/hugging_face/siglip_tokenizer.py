@@ -1,4 +1,4 @@
-"""SigLIP's tokenizer, Python over sentencepiece, as a `tokenizers` file; knows nothing of models."""
+"""Convert SigLIP's tokenizer, which is Python code over sentencepiece, to a `tokenizers` file."""
 
 import string
 from typing import Any
@@ -9,18 +9,18 @@ from transformers import SiglipTokenizer
 
 from diptych_training.errors import ImportFailed
 
-model_format: Any = sentencepiece_model_pb2  # made at run time from a description
+model_format: Any = sentencepiece_model_pb2  # its classes are created at run time
 
 SPACE = "▁"  # how sentencepiece writes a space
 UNIGRAM = 1  # `TrainerSpec.ModelType` of sentencepiece's model format
-# White space as Python sees it: four control characters more than the expressions of `tokenizers` know.
+# White space as Python defines it: four control characters more than \s of `tokenizers`.
 WHITE_SPACE = r"[\s\x1c-\x1f\x85]+"
 
 
 def convert_siglip_tokenizer(tokenizer: SiglipTokenizer) -> Tokenizer:
-    """Same ids as the library's class on ordinary texts; the end-of-text token is placed, nothing pads.
+    """A tokenizer with the library's ids on ordinary texts; adds the end-of-text token, does not pad.
 
-    Raises ImportFailed for a sentencepiece model that is no Unigram model.
+    Raises ImportFailed for a sentencepiece model that is not Unigram.
     """
     model = model_format.ModelProto.FromString(tokenizer.sp_model.serialized_model_proto())
     if model.trainer_spec.model_type != UNIGRAM:
@@ -36,7 +36,7 @@ def convert_siglip_tokenizer(tokenizer: SiglipTokenizer) -> Tokenizer:
     converted.normalizer = _normaliser(model.normalizer_spec, lowercase=tokenizer.do_lower_case)
     converted.decoder = decoders.Replace(SPACE, " ")
     end, end_id = str(tokenizer.eos_token), tokenizer.eos_token_id
-    # The unknown token is none of these: it may come out of a text.
+    # The unknown token is not special: it may result from ordinary text.
     converted.add_special_tokens([AddedToken(end, special=True, normalized=False)])
     converted.post_processor = processors.TemplateProcessing(
         single=f"$A {end}", special_tokens=[(end, end_id)]
@@ -45,9 +45,9 @@ def convert_siglip_tokenizer(tokenizer: SiglipTokenizer) -> Tokenizer:
 
 
 def _normaliser(spec: Any, *, lowercase: bool) -> normalizers.Normalizer:
-    """The class's canonical form, then sentencepiece's own normalisation, in their order.
+    """The library class's canonical form, then sentencepiece's normalisation.
 
-    The class puts a space mark before the text and only then strips it, so white space at the start stays.
+    The class prepends a space mark before it strips, so white space at the start of a text is kept.
     """
     steps: list[normalizers.Normalizer] = [normalizers.Replace(SPACE, " ")]
     if lowercase:
@@ -60,7 +60,7 @@ def _normaliser(spec: Any, *, lowercase: bool) -> normalizers.Normalizer:
     ]
     if spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
-    if spec.remove_extra_whitespaces:  # the character map may have made new ones
+    if spec.remove_extra_whitespaces:  # the character map may have created new ones
         steps += [
             normalizers.Replace(Regex(" {2,}"), " "),
             normalizers.Replace(Regex(f"[ {SPACE}]+$"), ""),

@@ -1,4 +1,4 @@
-"""How a checkpoint's texts become ids: length, padding and what the tower may see; runs no tower."""
+"""Read a checkpoint's text settings: context length, padding, and the attention mask."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.library import LibraryTokenizer, ModelConfig
 from diptych_training.importing.hugging_face.towers import Padding
 
-# Configurations from before the library stored the real id: the feature is then taken at the largest id.
+# In configurations older than the correct id, this value means that the feature is at the largest id.
 LEGACY_END_ID = 2
 
 PROMPTS: Mapping[str, list[str]] = {"default": ["{}"]}
@@ -21,15 +21,15 @@ PROMPTS: Mapping[str, list[str]] = {"default": ["{}"]}
 def read_context_length(
     text_config: ModelConfig, family: Family, tokenizer: LibraryTokenizer, choices: Choices
 ) -> int:
-    """Most ids of a text: as many as the tower has positions, or fewer if the tokenizer or a person says so.
+    """Maximum ids of a text: the tower's positions, or fewer if the tokenizer or --context-length say so.
 
-    Raises ImportFailed if --context-length asks for more positions than there are.
+    Raises ImportFailed if --context-length exceeds the tower's positions.
     """
     n_positions = text_config.max_position_embeddings
     if family.positions_after_padding:
         n_positions -= text_config.pad_token_id + 1
     if choices.context_length is None:
-        return int(min(n_positions, tokenizer.model_max_length))  # a huge number where it says nothing
+        return int(min(n_positions, tokenizer.model_max_length))  # a huge number if it is not set
     if not 0 < choices.context_length <= n_positions:
         raise ImportFailed(
             f"--context-length {choices.context_length}: the text tower has {n_positions} positions"
@@ -45,31 +45,32 @@ def read_padding(
 ) -> Padding:
     """The padding id, and the mask that the library's tokenizer would make for it.
 
-    Behind a causal mask the end-of-text token itself pads: the tower takes the first one, by equality or as
-    the largest id, and sees nothing after it. Raises ImportFailed if texts do not end as the tower expects.
+    Behind a causal mask the end-of-text token pads: the tower takes its feature at the first one, found by
+    equality or as the largest id, and sees nothing after it. Raises ImportFailed if the tokenizer does not
+    end texts as the tower expects.
     """
     placed = tokenizer_file.encode("").ids
     if family.pooling == "end_of_text":
         return Padding(_end_id(text_config, family, placed), "everything")
     pad_id = tokenizer.pad_token_id
     if pad_id is None:
-        raise ImportFailed("the tokenizer names no padding token, which the text tower needs")
+        raise ImportFailed("the tokenizer has no padding token, which the text tower needs")
     if "attention_mask" not in tokenizer.model_input_names:
         return Padding(pad_id, "everything")
     return Padding(pad_id, "up_to_padding" if pad_id in placed else "all_but_padding")
 
 
 def _end_id(text_config: ModelConfig, family: Family, placed: list[int]) -> int:
-    """The id at which the tower takes a text's feature."""
+    """The token id at which the tower takes a text's feature."""
     end_id: Any = text_config.eos_token_id
     if not placed:
-        raise ImportFailed("the tokenizer ends a text with no token, where the tower takes its feature")
+        raise ImportFailed("the tokenizer adds no end token, at which the tower takes its feature")
     if family.old_end_id and end_id == LEGACY_END_ID:
         return placed[-1]
     if not isinstance(end_id, int) or end_id not in placed:
         raise ImportFailed(
-            f"text_config.eos_token_id is {end_id!r}, the tokenizer places {placed}: "
-            "the tower would find the end of no text; pass --tokenizer FOLDER"
+            f"text_config.eos_token_id is {end_id!r}, the tokenizer adds {placed}: the tower would not find "
+            "the end of a text; pass --tokenizer FOLDER"
         )
     return end_id
 
@@ -77,7 +78,7 @@ def _end_id(text_config: ModelConfig, family: Family, placed: list[int]) -> int:
 def text_spec(
     context_length: int, padding: Padding, pad_to: Literal["longest", "context_length"]
 ) -> TextSpec:
-    """A bundle's text spec; all cleaning is in the tokenizer file."""
+    """A bundle's text spec; the tokenizer file does all cleaning."""
     return TextSpec(
         context_length=context_length,
         clean="none",

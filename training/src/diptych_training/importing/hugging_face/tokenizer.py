@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer, as the library loads it and as a `tokenizer.json`; knows nothing of models."""
+"""Load a checkpoint's tokenizer with the library, and convert it to a `tokenizer.json`."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from diptych_training.importing.hugging_face.siglip_tokenizer import convert_sig
 def load_tokenizer(folder: Path, config: ModelConfig) -> LibraryTokenizer:
     """The library's tokenizer for a folder.
 
-    Raises ImportFailed naming --tokenizer if there is none, or one that fills or cuts texts at their start.
+    Raises ImportFailed if there is none, or if it pads or truncates at the start of a text.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -27,31 +27,31 @@ def load_tokenizer(folder: Path, config: ModelConfig) -> LibraryTokenizer:
             f"{folder.name}: transformers cannot read the tokenizer ({error}); pass --tokenizer FOLDER"
         ) from error
     if _is_empty(tokenizer):
-        # Without files the library goes on with a vocabulary of its few special tokens.
+        # Without files, the library returns a vocabulary of only its few special tokens.
         raise ImportFailed(f"{folder.name} has no tokenizer files; pass --tokenizer FOLDER")
     for name in ("padding_side", "truncation_side"):
         side = getattr(tokenizer, name)
         if side != "right":
             raise ImportFailed(
-                f"the tokenizer's {name} is {side!r}: a bundle fills and cuts texts at the end"
+                f"the tokenizer's {name} is {side!r}: a bundle pads and truncates texts on the right"
             )
     return tokenizer
 
 
 def to_tokenizer_file(tokenizer: LibraryTokenizer) -> Tokenizer:
-    """The same as a `tokenizers.Tokenizer`, without padding and truncation.
+    """Convert to a `tokenizers.Tokenizer` without padding and truncation.
 
-    Raises ImportFailed for a tokenizer that is written in Python, other than SigLIP's.
+    Raises ImportFailed for a tokenizer that is written in Python, except SigLIP's.
     """
     if isinstance(tokenizer, SiglipTokenizer):
         return convert_siglip_tokenizer(tokenizer)
     if not isinstance(tokenizer, TokenizersBackend):
         raise ImportFailed(
             f"tokenizer {type(tokenizer).__name__} is written in Python and has no tokenizer.json; "
-            "pass --tokenizer FOLDER with one that has"
+            "pass --tokenizer FOLDER with a tokenizer that has one"
         )
     description = json.loads(tokenizer.backend_tokenizer.to_str())
-    _free_unknown_token(description)
+    _unmark_unknown_token(description)
     converted = Tokenizer.from_str(json.dumps(description))
     converted.no_padding()
     converted.no_truncation()
@@ -64,7 +64,7 @@ def require_vocabulary(tokenizer: Tokenizer, n_rows: int) -> None:
     if largest >= n_rows:
         raise ImportFailed(
             f"the tokenizer has ids up to {largest}, the text tower has {n_rows} rows: "
-            "it is another model's tokenizer; pass --tokenizer FOLDER"
+            "the tokenizer belongs to another model; pass --tokenizer FOLDER"
         )
 
 
@@ -72,11 +72,11 @@ def _is_empty(tokenizer: LibraryTokenizer) -> bool:
     return set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens)
 
 
-def _free_unknown_token(description: dict[str, Any]) -> None:
-    """Take the mark `special` from a Unigram model's unknown token.
+def _unmark_unknown_token(description: dict[str, Any]) -> None:
+    """Make a Unigram model's unknown token an ordinary one.
 
-    A bundle's tokenizer drops special ids that come out of a text. The unknown token is one that must stay,
-    and a Unigram model, unlike the others, does not name it where that can be seen.
+    A bundle's tokenizer drops special ids that result from a text, but the unknown token must stay. Other
+    models name their unknown token where the bundle's tokenizer sees it; Unigram does not.
     """
     model = description["model"]
     if model["type"] != "Unigram" or model.get("unk_id") is None:

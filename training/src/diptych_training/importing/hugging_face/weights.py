@@ -1,4 +1,4 @@
-"""Load a configuration, and a model with every tensor accounted for; knows nothing of images or texts."""
+"""Load a configuration, and a model with every tensor accounted for."""
 
 import re
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from diptych_training.importing.hugging_face.library import DualEncoder, ModelCo
 
 N_NAMED = 6  # tensors that an error lists before it only counts
 
-# Nothing that was learned and is used: counters and index buffers that older versions stored, and the pooler
-# that BERT-like text towers bring although all of these families take the first token itself.
+# Tensors that are not used: counters and index buffers that older versions stored, and the pooler of
+# BERT-like text towers (all of these families take the first token itself).
 UNUSED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|num_batches_tracked)$"
     r"|(^|\.)(text_model|roberta)\.pooler\.dense\.(weight|bias)$"
@@ -24,7 +24,7 @@ UNUSED = re.compile(
 
 
 def load_config(folder: Path, family: Family) -> ModelConfig:
-    """The configuration of both towers, with the library's values for what the file leaves out."""
+    """The configuration of both towers, with the library's defaults for keys that the file omits."""
     config_class: Any = family.model_class.config_class
     try:
         return config_class.from_pretrained(str(folder), local_files_only=True)
@@ -33,10 +33,10 @@ def load_config(folder: Path, family: Family) -> ModelConfig:
 
 
 def load_model(folder: Path, family: Family) -> DualEncoder:
-    """The model in float32, evaluation mode, on the CPU; safetensors or a state dict, whole or in shards.
+    """Load the model in float32, evaluation mode, on the CPU; safetensors or state dict, possibly in shards.
 
-    Raises ImportFailed naming tensors that are missing, left over or of another shape: the library itself
-    would fill them with random numbers and go on; and one that holds anything but finite numbers.
+    Raises ImportFailed naming tensors that are missing, left over or of another shape, which the library
+    itself would fill with random numbers, and tensors with values that are not finite.
     """
     model_class: Any = family.model_class
     try:
@@ -45,12 +45,12 @@ def load_model(folder: Path, family: Family) -> DualEncoder:
             local_files_only=True,
             weights_only=True,
             dtype=torch.float32,
-            # Plain matrix products and a softmax: exports as such, with masks of any batch and length.
+            # Plain matrix products and a softmax, which export with masks of any batch and length.
             attn_implementation="eager",
-            ignore_mismatched_sizes=True,  # reported below, with all of their names at once
+            ignore_mismatched_sizes=True,  # reported below, all names at once
             output_loading_info=True,
         )
-    except Exception as error:  # the library raises many kinds, down to KeyError and pickle's own
+    except Exception as error:  # the library raises many kinds, even KeyError and pickle's errors
         refused = refused_pickle(error)
         reason = f"{_pickles_in(folder)} {refused}" if refused else error
         raise ImportFailed(f"{folder.name}: transformers cannot load the model: {reason}") from error
@@ -64,23 +64,23 @@ def _pickles_in(folder: Path) -> str:
 
 
 def _require_every_tensor(folder: Path, report: dict[str, Any]) -> None:
-    missing = _used(report["missing_keys"])
-    unexpected = _used(report["unexpected_keys"])
+    missing = _drop_unused(report["missing_keys"])
+    unexpected = _drop_unused(report["unexpected_keys"])
     shapes = [
         f"{name} (stored {tuple(stored)}, the configuration needs {tuple(needed)})"
         for name, stored, needed in sorted(report["mismatched_keys"])
     ]
     faults = [("missing", missing), ("not part of the model", unexpected), ("of another shape", shapes)]
-    lines = [f"{fault}: {_listed(names)}" for fault, names in faults if names]
+    lines = [f"{fault}: {_abbreviate(names)}" for fault, names in faults if names]
     lines += [str(message) for message in report["error_msgs"]]
     if lines:
         raise ImportFailed(f"{folder.name}: weights do not fit the configuration; {'; '.join(lines)}")
 
 
-def _used(names: Iterable[str]) -> list[str]:
+def _drop_unused(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if not UNUSED.search(name))
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:N_NAMED])
-    return shown if len(names) <= N_NAMED else f"{shown} and {len(names) - N_NAMED} more"
+def _abbreviate(names: list[str]) -> str:
+    named = ", ".join(names[:N_NAMED])
+    return named if len(names) <= N_NAMED else f"{named} and {len(names) - N_NAMED} more"

@@ -1,4 +1,4 @@
-"""What a checkpoint is, in open_clip's own terms: model and preprocessing configuration; reads no weights."""
+"""Read a checkpoint's model and preprocessing configuration, in open_clip's terms."""
 
 import difflib
 import json
@@ -22,37 +22,38 @@ FLAGS = {
 
 N_TAGS = 3  # names of published weights in one message
 
-
-# What open_clip assumes where a configuration is silent: its older releases knew no other way, and even
-# today's do not write the fill colour. Mean and standard deviation are always written.
-SILENT = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
+# open_clip's defaults for keys that a configuration omits: older releases had only these values, and today's
+# do not write the fill colour either. Mean and standard deviation are always written.
+LIBRARY_DEFAULTS = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
 CUSTOM = "custom"
 
 
-def require_preparation(name: str, file: Path, choices: Choices) -> None:
-    """Raise ImportFailed naming the flags that are missing, with published values to copy."""
+def require_image_flags(name: str, file: Path, choices: Choices) -> None:
+    """Raise ImportFailed naming the flags that are missing, with values of published weights to copy."""
     missing = [key for key in FLAGS if getattr(choices, key) is None]
     if not missing:
         return
-    ways = published_flags(name, missing)
-    told = "; or ".join(f"{flags} ({_some(tags)})" for flags, tags in ways.items())
-    known = f"published weights of {name} take {told}" if ways else f"nobody published weights of {name}"
+    flag_sets = published_flags(name, missing)
+    message = "; or ".join(f"{flags} ({_abbreviate(tags)})" for flags, tags in flag_sets.items())
+    known = (
+        f"published weights of {name} take {message}" if flag_sets else f"nobody published weights of {name}"
+    )
     raise ImportFailed(
-        f"{file}: weights alone do not say how images are prepared: "
+        f"{file}: a file of weights does not state the image preprocessing: "
         f"pass {', '.join(FLAGS[key] for key in missing)}; {known}"
     )
 
 
 def published_flags(name: str, keys: list[str]) -> dict[str, list[str]]:
-    """Flags as they are typed -> the tags of published weights whose images are prepared so."""
-    ways: dict[str, list[str]] = {}
+    """Command-line flags -> tags of the published weights that use these settings."""
+    flag_sets: dict[str, list[str]] = {}
     for tag in open_clip.list_pretrained_tags_by_model(name):
         flags = _typed(open_clip.get_pretrained_cfg(name, tag), keys)
-        ways.setdefault(flags, []).append(tag)
-    return ways
+        flag_sets.setdefault(flags, []).append(tag)
+    return flag_sets
 
 
-def _some(tags: list[str]) -> str:
+def _abbreviate(tags: list[str]) -> str:
     more = f" and {len(tags) - N_TAGS} more" if len(tags) > N_TAGS else ""
     return ", ".join(tags[:N_TAGS]) + more
 
@@ -77,43 +78,43 @@ class Architecture:
 
 
 def architecture_in(folder: Path, choices: Choices) -> Architecture:
-    """Read a folder's configuration. Raises ImportFailed when it is not one, or `choices` say another."""
+    """Read a folder's configuration. Raises ImportFailed if it is invalid or `choices` name another."""
     if choices.architecture is not None:
         raise ImportFailed(
             f"{folder / CONFIG_FILE} states the architecture: leave --architecture {choices.architecture} out"
         )
     model, stated = _configuration(folder / CONFIG_FILE)
-    known = {**SILENT, **_said(choices), **stated}
+    known = {**LIBRARY_DEFAULTS, **_given_choices(choices), **stated}
     return Architecture(listed_name(model), model, known, folder=folder)
 
 
 def architecture_named(name: str, file: Path, choices: Choices) -> Architecture:
-    """One of open_clip's architectures, for a file of weights that does not say how images are prepared.
+    """One of open_clip's architectures, for a file of weights without image settings.
 
-    Raises ImportFailed with close matches for an unknown name, and with the values of weights that were
-    published under a known one where `choices` leave any open: these may be anybody's.
+    Raises ImportFailed with close matches for an unknown name. For a known name whose image settings are not
+    all in `choices`, raises ImportFailed with the settings of published weights: they may not be this file's.
     """
     model = open_clip.get_model_config(name)
     if model is None:
         close = difflib.get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
         near = f"; close: {', '.join(close)}" if close else ""
         raise ImportFailed(
-            f"--architecture {name}: open_clip {open_clip.__version__} has none of this name{near}"
+            f"--architecture {name}: open_clip {open_clip.__version__} has no architecture of this name{near}"
         )
-    require_preparation(name, file, choices)
-    always = {key: SILENT[key] for key in ("mode", "fill_color")}
-    return Architecture(name, model, {**always, **_said(choices)})
+    require_image_flags(name, file, choices)
+    always = {key: LIBRARY_DEFAULTS[key] for key in ("mode", "fill_color")}
+    return Architecture(name, model, {**always, **_given_choices(choices)})
 
 
 def listed_name(model: dict[str, Any]) -> str:
-    """open_clip's name for a configuration, wherever its tokenizer lies; `custom` if it is not listed."""
+    """open_clip's name for a configuration, ignoring its tokenizer; `custom` if it is not listed."""
     names: Sequence[str] = open_clip.list_models()
     wanted = _without_tokenizer(model)
     return next((n for n in names if _without_tokenizer(open_clip.get_model_config(n)) == wanted), CUSTOM)
 
 
 def _configuration(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`model_cfg` and what is stated of `preprocess_cfg`."""
+    """`model_cfg`, and the keys of `preprocess_cfg` that are not null."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -129,7 +130,7 @@ def _is_complete(model: dict[str, Any]) -> bool:
     return "embed_dim" in model and all(isinstance(model.get(p), dict) for p in ("vision_cfg", "text_cfg"))
 
 
-def _said(choices: Choices) -> dict[str, Any]:
+def _given_choices(choices: Choices) -> dict[str, Any]:
     return {key: getattr(choices, key) for key in FLAGS if getattr(choices, key) is not None}
 
 

@@ -1,4 +1,4 @@
-"""Build the library's model from a configuration and fill it with weights, every tensor accounted for."""
+"""Build the library's model from a configuration and load its weights, every tensor accounted for."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,23 +20,23 @@ from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.weight_files import require_finite
 from diptych_training.importing.open_clip.architecture import Architecture
 
-KNOWN_FILE = "hugging_face_text.json"  # those that open_clip's own architectures name
+KNOWN_FILE = "hugging_face_text.json"  # configurations of the text towers in open_clip's architectures
 
 
-SHOWN = 5  # names in one message
+MAX_NAMED = 5  # names in one message
 
 
 @contextmanager
 def local_config(name: str, folder: Path | None) -> Iterator[str]:
-    """A folder with the `config.json` of the text tower called `name`, for as long as it is needed.
+    """Context manager: a temporary folder with the `config.json` of transformers' text tower `name`.
 
-    The checkpoint's own folder goes before what is known of the name. Raises ImportFailed without either.
+    The checkpoint's own folder has precedence over KNOWN_FILE. Raises ImportFailed if neither has it.
     """
     config = (_config_in(folder) if folder else None) or _known().get(name)
     if config is None:
         raise ImportFailed(
             f"text_cfg.hf_model_name is {name}: put its config.json (model_type one of "
-            f"{', '.join(known_types)}) beside the weights; known without it: {', '.join(_known())}"
+            f"{', '.join(known_types)}) beside the weights; not needed for {', '.join(_known())}"
         )
     with TemporaryDirectory() as staged:
         (Path(staged) / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -44,7 +44,7 @@ def local_config(name: str, folder: Path | None) -> Iterator[str]:
 
 
 def _config_in(folder: Path) -> dict[str, Any] | None:
-    """The folder's `config.json` if it is a text tower's, not a whole model's; never code of its own."""
+    """The folder's `config.json` if it describes a text tower, not a whole model; without custom code."""
     file = folder / "config.json"
     if not file.is_file():
         return None
@@ -64,9 +64,9 @@ def _known() -> dict[str, dict[str, Any]]:
 
 
 def use_plain_attention(model: nn.Module) -> None:
-    """Take timm's and transformers' own attention in plain operations, which computes the same.
+    """Switch timm and transformers to unfused attention, which computes the same.
 
-    torch's exporter fails on their fused one wherever a bias of positions is added to the scores.
+    torch's exporter fails on fused attention with a position bias.
     """
     for module in model.modules():
         if getattr(module, "fused_attn", False):  # timm's switch
@@ -76,14 +76,14 @@ def use_plain_attention(model: nn.Module) -> None:
 
 
 def build_model(architecture: Architecture) -> nn.Module:
-    """open_clip's own class for this configuration, with random weights; nothing is fetched.
+    """An instance of open_clip's class for this configuration, with random weights; nothing is downloaded.
 
-    Raises ImportFailed when the library does not take the configuration.
+    Raises ImportFailed if the library rejects the configuration.
     """
     config = deepcopy(architecture.model)
     vision, text = config["vision_cfg"], config["text_cfg"]
     is_custom = bool(config.pop("custom_text", False)) or "hf_model_name" in text
-    kind = _kind(config, is_custom)
+    kind = _model_class(config, is_custom)
     with ExitStack() as staged:
         if vision.get("timm_model_name"):
             _check_timm_name(vision["timm_model_name"])
@@ -97,7 +97,7 @@ def build_model(architecture: Architecture) -> nn.Module:
             model: nn.Module = kind(**config)
         except ImportFailed:
             raise
-        except Exception as error:  # the library, timm and transformers raise whatever comes
+        except Exception as error:  # the library, timm and transformers raise many kinds
             raise ImportFailed(
                 f"open_clip {open_clip.__version__} cannot build the architecture ({architecture.name}): "
                 f"{type(error).__name__}: {error}"
@@ -107,11 +107,11 @@ def build_model(architecture: Architecture) -> nn.Module:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:
-    """Fill the model.
+    """Load a state dict into the model.
 
     Raises ImportFailed naming tensors that are missing, unexpected, of another shape, or not finite.
     """
-    state = _as_this_version_names_them(model, state)
+    state = _convert_names(model, state)
     expected = model.state_dict()
     shapes = [
         f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
@@ -123,15 +123,15 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], file: Path) -> None
         "unexpected": [name for name in state if name not in expected],
         "of another shape": shapes,
     }
-    told = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
-    if told:
-        raise ImportFailed(f"{file}: the weights do not fit the architecture: {told}")
+    message = "; ".join(f"{kind}: {_abbreviate(names)}" for kind, names in faults.items() if names)
+    if message:
+        raise ImportFailed(f"{file}: the weights do not fit the architecture: {message}")
     require_finite(state, str(file))
     model.load_state_dict(state)
 
 
-def _kind(config: dict[str, Any], is_custom: bool) -> type[nn.Module]:
-    """The class that open_clip's own factory takes for this configuration."""
+def _model_class(config: dict[str, Any], is_custom: bool) -> type[nn.Module]:
+    """The class that open_clip's factory uses for this configuration."""
     if not is_custom:
         return open_clip.CLIP  # type: ignore[no-any-return]
     return open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP  # type: ignore[no-any-return]
@@ -140,19 +140,19 @@ def _kind(config: dict[str, Any], is_custom: bool) -> type[nn.Module]:
 def _check_timm_name(name: str) -> None:
     if ":" in name:
         raise ImportFailed(
-            f"vision_cfg.timm_model_name is {name}: only models that timm itself defines are built"
+            f"vision_cfg.timm_model_name is {name}: only models that timm itself defines are supported"
         )
 
 
-def _as_this_version_names_them(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What open_clip does to older checkpoints before it loads them; it also resizes, which we do not."""
+def _convert_names(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert older checkpoints as open_clip does before loading, but without resizing tensors."""
     state = convert_state_dict(model, state)
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     state = {name: tensor for name, tensor in state.items() if not _is_dropped(name, model)}
     counters = {name: t for name, t in model.state_dict().items() if name.endswith("num_batches_tracked")}
-    state = {**counters, **state}  # of batch norms: only training reads them, and not every file has them
-    for name in ("logit_scale", "logit_bias"):  # scalars once had one dimension, and again at times
+    state = {**counters, **state}  # batch norm counters: used only in training, and missing in some files
+    for name in ("logit_scale", "logit_bias"):  # some releases store scalars with one dimension
         own = getattr(model, name, None)
         if own is not None and name in state and state[name].numel() == own.numel():
             state[name] = state[name].reshape(own.shape)
@@ -160,10 +160,10 @@ def _as_this_version_names_them(model: nn.Module, state: dict[str, Tensor]) -> d
 
 
 def _is_dropped(name: str, model: nn.Module) -> bool:
-    """transformers once stored the positions 0, 1, 2, ... as a tensor."""
+    """True for the positions 0, 1, 2, ..., which transformers once stored as a tensor."""
     return name.endswith("embeddings.position_ids") and name not in model.state_dict()
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _abbreviate(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

@@ -1,4 +1,4 @@
-"""Which files make an open_clip checkpoint; reads their names only."""
+"""Recognise the files of an open_clip checkpoint by their names."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from diptych_training.errors import ImportFailed
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
-WEIGHT_NAMES = (  # best first: what the library itself prefers
+WEIGHT_NAMES = (  # in the library's order of preference
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
@@ -30,12 +30,12 @@ def is_open_clip(path: Path) -> bool:
 
 
 def has_weights(folder: Path) -> bool:
-    """True for a folder with weights under a name that only open_clip gives."""
+    """True for a folder with weights under a name that only open_clip uses."""
     return any((folder / name).is_file() for name in WEIGHT_NAMES)
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights of a checkpoint folder. Raises ImportFailed when there are none, or no telling which."""
+    """The weights file of a checkpoint folder. Raises ImportFailed if there is none, or several."""
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return folder / name
@@ -47,5 +47,5 @@ def weights_in(folder: Path) -> Path:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """True when a tokenizer was saved into the folder."""
+    """True if the folder holds a tokenizer."""
     return any((folder / name).is_file() for name in TOKENIZER_NAMES)

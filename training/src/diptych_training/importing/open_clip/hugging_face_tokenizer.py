@@ -1,4 +1,4 @@
-"""open_clip's wrapper around a tokenizer of transformers, as a `tokenizers` file; knows no model."""
+"""Convert open_clip's `HFTokenizer`, a wrapper around transformers, to a `tokenizers` file."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from tokenizers import Tokenizer, processors
 from diptych.bundle.text.tokenizer import Clean
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.tokenizer import to_tokenizer_file
-from diptych_training.importing.open_clip.tokenizing import CLEANS, Tokenizing
+from diptych_training.importing.open_clip.text_processing import CLEANS, TextProcessing
 
 model_format: Any = sentencepiece_model_pb2  # made at run time from a description
 
 SUFFIX = ".model"
 UNIGRAM = 1  # `TrainerSpec.ModelType` of sentencepiece's model format
 # open_clip's settings for SigLIP's English and multilingual vocabularies, which are T5's: the end-of-text
-# token is also the padding, and the vocabulary's own sentinels are all there are.
+# token also pads, and there are no sentinels besides those in the vocabulary.
 T5_CONFIG = {
     "tokenizer_class": "T5Tokenizer",
     "extra_ids": 0,
@@ -37,9 +37,9 @@ OPTIONS = {"clean": "whitespace", "strip_sep_token": False, "language": None}
 
 @contextmanager
 def staged_vocabulary(source: Path) -> Iterator[str]:
-    """The name under which transformers finds `source`: itself, or a folder made around a vocabulary file.
+    """Context manager: `source` itself, or a folder of transformers made around a vocabulary file.
 
-    Raises ImportFailed for a vocabulary of another kind than T5's, such as Gemma's.
+    Raises ImportFailed for a vocabulary that is not of T5's kind, such as Gemma's.
     """
     if source.suffix != SUFFIX or not source.is_file():
         yield str(source)
@@ -54,20 +54,20 @@ def staged_vocabulary(source: Path) -> Iterator[str]:
 def _require_unigram(file: Path) -> None:
     try:
         kind = model_format.ModelProto.FromString(file.read_bytes()).trainer_spec.model_type
-    except Exception as error:  # protobuf has an error of its own, without types
+    except Exception as error:  # protobuf's error class has no types
         raise ImportFailed(f"{file}: not a SentencePiece vocabulary: {error}") from error
     if kind != UNIGRAM:
         raise ImportFailed(
             f"{file}: SentencePiece model type {kind}, only Unigram can be read from its file alone: pass "
-            "the folder of a tokenizer that transformers saved as --tokenizer"
+            "a folder that transformers saved with --tokenizer"
         )
 
 
 def set_template(tokenizer: Tokenizer, before: Sequence[int], after: Sequence[int]) -> None:
-    """Put these tokens around every text. Raises ImportFailed for an id without a token."""
+    """Make the tokenizer add these tokens around every text. Raises ImportFailed for an unknown id."""
     names = {id: tokenizer.id_to_token(id) for id in (*before, *after)}
     if None in names.values():
-        raise ImportFailed(f"the tokenizer has no tokens for the ids {sorted(names)}, which open_clip places")
+        raise ImportFailed(f"the tokenizer has no tokens for the ids {sorted(names)}, which open_clip adds")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=[*(names[id] for id in before), "$A", *(names[id] for id in after)],
         special_tokens=[(token, id) for id, token in names.items()],
@@ -75,18 +75,18 @@ def set_template(tokenizer: Tokenizer, before: Sequence[int], after: Sequence[in
 
 
 def replace_separator(tokenizer: Tokenizer, separator_id: int) -> None:
-    """Write id 0 over every separator that the template places, as `strip_sep_token` asks."""
-    mask = tokenizer.encode("a").special_tokens_mask  # 1 for what the template places
+    """Replace every separator that the template adds by id 0, as open_clip's `strip_sep_token` does."""
+    mask = tokenizer.encode("a").special_tokens_mask  # 1 for tokens that the template adds
     placed = tokenizer.encode("").ids
     kept = [0 if id == separator_id else id for id in placed]
     n_before = mask.index(0)
     set_template(tokenizer, kept[:n_before], kept[n_before:])
 
 
-def hugging_face_tokenizing(source: Path, text: dict[str, Any], context_length: int) -> Tokenizing:
-    """Load a folder as transformers saves it, or a SentencePiece vocabulary of T5's kind.
+def hugging_face_text_processing(source: Path, text: dict[str, Any], context_length: int) -> TextProcessing:
+    """Load a folder that transformers saved, or a SentencePiece vocabulary of T5's kind.
 
-    Raises ImportFailed when it does not load, or does what a bundle cannot express.
+    Raises ImportFailed if it does not load, or has options that a bundle cannot express.
     """
     options = {**OPTIONS, **(text.get("tokenizer_kwargs") or {})}
     if set(options) != set(OPTIONS):
@@ -100,34 +100,34 @@ def hugging_face_tokenizing(source: Path, text: dict[str, Any], context_length: 
     if options["strip_sep_token"]:
         replace_separator(tokenizer, library.tokenizer.sep_token_id)
     ids = _ids_of(library, context_length)
-    return Tokenizing(tokenizer, clean, context_length, _pad_id(library), library, ids)
+    return TextProcessing(tokenizer, clean, context_length, _pad_id(library), library, ids)
 
 
 def _load(source: Path, **options: Any) -> HFTokenizer:
     with staged_vocabulary(source) as folder:
         try:
             return HFTokenizer(folder, local_files_only=True, trust_remote_code=False, **options)
-        except Exception as error:  # transformers raises whatever its files make it raise
+        except Exception as error:  # transformers raises many kinds
             raise ImportFailed(
-                f"{source}: no tokenizer that transformers can load: {type(error).__name__}: {error}"
+                f"{source}: transformers cannot load the tokenizer: {type(error).__name__}: {error}"
             ) from error
 
 
 def _backend(library: HFTokenizer) -> Tokenizer:
-    """The tokenizer itself, free of padding and truncation, which are the server's."""
+    """The `tokenizers` object, without padding and truncation, which the server does."""
     fast = library.tokenizer
     if (fast.padding_side, fast.truncation_side) != ("right", "right"):
         raise ImportFailed(
             f"{type(fast).__name__} pads on the {fast.padding_side} and truncates on the "
-            f"{fast.truncation_side}: only the right can be served"
+            f"{fast.truncation_side}: a bundle pads and truncates on the right"
         )
     return to_tokenizer_file(fast)
 
 
 def _clean(asked: str, tokenizer: Tokenizer) -> Clean:
-    """What open_clip does before this tokenizer; one that lower-cases by itself loses nothing by `clip`.
+    """The cleaning that open_clip does before tokenising.
 
-    Older servers know `clip`, and refuse `clip_cased`.
+    For a tokenizer that lower-cases, `clip` equals `clip_cased`, and older servers refuse `clip_cased`.
     """
     normalizer = tokenizer.normalizer
     lowers = normalizer is not None and normalizer.normalize_str("ABC").endswith("abc")
@@ -152,11 +152,11 @@ def _ids_of(library: HFTokenizer, context_length: int) -> Callable[[str], list[i
     return library_ids
 
 
-def _clips(library: HFTokenizer, tokenizer: Tokenizer, clean: Clean, context_length: int) -> Tokenizing:
-    """Start, text, end, padding, and the class token behind the padding, which the text tower adds itself."""
+def _clips(library: HFTokenizer, tokenizer: Tokenizer, clean: Clean, context_length: int) -> TextProcessing:
+    """CLIPS models: start, text, end, padding, then the class token, which the exported tower appends."""
     fast = library.tokenizer
     if None in (fast.bos_token_id, fast.eos_token_id, fast.cls_token_id):
-        raise ImportFailed("tokenizer_mode is clips, and the tokenizer lacks a start, end or class token")
+        raise ImportFailed("tokenizer_mode is clips, but the tokenizer lacks a start, end or class token")
     set_template(tokenizer, [fast.bos_token_id], [fast.eos_token_id])
 
     def library_ids(text: str) -> list[int]:
@@ -164,7 +164,7 @@ def _clips(library: HFTokenizer, tokenizer: Tokenizer, clean: Clean, context_len
         n_text = len(fast([library.clean_fn(text)], add_special_tokens=False)["input_ids"][0])
         return row[: min(n_text, context_length - 3) + 2]
 
-    return Tokenizing(
+    return TextProcessing(
         tokenizer,
         clean,
         context_length - 1,

@@ -1,4 +1,4 @@
-"""From an open_clip checkpoint to an imported model; the order of reading, nothing of what is read."""
+"""Load an open_clip checkpoint as an imported model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,17 @@ from diptych_training.importing.open_clip.architecture import (
     architecture_named,
 )
 from diptych_training.importing.open_clip.build import build_model, load_weights
+from diptych_training.importing.open_clip.choose_text_processing import choose_text_processing
 from diptych_training.importing.open_clip.files import weights_in
 from diptych_training.importing.open_clip.image_spec import image_spec
-from diptych_training.importing.open_clip.library_path import OpenClipPath
-from diptych_training.importing.open_clip.tokenizer_choice import tokenizing_of
-from diptych_training.importing.open_clip.tokenizing import Tokenizing
+from diptych_training.importing.open_clip.library_encoder import OpenClipEncoder
+from diptych_training.importing.open_clip.text_processing import TextProcessing
 from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, pad_to, text_tower
 
-LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip takes them as special tokens."
+LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip treats them as special tokens."
 AMBIGUOUS = (
-    "OpenAI's own models and those that open_clip trained have the same tensors, but not the same "
-    "activation, QuickGELU or GELU, and nothing in this file says which: pass --architecture, such as "
+    "OpenAI's models and those that open_clip trained have the same tensors, but different activations, "
+    "QuickGELU or GELU, and this file does not state which: pass --architecture, such as "
     "ViT-B-32-quickgelu or ViT-B-32"
 )
 
@@ -45,11 +45,11 @@ class _Checkpoint:
 
 
 def load_open_clip(path: Path, choices: Choices) -> ImportedModel:
-    """Read a folder as open_clip's hub repositories hold it, or a file of weights.
+    """Read a folder in the layout of open_clip's hub repositories, or a file of weights.
 
-    A file is an open_clip checkpoint (then `choices.architecture` names its architecture), OpenAI's original
-    state dict or OpenAI's TorchScript archive. Nothing is fetched, and no code of a checkpoint runs. Raises
-    ImportFailed for what is missing, contradictory, or beyond what a bundle can express.
+    A file is an open_clip checkpoint (then `choices.architecture` names its architecture), OpenAI's state
+    dict or OpenAI's TorchScript archive. Nothing is downloaded, and no code of a checkpoint runs. Raises
+    ImportFailed for settings that are missing, contradictory, or that a bundle cannot express.
     """
     with quiet_library():
         checkpoint = _open_folder(path, choices) if path.is_dir() else _open_file(path, choices)
@@ -66,7 +66,7 @@ def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedMode
     logit_bias = require_bias("logit_bias", float(model.logit_bias.detach())) if is_sigmoid else 0.0
     image = image_spec(architecture, model.visual.image_size, choices)
     tower = text_tower(model)
-    tokenizing = tokenizing_of(architecture, tower.vocab_size, choices)
+    text_processing = choose_text_processing(architecture, tower.vocab_size, choices)
     return ImportedModel(
         family="siglip" if is_sigmoid else "clip",
         embed_dim=int(architecture.model["embed_dim"]),
@@ -74,15 +74,15 @@ def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedMode
         logit_bias=logit_bias,
         image=image,
         text=TextSpec(
-            context_length=tokenizing.context_length,
-            clean=tokenizing.clean,
-            pad_to=pad_to(tower, tokenizing),
-            pad_id=tokenizing.pad_id,
+            context_length=text_processing.context_length,
+            clean=text_processing.clean,
+            pad_to=pad_to(tower, text_processing),
+            pad_id=text_processing.pad_id,
             prompts={"default": ["{}"]},
         ),
-        tokenizer=tokenizing.tokenizer,
-        model=DualEncoder(model.visual, _with_appended(tower, tokenizing)).eval(),
-        library=OpenClipPath(model, image, tokenizing),
+        tokenizer=text_processing.tokenizer,
+        model=DualEncoder(model.visual, _with_appended(tower, text_processing)).eval(),
+        library=OpenClipEncoder(model, image, text_processing),
         source=_source(path, checkpoint, model),
         licence=licence,
         notes=[LITERALS_NOTE],
@@ -105,20 +105,20 @@ def _open_file(file: Path, choices: Choices) -> _Checkpoint:
         return _Checkpoint(architecture_named(choices.architecture, file, choices), state, file)
     if openai.has_openai_names(state):
         raise ImportFailed(f"{file}: {AMBIGUOUS}")
-    raise ImportFailed(f"{file}: tensors do not say what they are for: pass --architecture, open_clip's name")
+    raise ImportFailed(f"{file}: the file states no architecture: pass --architecture, a name of open_clip's")
 
 
 def _original(state: dict[str, Tensor], file: Path, choices: Choices) -> _Checkpoint:
     if choices.architecture is not None:
         raise ImportFailed(
-            f"{file} is one of OpenAI's originals, which determine their own architecture: "
+            f"{file} is one of OpenAI's models, whose tensors determine the architecture: "
             f"leave --architecture {choices.architecture} out"
         )
     return _Checkpoint(openai.architecture_of(state, file), openai.weights_of(state), file)
 
 
-def _with_appended(tower: nn.Module, tokenizing: Tokenizing) -> nn.Module:
-    return tower if tokenizing.appended_id is None else AppendedToken(tower, tokenizing.appended_id)
+def _with_appended(tower: nn.Module, text_processing: TextProcessing) -> nn.Module:
+    return tower if text_processing.appended_id is None else AppendedToken(tower, text_processing.appended_id)
 
 
 def _source(path: Path, checkpoint: _Checkpoint, model: nn.Module) -> dict[str, Any]:

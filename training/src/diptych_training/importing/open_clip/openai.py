@@ -1,7 +1,7 @@
-"""OpenAI's original models: their state dicts determine their own architecture; knows nothing of files.
+"""Derive the architecture of OpenAI's CLIP models from their state dicts.
 
-The originals were trained with QuickGELU, with heads of 64 channels, and with the preprocessing of their
-paper's code (Radford et al. 2021). All sizes are read off the tensors.
+They were trained with QuickGELU, heads of 64 channels, and the preprocessing of the paper's code (Radford et
+al. 2021). All sizes are read from the tensors' shapes.
 """
 
 import math
@@ -16,29 +16,29 @@ from diptych_training.importing.open_clip.architecture import Architecture
 
 HEAD_WIDTH = 64
 RESNET_STRIDE = 32
-# Numbers that the originals carry among their tensors, which nobody else's state dict does.
-MARKS = ("input_resolution", "context_length", "vocab_size")
+# Numbers that only OpenAI's state dicts hold among their tensors.
+OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 CORE = ("visual.conv1.weight", "positional_embedding", "token_embedding.weight", "ln_final.weight")
 NAMES = (*CORE, "text_projection", "logit_scale")
 
 
 def has_openai_names(state: dict[str, Tensor]) -> bool:
-    """True for the names that the originals have, and open_clip's own models of that kind share."""
+    """True for the tensor names of OpenAI's models, which open_clip's plain models share."""
     return all(name in state for name in NAMES)
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
     """True for a state dict taken from one of OpenAI's archives."""
-    return has_openai_names(state) and all(mark in state for mark in MARKS)
+    return has_openai_names(state) and all(mark in state for mark in OPENAI_NUMBERS)
 
 
 def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The trained tensors alone; the causal mask is made anew by the model."""
-    return {n: t for n, t in state.items() if n not in MARKS and n.rpartition(".")[2] != "attn_mask"}
+    """The trained tensors only; the model makes its own causal mask."""
+    return {n: t for n, t in state.items() if n not in OPENAI_NUMBERS and n.rpartition(".")[2] != "attn_mask"}
 
 
 def architecture_of(state: dict[str, Tensor], file: Path) -> Architecture:
-    """Read the sizes off the tensors. Raises ImportFailed naming a tensor that is missing or odd."""
+    """Read the sizes from the tensors. Raises ImportFailed naming a tensor that is missing or invalid."""
     try:
         model = _model(state)
     except KeyError as error:
@@ -92,14 +92,14 @@ def _resnet(state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _count(state: dict[str, Tensor], prefix: str) -> int:
-    """The number of blocks of a list of modules."""
+    """Number of blocks in a list of modules."""
     return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})
 
 
 def _grid(positional_embedding: Tensor) -> int:
-    """Edge of the square of positions that follow the class token."""
+    """Edge of the square grid of positions after the class token."""
     n_patches = positional_embedding.shape[0] - 1
     edge = math.isqrt(n_patches)
     if edge * edge != n_patches:
-        raise ImportFailed(f"the image tower has {n_patches} positions, which is no square")
+        raise ImportFailed(f"the image tower has {n_patches} positions, which is not a square number")
     return edge

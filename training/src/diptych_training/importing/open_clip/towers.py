@@ -1,4 +1,4 @@
-"""The library's own modules behind CLIP's two methods, at any batch and length; knows no files."""
+"""Wrap the library's modules in CLIP's two methods, for any batch size and text length."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.open_clip.tokenizing import Tokenizing
+from diptych_training.importing.open_clip.text_processing import TextProcessing
 
 POOLERS = (MeanPooler, ClsPooler, ClsLastHiddenStatePooler)
 
@@ -17,7 +17,7 @@ PadTo = Literal["longest", "context_length"]
 
 
 class DualEncoder(nn.Module):
-    """What is exported: (B, 3, S, S) normalised -> (B, D) features, (B, L) int64 -> (B, D) features."""
+    """The exported model: (B, 3, S, S) normalised -> (B, D) features, (B, L) int64 -> (B, D) features."""
 
     def __init__(self, visual: nn.Module, text: nn.Module) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class DualEncoder(nn.Module):
         self.text = text
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """The library's image tower; CoCa's also gives its tokens, which are left out."""
+        """The library's image tower; the token features that CoCa also returns are dropped."""
         features: Tensor | tuple[Tensor, Tensor] = self.visual(pixels)
         return features[0] if isinstance(features, tuple) else features
 
@@ -38,8 +38,8 @@ class DualEncoder(nn.Module):
 class TransformerText(nn.Module):
     """open_clip's text transformer at any length up to its context.
 
-    Its own forward adds the whole positional embedding and the whole causal mask, so that it takes texts of
-    exactly the context length. Here both are cut to the length of the batch.
+    Its own forward adds the whole positional embedding and causal mask, so it takes only texts of exactly the
+    context length. Here both are cut to the length of the batch.
     """
 
     attn_mask: Tensor | None
@@ -57,7 +57,7 @@ class TransformerText(nn.Module):
 
     @property
     def is_causal(self) -> bool:
-        """True when no token sees those after it."""
+        """True if no token attends to later ones."""
         return self.attn_mask is not None
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class TransformerText(nn.Module):
 
 
 class ClassTokenText(nn.Module):
-    """CoCa's text transformer, whose class token stands behind the padding: it needs the full length."""
+    """CoCa's text transformer, whose class token follows the padding: it needs the full length."""
 
     def __init__(self, text: Any) -> None:
         super().__init__()
@@ -91,8 +91,8 @@ class ClassTokenText(nn.Module):
 class HuggingFaceText(nn.Module):
     """A text tower of transformers with open_clip's pooler and projection.
 
-    The library's own forward also picks out the tokens that were not pooled, by an index that depends on
-    data; they are not needed here, and would not export.
+    The library's own forward also selects the tokens that are not pooled, by an index that depends on data;
+    they are not needed here, and the selection does not export.
     """
 
     def __init__(self, text: HFTextEncoder) -> None:
@@ -115,7 +115,7 @@ class HuggingFaceText(nn.Module):
 
 
 class AppendedToken(nn.Module):
-    """Puts one token behind the padding of every text, as CLIPS models do with their class token."""
+    """Appends one token after the padding of every text, as CLIPS models do with their class token."""
 
     def __init__(self, text: nn.Module, token_id: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class AppendedToken(nn.Module):
 
 
 def text_tower(model: Any) -> TransformerText | ClassTokenText | HuggingFaceText:
-    """The text tower of one of open_clip's models. Raises ImportFailed when it gives no single embedding."""
+    """The text tower of a model of open_clip. Raises ImportFailed if it has no single feature per text."""
     text = getattr(model, "text", None)
     if isinstance(text, HFTextEncoder):
         return HuggingFaceText(text)
@@ -146,21 +146,23 @@ def text_tower(model: Any) -> TransformerText | ClassTokenText | HuggingFaceText
     return tower
 
 
-def pad_to(tower: nn.Module, tokenizing: Tokenizing) -> PadTo:
-    """`longest` only where trailing padding provably changes nothing."""
-    if tokenizing.appended_id is not None:
+def pad_to(tower: nn.Module, text_processing: TextProcessing) -> PadTo:
+    """`longest` only if the tower's structure shows that trailing padding changes nothing."""
+    if text_processing.appended_id is not None:
         return "context_length"  # a token follows the padding
     if isinstance(tower, HuggingFaceText):
-        return "longest" if tower.pad_id == tokenizing.pad_id else "context_length"  # masked, or attended to
+        return (
+            "longest" if tower.pad_id == text_processing.pad_id else "context_length"
+        )  # masked, or attended to
     if not isinstance(tower, TransformerText) or not tower.is_causal:
-        return "context_length"  # every token sees the padding
-    return "longest" if _is_pooled_before_padding(tower, tokenizing) else "context_length"
+        return "context_length"  # every token attends to the padding
+    return "longest" if _is_pooled_before_padding(tower, text_processing) else "context_length"
 
 
-def _is_pooled_before_padding(tower: TransformerText, tokenizing: Tokenizing) -> bool:
-    placed = tokenizing.tokenizer.encode("").ids  # what every text has
-    if tower.pool_type == "argmax":  # the first of the highest ids
-        return bool(placed) and tokenizing.pad_id <= max(placed)
-    if tower.pool_type == "eos":  # the first end-of-text, or the first token where there is none
-        return tower.eos_id in placed or tower.eos_id != tokenizing.pad_id
+def _is_pooled_before_padding(tower: TransformerText, text_processing: TextProcessing) -> bool:
+    placed = text_processing.tokenizer.encode("").ids  # tokens of every text
+    if tower.pool_type == "argmax":  # position of the first highest id
+        return bool(placed) and text_processing.pad_id <= max(placed)
+    if tower.pool_type == "eos":  # position of the first end-of-text token, or 0 without one
+        return tower.eos_id in placed or tower.eos_id != text_processing.pad_id
     return tower.pool_type == "first"

@@ -12,12 +12,12 @@ from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.text.tokenizer import pad
 from diptych_training.config import PairsConfig, TrainConfig
-from diptych_training.data.pairs.excluded import digest_of, read_excluded, refuse_foreign
+from diptych_training.data.pairs.excluded import digest_of, read_excluded, require_matching_sources
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.sources.changes import changed_files, fingerprints
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
-from diptych_training.data.pairs.stream.loader import Part, PartLoader, PartSpec, Places
+from diptych_training.data.pairs.stream.loader import LoaderSpec, Part, PartLoader, Places
 from diptych_training.data.pairs.stream.order import Order
 from diptych_training.data.pairs.stream.prepare import Place, place_of
 from diptych_training.data.sampler import step_rng
@@ -54,7 +54,7 @@ class StreamedBatches:
         pairs = _pairs(config)
         self._config = config
         excluded = read_excluded(pairs.exclude)
-        refuse_foreign(excluded, shards)
+        require_matching_sources(excluded, shards)
         self._sources = {
             SOURCES: sources_digest(shards),
             CONTENTS: fingerprints(shards),
@@ -189,9 +189,9 @@ def _refuse_changes(changed: Sequence[str]) -> None:
 
 def _spec(
     shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, excluded: frozenset[str]
-) -> PartSpec:
+) -> LoaderSpec:
     pairs = _pairs(config)
-    return PartSpec(
+    return LoaderSpec(
         shards=shards,
         order=order_of(config),
         n_each=config.run.batch_size // pairs.streams,

@@ -12,8 +12,8 @@ from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
-from diptych_training.data.pairs.stream.order import in_turns
-from diptych_training.data.pictograms.build import refuse_incomplete
+from diptych_training.data.pairs.stream.order import round_robin
+from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import DataError
 from diptych_training.progress import each
 from diptych_training.train.batches.batch import Batches, Position, key_of
@@ -83,7 +83,7 @@ class StreamedTraining:
         """
         pairs = self.config.data.pairs
         assert pairs is not None
-        entries = in_turns(
+        entries = round_robin(
             [WithoutImages(shard) for shard in self.shards],
             order_of(self.config),
             read_excluded(pairs.exclude),
@@ -180,7 +180,7 @@ def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSou
             f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is "
             f"{config.preprocess.size}; `data pack --recipe` packs pairs as a recipe needs them"
         )
-    refuse_incomplete(dataset)
+    require_complete(dataset)
     sources = dataset.sources("train")
     if not sources:
         raise DataError(f"{dataset.path} has no training source")

@@ -111,9 +111,9 @@ def test_a_tokenizer_learns_from_the_captions_of_images_that_are_not_fetched(tmp
     shards = SourceReader().shards(config.data.pairs.train)
     streams = [Stream(shards, number, order_of(config)) for number in range(4)]
     found = [[entry for entry, _ in stream.entries(Cursor(), n_epochs=1)] for stream in streams]
-    in_turns = [entry for turn in zip_longest(*found) for entry in turn if entry is not None]
+    round_robin = [entry for turn in zip_longest(*found) for entry in turn if entry is not None]
     opened = count_opens(monkeypatch)
-    assert list(StreamedTraining(shards, config).texts()) == captions(in_turns)[:44]
+    assert list(StreamedTraining(shards, config).texts()) == captions(round_robin)[:44]
     assert not [name for name in opened if name.endswith(".png")]
 
 

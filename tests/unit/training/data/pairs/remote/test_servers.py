@@ -21,7 +21,7 @@ from diptych_training.data.pairs.sources import changes
 from diptych_training.data.pairs.remote import retry
 from diptych_training.data.pairs.remote import urls
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
-from diptych_training.data.pairs.remote.retry import MAX_SILENT, Silent
+from diptych_training.data.pairs.remote.retry import MAX_UNREACHABLE, UnreachableServers
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.tar_shard import TarShard
 from diptych_training.errors import DataError
@@ -111,8 +111,8 @@ def chunked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Handler]) -> Iterator[Web]:
     """A server of a folder of its own, with what is remembered of servers as if none had been asked."""
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(retry, "WAITS_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(urls, "SILENT", Silent())
+    monkeypatch.setattr(retry, "RETRY_DELAYS_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(urls, "UNREACHABLE", UnreachableServers())
     asked: list[str] = []
     failures: list[int] = []
     folder = tmp_path / "web"
@@ -208,7 +208,7 @@ def test_a_folder_of_shards_at_a_web_server_that_tells_no_length_is_read_by_its_
 def test_a_parquet_file_of_a_web_server_that_tells_no_length_is_refused_at_once_with_the_reason(chunked):
     pytest.importorskip("pyarrow")
     write_files(chunked.folder, {"t.parquet": b"PAR1"})
-    with pytest.raises(DataError, match=r"t\.parquet: its server tells no size, .*: copy it to a folder"):
+    with pytest.raises(DataError, match=r"t\.parquet: its server states no size, .*: copy it to a folder"):
         read(f"{chunked.url}/t.parquet")
     assert len(chunked.asked) <= 3
 
@@ -292,7 +292,7 @@ def test_images_of_a_server_that_is_gone_are_waited_for_once(web, monkeypatch):
     found = read(str(table))
     assert captions(found) == ["b"] * 5
     assert all("onnect" in entry.reason for entry in found if isinstance(entry, Unusable))
-    assert waited == list(retry.WAITS_S)
+    assert waited == list(retry.RETRY_DELAYS_S)
 
 
 def test_where_many_servers_are_gone_only_those_that_have_answered_are_waited_for(web, monkeypatch):
@@ -300,21 +300,21 @@ def test_where_many_servers_are_gone_only_those_that_have_answered_are_waited_fo
     monkeypatch.setattr(retry.time, "sleep", waited.append)
     table = web.folder / "t.csv"
     write_files(web.folder, {"1.png": picture(1)})
-    rows = "".join(f"{dead}/1.png,a\n" for dead in dead_urls(MAX_SILENT + 5))
+    rows = "".join(f"{dead}/1.png,a\n" for dead in dead_urls(MAX_UNREACHABLE + 5))
     table.write_text(f"path,caption\n{web.url}/1.png,b\n{rows}")
     assert captions(read(str(table))) == ["b"]
-    assert waited == list(retry.WAITS_S) * MAX_SILENT
+    assert waited == list(retry.RETRY_DELAYS_S) * MAX_UNREACHABLE
     web.failures += [503, 503]
     table.write_text(f"path,caption\n{web.url}/1.png,c\n")
     assert captions(read(str(table))) == ["c"]
 
 
 def test_a_server_that_answers_again_is_waited_for_again():
-    silent = Silent()
-    silent.note("a", answers=False)
-    assert silent.has("a")
-    silent.note("a", answers=True)
-    assert not silent.has("a")
+    unreachable = UnreachableServers()
+    unreachable.note("a", answers=False)
+    assert unreachable.has("a")
+    unreachable.note("a", answers=True)
+    assert not unreachable.has("a")
 
 
 def test_attempts_to_read_a_shard_count_anew_after_each_pair_that_came(monkeypatch):
@@ -328,9 +328,9 @@ def test_attempts_to_read_a_shard_count_anew_after_each_pair_that_came(monkeypat
             yield start
             raise TimeoutError("the line is gone")
 
-    assert list(retry.read_patiently("http://a/s.tar", one_at_a_time, 0, 2)) == [0, 2, 4, 6, 8, 10]
+    assert list(retry.read_with_retries("http://a/s.tar", one_at_a_time, 0, 2)) == [0, 2, 4, 6, 8, 10]
     assert begun == [0, 2, 4, 6, 8, 10, 12]
-    assert waited == [retry.WAITS_S[0]] * 6
+    assert waited == [retry.RETRY_DELAYS_S[0]] * 6
 
 
 def test_a_shard_that_gives_nothing_more_ends_after_all_attempts(monkeypatch):
@@ -342,8 +342,8 @@ def test_a_shard_that_gives_nothing_more_ends_after_all_attempts(monkeypatch):
         raise TimeoutError("the line is gone")
 
     with pytest.raises(DataError, match=r"s\.tar: cannot be read: the line is gone"):
-        list(retry.read_patiently("http://a/s.tar", stuck, 0, 1))
-    assert waited == list(retry.WAITS_S)
+        list(retry.read_with_retries("http://a/s.tar", stuck, 0, 1))
+    assert waited == list(retry.RETRY_DELAYS_S)
 
 
 def test_an_image_that_a_web_server_does_not_have_costs_its_pair_alone(web):
@@ -364,7 +364,7 @@ def test_a_web_server_that_cannot_be_reached_is_asked_again_and_then_an_error(mo
     url = f"http://127.0.0.1:{port}/{name}"
     with pytest.raises(DataError, match=rf"127\.0\.0\.1:{port}/.*: cannot be read: .*onnect"):
         read(url)
-    assert waited == list(retry.WAITS_S)
+    assert waited == list(retry.RETRY_DELAYS_S)
 
 
 def test_archives_in_zstd_are_unpacked_all_frames_of_them_and_damage_is_told(tmp_path):

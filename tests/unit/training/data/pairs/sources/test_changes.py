@@ -115,10 +115,10 @@ def test_changes_of_sources_of_other_kinds_are_seen(make, tmp_path, kind):
 def test_what_a_server_does_not_tell_counts_as_unchanged_and_many_files_are_sampled(monkeypatch):
     asked: list[str] = []
 
-    def silent(url: str) -> None:
+    def unreachable(url: str) -> None:
         asked.append(url)
 
-    monkeypatch.setattr(changes, "told_of", silent)
+    monkeypatch.setattr(changes, "file_tag_or_none", unreachable)
     monkeypatch.setattr(changes, "MAX_REMOTE", 10)
     tars = [TarShard(f"https://h.org/{number}.tar", f"{number}.tar", 1) for number in range(35)]
     now = changes.fingerprints(tars)

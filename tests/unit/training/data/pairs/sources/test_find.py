@@ -98,7 +98,7 @@ def test_sources_at_urls_are_read_like_local_ones():
 def test_a_source_that_is_none_is_an_error_that_names_it(tmp_path, monkeypatch, name, message):
     (tmp_path / "a.txt").touch()
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(retry, "WAITS_S", ())
+    monkeypatch.setattr(retry, "RETRY_DELAYS_S", ())
     with pytest.raises(DataError, match=message):
         read(name if "://" in name else tmp_path / name)
 

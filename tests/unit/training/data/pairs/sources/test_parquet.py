@@ -46,7 +46,7 @@ def test_rows_of_parquet_without_image_or_caption_say_so(tmp_path):
     assert [
         entry.reason for entry in read(write_parquet(tmp_path / "p.parquet", columns), reader=reader)
     ] == [
-        "column 'image' holds no path and no image",
+        "column 'image' holds neither a path nor an image",
         "has 51 bytes, limit is 50",
         "its caption is empty",
     ]

@@ -9,7 +9,7 @@ import pytest
 from diptych_training.data.pairs.sources import rows
 from diptych_training.data.pairs.pair import Texts, Unusable
 from diptych_training.data.pairs.sources.find import SourceReader
-from diptych_training.data.pairs.sources.table import ROWS, Columns
+from diptych_training.data.pairs.sources.table import ROWS_PER_SHARD, Columns
 from diptych_training.errors import DataError
 from support.pair_files import picture, write_files, write_image_table, write_table
 from support.pair_reading import captions, read, things
@@ -37,12 +37,12 @@ def test_tables_give_images_by_their_path_from_the_table(tmp_path, ending):
 
 
 def test_a_long_table_is_cut_into_parts_that_can_each_be_entered_anywhere(tmp_path):
-    n = 2 * ROWS + 7
+    n = 2 * ROWS_PER_SHARD + 7
     write_image_table(tmp_path, n)
     shards = SourceReader().shards([str(tmp_path / "pairs.csv")])
     assert len(shards) == 3
     assert captions([entry for shard in shards for entry in shard.entries()]) == things(n)
-    assert captions(list(shards[1].entries(40))) == things(n)[ROWS + 40 : 2 * ROWS]
+    assert captions(list(shards[1].entries(40))) == things(n)[ROWS_PER_SHARD + 40 : 2 * ROWS_PER_SHARD]
 
 
 def test_captions_with_line_breaks_quotes_and_marks_survive_the_cutting(tmp_path):
@@ -107,13 +107,13 @@ LONG = b"x" * 140_000
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_a_bad_row_is_told_by_its_line_and_the_rows_around_it_are_kept(tmp_path, ending, bad, reason):
     write_files(tmp_path, {"0.png": picture(0)})
-    rows = b"path,caption\n0.png,before\n" + bad + b"0.png,after\n" * (ROWS + 3)
+    rows = b"path,caption\n0.png,before\n" + bad + b"0.png,after\n" * (ROWS_PER_SHARD + 3)
     (tmp_path / f"t.{ending}").write_bytes(rows if ending == "csv" else rows.replace(b",", b"\t"))
     found = read(tmp_path / f"t.{ending}")
     ((number, broken),) = [(n, entry) for n, entry in enumerate(found) if isinstance(entry, Unusable)]
     assert (number, broken.name) == (1, f"{tmp_path.name}/t.{ending}:3")
     assert reason in broken.reason
-    expected = ["before", *["more"] * bad.count(b"more"), *["after"] * (ROWS + 3)]
+    expected = ["before", *["more"] * bad.count(b"more"), *["after"] * (ROWS_PER_SHARD + 3)]
     assert captions(found) == expected
 
 
@@ -132,9 +132,9 @@ def test_a_bad_row_is_told_by_its_line_and_the_rows_around_it_are_kept(tmp_path,
 def test_an_open_quotation_mark_costs_its_own_line_though_others_follow(tmp_path, torn):
     write_files(tmp_path, {"0.png": picture(0)})
     lines = [image if text is None else f"{image},{text}" for image, text in torn]
-    (tmp_path / "t.csv").write_text("path,caption\n" + "\n".join(lines) + "\n" + "0.png,after\n" * ROWS)
+    (tmp_path / "t.csv").write_text("path,caption\n" + "\n".join(lines) + "\n" + "0.png,after\n" * ROWS_PER_SHARD)
     rest = [line for line, (_, text) in zip(lines, torn, strict=True) if text is not None]
-    (tmp_path / "rest.csv").write_text("path,caption\n" + "\n".join(rest) + "\n" + "0.png,after\n" * ROWS)
+    (tmp_path / "rest.csv").write_text("path,caption\n" + "\n".join(rest) + "\n" + "0.png,after\n" * ROWS_PER_SHARD)
     found, expected = read(tmp_path / "t.csv"), read(tmp_path / "rest.csv")
     assert captions(found) == captions(expected)
     opened = [entry for entry in found if isinstance(entry, Unusable) and "mark is left open" in entry.reason]
@@ -178,14 +178,14 @@ def test_text_after_a_closing_quotation_mark_of_the_same_line_is_text(tmp_path):
 def test_bad_rows_are_where_they_are_from_wherever_a_table_is_entered(tmp_path):
     write_files(tmp_path, {"0.png": picture(0)})
     kinds = [b"0.png,fine\n", b"0.png,\xff\n", b'0.png,"open\n', b'0.png,"two\nlines"\n', b"0.png\n", b"\n"]
-    drawn = np.random.default_rng(5).integers(len(kinds), size=5 * ROWS)
+    drawn = np.random.default_rng(5).integers(len(kinds), size=5 * ROWS_PER_SHARD)
     (tmp_path / "t.csv").write_bytes(b"path,caption\n" + b"".join(kinds[kind] for kind in drawn))
     shards = SourceReader().shards([str(tmp_path / "t.csv")])
     assert len(shards) > 2
     for shard in shards:
         whole = list(shard.entries())
-        assert len(whole) == ROWS or shard is shards[-1]
-        for start, step in ((0, 3), (1, 1), (2, 3), (ROWS // 2, 7)):
+        assert len(whole) == ROWS_PER_SHARD or shard is shards[-1]
+        for start, step in ((0, 3), (1, 1), (2, 3), (ROWS_PER_SHARD // 2, 7)):
             assert list(shard.entries(start, step)) == whole[start::step]
 
 

@@ -85,12 +85,12 @@ def test_a_json_file_may_hold_the_texts(tmp_path, json, texts):
         ({"a.png": b"x", "a.txt": "\u200b\xa0\x00".encode()}, "its caption is empty"),
         (
             {"a.png": b"x", "a.json": json_file(label=" ", captions=[""])},
-            "its caption is empty, or not there",
+            "its caption is empty or missing",
         ),
         ({"a.png": b"x", "a.txt": b"\xff\xfe"}, "its caption is not UTF-8"),
         ({"a.png": b"x", "a.json": b"{"}, "its JSON cannot be read"),
         ({"a.png": b"x", "a.json": b"[" * 90_000}, "its JSON cannot be read"),
-        ({"a.png": b"x", "a.json": b"[]"}, "its JSON is no object"),
+        ({"a.png": b"x", "a.json": b"[]"}, "its JSON is not an object"),
         ({"a.png": b"x", "a.json": json_file(caption=3)}, "neither a text nor a list"),
         ({"a.png": b"x" * (LIMIT + 1), "a.txt": b"words"}, f"a.png has {LIMIT + 1} bytes, limit is {LIMIT}"),
         ({"a.png": b"x", "a.txt": b"x" * 100_001}, "a.txt has 100001 bytes, limit is 100000"),
@@ -121,7 +121,7 @@ def test_pairs_before_the_damage_are_kept_and_one_entry_tells_of_the_rest(tmp_pa
     assert [one.texts.first for one in pairs] == ["thing 0", "thing 1"][: 1 + (n_bytes >= 4608)]
     assert last.name == "s.tar"
     assert "is cut off at byte" in last.reason
-    assert "what follows is lost" in last.reason
+    assert "the rest is lost" in last.reason
     source = shard(tmp_path, whole[:n_bytes])
     assert list(source.entries(len(pairs))) == [last]
     assert list(source.entries(len(pairs) + 1)) == []
@@ -153,7 +153,7 @@ def test_a_compressed_shard_that_ends_early_or_is_no_such_file_is_damaged(tmp_pa
 def test_a_server_that_fails_in_a_compressed_shard_is_no_damage(monkeypatch):
     payload = gzip.compress(tar_of(pair_files(range(9))), compresslevel=0)
     monkeypatch.setattr(unpack, "open_url", lambda url: Flaky(payload))
-    monkeypatch.setattr(retry, "WAITS_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "RETRY_DELAYS_S", (0.0, 0.0, 0.0, 0.0))
     found = [one.name for one in TarShard("s3://bucket/s.tar.gz", "s", LIMIT).entries()]
     assert found == [f"s:{number:05}" for number in range(9)]
 
@@ -179,7 +179,7 @@ class Flaky(io.BytesIO):
 def test_a_server_that_breaks_off_is_asked_again_and_nothing_is_lost_or_doubled(monkeypatch):
     payload = tar_of(pair_files(range(9)))
     monkeypatch.setattr(unpack, "open_url", lambda url: Flaky(payload))
-    monkeypatch.setattr(retry, "WAITS_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "RETRY_DELAYS_S", (0.0, 0.0, 0.0, 0.0))
     found = [one.name for one in TarShard("s3://bucket/s.tar", "s.tar", LIMIT).entries()]
     assert found == [f"s.tar:{number:05}" for number in range(9)]
 
@@ -189,6 +189,6 @@ def test_a_server_that_goes_on_failing_is_an_error(monkeypatch):
         raise ConnectionError("refused")
 
     monkeypatch.setattr(unpack, "open_url", refuse)
-    monkeypatch.setattr(retry, "WAITS_S", (0.0,))
+    monkeypatch.setattr(retry, "RETRY_DELAYS_S", (0.0,))
     with pytest.raises(DataError, match=r"s3://bucket/s\.tar: cannot be read: refused"):
         list(TarShard("s3://bucket/s.tar", "s.tar", LIMIT).entries())

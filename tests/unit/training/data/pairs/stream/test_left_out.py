@@ -107,13 +107,13 @@ def test_excluded_pairs_are_never_shown_and_not_counted_as_unusable(make, tmp_pa
 def test_a_list_of_other_sources_is_refused_before_anything_is_read(make, tmp_path):
     (tmp_path / "near.tsv").write_text("name\ns-0.tar:00003\n")
     with pytest.raises(
-        DataError, match=r"none of the 1 names of pairs to leave out is of these sources: 's-0\.tar"
+        DataError, match=r"none of the 1 names of pairs to exclude belongs to these sources: one is 's-0\.tar"
     ):
         make(f"data.pairs.exclude='{tmp_path}/near.tsv'")
 
 
 def test_a_run_whose_pairs_are_all_excluded_is_an_error(make, tmp_path):
-    with pytest.raises(DataError, match=r"stream \d of 4: all of its 52 pairs are on the list of excluded"):
+    with pytest.raises(DataError, match=r"stream \d of 4: all of its 52 pairs are excluded"):
         make(excluding(tmp_path, N_PAIRS)).make(0)
 
 

@@ -96,7 +96,7 @@ def test_from_every_place_the_stream_goes_on_as_if_unbroken(n_streams, block_siz
 def test_a_stream_without_any_entry_is_an_error_and_not_an_endless_search():
     with pytest.raises(DataError, match=r"stream 0 of 1 has no pairs.*numbers from 0"):
         next(Stream(shards(0), 0, Order(seed=1, n_streams=1, block_size=4)).entries(Cursor()))
-    with pytest.raises(DataError, match=r"stream 2 of 3 has no pairs: there are fewer than streams"):
+    with pytest.raises(DataError, match=r"stream 2 of 3 has no pairs: there are fewer pairs than streams"):
         next(Stream(shards(2), 2, Order(1, 3, 4, is_shuffled=False)).entries(Cursor()))
 
 
@@ -126,7 +126,7 @@ def test_a_stream_whose_entries_are_all_excluded_is_an_error_and_not_an_endless_
     excluded = {str(number) for number in whole(5, 5)}
     stream = Stream(shards(5, 5), 0, Order(1, n_streams, 4, is_shuffled))
     n = 5 if n_streams == 2 else 10  # two streams in a fixed order have a shard each
-    with pytest.raises(DataError, match=rf"stream 0 of {n_streams}: all of its {n} pairs are on the list"):
+    with pytest.raises(DataError, match=rf"stream 0 of {n_streams}: all of its {n} pairs are excluded"):
         next(stream.entries(Cursor(), excluded=excluded))
 
 

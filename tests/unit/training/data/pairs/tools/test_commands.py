@@ -68,7 +68,7 @@ def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, ca
     assert run("inspect", sources[0], "--exclude", tmp_path / "x.tsv") == 0
     (tmp_path / "x.tsv").write_text("name\nother.tar:1\n")
     assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 1
-    assert "is of these sources: 'other.tar:1' is one" in capsys.readouterr().err
+    assert "belongs to these sources: one is 'other.tar:1'" in capsys.readouterr().err
 
 
 def test_inspect_verifies_only_what_has_an_index(tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_pack_says_which_split_it_replaces_and_nothing_where_it_stays_as_it_was(
     assert "pairs-validation is replaced: " in told
     now = read_dataset(tmp_path / "d").entries["pairs-train"].n
     assert (
-        f"pairs-train is replaced: {now} images, it had {n}; its pictures, texts, preparation, --hold" in told
+        f"pairs-train is replaced: {now} images, it had {n}; its images, texts, preparation, --hold" in told
     )
 
 

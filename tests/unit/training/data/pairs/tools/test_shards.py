@@ -202,10 +202,10 @@ def test_a_list_of_which_no_name_is_of_the_sources_is_refused(tmp_path, capsys):
     assert shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv") == 1
     told = capsys.readouterr().err
     assert (
-        "none of the 2 names of pairs to leave out is of these sources: 'elsewhere/s-0.tar:00001' is one"
+        "none of the 2 names of pairs to exclude belongs to these sources: one is 'elsewhere/s-0.tar:00001'"
         in told
     )
-    assert "theirs begin with 's/s-0.tar:'" in told
+    assert "the sources' names begin with 's/s-0.tar:'" in told
     assert not (tmp_path / "o").exists()
 
 

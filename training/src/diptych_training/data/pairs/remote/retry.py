@@ -1,4 +1,4 @@
-"""Ask a server that fails again, a few times; knows nothing of what is asked for."""
+"""Retry requests to servers that fail, and remember servers that cannot be reached."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -6,63 +6,68 @@ from typing import TypeVar
 
 from diptych_training.errors import DataError, NoSuchFile
 
-MAX_SILENT = 10  # servers that are waited for in vain: a table may name thousands that are gone
+MAX_UNREACHABLE = 10  # unreachable servers to wait for: a table may name thousands
 
 
-WAITS_S = (1.0, 4.0, 15.0)  # before each further attempt
-PASSING = (408, 425, 429)  # of a web server's answers that blame who asks: it may answer otherwise later
+RETRY_DELAYS_S = (1.0, 4.0, 15.0)  # before each retry
+TRANSIENT_STATUSES = (408, 425, 429)  # client errors that a later attempt may not meet
 Result = TypeVar("Result")
 
 
-class Silent:
-    """Servers that no attempt has reached, and those that answered, in this process."""
+class UnreachableServers:
+    """Servers that could not be reached, and those that answered, in this process."""
 
     def __init__(self) -> None:
-        self._silent: set[str] = set()
+        self._unreachable: set[str] = set()
         self._answering: set[str] = set()
 
     def has(self, server: str) -> bool:
-        """Whether to wait is of no use: it was silent, or many were, and it has not answered yet."""
-        return server in self._silent or (len(self._silent) >= MAX_SILENT and server not in self._answering)
+        """True if waiting is pointless: the server was unreachable, or many were and it never answered."""
+        return server in self._unreachable or (
+            len(self._unreachable) >= MAX_UNREACHABLE and server not in self._answering
+        )
 
     def note(self, server: str, *, answers: bool) -> None:
-        """What became of the last attempt to reach a server."""
-        now, other = (self._answering, self._silent) if answers else (self._silent, self._answering)
+        """Record the outcome of the last attempt to reach a server."""
+        now, other = (self._answering, self._unreachable) if answers else (self._unreachable, self._answering)
         now.add(server)
         other.discard(server)
 
 
 def is_local(url: str) -> bool:
-    """Whether it is a plain path: nobody has to be asked twice."""
+    """True for a plain path, which needs no retries."""
     return "://" not in url and "::" not in url
 
 
-def patiently(url: str, work: Callable[[], Result]) -> Result:
-    """What `work` returns. DataError, naming the URL, when the last attempt fails too, or at once when a web
-    server's answer is definite."""
-    return _in_attempts(url, work, _waits(url))
+def retry(url: str, work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, retrying it if it fails.
+
+    DataError naming the URL if the last attempt fails, or at once if a web server's answer is permanent.
+    """
+    return _attempts(url, work, _waits(url))
 
 
-def patiently_of_many(url: str, work: Callable[[], Result], silent: Silent) -> Result:
-    """The same for one of many files, of servers that may be gone: one that no attempt has reached is asked
-    once a file, until it answers."""
+def retry_if_reachable(url: str, work: Callable[[], Result], unreachable: UnreachableServers) -> Result:
+    """`retry` for one of many files; an unreachable server gets only one attempt per file."""
     if is_local(url):
-        return patiently(url, work)
+        return retry(url, work)
     server = url.rpartition("://")[2].partition("/")[0]
     try:
-        result = _in_attempts(url, work, (None,) if silent.has(server) else _waits(url))
+        result = _attempts(url, work, (None,) if unreachable.has(server) else _waits(url))
     except DataError as error:
-        silent.note(server, answers=not _is_silence(error))
+        unreachable.note(server, answers=not _is_unanswered(error))
         raise
-    silent.note(server, answers=True)
+    unreachable.note(server, answers=True)
     return result
 
 
-def read_patiently(
+def read_with_retries(
     url: str, read: Callable[[int, int], Iterator[Result]], start: int, step: int
 ) -> Iterator[Result]:
-    """What `read(start, step)` gives; after a failure, `read` goes on at the first thing that is missing.
-    Attempts count anew once there was a further thing. DataError as `patiently`."""
+    """Yield from `read(start, step)`; after a failure, continue with the first missing item.
+
+    The count of attempts starts anew after each progress. DataError as in `retry`.
+    """
     waits, reached = iter(_waits(url)), start
     while True:
         try:
@@ -80,13 +85,13 @@ def read_patiently(
 
 
 def status_of(error: Exception) -> int | None:
-    """What a web server answered; None where it did not, or was not asked."""
+    """The HTTP status of an error; None if there is none."""
     status = getattr(error, "status", None)
     return status if isinstance(status, int) else None
 
 
 def reason_of(error: Exception) -> str:
-    """An error of a file system in a few words."""
+    """A short reason for an error of a file system."""
     status = status_of(error)
     if status is not None:
         return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
@@ -95,7 +100,7 @@ def reason_of(error: Exception) -> str:
     return f"{str(error) or type(error).__name__:.300}"
 
 
-def _in_attempts(url: str, work: Callable[[], Result], waits: Iterable[float | None]) -> Result:
+def _attempts(url: str, work: Callable[[], Result], waits: Iterable[float | None]) -> Result:
     for wait_s in waits:
         try:
             return work()
@@ -106,8 +111,8 @@ def _in_attempts(url: str, work: Callable[[], Result], waits: Iterable[float | N
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_silence(error: DataError) -> bool:
-    """Whether nobody answered; nobody is asked for a URL that is none."""
+def _is_unanswered(error: DataError) -> bool:
+    """True if no server answered; False for an invalid URL."""
     cause = error.__cause__
     if isinstance(error, NoSuchFile) or not isinstance(cause, Exception):
         return False
@@ -115,16 +120,16 @@ def _is_silence(error: DataError) -> bool:
 
 
 def _waits(url: str) -> tuple[float | None, ...]:
-    """Seconds to wait after each failure; None: it was the last."""
-    return (None,) if is_local(url) else (*WAITS_S, None)
+    """Seconds to wait after each failure; None for the last."""
+    return (None,) if is_local(url) else (*RETRY_DELAYS_S, None)
 
 
 def _pause_or_raise(url: str, wait_s: float | None, error: Exception) -> None:
-    if wait_s is None or _is_definite(status_of(error)):
+    if wait_s is None or _is_permanent(status_of(error)):
         raise DataError(f"{url}: cannot be read: {reason_of(error)}") from error
     time.sleep(wait_s)
 
 
-def _is_definite(status: int | None) -> bool:
-    """Whether a web server would answer the same again."""
-    return status is not None and 400 <= status < 500 and status not in PASSING
+def _is_permanent(status: int | None) -> bool:
+    """True if a web server would answer the same again."""
+    return status is not None and 400 <= status < 500 and status not in TRANSIENT_STATUSES

@@ -1,6 +1,7 @@
-"""Read files that a server sends as they come; knows nothing of what is in them.
+"""Read files forward, as a server sends them.
 
-Of a web server that tells no length, fsspec's files give what has arrived, and say that they can seek.
+For a web server that states no length, fsspec's files return what has arrived, and wrongly claim to be
+seekable.
 """
 
 from typing import BinaryIO
@@ -10,8 +11,8 @@ from diptych.errors import Malformed
 CHUNK = 1 << 20
 
 
-class Watched:
-    """Reads as the file does; `has_failed` says whether that raised an error."""
+class MonitoredFile:
+    """Wraps a file; `has_failed` tells failures of the file from errors of its decoder."""
 
     closed = False
 
@@ -20,7 +21,7 @@ class Watched:
         self.has_failed = False
 
     def read(self, n_bytes: int = -1) -> bytes:
-        """As a file's."""
+        """Read as a file does."""
         try:
             return self._file.read(n_bytes)
         except Exception:
@@ -28,19 +29,19 @@ class Watched:
             raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As a file's."""
+        """Seek as a file does."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As a file's."""
+        """Tell as a file does."""
         return self._file.tell()
 
     def close(self) -> None:
-        """Nothing: who opened the file closes it."""
+        """Do nothing: the caller that opened the file closes it."""
 
 
 def read_up_to(file: BinaryIO, n_bytes: int) -> bytes:
-    """The next `n_bytes`, however many reads that takes; fewer only at the file's end."""
+    """The next `n_bytes`, in as many reads as needed; fewer only at the file's end."""
     parts: list[bytes] = []
     while n_bytes > 0 and (part := file.read(n_bytes)):
         parts.append(part)
@@ -49,12 +50,12 @@ def read_up_to(file: BinaryIO, n_bytes: int) -> bytes:
 
 
 def can_seek(file: BinaryIO) -> bool:
-    """Whether any part of it can be read: not where its size is unknown, whatever it says itself."""
+    """True if any part of the file can be read; False if its size is unknown, whatever it claims."""
     return file.seekable() and getattr(file, "size", 0) is not None
 
 
 class ForwardReader:
-    """Reads an archive at offsets that never fall. What lies between is passed over."""
+    """Reads an archive at increasing offsets, and skips what lies between."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -62,9 +63,9 @@ class ForwardReader:
         self._can_seek = can_seek(file)
 
     def __call__(self, offset: int, n_bytes: int) -> bytes:
-        """Read up to `n_bytes` at `offset`, fewer at the end. Malformed: the archive ends before it."""
+        """Read up to `n_bytes` at `offset`, fewer at the end. Malformed if the archive ends before it."""
         if self._can_seek and offset > self._offset:
-            self._file.seek(offset)  # past the end it does not say so: the next read does
+            self._file.seek(offset)  # past the end it does not fail: the next read does
             self._offset = offset
         while self._offset < offset:
             self.exactly(self._offset, min(CHUNK, offset - self._offset))
@@ -73,7 +74,7 @@ class ForwardReader:
         return content
 
     def exactly(self, offset: int, n_bytes: int) -> bytes:
-        """Read `n_bytes` at `offset`. Malformed: the archive ends before them."""
+        """Read `n_bytes` at `offset`. Malformed if the archive has fewer."""
         content = self(offset, n_bytes)
         if len(content) < n_bytes:
             raise Malformed(

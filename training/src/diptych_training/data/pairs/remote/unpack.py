@@ -1,4 +1,4 @@
-"""Unpack archives while they are read, as their endings say; knows nothing of what is in them."""
+"""Decompress archives while reading them, according to their file extensions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from fsspec.compression import available_compressions, compr
 
 from diptych.errors import Malformed
 from diptych_training.data.pairs.remote.retry import reason_of
-from diptych_training.data.pairs.remote.streams import Watched
-from diptych_training.data.pairs.remote.urls import REMOTE, name_of, open_url
+from diptych_training.data.pairs.remote.streams import MonitoredFile
+from diptych_training.data.pairs.remote.urls import INSTALL_REMOTE, name_of, open_url
 from diptych_training.errors import DataError
 
 COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}
@@ -17,24 +17,26 @@ COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "z
 
 @contextmanager
 def unpacked(url: str) -> Iterator[BinaryIO]:
-    """What is in the file at a path or URL. Reading it raises Malformed where it cannot be unpacked;
-    DataError if it is not there, or no installed library unpacks it."""
+    """Context manager: the decompressed file at a path or URL; reading damaged data raises Malformed.
+
+    DataError if there is no such file, or no installed library decompresses it.
+    """
     compression = COMPRESSIONS.get(name_of(url).lower().rpartition(".")[2])
     if compression is not None and compression not in available_compressions():
-        raise DataError(f"{url}: no installed library unpacks {compression}: {REMOTE}")
+        raise DataError(f"{url}: no installed library unpacks {compression}: {INSTALL_REMOTE}")
     with open_url(url) as file:
-        yield file if compression is None else cast(BinaryIO, _Unpacked(Watched(file), compression))
+        yield file if compression is None else cast(BinaryIO, _Unpacked(MonitoredFile(file), compression))
 
 
 class _Unpacked:
-    """A compressed file, unpacked, from its start to its end."""
+    """A compressed file, decompressed from start to end."""
 
-    def __init__(self, source: Watched, compression: str) -> None:
+    def __init__(self, source: MonitoredFile, compression: str) -> None:
         self._source = source
         self._file: Any = compr[compression](source, mode="rb")
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes. Malformed where there are none that can be unpacked."""
+        """The next bytes. Malformed if they cannot be decompressed."""
         try:
             return cast(bytes, self._file.read(n_bytes))
         except Exception as error:  # each library has errors of its own
@@ -43,5 +45,5 @@ class _Unpacked:
             raise Malformed(f"the archive cannot be unpacked: {reason_of(error)}") from error
 
     def seekable(self) -> bool:
-        """Passing over costs as much as reading."""
+        """False: skipping costs as much as reading."""
         return False

@@ -1,4 +1,4 @@
-"""Open what a path or URL names, and find what a pattern names; knows nothing of what is in the files."""
+"""Open and list files at paths and URLs, and expand patterns."""
 
 import os
 import re
@@ -10,28 +10,28 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from diptych_training.data.pairs.remote.retry import (
-    Silent,
+    UnreachableServers,
     is_local,
-    patiently,
-    patiently_of_many,
     reason_of,
+    retry,
+    retry_if_reachable,
     status_of,
 )
 from diptych_training.data.pairs.remote.streams import read_up_to
 from diptych_training.errors import DataError, NoSuchFile
 
-MAX_NAMES = 1_000_000  # that one pattern may stand for
+MAX_NAMES = 1_000_000  # limit for one pattern
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_QUERY = re.compile(r"\?[\w.~%+-]+=")  # where a `?` without it may be a wildcard
-REMOTE = "pip install 'diptych-training[remote]'"
-ABSENT = (404, 410)  # what a web server answers where there is nothing; all else may pass
-SILENT = Silent()  # of this process
+_QUERY = re.compile(r"\?[\w.~%+-]+=")  # a `?` that is not followed by this may be a wildcard
+INSTALL_REMOTE = "pip install 'diptych-training[remote]'"
+NOT_FOUND_STATUSES = (404, 410)  # other errors may be temporary
+UNREACHABLE = UnreachableServers()
 Result = TypeVar("Result")
 
 
 def expand(pattern: str) -> list[str]:
-    """``part-{000..002}.tar`` and ``{a,b}.csv`` written out; other braces stay. DataError when too many."""
+    """Expand ``part-{000..002}.tar`` and ``{a,b}.csv``; other braces stay. DataError if too many."""
     names = [""]
     end = 0
     for found in _BRACES.finditer(pattern):
@@ -45,19 +45,19 @@ def expand(pattern: str) -> list[str]:
 
 
 def find(pattern: str) -> list[str]:
-    """What a path, a URL, or a pattern with braces and wildcards names, in order. DataError if nothing."""
+    """Paths or URLs that match a pattern with braces and wildcards, in order. DataError if there are none."""
     return [name for one in expand(pattern) for name in _globbed(one)]
 
 
 def is_folder(url: str) -> bool:
-    """Whether it is a folder that exists."""
+    """True for an existing folder."""
     if is_local(url):
         return Path(url).is_dir()
-    return _of_server(url, lambda fs, path: bool(fs.isdir(path)))
+    return _on_server(url, lambda fs, path: bool(fs.isdir(path)))
 
 
 def join(root: str, path: str) -> str:
-    """Where `path` leads from the folder `root`, unless it says so by itself."""
+    """Join `path` to the folder `root`, unless `path` is absolute or a URL."""
     if not is_local(path) or path.startswith("/") or not root:
         return path
     return f"{root.rstrip('/')}/{path}"
@@ -69,7 +69,7 @@ def folder_of(url: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """A URL without what a server is told besides (a signature, a version). A `?` in other names stays."""
+    """A URL without its query (a signature, a version). A `?` in other names stays."""
     if is_local(url):
         return url
     if is_web(url):
@@ -79,12 +79,12 @@ def without_query(url: str) -> str:
 
 
 def is_web(url: str) -> bool:
-    """Whether a web server is asked for it."""
+    """True for a URL of a web server."""
     return "http://" in url or "https://" in url
 
 
 def name_of(url: str) -> str:
-    """The last part of a path or URL, without a query; of a file in an archive, its own."""
+    """The last part of a path or URL, without a query; for a file in an archive, its own name."""
     if is_local(url):
         return PurePosixPath(url).name
     links = [link for link in without_query(url).split("::") if "://" in link]
@@ -92,44 +92,47 @@ def name_of(url: str) -> str:
 
 
 def open_url(url: str) -> BinaryIO:
-    """A file to read from its start. DataError if it is not there, or no installed library knows the URL; an
-    error of the file system's own if its server fails."""
+    """Open a file for reading.
+
+    DataError if there is no such file, or no installed library supports the URL; an error of the file system
+    if its server fails.
+    """
     if is_local(url):
-        return _asked(url, lambda: Path(url).open("rb"))
-    return _asked(url, lambda: _of_file_system(url))
+        return _translate_errors(url, lambda: Path(url).open("rb"))
+    return _translate_errors(url, lambda: _of_file_system(url))
 
 
 def _of_file_system(url: str) -> BinaryIO:
-    """Web servers that give no parts of a file, whatever they say, are asked for all of it as it comes."""
+    """Open with fsspec; stream files of web servers that do not support ranges, whatever they claim."""
     file = fsspec.open(url, "rb").open()
     block = getattr(file, "blocksize", 0)
     is_large = (getattr(file, "size", None) or 0) > block > 0
-    if is_large and url.startswith(("http://", "https://")) and not _gives_parts(file):
+    if is_large and url.startswith(("http://", "https://")) and not _supports_ranges(file):
         file.close()
         file = fsspec.open(url, "rb", block_size=0).open()
     return cast(BinaryIO, file)
 
 
-def _gives_parts(file: BinaryIO) -> bool:
-    """Tried by its last byte: within the first block nobody would notice."""
+def _supports_ranges(file: BinaryIO) -> bool:
+    """Test range requests by reading the last byte: reads in the first block would not show it."""
     file.seek(-1, os.SEEK_END)
     try:
         file.read(1)
-    except ValueError:  # fsspec's, of an answer that is the whole file
+    except ValueError:  # fsspec's error for an answer with the whole file
         return False
     file.seek(0)
     return True
 
 
 def read_url(url: str, max_bytes: int) -> bytes:
-    """A whole file. ValueError, with the reason, if it is not there or larger than the limit."""
+    """Read a whole file. ValueError with the reason if there is none or it is larger than the limit."""
 
     def read() -> bytes:
         with open_url(url) as file:
             return read_up_to(file, max_bytes + 1)
 
     try:
-        payload = patiently_of_many(url, read, SILENT)
+        payload = retry_if_reachable(url, read, UNREACHABLE)
     except DataError as error:
         raise ValueError(str(error).removeprefix(f"{url}: ")) from error
     if len(payload) > max_bytes:
@@ -138,62 +141,69 @@ def read_url(url: str, max_bytes: int) -> bytes:
 
 
 def exists(url: str) -> bool:
-    """Whether a file is there. DataError if its server goes on failing."""
+    """True if the file exists. DataError if its server keeps failing."""
     if is_local(url):
         return Path(url).is_file()
     try:
-        return _of_server(url, lambda fs, path: bool(_info(fs, path)["type"] == "file"))
+        return _on_server(url, lambda fs, path: bool(_info(fs, path)["type"] == "file"))
     except NoSuchFile:
         return False
 
 
 def info_of(url: str) -> dict[str, Any]:
-    """What a file's server tells of it. DataError and errors as `open_url`."""
-    return _asked(url, lambda: _info(*url_to_fs(url)))
+    """fsspec's information on a file. Errors as in `open_url`."""
+    return _translate_errors(url, lambda: _info(*url_to_fs(url)))
 
 
 def files_under(url: str) -> list[str]:
-    """The names of all files below a folder, relative to it, in order; hidden ones are left out."""
+    """Names of all files below a folder, relative to it, sorted; without hidden files."""
     if is_local(url):
         return sorted(_walk(url))
-    names = _of_server(url, lambda fs, root: _names_under(fs, root, _strictly(url)))
+    names = _on_server(url, lambda fs, root: _names_under(fs, root, _listing_options(url)))
     return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
-def _of_server(url: str, work: Callable[[Any, str], Result]) -> Result:
-    """What `work` makes of fsspec's file system for a URL and the path in it. DataError as `open_url`, and
-    when the server goes on failing."""
-    return patiently(url, lambda: _asked(url, lambda: work(*url_to_fs(url))))
+def _on_server(url: str, work: Callable[[Any, str], Result]) -> Result:
+    """Call `work` with fsspec's file system for a URL and the path in it, with retries.
+
+    DataError as in `open_url`, and if the server keeps failing.
+    """
+    return retry(url, lambda: _translate_errors(url, lambda: work(*url_to_fs(url))))
 
 
-def _asked(url: str, work: Callable[[], Result]) -> Result:
+def _translate_errors(url: str, work: Callable[[], Result]) -> Result:
     try:
         return work()
     except FileNotFoundError as error:
-        failure = _failure(error) if is_web(url) else None
+        failure = _server_failure(error) if is_web(url) else None
         raise failure or NoSuchFile(f"{url}: no such file") from error
-    except PermissionError as error:  # a store may forbid what it does not have
+    except PermissionError as error:  # an object store may answer "forbidden" for missing files
         raise NoSuchFile(f"{url}: {reason_of(error)}") from error
     except (IsADirectoryError, NotADirectoryError) as error:
         raise DataError(f"{url}: {reason_of(error)}") from error
     except ImportError as error:  # the library for such URLs is not installed
-        hint = REMOTE if is_web(url) else "it is none of this package's extras"
+        hint = INSTALL_REMOTE if is_web(url) else "it is not one of this package's extras"
         raise DataError(f"{url}: {error}: {hint}") from error
     except ValueError as error:  # no such protocol
         raise DataError(f"{url}: {error}") from error
     except Exception as error:
-        if status_of(error) in ABSENT:
+        if status_of(error) in NOT_FOUND_STATUSES:
             raise NoSuchFile(f"{url}: no such file") from error
         raise
 
 
-def _failure(error: FileNotFoundError) -> Exception | None:
-    """What went wrong, since fsspec takes any failure of a web server for a missing file; None if it is one.
+def _server_failure(error: FileNotFoundError) -> Exception | None:
+    """The server's failure behind a FileNotFoundError; None if the file is really missing.
 
-    So is what no server can be asked for: asking again is of no use.
+    fsspec reports any failure of a web server as a missing file. An invalid URL counts as missing, since
+    retrying is pointless.
     """
     cause = error.__cause__
-    if not isinstance(cause, Exception) or isinstance(cause, ValueError) or status_of(cause) in ABSENT:
+    if (
+        not isinstance(cause, Exception)
+        or isinstance(cause, ValueError)
+        or status_of(cause) in NOT_FOUND_STATUSES
+    ):
         return None
     return cause
 
@@ -206,12 +216,12 @@ def _names_under(fs: Any, root: str, options: dict[str, Any]) -> list[str]:
     return [name.removeprefix(root).lstrip("/") for name in fs.find(root, **options)]
 
 
-def _strictly(url: str) -> dict[str, Any]:
-    """For listings of web servers, which leave out what they cannot reach unless told otherwise."""
-    return {"on_error": _unless_absent} if is_web(url) else {}
+def _listing_options(url: str) -> dict[str, Any]:
+    """Options for listings of web servers, which otherwise omit what they cannot reach."""
+    return {"on_error": _raise_unless_not_found} if is_web(url) else {}
 
 
-def _unless_absent(error: Exception) -> None:
+def _raise_unless_not_found(error: Exception) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
@@ -221,7 +231,7 @@ def _globbed(name: str) -> list[str]:
         return [name]
     if is_local(name) and Path(name).exists():  # a name that looks like a pattern
         return [name]
-    found = _of_server(name, lambda fs, path: _matching(fs, path, name))
+    found = _on_server(name, lambda fs, path: _matching(fs, path, name))
     if not found:
         raise DataError(f"{name} matches no file")
     if is_local(name):
@@ -230,7 +240,7 @@ def _globbed(name: str) -> list[str]:
 
 
 def _matching(fs: Any, pattern: str, name: str) -> list[str]:
-    found = sorted(str(one) for one in fs.glob(pattern, **_strictly(name)))
+    found = sorted(str(one) for one in fs.glob(pattern, **_listing_options(name)))
     return found if is_local(name) else [fs.unstrip_protocol(one) for one in found]
 
 

@@ -1,8 +1,8 @@
-"""Tell whether files of sources have changed, without reading them; knows nothing of what they hold.
+"""Detect changes of source files without reading them.
 
-A local file is known by its size and time of change, since a tar's size is a multiple of 10 kB and often
-stays; a file at a URL by its size and the tag or time that its server tells. What a server does not tell
-counts as unchanged.
+The fingerprint of a local file is its size and modification time (a tar's size is a multiple of 10 kB, and
+often stays the same), that of a remote file its size and the tag or time that the server states. A file whose
+server states nothing counts as unchanged.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,42 +14,42 @@ from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.remote.retry import is_local
 from diptych_training.data.pairs.remote.urls import info_of
 
-WIDTH = 8  # characters that keep one fingerprint
+WIDTH = 8  # characters of a fingerprint
 UNKNOWN = "-" * WIDTH
-MAX_LOCAL, MAX_REMOTE = 100_000, 1_000  # files that are looked at; of more, as many from all over
-N_THREADS = 16  # that ask servers
+MAX_LOCAL, MAX_REMOTE = 100_000, 1_000  # maximum files checked; of more, an even sample
+N_THREADS = 16  # for requests to servers
 TAGS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "Last-Modified", "LastModified",
         "last_modified", "updated", "modified", "mtime", "created")  # fmt: skip
 
 
 def fingerprints(shards: Sequence[Shard]) -> str:
-    """WIDTH characters for each set of files that shards are read from, in order."""
+    """Fingerprints of the shards' sets of files, WIDTH characters each, in order."""
     groups = _groups(shards)
     files = list(dict.fromkeys(file for group in groups for file in group))
     local = [file for file in files if is_local(file)]
     remote = [file for file in files if not is_local(file)]
     with ThreadPoolExecutor(N_THREADS, thread_name_prefix="changes") as pool:
         known = _known(_sample(local, MAX_LOCAL), map, _local)
-        known |= _known(_sample(remote, MAX_REMOTE), pool.map, told_of)
+        known |= _known(_sample(remote, MAX_REMOTE), pool.map, file_tag_or_none)
     return "".join(_of_group(group, known) for group in groups)
 
 
 def changed_files(shards: Sequence[Shard], before: str, now: str) -> list[str]:
-    """Which of the shards' files differ between two fingerprints of the same sources, in words."""
-    marks = zip(_groups(shards), _cut(before), _cut(now), strict=True)
-    return [_told(group) for group, was, is_ in marks if UNKNOWN not in (was, is_) and was != is_]
+    """Descriptions of the files that differ between two fingerprints of the same sources."""
+    marks = zip(_groups(shards), _split_fingerprints(before), _split_fingerprints(now), strict=True)
+    return [_describe_group(group) for group, was, is_ in marks if UNKNOWN not in (was, is_) and was != is_]
 
 
-def told_of(url: str) -> str | None:
-    """Size and tag of a file, as its server tells them. None if it does not: reading says what is wrong."""
+def file_tag_or_none(url: str) -> str | None:
+    """Size and tag of a remote file; None if its server fails, since reading will report the reason."""
     try:
-        return mark_of(url)
+        return file_tag(url)
     except Exception:  # each file system's client has errors of its own
         return None
 
 
-def mark_of(url: str) -> str:
-    """The same. Errors as `urls.info_of`."""
+def file_tag(url: str) -> str:
+    """Size and tag of a remote file. Errors as in `urls.info_of`."""
     info = info_of(url)
     tag = next((str(info[key]) for key in TAGS if info.get(key)), "")
     return f"{info.get('size')} {tag}"
@@ -85,9 +85,9 @@ def _of_group(group: tuple[str, ...], known: dict[str, str | None]) -> str:
     return sha256("\n".join(told).encode()).hexdigest()[:WIDTH]
 
 
-def _told(group: tuple[str, ...]) -> str:
+def _describe_group(group: tuple[str, ...]) -> str:
     return group[0] if len(group) == 1 else f"one of {len(group)} files from {group[0]} on"
 
 
-def _cut(marks: str) -> list[str]:
+def _split_fingerprints(marks: str) -> list[str]:
     return [marks[at : at + WIDTH] for at in range(0, len(marks), WIDTH)]

@@ -1,4 +1,4 @@
-"""Find out what a source is, and cut it into shards: the one list of what can be read."""
+"""Recognise the format of a source, and split it into shards."""
 
 import os
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv or .parquet file, or a f
 
 
 class SourceReader:
-    """Opens sources of every kind, with what their kinds ask for."""
+    """Opens sources of every format, with the settings that formats need."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class SourceReader:
         self._packed_split = packed_split
 
     def shards(self, patterns: Iterable[str]) -> list[Shard]:
-        """The shards of all that paths, URLs and patterns name, in order. DataError that names the source."""
+        """Shards of all sources that match the patterns, in order. DataError naming the source."""
         named = [name for pattern in patterns for name in find(pattern)]
-        sources = [source for name in named for source in _shards_of(name)]
+        sources = [source for name in named for source in _expand_index(name)]
         prefixes = prefixes_of({source: 2 if _is_file(source) else 1 for source in sources})
-        return [shard for source in sources for shard in self._of(source, prefixes[source])]
+        return [shard for source in sources for shard in self._shards(source, prefixes[source])]
 
-    def _of(self, name: str, prefix: str) -> list[Shard]:
+    def _shards(self, name: str, prefix: str) -> list[Shard]:
         ending = name_of(name).lower()
         if ending.endswith(TAR_ENDINGS):
             return [TarShard(name, prefix, self._max_bytes, self._caption_key)]
@@ -61,7 +61,7 @@ class SourceReader:
         raise DataError(f"{name}: {'no such file' if not exists(name) else f'not {KINDS}'}")
 
     def _folder(self, name: str, prefix: str) -> list[Shard]:
-        """A packed data set, or image files beside text files."""
+        """Shards of a packed data set, or of image files with text files."""
         if is_local(name) and (Path(name) / INDEX_FILE).is_file():
             return packed_shards(Path(name), prefix, self._packed_split)
         return folder_shards(name, prefix, self._max_bytes, self._caption_key)
@@ -71,16 +71,18 @@ def _is_file(name: str) -> bool:
     return name_of(name).lower().endswith(FILE_ENDINGS)
 
 
-def _shards_of(name: str) -> list[str]:
-    """The files of a folder that `data shards` wrote; any other source is itself."""
+def _expand_index(name: str) -> list[str]:
+    """The shard files of a folder that `data shards` wrote; else the source itself."""
     if _is_file(name) or not exists(join(name, SHARD_INDEX_FILE)):
         return [name]
     return indexed_files(name)
 
 
 def prefixes_of(sources: Mapping[str, int]) -> dict[str, str]:
-    """The prefix of each path or URL: at least so many of the last parts of its path, and no more than are
-    needed. Only what is the same file, however it is written, shares its prefix."""
+    """A unique prefix for each path or URL: the shortest end of its path with at least the given parts.
+
+    Only different spellings of the same file share a prefix.
+    """
     plain = Counter(without_query(source) for source in sources)
     paths = {source: _path(source, plain) for source in sources}
     lengths = {paths[source]: n for source, n in sources.items()}
@@ -88,7 +90,7 @@ def prefixes_of(sources: Mapping[str, int]) -> dict[str, str]:
     while lengths:
         sharing: defaultdict[str, list[str]] = defaultdict(list)
         for path, n in lengths.items():
-            sharing[_end(path, n)].append(path)
+            sharing[_path_suffix(path, n)].append(path)
         for prefix, alike in sharing.items():
             for path in alike:
                 lengths[path] += 1
@@ -99,12 +101,12 @@ def prefixes_of(sources: Mapping[str, int]) -> dict[str, str]:
 
 
 def _path(source: str, plain: Mapping[str, int]) -> str:
-    """A query is a part of the name only where nothing else tells two files."""
+    """The path; a query is part of it only if two sources differ in nothing else."""
     if is_local(source):
         return os.path.normpath(Path(source).absolute())
     return source if plain[without_query(source)] > 1 else without_query(source)
 
 
-def _end(path: str, n: int) -> str:
+def _path_suffix(path: str, n: int) -> str:
     parts = [part for part in path.split("/") if part]
     return "/".join(parts[-n:]) if n <= len(parts) else path

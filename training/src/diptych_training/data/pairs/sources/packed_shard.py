@@ -1,4 +1,4 @@
-"""A packed data set as image-text pairs; knows nothing of how it was built."""
+"""Read a packed data set as image-text pairs."""
 
 import io
 from collections.abc import Iterator, Set
@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from diptych_training.data.packed import Images, PackedItem, PackedSource, read_dataset
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, require_shards, texts_of
 
-ITEMS = 100
+ITEMS_PER_SHARD = 100
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PackedShard:
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
-        """One entry an item, as a PNG. DataError when the data set contradicts itself."""
+        """One entry per item, its image as PNG. DataError if a file contradicts the index."""
         source = _source(self.path, self.source)
         for index in range(self.first + start, self.first + self.n, step):
             pixels = np.asarray(source.images[index]) if with_images else None
@@ -59,15 +59,15 @@ class PackedShard:
 
 
 def packed_shards(path: Path, prefix: str, split: str = "train") -> list[Shard]:
-    """The items of a split, source by source."""
+    """Shards of the items of a split, source by source."""
     shards: list[Shard] = [
-        PackedShard(path, prefix, split, name, first, min(ITEMS, entry.n - first))
+        PackedShard(path, prefix, split, name, first, min(ITEMS_PER_SHARD, entry.n - first))
         for name, entry in read_dataset(path).listed(split)
-        for first in range(0, entry.n, ITEMS)
+        for first in range(0, entry.n, ITEMS_PER_SHARD)
     ]
-    return required(shards, f"{path}, split {split},")
+    return require_shards(shards, f"{path}, split {split},")
 
 
-@lru_cache(maxsize=2)  # its parts are read one after the other, and its list of items is one file
+@lru_cache(maxsize=2)  # the shards of a source are read one after the other
 def _source(path: Path, name: str) -> PackedSource:
     return read_dataset(path).source(name)

@@ -1,6 +1,6 @@
-"""Parquet files of captions with image paths, or with the images themselves; knows nothing of images.
+"""Read Parquet files of captions with image paths, or with embedded images.
 
-A group of rows is read on its own, a few rows at a time.
+Each row group is a shard, and is read a few rows at a time.
 """
 
 from collections.abc import Iterator, Set
@@ -9,11 +9,11 @@ from functools import partial
 from itertools import repeat
 from typing import Any, cast
 
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
-from diptych_training.data.pairs.remote.retry import patiently, read_patiently, reason_of
-from diptych_training.data.pairs.remote.streams import Watched, can_seek
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, require_shards, texts_of
+from diptych_training.data.pairs.remote.retry import read_with_retries, reason_of, retry
+from diptych_training.data.pairs.remote.streams import MonitoredFile, can_seek
 from diptych_training.data.pairs.remote.urls import folder_of, open_url
-from diptych_training.data.pairs.sources.table import Columns, Place, ReadImage, entry_at, image_reader
+from diptych_training.data.pairs.sources.table import Columns, ReadImage, RowLocation, entry_at, image_reader
 from diptych_training.errors import DataError
 
 BATCH_ROWS = 64
@@ -22,7 +22,7 @@ MISSING = "Parquet files need pyarrow: pip install 'diptych-training[parquet]'"
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """One group of rows of a file."""
+    """One row group of a file."""
 
     url: str
     prefix: str
@@ -46,9 +46,11 @@ class ParquetShard:
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
-        """One entry a row; where the group is damaged, all rows from there on are unusable. DataError when
-        the file cannot be read."""
-        return read_patiently(
+        """One entry per row; if the row group is damaged, all rows from there on are unusable.
+
+        DataError if the file cannot be read.
+        """
+        return read_with_retries(
             self.url, partial(self._read, with_images=with_images, excluded=excluded), start, step
         )
 
@@ -56,13 +58,13 @@ class ParquetShard:
         number = 0  # of a batch's first row in the group
         read = image_reader(self.images_root, self.max_bytes, with_images=with_images)
         with open_url(self.url) as opened:
-            source = Watched(opened)
+            source = MonitoredFile(opened)
             file = _opened(self.url, source)
             batches = self._batches(file, with_images=with_images)
             while True:
                 try:
                     batch = next(batches, None)
-                except Exception as error:  # of Arrow's decoders, or of the file system
+                except Exception as error:  # from Arrow's decoders, or from the file system
                     if source.has_failed:
                         raise
                     n_rows = file.metadata.row_group(self.group).num_rows
@@ -99,13 +101,13 @@ class ParquetShard:
             image = _cell(batch, self.image_column, offset) if has_image else b""
         except ValueError as error:
             return Unusable(name, str(error))
-        if isinstance(image, dict):  # as `datasets` keeps images
+        if isinstance(image, dict):  # the format of Hugging Face `datasets`
             image = image.get("bytes") or image.get("path")
         if isinstance(image, bytes):
             return self._embedded(name, image, captions)
         if not isinstance(image, str):
-            return Unusable(name, f"column {self.image_column!r} holds no path and no image")
-        return entry_at(image, captions, read, Place(self.prefix, row), excluded)
+            return Unusable(name, f"column {self.image_column!r} holds neither a path nor an image")
+        return entry_at(image, captions, read, RowLocation(self.prefix, row), excluded)
 
     def _embedded(self, name: str, image: bytes, captions: list[str]) -> Entry:
         try:
@@ -119,8 +121,8 @@ class ParquetShard:
 def parquet_shards(
     url: str, prefix: str, columns: Columns, images_root: str | None, max_bytes: int
 ) -> list[Shard]:
-    """One shard a group of rows. DataError when the file is none, or lacks the columns."""
-    names, counts = patiently(url, lambda: _layout(url))
+    """One shard per row group. DataError if it is not a Parquet file or lacks the columns."""
+    names, counts = retry(url, lambda: _layout(url))
     image, captions = columns.found(names, url)
     root = folder_of(url) if images_root is None else images_root
     shards: list[Shard] = []
@@ -129,15 +131,15 @@ def parquet_shards(
         if count:
             shards.append(ParquetShard(url, prefix, group, first_row, image, captions, root, max_bytes))
         first_row += count
-    return required(shards, url)
+    return require_shards(shards, url)
 
 
 def _layout(url: str) -> tuple[list[str], list[int]]:
-    """Names of the columns, and the number of rows in each group."""
+    """Column names, and the number of rows in each row group."""
     with open_url(url) as source:
         if not can_seek(source):
             raise DataError(
-                f"{url}: its server tells no size, and Parquet is read from its end: copy it to a folder"
+                f"{url}: its server states no size, but Parquet is read from its end: copy it to a folder"
             )
         file = _opened(url, source)
         groups = range(file.num_row_groups)
@@ -157,12 +159,12 @@ def _opened(url: str, source: object) -> Any:
 
 
 def _holds_strings(file: Any, column: str) -> bool:
-    """Whether it names images, and does not hold them."""
+    """True if the image column holds paths rather than images."""
     return "string" in str(file.schema_arrow.field(column).type)[:12]
 
 
 def _cell(batch: Any, column: str, offset: int) -> Any:
-    """ValueError if it cannot be read."""
+    """The value of a cell. ValueError if it is not UTF-8."""
     try:
         return batch.column(batch.schema.names.index(column))[offset].as_py()
     except UnicodeDecodeError:

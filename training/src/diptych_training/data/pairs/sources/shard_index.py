@@ -1,4 +1,4 @@
-"""The list of the shards in a folder, with counts and digests; knows nothing of how they are made."""
+"""Index of the shards in a folder, with counts and digests."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -17,19 +17,19 @@ MAX_INDEX_BYTES = 1000 * MAX_TEXT_BYTES
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard that is complete. `position` is where its sources were read to, for the next one."""
+    """A complete shard. `position` is where its sources were read to, so that the next shard can continue."""
 
     file: str
     n_pairs: int
     n_bytes: int
     sha256: str
     position: list[int]
-    skipped: dict[str, int] = field(default_factory=dict)  # entries of the sources, by reason
+    skipped: dict[str, int] = field(default_factory=dict)  # number of unusable entries, by reason
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """All shards so far, of one recipe (a sha256 of all that they are made from)."""
+    """All shards so far of one recipe (a sha256 over everything that determines them)."""
 
     recipe: str
     made_from: dict[str, Any]
@@ -39,7 +39,7 @@ class ShardIndex:
 
     @property
     def n_pairs(self) -> int:
-        """In all shards."""
+        """Pairs in all shards."""
         return sum(shard.n_pairs for shard in self.shards)
 
     @property
@@ -50,12 +50,12 @@ class ShardIndex:
 
     @property
     def n_bytes(self) -> int:
-        """Of all shards."""
+        """Size of all shards."""
         return sum(shard.n_bytes for shard in self.shards)
 
 
 def read_shard_index(folder: str) -> ShardIndex:
-    """The index of a folder or URL. DataError when it is missing, malformed or of another schema."""
+    """Read the index of a folder or URL. DataError if it is missing, malformed or of another schema."""
     url = join(folder, SHARD_INDEX_FILE)
     try:
         index = json.loads(read_url(url, MAX_INDEX_BYTES))
@@ -71,17 +71,17 @@ def read_shard_index(folder: str) -> ShardIndex:
 
 
 def write_shard_index(folder: Path, index: ShardIndex) -> None:
-    """Write it, whole or not at all."""
+    """Write the index atomically."""
     listed = {"schema_version": SCHEMA_VERSION, "n_pairs": index.n_pairs, **asdict(index)}
     write_text(folder / SHARD_INDEX_FILE, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
 
 
 def indexed_files(folder: str) -> list[str]:
-    """Where the shards of a folder are. DataError when it was not written to its end."""
+    """Paths or URLs of the shards in a folder. DataError if the folder is incomplete."""
     index = read_shard_index(folder)
     if not index.is_complete:
         raise DataError(
             f"{folder} holds {len(index.shards)} shards of a run that was stopped: "
-            "the same `diptych-train data shards` goes on with it"
+            "run the same `diptych-train data shards` again to continue it"
         )
     return [join(folder, shard.file) for shard in index.shards]

@@ -1,7 +1,7 @@
-"""CSV and TSV files of image paths and captions, cut where rows end; knows nothing of images.
+"""Read CSV and TSV files of image paths and captions.
 
-A table is read through once to find where its rows are. Then any part of it can be read on its own, without
-holding the table in memory.
+A table is scanned once to find where its rows are. Then any part of it can be read alone, without holding the
+table in memory.
 """
 
 import io
@@ -13,17 +13,25 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, left_out, required, texts_of
-from diptych_training.data.pairs.remote.retry import is_local, patiently
+from diptych_training.data.pairs.pair import (
+    Entry,
+    Pair,
+    Shard,
+    Unusable,
+    excluded_entry,
+    require_shards,
+    texts_of,
+)
+from diptych_training.data.pairs.remote.retry import is_local, retry
 from diptych_training.data.pairs.remote.urls import folder_of, join, name_of, open_url, read_url
-from diptych_training.data.pairs.sources.changes import mark_of
+from diptych_training.data.pairs.sources.changes import file_tag
 from diptych_training.data.pairs.sources.rows import Row, read_rows
 from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS
 from diptych_training.errors import DataError
 from diptych_training.files import open_atomic
 from diptych_training.paths import cache_dir
 
-ROWS = 100  # a part: few, so that parts in a random order mix a sorted table well
+ROWS_PER_SHARD = 100  # few, so that shards in random order mix a sorted table well
 IMAGE_COLUMNS = (
     "image", "path", "filepath", "file_path", "file", "filename", "file_name", "image_path",
     "url", "image_url",
@@ -34,25 +42,26 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold image and captions, by name; found by the usual names where none is given."""
+    """Names of the columns with image and captions; the usual names are tried if none is given."""
 
     image: str | None = None
     captions: tuple[str, ...] = ()
 
     def found(self, names: Sequence[str], what: str) -> tuple[str, tuple[str, ...]]:
-        """The columns of a table that has these. DataError that lists them."""
-        image = _one(self.image, IMAGE_COLUMNS, names, f"{what}: image column", "image_column")
+        """The image column and caption columns among `names`. DataError listing the names."""
+        image = _find_column(self.image, IMAGE_COLUMNS, names, f"{what}: image column", "image_column")
         if not self.captions:
-            caption = _one(None, CAPTION_COLUMNS, names, f"{what}: caption column", "caption_columns")
+            caption = _find_column(None, CAPTION_COLUMNS, names, f"{what}: caption column", "caption_columns")
             return image, (caption,)
         return image, tuple(
-            _one(one, (), names, f"{what}: caption column", "caption_columns") for one in self.captions
+            _find_column(one, (), names, f"{what}: caption column", "caption_columns")
+            for one in self.captions
         )
 
 
 @dataclass(frozen=True)
-class Place:
-    """A row of a table: `row` is its line, or its number."""
+class RowLocation:
+    """A row of a table; `row` is its line number or row number."""
 
     prefix: str
     row: int
@@ -60,7 +69,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Table:
-    """What is the same for all parts of a table. `file` is the table itself, or a local copy of it."""
+    """What all shards of a table share. `file` is the table itself, or a local copy."""
 
     url: str
     prefix: str
@@ -73,11 +82,11 @@ class Table:
     max_bytes: int
 
     def rows(self, file: BinaryIO, line: int, at: int) -> Iterator[Row]:
-        """Those from byte `at` on, where `line` begins."""
+        """Rows from byte `at` on, where line number `line` begins."""
         return read_rows(file, self.delimiter, line, at, self._is_row)
 
     def _is_row(self, line: list[str], row: list[str]) -> bool:
-        """Whether a line of a text is rather a row of its own: it has all columns, and names an image."""
+        """True if a line inside a field looks like a row: it has all columns and names an image."""
         if _n_columns(line, self.n_columns) != self.n_columns:
             return False
         image = line[self.image_column]
@@ -89,7 +98,7 @@ class Table:
 
 @dataclass(frozen=True)
 class TableShard:
-    """Some consecutive rows of a table: bytes `start_byte` to `end_byte`, from line `first_line` on."""
+    """Consecutive rows of a table: bytes `start_byte` to `end_byte`, beginning with line `first_line`."""
 
     table: Table
     start_byte: int
@@ -103,7 +112,7 @@ class TableShard:
 
     @property
     def prefix(self) -> str:
-        """That of the table."""
+        """Prefix of the table."""
         return self.table.prefix
 
     @property
@@ -114,7 +123,7 @@ class TableShard:
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
-        """One entry a row. A row that cannot be read, or an image that is not there, is an unusable entry."""
+        """One entry per row; a row that cannot be read, or without its image, is an unusable entry."""
         with self.table.file.open("rb") as file:
             file.seek(self.start_byte)
             part = io.BytesIO(file.read(self.end_byte - self.start_byte))
@@ -132,38 +141,40 @@ class TableShard:
         path = row.fields[table.image_column]
         captions = [row.fields[column] for column in table.caption_columns]
         read = image_reader(table.images_root, table.max_bytes, with_images=with_images)
-        return entry_at(path, captions, read, Place(table.prefix, row.line), excluded)
+        return entry_at(path, captions, read, RowLocation(table.prefix, row.line), excluded)
 
 
 ReadImage = Callable[[str], bytes]
 
 
 def image_reader(images_root: str, max_bytes: int, *, with_images: bool) -> ReadImage:
-    """Reads what is at a path or URL. ValueError, with the reason, if it cannot."""
+    """A function that reads an image at a path or URL; it raises ValueError with the reason if it cannot."""
     if not with_images:
         return lambda path: b""
     return lambda path: read_url(join(images_root, path), max_bytes)
 
 
-def entry_at(path: str, captions: list[str], read: ReadImage, place: Place, excluded: Set[str]) -> Entry:
-    """The pair of an image at a path or URL, which names it, with its captions."""
-    name = f"{place.prefix}:{path}"
+def entry_at(
+    path: str, captions: list[str], read: ReadImage, location: RowLocation, excluded: Set[str]
+) -> Entry:
+    """The pair of an image and its captions, named after the image's path or URL."""
+    name = f"{location.prefix}:{path}"
     if name in excluded:
-        return left_out(name)
+        return excluded_entry(name)
     try:
         texts = texts_of(captions)
         if not path:
             raise ValueError("it names no image")
         return Pair(name, read(path), texts)
     except ValueError as error:
-        return Unusable(f"{place.prefix}:{place.row}{f' ({path})' if path else ''}", str(error))
+        return Unusable(f"{location.prefix}:{location.row}{f' ({path})' if path else ''}", str(error))
 
 
 def table_shards(
     url: str, prefix: str, columns: Columns, images_root: str | None, max_bytes: int
 ) -> list[Shard]:
-    """The parts of a CSV or TSV file whose first row names its columns. DataError where it does not."""
-    file = _local(url)
+    """Shards of a CSV or TSV file. DataError if its first row does not name its columns."""
+    file = _local_copy(url)
     delimiter = "\t" if name_of(url).lower().endswith(".tsv") else ","
     with file.open("rb") as opened:
         first = next(read_rows(opened, delimiter), None)
@@ -188,18 +199,18 @@ def table_shards(
         rows = table.rows(opened, first.end_line, first.end_byte)
         shards: list[Shard] = []
         before = first
-        while part := deque(islice(rows, ROWS), maxlen=1):
+        while part := deque(islice(rows, ROWS_PER_SHARD), maxlen=1):
             shards.append(TableShard(table, before.end_byte, part[-1].end_byte, before.end_line))
             before = part[-1]
-    return required(shards, url)
+    return require_shards(shards, url)
 
 
 def _n_columns(fields: Sequence[str], n: int) -> int:
-    """How many a row has; empty ones beyond `n`, as some programs end rows with, are not counted."""
+    """Number of columns, without empty ones beyond `n`, which some programs append to rows."""
     return len(fields) if any(fields[n:]) else min(len(fields), n)
 
 
-def _one(given: str | None, usual: Sequence[str], names: Sequence[str], what: str, key: str) -> str:
+def _find_column(given: str | None, usual: Sequence[str], names: Sequence[str], what: str, key: str) -> str:
     candidates = usual if given is None else (given,)
     for candidate in candidates:
         if candidate in names:
@@ -208,19 +219,19 @@ def _one(given: str | None, usual: Sequence[str], names: Sequence[str], what: st
     raise DataError(f"{what}: {missing}; data.pairs.{key} names one of: {', '.join(names)}")
 
 
-def _local(url: str) -> Path:
-    """The table, or a copy of what a server has now: parts of it are read in any order."""
+def _local_copy(url: str) -> Path:
+    """The local table, or a downloaded copy: its parts are read in any order."""
     if is_local(url):
         open_url(url).close()
         return Path(url)
-    digest = sha256(f"{url} {patiently(url, lambda: mark_of(url))}".encode()).hexdigest()
+    digest = sha256(f"{url} {retry(url, lambda: file_tag(url))}".encode()).hexdigest()
     copy = cache_dir() / "tables" / f"{digest}{PurePosixPath(name_of(url)).suffix}"
     if not copy.exists():
-        patiently(url, lambda: _copy(url, copy))
+        retry(url, lambda: _download(url, copy))
     return copy
 
 
-def _copy(url: str, copy: Path) -> None:
+def _download(url: str, copy: Path) -> None:
     with open_url(url) as source, open_atomic(copy) as target:
         while chunk := source.read(CHUNK):
             target.write(chunk)

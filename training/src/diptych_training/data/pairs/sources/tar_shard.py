@@ -1,7 +1,7 @@
-"""A tar archive of image-text pairs, as WebDataset lays them out; knows nothing of how archives are written.
+"""Read tar archives of image-text pairs in WebDataset's layout.
 
-Files that share their name up to its first dot are one pair, and follow one another: ``000017.jpg`` with
-``000017.txt`` (its caption) or ``000017.json`` (captions, or label and keywords).
+Consecutive files with the same name up to the first dot are one pair: ``000017.jpg`` with ``000017.txt`` (its
+caption) or ``000017.json`` (captions, or label and keywords).
 """
 
 import sys
@@ -18,11 +18,11 @@ from diptych_training.data.pairs.pair import (
     Pair,
     Texts,
     Unusable,
-    refuse_long,
+    require_max_bytes,
     text_of_file,
     texts_of_json,
 )
-from diptych_training.data.pairs.remote.retry import read_patiently
+from diptych_training.data.pairs.remote.retry import read_with_retries
 from diptych_training.data.pairs.remote.streams import ForwardReader
 from diptych_training.data.pairs.remote.unpack import COMPRESSIONS, unpacked
 
@@ -33,7 +33,7 @@ TAR_ENDINGS = (".tar", ".tgz", *(f".tar.{ending}" for ending in COMPRESSIONS if 
 
 @dataclass
 class _Files:
-    """What one pair's files held."""
+    """Contents of one pair's files."""
 
     key: str
     image: bytes | None = None
@@ -64,12 +64,12 @@ class TarShard:
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
-        """The pairs in order. Where the archive is damaged, one entry says so, and it is the last: the pair
-        before it is lost too, since nothing says that it was whole.
+        """The pairs in order. If the archive is damaged, the last entry says so.
 
-        A server that fails is asked again from the entry that is missing; DataError when it goes on failing.
+        The pair before the damage is lost too, since it may be incomplete. If the server fails, reading is
+        retried from the missing entry; DataError if it keeps failing.
         """
-        return read_patiently(self.url, partial(self._read, with_images=with_images), start, step)
+        return read_with_retries(self.url, partial(self._read, with_images=with_images), start, step)
 
     def _read(self, start: int, step: int, *, with_images: bool) -> Iterator[Entry]:
         wanted = range(start, sys.maxsize, step)
@@ -84,7 +84,7 @@ class TarShard:
                         yield self._entry(files)
             except (Malformed, TooLarge) as error:
                 if n_entries in wanted:
-                    yield Unusable(self.prefix, f"{error.message}: what follows is lost")
+                    yield Unusable(self.prefix, f"{error.message}: the rest is lost")
 
     def _entry(self, files: _Files) -> Entry:
         name = f"{self.prefix}:{files.key}"
@@ -102,22 +102,22 @@ class TarShard:
         if texts is None and files.text is not None:
             texts = text_of_file(files.text)
         if texts is None:
-            raise ValueError(
-                "it has no caption" if files.json is None else "its caption is empty, or not there"
-            )
+            raise ValueError("it has no caption" if files.json is None else "its caption is empty or missing")
         return texts
 
 
 def pair_key(name: str) -> tuple[str, str]:
-    """(what tells a pair, the ending in lower case) of a file's name in an archive."""
+    """(key of the pair, extension in lower case) of a file's name in an archive."""
     folder, slash, file = name.removeprefix("./").rpartition("/")
     stem, _, ending = file.partition(".")
     return f"{folder}{slash}{stem}", ending.lower()
 
 
 def _grouped(read: ForwardReader, wanted: range, max_bytes: int | None) -> Iterator[_Files]:
-    """The files of each pair; the contents only of those whose numbers are wanted, of images only up to
-    `max_bytes`, and of none if that is None."""
+    """Group files by pair. Contents are read only for wanted pairs, and images only up to `max_bytes`.
+
+    With `max_bytes` None, no images are read.
+    """
     number, files = -1, _Files("")
     for member in members(read):
         if member.kind != "file":
@@ -143,7 +143,9 @@ def _take(files: _Files, member: Member, ending: str, read: ForwardReader, max_b
         files.image = b""
         return
     try:
-        refuse_long(member.name, member.n_bytes, max_bytes if is_image and max_bytes else MAX_TEXT_BYTES)
+        require_max_bytes(
+            member.name, member.n_bytes, max_bytes if is_image and max_bytes else MAX_TEXT_BYTES
+        )
     except ValueError as error:
         files.problem = str(error)
         return
@@ -157,5 +159,5 @@ def _take(files: _Files, member: Member, ending: str, read: ForwardReader, max_b
 
 
 def _is_hidden(key: str) -> bool:
-    """Files that a system added, such as ``._000017.jpg``."""
+    """True for files that an operating system added, such as ``._000017.jpg``."""
     return key.rpartition("/")[2].startswith("._") or key.rpartition("/")[2] == ""

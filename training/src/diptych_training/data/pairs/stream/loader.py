@@ -1,7 +1,7 @@
-"""Parts of batches in their order, made by worker processes; knows nothing of models.
+"""Load parts of batches in order, with worker processes.
 
-Each stream belongs to one worker, and each part says how far its streams are. What a run sees does not
-depend on the number of workers, and a run that goes on starts its streams where the last part left them.
+Each stream belongs to one worker, and each part holds the positions of its streams. The samples of a run do
+not depend on the number of workers, and a resumed run continues its streams where the last part left them.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -17,7 +17,7 @@ from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import CaptionConfig
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.stream.order import Order, Stream
-from diptych_training.data.pairs.stream.prepare import Place, Preparer, Samples, TextDrawer
+from diptych_training.data.pairs.stream.prepare import Place, Preparer, SampleStream, TextSampler
 from diptych_training.data.pairs.stream.worker import Worker, WorkerDied
 from diptych_training.errors import DataError
 
@@ -26,7 +26,7 @@ Places = Mapping[int, Place]  # by number of the stream
 
 @dataclass(frozen=True)
 class Part:
-    """Samples of consecutive streams, and how far those streams are after them."""
+    """Samples of consecutive streams, and the streams' positions after them."""
 
     pixels: Pixels  # (N, S, S, 3)
     rows: list[Ids]  # N of (L,)
@@ -35,12 +35,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartSpec:
-    """All that a worker needs to make its parts; sent to it as it is."""
+class LoaderSpec:
+    """Everything that a worker needs to make its parts; pickled to the worker."""
 
     shards: Sequence[Shard]
     order: Order
-    n_each: int  # samples that each stream gives to a batch
+    n_each: int  # samples per stream and batch
     image_spec: ImageSpec
     text_spec: TextSpec
     tokenizer_file: Path
@@ -50,9 +50,9 @@ class PartSpec:
     max_skipped: float
     excluded: frozenset[str]
 
-    def samples(self, number: int, start: Place) -> Samples:
-        """The samples of one stream from `start` on."""
-        return Samples(
+    def samples(self, number: int, start: Place) -> SampleStream:
+        """Samples of one stream from `start` on."""
+        return SampleStream(
             Stream(self.shards, number, self.order),
             number,
             self.order.seed,
@@ -60,7 +60,7 @@ class PartSpec:
                 image_spec=self.image_spec,
                 text_spec=self.text_spec,
                 tokenizer_file=self.tokenizer_file,
-                texts=TextDrawer(self.captions),
+                texts=TextSampler(self.captions),
                 limits=self.limits,
                 mode=self.mode,
             ),
@@ -74,11 +74,11 @@ class PartSpec:
 class Parts:
     """The endless parts of some streams."""
 
-    spec: PartSpec
+    spec: LoaderSpec
     places: Places
 
     def __iter__(self) -> Generator[Part | DataError]:
-        """Parts in order; an error is the last thing given, since it may come from another process."""
+        """Parts in order; an error is yielded as the last item, since it may come from another process."""
         silence_decoders()
         try:
             streams = {number: self.spec.samples(number, place) for number, place in self.places.items()}
@@ -89,45 +89,48 @@ class Parts:
 
 
 class PartLoader:
-    """One part a step, of all given streams. Close it, or the workers stay until the process ends."""
+    """Loads one part per step, with samples of all given streams.
 
-    def __init__(self, spec: PartSpec, places: Places, n_workers: int) -> None:
-        """With `n_workers` 0, everything is done in this process."""
+    The caller must close it; otherwise the workers live until the process ends.
+    """
+
+    def __init__(self, spec: LoaderSpec, places: Places, n_workers: int) -> None:
+        """With `n_workers` 0, everything runs in this process."""
         shares = np.array_split(sorted(places), max(1, min(n_workers, len(places))))
         self._parts = [Parts(spec, {number: places[number] for number in share.tolist()}) for share in shares]
-        self._are_beside = n_workers > 0
-        self._makers: list[Worker[Part | DataError] | Generator[Part | DataError]] = []
+        self._uses_processes = n_workers > 0
+        self._producers: list[Worker[Part | DataError] | Generator[Part | DataError]] = []
 
     def next(self) -> Part:
-        """The part of the next step. DataError when a stream ends in one, or a worker process has died."""
+        """The part for the next step. DataError if a stream raised one, or a worker process died."""
         try:
-            if not self._makers:
+            if not self._producers:
                 self._start()
-            return _joined([next(maker) for maker in self._makers])
+            return _join([next(producer) for producer in self._producers])
         except WorkerDied as error:
             raise DataError(
-                f"a process that prepares data has died, perhaps for want of memory ({error}): "
-                "go on with --resume, with fewer data.pairs.workers"
+                f"a process that prepares data has died, perhaps because memory ran out ({error}): "
+                "continue with --resume and fewer data.pairs.workers"
             ) from error
 
     def close(self) -> None:
         """End the workers."""
-        while self._makers:
-            self._makers.pop().close()
+        while self._producers:
+            self._producers.pop().close()
 
     def _start(self) -> None:
-        if not self._are_beside:
-            self._makers.extend(iter(parts) for parts in self._parts)
+        if not self._uses_processes:
+            self._producers.extend(iter(parts) for parts in self._parts)
             return
         workers: list[Worker[Part | DataError]] = []
-        for _ in self._parts:  # all of them, before one is waited for
+        for _ in self._parts:  # start all of them before waiting for one
             workers.append(Worker())
-            self._makers.append(workers[-1])
+            self._producers.append(workers[-1])
         for worker, parts in zip(workers, self._parts, strict=True):
             worker.begin(parts)
 
 
-def _part(streams: Mapping[int, Samples], n_each: int) -> Part:
+def _part(streams: Mapping[int, SampleStream], n_each: int) -> Part:
     samples = [sample for stream in streams.values() for sample in stream.take(n_each)]
     return Part(
         pixels=np.stack([sample.pixels for sample in samples]),
@@ -137,17 +140,17 @@ def _part(streams: Mapping[int, Samples], n_each: int) -> Part:
     )
 
 
-def _joined(parts: Sequence[Part | DataError]) -> Part:
+def _join(parts: Sequence[Part | DataError]) -> Part:
     whole: Part | None = None
     for part in parts:
         if isinstance(part, DataError):
             raise part
-        whole = part if whole is None else _two(whole, part)
+        whole = part if whole is None else _concatenate(whole, part)
     assert whole is not None
     return whole
 
 
-def _two(one: Part, other: Part) -> Part:
+def _concatenate(one: Part, other: Part) -> Part:
     return replace(
         one,
         pixels=np.concatenate([one.pixels, other.pixels]),

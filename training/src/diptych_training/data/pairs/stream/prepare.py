@@ -1,7 +1,4 @@
-"""Make training samples of a stream's entries: pixels and token ids; counts what cannot be used.
-
-Knows nothing of processes or of batches.
-"""
+"""Turn a stream's entries into training samples: pixels and token ids. Counts unusable entries."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,26 +13,29 @@ from diptych.bundle.text.tokenizer import Ids, TextTokenizer, clean
 from diptych.errors import InputError, InvalidValue
 from diptych_training.config import CaptionConfig
 from diptych_training.data.captions import KEYWORD_SEPARATOR
-from diptych_training.data.pairs.image_files import isolated
+from diptych_training.data.pairs.image_files import run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Texts, Unusable
 from diptych_training.data.pairs.stream.order import Cursor, Stream
 from diptych_training.errors import DataError
 
-SAMPLES = 3  # what random numbers are for, beside those of `stream`
-SHOWN = 40  # characters of a text in a message
-ALWAYS_ALLOWED = 10  # entries that a stream may skip before their share counts: a few say nothing
+SAMPLE_STREAM = 3  # part of the seed, distinct from those in `order`
+MAX_TEXT_IN_MESSAGE = 40  # characters of a text in a message
+MIN_ALLOWED_SKIPS = 10  # entries that a stream may always skip, whatever their share
 
 
-class TextDrawer:
-    """Draws as the configuration says. Without a label, each caption is as likely as the others."""
+class TextSampler:
+    """Samples a text with the weights of `CaptionConfig`. Without a label, all captions are equally likely.
+
+    `data.captions` does the same for data sets whose texts are known in advance and tokenised once.
+    """
 
     def __init__(self, config: CaptionConfig) -> None:
         self._config = config
         weights = np.array([config.label, config.label_keywords, config.caption], dtype=np.float64)
         self._thresholds = np.cumsum(weights / weights.sum())
 
-    def draw(self, texts: Texts, rng: np.random.Generator) -> str:
-        """One text, in a template if the configuration's chance says so."""
+    def sample(self, texts: Texts, rng: np.random.Generator) -> str:
+        """Sample one text, in a template with the configured probability."""
         text = self._text(texts, rng)
         if self._config.templates and rng.random() < self._config.template_probability:
             before, after = self._config.templates[rng.integers(len(self._config.templates))].split("{}")
@@ -57,27 +57,27 @@ class TextDrawer:
 
 @dataclass(frozen=True)
 class Place:
-    """How far a stream is: where it reads on, how many entries it has read, and how many of them skipped."""
+    """Position of a stream: its cursor, and the numbers of entries read and skipped so far."""
 
     cursor: Cursor = Cursor(0)  # noqa: RUF009  frozen
     n_read: int = 0
     n_skipped: int = 0
 
     def numbers(self) -> list[int]:
-        """As JSON keeps it."""
+        """The position as numbers for JSON."""
         cursor = self.cursor
         return [cursor.epoch, cursor.shard, cursor.entry, cursor.taken, self.n_read, self.n_skipped]
 
 
 def place_of(numbers: Sequence[int]) -> Place:
-    """What `Place.numbers` wrote."""
+    """The position from the result of `Place.numbers`."""
     epoch, shard, entry, taken, n_read, n_skipped = numbers
     return Place(Cursor(epoch, shard, entry, taken), n_read, n_skipped)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair, ready for a batch. `label` is what it shows, cleaned: its label, or else its text."""
+    """A pair ready for a batch. `label` is its cleaned label, or else its cleaned text."""
 
     pixels: Pixels  # (S, S, 3)
     input_ids: Ids  # (L,)
@@ -85,7 +85,7 @@ class Sample:
 
 
 class Preparer:
-    """Turns pairs into samples."""
+    """Decodes and tokenises pairs."""
 
     def __init__(
         self,
@@ -93,31 +93,31 @@ class Preparer:
         image_spec: ImageSpec,
         text_spec: TextSpec,
         tokenizer_file: Path,
-        texts: TextDrawer,
+        texts: TextSampler,
         limits: ImageLimits,
         mode: DecodeMode,
     ) -> None:
         self._image_spec = image_spec
         self._text_spec = text_spec
         self._tokenizer = TextTokenizer(tokenizer_file, text_spec)
-        self._no_text, _ = self._tokenizer.ids("")
+        self._empty_ids, _ = self._tokenizer.ids("")
         self._texts = texts
         self._limits = limits
         self._mode: DecodeMode = mode
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Sample:
         """Raises InputError for an image that cannot be decoded within the limits, or an invalid text."""
-        text = self._texts.draw(pair.texts, rng)
+        text = self._texts.sample(pair.texts, rng)
         ids, _ = self._tokenizer.ids(text)
-        if np.array_equal(ids, self._no_text):
-            raise InvalidValue(f"nothing is left of its text {text[:SHOWN]!r} once it is cleaned")
-        of_label = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
-        pixels = isolated(load_pixels, pair.image, self._image_spec, self._limits, self._mode)
-        return Sample(pixels, ids, of_label)
+        if np.array_equal(ids, self._empty_ids):
+            raise InvalidValue(f"its text {text[:MAX_TEXT_IN_MESSAGE]!r} is empty after cleaning")
+        label = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
+        pixels = run_isolated(load_pixels, pair.image, self._image_spec, self._limits, self._mode)
+        return Sample(pixels, ids, label)
 
 
-class Samples:
-    """The samples of one stream, in its order; what cannot be used is skipped, within a bound."""
+class SampleStream:
+    """The samples of one stream, in order; unusable entries are skipped, up to a limit."""
 
     def __init__(
         self,
@@ -138,22 +138,22 @@ class Samples:
         self.place = start
 
     def take(self, n: int) -> list[Sample]:
-        """The next `n` samples. DataError beyond the bound, naming the last entry that was skipped."""
-        rng = np.random.default_rng((self._seed, SAMPLES, self._number, self.place.n_read))
+        """The next `n` samples. DataError, naming the last skipped entry, if too many are skipped."""
+        rng = np.random.default_rng((self._seed, SAMPLE_STREAM, self._number, self.place.n_read))
         samples: list[Sample] = []
         while len(samples) < n:
             entry, cursor = next(self._entries)
-            made = self._made(entry, rng)
+            made = self._prepared(entry, rng)
             self.place = Place(
                 cursor, self.place.n_read + 1, self.place.n_skipped + isinstance(made, Unusable)
             )
             if isinstance(made, Unusable):
-                self._check(made)
+                self._require_few_skipped(made)
             else:
                 samples.append(made)
         return samples
 
-    def _made(self, entry: Entry, rng: np.random.Generator) -> Sample | Unusable:
+    def _prepared(self, entry: Entry, rng: np.random.Generator) -> Sample | Unusable:
         if isinstance(entry, Unusable):
             return entry
         try:
@@ -161,11 +161,11 @@ class Samples:
         except InputError as error:
             return Unusable(entry.name, str(error))
 
-    def _check(self, last: Unusable) -> None:
+    def _require_few_skipped(self, last: Unusable) -> None:
         place = self.place
-        if place.n_skipped > max(ALWAYS_ALLOWED, self._max_skipped * place.n_read):
+        if place.n_skipped > max(MIN_ALLOWED_SKIPS, self._max_skipped * place.n_read):
             raise DataError(
                 f"{last.name}: {last.reason}. It is one of {place.n_skipped} unusable of the {place.n_read} "
                 f"entries that stream {self._number} has read; data.pairs.max_skipped allows "
-                f"{self._max_skipped:g} of them, and {ALWAYS_ALLOWED} in any case"
+                f"{self._max_skipped:g} of them, and {MIN_ALLOWED_SKIPS} in any case"
             )

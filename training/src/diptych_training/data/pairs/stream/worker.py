@@ -1,7 +1,7 @@
-"""An iterator in a process of its own; knows nothing of what it gives.
+"""Run an iterator in a process of its own.
 
-Each process has a connection of its own, and nothing is shared: one that dies, even in the middle of an item,
-closes it, so that nobody waits for the rest. One whose parent is gone, however that ended, ends too.
+Each process has its own connection, and nothing is shared: a process that dies, even while sending an item,
+closes its connection, so that the parent does not wait for ever. A process whose parent is gone exits too.
 """
 
 import atexit
@@ -18,23 +18,23 @@ from threading import Thread
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-PREFETCHED = 2  # items that are made before they are asked for; small ones beyond, that the connection holds
+PREFETCHED = 2  # items made in advance; the connection may buffer further small ones
 
 
 class WorkerDied(Exception):
-    """A process has ended that should not have; says which and how."""
+    """A worker process ended unexpectedly; the message says which and how."""
 
 
 class Worker(Generic[Item]):
-    """Gives what an iterable that is sent there gives. Close it, or it lives until this process ends."""
+    """Iterates over an iterable in another process, which lives until it is closed or the parent ends."""
 
     def __init__(self) -> None:
-        """Start the process. Raises WorkerDied if that cannot be."""
-        # Spawned, not forked: clients of file systems have threads, whose locks a fork leaves held.
+        """Start the process. Raises WorkerDied if it cannot be started."""
+        # Spawned, not forked: clients of file systems have threads, and a fork leaves their locks held.
         spawn = multiprocessing.get_context("spawn")
-        self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_work, args=(theirs,), daemon=True)
-        with theirs, _stopping_held_back():  # open there alone, or its end would go unnoticed here
+        self._connection, child_connection = spawn.Pipe()
+        self._process = spawn.Process(target=_run_worker, args=(child_connection,), daemon=True)
+        with child_connection, _block_stop_signals():  # open there alone, or its end would go unnoticed here
             try:
                 self._process.start()
             except OSError as error:
@@ -44,30 +44,30 @@ class Worker(Generic[Item]):
         )  # before multiprocessing's own, which asks and waits: SIGTERM does nothing
 
     def begin(self, items: Iterable[Item]) -> None:
-        """Say what it is to give. Waits until the process is up; raises WorkerDied."""
+        """Send the iterable. Waits until the process is up; raises WorkerDied."""
         try:
-            self._connection.send(items)  # not by its start, which would wait for ever if it died
+            self._connection.send(items)  # not in the constructor, which would wait for ever if it died
         except OSError:
-            raise self._death() from None
+            raise self._worker_died() from None
 
     def __next__(self) -> Item:
-        """The next item. Raises WorkerDied, also once there is none and the process has ended."""
+        """The next item. Raises WorkerDied, also after the last item, when the process has ended."""
         try:
             if self._process.is_alive():
                 item: Item = self._connection.recv()
                 return item
-        except (EOFError, OSError):  # between two items, or within one
+        except (EOFError, OSError):  # between items, or within one
             pass
-        raise self._death()
+        raise self._worker_died()
 
     def close(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """Kill the process."""
         atexit.unregister(self.close)
         self._process.kill()
         self._process.join()
         self._connection.close()
 
-    def _death(self) -> WorkerDied:
+    def _worker_died(self) -> WorkerDied:
         self._process.join()
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -75,13 +75,13 @@ class Worker(Generic[Item]):
 
 
 @contextmanager
-def _stopping_held_back() -> Iterator[None]:
-    """Signals that stop a run wait here until the end of the block, and for ever in what is started in it.
+def _block_stop_signals() -> Iterator[None]:
+    """Block SIGINT and SIGTERM until the end of the block, and permanently in processes started inside.
 
-    Ctrl-C reaches all processes of a terminal, and SIGTERM those of a group or container: the loop finishes
-    its step then, needs its data for that, and ends the workers when it is done.
+    Ctrl-C reaches all processes of a terminal, and SIGTERM those of a group or container. The training loop
+    then finishes its step, for which it needs data, and ends the workers itself.
     """
-    resource_tracker.ensure_running()  # or the first start does it, which lets the signals through again
+    resource_tracker.ensure_running()  # the first process start would do it, and unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -89,30 +89,30 @@ def _stopping_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(connection: Connection) -> None:
+def _run_worker(connection: Connection) -> None:
     try:
         items: Iterable[object] = connection.recv()
     except (EOFError, OSError):
-        return  # nobody wants them any more
-    watching = Thread(target=_end_with_the_parent, args=(connection,), daemon=True)
+        return  # the parent is gone
+    watching = Thread(target=_exit_with_parent, args=(connection,), daemon=True)
     watching.start()
-    with ThreadPoolExecutor(1) as sender:  # beside the making, which waits only for what is not yet taken
-        on_their_way: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as sender:  # sends while the next item is made
+        in_flight: deque[Future[None]] = deque()
         for item in items:
-            on_their_way.append(sender.submit(_send, connection, item))
-            if len(on_their_way) == PREFETCHED:
-                on_their_way.popleft().result()
-    watching.join()  # the last item is still to be taken
+            in_flight.append(sender.submit(_send, connection, item))
+            if len(in_flight) == PREFETCHED:
+                in_flight.popleft().result()
+    watching.join()  # until the parent has taken the last item
 
 
 def _send(connection: Connection, item: object) -> None:
     try:
         connection.send(item)
     except OSError:
-        os._exit(0)  # nobody is there to take it
+        os._exit(0)  # the parent is gone
 
 
-def _end_with_the_parent(connection: Connection) -> None:
+def _exit_with_parent(connection: Connection) -> None:
     with suppress(EOFError, OSError):
-        connection.recv_bytes()  # never comes: the other end closes, by its owner's will or by its death
+        connection.recv_bytes()  # never returns data: the parent only closes its end, or dies
     os._exit(0)

@@ -17,10 +17,10 @@ from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.data.cells import GRID, Rows, image_cells
-from diptych_training.data.pairs.image_files import isolated, side_by_side
+from diptych_training.data.pairs.image_files import map_in_threads, run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 
-NEAR = 0.95  # cosine; docs/benchmarks-training.md has what it finds and what it mistakes
+DEFAULT_THRESHOLD = 0.95  # cosine; see training/README.md for what it finds and what it mistakes
 SIDE_PX = 4 * GRID
 BATCH = 256
 SPEC = ImageSpec(
@@ -35,7 +35,7 @@ SPEC = ImageSpec(
 
 
 @dataclass(frozen=True)
-class Near:
+class NearDuplicate:
     """A training pair and the evaluation image that it is nearest to."""
 
     name: str
@@ -56,10 +56,10 @@ class EvaluationImages:
 
 Item = TypeVar("Item")
 Advance = Callable[[int], object]
-Refuse = Callable[[Unusable], object]  # told of entries that cannot be compared
+ReportUnusable = Callable[[Unusable], object]  # told of entries that cannot be compared
 
 
-class NearFinder:
+class NearDuplicateFinder:
     """Compares images with evaluation images. With `mirrored`, with those seen in a mirror too."""
 
     def __init__(
@@ -67,7 +67,7 @@ class NearFinder:
         images: EvaluationImages,
         limits: ImageLimits,
         *,
-        threshold: float = NEAR,
+        threshold: float = DEFAULT_THRESHOLD,
         mirrored: bool = False,
         n_threads: int = 1,
     ) -> None:
@@ -77,16 +77,18 @@ class NearFinder:
         self._mirrored = mirrored
         self._n_threads = n_threads
 
-    def find(self, entries: Iterable[Entry], advance: Advance, refuse: Refuse) -> Iterator[Near]:
+    def find(
+        self, entries: Iterable[Entry], advance: Advance, report_unusable: ReportUnusable
+    ) -> Iterator[NearDuplicate]:
         """Those of the entries that are near an evaluation image, in order."""
-        for found in _chunks(comparable(entries, self._limits, self._n_threads, refuse)):
+        for found in _chunks(comparable(entries, self._limits, self._n_threads, report_unusable)):
             pixels = np.stack([one for _, one in found])  # (B, S, S, 3)
             cosines, nearest = self._nearest(pixels)
             advance(len(found))
             for (pair, _), cosine, index in zip(found, cosines, nearest, strict=True):
                 if cosine >= self._threshold:
                     other = self._images.names[index], self._images.texts[index]
-                    yield Near(pair.name, float(cosine), other[0], pair.texts.first, other[1])
+                    yield NearDuplicate(pair.name, float(cosine), other[0], pair.texts.first, other[1])
 
     def _nearest(self, pixels: Pixels) -> tuple[Rows, np.ndarray]:
         """(B, S, S, 3) -> (B,) highest cosine, (B,) which evaluation image has it."""
@@ -98,13 +100,17 @@ class NearFinder:
 
 
 def evaluation_images(
-    entries: Iterable[Entry], limits: ImageLimits, n_threads: int, advance: Advance, refuse: Refuse
+    entries: Iterable[Entry],
+    limits: ImageLimits,
+    n_threads: int,
+    advance: Advance,
+    report_unusable: ReportUnusable,
 ) -> EvaluationImages:
     """All that can be decoded, as cells: 3 kB an image."""
     rows: list[Rows] = []
     names: list[str] = []
     texts: list[str] = []
-    for found in _chunks(comparable(entries, limits, n_threads, refuse)):
+    for found in _chunks(comparable(entries, limits, n_threads, report_unusable)):
         rows.append(image_cells(np.stack([pixels for _, pixels in found])))
         names += [pair.name for pair, _ in found]
         texts += [pair.texts.first for pair, _ in found]
@@ -115,21 +121,21 @@ def evaluation_images(
 
 
 def comparable(
-    entries: Iterable[Entry], limits: ImageLimits, n_threads: int, refuse: Refuse
+    entries: Iterable[Entry], limits: ImageLimits, n_threads: int, report_unusable: ReportUnusable
 ) -> Iterator[tuple[Pair, Pixels]]:
-    """Pairs with their (S, S, 3) pixels; the others are told to `refuse`."""
+    """Pairs with their (S, S, 3) pixels; the others are told to `report_unusable`."""
 
     def work(entry: Entry) -> Pixels | Unusable:
         if isinstance(entry, Unusable):
             return entry
         try:
-            return isolated(load_pixels, entry.image, SPEC, limits)
+            return run_isolated(load_pixels, entry.image, SPEC, limits)
         except InputError as error:
             return Unusable(entry.name, str(error))
 
-    for entry, made in side_by_side(iter(entries), work, n_threads):
+    for entry, made in map_in_threads(iter(entries), work, n_threads):
         if isinstance(made, Unusable):
-            refuse(made)
+            report_unusable(made)
         elif isinstance(entry, Pair):
             yield entry, made
 

@@ -12,13 +12,13 @@ from statistics import median
 
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.errors import InputError
-from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import decoded_info, isolated, plain_spec, side_by_side
+from diptych_training.data.pairs.excluded import require_matching_sources
+from diptych_training.data.pairs.image_files import decoded_info, map_in_threads, plain_spec, run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
-from diptych_training.data.pairs.remote.retry import patiently
+from diptych_training.data.pairs.remote.retry import retry
 from diptych_training.data.pairs.remote.urls import exists, is_folder, join, open_url
 from diptych_training.data.pairs.sources.shard_index import SHARD_INDEX_FILE, read_shard_index
-from diptych_training.data.pairs.stream.order import Order, in_turns
+from diptych_training.data.pairs.stream.order import Order, round_robin
 from diptych_training.data.pairs.tools.flags import (
     SOURCES_HELP,
     SourceFlags,
@@ -58,7 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 @dataclass
-class _Seen:
+class _Findings:
     """What was found in one source."""
 
     pairs: list[tuple[Pair, ImageInfo]] = field(default_factory=list)
@@ -71,13 +71,13 @@ def run(args: argparse.Namespace) -> int:
     """Print what is there. DataError, naming the file, for a shard that is not what its index says."""
     flags = source_flags(args)
     parts = {source: flags.reader.shards([source]) for source in args.sources}
-    refuse_foreign(flags.excluded, chain.from_iterable(parts.values()))
+    require_matching_sources(flags.excluded, chain.from_iterable(parts.values()))
     unmet = set(flags.excluded)
     is_all = True
     for source, shards in parts.items():
         print(f"{source}: {len(shards):,} parts")
         _print_index(source, verify=args.verify)
-        seen = _look_at(shards, flags, args)
+        seen = _inspect(shards, flags, args)
         _print_pairs(seen, has_list=bool(flags.excluded))
         unmet -= seen.excluded
         is_all = is_all and seen.is_all
@@ -97,7 +97,7 @@ def _print_index(source: str, *, verify: bool) -> None:
     if verify:
         for shard in each(index.shards, desc="verify", unit="shard"):
             url = join(source, shard.file)
-            found = patiently(url, partial(_sha256, url))
+            found = retry(url, partial(_sha256, url))
             if found != shard.sha256:
                 raise DataError(
                     f"{url} is not what was written: its sha256 is {found}, "
@@ -106,14 +106,14 @@ def _print_index(source: str, *, verify: bool) -> None:
         print("  every shard has the sha256 that the index says")
 
 
-def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespace) -> _Seen:
+def _inspect(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespace) -> _Findings:
     """Decode as many as asked for: parts are taken in a random order, the same every time, some in turns."""
-    found = in_turns(shards, Order(seed=0, n_streams=min(N_SIDE_BY_SIDE, len(shards)), block_size=1))
+    found = round_robin(shards, Order(seed=0, n_streams=min(N_SIDE_BY_SIDE, len(shards)), block_size=1))
     entries = islice(found, args.pairs)
     look = partial(_info, flags=flags)
-    seen = _Seen()
+    seen = _Findings()
     with progress_bar(desc="decode", total=args.pairs, unit="pair") as bar:
-        for entry, info in side_by_side(entries, look, args.jobs):
+        for entry, info in map_in_threads(entries, look, args.jobs):
             bar.update()
             if info is None:
                 seen.excluded.add(entry.name)
@@ -125,7 +125,7 @@ def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespa
     return seen
 
 
-def _print_pairs(found: _Seen, *, has_list: bool) -> None:
+def _print_pairs(found: _Findings, *, has_list: bool) -> None:
     seen = found.pairs
     n = len(seen) + found.reasons.total() + len(found.excluded)
     which = f"all {n:,} entries" if found.is_all else f"{n:,} entries from all over, as --pairs says"
@@ -156,7 +156,7 @@ def _info(entry: Entry, flags: SourceFlags) -> ImageInfo | str | None:
     if isinstance(entry, Unusable):
         return entry.reason
     try:
-        return isolated(decoded_info, entry.image, plain_spec(), flags.limits)
+        return run_isolated(decoded_info, entry.image, plain_spec(), flags.limits)
     except InputError as error:
         return str(error)
 

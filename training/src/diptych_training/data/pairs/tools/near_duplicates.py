@@ -6,9 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
-from diptych_training.data.pairs.excluded import refuse_foreign
+from diptych_training.data.pairs.excluded import require_matching_sources
 from diptych_training.data.pairs.pair import Entry, Shard, Unusable
-from diptych_training.data.pairs.tools.duplicate_finder import NEAR, Near, NearFinder, evaluation_images
+from diptych_training.data.pairs.tools.duplicate_finder import (
+    DEFAULT_THRESHOLD,
+    NearDuplicate,
+    NearDuplicateFinder,
+    evaluation_images,
+)
 from diptych_training.data.pairs.tools.flags import (
     SOURCES_HELP,
     add_source_flags,
@@ -41,7 +46,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the list: tab-separated")
     parser.add_argument(
-        "--threshold", type=_cosine, default=NEAR, metavar="COSINE", help=f"default {NEAR}: how near is near"
+        "--threshold",
+        type=_cosine,
+        default=DEFAULT_THRESHOLD,
+        metavar="COSINE",
+        help=f"default {DEFAULT_THRESHOLD}: how near is near",
     )
     parser.add_argument("--mirrored", action="store_true", help="mirror images are near too")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
@@ -54,22 +63,22 @@ def run(args: argparse.Namespace) -> int:
     flags = source_flags(args)
     against = source_flags(args, packed_split="eval").reader.shards(args.against)
     shards = flags.reader.shards(args.sources)
-    refuse_foreign(flags.excluded, shards)
+    require_matching_sources(flags.excluded, shards)
     refused: Counter[str] = Counter()
 
-    def refuse(entry: Unusable) -> None:
+    def report_unusable(entry: Unusable) -> None:
         refused.update([entry.reason])
 
     with progress_bar(desc="evaluation images", unit="image") as bar:
-        images = evaluation_images(_entries(against), flags.limits, args.jobs, bar.update, refuse)
+        images = evaluation_images(_entries(against), flags.limits, args.jobs, bar.update, report_unusable)
     if not images.names:
         raise DataError(f"--against {' '.join(args.against)}: no image can be decoded")
-    finder = NearFinder(
+    finder = NearDuplicateFinder(
         images, flags.limits, threshold=args.threshold, mirrored=args.mirrored, n_threads=args.jobs
     )
     wanted = (entry for entry in _entries(shards, flags.excluded) if entry.name not in flags.excluded)
     with progress_bar(desc="training images", unit="image") as bar:
-        n_near = _write(args.out, finder.find(wanted, bar.update, refuse))
+        n_near = _write(args.out, finder.find(wanted, bar.update, report_unusable))
         n_compared = bar.n
     print(f"{n_near:,} of {n_compared:,} training images are near one of {len(images.names):,}: {args.out}")
     for reason, n in refused.most_common(N_SHOWN):
@@ -82,7 +91,7 @@ def _entries(shards: Iterable[Shard], excluded: Set[str] = frozenset()) -> Itera
         yield from shard.entries(excluded=excluded)
 
 
-def _write(file: Path, found: Iterable[Near]) -> int:
+def _write(file: Path, found: Iterable[NearDuplicate]) -> int:
     n_near = 0
     with open_atomic(file) as out:
         out.write(("\t".join(COLUMNS) + "\n").encode())

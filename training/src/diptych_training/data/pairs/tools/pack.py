@@ -29,13 +29,13 @@ from diptych_training.data.packed import (
     SourceEntry,
     Split,
     content_of,
-    place_of,
+    hash_fraction,
     read_dataset,
     write_index,
     write_source,
 )
-from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import isolated, plain_spec, side_by_side
+from diptych_training.data.pairs.excluded import require_matching_sources
+from diptych_training.data.pairs.image_files import map_in_threads, plain_spec, run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
 from diptych_training.data.pairs.tools.flags import (
@@ -55,7 +55,7 @@ from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
 
 KIND = "pairs"
-MIXED = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
+SHUFFLE_BUFFER = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 CARD = """# {name}
 
@@ -121,22 +121,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Pack the splits that are named, write the card, and say what is there, and what an export lacks."""
-    wanted = _wanted(args)
-    spec = _spec(args)
+    wanted = _requested_splits(args)
+    spec = _image_spec(args)
     flags = source_flags(args)
     shards = {split: flags.reader.shards(sources) for split, sources in wanted.items()}
-    refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
+    require_matching_sources(flags.excluded, chain.from_iterable(shards.values()))
     args.out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
-        before = _begun(args.out, spec.size)
-        dataset = _without(before, [_name(split) for split in shards])
+        before = _read_existing(args.out, spec.size)
+        dataset = _without(before, [_source_name(split) for split in shards])
         for split, parts in shards.items():
             images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
             entry = _entry(args, split, images, items, n_unusable)
-            _tell_replaced(before.entries.get(_name(split)), entry)
+            _warn_replaced(before.entries.get(_source_name(split)), entry)
             write_index(dataset)  # without the old split: it is never listed beside new ones
-            write_source(args.out, split, _name(split), images, items)
-            dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
+            write_source(args.out, split, _source_name(split), images, items)
+            dataset = replace(dataset, entries={**dataset.entries, _source_name(split): entry})
             write_index(dataset)
         _write_card(dataset)
     for name, entry in sorted(dataset.entries.items()):
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(args: argparse.Namespace) -> dict[Split, list[str]]:
+def _requested_splits(args: argparse.Namespace) -> dict[Split, list[str]]:
     """The sources of each split that is packed."""
     wanted: dict[Split, list[str]] = {
         split: sources for split in SPLITS if (sources := getattr(args, split)) is not None
@@ -166,18 +166,18 @@ def _without(dataset: PackedDataset, names: Sequence[str]) -> PackedDataset:
     return replace(dataset, entries=kept)
 
 
-def _tell_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
+def _warn_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
     if was is not None and was.recipe != entry.recipe:
         print(
-            f"{_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; its pictures, texts, "
-            "preparation, --hold-out, --limit or --seed are others than when it was packed",
+            f"{_source_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; "
+            "its images, texts, preparation, --hold-out, --limit or --seed have changed since it was packed",
             file=sys.stderr,
         )
 
 
-def _is_of(split: Split, entry: Entry, hold_out: float) -> bool:
+def _belongs_to(split: Split, entry: Entry, hold_out: float) -> bool:
     """Whether a pair of the split's sources belongs to the split."""
-    is_held_out = place_of(entry.name) < hold_out
+    is_held_out = hash_fraction(entry.name) < hold_out
     return split == "eval" or not hold_out or is_held_out == (split == "validation")
 
 
@@ -191,15 +191,15 @@ def _draw(
     spec: ImageSpec,
 ) -> tuple[Images, list[PackedItem], int]:
     """Pixels and items of a split, and how many entries cannot be used. DataError if it has none."""
-    stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), 1, flags.excluded)
-    passed: Counter[bool] = Counter()  # entries of the other split, by whether they can be used
-    entries = _of_split(split, (entry for entry, _ in stream), args.hold_out, passed)
+    stream = Stream(shards, 0, Order(args.seed, 1, SHUFFLE_BUFFER)).entries(Cursor(), 1, flags.excluded)
+    other_split: Counter[bool] = Counter()  # entries of the other split, by whether they can be used
+    entries = _entries_of_split(split, (entry for entry, _ in stream), args.hold_out, other_split)
     items: list[PackedItem] = []
     images: list[Pixels] = []
     reasons: Counter[str] = Counter()
     prepare = partial(_prepared, spec=spec, limits=flags.limits)
     with progress_bar(desc=split, total=args.limit, unit="pair") as bar:
-        for entry, pixels in side_by_side(entries, prepare, args.jobs):
+        for entry, pixels in map_in_threads(entries, prepare, args.jobs):
             if isinstance(entry, Unusable) or isinstance(pixels, str):
                 reasons[str(pixels)] += 1
                 continue
@@ -209,37 +209,37 @@ def _draw(
             if len(items) == args.limit:
                 break
     if not items:
-        raise DataError(_why_none(args, split, sources, reasons, passed))
+        raise DataError(_empty_split_message(args, split, sources, reasons, other_split))
     return np.stack(images), items, reasons.total()
 
 
-def _of_split(
-    split: Split, entries: Iterator[Entry], hold_out: float, passed: Counter[bool]
+def _entries_of_split(
+    split: Split, entries: Iterator[Entry], hold_out: float, other_split: Counter[bool]
 ) -> Iterator[Entry]:
     for entry in entries:
-        if _is_of(split, entry, hold_out):
+        if _belongs_to(split, entry, hold_out):
             yield entry
         else:
-            passed[isinstance(entry, Pair)] += 1
+            other_split[isinstance(entry, Pair)] += 1
 
 
-def _why_none(
+def _empty_split_message(
     args: argparse.Namespace,
     split: Split,
     sources: list[str],
     reasons: Counter[str],
-    passed: Counter[bool],
+    other_split: Counter[bool],
 ) -> str:
     n = reasons.total()
-    if passed[True]:
+    if other_split[True]:
         change = "larger" if split == "validation" else "smaller"
         return (
-            f"--hold-out {args.hold_out:g} of {n + passed.total():,} pairs leaves none for {split}: name a "
-            f"{change} share, add pairs, or leave --hold-out out"
+            f"--hold-out {args.hold_out:g} of {n + other_split.total():,} pairs leaves none for "
+            f"{split}: name a {change} share, add pairs, or leave --hold-out out"
         )
     most = "".join(f"; {count:,} unusable: {reason}" for reason, count in reasons.most_common(1))
     flag = "train" if args.hold_out and split == "validation" else split
-    return f"--{flag} {' '.join(sources)}: none of {n + passed.total():,} entries can be used{most}"
+    return f"--{flag} {' '.join(sources)}: none of {n + other_split.total():,} entries can be used{most}"
 
 
 def _entry(
@@ -261,7 +261,7 @@ def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | st
     try:
         if isinstance(entry, Unusable):
             return entry.reason
-        return isolated(load_pixels, entry.image, spec, limits)
+        return run_isolated(load_pixels, entry.image, spec, limits)
     except InputError as error:
         return str(error)
 
@@ -272,7 +272,7 @@ def _item(pair: Pair) -> PackedItem:
     return PackedItem(pair.name, texts.first, texts.keywords, further)
 
 
-def _begun(out: Path, size: int) -> PackedDataset:
+def _read_existing(out: Path, size: int) -> PackedDataset:
     """What `out` has already."""
     if not (out / INDEX_FILE).exists():
         return PackedDataset(out, out.resolve().name, size, {})
@@ -286,9 +286,11 @@ def _begun(out: Path, size: int) -> PackedDataset:
     return dataset
 
 
-def _spec(args: argparse.Namespace) -> ImageSpec:
+def _image_spec(args: argparse.Namespace) -> ImageSpec:
     if args.recipe is not None:
-        recipe = read_config(recipe_file(args.recipe), start=args.start, start_tables=partial(_start, args))
+        recipe = read_config(
+            recipe_file(args.recipe), start=args.start, start_tables=partial(_start_tables, args)
+        )
         spec = recipe.preprocess
     elif args.start is not None:
         raise DataError("--start is the model of a recipe: name that by --recipe")
@@ -299,12 +301,12 @@ def _spec(args: argparse.Namespace) -> ImageSpec:
     return spec
 
 
-def _start(args: argparse.Namespace, recipe: Tables) -> Tables:
+def _start_tables(args: argparse.Namespace, recipe: Tables) -> Tables:
     """What the model says that the recipe starts from."""
     return open_origin(start_of(recipe), args.runs_dir, args.model_repo).tables
 
 
-def _name(split: Split) -> str:
+def _source_name(split: Split) -> str:
     return f"{KIND}-{split}"
 
 

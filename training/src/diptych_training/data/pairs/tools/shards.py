@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych_training.data.pairs.excluded import refuse_foreign
+from diptych_training.data.pairs.excluded import require_matching_sources
 from diptych_training.data.pairs.image_files import ImageCheck, plain_spec
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.sources.shard_index import ShardIndex
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"--name {args.name!r} must match {NAME.pattern}: it is part of file names")
     flags = source_flags(args)
     shards = flags.reader.shards(args.sources)
-    refuse_foreign(flags.excluded, shards)
+    require_matching_sources(flags.excluded, shards)
     with progress_bar(desc=str(args.out), unit="pair") as bar:
         n_skipped = 0
 

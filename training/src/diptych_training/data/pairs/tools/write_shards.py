@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from diptych_training.data.pairs.image_files import ImageCheck, ending_of, side_by_side
+from diptych_training.data.pairs.image_files import ImageCheck, ending_of, map_in_threads
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, json_of_texts
 from diptych_training.data.pairs.sources.shard_index import (
     SHARD_INDEX_FILE,
@@ -26,7 +26,7 @@ from diptych_training.data.pairs.sources.shard_index import (
     write_shard_index,
 )
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
-from diptych_training.data.pairs.stream.prepare import ALWAYS_ALLOWED
+from diptych_training.data.pairs.stream.prepare import MIN_ALLOWED_SKIPS
 from diptych_training.errors import DataError
 from diptych_training.files import exclusive_lock, open_atomic
 
@@ -63,7 +63,7 @@ def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Wat
     it holds other shards, when a source cannot be read, or when too many entries are unusable."""
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out / ".lock", DataError(f"another run is writing shards to {out}")):
-        index = _begun(out, plan)
+        index = _read_existing(out, plan)
         watch(index.n_pairs, index.n_skipped)
         writer = _Writer(out, plan, index, watch)
         if not index.is_complete:
@@ -85,7 +85,7 @@ class _Writer:
         """The index after each shard, and after the last one as complete."""
         start = Cursor(*self._index.shards[-1].position) if self._index.shards else Cursor()
         entries = Stream(shards, 0, self._plan.order).entries(start, 1, self._plan.excluded)
-        checked = side_by_side(entries, lambda found: self._plan.check(found[0]), self._plan.n_threads)
+        checked = map_in_threads(entries, lambda found: self._plan.check(found[0]), self._plan.n_threads)
         made = ((entry, cursor) for (_, cursor), entry in checked)
         skipped: Counter[str] = Counter()
         while (shard := self._shard(made, skipped)) is not None:
@@ -109,10 +109,10 @@ class _Writer:
         file = f"{self._plan.name}-{len(self._index.shards):06}.tar"
         first_number = self._n_pairs
         with open_atomic(self._out / file) as opened:
-            digest = _Digest(opened)
+            digest = _DigestWriter(opened)
             with tarfile.open(fileobj=cast(Any, digest), mode="w|", format=tarfile.PAX_FORMAT) as archive:
                 for pair, cursor in chain([first], pairs):  # noqa: B007
-                    _add(archive, self._n_pairs, pair)
+                    _add_pair(archive, self._n_pairs, pair)
                     self._n_pairs += 1
                     self._watch(1, 0)
                     if self._is_full(self._n_pairs - first_number, digest.n_bytes):
@@ -132,19 +132,19 @@ class _Writer:
             if isinstance(entry, Pair):
                 yield entry, cursor
                 continue
-            skipped[_kind(entry.reason)] += 1
+            skipped[_reason_category(entry.reason)] += 1
             self._n_skipped += 1
             self._watch(0, 1)
             n_read = self._n_pairs + self._n_skipped
-            if self._n_skipped > max(ALWAYS_ALLOWED, self._plan.max_skipped * n_read):
+            if self._n_skipped > max(MIN_ALLOWED_SKIPS, self._plan.max_skipped * n_read):
                 raise DataError(
                     f"{entry.name}: {entry.reason}. It is one of {self._n_skipped} unusable of the {n_read} "
                     f"entries so far; --max-skipped allows {self._plan.max_skipped:g} of them, "
-                    f"and {ALWAYS_ALLOWED} in any case"
+                    f"and {MIN_ALLOWED_SKIPS} in any case"
                 )
 
 
-class _Digest:
+class _DigestWriter:
     """A file to write that knows the sha256 and the length of what was written."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -164,7 +164,7 @@ class _Digest:
         return self._sha256.hexdigest()
 
 
-def _begun(out: Path, plan: ShardPlan) -> ShardIndex:
+def _read_existing(out: Path, plan: ShardPlan) -> ShardIndex:
     """What an earlier run of the same plan has completed."""
     if not (out / SHARD_INDEX_FILE).exists():
         return ShardIndex(plan.recipe, plan.made_from)
@@ -182,7 +182,7 @@ def _begun(out: Path, plan: ShardPlan) -> ShardIndex:
     return index
 
 
-def _add(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
+def _add_pair(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
     """Image and first text for every reader of such shards; all texts beside them where there are more."""
     stem = f"{number:0{DIGITS}}"
     texts = pair.texts
@@ -195,6 +195,6 @@ def _add(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
         archive.addfile(info, io.BytesIO(content))
 
 
-def _kind(reason: str) -> str:
+def _reason_category(reason: str) -> str:
     """A reason without what is one entry's own: its numbers."""
     return re.sub(r"\d+", "N", reason)[:100]

@@ -1,4 +1,4 @@
-"""open_clip's own way from images and texts to embeddings: the truth that an import is held to."""
+"""Embed PIL images and strings with open_clip: the reference for an import's proof."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -12,20 +12,20 @@ from torch import Tensor
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import ImageSpec
 from diptych_training.importing.open_clip.image_spec import preprocess_config
-from diptych_training.importing.open_clip.tokenizing import Tokenizing
+from diptych_training.importing.open_clip.text_processing import TextProcessing
 
 BATCH_SIZE = 16
 
 Item = TypeVar("Item")
 
 
-class OpenClipPath:
-    """The library's transform, tokenizer and model, float32; satisfies `LibraryPath`."""
+class OpenClipEncoder:
+    """The library's transform, tokenizer and model, float32; implements `LibraryEncoder`."""
 
-    def __init__(self, model: Any, spec: ImageSpec, tokenizing: Tokenizing) -> None:
+    def __init__(self, model: Any, spec: ImageSpec, text_processing: TextProcessing) -> None:
         self._model = model
         self._transform = image_transform_v2(PreprocessCfg(**preprocess_config(spec)), is_train=False)
-        self._tokenizing = tokenizing
+        self._text_processing = text_processing
 
     def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
         """N upright 8-bit RGB images -> (N, D) float32 of unit norm."""
@@ -36,8 +36,8 @@ class OpenClipPath:
         return _embed(self._encode_texts(part) for part in _parts(texts))
 
     def input_ids(self, text: str) -> list[int]:
-        """The ids of one text, special tokens included, padding left out."""
-        return self._tokenizing.library_ids(text)
+        """Token ids of one text, with special tokens and without padding."""
+        return self._text_processing.library_ids(text)
 
     def _encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         batch = torch.stack([self._transform(image) for image in images])  # (B, 3, S, S)
@@ -45,7 +45,7 @@ class OpenClipPath:
         return features
 
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
-        features: Tensor = self._model.encode_text(self._tokenizing.library(list(texts)), normalize=True)
+        features: Tensor = self._model.encode_text(self._text_processing.library(list(texts)), normalize=True)
         return features
 
 

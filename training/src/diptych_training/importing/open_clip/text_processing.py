@@ -1,4 +1,4 @@
-"""How open_clip turns texts into ids, as what a bundle needs of it; knows neither models nor files."""
+"""Type for open_clip's text processing: its own tokenizer, and the equivalent for a bundle."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ CLEANS: dict[str, Clean] = {"lower": "clip", "whitespace": "clip_cased", "canoni
 
 
 @dataclass(frozen=True)
-class Tokenizing:
-    """`tokenizer` takes text cleaned by `clean`; `library` and `library_ids` are open_clip's own."""
+class TextProcessing:
+    """`tokenizer` expects text cleaned by `clean`; `library` and `library_ids` use open_clip's own code."""
 
     tokenizer: Tokenizer
     clean: Clean
-    context_length: int  # of the ids that the text tower is given
+    context_length: int  # of the ids that the exported text tower takes
     pad_id: int
     library: Callable[[Sequence[str]], Tensor]  # N texts -> (N, context length) int64
-    library_ids: Callable[[str], list[int]]  # one text, padding left out
-    appended_id: int | None = None  # put behind the padding of every text
+    library_ids: Callable[[str], list[int]]  # one text, without padding
+    appended_id: int | None = None  # token that follows the padding of every text

@@ -1,4 +1,4 @@
-"""Embed PIL images and strings as the library itself does it; knows nothing of graphs."""
+"""Embed PIL images and strings with transformers: the reference for an import's proof."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,8 @@ Item = TypeVar("Item")
 Prepare = Callable[[Sequence[Image.Image]], dict[str, Any]]
 
 
-class TransformersPath:
-    """The library's processor, tokenizer and model, float32; satisfies `LibraryPath`."""
+class TransformersEncoder:
+    """The library's processor, tokenizer and model, float32; implements `LibraryEncoder`."""
 
     def __init__(
         self, model: DualEncoder, prepare: Prepare, tokenizer: LibraryTokenizer, text: TextSpec
@@ -42,7 +42,7 @@ class TransformersPath:
         return _embed(text_features(self._model, self._tokenize(part)) for part in _parts(texts))
 
     def input_ids(self, text: str) -> list[int]:
-        """The ids of one text, special tokens included, padding left out."""
+        """Token ids of one text, with special tokens and without padding."""
         found = self._call(text)
         return list(found["input_ids"])
 
@@ -51,7 +51,7 @@ class TransformersPath:
 
     def _call(self, text: str | list[str], **how: str) -> dict[str, Any]:
         with warnings.catch_warnings():
-            # SigLIP's tokenizer remarks on an end-of-text token that is spelled out in a text.
+            # SigLIP's tokenizer warns about an end-of-text token that is spelled out in a text.
             warnings.filterwarnings("ignore", "This sequence already has", UserWarning)
             return dict(self._tokenizer(text, truncation=True, max_length=self._context_length, **how))
 

@@ -1,4 +1,4 @@
-"""Which tokenizer a checkpoint's configuration asks for, and where it lies; knows no tokenizer's insides."""
+"""Find and load the tokenizer that a checkpoint's configuration asks for."""
 
 from pathlib import Path
 from typing import Any
@@ -9,32 +9,32 @@ from tokenizers import Tokenizer
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.architecture import Architecture
-from diptych_training.importing.open_clip.bpe import simple_tokenizing
+from diptych_training.importing.open_clip.bpe import simple_text_processing
 from diptych_training.importing.open_clip.files import has_tokenizer
-from diptych_training.importing.open_clip.hugging_face_tokenizer import hugging_face_tokenizing
-from diptych_training.importing.open_clip.tokenizing import Tokenizing
+from diptych_training.importing.open_clip.hugging_face_tokenizer import hugging_face_text_processing
+from diptych_training.importing.open_clip.text_processing import TextProcessing
 
 
-def tokenizing_of(architecture: Architecture, vocab_size: int, choices: Choices) -> Tokenizing:
-    """The tokenizer that the configuration asks for, in the checkpoint's folder or in `choices.tokenizer`.
+def choose_text_processing(architecture: Architecture, vocab_size: int, choices: Choices) -> TextProcessing:
+    """Load the tokenizer from the library, the checkpoint's folder or `choices.tokenizer`.
 
-    Raises ImportFailed when it is not there, or has ids that the text tower does not know.
+    Raises ImportFailed if it is not there, or has ids beyond the text tower's vocabulary.
     """
     text = architecture.model["text_cfg"]
     context_length = _context_length(text, choices)
     name = text.get("hf_tokenizer_name")
     if not name and choices.tokenizer is None:
-        return simple_tokenizing(text, vocab_size, context_length)
+        return simple_text_processing(text, vocab_size, context_length)
     source = _source(name, architecture.folder, choices)
-    tokenizing = hugging_face_tokenizing(source, text, context_length)
-    _check_vocabulary(tokenizing.tokenizer, vocab_size)
-    return tokenizing
+    text_processing = hugging_face_text_processing(source, text, context_length)
+    _check_vocabulary(text_processing.tokenizer, vocab_size)
+    return text_processing
 
 
 def _context_length(text: dict[str, Any], choices: Choices) -> int:
     stated = text.get("context_length")
     if stated is None and text.get("hf_model_name"):
-        return choices.context_length or DEFAULT_CONTEXT_LENGTH  # transformers' towers take any length
+        return choices.context_length or DEFAULT_CONTEXT_LENGTH  # towers of transformers accept any length
     length = int(stated or DEFAULT_CONTEXT_LENGTH)
     if choices.context_length not in (None, length):
         raise ImportFailed(
@@ -57,7 +57,10 @@ def _source(name: str | None, folder: Path | None, choices: Choices) -> Path:
 
 
 def _check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
-    """Special tokens may lie beyond: only the template can place them. So may T5's numbered sentinels."""
+    """Raise ImportFailed if ordinary text can produce ids of `vocab_size` or more.
+
+    Special tokens and T5's numbered sentinels may have such ids: only the template can add them.
+    """
     special = {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     free = special - set(tokenizer.encode("").ids)
     beyond = [
@@ -67,6 +70,6 @@ def _check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
     ]
     if beyond:
         raise ImportFailed(
-            f"the tokenizer has {len(beyond)} tokens beyond the {vocab_size} that the text tower knows, such "
-            f"as {beyond[0]!r}: is it another model's? --tokenizer names the right one"
+            f"the tokenizer has {len(beyond)} tokens beyond the text tower's {vocab_size}, such as "
+            f"{beyond[0]!r}: it may belong to another model; pass the right one with --tokenizer"
         )
