@@ -116,7 +116,7 @@ def test_cards_and_tokenizer_travel_along_and_graphs_and_weights_do_not(
     }  # fmt: skip
     card = (folder / "MODEL_CARD.md").read_text()
     assert card.startswith("# tiny\n\nA card.\n")
-    assert "Plans of version 1, for NVIDIA H100 (compute capability 9.0) and TensorRT 10.16.1.11" in card
+    assert "Plans of version 1, only for NVIDIA H100 (compute capability 9.0) and TensorRT 10.16.1.11" in card
     assert not list(folder.parent.glob(".tmp-*"))
 
 

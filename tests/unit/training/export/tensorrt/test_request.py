@@ -62,7 +62,7 @@ def test_flags_are_the_request() -> None:
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ((), "--run is needed"),
+        ((), "--run is required"),
         (("--from-version", "1"), "--from-version needs --tensorrt"),
         (("--tensorrt",), "--tensorrt needs --run, or --from-version"),
         (("--tensorrt", "--from-version", "1", "--plan-precisions", "int8"), "fp16 and fp32"),

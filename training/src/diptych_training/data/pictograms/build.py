@@ -1,4 +1,4 @@
-"""Build the data set source by source, each written when it is complete, so that a killed build goes on."""
+"""Build the data set source by source; an interrupted build continues with the missing sources."""
 
 import hashlib
 import json
@@ -38,10 +38,10 @@ RECIPE_VERSION = 1  # raise it when the same packages give other images or capti
 
 
 class DrawingSource(Protocol):
-    """Gives the drawings of a source, with words."""
+    """Provides the drawings of a source, with their texts."""
 
     def drawings(self, spec: SourceSpec) -> list[Drawing]:
-        """All of them, in a fixed order."""
+        """All drawings of a source, in a fixed order."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Builder:
     n_jobs: int
 
     def build(self, wanted: Sequence[SourceSpec]) -> PackedDataset:
-        """Build what is missing or was made by another recipe; returns all that is in `out`.
+        """Build sources that are missing or have another recipe; return the whole data set in `out`.
 
-        Raises DataError when another build is at work, a listed item is lost, or `out` holds other data.
+        Raises DataError if another build is running, a listed item is lost, or `out` holds other data.
         """
-        # Two builds into one folder would take each other's entries out of the index.
+        # Two builds into one folder would remove each other's entries from the index.
         with exclusive_lock(self.out / ".lock", DataError(f"another build is writing to {self.out}")):
             dataset = self._read_existing()
             specs = [spec for spec in wanted if not _is_current(dataset, spec)]
@@ -70,7 +70,7 @@ class Builder:
         return dataset
 
     def _read_existing(self) -> PackedDataset:
-        """What an earlier build has completed."""
+        """The data set of an earlier build, or an empty one."""
         if not (self.out / INDEX_FILE).exists():
             return PackedDataset(self.out, NAME, IMAGE_SIZE, {})
         dataset = read_dataset(self.out)
@@ -98,7 +98,7 @@ class Builder:
 
 
 def recipe_of(spec: SourceSpec) -> str:
-    """sha256 over all that decides on a source's files."""
+    """sha256 over everything that determines a source's files."""
     versions = package_versions()
     made_from = {
         "recipe_version": RECIPE_VERSION,
@@ -111,7 +111,7 @@ def recipe_of(spec: SourceSpec) -> str:
 
 
 def require_complete(dataset: PackedDataset) -> None:
-    """Raises DataError if a build of this data set was stopped before all that training needs was there."""
+    """Raise DataError if a build of this data set stopped before everything for training was there."""
     if dataset.name != NAME:
         return
     needed = [spec.name for split in ("train", "validation") for spec in source_specs(split)]
@@ -145,7 +145,7 @@ def _is_current(dataset: PackedDataset, spec: SourceSpec) -> bool:
 def _require_listed_icons(
     spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedItem, np.ndarray]]
 ) -> None:
-    """A held-out source is whole; any other keeps something."""
+    """Raise DataError if a source has no drawing, or a held-out source lacks one."""
     if not kept:
         raise DataError(f"source {spec.name!r}: nothing could be drawn ({dict(drops)})")
     if spec.split == "eval" and drops:

@@ -1,6 +1,4 @@
-"""Write the data card: what is in the data set, whose it is, and what it cannot do.
-Knows nothing of how it is built.
-"""
+"""Write the data card: content, authors and limits of the data set."""
 
 from collections import Counter
 from importlib.resources import files

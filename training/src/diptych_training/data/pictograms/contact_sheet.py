@@ -1,4 +1,4 @@
-"""Draw contact sheets of a packed data set, to be looked at. Knows nothing of how images are made."""
+"""Draw contact sheets of a packed data set."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -31,7 +31,7 @@ def write_contact_sheets(dataset: PackedDataset) -> None:
 
 
 def draw_sheet(sources: Sequence[PackedSource], image_size: int, heading: str) -> Image.Image:
-    """One row a source: its name, licence and count, and N_COLUMNS images with their labels below them."""
+    """One row per source: its name, licence and count, and N_COLUMNS images with their labels."""
     cell_px = image_size + GAP_PX
     row_px = image_size + CAPTION_HEIGHT_PX + 2 * GAP_PX
     size = (NAME_WIDTH_PX + N_COLUMNS * cell_px + GAP_PX, HEADING_HEIGHT_PX + len(sources) * row_px + GAP_PX)
@@ -73,13 +73,13 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: str, at: tuple[int, int], widt
 
 
 def _chosen(source: PackedSource) -> list[int]:
-    """Images spread evenly over the source; skin-tone variants are passed over."""
+    """Images spread evenly over the source, without skin-tone variants."""
     plain = [index for index, item in enumerate(source.items) if item.weight == 1.0]
     return [plain[i] for i in _evenly(len(plain), N_COLUMNS)]
 
 
 def _spread(sources: Sequence[PackedSource], n: int) -> list[PackedSource]:
-    """All emoji styles, and icon sets spread evenly to make `n` in all."""
+    """All emoji styles, and icon sets spread evenly, `n` in total."""
     emoji = [source for source in sources if source.kind == "emoji"]
     icons = [source for source in sources if source.kind == "icons"]
     return [*emoji, *(icons[i] for i in _evenly(len(icons), n - len(emoji)))]

@@ -1,4 +1,4 @@
-"""A drawing with its words, before it is rendered."""
+"""A drawing with its texts, before rendering."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from diptych_training.data.packed import PackedItem
 
 @dataclass(frozen=True)
 class Drawing:
-    """SVG or PNG bytes and the item they are an image of.
+    """SVG or PNG bytes, and the item that they show.
 
-    A drawing that renders nearly as `unlike` does (also SVG or PNG bytes) is dropped.
+    A drawing whose rendering nearly equals that of `unlike` (also SVG or PNG bytes) is dropped.
     """
 
     item: PackedItem

@@ -1,4 +1,4 @@
-"""Turn the files of an emoji package into drawings with words. Knows nothing of rendering or icon sets."""
+"""Turn the files of an emoji package into drawings with texts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from diptych_training.data.packed import PackedItem
 from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.emoji_names import EmojiName, code_points_key
 
-TONES_SHARE = 0.5  # all skin tones of an emoji together, against 1 for the emoji: they are half of the files
+TONES_SHARE = 0.5  # weight of all skin tones of an emoji together, against 1 for the plain emoji
 
 
 @dataclass(frozen=True)
 class EmojiFiles:
-    """Where a style's files are in its package. `unlike`: another style that the drawing must differ from."""
+    """Location of a style's files in its package. `unlike`: a style that the drawings must differ from."""
 
     folder: str
     suffix: str
@@ -26,16 +26,16 @@ EMOJI_FILES = {
     "noto": EmojiFiles("img/google/64", ".png"),
     "twemoji": EmojiFiles("img/twitter/64", ".png"),
     "openmoji": EmojiFiles("color/svg", ".svg"),
-    # flags have no line drawing, and some drawings have no colour: those are in training already
+    # without flags, which have no line drawing; drawings without colour are in training already
     "openmoji-black": EmojiFiles("black/svg", ".svg", unlike="color/svg", tones=False, flags=False),
-    # nobody says whose the flags are
+    # without flags, whose author is unknown
     "fluent-flat": EmojiFiles("assets", ".svg", flags=False),
     "fluent-modern": EmojiFiles("assets", ".svg", flags=False),
 }
 
 
 def emoji_drawings(package: Path, where: EmojiFiles, names: dict[str, EmojiName]) -> list[Drawing]:
-    """Every file of the style that is an emoji with a name, in the order of `names`."""
+    """Drawings of all files of the style that have a name, in the order of `names`."""
     files = {code_points_key(file.stem): file for file in (package / where.folder).glob(f"*{where.suffix}")}
     kept = [key for key in names if key in files and _is_wanted(key, names[key], where)]
     n_tones = Counter(names[key].base for key in kept if names[key].base != key)

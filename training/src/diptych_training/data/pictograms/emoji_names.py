@@ -1,6 +1,4 @@
-"""What an emoji is called: CLDR label, keywords, group and shortcodes, by code points.
-Knows nothing of images.
-"""
+"""Names of emoji by code points: CLDR label, keywords, group and shortcodes."""
 
 import re
 from collections.abc import Iterator
@@ -9,13 +7,13 @@ from pathlib import Path
 
 from diptych_training.data.pictograms.npm import read_json
 
-COMPONENT_GROUP = 2  # skin tones and hair parts: no emoji by themselves
+COMPONENT_GROUP = 2  # skin tones and hair parts, which are not emoji by themselves
 SHORTCODE_FILES = ("github", "joypixels")
 
 
 @dataclass(frozen=True)
 class EmojiName:
-    """One emoji in words. `base` is the key of the emoji without skin tone: its own for most."""
+    """Texts of one emoji. `base` is the key of the emoji without skin tone: usually its own."""
 
     label: str
     keywords: tuple[str, ...]
@@ -24,7 +22,7 @@ class EmojiName:
 
     @property
     def is_flag(self) -> bool:
-        """Flags of countries and regions are labelled "flag: X"."""
+        """True for flags of countries and regions, which are labelled "flag: X"."""
         return self.label.startswith("flag:")
 
 

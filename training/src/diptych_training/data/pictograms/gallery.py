@@ -1,7 +1,4 @@
-"""`diptych-train data gallery`: a held-out art style as a small folder of PNGs for a server to show.
-
-Knows nothing of training arrays or of the server.
-"""
+"""`diptych-train data gallery`: write a held-out art style as PNGs, the server's sample gallery."""
 
 import argparse
 import io
@@ -47,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch the drawings if they are not there yet, draw the gallery, and say what it takes."""
+    """Download the drawings if necessary, draw the gallery, and print its size."""
     npm = NpmCache(cache_dir() / "npm", package_versions())
     package = npm.folder(ICONS_PACKAGE, *FOLDERS[ICONS_PACKAGE])
     n_images, n_bytes = write_gallery(
@@ -58,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_gallery(spec: SourceSpec, icon_set: Path, out: Path) -> tuple[int, int]:
-    """Draw every listed image of a style: how many, and their bytes. DataError when one is missing."""
+    """Draw every listed image of a style; return their number and size. DataError if one is missing."""
     drawings = listed_drawings(read_icon_set(icon_set), spec, eval_items(spec.name))
     n_bytes = 0
     lines = []
@@ -76,7 +73,7 @@ def write_gallery(spec: SourceSpec, icon_set: Path, out: Path) -> tuple[int, int
 def draw(svg: bytes) -> bytes:
     """An SVG as a PNG of 128 px on white, in at most 256 colours."""
     image = Image.fromarray(render(svg, SIZE_PX))
-    # Median cut keeps pure white, and the mean error of such drawings is below 0.2 of 255 levels.
+    # Median cut keeps pure white; the mean error of such drawings is below 0.2 of 255 levels.
     palette = image.quantize(MAX_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     png = io.BytesIO()
     palette.save(png, "PNG", optimize=True)

@@ -1,6 +1,4 @@
-"""Read an icon set's file: its icons as SVG, its aliases and categories.
-Knows nothing of captions or rendering.
-"""
+"""Read an icon set in IconifyJSON: icons as SVG, aliases and categories."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +8,7 @@ from typing import Any
 from diptych_training.data.pictograms.npm import read_json
 from diptych_training.errors import DataError
 
-DEFAULT_SIZE = 16  # of the format: where neither icon nor set gives one
+DEFAULT_SIZE = 16  # of the format, if neither icon nor set states a size
 TRANSFORMS = ("rotate", "hFlip", "vFlip")
 
 
@@ -30,7 +28,7 @@ class IconSet:
     size: dict[str, float] = field(default_factory=dict)
 
     def names(self) -> Iterator[str]:
-        """The icons that the set shows; those it only keeps for old users are hidden."""
+        """Names of the visible icons; hidden ones are kept only for compatibility."""
         return (name for name, icon in self.icons.items() if not icon.get("hidden"))
 
     def svg(self, name: str) -> str:
@@ -51,7 +49,7 @@ class IconSet:
 
 
 def read_icon_set(file: Path) -> IconSet:
-    """Read one `<prefix>.json`; an alias that turns or mirrors its parent becomes an icon of its own."""
+    """Read one `<prefix>.json`; an alias that rotates or mirrors its parent becomes an icon of its own."""
     content = read_json(file)
     try:
         icons: dict[str, dict[str, Any]] = dict(content["icons"])
@@ -79,7 +77,7 @@ def read_icon_set(file: Path) -> IconSet:
 
 
 def _transformed(icon: dict[str, Any], centre_x: float, centre_y: float) -> str:
-    """The body, mirrored and then turned by quarters about the centre of the view box."""
+    """The body, mirrored and then rotated by quarter turns about the centre of the view box."""
     body: str = icon["body"]
     flip_x, flip_y = (-1 if icon.get(key) else 1 for key in ("hFlip", "vFlip"))
     degrees = icon.get("rotate", 0) % 4 * 90

@@ -1,6 +1,4 @@
-"""Choose the icons of a set and give them words: one drawing a label in each set.
-Knows nothing of rendering.
-"""
+"""Choose the icons of a set and derive their texts: one drawing per label in each set."""
 
 import hashlib
 import re
@@ -25,7 +23,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def icon_drawings(icons: IconSet, words: WordSplitter) -> list[Drawing]:
-    """One drawing for each label: which style, size or variant stands for it is drawn by lot (a hash)."""
+    """One drawing for each label; a hash chooses among its styles, sizes and variants."""
     reader = _Reader(icons, words)
     variants: dict[str, list[tuple[str, IconName]]] = {}
     for name in icons.names():
@@ -46,7 +44,7 @@ def icon_drawings(icons: IconSet, words: WordSplitter) -> list[Drawing]:
 def listed_drawings(icons: IconSet, spec: SourceSpec, listed: list[EvalItem]) -> list[Drawing]:
     """The drawings of a held-out source, exactly those of the list.
 
-    DataError names those that are missing.
+    DataError naming missing ones.
     """
     if len(listed) != spec.n_images:
         raise DataError(
@@ -62,7 +60,7 @@ def listed_drawings(icons: IconSet, spec: SourceSpec, listed: list[EvalItem]) ->
 
 
 def hyphenated_words(icons: IconSet) -> Iterator[str]:
-    """The words of a set's names, once for each name; none of a set that writes them together."""
+    """The words in a set's names, once per name; none for a set that joins words."""
     names = list(icons.names())
     if not writes_words_together(names):
         for name in names:

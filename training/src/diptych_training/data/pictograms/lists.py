@@ -1,4 +1,4 @@
-"""Read the lists that say which art the data set is made of, and which part each source belongs to."""
+"""Read the lists of art sources and their splits, and the classes of emoji styles."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("emoji", "icons")
 
 
 def emoji_classes() -> list[str]:
-    """The 1,914 classes of an emoji style: one label for each emoji, skin tones left out."""
+    """The 1,914 classes of an emoji style: one label for each emoji, without skin tones."""
     return list(_read_classes())
 
 
@@ -53,7 +53,7 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One image of an eval source: its icon name, its class, and whether training nearly has it."""
+    """One image of an eval source: icon name, class, and whether training has a near duplicate."""
 
     name: str
     label: str
@@ -61,7 +61,7 @@ class EvalItem:
 
 
 def package_versions() -> dict[str, str]:
-    """Package name -> the one version that the lists were made for."""
+    """Package name -> the version for which the lists were made."""
     return dict(_lists()["packages"])
 
 

@@ -1,4 +1,4 @@
-"""Fetch npm packages through the machine's own npm client and open their files. Knows nothing of images."""
+"""Download npm packages with the installed npm client, and read their files."""
 
 import json
 import shutil
@@ -17,16 +17,16 @@ UNPACKED_MARK = ".complete"
 
 
 class NpmCache:
-    """Packages below one folder, each fetched once: `<root>/<package>-<version>/package/...`."""
+    """Packages in one folder, each downloaded once: `<root>/<package>-<version>/package/...`."""
 
     def __init__(self, root: Path, versions: dict[str, str]) -> None:
         self._root = root
         self._versions = versions
 
     def folder(self, package: str, *prefixes: str) -> Path:
-        """The unpacked package, fetched if it is not there yet; only files below `prefixes`, if any.
+        """The unpacked package, downloaded if necessary; only files below `prefixes`, if any.
 
-        Raises DataError when npm is missing, or does not deliver the package.
+        Raises DataError if npm is missing or does not deliver the package.
         """
         version = self._versions[package]
         home = self._root / f"{package.strip('@').replace('/', '-')}-{version}"
@@ -59,7 +59,7 @@ def _pack(spec: str, folder: Path) -> Path:
 
 
 def _unpack(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
-    """Unpack regular files only; the `data` filter refuses paths that lead out of the folder."""
+    """Unpack regular files only; the `data` filter rejects paths outside the folder."""
     wanted = tuple(f"package/{prefix}" for prefix in prefixes) or ("package/",)
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -72,13 +72,13 @@ def _unpack(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
 
 
 def _reason(stderr: str) -> str:
-    """The first line in which npm names its error."""
+    """The line in which npm names its error."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["it gives no reason"]
     return next((line for line in lines if "npm err" in line.lower()), lines[0])
 
 
 def read_json(file: Path) -> Any:
-    """The content of a package's JSON file; DataError when it is missing or malformed."""
+    """Read a package's JSON file. DataError if it is missing or malformed."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,6 +1,4 @@
-"""Render many drawings on several processes.
-One that fails, or takes its process down, is dropped and counted.
-"""
+"""Render drawings in several processes; drawings that fail or crash their process are dropped and counted."""
 
 import os
 import threading
@@ -17,7 +15,7 @@ Dropped = Literal["blank", "same drawing", "failed"]
 Outcome = Pixels | Dropped
 Payloads = tuple[bytes, bytes | None]
 
-CHUNK = 64  # drawings a task: 0.1 to 0.5 s of work
+CHUNK = 64  # drawings per task: 0.1 to 0.5 s of work
 
 
 class RenderPool:
@@ -36,7 +34,7 @@ class RenderPool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def render(self, drawings: Sequence[Drawing], advance: Callable[[int], object]) -> list[Outcome]:
-        """Each drawing's (size, size, 3) pixels, or why it is dropped, in order."""
+        """Each drawing's (size, size, 3) pixels, or the reason why it is dropped, in order."""
         outcomes: list[Outcome] = []
         chunks = [
             [(drawing.payload, drawing.unlike) for drawing in drawings[start : start + CHUNK]]
@@ -58,13 +56,13 @@ class RenderPool:
                 for future in futures:
                     yield future.result()
                     done += 1
-            except BrokenProcessPool:  # a renderer died: look for it in the first chunk that is not done
+            except BrokenProcessPool:  # the cause is in the first chunk that is not done
                 self._executor = self._start(self._n_jobs)
                 yield self._render_in_new_process(chunks[done])
                 done += 1
 
     def _render_in_new_process(self, chunk: list[Payloads]) -> list[Outcome]:
-        """In a process of its own; halved again and again around a drawing that kills it."""
+        """Render in a separate process; bisect the chunk to find a drawing that kills it."""
         with self._start(1) as executor:
             try:
                 return executor.submit(_render_chunk, chunk, self._size, self._render_one).result()
@@ -75,12 +73,12 @@ class RenderPool:
         return self._render_in_new_process(chunk[:middle]) + self._render_in_new_process(chunk[middle:])
 
     def _start(self, n_jobs: int) -> ProcessPoolExecutor:
-        # spawned, not forked: the parent's threads would leave their locks held in a fork
+        # spawned, not forked: a fork leaves locks of the parent's threads held
         return ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """A killed build takes its renderers along: they would wait for work for ever."""
+    """Exit when the parent ends, or a killed build would leave its renderers waiting for ever."""
     parent = parent_process()
     assert parent is not None
 
@@ -108,6 +106,6 @@ def _outcome(
             return "same drawing"
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # a panic in the renderer's native code is no Exception
+    except BaseException:  # a panic in the renderer's native code is not an Exception
         return "failed"
     return pixels

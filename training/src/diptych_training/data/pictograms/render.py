@@ -1,4 +1,4 @@
-"""Render one SVG or PNG to a small square RGB image on white. Knows nothing of names or sources."""
+"""Render an SVG or PNG to a small square RGB image on white."""
 
 import io
 
@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 
 def render(payload: bytes, size: int) -> Pixels:
-    """(size, size, 3) uint8 RGB, letterboxed, transparency on white. ValueError when it cannot be drawn."""
+    """(size, size, 3) uint8 RGB, letterboxed, transparency on white. ValueError if it cannot be drawn."""
     image = _decode(payload) if payload.startswith(PNG_MAGIC) else _draw_svg(payload.decode(), size)
     scale = size / max(image.size)
     if scale != 1:
@@ -28,18 +28,18 @@ def render(payload: bytes, size: int) -> Pixels:
 
 
 def is_blank(pixels: Pixels) -> bool:
-    """Whether nothing is to be seen: every pixel has nearly the same value."""
+    """True if the image is empty: every pixel has nearly the same value."""
     return bool(np.ptp(pixels, axis=(0, 1)).max() <= MAX_LEVEL_OF_BLANK)
 
 
 def is_same_drawing(one: Pixels, other: Pixels) -> bool:
-    """Whether two renderings differ by no more than anti-aliasing does."""
+    """True if two renderings differ only by anti-aliasing."""
     difference = np.abs(one.astype(np.int16) - other.astype(np.int16))
     return bool(difference.mean() < MIN_MEAN_DIFFERENCE)
 
 
 def _draw_svg(svg: str, size: int) -> Image.Image:
-    """Drawn so that the longer side has `size` pixels: by width first, again by height when it is taller."""
+    """Draw with a longer side of `size` pixels: by width first, again by height if it is taller."""
     image = _decode(resvg_py.svg_to_bytes(svg_string=svg, width=size, skip_system_fonts=True))
     if image.height > size:
         image = _decode(resvg_py.svg_to_bytes(svg_string=svg, height=size, skip_system_fonts=True))

@@ -1,6 +1,4 @@
-"""The drawings of each source of the lists, from its npm package.
-Knows nothing of rendering or of what is built.
-"""
+"""Read the drawings of each listed source from its npm package."""
 
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +18,7 @@ from diptych_training.data.pictograms.lists import (
 )
 from diptych_training.data.pictograms.npm import NpmCache
 
-# what is unpacked of each package; the rest is sprite sheets, other sizes and other languages
+# folders unpacked from each package; the rest is sprite sheets, other sizes and other languages
 FOLDERS = {
     NAMES_PACKAGE: ("en/", "meta/"),
     ICONS_PACKAGE: ("json/",),
@@ -33,13 +31,13 @@ FOLDERS = {
 
 
 class Sources:
-    """Opens packages when a source needs them."""
+    """Reads drawings, opening packages on demand."""
 
     def __init__(self, npm: NpmCache) -> None:
         self._npm = npm
 
     def drawings(self, spec: SourceSpec) -> list[Drawing]:
-        """All drawings of a source, with words. DataError when a package or a listed icon is missing."""
+        """All drawings of a source with texts. DataError if a package or a listed icon is missing."""
         if spec.split == "eval":
             return listed_drawings(self._icon_set(spec.name), spec, eval_items(spec.name))
         if spec.kind == "emoji":
@@ -59,6 +57,6 @@ class Sources:
 
     @cached_property
     def _words(self) -> WordSplitter:
-        """The words of all training sets; only their names are looked at."""
+        """The words in the names of all training sets."""
         sets = (self._icon_set(spec.name) for spec in source_specs("train") if spec.kind == "icons")
         return WordSplitter(word for icons in sets for word in hyphenated_words(icons))

@@ -241,12 +241,12 @@ KILLED = """
 import os, signal, sys
 from diptych_training.cli import main
 from diptych_training.data.pairs.tools import write_shards
-original = write_shards._add
+original = write_shards._add_pair
 def add(archive, number, pair):
     if number == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     original(archive, number, pair)
-write_shards._add = add
+write_shards._add_pair = add
 main(sys.argv[2:])
 """
 

@@ -1,8 +1,8 @@
-"""Find training images that nearly are evaluation images; knows nothing of files or of how they are read.
+"""Find training images that are near duplicates of evaluation images.
 
-Two images are near when their 16 x 16 cells of mean colour, each around the image's own mean, have a cosine
-of at least a threshold. That sees through other sizes, file formats, compression, brightness and contrast,
-and not through crops, turns or other framing.
+Two images are near duplicates if their grids of 16 x 16 mean colours, each minus the image's mean, have a
+cosine of at least a threshold. This ignores size, file format, compression, brightness and contrast, but not
+crops, rotations or other framing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ SPEC = ImageSpec(
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A training pair and the evaluation image that it is nearest to."""
+    """A training pair and its nearest evaluation image."""
 
     name: str
     cosine: float
@@ -47,7 +47,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """(M, F) cells of images with their names and texts."""
+    """(M, F) colour cells of evaluation images, with their names and texts."""
 
     rows: Rows
     names: Sequence[str]
@@ -56,11 +56,11 @@ class EvaluationImages:
 
 Item = TypeVar("Item")
 Advance = Callable[[int], object]
-ReportUnusable = Callable[[Unusable], object]  # told of entries that cannot be compared
+ReportUnusable = Callable[[Unusable], object]  # receives entries that cannot be compared
 
 
 class NearDuplicateFinder:
-    """Compares images with evaluation images. With `mirrored`, with those seen in a mirror too."""
+    """Compares images with evaluation images; with `mirrored`, also with their mirror images."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class NearDuplicateFinder:
     def find(
         self, entries: Iterable[Entry], advance: Advance, report_unusable: ReportUnusable
     ) -> Iterator[NearDuplicate]:
-        """Those of the entries that are near an evaluation image, in order."""
+        """The entries that are near duplicates of an evaluation image, in order."""
         for found in _chunks(comparable(entries, self._limits, self._n_threads, report_unusable)):
             pixels = np.stack([one for _, one in found])  # (B, S, S, 3)
             cosines, nearest = self._nearest(pixels)
@@ -91,7 +91,7 @@ class NearDuplicateFinder:
                     yield NearDuplicate(pair.name, float(cosine), other[0], pair.texts.first, other[1])
 
     def _nearest(self, pixels: Pixels) -> tuple[Rows, np.ndarray]:
-        """(B, S, S, 3) -> (B,) highest cosine, (B,) which evaluation image has it."""
+        """(B, S, S, 3) -> (B,) highest cosine, (B,) index of that evaluation image."""
         cosines = image_cells(pixels) @ self._images.rows.T  # (B, M)
         if self._mirrored:
             cosines = np.maximum(cosines, image_cells(pixels[:, :, ::-1]) @ self._images.rows.T)
@@ -106,7 +106,7 @@ def evaluation_images(
     advance: Advance,
     report_unusable: ReportUnusable,
 ) -> EvaluationImages:
-    """All that can be decoded, as cells: 3 kB an image."""
+    """Colour cells of all images that can be decoded: 3 kB per image."""
     rows: list[Rows] = []
     names: list[str] = []
     texts: list[str] = []
@@ -141,7 +141,7 @@ def comparable(
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """BATCH items at a time."""
+    """Yield BATCH items at a time."""
     source = iter(items)
     while chunk := list(islice(source, BATCH)):
         yield chunk

@@ -17,7 +17,7 @@ SOURCES_HELP = (
 
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:
-    """How sources are read; the same keys as in a recipe's `data.pairs`."""
+    """Add the flags on reading sources, which are named like the keys of a recipe's `data.pairs`."""
     given = parser.add_argument_group("how sources are read")
     given.add_argument(
         "--image-column", metavar="NAME", help="of tables: path or URL of the image, or itself"
@@ -45,7 +45,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class SourceFlags:
-    """What the flags say."""
+    """Values of the flags."""
 
     reader: SourceReader
     limits: ImageLimits
@@ -53,7 +53,7 @@ class SourceFlags:
 
 
 def source_flags(args: argparse.Namespace, packed_split: str = "train") -> SourceFlags:
-    """What the flags say. DataError for a list of excluded pairs that cannot be read."""
+    """Read the flags. DataError for a list of excluded pairs that cannot be read."""
     limits = ImageLimits(args.max_image_bytes, args.max_image_px, IMAGE_GUARD)
     columns = Columns(args.image_column, tuple(args.caption_columns))
     reader = SourceReader(columns, args.images_root, args.caption_key, limits, packed_split)
@@ -61,7 +61,7 @@ def source_flags(args: argparse.Namespace, packed_split: str = "train") -> Sourc
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
@@ -69,7 +69,7 @@ def positive(text: str) -> int:
 
 
 def natural(text: str) -> int:
-    """A whole number, 0 too."""
+    """Parse a whole number from 0."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is below 0")
@@ -77,7 +77,7 @@ def natural(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """At least 0, below 1."""
+    """Parse a number of at least 0 and below 1."""
     number = float(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{number:g} is not at least 0 and below 1")

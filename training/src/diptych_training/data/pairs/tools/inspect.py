@@ -1,4 +1,4 @@
-"""`diptych-train data inspect`: say what is in sources of pairs, before a run finds out."""
+"""`diptych-train data inspect`: report what sources of pairs contain, before training on them."""
 
 import argparse
 import os
@@ -31,7 +31,7 @@ from diptych_training.progress import each, progress_bar
 
 CHUNK = 1 << 20
 N_EXAMPLES = 5
-N_SIDE_BY_SIDE = 32  # parts of a source that are read in turns
+N_SIDE_BY_SIDE = 32  # streams of a source that are read in turn
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,7 +59,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 @dataclass
 class _Findings:
-    """What was found in one source."""
+    """Findings in one source."""
 
     pairs: list[tuple[Pair, ImageInfo]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -68,7 +68,7 @@ class _Findings:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is there. DataError, naming the file, for a shard that is not what its index says."""
+    """Print the report. DataError, naming the file, for a shard that differs from its index."""
     flags = source_flags(args)
     parts = {source: flags.reader.shards([source]) for source in args.sources}
     require_matching_sources(flags.excluded, chain.from_iterable(parts.values()))
@@ -107,7 +107,7 @@ def _print_index(source: str, *, verify: bool) -> None:
 
 
 def _inspect(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespace) -> _Findings:
-    """Decode as many as asked for: parts are taken in a random order, the same every time, some in turns."""
+    """Decode the requested number of pairs: shards in a fixed random order, several in turn."""
     found = round_robin(shards, Order(seed=0, n_streams=min(N_SIDE_BY_SIDE, len(shards)), block_size=1))
     entries = islice(found, args.pairs)
     look = partial(_info, flags=flags)
@@ -150,7 +150,7 @@ def _print_pairs(found: _Findings, *, has_list: bool) -> None:
 
 
 def _info(entry: Entry, flags: SourceFlags) -> ImageInfo | str | None:
-    """What a pair's image is, once all of it is decoded, or why it cannot be used. None if it is excluded."""
+    """Information on a pair's fully decoded image, or why it is unusable; None if it is excluded."""
     if entry.name in flags.excluded:
         return None
     if isinstance(entry, Unusable):

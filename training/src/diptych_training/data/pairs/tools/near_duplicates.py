@@ -1,4 +1,4 @@
-"""`diptych-train data near-duplicates`: list training pairs whose images nearly are evaluation images."""
+"""`diptych-train data near-duplicates`: list training pairs whose images nearly equal evaluation images."""
 
 import argparse
 import os
@@ -59,7 +59,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the list, and say how many there are, and what could not be compared."""
+    """Write the list and print a summary, including what could not be compared."""
     flags = source_flags(args)
     against = source_flags(args, packed_split="eval").reader.shards(args.against)
     shards = flags.reader.shards(args.sources)
@@ -103,7 +103,7 @@ def _write(file: Path, found: Iterable[NearDuplicate]) -> int:
 
 
 def _name(name: str) -> bytes:
-    """As it is read back: names of files need not be UTF-8."""
+    """Encode a name so that it can be read back: names of files need not be UTF-8."""
     if any(sign in name for sign in "\t\r\n"):
         raise DataError(f"{name!r}: a name with tabs or line breaks cannot stand in a list")
     try:

@@ -1,6 +1,6 @@
-"""`diptych-train data pack`: make a packed data set of pairs: what validates, measures and proves a model.
+"""`diptych-train data pack`: make a packed data set of pairs, for validation, evaluation and export proofs.
 
-Its images lie decoded at one size, so that a run can look at them again and again.
+Its images are stored decoded at one size, so that a run can read them repeatedly.
 """
 
 import argparse
@@ -55,7 +55,7 @@ from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
 
 KIND = "pairs"
-SHUFFLE_BUFFER = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
+SHUFFLE_BUFFER = 2_000  # pairs held to be shuffled, besides the random order of shards
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 CARD = """# {name}
 
@@ -120,7 +120,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack the splits that are named, write the card, and say what is there, and what an export lacks."""
+    """Pack the named splits, write the card, print a summary, and warn if an export lacks samples."""
     wanted = _requested_splits(args)
     spec = _image_spec(args)
     flags = source_flags(args)
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _requested_splits(args: argparse.Namespace) -> dict[Split, list[str]]:
-    """The sources of each split that is packed."""
+    """The sources of each requested split."""
     wanted: dict[Split, list[str]] = {
         split: sources for split in SPLITS if (sources := getattr(args, split)) is not None
     }
@@ -176,7 +176,7 @@ def _warn_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
 
 
 def _belongs_to(split: Split, entry: Entry, hold_out: float) -> bool:
-    """Whether a pair of the split's sources belongs to the split."""
+    """True if a pair of the split's sources belongs to the split."""
     is_held_out = hash_fraction(entry.name) < hold_out
     return split == "eval" or not hold_out or is_held_out == (split == "validation")
 
@@ -190,7 +190,7 @@ def _draw(
     flags: SourceFlags,
     spec: ImageSpec,
 ) -> tuple[Images, list[PackedItem], int]:
-    """Pixels and items of a split, and how many entries cannot be used. DataError if it has none."""
+    """Pixels and items of a split, and the number of unusable entries. DataError if there are no pairs."""
     stream = Stream(shards, 0, Order(args.seed, 1, SHUFFLE_BUFFER)).entries(Cursor(), 1, flags.excluded)
     other_split: Counter[bool] = Counter()  # entries of the other split, by whether they can be used
     entries = _entries_of_split(split, (entry for entry, _ in stream), args.hold_out, other_split)
@@ -257,7 +257,7 @@ def _entry(
 
 
 def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | str:
-    """(S, S, 3), or why it cannot be used."""
+    """(S, S, 3) pixels, or the reason why the entry is unusable."""
     try:
         if isinstance(entry, Unusable):
             return entry.reason
@@ -273,7 +273,7 @@ def _item(pair: Pair) -> PackedItem:
 
 
 def _read_existing(out: Path, size: int) -> PackedDataset:
-    """What `out` has already."""
+    """The data set that `out` already holds, or an empty one."""
     if not (out / INDEX_FILE).exists():
         return PackedDataset(out, out.resolve().name, size, {})
     dataset = read_dataset(out)
@@ -302,7 +302,7 @@ def _image_spec(args: argparse.Namespace) -> ImageSpec:
 
 
 def _start_tables(args: argparse.Namespace, recipe: Tables) -> Tables:
-    """What the model says that the recipe starts from."""
+    """Recipe tables stated by the model that the recipe starts from."""
     return open_origin(start_of(recipe), args.runs_dir, args.model_repo).tables
 
 

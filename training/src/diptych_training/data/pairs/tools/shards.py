@@ -1,4 +1,4 @@
-"""`diptych-train data shards`: write pairs of any sources into tar shards."""
+"""`diptych-train data shards`: write pairs from any sources to tar shards."""
 
 import argparse
 import hashlib
@@ -72,7 +72,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the shards, with a progress bar, and say what is there."""
+    """Write the shards with a progress bar, and print a summary."""
     if not NAME.fullmatch(args.name):
         raise DataError(f"--name {args.name!r} must match {NAME.pattern}: it is part of file names")
     flags = source_flags(args)

@@ -1,7 +1,7 @@
-"""Write pairs of any sources into tar shards, one after the other, so that a killed run goes on.
+"""Write pairs from any sources to tar shards, one after the other, so that an interrupted run can continue.
 
-A shard appears under its name once it is whole, and is listed in the index then. The index says where in the
-sources the next one begins: going on gives the same shards, byte for byte, as an unbroken run.
+A shard gets its name, and is listed in the index, once it is complete. The index records where in the sources
+the next shard begins: a continued run writes the same shards, byte for byte, as an uninterrupted one.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ DIGITS = 8  # of a pair's number, which is its name
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """How shards are made. `made_from` names sources and options: another one is another set of shards."""
+    """How shards are made. `made_from` records sources and options, which identify a set of shards."""
 
     name: str
     pairs_per_shard: int
@@ -50,17 +50,20 @@ class ShardPlan:
 
     @property
     def recipe(self) -> str:
-        """sha256 over all that decides on the shards' bytes."""
+        """sha256 over everything that determines the shards' bytes."""
         recipe = {"format": FORMAT, **self.made_from}
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-Watch = Callable[[int, int], object]  # told how many pairs, and how many skipped entries, were added
+Watch = Callable[[int, int], object]  # receives the numbers of pairs and skipped entries added
 
 
 def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Watch) -> ShardIndex:
-    """Write what is missing; returns the index of all. DataError when another run is at work in `out`, when
-    it holds other shards, when a source cannot be read, or when too many entries are unusable."""
+    """Write the missing shards; return the index of all.
+
+    DataError if another run is writing to `out`, if it holds other shards, if a source cannot be read, or if
+    too many entries are unusable.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out / ".lock", DataError(f"another run is writing shards to {out}")):
         index = _read_existing(out, plan)
@@ -82,7 +85,7 @@ class _Writer:
         self._n_skipped = index.n_skipped
 
     def write(self, shards: Sequence[Shard]) -> Iterator[ShardIndex]:
-        """The index after each shard, and after the last one as complete."""
+        """Yield the index after each shard; the last one is marked complete."""
         start = Cursor(*self._index.shards[-1].position) if self._index.shards else Cursor()
         entries = Stream(shards, 0, self._plan.order).entries(start, 1, self._plan.excluded)
         checked = map_in_threads(entries, lambda found: self._plan.check(found[0]), self._plan.n_threads)
@@ -101,7 +104,7 @@ class _Writer:
         yield self._index
 
     def _shard(self, entries: Iterator[tuple[Entry, Cursor]], skipped: Counter[str]) -> ShardEntry | None:
-        """The next shard, written; None when there is no pair left. `skipped` counts what is passed over."""
+        """Write the next shard; None if there is no pair left. `skipped` counts skipped entries by reason."""
         pairs = self._usable(entries, skipped)
         first = next(pairs, None)
         if first is None:
@@ -127,7 +130,7 @@ class _Writer:
     def _usable(
         self, entries: Iterator[tuple[Entry, Cursor]], skipped: Counter[str]
     ) -> Iterator[tuple[Pair, Cursor]]:
-        """The pairs; `skipped` counts the other entries by what is wrong. DataError beyond the bound."""
+        """Yield pairs and count other entries in `skipped`. DataError if too many are skipped."""
         for entry, cursor in entries:
             if isinstance(entry, Pair):
                 yield entry, cursor
@@ -145,7 +148,7 @@ class _Writer:
 
 
 class _DigestWriter:
-    """A file to write that knows the sha256 and the length of what was written."""
+    """A writable file that tracks sha256 and length of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -153,19 +156,19 @@ class _DigestWriter:
         self.n_bytes = 0
 
     def write(self, payload: bytes) -> int:
-        """Write all of it."""
+        """Write the whole payload."""
         self._sha256.update(payload)
         self.n_bytes += len(payload)
         return self._file.write(payload)
 
     @property
     def sha256(self) -> str:
-        """Of all that was written so far."""
+        """sha256 of everything written so far."""
         return self._sha256.hexdigest()
 
 
 def _read_existing(out: Path, plan: ShardPlan) -> ShardIndex:
-    """What an earlier run of the same plan has completed."""
+    """The index of an earlier run with the same plan, or an empty one."""
     if not (out / SHARD_INDEX_FILE).exists():
         return ShardIndex(plan.recipe, plan.made_from)
     index = read_shard_index(str(out))
@@ -183,7 +186,7 @@ def _read_existing(out: Path, plan: ShardPlan) -> ShardIndex:
 
 
 def _add_pair(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
-    """Image and first text for every reader of such shards; all texts beside them where there are more."""
+    """Write the image and its first text as any WebDataset reader expects, and a JSON file for more texts."""
     stem = f"{number:0{DIGITS}}"
     texts = pair.texts
     files = {ending_of(pair.image): pair.image, "txt": texts.first.encode("utf-8", "surrogatepass")}
@@ -196,5 +199,5 @@ def _add_pair(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
 
 
 def _reason_category(reason: str) -> str:
-    """A reason without what is one entry's own: its numbers."""
+    """A reason without the numbers that differ between entries."""
     return re.sub(r"\d+", "N", reason)[:100]
