@@ -231,7 +231,7 @@ def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is
     refused = capsys.readouterr().err
     assert refused.startswith(
         f"diptych: 1 of 2 image files of the backup are bad: {file} is damaged (pets/cat); "
-        "repeat `diptych backup`"
+        "remove the damaged files and repeat `diptych backup`"
     )
     assert main([*restore, "--without-damaged"]) == 1
     assert capsys.readouterr().err.endswith(f"\npets/cat: {cat} is damaged\n")
