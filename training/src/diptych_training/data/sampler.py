@@ -1,4 +1,4 @@
-"""Which items a training step sees, as a pure function of seed and step; knows nothing of their content."""
+"""Which items a training step sees, as a pure function of seed and step."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

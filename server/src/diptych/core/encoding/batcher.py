@@ -53,6 +53,8 @@ class Batcher(Generic[Item]):
 
         `encode_parallel` does the same, from several threads at once; the default is `encode`. `timeout_s`
         and `stop_within_s` are passed to DeadlineExecutor.
+
+        Many parameters, since a batcher knows neither settings nor models: each is one bound or one callback.
         """
         self._name: EncoderName = name
         self._encode = encode

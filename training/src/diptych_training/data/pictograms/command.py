@@ -1,4 +1,4 @@
-"""`diptych-train data pictograms`: build the pictograms data set. Knows nothing of how a source is made."""
+"""`diptych-train data pictograms`: build the pictograms data set."""
 
 import argparse
 import os

@@ -1,5 +1,4 @@
 """Read the words in the names of an icon set: what is drawn, and in which style.
-Knows nothing of files or images.
 
 `home-outline-24` is "home", drawn in the style "outline". A word is a style only in a set that uses it as
 one: `sort-line` of a set with no other `-line` is a line. Held against the listed classes of the held-out

@@ -1,7 +1,4 @@
-"""Pack one icon set, part of it held out: what a model is fine-tuned on, and judged by.
-
-Knows nothing of models.
-"""
+"""Pack one icon set, part of it held out: what a model is fine-tuned on, and judged by."""
 
 import argparse
 import hashlib

@@ -50,6 +50,6 @@ def _factors(graph: Graph, sigmoid: NodeProto) -> dict[str, float]:
 def _before(graph: Graph, x: str) -> Linear | None:
     """The matrix product, with its bias, that computes x."""
     add = graph.producer.get(x)
-    makers = [] if add is None else [graph.producer[name] for name in add.input if name in graph.producer]
-    linears = [find_linear(graph, node) for node in makers]
+    producers = [] if add is None else [graph.producer[name] for name in add.input if name in graph.producer]
+    linears = [find_linear(graph, node) for node in producers]
     return next((one for one in linears if one is not None and one.target == x), None)
