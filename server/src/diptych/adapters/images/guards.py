@@ -48,9 +48,7 @@ class StructureGuard:
     def check(
         self, image: ImageFile.ImageFile, payload: bytes, image_format: ImageFormat, max_px: int
     ) -> None:
-        """Raises TooLarge for an opened image of at most `max_px` pixels that must not be decoded all the
-        same.
-        """
+        """Raises TooLarge for an image within `max_px` that is still too expensive to decode."""
         if max(image.size) > MAX_EDGE_PX:
             raise TooLarge(
                 f"image has {image.width} x {image.height} pixels, limit for an edge is {MAX_EDGE_PX}"

@@ -56,9 +56,7 @@ class ImageGuard(Protocol):
     def check(
         self, image: ImageFile.ImageFile, payload: bytes, image_format: ImageFormat, max_px: int
     ) -> None:
-        """Raises TooLarge for an opened image of at most `max_px` pixels that must not be decoded all the
-        same.
-        """
+        """Raises TooLarge for an image within `max_px` that is still too expensive to decode."""
         ...
 
 

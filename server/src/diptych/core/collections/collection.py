@@ -78,8 +78,9 @@ class LoadedCollection:
     def require_searchable(self) -> None:
         """Raise unless a search would see every image.
 
-        Raises Conflict as `require_served`, and if some rows cannot be embedded again, so that waiting would
-        not help; NotReady while images are loaded or embedded, or after that ended early.
+        Raises Conflict as `require_served`, and if there are rows without an image, whose vectors are of
+        another version: waiting would not help. Raises NotReady while images are loaded or embedded, or after
+        that ended early.
         """
         self.require_served()
         if self.state == "other_version":
@@ -101,7 +102,7 @@ class LoadedCollection:
             )
 
     def require_embedded(self) -> EncoderPipeline:
-        """Return its pipeline once every image has been tried: only then is it known which cannot be found.
+        """Return its pipeline, once every image was tried. Until then it is unknown which cannot be found.
 
         Raises Conflict as `require_served`; NotReady while images are embedded, or after that ended early.
         """
@@ -202,8 +203,8 @@ class LoadedCollection:
             self.report_metrics()
 
     def finish_embedding(self) -> None:
-        """Record that everything was tried: "ready", unless rows are left that only their own version can
-        find.
+        """Record that everything was tried: "ready", unless there are rows without an image, whose vectors
+        are of another version.
         """
         self.state = "other_version" if self.without_image else "ready"
 

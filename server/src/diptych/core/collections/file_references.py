@@ -44,11 +44,11 @@ class Claim:
 class FileReferences:
     """The image files of all collections, and who needs them.
 
-    An add claims its files before it checks whether they exist, until its rows are committed or can no longer
-    be: the rows of an add whose caller left may still wait for their turn. A file that should have been
-    removed meanwhile is checked again when its last claim ends. No two tasks touch the same file at once, so
-    that its bytes are counted once. After a kill, at worst files are left that no row uses; the next start
-    removes them.
+    An add claims its files. A claim starts before the files are looked for. It ends when the rows are
+    committed or have failed, which may be after the caller left. A file that should have been removed
+    meanwhile is checked again when its last claim ends. No two tasks touch the same file at once, so that its
+    bytes are counted once. After a kill, at worst files are left that no row uses; the next start removes
+    them.
     """
 
     def __init__(self, *, images: ImageStore, records: RecordStore, write_queue: SerialWriteQueue) -> None:

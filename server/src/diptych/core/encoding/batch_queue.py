@@ -19,10 +19,9 @@ class BatchQueue(Generic[Owner, Item]):
     another's.
 
     A batch is padded to its largest item, so where `size_of` gives items a size, items of similar size should
-    share a batch. Then each owner gives its smallest items first, and enough items to fill up to
-    SORTED_BATCHES batches are drawn by turns at once, sorted by size, and cut into the next batches, smallest
-    first. A draw delays the items in it, and those after it, by at most SORTED_BATCHES - 1 batches: nobody
-    starves, whatever sizes others bring.
+    share a batch. Then owners give their smallest items first. Up to SORTED_BATCHES batches' worth is taken
+    in turns, sorted by size, and cut into batches, smallest first. A draw delays the items in it, and those
+    after it, by at most SORTED_BATCHES - 1 batches: nobody starves, whatever sizes others bring.
     """
 
     def __init__(self, max_batch_size: int, size_of: Callable[[Item], int] | None = None) -> None:

@@ -156,7 +156,7 @@ class Jobs:
         return self._change
 
     def require_none(self, collection: str) -> None:
-        """Raise Conflict while a job adds to the collection or waits to: checked before the store does."""
+        """Raise Conflict while a job adds to the collection or waits to. The store checks again."""
         if self._queue.has_job_of(collection):
             raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 

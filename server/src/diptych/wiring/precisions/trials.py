@@ -80,7 +80,11 @@ class Trials:
         raise found
 
     def attempt(self, precision: str) -> Candidate:
-        """Try this precision and report the result. One unsuitable for the device fails, mostly untried."""
+        """Try this precision and report the result.
+
+        A precision that does not suit the device fails; if the device is already decided, it is not even
+        loaded.
+        """
         if self._device is not None and (reason := unfit(precision, _PROVIDERS[self._device])):
             return Candidate(precision, passed=False, error=reason)
         found = self._try(precision)

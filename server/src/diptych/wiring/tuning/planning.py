@@ -20,7 +20,7 @@ from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
 PHOTOGRAPH_PX = 12_500_000  # pixels of a photograph by a phone
-# Threads that resize one image. One thread decodes its file, which takes as long as four threads resize it.
+# Threads that resize one image. Decoding in one thread takes as long as resizing in four.
 MAX_RESIZE_THREADS = 4
 METHOD = 6  # incremented when the method of measuring changes: older plans are then discarded
 
@@ -56,8 +56,8 @@ def threads_of(settings: Settings) -> int:
 def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
     """Return how many pixels all images that are being decoded may have together.
 
-    On a CPU as many as one image may have, so that many threads need no more memory than one. A GPU waits for
-    all of them: there each thread may decode a photograph, if that is more.
+    On a CPU as many as one image may have, so that many threads need no more memory than one. A GPU needs
+    every decoder busy, so there the limit is one photograph per thread, if larger.
     """
     if provider == CPU_PROVIDER:
         return settings.max_image_px
