@@ -241,7 +241,7 @@ def test_what_cannot_be_built_is_refused_before_anything_is_written(
     with pytest.raises(ExportError, match="tiny/2 holds TensorRT plans itself"):
         export_plans(repository, (TINY, version), PlanRequest(), watcher, data=dataset.path)
     tensorrt.refuses = "out of memory"
-    with pytest.raises(ExportError, match=r"builds no plan of image_encoder\.onnx: out of memory"):
+    with pytest.raises(ExportError, match=r"cannot build a plan of image_encoder\.onnx: out of memory"):
         export(repository, dataset)
     assert repository.versions(TINY) == [1, 2]
 

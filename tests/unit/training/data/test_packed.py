@@ -114,7 +114,7 @@ def test_items_that_do_not_fit_the_index_are_refused(written: Path) -> None:
 def test_line_that_is_no_item_is_named(written: Path) -> None:
     file = written / "eval" / "style.jsonl"
     file.write_text(file.read_text() + json.dumps({"id": "x"}) + "\n")
-    with pytest.raises(DataError, match="line 3 is no item"):
+    with pytest.raises(DataError, match="line 3 is not an item"):
         read_dataset(written).sources("eval")
 
 

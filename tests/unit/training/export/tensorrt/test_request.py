@@ -115,7 +115,7 @@ def test_what_tensorrt_says_when_it_cannot_build_is_the_error(
     onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
     tensorrt.refuses = "no implementation for node Relu"
     profiles = image_profiles()
-    with pytest.raises(BundleError, match=r"builds no plan of g\.onnx: no implementation for node Relu"):
+    with pytest.raises(BundleError, match=r"cannot build a plan of g\.onnx: no implementation for node Relu"):
         build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles)
     tensorrt.reads_nothing = True
     with pytest.raises(BundleError, match=r"TensorRT cannot read g\.onnx: "):
