@@ -58,7 +58,7 @@ def _filled(table: Table, path: Sequence[str], value: Any) -> Table:
 
 
 def _batch_size(config: TrainConfig, n_items: int) -> int:
-    """The largest power of two whose share of the run's own data does not exceed the number of items."""
+    """The largest power-of-two batch, at most 256, whose non-rehearsed items are at most `n_items`."""
     largest: int = RunConfig.model_fields["batch_size"].default
     sizes = [1 << exponent for exponent in range(largest.bit_length() - 1, 0, -1)]
     for size in sizes:

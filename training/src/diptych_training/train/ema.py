@@ -21,7 +21,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: CLIP, step: int, is_kept: torch.Tensor) -> None:
-        """Move towards the weights after step 0, 1, ...; faster early on, so that the random start is
+        """Average in the weights after step 0, 1, .... Early steps weigh more, so that the random start is
         forgotten.
 
         A skipped step moves nothing. `is_kept` is a scalar on the device; this does not wait for its value.

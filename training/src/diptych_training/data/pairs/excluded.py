@@ -12,7 +12,7 @@ from diptych_training.errors import DataError
 def read_excluded(files: Iterable[str]) -> frozenset[str]:
     """Names in the first column of tab-separated files with a header line; they need not be UTF-8.
 
-    DataError naming the file.
+    Raises DataError, which names the file.
     """
     return frozenset(name for file in files for name in _names(Path(file)))
 

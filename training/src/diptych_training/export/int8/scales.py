@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 # Shares of the largest magnitude that are tried as clipping range.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 EXACT_STEPS = 127  # of int8 on either side of 0
-NARROW_STEPS = 64  # two products of 255 and 64 are the most that 16 bits hold
+NARROW_STEPS = 64  # 255 * 64 * 2 = 32,640 still fits int16
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
 def weight_steps() -> int:
     """Steps of int8 weights on either side of 0: 127, or 64 on x86 without VNNI.
 
-    Such processors add two products in 16 bits, where sums saturate silently. The server requests exact
-    kernels there, which onnxruntime needs only for 8-bit weights; with 7 bits its fast kernels are exact.
+    Such processors add two products in 16 bits, where sums saturate silently. There, 8-bit
+    weights need the exact kernels that the server requests; with 7 bits the fast ones are exact too.
     """
     return NARROW_STEPS if may_saturate() else EXACT_STEPS
 

@@ -90,7 +90,7 @@ def _locate(file: str) -> Path:
 
 
 def _size(rng: np.random.Generator, max_side_px: int) -> tuple[int, int]:
-    """Width and height; all remainders occur, so that rounding and flooring of margins differ."""
+    """Width and height; odd and even sizes occur, so that a rounded and a floored crop margin differ."""
     low, high, _ = SIDES_PX[rng.choice(len(SIDES_PX), p=[share for *_, share in SIDES_PX])]
     long = min(int(rng.integers(low, high + 1)), max_side_px)
     aspect = rng.uniform(4, MAX_ASPECT) if rng.random() < EXTREME_SHARE else rng.uniform(1, 2)
