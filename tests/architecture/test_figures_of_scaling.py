@@ -72,6 +72,6 @@ def test_no_figure_of_a_table_is_without_its_place() -> None:
 
 
 def test_replicas_that_a_rate_takes_are_computed_from_the_figure() -> None:
-    ((rate, n_replicas),) = re.findall(r"So (\d+) photographs a second [^.]* take (\d+)\s+replicas", PAGE)
+    ((rate, n_replicas),) = re.findall(r"So (\d+) photographs a second [^.]* need (\d+)\s+replicas", PAGE)
     one = float(measured("images/s by clients › diptych int8 exact › 32"))
     assert int(n_replicas) == math.ceil(int(rate) / one), f"one does {one} images/s"

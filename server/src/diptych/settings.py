@@ -174,7 +174,8 @@ class Settings(BaseSettings):
     label_cache_items: int = Field(
         50_000,
         ge=0,
-        description="label embeddings cached in memory; half as many again are cached as whole lists",
+        description="label embeddings cached in memory; another half of this number is kept as complete "
+        "label lists",
     )
     max_connections: int = Field(_LIMITS.max_connections, ge=1, description="maximum open connections")
     header_timeout_s: float = Field(

@@ -83,6 +83,7 @@ class CollectionResponse(BaseModel):
     "embedding": `n_embedded` counts up to `n_images`.
     "failed": embedding ended early, `reason` says why; it is tried again when the server starts, or when the
     precision of the collection is set again.
+    "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
     "other_version": it has vectors without an image that another version made; `reason` says what to do.
     "no_precision": the served version lacks its precision, or cannot serve it here; see `reason`.
     """
