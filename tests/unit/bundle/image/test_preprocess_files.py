@@ -287,7 +287,7 @@ def test_transparency_in_strips_gives_the_same_pixels(mode, size, alpha):
 
 def test_transparent_palette_image_costs_little_more_than_its_rgb_pixels():
     code = (
-        "import io, resource; from PIL import Image; from diptych.bundle.image.preprocess import colour\n"
+        "import io, resource; from PIL import Image; from diptych.bundle.image import colour\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "image = Image.new('P', (4000, 4000)); image.info['transparency'] = 0; image.load()\n"
         "before = peak(); colour.to_rgb(image, 'white'); print((peak() - before) / 16e6)"
