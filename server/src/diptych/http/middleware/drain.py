@@ -44,9 +44,10 @@ class BodyDrainMiddleware:
             return message
 
         async def send_but_hold_end(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                exchange.end_is_held = not exchange.body_ended
-                message = {**message, "more_body": exchange.end_is_held}
+            is_end = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_end and not exchange.body_ended:
+                exchange.end_is_held = True
+                message = {**message, "more_body": True}
             await send(message)
 
         await self._app(scope, receive_and_note_end, send_but_hold_end)
