@@ -17,9 +17,8 @@ Read = Callable[[int, int], bytes]
 
 BLOCK = 512
 MAX_EXTENSION_BYTES = 1_000_000  # of a pax header or a long name
-MAX_BYTES = (
-    10**18
-)  # of an archive: above the size of any file, and offsets a little beyond still fit into 64 bits
+# of an archive: above the size of any file, and offsets a little beyond still fit into 64 bits
+MAX_BYTES = 10**18
 _KINDS: dict[bytes, "Kind"] = {
     b"0": "file",
     b"\0": "file",

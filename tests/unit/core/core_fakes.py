@@ -230,9 +230,10 @@ def fake_embedder(
     )
 
 
+# of pipelines whose encoder is not asked
 IDLE_ENCODER = SwappableEncoder(
     cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
-)  # of pipelines whose encoder is not asked
+)
 
 
 def model_info(**changes: Any) -> ModelInfo:

@@ -34,9 +34,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, mode: Clean = "clip")
     merges = _learn_merges((clean(text, mode) for text in texts), n_merges)
     tokens = _letters() + [left + right for left, right in merges]
     tokens += [START, END]
-    vocab = {
-        token: index for index, token in enumerate(dict.fromkeys(tokens))
-    }  # two merges may make one token
+    # two merges may make one token
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     bpe = models.BPE(vocab=vocab, merges=merges, end_of_word_suffix=WORD_END)
     return _with_frame(bpe, vocab)
 

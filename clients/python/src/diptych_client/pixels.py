@@ -13,9 +13,8 @@ from typing import IO, Any, Protocol, runtime_checkable
 from diptych_client.errors import UnreadableFile
 
 LEVEL = 1  # of compression: sending more bytes takes less time than compressing better
-MODES = frozenset(
-    {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}
-)  # modes of Pillow that a PNG file can have
+# modes of Pillow that a PNG file can have
+MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
 UP = b"\x02"  # PNG filter: a row is stored as its difference to the row above
 
 

@@ -92,9 +92,10 @@ def _evaluate_source(
         texts=texts,
         text_rows=embed_texts(subject.encoder, subject.tokenizer, texts),
     )
+    # (N, D)
     images = embed_images(
         subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
-    )  # (N, D)
+    )
     accepted = accepted_labels(source.images, labels)
     observe(EmbeddedSource(source, images, classes, candidates.class_rows, accepted))
     far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]

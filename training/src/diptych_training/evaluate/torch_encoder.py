@@ -28,9 +28,8 @@ class TorchEncoder:
     def encode_image(self, pixels: Pixels) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm."""
         with _evaluating(self._model):
-            copied = torch.from_numpy(
-                np.array(pixels)
-            )  # torch needs writable memory; data sets are memory-mapped
+            # torch needs writable memory; data sets are memory-mapped
+            copied = torch.from_numpy(np.array(pixels))
             # A view in channels_last order, which makes convolutions a quarter faster.
             batch = copied.to(self._mean.device).permute(0, 3, 1, 2)  # (B, 3, S, S) uint8
             normalised = (batch.float() / 255 - self._mean) / self._std

@@ -68,9 +68,8 @@ class ImageFiles:
         case: the process that renamed the file may have been killed before its fsync.
         """
         folders = {_place(self._images, sha256).parent for sha256 in payloads}
-        fresh = (
-            folders - self._durable_folders
-        )  # including folders that a concurrent put has made and not yet fsynced
+        # including folders that a concurrent put has made and not yet fsynced
+        fresh = folders - self._durable_folders
         named_in = folders | ({self._images} if fresh else set())
         await asyncio.get_running_loop().run_in_executor(self._writers, self._put, payloads, named_in)
         self._durable_folders |= fresh

@@ -27,9 +27,8 @@ MAX_SCANS = 1_000
 MAX_SCANS_AT_LIMIT = 20  # for the largest picture, which takes 2 s; progressive files have about 10 scans
 
 _EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
-_MARKER = re.compile(
-    rb"\xff+([\x01-\xcf\xd8-\xfe])"
-)  # inside a scan: neither a stuffed byte nor a restart marker
+# inside a scan: neither a stuffed byte nor a restart marker
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _SOS, _EOI = 0xDA, 0xD9
 _BARE = frozenset({0x01, 0xD8, *range(0xF0, 0xFE)})  # markers that no segment follows
 _MARKERS_PER_SCAN = 10  # tables and comments that may precede a scan

@@ -133,9 +133,8 @@ class PillowDecoder:
 
             def claim(info: ImageInfo) -> None:
                 """Wait for room in the pixel budget; called with the header, before a pixel is decoded."""
-                width, height = resized_size(
-                    info.width, info.height, self._spec
-                )  # the resized intermediate counts too
+                # the resized intermediate counts too
+                width, height = resized_size(info.width, info.height, self._spec)
                 room.enter_context(self._room(info.width * info.height + width * height))
                 seen.append(info)
 

@@ -20,9 +20,8 @@ OLDEST_OPSET = 18  # since then reductions take their axes as an input, and Shap
 SELECTIONS = frozenset({"ArgMax", "ArgMin", "TopK"})
 INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
 MAX_LENGTH = 1 << 14  # of a row that ArgMax searches
-POSITION_SCALE = float(
-    1 << 20
-)  # distance from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
+# distance from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
+POSITION_SCALE = float(1 << 20)
 BEYOND = float(1 << 24)  # above every position; in float32 all ids below it are exact
 # Operators that pass values on unchanged in any type, and operators that read the shape only.
 PASSES_ON = frozenset(

@@ -21,9 +21,8 @@ from diptych.errors import BundleError, DiptychError
 REVISION = 1  # of the build settings: plans of an earlier revision are built again
 NICE = 10  # requests have priority on the CPU
 PR_SET_PDEATHSIG = 1  # prctl option: the signal that a process receives when its parent ends
-MAX_WORKSPACE_BYTES = (
-    1 << 30
-)  # of GPU memory: without a limit the builder may take all that the server leaves free
+# of GPU memory: without a limit the builder may take all that the server leaves free
+MAX_WORKSPACE_BYTES = 1 << 30
 BUILD_FAILED = 3  # exit code of a child that could not build and printed the reason
 MAX_REASON_CHARS = 500  # of the last line that the child printed
 MODULE = "diptych.adapters.tensorrt.build"

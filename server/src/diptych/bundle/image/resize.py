@@ -29,9 +29,8 @@ class Sharing:
     run: Callable[[Sequence[Part]], None]
 
 
-ALONE = Sharing(
-    1, lambda parts: None
-)  # a single thread: Pillow resizes the whole picture, and `run` is never called
+# a single thread: Pillow resizes the whole picture, and `run` is never called
+ALONE = Sharing(1, lambda parts: None)
 
 MIN_SHARED_PX = 1 << 17  # takes half a millisecond, ten times as long as to wake a thread
 BAND_PX = 1 << 18  # a part's copy of a megabyte fits into the L2 cache

@@ -22,9 +22,8 @@ _UNDONE_AMPERSAND = re.compile(rf"(&(?:{_ENTITY_AMPERSAND}){{4}})(?:{_ENTITY_AMP
 _MAX_DIGITS = 20
 _LONG_NUMBER = re.compile(rf"&#([0-9]{{{_MAX_DIGITS},}});?")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_MAYBE_MARKS = re.compile(
-    rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}"
-)  # combining marks are not letters, digits or spaces
+# combining marks are not letters, digits or spaces
+_MAYBE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}")
 _FIXES: tuple[Callable[[str], str], ...] = (
     fixes.fix_c1_controls,
     fixes.fix_latin_ligatures,

@@ -204,9 +204,8 @@ class LabelClassifier:
             return scoring.softmax(logits)
         if empty is None:  # SigLIP was trained with a sigmoid and a bias (Zhai et al. 2023)
             return scoring.sigmoid(logits + np.float32(self._model.logit_bias))
-        empty_logits = scoring.zero_shot_logits(
-            images @ empty[:, np.newaxis], self._model.logit_scale
-        )  # (N, 1)
+        # (N, 1)
+        empty_logits = scoring.zero_shot_logits(images @ empty[:, np.newaxis], self._model.logit_scale)
         return scoring.against_empty(logits, empty_logits)
 
     def _check(self, labels: Sequence[str], templates: Sequence[str]) -> None:

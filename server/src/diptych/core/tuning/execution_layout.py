@@ -23,9 +23,8 @@ class Plan:
     n_decode_threads: int
 
 
-SINGLE_WORKER_PLAN = Plan(
-    n_lanes=1, image_batch_size=16, text_batch_size=16, n_decode_threads=1
-)  # before measuring
+# before measuring
+SINGLE_WORKER_PLAN = Plan(n_lanes=1, image_batch_size=16, text_batch_size=16, n_decode_threads=1)
 
 
 @dataclass(frozen=True)

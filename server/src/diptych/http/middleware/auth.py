@@ -19,9 +19,8 @@ from diptych.http.state import ServerState
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz"})
-STATIC_PAGES = frozenset(
-    {"/", "/docs", "/openapi.json"}
-)  # without private content; the page asks the user for the key
+# without private content; the page asks the user for the key
+STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})
 STATIC_FOLDER = "/assets/"
 _DEFAULT_PORT = {"http": 80, "https": 443}
 

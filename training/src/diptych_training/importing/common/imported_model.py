@@ -50,9 +50,8 @@ class ImportedModel:
     library: LibraryEncoder
     source: dict[str, Any]  # JSON: `kind`, library and its version, architecture, origin
     licence: str
-    notes: list[str] = field(
-        default_factory=list
-    )  # deliberate differences from the original, one sentence each
+    # deliberate differences from the original, one sentence each
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
