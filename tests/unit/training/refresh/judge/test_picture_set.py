@@ -1,0 +1,90 @@
+"""Scores of sets of pictures: one list of labels over all sources, and its parts, by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.bundle.manifest import TextSpec
+from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych_training.refresh.judge.picture_set import EmbeddedSet, open_sets, score_set
+from support.picture_sets import write_pictures
+from support.tiny_tokenizer import write_tiny_tokenizer
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> TextTokenizer:
+    write_tiny_tokenizer(tmp_path / "tokenizer.json")
+    spec = TextSpec(context_length=6, clean="clip", pad_to="longest", pad_id=0, prompts={"default": ["{}"]})
+    return TextTokenizer(tmp_path / "tokenizer.json", spec)
+
+
+def test_all_sources_share_one_list_of_labels(tmp_path: Path, tokenizer: TextTokenizer):
+    dataset = write_pictures(
+        tmp_path / "proof",
+        {
+            "a": ("validation", "emoji", ["red", "blue"]),
+            "b": ("validation", "icons", ["green", "red", "green"]),
+            "old": ("train", "icons", ["white"]),
+        },
+    )
+
+    (opened,) = open_sets([dataset], tokenizer)
+
+    assert (opened.name, len(opened), opened.labels) == ("proof", 5, ("blue", "green", "red"))
+    assert opened.kinds() == ["emoji", "icons"]
+    assert opened.of_kind("icons").tolist() == [2, 3, 4]
+    assert [(source.name, index) for source, index in opened.pictures()][2:4] == [("b", 0), ("b", 1)]
+
+
+def test_labels_with_the_same_tokens_are_one_label_in_all_sets(tmp_path: Path, tokenizer: TextTokenizer):
+    own = write_pictures(tmp_path / "own", {"a": ("validation", "pairs", ["RED", "blue", "red"])})
+    shipped = write_pictures(
+        tmp_path / "proof", {"b": ("validation", "icons", ["red ", "redredredred a", "redredredred b"])}
+    )
+
+    first, second = open_sets([own, shipped], tokenizer)
+
+    assert first.labels == ("RED", "blue")
+    assert [set(names) for names in first.accepted] == [{"RED"}, {"blue"}, {"RED"}]
+    assert second.labels[0] == "RED"
+    # Longer than the context: cut off, the last two are the same.
+    assert second.labels[1:] == ("redredredred a",)
+
+
+def test_pictures_with_the_same_pixels_share_their_labels_across_sources(
+    tmp_path: Path, tokenizer: TextTokenizer
+):
+    dataset = write_pictures(
+        tmp_path / "proof",
+        {"a": ("validation", "emoji", ["red"]), "b": ("validation", "icons", ["blue"])},
+    )
+    copied = dataset.path / "validation"
+    (copied / "b.npy").write_bytes((copied / "a.npy").read_bytes())
+
+    (opened,) = open_sets([dataset], tokenizer)
+
+    assert [set(names) for names in opened.accepted] == [{"red", "blue"}] * 2
+
+
+def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer: TextTokenizer):
+    dataset = write_pictures(
+        tmp_path / "proof",
+        {"a": ("validation", "emoji", ["blue", "red"]), "b": ("validation", "icons", ["green", "red"])},
+    )
+    (opened,) = open_sets([dataset], tokenizer)
+    labels = np.eye(3, dtype=np.float32)  # blue, green, red
+    images = np.array([[0.9, 0.1, 0.3], [0.8, 0.1, 0.2], [0.5, 0.4, 0.6], [0.3, 0.2, 0.9]], dtype=np.float32)
+    embedded = EmbeddedSet(opened, images, class_rows=labels, text_rows=labels)
+
+    whole, icons = score_set(embedded), score_set(embedded, opened.of_kind("icons"))
+
+    assert whole.ranks == (0, 1, 2, 0)
+    assert (whole.n, whole.n_labels, whole.top(1), whole.top(5)) == (4, 3, 0.5, 1)
+    # blue finds picture 0, green picture 2, red picture 3 first: all right
+    assert whole.text_to_image == {1: 1, 5: 1, 10: 1}
+    assert whole.image_to_text == {1: 0.5, 5: 1, 10: 1}
+    # Among all three labels, but retrieval only among green and red: picture 2 is nearer to red.
+    assert (icons.ranks, icons.n_labels) == ((2, 0), 3)
+    assert icons.image_to_text[1] == 0.5
+    assert icons.text_to_image[1] == 1

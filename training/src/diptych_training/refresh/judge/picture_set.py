@@ -1,0 +1,122 @@
+"""The pictures of a packed data set that models are judged on, and their embeddings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.bundle.encoder import Embeddings, Pixels
+from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
+from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
+from diptych_training.evaluate.ranking import Accepted, accepted_labels, best_ranks, relevance
+from diptych_training.evaluate.results import KINDS
+from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
+from diptych_training.evaluate.subject import Subject
+from diptych_training.evaluate.zero_shot import class_embeddings
+from diptych_training.refresh.judge.results import SetResult
+
+SPLIT = "validation"
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """N pictures of one or more sources, their N right answers, and the C labels to choose from, sorted.
+
+    Labels that the tokenizer cannot tell apart are one label: the first of them by name.
+    """
+
+    name: str
+    sources: tuple[PackedSource, ...]
+    labels: tuple[str, ...]
+    accepted: Accepted
+
+    def __len__(self) -> int:
+        return len(self.accepted)
+
+    def pictures(self) -> Iterator[tuple[PackedSource, int]]:
+        """The source of each picture, and its index there."""
+        return ((source, index) for source in self.sources for index in range(len(source.items)))
+
+    def of_kind(self, kind: Kind) -> NDArray[np.int64]:
+        """The positions of the pictures of one kind, in order."""
+        return np.flatnonzero([source.kind == kind for source, _ in self.pictures()])
+
+    def kinds(self) -> list[Kind]:
+        """The kinds of its sources, in the usual order."""
+        return [kind for kind in KINDS if any(source.kind == kind for source in self.sources)]
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """A set as a model embeds it: pictures (N, D); labels through templates (C, D) and bare (C, D)."""
+
+    pictures: PictureSet
+    images: Embeddings
+    class_rows: Embeddings
+    text_rows: Embeddings
+
+
+def open_sets(datasets: Sequence[PackedDataset], tokenizer: TextTokenizer) -> list[PictureSet]:
+    """Open the held-out pictures of data sets: split `validation`. Equal labels are equal in all of them."""
+    opened = [(dataset, tuple(dataset.sources(SPLIT))) for dataset in datasets]
+    names = label_names((item for _, sources in opened for item in _items(sources)), tokenizer)
+    return [_picture_set(dataset.name, sources, names) for dataset, sources in opened]
+
+
+def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[str, str]:
+    """The name of each label: the first, by name, of those that give the same tokens."""
+    first: dict[tuple[int, ...], str] = {}
+    return {
+        label: first.setdefault(tuple(tokenizer.ids(label)[0].tolist()), label)
+        for label in sorted({item.label for item in items})
+    }
+
+
+def embed_set(subject: Subject, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
+    """Embed pictures and labels; `advance` gets the number of embedded pictures. The set has pictures."""
+    encoder, tokenizer, spec = subject.encoder, subject.tokenizer, subject.image_spec
+    images = [embed_images(encoder, source.images, spec, advance=advance) for source in pictures.sources]
+    return EmbeddedSet(
+        pictures=pictures,
+        images=np.concatenate(images),
+        class_rows=class_embeddings(encoder, tokenizer, pictures.labels, subject.templates),
+        text_rows=embed_texts(encoder, tokenizer, pictures.labels),
+    )
+
+
+def score_set(embedded: EmbeddedSet, only: NDArray[np.int64] | None = None) -> SetResult:
+    """Measure a set, or `only` the pictures at these positions.
+
+    Zero-shot candidates are all labels of the set, also for a part of it; retrieval is among the pictures
+    of the part and their labels.
+    """
+    labels = embedded.pictures.labels
+    rows = np.arange(len(embedded.images)) if only is None else only
+    accepted = [embedded.pictures.accepted[row] for row in rows]
+    images = embedded.images[rows]  # (n, D)
+    own = frozenset(chain.from_iterable(accepted))
+    columns = [column for column, label in enumerate(labels) if label in own]
+    texts, text_rows = [labels[column] for column in columns], embedded.text_rows[columns]  # (m, D)
+    ranks = best_ranks(images @ embedded.class_rows.T, relevance(accepted, labels))
+    return SetResult(
+        n_labels=len(labels),
+        ranks=tuple(ranks.tolist()),
+        text_to_image=text_to_image_recall(images, text_rows, accepted, texts),
+        image_to_text=image_to_text_recall(images, text_rows, accepted, texts),
+    )
+
+
+def _picture_set(name: str, sources: tuple[PackedSource, ...], names: Mapping[str, str]) -> PictureSet:
+    labels = [names[item.label] for item in _items(sources)]
+    return PictureSet(name, sources, tuple(sorted(set(labels))), accepted_labels(_images(sources), labels))
+
+
+def _items(sources: Sequence[PackedSource]) -> Iterator[PackedItem]:
+    return chain.from_iterable(source.items for source in sources)
+
+
+def _images(sources: Sequence[PackedSource]) -> Iterator[Pixels]:
+    return chain.from_iterable(source.images for source in sources)

@@ -1,0 +1,134 @@
+"""What was measured for each mix of old and new weights, as data that is stored and read again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from diptych_training.data.packed import Kind
+from diptych_training.errors import EvaluationError
+from diptych_training.files import write_text
+from diptych_training.refresh.judge.interval import Difference, paired_difference
+from diptych_training.schema import Frozen
+
+JUDGED_FILE = "judged.json"
+MIN_OWN_PAIRS = 200  # below, nothing is chosen by the user's pairs
+POINTS = 100  # points of a share
+
+Stored = TypeVar("Stored", bound=BaseModel)
+
+
+class SetResult(Frozen):
+    """One model on one set of pictures.
+
+    `ranks`: for each picture, the number of wrong labels that score at least as high as its best right one,
+    of `n_labels` candidates. The recalls are shares from 0 to 1 by k.
+    """
+
+    n_labels: int
+    ranks: tuple[int, ...]
+    text_to_image: dict[int, float]
+    image_to_text: dict[int, float]
+
+    @property
+    def n(self) -> int:
+        """The number of pictures."""
+        return len(self.ranks)
+
+    def hits(self, k: int = 1) -> list[bool]:
+        """Whether a right label is among the first k, for each picture."""
+        return [rank < k for rank in self.ranks]
+
+    def top(self, k: int) -> float:
+        """Zero-shot top-k accuracy, from 0 to 1."""
+        return sum(self.hits(k)) / self.n
+
+
+class MixResult(Frozen):
+    """One mix of the old weights (alpha 0) and the tuned ones (alpha 1), on all sets.
+
+    `own` is None if no pair of the user's is held out. `kinds` are parts of the shipped set.
+    """
+
+    alpha: float
+    own: SetResult | None
+    shipped: SetResult
+    kinds: dict[Kind, SetResult]
+
+
+class Judged(Frozen):
+    """All measured mixes, in ascending order of alpha, the first of which is the old model.
+
+    `inputs` is a sha256 of everything measured: weights, sets, and how texts and images are prepared.
+    `n_own_pairs` counts the user's usable pairs, those trained on included.
+    """
+
+    schema_version: Literal[1] = 1
+    inputs: str
+    own: str
+    shipped: str
+    n_own_pairs: int
+    mixes: tuple[MixResult, ...]
+
+    @property
+    def old(self) -> MixResult:
+        """The old model."""
+        return self.mixes[0]
+
+    @property
+    def is_too_few(self) -> bool:
+        """Whether the user's pairs are too few to judge by."""
+        return self.n_own_pairs < MIN_OWN_PAIRS
+
+    def at(self, alpha: float) -> MixResult:
+        """The mix of this alpha. Raises EvaluationError if it was not measured."""
+        for mix in self.mixes:
+            if mix.alpha == alpha:
+                return mix
+        measured = ", ".join(f"{mix.alpha:g}" for mix in self.mixes)
+        raise EvaluationError(f"alpha {alpha:g} was not measured; measured are {measured}")
+
+    def own_difference(self, alpha: float) -> Difference | None:
+        """Top-1 on the user's held-out pairs, old against this mix; None if there are none."""
+        old, new = self.old.own, self.at(alpha).own
+        return None if old is None or new is None else _difference(old, new)
+
+    def shipped_difference(self, alpha: float) -> Difference:
+        """Top-1 on the whole shipped set, old against this mix."""
+        return _difference(self.old.shipped, self.at(alpha).shipped)
+
+    def kind_differences(self, alpha: float) -> Iterator[tuple[Kind, Difference]]:
+        """Top-1 on each kind of the shipped set, old against this mix."""
+        for kind, new in self.at(alpha).kinds.items():
+            yield kind, _difference(self.old.kinds[kind], new)
+
+    def loss_points(self, alpha: float) -> float:
+        """Points of top-1 that this mix loses on the shipped set; negative if it gains."""
+        return -POINTS * self.shipped_difference(alpha).change
+
+
+def read_judged(file: Path) -> Judged:
+    """Read a judgement that `judge` stored. Raises EvaluationError naming file and key."""
+    return read_stored(file, Judged)
+
+
+def read_stored(file: Path, kind: type[Stored]) -> Stored:
+    """Read results that were stored as JSON. Raises EvaluationError naming file and key."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise EvaluationError(f"{file}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(whole file)"
+        raise EvaluationError(f"{file}: {key}: {first['msg']}; remove the file to measure again") from error
+
+
+def write_stored(file: Path, results: BaseModel) -> None:
+    """Store results as JSON, atomically."""
+    write_text(file, f"{results.model_dump_json()}\n")
+
+
+def _difference(old: SetResult, new: SetResult) -> Difference:
+    return paired_difference(old.hits(), new.hits())
