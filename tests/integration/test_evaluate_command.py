@@ -19,7 +19,7 @@ from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
 from diptych_training.evaluate.validation import validate
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.publish import ProgressReporter, export_run
 from support.exported_once import exported_once
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -32,10 +32,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     dataset = write_tiny_dataset(home / "data", n_icons=N_ICONS)
     run = load_run(write_tiny_run(home / "runs" / "tiny"))
-    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
     statement = ExportOptions("drawings", ungated=True, optimise=False)
     with exported_once():
-        export_run(run, dataset, ModelRepository(home / "model_repo"), statement, watcher)
+        export_run(run, dataset, ModelRepository(home / "model_repo"), statement, reporter)
     return home
 
 

@@ -31,7 +31,7 @@ from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, wri
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
-from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.finetune.origin import open_origin
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
@@ -66,8 +66,8 @@ def repository(
     return repository
 
 
-def quiet(said: list[str] | None = None) -> Watcher:
-    return Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
+def quiet(said: list[str] | None = None) -> ProgressReporter:
+    return ProgressReporter(say=(said if said is not None else []).append, advance=lambda _: None)
 
 
 def load(
@@ -296,9 +296,9 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
     few = write_tiny_dataset(tmp_path / "data", n_icons=20)
     repository = ModelRepository(tmp_path / "model_repo")
 
-    watcher = Watcher(say=pytest.fail, advance=pytest.fail)  # before any stage
+    reporter = ProgressReporter(say=pytest.fail, advance=pytest.fail)  # before any stage
     with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts, at least 1,000 and 100 are"):
-        export_run(run, few, repository, ExportOptions("few", optimise=False), watcher)
+        export_run(run, few, repository, ExportOptions("few", optimise=False), reporter)
 
     assert not (tmp_path / "model_repo").exists()
 

@@ -28,7 +28,7 @@ from diptych_training.export.tensorrt.request import PlanRequest
 from diptych_training.finetune.origin import open_origin
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
-from diptych_training.stages import Watcher
+from diptych_training.stages import ProgressReporter
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_tensorrt import FakeTensorrt
 from support.largest_id import read_at_largest_id
@@ -69,8 +69,8 @@ def repository(tmp_path: Path) -> ModelRepository:
 def export(
     repository: ModelRepository, dataset: PackedDataset, said: list[str] | None = None, **asked: Any
 ) -> int:
-    watcher = Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
-    return export_plans(repository, (TINY, 1), PlanRequest(**asked), watcher, data=dataset.path)
+    reporter = ProgressReporter(say=(said if said is not None else []).append, advance=lambda _: None)
+    return export_plans(repository, (TINY, 1), PlanRequest(**asked), reporter, data=dataset.path)
 
 
 def stated(manifest: Manifest) -> dict[str, Any]:
@@ -191,8 +191,8 @@ def test_version_that_was_imported_is_proven_on_photographs(
     file = repository.folder(TINY, 1) / "manifest.json"
     file.write_text(file.read_text().replace('"kind": "test"', '"kind": "import"'))
     monkeypatch.setattr(reference, "N_PROOF_IMAGES", 40)
-    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    export_plans(repository, (TINY, 1), PlanRequest(ungated=True), watcher, data=tmp_path / "no data")
+    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    export_plans(repository, (TINY, 1), PlanRequest(ungated=True), reporter, data=tmp_path / "no data")
     parity = repository.verify(TINY, 2).precisions["fp16"].parity
     assert parity is not None
     assert (parity.n_images, parity.cosine_min >= 0.999) == (40, True)
@@ -237,9 +237,9 @@ def test_what_cannot_be_built_is_refused_before_anything_is_written(
     repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
 ) -> None:
     version = export(repository, dataset)
-    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
     with pytest.raises(ExportError, match="tiny/2 holds TensorRT plans itself"):
-        export_plans(repository, (TINY, version), PlanRequest(), watcher, data=dataset.path)
+        export_plans(repository, (TINY, version), PlanRequest(), reporter, data=dataset.path)
     tensorrt.refuses = "out of memory"
     with pytest.raises(ExportError, match=r"cannot build a plan of image_encoder\.onnx: out of memory"):
         export(repository, dataset)

@@ -18,7 +18,7 @@ from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.provenance import collect_provenance
 from support.exported_once import exported_once
 from support.tiny_run import (
@@ -44,8 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> Tra
     return replace(run, provenance=collect_provenance(dataset, run.config, {}))
 
 
-def quiet(said: list[str] | None = None) -> Watcher:
-    return Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
+def quiet(said: list[str] | None = None) -> ProgressReporter:
+    return ProgressReporter(say=(said if said is not None else []).append, advance=lambda _: None)
 
 
 def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> Evaluation:

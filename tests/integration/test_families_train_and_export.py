@@ -15,7 +15,7 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
 from diptych_training.models import ResNetConfig
@@ -89,8 +89,8 @@ def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precisio
 
     run, repository = load_run(tmp_path / "small"), ModelRepository(tmp_path / "model_repo")
     statement = ExportOptions("stemmed", precisions=("fp32", "int8", "fp16"), ungated=True)
-    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    version = export_run(run, read_dataset(data), repository, statement, watcher)
+    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    version = export_run(run, read_dataset(data), repository, statement, reporter)
     manifest, folder = repository.verify("stemmed", version), repository.folder("stemmed", version)
     assert set(manifest.precisions) == {"fp32", "int8", "fp16"}
     for name, bound in (("fp32", 0.99999), ("fp16", 0.999), ("int8", 0.98)):
@@ -114,8 +114,8 @@ def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precisio
 def test_every_family_becomes_a_bundle_that_proves_itself(image, data, tmp_path):
     run = load_run(write_tiny_run(tmp_path / "run", image=image))
     repository = ModelRepository(tmp_path / "model_repo")
-    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    version = export_run(run, read_dataset(data), repository, ExportOptions("drawings"), watcher)
+    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    version = export_run(run, read_dataset(data), repository, ExportOptions("drawings"), reporter)
 
     manifest, folder = repository.verify("drawings", version), repository.folder("drawings", version)
     tokenizer = TextTokenizer(folder / "tokenizer.json", manifest.text)

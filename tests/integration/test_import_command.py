@@ -38,7 +38,7 @@ from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
-from diptych_training.stages import Watcher
+from diptych_training.stages import ProgressReporter
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
 from support.local_hub import COMMIT, local_hub
@@ -256,7 +256,7 @@ def test_what_does_not_follow_its_library_is_not_published(
     find = partial(find_source, str(tiny_run), Choices())
 
     with pytest.raises(DiptychError, match=message):
-        import_checkpoint(find, ModelRepository(tmp_path / "repo"), statement, Watcher(print, print))
+        import_checkpoint(find, ModelRepository(tmp_path / "repo"), statement, ProgressReporter(print, print))
     assert list((tmp_path / "repo").iterdir()) == []
 
 

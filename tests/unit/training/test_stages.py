@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from diptych_training.export.proof.photo_sample import PixelFile
-from diptych_training.stages import Stages, Watcher, files_table, watched
+from diptych_training.stages import ProgressReporter, Stages, files_table, report_progress
 
 
 def test_each_finished_stage_is_one_line_and_one_row() -> None:
     said: list[str] = []
-    stages = Stages(Watcher(said.append, said.append))
+    stages = Stages(ProgressReporter(said.append, said.append))
 
     with stages.stage("read"):
         pass
@@ -72,7 +72,7 @@ def swallow_ctrl_c() -> None:
 def test_ctrl_c_interrupts_at_once_and_the_former_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt), watched(10, "test"):
+    with pytest.raises(KeyboardInterrupt), report_progress(10, "test"):
         press_ctrl_c()
         threading.Event().wait(5)
 
@@ -80,8 +80,8 @@ def test_ctrl_c_interrupts_at_once_and_the_former_handler_is_restored() -> None:
 
 
 def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
-    with watched(10, "test") as watcher:
-        stages = Stages(watcher)
+    with report_progress(10, "test") as reporter:
+        stages = Stages(reporter)
         with pytest.raises(KeyboardInterrupt), stages.stage("embed"):
             swallow_ctrl_c()
 
@@ -89,11 +89,11 @@ def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
 
 
 def test_swallowed_ctrl_c_ends_at_the_next_progress() -> None:
-    with watched(10, "test") as watcher:
-        watcher.advance(1)
+    with report_progress(10, "test") as reporter:
+        reporter.advance(1)
         swallow_ctrl_c()
         with pytest.raises(KeyboardInterrupt):
-            watcher.advance(1)
+            reporter.advance(1)
 
 
 def test_an_error_caused_by_ctrl_c_is_raised_as_an_interrupt() -> None:
@@ -101,5 +101,9 @@ def test_an_error_caused_by_ctrl_c_is_raised_as_an_interrupt() -> None:
         swallow_ctrl_c()
         raise RuntimeError("a callback failed")
 
-    with watched(10, "test") as watcher, pytest.raises(KeyboardInterrupt), Stages(watcher).stage("embed"):
+    with (
+        report_progress(10, "test") as reporter,
+        pytest.raises(KeyboardInterrupt),
+        Stages(reporter).stage("embed"),
+    ):
         broken()

@@ -19,8 +19,8 @@ def _nothing_pressed() -> None:
 
 
 @dataclass(frozen=True)
-class Watcher:
-    """Receives progress: `say` a finished stage, `advance` by a number of embedded images.
+class ProgressReporter:
+    """Reports progress: `say` prints a line, `advance` moves the bar by a number of embedded images.
 
     `check` raises KeyboardInterrupt if Ctrl-C was pressed.
     """
@@ -31,8 +31,8 @@ class Watcher:
 
 
 @contextmanager
-def watched(n_images: int, name: str) -> Iterator[Watcher]:
-    """Show a bar over `n_images` embeddings, with the lines of finished stages above it.
+def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
+    """Show a progress bar over `n_images` embeddings, with the lines of finished stages above it.
 
     Ctrl-C interrupts at once. If a library swallows that KeyboardInterrupt, the next `advance` or `check`
     raises it again.
@@ -56,7 +56,7 @@ def watched(n_images: int, name: str) -> Iterator[Watcher]:
         signal.signal(signal.SIGINT, notice)
     try:
         with progress_bar(total=n_images, unit="image", desc=name) as bar:
-            yield Watcher(say=bar.write, advance=advance, check=check)
+            yield ProgressReporter(say=bar.write, advance=advance, check=check)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -64,8 +64,8 @@ def watched(n_images: int, name: str) -> Iterator[Watcher]:
 class Stages:
     """Measures stages and reports a line when each is finished."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self._reporter = reporter
         self._rows: list[list[str]] = []
 
     @contextmanager
@@ -74,16 +74,16 @@ class Stages:
 
         Raises KeyboardInterrupt if Ctrl-C was pressed during the stage, even if a library swallowed it.
         """
-        self._watcher.check()
+        self._reporter.check()
         started = time.perf_counter()
         try:
             yield
         finally:
-            self._watcher.check()
+            self._reporter.check()
         seconds = f"{time.perf_counter() - started:.1f}"
         peak_mb = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB:,.0f}"
         self._rows.append([name, seconds, peak_mb])
-        self._watcher.say(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
+        self._reporter.say(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
 
     def table(self) -> str:
         """Return a Markdown table with a row for each finished stage."""

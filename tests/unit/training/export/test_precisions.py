@@ -21,7 +21,7 @@ from diptych_training.export.precisions import ExportContext, ExportResult, make
 from diptych_training.export.proof.calibration import Calibration, make_check, run_graph, split
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
 from diptych_training.export.proof.prove import Proof
-from diptych_training.stages import Stages, Watcher
+from diptych_training.stages import ProgressReporter, Stages
 from support.tiny_bundle import write_tiny_bundle
 
 N_IMAGES, N_TEXTS = 1000, 100
@@ -91,8 +91,8 @@ def quiet(_: object) -> None:
 
 
 def make(context: ExportContext, asked: Sequence[str], said: list[str] | None = None) -> ExportResult:
-    watcher = Watcher(say=quiet if said is None else said.append, advance=quiet)
-    return make_precisions(context, asked, watcher, Stages(Watcher(quiet, quiet)))
+    reporter = ProgressReporter(say=quiet if said is None else said.append, advance=quiet)
+    return make_precisions(context, asked, reporter, Stages(ProgressReporter(quiet, quiet)))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **makers: Callable[..., object]) -> None:

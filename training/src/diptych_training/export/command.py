@@ -22,7 +22,7 @@ from diptych_training.export.tensorrt.reference import n_proof_images
 from diptych_training.export.tensorrt.request import add_flags, plan_request
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.run_folder import RunFolder
-from diptych_training.stages import watched
+from diptych_training.stages import report_progress
 
 VERSION = re.compile(r"([^/]+)/([0-9]+)")  # title of a version that a run started from
 
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     version = args.from_version or _export(args, repository)
     if plans is not None:
         n_images = n_proof_images(repository.manifest(args.name, version)) * (1 + len(plans.precisions))
-        with watched(n_images, "parity") as watcher:
-            version = export_plans(repository, (args.name, version), plans, watcher, data=args.data)
+        with report_progress(n_images, "parity") as reporter:
+            version = export_plans(repository, (args.name, version), plans, reporter, data=args.data)
         print(repository.folder(args.name, version))
     return 0
 
@@ -120,8 +120,8 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         assets=_card_assets(args),
     )
     dataset = read_dataset(args.data)
-    with watched(N_PARITY_IMAGES * options.n_embedded, "parity") as watcher:
-        version = export_run(trained, dataset, repository, options, watcher)
+    with report_progress(N_PARITY_IMAGES * options.n_embedded, "parity") as reporter:
+        version = export_run(trained, dataset, repository, options, reporter)
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and args.licence is None:
         print(f"{licence.sentence()} Pass one with --licence.")

@@ -26,7 +26,7 @@ from diptych_training.export.optimise import FLOAT32, Step, optimise
 from diptych_training.export.proof.calibration import Batch, Calibration, make_check, split
 from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.prove import Proof, prove_parity
-from diptych_training.stages import Stages, Watcher
+from diptych_training.stages import ProgressReporter, Stages
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]
 TOWERS = ("image", "text")
@@ -70,7 +70,7 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 
 
 def make_precisions(
-    context: ExportContext, asked: Sequence[str], watcher: Watcher, stages: Stages
+    context: ExportContext, asked: Sequence[str], reporter: ProgressReporter, stages: Stages
 ) -> ExportResult:
     """Make every requested precision, keep those within their bounds, and report the parity table.
 
@@ -81,22 +81,22 @@ def make_precisions(
     with TemporaryDirectory(dir=context.folder, prefix=".sources-") as kept:
         if context.optimise:
             with stages.stage("optimise graphs"):
-                result.sources, result.reports["optimised"] = _optimise(context, Path(kept), watcher)
+                result.sources, result.reports["optimised"] = _optimise(context, Path(kept), reporter)
         try:
             for name in asked:
-                _make(context, name, result, watcher, stages)
+                _make(context, name, result, reporter, stages)
             if context.half_weights:  # last: the other precisions are made from float32 weights
                 with stages.stage("keep weights in float16"):
                     for file in graph_files(EXACT):
                         halve_weights(context.folder / file)
-                _make(context, EXACT, result, watcher, stages)
+                _make(context, EXACT, result, reporter, stages)
         finally:
             if result.measured:
-                watcher.say(parity_table(result.measured, context.proof.n_texts_left_out))
+                reporter.say(parity_table(result.measured, context.proof.n_texts_left_out))
     return result
 
 
-def _optimise(context: ExportContext, kept: Path, watcher: Watcher) -> tuple[list[Path], JsonValue]:
+def _optimise(context: ExportContext, kept: Path, reporter: ProgressReporter) -> tuple[list[Path], JsonValue]:
     """Rewrite both float32 graphs, each rewrite checked; the rewritten graphs are proven and published.
 
     Copies with only the rewrites for every precision go to `kept`; other precisions are made from them.
@@ -106,20 +106,22 @@ def _optimise(context: ExportContext, kept: Path, watcher: Watcher) -> tuple[lis
     for tower, source, batches in zip(TOWERS, sources, _inputs(context.calibration()), strict=True):
         graph = context.folder / source.name
         few = [batches[0][:N_CHECKED], batches[0][:1]]  # also a single item
-        steps = optimise(graph, few, watcher.say)
+        steps = optimise(graph, few, reporter.say)
         write_graph(read_graph(graph), source)
-        steps += optimise(graph, few, watcher.say, FLOAT32)
+        steps += optimise(graph, few, reporter.say, FLOAT32)
         reports[tower] = [_as_json(step) for step in steps]
     return sources, reports
 
 
-def _make(context: ExportContext, name: str, result: ExportResult, watcher: Watcher, stages: Stages) -> None:
+def _make(
+    context: ExportContext, name: str, result: ExportResult, reporter: ProgressReporter, stages: Stages
+) -> None:
     try:
         if name != EXACT:
             with stages.stage(f"write {name} graphs"):
-                result.reports[name] = _write(context, name, result.sources, watcher)
+                result.reports[name] = _write(context, name, result.sources, reporter)
         with stages.stage(f"prove {name}"):
-            result.measured[name] = prove_parity(context.folder, name, context.proof, watcher.advance)
+            result.measured[name] = prove_parity(context.folder, name, context.proof, reporter.advance)
         published = _precision(name, result.measured[name])
         if not context.ungated:
             _gate(context, name, published)
@@ -127,7 +129,7 @@ def _make(context: ExportContext, name: str, result: ExportResult, watcher: Watc
     except DiptychError as error:
         if name == EXACT:
             raise
-        watcher.say(f"{name} is NOT published: {error}")
+        reporter.say(f"{name} is NOT published: {error}")
         result.reports.pop(name, None)
         _discard(context.folder, name)
 
@@ -142,7 +144,9 @@ def _gate(context: ExportContext, name: str, precision: Precision) -> None:
     check_golden(context.proof.golden, draft, name, tokenizer, encoder)
 
 
-def _write(context: ExportContext, name: str, sources: Sequence[Path], watcher: Watcher) -> JsonValue:
+def _write(
+    context: ExportContext, name: str, sources: Sequence[Path], reporter: ProgressReporter
+) -> JsonValue:
     """Write both graphs of one further precision; return a report on each tower."""
     targets = [context.folder / file for file in graph_files(name)]
     if name == "fp16":
@@ -150,13 +154,17 @@ def _write(context: ExportContext, name: str, sources: Sequence[Path], watcher: 
             write_fp16(source, target)
         return {}
     towers = zip(TOWERS, sources, targets, _inputs(context.calibration()), strict=True)
-    return {tower: _write_int8(source, target, batches, watcher) for tower, source, target, batches in towers}
+    return {
+        tower: _write_int8(source, target, batches, reporter) for tower, source, target, batches in towers
+    }
 
 
-def _write_int8(source: Path, target: Path, batches: Sequence[Batch], watcher: Watcher) -> JsonValue:
+def _write_int8(
+    source: Path, target: Path, batches: Sequence[Batch], reporter: ProgressReporter
+) -> JsonValue:
     calibrated_on, judged_by = split(batches)
     check = make_check(source, judged_by)
-    report = write_int8(source, target, calibrated_on, check=check, say=watcher.say)
+    report = write_int8(source, target, calibrated_on, check=check, say=reporter.say)
     return _as_json(report)
 
 

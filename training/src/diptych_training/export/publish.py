@@ -20,9 +20,9 @@ from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.prove import Reference, proof_on_dataset
 from diptych_training.export.proof.samples import require_enough
-from diptych_training.stages import Stages, Watcher, files_table
+from diptych_training.stages import ProgressReporter, Stages, files_table
 
-__all__ = ["Watcher", "export_run"]
+__all__ = ["ProgressReporter", "export_run"]
 
 
 def export_run(
@@ -30,7 +30,7 @@ def export_run(
     dataset: PackedDataset,
     repository: ModelRepository,
     options: ExportOptions,
-    watcher: Watcher,
+    reporter: ProgressReporter,
 ) -> int:
     """Publish the run as the next version of `statement.name` and return that version.
 
@@ -44,14 +44,14 @@ def export_run(
     options.assets.check()
     if not options.ungated:
         require_enough(dataset)
-    stages = Stages(watcher)
+    stages = Stages(reporter)
     with repository.staging(options.name) as folder:
-        context = _prepare(folder, run, dataset, options, watcher=watcher, stages=stages)
-        result = make_precisions(context, options.precisions, watcher, stages)
+        context = _prepare(folder, run, dataset, options, reporter=reporter, stages=stages)
+        result = make_precisions(context, options.precisions, reporter, stages)
         draft = context.make_draft(result.published)
         write_golden(folder / GOLDEN_FILE, context.proof.golden)
         _write_cards(folder, run, dataset, options, result.measured)
-        watcher.say(f"{stages.table()}\n\n{files_table(folder)}")
+        reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
         stated = draft.model_copy(update={"extra": {**draft.extra, **result.reports}})
         return repository.publish(options.name, folder, stated)
 
@@ -78,7 +78,7 @@ def _prepare(
     dataset: PackedDataset,
     options: ExportOptions,
     *,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     stages: Stages,
 ) -> ExportContext:
     """Write the float32 files and compute the reference that they are compared with."""
@@ -86,7 +86,7 @@ def _prepare(
         write_model_files(run, folder, half_weights=options.half_weights)
     reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
     with stages.stage("embed with the torch model"):
-        proof = proof_on_dataset(folder, reference, dataset, watcher.advance)
+        proof = proof_on_dataset(folder, reference, dataset, reporter.advance)
     return ExportContext(
         folder=folder,
         proof=proof,

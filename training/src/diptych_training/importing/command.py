@@ -22,7 +22,7 @@ from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source, require_resolvable
 from diptych_training.paths import model_repo
-from diptych_training.stages import watched
+from diptych_training.stages import report_progress
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 RESIZE_MODES = ("shortest", "longest", "squash")
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     repository = ModelRepository(args.model_repo)
     find = partial(find_source, args.source, _choices(args))
     n_images = options.n_images * (1 + len(options.precisions))  # the original embeds them once too
-    with watched(n_images, "proof") as watcher:
-        version = import_checkpoint(find, repository, options, watcher)
+    with report_progress(n_images, "proof") as reporter:
+        version = import_checkpoint(find, repository, options, reporter)
     print(repository.folder(args.name, version))
     if args.serve:
         exec_server(serve_command(args.model_repo, args.name, ungated=args.ungated))

@@ -32,7 +32,7 @@ from diptych_training.importing.text_differences import (
     require_equal_ids,
 )
 from diptych_training.models import CLIP
-from diptych_training.stages import Stages, Watcher, files_table
+from diptych_training.stages import ProgressReporter, Stages, files_table
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ class Imported:
 
 
 def import_checkpoint(
-    find: Callable[[], Source], repository: ModelRepository, options: ImportOptions, watcher: Watcher
+    find: Callable[[], Source],
+    repository: ModelRepository,
+    options: ImportOptions,
+    reporter: ProgressReporter,
 ) -> int:
     """Publish the checkpoint that `find` returns as the next version of `options.name`; return its number.
 
@@ -53,11 +56,11 @@ def import_checkpoint(
     ParityFailed if the float32 graphs do not match the library and `options` is not `ungated`. Nothing is
     published then, and no files are left behind.
     """
-    stages = Stages(watcher)
+    stages = Stages(reporter)
     with stages.stage("find"):
         source = find()
     with repository.staging(options.name) as folder, _name_full_disk(folder):
-        imported = read_and_write(source, folder, options, watcher, stages)
+        imported = read_and_write(source, folder, options, reporter, stages)
         data_card = _copy_data_card(source, folder)
         make_draft = partial(manifest_draft, imported.facts, imported.differences, options, data_card)
         prepare = partial(calibration_on_photographs, folder, imported.facts.image, imported.facts.text)
@@ -69,15 +72,15 @@ def import_checkpoint(
             ungated=options.ungated,
             optimise=options.optimise,
         )
-        result = make_precisions(context, options.precisions, watcher, stages)
+        result = make_precisions(context, options.precisions, reporter, stages)
         with stages.stage("golden items and card"):
             draft = _finish(folder, imported, options, result, make_draft(result.published))
-        watcher.say(f"{stages.table()}\n\n{files_table(folder)}")
+        reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
         return repository.publish(options.name, folder, draft)
 
 
 def read_and_write(
-    source: Source, folder: Path, options: ImportOptions, watcher: Watcher, stages: Stages
+    source: Source, folder: Path, options: ImportOptions, reporter: ProgressReporter, stages: Stages
 ) -> Imported:
     """Read the checkpoint, write its float32 files, and embed the proof's sample with its own library.
 
@@ -95,7 +98,7 @@ def read_and_write(
         write_weights(model.model, folder)
     gc.collect()  # the exporter's graphs are reference cycles that hold all weights
     with stages.stage("embed with the original library"):
-        proof = proof_by_library(model, folder, options.n_images, differences, watcher.advance)
+        proof = proof_by_library(model, folder, options.n_images, differences, reporter.advance)
     return Imported(facts_of(model, options.prompts), differences, proof)
 
 

@@ -39,7 +39,7 @@ from diptych_training.export.proof.samples import require_enough
 from diptych_training.export.tensorrt.corners import profile_cosine_min
 from diptych_training.export.tensorrt.reference import is_imported, parity_with_model, proof_by_graphs
 from diptych_training.export.tensorrt.request import PlanRequest, image_profiles, text_profiles
-from diptych_training.stages import Stages, Watcher, files_table
+from diptych_training.stages import ProgressReporter, Stages, files_table
 
 KIND = "tensorrt"  # `source.kind` of such a version
 NOT_COPIED = frozenset({WEIGHTS_FILE, MODEL_FILE})  # they stay with the original version
@@ -68,7 +68,7 @@ def export_plans(
     repository: ModelRepository,
     named: tuple[str, int],
     request: PlanRequest,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     *,
     data: Path,
 ) -> int:
@@ -81,7 +81,7 @@ def export_plans(
     """
     gpu, capability, release = require_tensorrt()
     name, version = named
-    stages = Stages(watcher)
+    stages = Stages(reporter)
     with stages.stage(f"verify {name}/{version}"):
         manifest, folder = repository.verify(name, version), repository.folder(name, version)
     if manifest.tensorrt is not None:
@@ -98,13 +98,13 @@ def export_plans(
     with repository.staging(name) as staged, _scratch(staged) as scratch:
         _copy_unchanged_files(manifest, folder, staged)
         with stages.stage("embed with the float32 graphs"):
-            proof = proof_by_graphs(manifest, folder, Path(scratch), data, watcher.advance)
+            proof = proof_by_graphs(manifest, folder, Path(scratch), data, reporter.advance)
         context = _BuildContext(manifest, folder, staged, Path(scratch), build, request, proof)
-        made = {precision: _make(context, precision, watcher, stages) for precision in request.precisions}
+        made = {precision: _make(context, precision, reporter, stages) for precision in request.precisions}
         measured = {key: one.parity for key, one in made.items() if one.parity is not None}
-        watcher.say(parity_table(measured))
+        reporter.say(parity_table(measured))
         _write_card(staged, manifest, build, measured)
-        watcher.say(f"{stages.table()}\n\n{files_table(staged)}")
+        reporter.say(f"{stages.table()}\n\n{files_table(staged)}")
         return repository.publish(name, staged, _draft(context, made))
 
 
@@ -127,7 +127,7 @@ def _copy_unchanged_files(manifest: Manifest, folder: Path, staged: Path) -> Non
             shutil.copyfile(folder / file, staged / file)
 
 
-def _make(context: _BuildContext, precision: str, watcher: Watcher, stages: Stages) -> Precision:
+def _make(context: _BuildContext, precision: str, reporter: ProgressReporter, stages: Stages) -> Precision:
     """Build, prove and gate both plans of a precision."""
     image_file, text_file = plan_files(precision)
     towers: tuple[tuple[str, Sequence[Profile]], ...] = (
@@ -138,7 +138,7 @@ def _make(context: _BuildContext, precision: str, watcher: Watcher, stages: Stag
         with stages.stage(f"build {file}"):
             _build(graph, context.staged / file, profiles)
     with stages.stage(f"prove {precision}"):
-        parity = _prove(context, precision, watcher)
+        parity = _prove(context, precision, reporter)
     return Precision(image_file=image_file, text_file=text_file, parity=parity)
 
 
@@ -161,13 +161,13 @@ def _graphs(context: _BuildContext, precision: str) -> list[Path]:
     return targets
 
 
-def _prove(context: _BuildContext, precision: str, watcher: Watcher) -> Parity:
+def _prove(context: _BuildContext, precision: str, reporter: ProgressReporter) -> Parity:
     """Measure parity. Raises ParityFailed or GoldenMismatch, unless the plans are ungated."""
     image_file, text_file = plan_files(precision)
     encoder = TensorrtEncoder(context.staged / image_file, context.staged / text_file)
     spec, proof = context.manifest.text, context.proof
     encode = EncodeFunctions(encoder.encode_image, encoder.encode_text)
-    found = measure_parity(proof.embedded, encode, proof.sample, partial(pad, spec=spec), watcher.advance)
+    found = measure_parity(proof.embedded, encode, proof.sample, partial(pad, spec=spec), reporter.advance)
     corners = profile_cosine_min(encoder, proof.sample, spec, context.build)
     found = found.model_copy(update={"batch_cosine_min": min(found.batch_cosine_min, corners)})
     parity = parity_with_model(found, context.manifest.precisions[EXACT].parity)
