@@ -14,9 +14,13 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
 from diptych_training.evaluate.confusion_report import ConfusionCollector
+from diptych_training.evaluate.evaluated_model import (
+    EvaluatedModel,
+    load_evaluated_bundle,
+    load_evaluated_run,
+)
 from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
-from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
 from diptych_training.evaluate.validation import validate
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import ProgressReporter, export_run
@@ -39,11 +43,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def evaluate(home: Path, out: Path, *subject: str) -> Evaluation:
+def evaluate(home: Path, out: Path, *flags: str) -> Evaluation:
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
     folders = ["--data", str(home / "data"), "--model-repo", str(home / "model_repo"), "--out", str(out)]
-    assert command.run(parser.parse_args(["evaluate", *folders, *subject])) == 0
+    assert command.run(parser.parse_args(["evaluate", *folders, *flags])) == 0
     return read_evaluation(out / "evaluation.json")
 
 
@@ -90,19 +94,19 @@ def test_worst_confusions_are_the_same_picture_each_time_and_for_a_run_as_for_it
     assert picture == (tmp_path / "b" / "confusions.png").read_bytes()
     assert len(picture) <= 200_000
     by_torch, by_onnx = (
-        ConfusionCollector(run_subject(Path(run[1]), "best")),
+        ConfusionCollector(load_evaluated_run(Path(run[1]), "best")),
         ConfusionCollector(bundle_of(home)),
     )
     dataset = read_dataset(home / "data")
     assert by_torch.picture(dataset) is None  # nothing was looked at
     for worst in (by_torch, by_onnx):
-        measure(worst.subject, dataset, "eval", lambda _: None, observe=worst.collect)
+        measure(worst.model, dataset, "eval", lambda _: None, observe=worst.collect)
     assert labels(by_torch) == labels(by_onnx)
     assert {source for source, *_ in labels(by_torch)} == {"new-style", "new-set"}
 
 
-def bundle_of(home: Path) -> Subject:
-    return bundle_subject(ModelRepository(home / "model_repo"), "drawings", 1)
+def bundle_of(home: Path) -> EvaluatedModel:
+    return load_evaluated_bundle(ModelRepository(home / "model_repo"), "drawings", 1)
 
 
 def labels(worst: ConfusionCollector) -> list[tuple[str, str, str, str]]:
@@ -133,7 +137,7 @@ def test_a_split_without_flags_has_no_scores_without_near_duplicates(home: Path,
 
 
 @pytest.mark.parametrize(
-    ("subject", "message"),
+    ("flags", "message"),
     [
         (["--bundle", "drawings/one"], "must be a number"),
         (["--bundle", "drawings", "--precision", "int8"], "no precision 'int8', it has: fp32"),
@@ -141,9 +145,9 @@ def test_a_split_without_flags_has_no_scores_without_near_duplicates(home: Path,
         (["--bundle", "drawings", "--batch-size", "0"], "--batch-size is 0"),
     ],
 )
-def test_wrong_arguments_are_named(home: Path, tmp_path: Path, subject: list[str], message: str) -> None:
+def test_wrong_arguments_are_named(home: Path, tmp_path: Path, flags: list[str], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
-        evaluate(home, tmp_path, *subject)
+        evaluate(home, tmp_path, *flags)
 
 
 def test_a_missing_run_is_named_before_a_missing_data_set(

@@ -20,7 +20,7 @@ from diptych_training.cli import main
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ExportError, ImportFailed, ParityFailed, TooFewSamples
-from diptych_training.evaluate.subject import bundle_subject, named_bundle
+from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, named_bundle
 from diptych_training.export.tensorrt import publish, reference
 from diptych_training.export.tensorrt.publish import export_plans
 from diptych_training.export.tensorrt.reference import parity_with_model
@@ -202,8 +202,8 @@ def test_plans_are_evaluated_by_tensorrt_and_trained_on_from_the_version_that_th
     repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt, tmp_path: Path
 ) -> None:
     version = export(repository, dataset)
-    subject = bundle_subject(repository, TINY, version, precision="fp16")
-    assert (subject.name, subject.runtime) == ("tiny/2 (fp16)", "TensorRT 10.16.1.11")
+    model = load_evaluated_bundle(repository, TINY, version, precision="fp16")
+    assert (model.name, model.runtime) == ("tiny/2 (fp16)", "TensorRT 10.16.1.11")
     assert named_bundle(repository, TINY) == (TINY, 1)
     folder = repository.folder(TINY, version)
     with pytest.raises(ImportFailed, match="tiny/2 holds TensorRT plans of tiny/1: import that"):

@@ -15,8 +15,8 @@ from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.cli import main
 from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.errors import ExportError
+from diptych_training.evaluate.evaluated_model import run_title
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
-from diptych_training.evaluate.subject import run_title
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.provenance import collect_provenance

@@ -33,7 +33,7 @@ from diptych_training.evaluate.confusions import (
     widest_margins,
 )
 from diptych_training.evaluate.embedding import embed_images
-from diptych_training.evaluate.subject import trained_subject
+from diptych_training.evaluate.evaluated_model import evaluated_run
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 CLASSES = ["home", "house", "star", "heart"]
@@ -131,18 +131,18 @@ def test_sources_take_turns_and_no_pair_of_labels_is_shown_twice(
 def test_the_nearest_training_image_is_the_most_similar_one_to_the_model(
     dataset: PackedDataset, tmp_path: Path
 ) -> None:
-    subject = trained_subject(load_run(write_tiny_run(tmp_path / "run")), "tiny")
+    model = evaluated_run(load_run(write_tiny_run(tmp_path / "run")), "tiny")
     train = dataset.source("train-set")
     shutil.copytree(dataset.path, tmp_path / "data")
     lines = (tmp_path / "data" / "train" / "train-set.jsonl").read_text()
     alike = re.sub(r'"thing \d+"', '"thing 3"', lines)
     (tmp_path / "data" / "train" / "train-set.jsonl").write_text(alike)
-    embedding = embed_images(subject.encoder, train.images[7:8], subject.image_spec)[0]
+    embedding = embed_images(model.encoder, train.images[7:8], model.image_spec)[0]
     one = replace(confusion(dataset, "new-set", "icons", 0.1, "thing 1>thing 3"), embedding=embedding)
-    nearest = TrainingImages(read_dataset(tmp_path / "data"), ["thing 3"]).nearest(one, subject)
+    nearest = TrainingImages(read_dataset(tmp_path / "data"), ["thing 3"]).nearest(one, model)
     assert nearest is not None
     assert np.array_equal(nearest, train.images[7])
-    assert TrainingImages(dataset, ["moon"]).nearest(replace(one, given="moon"), subject) is None
+    assert TrainingImages(dataset, ["moon"]).nearest(replace(one, given="moon"), model) is None
 
 
 def cells(n: int, size: int = 64, label: str = "arrow left") -> list[Cell]:

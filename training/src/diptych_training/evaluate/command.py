@@ -17,17 +17,17 @@ from diptych_training.evaluate.comparison import (
     without_source,
 )
 from diptych_training.evaluate.confusion_report import ConfusionCollector
+from diptych_training.evaluate.evaluated_model import (
+    DEFAULT_PROMPTS,
+    EvaluatedModel,
+    load_evaluated_bundle,
+    load_evaluated_run,
+    named_bundle,
+)
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import SourceObserver, evaluate, ignore_source
 from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
-from diptych_training.evaluate.subject import (
-    DEFAULT_PROMPTS,
-    Subject,
-    bundle_subject,
-    named_bundle,
-    run_subject,
-)
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.paths import RUN_HELP, data_dir, if_missing, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
@@ -41,14 +41,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="zero-shot and retrieval of a run or a bundle, as tables, JSON and PNG",
         description="Measures zero-shot top-1/top-5 and retrieval Recall@1/5/10 on every source of a split.",
     )
-    subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument(
+    model_group = parser.add_mutually_exclusive_group(required=True)
+    model_group.add_argument(
         "--run",
         metavar="RUN",
         dest="run_dir",
         help=f"{RUN_HELP}; through torch",
     )
-    subject.add_argument(
+    model_group.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; by default the latest version"
     )
     parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
@@ -98,14 +98,14 @@ def run(args: argparse.Namespace) -> int:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
     if args.also_on and args.compare is None:
         raise EvaluationError("--also-on adds data sets to a comparison: it needs --compare")
-    subject = _subject(args)
+    model = _evaluated_model(args)
     dataset = read_dataset(args.data)
     out = args.out or (args.run_dir or Path()) / f"evaluation-{args.split}"
     if args.compare is not None:
-        paths = _compare(args, subject, dataset, out)
+        paths = _compare(args, model, dataset, out)
     else:
-        confusions = ConfusionCollector(subject)
-        result = _measure(subject, dataset, args, confusions.collect)
+        confusions = ConfusionCollector(model)
+        result = _measure(model, dataset, args, confusions.collect)
         if not args.no_floors:
             result = result.with_pixel_floors(_missing_floors(dataset, args.split))
         print(evaluation_tables(result))
@@ -116,19 +116,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(
-    subject: Subject,
+    model: EvaluatedModel,
     dataset: PackedDataset,
     args: argparse.Namespace,
     observe: SourceObserver = ignore_source,
 ) -> Evaluation:
     n_images = sum(entry.n for _, entry in dataset.listed(args.split))
-    with progress_bar(total=n_images, unit="image", desc=subject.name) as progress:
-        return evaluate(subject, dataset, args.split, progress.update, args.batch_size, observe=observe)
+    with progress_bar(total=n_images, unit="image", desc=model.name) as progress:
+        return evaluate(model, dataset, args.split, progress.update, args.batch_size, observe=observe)
 
 
-def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, out: Path) -> list[Path]:
+def _compare(
+    args: argparse.Namespace, after: EvaluatedModel, dataset: PackedDataset, out: Path
+) -> list[Path]:
     """Measure both models on all data sets and write the comparison."""
-    before = _other(args)
+    before = _compared_model(args)
     tasks: list[tuple[Task, PackedDataset]] = [("new", dataset)]
     tasks += [("old", without_source(read_dataset(path), dataset.name)) for path in args.also_on]
     for _, old in tasks[1:]:
@@ -172,28 +174,28 @@ def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
         return pixel_floors(dataset, sources, progress.update)
 
 
-def _subject(args: argparse.Namespace) -> Subject:
+def _evaluated_model(args: argparse.Namespace) -> EvaluatedModel:
     if args.run_dir is not None:
-        return run_subject(args.run_dir, args.which, args.prompts, last_by="--which last")
-    return _bundle(args, args.bundle)
+        return load_evaluated_run(args.run_dir, args.which, args.prompts, last_by="--which last")
+    return _evaluated_bundle(args, args.bundle)
 
 
-def _other(args: argparse.Namespace) -> Subject:
+def _compared_model(args: argparse.Namespace) -> EvaluatedModel:
     """Open the model to compare with: the `start` of the run, another run, or a bundle."""
     if args.compare == "start":
         if args.run_dir is None:
             raise EvaluationError("--compare start: only runs have a start; name the run with --run")
-        return run_subject(args.run_dir, "start", args.prompts)
+        return load_evaluated_run(args.run_dir, "start", args.prompts)
     other = run_dir(args.compare, args.runs_dir)
     if RunFolder(other).model_file.is_file() and not (other / MANIFEST_FILE).is_file():
-        return run_subject(other, "best", args.prompts)
-    return _bundle(args, args.compare)
+        return load_evaluated_run(other, "best", args.prompts)
+    return _evaluated_bundle(args, args.compare)
 
 
-def _bundle(args: argparse.Namespace, named: str) -> Subject:
+def _evaluated_bundle(args: argparse.Namespace, named: str) -> EvaluatedModel:
     repository = ModelRepository(args.model_repo)
     try:
         name, version = named_bundle(repository, named)
     except NotFound as error:
         raise EvaluationError(f"{error}{if_missing(args.model_repo)}") from error
-    return bundle_subject(repository, name, version, precision=args.precision, prompts=args.prompts)
+    return load_evaluated_bundle(repository, name, version, precision=args.precision, prompts=args.prompts)

@@ -10,7 +10,7 @@ from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.evaluate.confusion_picture import Cell, draw_confusions
 from diptych_training.evaluate.confusions import Confusion, EmbeddedSource, select_varied, widest_margins
 from diptych_training.evaluate.embedding import embed_images, fit_pixels
-from diptych_training.evaluate.subject import Subject
+from diptych_training.evaluate.evaluated_model import EvaluatedModel
 
 MAX_COMPARED = 256  # training images of one label; a common label has about a hundred
 
@@ -26,7 +26,7 @@ class TrainingImages:
                 if item.label in wanted:
                     self._of_label[item.label].append((source, index))
 
-    def nearest(self, confusion: Confusion, subject: Subject) -> Pixels | None:
+    def nearest(self, confusion: Confusion, model: EvaluatedModel) -> Pixels | None:
         """(H, W, 3): the training image of the wrong label that the model finds most similar; None if there
         is none.
         """
@@ -34,7 +34,7 @@ class TrainingImages:
         if not listed:
             return None
         images = np.stack([np.asarray(source.images[index]) for source, index in listed])
-        rows = embed_images(subject.encoder, images, subject.image_spec)  # (M, D)
+        rows = embed_images(model.encoder, images, model.image_spec)  # (M, D)
         nearest: Pixels = images[int((rows @ confusion.embedding).argmax())]
         return nearest
 
@@ -42,13 +42,13 @@ class TrainingImages:
 class ConfusionCollector:
     """Collects the confusions of one model from all sources that `collect` gets."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    def __init__(self, model: EvaluatedModel) -> None:
+        self.model = model
         self.found: list[Confusion] = []
 
     def collect(self, source: EmbeddedSource) -> None:
         """Keep the largest confusions of one source."""
-        self.found += widest_margins(source, self.subject.logit_scale)
+        self.found += widest_margins(source, self.model.logit_scale)
 
     def picture(self, dataset: PackedDataset) -> bytes | None:
         """Draw a PNG with training images of the data set; None if no answer was wrong."""
@@ -58,11 +58,11 @@ class ConfusionCollector:
         training = TrainingImages(dataset, {one.given for some in chosen.values() for one in some})
         cells = {kind: [self._cell(one, training) for one in some] for kind, some in chosen.items()}
         split = self.found[0].source.split
-        title = f"{self.subject.name} on {dataset.name}/{split}: worst confusions"
+        title = f"{self.model.name} on {dataset.name}/{split}: worst confusions"
         return draw_confusions(cells, title)
 
     def _cell(self, confusion: Confusion, training: TrainingImages) -> Cell:
-        nearest_training = training.nearest(confusion, self.subject)
+        nearest_training = training.nearest(confusion, self.model)
         return Cell(
             image=self._as_model_input(confusion.source.images[confusion.index]),
             right=confusion.right,
@@ -74,5 +74,5 @@ class ConfusionCollector:
 
     def _as_model_input(self, image: Pixels) -> Pixels:
         """(H, W, 3) as the model gets it: (S, S, 3)."""
-        seen: Pixels = fit_pixels(image[None], self.subject.image_spec)[0]
+        seen: Pixels = fit_pixels(image[None], self.model.image_spec)[0]
         return seen

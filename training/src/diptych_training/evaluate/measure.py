@@ -8,10 +8,10 @@ from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.confusions import EmbeddedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
+from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
-from diptych_training.evaluate.subject import Subject
 from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
 
@@ -36,7 +36,7 @@ class _Candidates:
 
 
 def evaluate(
-    subject: Subject,
+    model: EvaluatedModel,
     dataset: PackedDataset,
     split: Split,
     advance: Advance,
@@ -54,17 +54,17 @@ def evaluate(
             f"data set {dataset.name!r} has no sources in split {split!r}; "
             f"choose another one with --split: {', '.join(others) or 'there is none'}"
         )
-    classifier = _cached_classifier(subject)
+    classifier = _cached_classifier(model)
     is_flagged = any(item.near_train for source in sources for item in source.items)
     return Evaluation(
-        model=subject.name,
-        runtime=subject.runtime,
+        model=model.name,
+        runtime=model.runtime,
         dataset=dataset.name,
         split=split,
-        templates=subject.templates,
+        templates=model.templates,
         sources=tuple(
             _evaluate_source(
-                subject, source, classifier, advance, batch_size, observe=observe, is_flagged=is_flagged
+                model, source, classifier, advance, batch_size, observe=observe, is_flagged=is_flagged
             )
             for source in sources
         ),
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _evaluate_source(
-    subject: Subject,
+    model: EvaluatedModel,
     source: PackedSource,
     classifier: Classifier,
     advance: Advance,
@@ -90,11 +90,11 @@ def _evaluate_source(
         classes=classes,
         class_rows=classifier(classes),
         texts=texts,
-        text_rows=embed_texts(subject.encoder, subject.tokenizer, texts),
+        text_rows=embed_texts(model.encoder, model.tokenizer, texts),
     )
     # (N, D)
     images = embed_images(
-        subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
+        model.encoder, source.images, model.image_spec, batch_size=batch_size, advance=advance
     )
     accepted = accepted_labels(source.images, labels)
     observe(EmbeddedSource(source, images, classes, candidates.class_rows, accepted))
@@ -118,14 +118,14 @@ def _scores(images: Embeddings, accepted: Accepted, candidates: _Candidates) -> 
     )
 
 
-def _cached_classifier(subject: Subject) -> Classifier:
+def _cached_classifier(model: EvaluatedModel) -> Classifier:
     """Return a function that embeds each list of classes once: all emoji styles share theirs."""
     known: dict[tuple[str, ...], Embeddings] = {}
 
     def classifier(classes: Sequence[str]) -> Embeddings:
         key = tuple(classes)
         if key not in known:
-            known[key] = class_embeddings(subject.encoder, subject.tokenizer, classes, subject.templates)
+            known[key] = class_embeddings(model.encoder, model.tokenizer, classes, model.templates)
         return known[key]
 
     return classifier

@@ -10,8 +10,8 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
+from diptych_training.evaluate.evaluated_model import run_title
 from diptych_training.evaluate.results import Evaluation
-from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions, make_draft
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, model_card

@@ -18,9 +18,9 @@ from diptych_training.config import StartConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.comparison import Task, without_source
+from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
-from diptych_training.evaluate.subject import trained_subject
 from diptych_training.finetune.interpolation import AlphaResult, interpolate_weights, interpolation_table
 from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
@@ -130,10 +130,10 @@ def _alphas(given: str) -> list[float]:
 
 
 def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split) -> Evaluation:
-    subject = trained_subject(run, f"alpha {alpha:g}")
+    model = evaluated_run(run, f"alpha {alpha:g}")
     n_images = sum(entry.n for _, entry in dataset.listed(split))
-    with progress_bar(total=n_images, unit="image", desc=f"{subject.name}, {dataset.name}") as progress:
-        return evaluate(subject, dataset, split, progress.update)
+    with progress_bar(total=n_images, unit="image", desc=f"{model.name}, {dataset.name}") as progress:
+        return evaluate(model, dataset, split, progress.update)
 
 
 def _write(

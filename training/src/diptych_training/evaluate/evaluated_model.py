@@ -1,4 +1,4 @@
-"""The subject of an evaluation: a trained run in torch, or a bundle as the server runs it."""
+"""The model that an evaluation measures: a trained run in torch, or a bundle as the server runs it."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DEFAULT_PROMPTS = "default"
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model ready to embed images and texts, with the prompt templates for its class names.
 
     Scores are a softmax of cosines times `logit_scale`.
@@ -33,17 +33,17 @@ class Subject:
     logit_scale: float
 
 
-def run_subject(
+def load_evaluated_run(
     run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS, *, last_by: str | None = None
-) -> Subject:
-    """Open a checkpoint of a training run, through torch in float32."""
+) -> EvaluatedModel:
+    """Load a checkpoint of a training run for evaluation, through torch in float32."""
     run = load_run(run_dir, which, last_by=last_by)
-    return trained_subject(run, run_title(run_dir, which, run.step), prompts)
+    return evaluated_run(run, run_title(run_dir, which, run.step), prompts)
 
 
-def trained_subject(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -> Subject:
-    """Wrap the model of a loaded run with its current weights, through torch in float32."""
-    return Subject(
+def evaluated_run(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -> EvaluatedModel:
+    """Wrap a loaded run with its current weights for evaluation, through torch in float32."""
+    return EvaluatedModel(
         name=title,
         runtime="torch",
         encoder=TorchEncoder(run.model, run.image_spec),
@@ -59,7 +59,7 @@ def run_title(run_dir: Path, which: Which, step: int) -> str:
     return f"{run_dir.resolve().name} ({which}, step {step})"
 
 
-def bundle_subject(
+def load_evaluated_bundle(
     repository: ModelRepository,
     name: str,
     version: int,
@@ -67,7 +67,7 @@ def bundle_subject(
     precision: str = "fp32",
     prompts: str = DEFAULT_PROMPTS,
     n_threads: int = 0,
-) -> Subject:
+) -> EvaluatedModel:
     """Open one precision of a verified bundle as the server runs it: through onnxruntime, or as TensorRT
     engines.
     """
@@ -84,7 +84,7 @@ def bundle_subject(
         encoder, runtime = onnx, f"onnxruntime {onnx.provider}"
     else:
         encoder, runtime = TensorrtEncoder(image_file, text_file), f"TensorRT {manifest.tensorrt.version}"
-    return Subject(
+    return EvaluatedModel(
         name=f"{name}/{version} ({precision})",
         runtime=runtime,
         encoder=encoder,
