@@ -32,7 +32,7 @@ from diptych_training.export.onnx.towers import write_image_graph, write_text_gr
 from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import ProgressReporter, export_run
-from diptych_training.finetune.origin import open_origin
+from diptych_training.finetune.source_model import open_source_model
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
 from support.exported_once import exported_once
@@ -160,10 +160,10 @@ def test_half_weights_take_less_room_and_compute_what_the_trained_ones_do(
     kept = load_file(folder / "weights.safetensors")
     # Statistics, gains and the scale are as they were trained.
     assert {tensor.dtype for tensor in kept.values() if tensor.ndim == 1} == {torch.float32}
-    origin = open_origin(StartConfig(source=str(folder)), tmp_path, tmp_path)
-    assert origin is not None
+    source_model = open_source_model(StartConfig(source=str(folder)), tmp_path, tmp_path)
+    assert source_model is not None
     model = build_model(run.model_config)
-    model.load_state_dict(origin.weights(run.model_config))
+    model.load_state_dict(source_model.weights(run.model_config))
     pixels = dataset.sources("validation")[0].images[:8]
     found = TorchEncoder(model.eval(), run.image_spec).encode_image(np.asarray(pixels))
     embedded = encoder.encode_image(np.asarray(pixels))

@@ -25,7 +25,7 @@ from diptych_training.export.tensorrt import publish, reference
 from diptych_training.export.tensorrt.publish import export_plans
 from diptych_training.export.tensorrt.reference import parity_with_model
 from diptych_training.export.tensorrt.request import PlanRequest
-from diptych_training.finetune.origin import open_origin
+from diptych_training.finetune.source_model import open_source_model
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
 from diptych_training.stages import ProgressReporter
@@ -210,7 +210,7 @@ def test_plans_are_evaluated_by_tensorrt_and_trained_on_from_the_version_that_th
         load_own_bundle(folder, Choices())
     start = StartConfig(source=str(folder))
     with pytest.raises(CheckpointError, match="tiny/2 holds TensorRT plans of tiny/1: name that"):
-        open_origin(start, tmp_path, tmp_path / "repo")
+        open_source_model(start, tmp_path, tmp_path / "repo")
 
 
 def test_ungated_plans_are_published_and_say_so(

@@ -8,7 +8,7 @@ import pytest
 from diptych_training.ablate.command import recipe_arguments
 from diptych_training.ablate.plan import read_plan, shipped_plans
 from diptych_training.errors import TrainingConfigError
-from diptych_training.train.command import recipe_and_origin
+from diptych_training.train.command import recipe_and_source_model
 
 VARIANT = '[[variants]]\nname = "{}"\ngroup = "rate"\nsays = "a rate"\nset = ["optim.lr=3e-3"]\n'
 
@@ -22,7 +22,7 @@ def written(folder: Path, *variants: str, head: str = 'name = "p"\nbase = "tiny"
 def test_every_variant_of_a_shipped_plan_is_a_recipe_that_differs_from_the_base(name: str, tmp_path: Path):
     plan = read_plan(name)
     args = argparse.Namespace(runs_dir=tmp_path, data=tmp_path, model_repo=tmp_path, device="cpu")
-    configs = [recipe_and_origin(recipe_arguments(plan, variant, args))[0] for variant in plan.variants]
+    configs = [recipe_and_source_model(recipe_arguments(plan, variant, args))[0] for variant in plan.variants]
     assert [config.name for config in configs] == [f"{plan.name}-{variant.name}" for variant in plan.variants]
     unnamed = [config.model_copy(update={"name": "same"}).model_dump_json() for config in configs]
     assert len(set(unnamed)) == len(unnamed)
@@ -34,7 +34,7 @@ def test_teachers_of_a_shipped_plan_are_trained_before_their_students(name: str,
     args = argparse.Namespace(runs_dir=tmp_path, data=tmp_path, model_repo=tmp_path, device="cpu")
     trained: list[str] = []
     for variant in plan.variants:
-        config = recipe_and_origin(recipe_arguments(plan, variant, args))[0]
+        config = recipe_and_source_model(recipe_arguments(plan, variant, args))[0]
         assert config.distill is None or set(config.distill.teachers) <= set(trained)
         trained.append(plan.run_name(variant))
     assert name != "pictograms" or f"{plan.name}-distill" in trained

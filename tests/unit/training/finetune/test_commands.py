@@ -117,7 +117,7 @@ def test_positions_are_resized_to_another_size_of_images(home):
     assert (
         train(home, "--start", "vit", *size) == 1
     )  # the data has 32 pixels: refused after the start was read
-    from diptych_training.finetune.origin import adapted_weights  # noqa: PLC0415
+    from diptych_training.finetune.source_model import adapted_weights  # noqa: PLC0415
     from diptych_training.models import build_model  # noqa: PLC0415
 
     model = load_run(home / "runs" / "vit").model

@@ -157,7 +157,7 @@ def _recipes(plan: Plan, args: argparse.Namespace) -> Recipes:
     found = {}
     for variant in plan.variants:
         try:
-            found[variant.name], _ = train.recipe_and_origin(recipe_arguments(plan, variant, args))
+            found[variant.name], _ = train.recipe_and_source_model(recipe_arguments(plan, variant, args))
         except TrainingConfigError as error:
             raise TrainingConfigError(f"variant {variant.name} of plan {plan.name}: {error}") from error
     return found

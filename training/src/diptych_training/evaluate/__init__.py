@@ -1,5 +1,5 @@
 """Evaluation: zero-shot classification and retrieval on sources that the model was not trained on.
 
-In: a run or a bundle (`EvaluatedModel`) and a packed data set. Out: an `Evaluation`, written as tables, JSON and
-PNG. Read `measure` first, then `zero_shot` and `retrieval` for the metrics.
+In: a run or a bundle (`EvaluatedModel`) and a packed data set. Out: an `Evaluation`, written as tables, JSON
+and PNG. Read `measure` first, then `zero_shot` and `retrieval` for the metrics.
 """

@@ -22,7 +22,7 @@ from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.finetune.interpolation import AlphaResult, interpolate_weights, interpolation_table
-from diptych_training.finetune.origin import Origin, open_origin
+from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
 from diptych_training.provenance import Provenance
@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure every alpha and print the table; with --write, only create the run."""
     args.run_dir = run_dir(args.run_dir, args.runs_dir)
     tuned = load_run(args.run_dir, args.which, last_by="--which last")
-    origin = (
+    source_model = (
         None
         if args.original is None
-        else open_origin(StartConfig(source=args.original), args.runs_dir, args.model_repo)
+        else open_source_model(StartConfig(source=args.original), args.runs_dir, args.model_repo)
     )
-    original = _original(args) if origin is None else origin.weights(tuned.model_config)
+    original = _original(args) if source_model is None else source_model.weights(tuned.model_config)
     if args.write is not None:
-        print(_write(args, tuned, original, origin))
+        print(_write(args, tuned, original, source_model))
         return 0
     weights = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
     new = read_dataset(args.data)
@@ -137,7 +137,7 @@ def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split
 
 
 def _write(
-    args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], origin: Origin | None
+    args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], source_model: SourceModel | None
 ) -> object:
     """Write a run folder with the mix as its best checkpoint, atomically."""
     if args.name is None:
@@ -155,7 +155,8 @@ def _write(
         shutil.copyfile(getattr(source, file), getattr(folder, file))
     if tuned.provenance is not None:
         write_atomic(
-            folder.provenance_file, _learned(tuned.provenance, origin).model_dump_json(indent=1).encode()
+            folder.provenance_file,
+            _learned(tuned.provenance, source_model).model_dump_json(indent=1).encode(),
         )
     write_atomic(folder.config_file, dump_config(config).encode())
     _write_weights(folder.start, original, {"step": 0, "metrics": {}})
@@ -166,9 +167,9 @@ def _write(
     return target
 
 
-def _learned(learned: Provenance, origin: Origin | None) -> Provenance:
+def _learned(learned: Provenance, source_model: SourceModel | None) -> Provenance:
     """Add the model given by --original, if any, to the record of what the weights learned from."""
-    mixed_with = {} if origin is None else {origin.title: origin.licence}
+    mixed_with = {} if source_model is None else {source_model.title: source_model.licence}
     return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from diptych_training.checkpoint import write_atomic
 from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
-from diptych_training.finetune.origin import open_own_model
+from diptych_training.finetune.source_model import open_own_model
 from diptych_training.models import ModelConfig
 from diptych_training.paths import model_repo, runs_dir
 from diptych_training.weight_names.layouts import Layout, to_layout
@@ -48,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
         raise CheckpointError(f"--out {args.out} must end with {ENDING}")
     if args.out.is_dir():
         raise CheckpointError(f"--out {args.out} is a folder: must be a file")
-    origin = open_own_model(StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo)
-    if isinstance(origin, CheckpointError):
-        raise origin
-    config = ModelConfig.model_validate(origin.tables["model"])
-    moved = to_layout(origin.weights(config), config, args.layout)
+    source_model = open_own_model(
+        StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo
+    )
+    if isinstance(source_model, CheckpointError):
+        raise source_model
+    config = ModelConfig.model_validate(source_model.tables["model"])
+    moved = to_layout(source_model.weights(config), config, args.layout)
     tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
     write_atomic(args.out, save(tensors, metadata={"format": "pt"}))  # transformers requires this
     n = sum(tensor.numel() for tensor in tensors.values())
-    print(f"{args.out}: {origin.title}, {len(tensors)} tensors, {n:,} numbers, names of {args.layout}")
+    print(f"{args.out}: {source_model.title}, {len(tensors)} tensors, {n:,} numbers, names of {args.layout}")
     return 0

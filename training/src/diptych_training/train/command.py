@@ -18,7 +18,7 @@ from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigErr
 from diptych_training.evaluate.validation import validate
 from diptych_training.export.proof.samples import shortage
 from diptych_training.files import exclusive_lock
-from diptych_training.finetune.origin import Origin, open_origin
+from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.models.clip import CLIP
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
@@ -86,7 +86,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
-    config, origin = recipe_and_origin(args)
+    config, source_model = recipe_and_source_model(args)
     dataset = read_dataset(args.data)
     keep_freed_memory()
     if config.run.n_threads:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             config,
             dataset,
             run_dir,
-            origin,
+            source_model,
             open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
             resume=resume,
             ranks=ranks,
@@ -170,7 +170,7 @@ def prepare(
     config: TrainConfig,
     dataset: PackedDataset,
     run_dir: Path,
-    origin: Origin | None = None,
+    source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
     resume: bool,
@@ -178,8 +178,8 @@ def prepare(
 ) -> Loop:
     """Build everything that the loop needs, at step 0 or at the run's last checkpoint.
 
-    `origin` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed run has
-    both in its folder.
+    `source_model` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed
+    run has both in its folder.
     """
     config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
     folder = RunFolder(run_dir)
@@ -191,7 +191,9 @@ def prepare(
     check_shares(config, ranks)
     if not resume:
         ranks.run_on_first(
-            lambda: create_run(run_dir, config, dataset, data.texts(), origin, open_teachers=open_teachers)
+            lambda: create_run(
+                run_dir, config, dataset, data.texts(), source_model, open_teachers=open_teachers
+            )
         )
     if not folder.config_file.is_file():
         raise TrainingConfigError(
@@ -229,18 +231,18 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
     return state
 
 
-def recipe_and_origin(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
+def recipe_and_source_model(args: argparse.Namespace) -> tuple[TrainConfig, SourceModel | None]:
     """Read the recipe, and open the model that a new run starts from; a resumed run has that model in its
     folder.
     """
     path = recipe_file(args.config)
-    found: list[Origin] = []
+    found: list[SourceModel] = []
 
     def start_tables(values: Tables) -> Tables:
         ran = RunFolder(args.runs_dir / str(values.get("name"))).config_file
         if args.resume and ran.is_file():
             return model_tables(read_config(ran))
-        found.append(open_origin(start_of(values), args.runs_dir, args.model_repo))
+        found.append(open_source_model(start_of(values), args.runs_dir, args.model_repo))
         return found[0].tables
 
     config = read_config(path, args.overrides, args.name, args.start, start_tables)

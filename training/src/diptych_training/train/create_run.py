@@ -12,12 +12,12 @@ from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_c
 from diptych_training.config import TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.finetune.origin import Origin
+from diptych_training.finetune.source_model import SourceModel
 from diptych_training.models import ModelConfig
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
-from diptych_training.train.teachers import OpenTeachers, TeacherOrigins, teacher_checkpoints
+from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
 
 
 def create_run(
@@ -25,7 +25,7 @@ def create_run(
     config: TrainConfig,
     dataset: PackedDataset,
     texts: Iterable[str],
-    origin: Origin | None = None,
+    source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
 ) -> RunFolder:
@@ -40,12 +40,12 @@ def create_run(
         raise TrainingConfigError(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
-    origins = open_teachers()
-    tokenizer = _tokenizer(config, texts, origin, origins)
-    teachers = teacher_checkpoints(config, origins, tokenizer)
-    start = None if origin is None else _start(config, origin)
-    licences = {} if origin is None else {origin.title: origin.licence}
-    taught_by = {name: teacher.licence for name, teacher in origins.items()}
+    teacher_models = open_teachers()
+    tokenizer = _tokenizer(config, texts, source_model, teacher_models)
+    teachers = teacher_checkpoints(config, teacher_models, tokenizer)
+    start = None if source_model is None else _start(config, source_model)
+    licences = {} if source_model is None else {source_model.title: source_model.licence}
+    taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
@@ -66,12 +66,12 @@ def create_run(
 
 
 def _tokenizer(
-    config: TrainConfig, texts: Iterable[str], origin: Origin | None, found: TeacherOrigins
+    config: TrainConfig, texts: Iterable[str], source_model: SourceModel | None, found: TeacherModels
 ) -> Tokenizer:
     """The tokenizer of the start model, else of the first teacher, else one trained on the texts of the
     data.
     """
-    for known in (origin, *found.values()):
+    for known in (source_model, *found.values()):
         if known is not None:
             return known.tokenizer
     tokenizer = train_tokenizer(texts, config.model.text.vocab_size, config.text.clean)
@@ -79,13 +79,13 @@ def _tokenizer(
     return tokenizer
 
 
-def _start(config: TrainConfig, origin: Origin) -> Checkpoint:
+def _start(config: TrainConfig, source_model: SourceModel) -> Checkpoint:
     """The start weights at the recipe's image size; training changes them, and evaluation compares against
     them.
     """
-    check_start(config, origin)
-    tensors = {f"{MODEL}{name}": tensor for name, tensor in origin.weights(config.model).items()}
-    return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": origin.title})
+    check_start(config, source_model)
+    tensors = {f"{MODEL}{name}": tensor for name, tensor in source_model.weights(config.model).items()}
+    return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": source_model.title})
 
 
 def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
@@ -102,16 +102,16 @@ def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
 CHANGEABLE_KEYS = {"model.image_size", "text.prompts"}
 
 
-def check_start(config: TrainConfig, origin: Origin) -> None:
+def check_start(config: TrainConfig, source_model: SourceModel) -> None:
     """Raise TrainingConfigError naming the key in which the recipe contradicts the model that it starts
     from.
     """
     for table, kind, ours in (("model", ModelConfig, config.model), ("text", TextSpec, config.text)):
-        if table not in origin.tables:
+        if table not in source_model.tables:
             continue  # not stated; checked when its weights are loaded
-        for key in _differing(kind.model_validate(origin.tables[table]), ours, table):
+        for key in _differing(kind.model_validate(source_model.tables[table]), ours, table):
             if key not in CHANGEABLE_KEYS:
-                whose = f"{origin.title}, which the run starts from"
+                whose = f"{source_model.title}, which the run starts from"
                 raise TrainingConfigError(f"{key} differs from {whose}: leave it out of the recipe")
 
 

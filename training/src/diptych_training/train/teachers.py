@@ -13,14 +13,14 @@ from diptych_training.checkpoint import MODEL, Checkpoint, read_checkpoint
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.config.explain import format_value
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.finetune.origin import Origin, open_own_model
+from diptych_training.finetune.source_model import SourceModel, open_own_model
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.distributed.parallel import load_full
 from diptych_training.train.distributed.ranks import Ranks
 
-TeacherOrigins = Mapping[str, Origin]  # by their names in the recipe, in its order
-OpenTeachers = Callable[[], TeacherOrigins]
+TeacherModels = Mapping[str, SourceModel]  # by their names in the recipe, in its order
+OpenTeachers = Callable[[], TeacherModels]
 KEY = "distill.teachers"
 NOT_COMPARED = "prompts"  # of `text`: batches use the run's own
 
@@ -33,7 +33,7 @@ class Teachers:
     weight: float
 
 
-def open_teachers(config: TrainConfig, runs_dir: Path, model_repo: Path) -> dict[str, Origin]:
+def open_teachers(config: TrainConfig, runs_dir: Path, model_repo: Path) -> dict[str, SourceModel]:
     """Open the teachers of the recipe. Raises CheckpointError naming the one that is missing or has no
     weights.
     """
@@ -41,7 +41,7 @@ def open_teachers(config: TrainConfig, runs_dir: Path, model_repo: Path) -> dict
     return {name: _open(name, runs_dir, model_repo) for name in names}
 
 
-def _open(name: str, runs_dir: Path, model_repo: Path) -> Origin:
+def _open(name: str, runs_dir: Path, model_repo: Path) -> SourceModel:
     try:
         found = open_own_model(StartConfig(source=name), runs_dir, model_repo)
     except CheckpointError as error:
@@ -51,14 +51,14 @@ def _open(name: str, runs_dir: Path, model_repo: Path) -> Origin:
     return found
 
 
-def teacher_checkpoints(config: TrainConfig, found: TeacherOrigins, tokenizer: Tokenizer) -> list[Checkpoint]:
+def teacher_checkpoints(config: TrainConfig, found: TeacherModels, tokenizer: Tokenizer) -> list[Checkpoint]:
     """The checkpoints of the teachers that a run stores, architecture and weights.
 
     Raises TrainingConfigError unless each prepares images and texts as the run does, with the same tokenizer.
     """
-    for name, origin in found.items():
-        _check(name, origin, config, tokenizer)
-    return [_checkpoint_of(origin) for origin in found.values()]
+    for name, source_model in found.items():
+        _check(name, source_model, config, tokenizer)
+    return [_checkpoint_of(source_model) for source_model in found.values()]
 
 
 def load_teachers(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> Teachers | None:
@@ -74,10 +74,12 @@ def load_teachers(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> Teach
     return Teachers(tuple(models), config.distill.weight)
 
 
-def _checkpoint_of(origin: Origin) -> Checkpoint:
-    model = ModelConfig.model_validate(origin.tables["model"])
-    tensors = {f"{MODEL}{name}": tensor for name, tensor in origin.weights(model).items()}
-    return Checkpoint(tensors, {"step": 0, "source": origin.title, "model": model.model_dump(mode="json")})
+def _checkpoint_of(source_model: SourceModel) -> Checkpoint:
+    model = ModelConfig.model_validate(source_model.tables["model"])
+    tensors = {f"{MODEL}{name}": tensor for name, tensor in source_model.weights(model).items()}
+    return Checkpoint(
+        tensors, {"step": 0, "source": source_model.title, "model": model.model_dump(mode="json")}
+    )
 
 
 def _load(file: Path) -> CLIP:
@@ -92,21 +94,21 @@ def _load(file: Path) -> CLIP:
     return model.eval().requires_grad_(False)
 
 
-def _check(name: str, origin: Origin, config: TrainConfig, tokenizer: Tokenizer) -> None:
-    teacher = ModelConfig.model_validate(origin.tables["model"])
-    if origin.tables["loss"] != "softmax":
+def _check(name: str, source_model: SourceModel, config: TrainConfig, tokenizer: Tokenizer) -> None:
+    teacher = ModelConfig.model_validate(source_model.tables["model"])
+    if source_model.tables["loss"] != "softmax":
         raise TrainingConfigError(
-            f"{KEY}: {name} was trained with the {origin.tables['loss']} loss: "
+            f"{KEY}: {name} was trained with the {source_model.tables['loss']} loss: "
             'only "softmax" gives probabilities'
         )
     _require_same_embeddings(
-        name, "preprocess", ImageSpec.model_validate(origin.tables["preprocess"]), config.preprocess
+        name, "preprocess", ImageSpec.model_validate(source_model.tables["preprocess"]), config.preprocess
     )
-    _require_same_embeddings(name, "text", TextSpec.model_validate(origin.tables["text"]), config.text)
+    _require_same_embeddings(name, "text", TextSpec.model_validate(source_model.tables["text"]), config.text)
     vocab_size = config.model.text.vocab_size
     if teacher.text.vocab_size != vocab_size:
         raise _difference_error(name, "model.text.vocab_size", teacher.text.vocab_size, vocab_size)
-    if origin.tokenizer.to_str() != tokenizer.to_str():
+    if source_model.tokenizer.to_str() != tokenizer.to_str():
         whose = "another teacher" if config.start is None else f"the start, {config.start.source}"
         raise TrainingConfigError(
             f"{KEY}: {name} has another tokenizer than {whose}: it would split texts into other tokens"

@@ -50,7 +50,7 @@ from diptych_training.data.pairs.tools.flags import (
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import shortage
 from diptych_training.files import exclusive_lock, write_text
-from diptych_training.finetune.origin import open_origin
+from diptych_training.finetune.source_model import open_source_model
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
 
@@ -303,7 +303,7 @@ def _image_spec(args: argparse.Namespace) -> ImageSpec:
 
 def _start_tables(args: argparse.Namespace, recipe: Tables) -> Tables:
     """Recipe tables stated by the model that the recipe starts from."""
-    return open_origin(start_of(recipe), args.runs_dir, args.model_repo).tables
+    return open_source_model(start_of(recipe), args.runs_dir, args.model_repo).tables
 
 
 def _source_name(split: Split) -> str:

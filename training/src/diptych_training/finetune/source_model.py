@@ -33,7 +33,7 @@ Tables = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceModel:
     """A model to start training from.
 
     `tables` are the tables of a recipe that the model determines. `weights` returns a state dict for an
@@ -47,7 +47,7 @@ class Origin:
     licence: str = UNKNOWN
 
 
-def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
+def open_source_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> SourceModel:
     """Open the model that `start.source` names: a folder, NAME/VERSION, a run, or a foreign checkpoint.
 
     Raises CheckpointError or ImportFailed, which say what was looked for or what is wrong with the model.
@@ -56,12 +56,12 @@ def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
     if start.tokenizer is not None:
         return _open_weights(path, Path(start.tokenizer).expanduser())
     own = open_own_model(start, runs_dir, model_repo)
-    if isinstance(own, Origin):
+    if isinstance(own, SourceModel):
         return own
     return _open_published(str(path), None) if path.exists() else _open_published(start.source, own)
 
 
-def open_own_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
+def open_own_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> SourceModel | CheckpointError:
     """Open a run or bundle of this package; returns the reason if `start.source` is neither."""
     path = Path(start.source).expanduser()
     if not (path.exists() and is_path(start.source)):  # a bare name means a run or model, not a local file
@@ -117,14 +117,16 @@ def _find_by_name(source: str, runs_dir: Path, model_repo: Path) -> Path | Check
         )
 
 
-def _open_run(folder: Path, start: StartConfig) -> Origin:
+def _open_run(folder: Path, start: StartConfig) -> SourceModel:
     run = load_run(folder, start.which)
     title = f"{folder.resolve().name} ({start.which}, step {run.step})"
     stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    return _own_origin(title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name)
+    return _from_own_model(
+        title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name
+    )
 
 
-def _open_bundle(folder: Path) -> Origin:
+def _open_bundle(folder: Path) -> SourceModel:
     manifest = read_manifest(folder)
     title = f"{manifest.name}/{manifest.version}"
     if manifest.tensorrt is not None:
@@ -142,12 +144,14 @@ def _open_bundle(folder: Path) -> Origin:
         raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
     loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
     stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
-    return _own_origin(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
+    return _from_own_model(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
 
 
-def _own_origin(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str) -> Origin:
+def _from_own_model(
+    title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str
+) -> SourceModel:
     weights = model.state_dict()
-    return Origin(
+    return SourceModel(
         title=title,
         tables={**tables, **_tables(model=model.config)},
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),
@@ -156,10 +160,10 @@ def _own_origin(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, l
     )
 
 
-def _open_published(source: str, reason: DiptychError | None) -> Origin:
+def _open_published(source: str, reason: DiptychError | None) -> SourceModel:
     """Open a foreign checkpoint. `reason`: why `source` is not a run or bundle of this package."""
     published: PublishedCheckpoint = open_published(source, reason)
-    return Origin(
+    return SourceModel(
         title=source,
         tables={"loss": published.loss, **_tables(preprocess=published.image, text=published.text)},
         tokenizer=published.tokenizer,
@@ -168,12 +172,12 @@ def _open_published(source: str, reason: DiptychError | None) -> Origin:
     )
 
 
-def _open_weights(path: Path, tokenizer_file: Path) -> Origin:
+def _open_weights(path: Path, tokenizer_file: Path) -> SourceModel:
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(f"start.tokenizer {tokenizer_file}: cannot be read: {error}") from error
-    return Origin(str(path), {}, tokenizer, lambda config: load_pretrained(path, config))
+    return SourceModel(str(path), {}, tokenizer, lambda config: load_pretrained(path, config))
 
 
 def _tables(**stated: BaseModel) -> Tables:
