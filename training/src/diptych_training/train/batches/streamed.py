@@ -17,17 +17,17 @@ from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.sources.changes import changed_files, fingerprints
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
-from diptych_training.data.pairs.stream.loader import LoaderSpec, Part, PartLoader, Places
+from diptych_training.data.pairs.stream.loader import LoaderSpec, Part, PartLoader, StreamPositions
 from diptych_training.data.pairs.stream.order import Order
-from diptych_training.data.pairs.stream.prepare import Place, place_of
+from diptych_training.data.pairs.stream.prepare import StreamPosition, position_from_numbers
 from diptych_training.data.sampler import step_rng
 from diptych_training.errors import CheckpointError
 from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 # Keys of a position: digest of the source names, fingerprints of their files, digest of the excluded
-# names, and the places of the streams in order.
-SOURCES, CONTENTS, EXCLUDED, PLACES = "sources", "contents", "excluded", "places"
+# names, and the positions of the streams in order.
+SOURCES, CONTENTS, EXCLUDED, POSITIONS = "sources", "contents", "excluded", "places"
 
 
 class StreamedBatches:
@@ -64,8 +64,8 @@ class StreamedBatches:
         self._ranks = ranks
         start = _start(position, self._sources, shards, pairs)
         numbers = range(pairs.streams)[ranks.share(pairs.streams)]
-        self._before: Places = {number: start[number] for number in numbers}
-        self._after: Places = self._before
+        self._before: StreamPositions = {number: start[number] for number in numbers}
+        self._after: StreamPositions = self._before
         self._loader = PartLoader(
             _spec(shards, tokenizer_file, config, excluded), self._before, pairs.workers
         )
@@ -93,22 +93,22 @@ class StreamedBatches:
         )
 
     def position(self, step: int) -> Position:
-        """Return the places of all streams before the next step, or before the last one that was made."""
+        """Return the positions of all streams before the next step, or before the last one that was made."""
         assert step in (self._step, self._step + 1)
-        places = self._of_all_ranks(self._before if step == self._step else self._after)
-        return {**self._sources, PLACES: [place.numbers() for place in places]}
+        positions = self._of_all_ranks(self._before if step == self._step else self._after)
+        return {**self._sources, POSITIONS: [position.to_numbers() for position in positions]}
 
     def numbers(self) -> dict[str, float]:
         """Return totals of all streams since the run began, and the seconds that this rank waited since the
         last call.
         """
-        places = self._of_all_ranks(self._after)
+        positions = self._of_all_ranks(self._after)
         waited = torch.tensor(self._wait_s, device=self._ranks.device)
         self._wait_s = 0.0
         return {
-            "data/epoch": float(min(place.cursor.epoch for place in places)),
-            "data/read": float(sum(place.n_read for place in places)),
-            "data/skipped": float(sum(place.n_skipped for place in places)),
+            "data/epoch": float(min(position.cursor.epoch for position in positions)),
+            "data/read": float(sum(position.n_read for position in positions)),
+            "data/skipped": float(sum(position.n_skipped for position in positions)),
             "data/wait_s": float(self._ranks.mean(waited)),
         }
 
@@ -116,16 +116,18 @@ class StreamedBatches:
         """Stop the reading processes."""
         self._loader.close()
 
-    def _of_all_ranks(self, places: Places) -> list[Place]:
-        """Gather the places of all ranks in the order of the streams."""
-        own = torch.tensor([place.numbers() for place in places.values()], device=self._ranks.device)
-        return [place_of(numbers) for numbers in self._ranks.gather(own).tolist()]
+    def _of_all_ranks(self, positions: StreamPositions) -> list[StreamPosition]:
+        """Gather the positions of all ranks in the order of the streams."""
+        own = torch.tensor(
+            [position.to_numbers() for position in positions.values()], device=self._ranks.device
+        )
+        return [position_from_numbers(numbers) for numbers in self._ranks.gather(own).tolist()]
 
     def _read_next(self) -> None:
         started = time.perf_counter()
         self._part = self._loader.next()
         self._wait_s += time.perf_counter() - started
-        self._before, self._after = self._after, self._part.places
+        self._before, self._after = self._after, self._part.positions
         self._step += 1
 
 
@@ -152,15 +154,15 @@ def order_of(config: TrainConfig) -> Order:
 
 
 def sources_digest(shards: Sequence[Shard]) -> str:
-    """sha256 over the names and order of the shards, which the places in the streams depend on."""
+    """sha256 over the names and order of the shards, which the positions in the streams depend on."""
     return sha256("\n".join(shard.location for shard in shards).encode()).hexdigest()
 
 
 def _start(
     position: Position, sources: Mapping[str, str], shards: Sequence[Shard], pairs: PairsConfig
-) -> list[Place]:
+) -> list[StreamPosition]:
     if not position:
-        return [Place()] * pairs.streams
+        return [StreamPosition()] * pairs.streams
     if position[SOURCES] != sources[SOURCES]:
         raise CheckpointError(
             "data.pairs.train names other shards than when the checkpoint was written: "
@@ -174,15 +176,15 @@ def _start(
             f"written (digest {position[EXCLUDED]} then, {sources[EXCLUDED]} now): the run would continue "
             "with other pairs; --set data.pairs.accept_changes=true continues all the same"
         )
-    return [place_of(numbers) for numbers in position[PLACES]]
+    return [position_from_numbers(numbers) for numbers in position[POSITIONS]]
 
 
 def _refuse_changes(changed: Sequence[str]) -> None:
     if changed:
         more = f", and {len(changed) - 1:,} more have" if len(changed) > 1 else ""
         raise CheckpointError(
-            f"{changed[0]} has changed since the checkpoint was written{more}: the stored places may point "
-            "to other pairs now, so some pairs may be repeated or skipped; "
+            f"{changed[0]} has changed since the checkpoint was written{more}: the stored positions may "
+            "point to other pairs now, so some pairs may be repeated or skipped; "
             "--set data.pairs.accept_changes=true continues all the same"
         )
 

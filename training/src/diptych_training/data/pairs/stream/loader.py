@@ -17,11 +17,11 @@ from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import CaptionConfig
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.stream.order import Order, Stream
-from diptych_training.data.pairs.stream.prepare import Place, Preparer, SampleStream, TextSampler
+from diptych_training.data.pairs.stream.prepare import Preparer, SampleStream, StreamPosition, TextSampler
 from diptych_training.data.pairs.stream.worker import Worker, WorkerDied
 from diptych_training.errors import DataError
 
-Places = Mapping[int, Place]  # by number of the stream
+StreamPositions = Mapping[int, StreamPosition]  # by number of the stream
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Part:
     pixels: Pixels  # (N, S, S, 3)
     rows: list[Ids]  # N of (L,)
     labels: list[str]  # N
-    places: Places
+    positions: StreamPositions
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LoaderSpec:
     max_skipped: float
     excluded: frozenset[str]
 
-    def samples(self, number: int, start: Place) -> SampleStream:
+    def samples(self, number: int, start: StreamPosition) -> SampleStream:
         """Samples of one stream from `start` on."""
         return SampleStream(
             Stream(self.shards, number, self.order),
@@ -75,13 +75,15 @@ class Parts:
     """The endless parts of some streams."""
 
     spec: LoaderSpec
-    places: Places
+    positions: StreamPositions
 
     def __iter__(self) -> Generator[Part | DataError]:
         """Parts in order; an error is yielded as the last item, since it may come from another process."""
         silence_decoders()
         try:
-            streams = {number: self.spec.samples(number, place) for number, place in self.places.items()}
+            streams = {
+                number: self.spec.samples(number, position) for number, position in self.positions.items()
+            }
             while True:
                 yield _part(streams, self.spec.n_each)
         except DataError as error:
@@ -94,10 +96,12 @@ class PartLoader:
     The caller must close it; otherwise the workers live until the process ends.
     """
 
-    def __init__(self, spec: LoaderSpec, places: Places, n_workers: int) -> None:
+    def __init__(self, spec: LoaderSpec, positions: StreamPositions, n_workers: int) -> None:
         """With `n_workers` 0, everything runs in this process."""
-        shares = np.array_split(sorted(places), max(1, min(n_workers, len(places))))
-        self._parts = [Parts(spec, {number: places[number] for number in share.tolist()}) for share in shares]
+        shares = np.array_split(sorted(positions), max(1, min(n_workers, len(positions))))
+        self._parts = [
+            Parts(spec, {number: positions[number] for number in share.tolist()}) for share in shares
+        ]
         self._uses_processes = n_workers > 0
         self._producers: list[Worker[Part | DataError] | Generator[Part | DataError]] = []
 
@@ -136,7 +140,7 @@ def _part(streams: Mapping[int, SampleStream], n_each: int) -> Part:
         pixels=np.stack([sample.pixels for sample in samples]),
         rows=[sample.input_ids for sample in samples],
         labels=[sample.label for sample in samples],
-        places={number: stream.place for number, stream in streams.items()},
+        positions={number: stream.position for number, stream in streams.items()},
     )
 
 
@@ -156,5 +160,5 @@ def _concatenate(one: Part, other: Part) -> Part:
         pixels=np.concatenate([one.pixels, other.pixels]),
         rows=[*one.rows, *other.rows],
         labels=[*one.labels, *other.labels],
-        places={**one.places, **other.places},
+        positions={**one.positions, **other.positions},
     )

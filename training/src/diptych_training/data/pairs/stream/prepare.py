@@ -56,23 +56,23 @@ class TextSampler:
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """Position of a stream: its cursor, and the numbers of entries read and skipped so far."""
 
     cursor: Cursor = Cursor(0)  # noqa: RUF009  frozen
     n_read: int = 0
     n_skipped: int = 0
 
-    def numbers(self) -> list[int]:
+    def to_numbers(self) -> list[int]:
         """The position as numbers for JSON."""
         cursor = self.cursor
         return [cursor.epoch, cursor.shard, cursor.entry, cursor.taken, self.n_read, self.n_skipped]
 
 
-def place_of(numbers: Sequence[int]) -> Place:
-    """The position from the result of `Place.numbers`."""
+def position_from_numbers(numbers: Sequence[int]) -> StreamPosition:
+    """The position from the result of `StreamPosition.to_numbers`."""
     epoch, shard, entry, taken, n_read, n_skipped = numbers
-    return Place(Cursor(epoch, shard, entry, taken), n_read, n_skipped)
+    return StreamPosition(Cursor(epoch, shard, entry, taken), n_read, n_skipped)
 
 
 @dataclass(frozen=True)
@@ -128,24 +128,24 @@ class SampleStream:
         *,
         max_skipped: float,
         excluded: frozenset[str] = frozenset(),
-        start: Place = Place(),
+        start: StreamPosition = StreamPosition(),
     ) -> None:
         self._number = number
         self._seed = seed
         self._prepare = prepare
         self._max_skipped = max_skipped
         self._entries: Iterator[tuple[Entry, Cursor]] = stream.entries(start.cursor, excluded=excluded)
-        self.place = start
+        self.position = start
 
     def take(self, n: int) -> list[Sample]:
         """The next `n` samples. DataError, naming the last skipped entry, if too many are skipped."""
-        rng = np.random.default_rng((self._seed, SAMPLE_STREAM, self._number, self.place.n_read))
+        rng = np.random.default_rng((self._seed, SAMPLE_STREAM, self._number, self.position.n_read))
         samples: list[Sample] = []
         while len(samples) < n:
             entry, cursor = next(self._entries)
             made = self._prepared(entry, rng)
-            self.place = Place(
-                cursor, self.place.n_read + 1, self.place.n_skipped + isinstance(made, Unusable)
+            self.position = StreamPosition(
+                cursor, self.position.n_read + 1, self.position.n_skipped + isinstance(made, Unusable)
             )
             if isinstance(made, Unusable):
                 self._require_few_skipped(made)
@@ -162,10 +162,10 @@ class SampleStream:
             return Unusable(entry.name, str(error))
 
     def _require_few_skipped(self, last: Unusable) -> None:
-        place = self.place
-        if place.n_skipped > max(MIN_ALLOWED_SKIPS, self._max_skipped * place.n_read):
+        position = self.position
+        if position.n_skipped > max(MIN_ALLOWED_SKIPS, self._max_skipped * position.n_read):
             raise DataError(
-                f"{last.name}: {last.reason}. It is one of {place.n_skipped} unusable of the {place.n_read} "
-                f"entries that stream {self._number} has read; data.pairs.max_skipped allows "
-                f"{self._max_skipped:g} of them, and {MIN_ALLOWED_SKIPS} in any case"
+                f"{last.name}: {last.reason}. It is one of {position.n_skipped} unusable of the "
+                f"{position.n_read} entries that stream {self._number} has read; data.pairs.max_skipped "
+                f"allows {self._max_skipped:g} of them, and {MIN_ALLOWED_SKIPS} in any case"
             )
