@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diptych_training.data.cells import image_cells
+from diptych_training.data.colour_grid import colour_grids
 from diptych_training.data.packed import (
     PackedDataset,
     PackedItem,
@@ -69,8 +69,8 @@ def test_there_is_no_floor_without_training_images(tmp_path: Path) -> None:
     assert pixel_floors(dataset, dataset.sources("eval"), lambda _: None) == {}
 
 
-def test_cells_ignore_brightness_and_contrast_and_stay_finite_on_blank_images() -> None:
+def test_colour_grids_ignore_brightness_and_contrast_and_stay_finite_on_blank_images() -> None:
     image = drawings(1, seed=1)
 
-    assert image_cells(image // 2 + 30)[0] == pytest.approx(image_cells(image)[0], abs=0.01)
-    assert not image_cells(np.full((1, 32, 32, 3), 255, np.uint8)).any()
+    assert colour_grids(image // 2 + 30)[0] == pytest.approx(colour_grids(image)[0], abs=0.01)
+    assert not colour_grids(np.full((1, 32, 32, 3), 255, np.uint8)).any()

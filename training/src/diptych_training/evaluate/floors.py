@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.data.cells import Rows, image_cells
+from diptych_training.data.colour_grid import Rows, colour_grids
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.evaluate.embedding import Advance
 from diptych_training.evaluate.ranking import accepted_labels
@@ -29,8 +29,8 @@ def pixel_floors(
     """Top-1 of each source by the nearest training image of the same kind, among those of the source's
     classes, by name.
 
-    Nearest by cosine of the images' cells around their mean. Sources of a kind without training images get no
-    floor. `advance` is called with the number of images done.
+    Nearest by cosine of the images' colour grids around their mean. Sources of a kind without training images
+    get no floor. `advance` is called with the number of images done.
     """
     floors: dict[str, float] = {}
     for kind in sorted({source.kind for source in sources}):
@@ -48,20 +48,20 @@ def _floor(source: PackedSource, gallery: _Gallery, advance: Advance) -> float:
     accepted = accepted_labels(source.images, [item.label for item in source.items])
     n_right = 0
     for start in range(0, len(accepted), CHUNK):
-        cells = image_cells(source.images[start : start + CHUNK])  # (B, F)
+        grids = colour_grids(source.images[start : start + CHUNK])  # (B, F)
         if len(rows):
-            nearest = labels[(cells @ rows.T).argmax(axis=1)]  # (B,)
+            nearest = labels[(grids @ rows.T).argmax(axis=1)]  # (B,)
             answers = zip(nearest, accepted[start : start + CHUNK], strict=True)
             n_right += sum(label in right for label, right in answers)
-        advance(len(cells))
+        advance(len(grids))
     return n_right / len(accepted)
 
 
 def _gallery(training: Sequence[PackedSource]) -> _Gallery:
-    rows = np.concatenate([_source_cells(source) for source in training])
+    rows = np.concatenate([_source_grids(source) for source in training])
     return _Gallery(rows, np.array([item.label for source in training for item in source.items]))
 
 
-def _source_cells(source: PackedSource) -> Rows:
+def _source_grids(source: PackedSource) -> Rows:
     starts = range(0, len(source.images), CHUNK)
-    return np.concatenate([image_cells(source.images[start : start + CHUNK]) for start in starts])
+    return np.concatenate([colour_grids(source.images[start : start + CHUNK]) for start in starts])

@@ -16,7 +16,7 @@ from diptych.bundle.encoder import Pixels
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
-from diptych_training.data.cells import GRID, Rows, image_cells
+from diptych_training.data.colour_grid import GRID, Rows, colour_grids
 from diptych_training.data.pairs.image_files import map_in_threads, run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 
@@ -47,7 +47,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """(M, F) colour cells of evaluation images, with their names and texts."""
+    """(M, F) colour grids of evaluation images, with their names and texts."""
 
     rows: Rows
     names: Sequence[str]
@@ -92,9 +92,9 @@ class NearDuplicateFinder:
 
     def _nearest(self, pixels: Pixels) -> tuple[Rows, np.ndarray]:
         """(B, S, S, 3) -> (B,) highest cosine, (B,) index of that evaluation image."""
-        cosines = image_cells(pixels) @ self._images.rows.T  # (B, M)
+        cosines = colour_grids(pixels) @ self._images.rows.T  # (B, M)
         if self._mirrored:
-            cosines = np.maximum(cosines, image_cells(pixels[:, :, ::-1]) @ self._images.rows.T)
+            cosines = np.maximum(cosines, colour_grids(pixels[:, :, ::-1]) @ self._images.rows.T)
         nearest = cosines.argmax(axis=1)
         return cosines[np.arange(len(cosines)), nearest], nearest
 
@@ -106,12 +106,12 @@ def evaluation_images(
     advance: Advance,
     report_unusable: ReportUnusable,
 ) -> EvaluationImages:
-    """Colour cells of all images that can be decoded: 3 kB per image."""
+    """Colour grids of all images that can be decoded: 3 kB per image."""
     rows: list[Rows] = []
     names: list[str] = []
     texts: list[str] = []
     for found in _chunks(comparable(entries, limits, n_threads, report_unusable)):
-        rows.append(image_cells(np.stack([pixels for _, pixels in found])))
+        rows.append(colour_grids(np.stack([pixels for _, pixels in found])))
         names += [pair.name for pair, _ in found]
         texts += [pair.texts.first for pair, _ in found]
         advance(len(found))

@@ -20,7 +20,7 @@ from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.config import Tables, read_config, start_of
-from diptych_training.data.cells import GRID
+from diptych_training.data.colour_grid import GRID
 from diptych_training.data.packed import (
     INDEX_FILE,
     Images,

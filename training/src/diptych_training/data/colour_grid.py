@@ -9,7 +9,7 @@ GRID = 16  # images are compared as 16 x 16 cells of mean colour
 Rows = NDArray[np.float32]
 
 
-def image_cells(images: Pixels) -> Rows:
+def colour_grids(images: Pixels) -> Rows:
     """(B, S, S, 3) uint8 -> (B, GRID * GRID * 3) colours of cells around the image's mean, of unit norm.
 
     S is a multiple of GRID. An image of one colour becomes zeros.
