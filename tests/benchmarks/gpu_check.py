@@ -287,11 +287,11 @@ async def _searched(n_rows: int) -> Row:
         for one in (flat, index):
             await one.apply((), list(range(start, start + len(rows))), rows)
     query, deadline = _unit_rows(1, seed=1)[0], time.monotonic() + WITHIN_S / 2
-    while index.place.device == "cpu" and time.monotonic() < deadline:
+    while index.placement.device == "cpu" and time.monotonic() < deadline:
         await index.search(query, 0, None)  # the copy is made by the same thread, between them
     what = f"{n_rows:,} rows of {EMBED_DIM}, {K} hits"
-    if index.place.device == "cpu":
-        return Row("faiss", what, False, index.place.reason)
+    if index.placement.device == "cpu":
+        return Row("faiss", what, False, index.placement.reason)
     spent: dict[object, list[float]] = {flat: [], index: []}
     off, n_same = 0.0, 0
     for query in _unit_rows(N_QUERIES, seed=2):

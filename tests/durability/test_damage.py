@@ -55,7 +55,7 @@ async def everything(store: SqliteStore) -> dict[str, Any]:
         "embeddings": embeddings,
         "filtered": (await store.matching_keys("c", Compare(("n",), "gte", N_ROWS // 2))).tolist(),
         "missing": await store.missing("c", "i"),
-        "used": sorted(await store.used([record.sha256 for record in listed])),
+        "used": sorted(await store.used_files([record.sha256 for record in listed])),
     }
 
 

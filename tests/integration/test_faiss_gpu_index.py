@@ -10,7 +10,7 @@ import pytest
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.faiss.gpu_index import SPARE, FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
-from diptych.core.types import IndexPlace
+from diptych.core.types import IndexPlacement
 from support.fake_faiss_gpu import FakeFaissGpu
 
 DIM = 16
@@ -66,8 +66,8 @@ def test_few_rows_never_reach_the_gpu(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
         index = new_index()
         await agrees(index, await filled(index, 99))
-        assert (gpu.n_rows, index.place.device) == ([], "cpu")
-        assert "fewer than 100 rows" in index.place.reason
+        assert (gpu.n_rows, index.placement.device) == ([], "cpu")
+        assert "fewer than 100 rows" in index.placement.reason
 
     run(test)
 
@@ -76,7 +76,7 @@ def test_hits_are_those_of_the_cpu_with_rows_that_came_and_went_since_the_copy(g
     async def test() -> None:
         index = new_index()
         flat = await filled(index, 2_500)
-        assert index.place == IndexPlace("cuda", "2,500 rows are copied onto the GPU")
+        assert index.placement == IndexPlacement("cuda", "2,500 rows are copied onto the GPU")
         await agrees(index, flat)
         for one in (index, flat):
             await one.apply(list(range(0, 300, 2)), list(range(3_000, 3_300)), unit_rows(300, seed=4))
@@ -173,7 +173,7 @@ def test_what_changes_while_a_copy_is_made_is_found_as_it_is(gpu: FakeFaissGpu) 
         await settled(index)
         for k in (10, 990):  # of 990
             await agrees(index, flat, k)
-        assert (len(gpu.n_rows), index.place.device) == (1, "cuda")
+        assert (len(gpu.n_rows), index.placement.device) == (1, "cuda")
 
     run(test)
 
@@ -192,7 +192,7 @@ def test_a_gpu_without_room_for_two_copies_lets_the_old_one_go_first(gpu: FakeFa
             await one.apply([3], list(range(2_000, 2_200)), unit_rows(200, seed=2))
         await settled(index)
         await agrees(index, flat)
-        assert (gpu.n_rows, index.place.device) == ([1_000, 1_199], "cuda")
+        assert (gpu.n_rows, index.placement.device) == ([1_000, 1_199], "cuda")
         assert [one.ntotal for one in gpu.alive] == [1_199]
 
     run(test)
@@ -203,7 +203,7 @@ def test_a_collection_of_more_than_half_of_what_is_free_is_not_copied(gpu: FakeF
         gpu.gpu.free_bytes = 2 * 4 * DIM * 1_000 - 1
         index = new_index()
         await agrees(index, await filled(index, 1_000))
-        assert index.place == IndexPlace(
+        assert index.placement == IndexPlacement(
             "cpu", "a copy takes 128,000 bytes while it is made, the GPU has 127,999 free"
         )
         assert gpu.n_rows == []
@@ -222,12 +222,12 @@ def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
         flat = await filled(index, 2_000)
         gpu.fails_with = failure
         await agrees(index, flat)
-        assert index.place.device == "cpu"
-        assert "illegal memory access" in index.place.reason
+        assert index.placement.device == "cpu"
+        assert "illegal memory access" in index.placement.reason
         gpu.fails_with = None
         await index.apply((), [7_000], unit_rows(1, seed=8))
         await settled(index)
-        assert (len(gpu.alive), index.place.device) == (0, "cpu"), "it is not tried again"
+        assert (len(gpu.alive), index.placement.device) == (0, "cpu"), "it is not tried again"
 
     with caplog.at_level(logging.WARNING, "diptych.index"):
         run(test)
@@ -242,12 +242,12 @@ def test_a_gpu_without_room_is_asked_again_after_ten_minutes(gpu: FakeFaissGpu, 
         now, gpu.max_rows = [0.0], 1_500
         index = new_index(clock=lambda: now[0])
         flat = await filled(index, 2_000)
-        assert "out of memory" in index.place.reason
+        assert "out of memory" in index.placement.reason
         for now[0], gpu.max_rows, device in ((599, None, "cpu"), (600, 1_500, "cpu"), (1_200, None, "cuda")):
             if when == "changed":
                 await index.apply([0], [0], unit_rows(1))
             await settled(index)
-            assert index.place.device == device
+            assert index.placement.device == device
         assert len(gpu.n_rows) == 3
         await agrees(index, flat)
 
@@ -259,7 +259,7 @@ def test_a_closed_index_gives_the_memory_back_and_stops_copying(gpu: FakeFaissGp
         index = new_index(block_rows=10)
         await asyncio.gather(index.apply((), list(range(500)), unit_rows(500)), index.close())
         await settled(index)
-        assert (len(gpu.alive), index.place.device) == (0, "cpu")
+        assert (len(gpu.alive), index.placement.device) == (0, "cpu")
         assert (await index.search(unit_rows(1)[0], 3, None))[0].tolist() == []
 
     run(test)

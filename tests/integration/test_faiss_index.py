@@ -69,7 +69,7 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection(
                 assert cosines == pytest.approx(rows[found - 1000] @ query, abs=1e-5)
                 found, _ = await index.search(query, k, chosen)
                 assert found.tolist() == exact(chosen, rows[::7], query, k)
-        assert index.place.device == {"cpu": "cpu", "gpu": "cuda"}[new_index.kind]
+        assert index.placement.device == {"cpu": "cpu", "gpu": "cuda"}[new_index.kind]
         await index.close()
 
     asyncio.run(run())

@@ -8,13 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
-from diptych.core.types import Embedding, IndexPlace, Keys
+from diptych.core.types import Embedding, IndexPlacement, Keys
 from diptych.wiring import assemble
 from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
-PLACE = IndexPlace("cuda", "9 rows are copied onto the GPU")
+PLACEMENT = IndexPlacement("cuda", "9 rows are copied onto the GPU")
 
 
 class Approximate(FaissFlatIndex):
@@ -25,7 +25,7 @@ class Approximate(FaissFlatIndex):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.place = PLACE
+        self.placement = PLACEMENT
 
     async def search(
         self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
@@ -46,7 +46,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_collection_reports_its_recall(client: TestClient) -> None:
     told = client.get("/collections/default").json()
     assert told["recall"] == 0.993
-    assert told["index"] == {"device": "cuda", "reason": PLACE.reason}
+    assert told["index"] == {"device": "cuda", "reason": PLACEMENT.reason}
 
 
 def test_recall_after_a_background_change_is_in_the_metrics(

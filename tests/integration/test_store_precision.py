@@ -59,7 +59,7 @@ async def best(opened: Opened, name: str, colour: str) -> str:
     """The id that is found by the word, with a query by the collection's own encoder."""
     with opened.collections.using(name) as pipeline:
         query = (await pipeline.embedder.embed_text(colour)).embedding
-        hits = await opened.collections.search(name, query, k=3, made_by=pipeline)
+        hits = await opened.collections.search(name, query, k=3, query_pipeline=pipeline)
     assert len(hits) == len(COLOURS)
     return hits[0].id
 
@@ -227,7 +227,7 @@ def test_query_of_another_precision_is_never_searched_with(run: Callable[..., No
             changed = await opened.collections.change("default", CollectionChange(precision="int8"))
             assert changed.state == "ready"  # it is empty
             with pytest.raises(NotReady, match="has just taken another precision"):
-                await opened.collections.search("default", query, k=1, made_by=pipeline)
+                await opened.collections.search("default", query, k=1, query_pipeline=pipeline)
 
     run(story)
 

@@ -256,7 +256,7 @@ def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
         assert replaced.released == "f11".ljust(64, "0")
         assert (await store.delete("c", "a")).released == ()
         assert (await store.drop_collection("c")).released == ("f22".ljust(64, "0"),)
-        assert await store.used([shared.sha256, "0" * 64]) == {shared.sha256}
+        assert await store.used_files([shared.sha256, "0" * 64]) == {shared.sha256}
         assert (await store.delete("d", "a")).released == (shared.sha256,)
 
     run(store, story())

@@ -16,8 +16,8 @@ DIM = 16
 def place(**settings: object) -> object:
     index = new_index_of(read_settings(settings), DIM)()
     assert isinstance(index, FaissFlatIndex)
-    assert index.place.device == "cpu"
-    return index.place.reason
+    assert index.placement.device == "cpu"
+    return index.placement.reason
 
 
 @pytest.fixture

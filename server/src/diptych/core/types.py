@@ -205,7 +205,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class IndexPlace:
+class IndexPlacement:
     """The device that an index is searched on, and why."""
 
     device: Literal["cpu", "cuda"]
@@ -223,7 +223,7 @@ class CollectionStats:
     sizes: Sizes
     vectors: ModelInfo | None
     recall: float | None
-    index: IndexPlace | None
+    index: IndexPlacement | None
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class NewRow:
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
     kept: bool = True
-    made_by: str = ""  # the identity of the pipeline that made the embedding
+    pipeline_identity: str = ""  # of the pipeline that made the embedding
 
 
 @dataclass(frozen=True)

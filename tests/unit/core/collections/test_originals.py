@@ -28,7 +28,7 @@ class FakeStore:
         self.held -= 1
         return payload.upper()
 
-    async def used(self, sha256s: Any) -> set[str]:
+    async def used_files(self, sha256s: Any) -> set[str]:
         return set()
 
 
@@ -44,7 +44,7 @@ def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> 
 
 
 class FullStore(FakeStore):
-    async def used(self, sha256s: Any) -> set[str]:
+    async def used_files(self, sha256s: Any) -> set[str]:
         return set(sha256s)
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:

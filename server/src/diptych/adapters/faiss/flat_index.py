@@ -8,7 +8,7 @@ import faiss
 from threadpoolctl import threadpool_limits
 
 from diptych.adapters.faiss.rows import BLOCK_BYTES, FlatRows
-from diptych.core.types import Embedding, Embeddings, IndexPlace, Keys
+from diptych.core.types import Embedding, Embeddings, IndexPlacement, Keys
 
 
 def index_thread() -> ThreadPoolExecutor:
@@ -34,7 +34,7 @@ class FaissFlatIndex:
         self, embed_dim: int, thread: ThreadPoolExecutor, block_bytes: int = BLOCK_BYTES, reason: str = ""
     ) -> None:
         """`reason` says why the CPU searches, and not a GPU."""
-        self.place = IndexPlace("cpu", reason)
+        self.placement = IndexPlacement("cpu", reason)
         self._rows = FlatRows(embed_dim, block_bytes)
         self._thread = thread
 

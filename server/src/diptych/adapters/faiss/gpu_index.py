@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.adapters.faiss.gpu_rows import MAX_K, FaissGpu, GpuRows, short
 from diptych.adapters.faiss.rows import BLOCK_BYTES, Block, FlatRows, Found, ranked
-from diptych.core.types import Embedding, Embeddings, IndexPlace, Keys
+from diptych.core.types import Embedding, Embeddings, IndexPlacement, Keys
 
 LOG = logging.getLogger("diptych.index")
 MIN_ROWS = 50_000  # the CPU searches fewer rows faster than a call to the GPU takes
@@ -59,12 +59,14 @@ class FaissGpuIndex:
         self._problem, self._retry_at = "", 0.0
 
     @property
-    def place(self) -> IndexPlace:
+    def placement(self) -> IndexPlacement:
         """The device that searches now, and the reason."""
         copy = self._copy  # another thread may drop it
         if copy is not None:
-            return IndexPlace("cuda", f"{copy.n_rows:,} rows are copied onto the GPU")
-        return IndexPlace("cpu", self._problem or f"fewer than {self._min_rows:,} rows, or not copied yet")
+            return IndexPlacement("cuda", f"{copy.n_rows:,} rows are copied onto the GPU")
+        return IndexPlacement(
+            "cpu", self._problem or f"fewer than {self._min_rows:,} rows, or not copied yet"
+        )
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Remove the keys `removed` and add `rows` (N, D) under `keys`; no search sees half of the change."""
@@ -181,7 +183,7 @@ class FaissGpuIndex:
         former, self._copy, self._next_copy, self._problem = self._copy, copy, None, ""
         if former is not None:
             former.close()
-        LOG.info("an index is on the GPU: %s", self.place.reason)
+        LOG.info("an index is on the GPU: %s", self.placement.reason)
 
     def _give_up(self, problem: str, for_s: float) -> None:
         """Drop the copies and search on the CPU, which has all rows, for `for_s` seconds."""

@@ -71,53 +71,53 @@ class HttpsFetcher:
 
         Raises InvalidValue, UnfetchableImage, TooLarge, Overloaded, and what `resolve` or `take` raise.
         """
-        place = self._allowed(parse_https_url(url))
+        allowed = self._allowed(parse_https_url(url))
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                return await self._follow(place, take)
+                return await self._follow(allowed, take)
         except TimeoutError:
             raise UnfetchableImage(f"was not fetched within {self._limits.timeout_s:g} s") from None
 
-    def _allowed(self, place: HttpsUrl) -> HttpsUrl:
+    def _allowed(self, url: HttpsUrl) -> HttpsUrl:
         """Return the URL itself. Raises InvalidValue if the rules do not allow its host or port."""
-        if not self._rules.allow(place.host, place.port):
+        if not self._rules.allow(url.host, url.port):
             raise InvalidValue("images may not be fetched from this host, or not on this port")
-        if place.address is not None and (kind := self._judge(place.address)) is not None:
+        if url.address is not None and (kind := self._judge(url.address)) is not None:
             raise InvalidValue(f"image URL has an address that is not public ({kind})")
-        return place
+        return url
 
-    async def _follow(self, place: HttpsUrl, take: Callable[[int], None]) -> bytes:
+    async def _follow(self, url: HttpsUrl, take: Callable[[int], None]) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._request(place) as response:
+            async with self._request(url) as response:
                 if response.status not in REDIRECTS:
                     return await self._body(response, take)
-                place = self._next(place, response)
+                url = self._next(url, response)
         raise UnfetchableImage(f"has more than {MAX_REDIRECTS} redirects")
 
-    def _next(self, place: HttpsUrl, response: httpcore.Response) -> HttpsUrl:
+    def _next(self, url: HttpsUrl, response: httpcore.Response) -> HttpsUrl:
         locations = _values(response, b"location")
         if len(locations) != 1:
             raise UnfetchableImage(
                 f"its host answered {response.status} with {len(locations)} Location headers"
             )
         try:
-            return self._allowed(place.joined(locations[0].decode()))
+            return self._allowed(url.joined(locations[0].decode()))
         except (InvalidValue, UnicodeDecodeError) as error:
             reason = error.message if isinstance(error, InvalidValue) else "image URL is not UTF-8"
             raise UnfetchableImage(f"is redirected to a URL that is not followed: {reason}") from None
 
     @asynccontextmanager
-    async def _request(self, place: HttpsUrl) -> AsyncIterator[httpcore.Response]:
-        host, port = place.host.encode("ascii"), place.port
+    async def _request(self, url: HttpsUrl) -> AsyncIterator[httpcore.Response]:
+        host, port = url.host.encode("ascii"), url.port
         network = CheckedNetwork(self._resolve, self._judge, self._network)
         connection = httpcore.AsyncHTTPConnection(
             httpcore.Origin(b"https", host, port), self._tls, network_backend=network
         )
-        url = httpcore.URL(scheme=b"https", host=host, port=port, target=place.target.encode("ascii"))
-        headers = [("Host", place.authority), *_HEADERS]
+        request_url = httpcore.URL(scheme=b"https", host=host, port=port, target=url.target.encode("ascii"))
+        headers = [("Host", url.authority), *_HEADERS]
         try:
             with _httpcore_errors_translated():
-                async with connection.stream("GET", url, headers=headers) as response:
+                async with connection.stream("GET", request_url, headers=headers) as response:
                     yield response
         finally:
             await network.close()

@@ -67,7 +67,7 @@ class ImageFiles:
         A file that already exists is read, and written again if it is damaged. Its folder is fsynced in any
         case: the process that renamed the file may have been killed before its fsync.
         """
-        folders = {_place(self._images, sha256).parent for sha256 in payloads}
+        folders = {_path(self._images, sha256).parent for sha256 in payloads}
         # including folders that a concurrent put has made and not yet fsynced
         fresh = folders - self._durable_folders
         named_in = folders | ({self._images} if fresh else set())
@@ -110,12 +110,12 @@ class ImageFiles:
             self._put_all(payloads, named_in)
 
     def _put_all(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
-        places = {sha256: _place(self._images, sha256) for sha256 in payloads}
+        paths = {sha256: _path(self._images, sha256) for sha256 in payloads}
         with file_errors():
-            there = [one for one, place in places.items() if size_of(place) == len(payloads[one])]
-        whole = self._each(lambda one: has_sha256(places[one], one), there)
-        todo = {places[one]: payload for one, payload in payloads.items() if not whole.get(one)}
-        self._files.write_durably(todo, self._each)
+            there = [one for one, path in paths.items() if size_of(path) == len(payloads[one])]
+        whole = self._each(lambda one: has_sha256(paths[one], one), there)
+        to_write = {paths[one]: payload for one, payload in payloads.items() if not whole.get(one)}
+        self._files.write_durably(to_write, self._each)
         self._each(fsync_names, named_in)  # a set, so each folder once
 
     def _each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> dict[Item, Result]:
@@ -139,7 +139,7 @@ class ImageFiles:
             raise
 
     def _read(self, sha256: str) -> bytes:
-        payload = read_if_there(_place(self._images, sha256))
+        payload = read_if_there(_path(self._images, sha256))
         if payload is None:
             raise CorruptStore(
                 f"the file of image {sha256} is missing", logged="the file of an image is missing"
@@ -158,7 +158,7 @@ class ImageFiles:
 
     def _sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
         with self._opened.required(), file_errors():
-            found = {sha256: size_of(_place(self._images, sha256)) for sha256 in sha256s}
+            found = {sha256: size_of(_path(self._images, sha256)) for sha256 in sha256s}
         return {
             sha256: n_bytes for sha256, n_bytes in found.items() if n_bytes
         }  # an image file is never empty
@@ -166,15 +166,15 @@ class ImageFiles:
     def _remove(self, sha256s: Sequence[str]) -> None:
         with self._opened.required(), file_errors():
             for sha256 in sha256s:
-                self._files.remove(_place(self._images, sha256))
-                for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
+                self._files.remove(_path(self._images, sha256))
+                for path in _path(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
                     self._files.remove(path)
 
     def _paths(self) -> list[Path]:
         return [*self._images.glob("*/*"), *self._thumbnails.glob("*/*")]
 
     def _thumbnail(self, sha256: str, size_px: int) -> Path:
-        return _place(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
+        return _path(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
 
 
 def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[tuple[Item, Result]]:
@@ -190,5 +190,5 @@ def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[t
     return results
 
 
-def _place(root: Path, sha256: str) -> Path:
+def _path(root: Path, sha256: str) -> Path:
     return root / sha256[:2] / sha256

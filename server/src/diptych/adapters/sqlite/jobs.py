@@ -57,7 +57,7 @@ class SqliteJobs:
 
         return await self._threads.read(work)
 
-    async def todo(self, id: str, limit: int) -> list[JobItem]:
+    async def pending_items(self, id: str, limit: int) -> list[JobItem]:
         """The first items without an outcome, at most `limit`, in order; none if the job has ended.
 
         A job ends when its collection is dropped.

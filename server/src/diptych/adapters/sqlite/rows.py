@@ -90,20 +90,20 @@ def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
     chosen = (json.dumps(list(keys)),)
     sha256s = _sha256s(db, f"key {ONE_OF}", chosen)
     db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
-    return Removed(tuple(keys), tuple(sorted(unused(db, sha256s))))
+    return Removed(tuple(keys), tuple(sorted(unused_files(db, sha256s))))
 
 
-def used(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+def used_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
     """The sha256 whose file is used by a row."""
     chosen = (json.dumps(list(sha256s)),)
     query = f"SELECT sha256 FROM images WHERE sha256 {ONE_OF} AND kept"
     return {sha256 for (sha256,) in db.execute(query, chosen)}
 
 
-def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+def unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
     """The sha256 whose file is used by no row."""
     asked = set(sha256s)
-    return asked - used(db, asked)
+    return asked - used_files(db, asked)
 
 
 def matching_keys(
@@ -169,7 +169,9 @@ def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
     new_key = _insert(db, collection, row, identity)
-    return PutResult("replaced", new_key, removed_key=key, released=next(iter(unused(db, sha256s)), None))
+    return PutResult(
+        "replaced", new_key, removed_key=key, released=next(iter(unused_files(db, sha256s)), None)
+    )
 
 
 def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:

@@ -257,9 +257,9 @@ class SqliteStore:
             lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))},
         )
 
-    async def used(self, sha256s: Sequence[str]) -> set[str]:
+    async def used_files(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the sha256 whose file is used by a row."""
-        return await self._threads.read(lambda db: sql.used(db, sha256s))
+        return await self._threads.read(lambda db: sql.used_files(db, sha256s))
 
     async def _read_of(self, collection: str, work: Work[Result]) -> Result:
         """Run `work` if the collection exists; a renamed one would seem to be empty."""

@@ -134,7 +134,7 @@ class LoadedCollection:
     def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
         """Return the identity of its pipeline. Raises PipelineChanged unless that pipeline made all rows."""
         identity = "" if self.pipeline is None else self.pipeline.model.identity
-        if any(row.made_by != identity for row in rows):
+        if any(row.pipeline_identity != identity for row in rows):
             raise PipelineChanged
         return identity
 

@@ -29,27 +29,27 @@ class RowCommitter:
     async def early_outcomes(
         self, collection: LoadedCollection, resolved: Sequence[ResolvedItem | InputError], replace: bool
     ) -> dict[int, AddOutcome]:
-        """Outcomes that need no work: bad items, and what is there already and can be found.
+        """Outcomes that need no work: bad items, and images that are stored already and can be found.
 
-        Of an id that stands there several times nothing is decided: what is there when its turn comes is
-        what the one before it left.
+        An id that occurs several times gets no early outcome: what is stored when its turn comes depends on
+        the item before it.
         """
         n_times = Counter(item.id for item in resolved if isinstance(item, ResolvedItem))
         known = await collection.read(lambda name: self._records.find(name, list(n_times)))
-        lacking = await self.lacking(collection)
+        to_repair = await self.ids_to_repair(collection)
         early: dict[int, AddOutcome] = {}
         for i, item in enumerate(resolved):
             if isinstance(item, InputError):
                 early[i] = AddOutcome(i, None, "failed", item)
-            elif item.id in lacking or n_times[item.id] > 1:
+            elif item.id in to_repair or n_times[item.id] > 1:
                 continue
             elif (outcome := early_outcome(i, item, known.get(item.id), replace)) is not None:
                 early[i] = outcome
         return early
 
-    async def lacking(self, collection: LoadedCollection) -> set[str]:
-        """Ids of images that adding again would repair: the index lacks them, as their file was lost, none is
-        kept, or the index failed. Empty while they are being embedded anyway.
+    async def ids_to_repair(self, collection: LoadedCollection) -> set[str]:
+        """Ids of images that adding again would repair: they are not in the index, as their file was lost,
+        none is kept, or the index failed. Empty while they are being embedded anyway.
         """
         if collection.state not in {"ready", "other_version"} or not collection.unindexed:
             return set()

@@ -87,18 +87,16 @@ class Deletions:
     async def _keys(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> list[int]:
         if not lacking:
             return [] if filter is None else await self._passing(collection, filter)
-        lacks = await self._lacking(collection)
-        return sorted(
-            lacks if filter is None else lacks.intersection(await self._passing(collection, filter))
-        )
+        keys = await self._keys_without_vector(collection)
+        return sorted(keys if filter is None else keys.intersection(await self._passing(collection, filter)))
 
     async def _passing(self, collection: LoadedCollection, filter: Filter) -> list[int]:
         found = await collection.read(lambda name: self._records.matching_keys(name, filter))
         return [int(key) for key in found]
 
-    async def _lacking(self, collection: LoadedCollection) -> set[int]:
-        """Keys of rows without a vector in the store. Rows that only the index lacks are left to the next
-        start.
+    async def _keys_without_vector(self, collection: LoadedCollection) -> set[int]:
+        """Keys of rows without a vector in the store. Rows that are missing only in the index are
+        left to the next start.
 
         Raises NotReady or Conflict while that is not known. Called in the write itself, as a change of
         precision may have run before it.

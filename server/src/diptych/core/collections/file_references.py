@@ -36,7 +36,7 @@ class Claim:
         if self.writing is not None:
             await asyncio.shield(self.writing)
 
-    def used(self, sha256s: Iterable[str]) -> None:
+    def mark_used(self, sha256s: Iterable[str]) -> None:
         """Record that committed rows of this add use these files."""
         self.unused.difference_update(sha256s)
 
@@ -85,7 +85,7 @@ class FileReferences:
         """Write the files of existing images again, as they may have been lost or damaged. Only inside a
         write.
         """
-        used = await self._records.used(list(payloads))
+        used = await self._records.used_files(list(payloads))
         await self._put({sha256: payloads[sha256] for sha256 in used})
 
     async def ids_without_file(self, records: Iterable[ImageRecord]) -> set[str]:
@@ -99,7 +99,7 @@ class FileReferences:
     async def remove_unused(self, sha256s: Collection[str]) -> None:
         """Delete those of the files that no row uses. Only inside a write."""
         if sha256s:
-            await self.remove(set(sha256s) - await self._records.used(list(sha256s)))
+            await self.remove(set(sha256s) - await self._records.used_files(list(sha256s)))
 
     async def remove(self, sha256s: Collection[str]) -> None:
         """Delete the files, which no row uses, except those that an add has claimed. Only inside a write."""

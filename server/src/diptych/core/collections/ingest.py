@@ -58,18 +58,18 @@ class Ingest:
         early = await self._committer.early_outcomes(collection, resolved, replace)  # what needs no work
         if there := unchanged_payloads(resolved, early):
             await self._write_queue.run(self._files.repair(there))
-        todo = {
+        to_add = {
             i: item for i, item in enumerate(resolved) if isinstance(item, ResolvedItem) and i not in early
         }
         async with self._files.claim() as claim:
             prepared = await self._prepare(
-                collection, pipeline, list(todo.values()), claim
+                collection, pipeline, list(to_add.values()), claim
             )  # row or error each
-            good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
+            good = [(i, row) for i, row in zip(to_add, prepared, strict=True) if isinstance(row, NewRow)]
             rows = [row for _, row in good]
             early |= {
-                i: AddOutcome(i, todo[i].id, "failed", error)
-                for i, error in zip(todo, prepared, strict=True)
+                i: AddOutcome(i, to_add[i].id, "failed", error)
+                for i, error in zip(to_add, prepared, strict=True)
                 if isinstance(error, DiptychError)
             }
 
@@ -86,7 +86,9 @@ class Ingest:
                 replace=replace,
                 job_outcomes=job_outcomes and (lambda stored: job_outcomes(outcomes(stored))),
             )
-            claim.used(row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result))
+            claim.mark_used(
+                row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result)
+            )
         return outcomes(stored)
 
     def _resolve_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:
@@ -111,16 +113,18 @@ class Ingest:
                 good = [item for item, info in zip(resolved, found, strict=True) if info is not None]
                 claim.begin({item.sha256: item.payload for item in good})
 
-        made_by = pipeline.model.identity
+        pipeline_identity = pipeline.model.identity
         outcomes = await pipeline.embedder.embed_images([item.payload for item in resolved], on_decoded)
         return [
-            outcome if isinstance(outcome, DiptychError) else _row(item, info, outcome, kept, made_by)
+            outcome
+            if isinstance(outcome, DiptychError)
+            else _row(item, info, outcome, kept, pipeline_identity)
             for item, info, outcome in zip(resolved, infos, outcomes, strict=True)
         ]
 
 
 def _row(
-    item: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str
+    item: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, pipeline_identity: str
 ) -> NewRow:
     assert info is not None, "what has an embedding was decoded"
     return NewRow(
@@ -133,7 +137,7 @@ def _row(
         metadata=item.metadata,
         embedding=embedding,
         kept=kept,
-        made_by=made_by,
+        pipeline_identity=pipeline_identity,
     )
 
 

@@ -59,5 +59,5 @@ class Originals:
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail, unless the image was deleted meanwhile: nothing of it may stay behind."""
-        if await self._records.used([sha256]):
+        if await self._records.used_files([sha256]):
             await self._images.put_thumbnail(sha256, size_px, thumbnail)

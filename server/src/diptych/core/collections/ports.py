@@ -11,7 +11,7 @@ from diptych.core.types import (
     Embedding,
     Embeddings,
     ImageRecord,
-    IndexPlace,
+    IndexPlacement,
     Keep,
     Keys,
     Metadata,
@@ -39,7 +39,7 @@ class VectorIndex(Protocol):
         ...
 
     @property
-    def place(self) -> IndexPlace:
+    def placement(self) -> IndexPlacement:
         """The device that searches run on now."""
         ...
 
@@ -205,7 +205,7 @@ class RecordStore(Protocol):
         """Keys of the rows without an embedding of this identity, and whether their image is kept."""
         ...
 
-    async def used(self, sha256s: Sequence[str]) -> set[str]:
+    async def used_files(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the sha256 whose file a row uses."""
         ...
 

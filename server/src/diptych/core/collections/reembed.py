@@ -61,15 +61,17 @@ class Reembedder:
     async def _embed_all(
         self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex
     ) -> None:
-        todo = sorted(collection.unindexed - collection.without_image)
-        log.info("collection %s: %d of %d images to embed", collection.name, len(todo), collection.n_images)
+        to_embed = sorted(collection.unindexed - collection.without_image)
+        log.info(
+            "collection %s: %d of %d images to embed", collection.name, len(to_embed), collection.n_images
+        )
         page = min(PAGE, pipeline.embedder.max_images)
-        for start in range(0, len(todo), page):
+        for start in range(0, len(to_embed), page):
             if not collection.has_index(index):
                 break
-            await self._page(collection, pipeline, index, todo[start : start + page])
+            await self._page(collection, pipeline, index, to_embed[start : start + page])
             if start % LOG_EVERY < page:
-                log.info("collection %s: %d images to go", collection.name, len(todo) - start)
+                log.info("collection %s: %d images to go", collection.name, len(to_embed) - start)
         if not collection.has_index(index):
             log.info("collection %s: dropped, or has another precision now", collection.name)
             return

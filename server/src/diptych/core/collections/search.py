@@ -86,7 +86,7 @@ async def search_collection(
             offset=asked.offset,
             filter=asked.filter,
             min_relevance=asked.min_relevance,
-            made_by=pipeline,
+            query_pipeline=pipeline,
             exact=asked.exact,
         )
     return SearchResult(hits, any(row.truncated for row in rows), pipeline.model)

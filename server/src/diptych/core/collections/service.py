@@ -282,10 +282,10 @@ class Collections:
         """
         collection = self._registry[name]
         found = await collection.read(lambda name: self._records.find(name, ids))
-        lacking = await self._committer.lacking(collection) | await self._files.ids_without_file(
+        to_repair = await self._committer.ids_to_repair(collection) | await self._files.ids_without_file(
             found.values()
         )
-        return [found[id] for id in sorted(found) if id not in lacking]
+        return [found[id] for id in sorted(found) if id not in to_repair]
 
     async def original(self, name: str, id: str) -> tuple[bytes, str]:
         """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""
@@ -321,7 +321,7 @@ class Collections:
         """Delete all images that pass the filter; with `lacking`, only those of them that cannot be found.
 
         With `preview`, only report what would be deleted. With `lacking`, raises NotReady while images are
-        embedded or after that ended early, Conflict when the collection is not served: what lacks is not
+        embedded or after that ended early, Conflict when the collection is not served: which images are
         known then.
         """
         return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
@@ -335,23 +335,29 @@ class Collections:
         offset: int = 0,
         filter: Filter | None = None,
         min_relevance: float | None = None,
-        made_by: EncoderPipeline | None = None,
+        query_pipeline: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
         """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
 
-        `made_by` made the query, if the collection may have taken another precision since. With `exact`, all
-        images are compared, even if the collection's recall is below 1. Raises Conflict when the collection
-        belongs to a model or has a precision that is not served; NotReady while it is loaded or embedded, or
-        after it took another precision than the query's; InvalidValue for `min_relevance`, as relevance is
-        not calibrated.
+        `query_pipeline` made the query, if the collection may have taken another precision since. With
+        `exact`, all images are compared, even if the collection's recall is below 1. Raises Conflict when the
+        collection belongs to a model or has a precision that is not served; NotReady while it is loaded or
+        embedded, or after it took another precision than the query's; InvalidValue for `min_relevance`, as
+        relevance is not calibrated.
         """
         collection = self._registry[name]
         collection.require_searchable()
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
             return await self._finder.nearest(
-                collection, query, k=k, offset=offset, filter=filter, made_by=made_by, exact=exact
+                collection,
+                query,
+                k=k,
+                offset=offset,
+                filter=filter,
+                query_pipeline=query_pipeline,
+                exact=exact,
             )
 
     async def embedding_of(self, name: str, id: str) -> Embedding:
@@ -412,5 +418,5 @@ class Collections:
             sizes=sizes,
             vectors=None if pipeline is None else pipeline.model,
             recall=None if pipeline is None else collection.index.recall,
-            index=None if pipeline is None else collection.index.place,
+            index=None if pipeline is None else collection.index.placement,
         )

@@ -39,13 +39,13 @@ class VectorIngest:
         """
         resolved = await asyncio.to_thread(self._resolve_all, items, model.embed_dim)  # N items or errors
         early = await self._committer.early_outcomes(collection, resolved, replace)
-        todo = {
+        to_add = {
             i: item for i, item in enumerate(resolved) if isinstance(item, ResolvedItem) and i not in early
         }
-        rows = [_row(item, model.identity) for item in todo.values()]
+        rows = [_row(item, model.identity) for item in to_add.values()]
         stored = await self._group_commit.store(collection, rows, replace=replace)
         early |= {
-            i: stored_outcome(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
+            i: stored_outcome(i, row, result) for i, row, result in zip(to_add, rows, stored, strict=True)
         }
         return [early[i] for i in range(len(items))]
 
@@ -90,7 +90,7 @@ def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
         raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
 
 
-def _row(item: ResolvedItem, made_by: str) -> NewRow:
+def _row(item: ResolvedItem, pipeline_identity: str) -> NewRow:
     return NewRow(
         id=item.id,
         sha256=item.sha256,
@@ -101,7 +101,7 @@ def _row(item: ResolvedItem, made_by: str) -> NewRow:
         metadata=item.metadata,
         embedding=np.frombuffer(item.payload, FLOAT),
         kept=False,
-        made_by=made_by,
+        pipeline_identity=pipeline_identity,
     )
 
 

@@ -25,7 +25,7 @@ class JobStore(Protocol):
         """One job, or None."""
         ...
 
-    async def todo(self, id: str, limit: int) -> list[JobItem]:
+    async def pending_items(self, id: str, limit: int) -> list[JobItem]:
         """The first items without an outcome, at most `limit`, in order."""
         ...
 

@@ -38,7 +38,7 @@ class JobRunner:
         input is gone, StoreError, NotReady when the server stops.
         """
         while True:
-            batch = _within(await self._store.todo(job.id, self._max_batch))
+            batch = _within(await self._store.pending_items(job.id, self._max_batch))
             if not batch:
                 return
             await self._add(job, batch, on_progress)
