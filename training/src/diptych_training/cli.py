@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from diptych.argument_parser import Parser
 from diptych.errors import DiptychError
-from diptych.usage import Parser
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from diptych import __version__
+from diptych.argument_parser import Parser
 from diptych.cli.commands import (
     add,
     backup,
@@ -26,7 +27,6 @@ from diptych.cli.commands import (
 )
 from diptych.cli.output.console import discard_output, err, replace_unencodable
 from diptych.errors import DiptychError
-from diptych.usage import Parser
 from diptych_client import ClientError
 
 _COMMANDS = (

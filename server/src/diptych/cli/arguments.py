@@ -32,7 +32,7 @@ def existing_path(text: str) -> Path:
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --url, --api-key, --timeout-s and --json. `args.usage` then ends the command with status 2."""
+    """Add --url, --api-key, --timeout-s and --json. `args.usage_error` prints a message and exits with 2."""
     group = parser.add_argument_group("server")
     url = default_url()
     shown_url = url.replace("%", "%%")  # argparse formats its help texts
@@ -52,7 +52,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"longest wait for the network, in seconds (DIPTYCH_TIMEOUT_S, or else {DEFAULT_TIMEOUT_S:g})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    parser.set_defaults(usage=parser.error)
+    parser.set_defaults(usage_error=parser.error)
 
 
 def add_collection_argument(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ def _client(args: argparse.Namespace) -> Client:
         return Client(args.url, args.api_key, args.timeout_s)
     except InvalidCall as error:
         name, _, complaint = str(error).partition(" ")  # such as `timeout_s is 0, must be more than 0`
-        args.usage(f"--{name.replace('_', '-')} {complaint}")
+        args.usage_error(f"--{name.replace('_', '-')} {complaint}")
         raise AssertionError("usage ends the command") from error
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from tqdm import tqdm
 
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
-from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.output.console import err, out
+from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.archives import add_archive
 from diptych.cli.transfer.sources import Source, describe, find_images, read_items
@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     archives = [path for path in args.paths if path.suffix.lower() == ARCHIVE and not path.is_dir()]
     if archives and (len(args.paths) > 1 or args.id_from or args.metadata):
-        args.usage(f"{archives[0]}: an archive must be the only path, and contains its own ids and metadata")
+        args.usage_error(
+            f"{archives[0]}: an archive must be the only path, and contains its own ids and metadata"
+        )
     return run_with_client(args, _add_archive if archives else _add)
 
 
@@ -122,8 +124,7 @@ def _report(
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if as_json:
         failures = [{"file": str(sources[o.index].path), "error": str(o.error)} for o in failed]
-        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
-        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
+        print_json_summary(counts, {"collection": collection}, n_left, failures)
         return
     show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
     out(f"{collection}: {counts_line(counts, n_left)}")

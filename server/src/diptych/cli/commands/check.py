@@ -41,19 +41,19 @@ def add_parser(subparsers: SubParsers) -> None:
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="check this data folder instead of bundles"
     )
-    parser.set_defaults(run=run, usage=parser.error)
+    parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if every bundle is sound in every precision, or the data folder is sound; otherwise 1."""
     if args.data_dir is not None:
         if args.models or args.model_repo is not None:
-            args.usage("--data-dir checks no bundles: leave out models and --model-repo")
+            args.usage_error("--data-dir checks no bundles: leave out models and --model-repo")
         return _check_data(args.data_dir)
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
     for model in args.models:
         if not _MODEL.fullmatch(model):
-            args.usage(f"{model!r} is not of the form NAME or NAME/VERSION")
+            args.usage_error(f"{model!r} is not of the form NAME or NAME/VERSION")
     settings = read_settings(given)
     repository = ModelRepository(settings.model_repo)
     sound = [

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def _classify(args: argparse.Namespace, client: Client) -> int:
     labels = args.labels + (_read_labels(args.labels_file) if args.labels_file else [])
     if not labels:
-        args.usage("no labels: give --label or --labels-file")
+        args.usage_error("no labels: give --label or --labels-file")
     result = client.classify(
         args.images,
         labels,

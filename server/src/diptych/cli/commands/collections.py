@@ -151,7 +151,7 @@ def _rename(args: argparse.Namespace, client: Client) -> int:
 
 def _configure(args: argparse.Namespace, client: Client) -> int:
     if args.keep is None and args.precision is None:
-        args.usage("nothing to change: give --keep or --precision")
+        args.usage_error("nothing to change: give --keep or --precision")
     _out(args, client.change_collection(args.name, keep=args.keep, precision=args.precision))
     return 0
 

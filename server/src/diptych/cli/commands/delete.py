@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     by_condition = args.filter is not None or args.lacking
     if bool(args.ids) == by_condition:
-        args.usage("give either ids, or --filter, --lacking or both")
+        args.usage_error("give either ids, or --filter, --lacking or both")
     return run_with_client(args, _by_condition if by_condition else _by_id)
 
 

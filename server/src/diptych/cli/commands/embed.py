@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace, client: Client) -> int:
     if not args.images and not args.texts:
-        args.usage("nothing to embed: give image files or --text")
+        args.usage_error("nothing to embed: give image files or --text")
     result = client.embed(images=args.images, texts=args.texts)
     if args.out is None:
         out_json(_as_json(args.images, args.texts, result))

@@ -6,7 +6,7 @@ from typing import Any
 
 from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import Align, out, out_json, out_table
-from diptych.cli.output.failure_summary import STATUSES
+from diptych.cli.output.outcome_summary import STATUSES
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.archives import follow
 from diptych_client import Client, Job

@@ -28,7 +28,7 @@ def add_parser(subparsers: SubParsers) -> None:
             parser.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
         else:
             parser.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
-    parser.set_defaults(run=run, usage=parser.error)
+    parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         message = _with_flags(str(error), given)
         if message == str(error):
             raise
-        args.usage(message)
+        args.usage_error(message)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     return serve(settings)
 

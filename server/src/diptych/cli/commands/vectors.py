@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
-from diptych.cli.output.console import out, out_json
-from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.output.console import out
+from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.text_reader import read_lines, reason_of
 from diptych.errors import InvalidValue
@@ -102,9 +102,8 @@ def _report(collection: str, n_rows: int, outcomes: Sequence[AddOutcome], as_jso
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     n_left = n_rows - len(outcomes)
     if as_json:
-        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
         failures = [{"row": outcome.index, "error": str(outcome.error)} for outcome in failed]
-        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
+        print_json_summary(counts, {"collection": collection}, n_left, failures)
         return
     show_failures([(f"row {outcome.index}", str(outcome.error)) for outcome in failed])
     out(f"{collection}: {counts_line(counts, n_left)}")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.output.console import err, out
+from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
 from diptych_client import Client, Job, JobOutcome
 
 
@@ -41,10 +41,9 @@ def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool) -> None:
     failed = [(_name(one), str(one.error)) for one in outcomes if one.status == "failed"]
     n_left = job.n_items - len(outcomes)
     if as_json:
-        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
         failures = [{"file": name, "error": error} for name, error in failed]
         about = {"collection": job.collection, "job": job.id, "state": job.state, "reason": job.reason}
-        out_json(tally | about | {"not_tried": n_left, "failures": failures})
+        print_json_summary(counts, about, n_left, failures)
         return
     show_failures(failed)
     if not job.has_ended:

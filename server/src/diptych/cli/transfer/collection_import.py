@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments, existing_path
-from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.output.console import err, out
+from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.row_import import RowImport
@@ -63,8 +63,7 @@ def _report(
     """Print what has been done so far, also when an error or an interrupt ends the command."""
     n_left = n_rows - counts.total()
     if as_json:
-        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
-        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
+        print_json_summary(counts, {"collection": collection}, n_left, failures)
         return
     show_failures(list(failures.items())[:MAX_PRINTED])
     if len(failures) > MAX_PRINTED:

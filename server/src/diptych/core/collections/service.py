@@ -321,8 +321,8 @@ class Collections:
         """Delete all images that pass the filter; with `lacking`, only those of them that cannot be found.
 
         With `preview`, only report what would be deleted. With `lacking`, raises NotReady while images are
-        embedded or after that ended early, Conflict when the collection is not served: which images are
-        known then.
+        embedded or after that ended early, Conflict when the collection is not served: which images
+        have no vector is not known then.
         """
         return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
 

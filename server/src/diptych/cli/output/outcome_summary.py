@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from diptych.cli.output.console import err
+from diptych.cli.output.console import err, out_json
 from diptych_client import AddStatus
 
 STATUSES: tuple[AddStatus, ...] = ("created", "replaced", "unchanged", "failed")
@@ -13,6 +13,14 @@ def counts_line(counts: Mapping[AddStatus, int], n_left: int) -> str:
     """Return `3 created, 0 replaced, ...`, with the number of items that were not tried."""
     parts = [f"{counts.get(status, 0)} {status}" for status in STATUSES]
     return ", ".join([*parts, f"{n_left} not tried"] if n_left else parts)
+
+
+def print_json_summary(
+    counts: Mapping[AddStatus, int], about: Mapping[str, object], n_left: int, failures: object
+) -> None:
+    """Print the counts as one JSON object, followed by `about`, the number not tried and the failures."""
+    tally: dict[str, object] = {status: counts.get(status, 0) for status in STATUSES}
+    out_json({**tally, **about, "not_tried": n_left, "failures": failures})
 
 
 def show_failures(failed: Sequence[tuple[str, str]]) -> None:
