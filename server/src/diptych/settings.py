@@ -96,10 +96,13 @@ class Settings(BaseSettings):
         None, ge=1, description="version to serve; if unset, the newest that this machine can serve"
     )
     precision: str = Field(
-        AUTO, description="precision of requests; auto: the fastest that this machine reproduces"
+        AUTO,
+        description="precision that encodes the items of requests; auto: the fastest one "
+        "whose results this machine reproduces",
     )
     collection_precision: str = Field(
-        AUTO, description="precision of collections; auto: fp32 on a CPU, fp16 on a GPU"
+        AUTO,
+        description="precision that makes the vectors of collections; auto: fp32 on a CPU, fp16 on a GPU",
     )
     device: Device = Field(
         "auto", description="device of the encoders: cpu, cuda, or auto: a GPU if one can be used"
@@ -108,15 +111,18 @@ class Settings(BaseSettings):
         "auto", description="device that searches collections: cpu, cuda, or auto: a GPU if faiss can use one"
     )
     cuda_graphs: Literal["auto", "off"] = Field(
-        AUTO, description="run GPU batches as CUDA graphs; auto: those that can be captured; off: none"
+        AUTO,
+        description="run batches on a GPU as CUDA graphs; auto: all batches that can be captured; off: none",
     )
     tensorrt: Literal["off", "auto"] = Field(
         "off",
-        description="TensorRT engines: off, or auto: built while CUDA serves, and used once they are proven",
+        description="TensorRT engines on a GPU; off: not used; auto: built while CUDA serves, "
+        "and used once they are proven",
     )
     decode: DecodeMode = Field(
         "exact",
-        description="exact, or fast: decode large JPEGs at a reduced size, which changes their vectors",
+        description="how images are decoded; exact: at full size; fast: large JPEGs at a reduced size, "
+        "which changes their vectors",
     )
     allow_ungated: bool = Field(
         False, description="serve bundles whose parity with the trained model was not proven"
@@ -135,9 +141,7 @@ class Settings(BaseSettings):
         ge=1,
         description="maximum bytes of files, database and log in the data folder; no limit if unset",
     )
-    default_collection: str = Field(
-        "default", description="collection that is used by requests that name none"
-    )
+    default_collection: str = Field("default", description="collection for requests that name none")
     gallery: Path | None = Field(
         None,
         description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`",
@@ -145,21 +149,25 @@ class Settings(BaseSettings):
 
     # fetching
     image_urls: str = Field(
-        OFF, description="hosts that images may be fetched from, separated by commas; or public, or off"
+        OFF,
+        description="hosts that images may be fetched from, separated by commas; "
+        "public: any public host; off: none",
     )
     image_url_timeout_s: float = Field(
         10.0, gt=0, description="seconds within which one image must be fetched"
     )
     max_image_url_fetches: int = Field(
-        32, ge=1, le=1024, description="images that all requests together may fetch at once"
+        32, ge=1, le=1024, description="maximum images that all requests together fetch at the same time"
     )
 
     # resources and timeouts
-    n_threads: int = Field(0, ge=0, description="threads that encode; 0: one per core")
+    n_threads: int = Field(0, ge=0, description="number of threads that encode; 0: one per core")
     n_lanes: int = Field(
-        0, ge=0, description="batches that are encoded in parallel; 0: measured at the start"
+        0, ge=0, description="number of batches that are encoded in parallel; 0: measured at the start"
     )
-    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0: one per core")
+    n_decode_threads: int = Field(
+        0, ge=0, description="number of threads that decode images; 0: one per core"
+    )
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="maximum items in one batch; 0: measured at the start"
     )
@@ -174,8 +182,8 @@ class Settings(BaseSettings):
     label_cache_items: int = Field(
         50_000,
         ge=0,
-        description="label embeddings cached in memory; another half of this number is kept as complete "
-        "label lists",
+        description="number of embeddings of single labels cached in memory; "
+        "half as many again are cached as complete label lists",
     )
     max_connections: int = Field(_LIMITS.max_connections, ge=1, description="maximum open connections")
     header_timeout_s: float = Field(
@@ -190,7 +198,7 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         _LIMITS.request_timeout_s,
         gt=0,
-        description="seconds from the head of a request to its response; after them the response is a 504",
+        description="seconds from the head of a request to its response, after which the server answers 504",
     )
     write_timeout_s: float = Field(
         60.0, gt=0, description="seconds after which a response that the client does not read is aborted"
@@ -211,12 +219,16 @@ class Settings(BaseSettings):
     max_image_px: int = Field(
         _LIMITS.max_image_px, ge=1, le=89_478_485, description="maximum pixels of one image"
     )
-    max_items: int = Field(_LIMITS.max_items, ge=1, description="maximum items in one /embed or /classify")
+    max_items: int = Field(
+        _LIMITS.max_items, ge=1, description="maximum items in one request to /embed or /classify"
+    )
     max_openai_inputs: int = Field(
-        _LIMITS.max_openai_inputs, ge=1, description="maximum inputs in one /v1/embeddings"
+        _LIMITS.max_openai_inputs, ge=1, description="maximum inputs in one request to /v1/embeddings"
     )
     max_add_items: int = Field(
-        _LIMITS.max_add_items, ge=1, description="maximum images in one add; more become a job"
+        _LIMITS.max_add_items,
+        ge=1,
+        description="maximum images in one request that adds images; a longer list becomes a job",
     )
     max_job_items: int = Field(_LIMITS.max_job_items, ge=1, description="maximum images in one job")
     max_job_bytes: int = Field(
@@ -225,15 +237,17 @@ class Settings(BaseSettings):
     max_add_vectors: int = Field(
         _LIMITS.max_add_vectors, ge=1, description="maximum ready-made vectors in one request"
     )
-    max_labels: int = Field(_LIMITS.max_labels, ge=1, description="maximum labels in one /classify")
+    max_labels: int = Field(
+        _LIMITS.max_labels, ge=1, description="maximum labels in one request to /classify"
+    )
     max_text_chars: int = Field(_LIMITS.max_text_chars, ge=1, description="maximum characters of one text")
     max_predictions: int = Field(
         _LIMITS.max_predictions,
         ge=1,
-        description="maximum predictions in one /classify response: images times labels (at most top_k)",
+        description="maximum predictions in one response of /classify: images times labels (at most top_k)",
     )
     max_body_bytes: int = Field(_LIMITS.max_body_bytes, ge=1, description="maximum bytes of one request body")
-    max_k: int = Field(_LIMITS.max_k, ge=1, description="maximum hits of one /search")
+    max_k: int = Field(_LIMITS.max_k, ge=1, description="maximum hits in one response of /search")
 
     @classmethod
     def settings_customise_sources(
