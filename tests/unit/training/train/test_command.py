@@ -300,7 +300,7 @@ def test_a_best_by_metric_that_validation_lacks_is_refused(
 def test_an_unfinished_data_set_is_refused(arguments, tmp_path, capsys):
     write_index(replace(read_dataset(tmp_path / "data"), name="pictograms"))
     assert main(arguments) == 1
-    assert "`diptych-train data pictograms` goes on with the build" in capsys.readouterr().err
+    assert "`diptych-train data pictograms` continues the build" in capsys.readouterr().err
 
 
 def test_a_missing_data_set_is_one_line(arguments, tmp_path, capsys):

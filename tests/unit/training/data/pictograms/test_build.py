@@ -72,7 +72,7 @@ def test_source_of_another_recipe_is_built_again(tmp_path: Path, monkeypatch: py
 
 
 def test_held_out_source_that_cannot_be_drawn_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'uit': 213 listed icons cannot be drawn"):
+    with pytest.raises(DataError, match="'uit': 213 listed icons cannot be rendered"):
         Builder(tmp_path, FakeSources(), 1).build([spec("uit", split="eval")])
 
 

@@ -56,7 +56,7 @@ def test_parts_have_their_shares_and_stay_when_icons_are_added():
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["red-box"], "1 icons are too few, nothing is left for"), ([], "0 icons are too few")],
+    [(["red-box"], "1 icons are too few: no icon is left for"), ([], "0 icons are too few")],
 )
 def test_a_set_that_cannot_be_split_is_refused(tmp_path, capsys, names, message):
     file = write_set(tmp_path / "mine.json", names)
@@ -75,4 +75,4 @@ def test_another_data_set_is_not_written_over(tmp_path, capsys):
 def test_a_file_that_is_no_icon_set_is_one_line(tmp_path, capsys):
     (tmp_path / "mine.json").write_text("{}")
     assert main(["data", "icon-set", str(tmp_path / "mine.json"), "--out", str(tmp_path / "out")]) == 1
-    assert "mine.json is no icon set" in capsys.readouterr().err
+    assert "mine.json is not an icon set" in capsys.readouterr().err

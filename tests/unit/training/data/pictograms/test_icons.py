@@ -117,11 +117,11 @@ def test_held_out_source_is_exactly_its_list(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="lacks 1 listed icons: gone"):
         listed_drawings(icons, spec, [listed[0], EvalItem("gone", "gone", False)])
-    with pytest.raises(DataError, match="1 items are listed, 2 are announced"):
+    with pytest.raises(DataError, match="the list has 1 items, its entry says 2"):
         listed_drawings(icons, spec, listed[:1])
 
 
 def test_file_that_is_no_icon_set_is_named(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_text('{"prefix": "tiny"}')
-    with pytest.raises(DataError, match=r"tiny.json is no icon set: 'icons'"):
+    with pytest.raises(DataError, match=r"tiny.json is not an icon set: 'icons'"):
         read_icon_set(tmp_path / "tiny.json")

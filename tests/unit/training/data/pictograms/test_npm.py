@@ -85,7 +85,7 @@ def test_package_that_npm_does_not_find_is_named_with_the_reason(tmp_path: Path,
 
 def test_package_without_the_wanted_folder_is_refused(tmp_path: Path, npm: FakeNpm) -> None:
     npm.delivers({"package/other/a.svg": "a"})
-    with pytest.raises(DataError, match="holds no file below package/svg/"):
+    with pytest.raises(DataError, match="has no files below package/svg/"):
         cache(tmp_path).folder("@some/art", "svg/")
 
 

@@ -119,7 +119,7 @@ def require_complete(dataset: PackedDataset) -> None:
     if missing:
         raise DataError(
             f"{dataset.path} lacks {len(missing)} of {len(needed)} sources ({', '.join(missing[:5])}"
-            f"{', ...' if len(missing) > 5 else ''}): `diptych-train data pictograms` goes on with the build"
+            f"{', ...' if len(missing) > 5 else ''}): `diptych-train data pictograms` continues the build"
         )
 
 
@@ -145,11 +145,11 @@ def _is_current(dataset: PackedDataset, spec: SourceSpec) -> bool:
 def _require_listed_icons(
     spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedItem, np.ndarray]]
 ) -> None:
-    """Raise DataError if a source has no drawing, or a held-out source lacks one."""
+    """Raise DataError if a source has no drawing, or a drawing of a held-out source is missing."""
     if not kept:
-        raise DataError(f"source {spec.name!r}: nothing could be drawn ({dict(drops)})")
+        raise DataError(f"source {spec.name!r}: no drawing could be rendered ({dict(drops)})")
     if spec.split == "eval" and drops:
         lost = {item.name for item in eval_items(spec.name)} - {item.id for item, _ in kept}
         raise DataError(
-            f"source {spec.name!r}: {len(lost)} listed icons cannot be drawn: {sorted(lost)[:20]}"
+            f"source {spec.name!r}: {len(lost)} listed icons cannot be rendered: {sorted(lost)[:20]}"
         )

@@ -19,20 +19,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `pictograms` to the commands of `data`."""
     parser = subparsers.add_parser(
         "pictograms",
-        help="emoji and icons with their names, from npm packages",
-        description="Build the pictograms data set: about 280 MB of npm packages are fetched, and 155,000 "
-        "drawings rendered in a few minutes. A build that was stopped goes on where it was.",
+        help="build the data set of emoji and icons with their names, from npm packages",
+        description="Build the pictograms data set: fetch about 280 MB of npm packages, and render 155,000 "
+        "drawings in a few minutes. Repeat the command to continue a build that was stopped.",
     )
     parser.add_argument(
         "--out", type=Path, default=data_dir(), metavar="DIR", help="folder of the data set (DIPTYCH_DATA)"
     )
-    parser.add_argument("--only", choices=get_args(Split), help="build one split")
+    parser.add_argument("--only", choices=get_args(Split), help="build this split only")
     parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes that render")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, write the card and the contact sheets, and say what is there."""
+    """Build, write the card and the contact sheets, and print a summary."""
     npm = NpmCache(cache_dir() / "npm", package_versions())
     dataset = Builder(args.out, Sources(npm), args.jobs).build(source_specs(args.only))
     write_card(dataset)

@@ -94,7 +94,7 @@ def _info(icon_set: Path) -> dict[str, Any]:
     try:
         return {"title": content["info"]["name"], "author_url": content["info"]["author"]["url"]}
     except KeyError as error:
-        raise DataError(f"{icon_set.name} does not say whose it is: no {error}") from None
+        raise DataError(f"{icon_set.name} does not name its title and author: no key {error}") from None
 
 
 def _attribution(spec: SourceSpec, info: dict[str, Any], n_images: int) -> str:

@@ -73,7 +73,7 @@ def read_icon_set(file: Path) -> IconSet:
             size={key: content[key] for key in ("left", "top", "width", "height") if key in content},
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{file.name} is no icon set: {error}") from None
+        raise DataError(f"{file.name} is not an icon set: {error}") from None
 
 
 def _transformed(icon: dict[str, Any], centre_x: float, centre_y: float) -> str:

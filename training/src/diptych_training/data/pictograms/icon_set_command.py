@@ -1,4 +1,4 @@
-"""Pack one icon set, part of it held out: what a model is fine-tuned on, and judged by."""
+"""`diptych-train data icon-set`: pack one icon set, part of it held out, to fine-tune and evaluate on."""
 
 import argparse
 import hashlib
@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `icon-set` to the commands of `data`."""
     parser = subparsers.add_parser(
         "icon-set",
-        help="one icon set, to teach it to a model",
+        help="pack one icon set to fine-tune a model on",
         description="Pack one icon set: a tenth of its icons for validation, a fifth for evaluation, by a "
         "hash of their names; the rest is for training.",
     )
@@ -51,12 +51,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument("--licence", default="unknown", help="SPDX identifier of the art's licence")
-    parser.add_argument("--author", default="unknown", help="whom to attribute the art to")
+    parser.add_argument("--author", default="unknown", help="author of the art, for attribution")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render, split and write; says what is there."""
+    """Render, split and write the set, and print a summary."""
     icons = _open(args.set)
     with exclusive_lock(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         dataset = build_icon_set(icons, args.out, args.licence, args.author)
@@ -70,7 +70,7 @@ def _open(given: str) -> IconSet:
         return read_icon_set(Path(given))
     folder = NpmCache(cache_dir() / "npm", package_versions()).folder(ICONS_PACKAGE, "json/") / "json"
     if not (folder / f"{given}.json").is_file():
-        raise DataError(f"{given!r} is no file that ends in .json, and no set of {ICONS_PACKAGE}")
+        raise DataError(f"{given!r} is neither a file that ends in .json nor a set of {ICONS_PACKAGE}")
     return read_icon_set(folder / f"{given}.json")
 
 
@@ -82,7 +82,7 @@ def build_icon_set(icons: IconSet, out: Path, licence: str, author: str) -> Pack
     empty = [split for split in SPLITS if not parts[split]]
     if empty:
         n = sum(map(len, parts.values()))
-        raise DataError(f"{icons.prefix}: {n} icons are too few, nothing is left for {' and '.join(empty)}")
+        raise DataError(f"{icons.prefix}: {n} icons are too few: no icon is left for {' and '.join(empty)}")
     entries = {}
     for split, kept in parts.items():
         name = f"{icons.prefix}-{split}"

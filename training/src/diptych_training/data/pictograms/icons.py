@@ -48,7 +48,7 @@ def listed_drawings(icons: IconSet, spec: SourceSpec, listed: list[EvalItem]) ->
     """
     if len(listed) != spec.n_images:
         raise DataError(
-            f"source {spec.name!r}: {len(listed)} items are listed, {spec.n_images} are announced"
+            f"source {spec.name!r}: the list has {len(listed)} items, its entry says {spec.n_images}"
         )
     missing = [item.name for item in listed if item.name not in icons.icons]
     if missing:

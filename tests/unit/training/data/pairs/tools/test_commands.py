@@ -27,12 +27,12 @@ def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path, capsys):
     assert run("inspect", tmp_path / "f", write_tars(tmp_path / "s", 2, 3), "--pairs", 100) == 0
     told = capsys.readouterr().out
     assert "f: 1 parts" in told
-    assert "looked at all 5 entries: 4 can be used" in told
+    assert "read all 5 entries: 4 can be used" in told
     assert "formats: PNG 3, JPEG 1" in told
     assert "median size 16 x 16 px" in told
     assert "1.0 texts a pair" in told
     assert "1 unusable: it has no text file beside it" in told
-    assert "looked at all 6 entries: 6 can be used" in told
+    assert "read all 6 entries: 6 can be used" in told
 
 
 def test_inspect_decodes_as_training_does_and_says_of_how_many_it_speaks(tmp_path, capsys):
@@ -41,12 +41,12 @@ def test_inspect_decodes_as_training_does_and_says_of_how_many_it_speaks(tmp_pat
     write_files(tmp_path / "f", files | {f"{n}.txt": b"x" for n in range(4)})
     assert run("inspect", tmp_path / "f") == 0
     captured = capsys.readouterr()
-    assert "looked at all 4 entries: 1 can be used" in captured.out
+    assert "read all 4 entries: 1 can be used" in captured.out
     assert "3 unusable: " in captured.out
     assert "decode" in captured.err
     assert "excluded" not in captured.out
     assert run("inspect", tmp_path / "f", "--pairs", 2) == 0
-    assert "looked at 2 entries from all over, as --pairs says: " in capsys.readouterr().out
+    assert "read 2 entries spread over the source (see --pairs): " in capsys.readouterr().out
 
 
 def test_inspect_takes_its_pairs_from_all_parts_of_a_source(tmp_path, capsys):
@@ -61,10 +61,10 @@ def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, ca
     sources = [pattern.replace("{0..1}", number) for number in "01"]
     assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 0
     told = capsys.readouterr().out
-    assert told.count("looked at all 5 entries: 4 can be used\n        1 excluded, and not decoded") == 2
-    assert "no pair here has 1 of the 3 excluded names, such as 's/s-1.tar:07'" in told
+    assert told.count("read all 5 entries: 4 can be used\n        1 excluded and not decoded") == 2
+    assert "1 of the 3 excluded names match no pair of these sources, such as 's/s-1.tar:07'" in told
     assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv", "--pairs", 4) == 0
-    assert "no pair here has" not in capsys.readouterr().out
+    assert "match no pair" not in capsys.readouterr().out
     assert run("inspect", sources[0], "--exclude", tmp_path / "x.tsv") == 0
     (tmp_path / "x.tsv").write_text("name\nother.tar:1\n")
     assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 1
@@ -73,7 +73,7 @@ def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, ca
 
 def test_inspect_verifies_only_what_has_an_index(tmp_path, capsys):
     assert run("inspect", write_files(tmp_path / "f", pair_files([1])), "--verify") == 1
-    assert "has no shards.json to be verified against" in capsys.readouterr().err
+    assert "has no shards.json to verify it against" in capsys.readouterr().err
 
 
 def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
@@ -204,7 +204,7 @@ def test_pack_says_why_nothing_can_be_used(tmp_path, capsys, hold_out):
         (["--eval", "{bad}", "--size", "16"], "none of 1 entries can be used"),
         (
             ["--eval", "{f}", "--start", "pictograms"],
-            "--start is the model of a recipe: name that by --recipe",
+            "--start replaces the model that a recipe starts from: name the recipe with --recipe",
         ),
         (["--eval", "{f}", "--hold-out", "0.2"], "--hold-out takes validation from --train: name --train"),
         (["--train", "{f}", "--validation", "{f}", "--hold-out", "0.2"], "and no --validation"),
@@ -262,7 +262,7 @@ def test_near_duplicates_are_found_in_other_files_and_listed_for_exclusion(tmp_p
     train, evaluation = near_sources
     out = tmp_path / "near.tsv"
     assert run("near-duplicates", train, "--against", evaluation, "--out", out) == 0
-    assert "4 of 25 training images are near one of 5" in capsys.readouterr().out
+    assert "4 of 25 training images are near duplicates of one of 5 " in capsys.readouterr().out
     assert read_excluded([str(out)]) == {
         f"train:{name}.png" for name in ("same", "compressed", "smaller", "brighter")
     }
@@ -280,7 +280,7 @@ def test_near_duplicates_whose_names_are_not_utf_8_are_excluded(tmp_path, capsys
     assert run("near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd", "--out", out) == 0
     assert read_excluded([str(out)]) == {f"odd:{name}.png" for name in odd}
     assert run("shards", tmp_path / "odd", "--out", tmp_path / "s", "--exclude", out) == 1
-    assert "hold no pair that can be used, 0 that cannot" in capsys.readouterr().err
+    assert "have no usable pair, and 0 unusable entries" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sign", ["\t", "\n", "\r"])
@@ -288,7 +288,7 @@ def test_a_near_duplicate_whose_name_cannot_stand_in_a_list_is_an_error(tmp_path
     write_files(tmp_path / "odd", {f"a{sign}b.png": file_of(drawing(0)), f"a{sign}b.txt": b"x"})
     command = ["near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd"]
     assert run(*command, "--out", tmp_path / "n.tsv") == 1
-    assert "a name with tabs or line breaks cannot stand in a list" in capsys.readouterr().err
+    assert "a name with tabs or line breaks cannot be written to a list" in capsys.readouterr().err
 
 
 def test_mirror_images_are_near_if_asked_for(tmp_path, near_sources):
@@ -308,7 +308,7 @@ def test_the_evaluation_part_of_a_packed_data_set_is_what_is_compared_with(tmp_p
     assert (
         run("near-duplicates", tmp_path / "d", "--against", tmp_path / "d", "--out", tmp_path / "n.tsv") == 0
     )
-    assert "of 20 training images are near one of 13" in capsys.readouterr().out
+    assert "of 20 training images are near duplicates of one of 13 " in capsys.readouterr().out
 
 
 def test_evaluation_images_that_cannot_be_decoded_are_an_error(tmp_path, near_sources, capsys):

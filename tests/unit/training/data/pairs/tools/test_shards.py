@@ -101,7 +101,7 @@ def test_the_index_counts_pairs_bytes_and_digests_and_inspect_verifies_them(tmp_
     file = tmp_path / "o" / "pairs-000001.tar"
     file.write_bytes(file.read_bytes().replace(b"thing", b"think"))
     assert main(["data", "inspect", str(tmp_path / "o"), "--verify"]) == 1
-    assert "pairs-000001.tar is not what was written" in capsys.readouterr().err
+    assert "pairs-000001.tar has changed since it was written" in capsys.readouterr().err
 
 
 def test_unusable_entries_are_left_out_counted_and_told(tmp_path, capsys):
@@ -169,7 +169,7 @@ def test_sources_without_one_usable_pair_are_an_error(tmp_path, capsys):
     write_files(tmp_path / "f", {"a.png": b"?", "a.txt": b"x"})
     assert shards(tmp_path / "f", "--out", tmp_path / "o") == 1
     told = capsys.readouterr().err
-    assert "the sources hold no pair that can be used, 1 that cannot; 1: not an image in one of" in told
+    assert "the sources have no usable pair, and 1 unusable entries; 1: not an image in one of" in told
 
 
 def test_large_images_are_made_smaller_and_small_ones_left_alone(tmp_path):
@@ -226,7 +226,7 @@ def test_writing_again_is_done_at_once_and_other_options_are_refused(tmp_path, c
     assert contents(tmp_path / "o") == before
     assert shards(pattern, "--out", tmp_path / "o", "--seed", 3) == 1
     assert (
-        "holds shards that were made otherwise (seed was 0, is 3): choose another" in capsys.readouterr().err
+        "holds shards made with other options (seed was 0, is 3): choose another" in capsys.readouterr().err
     )
 
 

@@ -123,7 +123,7 @@ def evaluation_images(
 def comparable(
     entries: Iterable[Entry], limits: ImageLimits, n_threads: int, report_unusable: ReportUnusable
 ) -> Iterator[tuple[Pair, Pixels]]:
-    """Pairs with their (S, S, 3) pixels; the others are told to `report_unusable`."""
+    """Yield pairs with their (S, S, 3) pixels, and pass all other entries to `report_unusable`."""
 
     def work(entry: Entry) -> Pixels | Unusable:
         if isinstance(entry, Unusable):

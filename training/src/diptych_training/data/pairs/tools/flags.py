@@ -11,8 +11,8 @@ from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
 
 SOURCES_HELP = (
-    "tar shards, CSV, TSV or Parquet files, folders of images beside text files, packed data sets: paths or "
-    "URLs, with wildcards and braces such as shards-{0000..0099}.tar"
+    "path or URL of tar shards, a CSV, TSV or Parquet file, a folder of images beside text files, or a "
+    "packed data set; may have wildcards and braces such as shards-{0000..0099}.tar"
 )
 
 
@@ -20,7 +20,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags on reading sources, which are named like the keys of a recipe's `data.pairs`."""
     given = parser.add_argument_group("how sources are read")
     given.add_argument(
-        "--image-column", metavar="NAME", help="of tables: path or URL of the image, or itself"
+        "--image-column", metavar="NAME", help="column of tables with the image, or with its path or URL"
     )
     given.add_argument(
         "--caption-column",
@@ -28,18 +28,39 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="caption_columns",
-        help="of tables",
+        help="column of tables with a text; may be repeated",
     )
     given.add_argument(
-        "--images-root", metavar="DIR", help="where paths in tables lead from; default: the table's folder"
+        "--images-root",
+        metavar="DIR",
+        help="folder that paths in tables start from (default: the table's folder)",
     )
     given.add_argument(
-        "--caption-key", metavar="KEY", default=CAPTION_KEY, help="of JSON files beside images"
+        "--caption-key",
+        metavar="KEY",
+        default=CAPTION_KEY,
+        help="key of the text in JSON files beside images",
     )
-    given.add_argument("--max-image-bytes", type=positive, default=ImageLimits.max_bytes, metavar="N")
-    given.add_argument("--max-image-px", type=positive, default=ImageLimits.max_px, metavar="N")
     given.add_argument(
-        "--exclude", metavar="FILE", action="append", default=[], help="names of pairs that are left out"
+        "--max-image-bytes",
+        type=positive,
+        default=ImageLimits.max_bytes,
+        metavar="N",
+        help="maximum bytes of one image file",
+    )
+    given.add_argument(
+        "--max-image-px",
+        type=positive,
+        default=ImageLimits.max_px,
+        metavar="N",
+        help="maximum pixels of one image",
+    )
+    given.add_argument(
+        "--exclude",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file with names of pairs to leave out; may be repeated",
     )
 
 

@@ -38,10 +38,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `inspect` to the commands of `data`."""
     parser = subparsers.add_parser(
         "inspect",
-        help="say what is in sources of image-text pairs",
-        description="Counts the parts of the sources, and decodes some pairs from all over them: formats, "
-        "sizes, texts, what is excluded, and what cannot be used. A folder of `data shards` can be verified "
-        "against its index.",
+        help="report what sources of image-text pairs contain",
+        description="Counts the parts of the sources, and decodes some pairs spread over all of them. "
+        "Reports formats, sizes and texts, and how many pairs are excluded or cannot be used. A folder of "
+        "`data shards` can be verified against its index.",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
     parser.add_argument(
@@ -49,10 +49,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=positive,
         default=500,
         metavar="N",
-        help="of each source; default 500",
+        help="pairs to decode of each source (default 500)",
     )
     parser.add_argument("--verify", action="store_true", help="read all shards and compare their sha256")
-    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
     add_source_flags(parser)
     parser.set_defaults(run=run)
 
@@ -83,14 +83,17 @@ def run(args: argparse.Namespace) -> int:
         is_all = is_all and seen.is_all
     if unmet and is_all:
         n = len(flags.excluded)
-        print(f"no pair here has {len(unmet):,} of the {n:,} excluded names, such as {min(unmet)!r}")
+        print(
+            f"{len(unmet):,} of the {n:,} excluded names match no pair of these sources, such as "
+            f"{min(unmet)!r}"
+        )
     return 0
 
 
 def _print_index(source: str, *, verify: bool) -> None:
     if not (is_folder(source) and exists(join(source, SHARD_INDEX_FILE))):
         if verify:
-            raise DataError(f"{source} has no {SHARD_INDEX_FILE} to be verified against")
+            raise DataError(f"{source} has no {SHARD_INDEX_FILE} to verify it against")
         return
     index = read_shard_index(source)
     print(f"  {index.n_pairs:,} pairs in {index.n_bytes / 1e6:,.1f} MB; {index.n_skipped:,} were unusable")
@@ -100,7 +103,7 @@ def _print_index(source: str, *, verify: bool) -> None:
             found = retry(url, partial(_sha256, url))
             if found != shard.sha256:
                 raise DataError(
-                    f"{url} is not what was written: its sha256 is {found}, "
+                    f"{url} has changed since it was written: its sha256 is {found}, "
                     f"{SHARD_INDEX_FILE} says {shard.sha256}"
                 )
         print("  every shard has the sha256 that the index says")
@@ -128,10 +131,10 @@ def _inspect(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespa
 def _print_pairs(found: _Findings, *, has_list: bool) -> None:
     seen = found.pairs
     n = len(seen) + found.reasons.total() + len(found.excluded)
-    which = f"all {n:,} entries" if found.is_all else f"{n:,} entries from all over, as --pairs says"
-    print(f"  looked at {which}: {len(seen):,} can be used")
+    which = f"all {n:,} entries" if found.is_all else f"{n:,} entries spread over the source (see --pairs)"
+    print(f"  read {which}: {len(seen):,} can be used")
     if has_list:
-        print(f"  {len(found.excluded):>7,} excluded, and not decoded")
+        print(f"  {len(found.excluded):>7,} excluded and not decoded")
     formats = Counter(info.format for _, info in seen)
     if seen:
         sides = [(info.width, info.height) for _, info in seen]

@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `near-duplicates` to the commands of `data`."""
     parser = subparsers.add_parser(
         "near-duplicates",
-        help="list training images that nearly are evaluation images, to leave them out",
+        help="list training images that nearly equal evaluation images, so that they can be left out",
         description="Compares every training image with all evaluation images by 16 x 16 cells of colour, "
         "and writes a list for `--exclude` of `data shards` and for `data.pairs.exclude` of a recipe.",
     )
@@ -42,17 +42,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         nargs="+",
         required=True,
         metavar="SOURCE",
-        help="evaluation images, likewise; of a packed data set, its split `eval`",
+        help="sources of the evaluation images; of a packed data set, its split `eval`",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the list: tab-separated")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file for the list, with tab-separated columns",
+    )
     parser.add_argument(
         "--threshold",
         type=_cosine,
         default=DEFAULT_THRESHOLD,
         metavar="COSINE",
-        help=f"default {DEFAULT_THRESHOLD}: how near is near",
+        help=f"least cosine of near duplicates (default {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--mirrored", action="store_true", help="mirror images are near too")
+    parser.add_argument("--mirrored", action="store_true", help="also compare with mirror images")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
     add_source_flags(parser)
     parser.set_defaults(run=run)
@@ -80,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar(desc="training images", unit="image") as bar:
         n_near = _write(args.out, finder.find(wanted, bar.update, report_unusable))
         n_compared = bar.n
-    print(f"{n_near:,} of {n_compared:,} training images are near one of {len(images.names):,}: {args.out}")
+    print(
+        f"{n_near:,} of {n_compared:,} training images are near duplicates of one of "
+        f"{len(images.names):,} evaluation images: {args.out}"
+    )
     for reason, n in refused.most_common(N_SHOWN):
         print(f"  {n:>7,} not compared: {reason}")
     return 0
@@ -105,11 +114,11 @@ def _write(file: Path, found: Iterable[NearDuplicate]) -> int:
 def _name(name: str) -> bytes:
     """Encode a name so that it can be read back: names of files need not be UTF-8."""
     if any(sign in name for sign in "\t\r\n"):
-        raise DataError(f"{name!r}: a name with tabs or line breaks cannot stand in a list")
+        raise DataError(f"{name!r}: a name with tabs or line breaks cannot be written to a list")
     try:
         return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise DataError(f"{name!r}: a name with lone surrogates cannot stand in a list") from None
+        raise DataError(f"{name!r}: a name with lone surrogates cannot be written to a list") from None
 
 
 def _line(text: str) -> str:

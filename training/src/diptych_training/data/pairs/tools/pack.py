@@ -71,48 +71,56 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `pack` to the commands of `data`."""
     parser = subparsers.add_parser(
         "pack",
-        help="make a packed data set of pairs: for validation, evaluation and the proof of an export",
+        help="make a packed data set of pairs for validation, evaluation and the proof of an export",
         description="Draws pairs from each source at random, decodes them at one size, and writes a packed "
-        "data set, for `--data` of train, evaluate and export. Splits that are not named are "
-        "kept; one that is named is made anew.",
+        "data set, for `--data` of train, evaluate and export. Splits that are named are "
+        "replaced; all others are kept.",
     )
     for split, help_text in zip(
         SPLITS,
         (
-            "to learn from, or a sample of what is learned from: calibrates int8",
-            "to steer a run by: nothing of it may be in training",
-            "for final tables: neither trained nor chosen on",
+            "sources of training pairs, or a sample of them; int8 is calibrated on this split",
+            "sources of the pairs that steer a run; none of them may be in the training data",
+            "sources of the pairs for final tables, which neither training nor any choice may use",
         ),
         strict=True,
     ):
         parser.add_argument(f"--{split}", nargs="+", metavar="SOURCE", help=help_text)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument(
-        "--recipe", metavar="CONFIG", help="prepare images as this recipe does; else by --size"
+        "--recipe", metavar="CONFIG", help="prepare images as this recipe does (default: as --size says)"
     )
     parser.add_argument(
-        "--start", metavar="MODEL", help="the model that the recipe starts from, as of train: in its place"
+        "--start",
+        metavar="MODEL",
+        help="model that replaces the one the recipe starts from, as --start of train does",
     )
     parser.add_argument(
         "--hold-out",
         type=share,
         default=0.0,
         metavar="SHARE",
-        help="this share of the pairs of --train goes to validation, by a hash of their names",
+        help="share of the pairs of --train that goes to validation, by a hash of their names",
     )
-    parser.add_argument("--size", type=positive, default=224, metavar="PX", help=f"a multiple of {GRID}")
-    parser.add_argument("--limit", type=positive, default=5_000, metavar="N", help="pairs of each split")
-    parser.add_argument("--seed", type=natural, default=0, help="of what is drawn")
-    parser.add_argument("--licence", default="unknown", help="of the images, for the data card")
-    parser.add_argument("--author", default="unknown", help="of the images, for the data card")
+    parser.add_argument(
+        "--size", type=positive, default=224, metavar="PX", help=f"side of the images, a multiple of {GRID}"
+    )
+    parser.add_argument(
+        "--limit", type=positive, default=5_000, metavar="N", help="maximum pairs of each split"
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the random choice of pairs")
+    parser.add_argument("--licence", default="unknown", help="licence of the images, for the data card")
+    parser.add_argument("--author", default="unknown", help="author of the images, for the data card")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="folder of runs (DIPTYCH_RUNS_DIR)"
+    )
     parser.add_argument(
         "--model-repo",
         type=Path,
         default=model_repo(),
         metavar="DIR",
-        help="where the model is looked for that a recipe starts from (DIPTYCH_MODEL_REPO)",
+        help="folder of model bundles, for the model that a recipe starts from (DIPTYCH_MODEL_REPO)",
     )
     parser.epilog = f"SOURCE: {SOURCES_HELP}"
     add_source_flags(parser)
@@ -293,7 +301,7 @@ def _image_spec(args: argparse.Namespace) -> ImageSpec:
         )
         spec = recipe.preprocess
     elif args.start is not None:
-        raise DataError("--start is the model of a recipe: name that by --recipe")
+        raise DataError("--start replaces the model that a recipe starts from: name the recipe with --recipe")
     else:
         spec = plain_spec(args.size)
     if spec.size % GRID:

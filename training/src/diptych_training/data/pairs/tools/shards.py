@@ -36,36 +36,47 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "shards",
         help="write image-text pairs of any sources into tar shards",
         description="Reads pairs, decodes every image once, and writes those that can be used into tar "
-        "shards in WebDataset's layout, with an index. The same command goes on with a run that was stopped.",
+        "shards in WebDataset's layout, with an index. Repeat the command to continue a stopped run.",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
     parser.add_argument("--name", default="pairs", help="first part of the shards' names")
-    parser.add_argument("--pairs-per-shard", type=positive, default=10_000, metavar="N")
     parser.add_argument(
-        "--mb-per-shard", type=positive, default=500, metavar="N", help="whichever comes first"
+        "--pairs-per-shard",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help="maximum pairs of a shard (default 10000)",
+    )
+    parser.add_argument(
+        "--mb-per-shard",
+        type=positive,
+        default=500,
+        metavar="N",
+        help="maximum size of a shard in MB (default 500)",
     )
     parser.add_argument(
         "--size",
         type=positive,
         metavar="PX",
-        help="make images smaller whose shorter side is longer than this; default: keep files as they are",
+        help="shrink images whose shorter side is longer than this (default: keep all files unchanged)",
     )
     parser.add_argument(
         "--shuffle",
         type=natural,
         default=10_000,
         metavar="N",
-        help="pairs held in memory to be mixed, beside a random order of the sources' parts; 0: as they lie",
+        help="pairs held in memory to be shuffled, besides the random order of the sources' parts; "
+        "0: keep the order",
     )
-    parser.add_argument("--seed", type=natural, default=0, help="of the order")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the order")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
     parser.add_argument(
         "--max-skipped",
         type=share,
         default=0.01,
         metavar="SHARE",
-        help="how many of the entries may be unusable",
+        help="share of the entries that may be unusable",
     )
     add_source_flags(parser)
     parser.set_defaults(run=run)
@@ -81,13 +92,13 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar(desc=str(args.out), unit="pair") as bar:
         n_skipped = 0
 
-        def watch(n_pairs: int, skipped: int) -> None:
+        def on_progress(n_pairs: int, skipped: int) -> None:
             nonlocal n_skipped
             n_skipped += skipped
             bar.set_postfix(skipped=n_skipped, refresh=False)
             bar.update(n_pairs)
 
-        index = write_shards(args.out, shards, _plan(args, flags, shards), watch)
+        index = write_shards(args.out, shards, _plan(args, flags, shards), on_progress)
     print(_summary(args.out, index))
     return 0
 

@@ -55,10 +55,10 @@ class ShardPlan:
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-Watch = Callable[[int, int], object]  # receives the numbers of pairs and skipped entries added
+OnProgress = Callable[[int, int], object]  # receives the numbers of pairs and skipped entries added
 
 
-def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Watch) -> ShardIndex:
+def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, on_progress: OnProgress) -> ShardIndex:
     """Write the missing shards; return the index of all.
 
     DataError if another run is writing to `out`, if it holds other shards, if a source cannot be read, or if
@@ -67,8 +67,8 @@ def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Wat
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out / ".lock", DataError(f"another run is writing shards to {out}")):
         index = _read_existing(out, plan)
-        watch(index.n_pairs, index.n_skipped)
-        writer = _Writer(out, plan, index, watch)
+        on_progress(index.n_pairs, index.n_skipped)
+        writer = _Writer(out, plan, index, on_progress)
         if not index.is_complete:
             for index in writer.write(shards):
                 write_shard_index(out, index)
@@ -76,11 +76,11 @@ def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Wat
 
 
 class _Writer:
-    def __init__(self, out: Path, plan: ShardPlan, index: ShardIndex, watch: Watch) -> None:
+    def __init__(self, out: Path, plan: ShardPlan, index: ShardIndex, on_progress: OnProgress) -> None:
         self._out = out
         self._plan = plan
         self._index = index
-        self._watch = watch
+        self._on_progress = on_progress
         self._n_pairs = index.n_pairs
         self._n_skipped = index.n_skipped
 
@@ -98,7 +98,7 @@ class _Writer:
         if not self._index.shards:
             reasons = "".join(f"; {n:,}: {reason}" for reason, n in skipped.most_common(1))
             raise DataError(
-                f"the sources hold no pair that can be used, {skipped.total():,} that cannot{reasons}"
+                f"the sources have no usable pair, and {skipped.total():,} unusable entries{reasons}"
             )
         self._index = replace(self._index, is_complete=True, skipped_at_end=dict(skipped))
         yield self._index
@@ -117,7 +117,7 @@ class _Writer:
                 for pair, cursor in chain([first], pairs):  # noqa: B007
                     _add_pair(archive, self._n_pairs, pair)
                     self._n_pairs += 1
-                    self._watch(1, 0)
+                    self._on_progress(1, 0)
                     if self._is_full(self._n_pairs - first_number, digest.n_bytes):
                         break
         position = [cursor.epoch, cursor.shard, cursor.entry, cursor.taken]
@@ -137,7 +137,7 @@ class _Writer:
                 continue
             skipped[_reason_category(entry.reason)] += 1
             self._n_skipped += 1
-            self._watch(0, 1)
+            self._on_progress(0, 1)
             n_read = self._n_pairs + self._n_skipped
             if self._n_skipped > max(MIN_ALLOWED_SKIPS, self._plan.max_skipped * n_read):
                 raise DataError(
@@ -179,7 +179,7 @@ def _read_existing(out: Path, plan: ShardPlan) -> ShardIndex:
             if index.made_from.get(key) != value
         ]
         raise DataError(
-            f"{out} holds shards that were made otherwise ({'; '.join(differing) or 'by another release'}): "
+            f"{out} holds shards made with other options ({'; '.join(differing) or 'of another release'}): "
             "choose another --out"
         )
     return index
