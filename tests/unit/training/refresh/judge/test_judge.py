@@ -7,8 +7,8 @@ from torch import Tensor
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
+from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
-from diptych_training.evaluate.subject import trained_subject
 from diptych_training.refresh.judge.judge import judge, n_judged
 from diptych_training.refresh.judge.results import read_judged
 from support.picture_sets import write_pictures
@@ -83,7 +83,7 @@ def test_the_run_keeps_its_weights_and_the_old_ones_are_not_changed(run, old, ow
 
 def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):
     last = judge(run, old, own, shipped, [1], advance=quiet).at(1)
-    measured = evaluate(trained_subject(run, "tuned"), own, "validation", quiet).sources[0].all
+    measured = evaluate(evaluated_run(run, "tuned"), own, "validation", quiet).sources[0].all
 
     assert last.own is not None
     assert {k: last.own.top(k) for k in (1, 5)} == measured.zero_shot

@@ -13,13 +13,13 @@ from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.embedding import Advance
-from diptych_training.evaluate.subject import Subject, trained_subject
+from diptych_training.evaluate.evaluated_model import EvaluatedModel, evaluated_run
 from diptych_training.finetune.interpolation import interpolate_weights
 from diptych_training.refresh.judge.picture_set import SPLIT, PictureSet, embed_set, open_sets, score_set
 from diptych_training.refresh.judge.results import Judged, MixResult, read_judged, write_stored
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-SubjectAt = Callable[[float], Subject]
+SubjectAt = Callable[[float], EvaluatedModel]
 
 
 def judge(
@@ -82,9 +82,9 @@ def mixed_weights(run: TrainedRun, old: Mapping[str, Tensor]) -> Iterator[Subjec
     """
     tuned = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
 
-    def subject_at(alpha: float) -> Subject:
+    def subject_at(alpha: float) -> EvaluatedModel:
         run.model.load_state_dict(interpolate_weights(old, tuned, alpha))
-        return trained_subject(run, f"alpha {alpha:g}")
+        return evaluated_run(run, f"alpha {alpha:g}")
 
     try:
         yield subject_at
@@ -111,7 +111,7 @@ def inputs_digest(
 
 
 def _measure(
-    subject: Subject, alpha: float, own: PictureSet, shipped: PictureSet, advance: Advance
+    subject: EvaluatedModel, alpha: float, own: PictureSet, shipped: PictureSet, advance: Advance
 ) -> MixResult:
     embedded = embed_set(subject, shipped, advance)
     return MixResult(

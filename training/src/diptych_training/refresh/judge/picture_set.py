@@ -11,10 +11,10 @@ from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
+from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.ranking import Accepted, accepted_labels, best_ranks, relevance
 from diptych_training.evaluate.results import KINDS
 from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
-from diptych_training.evaluate.subject import Subject
 from diptych_training.evaluate.zero_shot import class_embeddings
 from diptych_training.refresh.judge.results import SetResult
 
@@ -75,7 +75,7 @@ def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[s
     }
 
 
-def embed_set(subject: Subject, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
+def embed_set(subject: EvaluatedModel, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
     """Embed pictures and labels; `advance` gets the number of embedded pictures. The set has pictures."""
     encoder, tokenizer, spec = subject.encoder, subject.tokenizer, subject.image_spec
     images = [embed_images(encoder, source.images, spec, advance=advance) for source in pictures.sources]
