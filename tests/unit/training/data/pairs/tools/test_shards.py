@@ -1,4 +1,4 @@
-"""`diptych-train data shards`: from any source to shards that every reader of such shards understands."""
+"""`diptych-train data shards` writes pairs from any source to shards that other readers understand."""
 
 import io
 import json
@@ -19,6 +19,7 @@ from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
 from support.pair_files import json_file, pair_files, picture, write_files, write_image_table, write_tars
 from support.tiny_run import write_tiny_dataset
+from support.pair_reading import things
 
 
 def shards(*arguments: object) -> int:
@@ -39,15 +40,11 @@ def index_of(folder: Path) -> dict:
     return json.loads((folder / "shards.json").read_text())
 
 
-def things(n: int) -> list[str]:
-    return [f"thing {number}" for number in range(n)]
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.glob("*")) if file.name != ".lock"}
 
 
-def test_all_pairs_come_through_mixed_and_split(tmp_path, capsys):
+def test_all_pairs_are_shuffled_and_split_into_shards(tmp_path, capsys):
     write_image_table(tmp_path / "t", 25)
     assert shards(tmp_path / "t" / "pairs.csv", "--out", tmp_path / "o", "--pairs-per-shard", 10) == 0
     assert "25 pairs in 3 shards" in capsys.readouterr().out
@@ -104,7 +101,7 @@ def test_the_index_counts_pairs_bytes_and_digests_and_inspect_verifies_them(tmp_
     assert "pairs-000001.tar has changed since it was written" in capsys.readouterr().err
 
 
-def test_unusable_entries_are_left_out_counted_and_told(tmp_path, capsys):
+def test_unusable_entries_are_skipped_counted_and_reported(tmp_path, capsys):
     files = {
         **pair_files(range(5)),
         "bad.png": picture(0)[:45],
@@ -122,7 +119,7 @@ def test_unusable_entries_are_left_out_counted_and_told(tmp_path, capsys):
     assert sum(index_of(tmp_path / "o")["shards"][0]["skipped"].values()) == 3
 
 
-def test_entries_that_are_skipped_after_the_last_shard_are_counted_too(tmp_path, capsys):
+def test_entries_skipped_after_the_last_shard_are_counted_too(tmp_path, capsys):
     files = {**pair_files(range(4)), "x.png": picture(0), "y.png": b"?", "y.txt": b"words"}
     arguments = [
         write_files(tmp_path / "f", files),
@@ -146,7 +143,7 @@ def test_entries_that_are_skipped_after_the_last_shard_are_counted_too(tmp_path,
     assert "2 were unusable" in told
 
 
-def test_an_index_of_before_that_is_read_as_it_was(tmp_path):
+def test_index_without_the_count_at_the_end_is_read(tmp_path):
     shards(write_tars(tmp_path / "s", 1, 2), "--out", tmp_path / "o")
     index = index_of(tmp_path / "o")
     del index["skipped_at_end"]
@@ -154,7 +151,7 @@ def test_an_index_of_before_that_is_read_as_it_was(tmp_path):
     assert len(captions(tmp_path / "o")) == 2
 
 
-def test_too_many_unusable_entries_end_it_and_name_the_last_one(tmp_path, capsys):
+def test_too_many_unusable_entries_stop_the_run_and_the_last_one_is_named(tmp_path, capsys):
     files = {**pair_files(range(5)), **{f"mute-{number}.png": picture(0) for number in range(12)}}
     assert shards(write_files(tmp_path / "f", files), "--out", tmp_path / "o", "--shuffle", 0) == 1
     told = capsys.readouterr().err
@@ -172,7 +169,7 @@ def test_sources_without_one_usable_pair_are_an_error(tmp_path, capsys):
     assert "the sources have no usable pair, and 1 unusable entries; 1: not an image in one of" in told
 
 
-def test_large_images_are_made_smaller_and_small_ones_left_alone(tmp_path):
+def test_large_images_are_scaled_down_and_small_ones_unchanged(tmp_path):
     large = Image.effect_noise((90, 60), 50).convert("RGB")
     files = {}
     for name, image_format in (("a", "JPEG"), ("b", "PNG"), ("c", "WEBP")):
@@ -196,7 +193,7 @@ def test_excluded_pairs_are_left_out(tmp_path):
     assert captions(tmp_path / "o") == ["thing 0", "thing 1", "thing 3"]
 
 
-def test_a_list_of_which_no_name_is_of_the_sources_is_refused(tmp_path, capsys):
+def test_excluding_only_unknown_names_is_an_error(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 1, 4)
     (tmp_path / "near.tsv").write_text("name\ns-0.tar:00002\nelsewhere/s-0.tar:00001\n")
     assert shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv") == 1
@@ -209,7 +206,7 @@ def test_a_list_of_which_no_name_is_of_the_sources_is_refused(tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
-def test_pairs_of_the_same_name_in_another_folder_stay(tmp_path):
+def test_pairs_of_the_same_name_in_another_folder_are_kept(tmp_path):
     for folder in ("a", "b"):
         write_tars(tmp_path / folder, 1, 3)
     (tmp_path / "near.tsv").write_text("name\nb/s-0.tar:00001\n")
@@ -218,7 +215,7 @@ def test_pairs_of_the_same_name_in_another_folder_stay(tmp_path):
     assert captions(tmp_path / "o") == [*things(3), "thing 0", "thing 2"]
 
 
-def test_writing_again_is_done_at_once_and_other_options_are_refused(tmp_path, capsys):
+def test_writing_again_changes_nothing_and_other_options_are_an_error(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 2, 4)
     shards(pattern, "--out", tmp_path / "o")
     before = contents(tmp_path / "o")
@@ -230,7 +227,7 @@ def test_writing_again_is_done_at_once_and_other_options_are_refused(tmp_path, c
     )
 
 
-def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, capsys):
+def test_folder_that_another_run_writes_to_is_an_error(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 1, 2)
     with exclusive_lock(tmp_path / "o" / ".lock", DataError("not free")):
         assert shards(pattern, "--out", tmp_path / "o") == 1
@@ -240,29 +237,33 @@ def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, capsys):
 KILLED = """
 import os, signal, sys
 from diptych_training.cli import main
-from diptych_training.data.pairs.tools import write_shards
-original = write_shards._add_pair
-def add(archive, number, pair):
-    if number == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    original(archive, number, pair)
-write_shards._add_pair = add
+from diptych_training.data.pairs.tools import shards
+n_left, write = int(sys.argv[1]), shards.write_shards
+def write_until_killed(out, sources, plan, watch):
+    def count(n_pairs, n_skipped):
+        global n_left
+        n_left -= n_pairs
+        if n_left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        watch(n_pairs, n_skipped)
+    return write(out, sources, plan, count)
+shards.write_shards = write_until_killed
 main(sys.argv[2:])
-"""
+"""  # kills itself once it has added so many pairs
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_to_the_very_shards_of_an_unbroken_one(tmp_path, capsys):
+def test_run_continued_after_a_kill_writes_the_shards_of_an_uninterrupted_one(tmp_path, capsys):
     source = write_image_table(tmp_path / "t", 23)
     (tmp_path / "t" / "images" / "9.png").unlink()
     arguments = ["data", "shards", str(source), "--pairs-per-shard", "4", "--shuffle", "7", "--out"]
-    main([*arguments, str(tmp_path / "unbroken")])
-    killed = [sys.executable, "-c", KILLED, "11", *arguments, str(tmp_path / "broken")]
+    main([*arguments, str(tmp_path / "uninterrupted")])
+    killed = [sys.executable, "-c", KILLED, "11", *arguments, str(tmp_path / "killed")]
     done = subprocess.run(killed, check=False, capture_output=True, env=os.environ)
     assert done.returncode == -signal.SIGKILL
-    assert [shard["n_pairs"] for shard in index_of(tmp_path / "broken")["shards"]] == [4, 4]
+    assert [shard["n_pairs"] for shard in index_of(tmp_path / "killed")["shards"]] == [4, 4]
     with pytest.raises(DataError, match="of a run that was stopped"):
-        SourceReader().shards([str(tmp_path / "broken")])
-    assert main([*arguments, str(tmp_path / "broken")]) == 0
-    assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
-    assert sorted(captions(tmp_path / "broken")) == sorted(set(things(23)) - {"thing 9"})
+        SourceReader().shards([str(tmp_path / "killed")])
+    assert main([*arguments, str(tmp_path / "killed")]) == 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "uninterrupted")
+    assert sorted(captions(tmp_path / "killed")) == sorted(set(things(23)) - {"thing 9"})
