@@ -1,4 +1,4 @@
-"""The hostile corpus against a real server with the default model: alone, among others, by many callers."""
+"""The hostile images against a server with the default model: alone, in batches, from many clients."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 
 from support.hostile.corpus import corpus, good_files
-from support.hostile.doors import DOORS, Answer, Door, add_many, classify_many, embed_many, embed_raw
 from support.hostile.entry import Hostile
+from support.hostile.image_calls import (
+    IMAGE_CALLS,
+    Answer,
+    ImageCall,
+    add_many,
+    classify_many,
+    embed_many,
+    embed_raw,
+)
 from support.server import RunningServer, serve
 from support.watch import errors_in_log, peak_bytes, ready_throughout, resident_bytes
 
@@ -46,19 +54,19 @@ def bad() -> list[Hostile]:
 
 
 def vectors_alone(client: httpx.Client) -> list[np.ndarray]:
-    """Of the good files, one after the other."""
+    """Return the vectors of the good files, requested one by one."""
     answers = [embed_raw(client, file) for file in good_files()]
     return [vector for answer in answers if (vector := answer.vector) is not None]
 
 
-def wrong_answers(client: httpx.Client, door: Door, entries: Sequence[Hostile]) -> list[object]:
-    """What a door answered that it must not."""
+def wrong_answers(client: httpx.Client, call: ImageCall, entries: Sequence[Hostile]) -> list[object]:
+    """Return the responses of an API call that are wrong, in words."""
     wrong: list[object] = []
     for entry in entries:
-        answer = door(client, entry.payload)
+        answer = call(client, entry.payload)
         if answer.status not in entry.statuses or (answer.status != 200 and not answer.item):
             wrong.append((entry.name, answer.status, answer.item, answer.body[:200]))
-        assert len(answer.body) < 5_000, entry.name  # nothing of the file comes back
+        assert len(answer.body) < 5_000, entry.name  # an error contains nothing of the file
     return wrong
 
 
@@ -66,26 +74,26 @@ def test_every_file_is_answered_as_it_must_by_one_door_each(
     server: RunningServer, client: httpx.Client
 ) -> None:
     with ready_throughout(server):
-        for i, door in enumerate(DOORS):
-            assert wrong_answers(client, door, light()[i :: len(DOORS)]) == []
+        for i, call in enumerate(IMAGE_CALLS):
+            assert wrong_answers(client, call, light()[i :: len(IMAGE_CALLS)]) == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+@pytest.mark.parametrize("call", IMAGE_CALLS, ids=lambda call: call.__name__)
 def test_every_file_alone_is_answered_as_it_must_by_every_door(
-    server: RunningServer, client: httpx.Client, door: Door
+    server: RunningServer, client: httpx.Client, call: ImageCall
 ) -> None:
     with ready_throughout(server):
-        assert wrong_answers(client, door, corpus()) == []
+        assert wrong_answers(client, call, corpus()) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("door", "name"), [(embed_many, "input"), (classify_many, "images")], ids=["embed", "classify"]
+    ("call", "name"), [(embed_many, "input"), (classify_many, "images")], ids=["embed", "classify"]
 )
 def test_one_bad_file_fails_a_request_and_is_named(
-    client: httpx.Client, door: Callable[[httpx.Client, Sequence[bytes]], Answer], name: str
+    client: httpx.Client, call: Callable[[httpx.Client, Sequence[bytes]], Answer], name: str
 ) -> None:
     rng = random.Random(0)
     wrong = []
@@ -93,7 +101,7 @@ def test_one_bad_file_fails_a_request_and_is_named(
         at = rng.randrange(4)
         files = list(good_files()[:3])
         files.insert(at, entry.payload)
-        answer = door(client, files)
+        answer = call(client, files)
         if answer.status not in entry.statuses or answer.item != f"{name}[{at}]":
             wrong.append((entry.name, answer.status, answer.item))
     assert wrong == []
@@ -122,7 +130,7 @@ def test_bad_files_of_an_add_fail_alone(client: httpx.Client) -> None:
 def run_together(
     server: RunningServer, entries: list[Hostile], alone: list[np.ndarray], seed: int
 ) -> list[str]:
-    """64 callers, each bad file beside a good one: what went wrong, in words."""
+    """Send each bad file together with a good one from 64 clients; return what went wrong, in words."""
     work: list[Hostile | int] = [*entries, *(i % len(alone) for i in range(len(entries)))]
     random.Random(seed).shuffle(work)
 

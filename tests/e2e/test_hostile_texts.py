@@ -18,7 +18,7 @@ MODEL_REPO = Path(__file__).parents[2] / "model_repo"
 SAME = 0.99999  # cosine: an item alone, in a batch, and beside others
 N_CALLERS = 64
 TIMEOUT_S = 120
-MAX_ANSWER_BYTES = 5_000  # of a refusal: it does not repeat what it refuses
+MAX_ANSWER_BYTES = 5_000  # of an error, which does not repeat the input
 KEPT_BYTES = 300_000_000  # beyond what the first round left
 PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 
@@ -44,7 +44,7 @@ def vectors(client: httpx.Client, texts: list[str]) -> np.ndarray:
 
 
 def refused_wrongly(client: httpx.Client, hostile: HostileBody) -> str | None:
-    """What is wrong with the refusal, in words."""
+    """Return what is wrong with the error, in words."""
     answer = client.post(hostile.path, content=hostile.body, headers={"Content-Type": hostile.content_type})
     problem = answer.json()
     item = problem["error"]["param"] if hostile.path.startswith("/v1/") else problem.get("item")
@@ -67,7 +67,7 @@ def test_strange_texts_have_vectors_that_are_the_same_alone_and_together(client:
 def test_strange_texts_are_labels_queries_and_metadata(client: httpx.Client) -> None:
     for name, text in strange_texts().items():
         short = text[:1_000]
-        expected = 200 if short.strip() else 422  # what says nothing is no label and no query
+        expected = 200 if short.strip() else 422  # an empty text is no label and no query
         body = {"images": [PICTURE], "labels": [short, "another"]}
         answer = client.post("/classify", json=body)
         assert answer.status_code == expected, (name, answer.text[:300])
@@ -132,7 +132,7 @@ def good_texts() -> list[str]:
 
 
 def run_together(server: RunningServer, alone: np.ndarray, seed: int) -> list[str]:
-    """64 callers, good texts beside hostile bodies: what went wrong, in words."""
+    """Send good texts and hostile bodies from 64 clients; return what went wrong, in words."""
     hostile = [body for body in hostile_bodies() if len(body.body) < 1_000_000]
     work: list[HostileBody | int] = [*hostile * 3, *(i % len(alone) for i in range(3 * len(hostile)))]
     random.Random(seed).shuffle(work)

@@ -1,4 +1,4 @@
-"""Build image files from their parts, right or wrong ones."""
+"""Build image files from valid or invalid parts."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ TAG = tuple[int, int, int, int]  # TIFF: tag, type, count, value or offset
 
 
 def scene(width: int = 48, height: int = 40, seed: int = 0, channels: int = 3) -> Image.Image:
-    """A picture with smooth parts and noise: every coder finds something to do in it."""
+    """Return a picture with smooth parts and noise, so that it exercises every coder."""
     y, x = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(seed).integers(0, 60, (height, width, channels))
     smooth = np.stack([x * 3 + 40 * i + y * (i + 1) for i in range(channels)], axis=-1) % 196
@@ -22,58 +22,61 @@ def scene(width: int = 48, height: int = 40, seed: int = 0, channels: int = 3) -
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    """The image as a file."""
+    """Encode the image as a file."""
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """With its length and a right checksum."""
+    """Return a PNG chunk with its length and a correct checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png_header(width: int, height: int, bits: int = 8, colour: int = 2, interlaced: int = 0) -> bytes:
-    """The first chunk of a PNG."""
+    """Return the header chunk of a PNG."""
     return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced))
 
 
 def png(header: bytes, packed: bytes, *between: bytes, after: bytes = b"") -> bytes:
-    """A PNG of a header chunk, other chunks, packed pixels and further chunks."""
+    """Return a PNG of a header chunk, other chunks, compressed pixels and trailing chunks."""
     return b"".join(
         [PNG_SIGNATURE, header, *between, png_chunk(b"IDAT", packed), after, png_chunk(b"IEND", b"")]
     )
 
 
 def with_chunks(file: bytes, *chunks: bytes, before: bytes = b"IDAT") -> bytes:
-    """A PNG with chunks put in."""
+    """Insert chunks into a PNG."""
     at = file.index(before) - 4
     return file[:at] + b"".join(chunks) + file[at:]
 
 
 def segment(marker: int, content: bytes) -> bytes:
-    """A JPEG segment with its length."""
+    """Return a JPEG segment with its length."""
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
 def with_segments(file: bytes, *segments: bytes) -> bytes:
-    """A JPEG with segments put in behind its first marker."""
+    """Insert segments after the first marker of a JPEG."""
     return file[:2] + b"".join(segments) + file[2:]
 
 
 def jpeg_of_size(file: bytes, width: int, height: int) -> bytes:
-    """A JPEG that claims another size; what is in it stays."""
+    """Return a JPEG that claims another size and has the same content."""
     at = max(file.find(b"\xff\xc0"), file.find(b"\xff\xc2"))
     return file[: at + 5] + struct.pack(">HH", height, width) + file[at + 9 :]
 
 
 def scans(file: bytes) -> tuple[bytes, bytes]:
-    """A progressive JPEG without its end, and its last scan, to be repeated."""
+    """Return a progressive JPEG without its end marker, and its last scan for repetition."""
     return file[:-2], file[file.rfind(b"\xff\xda") : -2]
 
 
 def tiff(tags: Sequence[TAG], data: bytes = b"", following: int | None = 0, order: str = "<") -> bytes:
-    """A TIFF: data at offset 8, then the directory; `following` is the next one, None the same again."""
+    """Return a TIFF: data at offset 8, then the directory.
+
+    `following` is the offset of the next directory; None is that of this one, which makes an endless chain.
+    """
     at = 8 + len(data) + len(data) % 2
     folder = struct.pack(order + "H", len(tags))
     folder += b"".join(struct.pack(order + "HHII", *tag) for tag in sorted(tags))
@@ -83,7 +86,7 @@ def tiff(tags: Sequence[TAG], data: bytes = b"", following: int | None = 0, orde
 
 
 def plain_tags(width: int, height: int, n_bytes: int, compression: int = 1) -> list[TAG]:
-    """Tags of an 8-bit gray picture in one strip at the start of the data."""
+    """Return the tags of an 8-bit gray picture in one strip at the start of the data."""
     return [
         (256, 4, 1, width),
         (257, 4, 1, height),
@@ -98,18 +101,18 @@ def plain_tags(width: int, height: int, n_bytes: int, compression: int = 1) -> l
 
 
 def tile_tags(width: int, height: int, compression: int) -> list[TAG]:
-    """As `plain_tags`, without what tells of the strip: tags of tiles are to be added."""
+    """Return `plain_tags` without the tags of the strip. The caller adds those of tiles."""
     return [tag for tag in plain_tags(width, height, 0, compression) if tag[0] not in {273, 278, 279}]
 
 
 def changed(tags: Sequence[TAG], *others: TAG) -> list[TAG]:
-    """The tags with some replaced or added."""
+    """Replace or add tags."""
     numbers = {tag[0] for tag in others}
     return [*(tag for tag in tags if tag[0] not in numbers), *others]
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A WebP container."""
+    """Return a WebP container."""
     body = b"WEBP" + b"".join(
         kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
         for kind, content in chunks
@@ -118,18 +121,18 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def webp_canvas(width: int, height: int, flags: int = 2) -> tuple[bytes, bytes]:
-    """The chunk that names the size of an extended WebP; flag 2 says that it is animated."""
+    """Return the chunk with the size of an extended WebP. Flag 2 marks an animation."""
     return b"VP8X", bytes([flags, 0, 0, 0]) + _uint24(width - 1) + _uint24(height - 1)
 
 
 def webp_frame(file: bytes, width: int, height: int) -> tuple[bytes, bytes]:
-    """A simple WebP file as a frame of an animation."""
+    """Return a simple WebP file as a frame of an animation."""
     head = bytes(6) + _uint24(width - 1) + _uint24(height - 1) + _uint24(40) + b"\0"
     return b"ANMF", head + file[12:]
 
 
 def box(kind: bytes, *inside: bytes) -> bytes:
-    """A box of an ISO media file."""
+    """Return a box of an ISO media file."""
     body = b"".join(inside)
     return struct.pack(">I", len(body) + 8) + kind + body
 

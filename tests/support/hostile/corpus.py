@@ -1,4 +1,4 @@
-"""The hostile corpus: named, reproducible files and the statuses that a server may answer."""
+"""The corpus of hostile image files: named, reproducible, each with the statuses that a server may return."""
 
 import random
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ N_FLIPPED = 4
 
 @cache
 def corpus() -> tuple[Hostile, ...]:
-    """All of it; names are unique."""
+    """Return the whole corpus. Names are unique."""
     kinds = (jpegs(), pngs(), tiffs(), gifs(), webps(), avifs(), heics(), bmps(), foreign())
     entries = tuple(entry for part in (*kinds, _truncated(), _flipped()) for entry in part)
     assert len({entry.name for entry in entries}) == len(entries)
@@ -28,7 +28,7 @@ def corpus() -> tuple[Hostile, ...]:
 
 @cache
 def good_files() -> tuple[bytes, ...]:
-    """Plain pictures of every format, to be sent beside the others."""
+    """Return ordinary pictures of every format, to send together with hostile files."""
     return tuple(encoded(scene(60, 50, seed), form) for seed in range(3) for form in FORMATS)
 
 
@@ -36,10 +36,10 @@ def _truncated() -> Iterator[Hostile]:
     for form in FORMATS:
         file = encoded(scene(), form)
         for percent in (2, 10, 50, 90):
-            # A TIFF's directory may stand last: without it the decoder does not know what it is.
+            # The directory of a TIFF may be at its end; without it, the decoder does not recognise the file.
             statuses = DAMAGED | FOREIGN if form == "TIFF" else DAMAGED
             if len(file) * percent // 100 < 16:
-                statuses |= FOREIGN  # too little to be recognised
+                statuses |= FOREIGN  # too short to be recognised
             yield Hostile(f"{percent}% of a {form}", file[: len(file) * percent // 100], statuses)
 
 
@@ -54,5 +54,5 @@ def _flipped() -> Iterator[Hostile]:
 
 
 def good(entries: tuple[Hostile, ...]) -> list[Hostile]:
-    """Those that must be answered with a vector."""
+    """Return the entries for which the server must return a vector."""
     return [entry for entry in entries if entry.statuses == GOOD]

@@ -1,4 +1,4 @@
-"""One file of the hostile corpus and the statuses that a server may answer."""
+"""One file of the hostile corpus and the statuses that a server may return."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ GOOD = frozenset({200})
 DAMAGED = frozenset({422})
 TOO_LARGE = frozenset({413})
 FOREIGN = frozenset({415})
-# Damage that a decoder may or may not notice; or, in a TIFF, take for a kind that it does not know.
+# Damage that a decoder may miss, or, in a TIFF, report as an unsupported kind.
 EITHER = GOOD | DAMAGED
 ANY = GOOD | DAMAGED | TOO_LARGE | FOREIGN
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """`statuses` are those that are right for it, mostly one; what is `heavy` takes up to seconds."""
+    """A hostile file. `statuses` are the correct ones, usually one. A `heavy` file takes up to seconds."""
 
     name: str
     payload: bytes

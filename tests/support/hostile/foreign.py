@@ -14,7 +14,7 @@ LAUGHS = b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&
 
 
 def foreign() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all files of unsupported or ambiguous formats."""
     for name, payload in _foreign().items():
         yield Hostile(name, payload, FOREIGN)
     yield from _polyglots()

@@ -1,9 +1,9 @@
 """Decode many damaged files beside good ones as the server does, and count the outcomes.
 
 `PYTHONPATH=tests python -m support.hostile.fuzzing --n 100000` prints the table. `--progress FILE` keeps the
-counts there: the same command goes on behind them. It fails when a good file gets other pixels than alone,
-a damaged one ends in anything but pixels or an InputError, or this process dies or hangs, whose last line
-names the seeds then.
+counts there, so that the same command continues a run. It fails if a good file gets other pixels than it gets
+alone, if a damaged one gives anything but pixels or an InputError, or if this process dies or hangs. The last
+line of output then names the seeds.
 """
 
 import argparse
@@ -51,7 +51,7 @@ ENDED = "process ended"
 
 
 class Fuzzing:
-    """A decoder, what good files are without any other beside them, and the counts."""
+    """A decoder, the pixels of good files when decoded alone, and the counts of outcomes."""
 
     def __init__(self, formats: Sequence[str]) -> None:
         self._formats = formats
@@ -62,7 +62,7 @@ class Fuzzing:
         self.failures: list[str] = []
 
     def run(self, seeds: Sequence[int]) -> None:
-        """One call with the files of these seeds and the good ones, and a thumbnail of each."""
+        """Decode the files of these seeds and the good ones in one call, and make a thumbnail of each."""
         faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True, file=sys.__stderr__)
         made = [mutated(seed, self._formats) for seed in seeds]
         files = [file for _, file in made]
@@ -81,7 +81,7 @@ class Fuzzing:
         faulthandler.cancel_dump_traceback_later()
 
     def table(self) -> str:
-        """Markdown: one line a format, one column an outcome."""
+        """Return a Markdown table with a row for each format and a column for each outcome."""
         names = sorted({name for _, name in self.outcomes})
         rows = [[form, *(self.outcomes[form, name] for name in names)] for form in self._formats]
         rows.append(["all", *(sum(column) for column in zip(*(row[1:] for row in rows), strict=True))])
@@ -113,7 +113,7 @@ def _name(outcome: object) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """0 when all went well."""
+    """Run the command; return 0 on success."""
     parser = argparse.ArgumentParser(prog="support.hostile.fuzzing", description=__doc__)
     parser.add_argument("--n", type=int, default=100_000, help="damaged files")
     parser.add_argument("--start", type=int, default=0, metavar="SEED", help="the first one's")

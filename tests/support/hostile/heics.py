@@ -1,4 +1,4 @@
-"""Small HEIC files that would need many resources, made from the picture of `support.heics`."""
+"""Small HEIC files that need many resources to decode, made from the picture in `support.heics`."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ REFUSED = DAMAGED | FOREIGN  # foreign where no decoder is installed
 
 
 def heics() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile HEIC files."""
     yield Hostile("heic without a picture", _box(b"ftyp", b"heic\0\0\0\0mif1heic") + bytes(100), REFUSED)
     kind = TURNED.replace(b"\0\0Exif", b"\0\0Exi\xff", 1)
     yield Hostile("heic, item of which the decoder dies", kind, REFUSED)  # pi-heif 1.4 ends its process
@@ -29,9 +29,9 @@ def grid(
     *,
     named: tuple[int, int] | None = None,
 ) -> bytes:
-    """A picture of n_rows x n_columns tiles, which share their bytes, on a canvas of width x height.
+    """Return a picture of n_rows x n_columns tiles with shared bytes on a canvas of width x height.
 
-    `named` is the size that the file says it has.
+    `named` is the size that the file declares.
     """
     tiles = range(1, 1 + n_rows * n_columns)
     whole = len(tiles) + 1
@@ -42,7 +42,7 @@ def grid(
 
 
 def grids_of_grids(depth: int, n_each: int) -> bytes:
-    """`n_each` grids, each of the same `n_each` others, and so on down to tiles: n_each ** depth of them."""
+    """Return nested grids: each has the same `n_each` items, down to n_each ** depth tiles."""
     items = {n: (b"hvc1", _slice()) for n in range(1, 1 + n_each)}
     uses: dict[int, list[int]] = {}
     for level in range(1, depth):
@@ -53,7 +53,7 @@ def grids_of_grids(depth: int, n_each: int) -> bytes:
 
 
 def grid_of_itself() -> bytes:
-    """There is no end to it."""
+    """Return a grid that contains itself."""
     return _file({1: (b"hvc1", _slice()), 2: (b"grid", _grid(1, 1, *TILE))}, {2: [2]}, TILE)
 
 
@@ -75,7 +75,7 @@ def _file(
     uses: dict[int, list[int]],
     named: tuple[int, int],
 ) -> bytes:
-    """Items (kind, data) by number, and what some of them are put together from; the last one is shown."""
+    """Return a file of items (kind, data) by number, some made of others. The last item is shown."""
     primary = max(items)
     head = _box(b"ftyp", b"heic\0\0\0\0mif1heic")
     entries = [
@@ -119,7 +119,7 @@ def _file(
 
 
 def _associated(number: int, kind: bytes, is_primary: bool) -> bytes:
-    """A tile has its configuration and its size; what is shown has the size that is named."""
+    """Return the associations: a tile has its configuration and size, the shown item the declared size."""
     indices = [0x81] * (kind == b"hvc1") + [3 if is_primary else 2]
     return struct.pack(f">HB{len(indices)}B", number, len(indices), *indices)
 

@@ -1,4 +1,4 @@
-"""JPEG files that have hurt decoders, or might."""
+"""JPEG files that have crashed or exhausted decoders, or might."""
 
 import struct
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def jpegs() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile JPEG files."""
     plain = encoded(scene(), "JPEG")
     yield from _odd(plain)
     yield from _metadata(plain)

@@ -1,7 +1,7 @@
 """Damage image files at random, the same way for the same seed.
 
-Blind damage mostly ends in a header or at a checksum. So most of it keeps a file's structure: it changes what
-is inside chunks, segments and tags, mends lengths and checksums, and leaves the header alone more often.
+Random bytes mostly break a header or a checksum. Most mutations therefore keep a file's structure: they
+change the content of chunks, segments and tags, correct lengths and checksums, and rarely touch the header.
 """
 
 import random
@@ -29,24 +29,24 @@ from support.hostile.others import bmp
 Damage = Callable[[bytes, random.Random], bytes]
 HEIC = "HEIC"  # where its decoder is installed
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP")
-_BLIND_SHARE = 0.3
+_ARBITRARY_SHARE = 0.3
 _NUMBERS = (0, 1, 2, 3, 7, 8, 16, 127, 128, 255, 256, 32_767, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def mutated(seed: int, formats: Sequence[str] = FORMATS) -> tuple[str, bytes]:
-    """(format, a damaged file of it); formats take turns."""
+    """Return (format, damaged file of it). Formats alternate with the seed."""
     form = formats[seed % len(formats)]
     rng = random.Random(seed)
     file = rng.choice(bases(form))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        damage = rng.choice(_BLIND) if rng.random() < _BLIND_SHARE else _KNOWING[form]
+        damage = rng.choice(_ARBITRARY) if rng.random() < _ARBITRARY_SHARE else _STRUCTURED[form]
         file = damage(file, rng)
     return form, file
 
 
 @cache
 def bases(form: str) -> tuple[bytes, ...]:
-    """Small intact files of a format, each decoded in another way."""
+    """Return small intact files of a format, each decoded in a different way."""
     image = scene(29, 23)
     return tuple(_BASES[form](image))
 
@@ -100,7 +100,7 @@ def _tiffs(image: Image.Image) -> Iterator[bytes]:
 
 
 def _tiled() -> Iterator[bytes]:
-    """64 x 64 pixels of noise: four tiles that share their bytes, and codecs that nothing here writes."""
+    """Return 64 x 64 pixels of noise in four tiles with shared bytes, in codecs that Pillow cannot write."""
     tile = random.Random(0).randbytes(32 * 32)
     shared = [(322, 4, 1, 32), (323, 4, 1, 32), (324, 4, 4, 8), (325, 4, 4, 24)]
     codes = {1: tile, 8: zlib.compress(tile), 7: encoded(scene(32, 32, channels=1), "JPEG")}
@@ -145,7 +145,7 @@ _BASES: dict[str, Callable[[Image.Image], Iterator[bytes]]] = {
 }
 
 
-# Blind damage: of any bytes
+# Damage to arbitrary bytes
 
 
 def _flip(file: bytes, rng: random.Random) -> bytes:
@@ -182,7 +182,7 @@ def _put_in(file: bytes, rng: random.Random) -> bytes:
 
 
 def _splice(file: bytes, rng: random.Random) -> bytes:
-    """The beginning of one file and the end of another, of any format."""
+    """Join the beginning of one file and the end of another, of any format."""
     other = rng.choice(bases(rng.choice(FORMATS)))
     return file[: rng.randrange(len(file) + 1)] + other[rng.randrange(len(other)) :]
 
@@ -192,7 +192,7 @@ def _number(file: bytes, rng: random.Random) -> bytes:
 
 
 def _number_in(file: bytes, rng: random.Random, start: int, end: int) -> bytes:
-    """One that stands at some border, over 1, 2 or 4 bytes."""
+    """Overwrite 1, 2 or 4 bytes with a boundary value."""
     n_bytes = rng.choice((1, 2, 2, 4))
     if end - start < n_bytes:
         return file
@@ -205,14 +205,14 @@ def _stretch(file: bytes, rng: random.Random) -> tuple[int, int]:
     return rng.randrange(len(file) + 1), rng.choice((1, 2, 4, 16, 64, rng.randrange(1, 300)))
 
 
-_BLIND: tuple[Damage, ...] = (_flip, _flip, _fill, _cut_off, _take_out, _put_in, _splice, _number)
+_ARBITRARY: tuple[Damage, ...] = (_flip, _flip, _fill, _cut_off, _take_out, _put_in, _splice, _number)
 
 
-# Knowing damage: what keeps the file one of its format
+# Damage that keeps the format's structure
 
 
 def _in_parts(parts: list[bytes], rng: random.Random) -> list[bytes]:
-    """Some part twice, gone, or in another place."""
+    """Repeat, remove or move one part."""
     parts = list(parts)
     i = rng.randrange(len(parts))
     how = rng.randrange(3)
@@ -271,7 +271,7 @@ def _png(file: bytes, rng: random.Random) -> bytes:
 
 
 def _repacked(content: bytes, rng: random.Random) -> bytes:
-    """The rows themselves damaged, packed again: the unpacker finds no fault."""
+    """Damage the rows and compress them again, so that decompression succeeds."""
     try:
         return zlib.compress(_inside(zlib.decompress(content), rng), rng.randrange(10))
     except zlib.error:
@@ -300,7 +300,7 @@ def _webp(file: bytes, rng: random.Random) -> bytes:
 
 
 def _gif(file: bytes, rng: random.Random) -> bytes:
-    """Behind the colours, mostly: the coded pixels."""
+    """Damage mostly the coded pixels after the palette."""
     start = 13 + (3 << (file[10] & 7) + 1 if len(file) > 10 and file[10] & 128 else 0)
     if rng.random() < 0.2:
         return _number_in(file, rng, 6, min(13, len(file)))
@@ -310,7 +310,7 @@ def _gif(file: bytes, rng: random.Random) -> bytes:
 
 
 def _tiff(file: bytes, rng: random.Random) -> bytes:
-    """One field of one tag, or the pixels."""
+    """Damage one field of one tag, or the pixels."""
     if file[:4] != b"II*\0" or len(file) < 8 or rng.random() < 0.5:
         return _flip_in(file, rng, min(8, len(file)), len(file))
     at = int.from_bytes(file[4:8], "little")
@@ -323,7 +323,7 @@ def _tiff(file: bytes, rng: random.Random) -> bytes:
 
 
 def _avif(file: bytes, rng: random.Random) -> bytes:
-    """The coded pixels, or some number among the boxes."""
+    """Damage the coded pixels or a number in the boxes."""
     at = file.find(b"mdat")
     if at < 0:
         return _flip(file, rng)
@@ -333,7 +333,7 @@ def _avif(file: bytes, rng: random.Random) -> bytes:
 
 
 def _heic(file: bytes, rng: random.Random) -> bytes:
-    """The coded pixels, the parameter sets, or some number among the boxes."""
+    """Damage the coded pixels, the parameter sets or a number in the boxes."""
     at, sets = file.find(b"mdat"), file.find(b"hvcC")
     if at < 0 or sets < 0:
         return _flip(file, rng)
@@ -351,7 +351,7 @@ def _bmp(file: bytes, rng: random.Random) -> bytes:
     return file[:54] + _inside(file[54:], rng)
 
 
-_KNOWING: dict[str, Damage] = {
+_STRUCTURED: dict[str, Damage] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "WEBP": _webp,

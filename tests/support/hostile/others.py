@@ -1,4 +1,4 @@
-"""GIF, WebP, AVIF and BMP files that have hurt decoders, or might."""
+"""GIF, WebP, AVIF and BMP files that have crashed or exhausted decoders, or might."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ GARBAGE = bytes(range(256)) * 4
 
 
 def gifs() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile GIF files."""
     plain = encoded(scene().quantize(64), "GIF")
     at = plain.index(b",", 13 + 3 * 64)  # the first picture
     yield Hostile("1x1 gif", encoded(scene(1, 1), "GIF"), GOOD)
@@ -50,7 +50,7 @@ def gifs() -> Iterator[Hostile]:
 
 
 def webps() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile WebP files."""
     lossy, lossless = encoded(scene(), "WEBP"), encoded(scene(), "WEBP", lossless=True)
     yield Hostile("1x1 webp", encoded(scene(1, 1), "WEBP"), GOOD)
     yield Hostile("lossless webp", lossless, GOOD)
@@ -89,7 +89,7 @@ def webps() -> Iterator[Hostile]:
 
 
 def avifs() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile AVIF files."""
     plain = encoded(scene(), "AVIF")
     yield Hostile("1x1 avif", encoded(scene(1, 1), "AVIF"), GOOD)
     yield Hostile("transparent avif", encoded(scene(channels=4), "AVIF"), GOOD)
@@ -121,7 +121,7 @@ def avifs() -> Iterator[Hostile]:
 
 
 def _timeless(file: bytes) -> bytes:
-    """Without the times at which it was made."""
+    """Remove the creation times, so that the file is reproducible."""
     for kind in (b"mvhd", b"tkhd", b"mdhd"):
         at = file.index(kind) + 8
         file = file[:at] + bytes(16) + file[at + 16 :]
@@ -129,7 +129,7 @@ def _timeless(file: bytes) -> bytes:
 
 
 def avif_grid(tile: bytes, columns: int, rows: int, size: tuple[int, int], named: tuple[int, int]) -> bytes:
-    """An AVIF of that size whose tiles are all the picture of another one, said to be of size `named`."""
+    """Return an AVIF of this size whose tiles all hold another file's picture. It declares size `named`."""
     n = columns * rows
     width, height = size
     av1 = tile[tile.index(b"mdat") + 4 :]
@@ -168,7 +168,7 @@ def avif_grid(tile: bytes, columns: int, rows: int, size: tuple[int, int], named
 
 
 def bmps() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile BMP files."""
     plain = encoded(scene(), "BMP")
     yield Hostile("1x1 bmp", encoded(scene(1, 1), "BMP"), GOOD)
     yield Hostile("run-length bmp", bmp(8, 4, 8, 1, b"\x08\1\0\0" * 4 + b"\0\1"), GOOD)
@@ -200,7 +200,7 @@ def bmps() -> Iterator[Hostile]:
 
 
 def bmp(width: int, height: int, bits: int, compression: int, pixels: bytes) -> bytes:
-    """A BMP with a palette of grays that are not quite gray."""
+    """Return a BMP with a palette of colours that are almost gray."""
     palette = b"".join(bytes([i, i, 255 - i, 0]) for i in range(1 << bits))
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, 1 << bits, 0)
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 54 + len(palette)) + info + palette + pixels

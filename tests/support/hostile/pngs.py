@@ -1,4 +1,4 @@
-"""PNG files that have hurt decoders, or might."""
+"""PNG files that have crashed or exhausted decoders, or might."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ from support.hostile.entry import DAMAGED, EITHER, GOOD, TOO_LARGE, Hostile
 
 
 def pngs() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile PNG files."""
     plain = encoded(scene(), "PNG")
     yield from _odd()
     yield from _metadata(plain)
@@ -152,7 +152,7 @@ def _deep(n_channels: int) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint
 
 
 def _interlaced_rows(image: Image.Image) -> bytes:
-    """Adam7: seven passes, each of rows that begin with their filter."""
+    """Return the rows of the seven passes of Adam7, each row preceded by its filter."""
     pixels = np.asarray(image)
     passes = [
         (0, 8, 0, 8),

@@ -1,4 +1,4 @@
-"""Hostile texts and request bodies, and the statuses that a server may answer."""
+"""Hostile texts and request bodies, and the statuses that a server may return."""
 
 import json
 import random
@@ -12,7 +12,7 @@ BAD_FORM = "multipart/form-data; boundary=b"
 
 @dataclass(frozen=True)
 class HostileBody:
-    """A POST to `path`. `item` is what a refusal must name, when it must name anything."""
+    """A POST to `path`. `item` is the item that the error must name, if any."""
 
     name: str
     path: str
@@ -24,7 +24,7 @@ class HostileBody:
 
 @cache
 def strange_texts() -> dict[str, str]:
-    """Texts that have a vector, however odd they are."""
+    """Return unusual texts for which the server must return a vector."""
     every_control = "".join(map(chr, range(32)))
     return {
         "nothing": "",
@@ -115,7 +115,7 @@ _PIECES = (
 
 
 def random_text(seed: int) -> str:
-    """Pieces that mean something to a cleaner or a tokenizer, and characters of every kind, in any order."""
+    """Return a random sequence of characters and of pieces with a meaning for cleaners and tokenizers."""
     rng = random.Random(seed)
     pieces = [
         rng.choice(_PIECES) if rng.random() < 0.7 else _random_character(rng) * rng.choice((1, 1, 1, 30))
@@ -125,12 +125,12 @@ def random_text(seed: int) -> str:
 
 
 def _random_character(rng: random.Random) -> str:
-    """Half surrogates among them."""
+    """Return any character, which may be a lone surrogate."""
     return chr(rng.choice((rng.randrange(256), rng.randrange(0x10000), rng.randrange(0x110000))))
 
 
 def hostile_bodies() -> Iterator[HostileBody]:
-    """All that must be refused."""
+    """Return all bodies that the server must reject."""
     yield from _encodings()
     yield from _json()
     yield from _deep()
@@ -198,7 +198,7 @@ def _deep() -> Iterator[HostileBody]:
 
 
 def deep_bodies() -> Iterator[tuple[str, bytes]]:
-    """(path, body) nested as deep as the parser just reads, and around that: none may be a 500."""
+    """Return (path, body) nested about as deep as the parser allows. None may cause a 500."""
     fields = {
         "/embed": '{"input": %s}',
         "/classify": '{"images": ["data:,"], "labels": %s}',

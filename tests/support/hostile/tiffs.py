@@ -1,4 +1,4 @@
-"""TIFF files that have hurt decoders, or might."""
+"""TIFF files that have crashed or exhausted decoders, or might."""
 
 import struct
 import zlib
@@ -22,7 +22,7 @@ SQUARE = bytes(range(256)) * 16  # 64 x 64
 
 
 def tiffs() -> Iterator[Hostile]:
-    """All of them."""
+    """Yield all hostile TIFF files."""
     yield from _odd()
     yield from _broken()
     yield from _bombs()
@@ -79,7 +79,7 @@ def _bombs() -> Iterator[Hostile]:
     yield Hostile("tiff of 4294967295x1", tiff(plain_tags(2**32 - 1, 1, 4096), SQUARE), TOO_LARGE | DAMAGED)
     head, scan = scans(encoded(scene(64, 64, channels=1), "JPEG", progressive=True))
     yield Hostile("tiff, jpeg of 5000 scans", _jpeg_strip(head + scan * 5_000 + b"\xff\xd9"), EITHER)
-    slow = _tiled(64, 7, head + scan * 90)  # twenty seconds, if it may have them
+    slow = _tiled(64, 7, head + scan * 90)  # would take twenty seconds without a limit
     yield Hostile("tiff, 4096 tiles share a jpeg of 90 scans", slow, EITHER, heavy=True)
     tile = encoded(scene(64, 64, channels=1), "JPEG")
     yield Hostile("tiff, 4096 tiles share a jpeg", _tiled(64, 7, tile), GOOD, heavy=True)
@@ -91,7 +91,7 @@ def _jpeg_strip(strip: bytes) -> bytes:
 
 
 def _tiled(n_side: int, compression: int, tile: bytes, edge: int = 64) -> bytes:
-    """A square of n_side x n_side tiles which are all the same bytes."""
+    """Return a square of n_side x n_side tiles with the same bytes."""
     n, px = n_side**2, n_side * edge
     lists = struct.pack(f"<{2 * n}I", *[8 + 8 * n] * n, *[len(tile)] * n)
     tags = [(322, 4, 1, edge), (323, 4, 1, edge), (324, 4, n, 8), (325, 4, n, 8 + 4 * n)]

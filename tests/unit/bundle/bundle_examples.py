@@ -68,7 +68,7 @@ def draft(**changes: object) -> ManifestDraft:
 
 
 def word_tokenizer() -> Tokenizer:
-    """One id per word, `<start> ... <end>` around them; saved without padding or truncation."""
+    """Return a tokenizer of one id per word between `<start>` and `<end>`, without padding or truncation."""
     tokenizer = Tokenizer(models.WordLevel({word: id for id, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens(WORDS[:4])
@@ -84,7 +84,7 @@ def save_word_tokenizer(path: Path) -> Path:
 
 
 def fill_bundle(folder: Path) -> None:
-    """The files a manifest must list, with a few bytes each."""
+    """Write the files that a manifest must list, with a few bytes each."""
     for name in ("image_encoder.onnx", "text_encoder.onnx", "golden.npz"):
         (folder / name).write_bytes(name.encode())
     save_word_tokenizer(folder / "tokenizer.json")

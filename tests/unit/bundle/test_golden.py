@@ -22,7 +22,7 @@ MANIFEST = complete(
 
 
 class TinyEncoder:
-    """Unit vectors from sums of the input; `noise` turns them away, `scale` stretches them."""
+    """An encoder of unit vectors from sums of the input. `noise` rotates them and `scale` lengthens them."""
 
     def __init__(self, noise=0.0, scale=1.0):
         self.noise, self.scale = noise, scale

@@ -43,7 +43,7 @@ def write(folder, stated):
 
 
 def changed(*path, value):
-    """The example as JSON data, with one value replaced."""
+    """Return the example as JSON data with one value replaced."""
     stated = json.loads(example().model_dump_json())
     target = stated
     for key in path[:-1]:

@@ -70,7 +70,7 @@ def test_an_abandoned_staging_leaves_no_folder_of_its_name(repository, tmp_path)
         raise ZeroDivisionError
     assert not list(tmp_path.rglob("new"))
     with repository.staging("new"), pytest.raises(ZeroDivisionError), repository.staging("new"):
-        raise ZeroDivisionError  # the folder is not this one's alone
+        raise ZeroDivisionError  # another user of the folder
 
 
 def test_publishers_that_fail_do_not_disturb_others_of_the_same_name(repository):
@@ -141,7 +141,7 @@ def test_staging_removes_leftovers_older_than_a_day_only(repository):
         (folder / name / "weights").touch()
         for path in (folder / name / "weights", folder / name):
             os.utime(path, (time.time() - age_s,) * 2)
-    (folder / ".tmp-writing" / "weights").touch()  # a long write does not touch its folder
+    (folder / ".tmp-writing" / "weights").touch()  # a long write does not change the folder's own time
     with repository.staging("mine"):
         left = {path.name for path in folder.iterdir()}
     assert ".tmp-old" not in left
@@ -263,8 +263,8 @@ def test_unwritable_repository_says_so(tmp_path):
 
 
 def test_version_whose_folder_this_user_may_not_enter_is_there_and_says_why_it_cannot_be_read():
-    """As one that root copied into the repository of a server that is somebody else."""
-    folder = Path(tempfile.mkdtemp(prefix="diptych-test-"))  # pytest's own are for one user alone
+    """Root may have copied a version into the repository of a server that another user runs."""
+    folder = Path(tempfile.mkdtemp(prefix="diptych-test-"))  # those of pytest are private
     try:
         folder.chmod(0o755)
         repository = ModelRepository(folder)

@@ -1,4 +1,4 @@
-"""The TensorRT section of a manifest, and which of its values are refused."""
+"""The TensorRT section of a manifest, and the values that it rejects."""
 
 import json
 

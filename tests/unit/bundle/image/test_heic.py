@@ -1,4 +1,4 @@
-"""HEIC photographs: read with the extra, named without it."""
+"""HEIC photographs are decoded with the optional dependency, which the error names if it is missing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""JPEG files decoded at a fraction of their size: what changes, and what does not."""
+"""JPEG files decoded at a fraction of their size: effects on pixels, orientation and limits."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ LIMITS = ImageLimits()
 MODES = ("shortest", "longest", "squash")
 FORMATS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {}, "GIF": {}, "AVIF": {}}
 ORIENTATION = 0x0112  # EXIF tag
-JPEG_NOISE = 6  # gray levels: what the two ways may differ by on smooth pictures
+JPEG_NOISE = 6  # gray levels by which the two methods may differ on smooth pictures
 
 
 def smooth(width, height):
-    """A picture whose four corners all differ."""
+    """Return a picture whose four corners all differ."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     channels = np.stack([x, y, (x + 2 * y) / 3], axis=-1)
     return Image.fromarray(channels.astype(np.uint8))
@@ -63,7 +63,7 @@ def test_fast_shows_the_same_part_of_the_picture_in_every_orientation(turn, resi
     payload = jpeg(301, 199, turn)
     exact = load_pixels(payload, spec, LIMITS).astype(int)
     fast = load_pixels(payload, spec, LIMITS, "fast").astype(int)
-    assert (fast != exact).any()  # else this would compare a way with itself
+    assert (fast != exact).any()  # the two methods do differ
     assert np.abs(fast - exact).max() <= JPEG_NOISE
 
 

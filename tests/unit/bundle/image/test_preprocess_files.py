@@ -1,4 +1,4 @@
-"""How each kind of image file is decoded or refused."""
+"""Each kind of image file is decoded correctly or rejected with a reason."""
 
 import io
 import random
@@ -60,13 +60,13 @@ def png(width, height, bits, colour_type, rows, extra=b""):
 
 
 def png16(samples, colour_type, extra=b""):
-    """(H, W) or (H, W, C) uint16 as a 16-bit PNG."""
+    """Encode (H, W) or (H, W, C) uint16 as a 16-bit PNG."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
     return png(samples.shape[1], samples.shape[0], 16, colour_type, rows, extra)
 
 
 def header_only_png(width, height):
-    """Claims a size; whoever tried to decode it would find no pixels."""
+    """Return a PNG that declares a size and has no pixels."""
     return png(width, height, 8, 2, b"")
 
 
@@ -266,7 +266,7 @@ def test_transparent_palette_colour(key):
 
 
 @pytest.mark.parametrize("alpha", ["white", "drop"])
-@pytest.mark.parametrize("size", [(1200, 1000), (1_000_001, 2)])  # which are worked on in strips of rows
+@pytest.mark.parametrize("size", [(1200, 1000), (1_000_001, 2)])  # processed in strips of rows
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "P bytes", "L", "RGB", "1"])
 def test_transparency_in_strips_gives_the_same_pixels(mode, size, alpha):
     image = noise(7, size[1], channels=4).convert(mode.split()[0]).resize(size, Image.Resampling.NEAREST)
@@ -293,7 +293,7 @@ def test_transparent_palette_image_costs_little_more_than_its_rgb_pixels():
         "before = peak(); colour.to_rgb(image, 'white'); print((peak() - before) / 16e6)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(answer.stdout) < 8  # bytes a pixel: 4 of the result, and a strip; 16 when made in whole
+    assert float(answer.stdout) < 8  # bytes a pixel: 4 of the result, and a strip; 16 if processed whole
 
 
 def test_transparent_colour_key_of_rgb_and_gray():
@@ -365,7 +365,7 @@ def test_truncated_file_is_an_error_or_lacks_nothing(name, options):
         except UndecodableImage:
             continue
         except UnsupportedImage:
-            assert end < 16 or name == "TIFF"  # too short to be recognised; a TIFF's header may stand last
+            assert end < 16 or name == "TIFF"  # too short; the directory of a TIFF may be last
             continue
         np.testing.assert_array_equal(found, whole)
         assert end > len(payload) - 25
@@ -404,7 +404,7 @@ def test_damaged_header_of_a_known_format_is_undecodable():
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-@pytest.mark.filterwarnings("ignore")  # decoders warn of much in damaged files
+@pytest.mark.filterwarnings("ignore")  # decoders warn about damaged files
 @given(seed=st.integers(0, 2**32))
 def test_damaged_files_raise_input_errors_only(name, seed):
     assert_only_input_errors(DAMAGE_BASE[name], seed)

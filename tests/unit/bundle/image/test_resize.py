@@ -1,4 +1,4 @@
-"""Parts of a resize give the bytes of the whole, whatever the shape and the filter."""
+"""A resize in parts gives the same bytes as a whole one, for every shape and filter."""
 
 import random
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ FILL = (1, 2, 3)
 
 
 def whole(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
-    """What one call of Pillow makes of it, cropped and padded afterwards."""
+    """Resize with one call of Pillow, then crop and pad."""
     placement = place(*image.size, spec)
     resized = image.resize((placement.width, placement.height), Image.Resampling[spec.interpolation.upper()])
     canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
@@ -30,7 +30,7 @@ def whole(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 class Threads:
-    """Three threads for whatever parts there are."""
+    """Three threads that record the number of parts they are given."""
 
     def __init__(self) -> None:
         self.n_parts: list[int] = []

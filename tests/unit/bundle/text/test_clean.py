@@ -18,18 +18,18 @@ MARKS = "\u0301\u0323\u0302\u0327\u0345\u0f73"
 
 
 def reference(text: str) -> str:
-    """What CLIP does before it collapses spaces."""
+    """Clean a text as CLIP does, before spaces are collapsed."""
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
 def has_few_marks(text: str) -> bool:
-    """Whether no character has more than the bound; U+0F73 is two marks, and normalisation leaves it so."""
+    """Whether no character has more marks than the bound. U+0F73 counts as two, also after normalisation."""
     is_mark = [unicodedata.combining(one) != 0 for one in unicodedata.normalize("NFD", text)]
     return max((len(list(run)) for mark, run in groupby(is_mark) if mark), default=0) <= MAX_MARKS
 
 
 def ordinary_texts(max_size: int) -> st.SearchStrategy[str]:
-    """Pieces of the web: scripts, accents, escapes up to three deep, broken encodings, line ends, markup."""
+    """Generate web text: scripts, accents, escapes up to three deep, broken encodings, line ends, markup."""
     pieces = st.one_of(
         st.text(st.characters(exclude_categories=("Cs",)), max_size=30),
         st.text(MARKS, max_size=30),
@@ -53,7 +53,7 @@ def ordinary_texts(max_size: int) -> st.SearchStrategy[str]:
 @example(text="\x85\r\n\xa0\r\n")
 def test_ordinary_text_is_repaired_as_ftfy_does(text: str) -> None:
     assume(has_few_marks(reference(text)))
-    assert repair(text).split() == reference(text).split()  # as all white space becomes one space
+    assert repair(text).split() == reference(text).split()  # all white space becomes one space
 
 
 @settings(deadline=None, max_examples=30)

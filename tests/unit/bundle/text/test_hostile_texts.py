@@ -25,7 +25,7 @@ def tokenizer(request: pytest.FixtureRequest) -> TextTokenizer:
 
 
 def check(tokenizer: TextTokenizer, text: str, name: object) -> bool:
-    """Whether it had ids; it must, unless it is no Unicode."""
+    """Check that a valid Unicode text has ids; return whether this one did."""
     began = time.monotonic()
     try:
         ids, _ = tokenizer.ids(text)

@@ -70,7 +70,7 @@ def test_special_literals_in_a_text_never_become_special_tokens(make, text):
 
 
 def test_special_literals_are_tokenised_as_text_where_the_model_can(tmp_path):
-    """A byte-level BPE spells them out."""
+    """A byte-level BPE tokenises them byte by byte."""
     vocabulary = {letter: id for id, letter in enumerate("<>/abcdefghijklmnopqrstuvwxyz")}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -141,7 +141,7 @@ def test_cleaning(text, mode, expected):
 
 
 def spelling_tokenizer(path):
-    """A BPE without any splitting into words, so that all of a text is one word to it."""
+    """Return a BPE that does not split words, so that a whole text is one word."""
     merges = [("a", "a"), ("aa", "aa"), ("aaaa", "aaaa"), ("b", "a"), ("a", "b"), ("aa", "b"), ("b", "b")]
     tokens = ["a", "b", " ", *dict.fromkeys("".join(pair) for pair in merges), "<end>"]
     vocabulary = {token: id for id, token in enumerate(tokens)}

@@ -1,6 +1,5 @@
-"""Every API call that takes an image file, as one function each."""
+"""Every API call that accepts an image file, as a function each."""
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,14 @@ from typing import Any
 import httpx
 import numpy as np
 
+from support.image_requests import data_uri
+
 LABELS = ["a red apple", "a blue bird"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one file: its status, the name of what was refused, its vector if there is one."""
+    """The result of one file: status, the item that an error names, and the vector if there is one."""
 
     status: int
     item: str | None = None
@@ -22,46 +23,48 @@ class Answer:
     body: str = ""
 
 
-Door = Callable[[httpx.Client, bytes], Answer]
+ImageCall = Callable[[httpx.Client, bytes], Answer]
 
 
 def embed_raw(client: httpx.Client, file: bytes) -> Answer:
-    """The body is the file."""
+    """Send the file as the body."""
     return _vector_of(client.post("/embed", content=file, headers={"Content-Type": "image/png"}))
 
 
 def embed_form(client: httpx.Client, file: bytes) -> Answer:
-    """A part of a form, whose file name and type lie."""
+    """Send the file in a form with a false name and media type."""
     return _vector_of(client.post("/embed", files=[("image", ("notes.txt", file, "text/plain"))]))
 
 
 def embed_json(client: httpx.Client, file: bytes) -> Answer:
-    """A data URI."""
-    return _vector_of(client.post("/embed", json={"input": [{"image": data_uri(file)}]}))
+    """Send the file as a data URI."""
+    return _vector_of(client.post("/embed", json={"input": [{"image": data_uri(file, "image/webp")}]}))
 
 
 def classify_form(client: httpx.Client, file: bytes) -> Answer:
-    """With two labels."""
+    """Classify the file in a form, with two labels."""
     parts: Any = [("image", ("x.jpg", file)), ("labels", (None, json.dumps(LABELS)))]
     return _answer(client.post("/classify", files=parts))
 
 
 def classify_json(client: httpx.Client, file: bytes) -> Answer:
-    """With two labels."""
-    return _answer(client.post("/classify", json={"images": [data_uri(file)], "labels": LABELS}))
+    """Classify the file in a data URI, with two labels."""
+    return _answer(
+        client.post("/classify", json={"images": [data_uri(file, "image/webp")], "labels": LABELS})
+    )
 
 
 def search_json(client: httpx.Client, file: bytes) -> Answer:
-    """By an image."""
-    return _answer(client.post("/search", json={"query": {"image": data_uri(file)}, "k": 3}))
+    """Search with the file."""
+    return _answer(client.post("/search", json={"query": {"image": data_uri(file, "image/webp")}, "k": 3}))
 
 
 def add(client: httpx.Client, file: bytes) -> Answer:
-    """To the collection `default`."""
+    """Add the file to the collection `default`."""
     return _answer(client.post("/collections/default/images", files=[("image", ("x.gif", file))]))
 
 
-DOORS: tuple[Door, ...] = (
+IMAGE_CALLS: tuple[ImageCall, ...] = (
     embed_raw,
     embed_form,
     embed_json,
@@ -73,28 +76,23 @@ DOORS: tuple[Door, ...] = (
 
 
 def embed_many(client: httpx.Client, files: Sequence[bytes]) -> Answer:
-    """Several at once: the refusal of one is that of all."""
+    """Embed several files in one request. One bad file fails the whole request."""
     return _answer(client.post("/embed", files=[("image", ("x", file)) for file in files]))
 
 
 def classify_many(client: httpx.Client, files: Sequence[bytes]) -> Answer:
-    """Several at once: the refusal of one is that of all."""
+    """Classify several files in one request. One bad file fails the whole request."""
     parts: Any = [("image", ("x", file)) for file in files]
     return _answer(client.post("/classify", files=[*parts, ("labels", (None, json.dumps(LABELS)))]))
 
 
 def add_many(client: httpx.Client, files: Sequence[bytes]) -> list[int]:
-    """The status of each: 200, or that of its problem."""
+    """Add several files; return the status of each: 200, or that of its error."""
     answer = client.post("/collections/default/images", files=[("image", ("x", file)) for file in files])
     assert answer.status_code == 200, answer.text
     outcomes = answer.json()["outcomes"]
     assert [one["index"] for one in outcomes] == list(range(len(files)))
     return [200 if one["error"] is None else one["error"]["status"] for one in outcomes]
-
-
-def data_uri(file: bytes) -> str:
-    """The file as text, of a type that it need not be."""
-    return f"data:image/webp;base64,{base64.b64encode(file).decode()}"
 
 
 def _answer(answer: httpx.Response) -> Answer:
