@@ -1,4 +1,4 @@
-"""Read everything that a server has, as its users see it, and what lies in its folder."""
+"""Read all content of a server through its API and from its data folder, and compare it with a journal."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 from durability.journal import Held, Images, Journal, Kept
 from durability.load import names_of
 
-PAGE = 7  # small, so that listing takes several pages
+PAGE = 7  # small, so that a listing has several pages
 ALL = 1000  # more hits than there are images
 SAMPLE = 3
 JOBS_END_WITHIN_S = 60
@@ -22,10 +22,10 @@ EMBEDDED_WITHIN_S = 60
 
 
 def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *, thorough: bool) -> None:
-    """Compare with what was acknowledged: rows, bytes, vectors and files; jobs go on to their ends first.
+    """Wait for running jobs, then check rows, bytes, vectors and files against what was acknowledged.
 
-    Bytes are asked for and vectors searched with for the images that the kill left in doubt and a few more;
-    `thorough` is for all. The files themselves are always read.
+    Original bytes and vectors are checked for the images that the kill left in doubt and a few others, or
+    for all images if `thorough`. The files on the disk are always read.
     """
     with httpx.Client(base_url=url, timeout=30, verify=False) as http:
         _wait_for_jobs(http, data_dir)
@@ -48,19 +48,19 @@ def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *
 
 
 def files_of(data_dir: Path) -> dict[str, bytes]:
-    """Image files by name; each is whole, and nothing else lies there."""
+    """Return the image files by name, after checking that the content of each matches its name."""
     files = {path.name: path.read_bytes() for path in (data_dir / "images").glob("*/*")}
     assert [name for name, payload in files.items() if sha256_of(payload) != name] == []
     return files
 
 
 def sha256_of(payload: bytes) -> str:
-    """In hex."""
+    """Return the sha256 of the bytes in hexadecimal."""
     return hashlib.sha256(payload).hexdigest()
 
 
 def _wait_for_jobs(http: httpx.Client, data_dir: Path) -> None:
-    """None fails, and none leaves its input behind."""
+    """Wait until all jobs have ended; check that none failed and none left an input file."""
     deadline = time.monotonic() + JOBS_END_WITHIN_S
     while any(job["finished_at"] is None for job in _jobs(http)):
         assert time.monotonic() < deadline, "jobs do not end"
@@ -89,7 +89,7 @@ def _mark_indexed(http: httpx.Client, collection: str, known: Mapping[str, bytes
 
 
 def _embedded(http: httpx.Client, collection: str) -> Any:
-    """What is told of it once it is ready: a kill may have cut a change of its precision short."""
+    """Wait until the collection is ready, since a kill may interrupt re-embedding; return its description."""
     deadline = time.monotonic() + EMBEDDED_WITHIN_S
     while (told := _json(http.get(f"/collections/{collection}")))["state"] == "embedding":
         assert time.monotonic() < deadline, told
@@ -109,7 +109,7 @@ def _some(images: Images) -> list[str]:
 
 
 def _check_images(http: httpx.Client, held: Held, chosen: Collection[str]) -> None:
-    """Each has its bytes; a search finds it, among exactly the images that are there, with its own vector."""
+    """Check the bytes of the chosen images, and that a search with each finds it among all images."""
     for id in chosen:
         kept = held.images[id]
         original = http.get(f"/collections/{held.name}/images/{id}/original")
@@ -124,7 +124,7 @@ def _check_images(http: httpx.Client, held: Held, chosen: Collection[str]) -> No
 
 
 def _hits(http: httpx.Client, held: Held, id: str) -> dict[str, Any]:
-    """All of the collection, from the image sent anew; from the stored vector where there is no image."""
+    """Search with the image, or with the stored vector if there is no image; return all hits by id."""
     kept = held.images[id]
     uri = f"data:image/png;base64,{base64.b64encode(kept.payload).decode()}"
     query = {"query": {"id": id} if kept.is_vector else {"image": uri}, "k": ALL, "collection": held.name}
@@ -132,7 +132,7 @@ def _hits(http: httpx.Client, held: Held, id: str) -> dict[str, Any]:
 
 
 def _check_cosines(images: Images, id: str, cosines: Mapping[str, float]) -> None:
-    """Of a vector to all others are those of the numbers that were sent."""
+    """Check the cosines between one added vector and all others against the numbers that were sent."""
     rows = {other: np.frombuffer(kept.payload, "<f4") for other, kept in images.items() if kept.is_vector}
     for other, row in rows.items():
         assert abs(cosines[other] - float(row @ rows[id])) < 1e-5

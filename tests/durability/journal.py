@@ -1,8 +1,8 @@
-"""What a server has acknowledged, kept outside of it; knows nothing of HTTP.
+"""A record of what a server has acknowledged, kept outside of the server.
 
 Each collection has one writer, so at any moment at most one request for it is unanswered. After a kill the
 collection is either as it was before that request or as it would be after it. It may be renamed: the journal
-calls it by the name of its writer. A job that was accepted is a promise: it holds once all jobs have ended.
+refers to it by the name of its writer. The images of an accepted job must exist once all jobs have ended.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """One image as it must be found: its bytes and its metadata, and whether its file is kept.
+    """One image as a check must find it: bytes, metadata, and whether its file is kept.
 
-    Of a ready-made vector the bytes are its numbers.
+    For an added vector, the bytes are those of its numbers.
     """
 
     payload: bytes
@@ -30,7 +30,7 @@ Images = Mapping[str, Kept]  # by id
 
 @dataclass(frozen=True)
 class Held:
-    """One collection as it must be found."""
+    """One collection as a check must find it."""
 
     name: str
     images: Images
@@ -38,39 +38,39 @@ class Held:
     precision: str = "server"
 
 
-State = Held | None  # of one collection; None: there is none
+State = Held | None  # of one collection; None: it does not exist
 
 
 @dataclass
 class Journal:
-    """Acknowledged states by collection, and what the unanswered request of each would make of it."""
+    """The acknowledged state of each collection, and its state if the unanswered request succeeded."""
 
     acknowledged: dict[str, State] = field(default_factory=dict)
     unanswered: dict[str, State] = field(default_factory=dict)
     n_acknowledged: int = 0
 
     def begin(self, collection: str, after: State) -> None:
-        """A request goes out that leads to `after`."""
+        """Record that a request was sent which leads to the state `after`."""
         self.unanswered[collection] = after
 
     def acknowledge(self, collection: str) -> None:
-        """It was answered with success."""
+        """Record that the request succeeded."""
         self.acknowledged[collection] = self.unanswered.pop(collection)
         self.n_acknowledged += 1
 
     def in_doubt(self, collection: str) -> set[str]:
-        """Ids that the unanswered request was about."""
+        """Return the ids that the unanswered request affects."""
         held = self.acknowledged.get(collection)
         before, after = _images(held), _images(self.unanswered.get(collection, held))
         return {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
 
     def payloads(self) -> list[bytes]:
-        """All bytes that may be found; of some rows nothing but their sha256 is told."""
+        """Return all bytes that may be found. The API reports only the sha256 of some rows."""
         states = [*self.acknowledged.values(), *self.unanswered.values()]
         return [kept.payload for state in states for kept in _images(state).values()]
 
     def finish_embedding(self, collection: str, found: State) -> None:
-        """The server was started again: it must have what was acknowledged, and all or nothing beyond it."""
+        """Check the state after a restart: the acknowledged one, or that after the unanswered request."""
         before = self.acknowledged.get(collection)
         allowed = [before]
         if collection in self.unanswered:
@@ -82,7 +82,7 @@ class Journal:
 
 
 def _difference(found: State, promised: State) -> str:
-    """For people: which ids are not as promised."""
+    """Describe which ids differ from the expected state."""
     if found is None or promised is None:
         return f"found {'nothing' if found is None else 'a collection'}"
     has, should = found.images, promised.images

@@ -1,4 +1,4 @@
-"""What of a folder would outlast the loss of power, by what was fsynced; knows nothing of who writes."""
+"""Track fsync calls to tell which files and names of a folder would survive a loss of power."""
 
 import os
 import stat
@@ -8,9 +8,9 @@ import pytest
 
 
 class LastingNames:
-    """Watches the fsyncs of this process. A name lasts from the fsync of its folder on, bytes from theirs.
+    """Records fsync calls of this process. A name lasts once its folder is synced, bytes once their file is.
 
-    Stricter than most file systems, which keep more than they have to.
+    This is stricter than most file systems, which keep more than they must.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ class LastingNames:
         monkeypatch.setattr(os, "fsync", self._watched)
 
     def lasts(self, file: Path, root: Path) -> bool:
-        """Its bytes, and every name on the way from `root`, which is there for good."""
+        """Whether the file's bytes and every name on its path below `root`, which lasts, would survive."""
         way = [file, *file.relative_to(root).parents]
         folders = [root / one for one in way[1:]]
         names = all(self._has_name(path) for path in (file, *folders[:-1]))

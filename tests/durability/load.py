@@ -1,4 +1,4 @@
-"""Clients that write in every way there is until the server is gone; knows nothing of kills."""
+"""Clients that send every kind of write until the server has ended."""
 
 import itertools
 import json
@@ -29,12 +29,12 @@ SETTLED, NOT_TRIED = 200, 503  # all images were embedded, or not yet
 
 
 def names_of(writer: str) -> tuple[str, str]:
-    """What its collection may be called: it is renamed from one to the other."""
+    """Return the two names between which the writer renames its collection."""
     return writer, f"{writer}-renamed"
 
 
 class Writer:
-    """The only one to write to its collection."""
+    """A client that is the only one to write to its collection."""
 
     def __init__(self, url: str, collection: str, journal: Journal, seed: str) -> None:
         self._collection = collection
@@ -45,7 +45,7 @@ class Writer:
         self._marker = seed
 
     def run(self, stop: threading.Event) -> None:
-        """One request after another until `stop`, or until the server has gone."""
+        """Send one request after another until `stop` is set or the server has ended."""
         with self._http:
             try:
                 while not stop.is_set():
@@ -65,8 +65,8 @@ class Writer:
         if len(held.images) > MOST_IMAGES:
             actions = [partial(self._on_one, self._delete), self._delete_matching, self._drop]
         if _all_have_files(held):  # others cannot be embedded again
-            actions += [self._take_precision, self._rename_with_precision]
-        actions.append(self._delete_lacking)
+            actions += [self._change_precision, self._rename_with_precision]
+        actions.append(self._delete_without_vector)
         self._random.choice(actions)(held)
 
     def _on_one(self, change: Callable[[Held, str], None], held: Held) -> None:
@@ -95,11 +95,11 @@ class Writer:
         _require_kept(self._ask(_with(held, fresh), "POST", path, files=form, params={"replace": "true"}))
 
     def _start_job(self, held: Held) -> None:
-        """An archive: once it is accepted, all of it will be there, but for what is changed or deleted since.
+        """Send an archive. Once accepted, all its images will exist, except those changed or deleted later.
 
-        That is done to images as soon as they are seen, while the job still adds the others. New ones come,
-        and some take the places of others. The precision changes meanwhile, where none of these is a vector.
-        What comes next waits for its end.
+        While the job runs, images that it has added are changed and deleted. The archive holds new images and
+        replacements. The precision changes meanwhile if no replaced image is a vector. The next request waits
+        until the job has ended.
         """
         can_change = _all_have_files(held) and held.keep == "original"
         items = self._fresh(lambda: self._kept(held), most=self._random.choice([5, MOST_OF_A_JOB]))
@@ -129,11 +129,11 @@ class Writer:
                 if change is not None:
                     change(held, id)
                 elif can_change_precision and self._random.random() < 0.3:
-                    self._take_precision(held)
+                    self._change_precision(held)
         assert (told["state"], told["counts"]["failed"]) == ("done", 0), told
 
     def _is_there(self, held: Held, id: str, kept: Kept) -> bool:
-        """This very image, not the one whose place it takes."""
+        """Whether this image is stored, and not the one that it replaces."""
         found = self._http.get(self._image(held, id))
         return found.status_code == 200 and found.json()["metadata"] == kept.metadata
 
@@ -166,11 +166,11 @@ class Writer:
         (name,) = set(names_of(self._collection)) - {held.name}
         self._ask(replace(held, name=name), "PATCH", f"/collections/{held.name}", json={"name": name})
 
-    def _take_precision(self, held: Held) -> None:
-        """Images are embedded again beside what comes next. What lacks is asked for at the same time, too."""
+    def _change_precision(self, held: Held) -> None:
+        """Change the precision while another thread deletes images without a vector. Re-embedding goes on."""
         after = replace(held, precision=self._other_precision(held))
         with ThreadPoolExecutor(1) as beside:
-            asked = beside.submit(self._require_none_lacks, held)
+            asked = beside.submit(self._require_no_missing_vectors, held)
             self._ask(after, "PATCH", f"/collections/{held.name}", json={"precision": after.precision})
             asked.result()
 
@@ -183,13 +183,13 @@ class Writer:
     def _other_precision(self, held: Held) -> str:
         return self._random.choice([one for one in PRECISIONS if one != held.precision])
 
-    def _delete_lacking(self, held: Held) -> None:
+    def _delete_without_vector(self, held: Held) -> None:
         self._journal.begin(self._collection, held)
-        self._require_none_lacks(held)
+        self._require_no_missing_vectors(held)
         self._journal.acknowledge(self._collection)
 
-    def _require_none_lacks(self, held: Held) -> None:
-        """A deletion that finds nothing, as all images can be embedded."""
+    def _require_no_missing_vectors(self, held: Held) -> None:
+        """Delete images without a vector; check that there are none, since all images can be embedded."""
         answer = self._http.post(f"/collections/{held.name}/deletions", json={"lacking": True})
         assert answer.status_code in {SETTLED, NOT_TRIED}, answer.text
         assert answer.status_code == NOT_TRIED or answer.json()["n_images"] == 0, answer.text
@@ -250,7 +250,7 @@ def _require_kept(answer: httpx.Response) -> None:
 
 
 class Load:
-    """Several writers at once, each in a thread."""
+    """Several concurrent writers, each in a thread."""
 
     def __init__(self, url: str, journal: Journal, collections: list[str], seed: str) -> None:
         self._stop = threading.Event()
@@ -263,7 +263,7 @@ class Load:
             thread.start()
 
     def end(self) -> None:
-        """Wait for all. Raises what one of them met that was not the end of the server."""
+        """Wait for all writers. Raise the first error that was not caused by the end of the server."""
         self._stop.set()
         for thread in self._threads:
             thread.join()

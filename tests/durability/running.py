@@ -1,4 +1,4 @@
-"""A server on a small disk, with a journal of what it has acknowledged; knows nothing of what is tested."""
+"""A server on a small disk, with a journal of what it has acknowledged."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ class Running:
         self.start()
 
     def start(self) -> None:
-        """Starts, and has everything."""
+        """Start the server and check that all acknowledged content is there."""
         self.server = self.begin()
         url = self.server.url_when_ready()
         assert url is not None, self.log_file.read_text()
@@ -34,7 +34,7 @@ class Running:
         self.finish_embedding()
 
     def begin(self) -> WarmServer:
-        """Starts, without waiting."""
+        """Start the server without waiting until it is ready."""
         return self._warm.start(self.data_dir, *self._flags, log_file=self.log_file)
 
     def stop(self) -> None:
@@ -51,7 +51,7 @@ class Running:
         settle_all(str(self.http.base_url), self.data_dir, self.journal, ["default"], thorough=True)
 
     def add(self, n_images: int = 1, metadata: Any = None) -> httpx.Response:
-        """The next pictures; acknowledged in the journal when the server did."""
+        """Add the next pictures, and record them in the journal if the server accepts them."""
         fresh = {f"i{n}": Kept(tiny_png(n), metadata or {}) for n in range(self.n, self.n + n_images)}
         self.n += n_images
         items = json.dumps([{"id": id, "metadata": kept.metadata} for id, kept in fresh.items()])
@@ -68,7 +68,7 @@ class Running:
         return answer
 
     def delete_matching(self, filter: Any) -> httpx.Response:
-        """All that pass; the journal hears of all that are left."""
+        """Delete all images that match the filter, and record the others in the journal."""
         answer = self.http.post("/collections/default/deletions", json={"filter": filter})
         if answer.is_success:
             (key,) = filter

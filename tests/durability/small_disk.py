@@ -1,4 +1,4 @@
-"""A disk of a few megabytes in memory, to be filled, emptied and made read-only. Needs root."""
+"""A disk of a few megabytes in memory that tests fill, empty and make read-only. Needs root."""
 
 import os
 import subprocess
@@ -21,29 +21,29 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        """Bytes."""
+        """Return the free bytes."""
         disk = os.statvfs(self.folder)
         return disk.f_bavail * disk.f_frsize
 
     def fill(self, but: int = 0) -> None:
-        """Leave so many bytes."""
+        """Fill the disk, leaving `but` bytes free."""
         self.empty()
         with self._ballast.open("wb", buffering=0) as file:
             while self.free > but:
                 file.write(bytes(min(BLOCK, self.free - but)))
 
     def empty(self) -> None:
-        """Take away what `fill` has put in."""
+        """Remove the content that `fill` wrote."""
         self._ballast.unlink(missing_ok=True)
 
     def remount(self, *options: str) -> None:
-        """Such as `ro`; refused by the kernel while a file is open for writing."""
+        """Remount with options such as `ro`, which the kernel refuses while a file is open for writing."""
         subprocess.run(["mount", "-o", ",".join(("remount", *options)), str(self.folder)], check=True)
 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mounted while the block runs."""
+    """Mount a small disk for the duration of the block."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
     try:
@@ -54,7 +54,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """The folder takes no writes while the block runs, whoever has files open elsewhere on its disk."""
+    """Make the folder read-only during the block, even if files elsewhere on its disk are open."""
     subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)

@@ -1,4 +1,4 @@
-"""What a process asks of the kernel, traced with strace; knows nothing of what should be asked."""
+"""Trace the system calls of a process with strace."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ATTACHED_WITHIN_S = 30
-# Everything that makes bytes and names last, or takes them away, and what speaks to clients.
+# Calls that make bytes and names last or remove them, and those that send to clients.
 TRACED = (
     "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,send,sendto,sendmsg,write,writev,ftruncate"
 )
@@ -24,7 +24,7 @@ RESUMED = re.compile(r"^(?P<thread>\d+) +\d+\.\d+ <\.\.\. \w+ resumed>(?P<tail>.
 
 @dataclass(frozen=True)
 class Call:
-    """One finished system call; descriptors in the arguments are shown with their paths."""
+    """One finished system call. Descriptors in its arguments include their paths."""
 
     thread: int
     name: str
@@ -34,13 +34,13 @@ class Call:
 
 
 class Trace:
-    """The calls of one process and all its threads since it was attached to."""
+    """The calls of a process and all its threads since the trace began."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def calls(self) -> list[Call]:
-        """Those that succeeded, by the time at which they ended."""
+        """Return the successful calls, in the order in which they ended."""
         found, halves = [], dict[str, tuple[str, str]]()
         for line in self._file.read_text(errors="replace").splitlines():
             if half := UNFINISHED.match(line):

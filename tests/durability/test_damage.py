@@ -1,4 +1,4 @@
-"""What is damaged on the disk stops the start, or is named by `diptych check`."""
+"""Damage on the disk prevents the start or is reported by `diptych check`."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ from diptych.errors import CorruptStore
 from integration.backup_parts import Silent
 from integration.store_parts import Opened, tiny_png
 from support.server import serve, start
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 N_ROWS = 600
 DIM = 64
@@ -29,15 +29,8 @@ PAGE = 4096
 N_FLIPS = 25
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(folder)
-    return folder
-
-
 async def everything(store: SqliteStore) -> dict[str, Any]:
-    """Whatever can be read, by every way there is."""
+    """Return everything that can be read from the store, by every method."""
     listed, after = [], None
     while page := await store.page("c", after, 100):
         listed += page
@@ -60,7 +53,7 @@ async def everything(store: SqliteStore) -> dict[str, Any]:
 
 
 def is_noticed(data_dir: Path, whole: dict[str, Any]) -> bool:
-    """By `diptych check` or the start; where neither notices anything, all is read as it was written."""
+    """Whether `diptych check` or the start notices damage. If neither does, all content reads as written."""
     try:
         if not check(data_dir, Silent()).is_whole:
             return True
@@ -102,7 +95,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 
 def words(rng: np.random.Generator, n: int) -> str:
-    """Of one row in 20 so many that they fill pages of their own."""
+    """Return words for metadata; for one row in 20 they fill whole pages."""
     return "x" * (n % 50) if n % 20 else rng.bytes(4_500).hex()
 
 

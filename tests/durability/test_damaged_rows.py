@@ -1,8 +1,7 @@
-"""Damage inside of a row that leaves the database sound: named, without loss of other rows, and mended."""
+"""Damage inside a row of a readable database is reported and repaired without loss of other rows."""
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from traceback import format_exception
@@ -16,38 +15,22 @@ from diptych.cli import main
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import CorruptStore
-from integration.store_parts import Opened, tiny_png
-from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
+from integration.store_parts import Opened, Run, stories, tiny_png
+from support.tiny_bundle import EMBED_DIM, TINY
 
 PAGE = 4_096
 LONG = "".join(f"{n:05}" for n in range(1_800))  # 9 kB, which takes pages of its own
-Story = Callable[[Opened], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(folder)
-    return folder
 
 
 @pytest.fixture
-def tell(model_repo: Path, tmp_path: Path) -> Callable[[Story], None]:
-    """Run a story over the data folder, opened for it and closed after it."""
-
-    def run(story: Story) -> None:
-        async def whole() -> None:
-            async with Opened(model_repo, tmp_path, 1) as opened:
-                await story(opened)
-
-        asyncio.run(whole())
-
-    return run
+def run(model_repo: Path, tmp_path: Path) -> Run:
+    """Run a story over one data folder. The next story finds what the earlier ones left."""
+    return stories(model_repo, tmp_path)
 
 
 @pytest.fixture
-def filled(tell: Callable[[Story], None], tmp_path: Path) -> Path:
-    """Three images; "b" has long metadata."""
+def filled(run: Run, tmp_path: Path) -> Path:
+    """Return a data folder with three images, of which "b" has long metadata."""
 
     async def add(opened: Opened) -> None:
         for n, id in enumerate("abc"):
@@ -56,7 +39,7 @@ def filled(tell: Callable[[Story], None], tmp_path: Path) -> Path:
             )
             assert outcome.status == "created"
 
-    tell(add)
+    run(add)
     return tmp_path
 
 
@@ -68,7 +51,7 @@ def vector_of(data_dir: Path, id: str) -> bytes:
 
 
 def overwrite(data_dir: Path, old: bytes, new: bytes, n_times: int = 1) -> None:
-    """In the file of the database, where `old` stands so often."""
+    """Replace bytes in the database file, where `old` occurs `n_times` times."""
     content = (data_dir / DATABASE).read_bytes()
     assert content.count(old) == n_times
     assert len(old) == len(new)
@@ -76,13 +59,13 @@ def overwrite(data_dir: Path, old: bytes, new: bytes, n_times: int = 1) -> None:
 
 
 def flip_vector(data_dir: Path, id: str) -> None:
-    """The highest bit of an exponent of one of its numbers: cosines become enormous."""
+    """Flip the highest exponent bit of one number of a vector, which makes its cosines enormous."""
     vector = vector_of(data_dir, id)
     overwrite(data_dir, vector, vector[:3] + bytes([vector[3] ^ 0x40]) + vector[4:])
 
 
 async def settled(opened: Opened) -> None:
-    """What can be embedded again is."""
+    """Wait until all images that can be embedded again have been."""
     for _ in range(1_000):
         if (await opened.collections.get("default")).state == "ready":
             return
@@ -94,7 +77,7 @@ async def query_of(opened: Opened) -> Any:
 
 
 def test_flipped_bit_of_a_vector_is_known_at_the_start_and_its_image_is_embedded_again(
-    filled: Path, tell: Callable[[Story], None], caplog: pytest.LogCaptureFixture
+    filled: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = vector_of(filled, "b")
     flip_vector(filled, "b")
@@ -106,14 +89,14 @@ def test_flipped_bit_of_a_vector_is_known_at_the_start_and_its_image_is_embedded
         assert sorted(hit.id for hit in hits) == ["a", "b", "c"]
         assert all(abs(hit.cosine) <= 1.001 for hit in hits)
 
-    tell(story)
+    run(story)
     assert vector_of(filled, "b") == before
 
 
 def test_vectors_that_changed_rows_are_damaged_and_their_images_are_embedded_again(
-    filled: Path, tell: Callable[[Story], None], caplog: pytest.LogCaptureFixture
+    filled: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both are sound in themselves: each row's checksum is of its vector and of the row."""
+    """Each vector is intact by itself, but a row's checksum covers both its vector and its key."""
     vectors = {id: vector_of(filled, id) for id in "ac"}
     with closing(sqlite3.connect(filled / DATABASE)) as db, db:
         (a, c) = (db.execute("SELECT key FROM images WHERE id = ?", id).fetchone()[0] for id in "ac")
@@ -126,12 +109,12 @@ def test_vectors_that_changed_rows_are_damaged_and_their_images_are_embedded_aga
         assert caplog.text.count("is damaged") == 2
         await settled(opened)
 
-    tell(story)
+    run(story)
     assert {id: vector_of(filled, id) for id in "ac"} == vectors
 
 
 def test_damaged_vector_without_an_image_is_left_out_and_mended_by_adding_it_again(
-    tell: Callable[[Story], None], tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
     rows = np.eye(EMBED_DIM, dtype=np.float32)[:3]
     items = [NewVector(row, id) for row, id in zip(rows, "abc", strict=True)]
@@ -140,7 +123,7 @@ def test_damaged_vector_without_an_image_is_left_out_and_mended_by_adding_it_aga
     async def fill(opened: Opened) -> None:
         await opened.collections.add_vectors("default", origin, items)
 
-    tell(fill)
+    run(fill)
     flip_vector(tmp_path, "b")
 
     async def story(opened: Opened) -> None:
@@ -152,17 +135,15 @@ def test_damaged_vector_without_an_image_is_left_out_and_mended_by_adding_it_aga
         assert [one.status for one in added.outcomes] == ["unchanged"] * 3
         assert await opened.ids(rows[1]) == ["b", "a", "c"]
 
-    tell(story)
+    run(story)
 
     async def reopened(opened: Opened) -> None:
         assert await opened.ids(rows[1]) == ["b", "a", "c"]
 
-    tell(reopened)
+    run(reopened)
 
 
-def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(
-    filled: Path, tell: Callable[[Story], None]
-) -> None:
+def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(filled: Path, run: Run) -> None:
     overwrite(filled, b'{"year":2001', b'z"year":2001')  # one bit, and it is no JSON any more
 
     async def story(opened: Opened) -> None:
@@ -171,7 +152,7 @@ def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(
         await opened.add("default", tiny_png(1), "b", {"year": 2001})
         assert await opened.listed() == ["a", "b", "c"]
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +170,7 @@ def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(
     ids=["none", "SQL", "Python"],
 )
 def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
-    filled: Path, tell: Callable[[Story], None], old: bytes, new: bytes, clause: Any
+    filled: Path, run: Run, old: bytes, new: bytes, clause: Any
 ) -> None:
     overwrite(filled, old, new)
 
@@ -202,7 +183,7 @@ def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
                 await opened.collections.search("default", query, k=10, filter=filter)
         assert "2001" not in "".join(format_exception(raised.value))
 
-    tell(story)
+    run(story)
 
 
 def test_verifying_a_backup_names_what_is_damaged_inside_of_the_database(

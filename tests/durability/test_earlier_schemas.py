@@ -1,6 +1,6 @@
 """A data folder of any earlier schema is brought up to date with everything in it.
 
-`schemas/N.sql` is a folder as the release with schema N left it; it comes with the step after N, and stays.
+`schemas/N.sql` is the database as the release with schema N wrote it. It is added with the migration from N.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from diptych.core.collections.filters import Compare
 from diptych.core.types import SERVER, NewRow
 from diptych.errors import StoreFull
 from diptych.failpoints import VARIABLE
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -29,14 +29,14 @@ KILLS = 5
 
 
 def as_left_by(version: int, data_dir: Path) -> None:
-    """Make the database of that release, and the folder of images that it had, without its files."""
+    """Create the database of that release and an empty folder of images."""
     (data_dir / "images").mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
         db.executescript((SCHEMAS / f"{version}.sql").read_text(encoding="utf-8"))
 
 
 def spelled(db: sqlite3.Connection) -> dict[str, str]:
-    """Tables and indexes by name, whatever their white space."""
+    """Return the definitions of tables and indexes by name, with white space normalised."""
     rows = db.execute(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'"
     )
@@ -62,7 +62,7 @@ def test_steps_that_met_a_full_disk_are_taken_by_the_next_start_with_room(
 
 
 def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
-    """To a database that cannot grow, which SQLite calls full as it does a disk."""
+    """Limit a database to its present size, so that SQLite reports it as full."""
     db = connect(file, writes=True)
     db.execute(f"PRAGMA max_page_count = {max_pages}")
     return db
@@ -119,13 +119,6 @@ async def check_rows(data_dir: Path) -> None:
         assert (await store.delete("theirs", "new")).released == ("3" * 64,)
     finally:
         await store.close()
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
-    model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo)
-    return WarmServers(model_repo, TINY)
 
 
 @pytest.mark.long

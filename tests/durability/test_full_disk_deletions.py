@@ -1,8 +1,7 @@
-"""A disk without a byte left: deleting goes on there, makes room, and what is deleted stays so."""
+"""Deletions succeed on a full disk, free space, and remain after a restart."""
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.adapters.sqlite.threads import BLOCK, RESERVE_SHARE
 from durability.running import Running, problem
-from durability.small_disk import NEEDS_ROOT, SmallDisk, small_disk
+from durability.small_disk import NEEDS_ROOT, SmallDisk
 from integration.data_folders import change, contents, put
 from integration.store_parts import tiny_png
-from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServers
 
 pytestmark = NEEDS_ROOT
@@ -26,21 +24,8 @@ N_LARGE = 192  # images whose rows take more log to delete than is held
 LARGE = {"long": "x" * 12_000}
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
-    model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo)
-    return WarmServers(model_repo, TINY)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with small_disk(tmp_path / "disk", MEGABYTES) as mounted:
-        yield mounted
-
-
 def add_large_collection(running: Running) -> None:
-    """Beside the one that the journal is of; without a byte of its images."""
+    """Add a large collection, which the journal does not record, without image files."""
     assert running.http.post("/collections", json={"name": "large", "keep": "none"}).is_success
     for first in range(0, N_LARGE, 64):
         files = [("image", (str(n), tiny_png(n), "image/png")) for n in range(first, first + 64)]
@@ -50,7 +35,7 @@ def add_large_collection(running: Running) -> None:
 
 
 def log_bytes(data_dir: Path) -> int:
-    """On the disk."""
+    """Return the size of the database's log on the disk."""
     log = data_dir / f"{DATABASE}-wal"
     return log.stat().st_blocks * 512 if log.exists() else 0
 

@@ -1,4 +1,4 @@
-"""A job's rows and outcomes are one commit: killed on either side of it, nothing that was deleted returns."""
+"""A kill before or after the commit of a job's rows and outcomes does not restore deleted images."""
 
 import signal
 import sqlite3
@@ -14,19 +14,11 @@ from diptych.core.jobs.runner import MAX_BATCH
 from diptych.failpoints import VARIABLE
 from integration.store_parts import tiny_png
 from support.tars import tar_of
-from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServer, WarmServers
 
 N_IMAGES = 2 * MAX_BATCH + 3
 WITHIN_S = 60
 IMAGES = "/collections/default/images"
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
-    model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo)
-    return WarmServers(model_repo, TINY)
 
 
 def started(warm: WarmServers, data_dir: Path, **environment: str) -> tuple[WarmServer, httpx.Client]:
@@ -37,7 +29,7 @@ def started(warm: WarmServers, data_dir: Path, **environment: str) -> tuple[Warm
 
 
 def killed_at(warm: WarmServers, data_dir: Path, point: str) -> None:
-    """A server that takes a job and kills itself at the point."""
+    """Start a server that accepts a job and kills itself at the failpoint."""
     archive = tar_of({f"{n:02}.png": tiny_png(n) for n in range(N_IMAGES)})
     server, http = started(warm, data_dir, **{VARIABLE: point})
     with http:
@@ -47,7 +39,7 @@ def killed_at(warm: WarmServers, data_dir: Path, point: str) -> None:
 
 
 def ids_of(data_dir: Path, query: str) -> set[str]:
-    """From the database as the kill has left it."""
+    """Return the ids in the database that the kill left."""
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
         return {id for (id,) in db.execute(query)}
 
@@ -59,7 +51,7 @@ def listed(http: httpx.Client) -> set[str]:
 
 
 def wait_for_the_job(http: httpx.Client) -> dict[str, int]:
-    """Its counts."""
+    """Wait until the job has ended; return its counts."""
     deadline = time.monotonic() + WITHIN_S
     while (job := http.get("/jobs").json()["jobs"][0])["finished_at"] is None:
         assert time.monotonic() < deadline, job

@@ -1,6 +1,6 @@
-"""A server is killed while clients write: what it acknowledged is there afterwards, and nothing else.
+"""A server that is killed while clients write keeps what it acknowledged, and nothing else.
 
-Each kill is followed by a start on the same folder, which is looked through and then killed in its turn.
+Each kill is followed by a start on the same folder, whose content is checked before the next kill.
 """
 
 import random
@@ -14,26 +14,21 @@ from diptych.failpoints import POINTS, VARIABLE
 from durability.inspect_server import settle_all
 from durability.journal import Journal
 from durability.load import Load
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.fixtures import model_repo_fixture
 from support.warm_server import WarmServer, WarmServers
 
 COLLECTIONS = ["a", "b", "c", "d"]
 KILLS_AT_POINT = 5
 REACHED_WITHIN_S = 60
-FIXED = ("--precision", "fp32")  # that of requests is not tried out at each start
+FIXED = ("--precision", "fp32")  # so that no start measures precisions
 MOST_ANSWERS = 30  # of one life, before it is killed
 SEED = 20261125
 
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
-    model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo, precisions={"fp32": "equal", "int8": "rounded"})
-    return WarmServers(model_repo, TINY)
+model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "rounded"}})
 
 
 class Story:
-    """One data folder and its journal, through many lives of the server."""
+    """One data folder and its journal, through many starts and kills of the server."""
 
     def __init__(self, warm: WarmServers, data_dir: Path) -> None:
         self._warm = warm
@@ -43,7 +38,7 @@ class Story:
         self.journal = Journal()
 
     def die_at_random(self) -> None:
-        """Start, look through, write, and be killed at a random moment."""
+        """Start the server, check its content, write, and kill it at a random moment."""
         server = self._warm.start(self._data_dir, *FIXED)
         url = self._ready(server)
         settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=False)
@@ -55,8 +50,11 @@ class Story:
         _assert_killed(server)
 
     def die_at(self, point: str, n: int) -> None:
-        """Look through in a life of its own, so that only writing is counted; then write until the end."""
-        self.look_through()
+        """Start a server that kills itself at a failpoint, and write until it does.
+
+        The content is checked before by another server, so that only writes reach the failpoint.
+        """
+        self.check_content()
         server = self._warm.start(self._data_dir, *FIXED, environment={VARIABLE: f"{point}:{n}"})
         url = server.url_when_ready()
         if url is not None:  # it may end while it starts
@@ -65,8 +63,8 @@ class Story:
             load.end()
         _assert_killed(server)
 
-    def look_through(self) -> None:
-        """Everything is there, and the server stops cleanly."""
+    def check_content(self) -> None:
+        """Check that all acknowledged content is there and that the server stops cleanly."""
         server = self._warm.start(self._data_dir, *FIXED)
         settle_all(self._ready(server), self._data_dir, self.journal, COLLECTIONS, thorough=True)
         server.kill(signal.SIGTERM)
@@ -77,7 +75,7 @@ class Story:
         return Load(url, self.journal, COLLECTIONS, f"life{self._n_lives}")
 
     def _wait_for_answers(self, n: int) -> None:
-        """The moment of a kill is counted in work, so that a slow machine works as much as a fast one."""
+        """Wait for `n` answers, so that a slow machine does as much work before a kill as a fast one."""
         enough, deadline = self.journal.n_acknowledged + n, time.monotonic() + REACHED_WITHIN_S
         while self.journal.n_acknowledged < enough:
             assert time.monotonic() < deadline, "the server does not answer"
@@ -116,7 +114,7 @@ def die_at_random_moments(warm: WarmServers, data_dir: Path, n_kills: int) -> No
     story = Story(warm, data_dir)
     for _ in range(n_kills):
         story.die_at_random()
-    story.look_through()
+    story.check_content()
     assert story.journal.n_acknowledged > 5 * n_kills
 
 
@@ -131,9 +129,9 @@ def test_kills_at_every_point_lose_nothing_and_bring_nothing_back(
             server = warm.start(tmp_path / str(n), *FIXED, environment={VARIABLE: f"{point}:1"})
             assert server.url_when_ready() is None
             _assert_killed(server)
-            Story(warm, tmp_path / str(n)).look_through()
+            Story(warm, tmp_path / str(n)).check_content()
         return
     story = Story(warm, tmp_path)
     for n in range(KILLS_AT_POINT):
         story.die_at(point, 1 + n * 4)
-    story.look_through()
+    story.check_content()

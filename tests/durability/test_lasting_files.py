@@ -1,4 +1,4 @@
-"""Whatever came before it, an image file that was put would outlast the loss of power."""
+"""A stored image file survives a loss of power, whatever happened before it was stored."""
 
 import asyncio
 import errno

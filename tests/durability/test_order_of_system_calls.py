@@ -1,4 +1,4 @@
-"""What outlasts power loss is decided by the order of calls to the kernel; here it is read from a trace."""
+"""The order of system calls, read from a trace, ensures that acknowledged writes survive a loss of power."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @dataclass(frozen=True)
 class Steps:
-    """The calls of one request by what they are for."""
+    """The system calls of one request, by purpose."""
 
     files: list[Call]  # fsyncs of image files, under their temporary names
     renames: list[Call]

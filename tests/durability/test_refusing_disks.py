@@ -1,19 +1,16 @@
-"""A disk that is full or read-only: refused with the reason, nothing lost, and it goes on afterwards."""
+"""Writes to a full or read-only disk are refused with the reason, lose nothing, and work again afterwards."""
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from durability.running import Running, problem
-from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only, small_disk
+from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only
 from integration.store_parts import tiny_png
 from support.tars import tar_of
-from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServers
 
 pytestmark = NEEDS_ROOT
@@ -24,24 +21,11 @@ ROOM_FOR_SOME = 350_000  # the job itself, and fewer images than that
 JOB_SPEAKS_WITHIN_S = 30
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
-    model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo)
-    return WarmServers(model_repo, TINY)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with small_disk(tmp_path / "disk", MEGABYTES) as mounted:
-        yield mounted
-
-
 def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk: SmallDisk) -> None:
     running = Running(warm, disk)
     assert running.add(5).is_success
     refused = 0
-    # In ever larger steps: full at the file, at its folder, in the log of the database, at last not at all.
+    # Growing free space: the disk is full at the file, at its folder, at the database's log, and finally not.
     for blocks in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64):
         disk.fill(but=blocks * 4096)
         answer = running.add(3, {"long": "x" * 10_000})
@@ -137,7 +121,7 @@ def test_over_the_quota_is_507_and_deleting_makes_room(warm: WarmServers, disk: 
 
 
 def follow(running: Running, job: str, until: str) -> Any:
-    """The job, once this key of it has something to say."""
+    """Wait until the job has a value for the key; return the job."""
     deadline = time.monotonic() + JOB_SPEAKS_WITHIN_S
     while not (told := running.http.get(job).json())[until]:
         assert time.monotonic() < deadline, told

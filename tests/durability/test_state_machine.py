@@ -1,4 +1,4 @@
-"""Any sequence of calls leaves collections as it would leave a dictionary, across restarts too."""
+"""Any sequence of calls changes a collection as it would change a dictionary, across restarts too."""
 
 import asyncio
 import shutil
@@ -49,7 +49,7 @@ FILTERS = CLAUSES | st.builds(
 
 
 class Images(RuleBasedStateMachine):
-    """One collection over the real adapters and the tiny model, beside a dictionary."""
+    """One collection over the real adapters and the tiny model, compared with a dictionary."""
 
     model_repo: Path
 
@@ -81,7 +81,7 @@ class Images(RuleBasedStateMachine):
     @rule(items=st.lists(st.tuples(PICTURES, IDS, st.none() | METADATA), min_size=2, max_size=4),
           replace=st.booleans())  # fmt: skip
     def add_several(self, items: list[Any], replace: bool) -> None:
-        """Ids may repeat within one add: they are taken in order."""
+        """Add several images. Repeated ids in one add are applied in order."""
         adding = self.opened.collections.add_many(C, [NewImage(*item) for item in items], replace=replace)
         outcomes = self.runner.run(adding).outcomes
         if len({id for _, id, _ in items}) == len(items):
@@ -137,7 +137,7 @@ class Images(RuleBasedStateMachine):
 
     @rule(precision=st.sampled_from([SERVER, "fp32", "int8"]), waits=st.booleans())
     def take_precision(self, precision: str, waits: bool) -> None:
-        """Unless its end is waited for, other rules run beside the embedding."""
+        """Change the precision. Unless this rule waits, other rules run while images are embedded again."""
         change = CollectionChange(precision=precision)
         assert self.runner.run(self.opened.collections.change(C, change)).precision == precision
         self.precision = precision
@@ -146,7 +146,7 @@ class Images(RuleBasedStateMachine):
 
     @rule()
     def delete_lacking(self) -> None:
-        """None does for good, as all images are kept."""
+        """Delete images without a vector: there are none, since all originals are kept."""
         with suppress(NotReady):
             call = self.opened.collections.delete_matching(C, None, lacking=True, preview=False)
             assert self.runner.run(call) == Deletion(0)
@@ -156,7 +156,7 @@ class Images(RuleBasedStateMachine):
 
     @rule(clause=FILTERS, payload=PICTURES)
     def filter(self, clause: Any, payload: bytes) -> None:
-        """A search of everything, so that the hits are exactly those that pass."""
+        """Filter a search over all images, so that the hits are exactly those that match."""
         filter = parse_filter(clause)
         self._wait_until_ready()
         with self.opened.collections.using(C) as pipeline:
@@ -209,7 +209,7 @@ class Images(RuleBasedStateMachine):
 
 
 def _same(a: Any, b: Any) -> bool:
-    """As the store compares metadata."""
+    """Whether two values of metadata are equal as the store compares them."""
     return bool(a == b)
 
 

@@ -1,4 +1,4 @@
-"""Data folders made through the store's own adapters, without a model; knows nothing of backups."""
+"""Create and read data folders through the store's adapters, without a model."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ Work = Callable[[SqliteStore, ImageFiles], Awaitable[None]]
 
 
 def change(data_dir: Path, work: Work) -> None:
-    """Open the folder as a server does, do the work, close it."""
+    """Open the data folder as a server does, run `work` on it, and close it."""
 
     async def opened() -> None:
         store = SqliteStore(data_dir)
@@ -36,7 +36,7 @@ def change(data_dir: Path, work: Work) -> None:
 
 
 def add(data_dir: Path, images: Mapping[str, bytes], identity: str = IDENTITY) -> None:
-    """Images by id, file before row."""
+    """Add images by id; each file is written before its row."""
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await put(store, files, images, identity)
@@ -47,7 +47,7 @@ def add(data_dir: Path, images: Mapping[str, bytes], identity: str = IDENTITY) -
 async def put(
     store: SqliteStore, files: ImageFiles, images: Mapping[str, bytes], identity: str = IDENTITY
 ) -> None:
-    """The same in a folder that is open."""
+    """Add images by id to an open data folder."""
     with suppress(Conflict):
         await store.create_collection(COLLECTION, "tiny")
     await files.put({sha256_of(payload): payload for payload in images.values()})
@@ -57,18 +57,18 @@ async def put(
 
 
 async def delete(store: SqliteStore, files: ImageFiles, id: str) -> None:
-    """Row before file."""
+    """Delete an image: its row, then its file."""
     await files.remove((await store.delete(COLLECTION, id)).released)
 
 
 def row(id: str, payload: bytes) -> NewRow:
-    """A row whose metadata and embedding say which bytes it came with."""
+    """Return a row whose metadata and embedding hold the length of its image file."""
     embedding = np.full(4, len(payload), np.float32)
     return NewRow(id, sha256_of(payload), len(payload), "image/png", 4, 5, {"n": len(payload)}, embedding)
 
 
 def contents(data_dir: Path) -> dict[str, bytes]:
-    """The bytes of all images by id, each of which has its own metadata and embedding."""
+    """Return the bytes of all images by id, after checking the metadata and embedding of each."""
     found: dict[str, bytes] = {}
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
@@ -85,7 +85,7 @@ def contents(data_dir: Path) -> dict[str, bytes]:
 
 
 def in_a_process_that_is_killed(data_dir: Path, ids: list[str]) -> None:
-    """Add images of a byte each in another process, which does not get to close anything."""
+    """Add images to the folder in another process, which kills itself before it closes anything."""
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"

@@ -18,11 +18,16 @@ JobStory = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
 
 
 class RunJobs(Protocol):
+    """Opens a data folder with its jobs, runs a story over it and closes it."""
+
     def __call__(self, story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None: ...
 
 
 def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None) -> RunJobs:
-    """What runs a story with jobs to its end; after it, jobs stop as at a kill: no more is written."""
+    """Return a runner of stories with jobs.
+
+    After a story, running jobs stop without writing anything, as at a kill.
+    """
     run = stories(model_repo, data_dir)
 
     def run_story(story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None:
@@ -46,7 +51,7 @@ def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None
 
 
 class Gate:
-    """Lets adds through one by one."""
+    """Holds back each add until a permit is released."""
 
     def __init__(self, opened: Opened) -> None:
         self.permits = asyncio.Semaphore(0)
@@ -62,6 +67,7 @@ class Gate:
 
 
 async def submit(running: Jobs, n: int, first: int = 0, collection: str = "default", **options: Any) -> Job:
+    """Submit a job of `n` images, numbered from `first`."""
     async with running.receiving() as job_input:
         items = []
         for i in range(first, first + n):
@@ -72,7 +78,7 @@ async def submit(running: Jobs, n: int, first: int = 0, collection: str = "defau
 
 
 async def once(running: Jobs, id: str, condition: Callable[[Job], bool]) -> Job:
-    """The job as it is told of when the condition holds for the first time."""
+    """Wait until the condition holds; return the job at that moment."""
     async with asyncio.timeout(20):
         while True:
             change = running.next_change()
@@ -83,13 +89,15 @@ async def once(running: Jobs, id: str, condition: Callable[[Job], bool]) -> Job:
 
 
 async def end_of(running: Jobs, id: str) -> Job:
+    """Wait until the job has ended; return it."""
     return await once(running, id, lambda job: job.has_ended)
 
 
 async def until_done(running: Jobs, id: str, n_done: int) -> None:
+    """Wait until the job has done at least `n_done` items."""
     await once(running, id, lambda job: job.n_done >= n_done)
 
 
-async def trouble_of(running: Jobs, id: str) -> Job:
-    """The job as it is told of when it says why it does not get on."""
+async def stalled_job(running: Jobs, id: str) -> Job:
+    """Wait until the job gives a reason for making no progress; return it."""
     return await once(running, id, lambda job: job.reason != "")

@@ -54,7 +54,7 @@ class CountedWrites(SerialWriteQueue):
 
 
 class Opened:
-    """One opened data folder with the parts a test looks at."""
+    """An open data folder and the parts that tests examine."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class Opened:
         self.metrics = FakeMetrics()
         pipeline = self._pipeline("fp32", admission or _admission())
         self.embedder = pipeline.embedder
-        self.opened: list[str] = []  # further precisions
+        self.opened: list[str] = []  # precisions loaded on demand
         self.pipelines = PipelinePool(pipeline, pipeline, precisions=precisions, open=self._open)
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.write_queue = CountedWrites()
-        self.indexes: list[FaissFlatIndex] = []  # of all collections, the newest last
+        self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
         self._index_thread = index_thread()
         self.collections = Collections(
             pipelines=self.pipelines,
@@ -114,23 +114,23 @@ class Opened:
         *,
         replace: bool = False,
     ) -> AddOutcome:
-        """`add_many` of one."""
+        """Add one image; return its outcome."""
         item = NewImage(payload, id, metadata)
         (outcome,) = (await self.collections.add_many(collection, [item], replace=replace)).outcomes
         return outcome
 
     def files(self) -> list[str]:
-        """Names of all image files and thumbnails."""
+        """Return the names of all image files and thumbnails."""
         roots = (self.data_dir / "images", self.data_dir / "thumbnails")
         return sorted(path.name for root in roots for path in root.glob("*/*"))
 
     async def listed(self, collection: str = "default") -> list[str]:
-        """Ids of all images of a small collection."""
+        """Return the ids of all images of a small collection."""
         page, _ = await self.collections.list_images(collection, None, 100)
         return [image.id for image in page]
 
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
-        """Ids found in the default collection, best first."""
+        """Search the default collection; return the ids found, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
 
     def _new_index(self) -> FaissFlatIndex:
@@ -138,7 +138,7 @@ class Opened:
         return self.indexes[-1]
 
     def _pipeline(self, precision: str, admission: Admission) -> EncoderPipeline:
-        """Vectors of int8 are those of fp32, each number one place further, and of others two places."""
+        """Build a pipeline whose vectors are rotated by one place for int8, by two for other precisions."""
         model, version = self._version
         identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
         shift = {"fp32": 0, "int8": 1}.get(precision, 2)
@@ -186,7 +186,7 @@ class Opened:
 
 
 class EncoderGate:
-    """An encoder that waits until it is opened, and then works, or fails."""
+    """Holds the encoder back until the gate opens; then encoding succeeds or fails."""
 
     def __init__(self, opened: Opened) -> None:
         self.entered, self._gate, self._encode = threading.Event(), threading.Event(), opened.encode_image
@@ -207,7 +207,7 @@ class EncoderGate:
 
 @asynccontextmanager
 async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
-    """Some write takes as long as the block; others wait for their turns."""
+    """Occupy the write queue for the duration of the block, so that other writes wait."""
     began, end = asyncio.Event(), asyncio.Event()
 
     async def write() -> None:
@@ -224,7 +224,7 @@ async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
 
 
 async def embedded(opened: Opened, name: str = "default") -> CollectionInfo:
-    """What is known of the collection once nothing of it is being embedded again."""
+    """Wait until the collection is no longer being embedded again; return its description."""
     while (info := await opened.collections.get(name)).state == "embedding":  # noqa: ASYNC110 - has no event
         await asyncio.sleep(0.001)
     return info
@@ -234,19 +234,17 @@ Story = Callable[[Opened], Coroutine[Any, Any, None]]
 
 
 class Run(Protocol):
-    def __call__(
-        self, story: Story, *, model: str = TINY, version: int = 1, admission: Admission | None = None
-    ) -> None: ...
+    """Opens a data folder, runs a story over it and closes it. `options` are those of `Opened`."""
+
+    def __call__(self, story: Story, *, version: int = 1, **options: Any) -> None: ...
 
 
 def stories(model_repo: Path, data_dir: Path) -> Run:
-    """What runs a story to its end over this data folder, opened for it and closed after it."""
+    """Return a runner of stories over this data folder."""
 
-    def run_story(
-        story: Story, *, model: str = TINY, version: int = 1, admission: Admission | None = None
-    ) -> None:
+    def run_story(story: Story, *, version: int = 1, **options: Any) -> None:
         async def whole() -> None:
-            async with Opened(model_repo, data_dir, version, model, admission) as opened:
+            async with Opened(model_repo, data_dir, version, **options) as opened:
                 await story(opened)
 
         asyncio.run(whole())
@@ -255,7 +253,7 @@ def stories(model_repo: Path, data_dir: Path) -> Run:
 
 
 async def add_colours(opened: Opened) -> None:
-    """Four pictures, each under the name of its colour."""
+    """Add four pictures to the default collection, each with its colour as id."""
     items = [NewImage(picture(colour), colour, {"length": len(colour)}) for colour in COLOURS]
     outcomes = (await opened.collections.add_many("default", items)).outcomes
     assert [(one.index, one.id, one.status) for one in outcomes] == [
@@ -264,7 +262,7 @@ async def add_colours(opened: Opened) -> None:
 
 
 async def look(opened: Opened, colour: str) -> Any:
-    """The embedding of a picture of the colour."""
+    """Return the embedding of a picture of the colour."""
     return await opened.embedder.embed_image(picture(colour))
 
 
@@ -273,7 +271,7 @@ def _admission() -> Admission:
 
 
 def tiny_png(seed: int) -> bytes:
-    """A picture of its own for every seed, made without a decoder so that a subprocess starts quickly."""
+    """Return a different PNG for every seed, made without an image library: subprocesses start fast."""
     digest = hashlib.sha256(str(seed).encode()).digest()
     rows = b"".join(b"\0" + digest[y * 3 : y * 3 + 12] for y in range(4))
 

@@ -18,12 +18,6 @@ from integration.data_folders import COLLECTION, add, contents
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    add(tmp_path / "data", PETS)
-    return tmp_path / "data"
-
-
-@pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "backup"
 

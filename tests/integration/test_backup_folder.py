@@ -23,7 +23,7 @@ from diptych.core.collections.ids import sha256_of
 from diptych.durable import write_durably
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
-from integration.backup_parts import PETS, back_up, ids, image, images, verify
+from integration.backup_parts import back_up, ids, image, images, verify
 from integration.data_folders import (
     COLLECTION,
     IDENTITY,
@@ -34,12 +34,6 @@ from integration.data_folders import (
     put,
     row,
 )
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    add(tmp_path / "data", PETS)
-    return tmp_path / "data"
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from diptych.adapters.backup.restore import UNFINISHED, refuse_unfinished
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import StoreError
-from integration.backup_parts import back_up, restored, verify
+from integration.backup_parts import PETS, back_up, restored, verify
 from integration.data_folders import add, change, contents, delete, put
 
-PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 OTHERS = {"cow": b"a cow", "cat": b"another cat"}
 STEPS = ("fsync", "replace", "unlink")
 KILLED = 9
@@ -77,12 +76,6 @@ def kills(
 def every(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    add(tmp_path / "data", PETS)
-    return tmp_path / "data"
 
 
 def test_backup_killed_before_any_step_is_the_old_one_or_the_new_one(

@@ -24,7 +24,7 @@ from integration.store_parts import tiny_png
 from support.callers import wait_until
 from support.server import serve
 from support.tars import tar_of
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 SHELF = "default"
 N_IDS = 10
@@ -77,13 +77,6 @@ class Busy(threading.Thread):
             [tiny_png(number)], ids=[id], metadata=[{"n": number}], collection=SHELF, replace=True
         )
         assert outcome.status != "failed", outcome.error
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo") / "model_repo"
-    write_tiny_bundle(folder)
-    return folder
 
 
 def served(url: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What the API says of an index that may miss some, and how callers have every image compared."""
+"""How the API reports an approximate index, and how callers ask for an exact search."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +11,7 @@ from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.core.types import Embedding, IndexPlacement, Keys
 from diptych.wiring import assemble
 from support.app import running_app
+from support.image_requests import add_images
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
@@ -18,7 +19,7 @@ PLACEMENT = IndexPlacement("cuda", "9 rows are copied onto the GPU")
 
 
 class Approximate(FaissFlatIndex):
-    """Says that it misses some, and notes which searches were to miss none."""
+    """An index that reports a recall below 1 and records which searches had to be exact."""
 
     recall = 0.993
     exact: list[bool]
@@ -39,7 +40,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Approximate, "exact", [], raising=False)
     monkeypatch.setattr(assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_thread()))
     with running_app(tmp_path_factory.mktemp("approximate")) as client:
-        client.post("/collections/default/images", files=[("image", ("x", picture("red")))])
+        add_images(client, "/collections/default/images", picture("red"))
         yield client
 
 

@@ -1,26 +1,20 @@
 """`/classify` as callers see it, on the tiny bundle."""
 
-import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from support.app import running_app
+from support.fixtures import client_fixture
+from support.image_requests import data_uri
 from support.pictures import picture
 from support.tiny_bundle import CONTEXT_LENGTH
 
 LABELS = ["red", "green", "blue"]
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(
-        tmp_path_factory.mktemp("classify"), max_items=3, max_labels=5, max_predictions=8
-    ) as client:
-        yield client
+client = client_fixture(max_items=3, max_labels=5, max_predictions=8)
 
 
 def form(*labels: str, colours: tuple[str, ...] = ("red",), **fields: str) -> list[tuple[str, Any]]:
@@ -44,7 +38,7 @@ def test_each_image_gets_its_own_label_best_first(client: TestClient) -> None:
 
 
 def test_json_form_and_json_array_of_labels_agree(client: TestClient) -> None:
-    uri = f"data:image/png;base64,{base64.b64encode(picture('red')).decode()}"
+    uri = data_uri(picture("red"))
     by_json = client.post("/classify", json={"images": [uri], "labels": LABELS}).json()
     repeated = client.post("/classify", files=form(*LABELS)).json()
     one_array = client.post("/classify", files=form(json.dumps(LABELS))).json()

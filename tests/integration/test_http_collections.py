@@ -1,35 +1,16 @@
 """Collections and their images as callers see them, on the tiny bundle."""
 
 import hashlib
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from support.app import running_app
+from support.fixtures import client_fixture
+from support.image_requests import add_images, image_ids
 from support.pictures import noise, picture
 
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(tmp_path_factory.mktemp("collections"), max_add_items=4) as client:
-        yield client
-
-
-@pytest.fixture
-def images_path(client: TestClient) -> Iterator[str]:
-    assert client.post("/collections", json={"name": "pets"}).status_code == 201
-    yield "/collections/pets/images"
-    client.delete("/collections/pets")
-
-
-def add(client: TestClient, path: str, *payloads: bytes, items: Any = None, **params: Any) -> Any:
-    files: list[tuple[str, Any]] = [("image", ("x", payload)) for payload in payloads]
-    if items is not None:
-        files.append(("items", (None, json.dumps(items))))
-    return client.post(path, files=files, params=params)
+client = client_fixture(max_add_items=4)
 
 
 def test_default_collection_exists_from_the_start(client: TestClient) -> None:
@@ -54,17 +35,20 @@ def test_invalid_names_are_rejected(client: TestClient, name: str) -> None:
 
 def test_image_without_an_id_is_named_by_its_content(client: TestClient, images_path: str) -> None:
     payload = picture("red")
-    first, again = add(client, images_path, payload).json(), add(client, images_path, payload).json()
+    first, again = (
+        add_images(client, images_path, payload).json(),
+        add_images(client, images_path, payload).json(),
+    )
     expected = hashlib.sha256(payload).hexdigest()[:32]
     assert [(o["id"], o["status"]) for o in first["outcomes"]] == [(expected, "created")]
     assert [(o["id"], o["status"]) for o in again["outcomes"]] == [(expected, "unchanged")]
 
 
 def test_taken_id_is_a_409_unless_replaced(client: TestClient, images_path: str) -> None:
-    assert add(client, images_path, picture("red"), items=[{"id": "one"}]).status_code == 200
-    conflict = add(client, images_path, picture("blue"), items=[{"id": "one"}])
+    assert add_images(client, images_path, picture("red"), items=[{"id": "one"}]).status_code == 200
+    conflict = add_images(client, images_path, picture("blue"), items=[{"id": "one"}])
     assert (conflict.status_code, conflict.json()["item"]) == (409, "images[0]")
-    replaced = add(client, images_path, picture("blue"), items=[{"id": "one"}], replace="true")
+    replaced = add_images(client, images_path, picture("blue"), items=[{"id": "one"}], replace="true")
     assert replaced.json()["outcomes"][0]["status"] == "replaced"
 
 
@@ -72,7 +56,7 @@ def test_repeated_id_in_one_add_keeps_its_last_image(client: TestClient, images_
     red, blue = picture("red"), picture("blue")
     items = [{"id": "k", "metadata": {"n": n}} for n in range(3)]
     for _ in range(3):
-        answer = add(client, images_path, red, blue, red, items=items, replace="true")
+        answer = add_images(client, images_path, red, blue, red, items=items, replace="true")
         assert "failed" not in [outcome["status"] for outcome in answer.json()["outcomes"]]
         kept = client.get(f"{images_path}/k").json()
         assert (kept["sha256"], kept["metadata"]) == (hashlib.sha256(red).hexdigest(), {"n": 2})
@@ -82,11 +66,11 @@ def test_repeated_id_in_one_add_keeps_its_last_image(client: TestClient, images_
 def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
     client: TestClient, images_path: str
 ) -> None:
-    outcomes = add(client, images_path, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
+    outcomes = add_images(client, images_path, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
     assert [outcome["status"] for outcome in outcomes] == ["created", "failed", "created"]
     assert outcomes[1]["error"]["status"] == 415
     for payload in (b"nothing", b""):
-        alone = add(client, images_path, payload)
+        alone = add_images(client, images_path, payload)
         assert (alone.status_code, alone.json()["item"]) == (415, "images[0]")
         assert alone.json()["detail"].startswith("images[0]: ")
 
@@ -106,14 +90,16 @@ def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
     ],
 )
 def test_items_must_fit_the_images(client: TestClient, images_path: str, items: Any, item: str) -> None:
-    answer = add(client, images_path, picture("red"), items=items)
+    answer = add_images(client, images_path, picture("red"), items=items)
     assert answer.status_code in {413, 422}
     assert answer.json()["item"] == item, answer.text
     assert answer.json()["detail"].startswith(item)
 
 
 def test_listing_pages_by_id(client: TestClient, images_path: str) -> None:
-    add(client, images_path, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"])
+    add_images(
+        client, images_path, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"]
+    )
     first = client.get(images_path, params={"limit": 2}).json()
     rest = client.get(images_path, params={"limit": 2, "after": first["next"]}).json()
     assert [image["id"] for image in first["images"] + rest["images"]] == ["a", "b", "c"]
@@ -124,7 +110,7 @@ def test_listing_pages_by_id(client: TestClient, images_path: str) -> None:
 
 def test_original_and_thumbnail_have_an_etag(client: TestClient, images_path: str) -> None:
     payload = noise(7, (300, 200), "JPEG")
-    add(client, images_path, payload, items=[{"id": "one"}])
+    add_images(client, images_path, payload, items=[{"id": "one"}])
     original = client.get(f"{images_path}/one/original")
     assert (original.content, original.headers["content-type"]) == (payload, "image/jpeg")
     thumbnail = client.get(f"{images_path}/one/thumbnail", params={"size": 64})
@@ -138,7 +124,9 @@ def test_original_and_thumbnail_have_an_etag(client: TestClient, images_path: st
 
 
 def test_patch_merges_metadata_and_delete_removes(client: TestClient, images_path: str) -> None:
-    add(client, images_path, picture("red"), items=[{"id": "one", "metadata": {"a": 1, "b": {"c": 2}}}])
+    add_images(
+        client, images_path, picture("red"), items=[{"id": "one", "metadata": {"a": 1, "b": {"c": 2}}}]
+    )
     patched = client.patch(f"{images_path}/one", json={"metadata": {"a": None, "b": {"d": 3}}})
     assert patched.json()["metadata"] == {"b": {"c": 2, "d": 3}}
     assert client.patch(f"{images_path}/one", json={"metadata": 1}).status_code == 422
@@ -148,27 +136,23 @@ def test_patch_merges_metadata_and_delete_removes(client: TestClient, images_pat
     assert client.get("/collections/pets").json()["n_images"] == 0
 
 
-def named(client: TestClient, path: str, **metadata: Any) -> None:
-    """One image for each name, with its metadata."""
+def add_named(client: TestClient, path: str, **metadata: Any) -> None:
+    """Add one image for each name, with its metadata."""
     names = list(metadata)
     items = [{"id": name, "metadata": metadata[name]} for name in names]
     for name, item in zip(names, items, strict=True):
-        assert add(client, path, noise(ord(name)), items=[item]).status_code == 200
-
-
-def ids(client: TestClient, path: str) -> list[str]:
-    return [image["id"] for image in client.get(path).json()["images"]]
+        assert add_images(client, path, noise(ord(name)), items=[item]).status_code == 200
 
 
 def test_images_that_match_a_filter_are_previewed_then_deleted(client: TestClient, images_path: str) -> None:
-    named(client, images_path, a={"year": 1999}, b={"year": 2001}, c={"year": 1998}, d={})
+    add_named(client, images_path, a={"year": 1999}, b={"year": 2001}, c={"year": 1998}, d={})
     old = {"filter": {"year": {"lt": 2000}}}
     previewed = client.post("/collections/pets/deletions", json=old | {"preview": True})
     assert previewed.json() == {"n_images": 2, "preview": True, "ids": ["a", "c"]}
-    assert ids(client, images_path) == ["a", "b", "c", "d"]
+    assert image_ids(client, images_path) == ["a", "b", "c", "d"]
     deleted = client.post("/collections/pets/deletions", json=old)
     assert deleted.json() == {"n_images": 2, "preview": False, "ids": []}
-    assert ids(client, images_path) == ["b", "d"]
+    assert image_ids(client, images_path) == ["b", "d"]
     assert client.post("/collections/pets/deletions", json=old).json()["n_images"] == 0
     assert client.get("/collections/pets").json()["n_images"] == 2
     assert client.get(f"{images_path}/a/original").status_code == 404
@@ -193,7 +177,7 @@ def test_deletion_without_a_valid_condition_is_rejected(
 
 
 def test_collection_is_renamed_with_its_images(client: TestClient, images_path: str) -> None:
-    named(client, images_path, a={"n": 1})
+    add_named(client, images_path, a={"n": 1})
     client.post("/collections", json={"name": "taken"})
     assert client.patch("/collections/pets", json={"name": "taken"}).status_code == 409
     assert client.patch("/collections/pets", json={"name": "Bad"}).status_code == 422
@@ -202,7 +186,7 @@ def test_collection_is_renamed_with_its_images(client: TestClient, images_path: 
     renamed = client.patch("/collections/pets", json={"name": "moved"})
     assert (renamed.status_code, renamed.json()["name"], renamed.json()["n_images"]) == (200, "moved", 1)
     assert client.get("/collections/pets").status_code == 404
-    assert ids(client, "/collections/moved/images") == ["a"]
+    assert image_ids(client, "/collections/moved/images") == ["a"]
     found = client.get("/search", params={"q": "red", "collection": "moved"}).json()["hits"]
     assert found[0]["links"]["self"] == "/collections/moved/images/a"
     metrics = client.get("/metrics").text
@@ -216,9 +200,9 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
     client: TestClient, images_path: str
 ) -> None:
     payload = noise(1)
-    add(client, images_path, payload)
+    add_images(client, images_path, payload)
     assert client.patch("/collections/pets", json={"keep": "none"}).json()["keep"] == "none"
-    add(client, images_path, noise(2))
+    add_images(client, images_path, noise(2))
     told = client.get("/collections/pets").json()
     assert (told["n_images"], told["n_embedded"], told["n_kept"]) == (2, 2, 1)
     assert told["kept_bytes"] == len(payload)
@@ -232,9 +216,9 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
 
 def test_shared_file_is_counted_once_in_each_collection(client: TestClient, images_path: str) -> None:
     payload, other = noise(1), noise(2)
-    add(client, images_path, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
+    add_images(client, images_path, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
     assert client.post("/collections", json={"name": "beside"}).status_code == 201
-    add(client, "/collections/beside/images", payload)
+    add_images(client, "/collections/beside/images", payload)
     told = {one["name"]: one for one in client.get("/collections").json()["collections"]}
     assert (told["pets"]["n_kept"], told["pets"]["kept_bytes"]) == (4, len(payload) + len(other))
     assert (told["beside"]["n_kept"], told["beside"]["kept_bytes"]) == (1, len(payload))
@@ -252,7 +236,7 @@ def test_invalid_number_in_a_filter_is_named_with_its_clause(client: TestClient,
 
 
 def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str) -> None:
-    named(client, images_path, a={}, b={"n": 1})
+    add_named(client, images_path, a={}, b={"n": 1})
     found = client.post("/collections/pets/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]
     assert [one["id"] for one in found] == ["a", "b"]
     assert found[1] == client.get(f"{images_path}/b").json()

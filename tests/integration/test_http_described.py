@@ -1,6 +1,5 @@
 """Every error that a call answers stands in the description of the API, in its shape."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
+from support.image_requests import add_images, files_of
 from support.pictures import picture
 
 KEY = "correct horse"
@@ -23,8 +23,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         folder, api_key=KEY, max_items=2, max_add_items=2, max_job_items=2, max_queue_items=2
     ) as client:
         client.headers["X-API-Key"] = KEY
-        form = [("image", ("x", picture("red"))), ("items", (None, json.dumps([{"id": "red"}])))]
-        assert client.post("/collections/default/images", files=form).status_code == 200
+        added = add_images(client, "/collections/default/images", picture("red"), items=[{"id": "red"}])
+        assert added.status_code == 200
         yield client
 
 
@@ -32,10 +32,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def described(client: TestClient) -> dict[str, Any]:
     paths: dict[str, Any] = client.get("/openapi.json").json()["paths"]
     return paths
-
-
-def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("image", ("x", payload)) for payload in pictures]
 
 
 CASES: list[tuple[int, str, str, dict[str, Any]]] = [
@@ -53,9 +49,9 @@ CASES: list[tuple[int, str, str, dict[str, Any]]] = [
     (415, "post", "/search", {"content": b"x"}),
     (409, "post", "/collections", {"json": {"name": "default"}}),
     (400, "post", IMAGES, {"content": b"x", "headers": FORM}),
-    (404, "post", IMAGES, {"files": files(picture("red")), "collection": "none"}),
-    (413, "post", IMAGES, {"files": files(*[picture("red")] * 3)}),
-    (409, "post", IMAGES, {"files": [*files(picture("blue")), ("items", (None, '[{"id": "red"}]'))]}),
+    (404, "post", IMAGES, {"files": files_of([picture("red")]), "collection": "none"}),
+    (413, "post", IMAGES, {"files": files_of([picture("red")] * 3)}),
+    (409, "post", IMAGES, {"files": [*files_of([picture("blue")]), ("items", (None, '[{"id": "red"}]'))]}),
     (422, "get", IMAGES, {"params": {"limit": 0}}),
     (404, "get", IMAGE, {"id": "none"}),
     (404, "delete", IMAGE, {"id": "none"}),

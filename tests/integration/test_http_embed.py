@@ -1,7 +1,6 @@
 """`/embed` as callers see it, on the tiny bundle."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +8,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
+from support.fixtures import client_fixture
+from support.image_requests import data_uri
 from support.pictures import noise, picture
 from support.tiny_bundle import CONTEXT_LENGTH, EMBED_DIM
 
 RED = picture("red")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(
-        tmp_path_factory.mktemp("embed"), max_items=4, max_image_bytes=20_000, max_body_bytes=200_000
-    ) as client:
-        yield client
-
-
-def data_uri(payload: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(payload).decode()}"
+client = client_fixture(max_items=4, max_image_bytes=20_000, max_body_bytes=200_000)
 
 
 def embedded(client: TestClient, *items: dict[str, str]) -> np.ndarray:

@@ -1,12 +1,12 @@
 """A data folder that is full for long: every request is refused, and the log says so once."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from integration.store_parts import tiny_png
 from support.app import running_app
+from support.image_requests import add_images
 
 IMAGES = "/collections/default/images"
 ROOM = 300_000  # of the quota, for the database and a few images
@@ -17,9 +17,8 @@ def test_disk_errors_log_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with running_app(tmp_path, max_data_bytes=ROOM) as client:
 
         def add(n: int, n_chars: int) -> int:
-            items = json.dumps([{"metadata": {"long": "x" * n_chars}}])
-            files = [("image", (f"i{n}", tiny_png(n), "image/png"))]
-            return client.post(IMAGES, files=files, data={"items": items}).status_code
+            items = [{"metadata": {"long": "x" * n_chars}}]
+            return add_images(client, IMAGES, tiny_png(n), items=items).status_code
 
         n = 0
         for n_chars in (15_000, 0):  # the second fills the room that the first leaves

@@ -1,6 +1,5 @@
 """Image URLs as callers of the API see them: on, with an internet of the tests' own, and off."""
 
-import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -19,18 +18,13 @@ from diptych.core.fetching.host_rules import HostRules
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.services import Services
 from support.app import running_app
-from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
+from support.image_host import ADDRESS, NAME, RED, ImageHost
+from support.image_requests import add_images, data_uri
 from support.own_internet import Names, Wires
 from support.pictures import picture
 
 RED_URL = f"https://{NAME}/red.png"
 MAX_BYTES = 20_000
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
-    with image_host(*write_certificate(tmp_path_factory.mktemp("host"))) as host:
-        yield host
 
 
 def with_own_internet(host: ImageHost) -> Any:
@@ -53,13 +47,9 @@ def client(host: ImageHost, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     given = {"max_image_bytes": MAX_BYTES, "max_image_px": 10_000, "max_body_bytes": 30_000}
     folder = tmp_path_factory.mktemp("urls")
     with running_app(folder, change=with_own_internet(host), **given) as client:
-        added = client.post("/collections/default/images", files=[("image", ("a.png", RED))])
+        added = add_images(client, "/collections/default/images", RED)
         assert added.status_code == 200, added.text
         yield client
-
-
-def data_uri(payload: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(payload).decode()}"
 
 
 def test_embed_accepts_urls_with_the_same_result_as_their_bytes(client: TestClient) -> None:

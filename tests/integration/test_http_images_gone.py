@@ -11,6 +11,7 @@ from httpx import Response
 
 from integration.store_parts import tiny_png
 from support.app import running_app
+from support.image_requests import add_images, image_ids
 
 IMAGES = "/collections/default/images"
 
@@ -33,11 +34,7 @@ def images(folder: Path, client: TestClient) -> Path:
 
 
 def add(client: TestClient, *numbers: int) -> Response:
-    return client.post(IMAGES, files=[("image", (f"i{n}", tiny_png(n), "image/png")) for n in numbers])
-
-
-def ids(client: TestClient) -> list[str]:
-    return [one["id"] for one in client.get(IMAGES).json()["images"]]
+    return add_images(client, IMAGES, *(tiny_png(n) for n in numbers))
 
 
 def detail(answer: Response) -> str:
@@ -46,8 +43,8 @@ def detail(answer: Response) -> str:
 
 
 def check_refused(client: TestClient, why: str) -> None:
-    """Not ready and no writes, with the reason; what needs no file goes on."""
-    before = ids(client)
+    """Check that readiness and writes fail with this reason, while calls that need no file succeed."""
+    before = image_ids(client, IMAGES)
     ready = client.get("/readyz")
     assert (ready.status_code, why in ready.json()["detail"]) == (503, True)
     assert "diptych_ready 0.0\n" in client.get("/metrics").text
@@ -61,14 +58,14 @@ def check_refused(client: TestClient, why: str) -> None:
         client.post("/collections/default/lookups", json={"ids": before}),
     ]
     assert all(why in detail(answer) for answer in answers), [answer.text for answer in answers]
-    assert ids(client) == before
+    assert image_ids(client, IMAGES) == before
     assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == len(before)
 
 
 def check_served(client: TestClient) -> None:
-    """Ready, with everything, and written to."""
+    """Check that the server is ready, has every image and accepts writes."""
     assert client.get("/readyz").status_code == 200
-    assert all(client.get(f"{IMAGES}/{id}/original").is_success for id in ids(client))
+    assert all(client.get(f"{IMAGES}/{id}/original").is_success for id in image_ids(client, IMAGES))
     assert add(client, 8).is_success
     assert client.delete(f"{IMAGES}/{add(client, 8).json()['outcomes'][0]['id']}").is_success
 

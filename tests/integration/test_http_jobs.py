@@ -10,10 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
+from support.image_requests import files_of
 from support.pictures import noise, picture
 from support.tars import tar_of
 
-IMAGES = "/collections/birds/images"
+pytestmark = pytest.mark.usefixtures("collection_path")
+
+IMAGES = "/collections/pets/images"
 SMALL = {"max_add_items": 4, "max_job_items": 30, "max_image_bytes": 20_000}
 ENDS_WITHIN_S = 30
 
@@ -29,15 +32,9 @@ def client(folder: Path) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(autouse=True)
-def collection(client: TestClient) -> Iterator[None]:
-    assert client.post("/collections", json={"name": "birds"}).status_code == 201
-    yield
-    client.delete("/collections/birds")
-
-
 def send(client: TestClient, *payloads: bytes, items: Any = None, **params: Any) -> Any:
-    files: list[tuple[str, Any]] = [("image", ("x", payload)) for payload in payloads]
+    """Send a form whose `items` stand between its images."""
+    files: list[tuple[str, Any]] = [*files_of(payloads)]
     if items is not None:
         files.insert(len(files) // 2, ("items", (None, json.dumps(items))))
     return client.post(IMAGES, files=files, params=params)
@@ -48,7 +45,7 @@ def send_tar(client: TestClient, archive: bytes, **params: Any) -> Any:
 
 
 def ended(client: TestClient, answer: Any) -> Any:
-    """The page with all outcomes of a job that was accepted, once it has ended."""
+    """Wait until the accepted job has ended; return the page with all of its outcomes."""
     assert answer.status_code == 202, answer.text
     path, deadline = answer.headers["location"], time.monotonic() + ENDS_WITHIN_S
     while (job := client.get(path).json())["finished_at"] is None:
@@ -57,17 +54,13 @@ def ended(client: TestClient, answer: Any) -> Any:
     return client.get(f"{path}/outcomes", params={"limit": 1000}).json()
 
 
-def ids(client: TestClient) -> list[str]:
-    return [image["id"] for image in client.get(IMAGES).json()["images"]]
-
-
 def test_more_images_than_one_add_takes_become_a_job(client: TestClient, folder: Path) -> None:
     payloads = [noise(i) for i in range(5)]
     items = [{"id": f"i{i}", "metadata": {"n": i}} for i in range(5)]
     accepted = send(client, *payloads, items=items)
     job = accepted.json()
     assert accepted.headers["location"] == job["links"]["self"] == f"/jobs/{job['id']}"
-    assert (job["collection"], job["n_items"], job["replace"]) == ("birds", 5, False)
+    assert (job["collection"], job["n_items"], job["replace"]) == ("pets", 5, False)
     page = ended(client, accepted)
     assert [(one["index"], one["id"], one["status"]) for one in page["outcomes"]] == [
         (i, f"i{i}", "created") for i in range(5)
@@ -147,7 +140,7 @@ def test_invalid_long_forms_leave_no_files(client: TestClient, folder: Path) -> 
     assert send(client, *([b"x"] * 31)).json()["item"] == "images"
     cut = client.post(IMAGES, content=b"--b\r\n", headers={"content-type": "multipart/form-data; boundary=b"})
     assert cut.status_code == 400
-    absent = client.post("/collections/absent/images", files=[("image", ("x", one)) for one in payloads])
+    absent = client.post("/collections/absent/images", files=files_of(payloads))
     assert absent.status_code == 404
     assert list((folder / "data" / "jobs").iterdir()) == []
 
@@ -162,7 +155,7 @@ def test_index_out_of_range_is_rejected(client: TestClient, after: int) -> None:
 
 
 def events(client: TestClient, path: str, **headers: str) -> list[dict[str, str]]:
-    """All events of a stream that ends."""
+    """Return all events of a stream that ends."""
     found: list[dict[str, str]] = []
     with client.stream("GET", path, headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -209,11 +202,11 @@ def test_outcomes_come_in_pages(client: TestClient) -> None:
 
 def test_job_of_a_dropped_collection_fails_with_a_reason(client: TestClient) -> None:
     accepted = send(client, *(noise(i) for i in range(5)))
-    client.delete("/collections/birds")
+    client.delete("/collections/pets")
     page = ended(client, accepted)
-    client.post("/collections", json={"name": "birds"})
+    client.post("/collections", json={"name": "pets"})
     if page["job"]["state"] == "failed":  # else it was faster
-        assert "birds" in page["job"]["reason"]
+        assert "pets" in page["job"]["reason"]
     assert page["job"]["n_done"] in {0, 5}
 
 

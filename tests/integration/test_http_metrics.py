@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +14,8 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.encoding.health import HealthReport
 from diptych.errors import DiptychError, StoreFull, StoreReadOnly
 from support.app import running_app
+from support.fixtures import client_fixture
+from support.image_requests import add_images, files_of
 from support.pictures import noise, picture
 
 # Name of a sample, and its labels.
@@ -32,14 +33,11 @@ PUBLISHED = {
     "diptych_rollout_state": {"name"},
     "diptych_ready": set(),
 }
+IMAGES = "/collections/default/images"
 STAGES = ("parse", "decode", "queue", "encode", "search", "serialise")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    small = {"max_items": 2, "max_add_items": 2, "max_queue_items": 2}
-    with running_app(tmp_path_factory.mktemp("metrics"), **small) as client:
-        yield client
+client = client_fixture(max_items=2, max_add_items=2, max_queue_items=2)
 
 
 def samples(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -50,7 +48,7 @@ def samples(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], 
 
 
 class Moves:
-    """What changed in the block."""
+    """Changes of the metrics between the start and the end of a block."""
 
     def __init__(self, client: TestClient) -> None:
         self._client = client
@@ -68,7 +66,7 @@ class Moves:
 
 
 def test_all_metrics_exist_after_some_traffic(client: TestClient) -> None:
-    add(client, noise(1))
+    assert add_images(client, IMAGES, noise(1)).status_code == 200
     client.get("/search", params={"q": "red"})
     classify(client, "red", "blue")
     client.post("/embed", json={"input": [{"text": "a"}] * 3})
@@ -117,7 +115,7 @@ def test_known_labels_are_cache_hits(client: TestClient) -> None:
 def test_collections_have_metrics_while_they_exist(client: TestClient) -> None:
     client.post("/collections", json={"name": "brief"})
     with Moves(client) as moves:
-        add(client, noise(2), collection="brief")
+        assert add_images(client, "/collections/brief/images", noise(2)).status_code == 200
     assert moves.by("diptych_collection_images", collection="brief") == 1
     client.delete("/collections/brief")
     assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
@@ -167,21 +165,14 @@ def test_disk_errors_are_counted_once_a_request_from_zero(
             monkeypatch.setattr(SqliteStore, "put", refuse)
             for payloads in ([noise(1)], [noise(1), noise(2)]):
                 with Moves(client) as moves:
-                    client.post(
-                        "/collections/default/images", files=[("image", ("x", one)) for one in payloads]
-                    )
+                    add_images(client, IMAGES, *payloads)
                 assert moves.by("diptych_rejected_total", reason=reason) == 1
                 others = [moves.by("diptych_rejected_total", reason=one) for one in refused if one != reason]
                 assert others == [0]
 
 
-def add(client: TestClient, payload: bytes, collection: str = "default") -> None:
-    answer = client.post(f"/collections/{collection}/images", files=[("image", ("x", payload))])
-    assert answer.status_code == 200
-
-
 def classify(client: TestClient, *labels: str) -> None:
-    files: list[Any] = [("image", ("x", picture("red"))), *(("labels", (None, label)) for label in labels)]
+    files: list[Any] = [*files_of([picture("red")]), *(("labels", (None, label)) for label in labels)]
     assert client.post("/classify", files=files).status_code == 200
 
 
@@ -191,7 +182,6 @@ def embed_picture(client: TestClient, seed: int) -> None:
 
 
 def refuse(client: TestClient) -> None:
-    """As when the disk is full."""
+    """Send an image that the server refuses because its disk is full."""
     with patch.object(SqliteStore, "put", side_effect=StoreFull("no space is left")):
-        files = [("image", ("x", noise(99)))]
-        assert client.post("/collections/default/images", files=files).status_code == 507
+        assert add_images(client, IMAGES, noise(99)).status_code == 507

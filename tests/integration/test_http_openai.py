@@ -1,7 +1,5 @@
 """What `/v1/embeddings` takes and refuses, on the tiny bundle."""
 
-import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,24 +7,19 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from support.app import running_app
+from support.fixtures import client_fixture
+from support.image_requests import data_uri
 from support.pictures import noise, picture
 from support.tiny_bundle import EMBED_DIM, TINY
 
 MAX_INPUTS = 2048  # OpenAI's own limit
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(tmp_path_factory.mktemp("openai"), max_items=2) as client:
-        yield client
+client = client_fixture(max_items=2)
 
 
 def embed(client: TestClient, given: object, **more: object) -> Response:
     return client.post("/v1/embeddings", json={"model": TINY, "input": given, **more})
-
-
-def data_uri(payload: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(payload).decode()}"
 
 
 @pytest.mark.parametrize(

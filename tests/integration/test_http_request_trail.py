@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from diptych.cli.process.logs import JsonLines
 from support.app import running_app
-from support.callers import files_of
+from support.image_requests import add_images, files_of
 from support.pictures import noise, picture
 from support.server import serve
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -26,7 +26,7 @@ TIMING = re.compile(r"([a-z]+);dur=([0-9.]+)")
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with running_app(tmp_path_factory.mktemp("trail")) as client:
-        client.post("/collections/default/images", files=files_of([picture("red")]))
+        add_images(client, "/collections/default/images", picture("red"))
         yield client
 
 
@@ -105,8 +105,7 @@ def test_error_names_an_image_without_its_file_and_the_log_does_not(
 ) -> None:
     place, id = "/collections/default/images", "unmistakable-id"
     with running_app(tmp_path) as client:
-        items = json.dumps([{"id": id}])
-        client.post(place, files=[*files_of([noise(1)]), ("items", (None, items))]).raise_for_status()
+        add_images(client, place, noise(1), items=[{"id": id}]).raise_for_status()
         sha256 = client.get(f"{place}/{id}").json()["sha256"]
         (tmp_path / "data" / "images" / sha256[:2] / sha256).unlink()
         answer = client.get(f"{place}/{id}/original")

@@ -1,7 +1,5 @@
 """`/search` and collections as callers see them, on the tiny bundle."""
 
-import base64
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
+from support.image_requests import add_images, data_uri
 from support.pictures import picture
 
+RED_URI = data_uri(picture("red"))
 COLOURS = ["red", "green", "blue", "yellow"]
 
 
@@ -18,19 +18,14 @@ COLOURS = ["red", "green", "blue", "yellow"]
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with running_app(tmp_path_factory.mktemp("search"), max_k=50) as client:
         items = [{"id": colour, "metadata": {"warm": colour in {"red", "yellow"}}} for colour in COLOURS]
-        images = [("image", (colour, picture(colour))) for colour in COLOURS]
-        files = [*images, ("items", (None, json.dumps(items)))]
-        assert client.post("/collections/default/images", files=files).status_code == 200
+        pictures = [picture(colour) for colour in COLOURS]
+        assert add_images(client, "/collections/default/images", *pictures, items=items).status_code == 200
         yield client
 
 
 def ids(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [hit["id"] for hit in answer.json()["hits"]]
-
-
-def uri(colour: str) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture(colour)).decode()}"
 
 
 def test_text_finds_its_image(client: TestClient) -> None:
@@ -44,7 +39,8 @@ def test_text_finds_its_image(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"text": "red"}, {"image": uri("red")}, {"id": "red"}, [{"text": "red", "weight": 2.0}]]
+    "query",
+    [{"text": "red"}, {"image": RED_URI}, {"id": "red"}, [{"text": "red", "weight": 2.0}]],
 )
 def test_text_image_id_and_list_are_equivalent_queries(client: TestClient, query: Any) -> None:
     assert ids(client.post("/search", json={"query": query, "k": 1})) == ["red"]

@@ -3,31 +3,20 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from support.app import running_app
+from support.fixtures import client_fixture
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
 PATH = "/collections/pets/vectors"
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(tmp_path_factory.mktemp("vectors"), max_add_vectors=40) as client:
-        yield client
-
-
-@pytest.fixture
-def collection_path(client: TestClient) -> Iterator[str]:
-    assert client.post("/collections", json={"name": "pets"}).status_code == 201
-    yield "/collections/pets"
-    client.delete("/collections/pets")
+client = client_fixture(max_add_vectors=40)
 
 
 @pytest.fixture(scope="module")

@@ -38,12 +38,6 @@ def damaged_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Path:
-    write_tiny_bundle(tmp_path / "repo")
-    return tmp_path / "repo"
-
-
 class FolderAtEachMoment:
     """Copies of a data folder, each as a kill at that moment would leave it: one after every change."""
 
@@ -146,9 +140,9 @@ def test_whatever_else_shows_that_a_folder_was_in_use_is_not_served_as_an_empty_
 
 
 def test_folder_of_collections_without_files_is_not_served_as_an_empty_one(
-    repo: Path, tmp_path: Path
+    model_repo: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(model_repo=repo, model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN)
+    settings = Settings(model_repo=model_repo, model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN)
     asyncio.run(build(settings).close())
     lose(tmp_path / "data")
     with pytest.raises(CorruptStore, match="was in use and has lost its database"):
@@ -156,14 +150,14 @@ def test_folder_of_collections_without_files_is_not_served_as_an_empty_one(
 
 
 def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
-    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_dir = tmp_path / "data"
     kills = FolderAtEachMoment(data_dir, tmp_path / "kills")
     monkeypatch.setattr(threads, "connect", kills.traced(threads.connect))
     sys.setprofile(kills.look)
     try:
-        services = build(Settings(model_repo=repo, model=TINY, data_dir=data_dir, **FIXED_PLAN))
+        services = build(Settings(model_repo=model_repo, model=TINY, data_dir=data_dir, **FIXED_PLAN))
     finally:
         sys.setprofile(None)
     asyncio.run(services.close())

@@ -23,18 +23,14 @@ from diptych.core.transfer import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
 from integration.data_folders import COLLECTION, add, change, put
+from support.fixtures import model_repo_fixture
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PETS = {"cat": b"cat", "dog": b"a dog", "cow": b"a cow that moos"}
 MAKER = VectorSource(TINY, 1, "fp32", "exact")
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo") / "model_repo"
-    write_tiny_bundle(folder, precisions={"fp32": "equal", "int8": "equal"})
-    write_tiny_bundle(folder, seed=1)
-    return folder
+model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "equal"}}, {"seed": 1})
 
 
 def identity_of(model_repo: Path, version: int, precision: str = "fp32") -> str:

@@ -16,7 +16,7 @@ from diptych.core.transfer import Row
 from diptych_client import Client
 from integration.store_parts import tiny_png
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 N = 70  # more than one batch of images
 
@@ -37,13 +37,6 @@ def diptych(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo") / "model_repo"
-    write_tiny_bundle(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -22,17 +22,13 @@ from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_
 from diptych.wiring.loading.encoders import ServedEncoder
 from diptych.wiring.pipeline import build_pipeline, health_of
 from support.faulty_graphs import Failure, grey
+from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faulty") / "model_repo"
-    write_tiny_bundle(folder, precisions={"fp32": "faulty"})
-    return folder
+model_repo = model_repo_fixture({"precisions": {"fp32": "faulty"}})
 
 
 def ask(server: RunningServer, *images: bytes) -> httpx.Response:

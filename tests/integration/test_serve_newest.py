@@ -11,7 +11,7 @@ from diptych.errors import DiptychError
 from diptych.settings import Settings
 from diptych.wiring.services import build
 from support.app import FIXED_PLAN, running_app
-from support.callers import files_of
+from support.image_requests import files_of
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
 

@@ -13,19 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from support.fixtures import model_repo_fixture
 from support.pictures import noise
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 QUEUE = ("--max-items", "16", "--max-add-items", "16", "--max-queue-items", "32")
 MB = 2**20
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("slow") / "model_repo"
-    write_tiny_bundle(folder, precisions={"fp32": "slow"})
-    return folder
+model_repo = model_repo_fixture({"precisions": {"fp32": "slow"}})
 
 
 @dataclass

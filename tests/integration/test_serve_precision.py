@@ -24,7 +24,7 @@ from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.services import load
 from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
-from support.callers import files_of
+from support.image_requests import files_of
 from support.pictures import picture
 from support.tiny_bundle import TINY, Fault, write_changed_bundle, write_tiny_bundle
 

@@ -23,13 +23,6 @@ from support.server import RunningServer, log_lines, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repo") / "model_repo"
-    write_tiny_bundle(folder)
-    return folder
-
-
 def refusal(
     model_repo: Path,
     model: str,

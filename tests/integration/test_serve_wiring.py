@@ -16,17 +16,11 @@ from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version_choice import chosen_version
 from diptych.wiring.services import build, load
 from support.app import FIXED_PLAN
+from support.fixtures import model_repo_fixture
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wiring") / "model_repo"
-    write_tiny_bundle(folder)
-    write_tiny_bundle(folder, seed=1)
-    write_tiny_bundle(folder, "ungated", ungated=True)
-    return folder
+model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "ungated", "ungated": True})
 
 
 def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:

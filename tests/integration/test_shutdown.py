@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from support.callers import connect, different_pictures, files_of, is_refused, message, metric, wait_until
+from support.callers import connect, different_pictures, is_refused, message, metric, wait_until
+from support.fixtures import model_repo_fixture
+from support.image_requests import files_of
 from support.pictures import noise
 from support.server import RunningServer, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -26,11 +28,7 @@ ONE_BY_ONE = ["--max-batch-size", "1"]
 TIMES_OF_ENDING = 5  # a loaded machine
 
 
-@pytest.fixture(scope="module")
-def slow_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("glacial") / "model_repo"
-    write_tiny_bundle(folder, precisions={"fp32": "glacial"})
-    return folder
+slow_repo = model_repo_fixture({"precisions": {"fp32": "glacial"}})
 
 
 class Asking(threading.Thread):

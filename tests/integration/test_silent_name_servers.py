@@ -15,7 +15,7 @@ from diptych.core.fetching.host_rules import parse_host_rules
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls
 from diptych.errors import Overloaded, UnfetchableImage
 from diptych.wiring.fetching import LOOK_UPS_PER_FETCH
-from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
+from support.image_host import ADDRESS, NAME, RED, ImageHost
 from support.own_internet import Wires
 from unit.core.core_fakes import FakeMetrics, until
 
@@ -29,12 +29,6 @@ class NameServers:
 
     gate: threading.Event
     asked: list[str]
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
-    with image_host(*write_certificate(tmp_path_factory.mktemp("host"))) as host:
-        yield host
 
 
 @pytest.fixture

@@ -12,22 +12,16 @@ import httpx
 import pytest
 
 from diptych.core.jobs.service import MAX_WAITING
-from support.callers import connect, connected, files_of, message, metric, wait_until
+from support.callers import connect, connected, message, metric, wait_until
+from support.image_requests import files_of
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
 from support.tars import tar_of
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 N_IDLE = 500
 MAX_BODY_BYTES = 20_000_000
 JSON = "application/json"
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("slow") / "model_repo"
-    write_tiny_bundle(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

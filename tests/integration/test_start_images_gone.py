@@ -16,20 +16,14 @@ from diptych.settings import Settings
 from diptych.wiring.services import build
 from integration.data_folders import COLLECTION, IDENTITY, add, change, row
 from support.app import FIXED_PLAN
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}  # two files
 LOGGER = "diptych.adapters.backup.data_folder"
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Path:
-    write_tiny_bundle(tmp_path / "repo")
-    return tmp_path / "repo"
-
-
-def start(repo: Path, data_dir: Path) -> None:
-    asyncio.run(build(Settings(model_repo=repo, model=TINY, data_dir=data_dir, **FIXED_PLAN)).close())
+def start(model_repo: Path, data_dir: Path) -> None:
+    asyncio.run(build(Settings(model_repo=model_repo, model=TINY, data_dir=data_dir, **FIXED_PLAN)).close())
 
 
 def nothing(data_dir: Path) -> None: ...
@@ -48,27 +42,27 @@ def unkept(data_dir: Path) -> None:
     shutil.rmtree(data_dir / "images")
 
 
-def test_start_says_how_many_originals_are_gone_and_makes_no_folder(repo: Path, tmp_path: Path) -> None:
+def test_start_says_how_many_originals_are_gone_and_makes_no_folder(model_repo: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     add(data_dir, PETS)
     shutil.rmtree(data_dir / "images")
     with pytest.raises(
         CorruptStore, match=r"images is not there.*\(files: 2\): mount.*restore.*make an empty"
     ):
-        start(repo, data_dir)
+        start(model_repo, data_dir)
     assert not (data_dir / "images").exists()
     (data_dir / "images").mkdir()
-    start(repo, data_dir)
+    start(model_repo, data_dir)
 
 
 def test_start_on_an_empty_folder_warns_of_the_originals(
-    repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data_dir = tmp_path / "data"
     add(data_dir, PETS)
     for folder in (data_dir / "images").iterdir():
         shutil.rmtree(folder)
-    start(repo, data_dir)
+    start(model_repo, data_dir)
     (said,) = (one for one in caplog.records if one.name == LOGGER)
     assert said.levelno == logging.WARNING
     assert "is empty, and the database knows of originals in it (files: 2)" in said.getMessage()
@@ -76,19 +70,19 @@ def test_start_on_an_empty_folder_warns_of_the_originals(
 
 @pytest.mark.parametrize("make", [nothing, unkept])
 def test_folder_without_originals_is_begun_as_ever(
-    repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
 ) -> None:
     data_dir = tmp_path / "data"
     make(data_dir)
     assert not (data_dir / "images").exists()
-    start(repo, data_dir)
+    start(model_repo, data_dir)
     assert (data_dir / "images").is_dir()
     assert [one for one in caplog.records if one.name == LOGGER] == []
 
 
-def test_damaged_database_is_left_to_those_who_say_what_is_damaged(repo: Path, tmp_path: Path) -> None:
+def test_damaged_database_is_left_to_those_who_say_what_is_damaged(model_repo: Path, tmp_path: Path) -> None:
     add(tmp_path / "data", PETS)
     shutil.rmtree(tmp_path / "data" / "images")
     (tmp_path / "data" / DATABASE).write_bytes(b"no database" * 1_000)
     with pytest.raises(CorruptStore, match="the database is damaged"):
-        start(repo, tmp_path / "data")
+        start(model_repo, tmp_path / "data")

@@ -11,16 +11,11 @@ from diptych.core.job import Job, JobItem
 from diptych.core.jobs import runner, service
 from diptych.core.jobs.service import Jobs
 from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
+from integration.job_parts import Gate, RunJobs, end_of, stalled_job, submit, until_done
 from integration.store_parts import Opened, tiny_png
 from unit.core.core_fakes import until
 
 GONE = "the input of the job is gone (backups have none): send what has no outcome again"
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> RunJobs:
-    return job_stories(model_repo, tmp_path / "data")
 
 
 async def until_forgotten(running: Jobs, id: str) -> None:
@@ -31,7 +26,7 @@ async def until_forgotten(running: Jobs, id: str) -> None:
         await running.get(id)
 
 
-def test_jobs_run_in_the_order_of_their_coming(run: RunJobs) -> None:
+def test_jobs_run_in_the_order_of_their_coming(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)
         first, second = await submit(running, 3), await submit(running, 3, first=2)
@@ -43,10 +38,10 @@ def test_jobs_run_in_the_order_of_their_coming(run: RunJobs) -> None:
         assert (await end_of(running, first.id)).counts == {"created": 3}
         assert await opened.listed() == ["i00", "i01", "i02", "i03", "i04"]
 
-    run(story)
+    run_jobs(story)
 
 
-def test_job_goes_on_after_a_restart_where_it_was(run: RunJobs) -> None:
+def test_job_goes_on_after_a_restart_where_it_was(run_jobs: RunJobs) -> None:
     known: list[Job] = []
 
     async def before(opened: Opened, running: Jobs) -> None:
@@ -62,11 +57,11 @@ def test_job_goes_on_after_a_restart_where_it_was(run: RunJobs) -> None:
         assert (first.state, first.counts) == ("done", {"created": 5})
         assert await opened.listed() == ["i00", "i02", "i03", "i04", "i20", "i21"]
 
-    run(before)
-    run(after)
+    run_jobs(before)
+    run_jobs(after)
 
 
-def test_inputs_that_no_job_needs_are_removed_at_the_start(run: RunJobs, tmp_path: Path) -> None:
+def test_inputs_that_no_job_needs_are_removed_at_the_start(run_jobs: RunJobs, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "jobs"
     folder.mkdir(parents=True)
     (folder / ".tmp-half").write_bytes(b"x")
@@ -75,11 +70,11 @@ def test_inputs_that_no_job_needs_are_removed_at_the_start(run: RunJobs, tmp_pat
     async def story(opened: Opened, running: Jobs) -> None:
         assert list(folder.iterdir()) == []
 
-    run(story)
+    run_jobs(story)
 
 
 def test_end_is_reported_once_nothing_of_the_job_is_left(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         entered, gate, remove = asyncio.Event(), asyncio.Event(), JobFiles.remove
@@ -97,10 +92,10 @@ def test_end_is_reported_once_nothing_of_the_job_is_left(
         gate.set()
         assert (await end_of(running, job.id)).state == "done"
 
-    run(story)
+    run_jobs(story)
 
 
-def test_job_whose_input_is_gone_fails_and_says_so(run: RunJobs, tmp_path: Path) -> None:
+def test_job_whose_input_is_gone_fails_and_says_so(run_jobs: RunJobs, tmp_path: Path) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)
         gate.permits.release()
@@ -110,11 +105,11 @@ def test_job_whose_input_is_gone_fails_and_says_so(run: RunJobs, tmp_path: Path)
         ended = await end_of(running, job.id)
         assert (ended.state, ended.reason) == ("failed", GONE)
 
-    run(story)
+    run_jobs(story)
 
 
 def test_job_waits_while_the_data_folder_fails_and_tells_why(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "PAUSE_S", 0.01)
 
@@ -128,17 +123,17 @@ def test_job_waits_while_the_data_folder_fails_and_tells_why(
 
         monkeypatch.setattr(opened.records, "put", failing)
         job = await submit(running, 2)
-        told = await trouble_of(running, job.id)
+        told = await stalled_job(running, job.id)
         assert (told.state, told.reason, told.n_done) == ("running", "the disk is full", 0)
         broken.clear()
         ended = await end_of(running, job.id)
         assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 2})
 
-    run(story)
+    run_jobs(story)
 
 
 def test_full_queue_is_waited_for_and_what_never_fits_fails_alone(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         add, calls = opened.collections.add_many, []
@@ -162,11 +157,11 @@ def test_full_queue_is_waited_for_and_what_never_fits_fails_alone(
             "the queue holds less",
         )
 
-    run(story)
+    run_jobs(story)
 
 
 def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(service, "MAX_WAITING", 2)
     monkeypatch.setattr(service, "MAX_ENDED", 1)
@@ -190,7 +185,7 @@ def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
         assert await running.outcomes(first.id, -1, 10) == []
         assert list((tmp_path / "data" / "jobs").iterdir()) == []
 
-    run(story)
+    run_jobs(story)
 
 
 def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
@@ -216,7 +211,7 @@ def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_batches_are_bounded_in_bytes(run: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_bounded_in_bytes(run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "MAX_BATCH_BYTES", len(tiny_png(0)) + 1)
 
     async def story(opened: Opened, running: Jobs) -> None:
@@ -231,4 +226,4 @@ def test_batches_are_bounded_in_bytes(run: RunJobs, monkeypatch: pytest.MonkeyPa
         await end_of(running, (await submit(running, 3)).id)
         assert sizes == [1, 1, 1]
 
-    run(story)
+    run_jobs(story)

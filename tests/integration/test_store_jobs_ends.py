@@ -14,16 +14,11 @@ from diptych.core.jobs import service as jobs_module
 from diptych.core.jobs.service import Jobs
 from diptych.core.types import CollectionChange
 from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, submit, trouble_of, until_done
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, stalled_job, submit, until_done
 from integration.store_parts import EncoderGate, Opened, writes_held_up
 from unit.core.core_fakes import FakeMetrics, until
 
 DROPPED = ("failed", "collection 'x' was dropped")
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> RunJobs:
-    return job_stories(model_repo, tmp_path / "data")
 
 
 @pytest.fixture
@@ -53,7 +48,9 @@ async def drop_and_create(opened: Opened, name: str) -> None:
     await opened.collections.create(name)
 
 
-def test_job_that_waits_ends_with_its_collection_and_never_fills_another_of_the_name(run: RunJobs) -> None:
+def test_waiting_job_ends_with_its_collection_and_never_fills_another_of_the_name(
+    run_jobs: RunJobs,
+) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
         await opened.collections.create("x")
@@ -67,10 +64,12 @@ def test_job_that_waits_ends_with_its_collection_and_never_fills_another_of_the_
         assert (ended.state, ended.reason) == DROPPED
         assert await opened.listed("x") == []
 
-    run(story)
+    run_jobs(story)
 
 
-def test_batch_that_is_about_to_be_added_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+def test_batch_about_to_be_added_never_goes_to_another_collection_of_the_name(
+    run_jobs: RunJobs,
+) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
         await opened.collections.create("x")
@@ -86,10 +85,10 @@ def test_batch_that_is_about_to_be_added_never_lands_in_another_collection_of_th
         assert await opened.listed("x") == []
         assert opened.files() == []
 
-    run(story)
+    run_jobs(story)
 
 
-def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_name(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         await opened.collections.create("x")
         gate = EncoderGate(opened)
@@ -102,10 +101,10 @@ def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_na
         assert await opened.listed("x") == []
         await until(lambda: opened.files() == [])
 
-    run(story)
+    run_jobs(story)
 
 
-def test_batch_that_waits_for_room_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+def test_batch_that_waits_for_room_never_lands_in_another_collection_of_the_name(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         await opened.collections.create("x")
         add, refused = opened.collections.add_many, asyncio.Event()
@@ -122,11 +121,11 @@ def test_batch_that_waits_for_room_never_lands_in_another_collection_of_the_name
         assert (ended.state, ended.reason) == DROPPED
         assert await opened.listed("x") == []
 
-    run(story)
+    run_jobs(story)
 
 
 def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
-    run: RunJobs, inputs: Callable[[], list[str]]
+    run_jobs: RunJobs, inputs: Callable[[], list[str]]
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
@@ -141,10 +140,10 @@ def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
         assert await opened.listed("other") == ["i00"]
         assert inputs() == []
 
-    run(story)
+    run_jobs(story)
 
 
-def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(run: RunJobs) -> None:
+def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate, before = Gate(opened), await opened.collections.get("default")
         change = CollectionChange(name="other", keep="none", precision="int8")
@@ -163,12 +162,12 @@ def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(ru
         changed = await opened.collections.change("default", change)
         assert (changed.name, changed.keep, changed.precision) == ("other", "none", "int8")
 
-    run(story)
+    run_jobs(story)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["", "and another has its name"])
 def test_job_whose_collection_is_renamed_while_it_is_submitted_is_never_filed_under_the_old_name(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], again: bool
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], again: bool
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         finish, entered, gate = JobFile.finish, asyncio.Event(), asyncio.Event()
@@ -195,11 +194,11 @@ def test_job_whose_collection_is_renamed_while_it_is_submitted_is_never_filed_un
         assert inputs() == []
         assert await opened.listed("other") == []
 
-    run(story)
+    run_jobs(story)
 
 
 def test_cancelled_job_keeps_what_is_done_and_tries_no_more(
-    run: RunJobs, inputs: Callable[[], list[str]]
+    run_jobs: RunJobs, inputs: Callable[[], list[str]]
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
@@ -214,11 +213,11 @@ def test_cancelled_job_keeps_what_is_done_and_tries_no_more(
         assert inputs() == []
         assert [one.index for one in await jobs.outcomes(job.id, -1, 10)] == [0, 1]
 
-    run(story)
+    run_jobs(story)
 
 
 def test_batch_that_is_being_written_when_its_job_is_cancelled_is_written(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         put, begun, end = opened.records.put, asyncio.Event(), asyncio.Event()
@@ -238,12 +237,12 @@ def test_batch_that_is_being_written_when_its_job_is_cancelled_is_written(
         assert ((await cancelling).state, (await cancelling).n_done) == ("cancelled", 2)
         assert await opened.listed() == ["i00", "i01"]
 
-    run(story)
+    run_jobs(story)
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
 def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], waits: bool
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], waits: bool
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
@@ -253,12 +252,12 @@ def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
         assert (await jobs.cancel(second.id if waits else first.id)).state == "cancelled"
         assert inputs() == [first.id if waits else second.id]
 
-    run(story)
+    run_jobs(story)
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
 def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_it_can(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch, waits: bool
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         async def full(*args: Any, **options: Any) -> Any:
@@ -268,7 +267,7 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
         with monkeypatch.context() as patched:
             patched.setattr(opened.records, "put", full)
             first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
-            await trouble_of(jobs, first.id)
+            await stalled_job(jobs, first.id)
             id = second.id if waits else first.id
             for _ in range(2):  # asking again tries again
                 with pytest.raises(
@@ -288,11 +287,11 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
         assert ended.state == "cancelled"
         assert await opened.listed() == (["i00", "i01"] if waits else ["i10", "i11"])
 
-    run(story)
+    run_jobs(story)
 
 
 def test_cancelled_job_whose_end_was_never_recorded_adds_nothing_after_a_restart(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Job] = []
 
@@ -310,24 +309,24 @@ def test_cancelled_job_whose_end_was_never_recorded_adds_nothing_after_a_restart
         assert "the input of the job is gone" in ended.reason
         assert await opened.listed() == ["i00"]
 
-    run(before)
+    run_jobs(before)
     monkeypatch.undo()
-    run(after)
+    run_jobs(after)
 
 
 def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]]
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]]
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         disk = Disk(monkeypatch, StoreReadOnly("the disk takes no writes"))
         job = await submit(jobs, 2)
-        seen = await trouble_of(jobs, job.id)
+        seen = await stalled_job(jobs, job.id)
         assert (seen.state, seen.n_done, seen.reason) == ("running", 2, "the disk takes no writes")
         assert inputs() == [job.id]
         disk.n_times = 0
         assert (await end_of(jobs, job.id)).state == "done"
 
-    run(story)
+    run_jobs(story)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +350,7 @@ def test_every_try_of_a_job_that_the_disk_refuses_is_counted(
 
 
 def test_end_is_reported_although_old_jobs_cannot_be_forgotten(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         async def refuse(store: SqliteJobs, keep: int) -> None:
@@ -361,4 +360,4 @@ def test_end_is_reported_although_old_jobs_cannot_be_forgotten(
         for n in range(2):
             assert (await end_of(jobs, (await submit(jobs, 1, first=n)).id)).state == "done"
 
-    run(story)
+    run_jobs(story)

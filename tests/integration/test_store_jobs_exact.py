@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +14,11 @@ from diptych.core.jobs import service as jobs_module
 from diptych.core.jobs.service import Jobs
 from diptych.core.types import NewImage
 from diptych.errors import StoreError, TooLarge
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
+from integration.job_parts import Gate, RunJobs, end_of, stalled_job, submit, until_done
 from integration.store_parts import Opened, tiny_png, writes_held_up
 from unit.core.core_fakes import until
 
 Outcomes = list[tuple[int, str | None, str]]
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> RunJobs:
-    return job_stories(model_repo, tmp_path / "data")
 
 
 class StopsAfterAdds:
@@ -47,7 +41,7 @@ async def outcomes(jobs: Jobs, id: str) -> Outcomes:
     return [(one.index, one.id, one.status) for one in await jobs.outcomes(id, -1, 100)]
 
 
-def test_image_that_was_deleted_before_its_job_was_killed_does_not_return(run: RunJobs) -> None:
+def test_image_that_was_deleted_before_its_job_was_killed_does_not_return(run_jobs: RunJobs) -> None:
     known: list[Job] = []
 
     async def before(opened: Opened, jobs: Jobs) -> None:
@@ -60,11 +54,11 @@ def test_image_that_was_deleted_before_its_job_was_killed_does_not_return(run: R
         assert (await end_of(jobs, known[0].id)).counts == {"created": 3}
         assert await opened.listed() == ["i01", "i02"]
 
-    run(before)
-    run(after)
+    run_jobs(before)
+    run_jobs(after)
 
 
-def test_image_that_was_changed_before_its_job_was_killed_stays_changed(run: RunJobs) -> None:
+def test_image_that_was_changed_before_its_job_was_killed_stays_changed(run_jobs: RunJobs) -> None:
     known: list[Job] = []
 
     async def before(opened: Opened, jobs: Jobs) -> None:
@@ -85,11 +79,11 @@ def test_image_that_was_changed_before_its_job_was_killed_stays_changed(run: Run
         assert replaced.metadata == {"n": 50}
         assert await opened.collections.original("default", "i01") == (tiny_png(50), "image/png")
 
-    run(before)
-    run(after)
+    run_jobs(before)
+    run_jobs(after)
 
 
-def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run: RunJobs) -> None:
+def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run_jobs: RunJobs) -> None:
     known: list[Job] = []
 
     async def before(opened: Opened, jobs: Jobs) -> None:
@@ -111,11 +105,11 @@ def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run: RunJobs
         assert await opened.listed() == ["i00"]
         assert await opened.collections.original("default", "i00") == (tiny_png(0), "image/png")
 
-    run(before)
-    run(after)
+    run_jobs(before)
+    run_jobs(after)
 
 
-def test_outcomes_that_come_with_no_row_are_kept_in_their_order_too(run: RunJobs) -> None:
+def test_outcomes_that_come_with_no_row_are_kept_in_their_order_too(run_jobs: RunJobs) -> None:
     known: list[Job] = []
     bad = TooLarge("image has 9 bytes, limit is 8")
 
@@ -142,11 +136,11 @@ def test_outcomes_that_come_with_no_row_are_kept_in_their_order_too(run: RunJobs
         ]
         assert str((await jobs.outcomes(job.id, -1, 1))[0].error) == str(bad)
 
-    run(before, max_batch=4)
-    run(after)
+    run_jobs(before, max_batch=4)
+    run_jobs(after)
 
 
-def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_without_their_outcomes_are_not_kept(run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[Job] = []
 
     async def before(opened: Opened, jobs: Jobs) -> None:
@@ -155,19 +149,19 @@ def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pyt
 
         monkeypatch.setattr("diptych.adapters.sqlite.store.record", refuse)
         known.append(await submit(jobs, 2))
-        await trouble_of(jobs, known[0].id)
+        await stalled_job(jobs, known[0].id)
         assert await opened.listed() == []
         assert opened.files() == []
 
     async def after(opened: Opened, jobs: Jobs) -> None:
         assert (await end_of(jobs, known[0].id)).counts == {"created": 2}
 
-    run(before)
+    run_jobs(before)
     monkeypatch.undo()
-    run(after)
+    run_jobs(after)
 
 
-def test_image_is_reported_when_it_can_be_found_and_not_before(run: RunJobs) -> None:
+def test_image_is_reported_when_it_can_be_found_and_not_before(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate, entered = asyncio.Event(), asyncio.Event()
         (index,) = opened.indexes
@@ -190,10 +184,10 @@ def test_image_is_reported_when_it_can_be_found_and_not_before(run: RunJobs) -> 
         assert await outcomes(jobs, job.id) == [(0, "i00", "created"), (1, "i01", "created")]
         assert (await end_of(jobs, job.id)).counts == {"created": 3}
 
-    run(story)
+    run_jobs(story)
 
 
-def test_items_that_never_fit_together_have_their_outcomes_in_order(run: RunJobs) -> None:
+def test_items_that_never_fit_together_have_their_outcomes_in_order(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         add, told = opened.collections.add_many, list[list[int]]()
         stored = SqliteJobs(opened.records.threads)
@@ -210,11 +204,11 @@ def test_items_that_never_fit_together_have_their_outcomes_in_order(run: RunJobs
         assert (await end_of(jobs, job.id)).counts == {"created": 3, "failed": 1}
         assert told == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
 
-    run(story, max_batch=4)
+    run_jobs(story, max_batch=4)
 
 
 def test_batch_that_fails_behind_its_commit_is_not_added_again(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "PAUSE_S", 0.01)
 
@@ -237,10 +231,10 @@ def test_batch_that_fails_behind_its_commit_is_not_added_again(
         assert (await end_of(jobs, job.id)).counts == {"replaced": 4}
         assert await opened.listed() == ["i01", "i02", "i03"]
 
-    run(story)
+    run_jobs(story)
 
 
-def test_first_outcome_of_an_item_is_the_one_that_counts(run: RunJobs) -> None:
+def test_first_outcome_of_an_item_is_the_one_that_counts(run_jobs: RunJobs) -> None:
     """An add that failed behind its commit is tried again, and told of again."""
 
     async def story(opened: Opened, jobs: Jobs) -> None:
@@ -253,4 +247,4 @@ def test_first_outcome_of_an_item_is_the_one_that_counts(run: RunJobs) -> None:
             assert db.execute("SELECT status FROM job_items").fetchall() == [("created",)]
         gate.permits.release()
 
-    run(story)
+    run_jobs(story)

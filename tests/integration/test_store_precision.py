@@ -1,8 +1,6 @@
 """Collections with a precision of their own: what makes their vectors, and how the precision is changed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,32 +8,12 @@ import pytest
 
 from diptych.core.types import SERVER, CollectionChange, NewImage, NewVector, VectorOrigin
 from diptych.errors import Conflict, InvalidValue, NotFound, NotReady
-from integration.store_parts import Opened, embedded
+from integration.store_parts import Opened, Run, embedded
 from support.pictures import picture
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
-Story = Callable[[Opened], Coroutine[Any, Any, None]]
 COLOURS = ("red", "green", "blue")
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model_repo")
-    write_tiny_bundle(root)
-    return root
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> Callable[..., None]:
-    def run_story(story: Story, **given: Any) -> None:
-        async def whole() -> None:
-            async with Opened(model_repo, tmp_path / "data", 1, **given) as opened:
-                await story(opened)
-
-        asyncio.run(whole())
-
-    return run_story
 
 
 async def fill(opened: Opened, name: str, precision: str = SERVER, keep: Any = "original") -> None:
@@ -64,7 +42,7 @@ async def best(opened: Opened, name: str, colour: str) -> str:
     return hits[0].id
 
 
-def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Callable[..., None]) -> None:
+def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "exact")
         await fill(opened, "small", "int8")
@@ -89,7 +67,7 @@ def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Callabl
 
 
 def test_precision_is_loaded_with_the_first_collection_and_released_with_the_last(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def story(opened: Opened) -> None:
         collections, pipelines = opened.collections, opened.pipelines
@@ -108,7 +86,7 @@ def test_precision_is_loaded_with_the_first_collection_and_released_with_the_las
     run(story)
 
 
-def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
+def test_refused_precision_changes_nothing(run: Run) -> None:
     async def story(opened: Opened) -> None:
         collections = opened.collections
         for precision, complaint in {
@@ -134,7 +112,7 @@ def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
 
 
 def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_nothing(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
@@ -155,7 +133,7 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
     run(story)
 
 
-def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Callable[..., None]) -> None:
+def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         await opened.collections.change("pets", CollectionChange(precision="int8"))
@@ -169,7 +147,7 @@ def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Callable[..., N
     run(again)
 
 
-def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Callable[..., None]) -> None:
+def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "bare", keep="none")
         with pytest.raises(
@@ -192,7 +170,7 @@ def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Calla
 
 
 def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precision(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def story(opened: Opened) -> None:
         encode, entered, go_on = opened.encode_image, asyncio.Event(), asyncio.Event()
@@ -220,7 +198,7 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
     run(story)
 
 
-def test_query_of_another_precision_is_never_searched_with(run: Callable[..., None]) -> None:
+def test_query_of_another_precision_is_never_searched_with(run: Run) -> None:
     async def story(opened: Opened) -> None:
         with opened.collections.using("default") as pipeline:
             query = (await pipeline.embedder.embed_text("red")).embedding
@@ -232,7 +210,7 @@ def test_query_of_another_precision_is_never_searched_with(run: Callable[..., No
     run(story)
 
 
-def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Callable[..., None]) -> None:
+def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.collections.create("small", precision="int8")
         row = NewVector(np.eye(16, dtype=np.float32)[0], "a")
@@ -248,7 +226,7 @@ def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Call
     run(story)
 
 
-def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callable[..., None]) -> None:
+def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         await opened.collections.change("pets", CollectionChange(precision="int8"))
@@ -262,7 +240,7 @@ def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callabl
     run(story)
 
 
-def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Callable[..., None]) -> None:
+def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         await opened.collections.change("pets", CollectionChange(precision="int8"))
@@ -277,7 +255,7 @@ def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Callable
 
 
 def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and_says_why(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "small", "int8")

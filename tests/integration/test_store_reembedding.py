@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import pytest
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import SERVER, CollectionChange, CollectionInfo, Deletion, Embeddings, NewImage
 from diptych.errors import NotReady, StoreError, StoreFull
-from integration.store_parts import Opened, embedded, writes_held_up
+from integration.store_parts import Opened, Story, embedded, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
-Story = Callable[[Opened], Coroutine[Any, Any, None]]
 Page = asyncio.Future[None]
 COLOURS = ["blue", "green", "red"]
 ALL = 100

@@ -1,8 +1,5 @@
 """Rows that keep no image, and their collection under another version."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,31 +7,12 @@ import pytest
 
 from diptych.core.types import Deletion, NewVector, VectorOrigin
 from diptych.errors import Conflict, NotFound
-from integration.store_parts import Opened, embedded
+from integration.store_parts import Opened, Run, embedded
+from support.fixtures import model_repo_fixture
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
+from support.tiny_bundle import EMBED_DIM, TINY
 
-Story = Callable[[Opened], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model_repo")
-    write_tiny_bundle(root)
-    write_tiny_bundle(root, seed=1)
-    return root
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> Callable[..., None]:
-    def run_version(story: Story, version: int = 1) -> None:
-        async def whole() -> None:
-            async with Opened(model_repo, tmp_path / "data", version) as opened:
-                await story(opened)
-
-        asyncio.run(whole())
-
-    return run_version
+model_repo = model_repo_fixture({}, {"seed": 1})
 
 
 def unit(seed: int) -> Any:
@@ -49,7 +27,7 @@ async def add_vector(opened: Opened, version: int, id: str, seed: int, *, replac
     return outcome.status
 
 
-def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Callable[..., None]) -> None:
+def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.collections.create("bare", "none")
         assert (await opened.add("bare", picture("red"), "red")).status == "created"
@@ -69,7 +47,7 @@ def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Calla
 
 
 def test_file_that_another_collection_keeps_outlives_the_row_that_keeps_none(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def story(opened: Opened) -> None:
         await opened.collections.create("bare", "none")
@@ -85,7 +63,7 @@ def test_file_that_another_collection_keeps_outlives_the_row_that_keeps_none(
 
 
 def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed(
-    run: Callable[..., None],
+    run: Run,
 ) -> None:
     async def first(opened: Opened) -> None:
         await opened.add("default", picture("red"), "red")
@@ -111,7 +89,7 @@ def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed
 
 
 @pytest.mark.parametrize("way", ["replaced", "deleted", "deleted as lacking"])
-def test_collection_is_ready_once_its_rows_of_another_version_are(run: Callable[..., None], way: str) -> None:
+def test_collection_is_ready_once_its_rows_of_another_version_are(run: Run, way: str) -> None:
     async def first(opened: Opened) -> None:
         await add_vector(opened, 1, "old", 7)
 
@@ -137,7 +115,7 @@ def test_collection_is_ready_once_its_rows_of_another_version_are(run: Callable[
     run(second, version=2)
 
 
-def test_image_that_is_added_again_is_embedded_though_it_is_not_kept(run: Callable[..., None]) -> None:
+def test_image_that_is_added_again_is_embedded_though_it_is_not_kept(run: Run) -> None:
     async def first(opened: Opened) -> None:
         await opened.collections.create("bare", "none")
         await opened.add("bare", picture("red"), "red")

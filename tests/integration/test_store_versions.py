@@ -12,17 +12,10 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, NotReady, StoreError
 from integration.store_parts import Opened, Run, add_colours, embedded, look
+from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
-from support.tiny_bundle import write_tiny_bundle
 
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model_repo")
-    write_tiny_bundle(root)
-    write_tiny_bundle(root, seed=1)
-    write_tiny_bundle(root, "other")
-    return root
+model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other"})
 
 
 def test_new_version_embeds_kept_images_again_before_it_is_searched(run: Run, model_repo: Path) -> None:

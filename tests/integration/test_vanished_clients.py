@@ -11,22 +11,19 @@ from support.callers import (
     connect,
     connected,
     different_pictures,
-    files_of,
     message,
     metric,
     wait_until,
 )
+from support.fixtures import model_repo_fixture
+from support.image_requests import files_of
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 
 N_ITEMS = 40  # two seconds and a half of encoding
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vanished") / "model_repo"
-    write_tiny_bundle(folder, precisions={"fp32": "glacial"})
-    return folder
+model_repo = model_repo_fixture({"precisions": {"fp32": "glacial"}})
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,11 +15,6 @@ from support.pictures import noise
 from support.server import RunningServer
 
 WITHIN_S = 60
-
-
-def files_of(payloads: Sequence[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
-    """Return images as the `image` parts of a form for httpx."""
-    return [("image", ("x", payload)) for payload in payloads]
 
 
 def different_pictures(n: int, first: int = 0) -> list[bytes]:

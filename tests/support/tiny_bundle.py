@@ -1,10 +1,10 @@
-"""A real, servable bundle of a few kilobytes, made in milliseconds: tests need neither torch nor weights.
+"""A complete bundle of a few kilobytes, built in milliseconds without torch or trained weights.
 
     version = write_tiny_bundle(tmp_path / "model_repo")          # model `tiny`, version 1, precision fp32
     write_tiny_bundle(tmp_path / "model_repo", seed=1)            # version 2: vectors of another space
     write_tiny_bundle(repo, precisions={"fp32": "slow", "int8": "equal"})
 
-Its colour words (`support.tiny_graphs.COLOURS`) lie where pictures of that colour lie.
+The vector of a colour word (`support.tiny_graphs.COLOURS`) is close to those of pictures of that colour.
 """
 
 import shutil
@@ -38,12 +38,12 @@ TINY = "tiny"
 EMBED_DIM = 16
 IMAGE_SIZE = 32
 CONTEXT_LENGTH = 24
-GLACIAL_ROUNDS, GLACIAL_WIDTH = 16, 4096  # some fifty milliseconds an item, on one thread
+GLACIAL_ROUNDS, GLACIAL_WIDTH = 16, 4096  # about 50 ms an item on one thread
 _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 
 
-# "rounded" has weights of 8 bits; "broken" reproduces other embeddings than the golden ones; "faulty" fails
-# on pictures of certain greys.
+# "rounded" has 8-bit weights; "broken" does not reproduce the golden embeddings; "faulty" fails on pictures
+# of certain greys.
 Fault = Literal["equal", "rounded", "slow", "glacial", "broken", "faulty"]
 
 
@@ -56,10 +56,10 @@ def write_tiny_bundle(
     precisions: Mapping[str, Fault] | None = None,
     external_data: bool = False,
 ) -> int:
-    """Build and publish the tiny model; the version it got is returned.
+    """Build and publish the tiny model; return its version.
 
-    `precisions` says what the graphs of each precision are like, all of them float32 graphs in truth.
-    `external_data` keeps the weights of each graph in a file of their own beside it.
+    `precisions` maps each precision to the behaviour of its graphs, which are float32 graphs in every case.
+    `external_data` stores the weights of each graph in a separate file beside it.
     """
     chosen = precisions or {"fp32": "equal"}
     repository = ModelRepository(model_repo)
@@ -178,7 +178,7 @@ def write_changed_bundle(
     change: Callable[[Path], object],
     precisions: Mapping[str, Fault] | None = None,
 ) -> None:
-    """`tiny/1`, of whose files `change` makes others before it is published."""
+    """Publish `tiny/1` after `change` has edited its files."""
     write_tiny_bundle(scratch, precisions=precisions)
     made, repository = ModelRepository(scratch), ModelRepository(repo)
     manifest = made.manifest(TINY, 1)
