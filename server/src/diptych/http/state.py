@@ -58,7 +58,7 @@ def state_of(request: Request) -> ServerState:
 def ready_services(request: Request) -> tuple[Services, HttpOptions]:
     """The services and the options, for the busiest routes. Raises NotReady while the services load.
 
-    Other routes declare the dependencies below. FastAPI resolves those anew for each request, so the busiest
+    Other routes declare the dependencies below. FastAPI resolves those for each request, so the busiest
     routes call this function instead.
     """
     state = state_of(request)

@@ -54,7 +54,7 @@ class FaissFlatIndex:
         return await loop.run_in_executor(self._thread, self._rows.nearest, query, k, allowed)
 
     async def close(self) -> None:
-        """Wait for earlier calls, then free the memory. The thread goes on serving other indexes."""
+        """Wait for earlier calls, then free the memory. The thread keeps serving other indexes."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._rows.clear)
 
 

@@ -63,7 +63,7 @@ class OpenedFolder:
         if not is_same:
             return (
                 f"{name} is not the one that was opened, and lacks what that held: mount its disk, "
-                "or start the server anew if it is to begin with this one"
+                "or restart the server to begin with this one"
             )
         self._inode = inode
         return ""

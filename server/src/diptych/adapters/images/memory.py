@@ -49,7 +49,7 @@ class MallocTrim:
 
     glibc keeps freed memory for the next allocation: hundreds of megabytes after a few large images. To
     return it after each image would cost a stream of photographs a third more time, since the system hands
-    out every page anew.
+    out every page again.
     """
 
     def __init__(self, after_s: float = TRIM_AFTER_S, trim: Callable[[], None] = trim_now) -> None:

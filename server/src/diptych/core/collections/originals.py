@@ -58,6 +58,6 @@ class Originals:
         return made
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
-        """Keep a thumbnail, unless the image was deleted meanwhile: nothing of it may stay behind."""
+        """Keep a thumbnail, unless the image was deleted meanwhile: then no file of it may stay."""
         if await self._records.used_files([sha256]):
             await self._images.put_thumbnail(sha256, size_px, thumbnail)

@@ -32,7 +32,7 @@ class FairExecutor:
 
         When this call is cancelled, pieces that have not begun never begin, and nothing keeps a reference to
         them. With `wait_for_running` the call then waits for the pieces that run, unless it is cancelled
-        again, so that resources that the caller holds for the work stay held while the work goes on.
+        again, so that resources that the caller holds for the work stay held while the work runs.
         """
         if not pieces:
             return []

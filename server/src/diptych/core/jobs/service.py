@@ -308,7 +308,7 @@ class Jobs:
     def _as_seen(self, job: Job) -> Job:
         """The job as callers may see it.
 
-        The end of a job is shown once nothing of it is left: its input is gone, and its collection free. An
+        The end of a job is shown once it is cleaned up: its input is gone, and its collection free. An
         image is counted once it can be found, which is a moment after its row and outcome were committed.
         """
         if job.has_ended and job.id not in self._queue:

@@ -1,6 +1,6 @@
 """Time the precisions of a version against each other, or reuse the times of an earlier start.
 
-Times are kept because the fastest precision is chosen by them: if each start measured anew, the choice, and
+Times are kept because the fastest precision is chosen by them: if each start measured again, the choice, and
 with it the vectors of requests, could change from start to start.
 """
 

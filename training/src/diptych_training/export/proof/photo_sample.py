@@ -26,7 +26,7 @@ LIMITS = ImageLimits()
 class PixelFile:
     """(N, S, S, 3) uint8 in a file, read batch by batch: a thousand images of 384 pixels are 440 MB.
 
-    The file is mapped anew for each read, so that pages of used rows do not count as this process's memory.
+    The file is mapped again for each read, so that pages of used rows do not count as this process's memory.
     Implements `parity.PixelRows`.
     """
 

@@ -66,7 +66,7 @@ def read_with_retries(
 ) -> Iterator[Result]:
     """Yield from `read(start, step)`; after a failure, continue with the first missing item.
 
-    The count of attempts starts anew after each progress. DataError as in `retry`.
+    The count of attempts restarts after each progress. DataError as in `retry`.
     """
     waits, reached = iter(_waits(url)), start
     while True:
