@@ -92,7 +92,7 @@ def _by_margin(source: EmbeddedSource, logit_scale: float) -> Iterator[Confusion
             embedding=source.images[index],
             right=source.classes[int(np.where(is_right, similarity, -np.inf).argmax())],
             given=source.classes[given],
-            probability=float(_softmax(logit_scale * similarity)[given]),
+            probability=float(softmax(logit_scale * similarity)[given]),
             margin=float(margins[index]),
             rank=rank,
         )
@@ -109,7 +109,8 @@ def _margins(source: EmbeddedSource, part: slice) -> NDArray[np.float32]:
     return np.where(is_right.any(axis=1), given - right, -np.inf).astype(np.float32)
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(C,) logits -> (C,) probabilities."""
     exponentials = np.exp(logits.astype(np.float64) - float(logits.max()))
     probabilities: NDArray[np.float64] = exponentials / exponentials.sum()
     return probabilities
