@@ -104,9 +104,9 @@ def find_changes(
     labels = {label for pictures in sets.values() for label in pictures.labels}
     captions = sample_captions(sets[OWN].labels, own)
     queries = sorted(labels.union(captions))
-    with mixed_weights(run, old) as subject_at:
-        before = view_of(subject_at(0.0), sets, queries, advance)
-        after = view_of(subject_at(alpha), sets, queries, advance)
+    with mixed_weights(run, old) as model_at:
+        before = view_of(model_at(0.0), sets, queries, advance)
+        after = view_of(model_at(alpha), sets, queries, advance)
     gained, lost = changed_searches(before, after)
     gained_pictures, lost_pictures = changed_pictures(before, after)
     changes = Changes(

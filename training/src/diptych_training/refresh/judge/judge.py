@@ -19,7 +19,7 @@ from diptych_training.refresh.judge.picture_set import SPLIT, PictureSet, embed_
 from diptych_training.refresh.judge.results import Judged, MixResult, read_judged, write_stored
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-SubjectAt = Callable[[float], EvaluatedModel]
+ModelAt = Callable[[float], EvaluatedModel]
 
 
 def judge(
@@ -50,12 +50,12 @@ def judge(
     )
     mixes = _stored_mixes(file, judged.inputs)
     wanted = sorted({0.0, *alphas})
-    with mixed_weights(run, old) as subject_at:
+    with mixed_weights(run, old) as model_at:
         for alpha in wanted:
             if alpha in mixes:
                 advance(len(own_set) + len(shipped_set))
                 continue
-            mixes[alpha] = _measure(subject_at(alpha), alpha, own_set, shipped_set, advance)
+            mixes[alpha] = _measure(model_at(alpha), alpha, own_set, shipped_set, advance)
             if file is not None:
                 write_stored(file, _with_mixes(judged, mixes, sorted(mixes)))
     return _with_mixes(judged, mixes, wanted)
@@ -75,19 +75,19 @@ def opened(run: TrainedRun, own: PackedDataset, shipped: PackedDataset) -> tuple
 
 
 @contextmanager
-def mixed_weights(run: TrainedRun, old: Mapping[str, Tensor]) -> Iterator[SubjectAt]:
+def mixed_weights(run: TrainedRun, old: Mapping[str, Tensor]) -> Iterator[ModelAt]:
     """Yield a function that loads the mix of an alpha into the run's model, to embed with.
 
     Each call replaces the mix of the one before. The run's model has its own weights again afterwards.
     """
     tuned = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
 
-    def subject_at(alpha: float) -> EvaluatedModel:
+    def model_at(alpha: float) -> EvaluatedModel:
         run.model.load_state_dict(interpolate_weights(old, tuned, alpha))
         return evaluated_run(run, f"alpha {alpha:g}")
 
     try:
-        yield subject_at
+        yield model_at
     finally:
         run.model.load_state_dict(tuned)
 
@@ -111,12 +111,12 @@ def inputs_digest(
 
 
 def _measure(
-    subject: EvaluatedModel, alpha: float, own: PictureSet, shipped: PictureSet, advance: Advance
+    model: EvaluatedModel, alpha: float, own: PictureSet, shipped: PictureSet, advance: Advance
 ) -> MixResult:
-    embedded = embed_set(subject, shipped, advance)
+    embedded = embed_set(model, shipped, advance)
     return MixResult(
         alpha=alpha,
-        own=score_set(embed_set(subject, own, advance)) if len(own) else None,
+        own=score_set(embed_set(model, own, advance)) if len(own) else None,
         shipped=score_set(embedded),
         kinds={kind: score_set(embedded, shipped.of_kind(kind)) for kind in shipped.kinds()},
     )

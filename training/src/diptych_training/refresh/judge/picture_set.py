@@ -75,14 +75,14 @@ def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[s
     }
 
 
-def embed_set(subject: EvaluatedModel, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
+def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
     """Embed pictures and labels; `advance` gets the number of embedded pictures. The set has pictures."""
-    encoder, tokenizer, spec = subject.encoder, subject.tokenizer, subject.image_spec
+    encoder, tokenizer, spec = model.encoder, model.tokenizer, model.image_spec
     images = [embed_images(encoder, source.images, spec, advance=advance) for source in pictures.sources]
     return EmbeddedSet(
         pictures=pictures,
         images=np.concatenate(images),
-        class_rows=class_embeddings(encoder, tokenizer, pictures.labels, subject.templates),
+        class_rows=class_embeddings(encoder, tokenizer, pictures.labels, model.templates),
         text_rows=embed_texts(encoder, tokenizer, pictures.labels),
     )
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from diptych_training.evaluate.confusions import softmax
 from diptych_training.evaluate.embedding import Advance, embed_texts
+from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.ranking import best_ranks, relevance
-from diptych_training.evaluate.subject import Subject
 from diptych_training.refresh.judge.picture_set import EmbeddedSet, PictureSet, embed_set
 from diptych_training.schema import Frozen
 
@@ -93,16 +93,14 @@ class View:
 
 
 def view_of(
-    subject: Subject, sets: Mapping[SetName, PictureSet], queries: Sequence[str], advance: Advance
+    model: EvaluatedModel, sets: Mapping[SetName, PictureSet], queries: Sequence[str], advance: Advance
 ) -> View:
     """Embed all sets that have pictures, and the queries; `advance` gets the number of embedded pictures."""
-    embedded = {
-        name: embed_set(subject, pictures, advance) for name, pictures in sets.items() if len(pictures)
-    }
+    embedded = {name: embed_set(model, pictures, advance) for name, pictures in sets.items() if len(pictures)}
     images = np.concatenate([one.images for one in embedded.values()])  # (P, D)
-    rows = embed_texts(subject.encoder, subject.tokenizer, queries)  # (Q, D)
+    rows = embed_texts(model.encoder, model.tokenizer, queries)  # (Q, D)
     accepted = [labels for one in embedded.values() for labels in one.pictures.accepted]
-    labelled = tuple(_labelled(name, one, subject.logit_scale) for name, one in embedded.items())
+    labelled = tuple(_labelled(name, one, model.logit_scale) for name, one in embedded.items())
     return View(
         queries=tuple(queries),
         pictures=tuple(picture for one in labelled for picture in one.pictures),
