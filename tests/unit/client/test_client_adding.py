@@ -28,11 +28,6 @@ def api() -> FakeApi:
     return FakeApi().on(PATH, add_reply)
 
 
-@pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(transport=api.transport())
-
-
 def n_images(request: httpx.Request) -> int:
     return sum(name == "image" for name, _ in parts(request))
 

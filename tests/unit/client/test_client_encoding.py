@@ -25,11 +25,6 @@ def api() -> FakeApi:
     return FakeApi().on("POST /embed", embed_reply)
 
 
-@pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(transport=api.transport())
-
-
 def test_texts_and_images_are_returned_in_order(client: Client) -> None:
     result = client.embed(texts=["a", "bb"], images=[b"ccc", b"dddd"])
     assert [list(item.embedding) for item in result.texts] == [[0, 1], [1, 2]]

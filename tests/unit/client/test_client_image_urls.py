@@ -14,11 +14,6 @@ def api() -> FakeApi:
     return FakeApi().on("POST /embed", embed_reply)
 
 
-@pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(transport=api.transport())
-
-
 def classify_reply(request: httpx.Request) -> httpx.Response:
     predictions = [{"label": "a", "score": 1.0, "cosine": 0.3}]
     return httpx.Response(200, json={"model": MODEL, "data": [{"index": 0, "predictions": predictions}]})

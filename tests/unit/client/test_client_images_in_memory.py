@@ -24,11 +24,6 @@ def api() -> FakeApi:
     return FakeApi().on("POST /embed", embed_reply).on("POST /search", hits)
 
 
-@pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(transport=api.transport())
-
-
 def sent_images(request: httpx.Request) -> list[Image.Image]:
     """Return the image parts of a request, decoded."""
     return [Image.open(io.BytesIO(content)) for name, content in parts(request) if name == "image"]

@@ -32,11 +32,6 @@ def api() -> FakeApi:
     return FakeApi().on(PATH, reply)
 
 
-@pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(transport=api.transport())
-
-
 def sent(api: FakeApi, name: str) -> Any:
     return json.loads(dict(parts(api.requests[-1]))[name])
 

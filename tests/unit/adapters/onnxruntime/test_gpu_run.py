@@ -36,11 +36,6 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
-
-
 def bound(graphs: Path, kind: str = "image", shapes: Shapes | None = None) -> GpuRun:
     session = ort.InferenceSession(
         str(graphs / f"{kind}.onnx"), providers=[(CUDA, {"enable_cuda_graph": 1}), CPU], enable_fallback=0

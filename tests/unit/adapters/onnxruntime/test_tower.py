@@ -36,11 +36,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
-
-
 def tower(file: Path, *, captures: bool = True) -> Tower:
     shapes = Shapes(SIZES)
     return Tower(file, PIXELS, IMAGE_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=captures)
