@@ -47,15 +47,26 @@ def test_every_service_is_confined_bounded_and_on_loopback() -> None:
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
 
 
-def test_server_runs_as_the_caller_and_may_write_its_data_alone() -> None:
+def test_server_runs_as_the_caller_and_may_write_its_data_and_pushed_models_alone() -> None:
     server = configured(*MAIN, UID="1234", GID="77")["server"]
     assert server["user"] == "1234:77"
     mounted = {one["target"]: (one["source"], bool(one.get("read_only"))) for one in server["volumes"]}
     assert mounted == {
-        "/srv/model_repo": (str(ROOT / "model_repo"), True),
+        "/srv/model_repo": (str(ROOT / "model_repo"), False),
         "/srv/gallery": (str(ROOT / "server" / "gallery"), True),
         "/srv/data": (str(ROOT / "data" / "server"), False),
     }
+
+
+def test_documented_file_on_top_makes_the_models_read_only_again(tmp_path: Path) -> None:
+    page = (DOCS / "containers.md").read_text(encoding="utf-8")
+    (documented,) = re.findall(r"^```yaml\n(.*?read_only: true.*?)^```", page, re.M | re.S)
+    on_top = tmp_path / "read-only.yml"
+    on_top.write_text(documented)
+    volumes = configured(*MAIN, "-f", str(on_top))["server"]["volumes"]
+    (models,) = [one for one in volumes if one["target"] == "/srv/model_repo"]
+    assert models["read_only"]
+    assert len(volumes) == 3
 
 
 def test_server_gets_the_time_that_its_end_takes_and_the_files_that_its_connections_open() -> None:

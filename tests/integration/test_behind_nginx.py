@@ -20,6 +20,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 CONFIG = Path(__file__).parents[2] / "docker" / "nginx.conf"
 IMAGES = "/collections/default/images"
+VERSIONS = "/models/mine/versions"
 TAR = {"Content-Type": "application/x-tar"}
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
@@ -113,7 +114,9 @@ def test_head_that_does_not_come_is_cut_off_by_the_proxy(proxied: Proxied) -> No
         assert caller.recv(1000).partition(b"\r\n")[0] in {b"", b"HTTP/1.1 408 Request Time-out"}
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/embed", 100_000_000), (IMAGES, 2_000_000_000)])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/embed", 100_000_000), (IMAGES, 2_000_000_000), (VERSIONS, 4_000_000_000)]
+)
 def test_body_over_the_limit_is_refused_before_it_is_sent(proxied: Proxied, path: str, limit: int) -> None:
     with connect_to(proxied.port) as caller:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-tar\r\n"

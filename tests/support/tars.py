@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Mapping
+from pathlib import Path
 
 
 def tar_of(files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
@@ -14,6 +15,12 @@ def tar_of(files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return out.getvalue()
+
+
+def files_of_bundle(folder: Path) -> dict[str, bytes]:
+    """The files of a version, with its manifest first."""
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != "manifest.json", name))
+    return {name: (folder / name).read_bytes() for name in names}
 
 
 def tar_with(*infos: tarfile.TarInfo) -> bytes:

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from diptych.errors import InputError, Malformed, TooLarge
-from diptych.tar import BLOCK, MAX_EXTENSION_BYTES, Member, members
+from diptych.tar import BLOCK, MAX_EXTENSION_BYTES, Member, TarStream, members
 from support.tars import entry, header, tar_of, tar_with
 
 END = bytes(2 * BLOCK)
@@ -87,10 +87,41 @@ BROKEN = {
 }  # fmt: skip
 
 
+def streamed(archive: bytes, chunk_bytes: int, max_members: int = 100) -> list[tuple[Member, bytes]]:
+    stream, found, contents = TarStream(max_members), [], []
+    for start in range(0, len(archive), chunk_bytes):
+        for part in stream.feed(archive[start : start + chunk_bytes]):
+            if isinstance(part, Member):
+                found.append(part)
+                contents.append(b"")
+            else:
+                contents[-1] += part
+    stream.finish()
+    return list(zip(found, contents, strict=True))
+
+
 @pytest.mark.parametrize("archive", BROKEN.values(), ids=BROKEN.keys())
 def test_broken_archive_is_refused(archive: bytes) -> None:
     with pytest.raises(Malformed):
         listed(archive)
+    with pytest.raises(Malformed):
+        streamed(archive, 100)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 511, 512, 513, 5_000, 10**9])
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_stream_splits_chunks_of_any_size_into_the_same_files(form: int, chunk_bytes: int) -> None:
+    files = {"a": b"", "b.png": bytes(range(256)) * 5, f"{'long/' * 30}c": b"x" * 512, "d": b"y"}
+    archive = tar_of(files, form)
+    found = streamed(archive, chunk_bytes)
+    assert [member for member, _ in found] == listed(archive)
+    assert {member.name: content for member, content in found} == files
+
+
+def test_stream_counts_entries_and_passes_over_what_follows_the_end() -> None:
+    with pytest.raises(TooLarge, match="over 10 entries"):
+        streamed(header(b"a", b"0") * 11 + END, 1000, max_members=10)
+    assert streamed(tar_of({"a": b"1"}) + b"anything", 700)[0][1] == b"1"
 
 
 def test_too_many_entries_and_endless_extensions_are_refused() -> None:

@@ -18,6 +18,7 @@ DiptychError
 │   ├── CorruptBundle        a file is missing, or its sha256 differs
 │   ├── GoldenMismatch       this machine does not reproduce the bundle's reference outputs
 │   └── PublishFailed        a bundle could not be written
+│       └── RepositoryFull   the disk of the model repository has no space left
 ├── StoreError               the data folder cannot be used
 │   ├── DataDirLocked        another process uses it
 │   ├── CorruptStore         its contents are damaged or contradict each other
@@ -122,6 +123,10 @@ class GoldenMismatch(BundleError):
 
 class PublishFailed(BundleError):
     """A bundle could not be written to the repository."""
+
+
+class RepositoryFull(PublishFailed):
+    """The disk of the model repository has no space left."""
 
 
 class StoreError(DiptychError):

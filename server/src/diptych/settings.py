@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from diptych.bundle.image.preprocess import DecodeMode
+from diptych.bundle.repository import SHIPPED_NAME
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
 from diptych.core.limits import Limits
 from diptych.errors import ConfigError
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
 
     # model
     model_repo: Path = Field(Path("model_repo"), description="folder of model bundles, <name>/<version>/")
-    model: str = Field("pictograms", description="name of the model to serve")
+    model: str = Field(SHIPPED_NAME, description="name of the model to serve")
     version: int | None = Field(
         None, ge=1, description="version to serve; if unset, the newest that this machine can serve"
     )
@@ -193,7 +194,9 @@ class Settings(BaseSettings):
         _LIMITS.body_timeout_s, gt=0, description="seconds within which the body of a request must arrive"
     )
     long_body_timeout_s: float = Field(
-        _LIMITS.long_body_timeout_s, gt=0, description="seconds within which the body of a job must arrive"
+        _LIMITS.long_body_timeout_s,
+        gt=0,
+        description="seconds within which the body of a job or of a push must arrive",
     )
     request_timeout_s: float = Field(
         _LIMITS.request_timeout_s,
@@ -233,6 +236,9 @@ class Settings(BaseSettings):
     max_job_items: int = Field(_LIMITS.max_job_items, ge=1, description="maximum images in one job")
     max_job_bytes: int = Field(
         _LIMITS.max_job_bytes, ge=1, description="maximum bytes of the body of one job"
+    )
+    max_bundle_bytes: int = Field(
+        _LIMITS.max_bundle_bytes, ge=1, description="maximum bytes of one pushed model version, as an archive"
     )
     max_add_vectors: int = Field(
         _LIMITS.max_add_vectors, ge=1, description="maximum ready-made vectors in one request"

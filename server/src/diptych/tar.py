@@ -6,9 +6,9 @@ between two files, reads headers of any size into memory, and keeps an entry for
 passed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from diptych.errors import Malformed, TooLarge
 
@@ -54,14 +54,96 @@ class _Extensions:
     size: int | None = None
 
 
+class _Wanted(NamedTuple):
+    """The bytes of the archive that the parser needs next."""
+
+    offset: int
+    n_bytes: int
+
+
+_Steps = Generator[Member | _Wanted, bytes, None]  # is sent the bytes that it wanted
+
+
 def members(read: Read, n_bytes: int | None = None, max_members: int | None = None) -> Iterator[Member]:
     """Iterate over the entries of an archive of `n_bytes` (None: unknown), in order.
 
     Raises TooLarge for more than `max_members` headers of any kind. Raises Malformed for what is not a tar
     archive, a damaged header, a truncated member, a sparse file, or a missing end.
     """
+    steps = _steps(n_bytes, max_members)
+    step = next(steps, None)
+    while step is not None:
+        if isinstance(step, Member):
+            yield step
+            step = next(steps, None)
+        else:
+            step = _send(steps, read(*step))
+
+
+class TarStream:
+    """Splits an archive that arrives in chunks into its entries and their bytes. Keeps only headers.
+
+    Raises what `members` raises.
+    """
+
+    def __init__(self, max_members: int | None = None) -> None:
+        self._steps = _steps(None, max_members)
+        self._step: Member | _Wanted | None = next(self._steps)
+        self._buffer = bytearray()  # the part of the wanted bytes that has arrived
+        self._position = 0  # in the archive
+        self._content_end = 0  # of the entry that arrives
+
+    def feed(self, chunk: bytes | bytearray) -> Iterator[Member | memoryview]:
+        """Iterate over what the next chunk has: entries, and pieces of the file that was named before.
+
+        The pieces are views of the chunk. Bytes after the end of the archive are passed over.
+        """
+        rest = memoryview(chunk)
+        while rest and isinstance(self._step, _Wanted):
+            wanted = self._step
+            if self._position < self._content_end:
+                piece = rest[: self._content_end - self._position]
+                yield piece
+            elif self._position < wanted.offset:  # padding
+                piece = rest[: wanted.offset - self._position]
+            else:
+                piece = rest[: wanted.n_bytes - len(self._buffer)]
+                self._buffer += piece
+            self._position += len(piece)
+            rest = rest[len(piece) :]
+            yield from self._advance()
+
+    def finish(self) -> None:
+        """Call it when the last chunk was fed. Raises Malformed if the archive has not ended."""
+        if self._step is not None:
+            raise Malformed(f"the archive is cut off at byte {self._position}: it has no end")
+
+    def _advance(self) -> Iterator[Member]:
+        """Parse what has arrived completely, up to the next bytes that are needed."""
+        while self._step is not None:
+            if isinstance(self._step, Member):
+                self._content_end = self._step.offset + self._step.n_bytes
+                yield self._step
+                self._step = next(self._steps, None)
+            elif len(self._buffer) == self._step.n_bytes:
+                self._step = _send(self._steps, bytes(self._buffer))
+                self._buffer.clear()
+            else:
+                return
+
+
+def _send(steps: _Steps, wanted: bytes) -> Member | _Wanted | None:
+    """The next step; None at the end of the archive."""
+    try:
+        return steps.send(wanted)
+    except StopIteration:
+        return None
+
+
+def _steps(n_bytes: int | None, max_members: int | None) -> _Steps:
+    """Parse an archive without reading it: yields each entry, and which bytes it needs to go on."""
     offset, n_headers, stated = 0, 0, _Extensions()
-    while (header := read(offset, BLOCK)) != bytes(BLOCK):
+    while (header := (yield _Wanted(offset, BLOCK))) != bytes(BLOCK):
         n_headers += 1
         where = f"the archive's header at byte {offset}"
         if max_members is not None and n_headers > max_members:
@@ -70,7 +152,8 @@ def members(read: Read, n_bytes: int | None = None, max_members: int | None = No
         kind, length = header[156:157], _number(header[124:136], where)
         start = offset + BLOCK
         if kind in _EXTENSIONS:
-            stated = _extended(stated, kind, _extension(read, start, length, where), where)
+            body = yield from _extension(start, length, where)
+            stated = _extended(stated, kind, body, where)
         else:
             if kind not in _KINDS:
                 raise Malformed(f"{where} is of the type {kind!r}, which is not supported")
@@ -93,10 +176,10 @@ def _member(header: bytes, offset: int, stated: _Extensions) -> Member:
     return Member(name, kind, offset, stated.size or 0 if kind == "file" else 0)
 
 
-def _extension(read: Read, start: int, length: int, where: str) -> bytes:
+def _extension(start: int, length: int, where: str) -> Generator[_Wanted, bytes, bytes]:
     if length > MAX_EXTENSION_BYTES:
         raise TooLarge(f"{where} has {length} bytes of extensions, limit is {MAX_EXTENSION_BYTES}")
-    body = read(start, length)
+    body = yield _Wanted(start, length)
     if len(body) != length:
         raise Malformed(f"the archive is cut off at byte {start + len(body)}")
     return body

@@ -44,6 +44,7 @@ __all__ = [
     "TextSpec",
     "complete",
     "identity",
+    "parse_manifest",
     "read_manifest",
 ]
 
@@ -75,6 +76,11 @@ def read_manifest(folder: Path) -> Manifest:
         raw = (folder / MANIFEST_FILE).read_bytes()
     except OSError as error:
         raise InvalidManifest(f"{label}: cannot be read: {error.strerror}") from error
+    return parse_manifest(raw, label)
+
+
+def parse_manifest(raw: bytes, label: str) -> Manifest:
+    """Parse the bytes of a manifest. Raises InvalidManifest; its message begins with `label`."""
     _check_schema(label, raw)
     try:
         return Manifest.model_validate_json(raw, strict=True)

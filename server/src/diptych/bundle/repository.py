@@ -1,10 +1,11 @@
 """Finds, verifies and publishes bundles in `<root>/<name>/<version>/`."""
 
+import errno
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,16 @@ from diptych.bundle.manifest import (
     read_manifest,
 )
 from diptych.durable import fsync_folder, write_durably
-from diptych.errors import InvalidManifest, InvalidValue, NotFound, PublishFailed
+from diptych.errors import (
+    BundleError,
+    InvalidManifest,
+    InvalidValue,
+    NotFound,
+    PublishFailed,
+    RepositoryFull,
+)
 
+SHIPPED_NAME = "pictograms"  # the default model, whose versions come with the sources
 STAGING_PREFIX = ".tmp-"
 STALE_AFTER_S = 24 * 3600.0
 N_TRIES = 100
@@ -104,9 +113,7 @@ class ModelRepository:
             fsync_folder(self._root)
             _remove_stale(staged.parent)
         except OSError as error:
-            raise PublishFailed(
-                f"cannot write to the model repository {self._root}: {error.strerror}"
-            ) from error
+            raise publish_error(f"cannot write to the model repository {self._root}", error) from error
         try:
             yield staged
         finally:
@@ -120,15 +127,49 @@ class ModelRepository:
         Raises PublishFailed, or InvalidManifest if the draft and the files contradict each other. `staging`
         then removes the staged folder.
         """
+        self._require_staging(name, staged)
+        try:
+            files, now = describe_files(staged), datetime.now(UTC)
+        except OSError as error:
+            raise publish_error(f"cannot publish {name!r}", error) from error
+        return self._publish_next(name, staged, lambda version: complete(draft, name, version, now, files))
+
+    def publish_copy(self, name: str, staged: Path, manifest: Manifest) -> int:
+        """Make the staged copy of a version from elsewhere the next version of `name`, and return its number.
+
+        The manifest keeps everything but its name and version. The caller has compared the files with it and
+        synced them. Raises PublishFailed.
+        """
+        return self._publish_next(
+            name, staged, lambda version: manifest.model_copy(update={"name": name, "version": version})
+        )
+
+    def find_copy(self, name: str, manifest: Manifest) -> int | None:
+        """The newest version of `name` that has the same files and manifest, apart from name, version, time.
+
+        Versions whose manifest cannot be read are passed over.
+        """
+        versions = self.versions(name) if name in self.names() else []
+        for version in reversed(versions):
+            with suppress(BundleError):
+                found = self.manifest(name, version)
+                own = {"name": found.name, "version": found.version, "created_at": found.created_at}
+                if manifest.model_copy(update=own) == found:
+                    return version
+        return None
+
+    def _require_staging(self, name: str, staged: Path) -> None:
         if staged.parent != self._root / name or not staged.name.startswith(STAGING_PREFIX):
             raise PublishFailed(f"{staged.name!r} is not a staging folder of {name!r}")
+
+    def _publish_next(self, name: str, staged: Path, manifest_of: Callable[[int], Manifest]) -> int:
+        self._require_staging(name, staged)
         try:
-            files = describe_files(staged)
             version = _next_version(staged.parent)
-            while not self._try_publish(staged, complete(draft, name, version, datetime.now(UTC), files)):
+            while not self._try_publish(staged, manifest_of(version)):
                 version += 1
         except OSError as error:
-            raise PublishFailed(f"cannot publish {name!r}: {error.strerror or error}") from error
+            raise publish_error(f"cannot publish {name!r}", error) from error
         return version
 
     def _try_publish(self, staged: Path, manifest: Manifest) -> bool:
@@ -143,6 +184,12 @@ class ModelRepository:
             raise
         fsync_folder(staged.parent)
         return True
+
+
+def publish_error(what: str, error: OSError) -> PublishFailed:
+    """The error of a write that failed: RepositoryFull if no space is left. `what` begins the message."""
+    kind = RepositoryFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else PublishFailed
+    return kind(f"{what}: {error.strerror or error}")
 
 
 def _make_folder(staged: Path) -> None:

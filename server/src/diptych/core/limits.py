@@ -19,6 +19,7 @@ class Limits:
     max_add_items: int = 64  # images in one synchronous add; more become a job
     max_job_items: int = 10_000  # images in one job
     max_job_bytes: int = 2_000_000_000  # of its body
+    max_bundle_bytes: int = 4_000_000_000  # of the archive of a pushed version
     max_add_vectors: int = 10_000  # ready-made vectors in one request
     max_labels: int = 10_000
     max_templates: int = 100
@@ -34,5 +35,5 @@ class Limits:
     max_connections: int = 1_000
     header_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
-    long_body_timeout_s: float = 3600.0  # of the body of a job
+    long_body_timeout_s: float = 3600.0  # of the body of a job or of a push
     request_timeout_s: float = 300.0  # from a head until its answer begins

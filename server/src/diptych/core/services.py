@@ -17,6 +17,7 @@ from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
+from diptych.core.push import Pushes
 from diptych.core.types import ModelInfo
 from diptych.errors import StoreUnavailable
 
@@ -43,6 +44,7 @@ class Services:
     collections: Collections
     jobs: Jobs
     catalogue: Catalogue
+    pushes: Pushes
     health: Health
     metrics: Metrics
     limits: Limits

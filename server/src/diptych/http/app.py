@@ -27,6 +27,7 @@ from diptych.http.endpoints import (
     openai,
     operate,
     page,
+    push_version,
     search,
     vectors,
 )
@@ -49,7 +50,7 @@ Background = Callable[[Services], Awaitable[None]]
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
-    *(models.router, openai.router, operate.router),
+    *(models.router, push_version.router, openai.router, operate.router),
 )
 _BODY_MODELS = (
     embed.EmbedRequest,

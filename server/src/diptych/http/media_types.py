@@ -10,6 +10,7 @@ MERGE_PATCH = "application/merge-patch+json"
 MULTIPART = "multipart/form-data"
 TEXT = "text/plain"
 OCTETS = "application/octet-stream"
+TAR = "application/x-tar"
 ANY_IMAGE = "image/*"
 
 

@@ -42,3 +42,8 @@ class HttpOptions:
     def job_body(self) -> BodyLimits:
         """The limits of a body that becomes a job: it is written to disk while it arrives."""
         return BodyLimits(self.limits.max_job_bytes, self.limits.long_body_timeout_s)
+
+    @property
+    def push_body(self) -> BodyLimits:
+        """The limits of a pushed model version: it is written to disk while it arrives."""
+        return BodyLimits(self.limits.max_bundle_bytes, self.limits.long_body_timeout_s)

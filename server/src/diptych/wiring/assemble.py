@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+from diptych.adapters.bundle_upload import BundleUploads
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
@@ -25,6 +26,7 @@ from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import MAX_WAITING, Jobs
 from diptych.core.limits import Limits
 from diptych.core.ports import EncoderName
+from diptych.core.push import Pushes
 from diptych.core.services import Services, Upgrade
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, TensorRt
 from diptych.core.types import ModelInfo
@@ -106,6 +108,7 @@ def assemble(
             support.why_not_served,
             running=lambda: [one.encoder.running() for one in pipelines.loaded()],
         ),
+        pushes=Pushes(BundleUploads(repository), allow_ungated=settings.allow_ungated),
         health=health_of(pipelines.loaded, on_stuck),
         metrics=metrics,
         limits=limits,

@@ -25,7 +25,7 @@ from diptych.http.description import request_body
 from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_add
 from diptych.http.endpoints.jobs import JobResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
-from diptych.http.media_types import MULTIPART, media_type, unsupported
+from diptych.http.media_types import MULTIPART, TAR, media_type, unsupported
 from diptych.http.middleware.body_budget import memory_releaser
 from diptych.http.middleware.timeout import deadline_extender
 from diptych.http.options import BodyLimits, HttpOptions
@@ -37,7 +37,6 @@ from diptych.http.parsing.multipart import PartsReader, read_part
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 
-TAR = "application/x-tar"
 CHUNK = 100_000  # bytes in memory before they are written; a thousand slow uploads may hold as much each
 _FIELDS = ("image", "items")
 OpenInput = Callable[[], Awaitable[JobInput]]

@@ -33,7 +33,7 @@ _MEANINGS = {
     503: "The model is being loaded, the collection is being embedded again, the disk is read-only, or the "
     "server is stopping",
     504: "The request took longer than allowed, and its work was cancelled",
-    507: "The disk of the data folder, or its quota, is full",
+    507: "The disk of the data folder or the model repository, or the quota, is full",
 }
 _OTHER = "Any other error, such as 405 with `Allow` for an unsupported method, or an unexpected 500"
 _HEADERS = {
