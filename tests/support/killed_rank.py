@@ -14,17 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 from diptych_training.cli import main
-from diptych_training.train import command, state
+from diptych_training.train import state, train_run
 from diptych_training.train.batches.batch import Batch
 from diptych_training.train.batches.packed import PackedBatches
 from diptych_training.train.batches.streamed import StreamedBatches
 
 DOOMED = "1"
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "data": [(command, "training_data")],
-    "model": [(command, "new_state")],
+    "data": [(train_run, "training_data")],
+    "model": [(train_run, "new_state")],
     "wrap": [(state, "replicate"), (state, "shard")],
-    "trial": [(command, "estimate")],
+    "trial": [(train_run, "estimate")],
 }
 
 

@@ -14,8 +14,8 @@ import torch
 
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.train.command import prepare
 from diptych_training.train.metrics_log import MetricsLog
+from diptych_training.train.train_run import prepare
 
 
 @dataclass(frozen=True)

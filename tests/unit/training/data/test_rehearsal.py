@@ -13,7 +13,7 @@ from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset, PackedItem, read_dataset, write_index, write_source
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.train.batches.batch import (Batch)
-from diptych_training.train.command import prepare
+from diptych_training.train.train_run import prepare
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.checks import (check_shares)
 from diptych_training.train.batches.training_data import training_data

@@ -13,9 +13,9 @@ from diptych_training.checkpoint import read_checkpoint
 from diptych_training.cli import main
 from diptych_training.config import DataConfig, TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.train.command import prepare
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
+from diptych_training.train.train_run import prepare
 from support.pair_files import picture, write_files, write_image_table, write_tars
 from support.pairs_run import write_pairs_run
 from support.several_ranks import run_ranks

@@ -20,10 +20,10 @@ from diptych_training.errors import TrainingConfigError, TrainingFailed
 from diptych_training.models import CLIP, ModelConfig, TextConfig
 from diptych_training.train import loop as loops
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.command import prepare
 from diptych_training.train.estimate import Estimate
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
+from diptych_training.train.train_run import prepare
 from support.child_python import python_path
 from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 

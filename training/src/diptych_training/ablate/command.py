@@ -18,6 +18,7 @@ from diptych_training.files import file_lock, write_text
 from diptych_training.paths import data_dir, model_repo, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
+from diptych_training.train.train_run import AUTO
 
 FAILED = 1
 Recipes = dict[str, TrainConfig]
@@ -54,7 +55,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--device",
-        default=os.environ.get("DIPTYCH_DEVICE") or train.AUTO,
+        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
         help="as of train (DIPTYCH_DEVICE)",
     )
     parser.add_argument(

@@ -1,20 +1,16 @@
 """`diptych-train interpolate`: mix a fine-tuned run with its original, measure the mixes, keep one."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from torch import Tensor
 
 from diptych_training.checkpoint import (
-    MODEL,
-    Checkpoint,
     TrainedRun,
     load_run,
     write_atomic,
-    write_checkpoint,
 )
-from diptych_training.config import StartConfig, dump_config, read_config
+from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.comparison import Task, without_source
@@ -22,10 +18,10 @@ from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.finetune.interpolation import AlphaResult, interpolate_weights, interpolation_table
+from diptych_training.finetune.mixed_run import write_mixed_run
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
-from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 
 ALPHAS = "0,0.25,0.5,0.75,1"
@@ -130,48 +126,17 @@ def _alphas(given: str) -> list[float]:
 
 
 def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split) -> Evaluation:
-    model = evaluated_run(run, f"alpha {alpha:g}")
+    evaluated = evaluated_run(run, f"alpha {alpha:g}")
     n_images = sum(entry.n for _, entry in dataset.listed(split))
-    with progress_bar(total=n_images, unit="image", desc=f"{model.name}, {dataset.name}") as progress:
-        return evaluate(model, dataset, split, progress.update)
+    with progress_bar(total=n_images, unit="image", desc=f"{evaluated.name}, {dataset.name}") as progress:
+        return evaluate(evaluated, dataset, split, progress.update)
 
 
 def _write(
     args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], source_model: SourceModel | None
 ) -> object:
-    """Write a run folder with the mix as its best checkpoint, atomically."""
+    """Write the mix as a run of its own."""
     if args.name is None:
         raise TrainingConfigError("--write creates a run: pass its name with --name")
-    target, source = args.runs_dir / args.name, RunFolder(args.run_dir)
-    config = read_config(source.config_file, name=args.name)
-    if target.exists():
-        raise TrainingConfigError(f"{target} already exists: choose another --name")
-    mix = interpolate_weights(original, dict(tuned.model.state_dict()), args.write)
-    staged = args.runs_dir / f".{args.name}.part"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    folder = RunFolder(staged)
-    for file in ("model_file", "image_spec_file", "text_spec_file", "tokenizer_file"):
-        shutil.copyfile(getattr(source, file), getattr(folder, file))
-    if tuned.provenance is not None:
-        write_atomic(
-            folder.provenance_file,
-            _learned(tuned.provenance, source_model).model_dump_json(indent=1).encode(),
-        )
-    write_atomic(folder.config_file, dump_config(config).encode())
-    _write_weights(folder.start, original, {"step": 0, "metrics": {}})
-    mixed = {"alpha": args.write, "run": args.run_dir.resolve().name}
-    state = {"step": tuned.step, "metrics": {}, "interpolated": mixed}
-    _write_weights(folder.best, mix, state)
-    staged.rename(target)
-    return target
-
-
-def _learned(learned: Provenance, source_model: SourceModel | None) -> Provenance:
-    """Add the model given by --original, if any, to the record of what the weights learned from."""
     mixed_with = {} if source_model is None else {source_model.title: source_model.licence}
-    return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})
-
-
-def _write_weights(path: Path, weights: dict[str, Tensor], state: dict[str, object]) -> None:
-    write_checkpoint(path, Checkpoint({f"{MODEL}{name}": tensor for name, tensor in weights.items()}, state))
+    return write_mixed_run(args.runs_dir / args.name, tuned, original, args.write, mixed_with)

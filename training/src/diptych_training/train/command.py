@@ -1,45 +1,23 @@
 """`diptych-train train`: train a model by a recipe, or resume a run."""
 
 import argparse
-import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from diptych_training.checkpoint import read_checkpoint
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.packed import PackedDataset, read_dataset
-from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
-from diptych_training.evaluate.validation import validate
+from diptych_training.errors import TrainingConfigError
 from diptych_training.export.proof.samples import shortage
-from diptych_training.files import exclusive_lock
 from diptych_training.finetune.source_model import SourceModel, open_source_model
-from diptych_training.models.clip import CLIP
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.batches.training_data import training_data
-from diptych_training.train.checks import check_shares, check_validation
-from diptych_training.train.create_run import create_run
-from diptych_training.train.defaults import with_defaults
-from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
-from diptych_training.train.estimate import estimate
-from diptych_training.train.lock import check_lock
-from diptych_training.train.loop import RESUME_ADVICE, Loop
-from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
-from diptych_training.train.metrics_log import MetricsLog, NoLog
-from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
-from diptych_training.train.state import TrainState, new_state
-from diptych_training.train.teachers import OpenTeachers, load_teachers, open_teachers
+from diptych_training.train.teachers import open_teachers
+from diptych_training.train.train_run import AUTO, train_run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
-BEFORE_FIRST_STEP = "before the first step"  # after a resume, too
-AUTO = "auto"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -88,147 +66,26 @@ def run(args: argparse.Namespace) -> int:
     """Train. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
     config, source_model = recipe_and_source_model(args)
     dataset = read_dataset(args.data)
-    keep_freed_memory()
-    if config.run.n_threads:
-        torch.set_num_threads(config.run.n_threads)
     if args.runs_dir.is_file():
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
-    run_dir = args.runs_dir / config.name
-    resume = args.resume or _is_restarted_by_torchrun(run_dir)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == AUTO else args.device
-    with (
-        join_ranks(device, config.scale.timeout_s) as ranks,
-        rank_loss_as_error(
-            ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE if resume else "start all of them again"
-        ),
-        _run_lock(run_dir, ranks),
-    ):
-        if config.scale.compile:
-            check_compiler(ranks.device)  # before all data is read
-        loop = prepare(
-            config,
-            dataset,
-            run_dir,
-            source_model,
-            open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
-            resume=resume,
-            ranks=ranks,
-        )
-        warning = shortage(dataset)
-        if warning is not None and ranks.is_first:
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
-        is_done = _train(loop)
-        if ranks.is_first:
-            print(
-                f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}"
-            )
+    is_done = train_run(
+        config,
+        dataset,
+        args.runs_dir / config.name,
+        source_model,
+        open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
+        resume=args.resume,
+        device=args.device,
+        say=partial(print, flush=True),
+        before_first_step=partial(_warn_of_shortage, dataset),
+    )
     return 0 if is_done else INTERRUPTED
 
 
-def _summary_of_best(loop: Loop) -> str:
-    if not loop.config.run.best_by:
-        return "the last is the best"
-    if math.isinf(loop.state.best_score):
-        return "not validated yet; continue with --resume"
-    return f"best {loop.state.best_score:.4f}"
-
-
-@contextmanager
-def _run_lock(run_dir: Path, ranks: Ranks) -> Iterator[None]:
-    """Allow one training per run folder: the first rank holds the lock for all ranks."""
-    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside the folder, whose content may be replaced
-    in_use = RunInUse(f"another process is training in {run_dir}")
-    with ExitStack() as held:
-        ranks.run_on_first(lambda: held.enter_context(exclusive_lock(lock_file, in_use)))
-        yield
-
-
-def _is_restarted_by_torchrun(run_dir: Path) -> bool:
-    """Whether torchrun restarted this process after a rank was lost, and the run has a checkpoint to resume
-    from.
-
-    A run that was lost before its first checkpoint starts again.
-    """
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and RunFolder(run_dir).has_begun
-
-
-def _train(loop: Loop) -> bool:
-    ranks = loop.state.ranks
-    try:
-        with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
-            cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
-        if ranks.is_first:
-            print(f"run folder: {loop.folder.path}")
-            print(cost if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}", flush=True)
-        return loop.train(cost.seconds_left)
-    finally:
-        loop.batches.close()
-        loop.log.close()
-
-
-def prepare(
-    config: TrainConfig,
-    dataset: PackedDataset,
-    run_dir: Path,
-    source_model: SourceModel | None = None,
-    *,
-    open_teachers: OpenTeachers = dict,
-    resume: bool,
-    ranks: Ranks = SINGLE_RANK,
-) -> Loop:
-    """Build everything that the loop needs, at step 0 or at the run's last checkpoint.
-
-    `source_model` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed
-    run has both in its folder.
-    """
-    config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
-    folder = RunFolder(run_dir)
-    if resume:
-        check_same_data(folder, config, dataset)
-    data = training_data(dataset, config)
-    check_validation(dataset, config)
-    check_lock(config.model, config.lock)
-    check_shares(config, ranks)
-    if not resume:
-        ranks.run_on_first(
-            lambda: create_run(
-                run_dir, config, dataset, data.texts(), source_model, open_teachers=open_teachers
-            )
-        )
-    if not folder.config_file.is_file():
-        raise TrainingConfigError(
-            f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
-        )
-    tokenizer = load_tokenizer(folder, config)
-    # Teachers come before the seed is set: building a model draws random numbers.
-    teachers = load_teachers(folder, config, ranks)
-    state = _state(config, folder, ranks, resume=resume)
-
-    def validate_model(model: CLIP) -> dict[str, float]:
-        templates = config.text.prompts["default"]
-        return validate(model, tokenizer, dataset, config.preprocess, templates=templates)
-
-    return Loop(
-        config=config,
-        folder=folder,
-        state=state,
-        batches=data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position),
-        validate=validate_model,
-        log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
-        teachers=teachers,
-    )
-
-
-def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool) -> TrainState:
-    start = read_checkpoint(folder.start) if config.start is not None else None
-    state = new_state(config, start, ranks)
-    if resume and folder.last.is_file():
-        checkpoint = read_checkpoint(folder.last)
-        try:
-            state.restore(checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f"{folder.last} is not of this run: {error}") from error
-    return state
+def _warn_of_shortage(dataset: PackedDataset) -> None:
+    warning = shortage(dataset)
+    if warning is not None:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 def recipe_and_source_model(args: argparse.Namespace) -> tuple[TrainConfig, SourceModel | None]:
