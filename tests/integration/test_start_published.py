@@ -7,6 +7,7 @@ import pytest
 import tomli_w
 
 from diptych_training.cli import main
+from diptych_training.models import ModelConfig
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import read_metrics
 from support.hugging_face_checkpoints import (
@@ -17,6 +18,7 @@ from support.hugging_face_checkpoints import (
     PATCH_SIZE,
     WIDTH,
     make_clip,
+    make_metaclip_2,
 )
 from support.openai_checkpoints import make_openai_archive
 from support.tiny_run import write_tiny_dataset
@@ -47,28 +49,22 @@ prompts.default = ["{{}}"]
 """
 
 
-def recipe(folder: Path, model: dict[str, object], rest: str = "") -> Path:
+def recipe(folder: Path, model: dict[str, object] | None = None, rest: str = "") -> Path:
     """One step on the tiny data set from whatever `--start` names."""
     file = folder / "tuned.toml"
-    file.write_text(RUN + tomli_w.dumps({"model": model}) + rest)
+    file.write_text(RUN + ("" if model is None else tomli_w.dumps({"model": model})) + rest)
     return file
 
 
-def vit(
-    vocab_size: int,
-    width: int = WIDTH,
-    heads: int = HEADS,
-    embed_dim: int = EMBED_DIM,
-    length: int = CONTEXT_LENGTH,
-) -> dict[str, object]:
+def vit(vocab_size: int) -> dict[str, object]:
     """The table `model` of a small CLIP."""
-    tower = {"width": width, "layers": 2, "heads": heads}
+    tower = {"width": WIDTH, "layers": 2, "heads": HEADS}
     return {
-        "embed_dim": embed_dim,
+        "embed_dim": EMBED_DIM,
         "image_size": IMAGE_SIZE,
         "activation": "quick_gelu",
         "image": {"kind": "vit", "patch_size": PATCH_SIZE, **tower},
-        "text": {"vocab_size": vocab_size, "context_length": length, **tower},
+        "text": {"vocab_size": vocab_size, "context_length": CONTEXT_LENGTH, **tower},
     }
 
 
@@ -91,32 +87,40 @@ def train(home: Path, recipe_file: Path, start: Path | None, *changes: str) -> i
     return main([*command, *(word for change in changes for word in ("--set", change))])
 
 
-def test_a_checkpoint_of_transformers_is_trained_further(home, tmp_path):
-    file = recipe(tmp_path, vit(vocab_of(home / "clip")))
-    assert train(home, file, home / "clip") == 0
+def test_a_checkpoint_of_transformers_is_trained_further_and_states_its_architecture(home, tmp_path):
+    assert train(home, recipe(tmp_path), home / "clip") == 0
     folder = RunFolder(tmp_path / "runs" / "tuned")
     theirs = json.loads((home / "clip" / "preprocessor_config.json").read_text())
     assert json.loads(folder.image_spec_file.read_text())["mean"] == theirs["image_mean"]
+    expected = ModelConfig.model_validate(vit(vocab_of(home / "clip")))
+    assert ModelConfig.model_validate_json(folder.model_file.read_bytes()) == expected
     assert [step for step, _ in read_metrics(folder.metrics_file)["validation/icons_top1"]] == [0, 1]
     measure = ["evaluate", "--run", str(folder.path), "--which", "start", "--data", str(home / "data")]
     assert main([*measure, "--no-floors"]) == 0
 
 
-def test_an_architecture_that_only_looks_alike_is_refused(home, tmp_path, capsys):
+def test_a_recipe_that_contradicts_the_checkpoint_is_refused(home, tmp_path, capsys):
     file = recipe(tmp_path, vit(vocab_of(home / "clip")))
     assert train(home, file, home / "clip", "model.activation=gelu") == 1
-    assert "tower of `model` differs from the checkpoint's own library" in capsys.readouterr().err
+    assert (
+        f"model.activation differs from {home / 'clip'}, which the run starts from" in capsys.readouterr().err
+    )
     assert train(home, file, home / "clip", "model.text.layers=3") == 1
-    assert "text_model.encoder.layers.2" in capsys.readouterr().err
+    assert "model.text.layers differs from" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "tuned").exists()
 
 
+def test_a_kind_whose_architecture_we_have_not_is_refused_with_the_reason(home, tmp_path, capsys):
+    checkpoint = make_metaclip_2(tmp_path / "metaclip-2")
+    assert train(home, recipe(tmp_path), checkpoint) == 1
+    told = capsys.readouterr().err
+    assert f"{checkpoint} cannot be trained further: model_type is 'metaclip_2': of transformers' mod" in told
+
+
 @pytest.mark.long
-def test_an_archive_of_openai_needs_no_more_than_its_architecture(home, tmp_path):
+def test_an_archive_of_openai_needs_nothing_of_the_recipe(home, tmp_path):
     archive = make_openai_archive(tmp_path / "openai.pt")
-    assert (
-        train(home, recipe(tmp_path, vit(49408, width=128, heads=2, embed_dim=32, length=77)), archive) == 0
-    )
+    assert train(home, recipe(tmp_path), archive) == 0
 
 
 def test_weights_alone_are_read_with_a_tokenizer_and_what_the_recipe_says(home, tmp_path, capsys):

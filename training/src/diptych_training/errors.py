@@ -12,6 +12,7 @@ DiptychError
 ├── ExportError           a model that cannot be exported as a bundle
 ├── TooFewSamples         too few images or texts to check an export; says how many are needed
 ├── ImportFailed          a checkpoint of unknown kind or content; names the flag that helps
+│   └── NotConvertible    a checkpoint that can be served but not trained: diptych has no such architecture
 └── ParityFailed          an exported precision that deviates from the trained model: not published
 """
 
@@ -60,6 +61,10 @@ class TooFewSamples(DiptychError):
 
 class ImportFailed(DiptychError):
     """A checkpoint of unknown kind or content; names what is wrong, and the flag that helps."""
+
+
+class NotConvertible(ImportFailed):
+    """A checkpoint that can be served but not trained further: diptych has no such architecture."""
 
 
 class ParityFailed(DiptychError):

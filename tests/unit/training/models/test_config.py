@@ -19,6 +19,14 @@ def test_small_resnets_give_features_of_the_shared_space(block, stem_pool):
     assert text_features.shape == (3, 10)
 
 
+def test_texts_may_have_an_activation_of_their_own():
+    image = ViTConfig(patch_size=8, width=16, layers=1, heads=2)
+    text = TEXT.model_copy(update={"activation": "gelu"})
+    model = build_model(ModelConfig(embed_dim=8, image_size=32, image=image, text=text))
+    assert isinstance(model.transformer.resblocks[0].mlp.gelu, torch.nn.GELU)
+    assert not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, torch.nn.GELU)
+
+
 def test_a_model_config_reads_back_from_its_json():
     image = ViTConfig(patch_size=8, width=16, layers=1, heads=2)
     config = ModelConfig(embed_dim=8, image_size=32, image=image, text=TEXT)

@@ -18,8 +18,8 @@ class StartConfig(Frozen):
     """The model that a run starts from, instead of random weights. Its tables are the defaults of the recipe.
 
     `source`: a version of a model repository (NAME/VERSION, or its folder), a run (its name or folder), or a
-    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id), for which the recipe must
-    state the `model`. `which`: the checkpoint of a run. `tokenizer`: the tokenizer file for weights that come
+    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id). `which`: the checkpoint of
+    a run. `tokenizer`: the tokenizer file for weights that come
     without one; the recipe must state everything else. ``start = "SOURCE"`` is short for the table.
     """
 

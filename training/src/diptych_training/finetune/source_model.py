@@ -1,6 +1,7 @@
 """Open a model that a run can start from: a bundle, another run, or a foreign checkpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from diptych.bundle.repository import ModelRepository
 from diptych.errors import DiptychError
 from diptych_training.checkpoint import load_run
 from diptych_training.config import StartConfig
-from diptych_training.errors import CheckpointError
+from diptych_training.errors import CheckpointError, ImportFailed, NotConvertible
 from diptych_training.export.model_card.licence import UNKNOWN, recorded_licence
 from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE
 from diptych_training.finetune.pretrained import load_pretrained
-from diptych_training.finetune.published import PublishedCheckpoint, open_published
+from diptych_training.importing.common.imported_model import Choices
+from diptych_training.importing.conversion import architecture_of, convert
+from diptych_training.importing.own import missing_weights
+from diptych_training.importing.source import find_source
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
 from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
@@ -132,11 +136,8 @@ def _open_bundle(folder: Path) -> SourceModel:
     if manifest.tensorrt is not None:
         made_of = manifest.source.get("version")
         raise CheckpointError(f"{title} holds TensorRT plans of {made_of}: name that version")
-    for file in (WEIGHTS_FILE, MODEL_FILE):
-        if not (folder / file).is_file():
-            raise CheckpointError(
-                f"{title} has no {file}: it was imported; start from its original checkpoint"
-            )
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
+        raise CheckpointError(missing_weights(manifest))
     try:
         model = build_model(ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes()))
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
@@ -161,15 +162,40 @@ def _from_own_model(
 
 
 def _open_published(source: str, reason: DiptychError | None) -> SourceModel:
-    """Open a foreign checkpoint. `reason`: why `source` is not a run or bundle of this package."""
-    published: PublishedCheckpoint = open_published(source, reason)
+    """Open a foreign checkpoint, as `diptych-train import` reads it; its weights are checked against its own
+    library when they are needed.
+
+    `reason`: why `source` is not a run or bundle of this package. Raises ImportFailed.
+    """
+    try:
+        imported = find_source(source, Choices()).load()
+    except ImportFailed as error:
+        raise ImportFailed(str(error) if reason is None else f"{reason}; and {error}") from error
+
+    def weights(config: ModelConfig) -> dict[str, Tensor]:
+        with _named(source):
+            state = convert(imported).state_dict()
+        return adapted_weights(state, build_model(config), source)
+
+    loss: LossKind = "sigmoid" if imported.family == "siglip" else "softmax"
+    with _named(source):
+        model = architecture_of(imported)
     return SourceModel(
         title=source,
-        tables={"loss": published.loss, **_tables(preprocess=published.image, text=published.text)},
-        tokenizer=published.tokenizer,
-        weights=published.weights,
-        licence=published.licence,
+        tables={"loss": loss, **_tables(model=model, preprocess=imported.image, text=imported.text)},
+        tokenizer=imported.tokenizer,
+        weights=weights,
+        licence=imported.licence,
     )
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Add the checkpoint to the reason why it cannot be trained further."""
+    try:
+        yield
+    except NotConvertible as reason:
+        raise NotConvertible(f"{source} cannot be trained further: {reason}") from reason
 
 
 def _open_weights(path: Path, tokenizer_file: Path) -> SourceModel:

@@ -11,9 +11,17 @@ from diptych_training.export.proof.gate import parity_table
 from diptych_training.importing.manifest import ImportOptions, ModelFacts
 from diptych_training.importing.text_differences import TextDifferences
 
+TRAINABLE = (
+    "Yes, by `diptych-train train --start`: with `weights.safetensors`, diptych's own model gives the "
+    "embeddings of the original library."
+)
+
 
 def import_card(
-    options: ImportOptions, facts: ModelFacts, differences: TextDifferences, parities: Mapping[str, Parity]
+    options: ImportOptions,
+    facts: ModelFacts,
+    differences: TextDifferences,
+    parities: Mapping[str, Parity],
 ) -> str:
     """Fill the Markdown template `import_card.md`."""
     template = Template((files(__package__) / "import_card.md").read_text(encoding="utf-8"))
@@ -34,6 +42,7 @@ def import_card(
         n_equal=n_equal,
         n_texts=n_equal + n_differing,
         differences=differences.table() if n_differing else "None differs.",
+        training=TRAINABLE if facts.no_weights is None else f"No: {facts.no_weights}.",
         notes="\n".join(f"- {note}" for note in facts.notes) or "None.",
     )
 

@@ -47,6 +47,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="publish the graphs as they were exported, without rewrites",
     )
     parser.add_argument(
+        "--no-weights",
+        action="store_true",
+        help="leave out the float32 weights, without which the version cannot be trained further",
+    )
+    parser.add_argument(
         "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
     )
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
@@ -103,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         prompts=None if args.prompts is None else prompt_set(args.prompts),
         ungated=args.ungated,
         optimise=not args.no_optimise,
+        weights=not args.no_weights,
     )
     repository = ModelRepository(args.model_repo)
     find = partial(find_source, args.source, _choices(args))

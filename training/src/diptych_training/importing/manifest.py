@@ -11,6 +11,7 @@ from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.text_differences import TextDifferences
 
 PROMPTS_OF_IMPORTS = "default"
+NO_WEIGHTS = "no_weights"  # key of `extra`: why a bundle holds no weights to train from
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ImportOptions:
     prompts: tuple[str, ...] | None = None  # templates for the model's default prompt set
     ungated: bool = False
     optimise: bool = True
+    weights: bool = True  # for training, if this package has the architecture
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class ModelFacts:
     licence: str
     notes: tuple[str, ...]
     n_parameters: int
+    no_weights: str | None  # why the bundle holds none to train from
 
 
-def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> ModelFacts:
+def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None, no_weights: str | None) -> ModelFacts:
     """Copy the facts; `prompts`, if given, replace the default prompt set."""
     text = imported.text
     if prompts is not None:
@@ -58,6 +61,7 @@ def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> ModelF
         licence=imported.licence,
         notes=tuple(imported.notes),
         n_parameters=sum(parameter.numel() for parameter in imported.model.parameters()),
+        no_weights=no_weights,
     )
 
 
@@ -70,6 +74,7 @@ def manifest_draft(
 ) -> ManifestDraft:
     """The manifest's draft, without name, version and file digests."""
     notes: list[JsonValue] = [*facts.notes]
+    extra: dict[str, JsonValue] = {"text_differences": differences.stated(), "notes": notes}
     return ManifestDraft(
         family=facts.family,
         embed_dim=facts.embed_dim,
@@ -83,5 +88,5 @@ def manifest_draft(
         data_card=data_card,
         licence=facts.licence,
         ungated=options.ungated,
-        extra={"text_differences": differences.stated(), "notes": notes},
+        extra=extra if facts.no_weights is None else {**extra, NO_WEIGHTS: facts.no_weights},
     )

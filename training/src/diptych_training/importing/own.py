@@ -14,15 +14,23 @@ from tokenizers import Tokenizer
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
-from diptych.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, ImageSpec, TextSpec, read_manifest
+from diptych.bundle.manifest import (
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    ImageSpec,
+    Manifest,
+    TextSpec,
+    read_manifest,
+)
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE, logit_bias
-from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.imported_model import Choices, Conversion, ImportedModel
 from diptych_training.importing.common.licence import UNKNOWN, agreed_licence
 from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
+from diptych_training.importing.manifest import NO_WEIGHTS
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 
@@ -88,6 +96,12 @@ def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
     )
 
 
+def missing_weights(manifest: Manifest) -> str:
+    """Why a bundle without weights has none, as the beginning of an error message."""
+    reason = manifest.extra.get(NO_WEIGHTS, "it was imported by an earlier release")
+    return f"{manifest.name}/{manifest.version} holds no weights to train from: {reason}"
+
+
 def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
     """Read a bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
     manifest = read_manifest(folder)
@@ -99,10 +113,7 @@ def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
         )
     licence = agreed_licence(manifest.licence, choices.licence, MANIFEST_FILE)
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
-        raise ImportFailed(
-            f"{manifest.name}/{manifest.version} has no {WEIGHTS_FILE} and {MODEL_FILE}: "
-            "it was imported; import its original again"
-        )
+        raise ImportFailed(f"{missing_weights(manifest)}; import its original again")
     return _own(
         _rebuild(folder),
         manifest.image,
@@ -143,6 +154,7 @@ def _own(
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),
         model=model,
         library=OwnEncoder(model, image, TextTokenizer(tokenizer_file, text)),
+        conversion=Conversion(model.config, model.state_dict()),
         source={"kind": "import", "library": LIBRARY, "library_version": version_of(LIBRARY), **source},
         licence=licence,
     )

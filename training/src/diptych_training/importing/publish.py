@@ -14,6 +14,7 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import PublishFailed
+from diptych_training.errors import NotConvertible
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
@@ -23,6 +24,7 @@ from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.texts import awkward_texts, ordinary_texts
 from diptych_training.importing.card import import_card
 from diptych_training.importing.common.imported_model import ImportedModel
+from diptych_training.importing.conversion import convert
 from diptych_training.importing.manifest import ImportOptions, ModelFacts, facts_of, manifest_draft
 from diptych_training.importing.proof import calibration_on_photographs, proof_by_library
 from diptych_training.importing.source import Source
@@ -31,8 +33,9 @@ from diptych_training.importing.text_differences import (
     measure_differences,
     require_equal_ids,
 )
-from diptych_training.models import CLIP
 from diptych_training.stages import ProgressReporter, Stages, files_table
+
+NO_WEIGHTS_WANTED = "it was imported with --no-weights"
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,25 @@ def read_and_write(
         write_image_graph(model.model, model.image, folder / IMAGE_FILE)
     with stages.stage("write text graph"):
         write_text_graph(model.model, model.text, folder / TEXT_FILE)
-    if isinstance(model.model, CLIP):  # our own model: it can be trained further and exported again
-        write_weights(model.model, folder)
     gc.collect()  # the exporter's graphs are reference cycles that hold all weights
+    with stages.stage("write weights"):
+        no_weights = _write_weights(model, folder, options)
+    if no_weights is not None:
+        reporter.say(f"no weights to train from: {no_weights}")
     with stages.stage("embed with the original library"):
         proof = proof_by_library(model, folder, options.n_images, differences, reporter.advance)
-    return Imported(facts_of(model, options.prompts), differences, proof)
+    return Imported(facts_of(model, options.prompts, no_weights), differences, proof)
+
+
+def _write_weights(model: ImportedModel, folder: Path, options: ImportOptions) -> str | None:
+    """Write the weights of the converted model, to train from; return the reason if there are none."""
+    if not options.weights:
+        return NO_WEIGHTS_WANTED
+    try:
+        write_weights(convert(model), folder)
+    except NotConvertible as reason:
+        return str(reason)
+    return None
 
 
 def write_tokenizer(model: ImportedModel, folder: Path) -> TextDifferences:

@@ -96,7 +96,8 @@ def _image_tower(config: ModelConfig) -> nn.Module:
 
 def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextConfig) -> Block:
     mlp_width = None if isinstance(tower, ViTConfig) else tower.mlp_width
-    return Block(tower.width, tower.heads, config.activation, mlp_width, config.norm_eps)
+    own = tower.activation if isinstance(tower, TextConfig) else None
+    return Block(tower.width, tower.heads, own or config.activation, mlp_width, config.norm_eps)
 
 
 def build_model(config: ModelConfig) -> CLIP:

@@ -7,6 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from diptych_training.schema import Frozen
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
+# Logit scale and bias with which training with the sigmoid loss begins (Zhai et al. 2023).
+SIGMOID_START = {"initial_scale": 10.0, "initial_bias": -10.0}
 
 
 class ResNetConfig(Frozen):
@@ -124,7 +126,7 @@ class TextConfig(Frozen):
 
     CLIP's text tower is causal and pools at the end-of-text token. SigLIP's attends to the whole text,
     padding included, and pools at the last position, so its texts are always padded to `context_length`.
-    `mlp_width` defaults to four times the width.
+    `mlp_width` defaults to four times the width, `activation` to the model's.
     """
 
     vocab_size: PositiveInt
@@ -133,6 +135,7 @@ class TextConfig(Frozen):
     layers: PositiveInt
     heads: PositiveInt
     mlp_width: PositiveInt | None = None
+    activation: Activation | None = None
     pool: Literal["end_of_text", "last"] = "end_of_text"
     causal: bool = True
     projection_bias: bool = False

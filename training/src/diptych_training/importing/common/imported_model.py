@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from PIL import Image
+from pydantic import ValidationError
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.errors import NotConvertible
+from diptych_training.models import ModelConfig
 
 Say = Callable[[str], object]  # receives one line for each finished stage
 
@@ -31,12 +34,25 @@ class LibraryEncoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """How `importing.conversion` makes this package's model of a checkpoint.
+
+    `config` is the architecture with all positions of texts, `tensors` are the weights under the names of
+    the library, in memory that they share with its model.
+    """
+
+    config: ModelConfig
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class ImportedModel:
     """A dual encoder that is ready for export.
 
     `model` wraps the library's own modules in CLIP's two methods, in evaluation mode, float32, on the CPU:
     `encode_image` (B, 3, S, S) normalised float -> (B, D) features; `encode_text` (B, L) int64 -> (B, D)
-    features; attention masks are computed from `text.pad_id`.
+    features; attention masks are computed from `text.pad_id`. `conversion` is the reason if this package has
+    no such architecture.
     """
 
     family: Literal["clip", "siglip"]
@@ -48,10 +64,23 @@ class ImportedModel:
     tokenizer: Tokenizer
     model: nn.Module
     library: LibraryEncoder
+    conversion: Conversion | NotConvertible
     source: dict[str, Any]  # JSON: `kind`, library and its version, architecture, origin
     licence: str
     # deliberate differences from the original, one sentence each
     notes: list[str] = field(default_factory=list)
+
+
+def conversion_of(
+    architecture: Callable[[], ModelConfig], library_model: nn.Module
+) -> Conversion | NotConvertible:
+    """The conversion of a library's model, or the reason that `architecture` raises."""
+    try:
+        return Conversion(architecture(), library_model.state_dict())
+    except NotConvertible as reason:
+        return reason
+    except ValidationError as error:
+        return NotConvertible("; ".join(str(fault["msg"]) for fault in error.errors()))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.imported_model import Choices, ImportedModel, conversion_of
 from diptych_training.importing.common.licence import licence_of
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
@@ -23,6 +23,7 @@ from diptych_training.importing.hugging_face.library import (
     quiet_library,
 )
 from diptych_training.importing.hugging_face.library_encoder import TransformersEncoder
+from diptych_training.importing.hugging_face.own_architecture import own_architecture
 from diptych_training.importing.hugging_face.processor import load_processor
 from diptych_training.importing.hugging_face.text_spec import read_context_length, read_padding, text_spec
 from diptych_training.importing.hugging_face.tokenizer import (
@@ -80,6 +81,9 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
         tokenizer=tokenizer_file,
         model=towers,
         library=TransformersEncoder(model, partial(_prepare, processor), tokenizer, text),
+        conversion=conversion_of(
+            partial(own_architecture, model.config, family, padding, tokenizer_file), model
+        ),
         source=_source(folder, model_type, model, processor, tokenizer),
         licence=licence,
         notes=_notes(text, choices),

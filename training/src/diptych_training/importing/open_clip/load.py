@@ -1,6 +1,7 @@
 """Load an open_clip checkpoint as an imported model."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import open_clip
 from torch import Tensor, nn
 
 from diptych.bundle.manifest import TextSpec
-from diptych_training.errors import ImportFailed
-from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.errors import ImportFailed, NotConvertible
+from diptych_training.importing.common.imported_model import Choices, ImportedModel, conversion_of
 from diptych_training.importing.common.licence import licence_of
 from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
@@ -26,8 +27,10 @@ from diptych_training.importing.open_clip.choose_text_processing import choose_t
 from diptych_training.importing.open_clip.files import weights_in
 from diptych_training.importing.open_clip.image_spec import image_spec
 from diptych_training.importing.open_clip.library_encoder import OpenClipEncoder
+from diptych_training.importing.open_clip.own_architecture import own_architecture
 from diptych_training.importing.open_clip.text_processing import TextProcessing
 from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, pad_to, text_tower
+from diptych_training.models import ModelConfig
 
 LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip treats them as special tokens."
 AMBIGUOUS = (
@@ -83,10 +86,21 @@ def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedMode
         tokenizer=text_processing.tokenizer,
         model=DualEncoder(model.visual, _with_appended(tower, text_processing)).eval(),
         library=OpenClipEncoder(model, image, text_processing),
+        conversion=conversion_of(
+            partial(_own_architecture, architecture, model.visual, text_processing), model
+        ),
         source=_source(path, checkpoint, model),
         licence=licence,
         notes=[LITERALS_NOTE],
     )
+
+
+def _own_architecture(
+    architecture: Architecture, visual: nn.Module, text_processing: TextProcessing
+) -> ModelConfig:
+    if text_processing.appended_id is not None:
+        raise NotConvertible("a class token follows the padding of texts: diptych's text towers have none")
+    return own_architecture(architecture.model, visual)
 
 
 def _open_folder(folder: Path, choices: Choices) -> _Checkpoint:

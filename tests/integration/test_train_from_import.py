@@ -1,0 +1,118 @@
+"""A checkpoint of another library that was imported is trained, mixed and written as a model of our own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.manifest import read_manifest
+from diptych_training.cli import main
+from diptych_training.config import read_config
+from diptych_training.run_folder import RunFolder
+from diptych_training.train.metrics_log import read_metrics
+from support.exported_once import exported_once
+from support.hugging_face_checkpoints import make_chinese_clip, make_clip
+from support.pair_files import pair_files, write_files
+
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
+FEW = ("--ungated", "--proof-images", "20", "--no-optimise")
+SHORT = ("--set", "run.steps=2", "--set", "run.validate_every=2", "--set", "run.batch_size=4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, exported_once():
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model_repo` with `theirs/1`, an imported CLIP of transformers, and pictures of an own task."""
+    home = tmp_path_factory.mktemp("home")
+    write_files(home / "pictures", pair_files(range(40)))
+    assert import_as("theirs", make_clip(home / "clip"), home) == 0
+    return home
+
+
+def import_as(name: str, checkpoint: Path, home: Path, *more: str) -> int:
+    return main(["import", str(checkpoint), "--name", name, *repository(home), *FEW, *more])
+
+
+def repository(home: Path) -> list[str]:
+    return ["--model-repo", str(home / "model_repo")]
+
+
+def places(home: Path) -> list[str]:
+    return ["--runs-dir", str(home / "runs"), *repository(home)]
+
+
+def train_on_pictures(home: Path) -> RunFolder:
+    """Pack the pictures for `theirs/1` and train it on them for two steps."""
+    start = ["--start", "theirs/1", *places(home)]
+    pack = ["data", "pack", "--recipe", "own-pairs", "--train", str(home / "pictures"), "--hold-out", "0.3"]
+    assert main([*pack, "--out", str(home / "packed"), *start]) == 0
+    assert main(["train", "own-pairs", "--data", str(home / "packed"), *start, *SHORT]) == 0
+    return RunFolder(home / "runs" / "own-pairs")
+
+
+def test_own_pictures_train_an_imported_model_with_no_further_keys(home: Path) -> None:
+    bundle = home / "model_repo" / "theirs" / "1"
+    assert {"weights.safetensors", "model.json"} <= read_manifest(bundle).files.keys()
+    assert "Yes, by `diptych-train train --start`" in (bundle / "MODEL_CARD.md").read_text()
+
+    run = train_on_pictures(home)
+    config = read_config(run.config_file)
+    manifest = read_manifest(bundle)
+    assert (config.preprocess, config.text) == (manifest.image, manifest.text)
+    steps = [step for step, _ in read_metrics(run.metrics_file)["validation/pairs_top1"]]
+    assert steps == [0, 2]
+
+
+@pytest.mark.long
+def test_the_run_is_mixed_exported_and_imported_as_one_of_our_own(home: Path) -> None:
+    bundle = home / "model_repo" / "theirs" / "1"
+    if not (home / "runs" / "own-pairs").exists():
+        train_on_pictures(home)
+    data = ["--data", str(home / "packed")]
+    mix = ["interpolate", "--run", "own-pairs", *data, *places(home)]
+    assert main([*mix, "--write", "0.5", "--name", "mixed"]) == 0
+    export = ["export", "--run", "mixed", "--name", "mine", "--ungated", *data, *places(home)]
+    assert main([*export, "--precisions", "fp32", "--no-optimise"]) == 0
+    assert read_manifest(home / "model_repo" / "mine" / "1").source["started_from"] == "theirs/1"
+    assert main(["import", str(bundle), "--name", "again", *repository(home), *FEW]) == 0
+    again = home / "model_repo" / "again" / "1" / "weights.safetensors"
+    assert again.read_bytes() == (bundle / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.long
+def test_a_kind_that_we_have_not_is_imported_and_says_why_it_cannot_be_trained(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = make_chinese_clip(home / "chinese")
+    assert import_as("chinese", checkpoint, home) == 0
+    reason = "model_type is 'chinese_clip': of transformers' models, diptych has the architectures of clip"
+    assert f"no weights to train from: {reason}" in capsys.readouterr().out
+    bundle = home / "model_repo" / "chinese" / "1"
+    assert not (bundle / "weights.safetensors").exists()
+    assert f"No: {reason}" in (bundle / "MODEL_CARD.md").read_text()
+
+    train = ["train", "own-pairs", "--data", str(home / "nothing"), *places(home)]
+    assert main([*train, "--start", "chinese/1"]) == 1
+    assert f"chinese/1 holds no weights to train from: {reason}" in capsys.readouterr().err
+    assert main([*train, "--start", str(checkpoint)]) == 1
+    assert f"{checkpoint} cannot be trained further: {reason}" in capsys.readouterr().err
+
+
+def test_weights_can_be_left_out(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert import_as("bare", home / "clip", home, "--no-weights") == 0
+    assert not (home / "model_repo" / "bare" / "1" / "weights.safetensors").exists()
+    train = ["train", "own-pairs", "--data", str(home / "nothing"), *places(home)]
+    assert main([*train, "--start", "bare/1"]) == 1
+    assert (
+        "bare/1 holds no weights to train from: it was imported with --no-weights" in capsys.readouterr().err
+    )
+    again = ["import", str(home / "model_repo" / "bare" / "1"), "--name", "again", *repository(home), *FEW]
+    assert main(again) == 1
+    assert "it was imported with --no-weights; import its original again" in capsys.readouterr().err
