@@ -25,6 +25,7 @@ BY_SETTINGS = {
     "diptych check",
     "diptych collections export",
 }  # which read the variables when they run
+PREFERS_OTHERS = {("diptych-train export", "--data")}  # to the variable: the proof set of the run's start
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -67,7 +68,7 @@ def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: 
     build = training.build_parser if command.startswith("diptych-train") else serving.build_parser
     (parser,) = [one for one in commands(build()) if one.prog == command]
     action = parser._option_string_actions[flag]
-    assert str(action.default) == value
+    assert action.default is None if (command, flag) in PREFERS_OTHERS else str(action.default) == value
     assert variable in (action.help or "")
 
 

@@ -41,7 +41,9 @@ TINY_STEMMED_VIT = TINY_VIT.model_copy(update={"stem": (8, 16, 24)})
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 
-def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -> PackedDataset:
+def write_tiny_dataset(
+    path: Path, n_icons: int = 530, size: int = IMAGE_SIZE, *, n_train: int = 20
+) -> PackedDataset:
     """Write random drawings with labels: `train-set`, `choice-style`, `choice-set`, `new-style` and
     `new-set`.
     """
@@ -49,7 +51,7 @@ def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -
     entries = {
         name: _write_source(path, rng, name, split, kind, (n, size))
         for name, split, kind, n in (
-            ("train-set", "train", "icons", 20),
+            ("train-set", "train", "icons", n_train),
             ("choice-style", "validation", "emoji", 10),
             ("choice-set", "validation", "icons", n_icons),
             ("new-style", "eval", "emoji", 10),
@@ -59,6 +61,11 @@ def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -
     write_index(PackedDataset(path, "tiny-drawings", size, entries))
     (path / "CARD.md").write_text("# tiny drawings\n\nMade of numbers.\n")
     return read_dataset(path)
+
+
+def write_shareable_dataset(path: Path) -> PackedDataset:
+    """A tiny data set with enough openly licensed drawings for a proof set."""
+    return write_tiny_dataset(path, n_icons=1_000, n_train=210)
 
 
 def tiny_image_spec() -> ImageSpec:

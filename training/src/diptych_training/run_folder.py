@@ -62,6 +62,11 @@ class RunFolder:
         """The weights that the run started from, if not random ones; evaluation compares against them."""
         return self.path / "start.safetensors"
 
+    @property
+    def proof_set_file(self) -> Path:
+        """The proof set of the model that the run started from, if that has one; export hands it on."""
+        return self.path / "proof_set.npz"
+
     def teacher(self, number: int) -> Path:
         """Architecture and weights of a teacher: 0, 1, ... in the order of the recipe."""
         return self.path / "teachers" / f"{number}.safetensors"

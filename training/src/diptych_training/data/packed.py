@@ -1,6 +1,6 @@
 """The packed data set: format, reader and writer.
 
-    <path>/dataset.json             name, image size, and one entry a source
+    <path>/dataset.json             name, image size, and one entry a source; further texts, if there are any
     <path>/<split>/<source>.npy     uint8 (N, S, S, 3) RGB, memory-mapped when read
     <path>/<split>/<source>.jsonl   one item a line, in the order of the images
 
@@ -101,12 +101,16 @@ class PackedSource:
 
 @dataclass(frozen=True)
 class PackedDataset:
-    """A data set whose index has been read; sources are opened on request."""
+    """A data set whose index has been read; sources are opened on request.
+
+    `texts` describe none of the images: they add to the texts that an export is proven on.
+    """
 
     path: Path
     name: str
     image_size: int
     entries: Mapping[str, SourceEntry]
+    texts: tuple[str, ...] = ()
 
     def listed(self, split: Split | str, kind: Kind | None = None) -> list[tuple[str, SourceEntry]]:
         """Index entries of a split's sources (of one kind), sorted by name; opens no file."""
@@ -159,7 +163,8 @@ def read_dataset(path: Path) -> PackedDataset:
         raise DataError(f"{index_file} has schema_version {version!r}, this reader knows {SCHEMA_VERSION}")
     try:
         entries = {name: SourceEntry(**entry) for name, entry in index["sources"].items()}
-        return PackedDataset(path, index["name"], index["image_size"], entries)
+        texts = tuple(str(text) for text in index.get("texts", ()))
+        return PackedDataset(path, index["name"], index["image_size"], entries, texts)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{index_file} is malformed: {error}") from None
 
@@ -171,6 +176,7 @@ def write_index(dataset: PackedDataset) -> None:
         "name": dataset.name,
         "image_size": dataset.image_size,
         "sources": {name: asdict(entry) for name, entry in sorted(dataset.entries.items())},
+        **({"texts": dataset.texts} if dataset.texts else {}),
     }
     write_text(dataset.path / INDEX_FILE, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 

@@ -1,7 +1,7 @@
 """`diptych-train export`: publish a run as the next version of a model, after proving its files."""
 
 import argparse
-import re
+import tempfile
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -9,13 +9,14 @@ from pathlib import Path
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, NotFound
 from diptych_training.checkpoint import TrainedRun, load_run
-from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
+from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.proof.samples import N_PARITY_IMAGES
+from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
+from diptych_training.export.proof_data import VERSION, choose_proof_data
 from diptych_training.export.publish import export_run
 from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
 from diptych_training.export.tensorrt.reference import n_proof_images
@@ -24,7 +25,10 @@ from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 
-VERSION = re.compile(r"([^/]+)/([0-9]+)")  # title of a version that a run started from
+NO_PROOF_SET = (
+    "the version has no proof set: its data are not openly licensed drawings, and {model_repo} has no "
+    "version of pictograms with one"
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,9 +53,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--data",
         type=Path,
-        default=data_dir(),
         metavar="DIR",
-        help="held-out images for the proof (DIPTYCH_DATA)",
+        help="held-out images for the proof; default: the proof set of the model that the run started from, "
+        "else DIPTYCH_DATA",
     )
     parser.add_argument(
         "--evaluation",
@@ -86,6 +90,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish even if the files do not match the model; servers refuse such a version by default",
     )
+    parser.add_argument(
+        "--add-proof-set",
+        action="store_true",
+        help="publish --from-version again with the same files and a proof set drawn from --data",
+    )
     add_flags(parser)
     parser.set_defaults(run=run)
 
@@ -94,9 +103,13 @@ def run(args: argparse.Namespace) -> int:
     """Export the run; print the parity table and the version's folder; then build TensorRT plans if asked."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     plans = plan_request(args)
+    repository = ModelRepository(args.model_repo)
+    if args.add_proof_set:
+        version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
+        print(repository.folder(args.name, version))
+        return 0
     if plans is not None:
         require_tensorrt()  # raises before an hour of other work
-    repository = ModelRepository(args.model_repo)
     version = args.from_version or _export(args, repository)
     if plans is not None:
         n_images = n_proof_images(repository.manifest(args.name, version)) * (1 + len(plans.precisions))
@@ -119,9 +132,21 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         half_weights=args.half_weights,
         assets=_card_assets(args),
     )
-    dataset = read_dataset(args.data)
-    with report_progress(N_PARITY_IMAGES * options.n_embedded, "parity") as reporter:
-        version = export_run(trained, dataset, repository, options, reporter)
+    with tempfile.TemporaryDirectory(prefix="diptych-proof-") as scratch:
+        data = choose_proof_data(trained, args.data, repository, Path(scratch))
+        if data.proof_set is None:
+            print(NO_PROOF_SET.format(model_repo=args.model_repo), flush=True)
+        n_images, _ = count_sample(data.dataset, N_PARITY_IMAGES)
+        with report_progress(n_images * options.n_embedded, "parity") as reporter:
+            version = export_run(
+                trained,
+                data.dataset,
+                repository,
+                options,
+                reporter,
+                calibrated_on=data.calibration,
+                proof_set=data.proof_set,
+            )
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and args.licence is None:
         print(f"{licence.sentence()} Pass one with --licence.")

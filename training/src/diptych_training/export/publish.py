@@ -14,12 +14,14 @@ from diptych_training.evaluate.evaluated_model import run_title
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions, make_draft
-from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, model_card
+from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, evaluated_dataset, model_card
 from diptych_training.export.onnx.bundle_files import write_model_files
 from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.prove import Reference, proof_on_dataset
 from diptych_training.export.proof.samples import require_enough
+from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set_file
+from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 __all__ = ["ProgressReporter", "export_run"]
@@ -31,26 +33,43 @@ def export_run(
     repository: ModelRepository,
     options: ExportOptions,
     reporter: ProgressReporter,
+    *,
+    calibrated_on: PackedDataset | None = None,
+    proof_set: Path | None = None,
 ) -> int:
-    """Publish the run as the next version of `statement.name` and return that version.
+    """Publish the run as the next version of `options.name` and return that version.
+
+    `dataset` proves the files, and its training images calibrate them unless `calibrated_on` is given.
+    `proof_set` is a file that goes into the bundle byte for byte.
 
     Raises ExportError if the evaluation is not of this run or a picture is invalid, TooFewSamples if the data
     set is too small for a proof (both before any work, the latter unless `ungated`), ParityFailed if the
     exported files do not match the model and `options` is not `ungated`, GoldenMismatch if this machine does
-    not reproduce its own reference. Nothing is published then.
+    not reproduce its own reference, DataError if the proof set is damaged. Nothing is published then.
     """
     if options.evaluation is not None:
         _require_evaluation_of(run, options.checkpoint, dataset, options.evaluation)
     options.assets.check()
+    carried = None if proof_set is None else read_proof_set_file(proof_set)
     if not options.ungated:
         require_enough(dataset)
     stages = Stages(reporter)
     with repository.staging(options.name) as folder:
-        context = _prepare(folder, run, dataset, options, reporter=reporter, stages=stages)
+        context = _prepare(
+            folder,
+            run,
+            dataset,
+            options,
+            reporter=reporter,
+            stages=stages,
+            calibrated_on=calibrated_on or dataset,
+        )
         result = make_precisions(context, options.precisions, reporter, stages)
         draft = context.make_draft(result.published)
         write_golden(folder / GOLDEN_FILE, context.proof.golden)
-        _write_cards(folder, run, dataset, options, result.measured)
+        if proof_set is not None:
+            shutil.copyfile(proof_set, folder / PROOF_SET_FILE)
+        _write_cards(folder, run, dataset, options, result.measured, proof_set=carried)
         reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
         stated = draft.model_copy(update={"extra": {**draft.extra, **result.reports}})
         return repository.publish(options.name, folder, stated)
@@ -59,14 +78,16 @@ def export_run(
 def _require_evaluation_of(
     run: TrainedRun, checkpoint: Which, dataset: PackedDataset, evaluation: Evaluation
 ) -> None:
-    """Raise ExportError if the evaluation is of another run, checkpoint, step or data set."""
+    """Raise ExportError if the evaluation is of another run, checkpoint or step, or on a data set that is
+    neither the proof's nor the run's own.
+    """
     title = run_title(run.folder, checkpoint, run.step)
     if evaluation.model != title:
         raise ExportError(
             f"the evaluation is of {evaluation.model!r}, the export is of {title!r}: "
             f"run `diptych-train evaluate --run {run.folder} --which {checkpoint}`"
         )
-    if evaluation.dataset != dataset.name:
+    if evaluated_dataset(run, dataset, evaluation) is None:
         raise ExportError(
             f"the evaluation is on data set {evaluation.dataset!r}, the export is proven on {dataset.name!r}"
         )
@@ -80,6 +101,7 @@ def _prepare(
     *,
     reporter: ProgressReporter,
     stages: Stages,
+    calibrated_on: PackedDataset,
 ) -> ExportContext:
     """Write the float32 files and compute the reference that they are compared with."""
     with stages.stage("write graphs, weights and tokenizer"):
@@ -91,7 +113,9 @@ def _prepare(
         folder=folder,
         proof=proof,
         make_draft=partial(make_draft, run, dataset, options),
-        calibration=cache(partial(calibration_on_dataset, folder, dataset, run.image_spec, run.text_spec)),
+        calibration=cache(
+            partial(calibration_on_dataset, folder, calibrated_on, run.image_spec, run.text_spec)
+        ),
         ungated=options.ungated,
         optimise=options.optimise,
         half_weights=options.half_weights,
@@ -104,6 +128,8 @@ def _write_cards(
     dataset: PackedDataset,
     options: ExportOptions,
     parities: dict[str, Parity],
+    *,
+    proof_set: ProofSet | None,
 ) -> None:
     data_card = dataset.path / "CARD.md"
     if not data_card.is_file():
@@ -120,6 +146,7 @@ def _write_cards(
         ungated=options.ungated,
         half_weights=options.half_weights,
         assets=options.assets,
+        proof_set=proof_set,
     )
     options.assets.write(folder)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -37,6 +37,8 @@ def write_mixed_run(
     folder = RunFolder(staged)
     for file in ("model_file", "image_spec_file", "text_spec_file", "tokenizer_file"):
         shutil.copyfile(getattr(source, file), getattr(folder, file))
+    if source.proof_set_file.is_file():
+        shutil.copyfile(source.proof_set_file, folder.proof_set_file)
     if tuned.provenance is not None:
         learned = _learned(tuned.provenance, mixed_with or {})
         write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())

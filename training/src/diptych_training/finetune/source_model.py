@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_mo
 from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.paths import if_missing, is_path
+from diptych_training.proof_set.find import proof_set_file
 from diptych_training.run_folder import RunFolder
 
 POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
@@ -41,7 +42,8 @@ class SourceModel:
     """A model to start training from.
 
     `tables` are the tables of a recipe that the model determines. `weights` returns a state dict for an
-    architecture, and raises CheckpointError if the model has another one.
+    architecture, and raises CheckpointError if the model has another one. `proof_set` is the file of a bundle
+    or run that has one.
     """
 
     title: str
@@ -49,6 +51,7 @@ class SourceModel:
     tokenizer: Tokenizer
     weights: Callable[[ModelConfig], dict[str, Tensor]]
     licence: str = UNKNOWN
+    proof_set: Path | None = None
 
 
 def open_source_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> SourceModel:
@@ -125,9 +128,10 @@ def _open_run(folder: Path, start: StartConfig) -> SourceModel:
     run = load_run(folder, start.which)
     title = f"{folder.resolve().name} ({start.which}, step {run.step})"
     stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    return _from_own_model(
+    source_model = _from_own_model(
         title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name
     )
+    return replace(source_model, proof_set=proof_set_file(folder))
 
 
 def _open_bundle(folder: Path) -> SourceModel:
@@ -145,7 +149,8 @@ def _open_bundle(folder: Path) -> SourceModel:
         raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
     loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
     stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
-    return _from_own_model(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
+    source_model = _from_own_model(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
+    return replace(source_model, proof_set=proof_set_file(folder))
 
 
 def _from_own_model(

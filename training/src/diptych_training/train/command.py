@@ -77,14 +77,15 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         device=args.device,
         say=partial(print, flush=True),
-        before_first_step=partial(_warn_of_shortage, dataset),
+        before_first_step=partial(_warn_of_shortage, dataset, RunFolder(args.runs_dir / config.name)),
     )
     return 0 if is_done else INTERRUPTED
 
 
-def _warn_of_shortage(dataset: PackedDataset) -> None:
+def _warn_of_shortage(dataset: PackedDataset, folder: RunFolder) -> None:
+    """Warn unless the run has the proof set of its start, on which it can be exported."""
     warning = shortage(dataset)
-    if warning is not None:
+    if warning is not None and not folder.proof_set_file.is_file():
         print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 

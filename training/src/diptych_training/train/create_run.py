@@ -14,6 +14,7 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.finetune.source_model import SourceModel
 from diptych_training.models import ModelConfig
+from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
@@ -29,8 +30,8 @@ def create_run(
     *,
     open_teachers: OpenTeachers = dict,
 ) -> RunFolder:
-    """Write the recipe, architecture, preprocessing, tokenizer and provenance, and the weights of start and
-    teachers.
+    """Write the recipe, architecture, preprocessing, tokenizer and provenance, the weights of start and
+    teachers, and the start model's proof set.
 
     Raises TrainingConfigError if the folder holds a run with a checkpoint; a run that failed earlier is
     replaced. Nothing is written if the recipe does not fit its data.
@@ -44,14 +45,18 @@ def create_run(
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
     start = None if source_model is None else _start(config, source_model)
+    proof_set = None if source_model is None else _proof_set(source_model)
     licences = {} if source_model is None else {source_model.title: source_model.licence}
     taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
-    folder.start.unlink(missing_ok=True)
+    for left in (folder.start, folder.proof_set_file):
+        left.unlink(missing_ok=True)
     if start is not None:
         write_checkpoint(folder.start, start)
+    if proof_set is not None:
+        write_atomic(folder.proof_set_file, proof_set)
     shutil.rmtree(folder.teacher(0).parent, ignore_errors=True)
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
@@ -86,6 +91,17 @@ def _start(config: TrainConfig, source_model: SourceModel) -> Checkpoint:
     check_start(config, source_model)
     tensors = {f"{MODEL}{name}": tensor for name, tensor in source_model.weights(config.model).items()}
     return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": source_model.title})
+
+
+def _proof_set(source_model: SourceModel) -> bytes | None:
+    """The start model's proof set, so that the run can be exported after that model is gone.
+
+    Raises DataError if it is damaged: an export would fail hours later.
+    """
+    if source_model.proof_set is None:
+        return None
+    read_proof_set_file(source_model.proof_set)
+    return source_model.proof_set.read_bytes()
 
 
 def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:

@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The precisions that each export is asked for; nothing is exported."""
     found: list[tuple[str, ...]] = []
 
-    def export_run(run: Any, dataset: Any, repository: Any, statement: Any, reporter: Any) -> int:
+    def export_run(run: Any, dataset: Any, repository: Any, statement: Any, reporter: Any, **_: Any) -> int:
         found.append(statement.precisions)
         return 4
 

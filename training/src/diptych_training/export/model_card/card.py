@@ -14,7 +14,12 @@ from diptych_training.evaluate.table import (
     source_table,
 )
 from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
-from diptych_training.export.model_card.credits import credits_of, evaluation_sources, shared_authors_note
+from diptych_training.export.model_card.credits import (
+    credits_of,
+    evaluation_sources,
+    proof_set_note,
+    shared_authors_note,
+)
 from diptych_training.export.model_card.licence import Licence
 from diptych_training.export.model_card.training_notes import dataset_notes, recipe_notes
 from diptych_training.export.model_card.weak_spots import weak_spots
@@ -23,6 +28,7 @@ from diptych_training.export.proof.gate import parity_table
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
+from diptych_training.proof_set.proof_set import ProofSet
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = (
@@ -61,9 +67,11 @@ def model_card(
     ungated: bool,
     half_weights: bool = False,
     assets: CardAssets = NO_ASSETS,
+    proof_set: ProofSet | None = None,
 ) -> str:
     """Fill the Markdown template for pictograms or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
+    evaluated = (None if evaluation is None else evaluated_dataset(run, dataset, evaluation)) or dataset
     train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
     card = "model_card.md" if pairs is None else "model_card_of_pairs.md"
@@ -97,12 +105,24 @@ def model_card(
         data_note=_data_note(own, dataset),
         dataset_notes=dataset_notes(run),
         sources=credits_of(
-            own, run, evaluation_sources(evaluation, dataset, own) if assets.confusions else []
+            own,
+            run,
+            evaluation_sources(evaluation, evaluated, own) if assets.confusions else [],
+            proof_set,
         ),
+        proof_set="" if proof_set is None else proof_set_note(proof_set),
         licence=licence.sentence(),
         confusions=assets.confusions_paragraph(),
         curves=assets.curves_paragraph(),
     )
+
+
+def evaluated_dataset(
+    run: TrainedRun, dataset: PackedDataset, evaluation: Evaluation
+) -> PackedDataset | None:
+    """The data set of the evaluation: the proof's or the run's own; None if it is another."""
+    known = [dataset] if run.provenance is None else [dataset, run.provenance.own]
+    return next((one for one in known if one.name == evaluation.dataset), None)
 
 
 def _image_tower(image: ImageConfig) -> str:

@@ -6,14 +6,33 @@ from diptych_training.data.pictograms.lists import NAMES_CREDIT
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.model_card.training_notes import rehearsed_set
+from diptych_training.proof_set.proof_set import PROOF, REHEARSAL, ProofSet
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 UNNAMED = ("", "unknown")
 SHOWN_NOTE = "Sources marked `shown` were not trained on: `confusions.png` contains drawings from them."
 
 
-def credits_of(own: PackedDataset, run: TrainedRun, shown: list[tuple[str, SourceEntry]]) -> str:
-    """Table of all sources that the weights were trained or selected on, or that are `shown`.
+PROOF_SET_NOTE = """`proof_set.npz` has {n_proof:,} openly licensed images with their texts, on which models
+that are made from this one are proven and judged{rehearsal}.
+"""
+
+
+def proof_set_note(proof_set: ProofSet) -> str:
+    """Paragraph on the proof set of a bundle."""
+    n = proof_set.n_pictures(REHEARSAL)
+    rehearsal = f", and {n:,} others to rehearse and to calibrate with" if n else ""
+    return PROOF_SET_NOTE.format(n_proof=proof_set.n_pictures(PROOF), rehearsal=rehearsal)
+
+
+def credits_of(
+    own: PackedDataset,
+    run: TrainedRun,
+    shown: list[tuple[str, SourceEntry]],
+    proof_set: ProofSet | None = None,
+) -> str:
+    """Table of all sources that the weights were trained or selected on, that are `shown`, or whose pictures
+    are in the proof set only.
 
     It has authors and licences; a sentence on the origin of emoji names follows if there are any.
     """
@@ -23,6 +42,10 @@ def credits_of(own: PackedDataset, run: TrainedRun, shown: list[tuple[str, Sourc
         rehearsed = [] if old is None else old.listed("train")
         listed += [(source, entry, f"rehearsed: {name}") for source, entry in rehearsed]
     listed += [(name, entry, f"{entry.split}, shown") for name, entry in shown]
+    if proof_set is not None:
+        known = {name for name, _, _ in listed}
+        parts = [(one.name, one.entry(proof_set.image_size)) for one in proof_set.sources]
+        listed += [(name, entry, "proof set") for name, entry in parts if name not in known]
     rows = [_row(*one) for one in listed]
     sections = [markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)]
     sections += [SHOWN_NOTE] if shown else []

@@ -5,15 +5,10 @@ A cautious rule, not legal advice: the user may give another licence at export.
 
 from dataclasses import dataclass
 
+from diptych_training.open_licences import BY_STRICTNESS, RANKS
 from diptych_training.provenance import Provenance
 
 UNKNOWN = "unknown"
-# Each has at least the requirements of those before it: none, notices, attribution, share-alike.
-BY_STRICTNESS = (
-    "CC0-1.0", "Unlicense", "0BSD", "MIT-0", "ISC", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0",
-    "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0",
-)  # fmt: skip
-RANKS = {name.casefold(): rank for rank, name in enumerate(BY_STRICTNESS)}
 N_NAMED = 3
 
 

@@ -29,7 +29,7 @@ def draw_sample(
 ) -> Sample:
     """Up to `n_images` images of the splits (default: held out), about as many from every source.
 
-    Always the same ones.
+    Always the same ones. The data set's further texts are added to the labels of held-out images.
     """
     drawn = _drawn(dataset, n_images, seed, splits)
     parts = [np.stack([source.images[index] for index in chosen]) for source, chosen in drawn]
@@ -39,23 +39,24 @@ def draw_sample(
         for labels in accepted_labels(images, [source.items[index].label for index in chosen])
     ]
     images = np.concatenate(parts) if parts else np.zeros((0, 1, 1, 3), np.uint8)
-    return Sample(images, accepted, sorted(frozenset().union(*accepted)))
+    further = dataset.texts if splits is None else ()
+    return Sample(images, accepted, sorted(frozenset(further).union(*accepted)))
 
 
 def count_sample(dataset: PackedDataset, n_images: int) -> tuple[int, int]:
     """Numbers of images and distinct texts that `draw_sample` gives for held-out splits; reads no image."""
     drawn = _drawn(dataset, n_images)
     labels = [source.items[index].label for source, chosen in drawn for index in chosen]
-    return len(labels), len(set(labels))
+    return len(labels), len({*labels, *dataset.texts})
 
 
 def held_out(dataset: PackedDataset, n_images: int) -> Sequence[Split]:
-    """Splits that no model trains on: validation if it has enough images, else also eval.
+    """Splits that no model trains on: validation if it has enough images, else also eval, if there is one.
 
     Eval is reserved for final tables, and decides nothing about an export if it can be avoided.
     """
     enough = sum(entry.n for _, entry in dataset.listed("validation")) >= n_images
-    return ("validation",) if enough else ("eval", "validation")
+    return ("validation",) if enough or not dataset.listed("eval") else ("eval", "validation")
 
 
 def even_shares(available: list[int], wanted: int) -> list[int]:

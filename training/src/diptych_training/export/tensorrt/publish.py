@@ -27,7 +27,6 @@ from diptych.bundle.repository import STAGING_PREFIX, ModelRepository
 from diptych.bundle.tensorrt_build import PLAN_SUFFIX, Profile
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.errors import BundleError
-from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.model_card.card import CARD_FILE
@@ -36,6 +35,7 @@ from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.samples import require_enough
+from diptych_training.export.proof_data import proof_data_of_version
 from diptych_training.export.tensorrt.corners import profile_cosine_min
 from diptych_training.export.tensorrt.reference import is_imported, parity_with_model, proof_by_graphs
 from diptych_training.export.tensorrt.request import PlanRequest, image_profiles, text_profiles
@@ -70,11 +70,12 @@ def export_plans(
     request: PlanRequest,
     reporter: ProgressReporter,
     *,
-    data: Path,
+    data: Path | None,
 ) -> int:
     """Publish plans of a version for the GPU of this machine as the next version; return its number.
 
-    `data` is the data set whose held-out images prove the plans. Raises ConfigError without a GPU or
+    `data` is the data set whose held-out images prove the plans; without it the version's own proof set does,
+    or else the default data set. Raises ConfigError without a GPU or
     TensorRT, ExportError if a plan cannot be built, TooFewSamples if `data` is too small for a proof,
     ParityFailed or GoldenMismatch if a plan does not match the model and `request` is not `ungated`. Nothing
     is published then.
@@ -93,12 +94,15 @@ def export_plans(
         image_profiles=image_profiles(),
         text_profiles=text_profiles(manifest.text),
     )
-    if not (request.ungated or manifest.ungated or is_imported(manifest)):
-        require_enough(read_dataset(data))
     with repository.staging(name) as staged, _scratch(staged) as scratch:
+        dataset = None  # imports are proven on photographs
+        if not is_imported(manifest):
+            dataset = proof_data_of_version(folder, data, manifest.image.size, Path(scratch))
+            if not (request.ungated or manifest.ungated):
+                require_enough(dataset)
         _copy_unchanged_files(manifest, folder, staged)
         with stages.stage("embed with the float32 graphs"):
-            proof = proof_by_graphs(manifest, folder, Path(scratch), data, reporter.advance)
+            proof = proof_by_graphs(manifest, folder, Path(scratch), dataset, reporter.advance)
         context = _BuildContext(manifest, folder, staged, Path(scratch), build, request, proof)
         made = {precision: _make(context, precision, reporter, stages) for precision in request.precisions}
         measured = {key: one.parity for key, one in made.items() if one.parity is not None}

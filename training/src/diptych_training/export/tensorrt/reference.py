@@ -8,7 +8,7 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import read_golden
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, Parity
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
-from diptych_training.data.packed import read_dataset
+from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
 from diptych_training.export.onnx.bundle_files import EXACT
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
@@ -24,17 +24,19 @@ def n_proof_images(manifest: Manifest) -> int:
     return N_PROOF_IMAGES if is_imported(manifest) else N_PARITY_IMAGES
 
 
-def proof_by_graphs(manifest: Manifest, folder: Path, staged: Path, data: Path, advance: Advance) -> Proof:
+def proof_by_graphs(
+    manifest: Manifest, folder: Path, staged: Path, dataset: PackedDataset | None, advance: Advance
+) -> Proof:
     """Embed real items with the float32 graphs in `folder`, which are themselves proven against the model.
 
-    The items are held-out images of the data set at `data`, or photographs for an imported version, as in the
-    version's own proof. Pixels may go to `staged`; the caller removes them. Raises ExportError, DataError.
+    The items are held-out images of the data set, or photographs without one, as for an imported version.
+    Pixels may go to `staged`; the caller removes them. Raises ExportError, DataError.
     """
     if EXACT not in manifest.precisions:
         raise ExportError(f"{manifest.name}/{manifest.version} has no {EXACT}, with which plans are compared")
     files = manifest.precisions[EXACT]
     encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
-    sample = _sample(manifest, folder, staged, data)
+    sample = _sample(manifest, folder, staged, dataset)
     encode = EncodeFunctions(encoder.encode_image, encoder.encode_text)
     return Proof(
         embedded=embed(encode, sample, partial(pad, spec=manifest.text), advance),
@@ -56,11 +58,11 @@ def parity_with_model(found: Parity, exact: Parity | None) -> Parity:
     return found.model_copy(update={"cosine_min": math.cos(min(angles, math.pi))})
 
 
-def _sample(manifest: Manifest, folder: Path, staged: Path, data: Path) -> ParitySample:
+def _sample(manifest: Manifest, folder: Path, staged: Path, dataset: PackedDataset | None) -> ParitySample:
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
-    if is_imported(manifest):
+    if dataset is None:
         return sample_of_photographs(staged, tokenizer, N_PROOF_IMAGES, manifest.image)
-    return sample_of_dataset(tokenizer, read_dataset(data), manifest.image)
+    return sample_of_dataset(tokenizer, dataset, manifest.image)
 
 
 def is_imported(manifest: Manifest) -> bool:

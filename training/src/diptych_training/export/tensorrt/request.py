@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--from-version",
         type=int,
         metavar="N",
-        help="build plans of this version of the model instead of a run",
+        help="build plans of this version of the model instead of a run (also for --add-proof-set)",
     )
     group.add_argument(
         "--plan-precisions", default="fp16", metavar="LIST", help="fp16 (default), fp32 or both"
@@ -52,9 +52,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def plan_request(args: argparse.Namespace) -> PlanRequest | None:
     """The request; None without --tensorrt. Raises InvalidValue for flags that cannot be combined."""
+    if args.add_proof_set:
+        if args.tensorrt or args.run_dir is not None or args.from_version is None:
+            raise InvalidValue("--add-proof-set needs --from-version, and neither --run nor --tensorrt")
+        return None
     if not args.tensorrt:
         if args.from_version is not None:
-            raise InvalidValue("--from-version needs --tensorrt: a version is already exported")
+            raise InvalidValue(
+                "--from-version needs --tensorrt or --add-proof-set: a version is already exported"
+            )
         if args.run_dir is None:
             raise InvalidValue("--run is required: it names the run to export")
         return None

@@ -50,7 +50,7 @@ from diptych_training.data.pairs.tools.flags import (
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import shortage
 from diptych_training.files import exclusive_lock, write_text
-from diptych_training.finetune.source_model import open_source_model
+from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
 
@@ -130,7 +130,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Pack the named splits, write the card, print a summary, and warn if an export lacks samples."""
     wanted = _requested_splits(args)
-    spec = _image_spec(args)
+    spec, has_proof_set = _image_spec(args)
     flags = source_flags(args)
     shards = {split: flags.reader.shards(sources) for split, sources in wanted.items()}
     require_matching_sources(flags.excluded, chain.from_iterable(shards.values()))
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         _write_card(dataset)
     for name, entry in sorted(dataset.entries.items()):
         print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
-    lack = shortage(dataset)
+    lack = None if has_proof_set else shortage(dataset)
     if lack is not None:
         print(f"warning: {lack}", file=sys.stderr)
     return 0
@@ -294,11 +294,17 @@ def _read_existing(out: Path, size: int) -> PackedDataset:
     return dataset
 
 
-def _image_spec(args: argparse.Namespace) -> ImageSpec:
+def _image_spec(args: argparse.Namespace) -> tuple[ImageSpec, bool]:
+    """How images are prepared, and whether the model that the recipe starts from brings a proof set."""
+    source_models: list[SourceModel] = []
+
+    def start_tables(recipe: Tables) -> Tables:
+        """Recipe tables stated by the model that the recipe starts from."""
+        source_models.append(open_source_model(start_of(recipe), args.runs_dir, args.model_repo))
+        return source_models[0].tables
+
     if args.recipe is not None:
-        recipe = read_config(
-            recipe_file(args.recipe), start=args.start, start_tables=partial(_start_tables, args)
-        )
+        recipe = read_config(recipe_file(args.recipe), start=args.start, start_tables=start_tables)
         spec = recipe.preprocess
     elif args.start is not None:
         raise DataError("--start replaces the model that a recipe starts from: name the recipe with --recipe")
@@ -306,12 +312,7 @@ def _image_spec(args: argparse.Namespace) -> ImageSpec:
         spec = plain_spec(args.size)
     if spec.size % GRID:
         raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
-    return spec
-
-
-def _start_tables(args: argparse.Namespace, recipe: Tables) -> Tables:
-    """Recipe tables stated by the model that the recipe starts from."""
-    return open_source_model(start_of(recipe), args.runs_dir, args.model_repo).tables
+    return spec, any(model.proof_set is not None for model in source_models)
 
 
 def _source_name(split: Split) -> str:

@@ -1,0 +1,170 @@
+"""A proof set on its way: from a data set into a bundle, into a run, and into the bundle of that run."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych_training.cli import main
+from diptych_training.proof_set.file import read_proof_set
+from support.exported_once import exported_once
+from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
+
+RECIPE = """
+name = "mine"
+start = "drawings/1"
+
+[data]
+mixture = {icons = 1.0}
+
+[optim]
+warmup_steps = 1
+
+[run]
+steps = 2
+batch_size = 8
+precision = "fp32"
+best_by = ["icons_top1"]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_are_exported_once() -> Iterator[None]:
+    with exported_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on openly licensed drawings, exported as `drawings/1`, and a data set too small to prove it."""
+    home = tmp_path_factory.mktemp("home")
+    write_shareable_dataset(home / "drawings")
+    write_tiny_dataset(home / "few", n_icons=20)
+    write_tiny_run(home / "runs" / "tiny")
+    assert (
+        export(home, "drawings", "--run", str(home / "runs" / "tiny"), "--data", str(home / "drawings")) == 0
+    )
+    return home
+
+
+def export(home: Path, name: str, *flags: str) -> int:
+    return main(["export", "--name", name, "--model-repo", str(home / "repo"), "--no-optimise", *flags])
+
+
+def bundle(home: Path, name: str, version: int) -> Path:
+    return home / "repo" / name / str(version)
+
+
+def test_a_run_on_open_drawings_gets_a_set_of_its_held_out_ones(home: Path) -> None:
+    proof_set = read_proof_set(bundle(home, "drawings", 1))
+
+    assert proof_set is not None
+    assert proof_set.image_size == IMAGE_SIZE
+    assert (proof_set.n_pictures("validation"), proof_set.n_pictures("train")) == (1_000, 200)
+    card = (bundle(home, "drawings", 1) / "MODEL_CARD.md").read_text()
+    assert "`proof_set.npz` has 1,000 openly licensed images" in card
+
+
+def test_a_run_brings_the_set_of_its_start_and_is_proven_on_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "mine.toml").write_text(RECIPE)
+    places = ["--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs")]
+    assert main(["train", str(home / "mine.toml"), "--data", str(home / "few"), *places]) == 0
+    assert "at least 1,000" not in capsys.readouterr().err
+    moved = shutil.move(bundle(home, "drawings", 1), home / "gone")
+
+    try:
+        assert export(home, "mine", "--run", str(home / "runs" / "mine")) == 0
+    finally:
+        shutil.move(moved, bundle(home, "drawings", 1))
+
+    made = bundle(home, "mine", 1)
+    handed_on = (made / "proof_set.npz").read_bytes()
+    assert handed_on == (bundle(home, "drawings", 1) / "proof_set.npz").read_bytes()
+    manifest = ModelRepository(home / "repo").verify("mine", 1)
+    parity = manifest.precisions["fp32"].parity
+    assert parity is not None
+    assert parity.n_images == 1_000
+    assert manifest.source["proven_on"] == "tiny-drawings-proof"
+    assert (made / "DATA_CARD.md").read_text().startswith("# Proof set of tiny-drawings")
+    assert "| choice-set" in (made / "MODEL_CARD.md").read_text()
+
+
+def test_a_mix_of_the_run_and_its_start_brings_it_too(home: Path) -> None:
+    (home / "mine.toml").write_text(RECIPE)
+    places = ["--model-repo", str(home / "repo"), "--runs-dir", str(home / "more")]
+    assert main(["train", str(home / "mine.toml"), "--data", str(home / "few"), *places]) == 0
+
+    flags = ["--run", "mine", "--write", "0.5", "--name", "mixed"]
+    assert main(["interpolate", *flags, "--data", str(home / "few"), *places]) == 0
+
+    assert (home / "more" / "mixed" / "proof_set.npz").is_file()
+
+
+def test_a_damaged_set_of_the_start_is_named_before_training(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(home / "repo", tmp_path / "repo")
+    (bundle(tmp_path, "drawings", 1) / "proof_set.npz").write_bytes(b"damaged")
+    (home / "mine.toml").write_text(RECIPE)
+
+    places = ["--model-repo", str(tmp_path / "repo"), "--runs-dir", str(tmp_path / "runs")]
+    assert main(["train", str(home / "mine.toml"), "--data", str(home / "few"), *places]) == 1
+    assert "drawings/1/proof_set.npz: not a proof set" in capsys.readouterr().err
+
+
+def test_a_version_is_published_again_with_a_proof_set(home: Path, tmp_path: Path) -> None:
+    before = tmp_path / "repo" / "old" / "1"
+    shutil.copytree(bundle(home, "drawings", 1), before)
+    (before / "proof_set.npz").unlink()
+    manifest = json.loads((before / "manifest.json").read_text())
+    del manifest["files"]["proof_set.npz"]
+    (before / "manifest.json").write_text(json.dumps(manifest | {"name": "old", "extra": {"note": 1}}))
+    digest = hashlib.sha256((before / "manifest.json").read_bytes()).hexdigest()
+    flags = ["--from-version", "1", "--add-proof-set", "--data", str(home / "drawings")]
+
+    assert export(tmp_path, "old", *flags) == 0
+
+    after = before.parent / "2"
+    kept = {file.name for file in before.iterdir()} - {"manifest.json"}
+    assert {file.name for file in after.iterdir()} == kept | {"proof_set.npz", "manifest.json"}
+    assert all((after / name).read_bytes() == (before / name).read_bytes() for name in kept)
+    new = ModelRepository(tmp_path / "repo").verify("old", 2)
+    assert new.extra == {"note": 1, "made_from": {"version": "old/1", "manifest_sha256": digest}}
+    assert (after / "proof_set.npz").read_bytes() == (
+        bundle(home, "drawings", 1) / "proof_set.npz"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--from-version", "1", "--add-proof-set"], "drawings/1 has a proof set already"),
+        (["--add-proof-set"], "--add-proof-set needs --from-version"),
+        (["--add-proof-set", "--from-version", "1", "--tensorrt"], "and neither --run nor --tensorrt"),
+        (["--from-version", "1"], "--from-version needs --tensorrt or --add-proof-set"),
+    ],
+)
+def test_a_proof_set_is_added_only_to_a_version_without_one(
+    home: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(home, "drawings", *flags) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_data_set_with_too_few_drawings_adds_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        export(home, "bare", "--run", str(home / "runs" / "tiny"), "--data", str(home / "few"), "--ungated")
+        == 0
+    )
+    assert "the version has no proof set" in capsys.readouterr().out
+
+    assert export(home, "bare", "--from-version", "1", "--add-proof-set", "--data", str(home / "few")) == 1
+    assert "30 openly licensed drawings in validation, 1,000 are needed" in capsys.readouterr().err
