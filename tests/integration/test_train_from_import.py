@@ -4,15 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from diptych.bundle.manifest import read_manifest
+from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import read_metrics
 from support.exported_once import exported_once
-from support.hugging_face_checkpoints import make_chinese_clip, make_clip
+from support.hugging_face_checkpoints import make_chinese_clip
 from support.pair_files import pair_files, write_files
+from support.tiny_run import TINY_VIT, write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
 
@@ -29,10 +33,16 @@ def _offline() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`model_repo` with `theirs/1`, an imported CLIP of transformers, and pictures of an own task."""
+    """`model_repo` with `theirs/1`, and pictures of an own task.
+
+    It is a run that was written as a CLIP of transformers and imported from there.
+    """
     home = tmp_path_factory.mktemp("home")
     write_files(home / "pictures", pair_files(range(40)))
-    assert import_as("theirs", make_clip(home / "clip"), home) == 0
+    write_tiny_run(home / "tiny", TINY_VIT)
+    folder = ["--layout", "hugging_face", "--out", str(home / "clip")]
+    assert main(["weights", str(home / "tiny"), *folder]) == 0
+    assert import_as("theirs", home / "clip", home) == 0
     return home
 
 
@@ -55,6 +65,13 @@ def train_on_pictures(home: Path) -> RunFolder:
     assert main([*pack, "--out", str(home / "packed"), *start]) == 0
     assert main(["train", "own-pairs", "--data", str(home / "packed"), *start, *SHORT]) == 0
     return RunFolder(home / "runs" / "own-pairs")
+
+
+def test_a_run_keeps_its_weights_by_way_of_transformers(home: Path) -> None:
+    imported = load_file(home / "model_repo" / "theirs" / "1" / "weights.safetensors")
+    own = load_run(home / "tiny").model.state_dict()
+    assert imported.keys() == own.keys()
+    assert all(torch.equal(imported[name], tensor) for name, tensor in own.items())
 
 
 def test_own_pictures_train_an_imported_model_with_no_further_keys(home: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models import ModelConfig, PooledViTConfig, ResNetConfig
+from diptych_training.models import ImageConfig, ModelConfig, PooledViTConfig, ResNetConfig, ViTConfig
 from diptych_training.weight_names.entry import Entry, layers
 
 BLOCK = {
@@ -17,13 +17,18 @@ BLOCK = {
 
 def entries(config: ModelConfig) -> list[Entry]:
     """Entries for every tensor of a model. Raises TrainingConfigError for a ResNet: transformers has none."""
-    if isinstance(config.image, ResNetConfig):
+    if isinstance(require_transformer(config.image), PooledViTConfig):
+        return [*_siglip_image(config), *_text(config), *_siglip_rest()]
+    return [*_clip_image(config), *_text(config), *_clip_rest(config)]
+
+
+def require_transformer(image: ImageConfig) -> ViTConfig | PooledViTConfig:
+    """Return the image tower. Raises TrainingConfigError for a ResNet: transformers has none."""
+    if isinstance(image, ResNetConfig):
         raise TrainingConfigError(
             "model.image is a resnet: transformers has no CLIP with such an image tower"
         )
-    if isinstance(config.image, PooledViTConfig):
-        return [*_siglip_image(config), *_text(config), *_siglip_rest()]
-    return [*_clip_image(config), *_text(config), *_clip_rest(config)]
+    return image
 
 
 def _clip_image(config: ModelConfig) -> Iterator[Entry]:
@@ -87,5 +92,4 @@ def _blocks(ours: str, theirs: str, n_layers: int) -> Iterator[Entry]:
 
 
 def _n_image_layers(config: ModelConfig) -> int:
-    assert not isinstance(config.image, ResNetConfig)
-    return config.image.layers
+    return require_transformer(config.image).layers
