@@ -16,13 +16,10 @@ from diptych_training.data.packed import Kind, PackedDataset, PackedItem, Packed
 from diptych_training.evaluate import confusions
 from diptych_training.evaluate.confusion_picture import (
     LEGEND,
-    MAX_BYTES,
     TEXT_WIDTH,
     WIDTH,
     Cell,
     draw_confusions,
-    font,
-    shortened,
 )
 from diptych_training.evaluate.confusion_report import TrainingImages
 from diptych_training.evaluate.confusions import (
@@ -34,6 +31,7 @@ from diptych_training.evaluate.confusions import (
 )
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import evaluated_run
+from diptych_training.sheet import MAX_BYTES, font, shortened
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 CLASSES = ["home", "house", "star", "heart"]

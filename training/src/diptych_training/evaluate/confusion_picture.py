@@ -1,32 +1,25 @@
 """Confusions as one PNG: each image, its label, and the label that the model preferred.
 
-Drawn pixel by pixel with the font that ships with matplotlib, so the bytes are reproducible.
+The same confusions always give the same bytes.
 """
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import numpy as np
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from diptych.bundle.encoder import Pixels
 from diptych_training.data.packed import Kind
 from diptych_training.evaluate.table import TITLES
+from diptych_training.sheet import FRAME, INK, PALE, PAPER, first_within, font, shortened, tile
 
-MAX_BYTES = 200_000
 WIDTH, COLUMNS, MARGIN = 1000, 5, 8  # pixels
 TILE, GAP = 92, 4
 LINE, HEADING = 15, 30
-INK, PALE, WRONG, PAPER, FRAME = "#222222", "#707070", "#b3261e", "#ffffff", "#d8d8d8"
-COLOURS = (256, 64, 16)  # palette sizes, tried in this order
+WRONG = "#b3261e"
 CELL_WIDTH = WIDTH // COLUMNS
 TEXT_WIDTH = CELL_WIDTH - 2 * MARGIN
 CELL_HEIGHT = TILE + 3 * LINE + 2 * MARGIN
-ELLIPSIS = "…"
 LEGEND = (
     "Left: the image as the model saw it, with its label. Right: the wrong label that it preferred most, its "
     "probability, and a training image of it."
@@ -48,32 +41,15 @@ class Cell:
 
 
 def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
-    """PNG of at most MAX_BYTES; colours are reduced first, then cells of each kind."""
+    """PNG of at most `sheet.MAX_BYTES`; colours are reduced first, then cells of each kind."""
+    return first_within(_sheets(cells, title))
+
+
+def _sheets(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Iterator[Image.Image]:
     n = max(map(len, cells.values()))
     while True:
-        sheet = _sheet({kind: some[:n] for kind, some in cells.items()}, title)
-        for n_colours in COLOURS:
-            png = io.BytesIO()
-            sheet.quantize(n_colours, dither=Image.Dither.NONE).save(png, "png", optimize=True)
-            if png.tell() <= MAX_BYTES:
-                return png.getvalue()
+        yield _sheet({kind: some[:n] for kind, some in cells.items()}, title)
         n //= 2
-
-
-def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """One line of at most `width` pixels; the end is replaced by an ellipsis if the text is longer."""
-    line = " ".join(text.split())
-    if font.getlength(line) <= width:
-        return line
-    n = next(n for n in range(len(line), -1, -1) if font.getlength(f"{line[:n].rstrip()}{ELLIPSIS}") <= width)
-    return f"{line[:n].rstrip()}{ELLIPSIS}"
-
-
-@cache
-def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans with basic layout, so that the result does not depend on how Pillow was built."""
-    file = Path(get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf"
-    return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _sheet(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Image.Image:
@@ -100,7 +76,7 @@ def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int
     left, top = x + MARGIN, y + MARGIN
     for at, pixels in ((left, cell.image), (left + TILE + GAP, cell.nearest_training)):
         if pixels is not None:
-            sheet.paste(_tile(pixels), (at, top))
+            sheet.paste(tile(pixels, TILE), (at, top))
             draw.rectangle((at - 1, top - 1, at + TILE, top + TILE), outline=FRAME)
     lines = (
         (shortened(cell.right, font(12, bold=True), TEXT_WIDTH), INK, font(12, bold=True)),
@@ -115,10 +91,3 @@ def _answer(cell: Cell) -> str:
     """The given label and its probability; only the label is shortened."""
     sure = f" {cell.probability:.0%}"
     return shortened(cell.given, font(12), TEXT_WIDTH - font(12).getlength(sure)) + sure
-
-
-def _tile(pixels: Pixels) -> Image.Image:
-    """Resize to the tile: by repeating pixels if the tile is a multiple of the image."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    whole = TILE % image.width == 0
-    return image.resize((TILE, TILE), Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)

@@ -1,6 +1,7 @@
 """Types of image-text pairs, unusable entries and shards."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from diptych_training.errors import DataError
 
 MAX_TEXT_BYTES = 100_000  # limit of one caption file
 CAPTION_KEY = "caption"
+NO_TEXT_FILE = "it has no text file beside it"
+NO_CAPTION = "it has no caption"
 BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories of invisible characters
 
 
@@ -149,6 +152,11 @@ class WithoutImages:
 def excluded_entry(name: str) -> Unusable:
     """The entry for a pair whose name is excluded."""
     return Unusable(name, "it is excluded")
+
+
+def reason_category(reason: str) -> str:
+    """A reason without the numbers that differ between entries, at most 100 characters."""
+    return re.sub(r"\d+", "N", reason)[:100]
 
 
 def is_blank(text: str) -> bool:

@@ -89,6 +89,7 @@ def test_sources_at_urls_are_read_like_local_ones():
         ("none.csv", r"none\.csv: no such file"),
         ("none", r"none: no such file"),
         ("a.txt", r"a\.txt: not a \.tar"),
+        ("photos.zip", r"photos\.zip: not a \.tar .* or a folder; unpack it into a folder first"),
         ("s-*.tar", r"s-\*\.tar matches no file"),
         ("memory://nowhere/s.tar", "memory://nowhere/s.tar: no such file"),
         ("nothing://at/all.tar", "nothing://at/all.tar: .*nothing"),
@@ -97,6 +98,7 @@ def test_sources_at_urls_are_read_like_local_ones():
 )
 def test_a_source_that_is_none_is_an_error_that_names_it(tmp_path, monkeypatch, name, message):
     (tmp_path / "a.txt").touch()
+    (tmp_path / "photos.zip").touch()
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(retry, "RETRY_DELAYS_S", ())
     with pytest.raises(DataError, match=message):

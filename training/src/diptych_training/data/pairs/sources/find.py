@@ -21,6 +21,7 @@ from diptych_training.errors import DataError
 TABLE_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDING = ".parquet"
 FILE_ENDINGS = (*TAR_ENDINGS, *TABLE_ENDINGS, PARQUET_ENDING)
+ARCHIVE_ENDINGS = (".zip", ".7z", ".rar")
 KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv or .parquet file, or a folder"
 
 
@@ -58,7 +59,10 @@ class SourceReader:
             return parquet_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
         if is_folder(name):
             return self._folder(name, prefix)
-        raise DataError(f"{name}: {'no such file' if not exists(name) else f'not {KINDS}'}")
+        if not exists(name):
+            raise DataError(f"{name}: no such file")
+        hint = "; unpack it into a folder first" if ending.endswith(ARCHIVE_ENDINGS) else ""
+        raise DataError(f"{name}: not {KINDS}{hint}")
 
     def _folder(self, name: str, prefix: str) -> list[Shard]:
         """Shards of a packed data set, or of image files with text files."""

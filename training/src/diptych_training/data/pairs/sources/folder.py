@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
     MAX_TEXT_BYTES,
+    NO_TEXT_FILE,
     Entry,
     Pair,
     Shard,
@@ -55,7 +56,7 @@ class FolderShard:
                 continue
             try:
                 if text is None:
-                    raise ValueError("it has no text file beside it")
+                    raise ValueError(NO_TEXT_FILE)
                 texts = self._texts(text)
                 content = read_url(join(self.folder, image), self.max_bytes) if with_images else b""
                 yield Pair(name, content, texts)

@@ -14,6 +14,7 @@ from diptych.tar import Member, members
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
     MAX_TEXT_BYTES,
+    NO_CAPTION,
     Entry,
     Pair,
     Texts,
@@ -102,7 +103,7 @@ class TarShard:
         if texts is None and files.text is not None:
             texts = text_of_file(files.text)
         if texts is None:
-            raise ValueError("it has no caption" if files.json is None else "its caption is empty or missing")
+            raise ValueError(NO_CAPTION if files.json is None else "its caption is empty or missing")
         return texts
 
 

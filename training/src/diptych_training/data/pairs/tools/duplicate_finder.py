@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
@@ -55,6 +56,7 @@ class EvaluationImages:
 
 
 Item = TypeVar("Item")
+Indices = NDArray[np.intp]
 Advance = Callable[[int], object]
 ReportUnusable = Callable[[Unusable], object]  # receives entries that cannot be compared
 
@@ -90,13 +92,18 @@ class NearDuplicateFinder:
                     other = self._images.names[index], self._images.texts[index]
                     yield NearDuplicate(pair.name, float(cosine), other[0], pair.texts.first, other[1])
 
-    def _nearest(self, pixels: Pixels) -> tuple[Rows, np.ndarray]:
+    def _nearest(self, pixels: Pixels) -> tuple[Rows, Indices]:
         """(B, S, S, 3) -> (B,) highest cosine, (B,) index of that evaluation image."""
         cosines = colour_grids(pixels) @ self._images.rows.T  # (B, M)
         if self._mirrored:
             cosines = np.maximum(cosines, colour_grids(pixels[:, :, ::-1]) @ self._images.rows.T)
-        nearest = cosines.argmax(axis=1)
-        return cosines[np.arange(len(cosines)), nearest], nearest
+        return highest(cosines)
+
+
+def highest(cosines: Rows) -> tuple[Rows, Indices]:
+    """(B, M) -> (B,) highest cosine of each row, (B,) its column. M is at least 1."""
+    nearest = cosines.argmax(axis=1)
+    return cosines[np.arange(len(cosines)), nearest], nearest
 
 
 def evaluation_images(

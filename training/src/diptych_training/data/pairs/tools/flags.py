@@ -73,12 +73,42 @@ class SourceFlags:
     excluded: frozenset[str]
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How sources are read: the values of the flags, or their defaults. `exclude` names files."""
+
+    image_column: str | None = None
+    caption_columns: tuple[str, ...] = ()
+    images_root: str | None = None
+    caption_key: str = CAPTION_KEY
+    max_image_bytes: int = ImageLimits.max_bytes
+    max_image_px: int = ImageLimits.max_px
+    exclude: tuple[str, ...] = ()
+
+    def open(self, packed_split: str = "train") -> SourceFlags:
+        """A reader with these options. DataError for a list of excluded pairs that cannot be read."""
+        limits = ImageLimits(self.max_image_bytes, self.max_image_px, IMAGE_GUARD)
+        columns = Columns(self.image_column, self.caption_columns)
+        reader = SourceReader(columns, self.images_root, self.caption_key, limits, packed_split)
+        return SourceFlags(reader, limits, read_excluded(self.exclude))
+
+
+def reading_options(args: argparse.Namespace) -> ReadingOptions:
+    """The options that the flags of `add_source_flags` give."""
+    return ReadingOptions(
+        image_column=args.image_column,
+        caption_columns=tuple(args.caption_columns),
+        images_root=args.images_root,
+        caption_key=args.caption_key,
+        max_image_bytes=args.max_image_bytes,
+        max_image_px=args.max_image_px,
+        exclude=tuple(args.exclude),
+    )
+
+
 def source_flags(args: argparse.Namespace, packed_split: str = "train") -> SourceFlags:
     """Read the flags. DataError for a list of excluded pairs that cannot be read."""
-    limits = ImageLimits(args.max_image_bytes, args.max_image_px, IMAGE_GUARD)
-    columns = Columns(args.image_column, tuple(args.caption_columns))
-    reader = SourceReader(columns, args.images_root, args.caption_key, limits, packed_split)
-    return SourceFlags(reader, limits, read_excluded(args.exclude))
+    return reading_options(args).open(packed_split)
 
 
 def positive(text: str) -> int:

@@ -16,9 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.bundle.encoder import Pixels
-from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
-from diptych.errors import InputError
 from diptych_training.config import Tables, read_config, start_of
 from diptych_training.data.colour_grid import GRID
 from diptych_training.data.packed import (
@@ -28,14 +26,22 @@ from diptych_training.data.packed import (
     PackedItem,
     SourceEntry,
     Split,
-    content_of,
     hash_fraction,
     read_dataset,
     write_index,
     write_source,
 )
 from diptych_training.data.pairs.excluded import require_matching_sources
-from diptych_training.data.pairs.image_files import map_in_threads, plain_spec, run_isolated
+from diptych_training.data.pairs.image_files import map_in_threads, plain_spec
+from diptych_training.data.pairs.packing import (
+    KIND,
+    UNKNOWN,
+    packed_entry,
+    packed_item,
+    prepared_pixels,
+    source_name,
+    write_card,
+)
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
 from diptych_training.data.pairs.tools.flags import (
@@ -49,22 +55,13 @@ from diptych_training.data.pairs.tools.flags import (
 )
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import shortage
-from diptych_training.files import exclusive_lock, write_text
+from diptych_training.files import exclusive_lock
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
 
-KIND = "pairs"
 SHUFFLE_BUFFER = 2_000  # pairs held to be shuffled, besides the random order of shards
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
-CARD = """# {name}
-
-Packed with `diptych-train data pack` from image-text pairs: {n_images} images at {size} px.
-
-| source | split | images | author | licence |
-|---|---|---|---|---|
-{rows}
-"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -109,8 +106,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--limit", type=positive, default=5_000, metavar="N", help="maximum pairs of each split"
     )
     parser.add_argument("--seed", type=natural, default=0, help="seed of the random choice of pairs")
-    parser.add_argument("--licence", default="unknown", help="licence of the images, for the data card")
-    parser.add_argument("--author", default="unknown", help="author of the images, for the data card")
+    parser.add_argument("--licence", default=UNKNOWN, help="licence of the images, for the data card")
+    parser.add_argument("--author", default=UNKNOWN, help="author of the images, for the data card")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
     parser.add_argument(
         "--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="folder of runs (DIPTYCH_RUNS_DIR)"
@@ -137,16 +134,23 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         before = _read_existing(args.out, spec.size)
-        dataset = _without(before, [_source_name(split) for split in shards])
+        dataset = _without(before, [source_name(split) for split in shards])
         for split, parts in shards.items():
             images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
-            entry = _entry(args, split, images, items, n_unusable)
-            _warn_replaced(before.entries.get(_source_name(split)), entry)
+            entry = packed_entry(
+                split,
+                images,
+                items,
+                drops={"unusable": n_unusable},
+                licence=args.licence,
+                author=args.author,
+            )
+            _warn_replaced(before.entries.get(source_name(split)), entry)
             write_index(dataset)  # without the old split: it is never listed beside new ones
-            write_source(args.out, split, _source_name(split), images, items)
-            dataset = replace(dataset, entries={**dataset.entries, _source_name(split): entry})
+            write_source(args.out, split, source_name(split), images, items)
+            dataset = replace(dataset, entries={**dataset.entries, source_name(split): entry})
             write_index(dataset)
-        _write_card(dataset)
+        write_card(dataset, "diptych-train data pack")
     for name, entry in sorted(dataset.entries.items()):
         print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
     lack = None if has_proof_set else shortage(dataset)
@@ -177,7 +181,7 @@ def _without(dataset: PackedDataset, names: Sequence[str]) -> PackedDataset:
 def _warn_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
     if was is not None and was.recipe != entry.recipe:
         print(
-            f"{_source_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; "
+            f"{source_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; "
             "its images, texts, preparation, --hold-out, --limit or --seed have changed since it was packed",
             file=sys.stderr,
         )
@@ -205,13 +209,13 @@ def _draw(
     items: list[PackedItem] = []
     images: list[Pixels] = []
     reasons: Counter[str] = Counter()
-    prepare = partial(_prepared, spec=spec, limits=flags.limits)
+    prepare = partial(prepared_pixels, spec=spec, limits=flags.limits)
     with progress_bar(desc=split, total=args.limit, unit="pair") as bar:
         for entry, pixels in map_in_threads(entries, prepare, args.jobs):
             if isinstance(entry, Unusable) or isinstance(pixels, str):
                 reasons[str(pixels)] += 1
                 continue
-            items.append(_item(entry))
+            items.append(packed_item(entry))
             images.append(pixels)
             bar.update()
             if len(items) == args.limit:
@@ -250,36 +254,6 @@ def _empty_split_message(
     return f"--{flag} {' '.join(sources)}: none of {n + other_split.total():,} entries can be used{most}"
 
 
-def _entry(
-    args: argparse.Namespace, split: Split, images: Images, items: list[PackedItem], n_unusable: int
-) -> SourceEntry:
-    return SourceEntry(
-        split=split,
-        kind="pairs",
-        n=len(items),
-        licence=args.licence,
-        author=args.author,
-        recipe=content_of(images, items),
-        drops={"unusable": n_unusable} if n_unusable else {},
-    )
-
-
-def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | str:
-    """(S, S, 3) pixels, or the reason why the entry is unusable."""
-    try:
-        if isinstance(entry, Unusable):
-            return entry.reason
-        return run_isolated(load_pixels, entry.image, spec, limits)
-    except InputError as error:
-        return str(error)
-
-
-def _item(pair: Pair) -> PackedItem:
-    texts = pair.texts
-    further = texts.captions if texts.label is not None else texts.captions[1:]
-    return PackedItem(pair.name, texts.first, texts.keywords, further)
-
-
 def _read_existing(out: Path, size: int) -> PackedDataset:
     """The data set that `out` already holds, or an empty one."""
     if not (out / INDEX_FILE).exists():
@@ -313,21 +287,3 @@ def _image_spec(args: argparse.Namespace) -> tuple[ImageSpec, bool]:
     if spec.size % GRID:
         raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
     return spec, any(model.proof_set is not None for model in source_models)
-
-
-def _source_name(split: Split) -> str:
-    return f"{KIND}-{split}"
-
-
-def _write_card(dataset: PackedDataset) -> None:
-    rows = [
-        f"| {name} | {entry.split} | {entry.n:,} | {entry.author} | {entry.licence} |"
-        for name, entry in sorted(dataset.entries.items())
-    ]
-    card = CARD.format(
-        name=dataset.name,
-        n_images=f"{sum(entry.n for entry in dataset.entries.values()):,}",
-        size=dataset.image_size,
-        rows="\n".join(rows),
-    )
-    write_text(dataset.path / "CARD.md", card)

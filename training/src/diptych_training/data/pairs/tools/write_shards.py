@@ -7,7 +7,6 @@ the next shard begins: a continued run writes the same shards, byte for byte, as
 import hashlib
 import io
 import json
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from diptych_training.data.pairs.image_files import ImageCheck, ending_of, map_in_threads
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, json_of_texts
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, json_of_texts, reason_category
 from diptych_training.data.pairs.sources.shard_index import (
     SHARD_INDEX_FILE,
     ShardEntry,
@@ -135,7 +134,7 @@ class _Writer:
             if isinstance(entry, Pair):
                 yield entry, cursor
                 continue
-            skipped[_reason_category(entry.reason)] += 1
+            skipped[reason_category(entry.reason)] += 1
             self._n_skipped += 1
             self._on_progress(0, 1)
             n_read = self._n_pairs + self._n_skipped
@@ -196,8 +195,3 @@ def _add_pair(archive: tarfile.TarFile, number: int, pair: Pair) -> None:
         info = tarfile.TarInfo(f"{stem}.{ending}")
         info.size = len(content)
         archive.addfile(info, io.BytesIO(content))
-
-
-def _reason_category(reason: str) -> str:
-    """A reason without the numbers that differ between entries."""
-    return re.sub(r"\d+", "N", reason)[:100]

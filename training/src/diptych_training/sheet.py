@@ -1,0 +1,57 @@
+"""Sheets of small pictures with texts, drawn pixel by pixel with the font that ships with matplotlib.
+
+The bytes of a sheet are therefore reproducible.
+"""
+
+import io
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib import get_data_path
+from PIL import Image, ImageFont
+
+from diptych.bundle.encoder import Pixels
+
+MAX_BYTES = 200_000
+INK, PALE, PAPER, FRAME = "#222222", "#707070", "#ffffff", "#d8d8d8"
+COLOURS = (256, 64, 16)  # palette sizes, tried in this order
+ELLIPSIS = "…"
+
+
+def first_within(sheets: Iterable[Image.Image], max_bytes: int = MAX_BYTES) -> bytes:
+    """The first sheet as a PNG of at most `max_bytes`, with as many colours as that allows.
+
+    Of a sheet that is too large with the fewest colours, the next one is tried. The last one must fit.
+    """
+    for sheet in sheets:
+        for n_colours in COLOURS:
+            png = io.BytesIO()
+            sheet.quantize(n_colours, dither=Image.Dither.NONE).save(png, "png", optimize=True)
+            if png.tell() <= max_bytes:
+                return png.getvalue()
+    raise ValueError(f"no sheet is a PNG of at most {max_bytes} bytes")
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """One line of at most `width` pixels; the end is replaced by an ellipsis if the text is longer."""
+    line = " ".join(text.split())
+    if font.getlength(line) <= width:
+        return line
+    n = next(n for n in range(len(line), -1, -1) if font.getlength(f"{line[:n].rstrip()}{ELLIPSIS}") <= width)
+    return f"{line[:n].rstrip()}{ELLIPSIS}"
+
+
+@cache
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans with basic layout, so that the result does not depend on how Pillow was built."""
+    file = Path(get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf"
+    return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def tile(pixels: Pixels, size_px: int) -> Image.Image:
+    """Resize (S, S, 3) to a tile: by repeating pixels if the tile is a multiple of the image."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    whole = size_px % image.width == 0
+    return image.resize((size_px, size_px), Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
