@@ -4,7 +4,7 @@ The bytes of a sheet are therefore reproducible.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,13 +20,15 @@ COLOURS = (256, 64, 16)  # palette sizes, tried in this order
 ELLIPSIS = "…"
 
 
-def first_within(sheets: Iterable[Image.Image], max_bytes: int = MAX_BYTES) -> bytes:
-    """The first sheet as a PNG of at most `max_bytes`, with as many colours as that allows.
+def first_within(
+    sheets: Iterable[Image.Image], max_bytes: int = MAX_BYTES, colours: Sequence[int] = COLOURS
+) -> bytes:
+    """The first sheet as a PNG of at most `max_bytes`, with the first number of `colours` that allows it.
 
-    Of a sheet that is too large with the fewest colours, the next one is tried. The last one must fit.
+    If a sheet is too large with all of them, the next one is tried. The last one must fit.
     """
     for sheet in sheets:
-        for n_colours in COLOURS:
+        for n_colours in colours:
             png = io.BytesIO()
             sheet.quantize(n_colours, dither=Image.Dither.NONE).save(png, "png", optimize=True)
             if png.tell() <= max_bytes:

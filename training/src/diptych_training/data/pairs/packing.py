@@ -8,6 +8,7 @@ from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.data.packed import (
     Images,
+    Kind,
     PackedDataset,
     PackedItem,
     SourceEntry,
@@ -18,7 +19,7 @@ from diptych_training.data.pairs.image_files import run_isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 from diptych_training.files import write_text
 
-KIND = "pairs"
+KIND: Kind = "pairs"
 UNKNOWN = "unknown"
 CARD = """# {name}
 

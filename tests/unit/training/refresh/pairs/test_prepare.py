@@ -1,0 +1,297 @@
+"""A person's pairs become a packed data set with a held-out part, a report and a contact sheet."""
+
+import io
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
+from diptych_training.data.packed import read_dataset
+from diptych_training.data.pairs.tools.flags import ReadingOptions
+from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.refresh.pairs import prepare
+from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
+from diptych_training.refresh.pairs.findings import REPORT_FILE, read_report
+from diptych_training.refresh.pairs.own import OWN
+from diptych_training.refresh.pairs.prepare import PairsOptions
+from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_judged
+from support.pair_files import write_files, write_table
+from support.pair_reading import write_parquet
+from support.pictures import noise
+from support.tars import tar_of
+from support.tiny_run import tiny_image_spec
+
+
+def prepared(tmp_path, *sources, options=None, judged=None, model=None):
+    return prepare.prepare_pairs(
+        [str(source) for source in sources],
+        model or tiny_source_model(),
+        tmp_path / "refresh",
+        options or PairsOptions(),
+        judged,
+    )
+
+
+def own_items(tmp_path):
+    """Items of both splits, by split."""
+    dataset = read_dataset(tmp_path / "refresh" / OWN)
+    return {
+        split: [item for source in dataset.sources(split) for item in source.items]
+        for split in ("train", "validation")
+    }
+
+
+def brighter(payload):
+    """Nearly the same picture in another file."""
+    out = io.BytesIO()
+    ImageEnhance.Brightness(Image.open(io.BytesIO(payload))).enhance(0.9).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(40))
+
+    report = prepared(tmp_path, folder)
+
+    assert (report.n_found, report.n_usable, report.n_captions) == (40, 40, 24)
+    assert report.n_held_out == 40 - report.n_train
+    assert 4 <= report.n_held_out <= 14
+    items = own_items(tmp_path)
+    assert (len(items["train"]), len(items["validation"])) == (report.n_train, report.n_held_out)
+    assert {item.id for part in items.values() for item in part} == {f"photos:{n:05}.png" for n in range(40)}
+    dataset = read_dataset(tmp_path / "refresh" / OWN)
+    source = dataset.sources("train")[0]
+    number = int(source.items[0].id.partition(":")[2].partition(".")[0])
+    assert source.items[0].label == familiar(40)[number]
+    expected = load_pixels(noise(number), tiny_image_spec(), ImageLimits())
+    np.testing.assert_array_equal(source.images[0], expected)
+    assert (tmp_path / "refresh" / SHEET_FILE).stat().st_size <= 200_000
+    assert read_report(tmp_path / "refresh") == report
+
+
+def test_tables_and_archives_are_taken_too(tmp_path):
+    files = captioned(familiar(30))
+    write_files(tmp_path / "t", files)
+    rows = [["image", "caption"], *([f"{n:05}.png", familiar(30)[n]] for n in range(30))]
+    write_table(tmp_path / "t" / "pairs.csv", rows)
+    (tmp_path / "pairs.tar").write_bytes(tar_of(files))
+    columns = {"image": [noise(n) for n in range(30)], "caption": familiar(30)}
+    write_parquet(tmp_path / "pairs.parquet", columns)
+
+    for source in ("t/pairs.csv", "pairs.tar", "pairs.parquet"):
+        report = prepared(tmp_path, tmp_path / source)
+        assert (report.n_found, report.n_usable) == (30, 30), source
+
+
+def test_licence_and_author_are_on_the_data_card(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+
+    prepared(tmp_path, folder, options=PairsOptions(licence="CC-BY-4.0", author="Ada"))
+
+    card = (tmp_path / "refresh" / OWN / "CARD.md").read_text()
+    assert "Packed with `diptych-train refresh`" in card
+    assert "| Ada | CC-BY-4.0 |" in card
+
+
+def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+    judged = write_judged(tmp_path / "judged", {"star": noise(1000)})
+    report = prepared(tmp_path, folder, judged=judged)
+    monkeypatch.setattr(prepare, "gather", lambda *args, **options: pytest.fail("pictures were read again"))
+
+    assert prepared(tmp_path, folder, judged=judged) == report
+
+
+@pytest.mark.parametrize("what", ["picture", "caption", "new", "options", "model", "judged", "table"])
+def test_other_inputs_are_looked_at_anew(tmp_path, what):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+    table = write_table(
+        tmp_path / "photos.csv",
+        [["image", "caption"], *([f"photos/{n:05}.png", familiar(30)[n]] for n in range(30))],
+    )
+    source = table if what == "table" else folder
+    before = prepared(tmp_path, source)
+    options, model, judged = PairsOptions(), tiny_source_model(), None
+    if what in ("picture", "table"):
+        (folder / "00003.png").write_bytes(noise(500, size=(40, 40)))
+    elif what == "caption":
+        (folder / "00003.txt").write_text("a cat on the grass")
+    elif what == "new":
+        write_files(folder, captioned(["a dog on the grass"], start=600))
+    elif what == "options":
+        options = replace(options, hold_out=0.5)
+    elif what == "model":
+        model = tiny_source_model(tiny_image_spec().model_copy(update={"fill_color": (0, 0, 0)}))
+    else:
+        judged = write_judged(tmp_path / "judged", {"star": noise(1000)})
+
+    after = prepared(tmp_path, source, options=options, model=model, judged=judged)
+
+    assert after.inputs != before.inputs
+    assert prepared(tmp_path, source, options=options, model=model, judged=judged) == after
+
+
+@pytest.mark.parametrize("at", ["write_contact_sheet", "write_own", "write_report"])
+def test_an_interrupted_preparation_starts_again(tmp_path, monkeypatch, at):
+    first, second = (write_captioned(tmp_path / name, familiar(n)) for name, n in (("one", 30), ("two", 25)))
+    prepared(tmp_path, first)
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, at, stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepared(tmp_path, second)
+    report = prepared(tmp_path, second)
+
+    items = own_items(tmp_path)
+    assert report.n_usable == 25
+    assert {item.id.partition(":")[0] for part in items.values() for item in part} == {"two"}
+    fresh = prepare.prepare_pairs([str(second)], tiny_source_model(), tmp_path / "fresh", PairsOptions())
+    assert fresh == report
+    for split in items:
+        one, other = (read_dataset(tmp_path / name / OWN).digest(split) for name in ("refresh", "fresh"))
+        assert one == other
+
+
+def test_a_report_without_its_data_set_is_made_anew(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+    report = prepared(tmp_path, folder)
+    shutil.rmtree(tmp_path / "refresh" / OWN)
+
+    assert prepared(tmp_path, folder) == report
+    assert len(own_items(tmp_path)["train"]) == report.n_train
+    (tmp_path / "refresh" / REPORT_FILE).write_text("{")
+    assert prepared(tmp_path, folder) == report
+
+
+def test_pictures_near_those_that_the_model_is_judged_on_are_left_out(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+    judged = write_judged(tmp_path / "judged", {"a star": brighter(noise(7)), "a moon": noise(900)})
+
+    report = prepared(tmp_path, folder, judged=judged)
+
+    (finding,) = report.of("near_judged")
+    assert (report.n_found, report.n_usable, finding.n) == (30, 29, 1)
+    assert finding.examples == ('photos:00007.png like "a star"',)
+    ids = {item.id for part in own_items(tmp_path).values() for item in part}
+    assert "photos:00007.png" not in ids
+
+
+def test_near_duplicates_are_never_on_both_sides(tmp_path):
+    files = captioned(familiar(30))
+    for number in range(30):
+        files |= {f"{number:05}-copy.png": brighter(noise(number)), f"{number:05}-copy.txt": b"a cat"}
+    write_files(tmp_path / "photos", files)
+
+    report = prepared(tmp_path, tmp_path / "photos")
+
+    (finding,) = report.of("near_own")
+    assert finding.n == 60
+    assert "of 30 such groups" in finding.what
+    numbers = [{item.id.partition(":")[2][:5] for item in part} for part in own_items(tmp_path).values()]
+    assert not numbers[0] & numbers[1]
+    assert report.n_held_out % 2 == 0
+    assert report.n_held_out > 0
+
+
+def test_with_nothing_but_near_duplicates_none_is_held_out(tmp_path):
+    files = {}
+    for number in range(25):
+        image = Image.open(io.BytesIO(noise(1)))
+        image.putpixel((0, 0), (number * 10, 0, 0))
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        files |= {f"{number}.png": out.getvalue(), f"{number}.txt": familiar(25)[number].encode()}
+    write_files(tmp_path / "photos", files)
+    spec = tiny_image_spec().model_copy(update={"size": 48})
+
+    report = prepared(tmp_path, tmp_path / "photos", model=tiny_source_model(spec))
+
+    assert (report.n_usable, report.n_held_out) == (25, 0)
+    assert "0 held out, since all pictures are nearly the same" in report.text()
+
+
+def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path):
+    files = captioned(familiar(18)) | {"lonely.png": noise(50), "torn.png": noise(51)[:100], "torn.txt": b"a"}
+    write_files(tmp_path / "photos", files)
+
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, tmp_path / "photos")
+
+    message = str(caught.value)
+    assert "photos: 18 usable pairs, at least 20 are needed; 20 found: " in message
+    assert "1 without a caption: photos:lonely.png" in message
+    assert "1 unusable (" in message
+    assert "Put a text file of the same name beside each" in message
+    assert message.endswith("Add pictures with captions until 20 are usable.")
+    assert not (tmp_path / "refresh" / REPORT_FILE).exists()
+
+
+def test_below_200_pairs_are_too_few_to_judge_on(tmp_path):
+    folder = write_captioned(tmp_path / "few", familiar(199))
+    assert prepared(tmp_path, folder).of("few")[0].n == 199
+
+    write_files(folder, captioned(["a red dog"], start=199))
+    report = prepared(tmp_path, folder)
+
+    assert report.n_usable == 200
+    assert report.of("few") == []
+
+
+def test_more_pairs_than_the_limit_are_drawn_by_their_names(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(40))
+    options = PairsOptions(limit=25)
+
+    report = prepared(tmp_path, folder, options=options)
+    few = {item.id for part in own_items(tmp_path).values() for item in part}
+    write_files(folder, captioned(["a blue tree"], start=40))
+    prepared(tmp_path, folder, options=options)
+    more = {item.id for part in own_items(tmp_path).values() for item in part}
+    prepared(tmp_path, folder, options=replace(options, seed=1))
+    other = {item.id for part in own_items(tmp_path).values() for item in part}
+
+    assert (report.n_found, report.n_usable, report.of("limit")[0].n) == (40, 25, 15)
+    assert len(few & more) >= 24
+    assert len(few & other) < 25
+
+
+def test_excluded_pairs_are_not_counted_as_found(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+    (tmp_path / "out.tsv").write_text("name\nphotos:00001.png\nphotos:00002.png\n")
+    options = PairsOptions(reading=ReadingOptions(exclude=(str(tmp_path / "out.tsv"),)))
+
+    report = prepared(tmp_path, folder, options=options)
+
+    assert (report.n_found, report.n_usable, report.of("excluded")[0].n) == (28, 28, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (PairsOptions(hold_out=1.0), "hold_out is 1, must be at least 0 and below 1"),
+        (PairsOptions(limit=19), "limit is 19, must be at least 20"),
+    ],
+)
+def test_options_out_of_range_are_named(tmp_path, options, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        prepared(tmp_path, tmp_path, options=options)
+
+
+def test_a_model_that_does_not_state_its_preprocessing_is_refused(tmp_path):
+    with pytest.raises(TrainingConfigError, match="tiny/1 does not state how images and texts are prepared"):
+        prepared(tmp_path, tmp_path, model=replace(tiny_source_model(), tables={}))
+
+
+def test_nothing_is_held_out_if_the_share_is_zero(tmp_path):
+    folder = write_captioned(tmp_path / "photos", familiar(30))
+
+    report = prepared(tmp_path, folder, options=PairsOptions(hold_out=0))
+
+    assert (report.n_train, report.n_held_out) == (30, 0)
+    assert report.of("not_held_out") == []
+    assert read_dataset(tmp_path / "refresh" / OWN).listed("validation") == []

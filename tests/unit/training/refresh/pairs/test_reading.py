@@ -1,0 +1,124 @@
+"""Findings about pairs that cannot be used, and about equal pictures."""
+
+import io
+
+from PIL import Image
+
+from diptych_training.data.packed import read_dataset
+from diptych_training.refresh.pairs.own import OWN
+from diptych_training.refresh.pairs.prepare import PairsOptions, prepare_pairs
+from support.own_pairs import captioned, familiar, tiny_source_model
+from support.pair_files import json_file, write_files
+from support.pictures import noise
+from support.tars import tar_of
+
+
+def report_of(tmp_path, files):
+    folder = write_files(tmp_path / "photos", files)
+    return prepare_pairs([str(folder)], tiny_source_model(), tmp_path / "refresh", PairsOptions())
+
+
+def items_of(tmp_path):
+    dataset = read_dataset(tmp_path / "refresh" / OWN)
+    sources = [source for split in ("train", "validation") for source in dataset.sources(split)]
+    return {item.id: item for source in sources for item in source.items}
+
+
+def as_bmp(payload):
+    out = io.BytesIO()
+    Image.open(io.BytesIO(payload)).save(out, "BMP")
+    return out.getvalue()
+
+
+def test_pictures_without_a_caption_are_counted_with_the_first_names(tmp_path):
+    report = report_of(tmp_path, captioned(familiar(25)) | {f"x{n}.png": noise(50 + n) for n in range(5)})
+
+    (finding,) = report.of("no_caption")
+    assert (report.n_found, report.n_usable, finding.n) == (30, 25, 5)
+    assert finding.line() == "5 without a caption: photos:x0.png, photos:x1.png, photos:x2.png and 2 more"
+    assert finding.advice == "Put a text file of the same name beside each (heron.jpg, heron.txt)."
+
+
+def test_a_table_in_the_folder_is_named_as_where_the_captions_may_be(tmp_path):
+    files = {"x.png": noise(99), "metadata.csv": b"file_name,text\n"}
+    (finding,) = report_of(tmp_path, captioned(familiar(25)) | files).of("no_caption")
+
+    assert f"or name {tmp_path}/photos/metadata.csv in place of the folder" in finding.advice
+
+
+def test_pictures_without_a_caption_in_an_archive_are_found_too(tmp_path):
+    files = captioned(familiar(25)) | {"lonely.png": noise(99)}
+    (tmp_path / "pairs.tar").write_bytes(tar_of(files))
+
+    report = prepare_pairs(
+        [str(tmp_path / "pairs.tar")], tiny_source_model(), tmp_path / "refresh", PairsOptions()
+    )
+
+    assert report.of("no_caption")[0].n == 1
+    assert report.of("no_caption")[0].examples[0].endswith("pairs.tar:lonely")
+
+
+def test_unusable_pairs_are_counted_by_reason_the_most_frequent_first(tmp_path):
+    files = captioned(familiar(25))
+    files |= {"torn.png": noise(50)[:200], "torn.txt": b"a cat"}
+    files |= {f"blank{n}.png": noise(60 + n) for n in range(2)} | {f"blank{n}.txt": b" \n" for n in range(2)}
+    files |= {"coded.png": noise(70), "coded.txt": b"\xff\xfe"}
+
+    findings = report_of(tmp_path, files).of("unusable")
+
+    assert [finding.n for finding in findings] == [2, 1, 1]
+    assert findings[0].line() == "2 unusable (its caption is empty): photos:blank0.png, photos:blank1.png"
+    assert {finding.examples[0] for finding in findings[1:]} == {"photos:torn.png", "photos:coded.png"}
+    assert all(finding.advice for finding in findings)
+
+
+def test_the_same_picture_with_the_same_caption_is_dropped_whatever_its_file(tmp_path):
+    files = captioned(familiar(25))
+    copy = {"copy.bmp": as_bmp(noise(3)), "copy.txt": familiar(25)[3].upper().encode()}
+
+    report = report_of(tmp_path, files | copy)
+
+    (finding,) = report.of("same_picture")
+    assert (report.n_found, report.n_usable, finding.examples) == (26, 25, ("photos:copy.bmp",))
+    assert report.of("merged_captions") == []
+    assert items_of(tmp_path)["photos:00003.png"].captions == ()
+
+
+def test_the_same_picture_with_another_caption_adds_that_to_the_first(tmp_path):
+    files = captioned(familiar(25))
+    files |= {"copy.png": noise(3), "copy.txt": b"a cat on the grass"}
+    files |= {
+        "again.png": noise(3),
+        "again.json": json_file(label="a cat", keywords=["pet"], captions=["a dog"]),
+    }
+
+    report = report_of(tmp_path, files)
+
+    assert report.n_usable == 25
+    assert report.of("merged_captions")[0].n == 2
+    item = items_of(tmp_path)["photos:00003.png"]
+    assert item.label == familiar(25)[3]
+    assert set(item.captions) == {"a cat", "a dog", "a cat on the grass"}
+    assert item.keywords == ("pet",)
+
+
+def test_captions_that_the_tokenizer_cannot_tell_apart_are_one(tmp_path):
+    files = captioned(familiar(25))
+    files |= {"x.png": noise(99), "x.json": json_file(caption=["A  dog", "a dog", "a cat", "A DOG"])}
+
+    report_of(tmp_path, files)
+
+    item = items_of(tmp_path)["photos:x.png"]
+    assert (item.label, item.captions) == ("A  dog", ("a cat",))
+
+
+def test_names_that_are_not_utf_8_are_written_readably(tmp_path):
+    folder = write_files(tmp_path / "photos", captioned(familiar(25)))
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    (folder / f"{name}.png").write_bytes(noise(99))
+    (folder / f"{name}.txt").write_text("a red tree")
+
+    report = prepare_pairs([str(folder)], tiny_source_model(), tmp_path / "refresh", PairsOptions())
+
+    assert report.n_usable == 26
+    assert items_of(tmp_path)["photos:caf\N{REPLACEMENT CHARACTER}.png"].label == "a red tree"

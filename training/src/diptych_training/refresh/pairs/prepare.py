@@ -1,0 +1,191 @@
+"""Look at a person's pairs, report what was found, and pack the usable ones for a model."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.data.packed import INDEX_FILE, PackedDataset
+from diptych_training.data.pairs.excluded import require_matching_sources
+from diptych_training.data.pairs.packing import UNKNOWN
+from diptych_training.data.pairs.pair import Shard
+from diptych_training.data.pairs.tools.flags import ReadingOptions, SourceFlags
+from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.files import exclusive_lock
+from diptych_training.finetune.source_model import SourceModel
+from diptych_training.refresh.judge.results import MIN_OWN_PAIRS
+from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
+from diptych_training.refresh.pairs.captions import caption_findings
+from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE, write_contact_sheet
+from diptych_training.refresh.pairs.findings import (
+    REPORT_FILE,
+    Finding,
+    PairsReport,
+    read_report,
+    summary_line,
+    write_report,
+)
+from diptych_training.refresh.pairs.gather import Gathered, gather, list_entries
+from diptych_training.refresh.pairs.hold_out import choose_held_out
+from diptych_training.refresh.pairs.inputs import inputs_digest
+from diptych_training.refresh.pairs.near import (
+    near_groups,
+    near_judged,
+    near_judged_findings,
+    near_own_findings,
+    picture_rows,
+)
+from diptych_training.refresh.pairs.own import OWN, write_own
+from diptych_training.refresh.pairs.reading import reading_findings
+
+LOCK_FILE = ".pairs.lock"
+MIN_PAIRS = 20
+
+
+@dataclass(frozen=True)
+class PairsOptions:
+    """Which pairs are read, and how many of the usable ones are held out.
+
+    `hold_out` is their share; with more than `limit` pairs, `seed` decides which are read. `licence` and
+    `author` are those of the pictures, for the data card.
+    """
+
+    hold_out: float = 0.2
+    limit: int = 5_000
+    seed: int = 0
+    licence: str = UNKNOWN
+    author: str = UNKNOWN
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
+
+
+def prepare_pairs(
+    sources: Sequence[str],
+    model: SourceModel,
+    folder: Path,
+    options: PairsOptions,
+    judged: PackedDataset | None = None,
+) -> PairsReport:
+    """Read pairs, and write `own/`, REPORT_FILE and SHEET_FILE into `folder`; returns the report.
+
+    `own/` is a packed data set as the model sees its pictures: split `train`, and split `validation` of
+    held-out pairs. Pictures near those of split `validation` of `judged` are left out. If the folder holds
+    the results of the same inputs, they are kept; other results are made anew.
+
+    Raises DataError if a source cannot be read, fewer than MIN_PAIRS pairs are usable, or all have one
+    caption; TrainingConfigError for options out of range, or a model whose preprocessing is not known.
+    """
+    if not 0 <= options.hold_out < 1:
+        raise TrainingConfigError(f"hold_out is {options.hold_out:g}, must be at least 0 and below 1")
+    if options.limit < MIN_PAIRS:
+        raise TrainingConfigError(f"limit is {options.limit}, must be at least {MIN_PAIRS}")
+    if not {"preprocess", "text"} <= model.tables.keys():
+        raise TrainingConfigError(f"{model.title} does not state how images and texts are prepared for it")
+    flags = options.reading.open()
+    shards = flags.reader.shards(sources)
+    require_matching_sources(flags.excluded, shards)
+    with exclusive_lock(folder / LOCK_FILE, DataError(f"another process prepares pairs in {folder}")):
+        inputs = inputs_digest(
+            {"sources": list(sources), **asdict(options)},
+            shards,
+            excluded=flags.excluded,
+            model=model,
+            judged=judged,
+        )
+        stored = read_report(folder)
+        if stored is not None and stored.inputs == inputs and _is_whole(folder):
+            return stored
+        (folder / REPORT_FILE).unlink(missing_ok=True)  # before its results: it says that they are whole
+        return _Preparation(tuple(sources), model, options, judged, inputs).run(shards, flags, folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / OWN / INDEX_FILE).is_file() and (folder / SHEET_FILE).is_file()
+
+
+@dataclass
+class _Preparation:
+    """One look at pairs; `findings` grow with each step."""
+
+    sources: tuple[str, ...]
+    model: SourceModel
+    options: PairsOptions
+    judged: PackedDataset | None
+    inputs: str
+    findings: list[Finding] = field(default_factory=list)
+
+    def run(self, shards: Sequence[Shard], flags: SourceFlags, folder: Path) -> PairsReport:
+        """Read, check, split and write. Raises DataError."""
+        tokens = CaptionTokens(self.model.tokenizer, TextSpec.model_validate(self.model.tables["text"]))
+        gathered, n_found = self._gather(shards, flags, tokens)
+        groups = self._without_near_judged(gathered)
+        n_usable = len(gathered.items)
+        if n_usable < MIN_PAIRS:
+            raise DataError(self._too_few(n_found, n_usable))
+        self.findings += caption_findings(gathered.items, tokens, self.judged)
+        captions = [tokens(item.label).ids for item in gathered.items]
+        held = choose_held_out([item.id for item in gathered.items], captions, groups, self.options.hold_out)
+        self._note_size(n_usable, len(held))
+        write_own(folder, gathered, held, licence=self.options.licence, author=self.options.author)
+        write_contact_sheet(folder, gathered.images, gathered.items)
+        report = PairsReport(
+            inputs=self.inputs,
+            sources=self.sources,
+            image_size=gathered.images.shape[1],
+            n_found=n_found,
+            n_train=n_usable - len(held),
+            n_held_out=len(held),
+            n_captions=len(set(captions)),
+            findings=tuple(self.findings),
+        )
+        write_report(folder, report)
+        return report
+
+    def _gather(
+        self, shards: Sequence[Shard], flags: SourceFlags, tokens: CaptionTokens
+    ) -> tuple[Gathered, int]:
+        """The usable pairs, and the number of all entries."""
+        listed = list_entries(shards, flags.excluded)
+        left_out = listed.left_out(self.options.limit, self.options.seed)
+        gathered = gather(
+            shards,
+            flags.excluded | left_out,
+            sum(name not in left_out for name in listed.names),
+            spec=ImageSpec.model_validate(self.model.tables["preprocess"]),
+            limits=flags.limits,
+            tokens=tokens,
+            n_threads=os.cpu_count() or 1,
+        )
+        self.findings += reading_findings(listed, self.options.limit, gathered, self.sources)
+        return gathered, listed.n_found
+
+    def _without_near_judged(self, gathered: Gathered) -> list[list[int]]:
+        """Drop pictures near those that models are judged on; returns groups of near ones among the rest."""
+        rows = picture_rows(gathered.images)
+        if self.judged is not None and (near := near_judged(rows, self.judged)):
+            self.findings += near_judged_findings(near, gathered.items)
+            kept = [index for index in range(len(gathered.items)) if index not in near]
+            gathered.keep(kept)
+            rows = rows[kept]
+        groups = near_groups(rows)
+        self.findings += near_own_findings(groups, gathered.items)
+        return groups
+
+    def _too_few(self, n_found: int, n_usable: int) -> str:
+        lost = [one for one in self.findings if one.kind not in ("limit", "near_own", "merged_captions")]
+        why = f": {summary_line(lost)}" if lost else "."
+        return (
+            f"{', '.join(self.sources)}: {n_usable} usable pairs, at least {MIN_PAIRS} are needed; "
+            f"{n_found:,} found{why} Add pictures with captions until {MIN_PAIRS} are usable."
+        )
+
+    def _note_size(self, n_usable: int, n_held_out: int) -> None:
+        """Findings on what these numbers allow."""
+        if self.options.hold_out and not n_held_out:
+            what = "held out, since all pictures are nearly the same"
+            advice = "What the model learns is not measured on them: add pictures that differ."
+            self.findings.append(Finding(kind="not_held_out", n=0, what=what, advice=advice))
+        if n_usable < MIN_OWN_PAIRS:
+            what = "usable pairs are too few to judge on: the weight of what is learned is fixed"
+            advice = f"From {MIN_OWN_PAIRS} pairs on, the held-out ones choose it."
+            self.findings.append(Finding(kind="few", n=n_usable, what=what, advice=advice))
