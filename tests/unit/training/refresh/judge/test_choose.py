@@ -4,27 +4,7 @@ import pytest
 
 from diptych_training.errors import EvaluationError
 from diptych_training.refresh.judge.choose import choose_alpha
-from diptych_training.refresh.judge.results import Judged, MixResult, SetResult
-
-
-def set_result(n_right: int, n: int = 100) -> SetResult:
-    """A set of which the first `n_right` pictures are right."""
-    ranks = tuple(0 if index < n_right else 9 for index in range(n))
-    return SetResult(n_labels=10, ranks=ranks, text_to_image={1: 0.5}, image_to_text={1: 0.5})
-
-
-def judged(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Judged:
-    """Mixes by alpha, with the number of right pictures of 100 own and 100 shipped ones."""
-    mixes = tuple(
-        MixResult(
-            alpha=alpha,
-            own=None if n_right is None else set_result(n_right),
-            shipped=set_result(shipped[alpha]),
-            kinds={"emoji": set_result(shipped[alpha])},
-        )
-        for alpha, n_right in own.items()
-    )
-    return Judged(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
+from support.reports import judged
 
 
 def test_the_best_own_score_within_the_bound_is_chosen():

@@ -53,10 +53,12 @@ class Answer(Frozen):
 class PictureChange(Frozen):
     """A picture whose best label turned from right to wrong, or from wrong to right.
 
-    `margin` is the cosine of the new best label minus that of the best one of the other sort, right or wrong.
+    `is_right` says which. `margin` is the cosine of the new best label minus that of the best one of the
+    other sort, right or wrong.
     """
 
     picture: Picture
+    is_right: bool
     before: Answer
     after: Answer
     margin: float
@@ -176,6 +178,7 @@ def changed_pictures(
             if was != is_now:
                 change = PictureChange(
                     picture=new.pictures[row],
+                    is_right=is_now,
                     before=Answer(label=old.best_label(row), probability=old.probability(row)),
                     after=Answer(label=new.best_label(row), probability=new.probability(row)),
                     margin=abs(float(new.margins[row])),

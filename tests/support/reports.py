@@ -1,0 +1,89 @@
+"""A small report on random pictures, with hostile captions if asked for."""
+
+from datetime import date
+from pathlib import Path
+
+from diptych_training.refresh.judge.changes import Answer, Changes, Found, PictureChange, SearchChange
+from diptych_training.refresh.judge.choose import choose_alpha
+from diptych_training.refresh.judge.results import Judged, MixResult, SetResult
+from diptych_training.refresh.judge.view import Picture, SetName
+from diptych_training.refresh.report.report import Report
+from support.picture_sets import write_pictures
+
+DAY = date(2026, 3, 9)
+
+
+def set_result(n_right: int, n: int = 100, n_labels: int = 10) -> SetResult:
+    """A set of which the first `n_right` pictures are right."""
+    ranks = tuple(0 if index < n_right else 9 for index in range(n))
+    recalls = {1: n_right / n, 5: 0.9, 10: 1.0}
+    return SetResult(n_labels=n_labels, ranks=ranks, text_to_image=recalls, image_to_text=recalls)
+
+
+def judged(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Judged:
+    """Mixes by alpha, with the number of right pictures of 100 own and 100 shipped ones, of two kinds."""
+    mixes = tuple(
+        MixResult(
+            alpha=alpha,
+            own=None if n_right is None else set_result(n_right),
+            shipped=set_result(shipped[alpha]),
+            kinds={
+                "emoji": set_result(min(shipped[alpha], 50), 50),
+                "icons": set_result(max(shipped[alpha] - 50, 0), 50),
+            },
+        )
+        for alpha, n_right in own.items()
+    )
+    return Judged(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
+
+
+def small_report(
+    folder: Path, measured: Judged | None = None, *, size: int = 32, caption: str = "red star", n: int = 3
+) -> Report:
+    """A report whose lists have `n` entries each; every caption contains the given one."""
+    labels = [f"{caption} {index}" for index in range(max(6, n))]
+    own = write_pictures(folder / "mine", {"held-out": ("validation", "pairs", labels)}, size=size)
+    shipped = write_pictures(folder / "proof", {"emoji": ("validation", "emoji", labels)}, size=size, seed=1)
+    measured = measured or judged(
+        {0: 20, 0.25: 30, 0.5: 60, 0.75: 70, 1: 75}, {0: 80, 0.25: 80, 0.5: 78, 0.75: 74, 1: 60}
+    )
+    choice = choose_alpha(measured)
+    searches = tuple(_search(labels, index) for index in range(n))
+    return Report(
+        name="mine/1",
+        old_name="pictograms/5",
+        day=DAY,
+        judged=measured,
+        choice=choice,
+        changes=Changes(
+            inputs=measured.inputs,
+            alpha=choice.alpha,
+            searches=searches[:3],
+            gained_searches=searches,
+            lost_searches=searches,
+            gained_pictures=tuple(_picture("own", "held-out", labels, index, True) for index in range(n)),
+            lost_pictures=tuple(_picture("shipped", "emoji", labels, index, False) for index in range(n)),
+        ),
+        own=own,
+        shipped=shipped,
+        pairs="100 pairs, 2 unreadable",
+        recipe='name = "mine"\n[run]\nsteps = 60\n',
+    )
+
+
+def _search(labels: list[str], index: int) -> SearchChange:
+    found = tuple(
+        Found(picture=Picture(set="own", source="held-out", index=at, label=labels[at]), is_right=at == index)
+        for at in range(5)
+    )
+    return SearchChange(query=labels[index], rank_before=4, rank_after=1, before=found[::-1], after=found)
+
+
+def _picture(whose: SetName, source: str, labels: list[str], index: int, is_right: bool) -> PictureChange:
+    return PictureChange(
+        picture=Picture(set=whose, source=source, index=index, label=labels[index]),
+        is_right=is_right,
+        before=Answer(label=f"{labels[index]} before", probability=0.25),
+        after=Answer(label=f"{labels[index]} after", probability=0.75),
+        margin=0.1,
+    )

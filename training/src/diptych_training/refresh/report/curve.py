@@ -1,0 +1,111 @@
+"""Top-1 over alpha as an inline SVG, coloured by the style sheet of the page."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diptych_training.refresh.judge.choose import Choice
+from diptych_training.refresh.judge.results import POINTS, Judged
+from diptych_training.refresh.report.report import OWN_TITLE, SHIPPED_TITLE
+
+WIDTH, HEIGHT = 640, 300
+LEFT, RIGHT, TOP, BOTTOM = 48, 150, 28, 44
+LABEL_GAP = 18  # pixels between the labels at the ends of two lines
+N_TICKS = 5
+Line = Sequence[tuple[float, float]]  # alpha and points
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Pixels of alpha and of points."""
+
+    low: float
+    high: float
+
+    def x(self, alpha: float) -> float:
+        return LEFT + alpha * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+
+
+def draw_curve(judged: Judged, choice: Choice) -> str:
+    """An `svg` element: a line for each set, the bound of the loss, and the chosen alpha."""
+    shipped = [(mix.alpha, POINTS * mix.shipped.top(1)) for mix in judged.mixes]
+    own = [(mix.alpha, POINTS * mix.own.top(1)) for mix in judged.mixes if mix.own is not None]
+    bound = shipped[0][1] - choice.max_loss
+    lines = [("shipped", SHIPPED_TITLE, shipped), *([("own", OWN_TITLE, own)] if own else [])]
+    scale = _scale([value for _, _, line in lines for _, value in line] + [bound])
+    return "\n".join(
+        [
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="curve-title">',
+            '<title id="curve-title">Top-1 on each set over alpha, the share of the new weights</title>',
+            *_axes(scale),
+            *_chosen(scale, choice.alpha),
+            f'<path class="bound" d="M{scale.x(0):.1f} {scale.y(bound):.1f}H{scale.x(1):.1f}"/>',
+            _text("bound-label", scale.x(1) + 8, scale.y(bound) + 4, f"bound: −{choice.max_loss:g}"),
+            *(part for name, _, line in lines for part in _line(scale, name, line)),
+            *_end_labels(scale, [(name, title, line[-1][1]) for name, title, line in lines], bound),
+            "</svg>",
+        ]
+    )
+
+
+def _scale(values: Sequence[float]) -> _Scale:
+    """Whole tens around all values."""
+    low, high = 10 * math.floor(min(values) / 10), 10 * math.ceil(max(values) / 10)
+    return _Scale(max(0, low), max(high, max(0, low) + 10))
+
+
+def _axes(scale: _Scale) -> list[str]:
+    parts = []
+    step = max(2, 5 * math.ceil((scale.high - scale.low) / N_TICKS / 5))
+    value = scale.low
+    while value <= scale.high:
+        y = scale.y(value)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text("tick end", LEFT - 8, y + 4, f"{value:g}"))
+        value += step
+    for quarter in range(5):
+        parts.append(_text("tick middle", scale.x(quarter / 4), HEIGHT - BOTTOM + 18, f"{quarter / 4:g}"))
+    parts.append(
+        _text("tick middle", scale.x(0.5), HEIGHT - 6, "alpha: 0 is the old model, 1 the new weights")
+    )
+    return parts
+
+
+def _chosen(scale: _Scale, alpha: float) -> list[str]:
+    x = scale.x(alpha)
+    return [
+        f'<path class="chosen" d="M{x:.1f} {TOP - 8}V{HEIGHT - BOTTOM}"/>',
+        _text("chosen-label middle", x, TOP - 14, "kept"),
+    ]
+
+
+def _line(scale: _Scale, name: str, line: Line) -> list[str]:
+    places = [(scale.x(alpha), scale.y(value)) for alpha, value in line]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    dots = (
+        f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
+        f"<title>alpha {alpha:g}: {value:.1f}</title></circle>"
+        for (x, y), (alpha, value) in zip(places, line, strict=True)
+    )
+    return [f'<path class="line {name}" d="M{path}"/>', *dots]
+
+
+def _end_labels(scale: _Scale, ends: Sequence[tuple[str, str, float]], bound: float) -> list[str]:
+    """The names of the lines at their right ends, moved apart from each other and from that of the bound."""
+    taken = [scale.y(bound)]
+    parts = []
+    for name, title, value in sorted(ends, key=lambda end: abs(end[2] - bound)):
+        y = scale.y(value)
+        sign = -1 if value >= bound else 1
+        while any(abs(y - other) < LABEL_GAP for other in taken):
+            y += sign
+        taken.append(y)
+        parts.append(_text(f"{name} label", scale.x(1) + 8, y + 4, title))
+    return parts
+
+
+def _text(classes: str, x: float, y: float, text: str) -> str:
+    return f'<text class="{classes}" x="{x:.1f}" y="{y:.1f}">{text}</text>'

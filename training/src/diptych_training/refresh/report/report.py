@@ -1,0 +1,124 @@
+"""What a report tells, independent of its form: the rows of its table, its headline, and what to do next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.table import TITLES
+from diptych_training.refresh.judge.changes import Changes
+from diptych_training.refresh.judge.choose import Choice
+from diptych_training.refresh.judge.interval import Difference
+from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
+from diptych_training.refresh.report.text import points, signed_points
+
+TOO_FEW = "too few to judge"
+OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The parts of a report.
+
+    `name` and `old_name` are of the new model and of the one that it was made of; `own` and `shipped` hold
+    the pictures that `changes` name. `pairs` and `recipe` are texts to show, possibly empty; `next_steps`
+    are sentences, `advice` by default.
+    """
+
+    name: str
+    old_name: str
+    day: date
+    judged: Judged
+    choice: Choice
+    changes: Changes
+    own: PackedDataset
+    shipped: PackedDataset
+    pairs: str = ""
+    recipe: str = ""
+    next_steps: Sequence[str] | None = None
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return f"{self.name}: what was gained and lost"
+
+    @property
+    def steps(self) -> list[str]:
+        """What to do next, as sentences."""
+        return advice(self.judged, self.choice) if self.next_steps is None else list(self.next_steps)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A set of pictures in the table. `is_part`: a kind of the shipped set. `verdict` is in words."""
+
+    title: str
+    n_labels: int
+    difference: Difference
+    verdict: str
+    is_part: bool = False
+
+
+def table_rows(judged: Judged, alpha: float) -> list[Row]:
+    """The user's held-out pairs if there are any, the shipped set, and its kinds if it has several."""
+    new = judged.at(alpha)
+    rows = []
+    own = judged.own_difference(alpha)
+    if own is not None and new.own is not None:
+        verdict = TOO_FEW if judged.is_too_few else own.verdict
+        rows.append(Row(OWN_TITLE, new.own.n_labels, own, verdict))
+    shipped = judged.shipped_difference(alpha)
+    rows.append(Row(SHIPPED_TITLE, new.shipped.n_labels, shipped, shipped.verdict))
+    kinds = list(judged.kind_differences(alpha))
+    for kind, part in kinds if len(kinds) > 1 else []:
+        title = f"of it: {TITLES[kind].lower()}"
+        rows.append(Row(title, new.kinds[kind].n_labels, part, part.verdict, is_part=True))
+    return rows
+
+
+def headline(judged: Judged, choice: Choice) -> list[str]:
+    """The result in two sentences: on the user's pairs, and on the shipped set against the bound."""
+    own, shipped = judged.own_difference(choice.alpha), judged.shipped_difference(choice.alpha)
+    if own is None:
+        first = "None of your pairs was held out, so that nothing can be said about them."
+    else:
+        first = (
+            f"Your pictures: top-1 {points(own.old)} before, {points(own.new)} now "
+            f"({signed_points(own.change)} points; {TOO_FEW if judged.is_too_few else own.verdict})."
+        )
+    bound = "within" if choice.is_within else "beyond"
+    second = (
+        f"Shipped set: {points(shipped.old)} before, {points(shipped.new)} now "
+        f"({signed_points(shipped.change)} points; {shipped.verdict}), {bound} the bound of a loss of "
+        f"{choice.max_loss:g}."
+    )
+    return [first, second]
+
+
+def advice(judged: Judged, choice: Choice) -> list[str]:
+    """What the figures suggest to do next."""
+    own = judged.own_difference(choice.alpha)
+    steps = []
+    if not choice.is_within:
+        steps.append(
+            f"It loses {choice.loss:.1f} points on the shipped set, the bound is {choice.max_loss:g}. "
+            "Rehearse more, train fewer steps or at a lower rate (edit the recipe and run it again), or "
+            "accept the loss with a higher --max-loss."
+        )
+    if judged.is_too_few:
+        lacking = MIN_OWN_PAIRS - judged.n_own_pairs
+        steps.append(
+            f"Add pairs: {judged.n_own_pairs:,} are too few to judge by. With {lacking:,} more, the mix of "
+            "old and new weights is chosen by what it does on held-out ones."
+        )
+    elif choice.alpha == 0:
+        steps.append(
+            "No mix within the bound is better on your pairs than the old model: keep that. Check the "
+            "captions, add pairs of what it does not know yet, or train longer."
+        )
+    elif own is not None and own.verdict != "better":
+        steps.append("No clear gain on your pairs: check the captions, add pairs, or train longer.")
+    steps.append(
+        "Look at the searches and pictures that lost: where one matters to you, add pairs that show it."
+    )
+    return steps
