@@ -17,11 +17,11 @@ from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
     client_options,
     default_url,
-    file_chunks,
     httpx_errors_translated,
     opened_request,
     read_answer,
     read_file,
+    sent_chunks_async,
 )
 
 P = ParamSpec("P")
@@ -79,6 +79,7 @@ class AsyncClient:
 
     models = _awaited(calls.models)
     model_version = _awaited(calls.model_version)
+    push_model = _awaited(calls.push_model)
     version = _awaited(calls.version)
     ready = _awaited(calls.ready)
 
@@ -95,9 +96,9 @@ class AsyncClient:
     async def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, file):
-                    if file is not None:
-                        arguments["content"] = file_chunks(file)
+                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, stream):
+                    if stream is not None:
+                        arguments["content"] = sent_chunks_async(stream, effect.on_progress)
                     return read_answer(await self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return await asyncio.to_thread(read_file, effect.path)

@@ -21,6 +21,7 @@ from diptych_client.transport import (
     opened_request,
     read_answer,
     read_file,
+    sent_chunks,
 )
 
 P = ParamSpec("P")
@@ -83,6 +84,7 @@ class Client:
 
     models = _blocking(calls.models)
     model_version = _blocking(calls.model_version)
+    push_model = _blocking(calls.push_model)
     version = _blocking(calls.version)
     ready = _blocking(calls.ready)
 
@@ -99,9 +101,9 @@ class Client:
     def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, file):
-                    if file is not None:
-                        arguments["content"] = file
+                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, stream):
+                    if stream is not None:
+                        arguments["content"] = sent_chunks(stream, effect.on_progress)
                     return read_answer(self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return read_file(effect.path)

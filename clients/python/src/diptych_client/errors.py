@@ -5,7 +5,7 @@ ClientError
 ├── Unreachable          no connection, or it broke before the answer was complete
 ├── TimedOut             no answer within `timeout_s`
 ├── UnexpectedAnswer     something answered, but not as a diptych server does
-├── UnreadableFile       an image file cannot be read, or an image in memory cannot be written as PNG
+├── UnreadableFile       a file cannot be read, or an image in memory cannot be written as PNG
 ├── VersionChanged       the server moved to another model version between two parts of one call
 └── ApiError             the server refused the request: status, title, detail, item, request_id
     ├── BadRequest       400  not parseable as its content type
@@ -49,7 +49,7 @@ class UnexpectedAnswer(ClientError):
 
 
 class UnreadableFile(ClientError):
-    """A file given as an image cannot be read, or an image in memory cannot be written as PNG."""
+    """A file cannot be read, or an image in memory cannot be written as PNG."""
 
 
 class VersionChanged(ClientError):

@@ -35,6 +35,7 @@ from diptych_client.results import (
     PrecisionCandidate,
     PrecisionChoice,
     Prediction,
+    PushedVersion,
     RunningPrecision,
     SearchResult,
     ServerVersion,
@@ -260,6 +261,18 @@ def model_version(body: Json) -> ModelVersion:
         prompt_sets=tuple(map(str, body.get("prompt_sets", ()))),
         serving=serving(body),
         ignored=body.get("ignored"),
+    )
+
+
+def pushed_version(body: Json) -> PushedVersion:
+    """Parse the answer to a push."""
+    return PushedVersion(
+        name=str(body["name"]),
+        version=int(body["version"]),
+        created=bool(body["created"]),
+        active=bool(body["active"]),
+        n_files=int(body["n_files"]),
+        n_bytes=int(body["n_bytes"]),
     )
 
 

@@ -355,6 +355,21 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class PushedVersion:
+    """The version that the server has after a push, under its own number.
+
+    `created`: it was not there before. `active`: it serves; a new one does after a restart of the server.
+    """
+
+    name: str
+    version: int
+    created: bool
+    active: bool
+    n_files: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
 class ServerVersion:
     """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -25,6 +25,7 @@ MAX_RETRY_AFTER_S = 60.0
 """If a server asks for a longer wait, the error is raised instead, and the caller decides."""
 PROXY_STATUSES = {502, 504}
 """Statuses of a proxy whose server is restarting, usually without Retry-After."""
+TAR = "application/x-tar"
 PROBLEM_JSON = "application/problem+json"
 NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?"
 NOT_DIPTYCH_413 = (
@@ -43,9 +44,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request with a JSON body, a multipart body, or a streamed `file`.
+    """One HTTP request with a JSON body, a multipart body, or a body of `content_type` that is streamed.
 
-    `repeatable` says that sending it twice does no harm.
+    A streamed body is a `file`, or the files of `tar` as an archive; `on_progress` gets the number of bytes
+    sent and of all. `repeatable` says that sending it twice does no harm.
     """
 
     method: str
@@ -55,7 +57,9 @@ class Request:
     parts: Sequence[Part] = ()
     repeatable: bool = True
     file: Path | None = None
-    content_type: str = ""  # of the file
+    tar: Sequence[Path] = ()
+    content_type: str = ""
+    on_progress: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True)

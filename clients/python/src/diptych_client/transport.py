@@ -6,10 +6,10 @@ import asyncio
 import ipaddress
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx
 
@@ -22,12 +22,12 @@ from diptych_client.errors import (
     UnreadableFile,
 )
 from diptych_client.steps import Answer, Request, json_bytes
+from diptych_client.streams import BodyStream, file_body, tar_body
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8000"
 DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address that reaches a server on all addresses
 DEFAULT_TIMEOUT_S = 60.0
-FILE_CHUNK = 262_144
 MAX_TIMEOUT_S = 86_400.0
 """One day. Operating systems refuse waits of more than a few weeks."""
 
@@ -87,26 +87,37 @@ def httpx_arguments(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
-def opened_request(request: Request) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
-    """Yield the arguments of `httpx_arguments` and the open body file, if any. Raises UnreadableFile."""
+def opened_request(request: Request) -> Iterator[tuple[dict[str, Any], BodyStream | None]]:
+    """Yield the arguments of `httpx_arguments` and the body to stream, if any. Raises UnreadableFile."""
     arguments = httpx_arguments(request)
-    if request.file is None:
+    if request.file is None and not request.tar:
         yield arguments, None
         return
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(request.file.open("rb"))
-            n_bytes = os.fstat(file.fileno()).st_size
-        except OSError as error:
-            raise UnreadableFile(f"{request.file}: {error.strerror or error}") from error
-        arguments["headers"] = {"Content-Type": request.content_type, "Content-Length": str(n_bytes)}
-        yield arguments, file
+    with tar_body(request.tar) if request.file is None else file_body(request.file) as stream:
+        arguments["headers"] = {"Content-Type": request.content_type, "Content-Length": str(stream.n_bytes)}
+        yield arguments, stream
 
 
-async def file_chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield the file in chunks, read in a thread."""
-    while chunk := await asyncio.to_thread(file.read, FILE_CHUNK):
+def sent_chunks(stream: BodyStream, on_progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    """Yield the chunks of a body; report each when the next one is asked for, as it was sent by then."""
+    n_sent = 0
+    for chunk in stream.chunks:
         yield chunk
+        n_sent += len(chunk)
+        if on_progress is not None:
+            on_progress(n_sent, stream.n_bytes)
+
+
+async def sent_chunks_async(
+    stream: BodyStream, on_progress: Callable[[int, int], None] | None
+) -> AsyncIterator[bytes]:
+    """As `sent_chunks`, with chunks that are read in a thread."""
+    n_sent = 0
+    while chunk := await asyncio.to_thread(next, stream.chunks, b""):
+        yield chunk
+        n_sent += len(chunk)
+        if on_progress is not None:
+            on_progress(n_sent, stream.n_bytes)
 
 
 def read_answer(response: httpx.Response) -> Answer:

@@ -23,6 +23,7 @@ from diptych_client.operations.managing import (
     patch_image,
     thumbnail,
 )
+from diptych_client.operations.pushing import push_model
 from diptych_client.operations.searching import search
 from diptych_client.operations.vectors import add_vectors
 
@@ -51,6 +52,7 @@ __all__ = [
     "models",
     "original",
     "patch_image",
+    "push_model",
     "ready",
     "search",
     "thumbnail",

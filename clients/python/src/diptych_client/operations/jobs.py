@@ -9,9 +9,8 @@ from pathlib import Path
 from diptych_client import parsing
 from diptych_client.operations.describing import version
 from diptych_client.results import Job, JobOutcome, JobPage
-from diptych_client.steps import Request, Sleep, Steps, exchange, path_of
+from diptych_client.steps import TAR, Request, Sleep, Steps, exchange, path_of
 
-TAR = "application/x-tar"
 PAGE = 500
 POLL_S = 0.5
 

@@ -1,0 +1,137 @@
+"""Versions that are pushed to a server process: served after a restart, whole or not at all."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych_client import Client, Conflict, Forbidden
+from support.server import RunningServer, serve
+from support.tars import files_of_bundle, tar_of
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+KEY = "a key of tests"
+WITH_KEY = {"DIPTYCH_API_KEY": KEY}
+WITHIN_S = 30
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    write_tiny_bundle(tmp_path / "model_repo")
+    return tmp_path / "model_repo"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a version on the machine that trains."""
+    trained = tmp_path_factory.mktemp("trained")
+    write_tiny_bundle(trained, "theirs", seed=1)
+    return ModelRepository(trained).folder("theirs", 1)
+
+
+def in_repository(repo: Path) -> list[str]:
+    return sorted(path.name for path in (repo / TINY).iterdir())
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def half_a_push(server: RunningServer, folder: Path) -> socket.socket:
+    """A connection over which half of the version has been sent."""
+    archive = tar_of(files_of_bundle(folder))
+    connection = socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port))
+    head = (
+        f"POST /models/{TINY}/versions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {KEY}\r\n"
+        f"Content-Type: application/x-tar\r\nContent-Length: {len(archive)}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + archive[: len(archive) // 2])
+    return connection
+
+
+def test_pushed_version_serves_after_a_restart_and_is_there_once(
+    repo: Path, folder: Path, tmp_path: Path
+) -> None:
+    with (
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        Client(server.url, KEY) as client,
+    ):
+        before = client.embed(texts=["red"])
+        first = client.push_model(folder, TINY)
+        assert (first.version, first.created, first.active) == (2, True, False)
+        second = client.push_model(folder, TINY)
+        assert (second.version, second.created) == (2, False)
+        assert client.embed(texts=["red"]) == before
+        assert "tiny/2 was pushed" in [line["message"] for line in server.log()]
+    assert in_repository(repo) == ["1", "2"]
+    with (
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        Client(server.url, KEY) as client,
+    ):
+        after = client.embed(texts=["red"])
+        assert after.model.version == 2
+        assert after.texts != before.texts
+        assert client.push_model(folder, TINY).active
+
+
+def test_server_that_is_killed_in_the_middle_leaves_a_staging_folder_alone(
+    repo: Path, folder: Path, tmp_path: Path
+) -> None:
+    with (
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        half_a_push(server, folder),
+    ):
+        wait_until(lambda: len(in_repository(repo)) == 2)
+        server.process.kill()
+        server.process.wait(timeout=WITHIN_S)
+    staging, version = in_repository(repo)
+    assert (staging.startswith(".tmp-"), version) == (True, "1")
+    with (
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        Client(server.url, KEY) as client,
+    ):
+        assert client.embed(texts=["red"]).model.version == 1
+        assert client.push_model(folder, TINY).version == 2
+    assert in_repository(repo) == [staging, "1", "2"]
+
+
+def test_caller_that_leaves_and_server_that_stops_leave_nothing(
+    repo: Path, folder: Path, tmp_path: Path
+) -> None:
+    with serve(repo, TINY, tmp_path / "data", "--grace-s", "0", environment=WITH_KEY) as server:
+        with half_a_push(server, folder):
+            wait_until(lambda: len(in_repository(repo)) == 2)
+        wait_until(lambda: in_repository(repo) == ["1"])
+        with half_a_push(server, folder):
+            wait_until(lambda: len(in_repository(repo)) == 2)
+            assert server.stop(signal.SIGTERM) == 0
+    assert in_repository(repo) == ["1"]
+
+
+def test_refusal_reaches_a_client_that_is_still_sending(repo: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    (large / "manifest.json").write_text(json.dumps({"name": "pictograms", "files": {"weights": {}}}))
+    with (large / "weights").open("wb") as file:
+        file.truncate(60_000_000)
+    with (
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        Client(server.url, KEY) as client,
+        pytest.raises(Conflict, match="'pictograms' is kept for the default model"),
+    ):
+        client.push_model(large)
+    with (
+        serve(repo, TINY, tmp_path / "data") as server,
+        Client(server.url) as client,
+        pytest.raises(Forbidden, match="set DIPTYCH_API_KEY"),
+    ):
+        client.push_model(large)

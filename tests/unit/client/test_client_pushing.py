@@ -1,0 +1,149 @@
+"""What `push_model` sends, what it refuses to send, and how it tells of the answer."""
+
+import asyncio
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from diptych_client import (
+    AsyncClient,
+    Client,
+    Conflict,
+    Forbidden,
+    InvalidCall,
+    InvalidValue,
+    NotReady,
+    PushedVersion,
+    ServerError,
+    UnexpectedAnswer,
+    UnreadableFile,
+)
+from support.fake_api import FakeApi, problem
+
+FILES = {"image_encoder.onnx": b"graph" * 200_000, f"{'n' * 120}.bin": b"", "golden.npz": b"x" * 512}
+PUSHED = {"name": "mine", "version": 3, "created": True, "active": False, "n_files": 3, "n_bytes": 1_000_512}
+CALL = "POST /models/mine/versions"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    write_manifest(tmp_path, {"name": "mine", "version": 7, "files": {name: {} for name in FILES}})
+    (tmp_path / "not listed").write_text("of the user")
+    return tmp_path
+
+
+def write_manifest(folder: Path, manifest: object) -> None:
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def unpacked(request: httpx.Request) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(request.content)) as archive:
+        return {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+
+
+def api_with(*replies: httpx.Response) -> FakeApi:
+    return FakeApi().on(CALL, *(replies or (httpx.Response(201, json=PUSHED),)))
+
+
+def test_listed_files_are_sent_as_an_archive_with_the_manifest_first(folder: Path) -> None:
+    api, sent = api_with(), list[tuple[int, int]]()
+    pushed = Client(transport=api.transport()).push_model(folder, on_progress=lambda *n: sent.append(n))
+    assert pushed == PushedVersion("mine", 3, created=True, active=False, n_files=3, n_bytes=1_000_512)
+    (request,) = api.requests
+    files = unpacked(request)
+    assert list(files) == ["manifest.json", *FILES]
+    assert files == {"manifest.json": (folder / "manifest.json").read_bytes()} | FILES
+    assert request.headers["content-type"] == "application/x-tar"
+    assert int(request.headers["content-length"]) == len(request.content)
+    assert "transfer-encoding" not in request.headers
+    assert sent == sorted(sent)
+    assert sent[-1] == (len(request.content), len(request.content))
+
+
+def test_async_client_sends_the_same_bytes(folder: Path) -> None:
+    api, blocking, sent = api_with(), api_with(), list[tuple[int, int]]()
+    Client(transport=blocking.transport()).push_model(folder)
+
+    async def push() -> PushedVersion:
+        async with AsyncClient(transport=api.transport()) as client:
+            return await client.push_model(str(folder), on_progress=lambda *n: sent.append(n))
+
+    assert asyncio.run(push()).version == 3
+    assert api.requests[0].content == blocking.requests[0].content
+    n_bytes = len(api.requests[0].content)
+    assert sent[-1] == (n_bytes, n_bytes)
+
+
+def test_name_may_be_another_one(folder: Path) -> None:
+    api = FakeApi().on("POST /models/a b/versions", httpx.Response(200, json=PUSHED | {"created": False}))
+    assert not Client(transport=api.transport()).push_model(folder, "a b").created
+    with pytest.raises(InvalidCall, match=r"'\.\.' cannot be a name"):
+        Client(transport=api.transport()).push_model(folder, "..")
+
+
+def test_busy_server_gets_all_of_it_again(folder: Path) -> None:
+    api = api_with(problem(429, "busy", **{"retry-after": "0"}), httpx.Response(201, json=PUSHED))
+    assert Client(transport=api.transport()).push_model(folder).version == 3
+    assert api.requests[0].content == api.requests[1].content
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(403, Forbidden), (409, Conflict), (422, InvalidValue), (503, NotReady), (507, ServerError)],
+)
+def test_refusal_is_raised_by_its_class_at_once(folder: Path, status: int, error: type[Exception]) -> None:
+    api = api_with(problem(status, "no", "golden.npz"))
+    with pytest.raises(error, match=rf"golden.npz: no \(HTTP {status}\)"):
+        Client(transport=api.transport()).push_model(folder)
+    assert len(api.requests) == 1
+
+
+def test_answer_of_something_else_is_unexpected(folder: Path) -> None:
+    with pytest.raises(UnexpectedAnswer, match="a push has no 'version'"):
+        Client(transport=api_with(httpx.Response(201, json={"name": "mine"})).transport()).push_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "complaint"),
+    [
+        ([], "is not the manifest of a model version"),
+        ({"name": "mine"}, "is not the manifest of a model version"),
+        ({"name": "mine", "files": {"../secret": {}}}, "lists '../secret', which is not a plain file name"),
+        ({"name": "mine", "files": {"/etc/passwd": {}}}, "lists '/etc/passwd', which is not"),
+        ({"name": "mine", "files": {"..": {}}}, "lists '..', which is not"),
+    ],
+)
+def test_manifest_that_is_none_or_names_other_places_is_refused(
+    folder: Path, manifest: Any, complaint: str
+) -> None:
+    write_manifest(folder, manifest)
+    api = api_with()
+    with pytest.raises(InvalidCall, match=f"manifest.json: {complaint}"):
+        Client(transport=api.transport()).push_model(folder)
+    assert api.requests == []
+
+
+def test_missing_file_is_named_before_anything_is_sent(folder: Path, tmp_path: Path) -> None:
+    api = api_with()
+    client = Client(transport=api.transport())
+    with pytest.raises(UnreadableFile, match=r"nowhere/manifest.json: No such file"):
+        client.push_model(tmp_path / "nowhere")
+    (folder / "golden.npz").unlink()
+    with pytest.raises(UnreadableFile, match=r"golden.npz: No such file"):
+        client.push_model(folder)
+    assert api.requests == []
+
+
+def test_file_that_becomes_shorter_while_it_is_sent_ends_the_push(folder: Path) -> None:
+    def cut(n_sent: int, _: int) -> None:
+        (folder / "golden.npz").write_bytes(b"short")
+
+    with pytest.raises(UnreadableFile, match=r"golden.npz: became shorter while it was sent, 507 bytes"):
+        Client(transport=api_with().transport()).push_model(folder, on_progress=cut)
