@@ -13,7 +13,7 @@ from diptych_training.run_folder import RunFolder
 from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
-DEFAULT_MODEL = ROOT / "model_repo" / "pictograms"  # version 4, of fp32 and int8
+DEFAULT_MODEL = ROOT / "model_repo" / "pictograms"  # version 5, of fp32 and int8
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     def export_run(run: Any, dataset: Any, repository: Any, statement: Any, reporter: Any, **_: Any) -> int:
         found.append(statement.precisions)
-        return 4
+        return 5
 
     monkeypatch.setattr(command, "export_run", export_run)
     return found
@@ -47,17 +47,17 @@ def export(tmp_path: Path, name: str, *flags: str, started_from: str | None = No
 
 
 def keep(tmp_path: Path, name: str) -> None:
-    """A copy of the default model under a name, as version 4."""
-    manifest = shutil.copytree(DEFAULT_MODEL, tmp_path / "models" / name) / "4" / "manifest.json"
+    """A copy of the default model under a name, as version 5."""
+    manifest = shutil.copytree(DEFAULT_MODEL, tmp_path / "models" / name) / "5" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "pictograms"', f'"name": "{name}"'))
 
 
 def test_a_run_that_started_from_a_version_is_exported_in_its_precisions(tmp_path, asked, capsys):
     keep(tmp_path, "pictograms")
-    export(tmp_path, "mine", started_from="pictograms/4")
+    export(tmp_path, "mine", started_from="pictograms/5")
     assert asked == [("fp32", "int8")]
     told = capsys.readouterr().out
-    assert "pictograms/4: fp32, int8" in told
+    assert "pictograms/5: fp32, int8" in told
     assert "this export makes fp32, int8; choose others with --precisions" in told
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_started_from_nothing_keeps_those_of_the_version_that_it_foll
 
 def test_precisions_that_are_named_are_made(tmp_path, asked, capsys):
     keep(tmp_path, "pictograms")
-    assert export(tmp_path, "pictograms", "--precisions", "fp32", started_from="pictograms/4") == 0
+    assert export(tmp_path, "pictograms", "--precisions", "fp32", started_from="pictograms/5") == 0
     assert asked == [("fp32",)]
     assert "names others" not in capsys.readouterr().out
 
