@@ -66,8 +66,10 @@ def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: 
     variable, value = VARIABLES[flag]
     monkeypatch.setenv(variable, value)
     build = training.build_parser if command.startswith("diptych-train") else serving.build_parser
-    (parser,) = [one for one in commands(build()) if one.prog == command]
-    action = parser._option_string_actions[flag]
+    parsers = {one.prog: one for one in commands(build())}
+    action = parsers[command]._option_string_actions[flag]
+    if action.default is argparse.SUPPRESS:  # a verb leaves the default to its command
+        action = parsers[command.rpartition(" ")[0]]._option_string_actions[flag]
     assert action.default is None if (command, flag) in PREFERS_OTHERS else str(action.default) == value
     assert variable in (action.help or "")
 

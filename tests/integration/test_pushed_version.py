@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from diptych.bundle.repository import ModelRepository
+from diptych.cli import main
 from diptych_client import Client, Conflict, Forbidden
 from support.server import RunningServer, serve
 from support.tars import files_of_bundle, tar_of
@@ -59,7 +60,7 @@ def half_a_push(server: RunningServer, folder: Path) -> socket.socket:
 
 
 def test_pushed_version_serves_after_a_restart_and_is_there_once(
-    repo: Path, folder: Path, tmp_path: Path
+    repo: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
         serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
@@ -70,6 +71,9 @@ def test_pushed_version_serves_after_a_restart_and_is_there_once(
         assert (first.version, first.created, first.active) == (2, True, False)
         second = client.push_model(folder, TINY)
         assert (second.version, second.created) == (2, False)
+        flags = ["--name", TINY, "--url", server.url, "--api-key", KEY]
+        assert main(["models", "push", str(folder), *flags]) == 0
+        assert "tiny/2 is on the server already" in capsys.readouterr().out
         assert client.embed(texts=["red"]) == before
         assert "tiny/2 was pushed" in [line["message"] for line in server.log()]
     assert in_repository(repo) == ["1", "2"]

@@ -31,27 +31,36 @@ def existing_path(text: str) -> Path:
     return Path(text)
 
 
-def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --url, --api-key, --timeout-s and --json. `args.usage_error` prints a message and exits with 2."""
+def add_server_arguments(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
+    """Add --url, --api-key, --timeout-s and --json. `args.usage_error` prints a message and exits with 2.
+
+    `inherited` is for a verb of a command that has them too: they may then stand before the verb or after it.
+    """
     group = parser.add_argument_group("server")
     url = default_url()
     shown_url = url.replace("%", "%%")  # argparse formats its help texts
     about = f"URL of the server (DIPTYCH_URL, or else DIPTYCH_HOST and DIPTYCH_PORT; now {shown_url})"
-    group.add_argument("--url", default=url, help=about)
-    group.add_argument(
-        "--api-key",
-        default=os.environ.get("DIPTYCH_API_KEY") or None,
-        metavar="KEY",
-        help="API key of the server; prefer DIPTYCH_API_KEY, since other users can see command lines",
-    )
-    group.add_argument(
-        "--timeout-s",
-        type=float,
-        default=os.environ.get("DIPTYCH_TIMEOUT_S") or DEFAULT_TIMEOUT_S,
-        metavar="S",
-        help=f"longest wait for the network, in seconds (DIPTYCH_TIMEOUT_S, or else {DEFAULT_TIMEOUT_S:g})",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    added = [
+        group.add_argument("--url", default=url, help=about),
+        group.add_argument(
+            "--api-key",
+            default=os.environ.get("DIPTYCH_API_KEY") or None,
+            metavar="KEY",
+            help="API key of the server; prefer DIPTYCH_API_KEY, since other users can see command lines",
+        ),
+        group.add_argument(
+            "--timeout-s",
+            type=float,
+            default=os.environ.get("DIPTYCH_TIMEOUT_S") or DEFAULT_TIMEOUT_S,
+            metavar="S",
+            help="longest wait for the network, in seconds (DIPTYCH_TIMEOUT_S, or else "
+            f"{DEFAULT_TIMEOUT_S:g})",
+        ),
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text"),
+    ]
+    if inherited:
+        for action in added:  # a default of the verb would replace what stands before the verb
+            action.default = argparse.SUPPRESS
     parser.set_defaults(usage_error=parser.error)
 
 

@@ -1,10 +1,14 @@
-"""`diptych models`: list the models of the server and show the version that serves."""
+"""`diptych models`: list the models of the server and show the version that serves.
+
+Its verbs, such as `push`, have modules of their own.
+"""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments
+from diptych.cli.commands import push_model
 from diptych.cli.output.console import cell, out, out_json, out_table
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import run_with_client
@@ -15,12 +19,13 @@ def add_parser(subparsers: Any) -> None:
     """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "models",
-        help="list the models and the served version",
+        help="list the models and the served version; push a version",
         description="List the models of the server's repository and their versions, and show the served "
-        "version with its precisions and the reasons for them.",
+        "version with its precisions and the reasons for them; or push a version.",
     )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
+    push_model.add_verb(parser.add_subparsers(required=False, metavar="push"))
 
 
 def run(args: argparse.Namespace) -> int:
