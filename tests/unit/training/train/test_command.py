@@ -11,6 +11,7 @@ from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.errors import DataError
+from diptych_training.export.run_export import RunExport
 from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command, loop
@@ -92,6 +93,61 @@ def test_training_with_enough_held_out_data_prints_no_warning(arguments, tmp_pat
     assert "warning" not in capsys.readouterr().err
 
 
+class Stopped(Interrupt):
+    """A signal came before the first step."""
+
+    def __enter__(self) -> Interrupt:
+        self.requested = True
+        return super().__enter__()
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[RunExport]:
+    """What each training publishes; nothing is exported."""
+    found: list[RunExport] = []
+
+    def publish_run(wanted: RunExport, model_repo: Path, say: object) -> int:
+        found.append(wanted)
+        return 1
+
+    monkeypatch.setattr(command, "publish_run", publish_run)
+    return found
+
+
+def test_a_finished_run_is_published_with_its_data_as_proof(arguments, tmp_path, published):
+    write_tiny_dataset(tmp_path / "data")
+    assert main([*arguments, "--publish", "mine", "--model-repo", str(tmp_path / "repo")]) == 0
+    assert published == [RunExport(tmp_path / "runs" / "small", "mine", data=tmp_path / "data")]
+
+
+def test_a_run_with_the_proof_set_of_its_start_is_proven_on_that(trained, tmp_path, published):
+    RunFolder(tmp_path / "runs" / "small").proof_set_file.write_bytes(b"")
+    again = [*trained, "--resume", "--publish", "mine", "--model-repo", str(tmp_path / "repo")]
+    assert main(again) == 0  # nothing is left to train
+    assert published == [RunExport(tmp_path / "runs" / "small", "mine")]
+
+
+def test_a_stopped_run_is_not_published(arguments, tmp_path, published, monkeypatch):
+    write_tiny_dataset(tmp_path / "data")
+    monkeypatch.setattr(loop, "Interrupt", Stopped)
+    stopped = [*arguments, "--publish", "mine", "--model-repo", str(tmp_path / "repo")]
+    assert main(stopped) == command.INTERRUPTED
+    assert not published
+
+
+def test_what_could_not_be_published_is_refused_before_the_first_step(arguments, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for name, repository, reason in (
+        ("No Name", "repo", "--publish: model name 'No Name' must match"),
+        ("pictograms", "repo", "--publish pictograms: the name is kept for the default model"),
+        ("mine", "file", "file: must be a folder, this is a file"),
+        ("mine", "repo", "--publish: " + str(tmp_path / "data") + " has too few samples to prove an export"),
+    ):
+        assert main([*arguments, "--publish", name, "--model-repo", str(tmp_path / repository)]) == 1
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_error_in_a_recipe_is_one_line_with_the_key(arguments, capsys):
     assert main([*arguments, "--set", "run.stepz=2"]) == 1
     assert "run.stepz: unknown key" in capsys.readouterr().err
@@ -121,11 +177,6 @@ def test_a_device_that_is_not_there_is_one_line(arguments, capsys):
 
 
 def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, tmp_path, monkeypatch, capsys):
-    class Stopped(Interrupt):
-        def __enter__(self) -> Interrupt:
-            self.requested = True
-            return super().__enter__()
-
     monkeypatch.setattr(loop, "Interrupt", Stopped)
     assert main(arguments) == command.INTERRUPTED
     assert "stopped at step 0; not validated yet; continue with --resume\n" in capsys.readouterr().out

@@ -1,34 +1,18 @@
 """`diptych-train export`: publish a run as the next version of a model, after proving its files."""
 
 import argparse
-import tempfile
-from contextlib import suppress
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
-from diptych.errors import BundleError, NotFound
-from diptych_training.checkpoint import TrainedRun, load_run
-from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.add_proof_set import add_proof_set
-from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
-from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
-from diptych_training.export.proof_data import VERSION, choose_proof_data
-from diptych_training.export.publish import export_run
+from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
 from diptych_training.export.tensorrt.reference import n_proof_images
 from diptych_training.export.tensorrt.request import add_flags, plan_request
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
-from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
-
-NO_PROOF_SET = (
-    "the version has no proof set: its data are not openly licensed drawings, and {model_repo} has no "
-    "version of pictograms with one"
-)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -110,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if plans is not None:
         require_tensorrt()  # raises before an hour of other work
-    version = args.from_version or _export(args, repository)
+    version = args.from_version or _export(args)
     if plans is not None:
         n_images = n_proof_images(repository.manifest(args.name, version)) * (1 + len(plans.precisions))
         with report_progress(n_images, "parity") as reporter:
@@ -119,84 +103,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
-    trained = load_run(args.run_dir, args.which, last_by="--which last")
-    options = ExportOptions(
+def _export(args: argparse.Namespace) -> int:
+    wanted = RunExport(
+        run_dir=args.run_dir,
         name=args.name,
-        checkpoint=args.which,
-        licence=args.licence,
-        ungated=args.ungated,
-        evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
-        precisions=_precisions(args, trained, repository),
+        which=args.which,
+        data=args.data,
+        evaluation=args.evaluation,
+        precisions=args.precisions,
         optimise=not args.no_optimise,
         half_weights=args.half_weights,
-        assets=_card_assets(args),
+        licence=args.licence,
+        ungated=args.ungated,
     )
-    with tempfile.TemporaryDirectory(prefix="diptych-proof-") as scratch:
-        data = choose_proof_data(trained, args.data, repository, Path(scratch))
-        if data.proof_set is None:
-            print(NO_PROOF_SET.format(model_repo=args.model_repo), flush=True)
-        n_images, _ = count_sample(data.dataset, N_PARITY_IMAGES)
-        with report_progress(n_images * options.n_embedded, "parity") as reporter:
-            version = export_run(
-                trained,
-                data.dataset,
-                repository,
-                options,
-                reporter,
-                calibrated_on=data.calibration,
-                proof_set=data.proof_set,
-            )
-    licence = options.licence_of(trained)
-    if licence.name == UNKNOWN and args.licence is None:
-        print(f"{licence.sentence()} Pass one with --licence.")
-    print(repository.folder(args.name, version))
-    return version
-
-
-def _precisions(
-    args: argparse.Namespace, trained: TrainedRun, repository: ModelRepository
-) -> tuple[str, ...]:
-    """The requested precisions, or else those of earlier versions, which a server may be using."""
-    if args.precisions is not None:
-        return parse_precisions(args.precisions)
-    before = _precisions_before(trained, repository, args.name)
-    chosen = parse_precisions(",".join(chain.from_iterable(before.values())))
-    for title, precisions in before.items():
-        print(f"{title}: {', '.join(precisions) or f'not in {args.model_repo}, its precisions are unknown'}")
-    if before:
-        print(f"this export makes {', '.join(chosen)}; choose others with --precisions", flush=True)
-    return chosen
-
-
-def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) -> dict[str, tuple[str, ...]]:
-    """Precisions of the version that the run started from and of the newest version of `name`, by title.
-
-    Empty for a version that the repository does not have or cannot read.
-    """
-    started_from = [] if run.provenance is None else [*run.provenance.started_from]
-    titles = [title for title in started_from if VERSION.fullmatch(title)]
-    with suppress(NotFound, BundleError):  # the first version of this name
-        titles.append(f"{name}/{repository.latest_portable(name)}")
-    return {title: _precisions_of(repository, title) for title in titles}
-
-
-def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
-    name, number = title.split("/")
-    try:
-        return tuple(repository.manifest(name, int(number)).precisions)
-    except (NotFound, BundleError):
-        return ()
-
-
-def _card_assets(args: argparse.Namespace) -> CardAssets:
-    """The run's curves, and the confusions beside the evaluation."""
-    confusions = None if args.evaluation is None else args.evaluation.with_name(CONFUSIONS_FILE)
-    return CardAssets(
-        curves=_existing(RunFolder(args.run_dir).curves_file),
-        confusions=None if confusions is None else _existing(confusions),
-    )
-
-
-def _existing(file: Path) -> Path | None:
-    return file if file.is_file() else None
+    return publish_run(wanted, args.model_repo, partial(print, flush=True))

@@ -2,20 +2,18 @@
 
 import argparse
 import os
-import re
 import sys
 from functools import partial
 from pathlib import Path
 
-from diptych.bundle.manifest import NAME_PATTERN
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
-from diptych.errors import InvalidValue
 from diptych_training.errors import TooFewSamples
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.gate import MIN_IMAGES
 from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
+from diptych_training.export.run_export import require_publishable
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
 from diptych_training.importing.manifest import ImportOptions
@@ -123,15 +121,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _require_valid(args: argparse.Namespace) -> None:
     """Check the flags before the long work. Raises InvalidValue, TooFewSamples or ImportFailed."""
-    if not re.fullmatch(NAME_PATTERN, args.name):
-        raise InvalidValue(f"--name: model name {args.name!r} must match {NAME_PATTERN}")
+    require_publishable("--name", args.name, args.model_repo)
     if args.proof_images < MIN_IMAGES and not args.ungated:
         raise TooFewSamples(
             f"--proof-images {args.proof_images}: a proof needs at least {MIN_IMAGES:,} images; "
             "with fewer, also pass --ungated"
         )
-    if args.model_repo.exists() and not args.model_repo.is_dir():
-        raise InvalidValue(f"--model-repo {args.model_repo}: must be a folder, this is a file")
     require_resolvable(args.source)
     photographs()  # raises if the packages that ship them are not installed
 

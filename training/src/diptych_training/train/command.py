@@ -6,10 +6,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from diptych.bundle.repository import SHIPPED_NAME
+from diptych.errors import InvalidValue
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.packed import PackedDataset, read_dataset
-from diptych_training.errors import TrainingConfigError
+from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.export.proof.samples import shortage
+from diptych_training.export.run_export import RunExport, publish_run, require_publishable
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
@@ -43,7 +46,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=model_repo(),
         metavar="DIR",
-        help="where --start and distill.teachers look for models (DIPTYCH_MODEL_REPO)",
+        help="where --start and distill.teachers look for models, and --publish writes (DIPTYCH_MODEL_REPO)",
+    )
+    parser.add_argument(
+        "--publish",
+        metavar="NAME",
+        help="export the finished run as the next version of this model, as `export --name NAME` would",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
     parser.add_argument(
@@ -63,23 +71,52 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
+    """Train and publish. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
+    if args.publish is not None:
+        _require_own_name(args.publish, args.model_repo)
     config, source_model = recipe_and_source_model(args)
     dataset = read_dataset(args.data)
     if args.runs_dir.is_file():
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
+    folder = RunFolder(args.runs_dir / config.name)
+    if args.publish is not None:
+        _require_proof(dataset, folder, source_model)
+    say = partial(print, flush=True)
     is_done = train_run(
         config,
         dataset,
-        args.runs_dir / config.name,
+        folder.path,
         source_model,
         open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
         resume=args.resume,
         device=args.device,
-        say=partial(print, flush=True),
-        before_first_step=partial(_warn_of_shortage, dataset, RunFolder(args.runs_dir / config.name)),
+        say=say,
+        before_first_step=partial(_warn_of_shortage, dataset, folder),
     )
+    if is_done and args.publish is not None and os.environ.get("RANK", "0") == "0":
+        data = None if folder.proof_set_file.is_file() else args.data
+        publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
     return 0 if is_done else INTERRUPTED
+
+
+def _require_own_name(name: str, model_repo: Path) -> None:
+    """Raise InvalidValue for a name that is invalid, not writable, or that of the default model."""
+    require_publishable("--publish", name, model_repo)
+    if name == SHIPPED_NAME:
+        raise InvalidValue(
+            f"--publish {name}: the name is kept for the default model, whose versions come with diptych: "
+            "publish under a name of your own"
+        )
+
+
+def _require_proof(dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None) -> None:
+    """Raise TooFewSamples if there is nothing to prove an export on: no proof set of the model that the run
+    starts from, and too few held-out images in the data set.
+    """
+    kept = folder.proof_set_file if source_model is None else source_model.proof_set
+    lack = None if kept is not None and kept.is_file() else shortage(dataset)
+    if lack is not None:
+        raise TooFewSamples(f"--publish: {lack}")
 
 
 def _warn_of_shortage(dataset: PackedDataset, folder: RunFolder) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diptych_training.cli import main
-from diptych_training.export import command
+from diptych_training.export import run_export
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from support.documents import ROOT
@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         found.append(statement.precisions)
         return 5
 
-    monkeypatch.setattr(command, "export_run", export_run)
+    monkeypatch.setattr(run_export, "export_run", export_run)
     return found
 
 

@@ -1,0 +1,152 @@
+"""Publish a run folder as the next version of a model, as `diptych-train export` and `train --publish` do."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from diptych.bundle.manifest import NAME_PATTERN
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import BundleError, InvalidValue, NotFound
+from diptych_training.checkpoint import TrainedRun, Which, load_run
+from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
+from diptych_training.export.manifest import ExportOptions
+from diptych_training.export.model_card.assets import CardAssets
+from diptych_training.export.model_card.licence import UNKNOWN
+from diptych_training.export.precisions import parse_precisions
+from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
+from diptych_training.export.proof_data import VERSION, choose_proof_data
+from diptych_training.export.publish import export_run
+from diptych_training.run_folder import RunFolder
+from diptych_training.stages import report_progress
+
+Say = Callable[[str], object]  # receives one line
+NO_PROOF_SET = (
+    "the version has no proof set: its data are not openly licensed drawings, and {model_repo} has no "
+    "version of pictograms with one"
+)
+
+
+@dataclass(frozen=True)
+class RunExport:
+    """What to publish and how; the defaults are those of `diptych-train export`.
+
+    `data` None: the proof set of the model that the run started from, else the default data set. `precisions`
+    None: those of earlier versions.
+    """
+
+    run_dir: Path
+    name: str
+    which: Which = "best"
+    data: Path | None = None
+    evaluation: Path | None = None
+    precisions: str | None = None
+    optimise: bool = True
+    half_weights: bool = False
+    licence: str | None = None
+    ungated: bool = False
+
+
+def publish_run(wanted: RunExport, model_repo: Path, say: Say) -> int:
+    """Publish the run and return the version, after printing stages and parity table.
+
+    `say` receives lines about precisions, proof set and licence, and last the version's folder. Raises
+    CheckpointError if the run cannot be read, else what `publish.export_run` raises.
+    """
+    repository = ModelRepository(model_repo)
+    trained = load_run(wanted.run_dir, wanted.which, last_by="--which last")
+    options = ExportOptions(
+        name=wanted.name,
+        checkpoint=wanted.which,
+        licence=wanted.licence,
+        ungated=wanted.ungated,
+        evaluation=None if wanted.evaluation is None else read_evaluation(wanted.evaluation),
+        precisions=_precisions(wanted, trained, model_repo, say),
+        optimise=wanted.optimise,
+        half_weights=wanted.half_weights,
+        assets=_card_assets(wanted),
+    )
+    with tempfile.TemporaryDirectory(prefix="diptych-proof-") as scratch:
+        data = choose_proof_data(trained, wanted.data, repository, Path(scratch))
+        if data.proof_set is None:
+            say(NO_PROOF_SET.format(model_repo=model_repo))
+        n_images, _ = count_sample(data.dataset, N_PARITY_IMAGES)
+        with report_progress(n_images * options.n_embedded, "parity") as reporter:
+            version = export_run(
+                trained,
+                data.dataset,
+                repository,
+                options,
+                reporter,
+                calibrated_on=data.calibration,
+                proof_set=data.proof_set,
+            )
+    licence = options.licence_of(trained)
+    if licence.name == UNKNOWN and wanted.licence is None:
+        say(f"{licence.sentence()} Pass one with --licence.")
+    say(str(repository.folder(wanted.name, version)))
+    return version
+
+
+def require_publishable(flag: str, name: str, model_repo: Path) -> None:
+    """Raise InvalidValue, before long work, if a version of this name could not be published.
+
+    `flag` is the one that gave the name.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidValue(f"{flag}: model name {name!r} must match {NAME_PATTERN}")
+    if model_repo.exists() and not model_repo.is_dir():
+        raise InvalidValue(f"--model-repo {model_repo}: must be a folder, this is a file")
+    for place in (model_repo / name, model_repo):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise InvalidValue(f"{place} cannot be written by this user")
+
+
+def _precisions(wanted: RunExport, trained: TrainedRun, model_repo: Path, say: Say) -> tuple[str, ...]:
+    """The requested precisions, or else those of earlier versions, which a server may be using."""
+    if wanted.precisions is not None:
+        return parse_precisions(wanted.precisions)
+    before = _precisions_before(trained, ModelRepository(model_repo), wanted.name)
+    chosen = parse_precisions(",".join(chain.from_iterable(before.values())))
+    for title, precisions in before.items():
+        say(f"{title}: {', '.join(precisions) or f'not in {model_repo}, its precisions are unknown'}")
+    if before:
+        say(f"this export makes {', '.join(chosen)}; choose others with --precisions")
+    return chosen
+
+
+def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) -> dict[str, tuple[str, ...]]:
+    """Precisions of the version that the run started from and of the newest version of `name`, by title.
+
+    Empty for a version that the repository does not have or cannot read.
+    """
+    started_from = [] if run.provenance is None else [*run.provenance.started_from]
+    titles = [title for title in started_from if VERSION.fullmatch(title)]
+    with suppress(NotFound, BundleError):  # the first version of this name
+        titles.append(f"{name}/{repository.latest_portable(name)}")
+    return {title: _precisions_of(repository, title) for title in titles}
+
+
+def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
+    name, number = title.split("/")
+    try:
+        return tuple(repository.manifest(name, int(number)).precisions)
+    except (NotFound, BundleError):
+        return ()
+
+
+def _card_assets(wanted: RunExport) -> CardAssets:
+    """The run's curves, and the confusions beside the evaluation."""
+    confusions = None if wanted.evaluation is None else wanted.evaluation.with_name(CONFUSIONS_FILE)
+    return CardAssets(
+        curves=_existing(RunFolder(wanted.run_dir).curves_file),
+        confusions=None if confusions is None else _existing(confusions),
+    )
+
+
+def _existing(file: Path) -> Path | None:
+    return file if file.is_file() else None
