@@ -61,6 +61,7 @@ def test_the_page_has_every_part(tmp_path):
         "How much of the new weights was kept", "Three of your searches", "Searches that gained most",
         "Searches that lost most", "Pictures that are right now", "Pictures that are wrong now",
         "rank 4 before, 1 after", "100 pairs, 2 unreadable", 'name = "mine"', "What to do next",
+        "Shipped pictures: emoji by nobody (MIT).",
     ):  # fmt: skip
         assert part in page.text
     # three searches thrice with ten pictures each, and three pictures twice

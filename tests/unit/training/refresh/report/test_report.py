@@ -41,7 +41,7 @@ def test_the_headline_has_both_sets_and_the_bound():
 
     assert first == "Your pictures: top-1 20.0 before, 60.0 now (+40.0 points; better)."
     assert second == (
-        "Shipped set: 80.0 before, 78.0 now (-2.0 points; no clear change), within the bound of a loss of 3."
+        "Shipped set: 80.0 before, 78.0 now (−2.0 points; no clear change), within the bound of a loss of 3."
     )
 
 

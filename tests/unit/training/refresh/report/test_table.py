@@ -70,5 +70,5 @@ def test_a_change_that_rounds_to_nothing_has_no_sign():
         "+4.0",
         "0.0",
         "0.0",
-        "-3.1",
+        "−3.1",
     ]

@@ -11,9 +11,13 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen weight and the reason, as a sentence. `loss` is in points of top-1 on the shipped set."""
+    """The chosen weight and the reason, in words. `loss` is in points of top-1 on the shipped set.
+
+    `is_fixed`: it was not chosen by what was measured.
+    """
 
     alpha: float
+    is_fixed: bool
     reason: str
     loss: float
     max_loss: float
@@ -33,16 +37,16 @@ def choose_alpha(judged: Judged, max_loss: float = MAX_LOSS) -> Choice:
     """
     if judged.is_too_few or judged.old.own is None:
         judged.at(FIXED_ALPHA)
-        few = f"{judged.n_own_pairs:,} pairs are too few to choose by, from {MIN_OWN_PAIRS} on it is chosen"
-        reason = few if judged.is_too_few else "no pair was held out to choose by"
-        return Choice(FIXED_ALPHA, f"fixed: {reason}", judged.loss_points(FIXED_ALPHA), max_loss)
+        few = f"{judged.n_own_pairs:,} pairs are too few to choose by ({MIN_OWN_PAIRS} are needed)"
+        reason = f"fixed: {few if judged.is_too_few else 'no pair was held out to choose by'}"
+        return Choice(FIXED_ALPHA, True, reason, judged.loss_points(FIXED_ALPHA), max_loss)
     within = [mix for mix in judged.mixes if judged.loss_points(mix.alpha) <= max_loss + ROUNDING]
     best = max(within, key=lambda mix: (_own_top1(mix), -mix.alpha))
     reason = (
         f"best of {len(within)} measured mixes that lose at most {max_loss:g} points on the shipped set: "
         f"{_own_top1(best) * POINTS:.1f} on {judged.own}, the old model {_own_top1(judged.old) * POINTS:.1f}"
     )
-    return Choice(best.alpha, reason, judged.loss_points(best.alpha), max_loss)
+    return Choice(best.alpha, False, reason, judged.loss_points(best.alpha), max_loss)
 
 
 def _own_top1(mix: MixResult) -> float:

@@ -9,18 +9,20 @@ from diptych_training.refresh.judge.results import POINTS, Judged
 from diptych_training.refresh.report.report import OWN_TITLE, SHIPPED_TITLE
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 48, 150, 28, 44
+LEFT, RIGHT, TOP, BOTTOM = 48, 172, 28, 48
 LABEL_GAP = 18  # pixels between the labels at the ends of two lines
-N_TICKS = 5
+STEPS = (2, 5, 10, 20)  # points between two grid lines; the first with at most MAX_STEPS of them
+MAX_STEPS = 6
 Line = Sequence[tuple[float, float]]  # alpha and points
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Pixels of alpha and of points."""
+    """Pixels of alpha and of points, from `low` to `high` with a grid line every `step`."""
 
-    low: float
-    high: float
+    low: int
+    high: int
+    step: int
 
     def x(self, alpha: float) -> float:
         return LEFT + alpha * (WIDTH - LEFT - RIGHT)
@@ -33,7 +35,7 @@ def draw_curve(judged: Judged, choice: Choice) -> str:
     """An `svg` element: a line for each set, the bound of the loss, and the chosen alpha."""
     shipped = [(mix.alpha, POINTS * mix.shipped.top(1)) for mix in judged.mixes]
     own = [(mix.alpha, POINTS * mix.own.top(1)) for mix in judged.mixes if mix.own is not None]
-    bound = shipped[0][1] - choice.max_loss
+    bound = max(0.0, shipped[0][1] - choice.max_loss)
     lines = [("shipped", SHIPPED_TITLE, shipped), *([("own", OWN_TITLE, own)] if own else [])]
     scale = _scale([value for _, _, line in lines for _, value in line] + [bound])
     return "\n".join(
@@ -52,20 +54,19 @@ def draw_curve(judged: Judged, choice: Choice) -> str:
 
 
 def _scale(values: Sequence[float]) -> _Scale:
-    """Whole tens around all values."""
-    low, high = 10 * math.floor(min(values) / 10), 10 * math.ceil(max(values) / 10)
-    return _Scale(max(0, low), max(high, max(0, low) + 10))
+    """A scale around all values, from a multiple of its step to another."""
+    low, high = min(values), max(values)
+    step = next((one for one in STEPS if high - low <= one * (MAX_STEPS - 1)), STEPS[-1])
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return _Scale(step * first, step * max(last, first + 1), step)
 
 
 def _axes(scale: _Scale) -> list[str]:
     parts = []
-    step = max(2, 5 * math.ceil((scale.high - scale.low) / N_TICKS / 5))
-    value = scale.low
-    while value <= scale.high:
+    for value in range(scale.low, scale.high + 1, scale.step):
         y = scale.y(value)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text("tick end", LEFT - 8, y + 4, f"{value:g}"))
-        value += step
+        parts.append(_text("tick end", LEFT - 8, y + 4, f"{value}"))
     for quarter in range(5):
         parts.append(_text("tick middle", scale.x(quarter / 4), HEIGHT - BOTTOM + 18, f"{quarter / 4:g}"))
     parts.append(

@@ -8,7 +8,15 @@ from diptych_training.refresh.judge.changes import Answer, Found, PictureChange,
 from diptych_training.refresh.judge.view import OWN
 from diptych_training.refresh.report.curve import draw_curve
 from diptych_training.refresh.report.pictures import Thumbnails
-from diptych_training.refresh.report.report import Report, Row, headline, table_rows
+from diptych_training.refresh.report.report import (
+    ALPHA_NOTE,
+    Report,
+    Row,
+    chosen_mix,
+    headline,
+    shown_sources,
+    table_rows,
+)
 from diptych_training.refresh.report.table import (
     CURVE_HEADER,
     FIGURES_HEADER,
@@ -28,7 +36,6 @@ from diptych_training.refresh.report.text import (
 
 MAX_BYTES = 3_000_000
 LONGEST_BLOCK = 100_000  # characters of the recipe, and of the report on the pairs
-MINUS = "−"
 Draw = Callable[[SearchChange | PictureChange], str]
 
 
@@ -43,6 +50,7 @@ def report_page(report: Report) -> str:
             old_name=html_text(report.old_name),
             iso_day=report.day.isoformat(),
             day=f"{report.day.day} {report.day:%B %Y}",
+            credits=_credits(report),
             sections="\n".join(section for section in _sections(report, thumbnails, n) if section),
         )
         if len(page.encode()) <= MAX_BYTES or n == 0:
@@ -82,7 +90,10 @@ def _sections(report: Report, thumbnails: Thumbnails, n: int) -> Iterable[str]:
     largest = f"The largest changes of the rank of the first right picture. {among}"
     yield searches("Searches that gained most", largest, changes.gained_searches)
     yield searches("Searches that lost most", largest, changes.lost_searches)
-    each = "With its probability among the labels of its set; the clearest first, each pair of labels once."
+    each = (
+        "With the probability of each answer among the labels of its set; the clearest first, each pair of "
+        "labels once."
+    )
     yield pictures("Pictures that are right now", each, changes.gained_pictures)
     yield pictures("Pictures that are wrong now", each, changes.lost_pictures)
     yield _block("Your pairs", report.pairs)
@@ -97,13 +108,13 @@ def _section(heading: str, body: str) -> str:
 
 def _gains(report: Report) -> str:
     judged, alpha = report.judged, report.choice.alpha
-    lead = " ".join(html_text(sentence) for sentence in headline(judged, report.choice))
+    lead = "\n".join(f'<p class="lead">{html_text(one)}</p>' for one in headline(judged, report.choice))
     head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:-1])
     rows = "\n".join(map(_row, table_rows(judged, alpha)))
     further = _table(FIGURES_HEADER, figures_rows(judged, alpha))
     return _section(
         "Gained and lost",
-        f'<p class="lead">{lead}</p>\n<div class="scroll"><table>\n'
+        f'{lead}\n<div class="scroll"><table class="gains">\n'
         f'<thead><tr>{head}<th scope="col" class="words">verdict</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
         f'<p class="note">{NOTE}</p>\n<details><summary>All figures</summary>{further}</details>',
@@ -119,8 +130,8 @@ def _row(row: Row) -> str:
         f"{row.n_labels:,}",
         points(difference.old),
         points(difference.new),
-        signed_points(difference.change).replace("-", MINUS),
-        interval.replace("-", MINUS),
+        signed_points(difference.change),
+        interval,
     ]
     part = ' class="part"' if row.is_part else ""
     return (
@@ -139,13 +150,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _mix(report: Report) -> str:
-    rows = [[cell.replace("-", MINUS) for cell in row] for row in curve_rows(report.judged)]
-    table = _table(CURVE_HEADER, rows)
+    table = _table(CURVE_HEADER, curve_rows(report.judged))
     return _section(
         "How much of the new weights was kept",
-        f"<p>Alpha {report.choice.alpha:g}, {html_text(report.choice.reason)}.</p>\n"
-        f"<figure>{draw_curve(report.judged, report.choice)}\n"
-        "<figcaption>Top-1 in points for each mix of old and new weights.</figcaption></figure>\n"
+        f'<p>{html_text(chosen_mix(report.choice))}</p>\n<p class="note">{ALPHA_NOTE}</p>\n'
+        f'<figure class="scroll">{draw_curve(report.judged, report.choice)}\n'
+        "<figcaption>Top-1 in points for each mix.</figcaption></figure>\n"
         f"<details><summary>As a table</summary>{table}</details>",
     )
 
@@ -186,5 +196,19 @@ def _answer(answer: Answer, *, is_right: bool) -> str:
     return f'<span class="{sort}">{mark} {html_caption(answer.label)}</span> {answer.probability:.0%}'
 
 
+def _credits(report: Report) -> str:
+    """Authors and licences of the shipped pictures that the report shows."""
+    credited = (
+        f"{html_caption(name)} by {html_caption(entry.author)} ({html_text(entry.licence)})"
+        for name, entry in shown_sources(report)
+    )
+    listed = "; ".join(credited)
+    return f'<p class="note">Shipped pictures: {listed}.</p>' if listed else ""
+
+
 def _block(heading: str, text: str) -> str:
-    return _section(heading, f"<pre>{html_block(text, LONGEST_BLOCK)}</pre>") if text.strip() else ""
+    return (
+        _section(heading, f'<pre tabindex="0">{html_block(text, LONGEST_BLOCK)}</pre>')
+        if text.strip()
+        else ""
+    )

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from diptych_training.data.packed import PackedDataset
+from diptych_training.data.packed import PackedDataset, SourceEntry
 from diptych_training.evaluate.table import TITLES
 from diptych_training.refresh.judge.changes import Changes
 from diptych_training.refresh.judge.choose import Choice
 from diptych_training.refresh.judge.interval import Difference
 from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
+from diptych_training.refresh.judge.view import SHIPPED
 from diptych_training.refresh.report.text import points, signed_points
 
+ALPHA_NOTE = (
+    "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
+)
 TOO_FEW = "too few to judge"
 OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
 
@@ -93,6 +97,23 @@ def headline(judged: Judged, choice: Choice) -> list[str]:
         f"{choice.max_loss:g}."
     )
     return [first, second]
+
+
+def chosen_mix(choice: Choice) -> str:
+    """Which mix was kept and why, as sentences."""
+    kept = f"Alpha {choice.alpha:g}, {choice.reason}."
+    flattering = " Since the held-out pairs chose it, their figure is slightly flattering."
+    return kept if choice.is_fixed or choice.alpha == 0 else f"{kept}{flattering}"
+
+
+def shown_sources(report: Report) -> list[tuple[str, SourceEntry]]:
+    """The sources of the shipped set whose pictures are among the changes, by name."""
+    changes = report.changes
+    searches = (*changes.searches, *changes.gained_searches, *changes.lost_searches)
+    pictures = [found.picture for search in searches for found in (*search.before, *search.after)]
+    pictures += [change.picture for change in (*changes.gained_pictures, *changes.lost_pictures)]
+    names = {picture.source for picture in pictures if picture.set == SHIPPED}
+    return [(name, report.shipped.entries[name]) for name in sorted(names)]
 
 
 def advice(judged: Judged, choice: Choice) -> list[str]:

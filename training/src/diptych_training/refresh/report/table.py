@@ -7,10 +7,12 @@ from diptych_training.refresh.judge.changes import Answer, Found, PictureChange,
 from diptych_training.refresh.judge.interval import METHOD
 from diptych_training.refresh.judge.results import Judged, MixResult, SetResult
 from diptych_training.refresh.report.report import (
+    ALPHA_NOTE,
     OWN_TITLE,
     SHIPPED_TITLE,
     Report,
     Row,
+    chosen_mix,
     headline,
     table_rows,
 )
@@ -19,7 +21,8 @@ from diptych_training.refresh.report.text import markdown_text, one_line, points
 HEADER = ["top-1", "pictures", "labels", "old", "new", "change", "95% interval", "verdict"]
 NOTE = (
     "Top-1: the share of pictures whose best label is right, in points, among all labels of the set. "
-    f"Change: with the {METHOD}; it is clear if that excludes 0."
+    f"Change: with the {METHOD}; it is clear if that excludes 0. "
+    "Pictures of one label tend to change together: with few labels the interval is too narrow."
 )
 RECALLS = (1, 5, 10)
 FIGURES_HEADER = [
@@ -96,7 +99,7 @@ def report_markdown(report: Report) -> str:
         gains_table(judged, alpha),
         NOTE,
         "## How much of the new weights was kept",
-        f"Alpha {alpha:g}, {markdown_text(report.choice.reason)}.",
+        f"{markdown_text(chosen_mix(report.choice))} {ALPHA_NOTE}",
         curve_table(judged),
         "## Three of your searches",
         f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```",

@@ -5,6 +5,7 @@ from html import escape
 
 LONGEST = 160  # characters of a caption in a report
 JOINERS = "\u200c\u200d"  # not printable by themselves, but parts of emoji and of words
+MINUS = "\u2212"
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~])")
 
 
@@ -43,6 +44,6 @@ def points(share: float) -> str:
 
 
 def signed_points(change: float) -> str:
-    """A change of a share in points with its sign, as in ``+4.0``."""
+    """A change of a share in points with its sign, as in ``+4.0`` or ``−4.0``."""
     rounded = round(100 * change, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
+    return f"{rounded:+.1f}".replace("-", MINUS) if rounded else "0.0"
