@@ -13,6 +13,7 @@ DiptychError
 ├── TooFewSamples         too few images or texts to check an export; says how many are needed
 ├── ImportFailed          a checkpoint of unknown kind or content; names the flag that helps
 │   └── NotConvertible    a checkpoint that can be served but not trained: diptych has no such architecture
+├── PushFailed            a published version that did not reach a server; says how to repeat the push
 └── ParityFailed          an exported precision that deviates from the trained model: not published
 """
 
@@ -65,6 +66,10 @@ class ImportFailed(DiptychError):
 
 class NotConvertible(ImportFailed):
     """A checkpoint that can be served but not trained further: diptych has no such architecture."""
+
+
+class PushFailed(DiptychError):
+    """A version cannot be pushed to a server, or was published and did not reach it."""
 
 
 class ParityFailed(DiptychError):

@@ -5,13 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
+from diptych.errors import InvalidValue
 from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
 from diptych_training.export.tensorrt.reference import n_proof_images
-from diptych_training.export.tensorrt.request import add_flags, plan_request
+from diptych_training.export.tensorrt.request import PlanRequest, add_flags, plan_request
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
 
 
@@ -79,19 +81,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish --from-version again with the same files and a proof set drawn from --data",
     )
+    add_push_flag(parser)
     add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the run; print the parity table and the version's folder; then build TensorRT plans if asked."""
+    """Export the run; print the parity table and the version's folder; build plans or push it if asked."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     plans = plan_request(args)
+    if args.push is not None:
+        if plans is not None:
+            raise InvalidValue("--push: TensorRT plans cannot be pushed, only served where they are built")
+        require_server(args.name, args.push, environment_key())
     repository = ModelRepository(args.model_repo)
+    version = _publish(args, repository, plans)
+    if args.push is not None:
+        push_and_report(repository.folder(args.name, version), args.push)
+    return 0
+
+
+def _publish(args: argparse.Namespace, repository: ModelRepository, plans: PlanRequest | None) -> int:
     if args.add_proof_set:
         version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
         print(repository.folder(args.name, version))
-        return 0
+        return version
     if plans is not None:
         require_tensorrt()  # raises before an hour of other work
     version = args.from_version or _export(args)
@@ -100,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         with report_progress(n_images, "parity") as reporter:
             version = export_plans(repository, (args.name, version), plans, reporter, data=args.data)
         print(repository.folder(args.name, version))
-    return 0
+    return version
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source, require_resolvable
 from diptych_training.paths import model_repo
+from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -55,6 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
     parser.add_argument("--licence", help="licence of the weights, if the checkpoint does not state it")
     parser.add_argument("--offline", action="store_true", help="use only files in the local hub cache")
+    add_push_flag(parser)
     parser.add_argument(
         "--serve", action="store_true", help="then serve the model with its own data folder, until Ctrl-C"
     )
@@ -114,13 +116,18 @@ def run(args: argparse.Namespace) -> int:
     with report_progress(n_images, "proof") as reporter:
         version = import_checkpoint(find, repository, options, reporter)
     print(repository.folder(args.name, version))
+    if args.push is not None:
+        push_and_report(repository.folder(args.name, version), args.push)
     if args.serve:
         exec_server(serve_command(args.model_repo, args.name, ungated=args.ungated))
     return 0
 
 
 def _require_valid(args: argparse.Namespace) -> None:
-    """Check the flags before the long work. Raises InvalidValue, TooFewSamples or ImportFailed."""
+    """Check flags and server before the long work.
+
+    Raises InvalidValue, TooFewSamples, ImportFailed or PushFailed.
+    """
     require_publishable("--name", args.name, args.model_repo)
     if args.proof_images < MIN_IMAGES and not args.ungated:
         raise TooFewSamples(
@@ -129,6 +136,8 @@ def _require_valid(args: argparse.Namespace) -> None:
         )
     require_resolvable(args.source)
     photographs()  # raises if the packages that ship them are not installed
+    if args.push is not None:
+        require_server(args.name, args.push, environment_key())
 
 
 def _choices(args: argparse.Namespace) -> Choices:
