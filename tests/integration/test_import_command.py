@@ -38,6 +38,7 @@ from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
+from diptych_training.proof_set.file import read_proof_set
 from diptych_training.stages import ProgressReporter
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
@@ -98,7 +99,7 @@ def test_an_imported_checkpoint_is_a_bundle_with_its_proof(model_repo: Path) -> 
     assert not manifest.ungated
     assert manifest.licence == "mit"
     assert manifest.source["library"] == "transformers"
-    assert not [path.name for path in folder.iterdir() if "proof" in path.name]
+    assert [path.name for path in folder.iterdir() if "proof" in path.name] == ["proof_set.npz"]
 
 
 def test_what_is_served_equals_the_library_on_images_and_texts_it_was_not_proven_on(
@@ -118,6 +119,20 @@ def test_what_is_served_equals_the_library_on_images_and_texts_it_was_not_proven
 
 def cosines(a: Embeddings, b: Embeddings) -> float:
     return float((a * b).sum(axis=1).min())
+
+
+def test_freely_licensed_photographs_become_its_proof_set(model_repo: Path) -> None:
+    folder, manifest, *_ = bundle(model_repo, "theirs")
+
+    proof_set = read_proof_set(folder)
+
+    assert proof_set is not None
+    assert (proof_set.n_pictures("validation"), proof_set.n_pictures("train")) == (1_000, 0)
+    assert proof_set.image_size == manifest.image.size
+    free = {photograph.path.stem for photograph in photographs() if photograph.free}
+    assert {source.name for source in proof_set.sources} == free
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| coffee | validation | pairs | 111 | Rachel Michetti | CC0-1.0 |" in card
 
 
 def test_text_differences_stand_in_manifest_and_card(model_repo: Path) -> None:

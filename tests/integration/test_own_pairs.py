@@ -77,8 +77,7 @@ def test_the_default_model_is_fine_tuned_on_sixty_images(tmp_path, monkeypatch, 
     assert "prove the export on another data set with `export --data DIR`" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
-    assert main([*export, "--precisions", "fp32,int8"]) == 0
-    manifest = ModelRepository(tmp_path / "models").verify("mine", 1)
-    assert list(manifest.precisions) == ["fp32", "int8"]
+    assert main([*export, "--precisions", "fp32", "--no-optimise"]) == 0
+    assert not ModelRepository(tmp_path / "models").verify("mine", 1).ungated
     handed_on = tmp_path / "models" / "mine" / "1" / "proof_set.npz"
     assert handed_on.read_bytes() == default_proof_set_file(ModelRepository(ROOT / "model_repo")).read_bytes()

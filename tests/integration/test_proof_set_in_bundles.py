@@ -106,6 +106,16 @@ def test_a_mix_of_the_run_and_its_start_brings_it_too(home: Path) -> None:
     assert (home / "more" / "mixed" / "proof_set.npz").is_file()
 
 
+def test_a_bundle_of_our_own_is_imported_with_its_set(home: Path) -> None:
+    few = ["--ungated", "--proof-images", "20", "--no-optimise", "--model-repo", str(home / "repo")]
+
+    assert main(["import", str(bundle(home, "drawings", 1)), "--name", "again", *few]) == 0
+
+    handed_on = (bundle(home, "again", 1) / "proof_set.npz").read_bytes()
+    assert handed_on == (bundle(home, "drawings", 1) / "proof_set.npz").read_bytes()
+    assert "openly licensed images" in (bundle(home, "again", 1) / "MODEL_CARD.md").read_text()
+
+
 def test_a_damaged_set_of_the_start_is_named_before_training(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,9 +7,12 @@ from string import Template
 from diptych.bundle.manifest import Parity
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.model_card.card import UNGATED_NOTE
+from diptych_training.export.model_card.credits import proof_set_note
 from diptych_training.export.proof.gate import parity_table
 from diptych_training.importing.manifest import ImportOptions, ModelFacts
 from diptych_training.importing.text_differences import TextDifferences
+from diptych_training.proof_set.card import sources_table
+from diptych_training.proof_set.proof_set import N_PROOF, ProofSet
 
 TRAINABLE = (
     "Yes, by `diptych-train train --start`: with `weights.safetensors`, diptych's own model gives the "
@@ -22,6 +25,7 @@ def import_card(
     facts: ModelFacts,
     differences: TextDifferences,
     parities: Mapping[str, Parity],
+    proof_set: ProofSet | None,
 ) -> str:
     """Fill the Markdown template `import_card.md`."""
     template = Template((files(__package__) / "import_card.md").read_text(encoding="utf-8"))
@@ -43,8 +47,15 @@ def import_card(
         n_texts=n_equal + n_differing,
         differences=differences.table() if n_differing else "None differs.",
         training=TRAINABLE if facts.no_weights is None else f"No: {facts.no_weights}.",
+        proof_set=_proof_set(proof_set),
         notes="\n".join(f"- {note}" for note in facts.notes) or "None.",
     )
+
+
+def _proof_set(proof_set: ProofSet | None) -> str:
+    if proof_set is None:
+        return f"None: the import was proven on fewer than {N_PROOF:,} images."
+    return f"{proof_set_note(proof_set)}\n{sources_table(proof_set.entries(proof_set.image_size))}"
 
 
 def _source(facts: ModelFacts) -> str:

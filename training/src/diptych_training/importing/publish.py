@@ -33,6 +33,9 @@ from diptych_training.importing.text_differences import (
     measure_differences,
     require_equal_ids,
 )
+from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set_file, write_proof_set
+from diptych_training.proof_set.photographs import proof_set_of_photographs
+from diptych_training.proof_set.proof_set import N_PROOF, ProofSet
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 NO_WEIGHTS_WANTED = "it was imported with --no-weights"
@@ -76,8 +79,11 @@ def import_checkpoint(
             optimise=options.optimise,
         )
         result = make_precisions(context, options.precisions, reporter, stages)
-        with stages.stage("golden items and card"):
-            draft = _finish(folder, imported, options, result, make_draft(result.published))
+        with stages.stage("golden items, proof set and card"):
+            proof_set = _write_proof_set(source, folder, imported, options)
+            draft = _finish(
+                folder, imported, options, result, make_draft(result.published), proof_set=proof_set
+            )
         reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
         return repository.publish(options.name, folder, draft)
 
@@ -126,13 +132,38 @@ def write_tokenizer(model: ImportedModel, folder: Path) -> TextDifferences:
     return measure_differences(awkward_texts(), tokenizer, model.library)
 
 
+def _write_proof_set(
+    source: Source, folder: Path, imported: Imported, options: ImportOptions
+) -> ProofSet | None:
+    """Copy the proof set of our own bundle or run, or make one of photographs and the texts of the proof.
+
+    None for an import with fewer images than a proof needs. Raises DataError if the set to copy is damaged.
+    """
+    target = folder / PROOF_SET_FILE
+    if source.proof_set is not None:
+        shutil.copyfile(source.proof_set, target)
+        return read_proof_set_file(target)
+    if options.n_images < N_PROOF:
+        return None
+    texts = [*ordinary_texts(), *imported.differences.equal]
+    proof_set = proof_set_of_photographs(imported.facts.image, N_PROOF, texts)
+    write_proof_set(target, proof_set)
+    return proof_set
+
+
 def _finish(
-    folder: Path, imported: Imported, options: ImportOptions, result: ExportResult, draft: ManifestDraft
+    folder: Path,
+    imported: Imported,
+    options: ImportOptions,
+    result: ExportResult,
+    draft: ManifestDraft,
+    *,
+    proof_set: ProofSet | None,
 ) -> ManifestDraft:
     """Write golden items and card, and delete the proof's pixels."""
     (folder / PIXELS_FILE).unlink()
     write_golden(folder / GOLDEN_FILE, imported.proof.golden)
-    card = import_card(options, imported.facts, imported.differences, result.measured)
+    card = import_card(options, imported.facts, imported.differences, result.measured, proof_set)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     return draft.model_copy(update={"extra": {**draft.extra, **result.reports}})
 

@@ -22,6 +22,7 @@ from diptych_training.importing.common.imported_model import Choices, ImportedMo
 from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
 from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
 from diptych_training.paths import run_dir, runs_dir
+from diptych_training.proof_set.find import proof_set_file
 
 Read = Callable[[Path, Choices], ImportedModel]
 LOOKED_FOR = (
@@ -40,13 +41,17 @@ class Fetch(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint on disk and its reader; `origin` goes into the manifest, `choices` hold local paths."""
+    """A checkpoint on disk and its reader; `origin` goes into the manifest, `choices` hold local paths.
+
+    `data_card` and `proof_set` are files of a bundle or run that has them.
+    """
 
     path: Path
     read: Read
     choices: Choices
     origin: dict[str, str]
     data_card: Path | None = None
+    proof_set: Path | None = None
 
     def load(self) -> ImportedModel:
         """Read the checkpoint. Raises ImportFailed."""
@@ -104,10 +109,11 @@ def _fetch(given: str, match: re.Match[str], choices: Choices, fetch: Fetch) -> 
 
 def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> Source:
     if is_own_run(folder):
-        return Source(folder, load_own_run, choices, {})
+        return Source(folder, load_own_run, choices, {}, proof_set=proof_set_file(folder))
     if is_own_bundle(folder):
         card = folder / DATA_CARD_FILE
-        return Source(folder, load_own_bundle, choices, {}, card if card.is_file() else None)
+        data_card = card if card.is_file() else None
+        return Source(folder, load_own_bundle, choices, {}, data_card, proof_set_file(folder))
     return Source(folder, _foreign_reader(folder), choices, origin)
 
 

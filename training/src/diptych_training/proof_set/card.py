@@ -13,33 +13,37 @@ others to rehearse and to calibrate with; {size} x {size} pixels. It comes with 
 
 The images belong to their authors and stay under their licences:
 
-| source | split | kind | images | author | licence |
-|---|---|---|---|---|---|
-{rows}
+{sources}
 {names}"""
+TITLE_ROWS = "| source | split | kind | images | author | licence |\n|---|---|---|---|---|---|"
 
 
 def card_text(name: str, size: int, entries: Mapping[str, SourceEntry]) -> str:
     """The card of an unpacked proof set, in Markdown."""
-    ordered = sorted(entries.items(), key=lambda pair: (pair[1].split != "validation", pair[0]))
     n_of = {
-        split: sum(entry.n for _, entry in ordered if entry.split == split)
+        split: sum(entry.n for entry in entries.values() if entry.split == split)
         for split in ("validation", "train")
     }
-    rows = [
-        f"| {source} | {entry.split} | {entry.kind} | {entry.n:,} "
-        f"| {_cell(entry.author)} | {_cell(entry.licence)} |"
-        for source, entry in ordered
-    ]
     has_emoji = any(entry.kind == "emoji" for entry in entries.values())
     return CARD.format(
         name=name,
         n_proof=n_of["validation"],
         n_rehearsal=n_of["train"],
         size=size,
-        rows="\n".join(rows),
+        sources=sources_table(entries),
         names=f"\n{NAMES_CREDIT}\n" if has_emoji else "",
     )
+
+
+def sources_table(entries: Mapping[str, SourceEntry]) -> str:
+    """Markdown table of the sources, those of the proof first."""
+    ordered = sorted(entries.items(), key=lambda pair: (pair[1].split != "validation", pair[0]))
+    rows = [
+        f"| {source} | {entry.split} | {entry.kind} | {entry.n:,} "
+        f"| {_cell(entry.author)} | {_cell(entry.licence)} |"
+        for source, entry in ordered
+    ]
+    return "\n".join([TITLE_ROWS, *rows])
 
 
 def _cell(text: str) -> str:

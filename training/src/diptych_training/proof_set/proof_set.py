@@ -77,6 +77,10 @@ class ProofSet:
         """The number of pictures for the proof (`validation`) or for rehearsal (`train`)."""
         return sum(len(source.items) for source in self.sources if source.split == split)
 
+    def entries(self, size: int) -> dict[str, SourceEntry]:
+        """Entries of all sources in the index of the data set that is unpacked at `size` pixels."""
+        return {source.name: source.entry(size) for source in self.sources}
+
     @property
     def has_rehearsal(self) -> bool:
         """Whether there are pairs to rehearse and to calibrate with. Those of imports have none."""
@@ -92,7 +96,7 @@ class ProofSet:
             path=folder,
             name=f"{self.name}{NAME_SUFFIX}",
             image_size=size,
-            entries={source.name: source.entry(size) for source in self.sources},
+            entries=self.entries(size),
             texts=self.texts,
         )
         with file_lock(folder / ".lock"):

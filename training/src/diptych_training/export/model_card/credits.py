@@ -44,8 +44,8 @@ def credits_of(
     listed += [(name, entry, f"{entry.split}, shown") for name, entry in shown]
     if proof_set is not None:
         known = {name for name, _, _ in listed}
-        parts = [(one.name, one.entry(proof_set.image_size)) for one in proof_set.sources]
-        listed += [(name, entry, "proof set") for name, entry in parts if name not in known]
+        entries = proof_set.entries(proof_set.image_size)
+        listed += [(name, entry, "proof set") for name, entry in entries.items() if name not in known]
     rows = [_row(*one) for one in listed]
     sections = [markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)]
     sections += [SHOWN_NOTE] if shown else []

@@ -28,18 +28,32 @@ TRANSPOSES = (None, *Image.Transpose)
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file of an installed package, with captions that fit it. `free`: CC0 or public domain."""
+    """A file of an installed package, with captions that fit it.
+
+    `free`: CC0 or public domain, as `licence` says; bundles hold variants of such photographs only.
+    """
 
     path: Path
     captions: tuple[str, ...]
     free: bool
+    licence: str = ""
+    author: str = ""
 
 
 @cache
 def photographs() -> tuple[Photograph, ...]:
     """All listed photographs. Raises ImportFailed if a package or one of its files is missing."""
     listed = json.loads((files(__package__) / "proof_texts" / "photographs.json").read_text(encoding="utf-8"))
-    return tuple(Photograph(_locate(e["file"]), tuple(e["captions"]), e["free"]) for e in listed)
+    return tuple(
+        Photograph(
+            path=_locate(entry["file"]),
+            captions=tuple(entry["captions"]),
+            free=entry["free"],
+            licence=entry.get("licence", ""),
+            author=entry.get("author", ""),
+        )
+        for entry in listed
+    )
 
 
 class PhotoVariants:
