@@ -49,6 +49,7 @@ def walk(home: Path) -> list[list[str]]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("photos")
 def test_the_default_model_is_fine_tuned_on_sixty_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))

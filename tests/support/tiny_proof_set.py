@@ -3,7 +3,7 @@
 import numpy as np
 
 from diptych_training.data.packed import PackedItem, Split
-from diptych_training.proof_set.pictures import encode_pictures
+from diptych_training.proof_set.pictures import encode_lossless
 from diptych_training.proof_set.proof_set import ProofSet, ProofSource
 
 SIZE = 16
@@ -19,7 +19,7 @@ def tiny_source(name: str, split: Split, n: int, size: int = SIZE) -> ProofSourc
         PackedItem(f"{name}/{index}", f"thing {index} é", ("a", "b"), (f"drawing of thing {index}",), 0.5)
         for index in range(n)
     )
-    return ProofSource(name, split, "icons", "MIT", "somebody", items, encode_pictures(images))
+    return ProofSource(name, split, "icons", "MIT", "somebody", items, encode_lossless(images))
 
 
 def tiny_proof_set(*, has_rehearsal: bool = True, texts: tuple[str, ...] = ()) -> ProofSet:

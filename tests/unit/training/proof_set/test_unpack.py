@@ -11,7 +11,7 @@ from PIL import Image
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import draw_sample
-from diptych_training.proof_set.pictures import encode_pictures
+from diptych_training.proof_set.pictures import encode_lossless, encode_photographs
 from diptych_training.proof_set.proof_set import ProofSet
 from support.tiny_proof_set import SIZE, tiny_proof_set
 from support.tiny_run import write_tiny_dataset
@@ -50,7 +50,7 @@ def test_drawings_keep_every_pixel(tmp_path: Path) -> None:
     images = np.kron(rng.integers(0, 256, (4, 4, 4, 3), np.uint8), np.ones((1, 4, 4, 1), np.uint8))
     proof_set = tiny_proof_set()
     first, *others = proof_set.sources
-    drawn = replace(first, pictures=encode_pictures(images))
+    drawn = replace(first, pictures=encode_lossless(images))
 
     dataset = replace(proof_set, sources=(drawn, *others)).unpack(tmp_path, SIZE)
 
@@ -129,7 +129,7 @@ def test_photographs_are_compressed_until_a_thousand_take_ten_megabytes() -> Non
         [np.asarray(Image.fromarray(one).resize((224, 224), Image.Resampling.BICUBIC)) for one in coarse]
     )
 
-    pictures = encode_pictures(noisy)
+    pictures = encode_photographs(noisy)
 
     assert sum(map(len, pictures)) / len(pictures) <= 10_000
     decoded = np.asarray(Image.open(io.BytesIO(pictures[0])).convert("RGB"))

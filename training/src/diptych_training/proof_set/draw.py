@@ -8,7 +8,7 @@ from diptych_training.data.packed import PackedDataset, PackedSource, SourceEntr
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import even_shares
 from diptych_training.open_licences import is_open
-from diptych_training.proof_set.pictures import encode_pictures
+from diptych_training.proof_set.pictures import encode_lossless
 from diptych_training.proof_set.proof_set import N_PROOF, N_REHEARSAL, PROOF, REHEARSAL, ProofSet, ProofSource
 
 NEEDED: dict[Split, int] = {PROOF: N_PROOF, REHEARSAL: N_REHEARSAL}
@@ -88,5 +88,5 @@ def _source(source: PackedSource, chosen: NDArray[np.int64]) -> ProofSource:
         licence=source.licence,
         author=source.author,
         items=tuple(source.items[index] for index in chosen),
-        pictures=encode_pictures(source.images[chosen]),
+        pictures=encode_lossless(source.images[chosen]),
     )

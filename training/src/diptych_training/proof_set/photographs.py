@@ -6,8 +6,10 @@ from diptych.bundle.manifest import ImageSpec
 from diptych_training.data.packed import PackedItem
 from diptych_training.export.proof.photo_sample import PROOF_SET_SEED, prepare
 from diptych_training.export.proof.photos import Photograph, PhotoVariants, photographs
-from diptych_training.proof_set.pictures import encode_pictures
+from diptych_training.proof_set.pictures import encode_lossless, encode_photographs
 from diptych_training.proof_set.proof_set import PROOF, ProofSet, ProofSource
+
+LOSSY_FROM_PX = 128  # below, a picture takes less than about 10 kB without loss
 
 
 def proof_set_of_photographs(spec: ImageSpec, n_images: int, texts: Iterable[str]) -> ProofSet:
@@ -30,6 +32,7 @@ def _source(photograph: Photograph, variants: PhotoVariants, numbers: range, spe
     """A source of its own for each photograph, since each has an author and a licence of its own."""
     name = photograph.path.stem
     label, *others = photograph.captions
+    encode = encode_lossless if spec.size < LOSSY_FROM_PX else encode_photographs
     return ProofSource(
         name=name,
         split=PROOF,
@@ -37,5 +40,5 @@ def _source(photograph: Photograph, variants: PhotoVariants, numbers: range, spe
         licence=photograph.licence,
         author=photograph.author,
         items=tuple(PackedItem(f"{name}/{number}", label, captions=tuple(others)) for number in numbers),
-        pictures=encode_pictures(prepare([variants[number] for number in numbers], spec)),
+        pictures=encode(prepare([variants[number] for number in numbers], spec)),
     )

@@ -9,10 +9,14 @@ from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence
+from diptych_training.proof_set.proof_set import ProofSet
+from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 
-def card_of(home: Path, *overrides: str, half_weights: bool = False) -> str:
+def card_of(
+    home: Path, *overrides: str, half_weights: bool = False, proof_set: ProofSet | None = None
+) -> str:
     """The card of a tiny run whose recipe has these changes."""
     if not (home / "run").exists():
         write_tiny_dataset(home / "new", n_icons=3)
@@ -22,7 +26,7 @@ def card_of(home: Path, *overrides: str, half_weights: bool = False) -> str:
     new = read_dataset(home / "new")
     return model_card(
         "m", run, new, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False,
-        half_weights=half_weights,
+        half_weights=half_weights, proof_set=proof_set,
     )  # fmt: skip
 
 
@@ -65,6 +69,25 @@ def test_a_card_lists_what_was_left_out(tmp_path):
     assert "Pairs listed in `near.tsv` were excluded: 2 names." in card
     assert "Pairs listed in `gone.tsv` were excluded. That file did not exist at export." in card
     assert "were excluded" not in card_of(tmp_path, "data.pairs.train='a.tar'")
+
+
+def test_a_card_of_packed_pictures_of_the_user_does_not_speak_of_drawings(tmp_path):
+    assert "drawings (emoji and icons)" in card_of(tmp_path)
+    new = read_dataset(tmp_path / "new")
+    own = {name: replace(entry, kind="pairs") for name, entry in new.entries.items()}
+    write_index(replace(new, entries=own))
+    card = card_of(tmp_path)
+    assert "on image-text pairs with" in card
+    assert "on the pairs of `tiny-drawings/train-set`" in card
+    assert "drawings only" not in card
+
+
+def test_a_card_lists_the_sources_of_a_proof_set_that_it_did_not_learn_from(tmp_path):
+    card = card_of(tmp_path, proof_set=tiny_proof_set())
+    assert "`proof_set.npz` has 7 openly licensed images" in card
+    assert "and 2 others to rehearse and to calibrate with" in card
+    assert ["one", "proof set", "icons", "4", "somebody", "MIT"] in rows_of(card)
+    assert "proof set" not in card_of(tmp_path)
 
 
 def test_a_card_tells_steps_sizes_smoothing_rate_and_average_of_the_recipe(tmp_path):

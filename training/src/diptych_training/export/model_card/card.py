@@ -74,7 +74,8 @@ def model_card(
     evaluated = (None if evaluation is None else evaluated_dataset(run, dataset, evaluation)) or dataset
     train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
-    card = "model_card.md" if pairs is None else "model_card_of_pairs.md"
+    of_pairs = _sources_of_pairs(run, own)
+    card = "model_card_of_pairs.md" if of_pairs else "model_card.md"
     template = Template((files(__package__) / card).read_text(encoding="utf-8"))
     return template.substitute(
         name=name,
@@ -99,7 +100,7 @@ def model_card(
         step=f"{run.step:,}",
         which=checkpoint,
         dataset=own.name,
-        learned_from="" if pairs is None else ", ".join(f"`{source}`" for source in pairs.train),
+        learned_from=", ".join(f"`{source}`" for source in of_pairs),
         n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
         data_note=_data_note(own, dataset),
@@ -115,6 +116,13 @@ def model_card(
         confusions=assets.confusions_paragraph(),
         curves=assets.curves_paragraph(),
     )
+
+
+def _sources_of_pairs(run: TrainedRun, own: PackedDataset) -> list[str]:
+    """What a run on image-text pairs learned from; empty for one on drawings with their names."""
+    if run.config.data.pairs is not None:
+        return [*run.config.data.pairs.train]
+    return [f"{own.name}/{name}" for name, _ in own.listed("train", "pairs")]
 
 
 def evaluated_dataset(
