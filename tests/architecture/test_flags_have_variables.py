@@ -56,6 +56,7 @@ def test_such_flags_are_found_in_both_command_lines() -> None:
         "diptych-train export",
         "diptych-train import",
         "diptych-train interpolate",
+        "diptych-train refresh",
         "diptych-train train",
         "diptych-train weights",
     }

@@ -20,6 +20,7 @@ from diptych_training.finetune import interpolate_command as interpolate
 from diptych_training.finetune import weights_command as weights
 from diptych_training.importing import command as importing
 from diptych_training.models import command as models
+from diptych_training.refresh import command as refresh
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
-    for command in (train, ablate, models, evaluate, interpolate, export, weights, importing):
+    for command in (refresh, train, ablate, models, evaluate, interpolate, export, weights, importing):
         command.add_parser(commands)
     return parser
 

@@ -8,6 +8,7 @@ DiptychError
 ├── CheckpointError       a run folder or checkpoint that cannot be read
 ├── TrainingFailed        training failed and must not continue
 │   └── RankLost          another rank of the same training ended or does not answer
+├── TooMuchLost           refreshed weights that lose more of the old abilities than allowed: not published
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
 ├── ExportError           a model that cannot be exported as a bundle
 ├── TooFewSamples         too few images or texts to check an export; says how many are needed
@@ -46,6 +47,10 @@ class TrainingFailed(DiptychError):
 
 class RankLost(TrainingFailed):
     """Another rank of the same training ended or does not answer."""
+
+
+class TooMuchLost(DiptychError):
+    """Refreshed weights that lose more of what the old ones knew than allowed."""
 
 
 class EvaluationError(DiptychError):

@@ -1,6 +1,7 @@
 """Distillation in a step: loss and gradients match the formula, and a student approaches its teacher."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,3 +117,24 @@ def test_teachers_work_with_locks_and_checkpointed_blocks():
     checkpointed = two_steps(small_recipe(distill=TWO, lock=locked, scale={"checkpoint_blocks": True}))
     assert checkpointed.losses == pytest.approx(plain.losses, rel=1e-6)
     assert not any(name.startswith("visual.") or name == "logit_scale" for name in plain.gradients)
+
+
+def test_only_rehearsed_items_are_distilled_where_the_recipe_says_so():
+    batch, n = random_batch(0), 3
+    of_all = {"teachers": ["a", "b"], "weight": 1.0}
+    config = small_recipe(distill=of_all)
+    teachers = random_teachers(config)
+    student, rows = new_state(config).model, slice(len(batch.keys) - n, None)
+    expected = []
+    for direction in (lambda matrix: matrix, lambda matrix: matrix.T):
+        targets = [direction(logits(teacher, batch)).softmax(dim=1) for teacher in teachers.models]
+        log_probability = F.log_softmax(direction(logits(student, batch)), dim=1)
+        expected.append(-((targets[0] + targets[1]) / 2 * log_probability)[rows].sum() / n)
+    step = replace(gradient_step_of(new_state(config), config), teachers=replace(teachers, on_rehearsed=True))
+    losses = step.forward_backward(replace(batch, n_rehearsed=n))
+    assert losses["loss/distill"].item() == pytest.approx(sum(expected).item() / 2, rel=1e-5)
+
+
+def test_rehearsed_items_can_only_teach_where_there_are_any():
+    with pytest.raises(ValueError, match=r'distill\.on is "rehearsed", but data\.rehearsal names'):
+        small_recipe(distill={**TWO, "on": "rehearsed"})

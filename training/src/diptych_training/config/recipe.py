@@ -109,6 +109,8 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_parts_of_a_batch(self) -> "TrainConfig":
+        if self.distill is not None and self.distill.on == "rehearsed" and not self.data.rehearsal:
+            raise ValueError('distill.on is "rehearsed", but data.rehearsal names no data set')
         size, pairs = self.run.batch_size, self.data.pairs
         for name, n in self.rehearsed.items():
             if n < 1:

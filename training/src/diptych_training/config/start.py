@@ -63,11 +63,14 @@ class DistillConfig(Frozen):
     captions.
 
     `teachers`: runs (by name or folder; their best checkpoint) and versions of a model repository
-    (NAME/VERSION or folder). The loss is ``(1 - weight) * contrastive + weight * distillation``.
+    (NAME/VERSION or folder). The loss is ``(1 - weight) * contrastive + weight * distillation``. With
+    `on = "rehearsed"`, only rehearsed items are distilled: what the start model answers on them is kept, and
+    the run's own pairs are learned from their captions alone.
     """
 
     teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     weight: float = Field(default=0.5, gt=0, le=1)
+    on: Literal["all", "rehearsed"] = "all"
 
     @field_validator("teachers")
     @classmethod

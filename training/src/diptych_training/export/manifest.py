@@ -13,6 +13,7 @@ from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
 from diptych_training.export.model_card.card import DATA_CARD_FILE
 from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.export.onnx.bundle_files import EXACT, logit_bias, logit_scale
+from diptych_training.export.refreshed import Refreshed
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ExportOptions:
     optimise: bool = True
     half_weights: bool = False
     assets: CardAssets = NO_ASSETS
+    refreshed: Refreshed | None = None
 
     @property
     def n_embedded(self) -> int:
@@ -64,7 +66,7 @@ def make_draft(
             "diptych_training": version_of("diptych-training"),
             "torch": version_of("torch"),
         },
-        metrics=_metrics(run.metrics, options.evaluation),
+        metrics=_metrics(run.metrics, options),
         data_card=DATA_CARD_FILE,
         licence=options.licence_of(run).name,
         ungated=options.ungated,
@@ -77,8 +79,11 @@ def _datasets(run: TrainedRun, dataset: PackedDataset) -> dict[str, JsonValue]:
     return {"dataset": own} if own == dataset.name else {"dataset": own, "proven_on": dataset.name}
 
 
-def _metrics(validation: dict[str, float], evaluation: Evaluation | None) -> dict[str, JsonValue]:
+def _metrics(validation: dict[str, float], options: ExportOptions) -> dict[str, JsonValue]:
     metrics: dict[str, JsonValue] = {"validation": dict(validation)}
+    evaluation = options.evaluation
+    if options.refreshed is not None:
+        metrics["refresh"] = options.refreshed.model_dump(by_alias=True, exclude_none=True)
     if evaluation is not None:
         steered = validation if evaluation.split == "validation" else {}
         means: dict[str, JsonValue] = {kind: _mean_metrics(m) for kind, m in evaluation.means().items()}

@@ -147,6 +147,7 @@ def _write_cards(
         half_weights=options.half_weights,
         assets=options.assets,
         proof_set=proof_set,
+        refreshed=options.refreshed,
     )
     options.assets.write(folder)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -21,6 +21,7 @@ from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
 from diptych_training.export.proof_data import VERSION, choose_proof_data
 from diptych_training.export.publish import export_run
+from diptych_training.export.refreshed import Refreshed
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 
@@ -36,7 +37,7 @@ class RunExport:
     """What to publish and how; the defaults are those of `diptych-train export`.
 
     `data` None: the proof set of the model that the run started from, else the default data set. `precisions`
-    None: those of earlier versions.
+    None: those of earlier versions. `curves` None: those of the run. `refreshed` is what a refresh measured.
     """
 
     run_dir: Path
@@ -49,6 +50,8 @@ class RunExport:
     half_weights: bool = False
     licence: str | None = None
     ungated: bool = False
+    curves: Path | None = None
+    refreshed: Refreshed | None = None
 
 
 def publish_run(wanted: RunExport, model_repo: Path, say: Say) -> int:
@@ -69,6 +72,7 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say) -> int:
         optimise=wanted.optimise,
         half_weights=wanted.half_weights,
         assets=_card_assets(wanted),
+        refreshed=wanted.refreshed,
     )
     with tempfile.TemporaryDirectory(prefix="diptych-proof-") as scratch:
         data = choose_proof_data(trained, wanted.data, repository, Path(scratch))
@@ -143,7 +147,7 @@ def _card_assets(wanted: RunExport) -> CardAssets:
     """The run's curves, and the confusions beside the evaluation."""
     confusions = None if wanted.evaluation is None else wanted.evaluation.with_name(CONFUSIONS_FILE)
     return CardAssets(
-        curves=_existing(RunFolder(wanted.run_dir).curves_file),
+        curves=_existing(wanted.curves or RunFolder(wanted.run_dir).curves_file),
         confusions=None if confusions is None else _existing(confusions),
     )
 

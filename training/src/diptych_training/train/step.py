@@ -80,7 +80,7 @@ class GradientStep:
         return values
 
     def _at_once(self, batch: Batch, targets: Affinities | None) -> Losses:
-        losses = self._losses(*self._features(self.towers, batch, slice(None)), batch.keys, targets)
+        losses = self._losses(*self._features(self.towers, batch, slice(None)), batch, targets)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         return self._values(losses)
 
@@ -92,7 +92,7 @@ class GradientStep:
         """
         features, states = self._cached_features(batch, chunks)
         images, texts = (side.requires_grad_() for side in features)
-        losses = self._losses(images, texts, batch.keys, targets)
+        losses = self._losses(images, texts, batch, targets)
         scalars = self._learned_scalars()
         image_gradients, text_gradients, *gradients = torch.autograd.grad(
             losses["loss"], [images, texts, *scalars]
@@ -145,19 +145,20 @@ class GradientStep:
         return images.float(), texts.float()
 
     def _losses(
-        self, images: Tensor, texts: Tensor, keys: Tensor, targets: Affinities | None
+        self, images: Tensor, texts: Tensor, batch: Batch, targets: Affinities | None
     ) -> dict[str, Tensor]:
         """This rank's part of the loss of the whole batch, against the features of all ranks, with its parts
         by name.
         """
         all_images, all_texts = self._gather_features(images, texts)
-        positives = equal_keys(self.ranks.gather(_to_device(keys, all_images.device)))  # (B, B)
+        positives = equal_keys(self.ranks.gather(_to_device(batch.keys, all_images.device)))  # (B, B)
         model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
         loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias, self.label_smoothing)
         parts = {}
         if self.teachers is not None and targets is not None:
-            distilled, weight = distillation_loss(pairs, targets, model.logit_scale), self.teachers.weight
+            taught, weight = self.teachers.taught(batch), self.teachers.weight
+            distilled = distillation_loss(pairs, targets, model.logit_scale, taught)
             parts = {"loss/contrastive": loss, "loss/distill": distilled}
             loss = (1 - weight) * loss + weight * distilled
         # Every scalar takes part in the graph, even if the loss ignores it: DDP waits for all gradients.

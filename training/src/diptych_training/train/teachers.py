@@ -16,6 +16,7 @@ from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.finetune.source_model import SourceModel, open_own_model
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
+from diptych_training.train.batches.batch import Batch
 from diptych_training.train.distributed.parallel import load_full
 from diptych_training.train.distributed.ranks import Ranks
 
@@ -27,10 +28,17 @@ NOT_COMPARED = "prompts"  # of `text`: batches use the run's own
 
 @dataclass(frozen=True)
 class Teachers:
-    """Frozen models in evaluation mode, and their weight in the loss."""
+    """Frozen models in evaluation mode, their weight in the loss, and whether they teach rehearsed items
+    only.
+    """
 
     models: tuple[CLIP, ...]
     weight: float
+    on_rehearsed: bool = False
+
+    def taught(self, batch: Batch) -> slice:
+        """The rows of a batch that are distilled."""
+        return slice(len(batch.keys) - batch.n_rehearsed if self.on_rehearsed else 0, None)
 
 
 def open_teachers(config: TrainConfig, runs_dir: Path, model_repo: Path) -> dict[str, SourceModel]:
@@ -71,7 +79,7 @@ def load_teachers(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> Teach
     models = [_load(file).to(ranks.device) for file in files]
     if config.run.channels_last:
         models = [model.to(memory_format=torch.channels_last) for model in models]  # type: ignore[call-overload]
-    return Teachers(tuple(models), config.distill.weight)
+    return Teachers(tuple(models), config.distill.weight, config.distill.on == "rehearsed")
 
 
 def _checkpoint_of(source_model: SourceModel) -> Checkpoint:

@@ -26,6 +26,7 @@ from diptych_training.export.model_card.weak_spots import weak_spots
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
 from diptych_training.export.proof.gate import parity_table
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
+from diptych_training.export.refreshed import Refreshed
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.proof_set.proof_set import ProofSet
@@ -68,6 +69,7 @@ def model_card(
     half_weights: bool = False,
     assets: CardAssets = NO_ASSETS,
     proof_set: ProofSet | None = None,
+    refreshed: Refreshed | None = None,
 ) -> str:
     """Fill the Markdown template for pictograms or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
@@ -87,7 +89,7 @@ def model_card(
         method=METHODS[run.config.loss],
         scores=_scores(run),
         ungated=UNGATED_NOTE if ungated else "",
-        evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
+        evaluation=_quality(evaluation, refreshed),
         validation=_validation(run.metrics),
         kin=shared_authors_note(own) if pairs is None else "",
         proven_on=" and ".join(f"`{split}`" for split in held_out(dataset, N_PARITY_IMAGES)),
@@ -151,6 +153,12 @@ def _scores(run: TrainedRun) -> str:
         if run.config.loss == "sigmoid"
         else multiplied
     )
+
+
+def _quality(evaluation: Evaluation | None, refreshed: Refreshed | None) -> str:
+    said = [] if refreshed is None else [refreshed.paragraph()]
+    said += [] if evaluation is None else [_evaluation(evaluation)]
+    return "\n".join(said) or "Not measured when it was exported.\n"
 
 
 def _evaluation(evaluation: Evaluation) -> str:

@@ -81,22 +81,45 @@ def prepare_pairs(
         raise TrainingConfigError(f"limit is {options.limit}, must be at least {MIN_PAIRS}")
     if not {"preprocess", "text"} <= model.tables.keys():
         raise TrainingConfigError(f"{model.title} does not state how images and texts are prepared for it")
-    flags = options.reading.open()
-    shards = flags.reader.shards(sources)
-    require_matching_sources(flags.excluded, shards)
+    flags, shards = _opened(sources, options)
     with exclusive_lock(folder / LOCK_FILE, DataError(f"another process prepares pairs in {folder}")):
-        inputs = inputs_digest(
-            {"sources": list(sources), **asdict(options)},
-            shards,
-            excluded=flags.excluded,
-            model=model,
-            judged=judged,
-        )
+        inputs = _digest(sources, options, flags, shards, model=model, judged=judged)
         stored = read_report(folder)
         if stored is not None and stored.inputs == inputs and _is_whole(folder):
             return stored
         (folder / REPORT_FILE).unlink(missing_ok=True)  # before its results: it says that they are whole
         return _Preparation(tuple(sources), model, options, judged, inputs).run(shards, flags, folder)
+
+
+def pairs_digest(
+    sources: Sequence[str], model: SourceModel, options: PairsOptions, judged: PackedDataset | None = None
+) -> str:
+    """sha256 of everything that the results of `prepare_pairs` depend on; files count by size and time.
+
+    Raises DataError if a source cannot be read.
+    """
+    flags, shards = _opened(sources, options)
+    return _digest(sources, options, flags, shards, model=model, judged=judged)
+
+
+def _opened(sources: Sequence[str], options: PairsOptions) -> tuple[SourceFlags, list[Shard]]:
+    flags = options.reading.open()
+    shards = list(flags.reader.shards(sources))
+    require_matching_sources(flags.excluded, shards)
+    return flags, shards
+
+
+def _digest(
+    sources: Sequence[str],
+    options: PairsOptions,
+    flags: SourceFlags,
+    shards: Sequence[Shard],
+    *,
+    model: SourceModel,
+    judged: PackedDataset | None,
+) -> str:
+    asked = {"sources": list(sources), **asdict(options)}
+    return inputs_digest(asked, shards, excluded=flags.excluded, model=model, judged=judged)
 
 
 def _is_whole(folder: Path) -> bool:

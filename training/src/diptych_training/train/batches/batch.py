@@ -27,6 +27,7 @@ class Batch:
     pixels: Tensor  # (b, 3, S, S) float32, normalised, channels_last; S is smaller in the first steps
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
     keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
+    n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
 
     @property
     def positives(self) -> Tensor:

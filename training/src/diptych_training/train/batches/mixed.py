@@ -25,6 +25,7 @@ class MixedBatches:
             pixels=torch.cat([part.pixels for part in parts]),
             input_ids=self._concatenate_padded([part.input_ids for part in parts]),
             keys=torch.cat([part.keys for part in parts]),
+            n_rehearsed=sum(len(part.keys) for part in parts[1:]),
         )
 
     def position(self, step: int) -> Position:

@@ -1,0 +1,215 @@
+"""`diptych-train refresh` from twenty-five pictures to a published version, and interrupted at each stage."""
+
+import importlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych_training.cli import main
+from diptych_training.refresh.example import draw_example
+from diptych_training.refresh.measure import Measured, measure
+from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
+
+N_STEPS = 6
+STAGES = ("prepare_pairs", "write_recipe", "train_run", "measure", "tell", "publish")
+INSIDE = (
+    ("train.loop", "write_checkpoint"),
+    ("refresh.judge.judge", "write_stored"),
+    ("refresh.report.write", "write_text"),
+    ("finetune.mixed_run", "write_checkpoint"),
+    ("export.publish", "write_golden"),
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    draw_example(folder, 25, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with `tiny/1`, which carries a proof set."""
+    home = tmp_path_factory.mktemp("start")
+    run = write_tiny_run(home / "runs" / "tiny", image=TINY_RESNET)
+    data = write_shareable_dataset(home / "data")
+    export = ["export", "--run", str(run), "--name", "tiny", "--data", str(data.path), "--no-optimise"]
+    assert main([*export, "--model-repo", str(home / "repo")]) == 0
+    return home / "repo"
+
+
+@pytest.fixture
+def command(tmp_path: Path, pictures: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A refresh of `tiny/1` by a few steps, in folders of the test."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(published, tmp_path / "repo")
+    return command_line(tmp_path, pictures)
+
+
+def command_line(home: Path, pictures: Path) -> list[str]:
+    return [
+        "refresh", str(pictures), "--from", "tiny", "--name", "mine", "--max-loss", "100",
+        "--data", str(home / "nothing"), "--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs"),
+        "--set", f"run.steps={N_STEPS}", "--set", "run.checkpoint_every=2",
+    ]  # fmt: skip
+
+
+def weights_of(home: Path, name: str = "mine", version: int = 1) -> str:
+    folder = ModelRepository(home / "repo").folder(name, version)
+    return sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_old_one(
+    command, tmp_path, capsys
+):
+    assert main(command) == 0
+
+    repository = ModelRepository(tmp_path / "repo")
+    old, new = repository.verify("tiny", 1), repository.verify("mine", 1)
+    assert set(new.precisions) == set(old.precisions)
+    assert new.files["proof_set.npz"] == old.files["proof_set.npz"]
+    assert new.source["started_from"] == "tiny/1"
+    assert new.source["interpolated"]["alpha"] == 0.5
+    assert new.metrics["refresh"]["n_pairs"] == 25
+    said = capsys.readouterr().out
+    assert "25 pairs found, 25 usable" in said
+    assert "too few to judge" in said
+    assert "mine/1 is served after a restart" in said
+    page = (tmp_path / "runs" / "refresh" / "mine-1" / "report.html").read_text()
+    assert "check valve" in page
+
+
+@pytest.mark.long
+def test_a_finished_refresh_is_not_repeated_and_other_pictures_begin_another(
+    command, tmp_path, pictures, capsys
+):
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "mine/1 was made of the same pairs" in capsys.readouterr().out
+    assert ModelRepository(tmp_path / "repo").versions("mine") == [1]
+
+    more = tmp_path / "more"
+    draw_example(more, 30, seed=2)
+    others = [
+        str(more) if word == str(pictures) else word for word in command if word not in ("--from", "tiny")
+    ]
+    assert main(others) == 0
+    assert "mine starts from mine/1" in capsys.readouterr().out
+    assert ModelRepository(tmp_path / "repo").versions("mine") == [1, 2]
+
+
+def test_more_lost_than_allowed_publishes_nothing_until_the_bound_or_the_weight_changes(
+    command, tmp_path, capsys, monkeypatch
+):
+    stages = importlib.import_module("diptych_training.refresh.refresh")
+
+    def lossy(*args: object) -> Measured:
+        measured = measure(*args)
+        return replace(measured, choice=replace(measured.choice, loss=5.0, max_loss=3.0))
+
+    with monkeypatch.context() as lost:
+        lost.setattr(stages, "measure", lossy)
+        assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "top-1 on the shipped set falls by 5.0" in said
+    assert "at most 3 may be lost (--max-loss). Nothing is published: --alpha 0.25 loses" in said
+    assert "mine" not in ModelRepository(tmp_path / "repo").names()
+
+    monkeypatch.setattr(stages, "train_run", None)  # it is trained already
+    assert main([*command, "--alpha", "0.25"]) == 0
+    assert ModelRepository(tmp_path / "repo").manifest("mine", 1).source["interpolated"]["alpha"] == 0.25
+
+
+def test_look_trains_nothing_and_the_recipe_it_leaves_may_be_edited(command, tmp_path, capsys):
+    assert main([*command, "--look"]) == 0
+    recipe = tmp_path / "runs" / "refresh" / "mine-1" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("lr = 2e-4", "lr = 3e-4"))
+    assert main(command) == 0
+    assert "lr = 0.0003" in (recipe.parent / "mine-1" / "config.toml").read_text()
+    assert "lr = 3e-4" in recipe.read_text()
+    assert str(recipe) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--name", "pictograms"], "choose another one"),
+        (["--name", "no name"], "model name 'no name' must match"),
+        (["--from", "tiny/x"], "--from tiny/x: must be NAME or NAME/VERSION"),
+        (["--from", "nothing"], "no model named 'nothing'"),
+        (["--recipe", "nowhere.toml"], "nowhere.toml"),
+        (["--set", "optim.speed=1"], "optim.speed: unknown key"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_one_line(command, tmp_path, capsys, change, said):
+    assert main([*command, *change]) == 1
+    assert said in capsys.readouterr().err
+    assert ModelRepository(tmp_path / "repo").names() == ["tiny"]
+
+
+class Interrupted:
+    """Calls a function, but raises KeyboardInterrupt in place of one call, or right after it."""
+
+    def __init__(self, call: Callable[..., object], *, before: bool) -> None:
+        self._call, self._before, self._is_armed = call, before, True
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if self._is_armed and self._before:
+            self._is_armed = False
+            raise KeyboardInterrupt
+        result = self._call(*args, **kwargs)
+        if self._is_armed:
+            self._is_armed = False
+            raise KeyboardInterrupt
+        return result
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, published: Path) -> str:
+    """The digest of the weights that a refresh without interruptions publishes."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("DIPTYCH_CACHE", str(home / "cache"))
+        shutil.copytree(published, home / "repo")
+        line = ["refresh", str(pictures), "--from", "tiny", "--name", "mine", "--max-loss", "100"]
+        line += [
+            "--data",
+            str(home / "no"),
+            "--model-repo",
+            str(home / "repo"),
+            "--runs-dir",
+            str(home / "runs"),
+        ]
+        line += ["--set", f"run.steps={N_STEPS}", "--set", "run.checkpoint_every=2"]
+        assert main(line) == 0
+    return weights_of(home)
+
+
+@pytest.mark.long
+def test_interrupted_after_each_stage_it_comes_to_the_same_weights(
+    command, tmp_path, monkeypatch, undisturbed
+):
+    module = importlib.import_module("diptych_training.refresh.refresh")
+    for stage in STAGES:
+        monkeypatch.setattr(module, stage, Interrupted(getattr(module, stage), before=False))
+        assert main(command) == 130
+    assert main(command) == 0
+    assert weights_of(tmp_path, version=ModelRepository(tmp_path / "repo").latest("mine")) == undisturbed
+
+
+@pytest.mark.long
+def test_interrupted_within_each_stage_it_comes_to_the_same_weights(
+    command, tmp_path, monkeypatch, undisturbed
+):
+    for name, function in INSIDE:
+        module = importlib.import_module(f"diptych_training.{name}")
+        monkeypatch.setattr(module, function, Interrupted(getattr(module, function), before=True))
+        assert main(command) == 130
+    assert main(command) == 0
+    assert weights_of(tmp_path) == undisturbed

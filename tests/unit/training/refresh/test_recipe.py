@@ -1,0 +1,71 @@
+"""The recipe of a refresh: chosen by the number of pairs, and a file that the trainer reads."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.manifest import Manifest, read_manifest
+from diptych_training.config import TrainConfig, model_tables, read_config
+from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
+from diptych_training.refresh.recipe import MIN_STEPS, OldPairs, old_pairs, write_recipe
+from support.documents import ROOT
+from support.small_recipe import small_recipe
+
+OLD = SourceEntry(split="train", kind="icons", n=200, licence="MIT", author="somebody", recipe="abc")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> PackedDataset:
+    return PackedDataset(tmp_path / 'a "quoted" \\ folder', "pictograms-proof", 64, {"old": OLD})
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    (folder,) = (ROOT / "model_repo" / "pictograms").glob("[0-9]*")
+    return read_manifest(folder)
+
+
+def recipe(tmp_path: Path, old: PackedDataset, n_train: int, loss: str = "softmax") -> TrainConfig:
+    file = tmp_path / "recipe.toml"
+    write_recipe(file, "mine-1", "tiny/3", n_train=n_train, old=OldPairs(old, is_whole=False), loss=loss)
+    return read_config(file, start_tables=lambda _: model_tables(small_recipe()))
+
+
+@pytest.mark.parametrize("n_train", [16, 80, 800, 4_000, 50_000])
+def test_every_batch_is_filled_from_the_pairs_and_half_of_it_is_old(tmp_path, shipped, n_train):
+    config = recipe(tmp_path, shipped, n_train)
+    assert config.start is not None
+    assert config.start.source == "tiny/3"
+    assert config.n_own <= n_train
+    assert config.rehearsed == {"old": config.n_own}
+    assert config.data.rehearsal["old"].data == str(shipped.path)
+
+
+def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_path, shipped):
+    few, many = (recipe(tmp_path, shipped, n) for n in (100, 10_000))
+    assert few.run.steps == MIN_STEPS
+    assert many.run.steps > few.run.steps
+    assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 100
+
+
+def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, shipped):
+    config = recipe(tmp_path, shipped, 100)
+    assert config.distill is not None
+    assert config.distill.teachers == ("tiny/3",)
+    assert recipe(tmp_path, shipped, 100, "sigmoid").distill is None
+
+
+def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shipped, manifest):
+    whole = PackedDataset(tmp_path / "data", "pictograms", 64, {"icons": OLD})
+    write_index(whole)
+    assert old_pairs(whole.path, manifest, shipped) == OldPairs(whole, is_whole=True)
+
+
+@pytest.mark.parametrize(("name", "size"), [("others", 64), ("pictograms", 32)])
+def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size):
+    write_index(PackedDataset(tmp_path / "data", name, size, {"icons": OLD}))
+    assert old_pairs(tmp_path / "data", manifest, shipped) == OldPairs(shipped, is_whole=False)
+
+
+def test_without_it_the_shipped_pairs_are_rehearsed(tmp_path, shipped, manifest):
+    assert not old_pairs(tmp_path / "nowhere", manifest, shipped).is_whole

@@ -1,0 +1,201 @@
+"""`diptych-train refresh`: teach a model one's own pictures, and publish the result as a new version."""
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+from diptych.errors import BundleError, InvalidValue, NotFound
+from diptych_training.data.pairs.packing import UNKNOWN
+from diptych_training.data.pairs.tools.flags import (
+    SOURCES_HELP,
+    add_source_flags,
+    natural,
+    positive,
+    reading_options,
+    share,
+)
+from diptych_training.export.model_card.licence import UNKNOWN as UNKNOWN_LICENCE
+from diptych_training.export.run_export import require_publishable
+from diptych_training.paths import data_dir, model_repo, runs_dir
+from diptych_training.proof_set.find import DEFAULT_MODEL
+from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
+from diptych_training.refresh.judge.choose import MAX_LOSS
+from diptych_training.refresh.options import Places, RefreshOptions
+from diptych_training.refresh.pairs.prepare import PairsOptions
+from diptych_training.refresh.refresh import refresh
+from diptych_training.train.train_run import AUTO
+
+INTERRUPTED = 130
+ABOUT = """Looks at the pairs, chooses a recipe by their number, trains, measures what was gained and lost on
+held-out pairs and on the pairs shipped with the model, mixes old and new weights, and publishes the mix as
+the next version of NAME in every precision of the old one. After an interruption, repeat the command."""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "refresh", help="teach a model your own pictures, and publish the result", description=ABOUT
+    )
+    parser.add_argument("sources", metavar="PICTURES", nargs="+", help=SOURCES_HELP)
+    parser.add_argument("--name", required=True, help="name of your model in the repository")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="NAME or NAME/VERSION to start from; default: the newest version of --name, or else "
+        f"{DEFAULT_MODEL}",
+    )
+    parser.add_argument("--look", action="store_true", help="look at the pairs, write the recipe, and stop")
+    parser.add_argument(
+        "--max-loss",
+        type=_points,
+        default=MAX_LOSS,
+        metavar="POINTS",
+        help="publish nothing if top-1 on the shipped pairs falls by more (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--alpha",
+        type=_weight,
+        metavar="WEIGHT",
+        help="weight of what was learned, from 0 to 1; default: chosen on held-out pairs, 0.5 for few",
+    )
+    parser.add_argument("--again", action="store_true", help="train once more if it is finished")
+    add_push_flag(parser)
+    _add_training_flags(parser)
+    _add_pairs_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_training_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="train by this recipe, not by the chosen one"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a key of the recipe",
+    )
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
+        help="cpu, cuda, cuda:1 and so on; auto: cuda if available (DIPTYCH_DEVICE)",
+    )
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=data_dir(),
+        metavar="DIR",
+        help="data set that the old model was trained on, rehearsed if it is there (DIPTYCH_DATA)",
+    )
+    parser.add_argument(
+        "--licence",
+        help="licence of the new weights; default: the strictest licence recorded for what they learn from, "
+        f"{UNKNOWN_LICENCE} if one is not recorded",
+    )
+
+
+def _add_pairs_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hold-out",
+        type=share,
+        default=PairsOptions.hold_out,
+        metavar="SHARE",
+        help="share of the pairs that is not trained on, to judge by (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=PairsOptions.limit,
+        metavar="N",
+        help="pairs to use at most (default: %(default)d)",
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="of what is drawn where there are more")
+    parser.add_argument("--pictures-licence", default=UNKNOWN, metavar="LICENCE", help="for the data card")
+    parser.add_argument("--author", default=UNKNOWN, help="of the pictures, for the data card")
+    add_source_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Refresh. Returns 0 once it is done, 130 if a signal interrupted it."""
+    places = Places(args.model_repo, args.runs_dir)
+    _require_name(args.name)
+    require_publishable("--name", args.name, args.model_repo)
+    if args.push is not None:
+        require_server(args.name, args.push, environment_key())
+    say = partial(print, flush=True)
+    outcome = refresh(_options(args, places), places, say)
+    if outcome.is_interrupted:
+        return INTERRUPTED
+    published = outcome.published
+    if published is None:
+        return 0
+    if args.push is not None:
+        push_and_report(places.repository.folder(published.name, published.version), args.push)
+    else:
+        say(
+            f"{published.name}/{published.version} is served after a restart: diptych serve --model "
+            f"{published.name} --model-repo {args.model_repo}"
+        )
+    return 0
+
+
+def _options(args: argparse.Namespace, places: Places) -> RefreshOptions:
+    return RefreshOptions(
+        sources=tuple(args.sources),
+        name=args.name,
+        start=args.start or _default_start(args.name, places),
+        pairs=PairsOptions(
+            hold_out=args.hold_out,
+            limit=args.limit,
+            seed=args.seed,
+            licence=args.pictures_licence,
+            author=args.author,
+            reading=reading_options(args),
+        ),
+        recipe=args.recipe,
+        overrides=tuple(args.overrides),
+        alpha=args.alpha,
+        max_loss=args.max_loss,
+        old_data=args.data,
+        licence=args.licence,
+        device=args.device,
+        again=args.again,
+        only_look=args.look,
+    )
+
+
+def _default_start(name: str, places: Places) -> str:
+    try:
+        return f"{name}/{places.repository.latest_portable(name)}"
+    except (NotFound, BundleError):
+        return DEFAULT_MODEL
+
+
+def _require_name(name: str) -> None:
+    """Raise InvalidValue for the name under which releases of diptych publish."""
+    if name == DEFAULT_MODEL:
+        raise InvalidValue(
+            f"--name {name}: releases of diptych publish their own versions of this name: choose another one"
+        )
+
+
+def _points(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{number:g} is not from 0 to 100")
+    return number
+
+
+def _weight(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{number:g} is not from 0 to 1")
+    return number

@@ -1,0 +1,124 @@
+"""The folder of a refresh: what each stage leaves, so that an interrupted command continues."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from diptych_training.errors import TrainingConfigError
+from diptych_training.files import write_text
+from diptych_training.refresh.judge.results import JUDGED_FILE
+from diptych_training.refresh.pairs.own import OWN
+from diptych_training.run_folder import RunFolder
+from diptych_training.schema import Frozen
+
+REQUEST_FILE, PUBLISHED_FILE, RECIPE_FILE, CHANGES_FILE = (
+    "request.json",
+    "published.json",
+    "recipe.toml",
+    "changes.json",
+)
+
+Stored = TypeVar("Stored", bound=Frozen)
+
+
+class Request(Frozen):
+    """What decides the weights: the model, the pairs (a digest of them), and the recipe of the user's own."""
+
+    model: str
+    pairs: str
+    recipe: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+class Published(Frozen):
+    """The version that a refresh became, and the weight of its mix."""
+
+    name: str
+    version: int
+    alpha: float
+
+
+@dataclass(frozen=True)
+class RefreshFolder:
+    """The files of one refresh, by purpose. `name` is that of its run: the model's name and a number."""
+
+    path: Path
+    name: str
+
+    @property
+    def pairs(self) -> Path:
+        """The report on the pairs, the contact sheet, and the packed pairs."""
+        return self.path / "pairs"
+
+    @property
+    def own(self) -> Path:
+        """The packed data set of the user's pairs."""
+        return self.pairs / OWN
+
+    @property
+    def recipe_file(self) -> Path:
+        """The recipe of the run, which a person may edit before the training begins."""
+        return self.path / RECIPE_FILE
+
+    @property
+    def run(self) -> RunFolder:
+        """The training run."""
+        return RunFolder(self.path / self.name)
+
+    def mixed_run(self, alpha: float) -> RunFolder:
+        """The run whose weights are the mix of this alpha."""
+        return RunFolder(self.path / f"{self.name}-{alpha:g}")
+
+    @property
+    def judged_file(self) -> Path:
+        """The measured mixes."""
+        return self.path / JUDGED_FILE
+
+    @property
+    def changes_file(self) -> Path:
+        """The searches and pictures that changed most."""
+        return self.path / CHANGES_FILE
+
+    def published(self) -> Published | None:
+        """The version that this refresh became; None as long as it is not finished."""
+        return _read(self.path / PUBLISHED_FILE, Published)
+
+    def set_published(self, published: Published) -> None:
+        """Record the version: the refresh is finished."""
+        write_text(self.path / PUBLISHED_FILE, f"{published.model_dump_json()}\n")
+
+
+def open_folder(root: Path, name: str, request: Request, *, again: bool = False) -> RefreshFolder:
+    """The newest refresh of `name` if it has the same request, else a new one with the next number.
+
+    With `again`, a finished refresh is not returned: a new one begins.
+    """
+    numbers = _numbers(root, name)
+    for number, path in sorted(numbers.items(), reverse=True)[:1]:
+        latest = RefreshFolder(path, f"{name}-{number}")
+        is_same = _read(path / REQUEST_FILE, Request) == request
+        if is_same and not (again and latest.published() is not None):
+            return latest
+    number = max(numbers, default=0) + 1
+    new = RefreshFolder(root / f"{name}-{number}", f"{name}-{number}")
+    write_text(new.path / REQUEST_FILE, f"{request.model_dump_json()}\n")
+    return new
+
+
+def _numbers(root: Path, name: str) -> Mapping[int, Path]:
+    folders = root.glob(f"{name}-*") if root.is_dir() else ()
+    matches = ((re.fullmatch(r"-([1-9][0-9]*)", path.name[len(name) :]), path) for path in folders)
+    return {int(match[1]): path for match, path in matches if match is not None}
+
+
+def _read(file: Path, kind: type[Stored]) -> Stored | None:
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise TrainingConfigError(f"{file} cannot be read: remove its folder to begin again") from error

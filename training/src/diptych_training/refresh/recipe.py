@@ -1,0 +1,126 @@
+"""Choose a recipe by the amount of data, and write it as a file that a person can read and edit."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from diptych.bundle.manifest import Manifest
+from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.errors import DataError
+from diptych_training.files import write_text
+from diptych_training.objectives.contrastive import LossKind
+
+MIN_STEPS = 120
+OWN_SHARE = 0.5  # of a batch
+# (up to so many training pairs, batch size, how often each pair is shown at least)
+SIZES = ((32, 32, 20), (1_000, 64, 12), (5_000, 128, 8), (math.inf, 256, 4))
+EMA_STEPS = 0.15  # share of the run over which weights are averaged
+TEMPLATE = Template("""\
+# How "$name" is trained: $start, on $n_train pairs of yours. `diptych-train refresh` wrote this file and
+# does not overwrite it: edit it before the training begins (--look stops there), or pass a copy by --recipe.
+name = "$name"
+start = "$start"
+
+[lock]
+scale = true        # a few pictures are too few for a new scale, or new statistics of batch normalisation
+statistics = true
+
+[data.captions]     # which text of a pair is shown
+label = 0.5         # the first
+label_keywords = 0.1
+caption = 0.4       # one of the others
+
+[data.rehearsal.old]
+# $about_old
+data = $old
+share = $old_share        # of every batch
+$distill
+[augment]
+affine_probability = 0.5
+scale = [0.85, 1.1]
+translate = 0.05
+rotate_deg = 5.0
+grayscale_probability = 0.1
+
+[optim]
+lr = 2e-4
+layer_decay = 0.8   # a layer with n layers above it learns at lr * layer_decay^n: early layers change least
+weight_decay = 0.05
+
+[run]
+steps = $steps      # each of your pairs is shown about $n_shown times
+batch_size = $batch_size
+precision = "fp32"  # "bf16" on a CPU with AMX or on a GPU
+ema_decay = $ema_decay
+checkpoint_every = $checkpoint_every
+validate_every = $steps
+best_by = []        # the last weights are used; how much of them is decided after the training
+""")
+# SigLIP's loss gives no probabilities over a batch, and so no such answers.
+DISTILL = Template("""
+[distill]
+# On old pairs the answers of the old model count as much as the captions: they keep more of what it knows.
+teachers = [$teacher]
+weight = 0.5
+on = "rehearsed"    # not on your pairs, which it does not know
+""")
+
+
+@dataclass(frozen=True)
+class OldPairs:
+    """The data set whose training pairs are rehearsed. `is_whole`: the old model learned from it."""
+
+    dataset: PackedDataset
+    is_whole: bool
+
+
+def old_pairs(at: Path | None, manifest: Manifest, shipped: PackedDataset) -> OldPairs:
+    """The data set at `at` if the version was trained on it, at its image size; else the shipped pairs."""
+    try:
+        found = None if at is None else read_dataset(at)
+    except DataError:
+        found = None
+    if (
+        found is not None
+        and found.name == manifest.source.get("dataset")
+        and found.image_size == manifest.image.size
+        and found.listed("train")
+    ):
+        return OldPairs(found, is_whole=True)
+    return OldPairs(shipped, is_whole=False)
+
+
+def write_recipe(
+    file: Path, name: str, start: str, *, n_train: int, old: OldPairs, loss: LossKind = "softmax"
+) -> None:
+    """Write the recipe of the run `name` for `n_train` pairs of the user's.
+
+    `start` is NAME/VERSION of a model that was trained with `loss`.
+    """
+    batch_size, n_shown = next((size, shown) for most, size, shown in SIZES if n_train <= most)
+    n_own = round(OWN_SHARE * batch_size)
+    steps = max(MIN_STEPS, math.ceil(n_shown * n_train / n_own))
+    n_old = sum(entry.n for _, entry in old.dataset.listed("train"))
+    about = "the data set that the model was trained on" if old.is_whole else "pairs shipped with the model"
+    recipe = TEMPLATE.substitute(
+        name=name,
+        start=start,
+        n_train=f"{n_train:,}",
+        about_old=f"{about}: {n_old:,} pairs",
+        old=_quoted(str(old.dataset.path)),
+        old_share=1 - OWN_SHARE,
+        distill=DISTILL.substitute(teacher=_quoted(start)) if loss == "softmax" else "",
+        steps=steps,
+        n_shown=round(steps * n_own / n_train),
+        batch_size=batch_size,
+        ema_decay=f"{1 - 1 / (EMA_STEPS * steps):.3f}",
+        checkpoint_every=max(20, steps // 10),
+    )
+    write_text(file, recipe)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,143 @@
+"""The stages of a refresh, in order: look at the pairs, choose a recipe, train, judge, tell, publish.
+
+Each stage leaves its results in the folder of the refresh and is passed over if they are there, so that an
+interrupted command continues where it was and comes to the same result.
+"""
+
+import shutil
+from dataclasses import dataclass
+from hashlib import sha256
+
+from diptych_training.checkpoint import checkpoint_step
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.data.packed import read_dataset
+from diptych_training.errors import TooMuchLost, TrainingConfigError
+from diptych_training.refresh.folder import Published, RefreshFolder, Request, open_folder
+from diptych_training.refresh.measure import Measured, measure
+from diptych_training.refresh.options import Places, RefreshOptions, Say
+from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
+from diptych_training.refresh.pairs.findings import PairsReport
+from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
+from diptych_training.refresh.publish import publish
+from diptych_training.refresh.recipe import old_pairs, write_recipe
+from diptych_training.refresh.start import Start, open_start
+from diptych_training.refresh.tell import tell, too_much_lost
+from diptych_training.train.teachers import open_teachers
+from diptych_training.train.train_run import train_run
+
+REFRESHES = "refresh"  # folder in the folder of runs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a refresh came.
+
+    `published` is None if it was interrupted or only looked at the pairs. `measured` is None too if the
+    refresh was finished before.
+    """
+
+    folder: RefreshFolder
+    published: Published | None = None
+    measured: Measured | None = None
+    is_interrupted: bool = False
+
+
+def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
+    """Go through all stages that are not done yet.
+
+    Raises DataError for pairs that cannot be used, TrainingConfigError for a recipe that cannot,
+    CheckpointError for a model without weights, TooMuchLost if the new model loses more of what the old one
+    knew than `max_loss`. Nothing is published then.
+    """
+    start = open_start(options.start, places)
+    say(f"{options.name} starts from {start.title}")
+    folder = _open_folder(options, places, start)
+    published = folder.published()
+    if published is not None:
+        say(
+            f"{published.name}/{published.version} was made of the same pairs, model and recipe, see "
+            f"{folder.path}; --again trains once more"
+        )
+        return Outcome(folder, published)
+    report = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
+    say(f"\n{report.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
+    recipe = _recipe(options, folder, start, report)
+    say(f"recipe: {folder.recipe_file}")
+    if options.only_look:
+        say("nothing is trained yet: edit the recipe if you like; the same command without --look continues")
+        return Outcome(folder)
+    if not _train(options, places, folder, start=start, recipe=recipe, say=say):
+        say("the same command continues")
+        return Outcome(folder, is_interrupted=True)
+    measured = measure(folder, start.shipped, options.alpha, options.max_loss)
+    tell(options, folder, start, pairs=report, measured=measured, say=say)
+    if not measured.choice.is_within:
+        raise TooMuchLost(too_much_lost(measured))
+    published = publish(options, places, folder, start=start, measured=measured, say=say)
+    folder.set_published(published)
+    return Outcome(folder, published, measured)
+
+
+def _open_folder(options: RefreshOptions, places: Places, start: Start) -> RefreshFolder:
+    request = Request(
+        model=start.title,
+        pairs=pairs_digest(options.sources, start.source, options.pairs, start.shipped),
+        recipe=None if options.recipe is None else _digest_of_recipe(options),
+        overrides=options.overrides,
+    )
+    return open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
+
+
+def _digest_of_recipe(options: RefreshOptions) -> str:
+    assert options.recipe is not None
+    try:
+        return sha256(options.recipe.read_bytes()).hexdigest()
+    except OSError as error:
+        raise TrainingConfigError(f"--recipe {options.recipe}: {error.strerror}") from error
+
+
+def _recipe(options: RefreshOptions, folder: RefreshFolder, start: Start, report: PairsReport) -> TrainConfig:
+    """The recipe in the folder, which is written if there is none yet."""
+    if options.recipe is not None:
+        shutil.copyfile(options.recipe, folder.recipe_file)
+    elif not folder.recipe_file.is_file():
+        write_recipe(
+            folder.recipe_file,
+            folder.name,
+            start.title,
+            n_train=report.n_train,
+            old=old_pairs(options.old_data, start.manifest, start.shipped),
+            loss=start.source.tables["loss"],
+        )
+    return read_config(
+        folder.recipe_file,
+        options.overrides,
+        folder.name,
+        start.title,
+        start_tables=lambda _: start.source.tables,
+    )
+
+
+def _train(
+    options: RefreshOptions,
+    places: Places,
+    folder: RefreshFolder,
+    *,
+    start: Start,
+    recipe: TrainConfig,
+    say: Say,
+) -> bool:
+    """Train the run of the refresh to its end; False if it was interrupted."""
+    run = folder.run
+    if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
+        return True
+    return train_run(
+        recipe,
+        read_dataset(folder.own),
+        run.path,
+        start.source,
+        open_teachers=lambda: open_teachers(recipe, places.runs_dir, places.model_repo),
+        resume=run.has_begun,
+        device=options.device,
+        say=say,
+    )

@@ -1,0 +1,63 @@
+"""Tell what was gained and lost: a table in the terminal, a page with pictures."""
+
+from datetime import UTC, datetime
+
+from diptych_training.refresh.folder import RefreshFolder
+from diptych_training.refresh.judge.results import POINTS
+from diptych_training.refresh.measure import Measured
+from diptych_training.refresh.options import RefreshOptions, Say
+from diptych_training.refresh.pairs.findings import PairsReport
+from diptych_training.refresh.report.report import Report
+from diptych_training.refresh.report.table import gains_table, searches_text
+from diptych_training.refresh.report.write import write_report
+from diptych_training.refresh.start import Start
+
+
+def tell(
+    options: RefreshOptions,
+    folder: RefreshFolder,
+    start: Start,
+    *,
+    pairs: PairsReport,
+    measured: Measured,
+    say: Say,
+) -> None:
+    """Say the table and three searches, and write the page."""
+    report = Report(
+        name=options.name,
+        old_name=start.title,
+        day=datetime.now(UTC).date(),
+        judged=measured.judged,
+        choice=measured.choice,
+        changes=measured.changes,
+        own=measured.own,
+        shipped=measured.shipped,
+        pairs=pairs.text(),
+        recipe=folder.recipe_file.read_text(encoding="utf-8"),
+    )
+    page = write_report(folder.path, report)
+    choice = measured.choice
+    say(f"\n{gains_table(measured.judged, choice.alpha)}\n")
+    say(f"weight of what was learned: {choice.alpha:g} ({choice.reason})")
+    say(f"\n{searches_text(measured.changes.searches)}\n")
+    say(f"what changed, with pictures: {page}")
+
+
+def too_much_lost(measured: Measured) -> str:
+    """Why nothing is published, and which smaller weight would be within the bound."""
+    choice, judged = measured.choice, measured.judged
+    new = judged.at(choice.alpha).shipped.top(1)
+    within = [
+        mix.alpha
+        for mix in judged.mixes
+        if 0 < mix.alpha < choice.alpha and judged.loss_points(mix.alpha) <= choice.max_loss
+    ]
+    smaller = (
+        f"--alpha {max(within):g} loses {judged.loss_points(max(within)):.1f}"
+        if within
+        else "more old pairs in every batch (data.rehearsal.old.share in the recipe) or fewer steps lose less"
+    )
+    return (
+        f"top-1 on the shipped set falls by {choice.loss:.1f} to {POINTS * new:.1f}; "
+        f"at most {choice.max_loss:g} may be lost (--max-loss). Nothing is published: {smaller}"
+    )
