@@ -10,7 +10,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, write_index
 from diptych_training.errors import DataError
-from diptych_training.export.proof_data import ProofData, choose_proof_data
+from diptych_training.export.proof_data import ProofData, choose_proof_data, proof_data_of_version
 from diptych_training.proof_set.file import read_proof_set_file, write_proof_set
 from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.provenance import Provenance
@@ -137,6 +137,20 @@ def test_a_set_of_photographs_is_calibrated_on_the_runs_own_pictures(
 
     shutil.rmtree(pairs.path)
     assert [name for name, _ in chosen(tmp_path, run).calibration.listed("train")] == ["old"]
+
+
+def test_further_files_of_a_version_are_proven_on_its_own_set(
+    tmp_path: Path, pairs: PackedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, "other", 2, OF_START)
+    monkeypatch.setenv("DIPTYCH_DATA", str(pairs.path))
+    folder, bare = tmp_path / "repo" / "other" / "2", tmp_path / "bare"
+
+    def data(version: Path, given: Path | None) -> str:
+        return proof_data_of_version(version, given, IMAGE_SIZE, tmp_path / "scratch").name
+
+    assert data(folder, None) == "tiny-proof"
+    assert data(folder, pairs.path) == data(bare, None) == "tiny-drawings"
 
 
 def test_a_damaged_copy_is_named_before_any_work(tmp_path: Path, run: TrainedRun) -> None:
