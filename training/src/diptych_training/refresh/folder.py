@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -34,6 +35,13 @@ class Request(Frozen):
     overrides: tuple[str, ...] = ()
 
 
+class Begun(Frozen):
+    """The request of a refresh, and a random id, by which the version that it became is recognised."""
+
+    id: str
+    request: Request
+
+
 class Published(Frozen):
     """The version that a refresh became, and the weight of its mix."""
 
@@ -48,6 +56,16 @@ class RefreshFolder:
 
     path: Path
     name: str
+
+    @property
+    def id(self) -> str:
+        """The id of this refresh. Raises TrainingConfigError if its file is gone or cannot be read."""
+        begun = _read(self.path / REQUEST_FILE, Begun)
+        if begun is None:
+            raise TrainingConfigError(
+                f"{self.path / REQUEST_FILE} is missing: remove its folder to begin again"
+            )
+        return begun.id
 
     @property
     def pairs(self) -> Path:
@@ -100,12 +118,14 @@ def open_folder(root: Path, name: str, request: Request, *, again: bool = False)
     numbers = _numbers(root, name)
     for number, path in sorted(numbers.items(), reverse=True)[:1]:
         latest = RefreshFolder(path, f"{name}-{number}")
-        is_same = _read(path / REQUEST_FILE, Request) == request
+        begun = _read(path / REQUEST_FILE, Begun)
+        is_same = begun is not None and begun.request == request
         if is_same and not (again and latest.published() is not None):
             return latest
     number = max(numbers, default=0) + 1
     new = RefreshFolder(root / f"{name}-{number}", f"{name}-{number}")
-    write_text(new.path / REQUEST_FILE, f"{request.model_dump_json()}\n")
+    begun = Begun(id=uuid4().hex, request=request)
+    write_text(new.path / REQUEST_FILE, f"{begun.model_dump_json()}\n")
     return new
 
 

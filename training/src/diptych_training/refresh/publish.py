@@ -1,5 +1,9 @@
 """Publish the chosen mix as the next version of the user's model."""
 
+from contextlib import suppress
+
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import BundleError
 from diptych_training.export.refreshed import Change, Refreshed
 from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.finetune.mixed_run import write_mixed_run
@@ -21,9 +25,13 @@ def publish(
 ) -> Published:
     """Write the mix as a run, export it in every precision of the old version, prove and publish it.
 
-    Raises ParityFailed if the exported graphs do not match the mix.
+    If that was interrupted right after publishing, the version is found again. Raises ParityFailed if the
+    exported graphs do not match the mix.
     """
     alpha = measured.choice.alpha
+    there = _find(places.repository, options.name, folder.id)
+    if there is not None:
+        return Published(name=options.name, version=there, alpha=alpha)
     mixed = folder.mixed_run(alpha).path
     if not mixed.is_dir():
         write_mixed_run(mixed, measured.tuned, measured.old, alpha)
@@ -33,16 +41,29 @@ def publish(
         precisions=",".join(start.manifest.precisions),
         curves=folder.run.curves_file,
         licence=options.licence,
-        refreshed=_refreshed(start, measured),
+        refreshed=_refreshed(folder.id, start, measured),
     )
     version = publish_run(wanted, places.model_repo, say)
     return Published(name=options.name, version=version, alpha=alpha)
 
 
-def _refreshed(start: Start, measured: Measured) -> Refreshed:
+def _find(repository: ModelRepository, name: str, refresh_id: str) -> int | None:
+    """The version that this refresh became; None if there is none."""
+    if name not in repository.names():
+        return None
+    for version in reversed(repository.versions(name)):
+        with suppress(BundleError):  # a version that others damaged
+            refreshed = repository.manifest(name, version).metrics.get("refresh")
+            if isinstance(refreshed, dict) and refreshed.get("id") == refresh_id:
+                return version
+    return None
+
+
+def _refreshed(refresh_id: str, start: Start, measured: Measured) -> Refreshed:
     """Top-1 of the old and of the new model on both sets."""
     judged, new = measured.judged, measured.judged.at(measured.choice.alpha)
     return Refreshed(
+        id=refresh_id,
         started_from=start.title,
         n_pairs=judged.n_own_pairs,
         shipped=_change(judged.old.shipped, new.shipped),
