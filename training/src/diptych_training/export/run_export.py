@@ -17,11 +17,11 @@ from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
+from diptych_training.export.model_card.refreshed import Refreshed
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
-from diptych_training.export.proof_data import VERSION, choose_proof_data
 from diptych_training.export.publish import export_run
-from diptych_training.export.refreshed import Refreshed
+from diptych_training.proof_set.proof_data import VERSION, choose_proof_data
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
-from diptych_training.export.refreshed import Change, Refreshed
+from diptych_training.export.model_card.refreshed import Change, Refreshed
 from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.finetune.mixed_run import write_mixed_run
 from diptych_training.refresh.folder import Published, RefreshFolder

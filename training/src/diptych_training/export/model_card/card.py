@@ -21,12 +21,12 @@ from diptych_training.export.model_card.credits import (
     shared_authors_note,
 )
 from diptych_training.export.model_card.licence import Licence
+from diptych_training.export.model_card.refreshed import Refreshed
 from diptych_training.export.model_card.training_notes import dataset_notes, recipe_notes
 from diptych_training.export.model_card.weak_spots import weak_spots
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
 from diptych_training.export.proof.gate import parity_table
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
-from diptych_training.export.refreshed import Refreshed
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.proof_set.proof_set import ProofSet

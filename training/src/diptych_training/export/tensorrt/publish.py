@@ -35,10 +35,10 @@ from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.samples import require_enough
-from diptych_training.export.proof_data import proof_data_of_version
 from diptych_training.export.tensorrt.corners import profile_cosine_min
 from diptych_training.export.tensorrt.reference import is_imported, parity_with_model, proof_by_graphs
 from diptych_training.export.tensorrt.request import PlanRequest, image_profiles, text_profiles
+from diptych_training.proof_set.proof_data import proof_data_of_version
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 KIND = "tensorrt"  # `source.kind` of such a version

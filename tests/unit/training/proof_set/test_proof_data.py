@@ -10,8 +10,8 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, write_index
 from diptych_training.errors import DataError
-from diptych_training.export.proof_data import ProofData, choose_proof_data, proof_data_of_version
 from diptych_training.proof_set.file import read_proof_set_file, write_proof_set
+from diptych_training.proof_set.proof_data import ProofData, choose_proof_data, proof_data_of_version
 from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
