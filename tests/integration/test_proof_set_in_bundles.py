@@ -14,8 +14,6 @@ from diptych_training.proof_set.file import read_proof_set
 from support.exported_once import exported_once
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
-
 RECIPE = """
 name = "mine"
 start = "drawings/1"
