@@ -1,8 +1,9 @@
 #!/bin/sh
-# Data, training, evaluation and export, one after the other: `train RECIPE RUN MODEL`.
+# Data, training, evaluation and export, one after the other: `train RECIPE RUN NAME`, which publishes under NAME.
+# DIPTYCH_PRECISIONS lists what is exported; if it is not set, `export` chooses.
 # A signal is passed to the running step, which keeps a checkpoint. Started again, each step resumes.
 set -eu
-recipe=$1 run=$2 model=$3
+recipe=$1 run=$2 name=$3
 child= stopped=
 
 tell() {
@@ -28,22 +29,26 @@ step() {
   [ "$code" = 0 ] || exit "$code"
 }
 
-# Checked before hours of training, not after them. A model repository accepts these names.
-case "$model" in
-  "" | [!a-z0-9]* | *[!a-z0-9._-]*) bad=1 ;;
-  *) bad= ;;
-esac
-[ -z "$bad" ] && [ "${#model}" -le 64 ] || {
-  echo "train: model name '$model' (DIPTYCH_MODEL) must be at most 64 of a-z, 0-9, '.', '_' and '-', beginning with" \
-    "a letter or digit" >&2
+refuse() {
+  echo "train: $1" >&2
   exit 1
 }
+
+# Checked before hours of training, not after them. A model repository accepts these names.
+case "$name" in
+  "") refuse "no name to publish under: set DIPTYCH_NAME, as in DIPTYCH_NAME=mine docker compose run --rm train" ;;
+  pictograms) refuse "DIPTYCH_NAME is pictograms, the name of the default model, whose versions come with diptych:\
+ publish under a name of your own" ;;
+  [!a-z0-9]* | *[!a-z0-9._-]*) bad=1 ;;
+  *) bad= ;;
+esac
+[ -z "$bad" ] && [ "${#name}" -le 64 ] ||
+  refuse "model name '$name' (DIPTYCH_NAME) must be at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter\
+ or digit"
 repository=${DIPTYCH_MODEL_REPO:-model_repo}
-for place in "$DIPTYCH_CACHE" "$repository" "$repository/$model"; do
-  [ ! -e "$place" ] || [ -w "$place" ] || {
-    echo "train: $place cannot be written by user $(id -u):$(id -g), who must own it (UID and GID in .env)" >&2
-    exit 1
-  }
+for place in "$DIPTYCH_CACHE" "$repository" "$repository/$name"; do
+  [ ! -e "$place" ] || [ -w "$place" ] ||
+    refuse "$place cannot be written by user $(id -u):$(id -g), who must own it (UID and GID in .env)"
 done
 
 folder=${DIPTYCH_RUNS_DIR:-$DIPTYCH_CACHE/runs}/$run
@@ -52,4 +57,5 @@ resume=
 if [ -f "$folder/config.toml" ]; then resume=--resume; fi
 step diptych-train train "$recipe" --name "$run" $resume
 step diptych-train evaluate --run "$run"
-step diptych-train export --run "$run" --name "$model" --evaluation "$folder/evaluation-eval/evaluation.json"
+step diptych-train export --run "$run" --name "$name" --evaluation "$folder/evaluation-eval/evaluation.json" \
+  ${DIPTYCH_PRECISIONS:+--precisions "$DIPTYCH_PRECISIONS"}

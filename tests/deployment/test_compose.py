@@ -94,15 +94,21 @@ def test_server_without_a_key_serves_only_where_nothing_says_how_it_is_published
     assert [port["host_ip"] for port in published["ports"]] == ["0.0.0.0"]
 
 
-def test_training_publishes_under_the_name_that_is_served_and_into_the_same_repository() -> None:
-    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")
-    assert services["server"]["environment"]["DIPTYCH_MODEL"] == "birds"
+def test_training_publishes_under_a_name_of_its_own_into_the_repository_that_is_served() -> None:
+    services = configured(*MAIN, "--profile", "train", DIPTYCH_NAME="birds")
+    assert services["server"]["environment"]["DIPTYCH_MODEL"] == "pictograms"
     assert services["train"]["command"][-1] == "birds"
+    assert services["train"]["environment"]["DIPTYCH_PRECISIONS"] == "fp32,int8"
     sources = [
         {one["source"] for one in services[name]["volumes"] if one["target"] == "/srv/model_repo"}
         for name in ("server", "train")
     ]
     assert sources[0] == sources[1]
+
+
+def test_training_without_a_name_has_none_to_publish_under() -> None:
+    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")
+    assert services["train"]["command"][-1] == ""  # which the script refuses
 
 
 def test_key_reaches_the_server_and_its_scraper() -> None:

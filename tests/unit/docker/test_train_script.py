@@ -128,8 +128,24 @@ def test_invalid_model_name_is_refused_before_the_first_step(environment: dict[s
         assert told(environment)[-1].split()[:5] == ["export", "--run", "mine", "--name", model]
     else:
         assert done.returncode == 1
-        assert f"train: model name '{model}' (DIPTYCH_MODEL) must be" in done.stderr
+        reason = f"model name '{model}' (DIPTYCH_NAME) must be" if model else "set DIPTYCH_NAME, as in"
+        assert reason in done.stderr
         assert not Path(environment["TOLD"]).exists()  # no step was tried
+
+
+def test_name_of_the_default_model_is_refused_before_the_first_step(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [SCRIPT, "tiny", "mine", "pictograms"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "DIPTYCH_NAME is pictograms" in done.stderr
+    assert "publish under a name of your own" in done.stderr
+    assert not Path(environment["TOLD"]).exists()
+
+
+def test_precisions_that_are_named_are_exported(environment: dict[str, str]) -> None:
+    assert start({**environment, "DIPTYCH_PRECISIONS": "fp32,int8"}).wait(timeout=20) == 0
+    assert told(environment)[-1].endswith(" --precisions fp32,int8")
 
 
 @pytest.mark.parametrize("place", ["cache", "model_repo", "model_repo/birds"])

@@ -12,7 +12,8 @@ LOG = logging.getLogger("diptych")
 OTHER_VARIABLES = frozenset(  # variables of Compose, the client, training and tests
     f"{PREFIX}{name}"
     for name in (
-        *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR", "RECIPE", "RUN"),
+        *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR"),
+        *("RECIPE", "RUN", "NAME", "PRECISIONS"),
         *("URL", "TIMEOUT_S"),
         *("CACHE", "DATA", "RUNS_DIR"),
         *("NO_BROWSER", "TOOLS", "TEST_KILL_AT", "TEST_MARK"),
