@@ -5,6 +5,8 @@ makes the whole checkpoint appear at once.
 """
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,19 +15,20 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.errors import CheckpointError
-from diptych_training.files import open_atomic
+from diptych_training.files import atomic_path, open_atomic
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)
 Which = Literal["best", "last", "start"]
+OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
 
 
@@ -66,10 +69,25 @@ def write_atomic(path: Path, payload: bytes) -> None:
         file.write(payload)
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically, without a copy of the tensors in memory; they must be contiguous.
+
+    Raises OSError if the file cannot be written.
+    """
+    with atomic_path(path) as part:
+        try:
+            save_file(dict(tensors), part, metadata)
+        except SafetensorError as error:  # the library's own error for a full disk, among others
+            found = OS_ERROR.search(str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically. The state must be JSON; tensors may have any memory format."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
-    write_atomic(path, save(tensors, metadata={"state": json.dumps(checkpoint.state)}))
+    write_tensors(path, tensors, {"state": json.dumps(checkpoint.state)})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -11,19 +11,31 @@ from diptych.errors import DiptychError
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces `path` if the block succeeds: written, synced, then renamed."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield the path of an empty temporary file that replaces `path` if the block succeeds: synced, then
+    renamed.
+
+    The file keeps its permissions, those of any new file, even if the block replaces it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        part.touch()
+        mode = part.stat().st_mode
+        yield part
+        part.chmod(mode)
+        _sync(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    _sync(path.parent)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` if the block succeeds: written, synced, then renamed."""
+    with atomic_path(path) as part, part.open("wb") as file:
+        yield file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,8 +68,9 @@ def file_lock(lock_file: Path) -> Iterator[None]:
         yield
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Sync a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -11,11 +11,10 @@ from string import punctuation
 from typing import Any
 
 from PIL import Image
-from safetensors.torch import save
 from tokenizers import Regex, Tokenizer, normalizers
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
-from diptych_training.checkpoint import write_atomic
+from diptych_training.checkpoint import write_atomic, write_tensors
 from diptych_training.errors import CheckpointError
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.finetune.source_model import SourceModel
@@ -66,20 +65,16 @@ def write_hugging_face_folder(model: SourceModel, folder: Path) -> list[str]:
             }
         ),
         "README.md": _readme(model, described["architectures"][0], differences).encode(),
-        "model.safetensors": _weights(model, config),
     }
+    moved = to_layout(model.weights(config), config, "hugging_face")
+    tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
     staged = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staged, ignore_errors=True)
     for name, content in files.items():
         write_atomic(staged / name, content)
+    write_tensors(staged / "model.safetensors", tensors, {"format": "pt"})  # transformers requires this
     staged.rename(folder)
     return differences
-
-
-def _weights(model: SourceModel, config: ModelConfig) -> bytes:
-    moved = to_layout(model.weights(config), config, "hugging_face")
-    tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
-    return save(tensors, metadata={"format": "pt"})  # transformers requires this
 
 
 def _processor_config(image: ImageSpec) -> dict[str, Any]:

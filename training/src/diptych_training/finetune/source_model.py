@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from diptych_training.importing.conversion import architecture_of, convert
 from diptych_training.importing.own import missing_weights
 from diptych_training.importing.source import find_source
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
+from diptych_training.models.count import meta_model
 from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.paths import if_missing, is_path
@@ -126,12 +127,17 @@ def _find_by_name(source: str, runs_dir: Path, model_repo: Path) -> Path | Check
 
 def _open_run(folder: Path, start: StartConfig) -> SourceModel:
     run = load_run(folder, start.which)
-    title = f"{folder.resolve().name} ({start.which}, step {run.step})"
-    stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    source_model = _from_own_model(
-        title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name
+    stated = {
+        "loss": run.config.loss,
+        **_tables(model=run.model_config, preprocess=run.image_spec, text=run.text_spec),
+    }
+    return _own_source_model(
+        f"{folder.resolve().name} ({start.which}, step {run.step})",
+        stated,
+        folder,
+        lambda: load_run(folder, start.which).model,
+        recorded_licence(run.provenance).name,
     )
-    return replace(source_model, proof_set=proof_set_file(folder))
 
 
 def _open_bundle(folder: Path) -> SourceModel:
@@ -143,26 +149,34 @@ def _open_bundle(folder: Path) -> SourceModel:
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise CheckpointError(missing_weights(manifest))
     try:
-        model = build_model(ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes()))
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (ValidationError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
+        config = ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{title}: {MODEL_FILE}: {error}") from error
+
+    def load() -> CLIP:
+        try:
+            model = build_model(config)
+            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except (SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
+        return model
+
     loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
-    stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
-    source_model = _from_own_model(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
-    return replace(source_model, proof_set=proof_set_file(folder))
+    stated = {"loss": loss, **_tables(model=config, preprocess=manifest.image, text=manifest.text)}
+    return _own_source_model(title, stated, folder, load, manifest.licence)
 
 
-def _from_own_model(
-    title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str
+def _own_source_model(
+    title: str, tables: Tables, folder: Path, load: Callable[[], CLIP], licence: str
 ) -> SourceModel:
-    weights = model.state_dict()
+    """A run or bundle, whose weights are read when they are needed: training has no use for a second copy."""
     return SourceModel(
         title=title,
-        tables={**tables, **_tables(model=model.config)},
-        tokenizer=Tokenizer.from_file(str(tokenizer_file)),
-        weights=lambda config: adapted_weights(weights, build_model(config), title),
+        tables=tables,
+        tokenizer=Tokenizer.from_file(str(folder / TOKENIZER_FILE)),
+        weights=lambda config: adapted_weights(load().state_dict(), meta_model(config), title),
         licence=licence,
+        proof_set=proof_set_file(folder),
     )
 
 
@@ -173,21 +187,22 @@ def _open_published(source: str, reason: DiptychError | None) -> SourceModel:
     `reason`: why `source` is not a run or bundle of this package. Raises ImportFailed.
     """
     try:
-        imported = find_source(source, Choices()).load()
+        found = find_source(source, Choices())
+        imported = found.load()
     except ImportFailed as error:
         raise ImportFailed(str(error) if reason is None else f"{reason}; and {error}") from error
 
     def weights(config: ModelConfig) -> dict[str, Tensor]:
         with _named(source):
-            state = convert(imported).state_dict()
-        return adapted_weights(state, build_model(config), source)
+            model = convert(found.load())  # again: training has no use for the library's model in memory
+        return adapted_weights(model.state_dict(), meta_model(config), source)
 
     loss: LossKind = "sigmoid" if imported.family == "siglip" else "softmax"
     with _named(source):
-        model = architecture_of(imported)
+        config = architecture_of(imported)
     return SourceModel(
         title=source,
-        tables={"loss": loss, **_tables(model=model, preprocess=imported.image, text=imported.text)},
+        tables={"loss": loss, **_tables(model=config, preprocess=imported.image, text=imported.text)},
         tokenizer=imported.tokenizer,
         weights=weights,
         licence=imported.licence,

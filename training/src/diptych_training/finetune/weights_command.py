@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from safetensors.torch import save
-
-from diptych_training.checkpoint import write_atomic
+from diptych_training.checkpoint import write_tensors
 from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
 from diptych_training.finetune.hugging_face_folder import write_hugging_face_folder
@@ -75,6 +73,6 @@ def _write_file(source_model: SourceModel, layout: Layout, out: Path) -> None:
     config = ModelConfig.model_validate(source_model.tables["model"])
     moved = to_layout(source_model.weights(config), config, layout)
     tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
-    write_atomic(out, save(tensors, metadata={"format": "pt"}))  # transformers requires this
+    write_tensors(out, tensors, {"format": "pt"})  # transformers requires this
     n = sum(tensor.numel() for tensor in tensors.values())
     print(f"{out}: {source_model.title}, {len(tensors)} tensors, {n:,} numbers, names of {layout}")

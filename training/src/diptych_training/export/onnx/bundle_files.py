@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from diptych.bundle.manifest import TOKENIZER_FILE
-from diptych_training.checkpoint import TrainedRun
+from diptych_training.checkpoint import TrainedRun, write_tensors
 from diptych_training.errors import ExportError
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.models import CLIP
@@ -61,8 +60,7 @@ def write_weights(model: CLIP, folder: Path, matrices: torch.dtype = torch.float
         name: (tensor.to(matrices) if _is_matrix(tensor) else tensor).detach().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    # Not `save_file`: it creates a file that only its owner may read.
-    (folder / WEIGHTS_FILE).write_bytes(save(weights, metadata={"format": "pt"}))
+    write_tensors(folder / WEIGHTS_FILE, weights, {"format": "pt"})
 
 
 def _is_matrix(tensor: Tensor) -> bool:
