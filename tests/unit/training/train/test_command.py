@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.packed import read_dataset, write_index
@@ -118,6 +119,21 @@ def test_a_finished_run_is_published_with_its_data_as_proof(arguments, tmp_path,
     write_tiny_dataset(tmp_path / "data")
     assert main([*arguments, "--publish", "mine", "--model-repo", str(tmp_path / "repo")]) == 0
     assert published == [RunExport(tmp_path / "runs" / "small", "mine", data=tmp_path / "data")]
+
+
+def test_a_published_run_is_pushed_to_a_server_that_was_asked_before(
+    arguments, tmp_path, published, monkeypatch
+):
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "require_server", lambda name, url, key: told.append(("ask", name, url)))
+    monkeypatch.setattr(command, "push_and_report", lambda folder, url: told.append((folder.name, url)))
+    monkeypatch.setattr(ModelRepository, "folder", lambda repository, name, version: Path(f"{version}"))
+    write_tiny_dataset(tmp_path / "data")
+    places = ["--model-repo", str(tmp_path / "repo"), "--push", "http://far"]
+    assert main([*arguments, *places]) == 1
+    assert not told  # --publish is missing
+    assert main([*arguments, *places, "--publish", "mine"]) == 0
+    assert told == [("ask", "mine", "http://far"), ("1", "http://far")]
 
 
 def test_a_run_with_the_proof_set_of_its_start_is_proven_on_that(trained, tmp_path, published):

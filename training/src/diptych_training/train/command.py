@@ -6,15 +6,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from diptych.bundle.repository import SHIPPED_NAME
+from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import InvalidValue
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.export.proof.samples import shortage
-from diptych_training.export.run_export import RunExport, publish_run, require_publishable
+from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
+from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import AUTO, train_run
@@ -53,6 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME",
         help="export the finished run as the next version of this model, as `export --name NAME` would",
     )
+    add_push_flag(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
     parser.add_argument(
         "--set",
@@ -71,9 +73,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and publish. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
-    if args.publish is not None:
-        _require_own_name(args.publish, args.model_repo)
+    """Train, publish and push. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
+    _require_valid(args)
     config, source_model = recipe_and_source_model(args)
     dataset = read_dataset(args.data)
     if args.runs_dir.is_file():
@@ -94,19 +95,35 @@ def run(args: argparse.Namespace) -> int:
         before_first_step=partial(_warn_of_shortage, dataset, folder),
     )
     if is_done and args.publish is not None and os.environ.get("RANK", "0") == "0":
-        data = None if folder.proof_set_file.is_file() else args.data
-        publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
+        _publish(args, folder, say)
     return 0 if is_done else INTERRUPTED
 
 
-def _require_own_name(name: str, model_repo: Path) -> None:
-    """Raise InvalidValue for a name that is invalid, not writable, or that of the default model."""
-    require_publishable("--publish", name, model_repo)
-    if name == SHIPPED_NAME:
+def _require_valid(args: argparse.Namespace) -> None:
+    """Check before the first step what is needed after the last.
+
+    Raises InvalidValue for a name that is invalid, not writable, or that of the default model, and for
+    --push without --publish; PushFailed if the server cannot be reached.
+    """
+    if args.publish is None:
+        if args.push is not None:
+            raise InvalidValue("--push needs --publish: it names the model to publish and push")
+        return
+    require_publishable("--publish", args.publish, args.model_repo)
+    if args.publish == SHIPPED_NAME:
         raise InvalidValue(
-            f"--publish {name}: the name is kept for the default model, whose versions come with diptych: "
-            "publish under a name of your own"
+            f"--publish {args.publish}: the name is kept for the default model, whose versions come with "
+            "diptych: publish under a name of your own"
         )
+    if args.push is not None:
+        require_server(args.publish, args.push, environment_key())
+
+
+def _publish(args: argparse.Namespace, folder: RunFolder, say: Say) -> None:
+    data = None if folder.proof_set_file.is_file() else args.data
+    version = publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
+    if args.push is not None:
+        push_and_report(ModelRepository(args.model_repo).folder(args.publish, version), args.push)
 
 
 def _require_proof(dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None) -> None:
