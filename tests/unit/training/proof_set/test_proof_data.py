@@ -110,6 +110,19 @@ def test_open_drawings_give_a_set_of_their_own(
     assert carried(data).n_pictures("validation") == 1_000
 
 
+def test_a_start_without_a_set_is_proven_on_the_default_models_set_where_no_data_set_is(
+    tmp_path: Path, run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "nowhere"))
+
+    data = chosen(tmp_path, run)
+
+    assert data.dataset.name == "tiny-proof"
+    assert data.calibration == data.dataset
+    assert carried(data) == OF_DEFAULT
+
+
 def test_pictures_of_the_user_never_go_in_and_the_default_models_set_does(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:

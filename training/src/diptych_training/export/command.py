@@ -41,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         metavar="DIR",
         help="held-out images for the proof; default: the proof set of the model that the run started from, "
-        "else DIPTYCH_DATA",
+        "else DIPTYCH_DATA, else the default model's proof set",
     )
     parser.add_argument(
         "--evaluation",

@@ -36,8 +36,9 @@ NO_PROOF_SET = (
 class RunExport:
     """What to publish and how; the defaults are those of `diptych-train export`.
 
-    `data` None: the proof set of the model that the run started from, else the default data set. `precisions`
-    None: those of earlier versions. `curves` None: those of the run. `refreshed` is what a refresh measured.
+    `data` None: the proof set of the model that the run started from, else the default data set, else the
+    default model's proof set. `precisions` None: those of earlier versions. `curves` None: those of the run.
+    `refreshed` is what a refresh measured.
     """
 
     run_dir: Path

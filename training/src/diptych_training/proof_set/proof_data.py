@@ -38,17 +38,20 @@ def choose_proof_data(
     run: TrainedRun, given: Path | None, repository: ModelRepository, scratch: Path
 ) -> ProofData:
     """The data set `given`; else the proof set of the model that the run started from; else the default data
-    set.
+    set; else the default model's proof set, which is drawn from it.
 
     The bundle carries the proof set of the model that the run started from, byte for byte; else one drawn
     from a data set of openly licensed drawings; else the default model's. Unpacked and drawn sets go to
     `scratch`. Raises DataError for a data set or proof set that is missing or damaged.
     """
     inherited = inherited_proof_set_file(run, repository)
-    if given is None and inherited is not None:
-        proof_set = read_proof_set_file(inherited)
+    proven_on = inherited
+    if inherited is None and not (data_dir() / INDEX_FILE).is_file():
+        proven_on = default_proof_set_file(repository)
+    if given is None and proven_on is not None:
+        proof_set = read_proof_set_file(proven_on)
         dataset = proof_set.unpack(scratch / "proof", run.image_spec.size)
-        return ProofData(dataset, _calibration(run, dataset, repository, scratch), inherited)
+        return ProofData(dataset, _calibration(run, dataset, repository, scratch), proven_on)
     dataset = read_dataset(given or data_dir())
     carried = inherited or _drawn(dataset, scratch) or default_proof_set_file(repository)
     return ProofData(dataset, dataset, carried)
