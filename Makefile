@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills conformance surface check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long fuzz kills conformance surface check format try-refresh train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -74,6 +74,12 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
+
+# Pictures and runs stay in the cache; the version goes to model_repo/, where git ignores it.
+TRY_PICTURES = $(or $(DIPTYCH_CACHE),$(HOME)/.cache/diptych)/try-refresh
+try-refresh: $(VENV)/.installed-training ## draw twenty pictures, teach them to the default model, and show three searches before and after (4 minutes on two cores)
+	$(BIN)/python -m diptych_training.refresh.example --out '$(TRY_PICTURES)' --pictures 20
+	$(BIN)/diptych-train refresh '$(TRY_PICTURES)' --name try-refresh $(FLAGS)
 
 train: data ## train the default model's recipe (two and a half hours on two cores)
 	$(BIN)/diptych-train train pictograms

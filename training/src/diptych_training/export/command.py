@@ -130,4 +130,6 @@ def _export(args: argparse.Namespace) -> int:
         licence=args.licence,
         ungated=args.ungated,
     )
-    return publish_run(wanted, args.model_repo, partial(print, flush=True))
+    version = publish_run(wanted, args.model_repo, partial(print, flush=True))
+    print(ModelRepository(args.model_repo).folder(args.name, version))
+    return version

@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -55,10 +55,11 @@ class RunExport:
     refreshed: Refreshed | None = None
 
 
-def publish_run(wanted: RunExport, model_repo: Path, say: Say) -> int:
-    """Publish the run and return the version, after printing stages and parity table.
+def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | None = None) -> int:
+    """Publish the run and return the version.
 
-    `say` receives lines about precisions, proof set and licence, and last the version's folder. Raises
+    `say` receives lines about precisions, proof set and licence. `details` receives the lines of finished
+    stages, the parity table and the sizes of the files; they are printed if it is None. Raises
     CheckpointError if the run cannot be read, else what `publish.export_run` raises.
     """
     repository = ModelRepository(model_repo)
@@ -86,14 +87,13 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say) -> int:
                 data.dataset,
                 repository,
                 options,
-                reporter,
+                reporter if details is None else replace(reporter, say=details),
                 calibrated_on=data.calibration,
                 proof_set=data.proof_set,
             )
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and wanted.licence is None:
         say(f"{licence.sentence()} Pass one with --licence.")
-    say(str(repository.folder(wanted.name, version)))
     return version
 
 

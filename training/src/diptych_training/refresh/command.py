@@ -2,10 +2,11 @@
 
 import argparse
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 
-from diptych.errors import BundleError, InvalidValue, NotFound
+from diptych.errors import InvalidValue
 from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.data.pairs.tools.flags import (
     SOURCES_HELP,
@@ -21,7 +22,7 @@ from diptych_training.paths import data_dir, model_repo, runs_dir
 from diptych_training.proof_set.find import DEFAULT_MODEL
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.judge.choose import MAX_LOSS
-from diptych_training.refresh.options import Places, RefreshOptions
+from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import refresh
 from diptych_training.train.train_run import AUTO
@@ -131,27 +132,38 @@ def run(args: argparse.Namespace) -> int:
     if args.push is not None:
         require_server(args.name, args.push, environment_key())
     say = partial(print, flush=True)
-    outcome = refresh(_options(args, places), places, say)
+    try:
+        outcome = refresh(_options(args), places, say)
+    except KeyboardInterrupt:
+        return _interrupted(say)
     if outcome.is_interrupted:
-        return INTERRUPTED
+        return _interrupted(say)
     published = outcome.published
     if published is None:
         return 0
     if args.push is not None:
         push_and_report(places.repository.folder(published.name, published.version), args.push)
     else:
-        say(
-            f"{published.name}/{published.version} is served after a restart: diptych serve --model "
-            f"{published.name} --model-repo {args.model_repo}"
-        )
+        say(f"To serve it, or restart the server of this name: {_serve_command(args)}")
     return 0
 
 
-def _options(args: argparse.Namespace, places: Places) -> RefreshOptions:
+def _interrupted(say: Say) -> int:
+    say("interrupted: the same command continues")
+    return INTERRUPTED
+
+
+def _serve_command(args: argparse.Namespace) -> str:
+    """The command that serves the model, as one types it: with a data folder of its own."""
+    at = "" if args.model_repo == model_repo() else f" --model-repo {shlex.quote(str(args.model_repo))}"
+    return f"diptych serve --model {args.name}{at} --data-dir ~/.local/state/diptych-{args.name}"
+
+
+def _options(args: argparse.Namespace) -> RefreshOptions:
     return RefreshOptions(
         sources=tuple(args.sources),
         name=args.name,
-        start=args.start or _default_start(args.name, places),
+        start=args.start,
         pairs=PairsOptions(
             hold_out=args.hold_out,
             limit=args.limit,
@@ -170,13 +182,6 @@ def _options(args: argparse.Namespace, places: Places) -> RefreshOptions:
         again=args.again,
         only_look=args.look,
     )
-
-
-def _default_start(name: str, places: Places) -> str:
-    try:
-        return f"{name}/{places.repository.latest_portable(name)}"
-    except (NotFound, BundleError):
-        return DEFAULT_MODEL
 
 
 def _require_name(name: str) -> None:

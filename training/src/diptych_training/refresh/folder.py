@@ -13,14 +13,16 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.files import write_text
 from diptych_training.refresh.judge.results import JUDGED_FILE
 from diptych_training.refresh.pairs.own import OWN
+from diptych_training.refresh.report.write import PAGE_FILE
 from diptych_training.run_folder import RunFolder
 from diptych_training.schema import Frozen
 
-REQUEST_FILE, PUBLISHED_FILE, RECIPE_FILE, CHANGES_FILE = (
+REQUEST_FILE, PUBLISHED_FILE, RECIPE_FILE, CHANGES_FILE, EXPORT_LOG = (
     "request.json",
     "published.json",
     "recipe.toml",
     "changes.json",
+    "export.log",
 )
 
 Stored = TypeVar("Stored", bound=Frozen)
@@ -101,9 +103,24 @@ class RefreshFolder:
         """The searches and pictures that changed most."""
         return self.path / CHANGES_FILE
 
+    @property
+    def page(self) -> Path:
+        """The page on what was gained and lost."""
+        return self.path / PAGE_FILE
+
+    @property
+    def export_log(self) -> Path:
+        """The stages of the export, its parity table, and why a precision was left out."""
+        return self.path / EXPORT_LOG
+
     def published(self) -> Published | None:
         """The version that this refresh became; None as long as it is not finished."""
         return _read(self.path / PUBLISHED_FILE, Published)
+
+    def request(self) -> Request | None:
+        """What this refresh was asked for; None if its file is gone."""
+        begun = _read(self.path / REQUEST_FILE, Begun)
+        return None if begun is None else begun.request
 
     def set_published(self, published: Published) -> None:
         """Record the version: the refresh is finished."""
@@ -115,18 +132,23 @@ def open_folder(root: Path, name: str, request: Request, *, again: bool = False)
 
     With `again`, a finished refresh is not returned: a new one begins.
     """
-    numbers = _numbers(root, name)
-    for number, path in sorted(numbers.items(), reverse=True)[:1]:
-        latest = RefreshFolder(path, f"{name}-{number}")
-        begun = _read(path / REQUEST_FILE, Begun)
-        is_same = begun is not None and begun.request == request
-        if is_same and not (again and latest.published() is not None):
-            return latest
-    number = max(numbers, default=0) + 1
+    latest = latest_folder(root, name)
+    if latest is not None and latest.request() == request and not (again and latest.published()):
+        return latest
+    number = max(_numbers(root, name), default=0) + 1
     new = RefreshFolder(root / f"{name}-{number}", f"{name}-{number}")
     begun = Begun(id=uuid4().hex, request=request)
     write_text(new.path / REQUEST_FILE, f"{begun.model_dump_json()}\n")
     return new
+
+
+def latest_folder(root: Path, name: str) -> RefreshFolder | None:
+    """The newest refresh of `name`; None if there is none."""
+    numbers = _numbers(root, name)
+    if not numbers:
+        return None
+    latest = max(numbers)
+    return RefreshFolder(numbers[latest], f"{name}-{latest}")
 
 
 def _numbers(root: Path, name: str) -> Mapping[int, Path]:

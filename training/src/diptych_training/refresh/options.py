@@ -29,14 +29,15 @@ class Places:
 class RefreshOptions:
     """What the user asked for. One field a flag, which is why there are many.
 
-    `start` is NAME or NAME/VERSION of the repository. `recipe` is a file in place of the chosen recipe.
+    `start` is NAME or NAME/VERSION of the repository; None: the newest version of `name`, or else the default
+    model. `recipe` is a file in place of the chosen recipe.
     `alpha` is the weight of the mix, None to choose it. `max_loss`: points of top-1 on the shipped set that
     may be lost. `old_data`: where the data set may be that the old model was trained on.
     """
 
     sources: tuple[str, ...]
     name: str
-    start: str
+    start: str | None
     pairs: PairsOptions
     recipe: Path | None = None
     overrides: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Publish the chosen mix as the next version of the user's model."""
 
 from contextlib import suppress
+from functools import partial
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
@@ -43,7 +44,9 @@ def publish(
         licence=options.licence,
         refreshed=_refreshed(folder.id, start, measured),
     )
-    version = publish_run(wanted, places.model_repo, say)
+    say(f"publishing: the exported files are proven before; details go to {folder.export_log}")
+    with folder.export_log.open("w", encoding="utf-8") as log:
+        version = publish_run(wanted, places.model_repo, say, details=partial(print, file=log, flush=True))
     return Published(name=options.name, version=version, alpha=alpha)
 
 

@@ -5,14 +5,16 @@ interrupted command continues where it was and comes to the same result.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
+from diptych.errors import NotFound
 from diptych_training.checkpoint import checkpoint_step
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import TooMuchLost, TrainingConfigError
-from diptych_training.refresh.folder import Published, RefreshFolder, Request, open_folder
+from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
@@ -20,8 +22,9 @@ from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
 from diptych_training.refresh.recipe import old_pairs, write_recipe
-from diptych_training.refresh.start import Start, open_start
-from diptych_training.refresh.tell import tell, too_much_lost
+from diptych_training.refresh.report.report import headline
+from diptych_training.refresh.start import Start, default_start, open_start
+from diptych_training.refresh.tell import summary, tell, too_much_lost
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
@@ -49,25 +52,22 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
     CheckpointError for a model without weights, TooMuchLost if the new model loses more of what the old one
     knew than `max_loss`. Nothing is published then.
     """
-    start = open_start(options.start, places)
+    start, request = _begin(options, places)
     say(f"{options.name} starts from {start.title}")
-    folder = _open_folder(options, places, start)
+    folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
     published = folder.published()
     if published is not None:
-        say(
-            f"{published.name}/{published.version} was made of the same pairs, model and recipe, see "
-            f"{folder.path}; --again trains once more"
-        )
+        say("the same pairs, model and recipe were used before; --again trains once more\n")
+        say(summary(folder, start, published, places.repository))
         return Outcome(folder, published)
     report = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
     say(f"\n{report.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
     recipe = _recipe(options, folder, start, report)
-    say(f"recipe: {folder.recipe_file}")
+    say(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
     if options.only_look:
         say("nothing is trained yet: edit the recipe if you like; the same command without --look continues")
         return Outcome(folder)
     if not _train(options, places, folder, start=start, recipe=recipe, say=say):
-        say("the same command continues")
         return Outcome(folder, is_interrupted=True)
     measured = measure(folder, start.shipped, options.alpha, options.max_loss)
     tell(options, folder, start, pairs=report, measured=measured, say=say)
@@ -75,17 +75,38 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
         raise TooMuchLost(too_much_lost(measured))
     published = publish(options, places, folder, start=start, measured=measured, say=say)
     folder.set_published(published)
+    gains = headline(measured.judged, measured.choice)
+    say(f"\n{summary(folder, start, published, places.repository, gains)}")
     return Outcome(folder, published, measured)
 
 
-def _open_folder(options: RefreshOptions, places: Places, start: Start) -> RefreshFolder:
-    request = Request(
+def _begin(options: RefreshOptions, places: Places) -> tuple[Start, Request]:
+    """The model to start from, and the request that decides which folder is used.
+
+    Without --from a repeated command starts from the same model as before, although its version of the name
+    may be published by now.
+    """
+    if options.start is not None:
+        start = open_start(options.start, places)
+        return start, _request(options, start)
+    latest = latest_folder(places.runs_dir / REFRESHES, options.name)
+    before = None if latest is None or (options.again and latest.published()) else latest.request()
+    if before is not None:
+        with suppress(NotFound):  # the version may have been removed
+            start = open_start(before.model, places)
+            if _request(options, start) == before:
+                return start, before
+    start = open_start(default_start(options.name, places), places)
+    return start, _request(options, start)
+
+
+def _request(options: RefreshOptions, start: Start) -> Request:
+    return Request(
         model=start.title,
         pairs=pairs_digest(options.sources, start.source, options.pairs, start.shipped),
         recipe=None if options.recipe is None else _digest_of_recipe(options),
         overrides=options.overrides,
     )
-    return open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
 
 
 def _digest_of_recipe(options: RefreshOptions) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from diptych.bundle.manifest import Manifest
+from diptych.errors import BundleError, NotFound
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError, TrainingConfigError
@@ -26,6 +27,14 @@ class Start:
     def title(self) -> str:
         """NAME/VERSION."""
         return f"{self.manifest.name}/{self.manifest.version}"
+
+
+def default_start(name: str, places: Places) -> str:
+    """The newest version of the user's model, so that its refreshes add up; else the default model."""
+    try:
+        return f"{name}/{places.repository.latest_portable(name)}"
+    except (NotFound, BundleError):
+        return DEFAULT_MODEL
 
 
 def open_start(given: str, places: Places) -> Start:

@@ -1,8 +1,10 @@
-"""Tell what was gained and lost: a table in the terminal, a page with pictures."""
+"""Tell what was gained and lost: a table in the terminal, a page with pictures, and a summary at the end."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from diptych_training.refresh.folder import RefreshFolder
+from diptych.bundle.repository import ModelRepository
+from diptych_training.refresh.folder import Published, RefreshFolder
 from diptych_training.refresh.judge.results import POINTS
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.options import RefreshOptions, Say
@@ -35,12 +37,31 @@ def tell(
         pairs=pairs.text(),
         recipe=folder.recipe_file.read_text(encoding="utf-8"),
     )
-    page = write_report(folder.path, report)
+    write_report(folder.path, report)
     choice = measured.choice
     say(f"\n{gains_table(measured.judged, choice.alpha)}\n")
-    say(f"weight of what was learned: {choice.alpha:g} ({choice.reason})")
-    say(f"\n{searches_text(measured.changes.searches)}\n")
-    say(f"what changed, with pictures: {page}")
+    say(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
+    say("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
+    say(f"{searches_text(measured.changes.searches)}\n")
+
+
+def summary(
+    folder: RefreshFolder,
+    start: Start,
+    published: Published,
+    repository: ModelRepository,
+    gains: Sequence[str] = (),
+) -> str:
+    """What was published, what was gained and lost (`gains`, sentences), and where the page is.
+
+    Names precisions of the old version that the new one lacks.
+    """
+    precisions = repository.manifest(published.name, published.version).precisions
+    where = repository.folder(published.name, published.version)
+    lines = [f"{published.name}/{published.version} is published: {where} ({', '.join(precisions)})"]
+    if left_out := [one for one in start.manifest.precisions if one not in precisions]:
+        lines.append(f"Left out: {', '.join(left_out)} ({folder.export_log} says why)")
+    return "\n".join([*lines, *gains, f"What changed, with pictures: {folder.page}"])
 
 
 def too_much_lost(measured: Measured) -> str:
@@ -53,7 +74,7 @@ def too_much_lost(measured: Measured) -> str:
         if 0 < mix.alpha < choice.alpha and judged.loss_points(mix.alpha) <= choice.max_loss
     ]
     smaller = (
-        f"--alpha {max(within):g} loses {judged.loss_points(max(within)):.1f}"
+        f"--alpha {max(within):g} loses {judged.loss_points(max(within)):.1f}, without training again"
         if within
         else "more old pairs in every batch (data.rehearsal.old.share in the recipe) or fewer steps lose less"
     )

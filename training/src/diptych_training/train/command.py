@@ -122,8 +122,10 @@ def _require_valid(args: argparse.Namespace) -> None:
 def _publish(args: argparse.Namespace, folder: RunFolder, say: Say) -> None:
     data = None if folder.proof_set_file.is_file() else args.data
     version = publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
+    published = ModelRepository(args.model_repo).folder(args.publish, version)
+    say(str(published))
     if args.push is not None:
-        push_and_report(ModelRepository(args.model_repo).folder(args.publish, version), args.push)
+        push_and_report(published, args.push)
 
 
 def _require_proof(dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None) -> None:

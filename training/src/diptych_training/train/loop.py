@@ -178,7 +178,7 @@ class Loop:
             title = f"{self.config.name}, step {state.step}"
             write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation data"
-        return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
+        return f"step {state.step}: {numbers}{'  (best so far)' if is_best and scores else ''}"
 
     def _save_checkpoint(self) -> None:
         self._write(self.folder.last, self.state.checkpoint(self.batches.position(self.state.step)))
