@@ -42,7 +42,9 @@ def photos(tmp_path: Path) -> Path:
 def walk(home: Path) -> list[list[str]]:
     """The command lines of the walk, for this machine."""
     page = (ROOT / "docs" / "training-data.md").read_text(encoding="utf-8")
-    block = page.split("## From fifty pictures up\n")[1].split("```console\n")[1].split("```")[0]
+    block = (
+        page.split("## From fifty pictures up, step by step\n")[1].split("```console\n")[1].split("```")[0]
+    )
     places = {"photos": str(home / "photos"), "packed": str(home / "packed")}
     lines = [shlex.split(line.removeprefix("$ diptych-train ")) for line in block.splitlines()]
     return [[*(places.get(word, word) for word in line), *FEWER_STEPS.get(line[0], [])] for line in lines]

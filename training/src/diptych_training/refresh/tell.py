@@ -76,7 +76,7 @@ def too_much_lost(measured: Measured) -> str:
     smaller = (
         f"--alpha {max(within):g} loses {judged.loss_points(max(within)):.1f}, without training again"
         if within
-        else "more old pairs in every batch (data.rehearsal.old.share in the recipe) or fewer steps lose less"
+        else "more old pairs in every batch (--set data.rehearsal.old.share=0.75) or fewer steps lose less"
     )
     return (
         f"top-1 on the shipped set falls by {choice.loss:.1f} to {POINTS * new:.1f}; "

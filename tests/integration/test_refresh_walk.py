@@ -1,0 +1,77 @@
+"""The walk of docs/models-and-rollouts.md from twenty pictures to a served model, at small size.
+
+Its very commands are run, in a folder of the test and with fewer steps.
+"""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diptych import cli as serving
+from diptych.bundle.repository import ModelRepository
+from diptych_training import cli as training
+from diptych_training.refresh import example
+from support.documents import ROOT
+from support.server import serve
+
+HEADING = "\n## Refresh a model with your own pictures\n"
+EXAMPLE = ["python", "-m", "diptych_training.refresh.example"]
+FEWER_STEPS = ["--set", "run.steps=2"]
+
+
+def walk() -> list[list[str]]:
+    """The commands of the walk, without what they print."""
+    page = (ROOT / "docs" / "models-and-rollouts.md").read_text(encoding="utf-8")
+    section = page.split(HEADING)[1].split("\n## ")[0]
+    consoles = [part.split("```")[0] for part in section.split("```console\n")[1:]]
+    lines = [line for console in consoles for line in console.splitlines()]
+    return [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
+
+
+def test_walk_draws_teaches_serves_and_searches() -> None:
+    draw, teach, start, add, search = walk()
+    assert draw[:3] == EXAMPLE
+    assert teach[:2] == ["diptych-train", "refresh"]
+    assert [words[:2] for words in (start, add, search)] == [
+        ["diptych", "serve"],
+        ["diptych", "add"],
+        ["diptych", "search"],
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_twenty_pictures_become_a_version_that_is_served_and_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw, teach, start, add, search = walk()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    models = tmp_path / "model_repo"
+    shutil.copytree(ROOT / "model_repo", models)
+
+    assert example.main(draw[3:]) == 0
+    assert len(list((tmp_path / "symbols").glob("*.png"))) == 20
+
+    assert training.main([*teach[1:], *FEWER_STEPS]) == 0
+    said = capsys.readouterr().out
+    assert "20 pairs found, 20 usable" in said
+    assert "too few to judge" in said
+    assert f"mine/1 is published: {Path('model_repo') / 'mine' / '1'}" in said
+    assert shlex.split(said.splitlines()[-1].partition(": ")[2]) == start
+    assert "gate valve" in (tmp_path / "cache/runs/refresh/mine-1/report.html").read_text(encoding="utf-8")
+    repository = ModelRepository(models)
+    old = repository.manifest("pictograms", repository.latest("pictograms"))
+    new = repository.verify("mine", 1)
+    assert set(new.precisions) == set(old.precisions)
+    assert new.files["proof_set.npz"] == old.files["proof_set.npz"]
+
+    name = start[start.index("--model") + 1]
+    with serve(models, name, tmp_path / "data") as server:
+        monkeypatch.setenv("DIPTYCH_URL", server.url)
+        assert serving.main(add[1:]) == 0
+        assert "20 created" in capsys.readouterr().out
+        assert serving.main(search[1:]) == 0
+        assert capsys.readouterr().out.count(".png") == 4
