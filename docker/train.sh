@@ -1,9 +1,9 @@
 #!/bin/sh
 # Data, training, evaluation and export, one after the other: `train RECIPE RUN NAME`, which publishes under NAME.
 # DIPTYCH_PRECISIONS lists what is exported; if it is not set, `export` chooses.
+# `train refresh [FLAG ...]` teaches a model the pictures at /srv/pictures, and publishes it under DIPTYCH_NAME.
 # A signal is passed to the running step, which keeps a checkpoint. Started again, each step resumes.
 set -eu
-recipe=$1 run=$2 name=$3
 child= stopped=
 
 tell() {
@@ -34,6 +34,17 @@ refuse() {
   exit 1
 }
 
+if [ "$1" = refresh ]; then
+  shift
+  [ -n "${DIPTYCH_PICTURES:-}" ] ||
+    refuse "no pictures: set DIPTYCH_PICTURES to their folder, as in DIPTYCH_PICTURES=./photos DIPTYCH_NAME=mine docker\
+ compose run --rm train refresh"
+  [ -n "${DIPTYCH_NAME:-}" ] || refuse "no name to publish under: set DIPTYCH_NAME, as in DIPTYCH_NAME=mine"
+  step diptych-train refresh /srv/pictures --name "$DIPTYCH_NAME" "$@"
+  exit
+fi
+
+recipe=$1 run=$2 name=$3
 # Checked before hours of training, not after them. A model repository accepts these names.
 case "$name" in
   "") refuse "no name to publish under: set DIPTYCH_NAME, as in DIPTYCH_NAME=mine docker compose run --rm train" ;;

@@ -106,6 +106,14 @@ def test_training_publishes_under_a_name_of_its_own_into_the_repository_that_is_
     assert sources[0] == sources[1]
 
 
+def test_pictures_of_a_refresh_are_mounted_read_only_and_nothing_needs_them_otherwise() -> None:
+    for given, source in (({}, ROOT / "model_repo"), ({"DIPTYCH_PICTURES": "./docs"}, ROOT / "docs")):
+        train = configured(*MAIN, "--profile", "train", **given)["train"]
+        (pictures,) = [one for one in train["volumes"] if one["target"] == "/srv/pictures"]
+        assert (pictures["source"], pictures["read_only"]) == (str(source), True)
+        assert train["environment"]["DIPTYCH_PICTURES"] == given.get("DIPTYCH_PICTURES", "")
+
+
 def test_training_without_a_name_has_none_to_publish_under() -> None:
     services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")
     assert services["train"]["command"][-1] == ""  # which the script refuses

@@ -79,6 +79,25 @@ def test_all_steps_run_and_a_second_call_resumes_the_run(environment: dict[str, 
     assert told(environment)[4:] == ["data pictograms", "train pictograms --name mine --resume", *after]
 
 
+def test_refresh_teaches_the_mounted_pictures_with_further_flags(environment: dict[str, str]) -> None:
+    given = {**environment, "DIPTYCH_PICTURES": "./photos", "DIPTYCH_NAME": "birds"}
+    assert subprocess.run([SCRIPT, "refresh", "--max-loss", "5"], env=given, check=False).returncode == 0
+    assert told(environment) == ["refresh /srv/pictures --name birds --max-loss 5"]
+    given["FAILS_AT"] = "refresh"
+    assert subprocess.run([SCRIPT, "refresh"], env=given, check=False).returncode == 3
+
+
+@pytest.mark.parametrize("lacking", ["DIPTYCH_PICTURES", "DIPTYCH_NAME"])
+def test_refresh_without_pictures_or_name_says_which_variable_to_set(
+    environment: dict[str, str], lacking: str
+) -> None:
+    given = {**environment, "DIPTYCH_PICTURES": "./photos", "DIPTYCH_NAME": "birds", lacking: ""}
+    done = subprocess.run([SCRIPT, "refresh"], env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"set {lacking}" in done.stderr
+    assert not Path(environment["TOLD"]).exists()
+
+
 def test_failed_step_is_the_last_and_its_status_is_returned(environment: dict[str, str]) -> None:
     assert start({**environment, "FAILS_AT": "evaluate"}).wait(timeout=20) == 3
     assert told(environment)[-1] == "evaluate --run mine"

@@ -13,7 +13,7 @@ OTHER_VARIABLES = frozenset(  # variables of Compose, the client, training and t
     f"{PREFIX}{name}"
     for name in (
         *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR"),
-        *("RECIPE", "RUN", "NAME", "PRECISIONS"),
+        *("RECIPE", "RUN", "NAME", "PRECISIONS", "PICTURES"),
         *("URL", "TIMEOUT_S"),
         *("CACHE", "DATA", "RUNS_DIR"),
         *("NO_BROWSER", "TOOLS", "TEST_KILL_AT", "TEST_MARK"),
