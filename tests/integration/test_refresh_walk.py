@@ -18,7 +18,7 @@ from support.server import serve
 
 HEADING = "\n## Refresh a model with your own pictures\n"
 EXAMPLE = ["python", "-m", "diptych_training.refresh.example"]
-FEWER_STEPS = ["--set", "run.steps=2"]
+FEWER_STEPS = ["--set", "run.steps=2", "--max-loss", "100"]  # two steps at the full rate lose more than 3
 
 
 def walk() -> list[list[str]]:
