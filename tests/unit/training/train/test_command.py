@@ -112,6 +112,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[RunExport]:
         return 1
 
     monkeypatch.setattr(command, "publish_run", publish_run)
+    monkeypatch.setattr(ModelRepository, "folder", lambda repository, name, version: Path(f"{version}"))
     return found
 
 
@@ -127,7 +128,6 @@ def test_a_published_run_is_pushed_to_a_server_that_was_asked_before(
     told: list[tuple[str, ...]] = []
     monkeypatch.setattr(command, "require_server", lambda name, url, key: told.append(("ask", name, url)))
     monkeypatch.setattr(command, "push_and_report", lambda folder, url: told.append((folder.name, url)))
-    monkeypatch.setattr(ModelRepository, "folder", lambda repository, name, version: Path(f"{version}"))
     write_tiny_dataset(tmp_path / "data")
     places = ["--model-repo", str(tmp_path / "repo"), "--push", "http://far"]
     assert main([*arguments, *places]) == 1
