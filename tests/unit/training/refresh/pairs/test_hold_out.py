@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych_training.refresh.pairs.hold_out import choose_held_out
+from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_sources
 
 
 def held_out(captions, share=0.2, groups=None, names=None):
@@ -41,6 +41,25 @@ def test_at_least_one_pair_is_on_each_side(n, share):
 def test_a_pair_stays_on_its_side_when_others_are_added():
     few, more = (held_out([f"thing {n}" for n in range(count)]) for count in (200, 300))
     assert few == [index for index in more if index < 200]
+
+
+@pytest.mark.parametrize(("n_captions", "n_each", "n_held"), [(5, 4, 5), (5, 5, 5), (4, 10, 8), (1, 19, 4)])
+def test_small_captions_hold_out_the_rounded_share(n_captions, n_each, n_held):
+    for seed in range(20):
+        names = [f"{seed} {number}" for number in range(n_captions * n_each)]
+        captions = [f"thing {number % n_captions}" for number in range(len(names))]
+        assert len(held_out(captions, names=names)) == n_held
+
+
+def test_few_captions_of_one_picture_each_are_counted_together():
+    for seed in range(20):
+        assert len(held_out([f"{n}" for n in range(15)], names=[f"{seed} {n}" for n in range(15)])) == 3
+
+
+def test_names_are_those_within_their_source():
+    names = ["photos:a.png", "old:photos:b.png", "x/s.tar:0001", "photos:more:a.png"]
+    prefixes = ["photos", "old", "x/s.tar", "photos:more"]
+    assert names_in_sources(names, prefixes) == ["a.png", "photos:b.png", "0001", "a.png 1"]
 
 
 def test_the_order_of_pairs_does_not_matter():

@@ -5,6 +5,7 @@ import io
 from PIL import Image
 
 from diptych_training.data.packed import read_dataset
+from diptych_training.data.pairs.tools.flags import ReadingOptions
 from diptych_training.refresh.pairs.own import OWN
 from diptych_training.refresh.pairs.prepare import PairsOptions, prepare_pairs
 from support.own_pairs import captioned, familiar, tiny_source_model
@@ -70,6 +71,23 @@ def test_unusable_pairs_are_counted_by_reason_the_most_frequent_first(tmp_path):
     assert findings[0].line() == "2 unusable (its caption is empty): photos:blank0.png, photos:blank1.png"
     assert {finding.examples[0] for finding in findings[1:]} == {"photos:torn.png", "photos:coded.png"}
     assert all(finding.advice for finding in findings)
+
+
+def test_a_reason_states_item_value_and_limit_of_the_first(tmp_path):
+    files = captioned(familiar(25)) | {"coded.png": noise(70), "coded.txt": b"\xff\xfe"}
+    for name, size in (("large", (150, 150)), ("more", (160, 150))):
+        files |= {f"{name}.png": noise(50, size=size), f"{name}.txt": b"a cat"}
+    folder = write_files(tmp_path / "photos", files)
+    options = PairsOptions(reading=ReadingOptions(max_image_px=22_000))
+
+    report = prepare_pairs([str(folder)], tiny_source_model(), tmp_path / "refresh", options)
+
+    large, coded = (finding.line() for finding in report.of("unusable"))
+    assert large.startswith("2 unusable (photos:large.png: ")
+    assert "22500" in large.replace(",", "")
+    assert "22000" in large.replace(",", "")
+    assert large.endswith("): photos:large.png, photos:more.png")
+    assert coded == "1 unusable (its caption is not UTF-8): photos:coded.png"
 
 
 def test_the_same_picture_with_the_same_caption_is_dropped_whatever_its_file(tmp_path):

@@ -156,7 +156,7 @@ def excluded_entry(name: str) -> Unusable:
 
 def reason_category(reason: str) -> str:
     """A reason without the numbers that differ between entries, at most 100 characters."""
-    return re.sub(r"\d+", "N", reason)[:100]
+    return re.sub(r"(?<!UTF-)\d+", "N", reason)[:100]
 
 
 def is_blank(text: str) -> bool:

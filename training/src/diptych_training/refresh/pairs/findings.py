@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from diptych_training.files import write_text
+from diptych_training.refresh.report.text import one_line
 from diptych_training.schema import Frozen
 
 REPORT_FILE = "pairs.json"
@@ -95,9 +96,8 @@ def first_examples(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def shortened(text: str) -> str:
-    """A text on one line of at most MAX_EXAMPLE characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_EXAMPLE else f"{line[: MAX_EXAMPLE - 3].rstrip()}..."
+    """A text on one line of at most MAX_EXAMPLE characters, safe for a terminal."""
+    return one_line(text, MAX_EXAMPLE)
 
 
 def quoted(text: str) -> str:

@@ -19,19 +19,20 @@ from diptych_training.errors import DataError
 from diptych_training.progress import progress_bar
 from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
 from diptych_training.refresh.pairs.captions import texts_of_item
+from diptych_training.refresh.pairs.hold_out import names_in_sources
 
 
 @dataclass
 class Gathered:
     """Usable pairs: `images` (N, S, S, 3) uint8 RGB and their N items, and what happened to the others.
 
-    `unusable` has names by reason; `same` and `merged` name pictures that equal an earlier one, without and
-    with a caption that this one lacked.
+    `unusable` has entries by category of their reason; `same` and `merged` name pictures that equal an
+    earlier one, without and with a caption that this one lacked.
     """
 
     images: Images
     items: list[PackedItem] = field(default_factory=list)
-    unusable: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    unusable: dict[str, list[Unusable]] = field(default_factory=lambda: defaultdict(list))
     same: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
 
@@ -43,17 +44,23 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Listed:
-    """Names of entries with a caption, in order, and the numbers of entries found and excluded."""
+    """Names of entries with a caption, in order, and the numbers of entries found and excluded.
+
+    `prefixes` are those of the sources.
+    """
 
     names: tuple[str, ...]
+    prefixes: tuple[str, ...]
     n_found: int
     n_excluded: int
 
     def left_out(self, limit: int, seed: int) -> frozenset[str]:
         """Names beyond `limit`, drawn by a hash of the name: more pictures change few of those drawn."""
-        distinct = dict.fromkeys(self.names)
-        by_hash = sorted(distinct, key=lambda name: hash_fraction(f"draw {seed} {printable(name)}"))
-        return frozenset(by_hash[limit:])
+        distinct = [*dict.fromkeys(self.names)]
+        in_sources = names_in_sources(map(printable, distinct), map(printable, self.prefixes))
+        hashes = (hash_fraction(f"draw {seed} {name}") for name in in_sources)
+        by_hash = sorted(zip(hashes, distinct, strict=True))
+        return frozenset(name for _, name in by_hash[limit:])
 
 
 def list_entries(shards: Sequence[Shard], excluded: Set[str]) -> Listed:
@@ -67,7 +74,8 @@ def list_entries(shards: Sequence[Shard], excluded: Set[str]) -> Listed:
             n_found += 1
             if isinstance(entry, Pair):
                 names.append(entry.name)
-    return Listed(tuple(names), n_found, n_excluded)
+    prefixes = tuple(dict.fromkeys(shard.prefix for shard in shards))
+    return Listed(tuple(names), prefixes, n_found, n_excluded)
 
 
 def gather(
@@ -87,7 +95,7 @@ def gather(
     with progress_bar(desc="pairs", total=n_at_most, unit="pair") as bar:
         for entry, made in map_in_threads(_entries(shards, left_out), prepare, n_threads):
             if isinstance(made, str):
-                gathered.unusable[reason_category(made)].append(printable(entry.name))
+                gathered.unusable[reason_category(made)].append(Unusable(printable(entry.name), made))
                 continue
             bar.update()
             item, pixels = made

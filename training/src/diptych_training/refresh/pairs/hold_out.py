@@ -1,12 +1,13 @@
 """Choose the pairs that are held out of training, by a hash of their names."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from diptych_training.data.packed import hash_fraction
 
 ROUNDS_TO_ONE = 0.5
+FEW_GROUPS = 20  # of fewer, the number below a hash is often far from the share
 
 
 @dataclass(frozen=True)
@@ -18,20 +19,36 @@ class _Group:
     may_be_held_out: bool
 
 
+def names_in_sources(names: Iterable[str], prefixes: Iterable[str]) -> list[str]:
+    """Names without the prefixes of their sources, which change when a folder is renamed.
+
+    A name that an earlier source has too gets a number, so that the pairs are not all hashed alike.
+    """
+    starts = sorted({f"{prefix}:" for prefix in prefixes}, key=len, reverse=True)
+    n_before: Counter[str] = Counter()
+    found = []
+    for name in names:
+        start = next((one for one in starts if name.startswith(one)), "")
+        own = name[len(start) :]
+        found.append(f"{own} {n_before[own]}" if n_before[own] else own)
+        n_before[own] += 1
+    return found
+
+
 def choose_held_out(
     names: Sequence[str], captions: Sequence[Hashable], groups: Sequence[Sequence[int]], share: float
 ) -> list[int]:
     """The positions of held-out pairs, ascending; about `share` of all.
 
-    A pair's side depends on its name, so that it stays there when others are added. A caption of several
-    groups is on both sides, where its share comes to at least half a group. A group with more than `share`
-    of all pairs is trained on. At least one pair is held out if `share` is positive and there are two
-    groups, one of them small enough.
+    A pair's side depends on its name, so that it stays there when others are added, but where its caption
+    has fewer than FEW_GROUPS groups: of these the right number is held out, those with the smallest hashes.
+    A caption is on both sides where its share comes to at least half a group; other captions are counted
+    together. A group with more than `share` of all pairs is trained on. At least one pair is held out if
+    `share` is positive and there are two groups, one of them small enough.
     """
     if share <= 0:
         return []
     room = max(1.0, share * len(names))
-    held: set[_Group] = set()
     all_groups: list[_Group] = []
     of_caption: defaultdict[Hashable, list[_Group]] = defaultdict(list)
     for members in groups:
@@ -39,22 +56,31 @@ def choose_held_out(
         group = _Group(tuple(members), hash_fraction(names[first]), len(members) <= room)
         all_groups.append(group)
         of_caption[captions[first]].append(group)
+    held: set[_Group] = set()
+    rare: list[list[_Group]] = []
     for alike in of_caption.values():
-        held |= _held_out(alike, share, at_least_one=len(alike) * share >= ROUNDS_TO_ONE)
+        if len(alike) > 1 and share * len(alike) >= ROUNDS_TO_ONE:
+            held |= _held_out(_possible(alike), len(alike), share)
+        else:
+            rare.append(alike)
+    held |= _held_out([group for alike in rare for group in _possible(alike)], sum(map(len, rare)), share)
     if not held:
-        held = _held_out(all_groups, share, at_least_one=True)
+        held = set(_possible(all_groups)[:1])
     if len(held) == len(all_groups):
         held.discard(max(held, key=lambda group: group.fraction))
     return sorted(index for group in held for index in group.members)
 
 
-def _held_out(groups: Sequence[_Group], share: float, *, at_least_one: bool) -> set[_Group]:
-    """The groups below `share`; of several, at least one is left, and one taken if `at_least_one`."""
+def _possible(groups: Sequence[_Group]) -> list[_Group]:
+    """The groups that may be held out, by hash; of several, one is left to train on."""
     possible = sorted((one for one in groups if one.may_be_held_out), key=lambda one: one.fraction)
-    held = [group for group in possible if group.fraction < share]
-    if len(groups) > 1:
-        if not held and at_least_one:
-            held = possible[:1]
-        if len(held) == len(groups):
-            held.pop()
-    return set(held)
+    return possible[:-1] if len(possible) == len(groups) > 1 else possible
+
+
+def _held_out(possible: Sequence[_Group], n_groups: int, share: float) -> set[_Group]:
+    """About `share` of `n_groups` groups, out of the possible ones."""
+    by_hash = sorted(possible, key=lambda group: group.fraction)
+    n_below = sum(group.fraction < share for group in by_hash)
+    wanted = share * n_groups
+    at_least = int(wanted >= ROUNDS_TO_ONE)
+    return set(by_hash[: max(at_least, round(wanted) if n_groups < FEW_GROUPS else n_below)])

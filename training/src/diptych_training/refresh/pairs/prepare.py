@@ -26,8 +26,8 @@ from diptych_training.refresh.pairs.findings import (
     summary_line,
     write_report,
 )
-from diptych_training.refresh.pairs.gather import Gathered, gather, list_entries
-from diptych_training.refresh.pairs.hold_out import choose_held_out
+from diptych_training.refresh.pairs.gather import Gathered, gather, list_entries, printable
+from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_sources
 from diptych_training.refresh.pairs.inputs import inputs_digest
 from diptych_training.refresh.pairs.near import (
     near_groups,
@@ -147,7 +147,9 @@ class _Preparation:
             raise DataError(self._too_few(n_found, n_usable))
         self.findings += caption_findings(gathered.items, tokens, self.judged)
         captions = [tokens(item.label).ids for item in gathered.items]
-        held = choose_held_out([item.id for item in gathered.items], captions, groups, self.options.hold_out)
+        prefixes = (printable(shard.prefix) for shard in shards)
+        names = names_in_sources((item.id for item in gathered.items), prefixes)
+        held = choose_held_out(names, captions, groups, self.options.hold_out)
         self._note_size(n_usable, len(held))
         write_own(folder, gathered, held, licence=self.options.licence, author=self.options.author)
         write_contact_sheet(folder, gathered.images, gathered.items)

@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diptych_training.data.pairs.pair import NO_CAPTION, NO_TEXT_FILE
+from diptych_training.data.pairs.pair import NO_CAPTION, NO_TEXT_FILE, Unusable
 from diptych_training.data.pairs.remote.retry import is_local
 from diptych_training.data.pairs.sources.find import PARQUET_ENDING, TABLE_ENDINGS
-from diptych_training.refresh.pairs.findings import Finding, first_examples
+from diptych_training.refresh.pairs.findings import Finding, first_examples, shortened
 from diptych_training.refresh.pairs.gather import Gathered, Listed
+from diptych_training.refresh.report.text import one_line
 
 MAX_REASONS = 6
+MAX_REASON = 300  # characters
 OTHER_REASONS = "other reasons"
 
 
@@ -31,33 +33,41 @@ def _left_out(listed: Listed, limit: int) -> list[Finding]:
     return findings
 
 
-def _unusable(unusable: Mapping[str, Sequence[str]], sources: Sequence[str]) -> list[Finding]:
+def _unusable(unusable: Mapping[str, Sequence[Unusable]], sources: Sequence[str]) -> list[Finding]:
     findings = []
-    for reason, names in _few_reasons(unusable).items():
-        examples = first_examples(names)
+    for reason, entries in _few_reasons(unusable).items():
+        examples = first_examples(entry.name for entry in entries)
         if reason in (NO_TEXT_FILE, NO_CAPTION):
             advice = (
                 f"Put a text file of the same name beside each (heron.jpg, heron.txt){_tables_in(sources)}."
             )
             what = "without a caption"
             findings.append(
-                Finding(kind="no_caption", n=len(names), what=what, advice=advice, examples=examples)
+                Finding(kind="no_caption", n=len(entries), what=what, advice=advice, examples=examples)
             )
         else:
-            what = f"unusable ({reason})"
+            what = f"unusable ({_why(entries)})"
             advice = "Mend or replace them, or go on without them."
             findings.append(
-                Finding(kind="unusable", n=len(names), what=what, advice=advice, examples=examples)
+                Finding(kind="unusable", n=len(entries), what=what, advice=advice, examples=examples)
             )
     return findings
 
 
-def _few_reasons(unusable: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Names by reason, most names first; rare reasons beyond MAX_REASONS are put together."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+def _why(entries: Sequence[Unusable]) -> str:
+    """The reason that all entries share, or that of the first, named, where reasons differ."""
+    first = entries[0]
+    reason = one_line(first.reason, MAX_REASON)
+    differ = any(entry.reason != first.reason for entry in entries)
+    return f"{shortened(first.name)}: {reason}" if differ else reason
+
+
+def _few_reasons(unusable: Mapping[str, Sequence[Unusable]]) -> dict[str, list[Unusable]]:
+    """Entries by reason, most entries first; rare reasons beyond MAX_REASONS are put together."""
+    found: defaultdict[str, list[Unusable]] = defaultdict(list)
     by_number = sorted(unusable.items(), key=lambda one: -len(one[1]))
-    for number, (reason, names) in enumerate(by_number):
-        found[reason if number < MAX_REASONS else OTHER_REASONS] += names
+    for number, (reason, entries) in enumerate(by_number):
+        found[reason if number < MAX_REASONS else OTHER_REASONS] += entries
     return dict(found)
 
 

@@ -38,6 +38,15 @@ def test_wildcards_keep_names_as_they_were_given(tmp_path, monkeypatch):
     assert find("plain[1].tar") == ["plain[1].tar"]
 
 
+def test_a_file_or_folder_that_is_there_is_meant_literally(tmp_path):
+    folder = write_files(tmp_path / "photos [2024] {a,b}", pair_files([0, 1]))
+    write_image_table(folder / "t", 2)
+    for source in (folder, folder / "t" / "pairs.csv"):
+        assert find(str(source)) == [str(source)]
+    assert captions(read(folder / "t" / "pairs.csv")) == things(2)
+    assert find(f"{tmp_path}/{{0..1}}{'x' * 300}") == [f"{tmp_path}/{n}{'x' * 300}" for n in (0, 1)]
+
+
 def test_names_tell_sources_of_the_same_name_by_their_folders():
     assert prefixes_of({"/d/a/s.tar": 2, "/d/b/s.tar": 2, "/d/photos": 1}) == {
         "/d/a/s.tar": "a/s.tar",

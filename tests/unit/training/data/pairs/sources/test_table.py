@@ -59,10 +59,19 @@ def test_columns_are_found_by_their_usual_names_or_as_named(tmp_path):
     file = write_table(tmp_path / "t.csv", rows)
     with pytest.raises(DataError, match=r"image column: none is called image, path.* of: id, what, picture"):
         read(file)
-    with pytest.raises(DataError, match=r"caption column: 'which' is not there; data.pairs.caption_columns"):
+    with pytest.raises(DataError, match=r"'which' is not there; --caption-column, or data.pairs.caption_columns"):
         read(file, reader=SourceReader(Columns("picture", ("which",))))
     (entry,) = read(file, reader=SourceReader(Columns("picture", ("what", "also"))))
     assert entry.texts == Texts(("a cat", "a pet"))
+
+
+def test_the_error_names_flag_and_key_or_the_sign_between_columns(tmp_path):
+    file = write_table(tmp_path / "t.csv", [["id", "what"], ["7", "a cat"]])
+    with pytest.raises(DataError, match=r"; --image-column, or data.pairs.image_column .* one of: id, what$"):
+        read(file)
+    file.write_text("image;caption\n0.png;a cat\n")
+    with pytest.raises(DataError, match=r"'image;caption': columns must be separated by commas .*, by tabs"):
+        read(file)
 
 
 def test_paths_lead_from_another_root_if_one_is_named(tmp_path):

@@ -45,7 +45,12 @@ def expand(pattern: str) -> list[str]:
 
 
 def find(pattern: str) -> list[str]:
-    """Paths or URLs that match a pattern with braces and wildcards, in order. DataError if there are none."""
+    """Paths or URLs that match a pattern with braces and wildcards, in order. DataError if there are none.
+
+    A local file or folder whose name is the pattern is that itself, whatever signs are in its name.
+    """
+    if is_local(pattern) and os.path.exists(pattern):  # noqa: PTH110  Path's fails on long patterns
+        return [pattern]
     return [name for one in expand(pattern) for name in _globbed(one)]
 
 

@@ -36,6 +36,8 @@ IMAGE_COLUMNS = (
     "image", "path", "filepath", "file_path", "file", "filename", "file_name", "image_path",
     "url", "image_url",
 )  # fmt: skip
+IMAGE_SETTING = "--image-column, or data.pairs.image_column in a recipe,"
+CAPTION_SETTING = "--caption-column, or data.pairs.caption_columns in a recipe,"
 CAPTION_COLUMNS = ("caption", "text", "title", "description", "captions", "label")
 CHUNK = 1 << 20
 
@@ -49,13 +51,12 @@ class Columns:
 
     def found(self, names: Sequence[str], what: str) -> tuple[str, tuple[str, ...]]:
         """The image column and caption columns among `names`. DataError listing the names."""
-        image = _find_column(self.image, IMAGE_COLUMNS, names, f"{what}: image column", "image_column")
+        image = _find_column(self.image, IMAGE_COLUMNS, names, f"{what}: image column", IMAGE_SETTING)
         if not self.captions:
-            caption = _find_column(None, CAPTION_COLUMNS, names, f"{what}: caption column", "caption_columns")
+            caption = _find_column(None, CAPTION_COLUMNS, names, f"{what}: caption column", CAPTION_SETTING)
             return image, (caption,)
         return image, tuple(
-            _find_column(one, (), names, f"{what}: caption column", "caption_columns")
-            for one in self.captions
+            _find_column(one, (), names, f"{what}: caption column", CAPTION_SETTING) for one in self.captions
         )
 
 
@@ -210,13 +211,20 @@ def _n_columns(fields: Sequence[str], n: int) -> int:
     return len(fields) if any(fields[n:]) else min(len(fields), n)
 
 
-def _find_column(given: str | None, usual: Sequence[str], names: Sequence[str], what: str, key: str) -> str:
+def _find_column(
+    given: str | None, usual: Sequence[str], names: Sequence[str], what: str, setting: str
+) -> str:
     candidates = usual if given is None else (given,)
     for candidate in candidates:
         if candidate in names:
             return candidate
     missing = f"{given!r} is not there" if given else f"none is called {', '.join(usual)}"
-    raise DataError(f"{what}: {missing}; data.pairs.{key} names one of: {', '.join(names)}")
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
+        raise DataError(
+            f"{what}: {missing}; the only column is {names[0]!r}: columns must be separated by commas in a "
+            ".csv file, by tabs in a .tsv file"
+        )
+    raise DataError(f"{what}: {missing}; {setting} names one of: {', '.join(names)}")
 
 
 def _local_copy(url: str) -> Path:
