@@ -35,6 +35,7 @@ from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.finetune.source_model import open_source_model
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
+from support.documents import ROOT
 from support.exported_once import exported_once
 from support.tiny_run import tiny_text_spec, write_tiny_dataset, write_tiny_run
 
@@ -88,6 +89,14 @@ def test_an_exported_run_is_a_bundle_that_proves_itself(repository: ModelReposit
     assert manifest.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
     assert manifest.source["run"] == "tiny"
     assert manifest.metrics["validation"] == {"icons_top1": 0.25}
+
+
+def test_no_file_of_a_bundle_tells_where_it_was_made(repository: ModelRepository) -> None:
+    folder, *_ = load(repository)
+    for file in folder.iterdir():
+        found = file.read_bytes()
+        assert str(ROOT).encode() not in found, file.name
+        assert b'File "/' not in found, file.name  # of a stack trace
 
 
 def test_parity_in_the_manifest_was_measured_on_a_thousand_images(repository: ModelRepository) -> None:

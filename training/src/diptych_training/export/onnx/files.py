@@ -1,9 +1,11 @@
 """Read and write ONNX files, with or without external data."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import onnx
-from onnx import TensorProto, inliner
+from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 MAX_INLINE_BYTES = 1_500_000_000  # protobuf's limit is 2 GiB, and later passes add to the file
@@ -39,9 +41,42 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
 def write_graph(model: onnx.ModelProto, path: Path) -> None:
     """Write or replace the file; weights above `MAX_INLINE_BYTES` go to `<file>.data` beside it.
 
-    Weights that go there are removed from `model`.
+    Weights that go there, and all notes, are removed from `model`.
     """
+    remove_notes(model)
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # onnx appends to a file that exists
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_INLINE_BYTES
     onnx.save(model, path, save_as_external_data=large, location=data.name if large else None)
+
+
+def remove_notes_of_file(path: Path) -> None:
+    """Write a file again without notes; weights beside it stay as they are."""
+    model = onnx.load(path, load_external_data=False)
+    remove_notes(model)
+    onnx.save(model, path)
+
+
+def remove_notes(model: ModelProto) -> None:
+    """Remove documentation and metadata, where exporters write stack traces with paths of this machine."""
+    _clear_notes(model)
+    for body in (model.graph, *model.functions):
+        _remove_notes_of_body(body)
+
+
+def _remove_notes_of_body(body: GraphProto | FunctionProto) -> None:
+    _clear_notes(body)
+    for described in chain(body.value_info, body.node):
+        _clear_notes(described)
+    if isinstance(body, GraphProto):
+        for described in chain(body.input, body.output, body.initializer):
+            _clear_notes(described)
+    for attribute in chain.from_iterable(node.attribute for node in body.node):
+        attribute.ClearField("doc_string")
+        for subgraph in chain([attribute.g] if attribute.HasField("g") else [], attribute.graphs):
+            _remove_notes_of_body(subgraph)
+
+
+def _clear_notes(described: Any) -> None:
+    described.ClearField("doc_string")
+    described.ClearField("metadata_props")

@@ -113,3 +113,4 @@ def _save(program: torch.onnx.ONNXProgram, path: Path) -> None:
     values = program.model.graph.initializers.values()
     n_bytes = sum(value.const_value.nbytes for value in values if value.const_value is not None)
     program.save(path, external_data=n_bytes > files.MAX_INLINE_BYTES)
+    files.remove_notes_of_file(path)
