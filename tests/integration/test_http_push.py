@@ -158,5 +158,6 @@ def test_server_without_a_key_takes_no_version(tmp_path: Path, files: dict[str, 
     with running_app(tmp_path) as client:
         answer = push(client, tar_of(files))
         assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
-        assert "set DIPTYCH_API_KEY" in answer.json()["detail"]
+        assert "this server was started without an API key" in answer.json()["detail"]
+        assert "starts it again with DIPTYCH_API_KEY set" in answer.json()["detail"]
         assert client.get("/models").json()["models"][0]["versions"] == [1]

@@ -20,6 +20,11 @@ VERSION = {"version": "1", "model": MODEL, "provider": "x", "embed_dim": 2, "def
 PUSHED = {"name": "mine", "version": 3, "created": True, "active": False, "n_files": 1, "n_bytes": 1000}
 
 
+def only_with_key(request: httpx.Request) -> httpx.Response:
+    """Answer as a server with a key does."""
+    return ok(VERSION) if "authorization" in request.headers else problem(401, "an API key is needed")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "manifest.json").write_text(json.dumps({"name": "mine", "files": {"weights": {}}}))
@@ -29,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    api = FakeApi().on("GET /version", ok(VERSION))
+    api = FakeApi().on("GET /version", only_with_key)
 
     def client(url: str, api_key: str | None) -> Client:
         return Client(url, api_key, transport=api.transport())
@@ -39,7 +44,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     yield api
     for request in api.requests:
         assert request.url.host == "diptych.example.org"
-        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers.get("authorization", "none") in (f"Bearer {KEY}", "none")
 
 
 def test_pushed_version_is_named_as_on_the_server(
@@ -56,15 +61,24 @@ def test_pushed_version_is_named_as_on_the_server(
 def test_failed_push_says_what_is_published_and_how_to_repeat_it(api: FakeApi, folder: Path) -> None:
     api.on("POST /models/mine/versions", problem(507, "the disk is full"))
     said = rf"{folder} is published, but was not pushed to {URL}: the disk is full \(HTTP 507\)"
-    with pytest.raises(PushFailed, match=rf"{said}\. To repeat the push: diptych models push {folder}"):
+    with pytest.raises(
+        PushFailed, match=rf"{said}\. To repeat the push: diptych models push {folder} --url {URL}"
+    ):
         push_version(folder, URL, KEY)
 
 
 def test_server_is_asked_before_the_long_work(api: FakeApi) -> None:
     require_server("mine", URL, KEY)
-    assert api.calls() == ["GET /version"]
+    assert set(api.calls()) == {"GET /version"}
     api.on("GET /version", problem(401, "an API key is needed"))
     with pytest.raises(PushFailed, match=rf"--push {URL}: an API key is needed"):
+        require_server("mine", URL, KEY)
+
+
+def test_server_that_answers_without_a_key_is_refused_before_the_long_work(api: FakeApi) -> None:
+    api.on("GET /version", ok(VERSION))
+    said = rf"--push {URL}: this server was started without an API key.*starts it again with DIPTYCH_API_KEY"
+    with pytest.raises(PushFailed, match=said):
         require_server("mine", URL, KEY)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME
@@ -12,6 +12,10 @@ from diptych_training.errors import PushFailed
 from diptych_training.progress import progress_bar
 
 KEY_VARIABLE = "DIPTYCH_API_KEY"
+SERVER_WITHOUT_KEY = (
+    "this server was started without an API key, and takes no pushes then. Whoever runs it starts it again "
+    f"with {KEY_VARIABLE} set, to the key that you push with"
+)
 
 
 def add_push_flag(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,8 @@ def environment_key() -> str | None:
 def require_server(name: str, url: str, api_key: str | None) -> None:
     """Raise PushFailed if a version of `name` could not be pushed to this server, before the long work.
 
-    Without a key, for the name of the default model, if the server cannot be reached or refuses the key.
+    Without a key, for the name of the default model, if the server cannot be reached, refuses the key, or
+    has no key itself: it answers anybody then, and takes no pushes.
     """
     if name == SHIPPED_NAME:
         raise PushFailed(
@@ -41,6 +46,9 @@ def require_server(name: str, url: str, api_key: str | None) -> None:
         raise PushFailed(f"--push: a push needs the API key of the server, set {KEY_VARIABLE}")
     with _failing(f"--push {url}"), Client(url, api_key) as client:
         client.version()
+    with suppress(ClientError), Client(url, None) as anybody:
+        anybody.version()
+        raise PushFailed(f"--push {url}: {SERVER_WITHOUT_KEY}")
 
 
 def push_version(folder: Path, url: str, api_key: str | None) -> str:
@@ -50,7 +58,9 @@ def push_version(folder: Path, url: str, api_key: str | None) -> str:
     says how to push it later.
     """
     with (
-        _failing(f"{folder} is published, but was not pushed to {url}", f"diptych models push {folder}"),
+        _failing(
+            f"{folder} is published, but was not pushed to {url}", f"diptych models push {folder} --url {url}"
+        ),
         Client(url, api_key) as client,
         progress_bar(unit="B", desc="push", unit_scale=True) as bar,
     ):

@@ -25,8 +25,9 @@ from diptych.http.state import Options, ReadyServices
 
 CHUNK = 1_000_000  # bytes in memory before they are written
 NEEDS_KEY = (
-    "pushing a version needs an API key, since a model is as powerful as code, and this server has none: set "
-    "DIPTYCH_API_KEY. On the machine of the server you can copy the folder of the version instead"
+    "this server was started without an API key, and takes no pushes then, since a model is as powerful as "
+    "code. Whoever runs it starts it again with DIPTYCH_API_KEY set, or copies the folder of the version "
+    "into its model repository"
 )
 
 
