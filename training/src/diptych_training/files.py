@@ -1,13 +1,31 @@
 """Atomic file replacement and advisory file locks."""
 
+import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from diptych.errors import DiptychError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a used quota, a file above the limit
+NUMPY_WROTE_LESS = re.compile("[0-9]+ requested and [0-9]+ written")  # numpy's error has no number
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Name this file or folder in an error of a disk without space that names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and NUMPY_WROTE_LESS.search(str(error)):
+            raise OSError(errno.EIO, f"could not be written: {error}", str(path)) from error
+        if error.errno in NO_SPACE and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -20,12 +38,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        part.touch()
-        mode = part.stat().st_mode
-        yield part
-        part.chmod(mode)
-        _sync(part)
-        part.replace(path)
+        with naming_full_disk(path):
+            part.touch()
+            mode = part.stat().st_mode
+            yield part
+            part.chmod(mode)
+            _sync(part)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     _sync(path.parent)

@@ -6,6 +6,7 @@ from pathlib import Path
 from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import NotFound
+from diptych_training.checkpoint import write_atomic
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.comparison import (
@@ -29,6 +30,7 @@ from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import SourceObserver, evaluate, ignore_source
 from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
 from diptych_training.evaluate.table import evaluation_tables
+from diptych_training.files import write_text
 from diptych_training.paths import RUN_HELP, data_dir, if_missing, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
@@ -144,8 +146,8 @@ def _compare(
     print(comparison_tables(comparison))
     out.mkdir(parents=True, exist_ok=True)
     tables, numbers = out / "comparison.md", out / "comparison.json"
-    tables.write_text(comparison_tables(comparison), encoding="utf-8")
-    numbers.write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+    write_text(tables, comparison_tables(comparison))
+    write_text(numbers, comparison.model_dump_json(indent=1))
     return [tables, numbers]
 
 
@@ -153,14 +155,14 @@ def write_evaluation(result: Evaluation, out: Path, confusions: bytes | None) ->
     """Write tables, data and pictures into `out`; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     tables, data, picture = (out / f"evaluation.{suffix}" for suffix in ("md", "json", "png"))
-    tables.write_text(evaluation_tables(result), encoding="utf-8")
-    data.write_text(result.model_dump_json(indent=1), encoding="utf-8")
+    write_text(tables, evaluation_tables(result))
+    write_text(data, result.model_dump_json(indent=1))
     draw_evaluation(result, picture)
     confusions_file = out / CONFUSIONS_FILE
     if confusions is None:
         confusions_file.unlink(missing_ok=True)  # of an earlier evaluation
         return [tables, data, picture]
-    confusions_file.write_bytes(confusions)
+    write_atomic(confusions_file, confusions)
     return [tables, data, picture, confusions_file]
 
 

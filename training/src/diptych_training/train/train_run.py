@@ -13,7 +13,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
-from diptych_training.files import exclusive_lock
+from diptych_training.files import exclusive_lock, naming_full_disk
 from diptych_training.finetune.source_model import SourceModel
 from diptych_training.models.clip import CLIP
 from diptych_training.run_folder import RunFolder
@@ -66,6 +66,7 @@ def train_run(
             ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE if resume else "start all of them again"
         ),
         _run_lock(run_dir, ranks),
+        naming_full_disk(run_dir),
     ):
         if config.scale.compile:
             check_compiler(ranks.device)  # before all data is read
