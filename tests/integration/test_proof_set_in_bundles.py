@@ -1,15 +1,20 @@
 """A proof set on its way: from a data set into a bundle, into a run, and into the bundle of that run."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from diptych.bundle.golden import read_golden
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
+from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.proof_set.file import read_proof_set
 from support.exported_once import exported_once
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
@@ -93,6 +98,27 @@ def test_a_run_brings_the_set_of_its_start_and_is_proven_on_it(
     assert manifest.source["proven_on"] == "tiny-drawings-proof"
     assert (made / "DATA_CARD.md").read_text().startswith("# Proof set of tiny-drawings")
     assert "| choice-set" in (made / "MODEL_CARD.md").read_text()
+
+
+def test_golden_items_are_of_the_set_and_never_of_the_users_pictures(home: Path) -> None:
+    shutil.copytree(bundle(home, "drawings", 1), home / "own" / "pictograms" / "1")
+    flags = ["--run", str(home / "runs" / "tiny"), "--data", str(home / "few"), "--ungated", "--no-optimise"]
+
+    assert main(["export", "--name", "mine", "--model-repo", str(home / "own"), *flags]) == 0
+
+    golden = read_golden(home / "own" / "mine" / "1" / "golden.npz")
+    proof_set = read_proof_set(home / "own" / "mine" / "1")
+    assert proof_set is not None
+    shared = pixels_of(proof_set.unpack(home / "unpacked", IMAGE_SIZE), "validation")
+    shown = {np.asarray(Image.open(io.BytesIO(golden.image_files[index]))).tobytes() for index in (0, 9)}
+    assert shown <= shared
+    assert shown.isdisjoint(
+        pixels_of(read_dataset(home / "few"), "validation") | pixels_of(read_dataset(home / "few"), "eval")
+    )
+
+
+def pixels_of(dataset: PackedDataset, split: Split) -> set[bytes]:
+    return {np.asarray(image).tobytes() for source in dataset.sources(split) for image in source.images}
 
 
 def test_a_mix_of_the_run_and_its_start_brings_it_too(home: Path) -> None:

@@ -123,6 +123,20 @@ def test_a_start_without_a_set_is_proven_on_the_default_models_set_where_no_data
     assert carried(data) == OF_DEFAULT
 
 
+def test_a_default_data_set_that_is_too_small_gives_way_to_the_default_models_set(
+    tmp_path: Path, run: TrainedRun, pairs: PackedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPTYCH_DATA", str(pairs.path))
+    assert chosen(tmp_path, run) == ProofData(pairs, pairs, None)
+    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+
+    data = chosen(tmp_path, run)
+
+    assert data.dataset.name == "tiny-proof"
+    assert carried(data) == OF_DEFAULT
+    assert chosen(tmp_path, run, pairs.path).dataset == pairs  # named by the user
+
+
 def test_pictures_of_the_user_never_go_in_and_the_default_models_set_does(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.packed import read_dataset, write_index
@@ -80,12 +79,26 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
     }  # fmt: skip
 
 
-def test_training_warns_before_its_first_step_if_an_export_will_lack_samples(arguments, capsys, monkeypatch):
+def test_training_warns_before_its_first_step_if_an_export_will_lack_samples(
+    arguments, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(Loop, "train", lambda *_: pytest.fail(capsys.readouterr().err))
     with pytest.raises(
         pytest.fail.Exception, match="44 held-out images with 22 texts, at least 1,000 and 100"
     ):
-        main(arguments)
+        main([*arguments, "--model-repo", str(tmp_path / "empty")])
+
+
+def test_a_run_on_few_pictures_is_published_with_the_proof_set_of_the_default_model(
+    arguments, tmp_path, published, capsys
+):
+    default = tmp_path / "repo" / "pictograms" / "1" / "proof_set.npz"
+    default.parent.mkdir(parents=True)
+    default.write_bytes(b"")
+    default.with_name("manifest.json").write_text("{}")
+    assert main([*arguments, "--publish", "mine", "--model-repo", str(tmp_path / "repo")]) == 0
+    assert published == [RunExport(tmp_path / "runs" / "small", "mine")]
+    assert "too few samples" not in capsys.readouterr().err
 
 
 def test_training_with_enough_held_out_data_prints_no_warning(arguments, tmp_path, capsys):
@@ -109,10 +122,11 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[RunExport]:
 
     def publish_run(wanted: RunExport, model_repo: Path, say: object) -> int:
         found.append(wanted)
+        (model_repo / wanted.name / "1").mkdir(parents=True)
+        (model_repo / wanted.name / "1" / "manifest.json").write_text("{}")
         return 1
 
     monkeypatch.setattr(command, "publish_run", publish_run)
-    monkeypatch.setattr(ModelRepository, "folder", lambda repository, name, version: Path(f"{version}"))
     return found
 
 

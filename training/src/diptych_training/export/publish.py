@@ -1,6 +1,7 @@
 """Publish a training run as the next version of a model: write, prove, gate, publish."""
 
 import shutil
+import tempfile
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.prove import Reference, proof_on_dataset
 from diptych_training.export.proof.samples import require_enough
+from diptych_training.files import naming_full_disk
 from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set_file
 from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.stages import ProgressReporter, Stages, files_table
@@ -40,7 +42,8 @@ def export_run(
     """Publish the run as the next version of `options.name` and return that version.
 
     `dataset` proves the files, and its training images calibrate them unless `calibrated_on` is given.
-    `proof_set` is a file that goes into the bundle byte for byte.
+    `proof_set` is a file that goes into the bundle byte for byte, and golden items are drawn from it; without
+    one they are drawn from `dataset`.
 
     Raises ExportError if the evaluation is not of this run or a picture is invalid, TooFewSamples if the data
     set is too small for a proof (both before any work, the latter unless `ungated`), ParityFailed if the
@@ -54,7 +57,7 @@ def export_run(
     if not options.ungated:
         require_enough(dataset)
     stages = Stages(reporter)
-    with repository.staging(options.name) as folder:
+    with repository.staging(options.name) as folder, naming_full_disk(folder.parent):
         context = _prepare(
             folder,
             run,
@@ -63,6 +66,7 @@ def export_run(
             reporter=reporter,
             stages=stages,
             calibrated_on=calibrated_on or dataset,
+            carried=carried,
         )
         result = make_precisions(context, options.precisions, reporter, stages)
         draft = context.make_draft(result.published)
@@ -102,13 +106,18 @@ def _prepare(
     reporter: ProgressReporter,
     stages: Stages,
     calibrated_on: PackedDataset,
+    carried: ProofSet | None,
 ) -> ExportContext:
     """Write the float32 files and compute the reference that they are compared with."""
     with stages.stage("write graphs, weights and tokenizer"):
         write_model_files(run, folder, half_weights=options.half_weights)
     reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
-    with stages.stage("embed with the torch model"):
-        proof = proof_on_dataset(folder, reference, dataset, reporter.advance)
+    with (
+        stages.stage("embed with the torch model"),
+        tempfile.TemporaryDirectory(prefix="diptych-golden-") as scratch,
+    ):
+        golden = _golden_dataset(dataset, carried, run.image_spec.size, Path(scratch))
+        proof = proof_on_dataset(folder, reference, dataset, reporter.advance, golden=golden)
     return ExportContext(
         folder=folder,
         proof=proof,
@@ -120,6 +129,17 @@ def _prepare(
         optimise=options.optimise,
         half_weights=options.half_weights,
     )
+
+
+def _golden_dataset(
+    dataset: PackedDataset, carried: ProofSet | None, size: int, scratch: Path
+) -> PackedDataset:
+    """What golden items are drawn from: the proof set of the bundle if it has one, since whoever gets the
+    bundle gets their pictures, and a user's own must not be among them.
+    """
+    if carried is None or carried.entries(size) == dataset.entries:
+        return dataset
+    return carried.unpack(scratch, size)
 
 
 def _write_cards(

@@ -8,6 +8,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.errors import NotFound
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import INDEX_FILE, PackedDataset, read_dataset
+from diptych_training.export.proof.samples import shortage
 from diptych_training.paths import data_dir
 from diptych_training.proof_set.draw import draw_proof_set, why_not_drawn
 from diptych_training.proof_set.file import (
@@ -38,17 +39,17 @@ def choose_proof_data(
     run: TrainedRun, given: Path | None, repository: ModelRepository, scratch: Path
 ) -> ProofData:
     """The data set `given`; else the proof set of the model that the run started from; else the default data
-    set; else the default model's proof set, which is drawn from it.
+    set; else, or if that is too small for a proof, the default model's proof set.
 
     The bundle carries the proof set of the model that the run started from, byte for byte; else one drawn
     from a data set of openly licensed drawings; else the default model's. Unpacked and drawn sets go to
     `scratch`. Raises DataError for a data set or proof set that is missing or damaged.
     """
     inherited = inherited_proof_set_file(run, repository)
-    proven_on = inherited
-    if inherited is None and not (data_dir() / INDEX_FILE).is_file():
+    proven_on = None if given is not None else inherited
+    if given is None and inherited is None and not _is_enough(data_dir()):
         proven_on = default_proof_set_file(repository)
-    if given is None and proven_on is not None:
+    if proven_on is not None:
         proof_set = read_proof_set_file(proven_on)
         dataset = proof_set.unpack(scratch / "proof", run.image_spec.size)
         return ProofData(dataset, _calibration(run, dataset, repository, scratch), proven_on)
@@ -82,6 +83,11 @@ def proof_data_of_version(folder: Path, given: Path | None, size: int, scratch: 
     return (
         read_dataset(given or data_dir()) if proof_set is None else proof_set.unpack(scratch / "proof", size)
     )
+
+
+def _is_enough(folder: Path) -> bool:
+    """Whether there is a data set in this folder that an export can be proven on."""
+    return (folder / INDEX_FILE).is_file() and shortage(read_dataset(folder)) is None
 
 
 def _calibration(

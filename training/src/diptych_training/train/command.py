@@ -15,6 +15,7 @@ from diptych_training.export.proof.samples import shortage
 from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
+from diptych_training.proof_set.find import default_proof_set_file
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.teachers import open_teachers
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
     folder = RunFolder(args.runs_dir / config.name)
     if args.publish is not None:
-        _require_proof(dataset, folder, source_model)
+        _require_proof(dataset, folder, source_model, args.model_repo)
     say = partial(print, flush=True)
     is_done = train_run(
         config,
@@ -92,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         device=args.device,
         say=say,
-        before_first_step=partial(_warn_of_shortage, dataset, folder),
+        before_first_step=partial(_warn_of_shortage, dataset, folder, args.model_repo),
     )
     if is_done and args.publish is not None and os.environ.get("RANK", "0") == "0":
-        _publish(args, folder, say)
+        _publish(args, folder, dataset, say)
     return 0 if is_done else INTERRUPTED
 
 
@@ -119,8 +120,9 @@ def _require_valid(args: argparse.Namespace) -> None:
         require_server(args.publish, args.push, environment_key())
 
 
-def _publish(args: argparse.Namespace, folder: RunFolder, say: Say) -> None:
-    data = None if folder.proof_set_file.is_file() else args.data
+def _publish(args: argparse.Namespace, folder: RunFolder, dataset: PackedDataset, say: Say) -> None:
+    """Publish the run, proven on its data set if that has enough, unless its start brought a proof set."""
+    data = None if folder.proof_set_file.is_file() or shortage(dataset) is not None else args.data
     version = publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
     published = ModelRepository(args.model_repo).folder(args.publish, version)
     say(str(published))
@@ -128,21 +130,31 @@ def _publish(args: argparse.Namespace, folder: RunFolder, say: Say) -> None:
         push_and_report(published, args.push)
 
 
-def _require_proof(dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None) -> None:
+def _require_proof(
+    dataset: PackedDataset, folder: RunFolder, source_model: SourceModel | None, model_repo: Path
+) -> None:
     """Raise TooFewSamples if there is nothing to prove an export on: no proof set of the model that the run
-    starts from, and too few held-out images in the data set.
+    starts from or of the default model, and too few held-out images in the data set.
     """
     kept = folder.proof_set_file if source_model is None else source_model.proof_set
-    lack = None if kept is not None and kept.is_file() else shortage(dataset)
+    lack = _lack(dataset, kept, model_repo)
     if lack is not None:
         raise TooFewSamples(f"--publish: {lack}")
 
 
-def _warn_of_shortage(dataset: PackedDataset, folder: RunFolder) -> None:
-    """Warn unless the run has the proof set of its start, on which it can be exported."""
-    warning = shortage(dataset)
-    if warning is not None and not folder.proof_set_file.is_file():
+def _warn_of_shortage(dataset: PackedDataset, folder: RunFolder, model_repo: Path) -> None:
+    """Warn if there is nothing to prove an export of the run on."""
+    warning = _lack(dataset, folder.proof_set_file, model_repo)
+    if warning is not None:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def _lack(dataset: PackedDataset, kept: Path | None, model_repo: Path) -> str | None:
+    """Why an export cannot be proven; None if there are enough held-out images or any proof set."""
+    has_kept = kept is not None and kept.is_file()
+    if has_kept or default_proof_set_file(ModelRepository(model_repo)) is not None:
+        return None
+    return shortage(dataset)
 
 
 def recipe_and_source_model(args: argparse.Namespace) -> tuple[TrainConfig, SourceModel | None]:

@@ -83,8 +83,17 @@ def _graphs_to_run(folder: Path, precision: str) -> Iterator[list[Path]]:
         yield simulated
 
 
-def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset, advance: Advance) -> Proof:
-    """Embed held-out images and their labels with the reference model, using the folder's tokenizer."""
+def proof_on_dataset(
+    folder: Path,
+    reference: Reference,
+    dataset: PackedDataset,
+    advance: Advance,
+    golden: PackedDataset | None = None,
+) -> Proof:
+    """Embed held-out images and their labels with the reference model, using the folder's tokenizer.
+
+    Golden items, which a bundle shows to everybody, are drawn from the data set `golden` if it is given.
+    """
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
     sample = sample_of_dataset(tokenizer, dataset, reference.image_spec)
     encode = EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text)
@@ -92,7 +101,7 @@ def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset,
         embedded=embed(encode, sample, partial(pad, spec=reference.text_spec), advance),
         sample=sample,
         text_spec=reference.text_spec,
-        golden=_golden(tokenizer, reference, dataset),
+        golden=_golden(tokenizer, reference, golden or dataset),
     )
 
 

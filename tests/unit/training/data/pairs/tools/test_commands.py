@@ -82,7 +82,7 @@ def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
     write_files(tmp_path / "f", {"bad.png": b"?", "bad.txt": b"x"})
     out = tmp_path / "d"
     arguments = ["pack", "--validation", tmp_path / "f", "--out", out, "--size", 16, "--licence", "MIT"]
-    assert run(*arguments) == 0
+    assert run(*arguments, "--model-repo", tmp_path / "empty") == 0
     captured = capsys.readouterr()
     assert "pairs-validation: 2 images, 1 unusable" in captured.out
     assert f"warning: {out} has too few samples to prove an export on: 2 held-out images" in captured.err

@@ -17,6 +17,7 @@ import numpy as np
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.manifest import ImageSpec
+from diptych.bundle.repository import ModelRepository
 from diptych_training.config import Tables, read_config, start_of
 from diptych_training.data.colour_grid import GRID
 from diptych_training.data.packed import (
@@ -59,6 +60,7 @@ from diptych_training.files import exclusive_lock
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
+from diptych_training.proof_set.find import default_proof_set_file
 
 SHUFFLE_BUFFER = 2_000  # pairs held to be shuffled, besides the random order of shards
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
@@ -153,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
         write_card(dataset, "diptych-train data pack")
     for name, entry in sorted(dataset.entries.items()):
         print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
+    has_proof_set = has_proof_set or default_proof_set_file(ModelRepository(args.model_repo)) is not None
     lack = None if has_proof_set else shortage(dataset)
     if lack is not None:
         print(f"warning: {lack}", file=sys.stderr)
