@@ -55,7 +55,7 @@ def command(tmp_path: Path, pictures: Path, published: Path, monkeypatch: pytest
 def command_line(home: Path, pictures: Path) -> list[str]:
     return [
         "refresh", str(pictures), "--from", "tiny", "--name", "mine", "--max-loss", "100",
-        "--data", str(home / "nothing"), "--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs"),
+        "--model-repo", str(home / "repo"), "--runs-dir", str(home / "runs"),
         "--set", f"run.steps={N_STEPS}", "--set", "run.checkpoint_every=2",
     ]  # fmt: skip
 
@@ -188,17 +188,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, publis
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("DIPTYCH_CACHE", str(home / "cache"))
         shutil.copytree(published, home / "repo")
-        line = ["refresh", str(pictures), "--from", "tiny", "--name", "mine", "--max-loss", "100"]
-        line += [
-            "--data",
-            str(home / "no"),
-            "--model-repo",
-            str(home / "repo"),
-            "--runs-dir",
-            str(home / "runs"),
-        ]
-        line += ["--set", f"run.steps={N_STEPS}", "--set", "run.checkpoint_every=2"]
-        assert main(line) == 0
+        assert main(command_line(home, pictures)) == 0
     return weights_of(home)
 
 
@@ -225,3 +215,33 @@ def test_interrupted_within_each_stage_it_comes_to_the_same_weights(
         assert main(command) == 130
     assert main(command) == 0
     assert weights_of(tmp_path) == undisturbed
+
+
+@pytest.mark.long
+def test_an_edited_recipe_and_another_weight_are_taken_after_the_training(command, tmp_path, capsys):
+    assert main(command) == 0
+    assert main([*command, "--alpha", "0.75"]) == 0
+    repository = ModelRepository(tmp_path / "repo")
+    alphas = [repository.manifest("mine", n).source["interpolated"]["alpha"] for n in (1, 2)]
+    assert alphas == [0.5, 0.75]
+
+    shutil.rmtree(tmp_path / "repo" / "mine")
+    recipe = tmp_path / "runs" / "refresh" / "mine-1" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("lr = 2e-4", "lr = 3e-4"))
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "the training begins again" in capsys.readouterr().out
+    assert "lr = 0.0003" in (recipe.parent / "mine-1" / "config.toml").read_text()
+    assert ModelRepository(tmp_path / "repo").versions("mine") == [1]
+
+
+@pytest.mark.long
+def test_nothing_is_published_if_the_old_model_is_the_best(command, tmp_path, capsys, monkeypatch):
+    def useless(*args: object) -> Measured:
+        measured = measure(*args)
+        return replace(measured, choice=replace(measured.choice, alpha=0.0))
+
+    monkeypatch.setattr("diptych_training.refresh.refresh.measure", useless)
+    assert main(command) == 1
+    assert "no mix names more held-out pictures right than tiny/1" in capsys.readouterr().err
+    assert ModelRepository(tmp_path / "repo").names() == ["tiny"]

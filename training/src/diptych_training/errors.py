@@ -9,6 +9,7 @@ DiptychError
 ├── TrainingFailed        training failed and must not continue
 │   └── RankLost          another rank of the same training ended or does not answer
 ├── TooMuchLost           refreshed weights that lose more of the old abilities than allowed: not published
+├── NothingGained         a refresh whose old weights are the best: not published
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
 ├── ExportError           a model that cannot be exported as a bundle
 ├── TooFewSamples         too few images or texts to check an export; says how many are needed
@@ -51,6 +52,10 @@ class RankLost(TrainingFailed):
 
 class TooMuchLost(DiptychError):
     """Refreshed weights that lose more of what the old ones knew than allowed."""
+
+
+class NothingGained(DiptychError):
+    """A refresh whose old weights are the best."""
 
 
 class EvaluationError(DiptychError):

@@ -24,6 +24,12 @@ def test_other_pairs_begin_a_refresh_with_the_next_number(tmp_path):
     assert other.name == "mine-2"
 
 
+def test_an_older_refresh_with_the_same_request_continues(tmp_path):
+    open_folder(tmp_path, "mine", REQUEST)
+    open_folder(tmp_path, "mine", REQUEST.model_copy(update={"pairs": "other"}))
+    assert open_folder(tmp_path, "mine", REQUEST).name == "mine-1"
+
+
 def test_a_finished_refresh_is_returned_unless_it_is_wanted_again(tmp_path):
     published = Published(name="mine", version=3, alpha=0.5)
     open_folder(tmp_path, "mine", REQUEST).set_published(published)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from diptych.errors import InvalidValue
+from diptych_training.data.packed import read_dataset
 from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.data.pairs.tools.flags import (
     SOURCES_HELP,
@@ -176,7 +177,7 @@ def _options(args: argparse.Namespace) -> RefreshOptions:
         overrides=tuple(args.overrides),
         alpha=args.alpha,
         max_loss=args.max_loss,
-        old_data=args.data,
+        old_data=_old_data(args.data),
         licence=args.licence,
         device=args.device,
         again=args.again,
@@ -192,6 +193,13 @@ def _require_name(name: str) -> None:
         )
 
 
+def _old_data(given: Path) -> Path:
+    """The data set of --data. DataError if one is named that is not there; the default may be missing."""
+    if given != data_dir():
+        read_dataset(given)
+    return given
+
+
 def _points(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 100:
@@ -201,6 +209,6 @@ def _points(text: str) -> float:
 
 def _weight(text: str) -> float:
     number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{number:g} is not from 0 to 1")
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{number:g} is not above 0 and at most 1")
     return number

@@ -1,6 +1,7 @@
 """The folder of a refresh: what each stage leaves, so that an interrupted command continues."""
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,20 @@ class RefreshFolder:
         return RunFolder(self.path / f"{self.name}-{alpha:g}")
 
     @property
+    def trained_recipe_file(self) -> Path:
+        """A copy of the recipe with which the training began."""
+        return self.path / "trained-recipe.toml"
+
+    def set_run_aside(self) -> Path:
+        """Rename the training run, and drop what was made of it, so that the training begins again."""
+        number = 1 + len(list(self.path.glob(f"{self.name}-before-*")))
+        kept = self.path / f"{self.name}-before-{number}"
+        for mixed in self.path.glob(f"{self.name}-[01]*"):
+            shutil.rmtree(mixed)
+        self.run.path.rename(kept)
+        return kept
+
+    @property
     def judged_file(self) -> Path:
         """The measured mixes."""
         return self.path / JUDGED_FILE
@@ -128,14 +143,18 @@ class RefreshFolder:
 
 
 def open_folder(root: Path, name: str, request: Request, *, again: bool = False) -> RefreshFolder:
-    """The newest refresh of `name` if it has the same request, else a new one with the next number.
+    """The newest refresh of `name` with the same request, else a new one with the next number.
 
     With `again`, a finished refresh is not returned: a new one begins.
     """
-    latest = latest_folder(root, name)
-    if latest is not None and latest.request() == request and not (again and latest.published()):
-        return latest
-    number = max(_numbers(root, name), default=0) + 1
+    numbers = _numbers(root, name)
+    for number in sorted(numbers, reverse=True):
+        folder = RefreshFolder(numbers[number], f"{name}-{number}")
+        if folder.request() == request:
+            if again and folder.published():
+                break
+            return folder
+    number = max(numbers, default=0) + 1
     new = RefreshFolder(root / f"{name}-{number}", f"{name}-{number}")
     begun = Begun(id=uuid4().hex, request=request)
     write_text(new.path / REQUEST_FILE, f"{begun.model_dump_json()}\n")

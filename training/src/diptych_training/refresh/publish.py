@@ -30,7 +30,7 @@ def publish(
     exported graphs do not match the mix.
     """
     alpha = measured.choice.alpha
-    there = _find(places.repository, options.name, folder.id)
+    there = _find(places.repository, options.name, folder.id, alpha)
     if there is not None:
         return Published(name=options.name, version=there, alpha=alpha)
     mixed = folder.mixed_run(alpha).path
@@ -50,14 +50,15 @@ def publish(
     return Published(name=options.name, version=version, alpha=alpha)
 
 
-def _find(repository: ModelRepository, name: str, refresh_id: str) -> int | None:
-    """The version that this refresh became; None if there is none."""
+def _find(repository: ModelRepository, name: str, refresh_id: str, alpha: float) -> int | None:
+    """The version that this mix of this refresh became; None if there is none."""
     if name not in repository.names():
         return None
     for version in reversed(repository.versions(name)):
         with suppress(BundleError):  # a version that others damaged
             refreshed = repository.manifest(name, version).metrics.get("refresh")
-            if isinstance(refreshed, dict) and refreshed.get("id") == refresh_id:
+            made_of = (refreshed.get("id"), refreshed.get("alpha")) if isinstance(refreshed, dict) else None
+            if made_of == (refresh_id, alpha):
                 return version
     return None
 
@@ -67,6 +68,7 @@ def _refreshed(refresh_id: str, start: Start, measured: Measured) -> Refreshed:
     judged, new = measured.judged, measured.judged.at(measured.choice.alpha)
     return Refreshed(
         id=refresh_id,
+        alpha=measured.choice.alpha,
         started_from=start.title,
         n_pairs=judged.n_own_pairs,
         shipped=_change(judged.old.shipped, new.shipped),

@@ -13,7 +13,8 @@ from diptych.errors import NotFound
 from diptych_training.checkpoint import checkpoint_step
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.errors import TooMuchLost, TrainingConfigError
+from diptych_training.errors import NothingGained, TooMuchLost, TrainingConfigError
+from diptych_training.files import write_text
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.options import Places, RefreshOptions, Say
@@ -50,13 +51,13 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
 
     Raises DataError for pairs that cannot be used, TrainingConfigError for a recipe that cannot,
     CheckpointError for a model without weights, TooMuchLost if the new model loses more of what the old one
-    knew than `max_loss`. Nothing is published then.
+    knew than `max_loss`, NothingGained if none is better than the old one. Nothing is published then.
     """
     start, request = _begin(options, places)
     say(f"{options.name} starts from {start.title}")
     folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
     published = folder.published()
-    if published is not None:
+    if published is not None and _is_current(published, options, places):
         say("the same pairs, model and recipe were used before; --again trains once more\n")
         say(summary(folder, start, published, places.repository))
         return Outcome(folder, published)
@@ -71,6 +72,11 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
         return Outcome(folder, is_interrupted=True)
     measured = measure(folder, start.shipped, options.alpha, options.max_loss)
     tell(options, folder, start, pairs=report, measured=measured, say=say)
+    if measured.choice.alpha == 0:
+        raise NothingGained(
+            f"no mix names more held-out pictures right than {start.title} does, within the bound of "
+            f"{options.max_loss:g} points: nothing is published. See {folder.page}"
+        )
     if not measured.choice.is_within:
         raise TooMuchLost(too_much_lost(measured))
     published = publish(options, places, folder, start=start, measured=measured, say=say)
@@ -98,6 +104,13 @@ def _begin(options: RefreshOptions, places: Places) -> tuple[Start, Request]:
                 return start, before
     start = open_start(default_start(options.name, places), places)
     return start, _request(options, start)
+
+
+def _is_current(published: Published, options: RefreshOptions, places: Places) -> bool:
+    """Whether the published version is still there, and has the weight that is asked for now."""
+    names = places.repository.names()
+    is_there = published.name in names and published.version in places.repository.versions(published.name)
+    return is_there and options.alpha in (None, published.alpha)
 
 
 def _request(options: RefreshOptions, start: Start) -> Request:
@@ -148,8 +161,16 @@ def _train(
     recipe: TrainConfig,
     say: Say,
 ) -> bool:
-    """Train the run of the refresh to its end; False if it was interrupted."""
-    run = folder.run
+    """Train the run of the refresh to its end; False if it was interrupted.
+
+    A recipe that was edited since the training began makes it begin again.
+    """
+    run, text = folder.run, folder.recipe_file.read_text(encoding="utf-8")
+    begun_with = folder.trained_recipe_file
+    if run.has_begun and begun_with.is_file() and begun_with.read_text(encoding="utf-8") != text:
+        kept = folder.set_run_aside()
+        say(f"the recipe was edited since: the training begins again (the run before it: {kept})")
+    write_text(folder.trained_recipe_file, text)
     if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
         return True
     return train_run(

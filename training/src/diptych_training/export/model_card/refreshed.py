@@ -23,10 +23,11 @@ class Refreshed(Frozen):
     """A refresh of the version `started_from` with `n_pairs` pairs, held-out ones included.
 
     `shipped` are the pairs that come with the model; `own` is None if no pair was held out. `id` is that of
-    the refresh.
+    the refresh, `alpha` the weight of what was learned.
     """
 
     id: str
+    alpha: float
     started_from: str = Field(serialization_alias="from")
     n_pairs: int
     shipped: Change

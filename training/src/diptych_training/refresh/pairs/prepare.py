@@ -118,8 +118,14 @@ def _digest(
     model: SourceModel,
     judged: PackedDataset | None,
 ) -> str:
-    asked = {"sources": list(sources), **asdict(options)}
+    asked = {"sources": [_absolute(source) for source in sources], **asdict(options)}
     return inputs_digest(asked, shards, excluded=flags.excluded, model=model, judged=judged)
+
+
+def _absolute(source: str) -> str:
+    """The same path, however it is spelt; a URL or a wildcard as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
 
 
 def _is_whole(folder: Path) -> bool:
