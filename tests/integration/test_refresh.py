@@ -11,6 +11,8 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
+from diptych_training.errors import DataError
+from diptych_training.files import exclusive_lock
 from diptych_training.refresh.example import draw_example
 from diptych_training.refresh.measure import Measured, measure
 from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
@@ -162,6 +164,12 @@ def test_a_request_that_cannot_be_met_is_one_line(command, tmp_path, capsys, cha
     assert main([*command, *change]) == 1
     assert said in capsys.readouterr().err
     assert ModelRepository(tmp_path / "repo").names() == ["tiny"]
+
+
+def test_one_process_at_a_time_refreshes_a_name(command, tmp_path, capsys):
+    with exclusive_lock(tmp_path / "runs" / "refresh" / ".mine.lock", DataError("not free")):
+        assert main(command) == 1
+    assert "another process refreshes mine" in capsys.readouterr().err
 
 
 class Interrupted:

@@ -13,8 +13,8 @@ from diptych.errors import NotFound
 from diptych_training.checkpoint import checkpoint_step
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.errors import NothingGained, TooMuchLost, TrainingConfigError
-from diptych_training.files import write_text
+from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
+from diptych_training.files import exclusive_lock, write_text
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.options import Places, RefreshOptions, Say
@@ -51,8 +51,15 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
 
     Raises DataError for pairs that cannot be used, TrainingConfigError for a recipe that cannot,
     CheckpointError for a model without weights, TooMuchLost if the new model loses more of what the old one
-    knew than `max_loss`, NothingGained if none is better than the old one. Nothing is published then.
+    knew than `max_loss`, NothingGained if none is better than the old one, RunInUse if another process
+    refreshes the same name. Nothing is published then.
     """
+    in_use = RunInUse(f"another process refreshes {options.name} in {places.runs_dir}")
+    with exclusive_lock(places.runs_dir / REFRESHES / f".{options.name}.lock", in_use):
+        return _refresh(options, places, say)
+
+
+def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
     start, request = _begin(options, places)
     say(f"{options.name} starts from {start.title}")
     folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
