@@ -136,6 +136,6 @@ def test_refusal_reaches_a_client_that_is_still_sending(repo: Path, tmp_path: Pa
     with (
         serve(repo, TINY, tmp_path / "data") as server,
         Client(server.url) as client,
-        pytest.raises(Forbidden, match="set DIPTYCH_API_KEY"),
+        pytest.raises(Forbidden, match="with DIPTYCH_API_KEY set"),
     ):
         client.push_model(large)

@@ -18,6 +18,7 @@ from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
+from diptych_training.train import train_run
 from diptych_training.train.metrics_log import read_metrics
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -174,7 +175,7 @@ def test_an_interrupted_plan_exits_with_130_and_the_same_command_continues_it(
     command_line = arguments(home, runs)
     command_line[1] = str(home / "long.toml")
     with monkeypatch.context() as patch:
-        patch.setattr(train, "validate", validate_and_press)
+        patch.setattr(train_run, "validate", validate_and_press)
         assert main(command_line) == 130
     assert asked == ["validation"]
     assert [row[3] for row in table_of(runs)] == ["not finished: step 2 of 3", "not begun", "not begun"]
