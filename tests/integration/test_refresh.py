@@ -233,14 +233,14 @@ def test_an_edited_recipe_and_another_weight_are_taken_after_the_training(comman
     alphas = [repository.manifest("mine", n).source["interpolated"]["alpha"] for n in (1, 2)]
     assert alphas == [0.5, 0.75]
 
-    shutil.rmtree(tmp_path / "repo" / "mine")
     recipe = tmp_path / "runs" / "refresh" / "mine-1" / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("lr = 2e-4", "lr = 3e-4"))
     capsys.readouterr()
     assert main(command) == 0
     assert "the training begins again" in capsys.readouterr().out
     assert "lr = 0.0003" in (recipe.parent / "mine-1" / "config.toml").read_text()
-    assert ModelRepository(tmp_path / "repo").versions("mine") == [1]
+    assert repository.versions("mine") == [1, 2, 3]
+    assert weights_of(tmp_path, version=3) != weights_of(tmp_path)
 
 
 @pytest.mark.long

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from diptych.bundle.repository import ModelRepository
+from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import NotFound
 from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set, read_proof_set_file
 from diptych_training.proof_set.proof_set import ProofSet
-
-DEFAULT_MODEL = "pictograms"
 
 
 def proof_set_file(folder: Path) -> Path | None:
@@ -19,10 +17,10 @@ def proof_set_file(folder: Path) -> Path | None:
 def default_proof_set_file(repository: ModelRepository) -> Path | None:
     """The file of the newest version of the default model that has one; None if there is none."""
     try:
-        versions = repository.versions(DEFAULT_MODEL)
+        versions = repository.versions(SHIPPED_NAME)
     except NotFound:
         return None
-    folders = (repository.folder(DEFAULT_MODEL, version) for version in reversed(versions))
+    folders = (repository.folder(SHIPPED_NAME, version) for version in reversed(versions))
     return next((file for folder in folders if (file := proof_set_file(folder)) is not None), None)
 
 

@@ -6,6 +6,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
+from diptych.bundle.repository import SHIPPED_NAME
 from diptych.errors import InvalidValue
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pairs.packing import UNKNOWN
@@ -20,7 +21,6 @@ from diptych_training.data.pairs.tools.flags import (
 from diptych_training.export.model_card.licence import UNKNOWN as UNKNOWN_LICENCE
 from diptych_training.export.run_export import require_publishable
 from diptych_training.paths import data_dir, model_repo, runs_dir
-from diptych_training.proof_set.find import DEFAULT_MODEL
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.judge.choose import MAX_LOSS
 from diptych_training.refresh.options import Places, RefreshOptions, Say
@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         dest="start",
         metavar="MODEL",
         help="NAME or NAME/VERSION to start from; default: the newest version of --name, or else "
-        f"{DEFAULT_MODEL}",
+        f"{SHIPPED_NAME}",
     )
     parser.add_argument("--look", action="store_true", help="look at the pairs, write the recipe, and stop")
     parser.add_argument(
@@ -60,7 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--alpha",
         type=_weight,
         metavar="WEIGHT",
-        help="weight of what was learned, from 0 to 1; default: chosen on held-out pairs, 0.5 for few",
+        help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs, 0.5 for few",
     )
     parser.add_argument("--again", action="store_true", help="train once more if it is finished")
     add_push_flag(parser)
@@ -120,8 +120,10 @@ def _add_pairs_flags(parser: argparse.ArgumentParser) -> None:
         help="pairs to use at most (default: %(default)d)",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of what is drawn where there are more")
-    parser.add_argument("--pictures-licence", default=UNKNOWN, metavar="LICENCE", help="for the data card")
-    parser.add_argument("--author", default=UNKNOWN, help="of the pictures, for the data card")
+    parser.add_argument(
+        "--pictures-licence", default=UNKNOWN, metavar="LICENCE", help="counts for the weights"
+    )
+    parser.add_argument("--author", default=UNKNOWN, help="of the pictures, for the model card")
     add_source_flags(parser)
 
 
@@ -187,7 +189,7 @@ def _options(args: argparse.Namespace) -> RefreshOptions:
 
 def _require_name(name: str) -> None:
     """Raise InvalidValue for the name under which releases of diptych publish."""
-    if name == DEFAULT_MODEL:
+    if name == SHIPPED_NAME:
         raise InvalidValue(
             f"--name {name}: releases of diptych publish their own versions of this name: choose another one"
         )

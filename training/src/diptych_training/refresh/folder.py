@@ -62,13 +62,8 @@ class RefreshFolder:
 
     @property
     def id(self) -> str:
-        """The id of this refresh. Raises TrainingConfigError if its file is gone or cannot be read."""
-        begun = _read(self.path / REQUEST_FILE, Begun)
-        if begun is None:
-            raise TrainingConfigError(
-                f"{self.path / REQUEST_FILE} is missing: remove its folder to begin again"
-            )
-        return begun.id
+        """The id of what is trained now. Raises TrainingConfigError if its file is gone or cannot be read."""
+        return self._begun().id
 
     @property
     def pairs(self) -> Path:
@@ -82,7 +77,7 @@ class RefreshFolder:
 
     @property
     def recipe_file(self) -> Path:
-        """The recipe of the run, which a person may edit before the training begins."""
+        """The recipe of the run, which a person may edit; the training then begins again."""
         return self.path / RECIPE_FILE
 
     @property
@@ -100,13 +95,23 @@ class RefreshFolder:
         return self.path / "trained-recipe.toml"
 
     def set_run_aside(self) -> Path:
-        """Rename the training run, and drop what was made of it, so that the training begins again."""
+        """Rename the training run, and drop what was made of it, so that the training begins again.
+
+        The id changes: the version that the run became is not that of the next one.
+        """
         number = 1 + len(list(self.path.glob(f"{self.name}-before-*")))
         kept = self.path / f"{self.name}-before-{number}"
         for mixed in self.path.glob(f"{self.name}-[01]*"):
             shutil.rmtree(mixed)
+        self.begin(self._begun().request)
         self.run.path.rename(kept)
         return kept
+
+    @property
+    def is_recipe_edited(self) -> bool:
+        """Whether the recipe is another one than that with which the training began."""
+        begun_with = self.trained_recipe_file
+        return begun_with.is_file() and begun_with.read_bytes() != self.recipe_file.read_bytes()
 
     @property
     def judged_file(self) -> Path:
@@ -137,6 +142,19 @@ class RefreshFolder:
         begun = _read(self.path / REQUEST_FILE, Begun)
         return None if begun is None else begun.request
 
+    def begin(self, request: Request) -> None:
+        """Record the request, with a new id."""
+        begun = Begun(id=uuid4().hex, request=request)
+        write_text(self.path / REQUEST_FILE, f"{begun.model_dump_json()}\n")
+
+    def _begun(self) -> Begun:
+        begun = _read(self.path / REQUEST_FILE, Begun)
+        if begun is None:
+            raise TrainingConfigError(
+                f"{self.path / REQUEST_FILE} is missing: remove its folder to begin again"
+            )
+        return begun
+
     def set_published(self, published: Published) -> None:
         """Record the version: the refresh is finished."""
         write_text(self.path / PUBLISHED_FILE, f"{published.model_dump_json()}\n")
@@ -156,8 +174,7 @@ def open_folder(root: Path, name: str, request: Request, *, again: bool = False)
             return folder
     number = max(numbers, default=0) + 1
     new = RefreshFolder(root / f"{name}-{number}", f"{name}-{number}")
-    begun = Begun(id=uuid4().hex, request=request)
-    write_text(new.path / REQUEST_FILE, f"{begun.model_dump_json()}\n")
+    new.begin(request)
     return new
 
 

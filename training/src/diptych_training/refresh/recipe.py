@@ -18,7 +18,7 @@ SIZES = ((32, 32, 20), (1_000, 64, 12), (5_000, 128, 8), (math.inf, 256, 4))
 EMA_STEPS = 0.15  # share of the run over which weights are averaged
 TEMPLATE = Template("""\
 # How "$name" is trained: $start, on $n_train pairs of yours. `diptych-train refresh` wrote this file and
-# does not overwrite it: edit it before the training begins (--look stops there), or pass a copy by --recipe.
+# does not overwrite it: edit it (--look stops before the training) and repeat the command.
 name = "$name"
 start = "$start"
 

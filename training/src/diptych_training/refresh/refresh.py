@@ -64,7 +64,7 @@ def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
     say(f"{options.name} starts from {start.title}")
     folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
     published = folder.published()
-    if published is not None and _is_current(published, options, places):
+    if published is not None and _is_current(published, options, places) and not folder.is_recipe_edited:
         say("the same pairs, model and recipe were used before; --again trains once more\n")
         say(summary(folder, start, published, places.repository))
         return Outcome(folder, published)
@@ -172,12 +172,11 @@ def _train(
 
     A recipe that was edited since the training began makes it begin again.
     """
-    run, text = folder.run, folder.recipe_file.read_text(encoding="utf-8")
-    begun_with = folder.trained_recipe_file
-    if run.has_begun and begun_with.is_file() and begun_with.read_text(encoding="utf-8") != text:
+    run = folder.run
+    if run.has_begun and folder.is_recipe_edited:
         kept = folder.set_run_aside()
         say(f"the recipe was edited since: the training begins again (the run before it: {kept})")
-    write_text(folder.trained_recipe_file, text)
+    write_text(folder.trained_recipe_file, folder.recipe_file.read_text(encoding="utf-8"))
     if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
         return True
     return train_run(

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from diptych.bundle.manifest import Manifest
+from diptych.bundle.repository import SHIPPED_NAME
 from diptych.errors import BundleError, NotFound
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import cache_dir
-from diptych_training.proof_set.find import DEFAULT_MODEL, judged_proof_set
+from diptych_training.proof_set.find import judged_proof_set
 from diptych_training.proof_set.proof_set import NAME_SUFFIX
 from diptych_training.refresh.options import Places
 
@@ -34,7 +35,7 @@ def default_start(name: str, places: Places) -> str:
     try:
         return f"{name}/{places.repository.latest_portable(name)}"
     except (NotFound, BundleError):
-        return DEFAULT_MODEL
+        return SHIPPED_NAME
 
 
 def open_start(given: str, places: Places) -> Start:
@@ -53,7 +54,7 @@ def open_start(given: str, places: Places) -> Start:
     proof_set = judged_proof_set(repository, repository.folder(name, manifest.version))
     if proof_set is None:
         raise DataError(
-            f"{title} has no proof set, nor has a version of {DEFAULT_MODEL} in {places.model_repo}: nothing "
+            f"{title} has no proof set, nor has a version of {SHIPPED_NAME} in {places.model_repo}: nothing "
             "could tell what a refresh loses. `diptych-train export --add-proof-set` adds one to a version"
         )
     size = manifest.image.size
