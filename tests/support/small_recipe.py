@@ -13,6 +13,7 @@ from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTCo
 from diptych_training.train.batches.batch import Batch
 from diptych_training.train.distributed.parallel import full_tensors
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
+from diptych_training.train.objective import objective_of
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.step import GradientStep
 from diptych_training.train.teachers import Teachers
@@ -79,7 +80,7 @@ def gradient_step_of(state: TrainState, config: TrainConfig) -> GradientStep:
     return GradientStep(
         state.model,
         state.towers,
-        loss=config.loss,
+        objective=objective_of(config),
         precision=config.run.precision,
         chunk_size=config.scale.chunk_size,
         ranks=state.ranks,

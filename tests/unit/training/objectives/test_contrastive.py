@@ -9,7 +9,10 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
-from diptych_training.objectives.contrastive import LossKind, Pairs, pair_loss, sigmoid_loss, softmax_loss
+from diptych_training.objectives.clip import Clip
+from diptych_training.objectives.contrastive import Contrastive, Pairs
+from diptych_training.objectives.convirt import Convirt, ConvirtConfig
+from diptych_training.objectives.siglip import Siglip
 
 SCALE, BIAS = torch.tensor(math.log(10.0)), torch.tensor(-10.0)
 
@@ -35,13 +38,13 @@ def equal(*captions: int) -> Tensor:
 def test_the_softmax_loss_of_distinct_captions_is_that_of_open_clip():
     pair = features()
     expected = ClipLoss()(*units(pair), SCALE.exp())
-    torch.testing.assert_close(softmax_loss(Pairs(*pair, distinct(6)), SCALE), expected)
+    torch.testing.assert_close(Clip().loss(Pairs(*pair, distinct(6)), SCALE), expected)
 
 
 def test_the_sigmoid_loss_of_distinct_captions_is_that_of_open_clip():
     pair = features()
     expected = SigLipLoss()(*units(pair), SCALE.exp(), BIAS)
-    torch.testing.assert_close(sigmoid_loss(Pairs(*pair, distinct(6)), SCALE, BIAS), expected)
+    torch.testing.assert_close(Siglip().loss(Pairs(*pair, distinct(6)), SCALE, BIAS), expected)
 
 
 def test_the_sigmoid_loss_of_distinct_captions_is_that_of_transformers():
@@ -53,14 +56,14 @@ def test_the_sigmoid_loss_of_distinct_captions_is_that_of_transformers():
         model.logit_bias.fill_(-10.0)
         answer = model(input_ids=ids, pixel_values=torch.randn(5, 3, 8, 8), return_loss=True)
         pairs = Pairs(answer.image_embeds, answer.text_embeds, distinct(5))
-        found = sigmoid_loss(pairs, model.logit_scale, model.logit_bias)
+        found = Siglip().loss(pairs, model.logit_scale, model.logit_bias)
     torch.testing.assert_close(found, answer.loss)
 
 
 def test_equal_captions_share_their_probability():
     positives = equal(1, 2, 1)
     same = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 0]])
-    loss = softmax_loss(Pairs(same, same, positives), torch.tensor(math.log(100.0)))
+    loss = Clip().loss(Pairs(same, same, positives), torch.tensor(math.log(100.0)))
     # Two rows choose between two, one is sure.
     torch.testing.assert_close(loss, torch.tensor(2 * math.log(2) / 3))
 
@@ -71,7 +74,7 @@ def test_smoothing_spreads_a_share_of_every_target_over_the_batch():
     targets = 0.8 * positives / positives.sum(dim=1, keepdim=True) + 0.2 / 6
     logits = SCALE.exp() * images @ texts.T
     both_ways = [-(targets * side.log_softmax(dim=1)).sum(dim=1).mean() for side in (logits, logits.T)]
-    found = softmax_loss(Pairs(images, texts, positives), SCALE, label_smoothing=0.2)
+    found = Clip(label_smoothing=0.2).loss(Pairs(images, texts, positives), SCALE)
     torch.testing.assert_close(found, sum(both_ways) / 2)
 
 
@@ -79,25 +82,25 @@ def test_equal_captions_match_each_other_in_the_sigmoid_loss():
     same = torch.tensor([[1.0, 0], [-1.0, 0], [1.0, 0]])
     positives = equal(1, 2, 1)
     sure, bias = torch.tensor(math.log(50.0)), torch.tensor(0.0)
-    assert sigmoid_loss(Pairs(same, same, positives), sure, bias) < 1e-6
-    assert sigmoid_loss(Pairs(same, same, distinct(3)), sure, bias) > 10
+    assert Siglip().loss(Pairs(same, same, positives), sure, bias) < 1e-6
+    assert Siglip().loss(Pairs(same, same, distinct(3)), sure, bias) > 10
 
 
 def test_the_scale_is_clamped_to_100_in_the_softmax_loss_only():
     pairs = Pairs(*features(), distinct(6))
     at_the_limit, beyond = torch.tensor(math.log(100.0)), torch.tensor(math.log(5000.0))
-    torch.testing.assert_close(softmax_loss(pairs, at_the_limit), softmax_loss(pairs, beyond))
-    assert sigmoid_loss(pairs, beyond, BIAS) > 2 * sigmoid_loss(pairs, at_the_limit, BIAS)
+    torch.testing.assert_close(Clip().loss(pairs, at_the_limit), Clip().loss(pairs, beyond))
+    assert Siglip().loss(pairs, beyond, BIAS) > 2 * Siglip().loss(pairs, at_the_limit, BIAS)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_the_mean_loss_of_equal_slices_has_the_value_and_gradients_of_the_batch(kind: LossKind):
+@pytest.mark.parametrize("objective", [Clip(), Siglip(), Convirt(ConvirtConfig())])
+def test_the_mean_loss_of_equal_slices_has_the_value_and_gradients_of_the_batch(objective: Contrastive):
     images, texts = features(8)
     positives = equal(1, 2, 1, 3, 4, 5, 2, 6)  # pairs across slices
 
     def gradients(slices: list[slice]) -> tuple[Tensor, ...]:
         leaves = [tensor.clone().requires_grad_() for tensor in (images, texts, SCALE, BIAS)]
-        parts = [pair_loss(kind, Pairs(*leaves[:2], positives, rows), *leaves[2:]) for rows in slices]
+        parts = [objective.loss(Pairs(*leaves[:2], positives, rows), *leaves[2:]) for rows in slices]
         loss = torch.stack(parts).mean()
         return loss, *torch.autograd.grad(loss, leaves, allow_unused=True)
 
@@ -109,5 +112,5 @@ def test_the_mean_loss_of_equal_slices_has_the_value_and_gradients_of_the_batch(
 def test_features_in_bfloat16_are_compared_in_float32():
     pair = features()
     rounded = [side.bfloat16() for side in pair]
-    expected = softmax_loss(Pairs(*(side.float() for side in rounded), distinct(6)), SCALE)
-    torch.testing.assert_close(softmax_loss(Pairs(*rounded, distinct(6)), SCALE), expected)
+    expected = Clip().loss(Pairs(*(side.float() for side in rounded), distinct(6)), SCALE)
+    torch.testing.assert_close(Clip().loss(Pairs(*rounded, distinct(6)), SCALE), expected)

@@ -13,6 +13,7 @@ from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
 from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
 from diptych_training.models.config import ModelConfig
 from diptych_training.objectives.contrastive import LossKind
+from diptych_training.objectives.kinds import ObjectiveConfig
 from diptych_training.schema import Frozen, refuse_flags
 
 
@@ -23,6 +24,7 @@ class TrainConfig(Frozen):
     seed: int = Field(default=0, ge=0)
     loss: LossKind = "softmax"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # share of a target spread over the whole batch
+    objective: ObjectiveConfig | None = None  # instead of CLIP or SigLIP, which `loss` names
     model: ModelConfig
     start: StartConfig | None = None
     preprocess: ImageSpec = Field(default={}, validate_default=True)
@@ -104,6 +106,25 @@ class TrainConfig(Frozen):
             raise ValueError(
                 f"optim.warmup_steps is {self.optim.warmup_steps}, it must be at most "
                 f"run.steps, {self.run.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> "TrainConfig":
+        if self.objective is None:
+            return self
+        kind = self.objective.kind
+        if self.loss != "softmax" or self.label_smoothing:
+            raise ValueError(
+                f'objective is "{kind}": leave out loss and label_smoothing, which are of CLIP and SigLIP'
+            )
+        if self.distill is not None:
+            raise ValueError(f'objective is "{kind}", but distill works with CLIP only')
+        if self.model.projection != "nonlinear":
+            raise ValueError(f'objective is "{kind}", which needs model.projection = "nonlinear"')
+        if self.model.text.sees_padding:
+            raise ValueError(
+                f'objective is "{kind}", which needs a causal text tower that is read at the end of text'
             )
         return self
 

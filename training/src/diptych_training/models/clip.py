@@ -7,6 +7,7 @@ import math
 from typing import assert_never
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.models.config import ModelConfig, PooledViTConfig, ResNetConfig, TextConfig, ViTConfig
@@ -15,6 +16,8 @@ from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
 from diptych_training.models.vit import VisionTransformer
 
+ImageTower = ModifiedResNet | VisionTransformer | PooledVisionTransformer
+
 GROUP_SIZE = 32  # texts per group of similar length in training
 
 
@@ -22,12 +25,14 @@ class CLIP(nn.Module):
     """The image tower under `visual.`, the text tower at the top level, as in the original's state dict."""
 
     attn_mask: Tensor | None
+    visual_head: nn.Linear | None  # the second layer of a non-linear projection (Zhang et al. 2020)
+    text_head: nn.Linear | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         text = config.text
         self.config = config
-        self.visual = _image_tower(config)
+        self.visual = image_tower(config)
         self.transformer = Transformer(_block(config, text), text.layers)
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.randn(text.context_length, text.width) * 0.01)
@@ -43,10 +48,13 @@ class CLIP(nn.Module):
         mask = causal_mask(text.context_length) if text.causal else None
         self.register_buffer("attn_mask", mask, persistent=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
+        is_linear = config.projection == "linear"
+        self.visual_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
+        self.text_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) float, normalised -> (B, embed_dim) features, before L2 normalisation."""
-        return self.visual(pixels)  # type: ignore[no-any-return]
+        return _projected(self.visual(pixels), self.visual_head)
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids with L <= context_length -> (B, embed_dim) features, before L2 normalisation.
@@ -59,7 +67,9 @@ class CLIP(nn.Module):
         x = self.token_embedding(input_ids) + self.positional_embedding[:length]  # (B, L, W)
         x = self.transformer(x, mask, feature_row(input_ids, self.config.text.pool))  # (B, W)
         features: Tensor = self.ln_final(x) @ self.text_projection
-        return features if self.text_projection_bias is None else features + self.text_projection_bias
+        if self.text_projection_bias is not None:
+            features = features + self.text_projection_bias
+        return _projected(features, self.text_head)
 
     def forward(self, pixels: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers' features: (B, embed_dim) each."""
@@ -83,7 +93,13 @@ class CLIP(nn.Module):
         return torch.cat(features)[position]
 
 
-def _image_tower(config: ModelConfig) -> nn.Module:
+def _projected(features: Tensor, head: nn.Linear | None) -> Tensor:
+    """(B, D) -> (B, D): with a non-linear projection, through its ReLU and second layer."""
+    return features if head is None else head(F.relu(features))
+
+
+def image_tower(config: ModelConfig) -> ImageTower:
+    """Build the image tower alone, with fresh weights."""
     image, size, embed_dim = config.image, config.image_size, config.embed_dim
     if isinstance(image, ResNetConfig):
         return ModifiedResNet(image, size, embed_dim)

@@ -160,6 +160,7 @@ class ModelConfig(Frozen):
     norm_eps: PositiveFloat = 1e-5
     initial_scale: PositiveFloat = 1 / 0.07  # of cosines; Radford et al. 2021, 2.5
     initial_bias: float | None = None  # added to scaled cosines; required by the sigmoid loss (SigLIP: -10)
+    projection: Literal["linear", "nonlinear"] = "linear"  # nonlinear: ReLU and a second layer (ConVIRT)
     image: ImageConfig
     text: TextConfig
 
@@ -173,6 +174,8 @@ class ModelConfig(Frozen):
             raise ValueError(
                 f"image.width {image.width} is not embed_dim {self.embed_dim}: a pooled_vit has no projection"
             )
+        if isinstance(image, PooledViTConfig) and self.projection == "nonlinear":
+            raise ValueError('projection is "nonlinear", but a pooled_vit has no projection')
         return self
 
 

@@ -6,6 +6,7 @@ import torch
 
 from diptych_training.models.clip import CLIP, build_model
 from diptych_training.models.config import ModelConfig
+from diptych_training.models.depth import SHARED, tower_of
 
 
 @dataclass(frozen=True)
@@ -29,5 +30,9 @@ def meta_model(config: ModelConfig) -> CLIP:
 
 def model_size(model: CLIP) -> Size:
     """Count the parameters of a model."""
-    n_image = sum(parameter.numel() for parameter in model.visual.parameters())
+    n_image = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if name not in SHARED and tower_of(name) == "image"
+    )
     return Size(n_image, sum(parameter.numel() for parameter in model.parameters()) - n_image)

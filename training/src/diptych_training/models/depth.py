@@ -13,6 +13,7 @@ Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = ("image", "text")
 SHARED = ("logit_scale", "logit_bias")  # belong to neither tower
 IMAGE = "visual."
+IMAGE_HEAD = "visual_head."
 
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
 _STAGE = re.compile(r"^layer(\d+)\.")
@@ -52,7 +53,7 @@ def depths(names: Iterable[str]) -> dict[str, Depth]:
 
 def tower_of(name: str) -> Tower:
     """The tower of a weight that is not shared."""
-    return "image" if name.startswith(IMAGE) else "text"
+    return "image" if name.startswith((IMAGE, IMAGE_HEAD)) else "text"
 
 
 def _layer(name: str) -> int | None:

@@ -1,19 +1,15 @@
-"""The contrastive losses (softmax and sigmoid), for a whole batch or for a slice of it."""
+"""What the objectives with two towers share: the pairs of a batch, their cosines, and the shape of a loss."""
 
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 LossKind = Literal["softmax", "sigmoid"]
 
 MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, 2.5: clipped so that training stays stable
-
-
-def max_logit_scale(kind: LossKind) -> float | None:
-    """The upper limit of the logit scale in training; the sigmoid loss has none (SigLIP ends at 118)."""
-    return MAX_LOGIT_SCALE if kind == "softmax" else None
 
 
 @dataclass(frozen=True)
@@ -30,62 +26,41 @@ class Pairs:
     rows: slice = field(default_factory=lambda: slice(None))  # b of the B
 
 
-def pair_loss(
-    kind: LossKind, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None, label_smoothing: float = 0.0
-) -> Tensor:
-    """The loss that a recipe names, as a scalar; `logit_scale` (a logarithm) and `logit_bias` are scalars.
+class Contrastive:
+    """An objective that compares the features of both towers. It has no parameters of its own."""
 
-    The sigmoid loss needs a bias, the softmax loss ignores it; `label_smoothing` applies to the softmax loss
-    only.
-    """
-    if kind == "softmax":
-        return softmax_loss(pairs, logit_scale, label_smoothing)
-    if kind == "sigmoid":
-        assert logit_bias is not None  # checked when the recipe is read
-        return sigmoid_loss(pairs, logit_scale, logit_bias)
-    assert_never(kind)
+    max_logit_scale: ClassVar[float | None] = None  # upper limit of the logit scale in training
+    draws: ClassVar[bool] = False  # whether `draw` changes anything
+
+    def draw(self, input_ids: Tensor, rng: np.random.Generator) -> Tensor:
+        """(b, L) ids of captions -> what the text tower gets of them in this step; drawn from `rng`."""
+        return input_ids
+
+    def loss(self, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None) -> Tensor:
+        """The loss as a scalar; `logit_scale` (a logarithm) and `logit_bias` are scalars of the model."""
+        raise NotImplementedError
 
 
-def softmax_loss(pairs: Pairs, logit_scale: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean over `rows` of the image-to-text and text-to-image cross-entropies.
+def targets(pairs: Pairs) -> Tensor:
+    """(b, B): each row's share of probability for each of the batch; rows sum to 1.
 
-    The loss of Radford et al. 2021 (2.3, figure 3), except that a row with several positives shares its
-    probability equally among them: with equal captions in a batch, hard targets would teach that an image
-    does not match its own caption. Positives are symmetric, so both directions have the same targets.
-    `label_smoothing` is the share of each target that is spread over the whole batch (Szegedy et al. 2016).
+    A row with several positives shares its probability equally among them: with equal captions in a batch,
+    hard targets would teach that an image does not match its own caption. Positives are symmetric, so both
+    directions have the same targets.
     """
     positives = pairs.positives[pairs.rows]
-    targets = positives / positives.sum(dim=1, keepdim=True)  # (b, B)
-    image_to_text, text_to_image = scaled_cosines(
-        pairs.image_features, pairs.text_features, pairs.rows, logit_scale
-    )
-    both_ways = [
-        F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        for logits in (image_to_text, text_to_image)
-    ]
-    return (both_ways[0] + both_ways[1]) / 2
+    return positives / positives.sum(dim=1, keepdim=True)
 
 
 def scaled_cosines(
     image_features: Tensor, text_features: Tensor, rows: slice, logit_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(B, D) features of both sides -> (b, B) logits of `rows`: images to texts, and texts to images."""
-    images, texts = _unit(image_features), _unit(text_features)
+    images, texts = unit(image_features), unit(text_features)
     scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
     return scale * images[rows] @ texts.T, scale * texts[rows] @ images.T
 
 
-def sigmoid_loss(pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
-    """Binary cross-entropy of every pair, summed over the texts and averaged over the images in `rows`.
-
-    The loss of Zhai et al. 2023 (algorithm 1); pairs that share caption or label count as matching.
-    """
-    images, texts = _unit(pairs.image_features[pairs.rows]), _unit(pairs.text_features)
-    logits = logit_scale.exp() * images @ texts.T + logit_bias  # (b, B)
-    signs = pairs.positives[pairs.rows].to(logits.dtype) * 2 - 1
-    return -F.logsigmoid(signs * logits).sum(dim=1).mean()
-
-
-def _unit(features: Tensor) -> Tensor:
+def unit(features: Tensor) -> Tensor:
     """Any float dtype to float32 rows of unit norm."""
     return F.normalize(features.float(), dim=-1)

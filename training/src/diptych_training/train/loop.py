@@ -12,6 +12,7 @@ from torch import Tensor
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
+from diptych_training.objectives.contrastive import Contrastive
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batches
@@ -51,6 +52,7 @@ class Loop:
     batches: Batches
     validate: Validate
     log: Log
+    objective: Contrastive
     teachers: Teachers | None = None
 
     @property
@@ -60,8 +62,7 @@ class Loop:
         return GradientStep(
             state.model,
             state.towers,
-            loss=self.config.loss,
-            label_smoothing=self.config.label_smoothing,
+            objective=self.objective,
             precision=run.precision,
             chunk_size=self.config.scale.chunk_size,
             ranks=state.ranks,

@@ -9,13 +9,13 @@ from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.finetune.source_model import adapted_weights
 from diptych_training.models import CLIP, build_model
-from diptych_training.objectives.contrastive import max_logit_scale
 from diptych_training.train.batches.batch import Position
 from diptych_training.train.distributed.parallel import full_tensors, is_sharded, load_full, replicate, shard
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.ema import Ema
 from diptych_training.train.lock import lock
 from diptych_training.train.memory_saving import checkpoint_blocks, compile_blocks
+from diptych_training.train.objective import objective_of
 from diptych_training.train.optim import (
     Stepper,
     build_optimizer,
@@ -101,7 +101,7 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
         _place(one, config, ranks)
     optimizer = build_optimizer(model, config.optim)
     stepper = Stepper(
-        model, optimizer, config.optim, config.run.steps, max_logit_scale=max_logit_scale(config.loss)
+        model, optimizer, config.optim, config.run.steps, max_logit_scale=objective_of(config).max_logit_scale
     )
     towers = model if is_sharded(model) else replicate(model, ranks)
     return TrainState(model, towers, optimizer, stepper, ema, ranks)

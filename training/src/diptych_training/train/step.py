@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from diptych_training.models.clip import CLIP
-from diptych_training.objectives.contrastive import LossKind, Pairs, pair_loss
+from diptych_training.objectives.clip import Clip
+from diptych_training.objectives.contrastive import Contrastive, Pairs
 from diptych_training.objectives.distillation import (
     Affinities,
     affinities,
@@ -49,15 +50,11 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class GradientStep:
-    """Computes losses and gradients of batches. `towers` is the model itself or its DDP wrapper.
-
-    It has eight fields because each is an independent setting of the recipe.
-    """
+    """Computes losses and gradients of batches. `towers` is the model itself or its DDP wrapper."""
 
     model: CLIP
     towers: nn.Module
-    loss: LossKind = "softmax"
-    label_smoothing: float = 0.0
+    objective: Contrastive = field(default_factory=Clip)
     precision: str = "fp32"
     chunk_size: int | None = None
     ranks: Ranks = SINGLE_RANK
@@ -154,7 +151,7 @@ class GradientStep:
         positives = equal_keys(self.ranks.gather(_to_device(batch.keys, all_images.device)))  # (B, B)
         model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
-        loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias, self.label_smoothing)
+        loss = self.objective.loss(pairs, model.logit_scale, model.logit_bias)
         parts = {}
         if self.teachers is not None and targets is not None:
             taught, weight = self.teachers.taught(batch), self.teachers.weight

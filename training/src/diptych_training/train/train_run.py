@@ -27,6 +27,7 @@ from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import RESUME_ADVICE, Loop
 from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
 from diptych_training.train.metrics_log import MetricsLog, NoLog
+from diptych_training.train.objective import drawn, objective_of
 from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.teachers import OpenTeachers, load_teachers
@@ -123,13 +124,16 @@ def prepare(
         templates = config.text.prompts["default"]
         return validate(model, tokenizer, dataset, config.preprocess, templates=templates)
 
+    objective = objective_of(config)
+    batches = data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position)
     return Loop(
         config=config,
         folder=folder,
         state=state,
-        batches=data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position),
+        batches=drawn(batches, objective, config.seed, ranks.rank),
         validate=validate_model,
         log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
+        objective=objective,
         teachers=teachers,
     )
 

@@ -64,9 +64,13 @@ def from_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout
 
 
 def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
+    library = "open_clip" if layout == "open_clip" else "transformers"
     if layout != "original" and isinstance(config.image, ViTConfig) and config.image.stem:
-        library = "open_clip" if layout == "open_clip" else "transformers"
         raise TrainingConfigError(f"model.image has a stem: {library} has no CLIP with such an image tower")
+    if layout != "original" and config.projection == "nonlinear":
+        raise TrainingConfigError(
+            f"model.projection is nonlinear: {library} has no CLIP with such projections"
+        )
     match layout:
         case "original":
             return [Entry(name, (name,)) for name in meta_model(config).state_dict()]

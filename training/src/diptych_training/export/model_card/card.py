@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from string import Template
+from typing import Literal
 
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
@@ -45,9 +46,10 @@ KNOWN: dict[Split, str] = {
     "validation": "sources that the model was selected on, but not trained on",
     "train": "sources that the model was trained on",
 }
-METHODS: dict[LossKind, str] = {
+METHODS: dict[LossKind | Literal["convirt"], str] = {
     "softmax": "the contrastive method of CLIP (Radford et al. 2021)",
     "sigmoid": "the sigmoid loss of SigLIP (Zhai et al. 2023)",
+    "convirt": "the contrastive method of ConVIRT (Zhang et al. 2020)",
 }
 TOWERS = {
     "resnet": "ResNet with CLIP's modifications",
@@ -86,7 +88,7 @@ def model_card(
         n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         image_size=run.image_spec.size,
         context_length=run.text_spec.context_length,
-        method=METHODS[run.config.loss],
+        method=METHODS[run.config.loss if run.config.objective is None else run.config.objective.kind],
         scores=_scores(run),
         ungated=UNGATED_NOTE if ungated else "",
         evaluation=_quality(evaluation, refreshed),
