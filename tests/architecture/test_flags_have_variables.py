@@ -51,6 +51,7 @@ def test_such_flags_are_found_in_both_command_lines() -> None:
     assert {flag for _, flag in flags()} == set(VARIABLES)
     assert {command for command, flag in flags() if flag == "--model-repo"} == {
         "diptych-train ablate",
+        "diptych-train benchmark",
         "diptych-train data pack",
         "diptych-train evaluate",
         "diptych-train export",

@@ -9,6 +9,7 @@ from diptych.argument_parser import Parser
 from diptych.errors import DiptychError
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
+from diptych_training.benchmark import command as benchmark
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
@@ -29,7 +30,8 @@ INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser with all commands and their flags."""
     parser = Parser(
-        prog="diptych-train", description="Build data, train, ablate, evaluate, interpolate, export, import."
+        prog="diptych-train",
+        description="Build data, train, ablate, evaluate, benchmark, interpolate, export, import.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -39,7 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
-    for command in (refresh, train, ablate, models, evaluate, interpolate, export, weights, importing):
+    for command in (
+        refresh,
+        train,
+        ablate,
+        models,
+        evaluate,
+        benchmark,
+        interpolate,
+        export,
+        weights,
+        importing,
+    ):
         command.add_parser(commands)
     return parser
 

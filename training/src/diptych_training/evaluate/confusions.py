@@ -103,7 +103,14 @@ def _margins(source: EmbeddedSource, part: slice) -> NDArray[np.float32]:
     one.
     """
     similarity = source.images[part] @ source.class_rows.T  # (B, C)
-    is_right = relevance(source.accepted[part], source.classes)  # (B, C)
+    return wrong_margins(similarity, relevance(source.accepted[part], source.classes))
+
+
+def wrong_margins(similarity: NDArray[np.float32], is_right: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(B, C) similarities and right answers -> (B,): the best wrong one minus the best right one.
+
+    -inf where there is no right one.
+    """
     right = np.where(is_right, similarity, -np.inf).max(axis=1)
     given = np.where(is_right, -np.inf, similarity).max(axis=1)
     return np.where(is_right.any(axis=1), given - right, -np.inf).astype(np.float32)

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.tensorrt.encoder import TensorrtEncoder
 from diptych.bundle.encoder import Encoder
-from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych.bundle.manifest import ImageSpec, TextSpec, identity
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import TrainedRun, Which, load_run
@@ -21,10 +22,12 @@ DEFAULT_PROMPTS = "default"
 class EvaluatedModel:
     """A model ready to embed images and texts, with the prompt templates for its class names.
 
-    Scores are a softmax of cosines times `logit_scale`.
+    Scores are a softmax of cosines times `logit_scale`. `identity` is a sha256 over everything that decides
+    the embeddings: what is derived from them can be kept under it.
     """
 
     name: str
+    identity: str
     runtime: str
     encoder: Encoder
     tokenizer: TextTokenizer
@@ -45,6 +48,7 @@ def evaluated_run(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -
     """Wrap a loaded run with its current weights for evaluation, through torch in float32."""
     return EvaluatedModel(
         name=title,
+        identity=_run_identity(run),
         runtime="torch",
         encoder=TorchEncoder(run.model, run.image_spec),
         tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
@@ -86,6 +90,7 @@ def load_evaluated_bundle(
         encoder, runtime = TensorrtEncoder(image_file, text_file), f"TensorRT {manifest.tensorrt.version}"
     return EvaluatedModel(
         name=f"{name}/{version} ({precision})",
+        identity=identity(folder, precision, "exact"),
         runtime=runtime,
         encoder=encoder,
         tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
@@ -104,6 +109,16 @@ def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
     if version and not version.isdecimal():
         raise EvaluationError(f"{named}: the version is {version!r}, it must be a number")
     return name, int(version) if version else repository.latest_portable(name)
+
+
+def _run_identity(run: TrainedRun) -> str:
+    parts = (run.model_config, run.image_spec, run.text_spec)
+    digest = sha256("\n".join(part.model_dump_json() for part in parts).encode())
+    digest.update(run.tokenizer_file.read_bytes())
+    for name, tensor in sorted(run.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _templates(text_spec: TextSpec, prompts: str) -> tuple[str, ...]:

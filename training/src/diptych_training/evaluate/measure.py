@@ -13,9 +13,8 @@ from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
 from diptych_training.evaluate.validation import source_classes
-from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
+from diptych_training.evaluate.zero_shot import Classifier, cached_classifier, zero_shot_top_k
 
-Classifier = Callable[[Sequence[str]], Embeddings]
 SourceObserver = Callable[[EmbeddedSource], object]  # called with every embedded source
 
 
@@ -54,7 +53,7 @@ def evaluate(
             f"data set {dataset.name!r} has no sources in split {split!r}; "
             f"choose another one with --split: {', '.join(others) or 'there is none'}"
         )
-    classifier = _cached_classifier(model)
+    classifier = cached_classifier(model.encoder, model.tokenizer)
     is_flagged = any(item.near_train for source in sources for item in source.items)
     return Evaluation(
         model=model.name,
@@ -88,7 +87,7 @@ def _evaluate_source(
     classes, texts = source_classes(source), sorted(set(labels))
     candidates = _Candidates(
         classes=classes,
-        class_rows=classifier(classes),
+        class_rows=classifier(classes, model.templates),
         texts=texts,
         text_rows=embed_texts(model.encoder, model.tokenizer, texts),
     )
@@ -116,16 +115,3 @@ def _scores(images: Embeddings, accepted: Accepted, candidates: _Candidates) -> 
         text_to_image=text_to_image_recall(images, candidates.text_rows, accepted, candidates.texts),
         image_to_text=image_to_text_recall(images, candidates.text_rows, accepted, candidates.texts),
     )
-
-
-def _cached_classifier(model: EvaluatedModel) -> Classifier:
-    """Return a function that embeds each list of classes once: all emoji styles share theirs."""
-    known: dict[tuple[str, ...], Embeddings] = {}
-
-    def classifier(classes: Sequence[str]) -> Embeddings:
-        key = tuple(classes)
-        if key not in known:
-            known[key] = class_embeddings(model.encoder, model.tokenizer, classes, model.templates)
-        return known[key]
-
-    return classifier

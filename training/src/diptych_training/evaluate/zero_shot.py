@@ -4,7 +4,7 @@ Radford et al. 2021, section 3.1: the text encoder turns the class names into th
 classifier over image embeddings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.ranking import Accepted, best_ranks, hit_rates, relevance
 
 TOP_K = (1, 5)
+Classifier = Callable[[Sequence[str], Sequence[str]], Embeddings]  # classes, templates -> (C, D)
 
 
 def class_embeddings(
@@ -30,6 +31,19 @@ def class_embeddings(
     mean = np.asarray(total, dtype=np.float32) / len(templates)
     normalised: Embeddings = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return normalised
+
+
+def cached_classifier(encoder: TextEncoder, tokenizer: TextTokenizer) -> Classifier:
+    """`class_embeddings` of a model that embeds each list of classes once: all emoji styles share theirs."""
+    known: dict[tuple[tuple[str, ...], tuple[str, ...]], Embeddings] = {}
+
+    def classifier(classes: Sequence[str], templates: Sequence[str]) -> Embeddings:
+        key = tuple(classes), tuple(templates)
+        if key not in known:
+            known[key] = class_embeddings(encoder, tokenizer, classes, templates)
+        return known[key]
+
+    return classifier
 
 
 def zero_shot_top_k(

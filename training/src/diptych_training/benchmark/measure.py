@@ -1,0 +1,123 @@
+"""Measure one model on one data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from diptych.bundle.encoder import Embeddings
+from diptych_training.benchmark.data_sets.data_set import DataSet
+from diptych_training.benchmark.features import FeatureCache
+from diptych_training.benchmark.metrics import Relevant, Scores, measured
+from diptych_training.benchmark.results import Confused, Metrics, Prompts, Recalls, Result
+from diptych_training.evaluate.confusions import softmax, wrong_margins
+from diptych_training.evaluate.embedding import embed_texts
+from diptych_training.evaluate.evaluated_model import EvaluatedModel
+from diptych_training.evaluate.ranking import best_ranks, hit_rates
+from diptych_training.evaluate.retrieval import RECALL_K
+from diptych_training.evaluate.zero_shot import Classifier
+
+NAME_ALONE = "{}"
+N_CONFUSIONS = 4
+DIGITS = 6  # of stored numbers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How data sets are measured."""
+
+    def settings(self, templates: Sequence[str]) -> str:
+        """A digest of everything that decides a result, apart from model and data."""
+        return sha256(repr((self, templates)).encode()).hexdigest()[:16]
+
+
+def is_current(result: Result, model: EvaluatedModel, data_set: DataSet, plan: Plan) -> bool:
+    """Whether the result is of this very model and data, measured in this way."""
+    return (
+        result.identity == model.identity
+        and result.settings == plan.settings(templates_of(model, data_set))
+        and result.content == data_set.content
+    )
+
+
+def templates_of(model: EvaluatedModel, data_set: DataSet) -> tuple[str, ...]:
+    """The templates of the data set, or else of the model."""
+    return data_set.templates or model.templates
+
+
+def measure(
+    model: EvaluatedModel, data_set: DataSet, plan: Plan, classifier: Classifier, features: FeatureCache
+) -> Result:
+    """All measurements. `classifier` embeds class names with the model's text tower."""
+    images = features.images(model, data_set.test.pictures)  # (N, D)
+    templates = templates_of(model, data_set)
+    relevant = data_set.test.relevance(len(data_set.texts))
+    scores = {
+        name: images @ classifier(data_set.texts, some).T  # (N, C)
+        for name, some in _prompts(data_set, templates).items()
+    }
+    return Result(
+        model=model.name,
+        identity=model.identity,
+        runtime=model.runtime,
+        data_set=data_set.name,
+        group=data_set.group,
+        task=data_set.task,
+        content=data_set.content,
+        settings=plan.settings(templates),
+        n_images=len(images),
+        n_texts=len(data_set.texts),
+        metric=data_set.metric,
+        templates=templates if scores else (),
+        zero_shot={name: rounded(measured(data_set, data_set.test, some)) for name, some in scores.items()},
+        retrieval=_recalls(model, data_set, images, relevant) if data_set.retrieves else None,
+        confusions=_confusions(data_set, scores["ensemble"], relevant, model.logit_scale)
+        if data_set.task == "classification"
+        else (),
+    )
+
+
+def rounded(metrics: Metrics) -> Metrics:
+    """Metrics as they are stored."""
+    return {name: round(value, DIGITS) for name, value in metrics.items()}
+
+
+def _prompts(data_set: DataSet, templates: Sequence[str]) -> dict[Prompts, Sequence[str]]:
+    """The templates of each way to prompt: none, the first one, all."""
+    if data_set.task == "retrieval":
+        return {}
+    one = next((template for template in templates if template != NAME_ALONE), NAME_ALONE)
+    return {"name": [NAME_ALONE], "one_template": [one], "ensemble": templates}
+
+
+def _recalls(model: EvaluatedModel, data_set: DataSet, images: Embeddings, relevant: Relevant) -> Recalls:
+    """Recall@k among the texts that are right for some picture, as they stand."""
+    used = np.flatnonzero(relevant.any(axis=0))
+    texts = embed_texts(model.encoder, model.tokenizer, [data_set.texts[index] for index in used])
+    similarity = images @ texts.T  # (N, M)
+    among = relevant[:, used]
+    return Recalls(
+        text_to_image=hit_rates(best_ranks(similarity.T, among.T), RECALL_K),
+        image_to_text=hit_rates(best_ranks(similarity, among), RECALL_K),
+    )
+
+
+def _confusions(
+    data_set: DataSet, scores: Scores, relevant: Relevant, logit_scale: float
+) -> tuple[Confused, ...]:
+    """The pictures with the widest margins of a wrong class over the right one, each pair of classes once."""
+    margins = wrong_margins(scores, relevant)
+    found: dict[tuple[str, str], Confused] = {}
+    for index in np.argsort(-margins, kind="stable"):
+        if margins[index] <= 0 or len(found) == N_CONFUSIONS:
+            break
+        given = int(np.where(relevant[index], -np.inf, scores[index]).argmax())
+        right = int(np.where(relevant[index], scores[index], -np.inf).argmax())
+        names = data_set.texts[right], data_set.texts[given]
+        probability = float(softmax(logit_scale * scores[index])[given])
+        found.setdefault(
+            names,
+            Confused(picture=int(index), right=names[0], given=names[1], probability=round(probability, 4)),
+        )
+    return tuple(found.values())
