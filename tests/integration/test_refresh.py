@@ -81,6 +81,7 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert new.metrics["refresh"]["n_pairs"] == 25
     said = capsys.readouterr().out
     assert "25 pairs found, 25 usable" in said
+    assert f"no data set at {tmp_path / 'cache' / 'pictograms'}: rehearses the 200 shipped pairs" in said
     assert "too few to judge" in said
     assert said.endswith(
         f"To serve it, or restart the server of this name: diptych serve --model mine --model-repo "
@@ -241,6 +242,16 @@ def test_an_edited_recipe_and_another_weight_are_taken_after_the_training(comman
     assert "lr = 0.0003" in (recipe.parent / "mine-1" / "config.toml").read_text()
     assert repository.versions("mine") == [1, 2, 3]
     assert weights_of(tmp_path, version=3) != weights_of(tmp_path)
+
+
+@pytest.mark.long
+def test_again_trains_with_another_seed(command, tmp_path):
+    assert main(command) == 0
+    assert main([*command, "--again"]) == 0
+    runs = tmp_path / "runs" / "refresh"
+    recipes = [(runs / f"mine-{n}" / "recipe.toml").read_text() for n in (1, 2)]
+    assert ["seed = 0 " in recipes[0], "seed = 1 " in recipes[1]] == [True, True]
+    assert weights_of(tmp_path, version=2) != weights_of(tmp_path)
 
 
 @pytest.mark.long

@@ -105,6 +105,39 @@ def test_staged_and_incomplete_folders_are_no_versions(repository):
         assert repository.versions("mine") == [1]
 
 
+def test_a_name_may_be_a_link_to_a_folder_elsewhere(repository, tmp_path):
+    publish(repository)
+    folder = root(repository)
+    folder.rename(tmp_path / "other_disk")
+    folder.symlink_to(tmp_path / "other_disk")
+    assert repository.names() == ["mine"]
+    assert repository.verify("mine", 1).version == 1
+    assert publish(repository) == 2
+    assert (tmp_path / "other_disk" / "2").is_dir()
+    with pytest.raises(ZeroDivisionError), repository.staging("mine"):
+        raise ZeroDivisionError
+    assert repository.versions("mine") == [1, 2]
+
+
+def test_a_link_of_a_name_to_another_name_is_an_error_of_its_versions(repository):
+    publish(repository)
+    root(repository).with_name("alias").symlink_to("mine")
+    assert repository.names() == ["alias", "mine"]
+    with pytest.raises(InvalidManifest, match=r"alias/1/manifest\.json: says it is mine/1"):
+        repository.manifest("alias", 1)
+
+
+def test_a_link_of_a_name_to_nothing_is_no_name(repository):
+    publish(repository)
+    root(repository).with_name("gone").symlink_to("nowhere")
+    assert repository.names() == ["mine"]
+    with (
+        pytest.raises(PublishFailed, match="cannot write to the model repository"),
+        repository.staging("gone"),
+    ):
+        pass
+
+
 def test_a_number_is_never_used_twice_even_if_incomplete(repository):
     publish(repository)
     (root(repository) / "7").mkdir()

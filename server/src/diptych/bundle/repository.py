@@ -39,7 +39,7 @@ class ModelRepository:
     """Immutable versions 1, 2, 3, ... under each model's name.
 
     A version appears by one rename, so that a reader sees all of it or nothing. Several processes may publish
-    and read at the same time.
+    and read at the same time. The folder of a name may be a link to another disk; that of a version may not.
     """
 
     def __init__(self, root: Path) -> None:
@@ -54,7 +54,7 @@ class ModelRepository:
     def versions(self, name: str) -> list[int]:
         """The complete versions of a name, ascending. Raises NotFound if there is no such name."""
         folder = self._root / name
-        if not re.fullmatch(NAME_PATTERN, name) or not _is_folder(folder):
+        if not re.fullmatch(NAME_PATTERN, name) or not folder.is_dir():
             raise NotFound(f"no model named {name!r}; there is: {', '.join(self.names()) or 'none'}")
         return _versions(folder)
 
@@ -215,7 +215,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_name(path: Path) -> bool:
-    return re.fullmatch(NAME_PATTERN, path.name) is not None and _is_folder(path)
+    return re.fullmatch(NAME_PATTERN, path.name) is not None and path.is_dir()
 
 
 def _numbers(folder: Path) -> list[int]:

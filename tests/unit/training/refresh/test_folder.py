@@ -21,7 +21,7 @@ def test_the_same_request_continues_in_its_folder(tmp_path):
 def test_other_pairs_begin_a_refresh_with_the_next_number(tmp_path):
     open_folder(tmp_path, "mine", REQUEST)
     other = open_folder(tmp_path, "mine", REQUEST.model_copy(update={"pairs": "other"}))
-    assert other.name == "mine-2"
+    assert (other.name, other.number) == ("mine-2", 2)
 
 
 def test_an_older_refresh_with_the_same_request_continues(tmp_path):

@@ -27,7 +27,7 @@ def manifest() -> Manifest:
 
 def recipe(tmp_path: Path, old: PackedDataset, n_train: int, loss: str = "softmax") -> TrainConfig:
     file = tmp_path / "recipe.toml"
-    write_recipe(file, "mine-1", "tiny/3", n_train=n_train, old=OldPairs(old, is_whole=False), loss=loss)
+    write_recipe(file, "mine-1", "tiny/3", n_train=n_train, old=OldPairs(old, "no data set"), loss=loss)
     return read_config(file, start_tables=lambda _: model_tables(small_recipe()))
 
 
@@ -48,6 +48,14 @@ def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_p
     assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 100
 
 
+def test_a_further_refresh_has_a_seed_of_its_own(tmp_path, shipped):
+    def seed(**given: int) -> int:
+        write_recipe(tmp_path / "a.toml", "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), **given)
+        return read_config(tmp_path / "a.toml", start_tables=lambda _: model_tables(small_recipe())).seed
+
+    assert [seed(), seed(seed=3)] == [0, 3]
+
+
 def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, shipped):
     config = recipe(tmp_path, shipped, 100)
     assert config.distill is not None
@@ -58,14 +66,31 @@ def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, 
 def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shipped, manifest):
     whole = PackedDataset(tmp_path / "data", "pictograms", 64, {"icons": OLD})
     write_index(whole)
-    assert old_pairs(whole.path, manifest, shipped) == OldPairs(whole, is_whole=True)
+    old = old_pairs(whole.path, manifest, shipped)
+    assert old == OldPairs(whole)
+    assert str(old) == f"rehearses the data set of the old model: {whole.path}, 200 pairs"
 
 
 @pytest.mark.parametrize(("name", "size"), [("others", 64), ("pictograms", 32)])
 def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size):
     write_index(PackedDataset(tmp_path / "data", name, size, {"icons": OLD}))
-    assert old_pairs(tmp_path / "data", manifest, shipped) == OldPairs(shipped, is_whole=False)
+    old = old_pairs(tmp_path / "data", manifest, shipped)
+    assert old.dataset == shipped
+    title = f"{manifest.name}/{manifest.version}"
+    assert str(old) == (
+        f"{title} was not trained on the data set at {tmp_path / 'data'}: rehearses the 200 shipped pairs"
+    )
 
 
 def test_without_it_the_shipped_pairs_are_rehearsed(tmp_path, shipped, manifest):
-    assert not old_pairs(tmp_path / "nowhere", manifest, shipped).is_whole
+    old = old_pairs(tmp_path / "nowhere", manifest, shipped)
+    assert not old.is_whole
+    assert old.dataset == shipped
+    assert str(old) == f"no data set at {tmp_path / 'nowhere'}: rehearses the 200 shipped pairs"
+
+
+def test_a_data_set_that_cannot_be_read_is_named(tmp_path, shipped, manifest):
+    (tmp_path / "dataset.json").write_text("{")
+    old = old_pairs(tmp_path, manifest, shipped)
+    assert old.dataset == shipped
+    assert f"{tmp_path / 'dataset.json'} is not JSON" in str(old)

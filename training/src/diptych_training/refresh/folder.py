@@ -66,6 +66,11 @@ class RefreshFolder:
         return self._begun().id
 
     @property
+    def number(self) -> int:
+        """1 for the first refresh of the model's name, 2 for the next."""
+        return int(self.name.rpartition("-")[2])
+
+    @property
     def pairs(self) -> Path:
         """The report on the pairs, the contact sheet, and the packed pairs."""
         return self.path / "pairs"

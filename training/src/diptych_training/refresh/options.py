@@ -39,11 +39,11 @@ class RefreshOptions:
     name: str
     start: str | None
     pairs: PairsOptions
+    old_data: Path
     recipe: Path | None = None
     overrides: tuple[str, ...] = ()
     alpha: float | None = None
     max_loss: float = MAX_LOSS
-    old_data: Path | None = None
     licence: str | None = None
     device: str = AUTO
     again: bool = False

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from diptych.bundle.manifest import Manifest
-from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.data.packed import INDEX_FILE, PackedDataset, read_dataset
 from diptych_training.errors import DataError
 from diptych_training.files import write_text
 from diptych_training.objectives.contrastive import LossKind
@@ -21,6 +21,7 @@ TEMPLATE = Template("""\
 # does not overwrite it: edit it (--look stops before the training) and repeat the command.
 name = "$name"
 start = "$start"
+seed = $seed            # of the order and the random changes: each further refresh of this name has its own
 
 [lock]
 scale = true        # a few pictures are too few for a new scale, or new statistics of batch normalisation
@@ -69,30 +70,55 @@ on = "rehearsed"    # not on your pairs, which it does not know
 
 @dataclass(frozen=True)
 class OldPairs:
-    """The data set whose training pairs are rehearsed. `is_whole`: the old model learned from it."""
+    """The data set whose training pairs are rehearsed.
+
+    `is_whole`: the old model learned from it. `why_not`: why the pairs shipped with the model stand in.
+    """
 
     dataset: PackedDataset
-    is_whole: bool
+    why_not: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the old model learned from this data set."""
+        return not self.why_not
+
+    @property
+    def n(self) -> int:
+        """The number of pairs to rehearse."""
+        return sum(entry.n for _, entry in self.dataset.listed("train"))
+
+    def __str__(self) -> str:
+        if self.is_whole:
+            return f"rehearses the data set of the old model: {self.dataset.path}, {self.n:,} pairs"
+        return f"{self.why_not}: rehearses the {self.n:,} shipped pairs"
 
 
-def old_pairs(at: Path | None, manifest: Manifest, shipped: PackedDataset) -> OldPairs:
+def old_pairs(at: Path, manifest: Manifest, shipped: PackedDataset) -> OldPairs:
     """The data set at `at` if the version was trained on it, at its image size; else the shipped pairs."""
+    if not (at / INDEX_FILE).is_file():
+        return OldPairs(shipped, f"no data set at {at}")
     try:
-        found = None if at is None else read_dataset(at)
-    except DataError:
-        found = None
-    if (
-        found is not None
-        and found.name == manifest.source.get("dataset")
-        and found.image_size == manifest.image.size
-        and found.listed("train")
-    ):
-        return OldPairs(found, is_whole=True)
-    return OldPairs(shipped, is_whole=False)
+        found = read_dataset(at)
+    except DataError as error:
+        return OldPairs(shipped, str(error))
+    is_old = found.name == manifest.source.get("dataset") and found.image_size == manifest.image.size
+    if not (is_old and found.listed("train")):
+        return OldPairs(
+            shipped, f"{manifest.name}/{manifest.version} was not trained on the data set at {at}"
+        )
+    return OldPairs(found)
 
 
 def write_recipe(
-    file: Path, name: str, start: str, *, n_train: int, old: OldPairs, loss: LossKind = "softmax"
+    file: Path,
+    name: str,
+    start: str,
+    *,
+    n_train: int,
+    old: OldPairs,
+    seed: int = 0,
+    loss: LossKind = "softmax",
 ) -> None:
     """Write the recipe of the run `name` for `n_train` pairs of the user's.
 
@@ -101,13 +127,13 @@ def write_recipe(
     batch_size, n_shown = next((size, shown) for most, size, shown in SIZES if n_train <= most)
     n_own = round(OWN_SHARE * batch_size)
     steps = max(MIN_STEPS, math.ceil(n_shown * n_train / n_own))
-    n_old = sum(entry.n for _, entry in old.dataset.listed("train"))
     about = "the data set that the model was trained on" if old.is_whole else "pairs shipped with the model"
     recipe = TEMPLATE.substitute(
         name=name,
         start=start,
+        seed=seed,
         n_train=f"{n_train:,}",
-        about_old=f"{about}: {n_old:,} pairs",
+        about_old=f"{about}: {old.n:,} pairs",
         old=_quoted(str(old.dataset.path)),
         old_share=1 - OWN_SHARE,
         distill=DISTILL.substitute(teacher=_quoted(start)) if loss == "softmax" else "",

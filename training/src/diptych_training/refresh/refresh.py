@@ -70,7 +70,7 @@ def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
         return Outcome(folder, published)
     report = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
     say(f"\n{report.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
-    recipe = _recipe(options, folder, start, report)
+    recipe = _recipe(options, folder, start, report, say)
     say(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
     if options.only_look:
         say("nothing is trained yet: edit the recipe if you like; the same command without --look continues")
@@ -137,17 +137,22 @@ def _digest_of_recipe(options: RefreshOptions) -> str:
         raise TrainingConfigError(f"--recipe {options.recipe}: {error.strerror}") from error
 
 
-def _recipe(options: RefreshOptions, folder: RefreshFolder, start: Start, report: PairsReport) -> TrainConfig:
+def _recipe(
+    options: RefreshOptions, folder: RefreshFolder, start: Start, report: PairsReport, say: Say
+) -> TrainConfig:
     """The recipe in the folder, which is written if there is none yet."""
     if options.recipe is not None:
         shutil.copyfile(options.recipe, folder.recipe_file)
     elif not folder.recipe_file.is_file():
+        old = old_pairs(options.old_data, start.manifest, start.shipped)
+        say(str(old))
         write_recipe(
             folder.recipe_file,
             folder.name,
             start.title,
             n_train=report.n_train,
-            old=old_pairs(options.old_data, start.manifest, start.shipped),
+            old=old,
+            seed=folder.number - 1,
             loss=start.source.tables["loss"],
         )
     return read_config(

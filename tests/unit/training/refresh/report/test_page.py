@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -66,6 +67,19 @@ def test_the_page_has_every_part(tmp_path):
         assert part in page.text
     # three searches thrice with ten pictures each, and three pictures twice
     assert len(page.attributes("img", "src")) == 3 * 3 * 10 + 2 * 3
+
+
+def test_author_and_licence_of_the_pictures_are_shown_if_they_are_stated(tmp_path):
+    report = small_report(tmp_path)
+    assert "Your pictures: by nobody (MIT)." in Page(report_page(report)).text
+
+    unknown = replace(report.own.entries["held-out"], author="unknown", licence="unknown")
+    silent = replace(report, own=replace(report.own, entries={"held-out": unknown}))
+    assert "Your pictures: " not in Page(report_page(silent)).text.partition("What to do next")[2]
+
+    evil = replace(unknown, author="<b>a</b>")
+    credited = replace(report, own=replace(report.own, entries={"held-out": evil}))
+    assert "Your pictures: by <b>a</b>." in Page(report_page(credited)).text
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs(tmp_path):

@@ -26,7 +26,7 @@ def test_markdown_has_every_part(tmp_path):
         "- red star 1: first right picture: rank 4 before, 1 after",
         "## Pictures that are wrong now",
         "- emoji 0: red star 0 before (25%) before, red star 0 after (75%) now",
-        "## What to do next",
+        "\n\nYour pictures: by nobody (MIT).\n\n## What to do next",
     ):
         assert part in text
 

@@ -14,6 +14,7 @@ from diptych_training.refresh.report.report import (
     Row,
     chosen_mix,
     headline,
+    own_credit,
     shown_sources,
     table_rows,
 )
@@ -197,13 +198,13 @@ def _answer(answer: Answer, *, is_right: bool) -> str:
 
 
 def _credits(report: Report) -> str:
-    """Authors and licences of the shipped pictures that the report shows."""
-    credited = (
+    """Authors and licences of the user's pictures and of the shipped ones that the report shows."""
+    shipped = (
         f"{html_caption(name)} by {html_caption(entry.author)} ({html_text(entry.licence)})"
         for name, entry in shown_sources(report)
     )
-    listed = "; ".join(credited)
-    return f'<p class="note">Shipped pictures: {listed}.</p>' if listed else ""
+    credits = (("Your pictures", html_text(own_credit(report))), ("Shipped pictures", "; ".join(shipped)))
+    return "\n".join(f'<p class="note">{whose}: {listed}.</p>' for whose, listed in credits if listed)
 
 
 def _block(heading: str, text: str) -> str:

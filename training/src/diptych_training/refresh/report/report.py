@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from diptych_training.data.packed import PackedDataset, SourceEntry
+from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.evaluate.table import TITLES
 from diptych_training.refresh.judge.changes import Changes
 from diptych_training.refresh.judge.choose import Choice
@@ -114,6 +115,14 @@ def shown_sources(report: Report) -> list[tuple[str, SourceEntry]]:
     pictures += [change.picture for change in (*changes.gained_pictures, *changes.lost_pictures)]
     names = {picture.source for picture in pictures if picture.set == SHIPPED}
     return [(name, report.shipped.entries[name]) for name in sorted(names)]
+
+
+def own_credit(report: Report) -> str:
+    """Author and licence of the user's pictures, as far as they are stated; an empty text if neither is."""
+    entry = next(iter(report.own.entries.values()))  # both are given for all pictures
+    author = "" if entry.author == UNKNOWN else f"by {entry.author}"
+    licence = "" if entry.licence == UNKNOWN else f"({entry.licence})"
+    return " ".join(part for part in (author, licence) if part)
 
 
 def advice(judged: Judged, choice: Choice) -> list[str]:

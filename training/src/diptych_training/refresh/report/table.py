@@ -14,6 +14,7 @@ from diptych_training.refresh.report.report import (
     Row,
     chosen_mix,
     headline,
+    own_credit,
     table_rows,
 )
 from diptych_training.refresh.report.text import markdown_text, one_line, points, signed_points
@@ -109,9 +110,15 @@ def report_markdown(report: Report) -> str:
         *_listed("## Pictures that are wrong now", [_picture(one) for one in changes.lost_pictures]),
         "## All figures",
         figures_table(judged, alpha),
+        *_credit(report),
         *_listed("## What to do next", [markdown_text(step) for step in report.steps]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _credit(report: Report) -> list[str]:
+    credit = own_credit(report)
+    return [f"Your pictures: {markdown_text(credit)}."] if credit else []
 
 
 def _figures(result: SetResult) -> list[str]:
