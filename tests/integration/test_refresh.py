@@ -83,6 +83,8 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert "25 pairs found, 25 usable" in said
     assert f"no data set at {tmp_path / 'cache' / 'pictograms'}: rehearses the 200 shipped pairs" in said
     assert "too few to judge" in said
+    assert "validation not counted" in said
+    assert " min to judge and to export\n" in said
     assert said.endswith(
         f"To serve it, or restart the server of this name: diptych serve --model mine --model-repo "
         f"{tmp_path / 'repo'} --data-dir ~/.local/state/diptych-mine\n"

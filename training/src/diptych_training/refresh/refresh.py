@@ -7,6 +7,7 @@ interrupted command continues where it was and comes to the same result.
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 from diptych.errors import NotFound
@@ -15,7 +16,9 @@ from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
 from diptych_training.files import exclusive_lock, write_text
+from diptych_training.refresh.after_training import after_training
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
+from diptych_training.refresh.judge.judge import n_judged
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
@@ -184,13 +187,19 @@ def _train(
     write_text(folder.trained_recipe_file, folder.recipe_file.read_text(encoding="utf-8"))
     if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
         return True
+    own = read_dataset(folder.own)
     return train_run(
         recipe,
-        read_dataset(folder.own),
+        own,
         run.path,
         start.source,
         open_teachers=lambda: open_teachers(recipe, places.runs_dir, places.model_repo),
         resume=run.has_begun,
         device=options.device,
         say=say,
+        after_training=partial(
+            after_training,
+            n_pictures=n_judged(own, start.shipped),
+            n_precisions=len(start.manifest.precisions),
+        ),
     )

@@ -22,7 +22,7 @@ from diptych_training.train.checks import check_shares, check_validation
 from diptych_training.train.create_run import create_run
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
-from diptych_training.train.estimate import estimate
+from diptych_training.train.estimate import Estimate, estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import RESUME_ADVICE, Loop
 from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
@@ -49,12 +49,14 @@ def train_run(
     device: str = AUTO,
     say: Say,
     before_first_step: Callable[[], object] = lambda: None,
+    after_training: Callable[[Estimate], str] = lambda _: "",
 ) -> bool:
     """Train `run_dir` to its end, or until SIGINT or SIGTERM. Returns whether the end was reached.
 
     Arguments are those of `prepare`. `say` receives the folder, the estimate and the outcome as lines.
-    `before_first_step` is called once everything was found to be in order. Raises RunInUse if another process
-    trains in the folder.
+    `before_first_step` is called once everything was found to be in order. `after_training` returns what the
+    line of the estimate says further, of the work that follows. Raises RunInUse if another process trains in
+    the folder.
     """
     keep_freed_memory()
     if config.run.n_threads:
@@ -76,7 +78,7 @@ def train_run(
         )
         if ranks.is_first:
             before_first_step()
-        is_done = _train(loop, say if ranks.is_first else _say_nothing)
+        is_done = _train(loop, say if ranks.is_first else _say_nothing, after_training)
         if ranks.is_first:
             say(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}")
     return is_done
@@ -181,13 +183,14 @@ def _say_nothing(_line: str) -> None:
     """Ranks but the first are silent."""
 
 
-def _train(loop: Loop, say: Say) -> bool:
+def _train(loop: Loop, say: Say, after_training: Callable[[Estimate], str]) -> bool:
     ranks = loop.state.ranks
     try:
         with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
             cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
         say(f"run folder: {loop.folder.path}")
-        say(str(cost) if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}")
+        said = f"{cost}{after_training(cost)}"
+        say(said if ranks.is_single else f"{ranks.world_size} ranks, each: {said}")
         return loop.train(cost.seconds_left)
     finally:
         loop.batches.close()
