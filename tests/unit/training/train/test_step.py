@@ -25,8 +25,9 @@ def gradients_of(model: CLIP) -> dict[str, torch.Tensor]:
 def assert_same(
     found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], noise: float = 1e-7
 ) -> None:
-    """Compare tensors whose sums are taken in another order. `noise` is what rounding alone leaves of gradients
-    that are zero, such as those of the biases of keys.
+    """Compare tensors whose sums are taken in another order.
+
+    `noise` is what rounding leaves of gradients that would be zero, such as those of the biases of keys.
     """
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
