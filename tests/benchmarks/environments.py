@@ -18,7 +18,9 @@ PACKAGES = {
         "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
     ),
     "open_clip": ("open_clip_torch[training]==3.3.0", "torchvision"),
-    "clip_benchmark": ("clip-benchmark==1.6.2", "open_clip_torch==3.3.0", "torchvision", "requests"),
+    "clip_benchmark": (
+        "clip-benchmark==1.6.2", "open_clip_torch==3.3.0", "torchvision", "requests", "numpy<2.4",
+    ),
 }  # fmt: skip
 COMPLETE = ".complete"  # holds what was asked for: an edit of it makes the environment anew
 TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch")

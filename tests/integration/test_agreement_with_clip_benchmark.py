@@ -33,9 +33,10 @@ model.eval()
 options = {"tokenizer": open_clip.get_tokenizer(f"local-dir:{checkpoint}"), "device": "cpu", "amp": False}
 found = {}
 for name in names:
-    data = build_dataset(f"wds/{name}", root=f"{root}/{name}", transform=transform, split="test")
+    task = "zeroshot_retrieval" if name == "captions" else "zeroshot_classification"
+    data = build_dataset(f"wds/{name}", root=f"{root}/{name}", transform=transform, task=task)
     loader = torch.utils.data.DataLoader(data.batched(16), batch_size=None)
-    if data.classes is None:
+    if name == "captions":
         found[name] = zeroshot_retrieval.evaluate(model, loader, recall_k_list=[1, 5, 10], **options)
     else:
         found[name] = zeroshot_classification.evaluate(

@@ -1,9 +1,13 @@
 """`diptych-train benchmark` on runs and bundles: files, resuming, and the same numbers as `evaluate`."""
 
+import base64
+import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.benchmark.results import Result, read_result, result_file
@@ -11,9 +15,11 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, load_evaluated_run
 from diptych_training.evaluate.measure import evaluate
-from support.labelled_folders import write_class_folders, write_shards
+from support.html_pages import Page
+from support.labelled_folders import shades, write_class_folders, write_shards
 from support.pictures import noise, picture
 from support.tiny_bundle import write_tiny_bundle
+from support.tiny_graphs import COLOURS as RGB
 from support.tiny_run import TINY_VIT, write_tiny_dataset, write_tiny_run
 
 COLOURS = ("red", "green", "blue")
@@ -182,3 +188,69 @@ def test_identities_are_those_of_precision_and_weights(home):
 
     assert runs[0] == runs[1]
     assert len({one.identity, *runs}) == 3
+
+
+def write_probed(folder: Path) -> Path:
+    """Nearly red and nearly green pictures under names that the model does not know."""
+    for split, n in (("train", 4), ("val", 3), ("test", 5)):
+        write_class_folders(
+            folder / split,
+            {"zig": shades((220, 20, 30), n, seed=n), "zag": shades((20, 170, 40), n, seed=n)},
+        )
+    return folder
+
+
+def test_probes_learn_what_names_do_not_say(home):
+    write_probed(home / "mine")
+
+    main(["benchmark", "tiny", "--on", "mine", "--seeds", "2"])
+
+    found = result(home, "mine")
+    assert found.probe is not None
+    assert found.probe.metrics["top1"] == 1.0
+    assert (found.probe.n_train, found.probe.n_validation) == (8, 6)
+    assert [(one.shots, one.seed) for one in found.few_shot] == [
+        (k, seed) for k in (1, 2, 4) for seed in (0, 1)
+    ]
+
+
+def test_without_a_validation_split_some_training_pictures_validate(home):
+    for split, n in (("train", 10), ("test", 2)):
+        write_class_folders(home / "mine" / split, {name: shades(RGB[name], n) for name in ("red", "blue")})
+
+    main(["benchmark", "tiny", "--on", "mine", "--shots", "1"])
+
+    found = result(home, "mine")
+    assert found.probe is not None
+    assert (found.probe.n_train, found.probe.n_validation) == (16, 4)
+    assert {one.shots for one in found.few_shot} == {1}
+
+
+def test_probes_can_be_left_out_and_are_made_when_asked_for(home):
+    write_probed(home / "mine")
+
+    main(["benchmark", "tiny", "--on", "mine", "--no-probes"])
+    assert result(home, "mine").probe is None
+
+    main(["benchmark", "tiny", "--on", "mine", "--shots", "1"])
+    assert result(home, "mine").probe is not None
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [(["--shots", "1,x"], "--shots is 1,x"), (["--seeds", "0"], "--seeds is 0")]
+)
+def test_numbers_that_cannot_be_used_are_named(home, capsys, flags, told):
+    assert main(["benchmark", "tiny", "--on", str(colours(home / "colours")), *flags]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_the_page_shows_the_pictures_that_were_taken_for_others(home):
+    write_class_folders(home / "colours", {"red": [picture("blue")], "blue": [picture("blue")]})
+
+    main(["benchmark", "tiny", "--on", "colours"])
+
+    page = Page((home / "benchmark" / "benchmark.html").read_text())
+    (source,) = page.attributes("img", "src")
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as shown:
+        middle = shown.convert("RGB").getpixel((48, 48))
+    assert np.abs(np.subtract(middle, RGB["blue"])).max() < 12

@@ -4,16 +4,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.bundle.manifest import MANIFEST_FILE
+from diptych.bundle.manifest import MANIFEST_FILE, ImageSpec
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import NotFound
 from diptych_training.benchmark.data_sets.data_set import DataSet
 from diptych_training.benchmark.data_sets.find import default_names, find_data_sets
 from diptych_training.benchmark.data_sets.known import all_known
 from diptych_training.benchmark.features import FeatureCache
-from diptych_training.benchmark.measure import Plan, is_current, measure
+from diptych_training.benchmark.measure import Plan, is_current, measure, pictures_of
+from diptych_training.benchmark.report.page import Picture, benchmark_page
+from diptych_training.benchmark.report.table import benchmark_tables
 from diptych_training.benchmark.results import Result, read_result, result_file, write_result
-from diptych_training.benchmark.table import benchmark_tables
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,
@@ -29,14 +30,18 @@ from diptych_training.paths import cache_dir, data_dir, if_missing, model_repo, 
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
-TABLES_FILE, RESULTS_FOLDER = "benchmark.md", "results"
+TABLES_FILE, PAGE_FILE, RESULTS_FOLDER = "benchmark.md", "benchmark.html", "results"
+SHOWN = ImageSpec(  # how pictures are shown: whole, on white
+    size=96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic", resize_mode="longest",
+    fill_color=(255, 255, 255), crop="round", alpha="white",
+)  # fmt: skip
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its flags."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="zero-shot over many data sets, with and without prompts, and retrieval",
+        help="zero-shot, probes and retrieval on many data sets, as a page",
         description="Measures each model on each data set, one JSON file each. Results that are there "
         "already are kept: after an interruption, the same command continues.",
     )
@@ -61,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=Path("benchmark"),
         metavar="DIR",
-        help="for the tables; default: ./benchmark",
+        help="for page and tables; default: ./benchmark",
     )
     parser.add_argument(
         "--json", type=Path, metavar="DIR", help=f"for the results; default: <out>/{RESULTS_FOLDER}"
@@ -82,12 +87,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="SET",
         help="template set of the models, for data sets without templates",
     )
+    parser.add_argument(
+        "--no-probes", action="store_true", help="leave out linear and few-shot probes, which take longest"
+    )
+    parser.add_argument(
+        "--shots", default="1,2,4,8,16", metavar="K[,K]", help="examples a class of few-shot probes"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="draws of each number of shots")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure what is missing, then print and write the tables."""
+    """Measure what is missing, then print the tables and write them and the page."""
     if args.known:
         print(known_table())
         return 0
@@ -95,15 +107,32 @@ def run(args: argparse.Namespace) -> int:
         raise EvaluationError("name a model: a run, or a bundle NAME[/V]")
     if args.batch_size < 1:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
+    plan = _plan(args)
     data_sets = find_data_sets(args.on or default_names(), args.data, args.split)
     results: list[Result] = []
     for named in args.models:
-        results += _measure_all(_model(args, named), data_sets, args)
-    tables = args.out / TABLES_FILE
-    write_text(tables, benchmark_tables(results))
+        results += _measure_all(_model(args, named), data_sets, plan, args)
     print(benchmark_tables(results))
-    print(tables)
+    tables, page = args.out / TABLES_FILE, args.out / PAGE_FILE
+    write_text(tables, benchmark_tables(results))
+    write_text(page, benchmark_page(results, _picture_finder(data_sets)))
+    print(tables, page, sep="\n")
     return 0
+
+
+def _picture_finder(data_sets: Sequence[DataSet]) -> Picture:
+    pictures = {one.name: one.test.pictures for one in data_sets}
+    return lambda name, index: pictures[name].prepared(index, SHOWN)
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    """Raises EvaluationError naming the flag."""
+    if args.seeds < 1:
+        raise EvaluationError(f"--seeds is {args.seeds}, it must be at least 1")
+    shots = args.shots.split(",")
+    if not all(one.strip().isdecimal() and int(one) > 0 for one in shots):
+        raise EvaluationError(f"--shots is {args.shots}, it must be numbers such as 1,2,4")
+    return Plan(probes=not args.no_probes, shots=tuple(sorted(map(int, shots))), seeds=args.seeds)
 
 
 def known_table() -> str:
@@ -116,21 +145,21 @@ def known_table() -> str:
 
 
 def _measure_all(
-    model: EvaluatedModel, data_sets: Sequence[DataSet], args: argparse.Namespace
+    model: EvaluatedModel, data_sets: Sequence[DataSet], plan: Plan, args: argparse.Namespace
 ) -> list[Result]:
     """Results of one model, stored ones where they are of this model and data."""
     folder = args.json or args.out / RESULTS_FOLDER
     classifier = cached_classifier(model.encoder, model.tokenizer)
-    plan, results = Plan(), []
-    n_pictures = sum(len(one.test.pictures) for one in data_sets)
-    with progress_bar(total=n_pictures, unit="image", desc=model.name) as progress:
+    results = []
+    sizes = {one.name: sum(map(len, pictures_of(one, plan))) for one in data_sets}
+    with progress_bar(total=sum(sizes.values()), unit="image", desc=model.name) as progress:
         features = FeatureCache(cache_dir() / "features", args.batch_size, progress.update)
         for data_set in data_sets:
             progress.set_postfix_str(data_set.name)
             file = result_file(folder, model.name, data_set.name)
             stored = read_result(file)
             if stored is not None and is_current(stored, model, data_set, plan):
-                progress.update(len(data_set.test.pictures))
+                progress.update(sizes[data_set.name])
             else:
                 stored = measure(model, data_set, plan, classifier, features)
                 write_result(file, stored)

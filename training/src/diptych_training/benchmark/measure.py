@@ -7,10 +7,13 @@ from hashlib import sha256
 import numpy as np
 
 from diptych.bundle.encoder import Embeddings
-from diptych_training.benchmark.data_sets.data_set import DataSet
+from diptych_training.benchmark.data_sets.data_set import DataSet, Split
+from diptych_training.benchmark.data_sets.pictures import Pictures
 from diptych_training.benchmark.features import FeatureCache
 from diptych_training.benchmark.metrics import Relevant, Scores, measured
-from diptych_training.benchmark.results import Confused, Metrics, Prompts, Recalls, Result
+from diptych_training.benchmark.probe.logistic import Labelled
+from diptych_training.benchmark.probe.probe import Parts, few_shot, probe, split_train
+from diptych_training.benchmark.results import Confused, FewShot, Metrics, Probe, Prompts, Recalls, Result
 from diptych_training.evaluate.confusions import softmax, wrong_margins
 from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
@@ -25,7 +28,14 @@ DIGITS = 6  # of stored numbers
 
 @dataclass(frozen=True)
 class Plan:
-    """How data sets are measured."""
+    """How data sets are measured. `shots` are the examples a class of few-shot probes, each with every seed.
+
+    Without `probes`, training pictures are not needed.
+    """
+
+    probes: bool = True
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    seeds: int = 3
 
     def settings(self, templates: Sequence[str]) -> str:
         """A digest of everything that decides a result, apart from model and data."""
@@ -39,6 +49,16 @@ def is_current(result: Result, model: EvaluatedModel, data_set: DataSet, plan: P
         and result.settings == plan.settings(templates_of(model, data_set))
         and result.content == data_set.content
     )
+
+
+def pictures_of(data_set: DataSet, plan: Plan) -> list[Pictures]:
+    """All pictures that are embedded for a data set."""
+    splits = data_set.splits() if _is_probed(data_set, plan) else (data_set.test,)
+    return [split.pictures for split in splits if split is not None]
+
+
+def _is_probed(data_set: DataSet, plan: Plan) -> bool:
+    return plan.probes and data_set.task == "classification" and data_set.train is not None
 
 
 def templates_of(model: EvaluatedModel, data_set: DataSet) -> tuple[str, ...]:
@@ -57,6 +77,7 @@ def measure(
         name: images @ classifier(data_set.texts, some).T  # (N, C)
         for name, some in _prompts(data_set, templates).items()
     }
+    probed, few = _probes(model, data_set, plan, features, images)
     return Result(
         model=model.name,
         identity=model.identity,
@@ -71,6 +92,8 @@ def measure(
         metric=data_set.metric,
         templates=templates if scores else (),
         zero_shot={name: rounded(measured(data_set, data_set.test, some)) for name, some in scores.items()},
+        probe=probed,
+        few_shot=few,
         retrieval=_recalls(model, data_set, images, relevant) if data_set.retrieves else None,
         confusions=_confusions(data_set, scores["ensemble"], relevant, model.logit_scale)
         if data_set.task == "classification"
@@ -89,6 +112,33 @@ def _prompts(data_set: DataSet, templates: Sequence[str]) -> dict[Prompts, Seque
         return {}
     one = next((template for template in templates if template != NAME_ALONE), NAME_ALONE)
     return {"name": [NAME_ALONE], "one_template": [one], "ensemble": templates}
+
+
+def _probes(
+    model: EvaluatedModel, data_set: DataSet, plan: Plan, features: FeatureCache, test: Embeddings
+) -> tuple[Probe | None, tuple[FewShot, ...]]:
+    """Probes of a data set with training pictures."""
+    if data_set.train is None or not _is_probed(data_set, plan):
+        return None, ()
+
+    def labelled(split: Split) -> Labelled:
+        return Labelled(features.images(model, split.pictures), split.labels)
+
+    train = labelled(data_set.train)
+    train, validation = (
+        split_train(train) if data_set.validation is None else (train, labelled(data_set.validation))
+    )
+    parts = Parts(
+        train, validation, test, len(data_set.texts), lambda scores: measured(data_set, data_set.test, scores)
+    )
+    found = probe(parts)
+    few = [
+        FewShot(shots=k, seed=seed, score=round(one.metrics[data_set.metric], DIGITS), l2=one.l2)
+        for k, seed, one in few_shot(parts, plan.shots, plan.seeds)
+    ]
+    n_train, n_validation = len(train.labels), len(validation.labels)
+    probed = Probe(metrics=rounded(found.metrics), l2=found.l2, n_train=n_train, n_validation=n_validation)
+    return probed, tuple(few)
 
 
 def _recalls(model: EvaluatedModel, data_set: DataSet, images: Embeddings, relevant: Relevant) -> Recalls:

@@ -33,6 +33,24 @@ class Recalls(_Data):
     image_to_text: dict[int, float]
 
 
+class Probe(_Data):
+    """A logistic regression on all training pictures: its metrics, and the strength of regularisation."""
+
+    metrics: Metrics
+    l2: float
+    n_train: int
+    n_validation: int
+
+
+class FewShot(_Data):
+    """A probe on a few pictures of each class, drawn with a seed: its score by the data set's own metric."""
+
+    shots: int
+    seed: int
+    score: float
+    l2: float
+
+
 class Result(_Data):
     """One model on one data set.
 
@@ -54,6 +72,8 @@ class Result(_Data):
     metric: Metric
     templates: tuple[str, ...]
     zero_shot: dict[Prompts, Metrics] = {}
+    probe: Probe | None = None
+    few_shot: tuple[FewShot, ...] = ()
     retrieval: Recalls | None = None
     confusions: tuple[Confused, ...] = ()
 

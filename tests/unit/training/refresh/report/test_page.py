@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,41 +15,8 @@ from diptych_training.refresh.judge.choose import choose_alpha
 from diptych_training.refresh.report.curve import draw_curve
 from diptych_training.refresh.report.page import MAX_BYTES, report_page
 from diptych_training.refresh.report.write import write_report
+from support.html_pages import Page
 from support.reports import judged, small_report
-
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Collects tags with attributes, and text; asserts that tags are closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open[-1:] != ["style"]:
-            self.text += data
-
-    def attributes(self, tag: str, name: str) -> list[str]:
-        return [
-            attributes[name] or "" for found, attributes in self.tags if found == tag and name in attributes
-        ]
 
 
 def test_the_page_has_every_part(tmp_path):

@@ -18,7 +18,7 @@ def digits() -> DataSet:
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415  an extra
     except ImportError:
-        raise DataError(f"{NAME} are in scikit-learn, which is not installed: it comes with the extra "import"") from None
+        raise DataError(f"{NAME} are in scikit-learn, which comes with the extra `import`") from None
     bunch = load_digits()
     scale = SIDE_PX // bunch.images.shape[1]
     greys = 255 - np.rint(bunch.images * 255 / N_GREYS).astype(np.uint8)  # (N, 8, 8)

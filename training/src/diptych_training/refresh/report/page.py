@@ -2,8 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
-from string import Template
 
+from diptych_training.page.document import document, section, table
+from diptych_training.page.text import (
+    html_block,
+    html_caption,
+    html_text,
+    points,
+    signed_points,
+)
 from diptych_training.refresh.judge.changes import Answer, Found, PictureChange, SearchChange
 from diptych_training.refresh.judge.view import OWN
 from diptych_training.refresh.report.curve import draw_curve
@@ -27,13 +34,6 @@ from diptych_training.refresh.report.table import (
     figures_rows,
     rank_change,
 )
-from diptych_training.refresh.report.text import (
-    html_block,
-    html_caption,
-    html_text,
-    points,
-    signed_points,
-)
 
 MAX_BYTES = 3_000_000
 LONGEST_BLOCK = 100_000  # characters of the recipe, and of the report on the pairs
@@ -43,17 +43,12 @@ Draw = Callable[[SearchChange | PictureChange], str]
 def report_page(report: Report) -> str:
     """HTML of at most MAX_BYTES: the number of searches and pictures of each list is halved until it fits."""
     thumbnails = Thumbnails(report.own, report.shipped)
-    template = Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
+    style = files("diptych_training.refresh.report").joinpath("style.css").read_text("utf-8")
+    day = f'<time datetime="{report.day.isoformat()}">{report.day.day} {report.day:%B %Y}</time>'
+    lead = f"<p>Made of {html_text(report.old_name)}, {day}.</p>"
     n = max(1, *(len(listed) for listed in _lists(report)))
     while True:
-        page = template.substitute(
-            title=html_text(report.title),
-            old_name=html_text(report.old_name),
-            iso_day=report.day.isoformat(),
-            day=f"{report.day.day} {report.day:%B %Y}",
-            credits=_credits(report),
-            sections="\n".join(section for section in _sections(report, thumbnails, n) if section),
-        )
+        page = document(report.title, lead, _sections(report, thumbnails, n), _credits(report), style)
         if len(page.encode()) <= MAX_BYTES or n == 0:
             return page
         n //= 2
@@ -76,13 +71,13 @@ def _sections(report: Report, thumbnails: Thumbnails, n: int) -> Iterable[str]:
     def searches(heading: str, note: str, listed: Sequence[SearchChange]) -> str:
         cards = "".join(_search(search, thumbnails) for search in listed[:n])
         return (
-            _section(heading, f'<p class="note">{note}</p>\n<ul class="cards">{cards}</ul>') if cards else ""
+            section(heading, f'<p class="note">{note}</p>\n<ul class="cards">{cards}</ul>') if cards else ""
         )
 
     def pictures(heading: str, note: str, listed: Sequence[PictureChange]) -> str:
         cards = "".join(_picture(change, thumbnails) for change in listed[:n])
         body = f'<p class="note">{note}</p>\n<ul class="cards small">{cards}</ul>'
-        return _section(heading, body) if cards else ""
+        return section(heading, body) if cards else ""
 
     yield _gains(report)
     yield _mix(report)
@@ -100,11 +95,7 @@ def _sections(report: Report, thumbnails: Thumbnails, n: int) -> Iterable[str]:
     yield _block("Your pairs", report.pairs)
     yield _block("The recipe", report.recipe)
     steps = "".join(f"<li>{html_block(step, LONGEST_BLOCK)}</li>" for step in report.steps)
-    yield _section("What to do next", f"<ul>{steps}</ul>") if steps else ""
-
-
-def _section(heading: str, body: str) -> str:
-    return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>"
+    yield section("What to do next", f"<ul>{steps}</ul>") if steps else ""
 
 
 def _gains(report: Report) -> str:
@@ -112,8 +103,8 @@ def _gains(report: Report) -> str:
     lead = "\n".join(f'<p class="lead">{html_text(one)}</p>' for one in headline(judged, report.choice))
     head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:-1])
     rows = "\n".join(map(_row, table_rows(judged, alpha)))
-    further = _table(FIGURES_HEADER, figures_rows(judged, alpha))
-    return _section(
+    further = table(FIGURES_HEADER, figures_rows(judged, alpha))
+    return section(
         "Gained and lost",
         f'{lead}\n<div class="scroll"><table class="gains">\n'
         f'<thead><tr>{head}<th scope="col" class="words">verdict</th></tr></thead>\n'
@@ -141,23 +132,14 @@ def _row(row: Row) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in header)
-    body = "\n".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _mix(report: Report) -> str:
-    table = _table(CURVE_HEADER, curve_rows(report.judged))
-    return _section(
+    curve = table(CURVE_HEADER, curve_rows(report.judged))
+    return section(
         "How much of the new weights was kept",
         f'<p>{html_text(chosen_mix(report.choice))}</p>\n<p class="note">{ALPHA_NOTE}</p>\n'
         f'<figure class="scroll">{draw_curve(report.judged, report.choice)}\n'
         "<figcaption>Top-1 in points for each mix.</figcaption></figure>\n"
-        f"<details><summary>As a table</summary>{table}</details>",
+        f"<details><summary>As a table</summary>{curve}</details>",
     )
 
 
@@ -209,7 +191,5 @@ def _credits(report: Report) -> str:
 
 def _block(heading: str, text: str) -> str:
     return (
-        _section(heading, f'<pre tabindex="0">{html_block(text, LONGEST_BLOCK)}</pre>')
-        if text.strip()
-        else ""
+        section(heading, f'<pre tabindex="0">{html_block(text, LONGEST_BLOCK)}</pre>') if text.strip() else ""
     )

@@ -1,17 +1,10 @@
 """Pictures of packed data sets as small WebP files inside a page."""
 
-import base64
-import io
 from functools import cache
 
-import numpy as np
-from PIL import Image
-
 from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.page.thumbnail import picture_uri
 from diptych_training.refresh.judge.view import OWN, Picture
-
-LARGEST = 112  # pixels of a side; larger pictures are made smaller
-QUALITY = 80
 
 
 class Thumbnails:
@@ -26,11 +19,7 @@ class Thumbnails:
         """``data:image/webp;base64,...`` of a picture. DataError if its data set is incomplete."""
         dataset = self._own if picture.set == OWN else self._shipped
         pixels = self._source(dataset is self._own, picture.source).images[picture.index]
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-        file = io.BytesIO()
-        image.save(file, "webp", quality=QUALITY)
-        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return picture_uri(pixels)
 
     def _open(self, is_own: bool, name: str) -> PackedSource:
         return (self._own if is_own else self._shipped).source(name)
