@@ -11,11 +11,14 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
+from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.data.packed import read_dataset
+from diptych_training.errors import CheckpointError
 from diptych_training.evaluate.results import read_evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.finetune.source_model import open_source_model
 from support.small_recipe import small_recipe, write_small_recipe
 from support.tiny_run import write_tiny_dataset
 
@@ -25,6 +28,9 @@ NONLINEAR = small_recipe().model.model_copy(update={"projection": "nonlinear", "
 CONVIRT = small_recipe(objective={"kind": "convirt"}, model=NONLINEAR)
 
 
+PREDICTIVE = ["bag_of_words", "static_softmax", "visual_ngrams"]
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
@@ -32,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def train_and_evaluate(home: Path, config) -> Path:
+def train_and_evaluate(home: Path, config: TrainConfig) -> Path:
     recipe = write_small_recipe(home / f"{config.name}.toml", config)
     folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs")]
     assert main(["train", str(recipe), *folders]) == 0
@@ -61,3 +67,44 @@ def test_convirt_is_trained_evaluated_and_exported(home):
     assert min(report.image_cosine_min, report.text_cosine_min) >= 0.99999
     trained = TorchEncoder(run.model, manifest.image).encode_image(golden.pixels)
     np.testing.assert_allclose(encoder.encode_image(golden.pixels), trained, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", PREDICTIVE)
+def test_an_objective_without_a_text_tower_is_trained_and_evaluated(home, kind, tmp_path, capsys):
+    folder = train_and_evaluate(home, small_recipe(objective={"kind": kind}, name=kind.replace("_", "-")))
+    written = folder / "evaluation-eval"
+    assert sorted(file.name for file in written.iterdir()) == [
+        f"evaluation.{end}" for end in ("json", "md", "png")
+    ]
+    evaluation = read_evaluation(written / "evaluation.json")
+    assert [source.source for source in evaluation.sources] == ["new-set", "new-style"]
+    icons = evaluation.of_kind("icons")[0]
+    assert (icons.n_classes, icons.all.n_images, icons.far.n_images) == (30, 30, 24)
+    assert set(icons.all.image_to_text) == {1, 5, 10}
+
+    trained_with = f"was trained with {kind}, which has no text tower"
+    with pytest.raises(CheckpointError, match=trained_with):
+        load_run(folder)
+    with pytest.raises(CheckpointError, match=trained_with):
+        open_source_model(StartConfig(source=str(folder)), home / "runs", home / "model_repo")
+    capsys.readouterr()
+    flags = ["--run", str(folder), "--name", "x", "--model-repo", str(tmp_path), "--data", str(home / "data")]
+    assert main(["export", *flags]) != 0
+    assert trained_with in capsys.readouterr().err
+
+
+def test_a_run_without_a_text_tower_is_compared_with_one_that_has_both(home):
+    clip, words = small_recipe(name="clip"), small_recipe(objective={"kind": "bag_of_words"}, name="words")
+    train_and_evaluate(home, clip)
+    folder = train_and_evaluate(home, words)
+    folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs")]
+    assert main(["evaluate", "--run", "words", "--compare", "clip", *folders]) == 0
+    assert "before: clip" in (folder / "evaluation-eval" / "comparison.md").read_text()
+
+
+def test_a_run_that_cannot_be_served_is_not_published(home, tmp_path, capsys):
+    recipe = write_small_recipe(tmp_path / "small.toml", small_recipe(objective={"kind": "bag_of_words"}))
+    folders = ["--data", str(home / "data"), "--runs-dir", str(tmp_path), "--model-repo", str(tmp_path / "m")]
+    assert main(["train", str(recipe), *folders, "--publish", "mine"]) != 0
+    assert "objective is bag_of_words, which has no text tower" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()

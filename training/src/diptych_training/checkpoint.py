@@ -7,7 +7,7 @@ makes the whole checkpoint appear at once.
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +16,21 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.errors import CheckpointError
 from diptych_training.files import atomic_path, open_atomic
 from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.objectives.kinds import predictive_objective
+from diptych_training.objectives.predictive import Predictive, PredictiveModel
+from diptych_training.objectives.words import Captions
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 Which = Literal["best", "last", "start"]
 OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
@@ -42,6 +46,17 @@ class Checkpoint:
     def under(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names start with `prefix`, with the prefix removed."""
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class PredictiveRun:
+    """A trained run of an objective without a text tower, in evaluation mode, float32, on the CPU."""
+
+    model: PredictiveModel
+    image_spec: ImageSpec
+    text_spec: TextSpec
+    config: TrainConfig
+    step: int
 
 
 @dataclass(frozen=True)
@@ -138,8 +153,68 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
     `which`: the best weights by validation, the last ones (their average if the run keeps one), or those that
     the run started from. `last_by` is the flag with which a command selects the last checkpoint; error
     messages name it. Raises CheckpointError naming the file that is missing, unreadable or does not fit the
-    model.
+    model, or if the run has no text tower.
     """
+    folder, checkpoint, config = _opened_run(run_dir, which, last_by)
+    if config.predictive is not None:
+        raise CheckpointError(
+            f"{run_dir} was trained with {config.predictive.kind}, which has no text tower: "
+            "`diptych-train evaluate` measures it, but it cannot be published or trained further"
+        )
+    model_config = _read_json(folder.model_file, ModelConfig)
+    return TrainedRun(
+        folder=run_dir,
+        model=_rebuild(build_model(model_config), checkpoint, run_dir),
+        image_spec=_read_json(folder.image_spec_file, ImageSpec),
+        text_spec=_read_json(folder.text_spec_file, TextSpec),
+        tokenizer_file=folder.tokenizer_file,
+        model_config=model_config,
+        config=config,
+        step=int(checkpoint.state["step"]),
+        metrics=dict(checkpoint.state.get("metrics", {})),
+        history=_history(config, checkpoint),
+        provenance=read_provenance(folder),
+    )
+
+
+def load_predictive_run(
+    run_dir: Path, which: Which = "best", *, last_by: str | None = None
+) -> PredictiveRun | None:
+    """As `load_run`, for a run whose objective has no text tower; None for any other run."""
+    folder, checkpoint, config = _opened_run(run_dir, which, last_by)
+    build_objective = objective_builder(config, folder)
+    if build_objective is None:
+        return None
+    model = PredictiveModel(_read_json(folder.model_file, ModelConfig), build_objective())
+    return PredictiveRun(
+        model=_rebuild(model, checkpoint, run_dir),
+        image_spec=_read_json(folder.image_spec_file, ImageSpec),
+        text_spec=_read_json(folder.text_spec_file, TextSpec),
+        config=config,
+        step=int(checkpoint.state["step"]),
+    )
+
+
+def objective_builder(config: TrainConfig, folder: RunFolder) -> Callable[[], Predictive] | None:
+    """What builds the objective of a run without a text tower, with fresh weights; None for other runs.
+
+    Raises CheckpointError if a file of the run is missing.
+    """
+    predictive = config.predictive
+    if predictive is None:
+        return None
+    try:
+        dictionary = json.loads(folder.dictionary_file.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder.dictionary_file} is missing: the run folder is incomplete") from error
+    captions = Captions(folder.tokenizer_file, config.text)
+    return lambda: predictive_objective(predictive, config.model, captions, dictionary)
+
+
+def _opened_run(
+    run_dir: Path, which: Which, last_by: str | None
+) -> tuple[RunFolder, Checkpoint, TrainConfig]:
+    """The folder of a run, one of its checkpoints, and its recipe."""
     if not run_dir.is_dir():
         known = sorted(file.parent.name for file in run_dir.parent.glob("*/model.json"))
         raise CheckpointError(
@@ -151,21 +226,7 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
         alternative = f", or name {last_by}" if last_by is not None and folder.last.is_file() else ""
         raise CheckpointError(f"{run_dir}: not validated yet; continue with --resume{alternative}")
     checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
-    model_config = _read_json(folder.model_file, ModelConfig)
-    config = read_config(folder.config_file)
-    return TrainedRun(
-        folder=run_dir,
-        model=_rebuild(model_config, checkpoint, run_dir),
-        image_spec=_read_json(folder.image_spec_file, ImageSpec),
-        text_spec=_read_json(folder.text_spec_file, TextSpec),
-        tokenizer_file=folder.tokenizer_file,
-        model_config=model_config,
-        config=config,
-        step=int(checkpoint.state["step"]),
-        metrics=dict(checkpoint.state.get("metrics", {})),
-        history=_history(config, checkpoint),
-        provenance=read_provenance(folder),
-    )
+    return folder, checkpoint, read_config(folder.config_file)
 
 
 def read_provenance(folder: RunFolder) -> Provenance | None:
@@ -184,8 +245,7 @@ def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     return {**started, **teachers, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
 
 
-def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:
-    model = build_model(config)
+def _rebuild(model: AnyModule, checkpoint: Checkpoint, run_dir: Path) -> AnyModule:
     weights = checkpoint.under(EMA) or checkpoint.under(MODEL)
     wrong = describe_mismatch(model.state_dict(), weights)
     if wrong is not None:

@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "tokenizer.json"
 
     @property
+    def dictionary_file(self) -> Path:
+        """The words, phrases or labels that the run's objective predicts, if it has a dictionary."""
+        return self.path / "dictionary.json"
+
+    @property
     def last(self) -> Path:
         """The newest checkpoint, optimizer included; `--resume` continues from it."""
         return self.path / "checkpoints" / "last.safetensors"

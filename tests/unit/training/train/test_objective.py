@@ -20,7 +20,10 @@ from support.tiny_run import write_tiny_dataset
 
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 NONLINEAR = small_recipe().model.model_copy(update={"projection": "nonlinear", "initial_scale": 10.0})
-OBJECTIVES = {"convirt": {"objective": {"kind": "convirt"}, "model": NONLINEAR}}
+OBJECTIVES = {
+    "convirt": {"objective": {"kind": "convirt"}, "model": NONLINEAR},
+    **{kind: {"objective": {"kind": kind}} for kind in ("bag_of_words", "static_softmax", "visual_ngrams")},
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +76,30 @@ def test_the_loss_of_one_batch_falls_when_it_is_repeated(name, dataset, tmp_path
         losses.append(float(loss))
     loop.log.close()
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"start": "pictograms/5"}, "it cannot begin from start"),
+        ({"lock": {"text": "all"}}, r"leave out lock\.text, lock\.scale"),
+        ({"lock": {"scale": True}}, r"leave out lock\.text, lock\.scale"),
+        ({"scale": {"shard": True}}, r"which scale\.shard cannot share"),
+        ({"loss": "softmax", "label_smoothing": 0.1}, "leave out loss and label_smoothing"),
+    ],
+)
+def test_a_recipe_without_a_text_tower_has_nothing_for_one(tables, message):
+    with pytest.raises(ValueError, match=message):
+        small_recipe(objective={"kind": "bag_of_words"}, **tables)
+
+
+@pytest.mark.parametrize("chunk_size", [3, 4])
+def test_chunks_add_up_to_the_whole_batch(dataset, tmp_path, chunk_size):
+    def gradients(name: str, **scale: int) -> dict[str, torch.Tensor]:
+        config = small_recipe(objective={"kind": "bag_of_words"}, scale=scale)
+        loop = prepare(config, dataset, tmp_path / name, resume=False)
+        loop.log.close()
+        loop.gradient_step.forward_backward(loop.batches.make(0))
+        return {name: p.grad for name, p in loop.state.model.named_parameters()}
+
+    torch.testing.assert_close(gradients("chunks", chunk_size=chunk_size), gradients("whole"))

@@ -13,7 +13,8 @@ from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
 from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
 from diptych_training.models.config import ModelConfig
 from diptych_training.objectives.contrastive import LossKind
-from diptych_training.objectives.kinds import ObjectiveConfig
+from diptych_training.objectives.convirt import ConvirtConfig
+from diptych_training.objectives.kinds import ObjectiveConfig, PredictiveConfig
 from diptych_training.schema import Frozen, refuse_flags
 
 
@@ -36,6 +37,11 @@ class TrainConfig(Frozen):
     optim: OptimConfig = OptimConfig()
     run: RunConfig
     scale: ScaleConfig = ScaleConfig()
+
+    @property
+    def predictive(self) -> PredictiveConfig | None:
+        """The objective, if it has no text tower."""
+        return None if isinstance(self.objective, ConvirtConfig) else self.objective
 
     @property
     def rehearsed(self) -> dict[str, int]:
@@ -120,13 +126,29 @@ class TrainConfig(Frozen):
             )
         if self.distill is not None:
             raise ValueError(f'objective is "{kind}", but distill works with CLIP only')
+        if isinstance(self.objective, ConvirtConfig):
+            self._check_convirt()
+        else:
+            self._check_predictive(kind)
+        return self
+
+    def _check_convirt(self) -> None:
         if self.model.projection != "nonlinear":
-            raise ValueError(f'objective is "{kind}", which needs model.projection = "nonlinear"')
+            raise ValueError('objective is "convirt", which needs model.projection = "nonlinear"')
         if self.model.text.sees_padding:
             raise ValueError(
-                f'objective is "{kind}", which needs a causal text tower that is read at the end of text'
+                'objective is "convirt", which needs a causal text tower that is read at the end of text'
             )
-        return self
+
+    def _check_predictive(self, kind: str) -> None:
+        if self.start is not None:
+            raise ValueError(f'objective is "{kind}", which has no text tower: it cannot begin from start')
+        if self.lock.text or self.lock.scale:
+            raise ValueError(
+                f'objective is "{kind}", which has no text tower: leave out lock.text, lock.scale'
+            )
+        if self.scale.shard:
+            raise ValueError(f'objective is "{kind}", which scale.shard cannot share')
 
     @model_validator(mode="after")
     def _check_parts_of_a_batch(self) -> "TrainConfig":

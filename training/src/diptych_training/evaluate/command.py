@@ -21,9 +21,11 @@ from diptych_training.evaluate.confusion_report import ConfusionCollector
 from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,
     EvaluatedModel,
+    ScoredModel,
     load_evaluated_bundle,
     load_evaluated_run,
     named_bundle,
+    open_evaluated_run,
 )
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
@@ -106,19 +108,20 @@ def run(args: argparse.Namespace) -> int:
     if args.compare is not None:
         paths = _compare(args, model, dataset, out)
     else:
-        confusions = ConfusionCollector(model)
-        result = _measure(model, dataset, args, confusions.collect)
+        confusions = ConfusionCollector(model) if isinstance(model, EvaluatedModel) else None
+        observe = ignore_source if confusions is None else confusions.collect
+        result = _measure(model, dataset, args, observe)
         if not args.no_floors:
             result = result.with_pixel_floors(_missing_floors(dataset, args.split))
         print(evaluation_tables(result))
-        paths = write_evaluation(result, out, confusions.picture(dataset))
+        paths = write_evaluation(result, out, None if confusions is None else confusions.picture(dataset))
     for path in paths:
         print(path)
     return 0
 
 
 def _measure(
-    model: EvaluatedModel,
+    model: EvaluatedModel | ScoredModel,
     dataset: PackedDataset,
     args: argparse.Namespace,
     observe: SourceObserver = ignore_source,
@@ -129,7 +132,7 @@ def _measure(
 
 
 def _compare(
-    args: argparse.Namespace, after: EvaluatedModel, dataset: PackedDataset, out: Path
+    args: argparse.Namespace, after: EvaluatedModel | ScoredModel, dataset: PackedDataset, out: Path
 ) -> list[Path]:
     """Measure both models on all data sets and write the comparison."""
     before = _compared_model(args)
@@ -176,13 +179,13 @@ def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
         return pixel_floors(dataset, sources, progress.update)
 
 
-def _evaluated_model(args: argparse.Namespace) -> EvaluatedModel:
+def _evaluated_model(args: argparse.Namespace) -> EvaluatedModel | ScoredModel:
     if args.run_dir is not None:
-        return load_evaluated_run(args.run_dir, args.which, args.prompts, last_by="--which last")
+        return open_evaluated_run(args.run_dir, args.which, args.prompts, last_by="--which last")
     return _evaluated_bundle(args, args.bundle)
 
 
-def _compared_model(args: argparse.Namespace) -> EvaluatedModel:
+def _compared_model(args: argparse.Namespace) -> EvaluatedModel | ScoredModel:
     """Open the model to compare with: the `start` of the run, another run, or a bundle."""
     if args.compare == "start":
         if args.run_dir is None:
@@ -190,7 +193,7 @@ def _compared_model(args: argparse.Namespace) -> EvaluatedModel:
         return load_evaluated_run(args.run_dir, "start", args.prompts)
     other = run_dir(args.compare, args.runs_dir)
     if RunFolder(other).model_file.is_file() and not (other / MANIFEST_FILE).is_file():
-        return load_evaluated_run(other, "best", args.prompts)
+        return open_evaluated_run(other, "best", args.prompts)
     return _evaluated_bundle(args, args.compare)
 
 

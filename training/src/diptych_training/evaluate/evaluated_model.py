@@ -11,8 +11,9 @@ from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec, TextSpec, identity
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.checkpoint import TrainedRun, Which, load_run
+from diptych_training.checkpoint import TrainedRun, Which, load_predictive_run, load_run
 from diptych_training.errors import EvaluationError
+from diptych_training.evaluate.scoring import Scorer
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 
 DEFAULT_PROMPTS = "default"
@@ -34,6 +35,31 @@ class EvaluatedModel:
     image_spec: ImageSpec
     templates: tuple[str, ...]
     logit_scale: float
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A run whose objective has no text tower: it scores names instead of embedding them."""
+
+    name: str
+    scorer: Scorer
+    templates: tuple[str, ...]
+    runtime: str = "torch"
+
+
+def open_evaluated_run(
+    run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS, *, last_by: str | None = None
+) -> "EvaluatedModel | ScoredModel":
+    """Load a checkpoint of any training run for evaluation, through torch in float32."""
+    predictive = load_predictive_run(run_dir, which, last_by=last_by)
+    if predictive is None:
+        return load_evaluated_run(run_dir, which, prompts, last_by=last_by)
+    templates = _templates(predictive.text_spec, prompts)
+    return ScoredModel(
+        name=run_title(run_dir, which, predictive.step),
+        scorer=Scorer(predictive.model, predictive.image_spec, templates),
+        templates=templates,
+    )
 
 
 def load_evaluated_run(

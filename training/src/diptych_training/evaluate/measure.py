@@ -2,18 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from diptych.bundle.encoder import Embeddings
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.confusions import EmbeddedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
-from diptych_training.evaluate.evaluated_model import EvaluatedModel
+from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
 from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
-from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
+from diptych_training.evaluate.retrieval import (
+    RECALL_K,
+    image_to_text_recall,
+    recall_of_texts,
+    text_to_image_recall,
+)
+from diptych_training.evaluate.scoring import Scorer
 from diptych_training.evaluate.validation import source_classes
-from diptych_training.evaluate.zero_shot import Classifier, cached_classifier, zero_shot_top_k
+from diptych_training.evaluate.zero_shot import Classifier, cached_classifier, top_k, zero_shot_top_k
 
 SourceObserver = Callable[[EmbeddedSource], object]  # called with every embedded source
 
@@ -35,7 +42,7 @@ class _Candidates:
 
 
 def evaluate(
-    model: EvaluatedModel,
+    model: EvaluatedModel | ScoredModel,
     dataset: PackedDataset,
     split: Split,
     advance: Advance,
@@ -44,7 +51,7 @@ def evaluate(
     observe: SourceObserver = ignore_source,
 ) -> Evaluation:
     """Measure zero-shot and retrieval on every source of the split; `advance` gets the number of embedded
-    images.
+    images. `observe` is not called for a model that scores names.
     """
     sources = dataset.sources(split)
     if not sources:
@@ -53,8 +60,12 @@ def evaluate(
             f"data set {dataset.name!r} has no sources in split {split!r}; "
             f"choose another one with --split: {', '.join(others) or 'there is none'}"
         )
-    classifier = cached_classifier(model.encoder, model.tokenizer)
     is_flagged = any(item.near_train for source in sources for item in source.items)
+    evaluate_source = (
+        partial(_evaluate_scores, model.scorer)
+        if isinstance(model, ScoredModel)
+        else partial(_evaluate_embeddings, model, cached_classifier(model.encoder, model.tokenizer), observe)
+    )
     return Evaluation(
         model=model.name,
         runtime=model.runtime,
@@ -62,22 +73,56 @@ def evaluate(
         split=split,
         templates=model.templates,
         sources=tuple(
-            _evaluate_source(
-                model, source, classifier, advance, batch_size, observe=observe, is_flagged=is_flagged
-            )
+            evaluate_source(source, advance=advance, batch_size=batch_size, is_flagged=is_flagged)
             for source in sources
         ),
     )
 
 
-def _evaluate_source(
+def _evaluate_scores(
+    scorer: Scorer, source: PackedSource, *, advance: Advance, batch_size: int, is_flagged: bool
+) -> SourceResult:
+    """Measure one source by the scores that the model gives to names; `is_flagged` as below."""
+    labels = [item.label for item in source.items]
+    classes, texts = source_classes(source), sorted(set(labels))
+    by_class, by_text = scorer(
+        source.images, [(classes, True), (texts, False)], batch_size=batch_size, advance=advance
+    )
+    accepted = accepted_labels(source.images, labels)
+
+    def scores(chosen: list[int]) -> Scores:
+        right = [accepted[index] for index in chosen]
+        return Scores(
+            n_images=len(chosen),
+            zero_shot=top_k(by_class[chosen], right, classes),
+            text_to_image=recall_of_texts(by_text[chosen].T, right, texts),
+            image_to_text=top_k(by_text[chosen], right, texts, RECALL_K),
+        )
+
+    far = _far(source, is_flagged=is_flagged)
+    return SourceResult(
+        source=source.name,
+        kind=source.kind,
+        n_classes=len(classes),
+        pixel_floor=source.pixel_1nn_top1,
+        all=scores(list(range(len(labels)))),
+        far=scores(far) if far else None,
+    )
+
+
+def _far(source: PackedSource, *, is_flagged: bool) -> list[int]:
+    """The images without near duplicates of training images; none if the split does not mark those."""
+    return [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
+
+
+def _evaluate_embeddings(
     model: EvaluatedModel,
-    source: PackedSource,
     classifier: Classifier,
+    observe: SourceObserver,
+    source: PackedSource,
+    *,
     advance: Advance,
     batch_size: int,
-    *,
-    observe: SourceObserver,
     is_flagged: bool,
 ) -> SourceResult:
     """Measure one source. `is_flagged`: the split marks near duplicates, so scores without them can be
@@ -97,7 +142,7 @@ def _evaluate_source(
     )
     accepted = accepted_labels(source.images, labels)
     observe(EmbeddedSource(source, images, classes, candidates.class_rows, accepted))
-    far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
+    far = _far(source, is_flagged=is_flagged)
     return SourceResult(
         source=source.name,
         kind=source.kind,

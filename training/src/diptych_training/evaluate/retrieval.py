@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diptych.bundle.encoder import Embeddings
 from diptych_training.evaluate.ranking import Accepted, best_ranks, hit_rates, relevance
 
@@ -19,9 +22,15 @@ def text_to_image_recall(
 
     Texts that are right for no image are not used as queries.
     """
+    return recall_of_texts(text_embeddings @ image_embeddings.T, accepted, texts, ks)
+
+
+def recall_of_texts(
+    similarity: NDArray[np.float32], accepted: Accepted, texts: Sequence[str], ks: Sequence[int] = RECALL_K
+) -> dict[int, float]:
+    """As `text_to_image_recall`, from the (M, N) scores of the images for each text."""
     relevant = relevance(accepted, texts).T  # (M, N)
     is_query = relevant.any(axis=1)
-    similarity = text_embeddings @ image_embeddings.T  # (M, N)
     return hit_rates(best_ranks(similarity[is_query], relevant[is_query]), ks)
 
 

@@ -27,7 +27,7 @@ class TorchEncoder:
 
     def encode_image(self, pixels: Pixels) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm."""
-        with _evaluating(self._model):
+        with evaluating(self._model):
             # torch needs writable memory; data sets are memory-mapped
             copied = torch.from_numpy(np.array(pixels))
             # A view in channels_last order, which makes convolutions a quarter faster.
@@ -37,7 +37,7 @@ class TorchEncoder:
 
     def encode_text(self, input_ids: InputIds) -> Embeddings:
         """(B, L) int32 -> (B, D) float32 of unit norm."""
-        with _evaluating(self._model):
+        with evaluating(self._model):
             batch = torch.from_numpy(np.array(input_ids)).long().to(self._mean.device)
             return _embeddings(self._model.encode_text(batch))  # type: ignore[operator]
 
@@ -48,7 +48,8 @@ def _embeddings(features: Tensor) -> Embeddings:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run the block in evaluation mode without gradients; the model returns to its former mode."""
     was_training = model.training
     model.eval()
     try:

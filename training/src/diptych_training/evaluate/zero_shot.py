@@ -7,6 +7,7 @@ classifier over image embeddings.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Embeddings, TextEncoder
 from diptych.bundle.text.tokenizer import TextTokenizer
@@ -54,5 +55,11 @@ def zero_shot_top_k(
     ks: Sequence[int] = TOP_K,
 ) -> dict[int, float]:
     """(N, D) images against (C, D) classes -> share of images with a right class among the first k, by k."""
-    similarity = image_embeddings @ classifier.T  # (N, C)
+    return top_k(image_embeddings @ classifier.T, accepted, classes, ks)
+
+
+def top_k(
+    similarity: NDArray[np.float32], accepted: Accepted, classes: Sequence[str], ks: Sequence[int] = TOP_K
+) -> dict[int, float]:
+    """(N, C) scores of classes -> share of images with a right class among the first k, by k."""
     return hit_rates(best_ranks(similarity, relevance(accepted, classes)), ks)

@@ -151,6 +151,11 @@ class TextConfig(Frozen):
         return not self.causal or self.pool == "last"
 
 
+def grid_width(image: ResNetConfig | ViTConfig | PooledViTConfig) -> int:
+    """The number of features of each cell before pooling."""
+    return image.n_features if isinstance(image, ResNetConfig) else image.width
+
+
 class ModelConfig(Frozen):
     """Both towers and the embedding space that they share."""
 

@@ -12,6 +12,7 @@ from typing import Literal
 Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = ("image", "text")
 SHARED = ("logit_scale", "logit_bias")  # belong to neither tower
+OBJECTIVE = "objective."  # the head of an objective, which belongs to neither tower either
 IMAGE = "visual."
 IMAGE_HEAD = "visual_head."
 
@@ -39,7 +40,7 @@ class Depth:
 def depths(names: Iterable[str]) -> dict[str, Depth]:
     """The depth of each named weight or buffer of a whole model; shared weights have none."""
     placed: dict[str, tuple[Tower, int | None]] = {
-        name: (tower_of(name), _layer(name.removeprefix(IMAGE))) for name in names if name not in SHARED
+        name: (tower_of(name), _layer(name.removeprefix(IMAGE))) for name in names if has_depth(name)
     }
     heads = {
         tower: 1 + max((layer or 0 for at, layer in placed.values() if at == tower), default=0)
@@ -49,6 +50,11 @@ def depths(names: Iterable[str]) -> dict[str, Depth]:
         name: Depth(tower, heads[tower] if layer is None else layer, heads[tower] + 1)
         for name, (tower, layer) in placed.items()
     }
+
+
+def has_depth(name: str) -> bool:
+    """Whether a weight belongs to a tower."""
+    return name not in SHARED and not name.startswith(OBJECTIVE)
 
 
 def tower_of(name: str) -> Tower:

@@ -55,6 +55,14 @@ class PooledVisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> (B, width)."""
+        return self.attnpool(self.grid(pixels))  # type: ignore[no-any-return]
+
+    def grid(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, side^2, W), the features of the patches before pooling."""
         x = self.conv1(pixels).flatten(2).transpose(1, 2)  # (B, side^2, W)
         x = x + positions_for(self.positional_embedding, x.shape[1], n_first=0).to(x.dtype)
-        return self.attnpool(self.ln_post(self.transformer(x)))  # type: ignore[no-any-return]
+        return self.ln_post(self.transformer(x))  # type: ignore[no-any-return]
+
+    def drop_pooling(self) -> None:
+        """Remove what only `forward` needs."""
+        del self.attnpool

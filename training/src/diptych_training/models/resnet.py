@@ -147,10 +147,22 @@ class ModifiedResNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> (B, embed_dim)."""
-        x = F.relu(self.bn1(self.conv1(pixels)), inplace=True)  # (B, width / 2, S / 2, S / 2)
+        return self.attnpool(self._feature_map(pixels))  # type: ignore[no-any-return]
+
+    def grid(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, side^2, C), the cells of the last feature map, before pooling."""
+        return self._feature_map(pixels).flatten(2).transpose(1, 2)
+
+    def drop_pooling(self) -> None:
+        """Remove what only `forward` needs."""
+        del self.attnpool
+
+    def _feature_map(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, C, side, side)."""
+        x: Tensor = F.relu(self.bn1(self.conv1(pixels)), inplace=True)  # (B, width / 2, S / 2, S / 2)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         x = F.relu(self.bn3(self.conv3(x)), inplace=True)
         x = self.avgpool(x)
         for stage in range(1, self.n_stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
-        return self.attnpool(x)  # type: ignore[no-any-return]
+        return x

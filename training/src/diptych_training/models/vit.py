@@ -46,9 +46,23 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> (B, embed_dim)."""
+        x = self.transformer(self.ln_pre(self._tokens(pixels)), row=CLASS_TOKEN)  # (B, W)
+        return self.ln_post(x) @ self.proj  # type: ignore[no-any-return]
+
+    def grid(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, side^2, W), the features of the patches before any projection."""
+        x = self.transformer(self.ln_pre(self._tokens(pixels)))
+        return self.ln_post(x[:, CLASS_TOKEN + 1 :])  # type: ignore[no-any-return]
+
+    def drop_pooling(self) -> None:
+        """Remove what only `forward` needs."""
+        del self.proj
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 1 + side^2, W), with positions."""
         x = self.conv1(self.stem(pixels)).flatten(2).transpose(1, 2)  # (B, side^2, W)
         n_cells = x.shape[1]
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(x.dtype)
-        x = self.transformer(self.ln_pre(x), row=CLASS_TOKEN)  # (B, W)
-        return self.ln_post(x) @ self.proj  # type: ignore[no-any-return]
+        return torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(
+            x.dtype
+        )

@@ -1,17 +1,40 @@
-"""All objectives by name: the table `objective` of a recipe, and what a recipe's objective is built from."""
+"""All objectives by name: the table `objective` of a recipe, and how each is built."""
 
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from diptych_training.models import ModelConfig
+from diptych_training.objectives.bag_of_words import BagOfWords, BagOfWordsConfig
 from diptych_training.objectives.clip import Clip
 from diptych_training.objectives.contrastive import Contrastive, LossKind
 from diptych_training.objectives.convirt import Convirt, ConvirtConfig
+from diptych_training.objectives.predictive import Predictive
 from diptych_training.objectives.siglip import Siglip
+from diptych_training.objectives.static_softmax import StaticSoftmax, StaticSoftmaxConfig
+from diptych_training.objectives.visual_ngrams import VisualNgrams, VisualNgramsConfig
+from diptych_training.objectives.words import Captions
 
-ObjectiveConfig = ConvirtConfig
+PredictiveConfig = BagOfWordsConfig | StaticSoftmaxConfig | VisualNgramsConfig
+ObjectiveConfig = Annotated[ConvirtConfig | PredictiveConfig, Field(discriminator="kind")]
 
 
 def contrastive_objective(
-    config: ObjectiveConfig | None, loss: LossKind, label_smoothing: float
+    config: ConvirtConfig | PredictiveConfig | None, loss: LossKind, label_smoothing: float
 ) -> Contrastive:
     """The objective of a recipe with two towers: its `objective`, else what its `loss` names."""
     if isinstance(config, ConvirtConfig):
         return Convirt(config)
     return Siglip() if loss == "sigmoid" else Clip(label_smoothing)
+
+
+def predictive_objective(
+    config: PredictiveConfig, model: ModelConfig, captions: Captions, dictionary: Sequence[str]
+) -> Predictive:
+    """The objective of a recipe without a text tower, with fresh weights."""
+    if isinstance(config, BagOfWordsConfig):
+        return BagOfWords(config, model.embed_dim, captions, dictionary)
+    if isinstance(config, StaticSoftmaxConfig):
+        return StaticSoftmax(config, model.embed_dim, captions, dictionary)
+    return VisualNgrams(config, model.embed_dim, captions, dictionary)

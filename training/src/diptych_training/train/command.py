@@ -77,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
     """Train, publish and push. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
     _require_valid(args)
     config, source_model = recipe_and_source_model(args)
+    if args.publish is not None and config.predictive is not None:
+        raise InvalidValue(
+            f"--publish: objective is {config.predictive.kind}, which has no text tower: it cannot be served"
+        )
     dataset = read_dataset(args.data)
     if args.runs_dir.is_file():
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
@@ -93,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         device=args.device,
         say=say,
-        before_first_step=partial(_warn_of_shortage, dataset, folder, args.model_repo),
+        before_first_step=partial(_warn_of_shortage, config, dataset, folder, args.model_repo),
     )
     if is_done and args.publish is not None and os.environ.get("RANK", "0") == "0":
         _publish(args, folder, dataset, say)
@@ -142,8 +146,12 @@ def _require_proof(
         raise TooFewSamples(f"--publish: {lack}")
 
 
-def _warn_of_shortage(dataset: PackedDataset, folder: RunFolder, model_repo: Path) -> None:
-    """Warn if there is nothing to prove an export of the run on."""
+def _warn_of_shortage(
+    config: TrainConfig, dataset: PackedDataset, folder: RunFolder, model_repo: Path
+) -> None:
+    """Warn if there is nothing to prove an export of the run on; a run without a text tower has none."""
+    if config.predictive is not None:
+        return
     warning = _lack(dataset, folder.proof_set_file, model_repo)
     if warning is not None:
         print(f"warning: {warning}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """Creation of a new run folder: recipe, tokenizer, provenance, and the weights of start and teachers."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
+from diptych_training.train.objective import write_dictionary
 from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
 
 
@@ -25,13 +27,13 @@ def create_run(
     path: Path,
     config: TrainConfig,
     dataset: PackedDataset,
-    texts: Iterable[str],
+    texts: Iterable[Sequence[str]],
     source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
 ) -> RunFolder:
     """Write the recipe, architecture, preprocessing, tokenizer and provenance, the weights of start and
-    teachers, and the start model's proof set.
+    teachers, the start model's proof set, and the objective's dictionary. `texts` are those of each item.
 
     Raises TrainingConfigError if the folder holds a run with a checkpoint; a run that failed earlier is
     replaced. Nothing is written if the recipe does not fit its data.
@@ -42,6 +44,8 @@ def create_run(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
     teacher_models = open_teachers()
+    if config.predictive is not None:
+        texts = list(texts)  # read twice
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
     start = None if source_model is None else _start(config, source_model)
@@ -61,6 +65,8 @@ def create_run(
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
     write_tokenizer(tokenizer, folder.tokenizer_file)
+    if config.predictive is not None:
+        write_dictionary(folder, config, texts)
     write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
@@ -71,7 +77,10 @@ def create_run(
 
 
 def _tokenizer(
-    config: TrainConfig, texts: Iterable[str], source_model: SourceModel | None, found: TeacherModels
+    config: TrainConfig,
+    texts: Iterable[Sequence[str]],
+    source_model: SourceModel | None,
+    found: TeacherModels,
 ) -> Tokenizer:
     """The tokenizer of the start model, else of the first teacher, else one trained on the texts of the
     data.
@@ -79,7 +88,7 @@ def _tokenizer(
     for known in (source_model, *found.values()):
         if known is not None:
             return known.tokenizer
-    tokenizer = train_tokenizer(texts, config.model.text.vocab_size, config.text.clean)
+    tokenizer = train_tokenizer(chain.from_iterable(texts), config.model.text.vocab_size, config.text.clean)
     _check_padding(tokenizer, config)
     return tokenizer
 

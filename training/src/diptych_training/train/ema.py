@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from diptych_training.models.clip import CLIP
+from diptych_training.objectives.predictive import TrainedModel
 from diptych_training.train.distributed.parallel import local_shard
 
 
@@ -14,13 +14,13 @@ class Ema:
     better.
     """
 
-    def __init__(self, model: CLIP, decay: float) -> None:
+    def __init__(self, model: TrainedModel, decay: float) -> None:
         """Start as a copy of the model, before the model is sharded."""
         self._decay = decay
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, model: CLIP, step: int, is_kept: torch.Tensor) -> None:
+    def update(self, model: TrainedModel, step: int, is_kept: torch.Tensor) -> None:
         """Average in the weights after step 0, 1, .... Early steps weigh more, so that the random start is
         forgotten.
 

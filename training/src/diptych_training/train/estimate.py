@@ -12,7 +12,7 @@ import torch
 from diptych_training.config import TrainConfig
 from diptych_training.train.batches.batch import Batches
 from diptych_training.train.distributed.parallel import local_shard
-from diptych_training.train.step import GradientStep, RngState, copy_buffers, restore_buffers
+from diptych_training.train.step import GradientStep, PredictiveStep, RngState, copy_buffers, restore_buffers
 
 N_TRIALS = 3  # after one to warm up
 MIB = 2**20
@@ -30,12 +30,13 @@ class Estimate:
     full_s: float
     batch_size: int
     peak_bytes: int
+    other_part: str = "text"  # what learns beside the image tower
 
     def __str__(self) -> str:
         total = (self.n_image_parameters + self.n_text_parameters) / 1e6
         return (
             f"{total:.2f} M parameters ({self.n_image_parameters / 1e6:.2f} image, "
-            f"{self.n_text_parameters / 1e6:.2f} text); "
+            f"{self.n_text_parameters / 1e6:.2f} {self.other_part}); "
             f"{self.batch_size / self.full_s:.0f} images/s at full size; "
             f"about {self._seconds(0) / 60:.1f} min for {self.n_small + self.n_full} steps, "
             f"validation not counted; about {self.peak_bytes / MIB:.0f} MiB of memory"
@@ -51,7 +52,9 @@ class Estimate:
         return n_small * self.small_s + n_full * self.full_s
 
 
-def estimate(gradient_step: GradientStep, batches: Batches, config: TrainConfig, first_step: int) -> Estimate:
+def estimate(
+    gradient_step: GradientStep | PredictiveStep, batches: Batches, config: TrainConfig, first_step: int
+) -> Estimate:
     """Run a few forward and backward passes and undo their effects; small images are measured too if the run
     uses them.
     """
@@ -75,10 +78,11 @@ def estimate(gradient_step: GradientStep, batches: Batches, config: TrainConfig,
         full_s=full_s,
         batch_size=run.batch_size,
         peak_bytes=_peak_bytes() + 2 * 4 * n_learned,  # plus the optimizer's two moments, not allocated yet
+        other_part="text" if config.predictive is None else "objective",
     )
 
 
-def _step_seconds(gradient_step: GradientStep, batches: Batches, step: int) -> float:
+def _step_seconds(gradient_step: GradientStep | PredictiveStep, batches: Batches, step: int) -> float:
     """The median of a few trials, after one warm-up."""
     seconds = []
     for _ in range(1 + N_TRIALS):

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from diptych_training.config import LockConfig
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models import CLIP, ModelConfig, build_model
-from diptych_training.models.depth import SHARED, TOWERS, Depth, Tower, depths
+from diptych_training.models import ModelConfig, build_model
+from diptych_training.models.depth import OBJECTIVE, SHARED, TOWERS, Depth, Tower, depths
 
 
 class LockedBatchNorm(nn.BatchNorm2d):
@@ -23,7 +23,7 @@ class LockedBatchNorm(nn.BatchNorm2d):
         )
 
 
-def lock(model: CLIP, config: LockConfig) -> None:
+def lock(model: nn.Module, config: LockConfig) -> None:
     """Disable gradients of the weights that the configuration locks.
 
     Raises TrainingConfigError if a tower has fewer layers than are to be locked, or if nothing is left to
@@ -33,6 +33,8 @@ def lock(model: CLIP, config: LockConfig) -> None:
     n_locked = {tower: _n_locked(tower, config, depth_of) for tower in TOWERS}
 
     def is_locked(name: str) -> bool:
+        if name.startswith(OBJECTIVE):
+            return False
         if name in SHARED:
             return config.scale
         return depth_of[name].layer < n_locked[depth_of[name].tower]
@@ -53,7 +55,7 @@ def check_lock(model: ModelConfig, config: LockConfig) -> None:
 
 
 def _n_locked(tower: Tower, config: LockConfig, depth_of: dict[str, Depth]) -> int:
-    n_layers = next(depth.n_layers for depth in depth_of.values() if depth.tower == tower)
+    n_layers = next((depth.n_layers for depth in depth_of.values() if depth.tower == tower), 0)
     wanted = config.image if tower == "image" else config.text
     if wanted == "all":
         return n_layers

@@ -12,7 +12,7 @@ from torch import Tensor
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
-from diptych_training.objectives.contrastive import Contrastive
+from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batches
@@ -20,15 +20,23 @@ from diptych_training.train.curves import draw_curves
 from diptych_training.train.distributed.interrupt import Interrupt
 from diptych_training.train.distributed.ranks import rank_loss_as_error
 from diptych_training.train.metrics_log import Log, read_metrics
+from diptych_training.train.objective import objective_of
 from diptych_training.train.optim import learning_rate
 from diptych_training.train.state import TrainState
-from diptych_training.train.step import GradientStep, Losses, autocast, copy_buffers, restore_buffers
+from diptych_training.train.step import (
+    GradientStep,
+    Losses,
+    PredictiveStep,
+    autocast,
+    copy_buffers,
+    restore_buffers,
+)
 from diptych_training.train.teachers import Teachers
 
 TIMED_STEPS = 50
 RESUME_ADVICE = "start all of them again with --resume"
 
-Validate = Callable[[CLIP], dict[str, float]]
+Validate = Callable[[TrainedModel], dict[str, float]]
 SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds of the remaining steps
 
 
@@ -52,19 +60,20 @@ class Loop:
     batches: Batches
     validate: Validate
     log: Log
-    objective: Contrastive
     teachers: Teachers | None = None
 
     @property
-    def gradient_step(self) -> GradientStep:
+    def gradient_step(self) -> GradientStep | PredictiveStep:
         """The forward and backward pass of this run."""
-        state, run = self.state, self.config.run
+        state, run, chunk_size = self.state, self.config.run, self.config.scale.chunk_size
+        if isinstance(state.model, PredictiveModel):
+            return PredictiveStep(state.model, state.towers, run.precision, chunk_size, state.ranks)
         return GradientStep(
             state.model,
             state.towers,
-            objective=self.objective,
+            objective=objective_of(self.config),
             precision=run.precision,
-            chunk_size=self.config.scale.chunk_size,
+            chunk_size=chunk_size,
             ranks=state.ranks,
             teachers=self.teachers,
         )
@@ -139,12 +148,10 @@ class Loop:
 
     def _numbers(self, read: dict[str, float], steps_per_s: float) -> dict[str, float]:
         state, run = self.state, self.config.run
-        bias = state.model.logit_bias
         return {
             **read,
             "learning_rate": learning_rate(state.step - 1, run.steps, self.config.optim),
-            "logit_scale": math.exp(state.model.logit_scale.item()),
-            **({} if bias is None else {"logit_bias": bias.item()}),
+            **(_learned_scalars(state.model) if isinstance(state.model, CLIP) else {}),
             "skipped_steps": float(state.stepper.n_skipped),
             "images_per_s": run.batch_size * steps_per_s,
             **self.batches.numbers(),
@@ -164,7 +171,7 @@ class Loop:
     def _validate(self) -> str:
         """Validate, save the weights if they are the best so far, and plot. Returns a line for the screen."""
         state = self.state
-        with autocast(state.model.logit_scale.device, self.config.run.precision):
+        with autocast(state.ranks.device, self.config.run.precision):
             metrics = self.validate(state.validated_model)
         # The first rank decides: scores that differ in the last bit must not make ranks disagree.
         scores = [metrics[name] for name in self.config.run.best_by]
@@ -187,3 +194,9 @@ class Loop:
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         if self.state.ranks.is_first:
             write_checkpoint(path, checkpoint)
+
+
+def _learned_scalars(model: CLIP) -> dict[str, float]:
+    """The learned scale and bias of the cosines."""
+    bias = {} if model.logit_bias is None else {"logit_bias": model.logit_bias.item()}
+    return {"logit_scale": math.exp(model.logit_scale.item()), **bias}

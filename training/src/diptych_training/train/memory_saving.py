@@ -14,7 +14,6 @@ from torch._dynamo import config as limits
 from torch.utils.checkpoint import checkpoint
 
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock, Row
 from diptych_training.models.resnet import BasicBlock, Bottleneck
 
@@ -50,7 +49,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
             module.__class__ = CheckpointedBlock  # keeps copies and state dicts unchanged
 
 
-def compile_blocks(model: CLIP, backend: str | Backend = "inductor") -> None:
+def compile_blocks(model: nn.Module, backend: str | Backend = "inductor") -> None:
     """Enable torch.compile for the blocks of both towers.
 
     Equal blocks share their graphs. Each kind of block has one graph for passes with gradients and one for

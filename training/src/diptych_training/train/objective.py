@@ -1,28 +1,47 @@
-"""The objective of a recipe, and the batches that it draws from."""
+"""The objective of a recipe, what it draws from batches, and its files in a run folder."""
 
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from diptych_training.checkpoint import write_atomic
 from diptych_training.config import TrainConfig
+from diptych_training.errors import TrainingConfigError
 from diptych_training.objectives.contrastive import Contrastive
 from diptych_training.objectives.kinds import contrastive_objective
+from diptych_training.objectives.predictive import Predictive
+from diptych_training.objectives.words import Captions
+from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batch, Batches, Position
 
 DRAWN_STREAM = 5  # part of the seed, distinct from those of the batches
 
 
 def objective_of(config: TrainConfig) -> Contrastive:
-    """The objective that a recipe names."""
+    """The objective of a recipe with two towers."""
     return contrastive_objective(config.objective, config.loss, config.label_smoothing)
+
+
+def write_dictionary(folder: RunFolder, config: TrainConfig, texts: Iterable[Sequence[str]]) -> None:
+    """Choose the dictionary of the recipe's objective from the texts of all items, and write it.
+
+    Raises TrainingConfigError if the texts have nothing for it.
+    """
+    assert config.predictive is not None
+    dictionary = config.predictive.dictionary(texts, Captions(folder.tokenizer_file, config.text))
+    if not dictionary:
+        raise TrainingConfigError(f"objective is {config.predictive.kind}: the captions have no word for it")
+    write_atomic(folder.dictionary_file, json.dumps(dictionary, ensure_ascii=False, indent=0).encode())
 
 
 @dataclass(frozen=True)
 class DrawnBatches:
-    """Batches whose captions an objective draws from: a function of seed, step and rank."""
+    """Batches as an objective needs them: what it draws is a function of seed, step and rank."""
 
     batches: Batches
-    objective: Contrastive
+    objective: Contrastive | Predictive
     seed: int
     rank: int = 0
 
@@ -30,7 +49,10 @@ class DrawnBatches:
         """The batch of a step, as the objective draws it."""
         batch = self.batches.make(step)
         rng = np.random.default_rng((self.seed, DRAWN_STREAM, step, self.rank))
-        return replace(batch, input_ids=self.objective.draw(batch.input_ids, rng))
+        if isinstance(self.objective, Contrastive):
+            return replace(batch, input_ids=self.objective.draw(batch.input_ids, rng))
+        texts = self.objective.targets(batch.input_ids, batch.keys[:, 1], rng)
+        return replace(batch, input_ids=texts.input_ids, targets=texts.targets)
 
     def position(self, step: int) -> Position:
         """The position of the batches."""
@@ -45,6 +67,8 @@ class DrawnBatches:
         self.batches.close()
 
 
-def drawn(batches: Batches, objective: Contrastive, seed: int, rank: int) -> Batches:
-    """The batches as the objective draws them; the same ones if it draws nothing."""
-    return DrawnBatches(batches, objective, seed, rank) if objective.draws else batches
+def drawn(batches: Batches, objective: Contrastive | Predictive, seed: int, rank: int) -> Batches:
+    """The batches as the objective needs them; the same ones if it draws nothing."""
+    if isinstance(objective, Contrastive) and not objective.draws:
+        return batches
+    return DrawnBatches(batches, objective, seed, rank)

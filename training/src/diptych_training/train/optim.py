@@ -13,6 +13,7 @@ from diptych_training.errors import TrainingFailed
 from diptych_training.models.clip import CLIP
 from diptych_training.models.depth import depths
 from diptych_training.objectives.contrastive import MAX_LOGIT_SCALE
+from diptych_training.objectives.predictive import TrainedModel
 from diptych_training.train.distributed.parallel import clip_gradients, copy_full
 
 # Lookup tables do not decay: a row without gradients would only shrink.
@@ -84,7 +85,7 @@ class Stepper:
 
     def __init__(
         self,
-        model: CLIP,
+        model: TrainedModel,
         optimizer: torch.optim.AdamW,
         config: OptimConfig,
         n_steps: int,
@@ -108,7 +109,7 @@ class Stepper:
     def restore(self, *, n_skipped: int, n_skipped_in_row: int) -> None:
         """Continue from these counts."""
         counts = [n_skipped, n_skipped_in_row, n_skipped_in_row]  # the third: the longest row
-        self._skipped = torch.tensor(counts, device=self._model.logit_scale.device)
+        self._skipped = torch.tensor(counts, device=next(self._model.parameters()).device)
 
     def apply(self, step: int, loss: Tensor) -> Tensor:
         """Apply the gradients of this step and clear them. Returns their norm before clipping, on the device.
@@ -123,7 +124,7 @@ class Stepper:
         # torch's GradScaler sets the same attribute: fused kernels then leave weights and moments unchanged.
         self._optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]
         self._optimizer.step()
-        if self._max_logit_scale is not None:
+        if self._max_logit_scale is not None and isinstance(self._model, CLIP):
             with torch.no_grad():
                 self._model.logit_scale.clamp_(max=math.log(self._max_logit_scale))
         self._count(~is_finite)

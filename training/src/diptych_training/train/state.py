@@ -1,5 +1,6 @@
 """The state of training, and its conversion to and from checkpoints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +10,7 @@ from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.finetune.source_model import adapted_weights
 from diptych_training.models import CLIP, build_model
+from diptych_training.objectives.predictive import Predictive, PredictiveModel, TrainedModel
 from diptych_training.train.batches.batch import Position
 from diptych_training.train.distributed.parallel import full_tensors, is_sharded, load_full, replicate, shard
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
@@ -28,8 +30,10 @@ from diptych_training.train.optim import (
 class TrainState:
     """Model, optimizer and average, and the number of steps done (`step`)."""
 
-    model: CLIP
-    towers: nn.Module  # computes the features: the model itself, or its DDP wrapper
+    model: TrainedModel
+    towers: (
+        nn.Module
+    )  # computes the features, or the loss of a predictive model: the model, or its DDP wrapper
     optimizer: torch.optim.AdamW
     stepper: Stepper
     ema: Ema | None
@@ -39,7 +43,7 @@ class TrainState:
     position: Position = field(default_factory=dict)  # of the data at `step`
 
     @property
-    def validated_model(self) -> CLIP:
+    def validated_model(self) -> TrainedModel:
         """The model that is validated and saved: the average if there is one."""
         return self.model if self.ema is None else self.ema.model
 
@@ -84,15 +88,22 @@ class TrainState:
         }
 
 
-def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks = SINGLE_RANK) -> TrainState:
+def new_state(
+    config: TrainConfig,
+    start: Checkpoint | None = None,
+    ranks: Ranks = SINGLE_RANK,
+    build_objective: Callable[[], Predictive] | None = None,
+) -> TrainState:
     """The state at step 0: random weights from the recipe's seed, or the weights of `start`.
+
+    `build_objective` builds the head of an objective without a text tower.
 
     Raises TrainingConfigError if the model cannot be locked as configured, CheckpointError if the weights do
     not fit.
     """
     torch.manual_seed(config.seed)
-    model = build_model(config.model)
-    if start is not None:
+    model = _build(config, build_objective)
+    if start is not None and isinstance(model, CLIP):
         model.load_state_dict(adapted_weights(start.under(MODEL), model, "the start"))
     lock(model, config.lock)
     ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
@@ -100,14 +111,19 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
     for one in (model,) if ema is None else (model, ema.model):
         _place(one, config, ranks)
     optimizer = build_optimizer(model, config.optim)
-    stepper = Stepper(
-        model, optimizer, config.optim, config.run.steps, max_logit_scale=objective_of(config).max_logit_scale
-    )
+    limit = objective_of(config).max_logit_scale if build_objective is None else None
+    stepper = Stepper(model, optimizer, config.optim, config.run.steps, max_logit_scale=limit)
     towers = model if is_sharded(model) else replicate(model, ranks)
     return TrainState(model, towers, optimizer, stepper, ema, ranks)
 
 
-def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
+def _build(config: TrainConfig, build_objective: Callable[[], Predictive] | None) -> TrainedModel:
+    if build_objective is None:
+        return build_model(config.model)
+    return PredictiveModel(config.model, build_objective())
+
+
+def _place(model: TrainedModel, config: TrainConfig, ranks: Ranks) -> None:
     """Move a model to the rank's device: whole, or this rank's shards."""
     if config.scale.shard and not ranks.is_single:
         shard(model, ranks)  # moves block by block, so that a device never holds all weights
@@ -117,7 +133,7 @@ def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _apply_memory_savings(model: CLIP, config: TrainConfig) -> None:
+def _apply_memory_savings(model: TrainedModel, config: TrainConfig) -> None:
     if config.scale.checkpoint_blocks:
         checkpoint_blocks(model)
     if config.scale.compile:

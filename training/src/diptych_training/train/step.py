@@ -16,6 +16,7 @@ from diptych_training.objectives.distillation import (
     distillation_loss,
     mean_affinities,
 )
+from diptych_training.objectives.predictive import PredictiveModel
 from diptych_training.train.batches.batch import Batch, equal_keys
 from diptych_training.train.distributed.parallel import average_unsharded_gradients, without_gradient_sync
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
@@ -41,6 +42,37 @@ class RngState:
         torch.set_rng_state(self.cpu)
         if self.gpu is not None:
             torch.cuda.set_rng_state(self.gpu, self.device)
+
+
+@dataclass(frozen=True)
+class PredictiveStep:
+    """Computes losses and gradients of batches for an objective without a text tower.
+
+    `towers` is the model itself or its DDP wrapper. Every item has a loss of its own: chunks and ranks only
+    add up.
+    """
+
+    model: PredictiveModel
+    towers: nn.Module
+    precision: str = "fp32"
+    chunk_size: int | None = None
+    ranks: Ranks = SINGLE_RANK
+
+    def forward_backward(self, batch: Batch) -> "Losses":
+        """As `GradientStep.forward_backward`; the batch has targets."""
+        assert batch.targets is not None
+        n, device = len(batch.input_ids), next(self.model.parameters()).device
+        total = torch.zeros((), device=device)
+        chunks = list(_slices(n, self.chunk_size or n))
+        for rows in chunks:
+            inputs = (_to_device(t[rows], device) for t in (batch.pixels, batch.input_ids, batch.targets))
+            with nullcontext() if rows is chunks[-1] else without_gradient_sync(self.towers):
+                with autocast(device, self.precision):
+                    loss = self.towers(*inputs)
+                share = loss * (len(batch.input_ids[rows]) / n)
+                share.backward()
+            total += share.detach()
+        return {"loss": self.ranks.mean(total)}
 
 
 Features = tuple[Tensor, Tensor]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from diptych_training.checkpoint import read_checkpoint
+from diptych_training.checkpoint import objective_builder, read_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock, naming_full_disk
 from diptych_training.finetune.source_model import SourceModel
-from diptych_training.models.clip import CLIP
+from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.checks import check_shares, check_validation
@@ -122,11 +122,11 @@ def prepare(
     teachers = load_teachers(folder, config, ranks)
     state = _state(config, folder, ranks, resume=resume)
 
-    def validate_model(model: CLIP) -> dict[str, float]:
+    def validate_model(model: TrainedModel) -> dict[str, float]:
         templates = config.text.prompts["default"]
         return validate(model, tokenizer, dataset, config.preprocess, templates=templates)
 
-    objective = objective_of(config)
+    objective = state.model.objective if isinstance(state.model, PredictiveModel) else objective_of(config)
     batches = data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position)
     return Loop(
         config=config,
@@ -135,14 +135,13 @@ def prepare(
         batches=drawn(batches, objective, config.seed, ranks.rank),
         validate=validate_model,
         log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
-        objective=objective,
         teachers=teachers,
     )
 
 
 def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool) -> TrainState:
     start = read_checkpoint(folder.start) if config.start is not None else None
-    state = new_state(config, start, ranks)
+    state = new_state(config, start, ranks, objective_builder(config, folder))
     if resume and folder.last.is_file():
         checkpoint = read_checkpoint(folder.last)
         try:

@@ -88,7 +88,7 @@ def model_card(
         n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         image_size=run.image_spec.size,
         context_length=run.text_spec.context_length,
-        method=METHODS[run.config.loss if run.config.objective is None else run.config.objective.kind],
+        method=METHODS[run.config.loss if run.config.objective is None else "convirt"],
         scores=_scores(run),
         ungated=UNGATED_NOTE if ungated else "",
         evaluation=_quality(evaluation, refreshed),

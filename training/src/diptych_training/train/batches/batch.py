@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from diptych.bundle.encoder import Pixels
 from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
+from diptych_training.objectives.words import key_of
 from diptych_training.train.distributed.ranks import Ranks
 
 Position = dict[str, Any]  # JSON; empty if the number of the step determines the batch
@@ -28,6 +28,7 @@ class Batch:
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
     keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
     n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
+    targets: Tensor | None = None  # (b, ...) int64, what an objective without a text tower predicts
 
     @property
     def positives(self) -> Tensor:
@@ -61,11 +62,6 @@ class Batches(Protocol):
 def equal_keys(keys: Tensor) -> Tensor:
     """(B, 2) -> (B, B) bool: which pairs have an equal key in the same column."""
     return (keys[:, None] == keys[None, :]).any(dim=-1)
-
-
-def key_of(text: bytes) -> int:
-    """Hash a caption or label to 64 bits, the same in every process."""
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 def keys_of(rows: Sequence[Ids], labels: NDArray[np.int64]) -> Tensor:

@@ -11,7 +11,8 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.captions import CaptionSampler
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
-from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
+from diptych_training.objectives.words import key_of
+from diptych_training.train.batches.batch import Batch, PixelTransform, Position, keys_of
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 

@@ -22,7 +22,8 @@ from diptych_training.data.pairs.stream.order import Order
 from diptych_training.data.pairs.stream.prepare import StreamPosition, position_from_numbers
 from diptych_training.data.sampler import step_rng
 from diptych_training.errors import CheckpointError
-from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
+from diptych_training.objectives.words import key_of
+from diptych_training.train.batches.batch import Batch, PixelTransform, Position, keys_of
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 # Keys of a position: digest of the source names, fingerprints of their files, digest of the excluded

@@ -15,8 +15,9 @@ from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
 from diptych_training.data.pairs.stream.order import round_robin
 from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import DataError
+from diptych_training.objectives.words import key_of
 from diptych_training.progress import each
-from diptych_training.train.batches.batch import Batches, Position, key_of
+from diptych_training.train.batches.batch import Batches, Position
 from diptych_training.train.batches.mixed import MixedBatches
 from diptych_training.train.batches.packed import PackedBatches
 from diptych_training.train.batches.streamed import StreamedBatches, order_of, source_reader
@@ -26,8 +27,8 @@ from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 class TrainingData(Protocol):
     """The data of one run."""
 
-    def texts(self) -> Iterator[str]:
-        """The texts that a new tokenizer is trained on."""
+    def texts(self) -> Iterator[list[str]]:
+        """The texts of each item, its label first, that a new tokenizer and dictionary are made of."""
         ...
 
     def batches(
@@ -52,9 +53,9 @@ class PackedTraining:
     config: TrainConfig
     table: str = "data"  # the table of the recipe that weights these sources
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[list[str]]:
         """All texts of all items."""
-        return all_texts(item for source in self.sources for item in source.items)
+        return (list(all_texts([item])) for source in self.sources for item in source.items)
 
     def batches(
         self,
@@ -76,7 +77,7 @@ class StreamedTraining:
     shards: Sequence[Shard]
     config: TrainConfig
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[list[str]]:
         """The texts of the first pairs that the run will read, excluded ones left out; no image is fetched.
 
         Raises DataError if a list of excluded pairs cannot be read.
@@ -90,7 +91,7 @@ class StreamedTraining:
         )
         chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
         for pair in each(chosen, desc="texts for a tokenizer", unit="pair"):
-            yield from pair.texts.all()
+            yield list(pair.texts.all())
 
     def batches(
         self,
@@ -114,7 +115,7 @@ class RehearsedTraining:
     others: Sequence[PackedTraining]
     config: TrainConfig
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[list[str]]:
         """The texts of all data sets."""
         for data in (self.own, *self.others):
             yield from data.texts()

@@ -13,7 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from diptych_training.checkpoint import describe_mismatch
 from diptych_training.errors import CheckpointError
-from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock
 from diptych_training.models.pooled_vit import ProbePool
 from diptych_training.models.resnet import AttentionPool2d, BasicBlock, Bottleneck
@@ -22,7 +21,7 @@ from diptych_training.train.distributed.ranks import Ranks
 BLOCKS = (ResidualAttentionBlock, Bottleneck, BasicBlock, AttentionPool2d, ProbePool)  # sharded one by one
 
 
-def replicate(model: CLIP, ranks: Ranks) -> nn.Module:
+def replicate(model: nn.Module, ranks: Ranks) -> nn.Module:
     """Wrap the model in DDP, which averages gradients in the backward pass; return the model itself if
     single.
     """
@@ -32,7 +31,7 @@ def replicate(model: CLIP, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
 
-def shard(model: CLIP, ranks: Ranks) -> None:
+def shard(model: nn.Module, ranks: Ranks) -> None:
     """Shard every weight over the processes, block by block (FSDP2); the two scalars stay whole.
 
     A block's weights are whole while it computes; weights outside of blocks are whole while their tower
