@@ -28,7 +28,7 @@ NONLINEAR = small_recipe().model.model_copy(update={"projection": "nonlinear", "
 CONVIRT = small_recipe(objective={"kind": "convirt"}, model=NONLINEAR)
 
 
-PREDICTIVE = ["bag_of_words", "static_softmax", "visual_ngrams"]
+PREDICTIVE = ["bag_of_words", "static_softmax", "visual_ngrams", "virtex", "icmlm"]
 
 
 @pytest.fixture(scope="module")

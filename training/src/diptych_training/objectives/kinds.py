@@ -6,17 +6,20 @@ from typing import Annotated
 from pydantic import Field
 
 from diptych_training.models import ModelConfig
+from diptych_training.models.config import grid_width
 from diptych_training.objectives.bag_of_words import BagOfWords, BagOfWordsConfig
 from diptych_training.objectives.clip import Clip
 from diptych_training.objectives.contrastive import Contrastive, LossKind
 from diptych_training.objectives.convirt import Convirt, ConvirtConfig
+from diptych_training.objectives.icmlm import Icmlm, IcmlmConfig
 from diptych_training.objectives.predictive import Predictive
 from diptych_training.objectives.siglip import Siglip
 from diptych_training.objectives.static_softmax import StaticSoftmax, StaticSoftmaxConfig
+from diptych_training.objectives.virtex import Virtex, VirtexConfig
 from diptych_training.objectives.visual_ngrams import VisualNgrams, VisualNgramsConfig
 from diptych_training.objectives.words import Captions
 
-PredictiveConfig = BagOfWordsConfig | StaticSoftmaxConfig | VisualNgramsConfig
+PredictiveConfig = BagOfWordsConfig | StaticSoftmaxConfig | VisualNgramsConfig | VirtexConfig | IcmlmConfig
 ObjectiveConfig = Annotated[ConvirtConfig | PredictiveConfig, Field(discriminator="kind")]
 
 
@@ -37,4 +40,8 @@ def predictive_objective(
         return BagOfWords(config, model.embed_dim, captions, dictionary)
     if isinstance(config, StaticSoftmaxConfig):
         return StaticSoftmax(config, model.embed_dim, captions, dictionary)
-    return VisualNgrams(config, model.embed_dim, captions, dictionary)
+    if isinstance(config, VisualNgramsConfig):
+        return VisualNgrams(config, model.embed_dim, captions, dictionary)
+    if isinstance(config, VirtexConfig):
+        return Virtex(config, grid_width(model.image), captions)
+    return Icmlm(config, grid_width(model.image), captions)

@@ -9,7 +9,7 @@ not used.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import PositiveInt
@@ -23,6 +23,8 @@ from diptych_training.schema import Frozen
 
 class StaticSoftmaxConfig(Frozen):
     """`n_labels`: the size of the vocabulary, the most frequent labels."""
+
+    needs_dictionary: ClassVar[bool] = True
 
     kind: Literal["static_softmax"] = "static_softmax"
     n_labels: PositiveInt = 10_000

@@ -12,7 +12,7 @@ Zero-shot, a name scores the mean log-probability of those of its words that the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class VisualNgramsConfig(Frozen):
 
     `smoothing` is the weight of the longer n-gram, lambda in the paper.
     """
+
+    needs_dictionary: ClassVar[bool] = True
 
     kind: Literal["visual_ngrams"] = "visual_ngrams"
     n_ngrams: PositiveInt = 10_000

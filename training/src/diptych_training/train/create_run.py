@@ -44,7 +44,7 @@ def create_run(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
     teacher_models = open_teachers()
-    if config.predictive is not None:
+    if config.predictive is not None and config.predictive.needs_dictionary:
         texts = list(texts)  # read twice
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
@@ -65,8 +65,7 @@ def create_run(
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
     write_tokenizer(tokenizer, folder.tokenizer_file)
-    if config.predictive is not None:
-        write_dictionary(folder, config, texts)
+    write_dictionary(folder, config, texts)
     write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())

@@ -10,8 +10,10 @@ from diptych_training.checkpoint import write_atomic
 from diptych_training.config import TrainConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.objectives.contrastive import Contrastive
+from diptych_training.objectives.icmlm import IcmlmConfig
 from diptych_training.objectives.kinds import contrastive_objective
 from diptych_training.objectives.predictive import Predictive
+from diptych_training.objectives.virtex import VirtexConfig
 from diptych_training.objectives.words import Captions
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batch, Batches, Position
@@ -25,11 +27,12 @@ def objective_of(config: TrainConfig) -> Contrastive:
 
 
 def write_dictionary(folder: RunFolder, config: TrainConfig, texts: Iterable[Sequence[str]]) -> None:
-    """Choose the dictionary of the recipe's objective from the texts of all items, and write it.
+    """Choose the dictionary of the recipe's objective from the texts of all items. Nothing if it needs none.
 
     Raises TrainingConfigError if the texts have nothing for it.
     """
-    assert config.predictive is not None
+    if config.predictive is None or isinstance(config.predictive, VirtexConfig | IcmlmConfig):
+        return
     dictionary = config.predictive.dictionary(texts, Captions(folder.tokenizer_file, config.text))
     if not dictionary:
         raise TrainingConfigError(f"objective is {config.predictive.kind}: the captions have no word for it")
