@@ -70,5 +70,5 @@ def test_a_mistake_in_a_plan_names_file_and_key(tmp_path: Path, variants: list[s
 
 
 def test_a_missing_plan_lists_the_shipped_plans(tmp_path: Path):
-    with pytest.raises(TrainingConfigError, match="no such plan; shipped plans: pictograms"):
+    with pytest.raises(TrainingConfigError, match="no such plan; shipped plans: objectives, pictograms"):
         read_plan(str(tmp_path / "gone.toml"))
