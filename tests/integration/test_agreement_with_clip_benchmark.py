@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.environments import environment
-from diptych_training.benchmark.results import Result, read_result, result_file
+from diptych_training.benchmark.report.results import Result, read_result, result_file
 from diptych_training.cli import main
 from support.labelled_folders import Label, write_shards
 from support.open_clip_checkpoints import make_vit

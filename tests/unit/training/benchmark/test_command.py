@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diptych.bundle.repository import ModelRepository
-from diptych_training.benchmark.results import Result, read_result, result_file
+from diptych_training.benchmark.report.results import Result, read_result, result_file
 from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, load_evaluated_run

@@ -13,8 +13,8 @@ from diptych_training.benchmark.data_sets.known import all_known
 from diptych_training.benchmark.features import FeatureCache
 from diptych_training.benchmark.measure import Plan, is_current, measure, pictures_of
 from diptych_training.benchmark.report.page import Picture, benchmark_page
+from diptych_training.benchmark.report.results import Result, read_result, result_file, write_result
 from diptych_training.benchmark.report.table import benchmark_tables
-from diptych_training.benchmark.results import Result, read_result, result_file, write_result
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,

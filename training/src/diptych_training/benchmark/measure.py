@@ -13,7 +13,15 @@ from diptych_training.benchmark.features import FeatureCache
 from diptych_training.benchmark.metrics import Relevant, Scores, measured
 from diptych_training.benchmark.probe.logistic import Labelled
 from diptych_training.benchmark.probe.probe import Parts, few_shot, probe, split_train
-from diptych_training.benchmark.results import Confused, FewShot, Metrics, Probe, Prompts, Recalls, Result
+from diptych_training.benchmark.report.results import (
+    Confused,
+    FewShot,
+    Metrics,
+    Probe,
+    Prompts,
+    Recalls,
+    Result,
+)
 from diptych_training.evaluate.confusions import softmax, wrong_margins
 from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel

@@ -9,8 +9,8 @@ import pytest
 from diptych.bundle.encoder import Pixels
 from diptych_training.benchmark.report.curves import few_shot_svg
 from diptych_training.benchmark.report.page import MAX_CONFUSIONS, benchmark_page
+from diptych_training.benchmark.report.results import Result
 from diptych_training.benchmark.report.table import benchmark_tables
-from diptych_training.benchmark.results import Result
 from support.benchmark_results import some_result
 from support.html_pages import Page
 

@@ -63,7 +63,7 @@ def test_examples_that_equal_zero_shot_are_interpolated(
 def test_examples_are_told_in_words() -> None:
     assert [shots_text(one, 16) for one in (None, 0.0, 2.83, math.inf)] == [
         "–",
-        "fewer than 1",
+        "less than one",
         "2.8",
         "more than 16",
     ]

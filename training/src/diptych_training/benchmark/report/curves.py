@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+from diptych_training.benchmark.report.results import Result
 from diptych_training.benchmark.report.summary import curve
-from diptych_training.benchmark.results import Result
 from diptych_training.page.text import html_text
 
 WIDTH, HEIGHT = 340, 230

@@ -6,6 +6,7 @@ from itertools import chain, zip_longest
 
 from diptych.bundle.encoder import Pixels
 from diptych_training.benchmark.report.curves import few_shot_svg
+from diptych_training.benchmark.report.results import Confused, Result
 from diptych_training.benchmark.report.summary import (
     Summary,
     curve,
@@ -24,7 +25,6 @@ from diptych_training.benchmark.report.table import (
     retrieval_rows,
     zero_shot_rows,
 )
-from diptych_training.benchmark.results import Confused, Result
 from diptych_training.page.document import document, section, table
 from diptych_training.page.text import html_caption, html_text, signed_points
 from diptych_training.page.thumbnail import picture_uri
@@ -81,7 +81,7 @@ def _sentence(one: Summary) -> str:
             f"zero-shot, the mean of {one.n_probes}."
         )
     if one.shots is not None:
-        text += f" Zero-shot is worth {shots_text(one.shots)} examples a class (median)."
+        text += f" Examples a class that zero-shot is worth (median): {shots_text(one.shots)}."
     return text
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
-from diptych_training.benchmark.results import Prompts, Result
+from diptych_training.benchmark.report.results import Prompts, Result
 
 GROUPS = {
     "emoji": "Emoji styles", "icons": "Icon sets", "pairs": "Image-text pairs", "pooled": "Pooled labels",
@@ -105,7 +105,7 @@ def shots_text(shots: float | None, most: int | None = None) -> str:
     if shots is None:
         return "–"
     if shots == 0:
-        return "fewer than 1"
+        return "less than one"
     if math.isinf(shots):
         return "more" if most is None else f"more than {most}"
     return f"{shots:.1f}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from diptych_training.benchmark.report.results import Prompts, Result
 from diptych_training.benchmark.report.summary import (
     PROMPTS,
     curve,
@@ -11,7 +12,6 @@ from diptych_training.benchmark.report.summary import (
     of_models,
     shots_text,
 )
-from diptych_training.benchmark.results import Prompts, Result
 from diptych_training.evaluate.table import markdown_table
 
 HEADER = [
