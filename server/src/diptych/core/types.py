@@ -22,6 +22,21 @@ Outcome = Embedding | DiptychError  # the outcome of one submitted item
 
 
 @dataclass(frozen=True)
+class VersionRef:
+    """One version of a model.
+
+    `bundle` is the sha256 of its manifest, since a folder may have been replaced by one of the same number.
+    """
+
+    name: str
+    version: int
+    bundle: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The served model version in one precision. `identity` keys everything that depends on its vectors."""
 
@@ -40,6 +55,12 @@ class ModelInfo:
     prompts: Mapping[
         str, tuple[str, ...]
     ]  # named template sets, built-in ones too; "default" is always there
+    bundle: str = ""  # sha256 of the manifest
+
+    @property
+    def ref(self) -> VersionRef:
+        """The version, without its precision."""
+        return VersionRef(self.name, self.version, self.bundle)
 
 
 @dataclass(frozen=True, eq=False)

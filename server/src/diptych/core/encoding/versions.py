@@ -1,0 +1,180 @@
+"""The versions that are loaded, each with its pipelines, shared by their users."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from diptych.core.concurrency.load_or_discard import load_or_discard
+from diptych.core.concurrency.task_set import TaskSet
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
+from diptych.core.tuning.precision import Serving
+from diptych.core.types import ModelInfo, VersionRef
+from diptych.errors import DiptychError, NotReady
+
+log = logging.getLogger(__name__)
+
+Upgrade = Callable[[], Awaitable[None]]  # moves a precision to a faster runtime
+# Called with each step of loading that is done: "verified", "proven", "warmed". In any thread.
+OnStep = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class LoadedVersion:
+    """One version of a model, loaded and proven on this machine in its chosen precisions."""
+
+    ref: VersionRef
+    pipelines: PipelinePool
+    serving: Serving
+    upgrades: Sequence[Upgrade] = ()  # run one after the other, in the background
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model in the precision of requests."""
+        return self.pipelines.for_requests.model
+
+
+# Loads a version. Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+Load = Callable[[VersionRef, OnStep], LoadedVersion]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A version that somebody uses, loaded or being loaded."""
+
+    loading: "asyncio.Task[LoadedVersion]"
+    n_users: int = 0
+
+
+class LoadedVersions:
+    """Loads a version for its first user, and closes it when its last user has released it."""
+
+    def __init__(self, load: Load) -> None:
+        self._load_version = load
+        self._entries: dict[VersionRef, _Entry] = {}
+        self._tell: Callable[[Sequence[EncoderPipeline]], None] = lambda pipelines: None
+        self._background = TaskSet()
+        self._closed = False
+
+    def on_change(self, tell: Callable[[Sequence[EncoderPipeline]], None]) -> None:
+        """Call `tell` with all loaded pipelines, now and whenever they change."""
+        self._tell = tell
+        self._changed()
+
+    def loaded(self) -> list[LoadedVersion]:
+        """All loaded versions, in the order in which they were asked for."""
+        loading = [entry.loading for entry in self._entries.values()]
+        return [one.result() for one in loading if _is_loaded(one)]
+
+    def pipelines(self) -> list[EncoderPipeline]:
+        """The pipelines of all loaded versions."""
+        return [pipeline for version in self.loaded() for pipeline in version.pipelines.loaded()]
+
+    def adopt(self, version: LoadedVersion) -> LoadedVersion:
+        """Take over a version that was loaded before there was an event loop; the caller is its first user.
+
+        Called on the event loop.
+        """
+
+        async def loaded() -> LoadedVersion:
+            return version
+
+        task = asyncio.get_running_loop().create_task(loaded())
+        self._entries[version.ref] = _Entry(task, 1)
+        task.add_done_callback(lambda _: self._begin(version))
+        return version
+
+    async def acquire(self, ref: VersionRef, on_step: OnStep = lambda step: None) -> LoadedVersion:
+        """Return the version for one more user, until it is released; load it off the loop if need be.
+
+        Raises BundleError, EncoderFailed, ConfigError, NotFound, and NotReady when the server stops.
+        """
+        if self._closed:
+            raise NotReady("the server is stopping")
+        if ref not in self._entries:
+            self._entries[ref] = _Entry(asyncio.create_task(self._load(ref, on_step)))
+        entry = self._entries[ref]
+        entry.n_users += 1
+        try:
+            return await asyncio.shield(entry.loading)
+        except BaseException:
+            self._release_entry(ref, entry)
+            raise
+
+    def release(self, version: LoadedVersion) -> None:
+        """Count one user less."""
+        entry = self._entries.get(version.ref)
+        if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is version:
+            self._release_entry(version.ref, entry)
+
+    @contextmanager
+    def hold(self, version: LoadedVersion) -> Iterator[None]:
+        """Keep the version loaded inside the block."""
+        entry = self._entries.get(version.ref)
+        if entry is not None:
+            entry.n_users += 1
+        try:
+            yield
+        finally:
+            if entry is not None:
+                self._release_entry(version.ref, entry)
+
+    async def close(self) -> None:
+        """Fail all waiting items with NotReady, and wait for the batches that run."""
+        self._closed = True
+        await self._background.close()
+        for entry in self._entries.values():
+            entry.loading.cancel()  # has no effect on one that is loaded
+        await asyncio.gather(*(version.pipelines.close() for version in self.loaded()))
+
+    async def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
+        version = await load_or_discard(lambda: self._load_version(ref, on_step), _close_encoders)
+        log.info("%s is loaded", ref)
+        asyncio.get_running_loop().call_soon(self._begin, version)  # runs once this task has its result
+        return version
+
+    def _begin(self, version: LoadedVersion) -> None:
+        """Report the pipelines of a version from now on, and start its upgrades."""
+        if self._closed:
+            return
+        version.pipelines.on_change(lambda _: self._changed())
+        if version.upgrades:
+            self._background.start(_upgrade(version), f"moving {version.ref} to another runtime")
+
+    def _release_entry(self, ref: VersionRef, entry: _Entry) -> None:
+        entry.n_users -= 1
+        if entry.n_users or self._closed:
+            return
+        if self._entries.get(ref) is entry:
+            del self._entries[ref]
+        self._background.start(self._close(ref, entry), f"closing {ref}")
+
+    async def _close(self, ref: VersionRef, entry: _Entry) -> None:
+        """Close a version without users; if it is still being loaded, once that has ended."""
+        try:
+            version = await entry.loading
+        except DiptychError:
+            return  # whoever asked has got the error
+        self._changed()
+        await version.pipelines.close()
+        await asyncio.to_thread(_close_encoders, version)
+        log.info("%s is no longer loaded", ref)
+
+    def _changed(self) -> None:
+        self._tell(self.pipelines())
+
+
+def _is_loaded(loading: "asyncio.Task[LoadedVersion]") -> bool:
+    return loading.done() and not loading.cancelled() and loading.exception() is None
+
+
+def _close_encoders(version: LoadedVersion) -> None:
+    for pipeline in version.pipelines.loaded():
+        pipeline.encoder.close()
+
+
+async def _upgrade(version: LoadedVersion) -> None:
+    for upgrade in version.upgrades:
+        await upgrade()

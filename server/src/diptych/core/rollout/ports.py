@@ -1,0 +1,74 @@
+"""What rollouts need from adapters: a store, the bundles of the model repository, and room on the machine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
+from diptych.core.types import VersionRef
+
+
+class RolloutStore(Protocol):
+    """Remembers what serves and which rollouts there were. Writes are durable when they return."""
+
+    async def served(self) -> ServedVersions | None:
+        """What served last; None in a new data folder."""
+        ...
+
+    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
+        """Set what serves (None keeps it) and move collections, by name, in one transaction.
+
+        A collection remembers the identity that it had before. Vectors of other identities than these two are
+        deleted later, by `forget_vectors`. Raises NotFound for a collection, and changes nothing then.
+        """
+        ...
+
+    async def forget_vectors(self, collection: str, max_rows: int) -> int:
+        """Delete at most `max_rows` vectors of identities that are neither current nor previous.
+
+        Returns how many were deleted.
+        """
+        ...
+
+    async def put_rollout(self, rollout: Rollout) -> None:
+        """Store a rollout, or replace the one of the same id."""
+        ...
+
+    async def rollouts(self, limit: int) -> list[Rollout]:
+        """The newest rollouts, newest first."""
+        ...
+
+
+class Bundles(Protocol):
+    """The versions of the model repository, and copies of those that the data folder needs. Blocking calls."""
+
+    def names(self) -> list[str]:
+        """The names that have a version in the model repository."""
+        ...
+
+    def newest(self, name: str) -> VersionRef | None:
+        """The newest version of the name in the model repository that this machine may serve.
+
+        None if there is none. Reads manifests only; what cannot be read is passed over, see `broken`.
+        """
+        ...
+
+    def find(self, name: str, version: int) -> VersionRef:
+        """The version in the model repository. Raises NotFound, BundleError; ConfigError if this machine
+        cannot serve it.
+        """
+        ...
+
+    def keep(self, refs: Sequence[VersionRef]) -> None:
+        """Keep copies of exactly these versions in the data folder, by hard links where that works.
+
+        Raises StoreError, BundleError.
+        """
+        ...
+
+
+class Room(Protocol):
+    """The free disk and memory of this machine. Blocking."""
+
+    def require(self, *, disk_bytes: int, memory_bytes: int) -> None:
+        """Raise StoreFull or Conflict naming what is needed and what is free, unless there is room."""
+        ...

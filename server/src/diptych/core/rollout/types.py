@@ -1,0 +1,81 @@
+"""The values of rollouts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from diptych.core.types import VersionRef
+
+# In this order. "waiting": another rollout is under way. "discovered": its files are being verified. "verified":
+# it is being loaded. "proven": it reproduces its golden outputs here. "warmed": it has run its largest batches.
+# "embedding": images of collections are being embedded. "compared": its results were compared with those of the
+# version that serves. "active": it serves. The last three are final.
+RolloutState = Literal[
+    "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared",
+    "active", "failed", "cancelled",
+]  # fmt: skip
+FINAL_STATES = ("active", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One move of the server, or of one collection, to a version.
+
+    `collection` is None for a move of the server: of requests, new collections, and all collections that
+    follow it. `precision` is the new precision setting of the collection, None to keep it. `now`: switch
+    before all images are embedded (only to a version that was active before). `stays` maps collections that
+    cannot move to the reason. `comparison` is a JSON object, see `compare`.
+    """
+
+    id: str
+    target: VersionRef
+    state: RolloutState
+    created_at: str  # ISO 8601, UTC
+    collection: str | None = None
+    precision: str | None = None
+    now: bool = False
+    reason: str = ""  # why it failed, or was cancelled
+    finished_at: str | None = None
+    stays: Mapping[str, str] = field(default_factory=dict)
+    comparison: Mapping[str, Any] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINAL_STATES
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a rollout has come with the images; `eta_s` is None until the rate is known."""
+
+    n_images: int
+    n_embedded: int
+    images_per_s: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ServedVersions:
+    """The version that serves, and the one that served before, which a rollback returns to."""
+
+    active: VersionRef
+    previous: VersionRef | None = None
+
+
+@dataclass(frozen=True)
+class CollectionMove:
+    """What a switch changes of one collection. `identity` is that of its vectors from then on."""
+
+    model: str
+    precision: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class IdentitySource:
+    """What made the vectors of an identity."""
+
+    ref: VersionRef
+    precision: str
+    decode: str
