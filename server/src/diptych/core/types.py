@@ -63,6 +63,15 @@ class ModelInfo:
         return VersionRef(self.name, self.version, self.bundle)
 
 
+@dataclass(frozen=True)
+class IdentitySource:
+    """The model, precision and decode mode that make the vectors of an identity."""
+
+    ref: VersionRef
+    precision: str
+    decode: str
+
+
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
     """One decoded image file: what its header says, and the pixels that the encoder sees."""

@@ -14,6 +14,7 @@ RolloutState = Literal[
     "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared",
     "active", "failed", "cancelled",
 ]  # fmt: skip
+Policy = Literal["latest", "manual", "pinned"]
 FINAL_STATES = ("active", "failed", "cancelled")
 
 
@@ -73,9 +74,25 @@ class CollectionMove:
 
 
 @dataclass(frozen=True)
-class IdentitySource:
-    """What made the vectors of an identity."""
+class PreviousVersion:
+    """The version that served before. A rollback to it is immediate while `n_lagging` is 0.
+
+    `n_lagging`: images that were added since the switch and have no vector of it yet. `memory_bytes`: of its
+    indexes; `vector_bytes`: of its vectors in the database.
+    """
 
     ref: VersionRef
-    precision: str
-    decode: str
+    n_lagging: int
+    memory_bytes: int
+    vector_bytes: int
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """What serves, what served before, and the rollout that is under way."""
+
+    active: VersionRef
+    policy: Policy
+    previous: PreviousVersion | None = None
+    running: Rollout | None = None
+    progress: Progress | None = None
