@@ -39,7 +39,7 @@ class RolloutStore(Protocol):
 
 
 class Bundles(Protocol):
-    """The versions of the model repository, and copies of those that the data folder needs. Blocking calls."""
+    """The versions of the model repository, and copies of those that the data folder needs. Blocking."""
 
     def names(self) -> list[str]:
         """The names that have a version in the model repository."""

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from diptych.core.types import VersionRef
 
-# In this order. "waiting": another rollout is under way. "discovered": its files are being verified. "verified":
-# it is being loaded. "proven": it reproduces its golden outputs here. "warmed": it has run its largest batches.
-# "embedding": images of collections are being embedded. "compared": its results were compared with those of the
-# version that serves. "active": it serves. The last three are final.
+# In this order. "waiting": another rollout is under way. "discovered": its files are being verified.
+# "verified": it is being loaded. "proven": it reproduces its golden outputs here. "warmed": it has run its
+# largest batches. "embedding": images of collections are being embedded. "compared": its results were
+# compared with those of the version that serves. "active": it serves. The last three are final.
 RolloutState = Literal[
     "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared",
     "active", "failed", "cancelled",
