@@ -194,7 +194,8 @@ CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """One collection. Only a "ready" one can be searched. The other states:
+    """One collection. Only a "ready" one can be searched. `stays`: why it does not follow the active version
+    of its model, empty if it does. The other states:
 
     "embedding": images are being embedded again for the served identity, `n_embedded` so far.
     "failed": embedding ended early, for `reason`; it is tried again at the next start, or when the
@@ -215,6 +216,7 @@ class CollectionInfo:
     state: CollectionState = "ready"
     n_embedded: int = 0
     reason: str = ""
+    stays: str = ""
 
 
 @dataclass(frozen=True)

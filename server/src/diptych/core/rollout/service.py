@@ -1,8 +1,9 @@
 """The public methods of rollouts, which routes call."""
 
 import builtins
+from collections.abc import Mapping
 
-from diptych.core.rollout.types import Policy, Progress, Rollout, RolloutStatus
+from diptych.core.rollout.types import CollectionProgress, Policy, Progress, Rollout, RolloutStatus
 
 
 class Rollouts:
@@ -55,6 +56,10 @@ class Rollouts:
 
     def progress(self, id: str) -> Progress | None:
         """How far the rollout has come; None unless it is under way."""
+        raise NotImplementedError
+
+    def of_collections(self) -> Mapping[str, CollectionProgress]:
+        """The collections that the rollout under way moves, by their present names."""
         raise NotImplementedError
 
     async def status(self) -> RolloutStatus:

@@ -57,6 +57,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class CollectionProgress:
+    """How far one collection has come in a rollout. `precision` is the one of its new vectors."""
+
+    rollout: Rollout
+    precision: str
+    n_images: int
+    n_embedded: int
+
+
+@dataclass(frozen=True)
 class ServedVersions:
     """The version that serves, and the one that served before, which a rollback returns to."""
 
