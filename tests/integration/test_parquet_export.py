@@ -34,7 +34,7 @@ model_repo = model_repo_fixture({"precisions": {"fp32": "equal", "int8": "equal"
 
 
 def identity_of(model_repo: Path, version: int, precision: str = "fp32") -> str:
-    return identity(ModelRepository(model_repo).folder(TINY, version), precision, "exact")
+    return identity(ModelRepository(model_repo).manifest(TINY, version), precision, "exact")
 
 
 @pytest.fixture

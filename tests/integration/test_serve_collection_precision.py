@@ -63,7 +63,7 @@ def expected(repo: Path, precision: str, payload: bytes) -> Any:
 
 def stored(folder: Path, name: str, precision: str) -> dict[str, Any]:
     """Return the stored vectors of one precision by id. No server may run."""
-    wanted = identity(ModelRepository(folder / "model_repo").folder(TINY, 1), precision, "exact")
+    wanted = identity(ModelRepository(folder / "model_repo").manifest(TINY, 1), precision, "exact")
 
     async def read() -> dict[str, Any]:
         records = SqliteStore(folder / "data")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,10 @@ from diptych.bundle.manifest import (
     Parity,
     Precision,
     TextSpec,
+    bundle_digest,
     complete,
     identity,
+    legacy_identity,
     read_manifest,
 )
 from diptych.bundle.parity import BOUNDS
@@ -256,11 +259,63 @@ def test_values_are_fixed():
         text_spec().pad_id = 3
 
 
-def test_identity_changes_with_manifest_precision_and_decode_mode(folder):
-    write(folder, example().model_dump_json())
-    first = identity(folder, "fp32", "exact")
-    assert first == identity(folder, "fp32", "exact")
+def entry(digit: str) -> FileEntry:
+    return FileEntry(sha256=digit * 64, bytes=1)
+
+
+def with_files(manifest: Manifest, **files: FileEntry) -> Manifest:
+    named = {name.replace("__", "."): file for name, file in files.items()}
+    return manifest.model_copy(update={"files": {**manifest.files, **named}})
+
+
+def test_identity_is_that_of_what_makes_vectors():
+    manifest = example()
+    first = identity(manifest, "fp32", "exact")
     assert len(first) == 64
-    others = {first, identity(folder, "int8", "exact"), identity(folder, "fp32", "fast")}
-    write(folder, example().model_dump_json() + "\n")
-    assert len(others | {identity(folder, "fp32", "exact")}) == 4
+    others = {
+        "decode mode": identity(manifest, "fp32", "fast"),
+        "image graph": identity(with_files(manifest, image_encoder__onnx=entry("1")), "fp32", "exact"),
+        "text graph": identity(with_files(manifest, text_encoder__onnx=entry("1")), "fp32", "exact"),
+        "tokenizer": identity(with_files(manifest, tokenizer__json=entry("1")), "fp32", "exact"),
+        "image section": identity(
+            manifest.model_copy(update={"image": image_spec(size=64)}), "fp32", "exact"
+        ),
+        "text section": identity(manifest.model_copy(update={"text": text_spec(pad_id=5)}), "fp32", "exact"),
+    }
+    assert len({first, *others.values()}) == 1 + len(others)
+
+
+def test_nothing_else_changes_the_identity():
+    manifest = example()
+    prompts = text_spec(prompts={"default": ["another {}"]})
+    same = (
+        with_files(manifest, golden__npz=entry("1"), MODEL_CARD__md=entry("2")),
+        manifest.model_copy(
+            update={"name": "other", "version": 9, "metrics": {"top1": 1.0}, "extra": {"a": 1}}
+        ),
+        manifest.model_copy(update={"text": prompts, "logit_scale": 2.0}),
+    )
+    assert {identity(one, "fp32", "exact") for one in same} == {identity(manifest, "fp32", "exact")}
+
+
+def test_identity_counts_the_data_files_of_its_own_graphs():
+    files = {"image_file": "image_encoder.int8.onnx", "text_file": "text_encoder.int8.onnx"}
+    fp32 = example().precisions["fp32"]
+    both = with_files(example(), image_encoder__int8__onnx=entry("3"), text_encoder__int8__onnx=entry("4"))
+    both = both.model_copy(update={"precisions": {"fp32": fp32, "int8": fp32.model_copy(update=files)}})
+
+    def identities(manifest: Manifest) -> tuple[str, str]:
+        return identity(manifest, "fp32", "exact"), identity(manifest, "int8", "exact")
+
+    fp32_before, int8_before = identities(both)
+    fp32_after, int8_after = identities(with_files(both, image_encoder__onnx__data=entry("5")))
+    assert (fp32_after == fp32_before, int8_after == int8_before) == (False, True)
+    unnamed = identities(with_files(both, weights__data=entry("5")))  # may belong to any graph
+    assert {fp32_before, int8_before}.isdisjoint(unnamed)
+
+
+def test_digest_of_a_bundle_is_that_of_its_manifest(folder):
+    write(folder, example().model_dump_json())
+    first = bundle_digest(folder)
+    assert first == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    assert legacy_identity(first, "fp32", "exact") != legacy_identity(first, "fp32", "fast")

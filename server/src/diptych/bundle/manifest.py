@@ -42,13 +42,16 @@ __all__ = [
     "Precision",
     "TensorrtBuild",
     "TextSpec",
+    "bundle_digest",
     "complete",
     "identity",
+    "legacy_identity",
     "parse_manifest",
     "read_manifest",
 ]
 
 MAX_ERRORS_SHOWN = 5
+DATA_SUFFIXES = (".data", "_data")  # of external data files, after the name of their graph
 
 
 def complete(
@@ -88,13 +91,47 @@ def parse_manifest(raw: bytes, label: str) -> Manifest:
         raise InvalidManifest(f"{label}: {_summary(error)}") from error
 
 
-def identity(folder: Path, precision: str, decode: str) -> str:
-    """The identity of a model's vectors: sha256 hex over manifest, precision and decode mode.
+def bundle_digest(folder: Path) -> str:
+    """The sha256 hex of a bundle's manifest, which lists the sha256 of every other file. Raises OSError."""
+    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
 
-    It is the key of everything that derives from the vectors.
+
+def identity(manifest: Manifest, precision: str, decode: str) -> str:
+    """The identity of a model's vectors: sha256 hex over everything that makes them.
+
+    That is the precision with its two graphs and their weights, the tokenizer, the manifest's sections about
+    images and texts, and the decode mode. The precision is the bound that every runtime of the graphs keeps.
+    Prompts do not count, since what derives from them has them in its own key. Keys at their defaults are
+    left out, so that a key that is added later changes no identity.
     """
-    digest = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    graphs = manifest.precisions[precision]
+    parts = {
+        "precision": precision,
+        "image_graph": _sha256s(manifest, graphs.image_file),
+        "text_graph": _sha256s(manifest, graphs.text_file),
+        "tokenizer": manifest.files[TOKENIZER_FILE].sha256,
+        "image": manifest.image.model_dump(mode="json", exclude_defaults=True),
+        "text": manifest.text.model_dump(mode="json", exclude_defaults=True, exclude={"prompts"}),
+        "decode": decode,
+    }
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def legacy_identity(digest: str, precision: str, decode: str) -> str:
+    """The identity that earlier releases gave to vectors of the bundle whose manifest has this sha256."""
     return hashlib.sha256(f"{digest}\n{precision}\n{decode}".encode()).hexdigest()
+
+
+def _sha256s(manifest: Manifest, graph: str) -> list[str]:
+    """The sha256 of a graph's file and of its external data files.
+
+    A data file that is named after no graph counts for each of them.
+    """
+    graphs = {file for part in manifest.precisions.values() for file in (part.image_file, part.text_file)}
+    data_of_others = {f"{other}{end}" for other in graphs - {graph} for end in DATA_SUFFIXES}
+    data = [file for file in sorted(manifest.files) if file.endswith(DATA_SUFFIXES)]
+    return [manifest.files[file].sha256 for file in (graph, *data) if file not in data_of_others]
 
 
 def _check_schema(label: str, raw: bytes) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
+from diptych.core.identities import made_by
 from diptych.core.types import SERVER, Embedding
-from diptych.errors import DiptychError, NotFound
+from diptych.errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class SourceFilter:
         )
 
 
+ANY_SOURCE = SourceFilter()
+
+
 def chosen_identity(
     collection: str,
     n_vectors: Mapping[str, int],
@@ -116,22 +119,18 @@ def _listed(sources: Iterable[VectorSource]) -> str:
     return ", ".join(named[:8]) + (" ..." if len(named) > 8 else "")
 
 
-DECODE_MODES = ("exact", "fast")
+def vector_sources(
+    repository: ModelRepository, name: str, wanted: SourceFilter = ANY_SOURCE
+) -> dict[str, VectorSource]:
+    """What makes the vectors of each identity of a model, as far as its versions can be read.
 
-
-def vector_sources(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
-    """All sources of a model that the repository can serve, by identity; unreadable versions are left out."""
+    Several versions may make the same vectors: one that is `wanted` is named, else the newest.
+    """
     found: dict[str, VectorSource] = {}
-    try:
-        versions = repository.versions(name)
-    except NotFound:
-        return found
-    for version in versions:
-        try:
-            manifest, folder = repository.manifest(name, version), repository.folder(name, version)
-        except DiptychError:
-            continue
-        for precision in manifest.precisions:
-            for decode in DECODE_MODES:
-                found[identity(folder, precision, decode)] = VectorSource(name, version, precision, decode)
+    for made in made_by(repository, [name]):
+        ref, precision, decode = made.source.ref, made.source.precision, made.source.decode
+        source = VectorSource(name, ref.version, precision, decode)
+        for identity in (made.identity, *made.legacy):
+            if identity not in found or wanted.admits(source) or not wanted.admits(found[identity]):
+                found[identity] = source
     return found

@@ -47,7 +47,7 @@ class ParquetExport:
             snapshot = stack.enter_context(source.snapshot())
             model = export.model_of(snapshot, collection)
             n_vectors = export.n_vectors(snapshot, collection)
-            sources = vector_sources(self._repository, model)
+            sources = vector_sources(self._repository, model, wanted)
             precision = export.precision_of(snapshot, collection)
             identity = chosen_identity(collection, n_vectors, sources, wanted, own=precision)
             dim = export.embed_dim(snapshot, identity)

@@ -7,7 +7,7 @@ from diptych.adapters.onnxruntime.session import Device
 from diptych.bundle.encoder import ByTower
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image.preprocess import DecodeMode
-from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, identity
+from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, bundle_digest, identity
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
@@ -51,7 +51,7 @@ class LoadedBundle:
             version=manifest.version,
             precision=self.precision,
             decode=decode,
-            identity=identity(self.bundle.folder, self.precision, decode),
+            identity=identity(manifest, self.precision, decode),
             provider=self.encoder.provider,
             family=manifest.family,
             embed_dim=manifest.embed_dim,
@@ -60,6 +60,7 @@ class LoadedBundle:
             logit_bias=manifest.logit_bias,
             image_size=manifest.image.size,
             prompts=with_built_in(manifest.text.prompts),
+            bundle=bundle_digest(self.bundle.folder),
         )
 
     def running(self) -> Running:

@@ -39,7 +39,7 @@ def encoder_timings(
     n_threads: int,
     plan_file: PlanFile | None,
 ) -> dict[str, EncoderTiming]:
-    """Return the timing of each precision, measured once for each version, machine and choice of settings.
+    """Return the timing of each precision, measured once for each identity, machine and choice of settings.
 
     Without `plan_file` it is measured each time.
     """
@@ -84,7 +84,7 @@ def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_thread
     parts = (
         METHOD,
         [
-            (name, identity(bundle.folder, name, "exact"), one.provider, one.device_name, one.captures)
+            (name, identity(bundle.manifest, name, "exact"), one.provider, one.device_name, one.captures)
             for name, one in encoders.items()
         ],
         machine(n_threads),
