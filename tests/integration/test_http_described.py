@@ -13,7 +13,7 @@ from support.pictures import picture
 KEY = "correct horse"
 IMAGES, IMAGE = "/collections/{collection}/images", "/collections/{collection}/images/{id}"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-NAMES = {"collection": "default", "id": "red", "name": "tiny", "version": "1"}
+NAMES = {"collection": "default", "id": "red", "name": "tiny", "version": "1", "rollout": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,10 @@ CASES: list[tuple[int, str, str, dict[str, Any]]] = [
     (422, "get", f"{IMAGE}/thumbnail", {"params": {"size": 7}}),
     (404, "get", "/models/{name}", {"name": "none"}),
     (422, "get", "/models/{name}/versions/{version}", {"version": "one"}),
+    (404, "post", "/models/{name}/versions/{version}/activate", {"version": "9"}),
+    (415, "post", "/models/{name}/versions/{version}/activate", {"content": b"x"}),
+    (404, "get", "/rollouts/{rollout}", {}),
+    (404, "delete", "/rollouts/{rollout}", {}),
     (404, "post", "/v1/embeddings", {"json": {"model": "none", "input": "a"}}),
     (422, "post", "/v1/embeddings", {"json": {"model": "tiny"}}),
     (401, "get", "/v1/models", {"headers": {"X-API-Key": "wrong"}}),

@@ -64,7 +64,7 @@ class PushedVersion:
 
 
 class Pushes:
-    """Receives versions. The server goes on serving its version: it looks for newer ones when it starts."""
+    """Receives versions. They serve once a rollout has made them active."""
 
     def __init__(self, staging: BundleStaging, *, allow_ungated: bool) -> None:
         self._staging = staging

@@ -28,6 +28,7 @@ from diptych.http.endpoints import (
     operate,
     page,
     push_version,
+    rollouts,
     search,
     vectors,
 )
@@ -50,7 +51,7 @@ Background = Callable[[Services], Awaitable[None]]
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
-    *(models.router, push_version.router, openai.router, operate.router),
+    *(models.router, push_version.router, rollouts.router, openai.router, operate.router),
 )
 _BODY_MODELS = (
     embed.EmbedRequest,
@@ -64,6 +65,7 @@ _BODY_MODELS = (
     vectors.AddVectorsRequest,
     vectors.VectorModel,
     images.PatchRequest,
+    rollouts.ActivateRequest,
     openai.OpenAIEmbeddingRequest,
     Problem,
     OpenAIError,

@@ -27,6 +27,8 @@ def request_body(
     json_model: type[BaseModel] | None = None,
     form: Schema | None = None,
     raw: tuple[str, ...] = (),
+    *,
+    required: bool = True,
 ) -> Schema:
     """The `openapi_extra` of a route: the content types that it accepts."""
     content: dict[str, Schema] = {}
@@ -38,7 +40,7 @@ def request_body(
             "encoding": {name: _encoding(field) for name, field in form["properties"].items()},
         }
     content |= dict.fromkeys(raw, BINARY)
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def _encoding(field: Schema) -> Schema:

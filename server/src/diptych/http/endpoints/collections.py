@@ -7,17 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.rollout.types import CollectionProgress
+from diptych.core.services import Services
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.rollouts import CollectionRolloutResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.request_models import CollectionName, FilterObject, NoQuery, Precision, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
+
+
+def _any_string(*names: str) -> schemas.Schema:
+    """A rule: one of these properties at least is a string."""
+    return {"anyOf": [{"required": [name], "properties": {name: schemas.STRING}} for name in names]}
 
 
 class CollectionRequest(RequestModel):
@@ -34,17 +43,34 @@ class CollectionRequest(RequestModel):
 
 
 class CollectionPatch(RequestModel):
-    """`PATCH` of a collection. Missing properties do not change."""
+    """`PATCH` of a collection. Missing properties do not change.
+
+    `name` and `keep` change at once, `model` and `precision` by a rollout: in requests of their own.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"allOf": [_any_string("name", "keep"), _any_string("model", "precision")]}}
+    )
 
     name: CollectionName | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
         None, description="for images that are added from now on; stored images do not change"
     )
-    precision: Precision | None = Field(
-        None,
-        description="of its vectors and queries, or server; kept images are embedded again with it, even if "
-        "it is the current precision and embedding has failed",
+    model: str | None = Field(
+        None, description="the model that makes its vectors, in its active version or else the newest"
     )
+    precision: Precision | None = Field(None, description="of its vectors and queries, or server")
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes what makes the vectors."""
+        return self.model is not None or self.precision is not None
+
+    @model_validator(mode="after")
+    def _require_one_kind(self) -> Self:
+        if self.moves and (self.name is not None or self.keep is not None):
+            raise ValueError("change name or keep in one request, and model or precision in another")
+        return self
 
 
 class DeletionRequest(RequestModel):
@@ -106,14 +132,24 @@ class CollectionResponse(BaseModel):
         description="share of the nearest images that a search finds: 1 if exact, else measured"
     )
     index: IndexResponse | None = Field(description="the device that searches it; null when it is not served")
+    version: int | None = Field(description="of the model of `vectors`; null when that is not served")
+    stays: str = Field(description="why it does not follow the active version of its model; else empty")
+    rollout: CollectionRolloutResponse | None = Field(description="the one that it takes part in now")
 
     @classmethod
-    def of(cls, stats: CollectionStats) -> "CollectionResponse":
-        """Convert the domain object."""
+    def of(cls, stats: CollectionStats, moving: CollectionProgress | None) -> "CollectionResponse":
+        """Convert the domain objects."""
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
         index = None if stats.index is None else IndexResponse(**vars(stats.index))
         fields = {**vars(stats.info), **vars(stats.sizes)}
-        return cls(**fields, vectors=vectors, recall=stats.recall, index=index)
+        return cls(
+            **fields,
+            vectors=vectors,
+            recall=stats.recall,
+            index=index,
+            version=None if vectors is None else vectors.version,
+            rollout=CollectionRolloutResponse.of(moving),
+        )
 
 
 class CollectionList(BaseModel):
@@ -139,7 +175,8 @@ router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERR
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all collections by name."""
-    found = [CollectionResponse.of(stats) for stats in await services.collections.stats_of_all()]
+    all_stats, moving = await services.collections.stats_of_all(), services.rollouts.of_collections()
+    found = [CollectionResponse.of(stats, moving.get(stats.info.name)) for stats in all_stats]
     n_bytes = await services.collections.database_bytes()
     return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
 
@@ -162,13 +199,13 @@ async def create_collection(
         raise unsupported(request, (JSON,))
     body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
     created = await services.collections.create(body.name, body.keep, body.precision)
-    return json_response(request, CollectionResponse.of(await services.collections.stats(created.name)), 201)
+    return await _respond(request, services, created.name, 201)
 
 
 @router.get("/collections/{collection}", response_model=CollectionResponse, responses=documented_errors(404))
 async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
-    return json_response(request, CollectionResponse.of(await services.collections.stats(collection)))
+    return await _respond(request, services, collection)
 
 
 @router.patch(
@@ -180,20 +217,22 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
-    """Change the name, whether files of images that are added later are kept, or the precision.
+    """Change the name and whether files of images that are added later are kept, or model and precision.
 
-    All changes are made or none. Another precision embeds the kept images again in the background, as does
-    the current one after a failure; meanwhile the state is "embedding". 409 if the collection has vectors
-    whose images are not kept.
+    All changes are made or none. Another model or precision is a rollout of this collection: kept images are
+    embedded again in the background, and searches use the former vectors until that is done. 409 if the
+    collection has vectors whose images are not kept.
     """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     body = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
-    collections = services.collections
+    if body.moves:
+        await services.rollouts.move_collection(collection, model=body.model, precision=body.precision)
+        return await _respond(request, services, collection)
     if body.name is not None:
         services.jobs.require_none(collection)
-    changed = await collections.change(collection, CollectionChange(body.name, body.keep, body.precision))
-    return json_response(request, CollectionResponse.of(await collections.stats(changed.name)))
+    changed = await services.collections.change(collection, CollectionChange(body.name, body.keep))
+    return await _respond(request, services, changed.name)
 
 
 @router.post(
@@ -226,3 +265,9 @@ async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) 
     """Remove a collection with all its images."""
     await services.collections.drop(collection)
     return Response(status_code=204)
+
+
+async def _respond(request: Request, services: Services, name: str, status: int = 200) -> Response:
+    stats = await services.collections.stats(name)
+    moving = services.rollouts.of_collections().get(name)
+    return json_response(request, CollectionResponse.of(stats, moving), status)

@@ -1,4 +1,4 @@
-"""`/models`: the models in the repository, and the version that serves."""
+"""`/models`: the models in the repository, the version that serves, and the rollout under way."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -8,8 +8,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from diptych.core.catalogue import Catalogue, VersionEntry
+from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
+from diptych.http.endpoints.rollouts import RolloutResponse, VersionResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
@@ -127,10 +129,41 @@ class ModelResponse(BaseModel):
     )
 
 
+class PreviousVersionResponse(VersionResponse):
+    """The version that served before, which a rollback returns to.
+
+    At once while `n_lagging` is 0: it counts the images that were added since and have no vector of it yet.
+    """
+
+    n_lagging: int
+    memory_bytes: int = Field(description="of its indexes")
+    vector_bytes: int = Field(description="of its vectors in the database")
+
+    @classmethod
+    def of_previous(cls, previous: PreviousVersion | None) -> "PreviousVersionResponse | None":
+        """Convert the domain object."""
+        if previous is None:
+            return None
+        return cls(
+            name=previous.ref.name,
+            version=previous.ref.version,
+            n_lagging=previous.n_lagging,
+            memory_bytes=previous.memory_bytes,
+            vector_bytes=previous.vector_bytes,
+        )
+
+
 class ModelList(BaseModel):
-    """All models of the repository."""
+    """All models of the repository, and how the server moves between versions.
+
+    `policy`: whether the server takes new versions by itself ("latest"), only by `activate` ("manual"), or
+    stays on the version that its settings name ("pinned").
+    """
 
     models: list[ModelResponse]
+    policy: Policy
+    previous: PreviousVersionResponse | None = Field(description="null if none is kept")
+    rollout: RolloutResponse | None = Field(description="the one under way")
 
 
 class VersionEntryResponse(BaseModel):
@@ -161,11 +194,11 @@ router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
 
 @router.get("/models", response_model=ModelList)
 async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
-    """List all models of the repository.
+    """List all models of the repository, and the rollout that is under way.
 
     One of them has an active version, with its precisions in `serving`.
     """
-    catalogue = services.catalogue
+    catalogue, status = services.catalogue, await services.rollouts.status()
     models = [
         ModelResponse(
             name=entry.name,
@@ -177,7 +210,13 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
         )
         for entry in await catalogue.models()
     ]
-    return json_response(request, ModelList(models=models))
+    content = ModelList(
+        models=models,
+        policy=status.policy,
+        previous=PreviousVersionResponse.of_previous(status.previous),
+        rollout=None if status.running is None else RolloutResponse.of(status.running, status.progress),
+    )
+    return json_response(request, content)
 
 
 @router.get("/models/{name}", response_model=ModelVersions, responses=documented_errors(404))

@@ -37,7 +37,7 @@ class PushedVersionResponse(BaseModel):
     name: str
     version: int
     created: bool = Field(description="false if the repository had this version before, with the same files")
-    active: bool = Field(description="whether it serves; a new version serves after a restart of the server")
+    active: bool = Field(description="whether it serves; a new version does once it is activated")
     n_files: int
     n_bytes: int
 
@@ -81,7 +81,8 @@ async def push_version(
 
     `manifest.json` and the files that it lists, with their sizes and sha256; put the manifest first, so that
     a fault is found before the rest has arrived. The bundle becomes the next version of `name` in one step.
-    The same bundle again is the same version. The server must have an API key.
+    The same bundle again is the same version. The server must have an API key. By the policy `latest` it
+    moves to a new version of the name that it serves; else `activate` makes it do so.
     """
     if options.api_key is None:
         raise HTTPException(403, NEEDS_KEY)

@@ -23,9 +23,10 @@ _MEANINGS = {
     400: "The body does not match its content type: it is cut off, not JSON, or not a form",
     401: "The API key is missing or wrong",
     403: "Host or Origin is not this server",
-    404: "There is no such model, version, collection or image",
+    404: "There is no such model, version, rollout, collection or image",
     408: "The body was not complete in time",
-    409: "The name or id is taken, or the collection belongs to a model that is not served",
+    409: "The name or id is taken, the collection belongs to a model that is not served, the version cannot "
+    "be served here, or the rollout has ended",
     413: "Over a limit in bytes, pixels or items",
     415: "The content type, or the image format, is not supported",
     422: "A value over its limit or of the wrong type, an unknown parameter, or an undecodable image",

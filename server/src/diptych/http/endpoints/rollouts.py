@@ -1,0 +1,222 @@
+"""`/rollouts`, and activating a version: move the running server to another version of a model."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from diptych.core.rollout.service import Rollouts
+from diptych.core.rollout.types import CollectionProgress, Progress, Rollout, RolloutState
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, ConfigError, Conflict
+from diptych.http.description import request_body
+from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import JSON, media_type, unsupported
+from diptych.http.options import HttpOptions
+from diptych.http.parsing import schemas
+from diptych.http.parsing.body import read_body
+from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.limits import check_at_most
+from diptych.http.parsing.request_models import NoQuery, RequestModel
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices
+
+
+class ActivateRequest(RequestModel):
+    """`POST` of `activate`. The body may be left out."""
+
+    now: bool = Field(
+        False,
+        description="switch at once to a version that served before, even if images that were added since "
+        "have no vector of it yet; searches find those later",
+    )
+
+
+class _RolloutsParameters(RequestModel):
+    """`GET /rollouts`."""
+
+    limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+
+
+RolloutsQuery = Annotated[_RolloutsParameters, Query()]
+
+
+class VersionResponse(BaseModel):
+    """One version of a model."""
+
+    name: str
+    version: int
+
+    @classmethod
+    def of(cls, ref: VersionRef) -> "VersionResponse":
+        """Convert the domain object."""
+        return cls(name=ref.name, version=ref.version)
+
+
+class ProgressResponse(BaseModel):
+    """How many of the images that a rollout concerns have a vector of its version."""
+
+    n_images: int
+    n_embedded: int
+    images_per_s: float | None = Field(description="null until it is known")
+    eta_s: float | None = Field(description="seconds until all are embedded; null until that is known")
+
+    @classmethod
+    def of(cls, progress: Progress | None) -> "ProgressResponse | None":
+        """Convert the domain object."""
+        return None if progress is None else cls(**vars(progress))
+
+
+class RolloutResponse(BaseModel):
+    """One move of the server, or of one collection, to a version.
+
+    The states follow each other: "waiting" for another rollout, "discovered", "verified" (its files have
+    their sha256), "proven" (it reproduces its golden outputs on this machine), "warmed", "embedding" the
+    images of collections, "compared", "active". A rollout may also end as "failed" or "cancelled"; then what
+    served before serves on.
+    """
+
+    id: str
+    target: VersionResponse
+    state: RolloutState
+    collection: str | None = Field(description="the one that moves; null for the server with its collections")
+    precision: str | None = Field(description="the one that the collection takes; null if it keeps its own")
+    now: bool
+    progress: ProgressResponse | None = Field(description="null unless it is under way")
+    stays: dict[str, str] = Field(
+        description="collections that stay on the version that made their vectors, and why; they can be "
+        "searched as before"
+    )
+    reason: str = Field(description="why it failed or was cancelled, else empty")
+    comparison: dict[str, Any] | None = Field(description="its results beside those of the former version")
+    created_at: str = Field(description="ISO 8601, UTC")
+    finished_at: str | None
+
+    @classmethod
+    def of(cls, rollout: Rollout, progress: Progress | None) -> "RolloutResponse":
+        """Convert the domain objects."""
+        return cls(
+            id=rollout.id,
+            target=VersionResponse.of(rollout.target),
+            state=rollout.state,
+            collection=rollout.collection,
+            precision=rollout.precision,
+            now=rollout.now,
+            progress=ProgressResponse.of(progress),
+            stays=dict(rollout.stays),
+            reason=rollout.reason,
+            comparison=None if rollout.comparison is None else dict(rollout.comparison),
+            created_at=rollout.created_at,
+            finished_at=rollout.finished_at,
+        )
+
+
+class RolloutList(BaseModel):
+    """Rollouts, newest first."""
+
+    rollouts: list[RolloutResponse]
+
+
+class CollectionRolloutResponse(BaseModel):
+    """The rollout that a collection takes part in. Searches use its former vectors until all are there."""
+
+    id: str
+    model: str
+    version: int
+    precision: str
+    state: RolloutState
+    n_images: int
+    n_embedded: int
+
+    @classmethod
+    def of(cls, moving: CollectionProgress | None) -> "CollectionRolloutResponse | None":
+        """Convert the domain object."""
+        if moving is None:
+            return None
+        rollout = moving.rollout
+        return cls(
+            id=rollout.id,
+            model=rollout.target.name,
+            version=rollout.target.version,
+            precision=moving.precision,
+            state=rollout.state,
+            n_images=moving.n_images,
+            n_embedded=moving.n_embedded,
+        )
+
+
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
+_LOCATION: Mapping[str, Any] = {"Location": {"description": "of the rollout", "schema": {"type": "string"}}}
+_STARTED: Responses = {
+    200: {"model": RolloutResponse, "description": "The version serves already"},
+    202: {"description": "The rollout has begun", "headers": _LOCATION},
+}
+
+
+@router.post(
+    "/models/{name}/versions/{version}/activate",
+    response_model=RolloutResponse,
+    status_code=202,
+    responses=documented_errors(404, 409, 507, *BODY_ERRORS) | _STARTED,
+    openapi_extra=request_body(ActivateRequest, required=False),
+)
+async def activate_version(
+    request: Request, services: ReadyServices, options: Options, name: str, version: int, _: NoQuery
+) -> Response:
+    """Move the server to a version: requests, new collections, and collections that follow the server.
+
+    What serves now serves until the version is loaded and proven, and all images have a vector of it. A
+    rollout that is under way is cancelled. 409 if the version cannot be read or served on this machine, or
+    for `now` with a version that is not kept.
+    """
+    body = await _activation(request, options)
+    try:
+        rollout = await services.rollouts.activate(name, version, now=body.now)
+    except (BundleError, ConfigError) as error:
+        raise Conflict(str(error)) from error
+    response = json_response(
+        request, _rollout(services.rollouts, rollout), 200 if rollout.state == "active" else 202
+    )
+    response.headers["Location"] = f"/rollouts/{rollout.id}"
+    return response
+
+
+@router.get("/rollouts", response_model=RolloutList)
+async def list_rollouts(
+    request: Request, services: ReadyServices, options: Options, query: RolloutsQuery
+) -> Response:
+    """List the newest rollouts, newest first."""
+    check_at_most(query.limit, "limit", options.limits.max_page_items)
+    found = await services.rollouts.list(query.limit)
+    return json_response(request, RolloutList(rollouts=[_rollout(services.rollouts, one) for one in found]))
+
+
+@router.get("/rollouts/{rollout}", response_model=RolloutResponse, responses=documented_errors(404))
+async def get_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
+    """The state and progress of one rollout."""
+    return json_response(request, _rollout(services.rollouts, await services.rollouts.get(rollout)))
+
+
+@router.delete(
+    "/rollouts/{rollout}", response_model=RolloutResponse, responses=documented_errors(404, 409, 507)
+)
+async def cancel_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
+    """Cancel a rollout: what served before serves on. 409 once it has ended."""
+    return json_response(request, _rollout(services.rollouts, await services.rollouts.cancel(rollout)))
+
+
+async def _activation(request: Request, options: HttpOptions) -> ActivateRequest:
+    """The body, which may be empty."""
+    raw = await read_body(request, options.body)
+    if not raw:
+        return ActivateRequest()
+    if media_type(request) != JSON:
+        raise unsupported(request, (JSON,))
+    return validated(ActivateRequest, parse_json(raw))
+
+
+def _rollout(rollouts: Rollouts, rollout: Rollout) -> RolloutResponse:
+    return RolloutResponse.of(rollout, rollouts.progress(rollout.id))

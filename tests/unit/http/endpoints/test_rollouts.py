@@ -1,0 +1,242 @@
+"""Routes of rollouts, and what `/models` and collections show of one. No model is loaded."""
+
+import builtins
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.core.rollout.types import (
+    CollectionProgress,
+    PreviousVersion,
+    Progress,
+    Rollout,
+    RolloutStatus,
+)
+from diptych.core.services import Services
+from diptych.core.types import CollectionChange, CollectionInfo, CollectionStats, Sizes, VersionRef
+from diptych.errors import Conflict, CorruptBundle, DiptychError, NotFound
+from diptych.http.app import create_app
+
+TARGET = VersionRef("tiny", 2, "b" * 64)
+ROLLOUT = Rollout("r1", TARGET, "embedding", "2026-01-01T00:00:00Z", stays={"scans": "keeps no images"})
+PROGRESS = Progress(n_images=10, n_embedded=4, images_per_s=2.0, eta_s=3.0)
+PETS = CollectionInfo("pets", "tiny", 10, "2026-01-01T00:00:00Z")
+SCANS = replace(PETS, name="scans", stays="3 images keep no file")
+
+
+@dataclass
+class FakeRollouts:
+    """Records the calls. `refusal` is raised by each of them."""
+
+    running: Rollout | None = None
+    refusal: DiptychError | None = None
+    calls: list[object] = field(default_factory=list)
+
+    def _call(self, *given: object) -> None:
+        self.calls.append(given)
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def activate(self, name: str, version: int | None = None, *, now: bool = False) -> Rollout:
+        self._call("activate", name, version, now)
+        if version == 1:
+            return replace(ROLLOUT, state="active", target=replace(TARGET, version=1))
+        self.running = replace(ROLLOUT, now=now)
+        return self.running
+
+    async def move_collection(
+        self, collection: str, *, model: str | None = None, precision: str | None = None
+    ) -> Rollout | None:
+        self._call("move", collection, model, precision)
+        self.running = replace(ROLLOUT, collection=collection, precision=precision)
+        return self.running
+
+    async def cancel(self, id: str) -> Rollout:
+        self._call("cancel", id)
+        return replace(ROLLOUT, state="cancelled", reason="cancelled by a request", finished_at="then")
+
+    async def list(self, limit: int = 100) -> builtins.list[Rollout]:
+        return [one for one in [self.running] if one is not None][:limit]
+
+    async def get(self, id: str) -> Rollout:
+        if self.running is None or self.running.id != id:
+            raise NotFound(f"no rollout {id!r}")
+        return self.running
+
+    def progress(self, id: str) -> Progress | None:
+        return PROGRESS if self.running is not None and self.running.id == id else None
+
+    def of_collections(self) -> Mapping[str, CollectionProgress]:
+        if self.running is None:
+            return {}
+        return {self.running.collection or "pets": CollectionProgress(self.running, "fp32", 10, 4)}
+
+    async def status(self) -> RolloutStatus:
+        previous = PreviousVersion(replace(TARGET, version=1), 3, 2048, 1024)
+        progress = None if self.running is None else PROGRESS
+        return RolloutStatus(TARGET, "latest", previous, self.running, progress)
+
+
+class FakeCollections:
+    """Two collections without a served model."""
+
+    async def stats(self, name: str) -> CollectionStats:
+        return next(one for one in await self.stats_of_all() if one.info.name == name)
+
+    async def stats_of_all(self) -> builtins.list[CollectionStats]:
+        return [CollectionStats(info, Sizes(), None, None, None) for info in (PETS, SCANS)]
+
+    async def change(self, name: str, change: CollectionChange) -> CollectionInfo:
+        return PETS
+
+    async def database_bytes(self) -> int:
+        return 0
+
+
+class FakeCatalogue:
+    """A repository without models."""
+
+    async def models(self) -> builtins.list[Any]:
+        return []
+
+
+@pytest.fixture
+def rollouts() -> FakeRollouts:
+    return FakeRollouts()
+
+
+@pytest.fixture
+def client(rollouts: FakeRollouts) -> Iterator[TestClient]:
+    async def nothing() -> None: ...
+
+    services = SimpleNamespace(
+        rollouts=rollouts, collections=FakeCollections(), catalogue=FakeCatalogue(), close=nothing
+    )
+
+    async def load() -> Services:
+        return cast(Services, services)
+
+    app = create_app(load)
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        while app.state.diptych.services is None:
+            client.get("/healthz")
+        yield client
+
+
+def test_activating_begins_a_rollout_and_names_its_path(client: TestClient, rollouts: FakeRollouts) -> None:
+    answer = client.post("/models/tiny/versions/2/activate")
+    assert answer.status_code == 202
+    assert answer.headers["location"] == "/rollouts/r1"
+    assert rollouts.calls == [("activate", "tiny", 2, False)]
+    assert answer.json() == {
+        "id": "r1",
+        "target": {"name": "tiny", "version": 2},
+        "state": "embedding",
+        "collection": None,
+        "precision": None,
+        "now": False,
+        "progress": {"n_images": 10, "n_embedded": 4, "images_per_s": 2.0, "eta_s": 3.0},
+        "stays": {"scans": "keeps no images"},
+        "reason": "",
+        "comparison": None,
+        "created_at": "2026-01-01T00:00:00Z",
+        "finished_at": None,
+    }
+    assert client.get("/rollouts/r1").json() == answer.json()
+
+
+def test_body_of_activate_may_be_left_out_and_is_checked(client: TestClient, rollouts: FakeRollouts) -> None:
+    path = "/models/tiny/versions/2/activate"
+    assert client.post(path, json={"now": True}).json()["now"] is True
+    assert client.post(path, json={}).json()["now"] is False
+    assert rollouts.calls == [("activate", "tiny", 2, True), ("activate", "tiny", 2, False)]
+    assert client.post(path, json={"later": True}).status_code == 422
+    assert client.post(path, json={"now": "yes"}).status_code == 422
+    assert client.post(path, content=b"{").status_code == 415
+    assert client.post("/models/tiny/versions/two/activate").status_code == 422
+    assert len(rollouts.calls) == 2
+
+
+def test_version_that_serves_already_is_a_200(client: TestClient) -> None:
+    answer = client.post("/models/tiny/versions/1/activate")
+    assert (answer.status_code, answer.json()["state"]) == (200, "active")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (NotFound("model 'tiny' has no version 9"), 404),
+        (Conflict("version 9 is not kept"), 409),
+        (CorruptBundle("weights are missing"), 409),
+    ],
+)
+def test_refused_activation_says_why(
+    client: TestClient, rollouts: FakeRollouts, refusal: DiptychError, status: int
+) -> None:
+    rollouts.refusal = refusal
+    answer = client.post("/models/tiny/versions/9/activate")
+    assert (answer.status_code, answer.json()["detail"]) == (status, str(refusal))
+
+
+def test_rollouts_are_listed_up_to_a_limit(client: TestClient, rollouts: FakeRollouts) -> None:
+    assert client.get("/rollouts").json() == {"rollouts": []}
+    rollouts.running = ROLLOUT
+    assert [one["id"] for one in client.get("/rollouts?limit=1").json()["rollouts"]] == ["r1"]
+    assert client.get("/rollouts?limit=0").status_code == 422
+    assert client.get("/rollouts?limit=1000000").status_code == 422
+    assert client.get("/rollouts/r2").status_code == 404
+
+
+def test_cancelling_answers_the_rollout_or_that_it_has_ended(
+    client: TestClient, rollouts: FakeRollouts
+) -> None:
+    answer = client.delete("/rollouts/r1")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert (answer.json()["reason"], answer.json()["progress"]) == ("cancelled by a request", None)
+    rollouts.refusal = Conflict("rollout 'r1' has ended")
+    assert client.delete("/rollouts/r1").status_code == 409
+
+
+def test_models_show_policy_previous_version_and_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
+    found = client.get("/models").json()
+    previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 2048, "vector_bytes": 1024}
+    assert found == {"models": [], "policy": "latest", "previous": previous, "rollout": None}
+    rollouts.running = ROLLOUT
+    shown = client.get("/models").json()["rollout"]
+    assert (shown["id"], shown["progress"]["n_embedded"]) == ("r1", 4)
+
+
+def test_collection_shows_its_rollout_and_why_it_stays(client: TestClient, rollouts: FakeRollouts) -> None:
+    rollouts.running = ROLLOUT
+    pets, scans = client.get("/collections").json()["collections"]
+    moving = {"id": "r1", "model": "tiny", "version": 2, "precision": "fp32", "state": "embedding"}
+    assert pets["rollout"] == moving | {"n_images": 10, "n_embedded": 4}
+    assert (pets["stays"], scans["stays"], scans["rollout"]) == ("", "3 images keep no file", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "call"),
+    [
+        ({"precision": "int8"}, ("move", "pets", None, "int8")),
+        ({"model": "mine"}, ("move", "pets", "mine", None)),
+        ({"model": "mine", "precision": "server"}, ("move", "pets", "mine", "server")),
+    ],
+)
+def test_change_of_model_or_precision_is_a_rollout_of_the_collection(
+    client: TestClient, rollouts: FakeRollouts, change: dict[str, str], call: object
+) -> None:
+    answer = client.patch("/collections/pets", json=change)
+    assert (answer.status_code, answer.json()["rollout"]["id"]) == (200, "r1")
+    assert rollouts.calls == [call]
+
+
+def test_other_changes_of_a_collection_begin_no_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
+    assert client.patch("/collections/pets", json={"keep": "none"}).json()["rollout"] is None
+    mixed = client.patch("/collections/pets", json={"keep": "none", "precision": "int8"})
+    assert mixed.status_code == 422
+    assert "in another" in mixed.json()["detail"]
+    assert rollouts.calls == []
