@@ -15,7 +15,7 @@ import numpy as np
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.files.image_files import ImageFiles
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
@@ -74,7 +74,8 @@ class Opened:
         self._pad = partial(pad, spec=manifest.text)
         self._version = (model, version)
         self.encode_image: Callable[[Any, OnStart], Any] = image_batch_encoder(encoder)
-        self.decoder = PillowDecoder(manifest.image, ImageLimits(), n_threads=2)
+        self.workers = ImageWorkers(ImageLimits(), n_threads=2)
+        self._image_spec = manifest.image
         self.metrics = FakeMetrics()
         pipeline = self._pipeline("fp32", admission or _admission())
         self.embedder = pipeline.embedder
@@ -87,7 +88,7 @@ class Opened:
         self._index_thread = index_thread()
         self.collections = Collections(
             pipelines=self.pipelines,
-            thumbnailer=self.decoder,
+            thumbnailer=self.workers,
             images=self.images,
             records=self.records,
             new_index=self._new_index,
@@ -160,7 +161,7 @@ class Opened:
             lambda items, on_start: np.roll(encode_text(items, on_start), shift, axis=1),
         )
         embedder = Embedder(
-            decoder=self.decoder,
+            decoder=self.workers.decoder(self._image_spec),
             tokenizer=self._tokenizer,
             images=images,
             texts=texts,

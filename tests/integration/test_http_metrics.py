@@ -31,6 +31,9 @@ PUBLISHED = {
     "diptych_index_recall": {"collection"},
     "diptych_model_info": {"name", "version", "precision", "provider"},
     "diptych_rollout_state": {"name"},
+    "diptych_rollout_images": {"state"},
+    "diptych_rollouts_total": {"result"},
+    "diptych_rollback_lag_images": set(),
     "diptych_ready": set(),
 }
 IMAGES = "/collections/default/images"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import Embeddings, OnStart, Pixels
 from diptych.bundle.image.preprocess import ImageLimits
@@ -129,7 +129,7 @@ def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
     return build_pipeline(
         Settings(data_dir=folder),
         loaded,
-        PillowDecoder(loaded.bundle.manifest.image, ImageLimits(), n_threads=1),
+        ImageWorkers(ImageLimits(), n_threads=1),
         PrometheusMetrics(),
         names=("image", "text"),
         on_stuck=print,

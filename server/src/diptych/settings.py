@@ -92,9 +92,35 @@ class Settings(BaseSettings):
 
     # model
     model_repo: Path = Field(Path("model_repo"), description="folder of model bundles, <name>/<version>/")
-    model: str = Field(SHIPPED_NAME, description="name of the model to serve")
+    model: str = Field(
+        SHIPPED_NAME,
+        description="name of the model that a new data folder serves; "
+        "later the server serves what was activated last",
+    )
     version: int | None = Field(
-        None, ge=1, description="version to serve; if unset, the newest that this machine can serve"
+        None,
+        ge=1,
+        description="version to serve and to stay on; if unset, a new data folder serves the newest "
+        "that this machine can serve, and `rollout` says what happens then",
+    )
+    rollout: Literal["latest", "manual"] = Field(
+        "latest",
+        description="when the server moves to a new version of the model that it serves; latest: as soon as "
+        "it appears in the model repository; manual: when it is activated",
+    )
+    rollout_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of encoder time that a rollout gets while requests wait; it gets all that is idle",
+    )
+    keep_previous: bool = Field(
+        True,
+        description="keep the version that served before loaded, and its vectors up to date, "
+        "so that a rollback is immediate",
+    )
+    poll_s: float = Field(
+        2.0, gt=0, description="seconds between two looks for new versions in the model repository"
     )
     precision: str = Field(
         AUTO,

@@ -23,7 +23,7 @@ import numpy as np
 from diptych.adapters.images.decoder_child import ChildLimits
 from diptych.adapters.images.decoder_processes import DecoderProcesses
 from diptych.adapters.images.guards import IMAGE_GUARD
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.types import DecodedImage
@@ -55,7 +55,8 @@ class Fuzzing:
 
     def __init__(self, formats: Sequence[str]) -> None:
         self._formats = formats
-        self._decoder = PillowDecoder(SPEC, LIMITS, n_threads=2, processes=DecoderProcesses(CHILD_LIMITS, 2))
+        self._workers = ImageWorkers(LIMITS, n_threads=2, processes=DecoderProcesses(CHILD_LIMITS, 2))
+        self._decoder = self._workers.decoder(SPEC)
         self._good = good_files()[: len(FORMATS)]
         self._alone = [self._pixels(outcome) for file in self._good for outcome in self._decode([file])]
         self.outcomes: Counter[tuple[str, str]] = Counter()  # of format and outcome
@@ -96,7 +97,7 @@ class Fuzzing:
 
     async def _thumbnails(self, files: Sequence[bytes]) -> list[bytes | BaseException]:
         return await asyncio.gather(
-            *(self._decoder.thumbnail(file, THUMBNAIL_PX) for file in files), return_exceptions=True
+            *(self._workers.thumbnail(file, THUMBNAIL_PX) for file in files), return_exceptions=True
         )
 
     @staticmethod

@@ -7,12 +7,17 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.count_request("/embed", 200, 0.1)
     metrics.observe_stage("decode", 0.01)
     metrics.observe_batch("image", 4)
-    metrics.set_queue_items("image", 3)
+    metrics.add_queue_items("image", 4)
+    metrics.add_queue_items("image", -1)
     metrics.count_rejected("decode_full")
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
     metrics.set_collection("large", 9, 0.993)
     metrics.set_models([model_info(), model_info(precision="int8")])
+    metrics.set_active("fake")
+    metrics.set_rollout(9, 4)
+    metrics.count_rollout("failed")
+    metrics.set_rollback_lag(2)
     metrics.set_ready(True)
     body, content_type = metrics.render()
     lines = body.decode().splitlines()
@@ -32,6 +37,11 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
         'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
         'diptych_rollout_state{name="fake"} 1.0',
+        'diptych_rollout_images{state="total"} 9.0',
+        'diptych_rollout_images{state="embedded"} 4.0',
+        'diptych_rollouts_total{result="failed"} 1.0',
+        'diptych_rollouts_total{result="active"} 0.0',
+        "diptych_rollback_lag_images 2.0",
         "diptych_ready 1.0",
     ):
         assert line in lines
@@ -43,9 +53,13 @@ def test_dropped_collection_and_former_model_disappear() -> None:
     metrics.set_collection("gone", None)
     metrics.set_models([model_info(version=1)])
     metrics.set_models([model_info(version=2)])
+    metrics.set_active("former")
+    metrics.set_active("fake")
     body = metrics.render()[0].decode()
     assert "gone" not in body
     assert 'version="1"' not in body
+    assert 'diptych_rollout_state{name="fake"} 1.0' in body
+    assert "former" not in body
 
 
 def test_two_registries_do_not_share_counts() -> None:

@@ -37,8 +37,12 @@ class FakeMetrics:
         self.rejected: Counter[str] = Counter()
         self.label_cache: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
-        self.queue_items: dict[str, int] = {}
+        self.queue_items: Counter[str] = Counter()
         self.collections: dict[str, int | None] = {}
+        self.active = ""
+        self.rollout = (0, 0)  # images, of which embedded
+        self.rollouts: Counter[str] = Counter()  # by result
+        self.rollback_lag = 0
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         raise AssertionError("the domain does not know requests")
@@ -50,8 +54,8 @@ class FakeMetrics:
     def observe_batch(self, encoder: str, n_items: int) -> None:
         self.batches.append(n_items)
 
-    def set_queue_items(self, encoder: str, n_items: int) -> None:
-        self.queue_items[encoder] = n_items
+    def add_queue_items(self, encoder: str, n_more: int) -> None:
+        self.queue_items[encoder] += n_more
 
     def count_rejected(self, reason: str) -> None:
         self.rejected[reason] += 1
@@ -61,6 +65,18 @@ class FakeMetrics:
 
     def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
         self.collections[collection] = n_images
+
+    def set_active(self, name: str) -> None:
+        self.active = name
+
+    def set_rollout(self, n_images: int, n_embedded: int) -> None:
+        self.rollout = (n_images, n_embedded)
+
+    def count_rollout(self, result: str) -> None:
+        self.rollouts[result] += 1
+
+    def set_rollback_lag(self, n_images: int) -> None:
+        self.rollback_lag = n_images
 
     def set_ready(self, ready: bool) -> None:
         raise AssertionError("the domain does not know who asks")

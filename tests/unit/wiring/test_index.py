@@ -14,7 +14,7 @@ DIM = 16
 
 
 def place(**settings: object) -> object:
-    index = new_index_of(read_settings(settings), DIM)()
+    index = new_index_of(read_settings(settings))(DIM)
     assert isinstance(index, FaissFlatIndex)
     assert index.placement.device == "cpu"
     return index.placement.reason
@@ -38,7 +38,7 @@ def test_required_gpu_that_is_missing_is_an_error() -> None:
     with pytest.raises(
         ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda is not available: faiss .* built without GPU support"
     ):
-        new_index_of(read_settings({"index_device": "cuda"}), DIM)
+        new_index_of(read_settings({"index_device": "cuda"}))
 
 
 def test_machine_without_gpus_searches_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,14 +56,14 @@ def test_broken_or_old_driver_is_found_before_faiss_aborts_the_process(
     gpu.fails["cudaGetDeviceCount"] = "cudaErrorSystemDriverMismatch"
     assert str(place()).startswith("no GPU: the NVIDIA driver does not work: cudaGetDeviceCount returned ")
     with pytest.raises(ConfigError, match="cudaErrorSystemDriverMismatch"):
-        new_index_of(read_settings({"index_device": "cuda"}), DIM)
+        new_index_of(read_settings({"index_device": "cuda"}))
 
 
 def test_working_gpu_is_chosen_unless_the_cpu_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeFaissGpu().install(monkeypatch)
-    assert isinstance(new_index_of(read_settings({}), DIM)(), FaissGpuIndex)
+    assert isinstance(new_index_of(read_settings({}))(DIM), FaissGpuIndex)
     assert isinstance(
-        new_index_of(read_settings({"index_device": "cuda", "device": "cpu"}), DIM)(), FaissGpuIndex
+        new_index_of(read_settings({"index_device": "cuda", "device": "cpu"}))(DIM), FaissGpuIndex
     )
     assert len(gpu.threads) == 1
     assert len(gpu.alive) == 0, "what it was proven with"
@@ -85,4 +85,4 @@ def test_gpu_that_fails_its_probe_is_not_chosen(
     assert said in str(place())
     assert len(gpu.alive) == 0
     with pytest.raises(ConfigError, match=said):
-        new_index_of(read_settings({"index_device": "cuda"}), DIM)
+        new_index_of(read_settings({"index_device": "cuda"}))

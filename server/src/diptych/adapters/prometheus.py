@@ -1,11 +1,12 @@
 """Metrics for Prometheus, in a registry of their own."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from diptych.core.ports import DISK_FULL, DISK_READ_ONLY, EncoderName, Reason, Stage
+from diptych.core.ports import DISK_FULL, DISK_READ_ONLY, EncoderName, Reason, RolloutResult, Stage
 from diptych.core.types import ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -65,6 +66,21 @@ class PrometheusMetrics:
         self._rollout_state = Gauge(
             "diptych_rollout_state", "1 while a version of this model is active", ["name"], registry=registry
         )
+        self._rollout_images = Gauge(
+            "diptych_rollout_images",
+            "Images of the rollout under way: all that it embeds, and those that are embedded",
+            ["state"],
+            registry=registry,
+        )
+        self.set_rollout(0, 0)
+        self._rollouts = Counter("diptych_rollouts", "Rollouts that ended", ["result"], registry=registry)
+        for result in get_args(RolloutResult):  # present at 0, so that an alert also sees the first one
+            self._rollouts.labels(result)
+        self._rollback_lag = Gauge(
+            "diptych_rollback_lag_images",
+            "Images without a vector of the version that a rollback returns to",
+            registry=registry,
+        )
         self._ready = Gauge(
             "diptych_ready", "What /readyz says: 1 while requests should come here", registry=registry
         )
@@ -85,9 +101,9 @@ class PrometheusMetrics:
         """Record the size of one batch that an encoder ran."""
         self._batch_size.labels(encoder).observe(n_items)
 
-    def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
-        """Set the number of items that wait for an encoder now."""
-        self._queue_items.labels(encoder).set(n_items)
+    def add_queue_items(self, encoder: EncoderName, n_more: int) -> None:
+        """Add to the number of items that wait for an encoder now."""
+        self._queue_items.labels(encoder).inc(n_more)
 
     def count_rejected(self, reason: Reason) -> None:
         """Count one refused request, or one refused try of a job."""
@@ -108,12 +124,28 @@ class PrometheusMetrics:
         self._index_recall.labels(collection).set(recall)
 
     def set_models(self, models: Sequence[ModelInfo]) -> None:
-        """Replace the served models, one entry for each precision."""
+        """Replace the loaded models, one entry for each version and precision."""
         self._model_info.clear()
-        self._rollout_state.clear()
         for model in models:
             self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
-            self._rollout_state.labels(model.name).set(1)
+
+    def set_active(self, name: str) -> None:
+        """Set the name of the model that answers requests which name no collection."""
+        self._rollout_state.clear()
+        self._rollout_state.labels(name).set(1)
+
+    def set_rollout(self, n_images: int, n_embedded: int) -> None:
+        """Set how many images the rollout under way has to embed, and has embedded."""
+        self._rollout_images.labels("total").set(n_images)
+        self._rollout_images.labels("embedded").set(n_embedded)
+
+    def count_rollout(self, result: RolloutResult) -> None:
+        """Count a rollout that has ended."""
+        self._rollouts.labels(result).inc()
+
+    def set_rollback_lag(self, n_images: int) -> None:
+        """Set how many images have no vector of the version that a rollback returns to."""
+        self._rollback_lag.set(n_images)
 
     def set_ready(self, ready: bool) -> None:
         """Set whether this server is ready for requests."""

@@ -16,6 +16,8 @@ Reason = Literal[
     "disk_full", "disk_read_only",
 ]  # fmt: skip
 
+RolloutResult = Literal["active", "failed", "cancelled"]
+
 
 class Metrics(Protocol):
     """Counts and times for the operator. Calls are cheap and never fail."""
@@ -32,8 +34,8 @@ class Metrics(Protocol):
         """Record a batch that went through an encoder."""
         ...
 
-    def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
-        """Set the number of items that wait for an encoder."""
+    def add_queue_items(self, encoder: EncoderName, n_more: int) -> None:
+        """Add to the number of items that wait for an encoder. Encoders of several versions share a name."""
         ...
 
     def count_rejected(self, reason: Reason) -> None:
@@ -46,6 +48,22 @@ class Metrics(Protocol):
 
     def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
         """Set the size (None once dropped) and the recall of a collection."""
+        ...
+
+    def set_active(self, name: str) -> None:
+        """Set the name of the model that answers requests which name no collection."""
+        ...
+
+    def set_rollout(self, n_images: int, n_embedded: int) -> None:
+        """Set how many images the rollout under way has to embed, and has embedded; 0 of 0 when it ended."""
+        ...
+
+    def count_rollout(self, result: RolloutResult) -> None:
+        """Count a rollout that has ended."""
+        ...
+
+    def set_rollback_lag(self, n_images: int) -> None:
+        """Set how many images have no vector of the version that a rollback returns to."""
         ...
 
     def set_ready(self, ready: bool) -> None:

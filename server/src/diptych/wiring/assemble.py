@@ -9,7 +9,7 @@ from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.images.guards import IMAGE_GUARD
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.store import SqliteStore
@@ -57,24 +57,25 @@ def assemble(
     on this machine. Raises StoreError, CorruptStore, and ConfigError when a required GPU is missing.
     """
     limits, metrics = limits_of(settings), PrometheusMetrics()
-    decoder = _decoder(settings, limits, chosen.embed)
+    workers = _image_workers(settings, limits, chosen.embed)
 
     def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> EncoderPipeline:
-        return build_pipeline(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
+        return build_pipeline(settings, loaded, workers, metrics, names=names, on_stuck=on_stuck)
 
     pipelines = _pipeline_pool(settings, repository, chosen, build)
     pipelines.on_change(lambda loaded: metrics.set_models([_running_model(one) for one in loaded]))
     requests = pipelines.for_requests
+    metrics.set_active(requests.model.name)
     # Before the data folder is opened, since it may fail.
-    new_index = new_index_of(settings, pipelines.for_collections.model.embed_dim)
+    new_index = new_index_of(settings)
     quota = Quota(settings.max_data_bytes)
     store = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
         pipelines=pipelines,
-        thumbnailer=decoder,
+        thumbnailer=workers,
         images=ImageFiles(settings.data_dir, quota),
         records=store,
-        new_index=new_index,
+        new_index=lambda: new_index(pipelines.for_collections.model.embed_dim),
         metrics=metrics,
         write_queue=SerialWriteQueue(),
         max_metadata_bytes=limits.max_metadata_bytes,
@@ -114,13 +115,12 @@ def assemble(
         limits=limits,
         started_at=datetime.now(UTC),
         upgrades=_tensorrt_upgrades(settings, chosen, pipelines),
-        close_decoder=decoder.close,
+        close_decoder=workers.close,
     )
 
 
-def _decoder(settings: Settings, limits: Limits, loaded: LoadedBundle) -> PillowDecoder:
-    return PillowDecoder(
-        loaded.bundle.manifest.image,
+def _image_workers(settings: Settings, limits: Limits, loaded: LoadedBundle) -> ImageWorkers:
+    return ImageWorkers(
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
         n_threads=loaded.plan.n_decode_threads,
         mode=settings.decode,

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
@@ -15,19 +14,24 @@ from diptych.settings import PREFIX, Settings
 LOG = logging.getLogger("diptych.index")
 
 
-def new_index_of(settings: Settings, embed_dim: int) -> Callable[[], VectorIndex]:
-    """Return a factory of empty indexes. Raises ConfigError when a required GPU does not work."""
+def new_index_of(settings: Settings) -> Callable[[int], VectorIndex]:
+    """Return a factory of empty indexes, which takes the dimension of their vectors.
+
+    Raises ConfigError when a required GPU does not work.
+    """
     thread = index_thread()
     reason = _reason_for_cpu(settings)
     if not reason:
         try:
-            return partial(FaissGpuIndex, embed_dim, thread, _probed_gpu(thread))
+            gpu = _probed_gpu(thread)
         except ConfigError as error:
             if settings.index_device == "cuda":
                 raise ConfigError(f"{PREFIX}INDEX_DEVICE=cuda is not available: {error}") from error
             reason = f"no GPU: {error}"
+        else:
+            return lambda embed_dim: FaissGpuIndex(embed_dim, thread, gpu)
     LOG.info("collections are searched on the CPU: %s", reason)
-    return partial(FaissFlatIndex, embed_dim, thread, reason=reason)
+    return lambda embed_dim: FaissFlatIndex(embed_dim, thread, reason=reason)
 
 
 def _reason_for_cpu(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import OnStart
 from diptych.bundle.text.tokenizer import pad
@@ -31,7 +31,7 @@ OnStuck = Callable[[str], None]  # called with the reason when a call of the enc
 def build_pipeline(
     settings: Settings,
     loaded: LoadedBundle,
-    decoder: PillowDecoder,
+    workers: ImageWorkers,
     metrics: PrometheusMetrics,
     *,
     names: tuple[EncoderName, EncoderName],
@@ -47,7 +47,7 @@ def build_pipeline(
         settings, loaded, encoder, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
     )
     embedder = Embedder(
-        decoder=decoder,
+        decoder=workers.decoder(loaded.bundle.manifest.image),
         tokenizer=loaded.bundle.tokenizer,
         images=images,
         texts=texts,

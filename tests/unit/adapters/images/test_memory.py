@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.images.memory import MallocTrim, PixelBudget, trim_now
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.bundle.image import preprocess as image
 from diptych.bundle.image.preprocess import ImageLimits
 from support.pictures import noise
@@ -90,16 +90,22 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(image, "preprocess", counted)
 
-    async def run(max_px: int, max_decoded_px: int | None = None) -> int:
+    async def run(max_px: int, max_decoded_px: int | None = None, raised_to_px: int | None = None) -> int:
         counts.clear()
         limits = ImageLimits(max_px=max_px)
-        decoder = PillowDecoder(image_spec(size=8), limits, n_threads=2, max_decoded_px=max_decoded_px)
-        await decoder.decode_many([noise(n, (40, 40)) for n in range(4)], lambda seconds: None)
+        workers = ImageWorkers(limits, n_threads=2, max_decoded_px=max_decoded_px)
+        if raised_to_px is not None:
+            workers.allow_decoded_px(raised_to_px)
+        await workers.decoder(image_spec(size=8)).decode_many(
+            [noise(n, (40, 40)) for n in range(4)], lambda seconds: None
+        )
         return max(counts)
 
     assert asyncio.run(run(3_000)) == 1
     assert asyncio.run(run(10_000)) == 2
     assert asyncio.run(run(3_000, 10_000)) == 2, "where there is room for more than one image may have"
+    assert asyncio.run(run(3_000, raised_to_px=10_000)) == 2
+    assert asyncio.run(run(3_000, 10_000, raised_to_px=5_000)) == 2, "it is never lowered"
 
 
 def test_many_requests_cause_one_trim() -> None:

@@ -14,10 +14,11 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from diptych.adapters.images.decoder_child import ChildLimits
 from diptych.adapters.images.decoder_processes import DecoderProcesses
 from diptych.adapters.images.memory import PixelBudget
-from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.images.shared_work import SharedWork
 from diptych.bundle.image import preprocess
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
+from diptych.bundle.manifest import ImageSpec
 from diptych.core.types import DecodedImage
 from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
 from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
@@ -36,25 +37,36 @@ class PlantedFaults(DecoderProcesses):
         return super().run(unwanted, *planned, **options)
 
 
-def decoded(decoder: PillowDecoder, *files: bytes) -> list[DecodedImage | InputError]:
+def decoded(
+    workers: ImageWorkers, *files: bytes, spec: ImageSpec | None = None
+) -> list[DecodedImage | InputError]:
+    decoder = workers.decoder(spec or image_spec())
     return asyncio.run(decoder.decode_many(files, lambda seconds: None))
 
 
 @pytest.mark.parametrize("format", ["TIFF", "AVIF"])
 def test_isolated_decoding_gives_the_same_pixels_as_in_process_decoding(format: str) -> None:
     file, spec = encoded(noise(64, 48), format), image_spec()
-    decoder = PillowDecoder(spec, ImageLimits(), n_threads=1)
-    (picture,) = decoded(decoder, file)
+    workers = ImageWorkers(ImageLimits(), n_threads=1)
+    (picture,) = decoded(workers, file, spec=spec)
     assert isinstance(picture, DecodedImage)
     assert picture.info == preprocess.probe(file, ImageLimits())
     np.testing.assert_array_equal(picture.pixels, preprocess.load_pixels(file, spec, ImageLimits()))
-    small = asyncio.run(decoder.thumbnail(file, 16))
+    small = asyncio.run(workers.thumbnail(file, 16))
     assert small == preprocess.thumbnail(file, ImageLimits(), 16)
 
 
+def test_decoders_of_two_models_share_the_workers_and_each_prepares_as_its_model_does() -> None:
+    file, workers = encoded(noise(64, 48), "PNG"), ImageWorkers(ImageLimits(), n_threads=1)
+    for spec in (image_spec(size=8), image_spec(size=16, resize_mode="squash")):
+        (picture,) = decoded(workers, file, spec=spec)
+        assert isinstance(picture, DecodedImage)
+        np.testing.assert_array_equal(picture.pixels, preprocess.load_pixels(file, spec, ImageLimits()))
+
+
 def test_isolated_formats_have_the_same_limits_as_others() -> None:
-    decoder = PillowDecoder(image_spec(), ImageLimits(max_px=3_000), n_threads=1)
-    errors = decoded(decoder, *(encoded(noise(64, 48), format) for format in ("PNG", "TIFF", "AVIF")))
+    workers = ImageWorkers(ImageLimits(max_px=3_000), n_threads=1)
+    errors = decoded(workers, *(encoded(noise(64, 48), format) for format in ("PNG", "TIFF", "AVIF")))
     assert {str(error) for error in errors} == {"image has 64 x 48 = 3072 pixels, limit is 3000"}
     assert {type(error) for error in errors} == {TooLarge}
 
@@ -68,9 +80,9 @@ def test_failed_decoder_loses_its_own_picture_and_no_other(fault: bytes) -> None
     one, other, png = (encoded(noise(64, 48), format) for format in ("TIFF", "AVIF", "PNG"))
     planted = one + b"planted:" + fault
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20), 2)
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=2, processes=processes)
-    alone = [picture for file in (one, other, png) for picture in decoded(decoder, file)]
-    found = decoded(decoder, one, planted, other, planted, png)
+    workers = ImageWorkers(ImageLimits(), n_threads=2, processes=processes)
+    alone = [picture for file in (one, other, png) for picture in decoded(workers, file)]
+    found = decoded(workers, one, planted, other, planted, png)
     assert [type(found[at]) for at in (1, 3)] == [UndecodableImage, UndecodableImage]
     for before, after in zip(alone, found[::2], strict=True):
         assert isinstance(before, DecodedImage)
@@ -80,24 +92,25 @@ def test_failed_decoder_loses_its_own_picture_and_no_other(fault: bytes) -> None
 
 def test_thumbnail_whose_decoder_dies_is_undecodable_and_the_next_is_made() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20))
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    workers = ImageWorkers(ImageLimits(), n_threads=1, processes=processes)
     file = encoded(noise(64, 48), "TIFF")
     with pytest.raises(UndecodableImage):
-        asyncio.run(decoder.thumbnail(file + b"planted:import os; os.abort()", 16))
-    assert asyncio.run(decoder.thumbnail(file, 16)) == preprocess.thumbnail(file, ImageLimits(), 16)
+        asyncio.run(workers.thumbnail(file + b"planted:import os; os.abort()", 16))
+    assert asyncio.run(workers.thumbnail(file, 16)) == preprocess.thumbnail(file, ImageLimits(), 16)
 
 
 def test_hanging_decoder_delays_no_picture_of_another_format() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    workers = ImageWorkers(ImageLimits(), n_threads=1, processes=processes)
     hanging = encoded(noise(64, 48), "TIFF") + b"planted:import time; time.sleep(50)"
 
     async def run() -> None:
+        decoder = workers.decoder(image_spec())
         waiting = asyncio.create_task(decoder.decode_many([hanging], lambda seconds: None))
         (picture,) = await decoder.decode_many([encoded(noise(64, 48), "PNG")], lambda seconds: None)
         assert isinstance(picture, DecodedImage)
         assert not waiting.done()
-        decoder.close()
+        workers.close()
         with pytest.raises(NotReady):
             await waiting
 
@@ -106,11 +119,12 @@ def test_hanging_decoder_delays_no_picture_of_another_format() -> None:
 
 def test_cancelled_call_leaves_the_process_to_the_next_one() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    workers = ImageWorkers(ImageLimits(), n_threads=1, processes=processes)
     file = encoded(noise(64, 48), "TIFF")
 
     async def run() -> None:
         hanging = file + b"planted:import time; time.sleep(50)"
+        decoder = workers.decoder(image_spec())
         gone = asyncio.create_task(decoder.decode_many([hanging] * 3, lambda seconds: None))
         await asyncio.sleep(0.1)
         gone.cancel()
@@ -124,12 +138,12 @@ def test_cancelled_call_leaves_the_process_to_the_next_one() -> None:
 def test_processor_time_of_a_picture_is_limited_by_its_size() -> None:
     """It would take twenty seconds; an honest picture of the size takes less than one."""
     (slow,) = (one.payload for one in corpus() if one.name == "tiff, 4096 tiles share a jpeg of 90 scans")
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
-    (error,) = decoded(decoder, slow)
+    workers = ImageWorkers(ImageLimits(), n_threads=1)
+    (error,) = decoded(workers, slow)
     assert isinstance(error, UndecodableImage)
     assert "took more processor time than a file of its size is allowed" in str(error)
     with pytest.raises(UndecodableImage, match="took more processor time than a file of its size is allowed"):
-        asyncio.run(decoder.thumbnail(slow, 16))
+        asyncio.run(workers.thumbnail(slow, 16))
 
 
 def test_damaged_tags_are_neither_logged_nor_remembered() -> None:
@@ -140,7 +154,7 @@ def test_damaged_tags_are_neither_logged_nor_remembered() -> None:
     n_before = len(getattr(TiffImagePlugin, "__warningregistry__", {}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
-        decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), file)
+        decoded(ImageWorkers(ImageLimits(), n_threads=1), file)
     assert told == []
     assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
 
@@ -149,7 +163,7 @@ def test_messages_of_libtiff_on_damaged_rows_are_not_written(capfd: pytest.Captu
     """By its own hand, past Python: twenty kilobytes of fax were megabytes of log."""
     rows = random.Random(0).randbytes(20_000)
     tags = changed(plain_tags(700, 6_000, len(rows), 3), (258, 3, 1, 1), (262, 3, 1, 0))
-    decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), tiff(tags, rows))
+    decoded(ImageWorkers(ImageLimits(), n_threads=1), tiff(tags, rows))
     assert capfd.readouterr().err == ""
 
 
@@ -187,8 +201,8 @@ def test_header_is_read_once_and_the_budget_is_held_before_a_pixel_is_decoded(
 ) -> None:
     file = encoded(noise(64, 48), format)
     course = Course(monkeypatch)
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, mode=mode)
-    (picture,) = decoded(decoder, file)
+    workers = ImageWorkers(ImageLimits(), n_threads=1, mode=mode)
+    (picture,) = decoded(workers, file)
     assert isinstance(picture, DecodedImage)
     assert (picture.info.format, picture.info.width, picture.info.height) == (format, 64, 48)
     assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]
@@ -207,7 +221,7 @@ def test_single_picture_is_resized_by_several_threads_with_the_same_result(
         run(work, parts)
 
     monkeypatch.setattr(SharedWork, "run", counted)
-    decoder = PillowDecoder(image_spec(size=224), ImageLimits(), n_threads=1, n_sharing=3)
+    decoder = ImageWorkers(ImageLimits(), n_threads=1, n_sharing=3).decoder(image_spec(size=224))
     file = encoded(noise(512, 400), "PNG")  # more than MIN_SHARED_PX
     pictures: list[DecodedImage] = []
     for alone in (False, True):
@@ -223,16 +237,16 @@ def test_thumbnail_reads_the_header_once_and_holds_the_budget_before_a_pixel_is_
 ) -> None:
     file = encoded(noise(64, 48), "PNG")
     course = Course(monkeypatch)
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
-    asyncio.run(decoder.thumbnail(file, 16))
+    workers = ImageWorkers(ImageLimits(), n_threads=1)
+    asyncio.run(workers.thumbnail(file, 16))
     assert course.steps[:3] == ["header", f"room for {64 * 48}", "pixels"]
     assert course.steps.count("header") == 1
 
 
 def test_picture_over_a_limit_does_not_wait_for_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     course = Course(monkeypatch)
-    decoder = PillowDecoder(image_spec(size=224), ImageLimits(max_px=50_000), n_threads=1)
+    workers = ImageWorkers(ImageLimits(max_px=50_000), n_threads=1)
     strip = encoded(noise(300, 10), "PNG")  # 3,000 pixels, of which a resize makes 1,505,280
-    (error,) = decoded(decoder, strip)
+    (error,) = decoded(workers, strip, spec=image_spec(size=224))
     assert isinstance(error, TooLarge)
     assert course.steps == ["header"]

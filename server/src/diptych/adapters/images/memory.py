@@ -21,6 +21,12 @@ class PixelBudget:
         self._turn = threading.Lock()  # first come, first served: small images never overtake a large one
         self._changed = threading.Condition()
 
+    def raise_to(self, max_px: int) -> None:
+        """Raise the limit to `max_px`, if it is lower."""
+        with self._changed:
+            self._max_px = max(self._max_px, max_px)
+            self._changed.notify_all()
+
     @contextmanager
     def hold(self, n_px: int) -> Iterator[None]:
         """Block until `n_px` fit into the budget. An image larger than the budget waits until it is alone."""

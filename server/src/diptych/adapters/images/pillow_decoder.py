@@ -28,18 +28,18 @@ Result = TypeVar("Result")
 LARGE_PX = 8_000_000  # 32 MB; the memory of smaller images is little, and soon reused
 
 
-class PillowDecoder:
-    """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.encoding.ports`. Pillow decodes without the GIL.
+class ImageWorkers:
+    """Threads and processes that decode image files, and that the decoders of all models share.
 
-    Calls take turns, image by image. The images that all threads hold decoded at once have at most
-    `max_decoded_px` pixels together (default `limits.max_px`); a larger image is decoded alone. The formats
-    in `ISOLATED` are decoded in processes with a memory limit each. Separate threads wait for these
-    processes, so that a decoder that hangs delays no image of another format.
+    Satisfies `Thumbnailer` of `diptych.core.collections.ports`. Pillow decodes without the GIL. Calls take
+    turns, image by image. The images that all threads hold decoded at once have at most `max_decoded_px`
+    pixels together (default `limits.max_px`); a larger image is decoded alone. The formats in `ISOLATED` are
+    decoded in processes with a memory limit each. Separate threads wait for these processes, so that a
+    decoder that hangs delays no image of another format.
     """
 
     def __init__(
         self,
-        spec: ImageSpec,
         limits: preprocess.ImageLimits,
         *,
         n_threads: int,
@@ -53,36 +53,25 @@ class PillowDecoder:
 
         Unless `processes` are given there are as many processes as threads, but at most MAX_PROCESSES.
         """
-        self._spec = spec
-        self._limits = limits
-        self._mode: preprocess.DecodeMode = mode
+        self.limits = limits
+        self.mode: preprocess.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._malloc_trim = MallocTrim()
         self._threads = FairExecutor("decode", n_threads)
-        self._processes = processes or DecoderProcesses(
+        self.processes = processes or DecoderProcesses(
             limits_for(limits.max_px), min(n_threads, MAX_PROCESSES)
         )
-        self._waiting = FairExecutor("decode-isolated", self._processes.n_processes)
-        self._sharing = sharing(n_sharing)
+        self._waiting = FairExecutor("decode-isolated", self.processes.n_processes)
+        self.sharing = sharing(n_sharing)
         preprocess.silence_decoders()
 
-    async def decode_many(
-        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
-    ) -> list[DecodedImage | InputError]:
-        """N files -> N results: pixels of (S, S, 3), or UnsupportedImage, UndecodableImage or TooLarge.
+    def decoder(self, spec: ImageSpec) -> "PillowDecoder":
+        """Return a decoder into the pixels of a model that prepares images by `spec`."""
+        return PillowDecoder(self, spec)
 
-        `on_decoded` is called with the seconds since the call began as each file is done. With `alone` idle
-        threads help to resize the image.
-        """
-        began, shared = perf_counter(), self._sharing if alone else ALONE
-
-        def decode(payload: bytes, unwanted: Event) -> DecodedImage | InputError:
-            try:
-                return _outcome(partial(self._decode, payload, shared, unwanted))
-            finally:
-                on_decoded(perf_counter() - began)
-
-        return await self._each(decode, payloads)
+    def allow_decoded_px(self, max_px: int) -> None:
+        """Raise the limit on all pixels that are held decoded at once to `max_px`, if it is lower."""
+        self._budget.raise_to(max_px)
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """Image file -> WebP, its longer side at most `size_px`.
@@ -93,7 +82,7 @@ class PillowDecoder:
         def make(payload: bytes, unwanted: Event) -> bytes | InputError:
             return _outcome(partial(self._thumbnail, payload, size_px, unwanted))
 
-        (result,) = await self._each(make, [payload])
+        (result,) = await self.each(make, [payload])
         if isinstance(result, InputError):
             raise copy(
                 result
@@ -104,12 +93,13 @@ class PillowDecoder:
 
     def close(self) -> None:
         """End the processes. Calls that wait for them raise NotReady."""
-        self._processes.close()
+        self.processes.close()
 
-    async def _each(self, work: Callable[[bytes, Event], Result], payloads: Sequence[bytes]) -> list[Result]:
-        """Results in the order of `payloads`. Isolated and other formats do not wait for each other.
+    async def each(self, work: Callable[[bytes, Event], Result], payloads: Sequence[bytes]) -> list[Result]:
+        """Run `work` on each payload in a thread; results in their order.
 
-        If the call is cancelled, the processes that decode for it are ended.
+        Isolated and other formats do not wait for each other. If the call is cancelled, the processes that
+        decode for it are ended.
         """
         unwanted = Event()
         isolated = [_is_isolated(payload) for payload in payloads]
@@ -124,43 +114,72 @@ class PillowDecoder:
         results = iter(in_threads), iter(in_processes)
         return [next(results[one]) for one in isolated]
 
-    def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> DecodedImage:
-        if _is_isolated(payload):
-            options = payload, self._spec, self._limits, self._mode
-            return DecodedImage(*self._processes.run(unwanted, load_picture, *options))
-        seen: list[ImageInfo] = []
-        with ExitStack() as room:
-
-            def claim(info: ImageInfo) -> None:
-                """Wait for room in the pixel budget; called with the header, before a pixel is decoded."""
-                # the resized intermediate counts too
-                width, height = resized_size(info.width, info.height, self._spec)
-                room.enter_context(self._room(info.width * info.height + width * height))
-                seen.append(info)
-
-            pixels = preprocess.load_pixels(
-                payload, self._spec, self._limits, self._mode, claim, sharing=shared
-            )
-        return DecodedImage(seen[0], pixels)
-
-    def _thumbnail(self, payload: bytes, size_px: int, unwanted: Event) -> bytes:
-        if _is_isolated(payload):
-            return self._processes.run(unwanted, load_thumbnail, payload, self._limits, size_px)
-        with ExitStack() as room:
-
-            def claim(info: ImageInfo) -> None:
-                room.enter_context(self._room(info.width * info.height))
-
-            return preprocess.thumbnail(payload, self._limits, size_px, claim)
-
     @contextmanager
-    def _room(self, n_px: int) -> Iterator[None]:
+    def room(self, n_px: int) -> Iterator[None]:
+        """Wait for room for this many decoded pixels, and hold it inside the block."""
         try:
             with self._budget.hold(n_px):
                 yield
         finally:
             if n_px >= LARGE_PX:
                 self._malloc_trim.trim_soon()
+
+    def _thumbnail(self, payload: bytes, size_px: int, unwanted: Event) -> bytes:
+        if _is_isolated(payload):
+            return self.processes.run(unwanted, load_thumbnail, payload, self.limits, size_px)
+        with ExitStack() as room:
+
+            def claim(info: ImageInfo) -> None:
+                room.enter_context(self.room(info.width * info.height))
+
+            return preprocess.thumbnail(payload, self.limits, size_px, claim)
+
+
+class PillowDecoder:
+    """Decodes into the pixels that one model sees. Satisfies `diptych.core.encoding.embedder.Decoder`."""
+
+    def __init__(self, workers: ImageWorkers, spec: ImageSpec) -> None:
+        """Make it with `ImageWorkers.decoder`."""
+        self._workers = workers
+        self._spec = spec
+
+    async def decode_many(
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
+    ) -> list[DecodedImage | InputError]:
+        """N files -> N results: pixels of (S, S, 3), or UnsupportedImage, UndecodableImage or TooLarge.
+
+        `on_decoded` is called with the seconds since the call began as each file is done. With `alone` idle
+        threads help to resize the image.
+        """
+        began, shared = perf_counter(), self._workers.sharing if alone else ALONE
+
+        def decode(payload: bytes, unwanted: Event) -> DecodedImage | InputError:
+            try:
+                return _outcome(partial(self._decode, payload, shared, unwanted))
+            finally:
+                on_decoded(perf_counter() - began)
+
+        return await self._workers.each(decode, payloads)
+
+    def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> DecodedImage:
+        workers, spec = self._workers, self._spec
+        if _is_isolated(payload):
+            options = payload, spec, workers.limits, workers.mode
+            return DecodedImage(*workers.processes.run(unwanted, load_picture, *options))
+        seen: list[ImageInfo] = []
+        with ExitStack() as room:
+
+            def claim(info: ImageInfo) -> None:
+                """Wait for room in the pixel budget; called with the header, before a pixel is decoded."""
+                # the resized intermediate counts too
+                width, height = resized_size(info.width, info.height, spec)
+                room.enter_context(workers.room(info.width * info.height + width * height))
+                seen.append(info)
+
+            pixels = preprocess.load_pixels(
+                payload, spec, workers.limits, workers.mode, claim, sharing=shared
+            )
+        return DecodedImage(seen[0], pixels)
 
 
 def _is_isolated(payload: bytes) -> bool:

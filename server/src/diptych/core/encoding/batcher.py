@@ -70,7 +70,7 @@ class Batcher(Generic[Item]):
             metrics=metrics,
         )
         self._running: set[asyncio.Task[None]] = set()
-        self._n_reported = -1  # waiting items, as last reported to the metrics
+        self._n_reported: int | None = None  # waiting items, as last reported to the metrics
 
     @property
     def last_success_at(self) -> float | None:
@@ -135,9 +135,10 @@ class Batcher(Generic[Item]):
         self._report_queue()
 
     def _report_queue(self) -> None:
-        if len(self._queue) != self._n_reported:
-            self._n_reported = len(self._queue)
-            self._metrics.set_queue_items(self._name, self._n_reported)
+        n_waiting = len(self._queue)
+        if n_waiting != self._n_reported:
+            self._metrics.add_queue_items(self._name, n_waiting - (self._n_reported or 0))
+            self._n_reported = n_waiting
 
     def _take(self) -> Batch[Item]:
         """The next batch, without items whose waiter has just gone away; empty when nothing waits."""
