@@ -217,6 +217,8 @@ class CollectionInfo:
     n_embedded: int = 0
     reason: str = ""
     stays: str = ""
+    identity: str | None = None  # of the vectors that answer searches
+    previous_identity: str | None = None  # of the vectors that are kept for a rollback
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,6 @@ class CollectionChange:
 
     name: str | None = None
     keep: Keep | None = None
-    precision: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""One collection in memory: its index, its counts and its state."""
+"""One collection in memory: its indexes, its counts and its state."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
-from diptych.core.collections.ports import VectorIndex
-from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.ports import Metrics
 from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
@@ -16,37 +15,59 @@ Found = TypeVar("Found")
 
 
 class PipelineChanged(Exception):
-    """The collection has taken another precision since these rows were embedded: nothing was stored."""
+    """The collection has moved to another identity since these rows were embedded: nothing was stored."""
 
 
 @dataclass(eq=False)
 class LoadedCollection:
-    """A collection and its index, which holds vectors made by `pipeline` only.
+    """A collection and its vectors.
 
-    Changed by one write at a time (see SerialWriteQueue).
+    `current` answers searches; None while there is none that has all images, or its version is not at hand
+    (`reason`). `next` is being filled by a rollout, `previous` is kept for a rollback: both see every change,
+    and get the vectors of added images a little later. Changed by one write at a time (see SerialWriteQueue).
     """
 
     name: str
     model: str
     created_at: str
-    pipeline: EncoderPipeline | None  # makes its vectors; None while not served
-    index: VectorIndex
     metrics: Metrics
-    state: CollectionState
     n_images: int
     keep: Keep = "original"
     precision: str = SERVER
-    unindexed: set[int] = field(default_factory=set)  # keys that the index lacks
-    without_image: set[int] = field(default_factory=set)  # unindexed keys without an image to embed
-    reason: str = ""  # why the state is "failed" or "no_precision"
+    current: IndexedVectors | None = None
+    next: IndexedVectors | None = None
+    previous: IndexedVectors | None = None
+    unserved: CollectionState = "other_model"  # the state while it has neither `current` nor `next`
+    stays: str = ""  # why it does not follow the active version of its model
+    reason: str = ""  # why it is not served, or why filling `current` ended early
     n_expected: int = 0  # while loading: images it will have; searches wait for them
     dropped: bool = False
     n_renames: int = 0
     _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
 
+    @property
+    def writing(self) -> IndexedVectors | None:
+        """The vectors that are made of added images before they are acknowledged."""
+        return self.current or self.next
+
+    @property
+    def all_vectors(self) -> list[IndexedVectors]:
+        """All vectors that are open."""
+        return [one for one in (self.current, self.next, self.previous) if one is not None]
+
+    @property
+    def state(self) -> CollectionState:
+        """What callers may do with it: see CollectionInfo."""
+        vectors = self.writing
+        if vectors is None:
+            return self.unserved
+        if self.current is None or vectors.pending:
+            return "failed" if self.reason else "embedding"
+        return "other_version" if vectors.without_image else "ready"
+
     def info(self) -> CollectionInfo:
         """What callers may know about the collection."""
-        n_embedded = 0 if self.pipeline is None else self.n_images - len(self.unindexed)
+        vectors, state = self.writing, self.state
         return CollectionInfo(
             name=self.name,
             model=self.model,
@@ -54,44 +75,48 @@ class LoadedCollection:
             created_at=self.created_at,
             keep=self.keep,
             precision=self.precision,
-            state=self.state,
-            n_embedded=n_embedded,
-            reason=self._without_image_reason() if self.state == "other_version" else self.reason,
+            state=state,
+            n_embedded=0 if vectors is None else self.n_images - len(vectors.unindexed),
+            reason=self._without_image_reason(vectors)
+            if state == "other_version" and vectors is not None
+            else self.reason,
+            stays=self.stays,
+            identity=None if self.current is None else self.current.identity,
+            previous_identity=None if self.previous is None else self.previous.identity,
         )
 
-    def require_served(self) -> EncoderPipeline:
-        """Return the pipeline that makes its vectors. Raises Conflict if its model or precision is not
-        served.
-        """
-        if self.pipeline is not None:
-            return self.pipeline
-        self.require_model()
-        raise Conflict(f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}")
-
-    def require_model(self) -> None:
-        """Raise Conflict if the collection belongs to a model that this server does not serve."""
-        if self.state == "other_model":
+    def require_served(self) -> IndexedVectors:
+        """Return the vectors that added images get. Raises Conflict if these are not served."""
+        if self.writing is not None:
+            return self.writing
+        if self.unserved == "no_precision":
             raise Conflict(
-                f"collection {self.name!r} belongs to model {self.model!r}, which is not served here"
+                f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}"
             )
+        because = f": {self.reason}" if self.reason else ""
+        raise Conflict(
+            f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}"
+        )
 
-    def require_searchable(self) -> None:
-        """Raise unless a search would see every image.
+    def require_searchable(self) -> IndexedVectors:
+        """Return the vectors to search. Raises unless a search would see every image.
 
         Raises Conflict as `require_served`, and if there are rows without an image, whose vectors are of
         another version: waiting would not help. Raises NotReady while images are loaded or embedded, or after
         that ended early.
         """
-        self.require_served()
-        if self.state == "other_version":
-            raise Conflict(f"collection {self.name!r} cannot be searched: {self._without_image_reason()}")
-        if self.state == "embedding":
+        vectors, state = self.require_served(), self.state
+        if state == "other_version":
+            raise Conflict(
+                f"collection {self.name!r} cannot be searched: {self._without_image_reason(vectors)}"
+            )
+        if state == "embedding":
             info = self.info()
             raise NotReady(
                 f"collection {self.name!r} is being embedded for this model version: "
                 f"{info.n_embedded} of {info.n_images} images done"
             )
-        if self.state == "failed":
+        if state == "failed":
             raise NotReady(
                 f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
                 f"{self._retry_hint()}"
@@ -100,40 +125,28 @@ class LoadedCollection:
             raise NotReady(
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
             )
+        return vectors
 
-    def require_embedded(self) -> EncoderPipeline:
-        """Return its pipeline, once every image was tried. Until then it is unknown which cannot be found.
+    def require_embedded(self) -> IndexedVectors:
+        """Return its vectors, once every image was tried. Until then it is unknown which cannot be found.
 
         Raises Conflict as `require_served`; NotReady while images are embedded, or after that ended early.
         """
-        pipeline = self.require_served()
-        if self.state == "embedding":
+        vectors, state = self.require_served(), self.state
+        if state == "embedding":
             raise NotReady(
                 f"collection {self.name!r} is being embedded: which images cannot be found is not known yet"
             )
-        if self.state == "failed":
+        if state == "failed":
             raise NotReady(
                 f"collection {self.name!r} was not embedded completely ({self.reason}): which images "
                 f"cannot be found is not known yet. {self._retry_hint()}"
             )
-        return pipeline
-
-    def has_index(self, index: VectorIndex) -> bool:
-        """Whether the collection exists and still has this index: each change of precision gives it a new
-        one.
-
-        Comparing pipelines would not do: after a change there and back the pipeline is the same again.
-        """
-        return not self.dropped and self.index is index
-
-    def require_pipeline(self, pipeline: EncoderPipeline | None) -> None:
-        """Raise NotReady if a query was made by `pipeline` and the collection has another pipeline by now."""
-        if pipeline is not None and pipeline is not self.pipeline:
-            raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
+        return vectors
 
     def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
-        """Return the identity of its pipeline. Raises PipelineChanged unless that pipeline made all rows."""
-        identity = "" if self.pipeline is None else self.pipeline.model.identity
+        """Return the identity of added vectors. Raises PipelineChanged unless all rows have it."""
+        identity = "" if self.writing is None else self.writing.identity
         if any(row.pipeline_identity != identity for row in rows):
             raise PipelineChanged
         return identity
@@ -180,60 +193,41 @@ class LoadedCollection:
             if n_renames == self.n_renames:
                 return found
 
-    async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
-        """Put embeddings (N, D) of images that are counted already into the index."""
-        await self.index.apply((), keys, rows)
-        self._mark_indexed(keys)
-
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take images `removed` out and put `keys` with their embeddings (N, D) in, as one change.
 
-        The store has changed already, so the images are counted even if the index refuses them: the keys are
-        then unindexed, and adding their images again repairs that.
+        The store has changed already, so the images are counted even if the index refuses them.
         """
         try:
-            if self.pipeline is not None:
-                await self.index.apply(removed, keys, rows)
-        except Exception:
-            self.unindexed.update(keys)
-            raise
+            for vectors in self.all_vectors:
+                if vectors is not self.writing:
+                    await vectors.follow(removed, keys)
+            if self.writing is not None:
+                await self.writing.change(removed, keys, rows)
         finally:
-            self._mark_indexed(removed)
             self.n_images += len(keys) - len(removed)
             self.report_metrics()
 
-    def finish_embedding(self) -> None:
-        """Record that everything was tried: "ready", unless there are rows without an image, whose vectors
-        are of another version.
-        """
-        self.state = "other_version" if self.without_image else "ready"
+    def switch(self, *, keeps_previous: bool) -> list[IndexedVectors]:
+        """Answer searches with `next` from now on. Returns the vectors that nothing refers to any more."""
+        assert self.next is not None, "filled before"
+        former, older = self.current, self.previous
+        self.current, self.next, self.previous, self.reason = self.next, None, None, ""
+        if keeps_previous and former is not None:
+            self.previous = former
+            return [] if older is None else [older]
+        return [one for one in (former, older) if one is not None]
 
-    def fail(self, reason: str) -> None:
-        """Record that embedding again has ended early; `reason` is safe to show."""
-        self.state, self.reason = "failed", reason
+    def report_metrics(self) -> None:
+        """Report the size and the recall."""
+        recall = 1.0 if self.writing is None else self.writing.index.recall
+        self.metrics.set_collection(self.name, None if self.dropped else self.n_images, recall)
 
-    async def drop(self) -> None:
-        """Close the index; nothing is written to this collection any more."""
-        self.dropped = True
-        self.report_metrics()
-        await self.index.close()
-
-    def _mark_indexed(self, keys: Sequence[int]) -> None:
-        """Record that these keys are in the index, or gone."""
-        self.unindexed.difference_update(keys)
-        self.without_image.difference_update(keys)
-        if self.state == "other_version":
-            self.finish_embedding()
-
-    def _without_image_reason(self) -> str:
+    def _without_image_reason(self, vectors: IndexedVectors) -> str:
         return (
-            f"{len(self.without_image)} of {self.n_images} rows keep no image and were made by another "
+            f"{len(vectors.without_image)} of {self.n_images} rows keep no image and were made by another "
             "version or precision. Serve that again, or add them again, or delete them"
         )
 
     def _retry_hint(self) -> str:
         return f"To try again, set its precision to {self.precision!r}, or start the server again"
-
-    def report_metrics(self) -> None:
-        """Report the size and the recall."""
-        self.metrics.set_collection(self.name, None if self.dropped else self.n_images, self.index.recall)

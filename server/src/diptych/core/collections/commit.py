@@ -51,9 +51,10 @@ class RowCommitter:
         """Ids of images that adding again would repair: they are not in the index, as their file was lost,
         none is kept, or the index failed. Empty while they are being embedded anyway.
         """
-        if collection.state not in {"ready", "other_version"} or not collection.unindexed:
+        vectors = collection.writing
+        if vectors is None or collection.state not in {"ready", "other_version"} or not vectors.unindexed:
             return set()
-        return {record.id for record in (await self._records.by_key(sorted(collection.unindexed))).values()}
+        return {record.id for record in (await self._records.by_key(sorted(vectors.unindexed))).values()}
 
     async def store(
         self,
@@ -86,10 +87,13 @@ class RowCommitter:
         self, collection: LoadedCollection, rows: Sequence[NewRow], results: Sequence[PutResult]
     ) -> None:
         """Index rows that existed and could not be found: the store has their embeddings now."""
+        vectors = collection.writing
+        if vectors is None:
+            return
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)
-            if result.status != "conflict" and result.key in collection.unindexed
+            if result.status != "conflict" and result.key in vectors.unindexed
         }
         if late:
-            await collection.fill(list(late), np.stack(list(late.values())))
+            await vectors.fill(list(late), np.stack(list(late.values())))

@@ -101,7 +101,7 @@ class Deletions:
         Raises NotReady or Conflict while that is not known. Called in the write itself, as a change of
         precision may have run before it.
         """
-        pipeline = collection.require_embedded()
-        if not collection.unindexed:
+        vectors = collection.require_embedded()
+        if not vectors.unindexed:
             return set()
-        return set(await collection.read(lambda name: self._records.missing(name, pipeline.model.identity)))
+        return set(await collection.read(lambda name: self._records.missing(name, vectors.identity)))

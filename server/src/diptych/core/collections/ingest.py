@@ -1,7 +1,7 @@
 """Add images to a collection, durably and only once."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.collection import LoadedCollection
@@ -27,12 +27,15 @@ class Ingest:
     def __init__(
         self,
         *,
+        follow: Callable[[LoadedCollection, Sequence[int]], Awaitable[None]],
         files: FileReferences,
         committer: RowCommitter,
         group_commit: GroupCommit,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int,
     ) -> None:
+        """`follow` is called with the keys of stored images before they are acknowledged."""
+        self._follow = follow
         self._files = files
         self._committer = committer
         self._group_commit = group_commit
@@ -89,6 +92,7 @@ class Ingest:
             claim.mark_used(
                 row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result)
             )
+        await self._follow(collection, [one.key for one in stored if one.status != "conflict"])
         return outcomes(stored)
 
     def _resolve_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:

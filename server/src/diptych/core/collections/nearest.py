@@ -2,8 +2,8 @@
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
+from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.ports import RecordStore
-from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
@@ -19,27 +19,26 @@ class Finder:
     async def nearest(
         self,
         collection: LoadedCollection,
+        vectors: IndexedVectors,
         query: Embedding,
         *,
         k: int,
         offset: int,
         filter: Filter | None,
-        query_pipeline: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
 
-        An image that is deleted or replaced during the search is in the index but no longer in the store, or
-        the other way round; the search is then repeated. Raises NotFound once the collection is dropped,
-        NotReady once its vectors are no longer made by `query_pipeline`, which made the query.
+        `vectors` are searched, whose pipeline made the query. An image that is deleted or replaced during the
+        search is in the index but no longer in the store, or the other way round; the search is then
+        repeated. Raises NotFound once the collection is dropped.
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
             allowed = await self._passing(collection, filter)
             # A dropped index is closed, so nothing may be awaited between these checks and the search.
             collection.require_not_dropped()
-            collection.require_pipeline(query_pipeline)
-            found, cosines = await collection.index.search(query, offset + k, allowed, exact=exact)
+            found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
             page: list[int] = found[offset:].tolist()
             records = await self._records.by_key(page)
             hits = [

@@ -10,6 +10,7 @@ from diptych.core.types import (
     CollectionInfo,
     Embedding,
     Embeddings,
+    IdentitySource,
     ImageRecord,
     IndexPlacement,
     Keep,
@@ -111,9 +112,26 @@ class RecordStore(Protocol):
         ...
 
     async def create_collection(
-        self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
+        self,
+        name: str,
+        model: str,
+        keep: Keep = "original",
+        precision: str = SERVER,
+        identity: str | None = None,
     ) -> CollectionInfo:
-        """Create an empty collection. Raises Conflict when the name is taken."""
+        """Create an empty collection with vectors of an identity. Raises Conflict when the name is taken."""
+        ...
+
+    async def set_identity(self, collection: str, identity: str) -> None:
+        """Set the identity of a collection that has none yet. Raises NotFound."""
+        ...
+
+    async def record_identity(self, identity: str, source: IdentitySource) -> None:
+        """Remember what makes vectors of an identity."""
+        ...
+
+    async def identity_sources(self) -> dict[str, IdentitySource]:
+        """What makes vectors, by identity, as far as it is known."""
         ...
 
     async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:

@@ -1,95 +1,114 @@
-"""Embed kept images again for the served identity, in the background."""
+"""Embed kept images for an identity that lacks their vectors."""
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
+from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
 
 log = logging.getLogger(__name__)
 
-PAGE = 8  # images at a time; few, so that requests find room in the queue
+PAGE = 8  # images at a time; few, so that requests are delayed little
 LOG_EVERY = 256
 
 
-class Reembedder:
-    """Embeds the images of a collection whose rows were made by another identity than its pipeline's.
+class Pace(Protocol):
+    """Gives way to requests."""
 
-    It ends early when the collection is dropped or has another index, which another run fills. After a kill
-    it continues at the next start. An image that cannot be embedded (its file is lost, or a limit was
-    lowered) is logged and left out of the index.
+    async def pause(self, worked_s: float) -> None:
+        """Wait after `worked_s` seconds of work, as long as requests should come first."""
+        ...
+
+
+class NoPause:
+    """Works without pauses."""
+
+    async def pause(self, worked_s: float) -> None:
+        """Let other tasks run once."""
+        await asyncio.sleep(0)
+
+
+class Reembedder:
+    """Embeds the pending images of a collection's vectors.
+
+    An image that cannot be embedded (its file is lost, or a limit was lowered) is logged and marked as
+    failed.
     """
 
     def __init__(
         self,
         *,
-        pipelines: PipelinePool,
+        opener: IndexOpener,
         images: ImageStore,
         records: RecordStore,
         write_queue: SerialWriteQueue,
     ) -> None:
-        self._pipelines = pipelines
+        self._opener = opener
         self._images = images
         self._records = records
         self._write_queue = write_queue
 
-    async def run(self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex) -> None:
-        """Try every image that `index` lacks, then make the collection ready. Raises NotReady when the server
-        stops.
+    async def run(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
+        """Embed pending images until none is left, or the vectors are retired.
 
-        Other exceptions are raised, too, and the collection is marked as failed: it must not seem at work for
-        ever.
+        Raises NotReady when the server stops, EncoderFailed and StoreError.
         """
-        try:
-            with self._pipelines.hold(pipeline):
-                await self._embed_all(collection, pipeline, index)
-        except NotReady:
-            raise
-        except Exception as error:
-            if collection.has_index(index):
-                collection.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
-            raise
+        n_logged = 0
+        with self._opener.hold(vectors):
+            while pending := sorted(vectors.pending):
+                for start in range(0, len(pending), self._page(vectors)):
+                    if collection.dropped or vectors.is_retired:
+                        return
+                    began = time.perf_counter()
+                    await self.embed(collection, vectors, pending[start : start + self._page(vectors)])
+                    await pace.pause(time.perf_counter() - began)
+                    if start >= n_logged:
+                        n_left = len(vectors.pending)
+                        log.info("collection %s: %d images to embed", collection.name, n_left)
+                        n_logged = start + LOG_EVERY
+                n_logged = 0
 
-    async def _embed_all(
-        self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex
-    ) -> None:
-        to_embed = sorted(collection.unindexed - collection.without_image)
-        log.info(
-            "collection %s: %d of %d images to embed", collection.name, len(to_embed), collection.n_images
-        )
-        page = min(PAGE, pipeline.embedder.max_images)
-        for start in range(0, len(to_embed), page):
-            if not collection.has_index(index):
-                break
-            await self._page(collection, pipeline, index, to_embed[start : start + page])
-            if start % LOG_EVERY < page:
-                log.info("collection %s: %d images to go", collection.name, len(to_embed) - start)
-        if not collection.has_index(index):
-            log.info("collection %s: dropped, or has another precision now", collection.name)
-            return
-        collection.finish_embedding()
-        log.info(
-            "collection %s: done, %d images could not be embedded", collection.name, len(collection.unindexed)
-        )
+    async def embed(self, collection: LoadedCollection, vectors: IndexedVectors, keys: Sequence[int]) -> None:
+        """Embed these images, if they are still pending. Raises as `run`."""
+        rows = await self._embedded(collection, vectors, keys)
+        if rows:
+            await self._write_queue.run(self._write(collection, vectors, rows))
 
-    async def _page(
-        self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex, keys: Sequence[int]
-    ) -> None:
-        records = await self._records.by_key(keys)  # without images that were deleted meanwhile
-        outcomes = await self._embed(pipeline, [record.sha256 for record in records.values()])
+    async def finish_in_write(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+        """Embed all pending images. Only inside a write: no image can be added meanwhile."""
+        pending = sorted(vectors.pending)
+        for start in range(0, len(pending), self._page(vectors)):
+            keys = pending[start : start + self._page(vectors)]
+            await self._write(collection, vectors, await self._embedded(collection, vectors, keys))
+
+    def _page(self, vectors: IndexedVectors) -> int:
+        return min(PAGE, vectors.pipeline.embedder.max_images)
+
+    async def _embedded(
+        self, collection: LoadedCollection, vectors: IndexedVectors, keys: Sequence[int]
+    ) -> dict[int, Embedding]:
+        """The embeddings (D,) by key; keys that fail, or keep no image, are marked so."""
+        found = await self._records.by_key(keys)
+        vectors.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
+        vectors.without_image.update(key for key, record in found.items() if not record.kept)
+        records = {key: record for key, record in found.items() if record.kept and key in vectors.pending}
+        outcomes = await self._embed(vectors.pipeline, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
         for key, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
+                vectors.failed.add(key)
                 # logged by row: an id may be a file name, and a sha256 identifies the image
                 why = logged_of(outcome)
                 log.warning(
@@ -97,8 +116,7 @@ class Reembedder:
                 )
             else:
                 rows[key] = outcome
-        if rows:
-            await self._write_queue.run(self._write(collection, pipeline, index, rows))
+        return rows
 
     async def _embed(self, pipeline: EncoderPipeline, sha256s: Sequence[str]) -> list[Outcome]:
         originals = [await self._original(sha256) for sha256 in sha256s]
@@ -127,19 +145,14 @@ class Reembedder:
                 return [(await self._embed_patiently(pipeline, [one]))[0] for one in payloads]
 
     async def _write(
-        self,
-        collection: LoadedCollection,
-        pipeline: EncoderPipeline,
-        index: VectorIndex,
-        rows: dict[int, Embedding],
+        self, collection: LoadedCollection, vectors: IndexedVectors, rows: dict[int, Embedding]
     ) -> None:
-        """Store and index the rows, except images that were deleted or added again meanwhile."""
-        if not collection.has_index(index):
+        """Store and index the rows, except images that were deleted or embedded meanwhile."""
+        if collection.dropped or vectors.is_retired:
             return
-        rows = {key: row for key, row in rows.items() if key in collection.unindexed}
+        rows = {key: row for key, row in rows.items() if key in vectors.unindexed}
         if not rows:
             return
-        embeddings, identity = np.stack(list(rows.values())), pipeline.model.identity
-        kept = await self._records.put_embeddings(list(rows), embeddings, identity)
+        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), vectors.identity)
         if kept:
-            await collection.fill(kept, np.stack([rows[key] for key in kept]))
+            await vectors.fill(kept, np.stack([rows[key] for key in kept]))

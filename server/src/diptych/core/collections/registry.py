@@ -1,18 +1,18 @@
-"""The collections of a data folder: opened, created, changed, dropped."""
+"""The collections of a data folder: opened, created, changed, moved to other vectors, dropped."""
 
 import logging
 from collections.abc import Callable, Iterator
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
-from diptych.core.collections.reembed import Reembedder
+from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.ports import ImageStore, RecordStore
+from diptych.core.collections.reembed import NoPause, Reembedder
 from diptych.core.concurrency.task_set import TaskSet
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.pipeline_pool import PipelinePool
+from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.ports import Metrics
-from diptych.core.types import CollectionChange, CollectionInfo, Keep
-from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
+from diptych.core.types import CollectionChange, CollectionInfo, IdentitySource, Keep
+from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound, NotReady
 
 log = logging.getLogger(__name__)
 
@@ -23,20 +23,23 @@ class CollectionRegistry:
     def __init__(
         self,
         *,
-        pipelines: PipelinePool,
+        versions: LoadedVersions,
+        active: Callable[[], LoadedVersion],
+        opener: IndexOpener,
         images: ImageStore,
         files: FileReferences,
         records: RecordStore,
         reembedder: Reembedder,
-        new_index: Callable[[], VectorIndex],
         metrics: Metrics,
     ) -> None:
-        self._pipelines = pipelines
+        """`active` returns the version of new collections."""
+        self._versions = versions
+        self._active = active
+        self._opener = opener
         self._images = images
         self._records = records
         self._files = files
         self._reembedder = reembedder
-        self._new_index = new_index
         self._metrics = metrics
         self._collections: dict[str, LoadedCollection] = {}
         self._background = TaskSet()
@@ -56,8 +59,9 @@ class CollectionRegistry:
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
         await self._files.remove_unused(await self._images.stored())
+        sources = await self._records.identity_sources()
         for info in await self._records.collections():
-            await self._open(info)
+            await self._open(info, sources)
 
     async def stop(self) -> None:
         """Stop embedding in the background."""
@@ -65,8 +69,10 @@ class CollectionRegistry:
 
     async def close(self) -> None:
         """Close the indexes."""
+        await self._opener.close()
         for collection in self:
-            await collection.index.close()
+            for vectors in collection.all_vectors:
+                await vectors.index.close()
 
     def require_name_free(self, name: str) -> None:
         """Raise Conflict when the name is taken."""
@@ -74,104 +80,185 @@ class CollectionRegistry:
             raise Conflict(f"there is a collection named {name!r} already")
 
     async def create(
-        self, name: str, keep: Keep, precision: str, pipeline: EncoderPipeline
+        self, name: str, keep: Keep, precision: str, vectors: IndexedVectors
     ) -> LoadedCollection:
-        """Create an empty collection of the served model; it releases `pipeline` in the end.
-
-        Raises Conflict when the name is taken.
-        """
+        """Create an empty collection with these vectors. Raises Conflict when the name is taken."""
         try:
-            info = await self._records.create_collection(name, pipeline.model.name, keep, precision)
+            info = await self._records.create_collection(
+                name, vectors.model.name, keep, precision, vectors.identity
+            )
         except BaseException:
-            self._pipelines.release(pipeline)
+            self._opener.retire(vectors)
             raise
-        return self._place(info, pipeline)
+        return self._place(info, vectors)
 
     def require_renamable(self, collection: LoadedCollection, name: str) -> None:
         """Raise Conflict when another collection has the name."""
         if name != collection.name:
             self.require_name_free(name)
 
-    async def change(
-        self, collection: LoadedCollection, change: CollectionChange, pipeline: EncoderPipeline | None
-    ) -> None:
-        """Change all of it or nothing. `pipeline`, if given, will make its vectors, and is released in the
-        end.
+    async def change(self, collection: LoadedCollection, change: CollectionChange) -> None:
+        """Change all of it or nothing.
 
-        Images are then embedded again, unless `pipeline` makes their vectors already; after a failure it
-        tries again. Raises NotFound when the collection was dropped, Conflict when the name is taken, a job
-        adds to it, or some rows could not be embedded again.
+        Raises NotFound when the collection was dropped, Conflict when the name is taken, or a job adds to it.
         """
         name, keep = change.name or collection.name, change.keep or collection.keep
-        precision = change.precision or collection.precision
-        try:
-            collection.require_not_dropped()
-            self.require_renamable(collection, name)
-            missing = await self._require_embeddable(collection, precision, pipeline)
-            with collection.renaming():
-                await self._records.change_collection(collection.name, name, keep, precision)
-                self._rename(collection, name)
-        except BaseException:
-            if pipeline is not None:
-                self._pipelines.release(pipeline)
-            raise
-        collection.keep, collection.precision = keep, precision
-        if pipeline is None:
-            return
-        if pipeline is collection.pipeline and collection.state != "failed":
-            self._pipelines.release(pipeline)  # it was acquired once more
-        else:
-            await self._change_pipeline(collection, pipeline, missing)
+        collection.require_not_dropped()
+        self.require_renamable(collection, name)
+        with collection.renaming():
+            await self._records.change_collection(collection.name, name, keep, collection.precision)
+            self._rename(collection, name)
+        collection.keep = keep
 
     async def drop(self, collection: LoadedCollection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
         collection.require_not_dropped()
         removed = await self._records.drop_collection(collection.name)
         del self._collections[collection.name]
-        await collection.drop()
-        if collection.pipeline is not None:
-            self._pipelines.release(collection.pipeline)
+        collection.dropped = True
+        collection.report_metrics()
+        for vectors in collection.all_vectors:
+            self._opener.retire(vectors)
         await self._files.remove(removed.released)
 
-    async def _open(self, info: CollectionInfo) -> None:
-        if info.model != self._pipelines.for_collections.model.name:
-            self._place(info, None).state = "other_model"
+    async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
+        """Give the collection `next` vectors of a version, filled with what is stored; drop other ones.
+
+        The vectors that are kept for a rollback are used if they are of that identity. Raises InvalidValue as
+        IndexOpener.open.
+        """
+        collection.require_not_dropped()
+        vectors = await self._opener.open(version, precision)
+        previous = collection.previous
+        if previous is not None and previous.identity == vectors.identity:
+            self._opener.retire(vectors)
+            vectors, collection.previous = previous, None
+            vectors.failed.clear()  # they are tried again
+        else:
+            await self._fill(collection, vectors)
+        self.abandon(collection)
+        collection.next = vectors
+
+    async def open_previous(
+        self, collection: LoadedCollection, version: LoadedVersion, precision: str
+    ) -> None:
+        """Give the collection vectors of the version that served before, for a rollback."""
+        collection.require_not_dropped()
+        vectors = await self._opener.open(version, precision)
+        if collection.current is not None and vectors.identity == collection.current.identity:
+            self._opener.retire(vectors)
+            return
+        await self._fill(collection, vectors)
+        self.forget_previous(collection)
+        collection.previous = vectors
+
+    def abandon(self, collection: LoadedCollection, *, keeps_previous: bool = False) -> None:
+        """Drop the `next` vectors; with `keeps_previous` they are kept for a rollback."""
+        if collection.next is None:
+            return
+        abandoned, collection.next = collection.next, None
+        if keeps_previous and collection.previous is None:
+            collection.previous = abandoned
+        else:
+            self._opener.retire(abandoned)
+
+    def forget_previous(self, collection: LoadedCollection) -> None:
+        """Close the vectors that are kept for a rollback."""
+        if collection.previous is not None:
+            self._opener.retire(collection.previous)
+            collection.previous = None
+
+    def switch(
+        self, collection: LoadedCollection, *, model: str, precision: str, keeps_previous: bool
+    ) -> None:
+        """Answer searches with `next` from now on; the store has changed already. Awaits nothing."""
+        for vectors in collection.switch(keeps_previous=keeps_previous):
+            self._opener.retire(vectors)
+        collection.model, collection.precision = model, precision
+        collection.report_metrics()
+
+    async def _open(self, info: CollectionInfo, sources: dict[str, IdentitySource]) -> None:
+        """Open one collection with the vectors that it had.
+
+        One without images takes the active version; one whose vectors nobody can make is not served, until a
+        rollout embeds its images.
+        """
+        active = self._active()
+        source = None if info.identity is None else sources.get(info.identity)
+        if source is None and not info.n_images and info.model == active.ref.name:
+            await self._open_empty(info, active)
+        elif source is None:
+            self._place(info, None).reason = (
+                "no version is at hand that made its vectors" if info.n_images else ""
+            )
+        else:
+            await self._open_stored(info, source)
+
+    async def _open_empty(self, info: CollectionInfo, version: LoadedVersion) -> None:
+        try:
+            vectors = await self._opener.open(version, info.precision, at_start=True)
+        except InvalidValue as error:
+            self._place_unserved(info, error)
+            return
+        await self._records.set_identity(info.name, vectors.identity)
+        self._place(info, vectors)
+
+    async def _open_stored(self, info: CollectionInfo, source: IdentitySource) -> None:
+        try:
+            version = await self._versions.acquire(source.ref)
+        except NotReady:
+            raise
+        except DiptychError as error:
+            log.warning("collection %s: %s cannot be loaded: %s", info.name, source.ref, error)
+            self._place(info, None).reason = f"{source.ref} cannot be loaded: {error}"
             return
         try:
-            pipeline = await self._pipelines.acquire(info.precision, at_start=True)
+            vectors = await self._opener.open(version, source.precision, at_start=True)
         except InvalidValue as error:
-            log.warning("collection %s is not served: %s", info.name, error.message)
-            collection = self._place(info, None)
-            collection.state, collection.reason = "no_precision", error.message
+            self._place_unserved(info, error)
             return
-        collection, model = self._place(info, pipeline), pipeline.model
-        missing = await self._records.missing(collection.name, model.identity)
-        if missing:
+        finally:
+            self._versions.release(version)
+        collection = self._place(info, vectors)
+        await self._fill(collection, vectors)
+        if vectors.pending:
             log.warning(
-                "collection %s: %d of %d images have no vector of %s/%d in %s yet",
-                *(
-                    collection.name,
-                    len(missing),
-                    collection.n_images,
-                    model.name,
-                    model.version,
-                    model.precision,
-                ),
+                "collection %s: %d of %d images have no vector yet",
+                *(info.name, len(vectors.pending), info.n_images),
             )
-        await self._fill(collection, pipeline, missing)
+            self._background.start(
+                self._complete(collection, vectors), f"embedding collection {collection.name}"
+            )
 
-    def _place(self, info: CollectionInfo, pipeline: EncoderPipeline | None) -> LoadedCollection:
+    async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+        """Embed what `current` lacks: searches wait for it."""
+        try:
+            await self._reembedder.run(collection, vectors, NoPause())
+        except NotReady:
+            raise
+        except Exception as error:
+            collection.reason = str(error) if isinstance(error, DiptychError) else type(error).__name__
+            raise
+
+    async def _fill(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+        for key in await self._opener.fill(vectors, collection.name):
+            log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
+
+    def _place_unserved(self, info: CollectionInfo, error: InvalidValue) -> None:
+        log.warning("collection %s is not served: %s", info.name, error.message)
+        collection = self._place(info, None)
+        collection.unserved, collection.reason = "no_precision", error.message
+
+    def _place(self, info: CollectionInfo, vectors: IndexedVectors | None) -> LoadedCollection:
         collection = LoadedCollection(
             name=info.name,
             model=info.model,
             created_at=info.created_at,
-            pipeline=pipeline,
-            index=self._new_index(),
             metrics=self._metrics,
-            state="ready",
             n_images=info.n_images,
             keep=info.keep,
             precision=info.precision,
+            current=vectors,
         )
         self._collections[collection.name] = collection
         collection.report_metrics()
@@ -183,62 +270,3 @@ class CollectionRegistry:
         collection.rename(name)
         self._collections[name] = collection
         collection.report_metrics()
-
-    async def _require_embeddable(
-        self, collection: LoadedCollection, precision: str, pipeline: EncoderPipeline | None
-    ) -> dict[int, bool]:
-        """Keys of rows without a vector by `pipeline`. Raises Conflict unless all their images are kept."""
-        if pipeline is None:
-            return {}
-        collection.require_model()
-        missing = await self._records.missing(collection.name, pipeline.model.identity)
-        n_unkept = sum(not kept for kept in missing.values())
-        if n_unkept and pipeline is not collection.pipeline:
-            raise Conflict(
-                f"collection {collection.name!r} cannot take precision {precision!r}: {n_unkept} of "
-                f"{collection.n_images} rows keep no image that could be embedded again"
-            )
-        return missing
-
-    async def _change_pipeline(
-        self, collection: LoadedCollection, pipeline: EncoderPipeline, missing: dict[int, bool]
-    ) -> None:
-        """Take another pipeline. Searches wait until all is embedded. After a failure the next start repeats
-        it.
-        """
-        left, old_index = collection.pipeline, collection.index
-        collection.pipeline, collection.index, collection.state, collection.reason = (
-            pipeline,
-            self._new_index(),
-            "embedding",
-            "",
-        )
-        collection.unindexed, collection.without_image = set(missing), set()
-        try:
-            await self._fill(collection, pipeline, missing)
-        except Exception as error:
-            collection.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
-            raise
-        finally:
-            if left is not None:
-                self._pipelines.release(left)
-            await old_index.close()
-
-    async def _fill(
-        self, collection: LoadedCollection, pipeline: EncoderPipeline, missing: dict[int, bool]
-    ) -> None:
-        """Put what is embedded into the index, and start to embed the images that are `missing`."""
-        collection.unindexed = set(missing)
-        collection.without_image = {key for key, kept in missing.items() if not kept}
-        async for keys, rows, damaged in self._records.embeddings(collection.name, pipeline.model.identity):
-            await collection.fill(keys, rows)
-            for key in damaged:
-                log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
-            collection.unindexed.update(damaged)
-        collection.finish_embedding()
-        if collection.unindexed - collection.without_image:
-            collection.state = "embedding"
-            self._background.start(
-                self._reembedder.run(collection, pipeline, collection.index),
-                f"embedding collection {collection.name}",
-            )

@@ -9,8 +9,8 @@ import numpy as np
 
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.filters import Filter
+from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.service import Collections
-from diptych.core.encoding.embedder import Embedder
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.types import Embedding, Hit, ModelInfo, TextEmbedding
 from diptych.errors import InputError, InvalidValue, NotFound
@@ -69,13 +69,13 @@ async def search_collection(
     Raises NotFound for an unknown collection before it encodes anything; the error of a bad query, with its
     name; and what `Collections.search` raises.
     """
-    with collections.using(asked.collection) as pipeline:
+    with collections.using(asked.collection) as vectors:
         queries: Sequence[FetchedQuery] = await image_urls.fetched(
             [one.query for one in asked.queries], "query", reserve
         )
         rows = await asyncio.gather(
             *(
-                _embed(query, one.name, asked.collection, collections, pipeline.embedder)
+                _embed(query, one.name, asked.collection, collections, vectors)
                 for query, one in zip(queries, asked.queries, strict=True)
             )
         )  # Q of (D,)
@@ -86,10 +86,10 @@ async def search_collection(
             offset=asked.offset,
             filter=asked.filter,
             min_relevance=asked.min_relevance,
-            query_pipeline=pipeline,
+            vectors=vectors,
             exact=asked.exact,
         )
-    return SearchResult(hits, any(row.truncated for row in rows), pipeline.model)
+    return SearchResult(hits, any(row.truncated for row in rows), vectors.model)
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
@@ -114,9 +114,10 @@ def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
 
 
 async def _embed(
-    query: FetchedQuery, name: str, collection: str, collections: Collections, embedder: Embedder
+    query: FetchedQuery, name: str, collection: str, collections: Collections, vectors: IndexedVectors
 ) -> TextEmbedding:
     """One query -> (D,). Raises InputError or, for an id, NotFound naming `name`."""
+    embedder = vectors.pipeline.embedder
     try:
         match query:
             case str():
@@ -124,7 +125,7 @@ async def _embed(
             case bytes():
                 return TextEmbedding(await embedder.embed_image(query), truncated=False)
             case StoredImage():
-                row = await collections.embedding_of(collection, query.id)
+                row = await collections.embedding_of(collection, query.id, vectors)
                 return TextEmbedding(row, truncated=False)
     except (InputError, NotFound) as error:
         raise error.named(name) from None

@@ -2,7 +2,8 @@
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
@@ -12,17 +13,17 @@ from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
+from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
 from diptych.core.collections.nearest import Finder, require_no_min_relevance
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
-from diptych.core.collections.reembed import Reembedder
+from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.vectors import VectorIngest, check_origin
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.pipeline_pool import PipelinePool
+from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.job import JobOutcomes
 from diptych.core.ports import Metrics
 from diptych.core.timing import stage
@@ -44,11 +45,13 @@ from diptych.core.types import (
     Sizes,
     VectorOrigin,
 )
-from diptych.errors import Conflict, CorruptStore, NotFound, NotReady, StoreFull
+from diptych.errors import Conflict, CorruptStore, DiptychError, NotFound, NotReady, StoreFull
+
+log = logging.getLogger(__name__)
 
 
 class Collections:
-    """All collections of one data folder, each with vectors of one precision of the served model.
+    """All collections of one data folder, each with vectors of one version and precision.
 
     Every method that takes a name raises NotFound when there is no such collection, and StoreError when the
     data folder fails. Writes are durable when they return, and run to their end if the caller is cancelled.
@@ -57,16 +60,18 @@ class Collections:
     def __init__(
         self,
         *,
-        pipelines: PipelinePool,
+        versions: LoadedVersions,
+        active: Callable[[], LoadedVersion],
         thumbnailer: Thumbnailer,
         images: ImageStore,
         records: RecordStore,
-        new_index: Callable[[], VectorIndex],
+        new_index: Callable[[int], VectorIndex],
         metrics: Metrics,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int = 16_384,
     ) -> None:
-        self._pipelines = pipelines
+        """`active` returns the version of new collections; `new_index` makes an empty index for a width."""
+        self._active = active
         self._records = records
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
@@ -79,7 +84,12 @@ class Collections:
         self._originals = Originals(
             images=images, records=records, thumbnailer=thumbnailer, write_queue=write_queue
         )
+        self._opener = opener = IndexOpener(versions=versions, records=records, new_index=new_index)
+        self._reembedder = reembedder = Reembedder(
+            opener=opener, images=images, records=records, write_queue=write_queue
+        )
         self._ingest = Ingest(
+            follow=self._embed_for_next,
             files=files,
             committer=committer,
             group_commit=group_commit,
@@ -90,14 +100,13 @@ class Collections:
             committer=committer, group_commit=group_commit, max_metadata_bytes=max_metadata_bytes
         )
         self._registry = CollectionRegistry(
-            pipelines=pipelines,
+            versions=versions,
+            active=active,
+            opener=opener,
             images=images,
             files=files,
             records=records,
-            reembedder=Reembedder(
-                pipelines=pipelines, images=images, records=records, write_queue=write_queue
-            ),
-            new_index=new_index,
+            reembedder=reembedder,
             metrics=metrics,
         )
 
@@ -117,13 +126,13 @@ class Collections:
         return [collection.info() for collection in self._registry]
 
     async def create(self, name: str, keep: Keep = "original", precision: str = SERVER) -> CollectionInfo:
-        """Create an empty collection of the served model. Raises InvalidValue, Conflict if the name is taken.
+        """Create an empty collection of the active version.
 
-        InvalidValue also for a precision that the served version lacks, or that cannot be served here.
+        Raises Conflict if the name is taken, InvalidValue for a bad name, or for a precision that the version lacks, or that cannot be served here.
         """
         self._registry.require_name_free(check_collection_name(name))  # check before a precision is loaded
-        pipeline = await self._pipelines.acquire(precision)
-        collection = await self._write_queue.run(self._registry.create(name, keep, precision, pipeline))
+        vectors = await self._opener.open(self._active(), precision)
+        collection = await self._write_queue.run(self._registry.create(name, keep, precision, vectors))
         return collection.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
@@ -165,18 +174,13 @@ class Collections:
     async def change(self, name: str, change: CollectionChange) -> CollectionInfo:
         """Change all of it or nothing. Writes that are waiting will use the new name.
 
-        With another precision, kept images are embedded again in the background; also with the same precision
-        after that has failed. Raises InvalidValue as `create`; Conflict when the new name is taken, or a job
-        adds to the collection or waits to; Conflict for a precision when the collection belongs to a model
-        that is not served, or has rows that keep no image and have no vector of this precision.
+        Raises InvalidValue for a bad name; Conflict when the new name is taken, or a job adds to the
+        collection or waits to.
         """
-        collection, pipeline = self._registry[name], None
-        if change.name is not None:  # check before a precision is loaded
+        collection = self._registry[name]
+        if change.name is not None:
             self._registry.require_renamable(collection, check_collection_name(change.name))
-        if change.precision is not None:
-            collection.require_model()
-            pipeline = await self._pipelines.acquire(change.precision)
-        await self._write_queue.run(self._registry.change(collection, change, pipeline))
+        await self._write_queue.run(self._registry.change(collection, change))
         return collection.info()
 
     async def drop(self, name: str) -> None:
@@ -187,13 +191,14 @@ class Collections:
         await self._write_queue.run(self._drop(self._registry[name]))
 
     @contextmanager
-    def using(self, name: str) -> Iterator[EncoderPipeline]:
-        """The pipeline that makes its vectors, kept loaded inside the block. Raises Conflict if it is not
-        served.
+    def using(self, name: str) -> Iterator[IndexedVectors]:
+        """The vectors of added images, kept open inside the block even if the collection moves to others.
+
+        Raises Conflict if they are not served.
         """
-        pipeline = self._registry[name].require_served()
-        with self._pipelines.hold(pipeline):
-            yield pipeline
+        vectors = self._registry[name].require_served()
+        with self._opener.hold(vectors):
+            yield vectors
 
     @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
@@ -209,6 +214,50 @@ class Collections:
     def n_without_precision(self) -> int:
         """The number of collections that are not served for want of their own precision."""
         return sum(collection.state == "no_precision" for collection in self._registry)
+
+    def loaded(self) -> builtins.list[LoadedCollection]:
+        """All collections, by name, for rollouts."""
+        return [*self._registry]
+
+    def __getitem__(self, name: str) -> LoadedCollection:
+        return self._registry[name]
+
+    async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
+        """Give the collection `next` vectors of a version, filled with what is stored.
+
+        Raises NotFound once it is dropped, InvalidValue when the version lacks the precision.
+        """
+        await self._write_queue.run(self._registry.prepare(collection, version, precision))
+
+    async def open_previous(
+        self, collection: LoadedCollection, version: LoadedVersion, precision: str
+    ) -> None:
+        """Give the collection vectors of the version that served before. Raises as `prepare`."""
+        await self._write_queue.run(self._registry.open_previous(collection, version, precision))
+
+    async def abandon(self, collection: LoadedCollection, *, keeps_previous: bool) -> None:
+        """Drop the `next` vectors of a collection; with `keeps_previous` they are kept for a rollback."""
+        await self._write_queue.run(self._abandon(collection, keeps_previous))
+
+    async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
+        """Embed the images that the vectors lack, until there are none. Raises NotReady, StoreError."""
+        await self._reembedder.run(collection, vectors, pace)
+
+    async def switch(
+        self,
+        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
+        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
+        done: Callable[[], None],
+        *,
+        keeps_previous: bool,
+    ) -> None:
+        """Let collections answer searches with their `next` vectors, all in one write.
+
+        `collections` says which, with their model and precision setting from then on. What they still lack is
+        embedded in the write, in which nothing can be added. `store` makes the move durable; what it raises
+        is raised, and nothing has changed. Then searches, and `done`, change without anything in between.
+        """
+        await self._write_queue.run(self._switch(collections, store, done, keeps_previous))
 
     async def add_many(
         self,
@@ -227,14 +276,14 @@ class Collections:
         """
         while True:
             collection = self._registry[name]
-            with self.using(name) as pipeline:
+            with self.using(name) as vectors:
                 try:
                     outcomes = await self._ingest.add(
-                        collection, pipeline, items, replace=replace, job_outcomes=job_outcomes
+                        collection, vectors.pipeline, items, replace=replace, job_outcomes=job_outcomes
                     )
                 except PipelineChanged:
                     continue  # embed them with the new pipeline
-                return Added(pipeline.model, outcomes)
+                return Added(vectors.model, outcomes)
 
     async def finish_writes(self) -> None:
         """Wait until the writes that have begun have ended, which a cancelled caller does not do."""
@@ -335,40 +384,72 @@ class Collections:
         offset: int = 0,
         filter: Filter | None = None,
         min_relevance: float | None = None,
-        query_pipeline: EncoderPipeline | None = None,
+        vectors: IndexedVectors | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
         """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
 
-        `query_pipeline` made the query, if the collection may have taken another precision since. With
-        `exact`, all images are compared, even if the collection's recall is below 1. Raises Conflict when the
-        collection belongs to a model or has a precision that is not served; NotReady while it is loaded or
-        embedded, or after it took another precision than the query's; InvalidValue for `min_relevance`, as
-        relevance is not calibrated.
+        `vectors`, of `using`, has the pipeline that made the query: the collection may have others since, and
+        these are searched then. With `exact`, all images are compared, even if the collection's recall is
+        below 1. Raises Conflict when the collection belongs to a model or has a precision that is not served;
+        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, as relevance is not
+        calibrated.
         """
         collection = self._registry[name]
-        collection.require_searchable()
+        current = collection.require_searchable()
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
             return await self._finder.nearest(
                 collection,
+                vectors or current,
                 query,
                 k=k,
                 offset=offset,
                 filter=filter,
-                query_pipeline=query_pipeline,
                 exact=exact,
             )
 
-    async def embedding_of(self, name: str, id: str) -> Embedding:
-        """The embedding (D,) of a stored image. Raises NotFound; NotReady while it has none yet."""
+    async def embedding_of(self, name: str, id: str, vectors: IndexedVectors | None = None) -> Embedding:
+        """The embedding (D,) of a stored image, of `vectors` or the current ones.
+
+        Raises NotFound; NotReady while it has none yet.
+        """
         collection = self._registry[name]
-        pipeline = collection.require_served()
-        identity = pipeline.model.identity
+        identity = (vectors or collection.require_served()).identity
         embedding = await collection.read(lambda name: self._records.embedding(name, id, identity))
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
+
+    async def _embed_for_next(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
+        """Embed added images for the rollout that is under way, so that adding never outruns it."""
+        vectors = collection.next
+        if vectors is None or vectors is collection.writing:
+            return
+        try:
+            with self._opener.hold(vectors):
+                await self._reembedder.embed(collection, vectors, keys)
+        except DiptychError as error:  # the rollout tries again, and shows what fails
+            log.info("collection %s: added images wait for the rollout: %s", collection.name, error)
+
+    async def _abandon(self, collection: LoadedCollection, keeps_previous: bool) -> None:
+        self._registry.abandon(collection, keeps_previous=keeps_previous)
+
+    async def _switch(
+        self,
+        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
+        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
+        done: Callable[[], None],
+        keeps_previous: bool,
+    ) -> None:
+        for collection in collections():
+            if collection.next is not None:
+                await self._reembedder.finish_in_write(collection, collection.next)
+        moves = collections()
+        await store(moves)
+        for collection, (model, precision) in moves.items():
+            self._registry.switch(collection, model=model, precision=precision, keeps_previous=keeps_previous)
+        done()
 
     async def _drop(self, collection: LoadedCollection) -> None:
         await self._files.require_available()
@@ -412,11 +493,11 @@ class Collections:
         if sizes is None:
             found = await collection.read(self._records.sizes)
             (sizes,) = found.values()
-        pipeline = collection.pipeline
+        vectors = collection.writing
         return CollectionStats(
             info=collection.info(),
             sizes=sizes,
-            vectors=None if pipeline is None else pipeline.model,
-            recall=None if pipeline is None else collection.index.recall,
-            index=None if pipeline is None else collection.index.placement,
+            vectors=None if vectors is None else vectors.model,
+            recall=None if vectors is None else vectors.index.recall,
+            index=None if vectors is None else vectors.index.placement,
         )
