@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.ports import Metrics
-from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
+from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 
 Found = TypeVar("Found")
@@ -38,9 +38,11 @@ class LoadedCollection:
     next: IndexedVectors | None = None
     previous: IndexedVectors | None = None
     unserved: CollectionState = "other_model"  # the state while it has neither `current` nor `next`
+    made_by: VersionRef | None = None  # the version of its stored vectors, if it cannot be loaded
     stays: str = ""  # why it does not follow the active version of its model
     reason: str = ""  # why it is not served, or why filling `current` ended early
     n_expected: int = 0  # while loading: images it will have; searches wait for them
+    may_lag: bool = False  # searches see what `current` has, although images are still to be embedded
     dropped: bool = False
     n_renames: int = 0
     _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
@@ -61,7 +63,7 @@ class LoadedCollection:
         vectors = self.writing
         if vectors is None:
             return self.unserved
-        if self.current is None or vectors.pending:
+        if self.current is None or (vectors.pending and not self.may_lag):
             return "failed" if self.reason else "embedding"
         return "other_version" if vectors.without_image else "ready"
 
@@ -198,13 +200,14 @@ class LoadedCollection:
 
         The store has changed already, so the images are counted even if the index refuses them.
         """
+        writing = self.writing
         try:
-            for vectors in self.all_vectors:
-                if vectors is not self.writing:
-                    await vectors.follow(removed, keys)
-            if self.writing is not None:
-                await self.writing.change(removed, keys, rows)
+            if writing is not None:
+                await writing.change(removed, keys, rows)
         finally:
+            for vectors in self.all_vectors:
+                if vectors is not writing:
+                    await vectors.follow(removed, keys)
             self.n_images += len(keys) - len(removed)
             self.report_metrics()
 
@@ -213,8 +216,9 @@ class LoadedCollection:
         assert self.next is not None, "filled before"
         former, older = self.current, self.previous
         self.current, self.next, self.previous, self.reason = self.next, None, None, ""
+        self.may_lag = bool(self.current.pending)
         if keeps_previous and former is not None:
-            self.previous = former
+            self.previous, former.was_current = former, True
             return [] if older is None else [older]
         return [one for one in (former, older) if one is not None]
 

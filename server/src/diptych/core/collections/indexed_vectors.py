@@ -25,6 +25,7 @@ class IndexedVectors:
     unindexed: set[int] = field(default_factory=set)
     without_image: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    was_current: bool = False  # it answered searches before
     is_retired: bool = False  # it is closed once nobody uses it
     n_users: int = 0
 

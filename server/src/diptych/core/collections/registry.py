@@ -137,7 +137,7 @@ class CollectionRegistry:
         else:
             await self._fill(collection, vectors)
         self.abandon(collection)
-        collection.next = vectors
+        collection.next, collection.reason = vectors, ""
 
     async def open_previous(
         self, collection: LoadedCollection, version: LoadedVersion, precision: str
@@ -150,14 +150,14 @@ class CollectionRegistry:
             return
         await self._fill(collection, vectors)
         self.forget_previous(collection)
-        collection.previous = vectors
+        collection.previous, vectors.was_current = vectors, True
 
-    def abandon(self, collection: LoadedCollection, *, keeps_previous: bool = False) -> None:
-        """Drop the `next` vectors; with `keeps_previous` they are kept for a rollback."""
+    def abandon(self, collection: LoadedCollection) -> None:
+        """Drop the `next` vectors; those that answered searches before are kept for a rollback again."""
         if collection.next is None:
             return
         abandoned, collection.next = collection.next, None
-        if keeps_previous and collection.previous is None:
+        if abandoned.was_current and collection.previous is None:
             collection.previous = abandoned
         else:
             self._opener.retire(abandoned)
@@ -176,6 +176,10 @@ class CollectionRegistry:
             self._opener.retire(vectors)
         collection.model, collection.precision = model, precision
         collection.report_metrics()
+        if collection.current is not None and collection.current.pending:
+            self._background.start(
+                self._complete(collection, collection.current), f"embedding collection {collection.name}"
+            )
 
     async def _open(self, info: CollectionInfo, sources: dict[str, IdentitySource]) -> None:
         """Open one collection with the vectors that it had.
@@ -210,12 +214,13 @@ class CollectionRegistry:
             raise
         except DiptychError as error:
             log.warning("collection %s: %s cannot be loaded: %s", info.name, source.ref, error)
-            self._place(info, None).reason = f"{source.ref} cannot be loaded: {error}"
+            collection = self._place(info, None)
+            collection.reason, collection.made_by = f"{source.ref} cannot be loaded: {error}", source.ref
             return
         try:
             vectors = await self._opener.open(version, source.precision, at_start=True)
         except InvalidValue as error:
-            self._place_unserved(info, error)
+            self._place_unserved(info, error).made_by = source.ref
             return
         finally:
             self._versions.release(version)
@@ -244,10 +249,11 @@ class CollectionRegistry:
         for key in await self._opener.fill(vectors, collection.name):
             log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
 
-    def _place_unserved(self, info: CollectionInfo, error: InvalidValue) -> None:
+    def _place_unserved(self, info: CollectionInfo, error: InvalidValue) -> LoadedCollection:
         log.warning("collection %s is not served: %s", info.name, error.message)
         collection = self._place(info, None)
         collection.unserved, collection.reason = "no_precision", error.message
+        return collection
 
     def _place(self, info: CollectionInfo, vectors: IndexedVectors | None) -> LoadedCollection:
         collection = LoadedCollection(

@@ -44,6 +44,7 @@ from diptych.core.types import (
     NewVector,
     Sizes,
     VectorOrigin,
+    VersionRef,
 )
 from diptych.errors import Conflict, CorruptStore, DiptychError, NotFound, NotReady, StoreFull
 
@@ -128,7 +129,8 @@ class Collections:
     async def create(self, name: str, keep: Keep = "original", precision: str = SERVER) -> CollectionInfo:
         """Create an empty collection of the active version.
 
-        Raises Conflict if the name is taken, InvalidValue for a bad name, or for a precision that the version lacks, or that cannot be served here.
+        Raises Conflict if the name is taken, InvalidValue for a bad name, or for a precision that the version
+        lacks or that cannot be served here.
         """
         self._registry.require_name_free(check_collection_name(name))  # check before a precision is loaded
         vectors = await self._opener.open(self._active(), precision)
@@ -215,6 +217,12 @@ class Collections:
         """The number of collections that are not served for want of their own precision."""
         return sum(collection.state == "no_precision" for collection in self._registry)
 
+    def needed_versions(self) -> set[VersionRef]:
+        """The versions that can make vectors of the collections, loaded or not."""
+        found = {collection.made_by for collection in self._registry}
+        found |= {vectors.version.ref for one in self._registry for vectors in one.all_vectors}
+        return {ref for ref in found if ref is not None}
+
     def loaded(self) -> builtins.list[LoadedCollection]:
         """All collections, by name, for rollouts."""
         return [*self._registry]
@@ -235,9 +243,23 @@ class Collections:
         """Give the collection vectors of the version that served before. Raises as `prepare`."""
         await self._write_queue.run(self._registry.open_previous(collection, version, precision))
 
-    async def abandon(self, collection: LoadedCollection, *, keeps_previous: bool) -> None:
-        """Drop the `next` vectors of a collection; with `keeps_previous` they are kept for a rollback."""
-        await self._write_queue.run(self._abandon(collection, keeps_previous))
+    async def abandon(self, collection: LoadedCollection) -> None:
+        """Drop the `next` vectors of a collection; those that answered searches before are kept."""
+        await self._write_queue.run(self._abandon(collection))
+
+    async def forget_previous(self, collection: LoadedCollection) -> None:
+        """Close the vectors of a collection that are kept for a rollback."""
+        await self._write_queue.run(self._forget_previous(collection))
+
+    async def require_embeddable(self, name: str, identity: str) -> None:
+        """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
+        collection = self._registry[name]
+        missing = await collection.read(lambda name: self._records.missing(name, identity))
+        if n_unkept := sum(not kept for kept in missing.values()):
+            raise Conflict(
+                f"collection {name!r} cannot move: {n_unkept} of {collection.n_images} rows keep no image that "
+                "could be embedded again"
+            )
 
     async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
         """Embed the images that the vectors lack, until there are none. Raises NotReady, StoreError."""
@@ -250,14 +272,15 @@ class Collections:
         done: Callable[[], None],
         *,
         keeps_previous: bool,
+        may_lag: bool = False,
     ) -> None:
         """Let collections answer searches with their `next` vectors, all in one write.
 
         `collections` says which, with their model and precision setting from then on. What they still lack is
-        embedded in the write, in which nothing can be added. `store` makes the move durable; what it raises
+        embedded in the write, in which nothing can be added, or with `may_lag` later. `store` makes the move durable; what it raises
         is raised, and nothing has changed. Then searches, and `done`, change without anything in between.
         """
-        await self._write_queue.run(self._switch(collections, store, done, keeps_previous))
+        await self._write_queue.run(self._switch(collections, store, done, keeps_previous, may_lag))
 
     async def add_many(
         self,
@@ -432,8 +455,11 @@ class Collections:
         except DiptychError as error:  # the rollout tries again, and shows what fails
             log.info("collection %s: added images wait for the rollout: %s", collection.name, error)
 
-    async def _abandon(self, collection: LoadedCollection, keeps_previous: bool) -> None:
-        self._registry.abandon(collection, keeps_previous=keeps_previous)
+    async def _abandon(self, collection: LoadedCollection) -> None:
+        self._registry.abandon(collection)
+
+    async def _forget_previous(self, collection: LoadedCollection) -> None:
+        self._registry.forget_previous(collection)
 
     async def _switch(
         self,
@@ -441,9 +467,10 @@ class Collections:
         store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
         done: Callable[[], None],
         keeps_previous: bool,
+        may_lag: bool,
     ) -> None:
         for collection in collections():
-            if collection.next is not None:
+            if collection.next is not None and not may_lag:
                 await self._reembedder.finish_in_write(collection, collection.next)
         moves = collections()
         await store(moves)

@@ -157,6 +157,11 @@ class Embedder:
         """The largest number of texts that one `embed_texts` call may bring."""
         return self._text_admission.max_items
 
+    @property
+    def n_in_work(self) -> int:
+        """The number of images and texts that wait or are being embedded."""
+        return self._image_admission.n_items + self._text_admission.n_items
+
     async def close(self) -> None:
         """Fail all waiting items with NotReady."""
         await asyncio.gather(self._images.close(), self._texts.close())

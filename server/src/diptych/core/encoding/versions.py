@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.concurrency.task_set import TaskSet
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Upgrade = Callable[[], Awaitable[None]]  # moves a precision to a faster runtime
 # Called with each step of loading that is done: "verified", "proven", "warmed". In any thread.
-OnStep = Callable[[str], None]
+OnStep = Callable[[Literal["verified", "proven", "warmed"]], object]
 
 
 @dataclass(eq=False)

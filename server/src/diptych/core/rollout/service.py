@@ -1,26 +1,105 @@
 """The public methods of rollouts, which routes call."""
 
+import asyncio
 import builtins
+import logging
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from diptych.core.rollout.types import CollectionProgress, Policy, Progress, Rollout, RolloutStatus
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.reembed import Pace
+from diptych.core.concurrency.task_set import TaskSet
+from diptych.core.encoding.versions import LoadedVersion
+from diptych.core.ports import Metrics
+from diptych.core.rollout.pacing import EncoderShare, are_busy
+from diptych.core.rollout.run import RolloutParts, RolloutRun
+from diptych.core.rollout.types import (
+    CollectionMove,
+    CollectionProgress,
+    Policy,
+    PreviousVersion,
+    Progress,
+    Rollout,
+    RolloutState,
+    RolloutStatus,
+    ServedVersions,
+)
+from diptych.core.types import SERVER, VersionRef
+from diptych.errors import Conflict, DiptychError, NotFound, NotReady
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_S = 2.0  # between looks whether the previous version lacks images
+MAX_SHOWN = 100
+FORGET_ROWS = 2_000  # vectors that are deleted in one write
 
 
 class Rollouts:
     """Moves the server and its collections between versions, one rollout at a time."""
 
+    def __init__(
+        self,
+        parts: RolloutParts,
+        *,
+        metrics: Metrics,
+        manual: bool = False,
+        pinned: int | None = None,
+        share: float = 0.1,
+        poll_s: float = 2.0,
+    ) -> None:
+        """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
+
+        `share`: of the encoders' time while requests come; `poll_s`: between looks at the model repository.
+        """
+        self._parts = parts
+        self._metrics = metrics
+        self._manual = manual
+        self._pinned = pinned
+        self._share = share
+        self._poll_s = poll_s
+        self._known: dict[str, Rollout] = {}  # by id, in the order of their creation
+        self._run: RolloutRun | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._previous: VersionRef | None = None
+        self._wake = asyncio.Event()
+        self._background = TaskSet()
+        self._closing = False
+
     @property
     def policy(self) -> Policy:
         """What happens when a new version appears in the model repository."""
-        raise NotImplementedError
+        return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
 
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
-        raise NotImplementedError
+        served = await self._parts.store.served()
+        active = self._active.ref
+        if served is None or served.active != active:
+            await self._parts.store.switch(ServedVersions(active), {})
+        else:
+            self._previous = served.previous if self._parts.keeps_previous else None
+        for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN)):
+            self._known[rollout.id] = rollout if rollout.has_ended else replace(rollout, state="waiting")
+        if not self._waiting():
+            await self._align()
+        for work, what in (
+            (self._work(), "running rollouts"),
+            (self._watch(), "watching the model repository"),
+            (self._keep_previous(), "keeping the version that served before"),
+        ):
+            self._background.start(work, what)
 
     async def close(self) -> None:
         """Stop; a rollout that is under way is resumed by the next start."""
-        raise NotImplementedError
+        self._closing = True
+        running = self._running
+        await self._background.close()
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
 
     async def activate(self, name: str, version: int | None = None, *, now: bool = False) -> Rollout:
         """Start a rollout of the server to a version (None: the newest), and return it.
@@ -30,38 +109,341 @@ class Rollouts:
         gives a rollout in the state "active". Raises NotFound, BundleError, ConfigError, and Conflict for
         `now` with a version that is not kept.
         """
-        raise NotImplementedError
+        target = await self._target(name, version)
+        if now and target != self._previous:
+            raise Conflict(
+                f"{target} was not active before, so that no image has a vector of it: leave out `now`"
+            )
+        for rollout in self._open_ones():
+            if rollout.collection is None:
+                if rollout.target == target and rollout.now == now:
+                    return rollout
+                await self._end(rollout, "cancelled", f"{target} is activated instead")
+        if target == self._active.ref:
+            return replace(_new(target), state="active", finished_at=_now())
+        return await self._enqueue(replace(_new(target), now=now))
 
     async def move_collection(
         self, collection: str, *, model: str | None = None, precision: str | None = None
     ) -> Rollout | None:
         """Start a rollout of one collection to another model (its active or newest version) or precision.
 
-        None if there is nothing to do. Raises NotFound, InvalidValue for a precision that the version lacks,
-        Conflict if the collection has rows that keep no image.
+        None if there is nothing to embed. Raises NotFound, InvalidValue for a precision that the version
+        lacks, Conflict if the collection has rows that keep no image.
         """
-        raise NotImplementedError
+        loaded = self._parts.collections[collection]
+        vectors = loaded.writing
+        if model is not None and (vectors is None or model != loaded.model):
+            ref = await self._target(model, None)
+        elif vectors is not None:
+            ref = vectors.version.ref
+        elif loaded.model == self._active.ref.name:
+            ref = self._active.ref
+        else:
+            ref = await self._target(loaded.model, None)
+        version = await self._parts.versions.acquire(ref)
+        try:
+            return await self._move(collection, version, precision)
+        finally:
+            self._parts.versions.release(version)
 
     async def cancel(self, id: str) -> Rollout:
         """End a rollout; what served before serves on. Raises NotFound, and Conflict once it has ended."""
-        raise NotImplementedError
+        rollout = await self.get(id)
+        if rollout.has_ended:
+            raise Conflict(f"rollout {id!r} has ended: it is {rollout.state}")
+        await self._end(rollout, "cancelled", "cancelled by a request")
+        return await self.get(id)
 
-    async def list(self, limit: int = 100) -> builtins.list[Rollout]:
+    async def list(self, limit: int = MAX_SHOWN) -> builtins.list[Rollout]:
         """The newest rollouts, newest first."""
-        raise NotImplementedError
+        return [self._now(rollout) for rollout in reversed(self._known.values())][:limit]
 
     async def get(self, id: str) -> Rollout:
         """One rollout. Raises NotFound."""
-        raise NotImplementedError
+        if id not in self._known:
+            raise NotFound(f"there is no rollout {id[:80]!r}")
+        return self._now(self._known[id])
 
     def progress(self, id: str) -> Progress | None:
         """How far the rollout has come; None unless it is under way."""
-        raise NotImplementedError
+        return self._run.progress() if self._run is not None and self._run.rollout.id == id else None
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
         """The collections that the rollout under way moves, by their present names."""
-        raise NotImplementedError
+        return {} if self._run is None else self._run.of_collections()
 
     async def status(self) -> RolloutStatus:
         """What serves, what served before, and what is under way."""
-        raise NotImplementedError
+        run = self._run
+        return RolloutStatus(
+            active=self._active.ref,
+            policy=self.policy,
+            previous=self._previous_version(),
+            running=None if run is None else run.rollout,
+            progress=None if run is None else run.progress(),
+        )
+
+    @property
+    def _active(self) -> LoadedVersion:
+        return self._parts.active.now.version
+
+    async def _target(self, name: str, version: int | None) -> VersionRef:
+        """The version that is meant: one that serves or is kept, else one of the model repository."""
+        loaded = [one.ref for one in self._parts.versions.loaded()]
+        kept = [self._active.ref, *([self._previous] if self._previous else []), *loaded]
+        if version is None:
+            newest = await asyncio.to_thread(self._parts.bundles.newest, name)
+            if newest is None:
+                raise NotFound(f"no version of model {name[:80]!r} can be served here")
+            return newest
+        try:
+            return await asyncio.to_thread(self._parts.bundles.find, name, version)
+        except NotFound:
+            for ref in kept:
+                if (ref.name, ref.version) == (name, version):
+                    return ref
+            raise
+
+    async def _move(self, collection: str, version: LoadedVersion, precision: str | None) -> Rollout | None:
+        loaded = self._parts.collections[collection]
+        wanted = precision or loaded.precision
+        version.pipelines.require_known(wanted)
+        rollout = replace(_new(version.ref), collection=collection, precision=wanted)
+        for other in self._open_ones():
+            if other.collection == collection:
+                await self._end(other, "cancelled", "another move of the collection was asked for")
+        current = loaded.current
+        if current is not None and current.version is version and wanted == loaded.precision:
+            return None
+        pipeline = await version.pipelines.acquire(wanted)
+        try:
+            identity = pipeline.model.identity
+        finally:
+            version.pipelines.release(pipeline)
+        if current is not None and current.version is version and current.identity == identity:
+            move = CollectionMove(loaded.model, wanted, identity)
+            await self._parts.store.switch(None, {loaded.name: move})
+            loaded.precision = wanted
+            return None
+        await self._parts.collections.require_embeddable(collection, identity)
+        return await self._enqueue(rollout)
+
+    async def _enqueue(self, rollout: Rollout) -> Rollout:
+        await self._save(rollout)
+        self._wake.set()
+        return rollout
+
+    async def _save(self, rollout: Rollout) -> None:
+        await self._parts.store.put_rollout(rollout)
+        self._known[rollout.id] = rollout
+        if rollout.has_ended:
+            ended = [one.id for one in self._known.values() if one.has_ended]
+            for id in ended[:-MAX_SHOWN]:
+                del self._known[id]
+
+    async def _end(self, rollout: Rollout, state: RolloutState, reason: str) -> None:
+        """End a rollout that waits or runs."""
+        if self._run is not None and self._run.rollout.id == rollout.id and self._running is not None:
+            running = self._running
+            running.cancel(reason)
+            await asyncio.wait([running])
+            if self._now(self._known[rollout.id]).has_ended:  # it was switched before it could be cancelled
+                return
+        await self._save(replace(self._known[rollout.id], state=state, reason=reason, finished_at=_now()))
+
+    def _now(self, rollout: Rollout) -> Rollout:
+        run = self._run
+        return run.rollout if run is not None and run.rollout.id == rollout.id else rollout
+
+    def _open_ones(self) -> builtins.list[Rollout]:
+        return [self._now(one) for one in self._known.values() if not self._now(one).has_ended]
+
+    def _waiting(self) -> builtins.list[Rollout]:
+        return [one for one in self._known.values() if one.state == "waiting"]
+
+    async def _align(self) -> None:
+        """Let collections move that do not have vectors of the active version, although they follow it."""
+        active = self._active
+        for collection in self._parts.collections.loaded():
+            if collection.model != active.ref.name or _has_vectors_of(collection, active):
+                continue
+            try:
+                identity = active.pipelines.for_collections.model.identity
+                await self._parts.collections.require_embeddable(collection.name, identity)
+            except Conflict as error:
+                collection.stays = error.message
+            else:
+                rollout = _new(active.ref)
+                self._known[rollout.id] = rollout
+                return
+
+    async def _work(self) -> None:
+        """Run the rollouts that wait, one after the other."""
+        while True:
+            self._wake.clear()
+            waiting = self._waiting()
+            if not waiting:
+                await self._wake.wait()
+                continue
+            self._running = asyncio.create_task(self._run_one(waiting[0]))
+            try:
+                await asyncio.wait([self._running])
+            finally:
+                self._running.cancel()
+            self._running = None
+
+    async def _run_one(self, rollout: Rollout) -> None:
+        self._run = run = RolloutRun(self._parts, rollout, self._save_running, self._pace)
+        log.info("rollout to %s begins", rollout.target)
+        active = self._active.ref
+        try:
+            await run.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if self._closing:
+                return  # the next start resumes it
+            if not isinstance(error, DiptychError):
+                log.exception("rollout to %s failed", rollout.target)
+            reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
+            log.error("rollout to %s failed, %s serves on: %s", rollout.target, active, reason)
+            await self._save(replace(run.rollout, state="failed", reason=reason, finished_at=_now()))
+            self._metrics.count_rollout("failed")
+        else:
+            log.info("rollout to %s is done", rollout.target)
+            self._metrics.count_rollout("active")
+            await self._after_switch(run, active)
+        finally:
+            self._run = None
+
+    async def _save_running(self, rollout: Rollout) -> None:
+        await self._save(replace(rollout, finished_at=_now()) if rollout.has_ended else rollout)
+
+    async def _after_switch(self, run: RolloutRun, former: VersionRef) -> None:
+        """Keep what the data folder needs now, and forget the rest."""
+        if run.rollout.collection is None and former != self._active.ref:
+            self._previous = former if self._parts.keeps_previous else None
+        await self._keep_bundles()
+        for collection in run.moving:
+            if not collection.dropped:
+                with suppress(NotFound):
+                    while await self._parts.store.forget_vectors(collection.name, FORGET_ROWS):
+                        pass
+
+    async def _keep_bundles(self) -> None:
+        refs = self._parts.collections.needed_versions() | {self._active.ref}
+        if self._previous is not None:
+            refs.add(self._previous)
+        try:
+            await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+        except DiptychError as error:
+            log.warning("the data folder keeps no copy of what it needs: %s", error)
+
+    def _pace(self, run: RolloutRun) -> Pace:
+        def are_requests_busy() -> bool:
+            ours = {one.next.pipeline for one in run.moving if one.next is not None}
+            return are_busy(self._parts.versions.pipelines(), ours)
+
+        return EncoderShare(self._share, are_requests_busy)
+
+    async def _watch(self) -> None:
+        """Look for a new version of the active model, as the policy says."""
+        await self._keep_bundles()
+        while True:
+            try:
+                await self._look()
+            except DiptychError as error:
+                log.warning("the model repository cannot be read: %s", error)
+            await asyncio.sleep(self._poll_s)
+
+    async def _look(self) -> None:
+        active = self._active.ref
+        if self.policy == "manual":
+            return
+        if self._pinned is not None:
+            found: VersionRef | None = None
+            with suppress(NotFound):
+                found = await asyncio.to_thread(self._parts.bundles.find, active.name, self._pinned)
+        else:
+            found = await asyncio.to_thread(self._parts.bundles.newest, active.name)
+        if found is None or found == active or self._was_tried(found):
+            return
+        if self._pinned is None and found.version < active.version:
+            return
+        if any(one.collection is None for one in self._open_ones()):
+            return
+        await self.activate(found.name, found.version)
+
+    def _was_tried(self, ref: VersionRef) -> bool:
+        """Whether a rollout to it has ended since the server moved last: a person decides then."""
+        ended = [one for one in self._known.values() if one.collection is None and one.has_ended]
+        return any(one.target == ref for one in ended)
+
+    async def _keep_previous(self) -> None:
+        """Open the version that served before, and embed for it what was added since, in spare time."""
+        with suppress(DiptychError):
+            await self._open_previous()
+        while True:
+            await asyncio.sleep(CATCH_UP_S)
+            for collection in self._parts.collections.loaded():
+                vectors = collection.previous
+                if vectors is None or not vectors.pending or self._run is not None:
+                    continue
+                ours = {vectors.pipeline}
+                idle = EncoderShare(0, lambda ours=ours: are_busy(self._parts.versions.pipelines(), ours))
+                try:
+                    await self._parts.collections.embed_pending(collection, vectors, idle)
+                except NotReady:
+                    raise
+                except DiptychError as error:
+                    log.warning("the version that served before cannot catch up: %s", error)
+
+    async def _open_previous(self) -> None:
+        previous = self._previous
+        if previous is None:
+            return
+        version = await self._parts.versions.acquire(previous)
+        try:
+            for collection in self._parts.collections.loaded():
+                if collection.model == self._active.ref.name and collection.previous is None:
+                    with suppress(DiptychError):
+                        await self._parts.collections.open_previous(collection, version, collection.precision)
+        finally:
+            self._parts.versions.release(version)
+
+    def _previous_version(self) -> PreviousVersion | None:
+        if self._previous is None:
+            return None
+        kept = [
+            (collection, collection.previous)
+            for collection in self._parts.collections.loaded()
+            if collection.previous is not None and collection.previous.version.ref == self._previous
+        ]
+        n_bytes = sum(
+            4 * vectors.model.embed_dim * (collection.n_images - len(vectors.unindexed))
+            for collection, vectors in kept
+        )
+        return PreviousVersion(
+            self._previous,
+            n_lagging=sum(len(vectors.pending) for _, vectors in kept),
+            memory_bytes=n_bytes,
+            vector_bytes=n_bytes,
+        )
+
+
+def _has_vectors_of(collection: LoadedCollection, active: LoadedVersion) -> bool:
+    current = collection.current
+    if current is None or current.version is not active:
+        return False
+    if collection.precision == SERVER:
+        return current.identity == active.pipelines.for_collections.model.identity
+    return current.model.precision == collection.precision
+
+
+def _new(target: VersionRef) -> Rollout:
+    return Rollout(id=secrets.token_hex(8), target=target, state="waiting", created_at=_now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

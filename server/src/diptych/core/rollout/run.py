@@ -1,0 +1,273 @@
+"""One rollout, from the files of a version to the switch."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.reembed import Pace
+from diptych.core.collections.service import Collections
+from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
+from diptych.core.rollout.active import ActiveModel
+from diptych.core.rollout.compare import Compare, require_coverage
+from diptych.core.rollout.ports import Bundles, RolloutStore, Room
+from diptych.core.rollout.types import (
+    CollectionMove,
+    CollectionProgress,
+    Progress,
+    Rollout,
+    RolloutState,
+    ServedVersions,
+)
+from diptych.errors import InvalidValue, NotFound
+
+log = logging.getLogger(__name__)
+
+BLOCKING_ROWS = 64  # images that may be embedded in the write of the switch, in which adds wait
+ROW_BYTES = 100  # of a vector in the database, beside its numbers
+MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
+
+
+@dataclass(frozen=True)
+class RolloutParts:
+    """What rollouts work with. `keeps_previous`: the version that served before is kept for a rollback."""
+
+    versions: LoadedVersions
+    active: ActiveModel
+    collections: Collections
+    bundles: Bundles
+    store: RolloutStore
+    room: Room
+    compare: Compare
+    keeps_previous: bool
+
+
+@dataclass(eq=False)
+class RolloutRun:
+    """Runs one rollout. `save` stores each new state; `pace` gives way to requests."""
+
+    parts: RolloutParts
+    rollout: Rollout
+    save: Callable[[Rollout], Awaitable[None]]
+    pace: Callable[["RolloutRun"], Pace]
+    version: LoadedVersion | None = None
+    moving: dict[LoadedCollection, str] = field(default_factory=dict)  # with the new precision setting
+    _began: float = 0.0
+    _n_at_begin: int = 0
+
+    async def run(self) -> None:
+        """Run to the switch. What it raises leaves everything as it was, but for the stored vectors.
+
+        Raises BundleError, EncoderFailed, ConfigError, NotFound, Conflict, StoreError, NotReady.
+        """
+        try:
+            await self._run()
+        except BaseException:
+            await asyncio.shield(self._abandon())
+            raise
+        finally:
+            if self.version is not None:
+                self.parts.versions.release(self.version)
+
+    def progress(self) -> Progress:
+        """How far the images have come."""
+        shares = [self._progress_of(collection) for collection in self.moving]
+        n_images, n_embedded = sum(n for n, _ in shares), sum(n for _, n in shares)
+        elapsed_s, n_new = time.monotonic() - self._began, n_embedded - self._n_at_begin
+        if self.rollout.state != "embedding" or n_new <= 0 or elapsed_s <= 0:
+            return Progress(n_images, n_embedded)
+        rate = n_new / elapsed_s
+        return Progress(n_images, n_embedded, rate, (n_images - n_embedded) / rate)
+
+    def of_collections(self) -> Mapping[str, CollectionProgress]:
+        """How far each collection has come, by its present name."""
+        found = {}
+        for collection in self.moving:
+            if collection.next is not None and not collection.dropped:
+                n_images, n_embedded = self._progress_of(collection)
+                precision = collection.next.model.precision
+                found[collection.name] = CollectionProgress(self.rollout, precision, n_images, n_embedded)
+        return found
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._set("discovered")
+        self.version = await self.parts.versions.acquire(
+            self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
+        )
+        await asyncio.to_thread(self.parts.bundles.keep, [*self._refs(), self.rollout.target])
+        await self._prepare()
+        await self._set("embedding")
+        await self._embed()
+        if not self.rollout.now:
+            await self._compare()
+        await self._switch()
+        await self._set("active")
+
+    def _note(self, step: RolloutState) -> None:
+        """Show a step of loading; it is not stored, since loading begins anew after a restart."""
+        if self.rollout.state in {"discovered", "verified", "proven"}:
+            self.rollout = replace(self.rollout, state=step)
+
+    async def _set(self, state: RolloutState, **changes: Any) -> None:
+        self.rollout = replace(self.rollout, state=state, **changes)
+        await self.save(self.rollout)
+
+    async def _prepare(self) -> None:
+        """Open the indexes of all collections that move. Those that cannot move keep what they have."""
+        for collection in self._candidates():
+            await self._prepare_one(collection)
+        await self._require_room()
+        self._began, self._n_at_begin = time.monotonic(), self.progress().n_embedded
+
+    def _candidates(self) -> list[LoadedCollection]:
+        """Collections that were not prepared yet: the one to move, or all that follow the server."""
+        if self.rollout.collection is not None:
+            found = [self.parts.collections[self.rollout.collection]]
+        else:
+            names = {self.parts.active.now.version.ref.name, self.rollout.target.name}
+            found = [one for one in self.parts.collections.loaded() if one.model in names]
+        return [one for one in found if one not in self.moving and one.name not in self.rollout.stays]
+
+    async def _prepare_one(self, collection: LoadedCollection) -> None:
+        assert self.version is not None, "loaded before"
+        precision = self.rollout.precision or collection.precision
+        try:
+            await self.parts.collections.prepare(collection, self.version, precision)
+        except NotFound:
+            return  # it was dropped meanwhile
+        except InvalidValue as error:
+            await self._let_stay(collection, error.message)
+            return
+        assert collection.next is not None, "prepared"
+        if collection.current is not None and _is_same(collection.current, collection.next):
+            await self.parts.collections.abandon(collection)
+            collection.stays = ""
+            self.moving[collection] = precision  # it is there already
+            return
+        if n_unkept := len(collection.next.without_image):
+            await self._let_stay(
+                collection, f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded"
+            )
+            return
+        collection.stays = ""
+        self.moving[collection] = precision
+
+    async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
+        if collection.next is not None:
+            await self.parts.collections.abandon(collection)
+        self.moving.pop(collection, None)
+        if self.rollout.collection is not None:
+            raise InvalidValue(f"collection {collection.name!r} cannot move: {reason}")
+        log.warning("collection %s stays on its version: %s", collection.name, reason)
+        collection.stays = reason
+        self.rollout = replace(self.rollout, stays={**self.rollout.stays, collection.name: reason})
+
+    async def _require_room(self) -> None:
+        """Raises StoreFull, Conflict."""
+        disk = memory = 0
+        for collection in self.moving:
+            if (vectors := collection.next) is not None:
+                row_bytes = 4 * vectors.model.embed_dim
+                disk += len(vectors.pending) * (row_bytes + ROW_BYTES)
+                memory += len(vectors.pending) * row_bytes
+        await asyncio.to_thread(
+            self.parts.room.require, disk_bytes=int(MARGIN * disk), memory_bytes=int(MARGIN * memory)
+        )
+
+    async def _embed(self) -> None:
+        """Embed what the new indexes lack, of collections that are created meanwhile, too."""
+        pace = self.pace(self)
+        while True:
+            for collection in self._candidates():
+                await self._prepare_one(collection)
+            lagging = [
+                (collection, collection.next)
+                for collection in self.moving
+                if collection.next is not None and not collection.dropped and collection.next.pending
+            ]
+            n_pending = sum(len(vectors.pending) for _, vectors in lagging)
+            if self.rollout.now or n_pending <= BLOCKING_ROWS:
+                return
+            for collection, vectors in lagging:
+                await self.parts.collections.embed_pending(collection, vectors, pace)
+
+    async def _compare(self) -> None:
+        """Compare old and new answers. Raises Conflict when images would be lost from searches."""
+        require_coverage(self.moving)
+        comparison = await self.parts.compare(self.moving)
+        await self._set("compared", comparison=comparison)
+
+    async def _switch(self) -> None:
+        assert self.version is not None, "loaded before"
+        version, active = self.version, self.parts.active
+        former = active.now.version
+        is_server = self.rollout.collection is None and former.ref != version.ref
+        served = None
+        if is_server:
+            served = ServedVersions(version.ref, former.ref if self.parts.keeps_previous else None)
+            await self.parts.versions.acquire(version.ref)  # its new user is the active model
+
+        async def store(moves: Mapping[LoadedCollection, tuple[str, str]]) -> None:
+            if not self.rollout.now:
+                require_coverage(moves)
+            await self.parts.store.switch(
+                served,
+                {
+                    collection.name: CollectionMove(model, precision, collection.next.identity)
+                    for collection, (model, precision) in moves.items()
+                    if collection.next is not None
+                },
+            )
+
+        def switch_active() -> None:
+            if is_server:
+                self.parts.versions.release(active.switch(version))
+
+        try:
+            await self.parts.collections.switch(
+                self._moves,
+                store,
+                switch_active,
+                keeps_previous=is_server and self.parts.keeps_previous,
+                may_lag=self.rollout.now,
+            )
+        except BaseException:
+            if is_server and active.now.version is not version:
+                self.parts.versions.release(version)
+            raise
+        for collection in [one for one in self.moving if one.next is not None and not one.dropped]:
+            await self._let_stay(collection, "images were added that it does not keep")
+
+    def _moves(self) -> dict[LoadedCollection, tuple[str, str]]:
+        """The collections to switch, with their new model and precision setting."""
+        name = self.rollout.target.name
+        return {
+            collection: (name, precision)
+            for collection, precision in self.moving.items()
+            if collection.next is not None and not collection.dropped and not collection.next.without_image
+        }
+
+    async def _abandon(self) -> None:
+        for collection in self.moving:
+            if collection.next is not None and not collection.dropped:
+                await self.parts.collections.abandon(collection)
+
+    def _refs(self) -> list[Any]:
+        return [version.ref for version in self.parts.versions.loaded()]
+
+    def _progress_of(self, collection: LoadedCollection) -> tuple[int, int]:
+        """(images, images with a vector of the new identity)"""
+        if collection.dropped:
+            return 0, 0
+        if collection.next is None:
+            return collection.n_images, collection.n_images
+        return collection.n_images, collection.n_images - len(collection.next.unindexed)
+
+
+def _is_same(one: IndexedVectors, other: IndexedVectors) -> bool:
+    return one.version is other.version and one.identity == other.identity
