@@ -257,8 +257,8 @@ class Collections:
         missing = await collection.read(lambda name: self._records.missing(name, identity))
         if n_unkept := sum(not kept for kept in missing.values()):
             raise Conflict(
-                f"collection {name!r} cannot move: {n_unkept} of {collection.n_images} rows keep no image that "
-                "could be embedded again"
+                f"collection {name!r} cannot move: {n_unkept} of {collection.n_images} rows keep no image "
+                "that could be embedded again"
             )
 
     async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
@@ -277,8 +277,9 @@ class Collections:
         """Let collections answer searches with their `next` vectors, all in one write.
 
         `collections` says which, with their model and precision setting from then on. What they still lack is
-        embedded in the write, in which nothing can be added, or with `may_lag` later. `store` makes the move durable; what it raises
-        is raised, and nothing has changed. Then searches, and `done`, change without anything in between.
+        embedded in the write, in which nothing can be added, or with `may_lag` later. `store` makes the move
+        durable; what it raises is raised, and nothing has changed. Then searches, and `done`, change without
+        anything in between.
         """
         await self._write_queue.run(self._switch(collections, store, done, keeps_previous, may_lag))
 

@@ -6,7 +6,8 @@ from typing import Any
 from diptych.core.collections.collection import LoadedCollection
 from diptych.errors import Conflict
 
-# Collections that move, with their new precision setting -> a JSON object. Raises Conflict when a gate is not met.
+# Collections that move, with their new precision setting -> a JSON object. Raises Conflict when a gate is
+# not met.
 Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Mapping[str, Any]]]
 
 

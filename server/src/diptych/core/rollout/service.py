@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.reembed import Pace
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion
@@ -347,6 +348,10 @@ class Rollouts:
 
         return EncoderShare(self._share, are_requests_busy)
 
+    def _idle(self, vectors: IndexedVectors) -> Pace:
+        ours = {vectors.pipeline}
+        return EncoderShare(0, lambda: are_busy(self._parts.versions.pipelines(), ours))
+
     async def _watch(self) -> None:
         """Look for a new version of the active model, as the policy says."""
         await self._keep_bundles()
@@ -390,10 +395,8 @@ class Rollouts:
                 vectors = collection.previous
                 if vectors is None or not vectors.pending or self._run is not None:
                     continue
-                ours = {vectors.pipeline}
-                idle = EncoderShare(0, lambda ours=ours: are_busy(self._parts.versions.pipelines(), ours))
                 try:
-                    await self._parts.collections.embed_pending(collection, vectors, idle)
+                    await self._parts.collections.embed_pending(collection, vectors, self._idle(vectors))
                 except NotReady:
                     raise
                 except DiptychError as error:
