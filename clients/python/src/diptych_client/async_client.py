@@ -80,6 +80,12 @@ class AsyncClient:
     models = _awaited(calls.models)
     model_version = _awaited(calls.model_version)
     push_model = _awaited(calls.push_model)
+    activate = _awaited(calls.activate)
+    rollouts = _awaited(calls.rollouts)
+    rollout = _awaited(calls.rollout)
+    wait_for_rollout = _awaited(calls.wait_for_rollout)
+    cancel_rollout = _awaited(calls.cancel_rollout)
+    rollout_status = _awaited(calls.rollout_status)
     version = _awaited(calls.version)
     ready = _awaited(calls.ready)
 

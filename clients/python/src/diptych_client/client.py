@@ -85,6 +85,12 @@ class Client:
     models = _blocking(calls.models)
     model_version = _blocking(calls.model_version)
     push_model = _blocking(calls.push_model)
+    activate = _blocking(calls.activate)
+    rollouts = _blocking(calls.rollouts)
+    rollout = _blocking(calls.rollout)
+    wait_for_rollout = _blocking(calls.wait_for_rollout)
+    cancel_rollout = _blocking(calls.cancel_rollout)
+    rollout_status = _blocking(calls.rollout_status)
     version = _blocking(calls.version)
     ready = _blocking(calls.ready)
 

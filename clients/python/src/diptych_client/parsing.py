@@ -17,6 +17,7 @@ from diptych_client.results import (
     AddOutcome,
     ClassifiedImage,
     CollectionInfo,
+    CollectionRollout,
     CudaGraphs,
     EmbeddedItem,
     Embedding,
@@ -35,7 +36,11 @@ from diptych_client.results import (
     PrecisionCandidate,
     PrecisionChoice,
     Prediction,
+    PreviousVersion,
     PushedVersion,
+    Rollout,
+    RolloutProgress,
+    RolloutStatus,
     RunningPrecision,
     SearchResult,
     ServerVersion,
@@ -43,6 +48,7 @@ from diptych_client.results import (
     ServingDevice,
     TensorRt,
     TowerGraphs,
+    VersionRef,
 )
 
 
@@ -183,6 +189,22 @@ def collection_info(row: Json) -> CollectionInfo:
         precision=str(row.get("precision", "server")),
         index_device=index.get("device"),
         index_reason=str(index.get("reason", "")),
+        version=row.get("version"),
+        stays=str(row.get("stays", "")),
+        rollout=collection_rollout(row["rollout"]) if row.get("rollout") else None,
+    )
+
+
+def collection_rollout(row: Json) -> CollectionRollout:
+    """Parse the `rollout` of a collection."""
+    return CollectionRollout(
+        id=str(row["id"]),
+        model=str(row["model"]),
+        version=int(row["version"]),
+        precision=str(row["precision"]),
+        state=str(row["state"]),
+        n_images=int(row["n_images"]),
+        n_embedded=int(row["n_embedded"]),
     )
 
 
@@ -273,6 +295,55 @@ def pushed_version(body: Json) -> PushedVersion:
         active=bool(body["active"]),
         n_files=int(body["n_files"]),
         n_bytes=int(body["n_bytes"]),
+    )
+
+
+def rollout(row: Json) -> Rollout:
+    """Parse a rollout."""
+    progress = row.get("progress")
+    return Rollout(
+        id=str(row["id"]),
+        target=VersionRef(str(row["target"]["name"]), int(row["target"]["version"])),
+        state=str(row["state"]),
+        created_at=str(row["created_at"]),
+        collection=row.get("collection"),
+        precision=row.get("precision"),
+        now=bool(row.get("now", False)),
+        progress=rollout_progress(progress) if progress else None,
+        stays={str(name): str(reason) for name, reason in row.get("stays", {}).items()},
+        reason=str(row.get("reason", "")),
+        comparison=row.get("comparison"),
+        finished_at=row.get("finished_at"),
+    )
+
+
+def rollout_progress(row: Json) -> RolloutProgress:
+    """Parse the progress of a rollout."""
+    return RolloutProgress(
+        int(row["n_images"]), int(row["n_embedded"]), row.get("images_per_s"), row.get("eta_s")
+    )
+
+
+def rollout_status(body: Json) -> RolloutStatus:
+    """Parse what `/models` says about rollouts."""
+    active = [one for one in (model_summary(row) for row in body["models"]) if one.active is not None]
+    previous = body.get("previous")
+    return RolloutStatus(
+        active=VersionRef(active[0].name, active[0].active or 0) if active else None,
+        policy=body.get("policy"),
+        previous=previous_version(previous) if previous else None,
+        rollout=rollout(body["rollout"]) if body.get("rollout") else None,
+    )
+
+
+def previous_version(row: Json) -> PreviousVersion:
+    """Parse the version that served before."""
+    return PreviousVersion(
+        name=str(row["name"]),
+        version=int(row["version"]),
+        n_lagging=int(row["n_lagging"]),
+        memory_bytes=int(row["memory_bytes"]),
+        vector_bytes=int(row["vector_bytes"]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from diptych_client.errors import ClientError
@@ -181,6 +181,95 @@ class ImagePage:
 
 
 @dataclass(frozen=True)
+class VersionRef:
+    """One version of a model."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class RolloutProgress:
+    """How many images of a rollout are embedded. Rate and seconds left are None until they are known."""
+
+    n_images: int
+    n_embedded: int
+    images_per_s: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One move of the server, or of one `collection`, to the version `target`.
+
+    `state` is "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared", in this
+    order, and finally "active", "failed" or "cancelled"; then `reason` says why it failed or was cancelled.
+    `stays`: collections that cannot move, and why. `comparison`: the new version beside the former one.
+    """
+
+    id: str
+    target: VersionRef
+    state: str
+    created_at: str
+    collection: str | None = None
+    precision: str | None = None
+    now: bool = False
+    progress: RolloutProgress | None = None
+    stays: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    comparison: Json | None = None
+    finished_at: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the rollout has ended, in whatever state."""
+        return self.state in {"active", "failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class PreviousVersion(VersionRef):
+    """The version that served before. Activating it is immediate while `n_lagging` is 0.
+
+    `n_lagging`: images that were added since and have no vector of it yet. `memory_bytes` and `vector_bytes`:
+    what its indexes take in memory and its vectors in the database.
+    """
+
+    n_lagging: int
+    memory_bytes: int
+    vector_bytes: int
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """What the server serves, what it served before, and the rollout that is under way.
+
+    `policy`: "latest", it takes new versions of what it serves by itself; "manual", `activate` alone moves
+    it; "pinned", its settings name the version. None from an older server, which moves by a restart only.
+    """
+
+    active: VersionRef | None
+    policy: str | None
+    previous: PreviousVersion | None = None
+    rollout: Rollout | None = None
+
+
+@dataclass(frozen=True)
+class CollectionRollout:
+    """The rollout that a collection takes part in: `n_embedded` of its images have a new vector so far."""
+
+    id: str
+    model: str
+    version: int
+    precision: str
+    state: str
+    n_images: int
+    n_embedded: int
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     """A collection with its model, size and state.
 
@@ -193,6 +282,7 @@ class CollectionInfo:
     that make its vectors, and `recall` the share of the nearest images that a search finds; both are None if
     that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
     searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
+    `stays`: why it does not follow the active version of its model. `rollout`: its move to other vectors.
     """
 
     name: str
@@ -210,6 +300,9 @@ class CollectionInfo:
     precision: str = "server"
     index_device: str | None = None
     index_reason: str = ""
+    version: int | None = None
+    stays: str = ""
+    rollout: CollectionRollout | None = None
 
 
 @dataclass(frozen=True)
@@ -358,7 +451,7 @@ class ModelVersion:
 class PushedVersion:
     """The version that the server has after a push, under its own number.
 
-    `created`: it was not there before. `active`: it serves; a new one does after a restart of the server.
+    `created`: it was not there before. `active`: it serves; a new one does once it is activated.
     """
 
     name: str

@@ -24,14 +24,24 @@ from diptych_client.operations.managing import (
     thumbnail,
 )
 from diptych_client.operations.pushing import push_model
+from diptych_client.operations.rollouts import (
+    activate,
+    cancel_rollout,
+    rollout,
+    rollout_status,
+    rollouts,
+    wait_for_rollout,
+)
 from diptych_client.operations.searching import search
 from diptych_client.operations.vectors import add_vectors
 
 __all__ = [
+    "activate",
     "add",
     "add_tar",
     "add_vectors",
     "cancel_job",
+    "cancel_rollout",
     "change_collection",
     "classify",
     "collection",
@@ -54,7 +64,11 @@ __all__ = [
     "patch_image",
     "push_model",
     "ready",
+    "rollout",
+    "rollout_status",
+    "rollouts",
     "search",
     "thumbnail",
     "version",
+    "wait_for_rollout",
 ]

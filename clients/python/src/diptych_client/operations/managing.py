@@ -42,16 +42,22 @@ def collection(name: str) -> Steps[CollectionInfo]:
 
 
 def change_collection(
-    name: str, *, new_name: str | None = None, keep: Keep | None = None, precision: str | None = None
+    name: str,
+    *,
+    new_name: str | None = None,
+    keep: Keep | None = None,
+    model: str | None = None,
+    precision: str | None = None,
 ) -> Steps[CollectionInfo]:
-    """Change the name of a collection, whether it keeps the files of new images, or its precision.
+    """Change the name of a collection and whether it keeps the files of new images, or model and precision.
 
-    Another `precision` (such as "int8", or "server" for that of the server) embeds the kept images again in
-    the background. The state is "embedding" until that is done. After "failed", set the same precision to try
-    again. Either all changes apply or none. Raises NotFound, and Conflict when the new name is taken, a job
-    is adding to the collection, or rows have no image that could be embedded again.
+    Another `model` or `precision` (such as "int8", or "server" for that of the server) begins a rollout of
+    this collection: kept images are embedded again in the background, and searches use the former vectors
+    until that is done. `rollout` of the result has its id. Either all changes apply or none; name and keep
+    change in one call, model and precision in another. Raises NotFound, and Conflict when the new name is
+    taken, a job is adding to the collection, or rows have no image that could be embedded again.
     """
-    given = {"name": new_name, "keep": keep, "precision": precision}
+    given = {"name": new_name, "keep": keep, "model": model, "precision": precision}
     changes = {key: value for key, value in given.items() if value is not None}
     request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
     body = (yield from exchange(request)).json()

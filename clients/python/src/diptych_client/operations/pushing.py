@@ -26,8 +26,9 @@ def push_model(
 
     Without a name it keeps its own. The files are streamed, and `on_progress` gets the number of bytes sent
     and of all. A version that the server has already is found again, so repeat an interrupted call. The
-    server must have an API key, and serves a new version after a restart. Raises UnreadableFile, InvalidCall
-    for a folder that is not a version, Forbidden without a key on the server, Conflict for the name of the
+    server must have an API key. `activate` makes it serve the version; by the policy "latest" it moves to a
+    new version of the name that it serves by itself. Raises UnreadableFile, InvalidCall for a folder that is
+    not a version, Forbidden without a key on the server, Conflict for the name of the
     default model, InvalidValue naming the file that the server refuses.
     """
     folder = Path(folder)

@@ -1,0 +1,67 @@
+"""Rollouts: move a running server to another version of a model, and back, and follow how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diptych_client import parsing
+from diptych_client.results import Rollout, RolloutStatus
+from diptych_client.steps import Request, Sleep, Steps, exchange, path_of
+
+POLL_S = 0.5
+
+
+def activate(name: str, version: int, *, now: bool = False) -> Steps[Rollout]:
+    """Start a rollout of the server to a version; `wait_for_rollout` returns when it has ended.
+
+    Until then, what serves now serves on. An older version is activated in the same way. `now` switches at
+    once to a version that served before, even if images that were added since have no vector of it yet. A
+    version that serves already gives a rollout in the state "active". Raises NotFound, and Conflict for a
+    version that cannot be served there, or for `now` with a version that is not kept.
+    """
+    path = path_of("models", name, "versions", str(version), "activate")
+    body = (yield from exchange(Request("POST", path, json={"now": now}))).json()
+    with parsing.reading("an activation"):
+        return parsing.rollout(body)
+
+
+def rollouts(*, limit: int = 100) -> Steps[list[Rollout]]:
+    """List the newest rollouts, newest first."""
+    body = (yield from exchange(Request("GET", "/rollouts", {"limit": str(limit)}))).json()
+    with parsing.reading("/rollouts"):
+        return [parsing.rollout(row) for row in body["rollouts"]]
+
+
+def rollout(id: str) -> Steps[Rollout]:
+    """Return the state and the progress of one rollout. Raises NotFound."""
+    body = (yield from exchange(Request("GET", path_of("rollouts", id)))).json()
+    with parsing.reading("a rollout"):
+        return parsing.rollout(body)
+
+
+def wait_for_rollout(id: str, *, on_progress: Callable[[Rollout], None] | None = None) -> Steps[Rollout]:
+    """Wait for the end of a rollout, and return it: its `state` says whether the version serves.
+
+    Calls `on_progress` twice a second. Raises NotFound.
+    """
+    while True:
+        found = yield from rollout(id)
+        if on_progress is not None:
+            on_progress(found)
+        if found.has_ended:
+            return found
+        yield Sleep(POLL_S)
+
+
+def cancel_rollout(id: str) -> Steps[Rollout]:
+    """Cancel a rollout: what served before serves on. Raises NotFound, and Conflict once it has ended."""
+    body = (yield from exchange(Request("DELETE", path_of("rollouts", id)))).json()
+    with parsing.reading("a rollout"):
+        return parsing.rollout(body)
+
+
+def rollout_status() -> Steps[RolloutStatus]:
+    """Return the version that serves, the one before it, the policy, and the rollout under way."""
+    body = (yield from exchange(Request("GET", "/models"))).json()
+    with parsing.reading("/models"):
+        return parsing.rollout_status(body)
