@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,9 @@ def test_server_with_a_damaged_database_does_not_start_and_says_why(
     model_repo: Path, sound: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     content = bytearray((sound[0] / DATABASE).read_bytes())
-    middle = len(content) // 2 // PAGE * PAGE
-    content[middle : middle + PAGE] = bytes(PAGE)
+    with closing(sqlite3.connect(sound[0] / DATABASE)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'images_by_sha256'").fetchone()
+    content[(page - 1) * PAGE : page * PAGE] = bytes(PAGE)
     (tmp_path / DATABASE).write_bytes(content)
     process, log_file = start(model_repo, TINY, tmp_path)
     assert process.wait(timeout=60) == 1

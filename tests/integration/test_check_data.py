@@ -61,11 +61,8 @@ def fewer_entries(data_dir: Path) -> None:
 
 
 def lost_page(data_dir: Path) -> None:
-    """As a disk loses one."""
-    whole = bytearray(content(data_dir))
-    middle = len(whole) // 2 // PAGE * PAGE
-    whole[middle : middle + PAGE] = bytes(PAGE)
-    (data_dir / DATABASE).write_bytes(whole)
+    """A disk has lost one."""
+    overwrite(data_dir, last_leaf(data_dir, "images_by_collection"), 0, bytes(PAGE))
 
 
 def root_page(data_dir: Path, index: str) -> int:

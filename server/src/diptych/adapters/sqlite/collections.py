@@ -1,6 +1,8 @@
 """The SQL statements that list, create, rename, configure, measure and drop collections."""
 
 import sqlite3
+from collections.abc import Iterable
+from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, require_no_job
@@ -27,21 +29,34 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     """All collections by name, with their numbers of images."""
     rows = db.execute(
         "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
-        " precision FROM collections ORDER BY name"
+        " precision, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity)"
+        " FROM collections c ORDER BY name"
     )
-    return [CollectionInfo(*row) for row in rows]
+    return [_info(row) for row in rows]
 
 
-def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
+def _info(row: Iterable[Any]) -> CollectionInfo:
+    name, model, n_images, created_at, keep, precision, identity, previous = row
+    return CollectionInfo(
+        name, model, n_images, created_at, keep, precision, identity=identity, previous_identity=previous
+    )
+
+
+def create(
+    db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str, *, identity: str | None
+) -> CollectionInfo:
     """Create a collection. Raises Conflict if the name is taken."""
     created_at = sql.now()
+    number = None if identity is None else sql.add_identity(db, identity)
     added = db.execute(
-        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
-        (name, model, created_at, keep, precision),
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision, identity)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (name, model, created_at, keep, precision, number),
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {name!r} already")
-    return CollectionInfo(name, model, 0, created_at, keep, precision)
+    return CollectionInfo(name, model, 0, created_at, keep, precision, identity=identity)
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
@@ -50,7 +65,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if new_name == name:
         return
     require_no_job(db, name)
-    columns = "model, created_at, keep, precision"
+    columns = "model, created_at, keep, precision, identity, previous_identity"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
         f" SELECT ?, {columns} FROM collections WHERE name = ?",
@@ -66,6 +81,13 @@ def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> 
     """Set what a collection keeps and its precision. Raises NotFound."""
     require_collection(db, name)
     db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
+
+
+def set_identity(db: sqlite3.Connection, name: str, identity: str) -> None:
+    """Set the identity of a collection that has none. Raises NotFound."""
+    require_collection(db, name)
+    number = sql.add_identity(db, identity)
+    db.execute("UPDATE collections SET identity = ? WHERE name = ? AND identity IS NULL", (number, name))
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:

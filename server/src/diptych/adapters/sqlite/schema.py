@@ -96,6 +96,39 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX images_without_checksum ON images (key) WHERE checksum IS NULL",
         "CREATE INDEX embeddings_without_checksum ON embeddings (key) WHERE checksum IS NULL",
     ),
+    (
+        # What makes the vectors of an identity; NULL until a version is known that does.
+        "ALTER TABLE identities ADD COLUMN model TEXT",
+        "ALTER TABLE identities ADD COLUMN version INTEGER",
+        "ALTER TABLE identities ADD COLUMN precision TEXT",
+        "ALTER TABLE identities ADD COLUMN decode TEXT",
+        "ALTER TABLE identities ADD COLUMN bundle TEXT",
+        # The identity that a collection is searched with, and the one before.
+        "ALTER TABLE collections ADD COLUMN identity INTEGER REFERENCES identities (number)",
+        "ALTER TABLE collections ADD COLUMN previous_identity INTEGER REFERENCES identities (number)",
+        # The versions that serve requests without a collection: role 'active' or 'previous'.
+        """CREATE TABLE serving (
+            role    TEXT PRIMARY KEY,
+            model   TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            bundle  TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE rollouts (
+            id          TEXT NOT NULL UNIQUE,
+            model       TEXT NOT NULL,
+            version     INTEGER NOT NULL,
+            bundle      TEXT NOT NULL,
+            state       TEXT NOT NULL,
+            created_at  TEXT NOT NULL,
+            collection  TEXT,
+            precision   TEXT,
+            now         INTEGER NOT NULL,
+            reason      TEXT NOT NULL,
+            finished_at TEXT,
+            stays       TEXT NOT NULL,
+            comparison  TEXT
+        ) STRICT""",
+    ),
 )
 
 

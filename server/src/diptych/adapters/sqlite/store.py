@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite import collections as tables
+from diptych.adapters.sqlite import identities
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import (
@@ -34,6 +35,7 @@ from diptych.core.types import (
     CollectionInfo,
     Embedding,
     Embeddings,
+    IdentitySource,
     ImageRecord,
     Keep,
     Keys,
@@ -78,10 +80,33 @@ class SqliteStore:
         return await self._threads.read(tables.list_all)
 
     async def create_collection(
-        self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
+        self,
+        name: str,
+        model: str,
+        keep: Keep = "original",
+        precision: str = SERVER,
+        identity: str | None = None,
     ) -> CollectionInfo:
         """Create a collection. Raises Conflict if the name is taken."""
-        return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
+        return await self._threads.write(
+            lambda db: tables.create(db, name, model, keep, precision, identity=identity)
+        )
+
+    async def set_identity(self, collection: str, identity: str) -> None:
+        """Set the identity of a collection that has none. Raises NotFound."""
+        await self._threads.write(lambda db: tables.set_identity(db, collection, identity))
+
+    async def record_identity(self, identity: str, source: IdentitySource) -> None:
+        """Remember what makes the vectors of an identity."""
+        await self._threads.write(lambda db: identities.record_source(db, identity, source))
+
+    async def identity_sources(self) -> dict[str, IdentitySource]:
+        """What makes the vectors of each identity for which that is known."""
+        return await self._threads.read(identities.sources)
+
+    def adopt_identities(self, legacy: Mapping[str, tuple[str, IdentitySource]]) -> None:
+        """Translate the identities of earlier releases, blocking; see `identities.adopt`."""
+        identities.adopt(self._threads, legacy)
 
     async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
         """Rename and configure a collection, in one transaction.

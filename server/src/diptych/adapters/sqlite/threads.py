@@ -65,6 +65,14 @@ class SqliteThreads:
         """Run `work` on a read-only connection. All of its statements see the same commit."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
 
+    def write_now(self, work: Work[Result], *, step: Step = "commit", makes_room: bool = False) -> Result:
+        """As `write`, but blocking."""
+        return self._writer.submit(self._transact, work, step, makes_room).result()
+
+    def read_now(self, work: Work[Result]) -> Result:
+        """As `read`, but blocking."""
+        return self._readers.submit(self._query, work).result()
+
     def close(self) -> None:
         """Finish submitted work, write the log into the database, then close the file. Blocking."""
         self._writer.shutdown()

@@ -14,19 +14,31 @@ class RolloutStore(Protocol):
         """What served last; None in a new data folder."""
         ...
 
-    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
+    async def switch(
+        self,
+        served: ServedVersions | None,
+        moves: Mapping[str, CollectionMove],
+        *,
+        keep_previous: bool = True,
+    ) -> None:
         """Set what serves (None keeps it) and move collections, by name, in one transaction.
 
-        A collection remembers the identity that it had before. Vectors of other identities than these two are
-        deleted later, by `forget_vectors`. Raises NotFound for a collection, and changes nothing then.
+        A collection that gets another identity remembers the one that it had before; without `keep_previous`
+        a moved collection remembers none. Vectors of other identities than these two are deleted later, by
+        `forget_vectors`. Raises NotFound for a collection, and changes nothing then.
         """
         ...
 
-    async def forget_vectors(self, collection: str, max_rows: int) -> int:
+    async def forget_vectors(self, collection: str, max_rows: int, *, keep: Sequence[str] = ()) -> int:
         """Delete at most `max_rows` vectors of identities that are neither current nor previous.
 
-        Returns how many were deleted.
+        Those of `keep` are kept too, which are being filled. Returns how many were deleted; 0 when none is
+        left.
         """
+        ...
+
+    async def vector_bytes(self, identity: str) -> int:
+        """The bytes of all vectors of an identity in the database."""
         ...
 
     async def put_rollout(self, rollout: Rollout) -> None:

@@ -1,0 +1,220 @@
+"""What serves, and the rollouts, in the database of the collections."""
+
+# ruff: noqa: S608 - only constants of this module are inserted into statements
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.records import require_collection
+from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
+from diptych.core.types import VersionRef
+
+MAX_ENDED = 100  # rollouts that have ended are forgotten beyond this number
+_COLUMNS = (
+    "id", "model", "version", "bundle", "state", "created_at", "collection", "precision", "now", "reason",
+    "finished_at", "stays", "comparison",
+)  # fmt: skip
+_ROLLOUT = ", ".join(_COLUMNS)
+_ENDED = f"state IN ({', '.join('?' * len(FINAL_STATES))})"
+
+
+class SqliteRollouts:
+    """Satisfies `diptych.core.rollout.ports.RolloutStore`."""
+
+    def __init__(self, threads: SqliteThreads) -> None:
+        self._threads = threads
+        self._seen: dict[
+            str, int
+        ] = {}  # by collection, the last key whose vectors `forget_vectors` looked at
+
+    async def served(self) -> ServedVersions | None:
+        """What served last; None in a new data folder."""
+        return await self._threads.read(_served)
+
+    def served_now(self) -> ServedVersions | None:
+        """As `served`, but blocking."""
+        return self._threads.read_now(_served)
+
+    async def switch(
+        self,
+        served: ServedVersions | None,
+        moves: Mapping[str, CollectionMove],
+        *,
+        keep_previous: bool = True,
+    ) -> None:
+        """Set what serves (None keeps it) and move collections, by name, in one transaction.
+
+        Without `keep_previous` a moved collection has no previous identity afterwards. Raises NotFound for a
+        collection, and changes nothing then.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            if served is not None:
+                _set_served(db, served)
+            for collection, move in moves.items():
+                _move(db, collection, move, keep_previous=keep_previous)
+
+        await self._threads.write(work)
+
+    async def forget_vectors(self, collection: str, max_rows: int, *, keep: Sequence[str] = ()) -> int:
+        """Delete at most `max_rows` vectors of identities that are not current, previous, or in `keep`.
+
+        Returns how many were deleted; 0 when none is left. A call goes on where the last one ended.
+        """
+        found: list[tuple[int, int]] = []
+        while not found:
+            after_key = self._seen.pop(collection, 0)
+            find = partial(
+                _unused_vectors, collection=collection, keep=keep, after_key=after_key, limit=max_rows
+            )
+            found = await self._threads.read(find)
+            if not found and after_key == 0:
+                return 0
+        self._seen[collection] = found[-1][0] - 1  # its last image may have more of them
+        delete = partial(_delete_vectors, collection=collection, keep=keep, vectors=found)
+        return await self._threads.write(delete, makes_room=True)
+
+    async def vector_bytes(self, identity: str) -> int:
+        """The bytes of all vectors of an identity."""
+        return await self._threads.read(lambda db: _vector_bytes(db, identity))
+
+    async def put_rollout(self, rollout: Rollout) -> None:
+        """Store a rollout, or replace the one of the same id; forget ended ones beyond the newest 100."""
+        await self._threads.write(lambda db: _put(db, rollout), makes_room=rollout.has_ended)
+
+    async def rollouts(self, limit: int) -> list[Rollout]:
+        """The newest rollouts, newest first."""
+        query = f"SELECT {_ROLLOUT} FROM rollouts ORDER BY rowid DESC LIMIT ?"
+        return await self._threads.read(lambda db: [_rollout(row) for row in db.execute(query, (limit,))])
+
+
+def _served(db: sqlite3.Connection) -> ServedVersions | None:
+    rows = db.execute("SELECT role, model, version, bundle FROM serving")
+    refs = {role: VersionRef(*ref) for role, *ref in rows}
+    return ServedVersions(refs["active"], refs.get("previous")) if "active" in refs else None
+
+
+def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
+    refs = {"active": served.active, "previous": served.previous}
+    rows = [(role, ref.name, ref.version, ref.bundle) for role, ref in refs.items() if ref is not None]
+    db.execute("DELETE FROM serving")
+    db.executemany("INSERT INTO serving (role, model, version, bundle) VALUES (?, ?, ?, ?)", rows)
+
+
+def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep_previous: bool) -> None:
+    require_collection(db, collection)
+    number = sql.add_identity(db, move.identity)
+    before = (
+        "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
+        if keep_previous
+        else "NULL"
+    )
+    db.execute(
+        f"UPDATE collections SET model = :model, precision = :precision, previous_identity = {before},"
+        " identity = :number WHERE name = :name",
+        {"model": move.model, "precision": move.precision, "number": number, "name": collection},
+    )
+
+
+def _unused_vectors(
+    db: sqlite3.Connection, collection: str, keep: Sequence[str], after_key: int, limit: int
+) -> list[tuple[int, int]]:
+    """Key and identity of vectors that nothing needs, of images above a key, ascending."""
+    query = (
+        "SELECT e.key, e.identity FROM images i JOIN embeddings e ON e.key = i.key"
+        " WHERE i.collection = ? AND i.key > ? AND e.identity NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY i.key LIMIT ?"
+    )
+    kept = _kept_identities(db, collection, keep)
+    if not kept:
+        return []
+    return db.execute(query, (collection, after_key, json.dumps(kept), limit)).fetchall()
+
+
+def _delete_vectors(
+    db: sqlite3.Connection, collection: str, keep: Sequence[str], vectors: Sequence[tuple[int, int]]
+) -> int:
+    """Delete vectors, unless a switch has made them needed meanwhile."""
+    kept = _kept_identities(db, collection, keep)
+    unused = [(key, identity) for key, identity in vectors if kept and identity not in kept]
+    db.executemany("DELETE FROM embeddings WHERE key = ? AND identity = ?", unused)
+    return len(unused)
+
+
+def _kept_identities(db: sqlite3.Connection, collection: str, keep: Sequence[str]) -> list[int]:
+    """The numbers of the identities that a collection needs; empty if it has none, or if it is gone."""
+    query = "SELECT identity, previous_identity FROM collections WHERE name = ? AND identity IS NOT NULL"
+    own = db.execute(query, (collection,)).fetchone()
+    if own is None:
+        return []
+    numbers = [*own, *(sql.identity_number(db, identity) for identity in keep)]
+    return [number for number in numbers if number is not None]
+
+
+def _vector_bytes(db: sqlite3.Connection, identity: str) -> int:
+    """The number of vectors, which an index gives, times the bytes of one: all of an identity are alike."""
+    number = sql.identity_number(db, identity)
+    if number is None:
+        return 0
+    (count,) = db.execute("SELECT count(*) FROM embeddings WHERE identity = ?", (number,)).fetchone()
+    one = db.execute(
+        "SELECT length(embedding) FROM embeddings WHERE identity = ? LIMIT 1", (number,)
+    ).fetchone()
+    return int(count) * int(one[0]) if one is not None else 0
+
+
+def _put(db: sqlite3.Connection, rollout: Rollout) -> None:
+    changes = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)
+    db.execute(
+        f"INSERT INTO rollouts ({_ROLLOUT}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+        f" ON CONFLICT (id) DO UPDATE SET {changes}",
+        _row(rollout),
+    )
+    db.execute(
+        f"DELETE FROM rollouts WHERE {_ENDED} AND rowid NOT IN"
+        f" (SELECT rowid FROM rollouts WHERE {_ENDED} ORDER BY rowid DESC LIMIT ?)",
+        (*FINAL_STATES, *FINAL_STATES, MAX_ENDED),
+    )
+
+
+def _row(rollout: Rollout) -> tuple[Any, ...]:
+    target, comparison = rollout.target, rollout.comparison
+    return (
+        rollout.id,
+        target.name,
+        target.version,
+        target.bundle,
+        rollout.state,
+        rollout.created_at,
+        rollout.collection,
+        rollout.precision,
+        int(rollout.now),
+        rollout.reason,
+        rollout.finished_at,
+        json.dumps(dict(rollout.stays)),
+        None if comparison is None else json.dumps(dict(comparison)),
+    )
+
+
+def _rollout(row: Iterable[Any]) -> Rollout:
+    id, name, version, bundle, state, created_at, collection, precision, now, reason, ended, stays, found = (
+        row
+    )
+    return Rollout(
+        id=id,
+        target=VersionRef(name, version, bundle),
+        state=state,
+        created_at=created_at,
+        collection=collection,
+        precision=precision,
+        now=bool(now),
+        reason=reason,
+        finished_at=ended,
+        stays=json.loads(stays),
+        comparison=None if found is None else json.loads(found),
+    )

@@ -1,0 +1,219 @@
+"""What serves, moves of collections, vectors that are no longer needed, and the record of rollouts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.adapters.sqlite.rollouts import MAX_ENDED, SqliteRollouts
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.core.rollout.types import CollectionMove, Rollout, RolloutState, ServedVersions
+from diptych.core.types import CollectionInfo, IdentitySource, NewRow, VersionRef
+from diptych.errors import NotFound
+
+ONE, TWO = VersionRef("m", 1, "a" * 64), VersionRef("m", 2, "b" * 64)
+DIM = 4
+
+Story = Callable[[SqliteStore, SqliteRollouts], Awaitable[None]]
+
+
+def run(data_dir: Path, story: Story) -> None:
+    async def whole() -> None:
+        store = SqliteStore(data_dir)
+        try:
+            await story(store, SqliteRollouts(store.threads))
+        finally:
+            await store.close()
+
+    asyncio.run(whole())
+
+
+def rollout(id: str, state: RolloutState = "embedding", **values: object) -> Rollout:
+    return Rollout(id, TWO, state, "2026-11-29T09:00:00.000+00:00", **values)  # type: ignore[arg-type]
+
+
+async def info(store: SqliteStore, name: str = "c") -> CollectionInfo:
+    (found,) = [one for one in await store.collections() if one.name == name]
+    return found
+
+
+async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str) -> None:
+    """Make a collection that is searched with the first identity; its images have vectors of all of them."""
+    await store.create_collection(collection, "m", identity=identities[0])
+    rows = [
+        NewRow(f"i{n}", f"{n:064}", 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
+        for n in range(n_rows)
+    ]
+    put = await store.put(collection, rows, identity=identities[0], replace=False)
+    for identity in identities[1:]:
+        keys = [result.key for result in put]
+        await store.put_embeddings(keys, np.ones((n_rows, DIM), np.float32), identity)
+
+
+def move(identity: str, precision: str = "server", model: str = "m") -> CollectionMove:
+    return CollectionMove(model, precision, identity)
+
+
+def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> None:
+    async def before(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        assert await rollouts.served() is None
+        await rollouts.switch(ServedVersions(ONE), {})
+        assert await rollouts.served() == ServedVersions(ONE, None)
+        await rollouts.switch(ServedVersions(TWO, ONE), {})
+        await rollouts.switch(None, {})
+
+    run(tmp_path, before)
+    store = SqliteStore(tmp_path)
+    try:
+        assert SqliteRollouts(store.threads).served_now() == ServedVersions(TWO, ONE)
+    finally:
+        asyncio.run(store.close())
+
+
+def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 1, "first")
+        assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", None)
+        await rollouts.switch(None, {"c": move("second", "int8", "n")})
+        found = await info(store)
+        assert (found.model, found.precision, found.identity, found.previous_identity) == (
+            "n", "int8", "second", "first",
+        )  # fmt: skip
+        await rollouts.switch(None, {"c": move("second")})  # of another precision only
+        assert (await info(store)).previous_identity == "first"
+        await rollouts.switch(None, {"c": move("first")})  # back
+        assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", "second")
+        await rollouts.switch(None, {"c": move("third")}, keep_previous=False)
+        assert ((await info(store)).identity, (await info(store)).previous_identity) == ("third", None)
+
+    run(tmp_path, story)
+
+
+def test_switch_changes_all_or_nothing(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 1, "first")
+        await rollouts.switch(ServedVersions(ONE), {})
+        with pytest.raises(NotFound):
+            await rollouts.switch(ServedVersions(TWO, ONE), {"c": move("second"), "gone": move("second")})
+        assert await rollouts.served() == ServedVersions(ONE)
+        assert (await info(store)).identity == "first"
+
+    run(tmp_path, story)
+
+
+def test_identity_moves_along_with_the_name_and_is_set_once(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await store.create_collection("c", "m")
+        assert (await info(store)).identity is None
+        await store.set_identity("c", "first")
+        await store.set_identity("c", "second")
+        await rollouts.switch(None, {"c": move("third")})
+        await store.change_collection("c", "d", "none", "server")
+        found = await info(store, "d")
+        assert (found.identity, found.previous_identity) == ("third", "first")
+        with pytest.raises(NotFound):
+            await store.set_identity("c", "first")
+
+    run(tmp_path, story)
+
+
+def test_source_of_an_identity_is_the_latest_one(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 1, "first")
+        assert await store.identity_sources() == {}
+        await store.record_identity("first", IdentitySource(ONE, "fp32", "exact"))
+        await store.record_identity("other", IdentitySource(ONE, "int8", "fast"))
+        await store.record_identity("first", IdentitySource(TWO, "fp32", "exact"))
+        assert await store.identity_sources() == {
+            "first": IdentitySource(TWO, "fp32", "exact"),
+            "other": IdentitySource(ONE, "int8", "fast"),
+        }
+
+    run(tmp_path, story)
+
+
+def test_vectors_that_nothing_needs_are_forgotten_in_small_steps(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 5, "now", "before", "filling", "old", "older")
+        await add(store, "other", 2, "old")
+        await rollouts.switch(None, {"c": move("before")})
+        await rollouts.switch(None, {"c": move("now")})
+        forgotten = []
+        while n_rows := await rollouts.forget_vectors("c", 3, keep=["filling"]):
+            forgotten.append(n_rows)
+        assert (sum(forgotten), max(forgotten)) == (10, 3)
+        assert [len(await store.missing("c", one)) for one in ("now", "before", "filling")] == [0, 0, 0]
+        assert [len(await store.missing("c", one)) for one in ("old", "older")] == [5, 5]
+        assert await store.missing("other", "old") == {}
+        assert await rollouts.forget_vectors("c", 100) == 5  # those of the rollout, which has ended
+        assert len(await store.missing("c", "filling")) == 5
+
+    run(tmp_path, story)
+
+
+def test_vectors_that_come_later_are_forgotten_too(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 4, "now", "old")
+        assert await rollouts.forget_vectors("c", 3) == 3
+        key = (await store.keys("c"))[0]
+        await store.put_embeddings([key], np.ones((1, DIM), np.float32), "old")
+        assert await rollouts.forget_vectors("c", 3) == 1
+        assert await rollouts.forget_vectors("c", 3) == 1
+        assert await rollouts.forget_vectors("c", 3) == 0
+
+    run(tmp_path, story)
+
+
+def test_no_vector_is_forgotten_without_knowing_which_are_needed(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await store.create_collection("c", "m")
+        row = NewRow("i", "0" * 64, 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
+        await store.put("c", [row], identity="first", replace=False)
+        assert await rollouts.forget_vectors("c", 10, keep=["second"]) == 0
+        assert await rollouts.forget_vectors("unknown", 10) == 0
+        assert await store.missing("c", "first") == {}
+
+    run(tmp_path, story)
+
+
+def test_bytes_of_the_vectors_of_an_identity(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await add(store, "c", 3, "first", "second")
+        await add(store, "d", 2, "first")
+        assert await rollouts.vector_bytes("first") == 5 * DIM * 4
+        assert await rollouts.vector_bytes("second") == 3 * DIM * 4
+        assert await rollouts.vector_bytes("unknown") == 0
+
+    run(tmp_path, story)
+
+
+def test_rollouts_are_kept_newest_first_and_are_replaced_in_place(tmp_path: Path) -> None:
+    whole = rollout(
+        "b", "active", collection="c", precision="int8", now=True, reason="why", finished_at="later",
+        stays={"d": "keeps no images"}, comparison={"overlap": 0.5, "queries": [1, 2]},
+    )  # fmt: skip
+
+    async def before(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        for id in ("a", "b", "c"):
+            await rollouts.put_rollout(rollout(id))
+        await rollouts.put_rollout(whole)
+
+    async def after(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        assert await rollouts.rollouts(10) == [rollout("c"), whole, rollout("a")]
+        assert await rollouts.rollouts(1) == [rollout("c")]
+
+    run(tmp_path, before)
+    run(tmp_path, after)
+
+
+def test_old_rollouts_that_have_ended_are_forgotten(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await rollouts.put_rollout(rollout("first"))
+        for n in range(MAX_ENDED + 2):
+            await rollouts.put_rollout(rollout(f"{n}", "failed"))
+        kept = [one.id for one in await rollouts.rollouts(1000)]
+        assert kept == [*(str(n) for n in reversed(range(2, MAX_ENDED + 2))), "first"]
+
+    run(tmp_path, story)
