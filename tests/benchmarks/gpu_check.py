@@ -203,7 +203,7 @@ CHECKS: dict[str, Callable[[Task], Iterator[Row]]] = {
 
 def _bundle(task: Task) -> VerifiedBundle:
     repository = ModelRepository(Path(task.model_repo))
-    return verify_bundle(repository, task.model, max(repository.versions(task.model)))
+    return verify_bundle(repository.folder(task.model, max(repository.versions(task.model))))
 
 
 def _with_fp16(bundle: VerifiedBundle, scratch: Path, task: Task) -> VerifiedBundle:
@@ -226,7 +226,7 @@ def _with_fp16(bundle: VerifiedBundle, scratch: Path, task: Task) -> VerifiedBun
         precisions = {**manifest.precisions, "fp16": half}
         draft = ManifestDraft(**kept | {"precisions": precisions, "ungated": True})
         made = repository.publish(manifest.name, staged, draft)
-    return verify_bundle(repository, manifest.name, made)
+    return verify_bundle(repository.folder(manifest.name, made))
 
 
 def _warm(loaded: LoadedBundle, task: Task) -> LoadedBundle:

@@ -24,11 +24,11 @@ def model_repo(tmp_path: Path) -> Path:
 
 
 def test_data_file_is_listed_verified_and_found_by_the_graph(model_repo: Path) -> None:
-    bundle = verify_bundle(ModelRepository(model_repo), TINY, 1)
+    bundle = verify_bundle(ModelRepository(model_repo).folder(TINY, 1))
     assert {DATA_FILE, "text_encoder.onnx.data"} <= set(bundle.manifest.files)
     assert (bundle.folder / "image_encoder.onnx").stat().st_size < (bundle.folder / DATA_FILE).stat().st_size
     write_tiny_bundle(model_repo)
-    whole = verify_bundle(ModelRepository(model_repo), TINY, 2)
+    whole = verify_bundle(ModelRepository(model_repo).folder(TINY, 2))
     outside, inside = (Trials(one, device="cpu", n_threads=1).load("fp32").encoder for one in (bundle, whole))
     pixels, input_ids = bundle.golden.pixels, bundle.golden.input_ids
     np.testing.assert_array_equal(outside.encode_image(pixels), inside.encode_image(pixels))
@@ -46,10 +46,10 @@ def test_changed_or_lost_data_file_is_named(model_repo: Path) -> None:
     changed[0] ^= 1
     data_file.write_bytes(changed)
     with pytest.raises(CorruptBundle, match=rf"{DATA_FILE}: sha256 is"):
-        verify_bundle(ModelRepository(model_repo), TINY, 1)
+        verify_bundle(ModelRepository(model_repo).folder(TINY, 1))
     data_file.unlink()
     with pytest.raises(CorruptBundle, match=rf"{DATA_FILE}: cannot be read"):
-        verify_bundle(ModelRepository(model_repo), TINY, 1)
+        verify_bundle(ModelRepository(model_repo).folder(TINY, 1))
     folder = data_file.parent
     with pytest.raises(BundleError, match=r"image_encoder\.onnx does not load"):
         OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)

@@ -20,7 +20,7 @@ Change = Callable[[Any, Any], Any]  # a batch and its rows -> other rows
 @pytest.fixture
 def loaded(tmp_path: Path) -> LoadedBundle:
     write_tiny_bundle(tmp_path, precisions={"fp16": "equal"})
-    bundle = verify_bundle(ModelRepository(tmp_path), TINY, 1)
+    bundle = verify_bundle(ModelRepository(tmp_path).folder(TINY, 1))
     found = load_precision(bundle, "fp16", device="cpu", n_threads=1)
     plan = Plan(n_lanes=1, image_batch_size=8, text_batch_size=4, n_decode_threads=1)
     return LoadedBundle(bundle, "fp16", found.encoder, plan=plan)

@@ -30,7 +30,7 @@ RIGHT = {
 @cache
 def bundle() -> VerifiedBundle:
     repository = ModelRepository(ROOT / "model_repo")
-    return verify_bundle(repository, "pictograms", max(repository.versions("pictograms")))
+    return verify_bundle(repository.folder("pictograms", max(repository.versions("pictograms"))))
 
 
 def vectors(tower: str, precision: str, inputs: np.ndarray) -> np.ndarray:

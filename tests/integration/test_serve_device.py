@@ -38,7 +38,7 @@ def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: An
         "device": "auto",
         "n_threads": 1,
     }
-    return load_chosen(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
+    return load_chosen(verify_bundle(ModelRepository(folder).folder(TINY, version)), **(options | given))
 
 
 def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
@@ -312,7 +312,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedBundle:
     for name in ("IMAGE_S", "TEXT_S"):
         monkeypatch.setattr(measuring, name, 0.02)
     write_tiny_bundle(tmp_path / "repo")
-    bundle = verify_bundle(ModelRepository(tmp_path / "repo"), TINY, 1)
+    bundle = verify_bundle(ModelRepository(tmp_path / "repo").folder(TINY, 1))
     return load_precision(bundle, "fp32", device="cuda", n_threads=2)
 
 

@@ -139,7 +139,7 @@ def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
 @pytest.fixture(scope="module")
 def loaded(model_repo: Path) -> LoadedBundle:
     return load_precision(
-        verify_bundle(ModelRepository(model_repo), TINY, 1), "fp32", device="cpu", n_threads=1
+        verify_bundle(ModelRepository(model_repo).folder(TINY, 1)), "fp32", device="cpu", n_threads=1
     )
 
 

@@ -21,7 +21,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedBundle:
     repo = tmp_path_factory.mktemp("repo")
     write_tiny_bundle(repo)
-    bundle = verify_bundle(ModelRepository(repo), TINY, 1)
+    bundle = verify_bundle(ModelRepository(repo).folder(TINY, 1))
     return load_precision(bundle, "fp32", device="cpu", n_threads=2)
 
 

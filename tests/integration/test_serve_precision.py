@@ -39,7 +39,7 @@ def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> ChosenPr
         "device": "cpu",
         "n_threads": 1,
     }
-    return load_chosen(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
+    return load_chosen(verify_bundle(ModelRepository(folder).folder(TINY, version)), **(options | given))
 
 
 def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:

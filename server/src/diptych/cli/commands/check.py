@@ -89,7 +89,8 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     from diptych.wiring.precisions.trials import Trials  # noqa: PLC0415
 
     try:
-        bundle = verify_bundle(repository, name, version)
+        repository.manifest(name, version)  # it must have the name and number of its folder
+        bundle = verify_bundle(repository.folder(name, version))
         ignored = MachineSupport(settings.device, allow_ungated=True).why_not_served(bundle.manifest)
     except DiptychError as error:
         return _failed(name, version, error)

@@ -147,6 +147,22 @@ def choose_fastest(candidates: Sequence[Candidate]) -> Choice:
     return Choice(precision, reason, tuple(candidates))
 
 
+def choose_like(wanted: str, precisions: Sequence[str], attempt: Callable[[str], Candidate]) -> Choice:
+    """The precision `wanted` if it passes, else EXACT, else the first that passes; nothing is measured.
+
+    Raises BundleError if none passes.
+    """
+    tried: list[Candidate] = []
+    for precision in dict.fromkeys((wanted, EXACT, *precisions)):
+        if precision not in precisions:
+            continue
+        tried.append(attempt(precision))
+        if tried[-1].passed:
+            reason = "that of the version before" if precision == wanted else "the first that passed"
+            return Choice(precision, f"{reason}: nothing is measured while requests run", tuple(tried))
+    return choose_fastest(tried)
+
+
 def choose_for_collections(provider: str, passes: Callable[[str], bool], *, otherwise: str) -> Choice:
     """For stored vectors: EXACT on a CPU, fp16 on a GPU if it passes, else EXACT, else `otherwise`.
 

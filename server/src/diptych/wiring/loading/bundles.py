@@ -4,25 +4,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.adapters.onnxruntime.session import Device
+from diptych.bundle.checksums import check_files
 from diptych.bundle.encoder import ByTower
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image.preprocess import DecodeMode
-from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, bundle_digest, identity
+from diptych.bundle.manifest import (
+    GOLDEN_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    bundle_digest,
+    identity,
+    read_manifest,
+)
 from diptych.bundle.prompts import with_built_in
-from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN, Plan
 from diptych.core.tuning.precision import CudaGraphs, Running, TowerGraphs
 from diptych.core.types import ModelInfo
+from diptych.errors import CorruptBundle
 from diptych.settings import PREFIX
 from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
 
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A version whose files all match the checksums of its manifest. None of its graphs is loaded yet."""
+    """A version whose files all match the checksums of its manifest. None of its graphs is loaded yet.
+
+    `digest` is the sha256 of its manifest.
+    """
 
     folder: Path
+    digest: str
     manifest: Manifest
     tokenizer: TextTokenizer
     golden: Golden
@@ -60,7 +72,7 @@ class LoadedBundle:
             logit_bias=manifest.logit_bias,
             image_size=manifest.image.size,
             prompts=with_built_in(manifest.text.prompts),
-            bundle=bundle_digest(self.bundle.folder),
+            bundle=self.bundle.digest,
         )
 
     def running(self) -> Running:
@@ -68,11 +80,17 @@ class LoadedBundle:
         return Running(self.precision, self.encoder.provider, _cuda_graphs(self.encoder))
 
 
-def verify_bundle(repository: ModelRepository, name: str, version: int) -> VerifiedBundle:
-    """Read and verify every file of a version. Raises BundleError naming the file, and NotFound."""
-    manifest, folder = repository.verify(name, version), repository.folder(name, version)
+def verify_bundle(folder: Path) -> VerifiedBundle:
+    """Read and verify every file of a version. Raises BundleError naming the file."""
+    try:
+        manifest, digest = read_manifest(folder), bundle_digest(folder)
+        check_files(folder, manifest.files)
+    except OSError as error:
+        raise CorruptBundle(
+            f"{folder.parent.name}/{folder.name}: cannot be read: {error.strerror}"
+        ) from error
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
-    return VerifiedBundle(folder, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
+    return VerifiedBundle(folder, digest, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
 
 
 def load_precision(

@@ -23,17 +23,19 @@ class MachineSupport:
         self._device = device
         self._required = tuple(name for name in precisions if name != AUTO)
         self._allow_ungated = allow_ungated
-        self._refused: dict[tuple[str, int], str] = {}
+        self._refused: dict[tuple[str, int], tuple[Manifest, str]] = {}
 
-    def refuse(self, name: str, version: int, reason: str) -> None:
+    def refuse(self, manifest: Manifest, reason: str) -> None:
         """Record that this version was tried and cannot be served here."""
-        self._refused[name, version] = reason
+        self._refused[manifest.name, manifest.version] = manifest, reason
 
     def why_not_served(self, manifest: Manifest) -> str | None:
         """Return why the version cannot be served here; None if it is worth a try."""
-        refused = self._refused.get((manifest.name, manifest.version))
-        if refused is not None:
-            return refused
+        refused, reason = self._refused.get((manifest.name, manifest.version), (None, ""))
+        return reason if refused == manifest else self.why_unsuitable(manifest)
+
+    def why_unsuitable(self, manifest: Manifest) -> str | None:
+        """Return why machine or settings exclude the version, whether or not it was tried; None if not."""
         if manifest.ungated and not self._allow_ungated:
             return UNGATED
         missing = [name for name in self._required if name not in manifest.precisions]

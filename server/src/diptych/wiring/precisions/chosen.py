@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from diptych.adapters.files.plan_file import PlanFile
-from diptych.core.tuning.precision import Candidate, Choice, Serving, choose_fastest, choose_for_collections
+from diptych.core.tuning.precision import (
+    Candidate,
+    Choice,
+    Serving,
+    choose_fastest,
+    choose_for_collections,
+    choose_like,
+)
 from diptych.settings import AUTO, PREFIX, Device
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 from diptych.wiring.precisions.trials import Trials
@@ -32,16 +39,21 @@ def load_chosen(
     n_threads: int,
     captures: bool = False,
     plan_file: PlanFile | None = None,
+    like: str | None = None,
 ) -> ChosenPrecisions:
     """Try the precisions, choose, and close those that were not chosen.
 
     With `captures`, GPU batches run as CUDA graphs if they can. Precisions are timed unless `plan_file` has
-    their times from an earlier start. Raises BundleError, EncoderFailed, ConfigError.
+    their times from an earlier start. Pass `like`, the precision of the version that serves, while requests
+    run: then nothing is timed, and `precision` counts only where the version lacks `like`.
+
+    Raises BundleError, EncoderFailed, ConfigError.
     """
     required = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, required=required, captures=captures)
     try:
-        chosen = _choose(trials, precision, collection_precision, plan_file)
+        requests = choose_for_requests(trials, precision, plan_file, like)
+        chosen = _with_collections(trials, requests, collection_precision)
     except BaseException:
         trials.close()
         raise
@@ -49,13 +61,7 @@ def load_chosen(
     return chosen
 
 
-def _choose(
-    trials: Trials,
-    precision: str,
-    collection_precision: str,
-    plan_file: PlanFile | None,
-) -> ChosenPrecisions:
-    embed = choose_for_requests(trials, precision, plan_file)
+def _with_collections(trials: Trials, embed: Choice, collection_precision: str) -> ChosenPrecisions:
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
@@ -68,8 +74,15 @@ def _choose(
     return ChosenPrecisions(loaded, trials.load(collections.precision), Serving(embed, collections, device))
 
 
-def choose_for_requests(trials: Trials, precision: str, plan_file: PlanFile | None = None) -> Choice:
-    """Choose the named precision, or with `auto` the fastest that passes. Raises as load_chosen."""
+def choose_for_requests(
+    trials: Trials, precision: str, plan_file: PlanFile | None = None, like: str | None = None
+) -> Choice:
+    """Choose the named precision, or with `auto` the fastest that passes; with `like`, see load_chosen.
+
+    Raises as load_chosen.
+    """
+    if like is not None and (precision == AUTO or like in trials.precisions):
+        return choose_like(like, trials.precisions, trials.attempt)
     if precision != AUTO:
         trials.load(precision)
         return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 
 from diptych.adapters.onnxruntime.session import Device
-from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
-from diptych.errors import CorruptBundle
 from diptych.settings import AUTO, Settings
-from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.tuning.planning import threads_of, with_plan
 
@@ -17,7 +15,7 @@ BuildPipeline = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], Encode
 
 
 class OnDemandPrecisions:
-    """Loads precisions of the serving version, on the device that serves.
+    """Loads precisions of one version, on the device that runs it.
 
     At the start they are measured, as the precision of requests is, since nothing else runs. Later nothing
     can be measured beside requests: they take a known plan. The files of the version are then verified again,
@@ -25,11 +23,19 @@ class OnDemandPrecisions:
     """
 
     def __init__(
-        self, settings: Settings, repository: ModelRepository, collections: LoadedBundle, build: BuildPipeline
+        self,
+        settings: Settings,
+        collections: LoadedBundle,
+        build: BuildPipeline,
+        *,
+        verify: Callable[[], VerifiedBundle],
     ) -> None:
-        """`collections` is the precision of collections that have none of their own."""
+        """`collections` is the precision of collections that have none of their own.
+
+        `verify` finds the files of the version again, and verifies them.
+        """
         self._settings = settings
-        self._repository = repository
+        self._verify = verify
         self._bundle = collections.bundle
         self._plan = collections.plan
         self._device: Device = "cpu" if collections.encoder.provider == CPU_PROVIDER else "cuda"
@@ -40,7 +46,7 @@ class OnDemandPrecisions:
 
         Raises BundleError, EncoderFailed, ConfigError, NotFound.
         """
-        bundle = self._bundle if at_start else self._verified()
+        bundle = self._bundle if at_start else self._verify()
         n_threads = threads_of(self._settings)
         captures = self._settings.cuda_graphs == AUTO
         loaded = load_precision(
@@ -61,12 +67,3 @@ class OnDemandPrecisions:
         planned = with_plan(loaded, self._settings, fallback=None if at_start else self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
         return self._build(warmed(planned), names)
-
-    def _verified(self) -> VerifiedBundle:
-        manifest = self._bundle.manifest
-        bundle = verify_bundle(self._repository, manifest.name, manifest.version)
-        if bundle.manifest != manifest:
-            raise CorruptBundle(
-                f"{manifest.name}/{manifest.version} has changed since it was loaded at the start"
-            )
-        return bundle

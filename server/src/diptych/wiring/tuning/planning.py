@@ -28,8 +28,8 @@ METHOD = 6  # incremented when the method of measuring changes: older plans are 
 def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = None) -> LoadedBundle:
     """Return the precision with its plan and, for several workers, with an encoder for parallel batches.
 
-    While requests run nothing can be measured. Pass `fallback` then, the plan of another precision: it is
-    used where no earlier start has measured one.
+    While requests run nothing can be measured. Pass `fallback` then, the plan of another version or
+    precision: it is used where no earlier start has measured one.
     """
     n_workers = settings.n_lanes if _can_run_parallel(loaded, settings) else 1
     if n_workers and settings.max_batch_size:
@@ -40,7 +40,8 @@ def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = 
     if known is not None:
         return _with_encoder(loaded, settings, known, "from an earlier start")
     if fallback is not None:
-        return _with_encoder(loaded, settings, fallback, "taken from another precision until the next start")
+        plan = fallback if n_workers != 1 else replace(fallback, n_lanes=1)
+        return _with_encoder(loaded, settings, plan, "taken from what serves, until the next start")
     began, encoders = perf_counter(), {threads_of(settings): loaded.encoder}
     plan = _measured(loaded, settings, n_workers, encoders)
     plans.put(key, plan)

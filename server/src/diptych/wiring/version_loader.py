@@ -1,0 +1,178 @@
+"""Load a version for the server: verify, prove, plan and warm it, and build its pipelines."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.adapters.tensorrt.build import build_in_child
+from diptych.core.encoding.pipeline_pool import PipelinePool
+from diptych.core.encoding.versions import LoadedVersion, OnStep, Upgrade
+from diptych.core.tuning.execution_layout import Plan
+from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Serving, TensorRt
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
+from diptych.settings import AUTO, Settings
+from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
+from diptych.wiring.loading.compatibility import MachineSupport
+from diptych.wiring.loading.warming import warmed
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
+from diptych.wiring.precisions.on_demand import BuildPipeline, OnDemandPrecisions
+from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
+from diptych.wiring.tuning.planning import PLAN_FILE, threads_of, with_plan
+
+LOG = logging.getLogger("diptych.versions")
+
+
+class BundleFolders(Protocol):
+    """Finds the files of versions."""
+
+    def folder(self, ref: VersionRef) -> Path:
+        """The folder of a version, in the model repository or in the data folder. Raises NotFound."""
+        ...
+
+
+class VersionLoader:
+    """Loads versions in the precisions that the settings and this machine choose. Blocking.
+
+    Before the server has started, precisions and plans are measured. Later nothing can be measured beside
+    requests: a version is then loaded in the precision and with the plan of the version that serves.
+    """
+
+    def __init__(
+        self, settings: Settings, folders: BundleFolders, support: MachineSupport, build: BuildPipeline
+    ) -> None:
+        """`build` makes the pipeline of a loaded precision."""
+        self._settings = settings
+        self._folders = folders
+        self._support = support
+        self._build = build
+        self._serving: Callable[[], LoadedVersion] | None = None
+
+    def follow(self, serving: Callable[[], LoadedVersion]) -> None:
+        """Measure nothing from now on, since the version that `serving` returns gets requests."""
+        self._serving = serving
+
+    def load(self, ref: VersionRef, on_step: OnStep = lambda step: None) -> LoadedVersion:
+        """Verify, prove, plan and warm a version. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+
+        `on_step` is called after each step.
+        """
+        try:
+            return self._load(ref, on_step)
+        except DiptychError:
+            raise
+        except MemoryError as error:
+            raise EncoderFailed(f"there is not enough memory to load {ref}") from error
+        except Exception as error:
+            LOG.exception("%s cannot be loaded", ref)
+            raise BundleError(f"{ref} cannot be loaded: {type(error).__name__}: {error}") from error
+
+    def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
+        bundle = self._verified(ref)
+        if reason := self._support.why_unsuitable(bundle.manifest):
+            raise ConfigError(f"{ref} cannot be served here: {reason}")
+        on_step("verified")
+        serving = None if self._serving is None else self._serving()
+        chosen = self._chosen(bundle, serving)
+        try:
+            on_step("proven")
+            chosen = self._planned_and_warmed(chosen, serving)
+            on_step("warmed")
+            pipelines = self._pipelines(ref, chosen)
+        except BaseException:  # frees the memory: another version may be loaded next and capture CUDA graphs
+            for loaded in (chosen.embed, chosen.collections):
+                loaded.encoder.close()
+            raise
+        return LoadedVersion(ref, pipelines, chosen.serving, self._upgrades(chosen, pipelines))
+
+    def _verified(self, ref: VersionRef) -> VerifiedBundle:
+        """Verify the files of exactly this version. Raises BundleError, NotFound."""
+        bundle = verify_bundle(self._folders.folder(ref))
+        manifest = bundle.manifest
+        if (manifest.name, manifest.version, bundle.digest) != (ref.name, ref.version, ref.bundle):
+            raise CorruptBundle(f"{ref} is no longer the version that it was: its manifest has changed")
+        return bundle
+
+    def _chosen(self, bundle: VerifiedBundle, serving: LoadedVersion | None) -> ChosenPrecisions:
+        settings = self._settings
+        return load_chosen(
+            bundle,
+            precision=settings.precision,
+            collection_precision=settings.collection_precision,
+            device=settings.device,
+            n_threads=threads_of(settings),
+            captures=settings.cuda_graphs == AUTO,
+            plan_file=PlanFile(settings.data_dir / PLAN_FILE),
+            like=None if serving is None else serving.serving.embed.precision,
+        )
+
+    def _planned_and_warmed(
+        self, chosen: ChosenPrecisions, serving: LoadedVersion | None
+    ) -> ChosenPrecisions:
+        """Return the same precisions, each with its execution plan and after its warm-up runs."""
+        settings, fallback = self._settings, _plan_of(serving)
+        embed = warmed(with_plan(chosen.embed, settings, fallback))
+        is_same = chosen.collections is chosen.embed
+        collections = embed if is_same else warmed(with_plan(chosen.collections, settings, fallback))
+        planned = Serving(
+            replace(chosen.serving.embed, plan=embed.plan),
+            replace(chosen.serving.collections, plan=collections.plan),
+            chosen.serving.device,
+        )
+        return ChosenPrecisions(embed, collections, planned)
+
+    def _pipelines(self, ref: VersionRef, chosen: ChosenPrecisions) -> PipelinePool:
+        """Build the pipeline pool.
+
+        It has one pipeline for requests, one for collections (the same one when their precision is the same),
+        and a loader for precisions that single collections ask for.
+        """
+        requests = self._build(chosen.embed, ("image", "text"))
+        is_same = chosen.collections is chosen.embed
+        names = ("collection_image", "collection_text")
+        collections = requests if is_same else self._build(chosen.collections, names)
+        on_demand = OnDemandPrecisions(
+            self._settings, chosen.collections, self._build, verify=lambda: self._verified(ref)
+        )
+        return PipelinePool(
+            requests,
+            collections,
+            precisions=tuple(chosen.collections.bundle.manifest.precisions),
+            open=on_demand.open,
+        )
+
+    def _upgrades(self, chosen: ChosenPrecisions, pipelines: PipelinePool) -> list[Upgrade]:
+        """Return an upgrade to TensorRT for each precision that CUDA serves, if the settings ask for it.
+
+        Sets the TensorRT state of every pipeline, with the reason where there is no upgrade.
+        """
+        if self._settings.tensorrt == "off":
+            return []
+        upgrades: list[Upgrade] = []
+        both = ((chosen.embed, pipelines.for_requests), (chosen.collections, pipelines.for_collections))
+        distinct = {id(loaded): (loaded, pipeline) for loaded, pipeline in both}
+        for loaded, pipeline in distinct.values():
+            if loaded.encoder.provider == CPU_PROVIDER:
+                pipeline.encoder.set_tensorrt_state(TensorRt("unavailable", "the encoders run on a CPU"))
+                continue
+            if loaded.encoder.provider != CUDA_PROVIDER:
+                pipeline.encoder.set_tensorrt_state(TensorRt("serving", "this version was built by it"))
+                continue
+            pipeline.encoder.set_tensorrt_state(TensorRt("building", "it has not begun"))
+            upgrade = TensorRtUpgrade(
+                loaded,
+                pipeline.encoder,
+                identity=pipeline.model.identity,
+                cache_dir=self._settings.cache_dir,
+                build=build_in_child,
+                on_change=pipelines.changed,
+            )
+            upgrades.append(upgrade.run)
+        return upgrades
+
+
+def _plan_of(serving: LoadedVersion | None) -> Plan | None:
+    return None if serving is None else serving.serving.embed.plan
