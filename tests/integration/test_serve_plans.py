@@ -40,12 +40,12 @@ async def _described(services: Services) -> dict[str, Any]:
     await services.start()
     try:
         (model,) = await services.catalogue.models()
-        item = await services.embedder.embed_image(picture("red"))
+        item = await services.active.now.embedder.embed_image(picture("red"))
         return {
             "version": model.active,
             "ignored": model.ignored,
             "device": None if model.serving is None else model.serving.device,
-            "provider": services.model.provider,
+            "provider": services.active.now.model.provider,
             "vector": np.asarray(getattr(item, "embedding", item)),
         }
     finally:

@@ -179,8 +179,8 @@ def test_parts_are_shared_when_one_precision_does_both(tmp_path: Path) -> None:
 
     async def run() -> None:
         services = await load(settings)
-        assert services.pipelines.for_collections.embedder is services.embedder
-        assert services.pipelines.for_collections.model is services.model
+        pipelines = services.active.now.version.pipelines
+        assert pipelines.for_collections is pipelines.for_requests
         await services.close()
 
     asyncio.run(run())

@@ -117,7 +117,10 @@ def test_search_says_that_the_gallery_is_being_loaded_for_the_first_time(
     async def run() -> list[str]:
         services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
         collections = services.collections
-        query, add_many = (await services.embedder.embed_text("red")).embedding, collections.add_many
+        query, add_many = (
+            (await services.active.now.embedder.embed_text("red")).embedding,
+            collections.add_many,
+        )
 
         async def search() -> None:
             try:
@@ -178,7 +181,10 @@ def test_gallery_is_retried_after_a_full_disk_and_is_reported_as_loading_meanwhi
     async def run() -> list[str]:
         services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
         collections = services.collections
-        query, add_many = (await services.embedder.embed_text("red")).embedding, collections.add_many
+        query, add_many = (
+            (await services.active.now.embedder.embed_text("red")).embedding,
+            collections.add_many,
+        )
 
         async def full_disk(*items: Any, **options: Any) -> Any:
             monkeypatch.setattr(collections, "add_many", search_and_add)

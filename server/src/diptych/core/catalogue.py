@@ -1,14 +1,16 @@
 """List the models of the repository, and which of them is served."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from diptych.bundle.manifest import Manifest
+from diptych.bundle.manifest import Manifest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
-from diptych.core.tuning.precision import Running, Serving
-from diptych.core.types import ModelInfo
+from diptych.core.encoding.versions import LoadedVersion
+from diptych.core.tuning.precision import Serving
+from diptych.core.types import VersionRef
 from diptych.errors import DiptychError
 
 WhyNot = Callable[[Manifest], str | None]
@@ -46,72 +48,97 @@ class VersionEntry:
     ignored: str | None
 
 
+@dataclass(frozen=True)
+class _Now:
+    """The version that is served at the moment of a call, and how."""
+
+    ref: VersionRef
+    serving: Serving
+
+    @classmethod
+    def of(cls, version: LoadedVersion) -> "_Now":
+        running = tuple(pipeline.encoder.running() for pipeline in version.pipelines.loaded())
+        return cls(version.ref, replace(version.serving, running=running))
+
+    def is_active(self, name: str, version: int) -> bool:
+        return (name, version) == (self.ref.name, self.ref.version)
+
+
 class Catalogue:
     """The content of the model repository, read at each call, and what of it is served."""
 
     def __init__(
         self,
         repository: ModelRepository,
-        served: ModelInfo,
-        serving: Serving,
+        active: Callable[[], LoadedVersion],
+        folder: Callable[[VersionRef], Path],
         why_not: WhyNot,
-        running: Callable[[], Sequence[Running]],
     ) -> None:
-        """`why_not` says why this machine cannot serve a version, or returns None."""
-        self._why_not = why_not
-        self._running = running
+        """`active` returns the version that is served now.
+
+        `folder` finds the files of a version: those of the active one may have left the repository. `why_not`
+        says why this machine cannot serve a version, or returns None.
+        """
         self._repository = repository
-        self._served = served
-        self._serving = serving
+        self._active = active
+        self._folder = folder
+        self._why_not = why_not
 
     async def models(self) -> list[ModelEntry]:
         """All names that have a version, sorted."""
-        return await asyncio.to_thread(self._models, self._now())
+        return await asyncio.to_thread(self._models, _Now.of(self._active()))
 
     async def versions(self, name: str) -> list[VersionEntry]:
         """All versions of one name, ascending. Raises NotFound."""
-        return await asyncio.to_thread(self._versions, name, self._now())
+        return await asyncio.to_thread(self._versions, name, _Now.of(self._active()))
 
     def is_active(self, name: str, version: int) -> bool:
         """Whether this version is served now."""
-        return (name, version) == (self._served.name, self._served.version)
+        return _Now.of(self._active()).is_active(name, version)
 
-    def _now(self) -> Serving:
-        return replace(self._serving, running=tuple(self._running()))
+    def _models(self, now: "_Now") -> list[ModelEntry]:
+        names = sorted({*self._repository.names(), now.ref.name})
+        return [self._model(name, now) for name in names]
 
-    def _models(self, serving: Serving) -> list[ModelEntry]:
-        return [self._model(name, serving) for name in self._repository.names()]
-
-    def _model(self, name: str, serving: Serving) -> ModelEntry:
-        versions = tuple(self._repository.versions(name))
-        ignored = {version: reason for version in versions if (reason := self._ignored(name, version))}
-        if name != self._served.name:
+    def _model(self, name: str, now: "_Now") -> ModelEntry:
+        versions = self._numbers(name, now)
+        ignored = {version: reason for version in versions if (reason := self._ignored(name, version, now))}
+        if name != now.ref.name:
             return ModelEntry(name, versions, None, None, ignored)
-        return ModelEntry(name, versions, self._served.version, serving, ignored)
+        return ModelEntry(name, versions, now.ref.version, now.serving, ignored)
 
-    def _ignored(self, name: str, version: int) -> str | None:
-        manifest, error = self._read(name, version)
+    def _numbers(self, name: str, now: "_Now") -> tuple[int, ...]:
+        """The versions of a name, ascending. Raises NotFound."""
+        if name != now.ref.name:
+            return tuple(self._repository.versions(name))
+        there = self._repository.versions(name) if name in self._repository.names() else []
+        return tuple(sorted({*there, now.ref.version}))
+
+    def _ignored(self, name: str, version: int, now: "_Now") -> str | None:
+        manifest, error = self._read(name, version, now)
         return error if manifest is None else self._why_not(manifest)
 
-    def _versions(self, name: str, serving: Serving) -> list[VersionEntry]:
-        return [self._version(name, version, serving) for version in self._repository.versions(name)]
+    def _versions(self, name: str, now: "_Now") -> list[VersionEntry]:
+        return [self._version(name, version, now) for version in self._numbers(name, now)]
 
-    def _version(self, name: str, version: int, serving: Serving) -> VersionEntry:
-        active = self.is_active(name, version)
-        manifest, error = self._read(name, version)
+    def _version(self, name: str, version: int, now: "_Now") -> VersionEntry:
+        active = now.is_active(name, version)
+        manifest, error = self._read(name, version, now)
         return VersionEntry(
             version=version,
             active=active,
-            serving=serving if active else None,
+            serving=now.serving if active else None,
             manifest=manifest,
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
             ignored=None if manifest is None else self._why_not(manifest),
         )
 
-    def _read(self, name: str, version: int) -> tuple[Manifest | None, str | None]:
+    def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""
         try:
+            if now.is_active(name, version):
+                return read_manifest(self._folder(now.ref)), None
             return self._repository.manifest(name, version), None
         except DiptychError as error:
             return None, str(error)

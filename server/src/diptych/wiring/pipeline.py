@@ -89,7 +89,7 @@ def health_of(
         run_canaries,
         last_success_at=lambda: _oldest_success(loaded()),
         problem=lambda: _problems(loaded()),
-        timeout_s=max(pipeline.timeout_s for pipeline in loaded()),
+        timeout_s=lambda: max((pipeline.timeout_s for pipeline in loaded()), default=0.0),
         on_stuck=on_stuck,
         period_s=period_s,
     )

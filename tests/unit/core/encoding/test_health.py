@@ -28,7 +28,7 @@ def health_of(canary: Canary, *, timeout_s: float = 60, **given: Any) -> Health:
         "on_stuck": lambda reason: None,
         "period_s": 0.001,
     }
-    return Health(canary, timeout_s=timeout_s, **(values | given))
+    return Health(canary, timeout_s=lambda: timeout_s, **(values | given))
 
 
 def state(health: Health) -> tuple[bool, str]:

@@ -132,11 +132,11 @@ def test_running_batch_does_not_keep_collections_from_closing(
 ) -> None:
     monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)
     closed: list[str] = []
-    names = ("background", "health", "jobs", "collections")
+    names = ("health", "jobs", "rollouts", "collections")
     parts: dict[str, Any] = {name: Part(closed, name) for name in names}
     parts["close_decoder"] = lambda: None
-    pipelines = Part(closed, "pipelines", hangs=True)
+    versions = Part(closed, "versions", hangs=True)
     others = dict.fromkeys(Services.__dataclass_fields__) | parts
-    whole = Services(**cast(Any, others | {"pipelines": pipelines}))
+    whole = Services(**cast(Any, others | {"versions": versions}))
     asyncio.run(whole.close())
     assert closed == list(names)

@@ -40,6 +40,7 @@ from diptych.core.types import (
     ImageRecord,
     Keep,
     Metadata,
+    ModelInfo,
     NewImage,
     NewVector,
     Sizes,
@@ -317,17 +318,20 @@ class Collections:
         """Raise Conflict when the collection belongs to a model or has a precision that is not served."""
         self._registry[name].require_served()
 
-    def check_origin(self, name: str, origin: VectorOrigin) -> None:
-        """Raise Conflict naming both unless vectors of this origin may be added to the collection."""
-        check_origin(origin, self._registry[name].require_served().model)
+    def check_origin(self, name: str, origin: VectorOrigin) -> ModelInfo:
+        """Return the model that makes the vectors of the collection.
+
+        Raises Conflict naming both unless vectors of this origin may be added to the collection.
+        """
+        model = self._registry[name].require_served().model
+        check_origin(origin, model)
+        return model
 
     async def add_vectors(
         self, name: str, origin: VectorOrigin, items: Sequence[NewVector], *, replace: bool = False
     ) -> Added:
         """Add N ready-made vectors and return N outcomes in order. Raises as add_many and check_origin."""
-        self.check_origin(name, origin)
-        collection = self._registry[name]
-        model = collection.require_served().model
+        model, collection = self.check_origin(name, origin), self._registry[name]
         try:
             return Added(model, await self._vectors.add(collection, model, items, replace=replace))
         except PipelineChanged:

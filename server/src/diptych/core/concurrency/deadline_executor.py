@@ -29,7 +29,7 @@ class DeadlineExecutor:
         self, name: str, n_threads: int, *, timeout_s: float, stop_within_s: float = STOP_WITHIN_S
     ) -> None:
         self._threads = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix=name)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s  # of calls that start from now on
         self._stop_within_s = stop_within_s
         self._n_late = 0
 
@@ -38,7 +38,7 @@ class DeadlineExecutor:
         """Why requests should not come now: a call is past its deadline and has not ended. Empty if all is
         well.
         """
-        return f"the encoder has not answered for {self._timeout_s:g} s" if self._n_late else ""
+        return f"the encoder has not answered for {self.timeout_s:g} s" if self._n_late else ""
 
     def start(self, call: Callable[[OnStart], Result]) -> Coroutine[Any, Any, Result]:
         """Submit `call` to a thread at once; await the returned coroutine for its result or exception.
@@ -65,7 +65,7 @@ class DeadlineExecutor:
 
     async def _end_of(self, running: Future[Result], handle: "_Handle") -> Result:
         ending = asyncio.wrap_future(running)
-        await asyncio.wait([ending], timeout=self._timeout_s)
+        await asyncio.wait([ending], timeout=self.timeout_s)
         if ending.done():
             return ending.result()
         self._n_late += 1
@@ -76,7 +76,7 @@ class DeadlineExecutor:
         self._n_late -= 1
         if ending.exception() is None:
             return ending.result()  # it ended by itself after all
-        raise EncoderFailed(f"the encoder did not answer within {self._timeout_s:g} s")
+        raise EncoderFailed(f"the encoder did not answer within {self.timeout_s:g} s")
 
 
 def _contained(call: Callable[[OnStart], Result], handle: "_Handle") -> Result:

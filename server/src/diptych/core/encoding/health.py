@@ -38,7 +38,7 @@ class Health:
         *,
         last_success_at: Callable[[], float | None],
         problem: Callable[[], str],
-        timeout_s: float,
+        timeout_s: Callable[[], float],
         on_stuck: Callable[[str], None],
         period_s: float = PERIOD_S,
         stop_within_s: float = STOP_WITHIN_S,
@@ -46,14 +46,16 @@ class Health:
         """`canary` encodes an item with each encoder that has no recent proof, and raises when it cannot.
 
         `last_success_at` is in time.monotonic(), None when the last batch failed. `problem` says what is
-        wrong with the batches now, or is empty. `on_stuck` is called when a canary cannot be stopped.
+        wrong with the batches now, or is empty. `timeout_s` is the time that all items may take now.
+        `on_stuck` is called when a canary cannot be stopped.
         """
         self._canary = canary
         self._last_batch_at = last_success_at
         self._problem = problem
         self._on_stuck = on_stuck
         self._period_s = period_s
-        self._executor = DeadlineExecutor("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
+        self._timeout_s = timeout_s
+        self._executor = DeadlineExecutor("canary", 1, timeout_s=timeout_s(), stop_within_s=stop_within_s)
         self._task: asyncio.Task[None] | None = None
         self._canary_at: float | None = None
         self._failure = "the encoder has not been asked yet"
@@ -88,6 +90,7 @@ class Health:
                 await self._ask()
 
     async def _ask(self) -> None:
+        self._executor.timeout_s = self._timeout_s()
         try:
             await self._executor.start(self._canary)
         except Stuck:

@@ -24,9 +24,14 @@ class ActiveVersion:
         return self.version.model
 
     @property
+    def pipeline(self) -> EncoderPipeline:
+        """The pipeline of requests."""
+        return self.version.pipelines.for_requests
+
+    @property
     def embedder(self) -> Embedder:
         """Embeds the items of requests."""
-        return self.version.pipelines.for_requests.embedder
+        return self.pipeline.embedder
 
 
 class ActiveModel:
@@ -37,11 +42,17 @@ class ActiveModel:
         versions: LoadedVersions,
         new_classifier: Callable[[EncoderPipeline], LabelClassifier],
         version: LoadedVersion,
+        on_switch: Callable[[ModelInfo], None] = lambda model: None,
     ) -> None:
-        """`version` is active first; this object is one of its users."""
+        """`version` is active first; this object is one of its users.
+
+        `on_switch` is called with the model that is active, now and after each switch.
+        """
         self._versions = versions
         self._new_classifier = new_classifier
         self._now = ActiveVersion(version, new_classifier(version.pipelines.for_requests))
+        self._on_switch = on_switch
+        on_switch(version.model)
 
     @property
     def now(self) -> ActiveVersion:
@@ -62,4 +73,5 @@ class ActiveModel:
         """
         former = self._now.version
         self._now = ActiveVersion(version, self._new_classifier(version.pipelines.for_requests))
+        self._on_switch(version.model)
         return former

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from diptych.core.classification.classify import DEFAULT_TEMPLATES, ClassifyInput, classify_images
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
-from diptych.core.services import Services
-from diptych.core.types import Prediction
+from diptych.core.types import ModelInfo, Prediction
 from diptych.errors import InvalidValue
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
@@ -139,27 +138,27 @@ async def classify(request: Request, _: NoQuery) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         classify_input = await read_classify(request, options)
-    with context.stage("work"):
+    with context.stage("work"), services.active.using() as active:
         classification = classify_images(
             classify_input,
             image_urls=services.image_urls,
-            embedder=services.embedder,
-            classifier=services.classifier,
+            embedder=active.embedder,
+            classifier=active.classifier,
             reserve=memory_reserver(request),
         )
         predictions = await cancel_on_disconnect(request, classification)
     n_values = 4 * sum(map(len, predictions))
-    return await sized_json_response(request, n_values, lambda: _response(services, predictions))
+    return await sized_json_response(request, n_values, lambda: _response(active.model, predictions))
 
 
-def _response(services: Services, predictions: list[list[Prediction]]) -> ClassifyResponse:
+def _response(model: ModelInfo, predictions: list[list[Prediction]]) -> ClassifyResponse:
     data = [
         ClassifiedImage(
             index=i, predictions=[PredictionResponse(**vars(prediction)) for prediction in of_image]
         )
         for i, of_image in enumerate(predictions)
     ]
-    return ClassifyResponse(model=ModelRef.of(services.model), data=data)
+    return ClassifyResponse(model=ModelRef.of(model), data=data)
 
 
 async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput:

@@ -131,15 +131,16 @@ async def embed(request: Request, _: NoQuery) -> Response:
     X-Diptych-Shape. One invalid item fails the whole request, and the error names it.
     """
     services, options = ready_services(request)
-    context, model = context_of(request), ModelRef.of(services.model)
+    context = context_of(request)
     with context.stage("parse"):
         parsed = await read_embed(request, options)
-    with context.stage("work"):
+    with context.stage("work"), services.active.using() as active:
+        model = ModelRef.of(active.model)
         embedding = embed_items(
             parsed.items,
             "input",
             image_urls=services.image_urls,
-            embedder=services.embedder,
+            embedder=active.embedder,
             reserve=memory_reserver(request),
         )
         rows = await cancel_on_disconnect(request, embedding)

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.core.encoding.embed import embed_text_list
-from diptych.core.services import Services
-from diptych.core.types import TextEmbedding
+from diptych.core.types import ModelInfo, TextEmbedding
 from diptych.errors import InvalidValue, NotFound
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
@@ -100,14 +99,13 @@ async def embeddings(request: Request) -> Response:
     services, options = ready_services(request)
     context = context_of(request)
     with context.stage("parse"):
-        body = await _read(request, services, options)
+        body = await _read(request, options)
         texts = [body.input] if isinstance(body.input, str) else body.input
         check_count(texts, "input", options.limits.max_openai_inputs)
         check_texts(texts, "input", options.limits)
-    with context.stage("work"):
-        rows = await cancel_on_disconnect(
-            request, embed_text_list(texts, "input", embedder=services.embedder)
-        )
+    with context.stage("work"), services.active.using() as active:
+        _check_model(body, active.model)
+        rows = await cancel_on_disconnect(request, embed_text_list(texts, "input", embedder=active.embedder))
     return await sized_json_response(
         request, sum(len(row.embedding) for row in rows), lambda: _response(body, rows)
     )
@@ -117,26 +115,29 @@ async def embeddings(request: Request) -> Response:
 async def models(request: Request, services: ReadyServices) -> Response:
     """List the served model."""
     created = int(services.started_at.timestamp())
-    return json_response(request, OpenAIModels(data=[OpenAIModel(id=services.model.name, created=created)]))
+    name = services.active.now.model.name
+    return json_response(request, OpenAIModels(data=[OpenAIModel(id=name, created=created)]))
 
 
-async def _read(request: Request, services: Services, options: HttpOptions) -> OpenAIEmbeddingRequest:
+async def _read(request: Request, options: HttpOptions) -> OpenAIEmbeddingRequest:
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     limits = {"input": options.limits.max_openai_inputs}
-    body = await read_json(
+    return await read_json(
         await read_body(request, options.body),
         lambda payload: validated(
             OpenAIEmbeddingRequest, _without_images(check_lengths(parse_json(payload), limits))
         ),
     )
-    model = services.model
+
+
+def _check_model(body: OpenAIEmbeddingRequest, model: ModelInfo) -> None:
+    """Raise NotFound for a model that is not active, InvalidValue for another number of dimensions."""
     if body.model not in {model.name, f"{model.name}/{model.version}"}:
         raise NotFound(f"model {body.model[:100]!r} is not served here, {model.name!r} is")
     if body.dimensions not in {None, model.embed_dim}:
         message = f"is {body.dimensions}, the model's embeddings have {model.embed_dim} dimensions"
         raise InvalidValue(message, "dimensions")
-    return body
 
 
 def _without_images(data: object) -> object:

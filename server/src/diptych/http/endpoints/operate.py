@@ -83,14 +83,14 @@ async def metrics(services: ReadyServices) -> Response:
 async def version(request: Request, state: State) -> Response:
     """The versions of server and model; available while the model loads, too."""
     services, options = state.services, state.options
-    model = None if services is None else services.model
+    active = None if services is None else services.active.now
     return json_response(
         request,
         ServerVersion(
             version=__version__,
-            model=None if model is None else ModelRef.of(model),
-            provider=None if services is None else services.pipelines.for_requests.encoder.running().provider,
-            embed_dim=None if model is None else model.embed_dim,
+            model=None if active is None else ModelRef.of(active.model),
+            provider=None if active is None else active.pipeline.encoder.running().provider,
+            embed_dim=None if active is None else active.model.embed_dim,
             default_collection=options.default_collection,
             max_items=options.limits.max_items,
             max_add_items=options.limits.max_add_items,

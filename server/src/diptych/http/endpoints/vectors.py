@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import Response
 
-from diptych.core.types import NewVector, VectorOrigin
+from diptych.core.types import ModelInfo, NewVector, VectorOrigin
 from diptych.errors import InvalidValue
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
@@ -105,7 +105,6 @@ async def add_vectors(
         vectors = await read_vectors(
             request,
             options,
-            services.model.embed_dim,
             lambda origin: collections.check_origin(collection, origin),
         )
     with context.stage("work"):
@@ -123,9 +122,11 @@ class ParsedVectors:
 
 
 async def read_vectors(
-    request: Request, options: HttpOptions, embed_dim: int, check: Callable[[VectorOrigin], None]
+    request: Request, options: HttpOptions, check: Callable[[VectorOrigin], ModelInfo]
 ) -> ParsedVectors:
-    """Read either of the accepted bodies. `check` is called with their origin before the vectors are parsed.
+    """Read either of the accepted bodies.
+
+    `check` is called with their origin before the vectors are parsed, and returns the model that made them.
 
     Raises InputError that names `items[i]`, HTTPException 415 and 408, and whatever `check` raises.
     """
@@ -135,11 +136,11 @@ async def read_vectors(
         return await asyncio.to_thread(_from_json, body, limit, check)
     if kind == MULTIPART:
         form = Form(await read_parts(request, options.body, len(_FIELDS), _BOUND), _FIELDS)
-        return await asyncio.to_thread(_from_form, form, limit, embed_dim, check)
+        return await asyncio.to_thread(_from_form, form, limit, check)
     raise unsupported(request, (JSON, MULTIPART))
 
 
-def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> ParsedVectors:
+def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], ModelInfo]) -> ParsedVectors:
     data = parse_json(body, max_keys=MAX_KEYS)
     body_model = validated(AddVectorsRequest, check_lengths(data, {"items": limit}))
     check_count(body_model.items, "items", limit)
@@ -154,13 +155,10 @@ def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None
     )
 
 
-def _from_form(
-    form: Form, limit: int, embed_dim: int, check: Callable[[VectorOrigin], None]
-) -> ParsedVectors:
+def _from_form(form: Form, limit: int, check: Callable[[VectorOrigin], ModelInfo]) -> ParsedVectors:
     model = form.json("model")
     origin = _origin(validated(VectorModel, {} if model is None else model))
-    check(origin)
-    rows = _rows(form, embed_dim)  # (N, D)
+    rows = _rows(form, check(origin).embed_dim)  # (N, D)
     check_count(rows, "embeddings", limit)
     items = read_items(form, len(rows), "embeddings", limit)
     return ParsedVectors(

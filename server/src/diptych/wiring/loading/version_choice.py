@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, ConfigError
 from diptych.settings import Settings
@@ -64,5 +65,9 @@ def why_not_served(
 
 
 def check_choice(settings: Settings) -> None:
-    """Raise ConfigError if the settings choose a version that cannot be served. Loads nothing."""
-    chosen_version(settings, support_of(settings))
+    """Raise ConfigError if a new data folder cannot serve what the settings choose. Loads nothing.
+
+    A data folder with a database remembers what it served, and has a copy of it.
+    """
+    if not (settings.data_dir / DATABASE).exists():
+        chosen_version(settings, support_of(settings))

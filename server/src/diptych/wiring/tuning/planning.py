@@ -54,6 +54,11 @@ def threads_of(settings: Settings) -> int:
     return settings.n_threads or n_cpus()
 
 
+def decode_threads(settings: Settings) -> int:
+    """Return the number of threads that decode images."""
+    return settings.n_decode_threads or n_cpus()
+
+
 def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
     """Return how many pixels all images that are being decoded may have together.
 
@@ -67,7 +72,7 @@ def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
 
 def resize_threads(settings: Settings) -> int:
     """Return how many threads resize an image that comes alone: no more than may encode or decode."""
-    return min(MAX_RESIZE_THREADS, threads_of(settings), settings.n_decode_threads or n_cpus())
+    return min(MAX_RESIZE_THREADS, threads_of(settings), decode_threads(settings))
 
 
 def _measured(
@@ -94,7 +99,7 @@ def _measured(
 
 
 def _plan(settings: Settings, n_workers: int, image_batch_size: int, text_batch_size: int) -> Plan:
-    return Plan(n_workers, image_batch_size, text_batch_size, settings.n_decode_threads or n_cpus())
+    return Plan(n_workers, image_batch_size, text_batch_size, decode_threads(settings))
 
 
 def _can_run_parallel(loaded: LoadedBundle, settings: Settings) -> bool:
@@ -109,7 +114,7 @@ def _key(settings: Settings, loaded: LoadedBundle, n_workers: int) -> str:
         loaded.info(settings.decode).identity,
         (encoder.provider, encoder.device_name),
         machine(threads_of(settings)),
-        (n_workers, settings.max_batch_size, settings.n_decode_threads or n_cpus()),
+        (n_workers, settings.max_batch_size, decode_threads(settings)),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

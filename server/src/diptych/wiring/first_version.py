@@ -1,0 +1,85 @@
+"""Load the version that a server serves first: what it served last, or one that the settings choose."""
+
+import logging
+
+from diptych.bundle.manifest import Manifest, bundle_digest
+from diptych.bundle.repository import ModelRepository
+from diptych.core.encoding.versions import LoadedVersion
+from diptych.core.rollout.types import ServedVersions
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed, NotFound
+from diptych.settings import PREFIX, Settings
+from diptych.wiring.loading.compatibility import MachineSupport
+from diptych.wiring.loading.version_choice import chosen_version, why_not_served
+from diptych.wiring.version_loader import VersionLoader
+
+LOG = logging.getLogger("diptych.versions")
+
+
+def load_first_version(
+    settings: Settings,
+    repository: ModelRepository,
+    support: MachineSupport,
+    served: ServedVersions | None,
+    loader: VersionLoader,
+) -> LoadedVersion:
+    """Load what the data folder served last; for a new one what the settings choose.
+
+    If what served last cannot be loaded any more, this chooses as in a new data folder, a version of the same
+    model if there is one. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+    """
+    if served is None:
+        return _load_newest(settings, repository, support, loader)
+    active = served.active
+    if "model" in settings.model_fields_set and settings.model != active.name:
+        LOG.info(
+            "%sMODEL is %s, but %s was activated later and is served", PREFIX, settings.model, active.name
+        )
+    try:
+        return loader.load(active)
+    except (BundleError, EncoderFailed, ConfigError, NotFound) as error:
+        LOG.error("%s, which was served last, cannot be served any more: %s", active, error)
+    if active.name in repository.names():
+        settings = settings.model_copy(update={"model": active.name})
+    return _load_newest(settings, repository, support, loader)
+
+
+def _load_newest(
+    settings: Settings, repository: ModelRepository, support: MachineSupport, loader: VersionLoader
+) -> LoadedVersion:
+    """Load the requested version, or else the newest one that this machine can serve.
+
+    When a version fails to load, `support` records the reason and the next older version is tried.
+    """
+    while True:
+        name, number = chosen_version(settings, support)
+        try:
+            version = loader.load(_ref(repository, name, number))
+        except (BundleError, EncoderFailed, ConfigError) as error:
+            manifest = repository.manifest(name, number)
+            if settings.version is not None or _device_is_missing(error, manifest):
+                raise
+            support.refuse(manifest, str(error))
+            continue
+        _log_ignored_versions(repository, version.ref, support)
+        return version
+
+
+def _ref(repository: ModelRepository, name: str, version: int) -> VersionRef:
+    """Raises BundleError, NotFound."""
+    try:
+        return VersionRef(name, version, bundle_digest(repository.folder(name, version)))
+    except OSError as error:
+        raise BundleError(f"{name}/{version}: its manifest cannot be read: {error.strerror}") from error
+
+
+def _device_is_missing(error: DiptychError, manifest: Manifest) -> bool:
+    """Whether the device is unavailable for every version. TensorRT plans need one GPU model of their own."""
+    return isinstance(error, ConfigError) and manifest.tensorrt is None
+
+
+def _log_ignored_versions(repository: ModelRepository, served: VersionRef, support: MachineSupport) -> None:
+    """Log each version newer than the loaded one, with the reason why it is not served."""
+    for version in repository.versions(served.name):
+        if version > served.version and (reason := why_not_served(repository, served.name, version, support)):
+            LOG.warning("%s/%d is ignored, %s is served instead: %s", served.name, version, served, reason)
