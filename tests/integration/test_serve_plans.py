@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ async def _described(services: Services) -> dict[str, Any]:
 
 
 def started(folder: Path, **given: Any) -> dict[str, Any]:
-    return asyncio.run(_described(build(settings(folder, **given))))
+    """Start a server with a new data folder."""
+    data_dir = folder / f"data-{secrets.token_hex(4)}"
+    return asyncio.run(_described(build(settings(folder, data_dir=data_dir, **given))))
 
 
 def test_plans_are_served_on_the_gpu_that_they_were_built_on(tensorrt: FakeTensorrt, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.services import load
 from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
-from support.image_requests import files_of
 from support.pictures import picture
 from support.tiny_bundle import TINY, Fault, write_changed_bundle, write_tiny_bundle
 
@@ -102,19 +101,6 @@ def test_precision_with_a_nan_among_its_weights_is_left_out_with_a_warning(
     assert model["serving"]["embed"]["precision"] == "fp32"
     (warning,) = warnings_of(caplog)
     assert re.fullmatch(r"tiny/1 is not served in int8: .* not finite or not of unit norm", warning)
-
-
-def test_collection_whose_precision_changes_is_named_in_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "int8": "equal"})
-    with running_app(tmp_path) as client:
-        client.post("/collections/default/images", files=files_of([picture("red"), picture("blue")]))
-    assert warnings_of(caplog) == []
-    with running_app(tmp_path, collection_precision="int8"):
-        pass
-    named = "collection default: 2 of 2 images have no vector of tiny/1 in int8 yet"
-    assert warnings_of(caplog) == [named]
 
 
 def test_requests_and_collections_are_served_without_a_broken_exact_precision(
@@ -272,12 +258,17 @@ def test_data_folder_follows_the_precision_of_collections_and_never_mixes(tmp_pa
     images = [("image", (f"{colour}.png", picture(colour))) for colour in ("red", "blue")]
 
     def found(client: TestClient) -> tuple[str, int]:
-        deadline = time.monotonic() + WITHIN_S
-        while client.get("/collections/default").json()["state"] != "ready":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
         answer = client.get("/search", params={"q": "red"}).json()
         return answer["model"]["precision"], len(answer["hits"])
+
+    def moves_to(precision: str, client: TestClient) -> bool:
+        """Whether searches move to the precision, and find all images all the time."""
+        deadline = time.monotonic() + WITHIN_S
+        while (answer := found(client)) != (precision, 2):
+            assert answer[1] == 2
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return True
 
     with running_app(tmp_path) as client:
         client.post("/collections/default/images", files=images)
@@ -286,10 +277,9 @@ def test_data_folder_follows_the_precision_of_collections_and_never_mixes(tmp_pa
         assert client.get("/collections/default").json()["state"] == "ready"
         assert found(client) == ("fp32", 2)
     with running_app(tmp_path, collection_precision="int8") as client:  # embedded again from the kept files
-        assert found(client) == ("int8", 2)
-    with running_app(tmp_path) as client:  # the first vectors are still there
-        assert client.get("/collections/default").json()["state"] == "ready"
-        assert found(client) == ("fp32", 2)
+        assert moves_to("int8", client)
+    with running_app(tmp_path) as client:
+        assert moves_to("fp32", client)
 
 
 def test_check_proves_every_precision_and_says_which_would_be_served(

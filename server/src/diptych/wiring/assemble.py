@@ -13,6 +13,7 @@ from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
+from diptych.adapters.temp_bundles import KeptBundles, MachineRoom
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
@@ -51,7 +52,7 @@ class OpenedFolder:
     quota: Quota
     repository: ModelRepository
     support: MachineSupport
-    bundles: Bundles
+    bundles: KeptBundles
 
 
 def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> Services:

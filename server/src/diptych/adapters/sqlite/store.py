@@ -72,7 +72,11 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Finish running work and unlock the data folder."""
-        await asyncio.to_thread(self._threads.close)
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """As `close`, but blocking."""
+        self._threads.close()
         self._lock.close()
 
     async def collections(self) -> list[CollectionInfo]:
