@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.files.image_files import ImageFiles
@@ -20,8 +21,10 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
 from diptych.bundle.image.preprocess import ImageLimits
+from diptych.bundle.manifest import Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -29,12 +32,24 @@ from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.pipeline_pool import PipelinePool
-from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
-from diptych.errors import GoldenMismatch
+from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
+from diptych.core.rollout.active import ActiveModel
+from diptych.core.rollout.compare import compare_nothing
+from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.service import Rollouts
+from diptych.core.rollout.types import Rollout
+from diptych.core.tuning.precision import Choice, DeviceChoice, Serving
+from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage, VersionRef
+from diptych.errors import DiptychError, GoldenMismatch
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM, TINY
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import IDLE_ENCODER, FakeMetrics, model_info
 
+SERVING = Serving(
+    Choice("fp32", "the only one"),
+    Choice("fp32", "the only one"),
+    DeviceChoice("CPUExecutionProvider", None, "of a test"),
+)
 COLOURS = ("red", "green", "blue", "yellow")
 
 Result = TypeVar("Result")
@@ -53,8 +68,43 @@ class CountedWrites(SerialWriteQueue):
             self.n_open -= 1
 
 
+class RepositoryBundles:
+    """The versions of a model repository; remembers which ones the data folder would keep."""
+
+    def __init__(self, model_repo: Path) -> None:
+        self._repository = ModelRepository(model_repo)
+        self.kept: list[VersionRef] = []
+
+    def names(self) -> list[str]:
+        return self._repository.names()
+
+    def newest(self, name: str) -> VersionRef | None:
+        if name not in self.names():
+            return None
+        return self.find(name, self._repository.latest(name))
+
+    def find(self, name: str, version: int) -> VersionRef:
+        return VersionRef(name, version, bundle_digest(self._repository.folder(name, version)))
+
+    def keep(self, refs: Sequence[VersionRef]) -> None:
+        self.kept = list(refs)
+
+
+class FreeRoom:
+    """Enough disk and memory, unless `error` is set."""
+
+    error: DiptychError | None = None
+
+    def require(self, *, disk_bytes: int, memory_bytes: int) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 class Opened:
-    """An open data folder and the parts that tests examine."""
+    """An open data folder and the parts that tests examine.
+
+    `version` of `model` is active; what the data folder says about it does not count.
+    """
 
     def __init__(
         self,
@@ -64,30 +114,35 @@ class Opened:
         model: str = TINY,
         admission: Admission | None = None,
         precisions: Sequence[str] = ("fp32", "int8", "fp16"),
+        policy: str = "manual",
     ) -> None:
-        repository = ModelRepository(model_repo)
-        folder, manifest = repository.folder(model, version), repository.manifest(model, version)
-        self._encoder = encoder = OnnxEncoder(
-            folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1
-        )
-        self._tokenizer = TextTokenizer(folder / "tokenizer.json", manifest.text)
-        self._pad = partial(pad, spec=manifest.text)
-        self._version = (model, version)
-        self.encode_image: Callable[[Any, OnStart], Any] = image_batch_encoder(encoder)
+        self._repository = ModelRepository(model_repo)
+        self._precisions = precisions
+        self._new_admission = lambda: admission or _admission()
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
-        self._image_spec = manifest.image
         self.metrics = FakeMetrics()
-        pipeline = self._pipeline("fp32", admission or _admission())
-        self.embedder = pipeline.embedder
+        self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
+        self.versions = LoadedVersions(self._load)
         self.opened: list[str] = []  # precisions loaded on demand
-        self.pipelines = PipelinePool(pipeline, pipeline, precisions=precisions, open=self._open)
+        self._own_encoders: list[Callable[[Any, OnStart], Any]] = []  # of the versions, as they were loaded
+        self._first = self._load(self.bundles.find(model, version), lambda step: None)
+        # Encodes images for the first version; what replaces it encodes for all versions.
+        self.encode_image = self._own_encoders[0]
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.write_queue = CountedWrites()
         self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
         self._index_thread = index_thread()
+        self.active = ActiveModel(
+            self.versions,
+            lambda pipeline: LabelClassifier(
+                model=pipeline.model, embedder=pipeline.embedder, metrics=self.metrics
+            ),
+            self._first,
+        )
         self.collections = Collections(
-            pipelines=self.pipelines,
+            versions=self.versions,
+            active=lambda: self.active.now.version,
             thumbnailer=self.workers,
             images=self.images,
             records=self.records,
@@ -95,16 +150,63 @@ class Opened:
             metrics=self.metrics,
             write_queue=self.write_queue,
         )
+        self.store = SqliteRollouts(self.records.threads)
+        self.rollouts = Rollouts(
+            RolloutParts(
+                versions=self.versions,
+                active=self.active,
+                collections=self.collections,
+                bundles=self.bundles,
+                store=self.store,
+                room=self.room,
+                compare=compare_nothing,
+                keeps_previous=True,
+            ),
+            metrics=self.metrics,
+            manual=policy == "manual",
+            poll_s=0.01,
+        )
         self.data_dir = data_dir
 
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of the active version."""
+        return self.active.now.embedder
+
+    @property
+    def pipelines(self) -> PipelinePool:
+        """The pipelines of the active version."""
+        return self.active.now.version.pipelines
+
     async def __aenter__(self) -> "Opened":
+        self.versions.adopt(self._first)
         await self.collections.open()
+        await self.rollouts.open()
         await self.collections.ensure("default")
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.pipelines.close()
+        await self.rollouts.close()
+        await self.versions.close()
         await self.collections.close()
+
+    async def take(self, collection: str, precision: str) -> None:
+        """Move a collection to another precision, and wait until it has moved."""
+        rollout = await self.rollouts.move_collection(collection, precision=precision)
+        if rollout is not None:
+            await self.end_of(rollout)
+
+    async def end_of(self, rollout: Rollout, state: str = "active") -> Rollout:
+        """Wait until the rollout has ended in this state; return it."""
+        while not (found := await self.rollouts.get(rollout.id)).has_ended:  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0.001)
+        assert found.state == state, found
+        return found
+
+    async def activate(self, name: str, version: int | None = None, state: str = "active") -> Rollout:
+        """Activate a version, and wait until the rollout has ended in this state."""
+        rollout = await self.rollouts.activate(name, version)
+        return rollout if rollout.has_ended else await self.end_of(rollout, state)
 
     async def add(
         self,
@@ -134,56 +236,79 @@ class Opened:
         """Search the default collection; return the ids found, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
 
-    def _new_index(self) -> FaissFlatIndex:
-        self.indexes.append(FaissFlatIndex(EMBED_DIM, self._index_thread))
+    def _new_index(self, embed_dim: int) -> FaissFlatIndex:
+        self.indexes.append(FaissFlatIndex(embed_dim, self._index_thread))
         return self.indexes[-1]
 
-    def _pipeline(self, precision: str, admission: Admission) -> EncoderPipeline:
+    def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
+        folder = self._repository.folder(ref.name, ref.version)
+        manifest = self._repository.manifest(ref.name, ref.version)
+        encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
+        on_step("verified")
+
+        def open_precision(precision: str, at_start: bool) -> EncoderPipeline:
+            if precision == "fp16":
+                raise GoldenMismatch("golden image 1: cosine is 0.5")
+            self.opened.append(precision)
+            return self._pipeline(ref, manifest, encoder, precision)
+
+        exact = self._pipeline(ref, manifest, encoder, "fp32")
+        pool = PipelinePool(exact, exact, precisions=self._precisions, open=open_precision)
+        return LoadedVersion(ref, pool, SERVING)
+
+    def _pipeline(
+        self, ref: VersionRef, manifest: Manifest, encoder: OnnxEncoder, precision: str
+    ) -> EncoderPipeline:
         """Build a pipeline whose vectors are rotated by one place for int8, by two for other precisions."""
-        model, version = self._version
-        identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
+        identity = f"{ref}" if precision == "fp32" else f"{ref}/{precision}"
         shift = {"fp32": 0, "int8": 1}.get(precision, 2)
+        encode_own = image_batch_encoder(encoder)
+        self._own_encoders.append(encode_own)
+        encode_text = text_batch_encoder(encoder, partial(pad, spec=manifest.text))
         batcher = partial(
             Batcher,
             max_batch_size=8,
-            embed_dim=EMBED_DIM,
+            embed_dim=manifest.embed_dim,
             timeout_s=60,
             metrics=self.metrics,
             on_stuck=lambda reason: None,
         )
-        encode_text = text_batch_encoder(self._encoder, self._pad)
         images = batcher(
             "image",
-            lambda items, on_start: np.roll(self._encode(items, on_start), shift, axis=1),
+            lambda items, on_start: np.roll(self._encode(encode_own, items, on_start), shift, axis=1),
         )
         texts = batcher(
             "text",
             lambda items, on_start: np.roll(encode_text(items, on_start), shift, axis=1),
         )
         embedder = Embedder(
-            decoder=self.workers.decoder(self._image_spec),
-            tokenizer=self._tokenizer,
+            decoder=self.workers.decoder(manifest.image),
+            tokenizer=TextTokenizer(folder_of(self._repository, ref) / "tokenizer.json", manifest.text),
             images=images,
             texts=texts,
-            image_admission=admission,
+            image_admission=self._new_admission(),
             text_admission=_admission(),
             metrics=self.metrics,
         )
         info = model_info(
-            name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
+            name=ref.name,
+            version=ref.version,
+            precision=precision,
+            identity=identity,
+            embed_dim=manifest.embed_dim,
+            bundle=ref.bundle,
         )
         return EncoderPipeline(
             info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, IDLE_ENCODER
         )
 
-    def _open(self, precision: str, at_start: bool) -> EncoderPipeline:
-        if precision == "fp16":
-            raise GoldenMismatch("golden image 1: cosine is 0.5")
-        self.opened.append(precision)
-        return self._pipeline(precision, _admission())
+    def _encode(self, own: Callable[[Any, OnStart], Any], items: Any, on_start: OnStart) -> Any:
+        encode = own if self.encode_image in self._own_encoders else self.encode_image
+        return encode(items, on_start)
 
-    def _encode(self, items: Any, on_start: OnStart) -> Any:
-        return self.encode_image(items, on_start)
+
+def folder_of(repository: ModelRepository, ref: VersionRef) -> Path:
+    return repository.folder(ref.name, ref.version)
 
 
 class EncoderGate:

@@ -9,7 +9,6 @@ from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.job import Job
 from diptych.core.jobs import queue
 from diptych.core.jobs.service import Jobs
-from diptych.core.types import CollectionChange
 from diptych.errors import InvalidValue
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
 from integration.store_parts import Opened
@@ -107,7 +106,7 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
         assert (await end_of(jobs, behind.id)).state == "done"
         seen = await jobs.get(waits.id)
         assert (seen.state, seen.reason, seen.n_done) == ("queued", NO_PRECISION, 0)
-        await opened.collections.change("pets", CollectionChange(precision="server"))
+        await opened.take("pets", "server")
         ended = await end_of(jobs, waits.id)
         assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 3})
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diptych.core.types import SERVER, CollectionChange, NewImage, NewVector, VectorOrigin
-from diptych.errors import Conflict, InvalidValue, NotFound, NotReady
+from diptych.errors import Conflict, InvalidValue, NotFound
 from integration.store_parts import Opened, Run, embedded
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -35,9 +35,9 @@ async def ready(opened: Opened, name: str) -> None:
 
 async def best(opened: Opened, name: str, colour: str) -> str:
     """The id that is found by the word, with a query by the collection's own encoder."""
-    with opened.collections.using(name) as pipeline:
-        query = (await pipeline.embedder.embed_text(colour)).embedding
-        hits = await opened.collections.search(name, query, k=3, query_pipeline=pipeline)
+    with opened.collections.using(name) as vectors:
+        query = (await vectors.pipeline.embedder.embed_text(colour)).embedding
+        hits = await opened.collections.search(name, query, k=3, vectors=vectors)
     assert len(hits) == len(COLOURS)
     return hits[0].id
 
@@ -76,11 +76,11 @@ def test_precision_is_loaded_with_the_first_collection_and_released_with_the_las
         assert opened.opened == ["int8"]
         await collections.drop("a")
         assert len(pipelines.loaded()) == 2
-        await collections.change("b", CollectionChange(precision=SERVER))
-        assert len(pipelines.loaded()) == 1
+        await opened.take("b", SERVER)
+        await until(lambda: len(pipelines.loaded()) == 1)
         await collections.create("c", precision="fp32")  # which the server has for collections anyway
         assert await precision_of(opened, "c") == ("fp32", "fp32")
-        await collections.change("c", CollectionChange(precision="int8"))
+        await opened.take("c", "int8")
         assert opened.opened == ["int8", "int8"]
 
     run(story)
@@ -96,7 +96,7 @@ def test_refused_precision_changes_nothing(run: Run) -> None:
             with pytest.raises(InvalidValue, match=complaint):
                 await collections.create("new", precision=precision)
             with pytest.raises(InvalidValue, match=complaint):
-                await collections.change("default", CollectionChange(precision=precision))
+                await opened.rollouts.move_collection("default", precision=precision)
             with pytest.raises(NotFound):
                 await collections.get("new")
             assert await precision_of(opened, "default") == (SERVER, "fp32")
@@ -104,9 +104,9 @@ def test_refused_precision_changes_nothing(run: Run) -> None:
         with pytest.raises(Conflict):
             await collections.create("small", precision="int8")
         with pytest.raises(NotFound):
-            await collections.change("absent", CollectionChange(precision="int8"))
+            await opened.rollouts.move_collection("absent", precision="int8")
         await collections.drop("small")
-        assert len(opened.pipelines.loaded()) == 1
+        await until(lambda: len(opened.pipelines.loaded()) == 1)
 
     run(story)
 
@@ -117,16 +117,13 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         exact = await opened.collections.embedding_of("pets", "blue")
-        changed = await opened.collections.change("pets", CollectionChange(precision="int8"))
-        assert changed.state == "embedding"
-        await ready(opened, "pets")
+        await opened.take("pets", "int8")
         assert [await best(opened, "pets", colour) for colour in COLOURS] == list(COLOURS)
         assert np.allclose(
             await opened.collections.embedding_of("pets", "blue"), np.roll(exact, 1), atol=1e-6
         )
         n_batches = len(opened.metrics.batches)
-        changed = await opened.collections.change("pets", CollectionChange(precision=SERVER))
-        assert changed.state == "ready"
+        await opened.take("pets", SERVER)
         assert len(opened.metrics.batches) == n_batches
         assert np.array_equal(await opened.collections.embedding_of("pets", "blue"), exact)
 
@@ -136,10 +133,11 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
 def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.change("pets", CollectionChange(precision="int8"))
+        await opened.rollouts.move_collection("pets", precision="int8")
 
     async def again(opened: Opened) -> None:
-        await ready(opened, "pets")
+        for rollout in await opened.rollouts.list():
+            await opened.end_of(rollout)
         assert await precision_of(opened, "pets") == ("int8", "int8")
         assert await best(opened, "pets", "green") == "green"
 
@@ -152,18 +150,16 @@ def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Run) 
         await fill(opened, "bare", keep="none")
         with pytest.raises(
             Conflict,
-            match="'bare' cannot take precision 'int8': 3 of 3 rows keep no image that could be embedded",
+            match="'bare' cannot move: 3 of 3 rows keep no image that could be embedded",
         ):
-            await opened.collections.change("bare", CollectionChange(precision="int8"))
+            await opened.rollouts.move_collection("bare", precision="int8")
         assert await precision_of(opened, "bare") == (SERVER, "fp32")
         assert await best(opened, "bare", "red") == "red"
-        assert len(opened.pipelines.loaded()) == 1
-        await opened.collections.change(
-            "bare", CollectionChange(precision="fp32")
-        )  # of which its vectors are
+        await until(lambda: len(opened.pipelines.loaded()) == 1)
+        await opened.take("bare", "fp32")  # of which its vectors are
         assert await precision_of(opened, "bare") == ("fp32", "fp32")
         await opened.collections.create("empty", "none")
-        await opened.collections.change("empty", CollectionChange(precision="int8"))
+        await opened.take("empty", "int8")
         assert await precision_of(opened, "empty") == ("int8", "int8")
 
     run(story)
@@ -186,26 +182,27 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
             opened.collections.add_many("default", [NewImage(picture("red"), "red")])
         )
         await entered.wait()
-        await opened.collections.change("default", CollectionChange(precision="int8"))
+        await opened.take("default", "int8")
         opened.encode_image = encode
         go_on.set()
         added = await adding
         assert (added.model.precision, [one.status for one in added.outcomes]) == ("int8", ["created"])
-        with opened.collections.using("default") as pipeline:
-            expected = await pipeline.embedder.embed_image(picture("red"))
+        with opened.collections.using("default") as vectors:
+            expected = await vectors.pipeline.embedder.embed_image(picture("red"))
         assert np.array_equal(await opened.collections.embedding_of("default", "red"), expected)
 
     run(story)
 
 
-def test_query_of_another_precision_is_never_searched_with(run: Run) -> None:
+def test_query_of_another_precision_is_searched_among_its_own_vectors(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        with opened.collections.using("default") as pipeline:
-            query = (await pipeline.embedder.embed_text("red")).embedding
-            changed = await opened.collections.change("default", CollectionChange(precision="int8"))
-            assert changed.state == "ready"  # it is empty
-            with pytest.raises(NotReady, match="has just taken another precision"):
-                await opened.collections.search("default", query, k=1, query_pipeline=pipeline)
+        await fill(opened, "pets")
+        with opened.collections.using("pets") as vectors:
+            query = (await vectors.pipeline.embedder.embed_text("red")).embedding
+            await opened.take("pets", "int8")
+            assert await precision_of(opened, "pets") == ("int8", "int8")
+            hits = await opened.collections.search("pets", query, k=1, vectors=vectors)
+            assert hits[0].id == "red"
 
     run(story)
 
@@ -229,11 +226,12 @@ def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Run)
 def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.change("pets", CollectionChange(precision="int8"))
+        rollout = await opened.rollouts.move_collection("pets", precision="int8")
+        assert rollout is not None
         await opened.collections.delete("pets", "red")
-        await ready(opened, "pets")
-        with opened.collections.using("pets") as pipeline:
-            query = (await pipeline.embedder.embed_text("red")).embedding
+        await opened.end_of(rollout)
+        with opened.collections.using("pets") as vectors:
+            query = (await vectors.pipeline.embedder.embed_text("red")).embedding
             hits = await opened.collections.search("pets", query, k=9)
         assert sorted(hit.id for hit in hits) == ["blue", "green"]
 
@@ -243,11 +241,11 @@ def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Run) ->
 def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.change("pets", CollectionChange(precision="int8"))
-        await opened.collections.change("pets", CollectionChange(precision=SERVER))
-        await ready(opened, "pets")
+        await opened.rollouts.move_collection("pets", precision="int8")
+        await opened.take("pets", SERVER)
+        assert await precision_of(opened, "pets") == (SERVER, "fp32")
         assert await best(opened, "pets", "blue") == "blue"
-        await opened.collections.change("pets", CollectionChange(precision="int8"))
+        await opened.rollouts.move_collection("pets", precision="int8")
         await opened.collections.drop("pets")
         await until(lambda: len(opened.pipelines.loaded()) == 1)
 
@@ -288,7 +286,7 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
         assert (await opened.collections.get("small")).n_embedded == 2
 
     async def given_up(opened: Opened) -> None:
-        await opened.collections.change("small", CollectionChange(precision=SERVER))
+        await opened.take("small", SERVER)
         await ready(opened, "small")
         assert opened.collections.n_without_precision == 0
         assert (await opened.collections.get("small")).reason == ""

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.types import Deletion, NewVector, VectorOrigin
+from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import Conflict, NotFound
-from integration.store_parts import Opened, Run, embedded
+from integration.store_parts import Opened, Run
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY
@@ -62,7 +62,7 @@ def test_file_that_another_collection_keeps_outlives_the_row_that_keeps_none(
     run(story)
 
 
-def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed(
+def test_rows_without_an_image_keep_the_collection_at_their_version_and_nothing_is_mixed(
     run: Run,
 ) -> None:
     async def first(opened: Opened) -> None:
@@ -70,17 +70,16 @@ def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed
         assert await add_vector(opened, 1, "ready-made", 7) == "created"
 
     async def second(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert info.state == "other_version"
-        assert (info.n_images, info.n_embedded) == (2, 1)  # the image was embedded again
-        assert "1 of 2 rows keep no image" in info.reason
-        with pytest.raises(Conflict, match="cannot be searched: 1 of 2 rows"):
-            await opened.collections.search("default", unit(7), k=1)
-        with pytest.raises(Conflict, match=f"of {TINY}/1, and this server keeps those of {TINY}/2"):
-            await add_vector(opened, 1, "more", 8)
+        info = await opened.collections.get("default")
+        assert (info.state, info.n_images, info.n_embedded) == ("ready", 2, 2)
+        assert "1 of 2 rows keep no image" in info.stays
+        assert (await opened.collections.search("default", unit(7), k=1))[0].id == "ready-made"
+        with pytest.raises(Conflict, match=f"of {TINY}/2, and this server keeps those of {TINY}/1"):
+            await add_vector(opened, 2, "more", 8)
+        assert await add_vector(opened, 1, "more", 8) == "created"
 
     async def back(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "ready"
+        assert (await opened.collections.get("default")).stays == ""
         assert (await opened.ids(unit(7), k=1)) == ["ready-made"]
 
     run(first)
@@ -88,43 +87,24 @@ def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed
     run(back)
 
 
-@pytest.mark.parametrize("way", ["replaced", "deleted", "deleted as lacking"])
-def test_collection_is_ready_once_its_rows_of_another_version_are(run: Run, way: str) -> None:
+@pytest.mark.parametrize("way", ["replaced", "deleted"])
+def test_collection_follows_again_once_rows_without_an_image_are_gone(run: Run, way: str) -> None:
     async def first(opened: Opened) -> None:
+        await opened.add("default", picture("red"), "red")
         await add_vector(opened, 1, "old", 7)
-
-    async def second(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "other_version"
+        ended = await opened.activate(TINY, 2)
+        assert "default" in ended.stays
         if way == "replaced":
-            assert await add_vector(opened, 2, "old", 9, replace=True) == "replaced"
-            assert (await opened.ids(unit(9), k=2)) == ["old"]
-        elif way == "deleted as lacking":
-            await opened.add("default", picture("red"), "red")
-            found = await opened.collections.delete_matching("default", None, lacking=True, preview=True)
-            assert found == Deletion(1, ("old",))
-            await opened.collections.delete_matching("default", None, lacking=True, preview=False)
-            assert [one.id for one in (await opened.collections.list_images("default", None, 9))[0]] == [
-                "red"
-            ]
+            assert (await opened.add("default", picture("blue"), "old", replace=True)).status == "replaced"
         else:
             await opened.collections.delete("default", "old")
-            assert (await opened.ids(unit(9), k=2)) == []
-        assert (await opened.collections.get("default")).state == "ready"
-
-    run(first)
-    run(second, version=2)
-
-
-def test_image_that_is_added_again_is_embedded_though_it_is_not_kept(run: Run) -> None:
-    async def first(opened: Opened) -> None:
-        await opened.collections.create("bare", "none")
-        await opened.add("bare", picture("red"), "red")
 
     async def second(opened: Opened) -> None:
-        assert (await opened.collections.get("bare")).state == "other_version"
-        assert (await opened.add("bare", picture("red"), "red")).status == "unchanged"
-        info = await opened.collections.get("bare")
-        assert (info.state, info.n_embedded) == ("ready", 1)
+        for rollout in await opened.rollouts.list():
+            await opened.end_of(rollout)
+        stats = await opened.collections.stats("default")
+        assert stats.vectors is not None
+        assert (stats.vectors.version, stats.info.stays) == (2, "")
 
     run(first)
     run(second, version=2)

@@ -1,81 +1,383 @@
-"""Collections under another version or model are embedded again before searches, or left alone."""
+"""Collections move to another version while their old vectors answer every search."""
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.core.concurrency.admission import Admission
-from diptych.core.types import NewImage
-from diptych.errors import Conflict, NotReady, StoreError
-from integration.store_parts import Opened, Run, add_colours, embedded, look
+from diptych.core.types import CollectionChange, NewImage
+from diptych.errors import Conflict, NotFound, StoreFull
+from integration.store_parts import Opened, Run, add_colours, look
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
+from support.tiny_bundle import TINY
+from unit.core.core_fakes import until
 
-model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other"})
+model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
 
 
-def test_new_version_embeds_kept_images_again_before_it_is_searched(run: Run, model_repo: Path) -> None:
-    gate = threading.Event()
+async def version_of(opened: Opened, name: str = "default") -> tuple[str, int]:
+    """The model and version that make its vectors."""
+    vectors = (await opened.collections.stats(name)).vectors
+    assert vectors is not None
+    return vectors.name, vectors.version
 
-    async def with_version_2(opened: Opened) -> None:
+
+async def require_found(opened: Opened, *colours: str) -> None:
+    """Each colour is the best hit of its own picture, in the collection's own version."""
+    for colour in colours:
+        with opened.collections.using("default") as vectors:
+            query = await vectors.pipeline.embedder.embed_image(picture(colour))
+            hits = await opened.collections.search("default", query, k=9, vectors=vectors)
+        assert hits[0].id == colour
+        assert sorted(hit.id for hit in hits) == sorted(colours)
+        stored = await opened.collections.embedding_of("default", colour)
+        assert stored == pytest.approx(query, abs=1e-6)
+
+
+class Held:
+    """Holds back the encoder of images, of all versions, until `go_on`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened, self._encode = opened, opened.encode_image
+        self._go_on, self.entered = threading.Event(), threading.Event()
+        opened.encode_image = self._held
+
+    def go_on(self) -> None:
+        self._opened.encode_image = self._encode
+        self._go_on.set()
+
+    def _held(self, items: Any, on_start: Any) -> Any:
+        self.entered.set()
+        assert self._go_on.wait(10)
+        return self._encode(items, on_start)
+
+
+def test_old_vectors_answer_until_the_new_index_is_complete(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        assert await version_of(opened) == (TINY, 1)
         info = await opened.collections.get("default")
-        assert (info.state, info.n_images, info.n_embedded) == ("embedding", 4, 0)
-        with pytest.raises(NotReady, match="0 of 4 images done"):
-            await opened.ids(np.ones(16, np.float32))
-        with pytest.raises(NotReady):
-            await opened.collections.embedding_of("default", "red")
+        assert (info.state, info.n_embedded) == ("ready", 4)
+        assert len(await opened.ids(np.eye(16, dtype=np.float32)[0])) == 4
+        progress = opened.rollouts.progress(rollout.id)
+        assert progress is not None
+        assert (progress.n_embedded, progress.n_images) == (0, 4)
+        held.go_on()
+        await opened.end_of(rollout)
+        assert await version_of(opened) == (TINY, 2)
+        assert opened.active.now.model.version == 2
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
         await opened.collections.delete("default", "yellow")
-        gate.set()
-        info = await embedded(opened)
-        assert (info.state, info.n_embedded) == ("ready", 3)
-        for colour in ("red", "green", "blue"):
-            assert (await opened.ids(await look(opened, colour), k=1)) == [colour]
-            stored = await opened.collections.embedding_of("default", colour)
-            assert stored == pytest.approx(await opened.embedder.embed_image(picture(colour)), abs=1e-6)
+        await opened.collections.patch("default", "red", {"new": True})
+        adding = [
+            asyncio.create_task(opened.add("default", picture("white"), "white")),
+            asyncio.create_task(opened.add("default", picture("black"), "green", replace=True)),
+        ]
+        held.go_on()
+        assert [(await one).status for one in adding] == ["created", "replaced"]
+        await opened.end_of(rollout)
+        for _ in range(2):
+            ids = await opened.ids(await look(opened, "black"), k=9)
+            assert ids[0] == "green"
+            assert sorted(ids) == ["blue", "green", "red", "white"]
+            assert (await opened.collections.get_image("default", "red")).metadata["new"] is True
+            await opened.activate(TINY, 3 - opened.active.now.model.version)  # back to version 1
 
-    async def gated() -> None:
-        opened = Opened(model_repo, run_dir, version=2)
-        encode = opened.encode_image
-        opened.encode_image = lambda items, on_start: (gate.wait(10), encode(items, on_start))[1]
-        async with opened:
-            await with_version_2(opened)
+    run(story)
 
-    run_dir: Path = Path()
 
-    async def with_version_1(opened: Opened) -> None:
-        nonlocal run_dir
-        run_dir = opened.data_dir
+def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -> None:
+    async def story(opened: Opened) -> None:
         await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.add("default", picture("white"), "white")
+        status = await opened.rollouts.status()
+        assert status.previous is not None
+        assert (status.previous.ref.version, status.previous.n_lagging) == (1, 1)
+        n_loaded = len(opened.versions.loaded())
+        await opened.activate(TINY, 1)
+        assert len(opened.versions.loaded()) == n_loaded == 2
+        assert await version_of(opened) == (TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow", "white")
 
-    async def back_to_version_1(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "ready"
-        assert await opened.ids(await look(opened, "red"), k=1) == ["red"]
-
-    run(with_version_1)
-    asyncio.run(gated())
-    run(back_to_version_1)
+    run(story)
 
 
-def test_image_whose_file_is_lost_does_not_stop_the_others(run: Run) -> None:
-    async def before(opened: Opened) -> None:
+def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) -> None:
+    async def story(opened: Opened) -> None:
         await add_colours(opened)
-        lost = (await opened.collections.get_image("default", "red")).sha256
-        next((opened.data_dir / "images").glob(f"*/{lost}")).unlink()
+        await opened.activate(TINY, 2)
+        await opened.add("default", picture("white"), "white")
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 1, now=True)
+        await opened.end_of(rollout)
+        assert len(await opened.ids(np.eye(16, dtype=np.float32)[0])) == 4
+        assert (await opened.collections.get("default")).n_embedded == 4
+        held.go_on()
+        await until(lambda: not opened.collections["default"].all_vectors[0].pending)
+        await require_found(opened, "red", "green", "blue", "yellow", "white")
+        with pytest.raises(Conflict, match="other/1 was not active before"):
+            await opened.rollouts.activate("other", 1, now=True)
 
+    run(story)
+
+
+def test_next_start_serves_what_it_served_and_goes_on(run: Run) -> None:
+    async def stopped(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        held.go_on()
+
+    async def goes_on(opened: Opened) -> None:
+        (rollout,) = await opened.rollouts.list()
+        await opened.end_of(rollout)
+        assert await version_of(opened) == (TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    async def again(opened: Opened) -> None:
+        assert await version_of(opened) == (TINY, 2)
+        status = await opened.rollouts.status()
+        assert status.previous is not None
+        await until(lambda: len(opened.versions.loaded()) == 2)
+        await opened.activate(TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(stopped)
+    run(goes_on)
+    run(again, version=2)
+
+
+def test_start_with_another_version_moves_collections_that_can_be_searched_meanwhile(run: Run) -> None:
     async def after(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert (info.state, info.n_images, info.n_embedded) == ("ready", 4, 3)
-        assert len(await opened.ids(await look(opened, "red"))) == 3
+        assert (await opened.collections.get("default")).state == "ready"
+        (rollout,) = await opened.rollouts.list()
+        await opened.end_of(rollout)
+        assert await version_of(opened) == (TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow")
 
-    run(before)
+    run(add_colours)
     run(after, version=2)
 
 
-def test_collection_of_another_model_can_be_read_but_not_searched(run: Run) -> None:
+def test_another_name_takes_its_collections_along_and_one_alone_may_go_elsewhere(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.collections.create("apart")
+        await opened.add("apart", picture("red"), "red")
+        moved = await opened.rollouts.move_collection("apart", model="other")
+        assert moved is not None
+        await opened.end_of(moved)
+        assert await version_of(opened, "apart") == ("other", 1)
+        assert await version_of(opened) == (TINY, 1)
+        await opened.activate("other")
+        assert await version_of(opened) == ("other", 1)
+        assert (await opened.collections.get("default")).model == "other"
+        await opened.activate(TINY, 2)
+        assert await version_of(opened, "apart") == (TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    async def after(opened: Opened) -> None:
+        assert await version_of(opened, "apart") == (TINY, 2)
+
+    run(story)
+    run(after, version=2)
+
+
+def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await until(lambda: opened.active.now.model.version == 2)
+        await opened.activate(TINY, 1)
+        await asyncio.sleep(0.1)  # several looks at the repository
+        assert opened.active.now.model.version == 1
+
+    run(story, policy="latest")
+
+
+def test_collection_without_originals_stays_searchable_and_says_why(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        rollout = await opened.activate(TINY, 2)
+        assert dict(rollout.stays) == {"bare": "1 of 1 rows keep no image that could be embedded"}
+        assert await version_of(opened) == (TINY, 2)
+        assert await version_of(opened, "bare") == (TINY, 1)
+        info = await opened.collections.get("bare")
+        assert (info.state, info.stays) == ("ready", rollout.stays["bare"])
+        with opened.collections.using("bare") as vectors:
+            query = (await vectors.pipeline.embedder.embed_text("red")).embedding
+            assert [hit.id for hit in await opened.collections.search("bare", query, k=3)] == ["red"]
+        with pytest.raises(Conflict, match="cannot move: 1 of 1 rows keep no image"):
+            await opened.rollouts.move_collection("bare", model="other")
+
+    async def after(opened: Opened) -> None:
+        assert await version_of(opened, "bare") == (TINY, 1)
+        assert (await opened.collections.get("bare")).stays
+        assert (TINY, 1) in {(one.name, one.version) for one in opened.bundles.kept}
+
+    run(story)
+    run(after, version=2)
+
+
+def test_collection_that_comes_to_keep_nothing_during_a_rollout_stays(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        await opened.collections.change("default", CollectionChange(keep="none"))
+        adding = asyncio.create_task(opened.add("default", picture("white"), "white"))
+        held.go_on()
+        assert (await adding).status == "created"
+        ended = await opened.end_of(rollout)
+        assert "default" in ended.stays
+        assert await version_of(opened) == (TINY, 1)
+        assert opened.active.now.model.version == 2
+        await require_found(opened, "red", "green", "blue", "yellow", "white")
+
+    run(story)
+
+
+def test_cancelled_rollout_leaves_everything_as_it_was(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        assert (await cancelling).state == "cancelled"
+        assert await version_of(opened) == (TINY, 1)
+        await until(lambda: len(opened.versions.loaded()) == 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+        with pytest.raises(Conflict, match="has ended: it is cancelled"):
+            await opened.rollouts.cancel(rollout.id)
+        with pytest.raises(NotFound):
+            await opened.rollouts.cancel("absent")
+
+    run(story)
+
+
+def test_activating_another_version_ends_the_rollout_under_way(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        first = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        activating = asyncio.create_task(opened.rollouts.activate("other"))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        await opened.end_of(await activating)
+        assert (await opened.rollouts.get(first.id)).state == "cancelled"
+        assert await version_of(opened) == ("other", 1)
+
+    run(story)
+
+
+def test_image_that_cannot_be_embedded_any_more_keeps_the_old_version(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        lost = (await opened.collections.get_image("default", "red")).sha256
+        file = next((opened.data_dir / "images").glob(f"*/{lost}"))
+        payload = file.read_bytes()
+        file.unlink()
+        ended = await opened.activate(TINY, 2, state="failed")
+        assert ended.reason.startswith("1 of 4 images of collection 'default' cannot be embedded")
+        assert await version_of(opened) == (TINY, 1)
+        assert await opened.ids(await look(opened, "red"), k=1) == ["red"]
+        file.write_bytes(payload)
+        await opened.activate(TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+@pytest.mark.parametrize("where", ["room", "put_embeddings", "switch"])
+def test_disk_that_is_full_keeps_the_old_version(run: Run, where: str) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+
+        async def refuse(*values: Any, **named: Any) -> Any:
+            raise StoreFull("no space is left")
+
+        with pytest.MonkeyPatch.context() as patch:
+            if where == "room":
+                opened.room.error = StoreFull("no space is left")
+            elif where == "put_embeddings":
+                patch.setattr(opened.records, "put_embeddings", refuse)
+            else:
+                patch.setattr(opened.store, "switch", refuse)
+            ended = await opened.activate(TINY, 2, state="failed")
+            assert ended.reason == "no space is left"
+        opened.room.error = None
+        assert await version_of(opened) == (TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+        await opened.activate(TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+@pytest.mark.parametrize(("max_items", "max_bytes"), [(3, 10**9), (256, 2_000)])
+def test_rollout_fits_into_a_small_queue(run: Run, max_items: int, max_bytes: int) -> None:
+    async def before(opened: Opened) -> None:
+        await opened.collections.add_many("default", [NewImage(noise(n, (16, 16))) for n in range(10)])
+
+    async def after(opened: Opened) -> None:
+        await opened.activate(TINY, 2)
+        assert (await opened.collections.get("default")).n_embedded == 10
+
+    run(before)
+    run(after, admission=Admission(max_items=max_items, max_bytes=max_bytes))
+
+
+def test_collection_whose_version_is_gone_is_embedded_for_the_active_one(run: Run, model_repo: Any) -> None:
+    async def without_version_1(opened: Opened) -> None:
+        info = await opened.collections.get("default")
+        assert info.n_images == 4
+        (rollout,) = await opened.rollouts.list()
+        await opened.end_of(rollout)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(add_colours)
+    (model_repo / TINY / "1").rename(model_repo / "1-elsewhere")
+    run(without_version_1, version=2)
+
+
+def test_collection_of_another_model_stays_with_it(run: Run) -> None:
+    async def other(opened: Opened) -> None:
+        assert opened.active.now.model.name == "other"
+        assert await version_of(opened) == (TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+        assert (await opened.add("default", picture("black"))).status == "created"
+        assert await opened.rollouts.list() == []
+
+    run(add_colours)
+    run(other, model="other")
+
+
+def test_collection_of_a_model_that_is_gone_can_be_read_but_not_searched(run: Run, model_repo: Any) -> None:
     async def other(opened: Opened) -> None:
         assert (await opened.collections.get("default")).state == "other_model"
         with pytest.raises(Conflict, match="belongs to model 'tiny'"):
@@ -87,71 +389,5 @@ def test_collection_of_another_model_can_be_read_but_not_searched(run: Run) -> N
         assert (await opened.collections.get("default")).n_images == 3
 
     run(add_colours)
+    (model_repo / TINY).rename(model_repo / ".tiny-elsewhere")
     run(other, model="other")
-
-
-def test_stopping_while_embedding_again_loses_nothing(run: Run) -> None:
-    async def stop_at_once(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "embedding"
-
-    async def finish(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert (info.state, info.n_embedded) == ("ready", 4)
-
-    run(add_colours)
-    run(stop_at_once, version=2)
-    run(finish, version=2)
-
-
-def test_image_left_out_as_its_file_was_lost_is_searchable_once_added_again(run: Run) -> None:
-    async def before(opened: Opened) -> None:
-        await add_colours(opened)
-        lost = (await opened.collections.get_image("default", "red")).sha256
-        next((opened.data_dir / "images").glob(f"*/{lost}")).unlink()
-
-    async def after(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert (info.state, info.n_embedded) == ("ready", 3)
-        n_batches = len(opened.metrics.batches)
-        assert (await opened.add("default", picture("blue"), "blue")).status == "unchanged"
-        assert len(opened.metrics.batches) == n_batches
-        assert (await opened.add("default", picture("red"), "red")).status == "unchanged"
-        assert (await opened.collections.get("default")).n_embedded == 4
-        assert await opened.ids(await look(opened, "red"), k=1) == ["red"]
-        assert len(await opened.ids(await look(opened, "red"))) == 4
-
-    run(before)
-    run(after, version=2)
-
-
-@pytest.mark.parametrize(("max_items", "max_bytes"), [(3, 10**9), (256, 2_000)])
-def test_embedding_again_fits_into_a_small_queue(run: Run, max_items: int, max_bytes: int) -> None:
-    async def before(opened: Opened) -> None:
-        await opened.collections.add_many("default", [NewImage(noise(n, (16, 16))) for n in range(10)])
-
-    async def after(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert (info.state, info.n_embedded) == ("ready", 10)
-
-    run(before)
-    run(after, version=2, admission=Admission(max_items=max_items, max_bytes=max_bytes))
-
-
-def test_embedding_again_that_ends_early_says_so_and_why(run: Run) -> None:
-    async def broken(opened: Opened) -> None:
-        async def refuse(*values: Any) -> Any:
-            raise StoreError("database or disk is full")
-
-        opened.records.put_embeddings = refuse  # type: ignore[method-assign]
-        info = await embedded(opened)
-        assert (info.state, info.reason) == ("failed", "database or disk is full")
-        with pytest.raises(NotReady, match=r"could not be embedded .*: database or disk is full"):
-            await opened.ids(np.ones(16, np.float32))
-
-    async def mended(opened: Opened) -> None:
-        info = await embedded(opened)
-        assert (info.state, info.n_embedded, info.reason) == ("ready", 4, "")
-
-    run(add_colours)
-    run(broken, version=2)
-    run(mended, version=2)

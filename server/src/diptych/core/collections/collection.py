@@ -95,6 +95,8 @@ class LoadedCollection:
             raise Conflict(
                 f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}"
             )
+        if self.unserved == "failed":
+            raise NotReady(f"collection {self.name!r} {self._failure()}")
         because = f": {self.reason}" if self.reason else ""
         raise Conflict(
             f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}"
@@ -119,10 +121,7 @@ class LoadedCollection:
                 f"{info.n_embedded} of {info.n_images} images done"
             )
         if state == "failed":
-            raise NotReady(
-                f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
-                f"{self._retry_hint()}"
-            )
+            raise NotReady(f"collection {self.name!r} {self._failure()}")
         if self.n_images < self.n_expected:
             raise NotReady(
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
@@ -232,6 +231,9 @@ class LoadedCollection:
             f"{len(vectors.without_image)} of {self.n_images} rows keep no image and were made by another "
             "version or precision. Serve that again, or add them again, or delete them"
         )
+
+    def _failure(self) -> str:
+        return f"could not be embedded for this model version: {self.reason}. {self._retry_hint()}"
 
     def _retry_hint(self) -> str:
         return f"To try again, set its precision to {self.precision!r}, or start the server again"

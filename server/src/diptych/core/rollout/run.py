@@ -23,7 +23,7 @@ from diptych.core.rollout.types import (
     RolloutState,
     ServedVersions,
 )
-from diptych.errors import InvalidValue, NotFound
+from diptych.errors import DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class RolloutRun:
         """
         try:
             await self._run()
-        except BaseException:
-            await asyncio.shield(self._abandon())
+        except BaseException as error:
+            await asyncio.shield(self._abandon(error))
             raise
         finally:
             if self.version is not None:
@@ -252,10 +252,12 @@ class RolloutRun:
             if collection.next is not None and not collection.dropped and not collection.next.without_image
         }
 
-    async def _abandon(self) -> None:
+    async def _abandon(self, error: BaseException) -> None:
         for collection in self.moving:
             if collection.next is not None and not collection.dropped:
                 await self.parts.collections.abandon(collection)
+            if collection.current is None and isinstance(error, DiptychError):
+                collection.unserved, collection.reason = "failed", str(error)
 
     def _refs(self) -> list[Any]:
         return [version.ref for version in self.parts.versions.loaded()]
