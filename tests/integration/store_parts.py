@@ -124,6 +124,7 @@ class Opened:
         self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
         self.versions = LoadedVersions(self._load)
         self.opened: list[str] = []  # precisions loaded on demand
+        self.before_encode: Callable[[], None] = lambda: None  # called before each batch of images
         self._own_encoders: list[Callable[[Any, OnStart], Any]] = []  # of the versions, as they were loaded
         self._first = self._load(self.bundles.find(model, version), lambda step: None)
         # Encodes images for the first version; what replaces it encodes for all versions.
@@ -303,6 +304,7 @@ class Opened:
         )
 
     def _encode(self, own: Callable[[Any, OnStart], Any], items: Any, on_start: OnStart) -> Any:
+        self.before_encode()
         encode = own if self.encode_image in self._own_encoders else self.encode_image
         return encode(items, on_start)
 

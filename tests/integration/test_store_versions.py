@@ -42,18 +42,15 @@ class Held:
     """Holds back the encoder of images, of all versions, until `go_on`."""
 
     def __init__(self, opened: Opened) -> None:
-        self._opened, self._encode = opened, opened.encode_image
         self._go_on, self.entered = threading.Event(), threading.Event()
-        opened.encode_image = self._held
+        opened.before_encode = self._hold
 
     def go_on(self) -> None:
-        self._opened.encode_image = self._encode
         self._go_on.set()
 
-    def _held(self, items: Any, on_start: Any) -> Any:
+    def _hold(self) -> None:
         self.entered.set()
         assert self._go_on.wait(10)
-        return self._encode(items, on_start)
 
 
 def test_old_vectors_answer_until_the_new_index_is_complete(run: Run) -> None:

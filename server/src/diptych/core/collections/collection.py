@@ -97,6 +97,8 @@ class LoadedCollection:
             )
         if self.unserved == "failed":
             raise NotReady(f"collection {self.name!r} {self._failure()}")
+        if self.unserved == "embedding":
+            raise NotReady(self._progress())
         because = f": {self.reason}" if self.reason else ""
         raise Conflict(
             f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}"
@@ -115,11 +117,7 @@ class LoadedCollection:
                 f"collection {self.name!r} cannot be searched: {self._without_image_reason(vectors)}"
             )
         if state == "embedding":
-            info = self.info()
-            raise NotReady(
-                f"collection {self.name!r} is being embedded for this model version: "
-                f"{info.n_embedded} of {info.n_images} images done"
-            )
+            raise NotReady(self._progress())
         if state == "failed":
             raise NotReady(f"collection {self.name!r} {self._failure()}")
         if self.n_images < self.n_expected:
@@ -230,6 +228,13 @@ class LoadedCollection:
         return (
             f"{len(vectors.without_image)} of {self.n_images} rows keep no image and were made by another "
             "version or precision. Serve that again, or add them again, or delete them"
+        )
+
+    def _progress(self) -> str:
+        info = self.info()
+        return (
+            f"collection {self.name!r} is being embedded for this model version: "
+            f"{info.n_embedded} of {info.n_images} images done"
         )
 
     def _failure(self) -> str:

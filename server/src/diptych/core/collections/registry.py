@@ -192,9 +192,7 @@ class CollectionRegistry:
         if source is None and not info.n_images and info.model == active.ref.name:
             await self._open_empty(info, active)
         elif source is None:
-            self._place(info, None).reason = (
-                "no version is at hand that made its vectors" if info.n_images else ""
-            )
+            self._place_without_version(info, "no version is at hand that made its vectors")
         else:
             await self._open_stored(info, source)
 
@@ -214,8 +212,7 @@ class CollectionRegistry:
             raise
         except DiptychError as error:
             log.warning("collection %s: %s cannot be loaded: %s", info.name, source.ref, error)
-            collection = self._place(info, None)
-            collection.reason, collection.made_by = f"{source.ref} cannot be loaded: {error}", source.ref
+            self._place_without_version(info, f"{source.ref} cannot be loaded: {error}").made_by = source.ref
             return
         try:
             vectors = await self._opener.open(version, source.precision, at_start=True)
@@ -248,6 +245,15 @@ class CollectionRegistry:
     async def _fill(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
         for key in await self._opener.fill(vectors, collection.name):
             log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
+
+    def _place_without_version(self, info: CollectionInfo, reason: str) -> LoadedCollection:
+        """Place a collection that a rollout will embed for the active version, if it is of its model."""
+        collection = self._place(info, None)
+        if info.model == self._active().ref.name:
+            collection.unserved = "embedding"
+        else:
+            collection.reason = reason
+        return collection
 
     def _place_unserved(self, info: CollectionInfo, error: InvalidValue) -> LoadedCollection:
         log.warning("collection %s is not served: %s", info.name, error.message)

@@ -27,7 +27,7 @@ from diptych.errors import DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
-BLOCKING_ROWS = 64  # images that may be embedded in the write of the switch, in which adds wait
+BLOCKING_ROWS = 16  # images that may be embedded in the write of the switch, in which adds wait
 ROW_BYTES = 100  # of a vector in the database, beside its numbers
 MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
 
@@ -181,8 +181,8 @@ class RolloutRun:
 
     async def _embed(self) -> None:
         """Embed what the new indexes lack, of collections that are created meanwhile, too."""
-        pace = self.pace(self)
-        while True:
+        pace, is_first = self.pace(self), True
+        while not self.rollout.now:
             for collection in self._candidates():
                 await self._prepare_one(collection)
             lagging = [
@@ -191,8 +191,9 @@ class RolloutRun:
                 if collection.next is not None and not collection.dropped and collection.next.pending
             ]
             n_pending = sum(len(vectors.pending) for _, vectors in lagging)
-            if self.rollout.now or n_pending <= BLOCKING_ROWS:
+            if n_pending <= (0 if is_first else BLOCKING_ROWS):
                 return
+            is_first = False
             for collection, vectors in lagging:
                 await self.parts.collections.embed_pending(collection, vectors, pace)
 

@@ -4,7 +4,7 @@ import asyncio
 import builtins
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,6 +68,7 @@ class Rollouts:
         self._wake = asyncio.Event()
         self._background = TaskSet()
         self._closing = False
+        self._loaded_for: dict[str, Callable[[], None]] = {}  # by rollout: releases what it will use
 
     @property
     def policy(self) -> Policy:
@@ -220,15 +221,18 @@ class Rollouts:
         pipeline = await version.pipelines.acquire(wanted)
         try:
             identity = pipeline.model.identity
-        finally:
+            if current is not None and current.version is version and current.identity == identity:
+                move = CollectionMove(loaded.model, wanted, identity)
+                await self._parts.store.switch(None, {loaded.name: move})
+                loaded.precision = wanted
+                return None
+            await self._parts.collections.require_embeddable(collection, identity)
+            await self._enqueue(rollout)
+        except BaseException:
             version.pipelines.release(pipeline)
-        if current is not None and current.version is version and current.identity == identity:
-            move = CollectionMove(loaded.model, wanted, identity)
-            await self._parts.store.switch(None, {loaded.name: move})
-            loaded.precision = wanted
-            return None
-        await self._parts.collections.require_embeddable(collection, identity)
-        return await self._enqueue(rollout)
+            raise
+        self._loaded_for[rollout.id] = lambda: version.pipelines.release(pipeline)
+        return rollout
 
     async def _enqueue(self, rollout: Rollout) -> Rollout:
         await self._save(rollout)
@@ -239,6 +243,7 @@ class Rollouts:
         await self._parts.store.put_rollout(rollout)
         self._known[rollout.id] = rollout
         if rollout.has_ended:
+            self._loaded_for.pop(rollout.id, lambda: None)()
             ended = [one.id for one in self._known.values() if one.has_ended]
             for id in ended[:-MAX_SHOWN]:
                 del self._known[id]
