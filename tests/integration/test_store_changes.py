@@ -112,7 +112,7 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
                 collections.delete("default", "i00"),
                 collections.delete_matching("default", parse_filter({"n": 0}), lacking=False, preview=False),
                 collections.delete_matching("default", None, lacking=True, preview=False),
-                collections.change("default", CollectionChange(name="other", precision="int8")),
+                collections.change("default", CollectionChange(name="other")),
                 collections.drop("default"),
             )
             await until(lambda: opened.write_queue.n_open == 2 + len(waiting))
@@ -120,7 +120,6 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
         for one in waiting:
             with pytest.raises(NotFound, match="collection 'default' was dropped"):
                 await one
-        assert len(opened.pipelines.loaded()) == 1
 
     run(story)
 

@@ -15,7 +15,10 @@ from integration.store_parts import Opened
 from support.tiny_bundle import write_tiny_bundle
 
 OTHER = "other"
-NOT_SERVED = "collection 'pets' belongs to model 'tiny', which is not served here"
+NOT_SERVED = (
+    "collection 'pets' belongs to model 'tiny', which is not served here: tiny/1 cannot be loaded: "
+    "no model named 'tiny'; there is: other"
+)
 NO_PRECISION = "collection 'pets' has vectors of precision int8: tiny/1 has no precision 'int8'"
 
 
@@ -28,8 +31,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
 
 
 @pytest.fixture
-def interrupted(run: RunJobs) -> Job:
-    """Two of its four images are added, the rest waits for the next start."""
+def interrupted(run: RunJobs, tmp_path: Path) -> Job:
+    """Two of its four images are added, the rest waits for the next start; its model is gone."""
     known: list[Job] = []
 
     async def story(opened: Opened, jobs: Jobs) -> None:
@@ -40,6 +43,7 @@ def interrupted(run: RunJobs) -> Job:
         await until_done(jobs, known[0].id, 2)
 
     run(story)
+    (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
     return known[0]
 
 
@@ -60,6 +64,7 @@ def test_job_waits_while_another_model_is_served_and_goes_on_once_its_own_is(
         assert await opened.listed("pets") == ["i00", "i01", "i02", "i03"]
 
     run(under_another_model, model=OTHER)
+    (tmp_path / "tiny").rename(tmp_path / "repo" / "tiny")
     run(under_its_own)
 
 

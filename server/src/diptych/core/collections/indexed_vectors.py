@@ -58,6 +58,7 @@ class IndexedVectors:
             await self.index.apply(removed, keys, rows)
         except Exception:
             self.unindexed.update(keys)
+            self.failed.update(keys)
             raise
         finally:
             self._forget(removed)
