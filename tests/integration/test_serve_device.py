@@ -120,7 +120,7 @@ def test_all_tried_precisions_are_freed_if_the_named_one_fails(
 def test_version_that_fails_while_warming_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     write_tiny_bundle(tmp_path / "repo")
-    monkeypatch.setattr("diptych.wiring.services.warmed", _fail)
+    monkeypatch.setattr("diptych.wiring.version_loader.warmed", _fail)
     repo = {"model_repo": tmp_path / "repo", "model": TINY}
     with pytest.raises(ConfigError, match="tiny/1 cannot be served here: the encoder raised"):
         build(settings(tmp_path, device="cuda", max_batch_size=4, n_decode_threads=1, **repo))

@@ -62,6 +62,10 @@ def test_nothing_is_measured_while_requests_run(
     other = Plan(1, 2, 3, 4)
     assert with_plan(loaded, settings(tmp_path), fallback=other).plan == measured
     assert with_plan(loaded, settings(tmp_path, n_threads=3), fallback=other).plan == other
+    two_lanes = Plan(2, 2, 3, 4)
+    planned = with_plan(loaded, settings(tmp_path, n_threads=1), fallback=two_lanes)
+    assert planned.plan == Plan(1, 2, 3, 4), "where batches cannot run side by side"
+    assert planned.parallel_encoder is None
 
 
 def test_set_values_are_used_without_measuring(

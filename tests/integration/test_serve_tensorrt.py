@@ -19,7 +19,7 @@ from diptych.adapters.onnxruntime import gpu_graph_rewrites
 from diptych.adapters.tensorrt import build, library
 from diptych.adapters.tensorrt.build import PlanJob
 from diptych.errors import BundleError
-from diptych.wiring import assemble
+from diptych.wiring import version_loader
 from support.app import running_app
 from support.fake_onnxruntime import CUDA, FakeCuda
 from support.fake_tensorrt import FakeTensorrt
@@ -80,7 +80,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     cuda, builder = FakeCuda().install(monkeypatch), Builder()
     builder.may_go_on.set()
     tensorrt = FakeTensorrt(cuda.gpu).install(monkeypatch)
-    monkeypatch.setattr(assemble, "build_in_child", builder)
+    monkeypatch.setattr(version_loader, "build_in_child", builder)
     return Machine(cuda, tensorrt, builder, tmp_path)
 
 

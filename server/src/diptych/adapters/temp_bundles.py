@@ -1,4 +1,4 @@
-# ruff: noqa: D101, D102, D107, E704, PIE790, N806, ARG002
+# ruff: noqa: D102
 """Replaced by the adapter for kept bundles."""
 
 from collections.abc import Callable, Sequence

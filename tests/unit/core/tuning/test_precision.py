@@ -8,6 +8,7 @@ from diptych.core.tuning.precision import (
     Candidate,
     choose_fastest,
     choose_for_collections,
+    choose_like,
     unfit,
 )
 from diptych.errors import BundleError
@@ -88,3 +89,31 @@ def test_precision_of_collections_says_when_the_wanted_one_is_not_there() -> Non
 )
 def test_each_device_has_its_own_fast_precision(precision: str, provider: str, is_fit: bool) -> None:
     assert (unfit(precision, provider) is None) == is_fit
+
+
+@pytest.mark.parametrize(
+    ("precisions", "passing", "found", "tried"),
+    [
+        (["fp32", "int8"], {"fp32", "int8"}, "int8", ["int8"]),
+        (["fp32", "int8"], {"fp32"}, "fp32", ["int8", "fp32"]),
+        (["fp32", "fp16"], {"fp32", "fp16"}, "fp32", ["fp32"]),
+        (["fp16"], {"fp16"}, "fp16", ["fp16"]),
+    ],
+)
+def test_precision_of_the_version_before_is_taken_if_it_passes_else_the_exact_one(
+    precisions: list[str], passing: set[str], found: str, tried: list[str]
+) -> None:
+    attempted: list[str] = []
+
+    def attempt(precision: str) -> Candidate:
+        attempted.append(precision)
+        return passed(precision) if precision in passing else failed(precision)
+
+    choice = choose_like("int8", precisions, attempt)
+    assert (choice.precision, attempted) == (found, tried)
+    assert [candidate.precision for candidate in choice.candidates] == tried
+
+
+def test_version_of_which_no_precision_passes_is_refused_with_all_reasons() -> None:
+    with pytest.raises(BundleError, match=r"int8: cosine is 0\.5; fp32: cosine is 0\.5"):
+        choose_like("int8", ["fp32", "int8"], failed)

@@ -1,0 +1,86 @@
+"""Which version a server serves first: what its data folder served last."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.errors import ConfigError
+from support.app import running_app
+from support.pictures import picture
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+
+def served(client: TestClient) -> tuple[str, int]:
+    model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
+    return model["name"], model["version"]
+
+
+def test_restart_serves_what_served_last_though_a_newer_version_is_there(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    with running_app(tmp_path) as client:
+        assert served(client) == (TINY, 1)
+    write_tiny_bundle(repo, seed=1)
+    with running_app(tmp_path, rollout="manual") as client:
+        assert served(client) == (TINY, 1)
+
+
+def test_model_of_the_settings_is_that_of_a_new_data_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    write_tiny_bundle(tmp_path / "model_repo", "other")
+    with running_app(tmp_path, model="other") as client:
+        assert served(client) == ("other", 1)
+    with caplog.at_level(logging.INFO), running_app(tmp_path, model=TINY, rollout="manual") as client:
+        assert served(client) == ("other", 1)
+    assert "DIPTYCH_MODEL is tiny, but other was activated later and is served" in caplog.text
+
+
+def test_version_that_left_the_repository_is_served_from_the_data_folder(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+    shutil.rmtree(tmp_path / "model_repo" / TINY)
+    with running_app(tmp_path) as client:
+        assert served(client) == (TINY, 1)
+        (model,) = client.get("/models").json()["models"]
+        assert (model["name"], model["active"]) == (TINY, 1)
+        assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
+
+
+def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    with running_app(tmp_path) as client:
+        before = client.post("/embed", json={"input": [{"text": "red"}]}).json()
+    shutil.rmtree(repo)
+    write_tiny_bundle(repo, seed=1)
+    with running_app(tmp_path, rollout="manual") as client:
+        assert client.post("/embed", json={"input": [{"text": "red"}]}).json() == before
+
+
+def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repo, names = tmp_path / "model_repo", (TINY, "other")
+    for name in names:
+        write_tiny_bundle(repo, name, precisions={"int8": "equal"})
+        write_tiny_bundle(repo, name, precisions={"fp32": "equal"})
+    with running_app(tmp_path, model="other", version=2) as client:
+        assert served(client) == ("other", 2)
+    with running_app(tmp_path, precision="int8", collection_precision="int8") as client:
+        assert served(client) == ("other", 1)
+    assert "other/2, which was served last, cannot be served any more: " in caplog.text
+    assert "it has no precision 'int8', only fp32" in caplog.text
+
+
+def test_data_folder_without_any_version_that_can_be_served_is_an_error(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    with running_app(tmp_path):
+        pass
+    with pytest.raises(ConfigError, match="no precision 'int8'"), running_app(tmp_path, precision="int8"):
+        pass
