@@ -114,3 +114,12 @@ def test_running_encoder_and_the_state_of_tensorrt_are_described() -> None:
     assert encoder.running().tensorrt == TensorRt("building", "CUDA serves meanwhile")
     encoder.swap(Numbered(2), lambda: running("TensorRT"), SERVING)
     assert (encoder.running().provider, encoder.running().tensorrt) == ("TensorRT", SERVING)
+
+
+def test_replacement_that_comes_after_the_end_is_closed_instead() -> None:
+    closed: list[str] = []
+    encoder = SwappableEncoder(Numbered(1), lambda: running("old"), lambda: closed.append("old"))
+    encoder.close()
+    encoder.swap(Numbered(2), lambda: running("new"), SERVING, lambda: closed.append("new"))
+    assert closed == ["old", "new"]
+    assert encoder.running().provider == "old"

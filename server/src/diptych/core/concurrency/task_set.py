@@ -16,12 +16,13 @@ class TaskSet:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        """Start `work` now; `what` names it in the log if it fails."""
+    def start(self, work: Coroutine[Any, Any, None], what: str) -> "asyncio.Task[None]":
+        """Start `work` now and return its task; `what` names it in the log if it fails."""
         task = asyncio.create_task(_logged(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: work.close())  # if it was cancelled before it began
+        return task
 
     async def close(self) -> None:
         """Cancel the tasks that still run and wait until they have ended."""

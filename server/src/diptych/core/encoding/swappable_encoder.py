@@ -37,7 +37,8 @@ class SwappableEncoder:
         """`describe` says what `encoder` is, without TensorRT; `close` frees its memory."""
         self._current = _Current(encoder, describe, close)
         self._tensorrt: TensorRt | None = None
-        self._lock = threading.Lock()  # guards `n_calls` and `is_retired`
+        self._is_closed = False
+        self._lock = threading.Lock()  # guards all fields, and `n_calls` and `is_retired` of each encoder
 
     def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
         """See StoppableEncoder.encode_image."""
@@ -66,18 +67,23 @@ class SwappableEncoder:
     ) -> None:
         """Use `encoder` from the next call on; its vectors equal the former's within the precision's bounds.
 
-        Blocks if the former encoder is idle, since it is closed at once.
+        Blocks if the former encoder is idle, since it is closed at once. After `close`, `encoder` is closed
+        instead.
         """
+        replacement = _Current(encoder, describe, close)
         with self._lock:
-            former, self._current = self._current, _Current(encoder, describe, close)
-            self._tensorrt = tensorrt
+            former = replacement if self._is_closed else self._current
+            if not self._is_closed:
+                self._current, self._tensorrt = replacement, tensorrt
         self._retire(former)
 
     def close(self) -> None:
         """Close the encoder. If calls are still running, the last one to finish closes it; otherwise this
         blocks.
         """
-        self._retire(self._current)
+        with self._lock:
+            self._is_closed, current = True, self._current
+        self._retire(current)
 
     @contextmanager
     def _call(self) -> Iterator[StoppableEncoder]:

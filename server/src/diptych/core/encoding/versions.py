@@ -47,6 +47,7 @@ class _Entry:
 
     loading: "asyncio.Task[LoadedVersion]"
     n_users: int = 0
+    upgrading: "asyncio.Task[None] | None" = None
 
 
 class LoadedVersions:
@@ -141,8 +142,11 @@ class LoadedVersions:
         if self._closed:
             return
         version.pipelines.on_change(lambda _: self._changed())
-        if version.upgrades:
-            self._background.start(_upgrade(version), f"moving {version.ref} to another runtime")
+        entry = self._entries.get(version.ref)
+        if version.upgrades and entry is not None:
+            entry.upgrading = self._background.start(
+                _upgrade(version), f"moving {version.ref} to another runtime"
+            )
 
     def _release_entry(self, ref: VersionRef, entry: _Entry) -> None:
         entry.n_users -= 1
@@ -158,6 +162,9 @@ class LoadedVersions:
             version = await entry.loading
         except DiptychError:
             return  # whoever asked has got the error
+        if entry.upgrading is not None:
+            entry.upgrading.cancel()
+            await asyncio.wait([entry.upgrading])
         self._changed()
         await version.pipelines.close()
         await asyncio.to_thread(_close_encoders, version)
