@@ -18,6 +18,21 @@ PETS = {
     "created_at": "2026-01-01T00:00:00Z",
     "state": "ready",
 }
+ROLLOUT = {
+    "id": "r1",
+    "target": {"name": "tiny", "version": 4},
+    "state": "embedding",
+    "collection": None,
+    "precision": None,
+    "now": False,
+    "progress": {"n_images": 10, "n_embedded": 4, "images_per_s": 2.0, "eta_s": 3.0},
+    "stays": {},
+    "reason": "",
+    "comparison": None,
+    "created_at": "2026-01-01T00:00:00Z",
+    "finished_at": None,
+}
+ACTIVE = ROLLOUT | {"state": "active", "progress": None, "finished_at": "2026-01-01T00:01:00Z"}
 Reply = httpx.Response | Callable[[httpx.Request], httpx.Response]
 
 

@@ -17,29 +17,9 @@ from diptych_client import (
     UnexpectedAnswer,
     VersionRef,
 )
-from support.fake_api import PETS, FakeApi, body, ok, problem
+from support.fake_api import ACTIVE, PETS, ROLLOUT, FakeApi, body, ok, problem
 
-RUNNING = {
-    "id": "r1",
-    "target": {"name": "mine", "version": 4},
-    "state": "embedding",
-    "collection": None,
-    "precision": None,
-    "now": False,
-    "progress": {"n_images": 10, "n_embedded": 4, "images_per_s": 2.0, "eta_s": 3.0},
-    "stays": {},
-    "reason": "",
-    "comparison": None,
-    "created_at": "2026-01-01T00:00:00Z",
-    "finished_at": None,
-}
-ENDED = RUNNING | {
-    "state": "active",
-    "progress": None,
-    "stays": {"scans": "3 images keep no file"},
-    "comparison": {"coverage": 1.0},
-    "finished_at": "2026-01-01T00:01:00Z",
-}
+ENDED = ACTIVE | {"stays": {"scans": "3 images keep no file"}, "comparison": {"coverage": 1.0}}
 
 
 @pytest.fixture
@@ -48,23 +28,23 @@ def api() -> FakeApi:
 
 
 def test_activate_sends_whether_to_switch_at_once(api: FakeApi, client: Client) -> None:
-    api.on("POST /models/mine/versions/4/activate", httpx.Response(202, json=RUNNING))
-    begun = client.activate("mine", 4)
-    client.activate("mine", 4, now=True)
+    api.on("POST /models/tiny/versions/4/activate", httpx.Response(202, json=ROLLOUT))
+    begun = client.activate("tiny", 4)
+    client.activate("tiny", 4, now=True)
     assert [body(request) for request in api.requests] == [{"now": False}, {"now": True}]
     assert begun == Rollout(
         "r1",
-        VersionRef("mine", 4),
+        VersionRef("tiny", 4),
         "embedding",
         "2026-01-01T00:00:00Z",
         progress=RolloutProgress(10, 4, 2.0, 3.0),
     )
-    assert str(begun.target) == "mine/4"
+    assert str(begun.target) == "tiny/4"
     assert not begun.has_ended
 
 
 def test_waiting_tells_of_each_look_and_returns_the_end(api: FakeApi, client: Client) -> None:
-    api.on("GET /rollouts/r1", ok(RUNNING), ok(ENDED))
+    api.on("GET /rollouts/r1", ok(ROLLOUT), ok(ENDED))
     seen: list[Rollout] = []
     ended = client.wait_for_rollout("r1", on_progress=seen.append)
     assert [one.state for one in seen] == ["embedding", "active"]
@@ -75,7 +55,7 @@ def test_waiting_tells_of_each_look_and_returns_the_end(api: FakeApi, client: Cl
 
 
 def test_async_client_waits_too(api: FakeApi) -> None:
-    api.on("GET /rollouts/r1", ok(RUNNING), ok(RUNNING | {"state": "failed", "reason": "no room"}))
+    api.on("GET /rollouts/r1", ok(ROLLOUT), ok(ROLLOUT | {"state": "failed", "reason": "no room"}))
 
     async def wait() -> Rollout:
         async with AsyncClient(transport=api.transport()) as client:
@@ -89,7 +69,7 @@ def test_rollouts_are_listed_and_cancelled(api: FakeApi, client: Client) -> None
     api.on("GET /rollouts", ok({"rollouts": [ENDED]}))
     assert [one.state for one in client.rollouts(limit=5)] == ["active"]
     assert dict(api.requests[0].url.params) == {"limit": "5"}
-    api.on("DELETE /rollouts/r1", ok(RUNNING | {"state": "cancelled"}), problem(409, "it has ended"))
+    api.on("DELETE /rollouts/r1", ok(ROLLOUT | {"state": "cancelled"}), problem(409, "it has ended"))
     assert client.cancel_rollout("r1").state == "cancelled"
     with pytest.raises(Conflict, match="it has ended"):
         client.cancel_rollout("r1")
@@ -98,13 +78,13 @@ def test_rollouts_are_listed_and_cancelled(api: FakeApi, client: Client) -> None
 def test_status_has_what_serves_and_what_a_rollback_returns_to(api: FakeApi, client: Client) -> None:
     models = [{"name": "tiny", "versions": [1, 2], "active": 2}, {"name": "mine", "versions": [4]}]
     previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 20, "vector_bytes": 10}
-    whole = {"models": models, "policy": "manual", "previous": previous, "rollout": RUNNING}
+    whole = {"models": models, "policy": "manual", "previous": previous, "rollout": ROLLOUT}
     api.on("GET /models", ok(whole))
     status = client.rollout_status()
     assert (status.active, status.policy) == (VersionRef("tiny", 2), "manual")
     assert status.previous == PreviousVersion("tiny", 1, 3, 20, 10)
     assert status.rollout is not None
-    assert status.rollout.target == VersionRef("mine", 4)
+    assert status.rollout.target == VersionRef("tiny", 4)
 
 
 def test_older_server_has_no_policy(api: FakeApi, client: Client) -> None:

@@ -1,10 +1,12 @@
-"""`diptych models`: what it prints about the served version."""
+"""`diptych models`: what it prints about the served version and the rollout under way."""
+
+import json
 
 import pytest
 
 from diptych.cli.commands import models
 from support.command_line import Capture, command_runner
-from support.fake_api import FakeApi, ok
+from support.fake_api import ACTIVE, ROLLOUT, FakeApi, ok
 
 SERVING = {
     "embed": {
@@ -63,3 +65,56 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "  fp16 runs texts without CUDA graphs: a replay is off",
         "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
     ]
+
+
+PREVIOUS = {"name": "tiny", "version": 1, "n_lagging": 0, "memory_bytes": 20_000, "vector_bytes": 10_000}
+STATUS = {
+    "models": [{"name": "tiny", "versions": [1, 2], "active": 2}],
+    "policy": "latest",
+    "previous": PREVIOUS,
+    "rollout": None,
+}
+
+
+def test_models_shows_policy_and_what_a_rollback_returns_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    lagging = STATUS | {"policy": "manual", "previous": PREVIOUS | {"n_lagging": 3}}
+    api = FakeApi().on("GET /models", ok(STATUS), ok(STATUS), ok(lagging))
+    run = command_runner(models, api, monkeypatch)
+    cost = "it takes 20 kB of memory and 10 kB of the database"
+    assert run() == run() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "name  versions  active",
+        "tiny  1, 2      2",
+        "policy latest: the server moves to new versions of the active model by itself",
+        f"tiny/1 served before: a rollback is immediate; {cost}",
+        "name  versions  active",
+        "tiny  1, 2      2",
+        "policy manual: the server moves when a version is activated",
+        f"tiny/1 served before: 3 images were added since; {cost}",
+    ]
+
+
+def test_rollout_under_way_is_followed_to_its_end_if_asked_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("GET /models", ok(STATUS | {"rollout": ROLLOUT}))
+    api.on("GET /rollouts/r1", ok(ROLLOUT), ok(ACTIVE))
+    run = command_runner(models, api, monkeypatch)
+    assert run() == 0
+    progress = "embedding, 4 of 10 images; `diptych models --follow` follows it"
+    assert capsys.readouterr().out.splitlines()[-1] == f"rollout r1 to tiny/4: {progress}"
+    assert run("--follow") == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "tiny/4 serves now"
+    assert printed.err.splitlines() == ["tiny/4: embedding", "tiny/4: active"]
+
+
+def test_json_has_the_models_and_the_rollout(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("GET /models", ok(STATUS | {"rollout": ROLLOUT}))
+    assert command_runner(models, api, monkeypatch)("--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [model["versions"] for model in printed["models"]] == [[1, 2]]
+    assert printed["rollout"]["progress"]["n_embedded"] == 4
+    assert (printed["policy"], printed["previous"]) == ("latest", PREVIOUS)

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         (
             "configure",
             _configure,
-            "change whether files of new images are kept, or the precision",
+            "change whether files of new images are kept, the model, or the precision",
         ),
         ("drop", _drop, "delete a collection with all its images"),
     ):
@@ -54,6 +54,8 @@ def add_parser(subparsers: Any) -> None:
                 help="precision of its vectors and queries, such as int8; server: the server's for "
                 "collections",
             )
+        if action is _configure:
+            verb.add_argument("--model", metavar="NAME", help="the model that makes its vectors")
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
     collection_export.add_verb(verbs)
@@ -93,6 +95,10 @@ def _state(collection: CollectionInfo) -> str:
         state = f"embedding {collection.n_embedded} of {collection.n_images}"
     if collection.reason:
         state = f"{state}: {collection.reason}"
+    moving = collection.rollout
+    if moving is not None:
+        target = f"{moving.model}/{moving.version} ({moving.precision})"
+        state = f"{state}, moving to {target}: {moving.n_embedded} of {moving.n_images}"
     return state
 
 
@@ -112,6 +118,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "vectors": _vectors(collection),
         "search": _search(collection),
         "state": _state(collection),
+        "stays": collection.stays,
         "created": collection.created_at,
     }
     for name, value in lines.items():
@@ -150,9 +157,14 @@ def _rename(args: argparse.Namespace, client: Client) -> int:
 
 
 def _configure(args: argparse.Namespace, client: Client) -> int:
-    if args.keep is None and args.precision is None:
-        args.usage_error("nothing to change: give --keep or --precision")
-    _out(args, client.change_collection(args.name, keep=args.keep, precision=args.precision))
+    moves = args.model is not None or args.precision is not None
+    if args.keep is None and not moves:
+        args.usage_error("nothing to change: give --keep, --model or --precision")
+    if moves:  # a rollout, in a call of its own
+        changed = client.change_collection(args.name, model=args.model, precision=args.precision)
+    if args.keep is not None:
+        changed = client.change_collection(args.name, keep=args.keep)
+    _out(args, changed)
     return 0
 
 

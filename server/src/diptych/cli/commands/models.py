@@ -1,31 +1,45 @@
-"""`diptych models`: list the models of the server and show the version that serves.
+"""`diptych models`: list the models of the server and show the version that serves, and a rollout under way.
 
 Its verbs, such as `push`, have modules of their own.
 """
 
 import argparse
+import sys
 from dataclasses import asdict
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments
-from diptych.cli.commands import push_model
-from diptych.cli.output.console import cell, out, out_json, out_table
+from diptych.cli.commands import activate_model, push_model
+from diptych.cli.output.console import cell, format_bytes, out, out_json, out_table
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import run_with_client
-from diptych_client import Client, ModelSummary, Plan, Serving
+from diptych.cli.rollouts import add_follow_flag, finish_rollout
+from diptych_client import Client, ModelSummary, Plan, PreviousVersion, RolloutStatus, Serving
+
+_POLICIES = {
+    "latest": "the server moves to new versions of the active model by itself",
+    "manual": "the server moves when a version is activated",
+    "pinned": "the settings of the server name the version",
+}
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "models",
-        help="list the models and the served version; push a version",
+        help="list the models and the served version; push and activate a version",
         description="List the models of the server's repository and their versions, and show the served "
-        "version with its precisions and the reasons for them; or push a version.",
+        "version with its precisions and the reasons for them, and the rollout under way; or push a version, "
+        "activate one, or go back.",
     )
     add_server_arguments(parser)
+    add_follow_flag(
+        parser, default=None, about="follow the rollout under way to its end; default: on a terminal"
+    )
     parser.set_defaults(run=run)
-    push_model.add_verb(parser.add_subparsers(required=False, metavar="push"))
+    verbs = parser.add_subparsers(required=False, metavar="push|activate|rollback|cancel")
+    push_model.add_verb(verbs)
+    activate_model.add_verbs(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,18 +48,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace, client: Client) -> int:
-    models = client.models()
+    models, status = client.models(), client.rollout_status()
     if args.json:
-        out_json([asdict(model) for model in models])
-    else:
-        out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
-        for model in models:
-            for one in model.ignored:
-                out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
-        for model in models:
-            if model.serving is not None:
-                _show(model.name, model.serving)
-    return 0
+        out_json({"models": [asdict(model) for model in models], **asdict(status)})
+        return 0
+    out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
+    for model in models:
+        for one in model.ignored:
+            out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
+    _show_status(status)
+    for model in models:
+        if model.serving is not None:
+            _show(model.name, model.serving)
+    if status.rollout is None:
+        return 0
+    out()
+    follow = sys.stdout.isatty() if args.follow is None else args.follow
+    return finish_rollout(client, status.rollout, follow=follow, as_json=False)
+
+
+def _show_status(status: RolloutStatus) -> None:
+    if status.policy in _POLICIES:
+        out(f"policy {status.policy}: {_POLICIES[status.policy]}")
+    if status.previous is not None:
+        out(f"{cell(str(status.previous))} served before: {_kept(status.previous)}")
+
+
+def _kept(previous: PreviousVersion) -> str:
+    """What going back takes, and what keeping the version costs."""
+    lag = f"{previous.n_lagging} images were added since" if previous.n_lagging else "a rollback is immediate"
+    memory, disk = format_bytes(previous.memory_bytes), format_bytes(previous.vector_bytes)
+    return f"{lag}; it takes {memory} of memory and {disk} of the database"
 
 
 def _row(model: ModelSummary) -> list[str]:

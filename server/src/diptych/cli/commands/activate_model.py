@@ -1,0 +1,97 @@
+"""`diptych models activate`, `rollback` and `cancel`: move the running server to another version."""
+
+import argparse
+from typing import Any
+
+from diptych.cli.arguments import add_server_arguments
+from diptych.cli.output.console import err
+from diptych.cli.remote import run_with_client
+from diptych.cli.rollouts import add_follow_flag, finish_rollout
+from diptych_client import Client
+
+_FOLLOW = "wait for the end and show the progress (the default); the server goes on without it, too"
+
+
+def add_verbs(verbs: Any) -> None:
+    """Declare the arguments of the verbs."""
+    activate = _verb(
+        verbs,
+        "activate",
+        _activate,
+        "move the running server to a version",
+        "What serves now serves on until the version is proven and all images are embedded for it.",
+    )
+    activate.add_argument("name", metavar="NAME", help="the model")
+    activate.add_argument(
+        "version", metavar="VERSION", type=int, nargs="?", help="its version; default: the newest"
+    )
+    rollback = _verb(
+        verbs,
+        "rollback",
+        _rollback,
+        "move the running server back to the version that it served before",
+        "The switch is immediate if no images were added since; otherwise these are embedded first.",
+    )
+    for verb in (activate, rollback):
+        verb.add_argument(
+            "--now",
+            action="store_true",
+            help="switch at once to a version that served before: images that were added since are found "
+            "later",
+        )
+        add_follow_flag(verb, default=True, about=_FOLLOW)
+    cancel = _verb(verbs, "cancel", _cancel, "cancel a rollout", "What served before the rollout serves on.")
+    cancel.add_argument("id", metavar="ID", nargs="?", help="the rollout; default: the one under way")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    return run_with_client(args, args.action)
+
+
+def _verb(verbs: Any, name: str, action: Any, about: str, more: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=f"{about.capitalize()}. {more}"
+    )
+    add_server_arguments(verb, inherited=True)
+    verb.set_defaults(run=run, action=action)
+    return verb
+
+
+def _activate(args: argparse.Namespace, client: Client) -> int:
+    version = _newest(client, args.name) if args.version is None else args.version
+    if version is None:
+        err(f"diptych: the server has no version of {args.name} that it can serve")
+        return 1
+    rollout = client.activate(args.name, version, now=args.now)
+    return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
+
+
+def _newest(client: Client, name: str) -> int | None:
+    """The newest version of the model that the server can serve."""
+    for model in client.models():
+        if model.name == name:
+            ignored = {one.version for one in model.ignored}
+            return max((version for version in model.versions if version not in ignored), default=None)
+    return None
+
+
+def _rollback(args: argparse.Namespace, client: Client) -> int:
+    previous = client.rollout_status().previous
+    if previous is None:
+        err("diptych: the server keeps no version to go back to")
+        return 1
+    rollout = client.activate(previous.name, previous.version, now=args.now)
+    return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
+
+
+def _cancel(args: argparse.Namespace, client: Client) -> int:
+    id = args.id
+    if id is None:
+        under_way = client.rollout_status().rollout
+        if under_way is None:
+            err("diptych: no rollout is under way")
+            return 1
+        id = under_way.id
+    finish_rollout(client, client.cancel_rollout(id), follow=False, as_json=args.json)
+    return 0
