@@ -86,7 +86,7 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert "validation not counted" in said
     assert " min to judge and to export\n" in said
     assert said.endswith(
-        f"To serve it, or restart the server of this name: diptych serve --model mine --model-repo "
+        f"To start a server: diptych serve --model mine --model-repo "
         f"{tmp_path / 'repo'} --data-dir ~/.local/state/diptych-mine\n"
     )
     assert f"mine/1 is published: {repository.folder('mine', 1)}" in said

@@ -3,21 +3,30 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from diptych_client import Client
+from diptych_client import Client, PushedVersion
 from diptych_training import push
 from diptych_training.cli import main
 from diptych_training.errors import PushFailed
-from diptych_training.push import push_and_report, push_version, require_server
-from support.fake_api import MODEL, FakeApi, ok, problem
+from diptych_training.push import push_and_report, push_version, require_server, serve_pushed
+from support.fake_api import MODEL, PETS, ROLLOUT, FakeApi, ok, problem, search_reply
 
 URL = "http://diptych.example.org"
 KEY = "correct horse"
 VERSION = {"version": "1", "model": MODEL, "provider": "x", "embed_dim": 2, "default_collection": "default"}
-PUSHED = {"name": "mine", "version": 3, "created": True, "active": False, "n_files": 1, "n_bytes": 1000}
+PUSHED: dict[str, Any] = {
+    "name": "mine", "version": 3, "created": True, "active": False, "n_files": 1, "n_bytes": 1000,
+}  # fmt: skip
+BEGUN = ROLLOUT | {"target": {"name": "mine", "version": 3}}
+
+
+def found(*ids: str) -> httpx.Response:
+    """The answer of a search that finds these."""
+    return search_reply(*({"id": id, "cosine": 0.5, "metadata": {}, "links": {}} for id in ids))
 
 
 def only_with_key(request: httpx.Request) -> httpx.Response:
@@ -47,15 +56,89 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
         assert request.headers.get("authorization", "none") in (f"Bearer {KEY}", "none")
 
 
-def test_pushed_version_is_named_as_on_the_server(
+def status(policy: str | None) -> httpx.Response:
+    """The answer of `/models`; without a policy, that of an older server."""
+    own = {} if policy is None else {"policy": policy, "previous": None, "rollout": None}
+    return ok({"models": [{"name": "tiny", "versions": [3], "active": 3}], **own})
+
+
+def test_pushed_version_is_named_as_on_the_server_and_served(
     api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.on("POST /models/mine/versions", httpx.Response(201, json=PUSHED))
-    assert push_version(folder, URL, KEY) == "mine/3"
+    api.on("POST /models/mine/versions", httpx.Response(201, json=PUSHED)).on("GET /models", status("latest"))
+    api.on("POST /models/mine/versions/3/activate", httpx.Response(202, json=BEGUN))
+    stays = {"scans": "2 images keep no file"}
+    api.on("GET /rollouts/r1", ok(BEGUN), ok(BEGUN | {"state": "active", "stays": stays}))
     push_and_report(folder, URL)
     printed = capsys.readouterr()
-    assert printed.out == f"pushed to {URL} as mine/3: it is served after a restart of that server\n"
+    assert printed.out.splitlines() == [
+        f"pushed to {URL} as mine/3",
+        "mine/3 serves there now",
+        "collection scans stays on the version of its vectors: 2 images keep no file",
+    ]
     assert "push: " in printed.err
+
+
+@pytest.mark.parametrize(
+    ("policy", "pushed", "told"),
+    [
+        (None, {}, "that server is of an older diptych: it serves the version after a restart"),
+        (
+            "manual",
+            {},
+            "the policy of that server is manual. To serve the version: diptych models activate mine 3 --url "
+            + URL,
+        ),
+        ("latest", {"active": True, "created": False}, "mine/3 serves there already"),
+    ],
+)
+def test_version_is_not_activated_where_the_server_does_not_let_itself_be_moved(
+    api: FakeApi, policy: str | None, pushed: dict[str, bool], told: str
+) -> None:
+    api.on("GET /models", status(policy))
+    api.on("POST /models/mine/versions/3/activate", problem(404, "Not Found"))
+    said: list[str] = []
+    is_served = serve_pushed(PushedVersion(**{**PUSHED, **pushed}), URL, KEY, said.append)
+    assert (said, is_served) == ([told], "active" in pushed)
+    assert api.calls() == ["GET /models"]
+
+
+@pytest.mark.parametrize(("state", "ended"), [("failed", "failed"), ("cancelled", "was cancelled")])
+def test_rollout_that_does_not_end_well_is_a_failed_push(api: FakeApi, state: str, ended: str) -> None:
+    api.on("GET /models", status("latest"))
+    api.on("POST /models/mine/versions/3/activate", httpx.Response(202, json=BEGUN))
+    api.on("GET /rollouts/r1", ok(BEGUN | {"state": state, "reason": "no room"}))
+    said = rf"mine/3 is on {URL}, but does not serve: its rollout {ended}: no room\. .*models activate mine 3"
+    with pytest.raises(PushFailed, match=said):
+        serve_pushed(PushedVersion(**PUSHED), URL, KEY)
+
+
+def test_queries_are_searched_before_and_after_in_the_largest_collection(
+    api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("POST /models/mine/versions", httpx.Response(201, json=PUSHED)).on("GET /models", status("latest"))
+    api.on("POST /models/mine/versions/3/activate", ok(BEGUN | {"state": "active"}))
+    smaller = PETS | {"name": "small", "n_images": 1}
+    api.on("GET /collections", ok({"collections": [smaller, PETS, PETS | {"state": "failed", "name": "x"}]}))
+    api.on("POST /search", found("old"), found("new", "old"))
+    push_and_report(folder, URL, ["a heron"])
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "searches on the server, in its collection pets:",
+        "“a heron”",
+        "  before  old",
+        "  after   new, old",
+    ]
+
+
+def test_server_without_a_collection_shows_no_searches(
+    api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("POST /models/mine/versions", httpx.Response(201, json=PUSHED)).on("GET /models", status("latest"))
+    api.on("POST /models/mine/versions/3/activate", ok(BEGUN | {"state": "active"}))
+    api.on("GET /collections", ok({"collections": [PETS | {"n_images": 0}]}))
+    push_and_report(folder, URL, ["a heron"])
+    assert capsys.readouterr().out.splitlines()[-1] == "mine/3 serves there now"
+    assert "POST /search" not in api.calls()
 
 
 def test_failed_push_says_what_is_published_and_how_to_repeat_it(api: FakeApi, folder: Path) -> None:

@@ -1,16 +1,20 @@
-"""Push a published version to a running server on another machine: the flag `--push URL` of commands."""
+"""Push a published version to a running server, which then serves it: the flag `--push URL` of commands."""
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME
-from diptych_client import Client, ClientError
+from diptych_client import Client, ClientError, PushedVersion, Rollout
 from diptych_training.errors import PushFailed
 from diptych_training.progress import progress_bar
 
+Say = Callable[[str], None]
+
+N_HITS = 5
 KEY_VARIABLE = "DIPTYCH_API_KEY"
 SERVER_WITHOUT_KEY = (
     "this server was started without an API key, and takes no pushes then. Whoever runs it starts it again "
@@ -23,7 +27,8 @@ def add_push_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--push",
         metavar="URL",
-        help=f"then push the version to the server at this URL, whose API key {KEY_VARIABLE} holds",
+        help="then push the version to the server at this URL and wait until it serves; its API key is in "
+        f"{KEY_VARIABLE}",
     )
 
 
@@ -51,8 +56,8 @@ def require_server(name: str, url: str, api_key: str | None) -> None:
         raise PushFailed(f"--push {url}: {SERVER_WITHOUT_KEY}")
 
 
-def push_version(folder: Path, url: str, api_key: str | None) -> str:
-    """Push the version in this folder of a repository. Return its title on the server, such as ``mine/3``.
+def push_version(folder: Path, url: str, api_key: str | None) -> PushedVersion:
+    """Push the version in this folder of a repository. It has its own number on the server, such as 3.
 
     Shows a progress bar. A version that the server has already keeps its number. Raises PushFailed, which
     says how to push it later.
@@ -69,20 +74,110 @@ def push_version(folder: Path, url: str, api_key: str | None) -> str:
             bar.total = n_bytes
             bar.update(n_sent - bar.n)  # negative when a busy server gets all of it again
 
-        pushed = client.push_model(folder, on_progress=sent)
-    return f"{pushed.name}/{pushed.version}"
+        return client.push_model(folder, on_progress=sent)
 
 
-def push_and_report(folder: Path, url: str) -> None:
-    """Push with the key of the environment, and print where the version is. Raises PushFailed."""
-    title = push_version(folder, url, environment_key())
-    print(f"pushed to {url} as {title}: it is served after a restart of that server")  # noqa: T201 - of a command
+def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, say: Say = print) -> bool:
+    """Activate a pushed version and follow its rollout until it serves, unless the server's policy forbids.
+
+    Says how it ended, and returns whether the version serves now. Raises PushFailed if the rollout fails.
+    """
+    title, activate = f"{pushed.name}/{pushed.version}", f"{pushed.name} {pushed.version} --url {url}"
+    repeat = f"diptych models activate {activate}"
+    with (
+        _failing(f"{title} is on {url}, but was not activated", repeat, "activate it"),
+        Client(url, api_key) as client,
+    ):
+        status = client.rollout_status()
+        if pushed.active:
+            say(f"{title} serves there already")
+            return True
+        if status.policy is None:
+            say("that server is of an older diptych: it serves the version after a restart")
+            return False
+        if status.policy != "latest":
+            say(f"the policy of that server is {status.policy}. To serve the version: {repeat}")
+            return False
+        rollout = client.activate(pushed.name, pushed.version)
+        if not rollout.has_ended:
+            rollout = _followed(client, rollout)
+    if rollout.state != "active":
+        ended = "was cancelled" if rollout.state == "cancelled" else "failed"
+        raise PushFailed(
+            f"{title} is on {url}, but does not serve: its rollout {ended}: {rollout.reason}. To try again: "
+            f"{repeat}"
+        )
+    say(f"{title} serves there now")
+    for name, reason in rollout.stays.items():
+        say(f"collection {name} stays on the version of its vectors: {reason}")
+    return True
+
+
+def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), say: Say = print) -> None:
+    """Push with the key of the environment, and let the server serve the version; say both.
+
+    Says what `queries` find on the server before and after, if a collection there answers them. Raises
+    PushFailed.
+    """
+    api_key = environment_key()
+    before = _search(url, api_key, queries)
+    pushed = push_version(folder, url, api_key)
+    say(f"pushed to {url} as {pushed.name}/{pushed.version}")
+    if serve_pushed(pushed, url, api_key, say) and before is not None:
+        after = _search(url, api_key, queries, before.collection)
+        if after is not None:
+            say(_compared(before, after))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The ids that each query finds in a collection of the server."""
+
+    collection: str
+    ids: dict[str, list[str]]
+
+
+def _search(
+    url: str, api_key: str | None, queries: Sequence[str], collection: str | None = None
+) -> _Found | None:
+    """Search the largest collection of the server, or this one. None if no collection answers."""
+    if not queries:
+        return None
+    with suppress(ClientError), Client(url, api_key) as client:
+        if collection is None:
+            ready = [one for one in client.collections() if one.state == "ready" and one.n_images]
+            if not ready:
+                return None
+            collection = max(ready, key=lambda one: one.n_images).name
+        hits = {query: client.search(query, collection=collection, k=N_HITS).hits for query in queries}
+        return _Found(collection, {query: [hit.id for hit in found] for query, found in hits.items()})
+    return None
+
+
+def _compared(before: _Found, after: _Found) -> str:
+    lines = [f"\nsearches on the server, in its collection {before.collection}:"]
+    for query, ids in before.ids.items():
+        lines += [f"“{query}”", f"  before  {', '.join(ids)}", f"  after   {', '.join(after.ids[query])}"]
+    return "\n".join(lines)
+
+
+def _followed(client: Client, rollout: Rollout) -> Rollout:
+    """The rollout at its end. Shows its state and the images that are embedded."""
+    with progress_bar(unit="image", desc=rollout.state) as bar:
+
+        def show(now: Rollout) -> None:
+            bar.set_description_str(f"{now.target} {now.state}", refresh=False)
+            if now.progress is not None:
+                bar.total = now.progress.n_images
+                bar.update(now.progress.n_embedded - bar.n)
+
+        return client.wait_for_rollout(rollout.id, on_progress=show)
 
 
 @contextmanager
-def _failing(what: str, repeat: str = "") -> Iterator[None]:
+def _failing(what: str, repeat: str = "", to: str = "repeat the push") -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        hint = f". To repeat the push: {repeat}" if repeat else ""
+        hint = f". To {to}: {repeat}" if repeat else ""
         raise PushFailed(f"{what}: {error}{hint}") from error

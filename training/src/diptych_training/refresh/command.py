@@ -25,7 +25,7 @@ from diptych_training.push import add_push_flag, environment_key, push_and_repor
 from diptych_training.refresh.judge.choose import MAX_LOSS
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.prepare import PairsOptions
-from diptych_training.refresh.refresh import refresh
+from diptych_training.refresh.refresh import Outcome, refresh
 from diptych_training.train.train_run import AUTO
 
 INTERRUPTED = 130
@@ -146,10 +146,21 @@ def run(args: argparse.Namespace) -> int:
     if published is None:
         return 0
     if args.push is not None:
-        push_and_report(places.repository.folder(published.name, published.version), args.push)
+        folder = places.repository.folder(published.name, published.version)
+        push_and_report(folder, args.push, _shown_queries(outcome), say)
     else:
-        say(f"To serve it, or restart the server of this name: {_serve_command(args)}")
+        title, activate = f"{published.name}/{published.version}", f"{published.name} {published.version}"
+        say(
+            f"A running server of {published.name} moves to {title} by itself. Any other, or one "
+            f"whose policy is not latest: diptych models activate {activate}\n"
+            f"To start a server: {_serve_command(args)}"
+        )
     return 0
+
+
+def _shown_queries(outcome: Outcome) -> list[str]:
+    """The captions that were shown as searches, unless the refresh was finished before."""
+    return [] if outcome.measured is None else [one.query for one in outcome.measured.changes.searches]
 
 
 def _interrupted(say: Say) -> int:
