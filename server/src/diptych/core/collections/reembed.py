@@ -25,15 +25,15 @@ LOG_EVERY = 256
 class Pace(Protocol):
     """Gives way to requests."""
 
-    async def pause(self, worked_s: float) -> None:
-        """Wait after `worked_s` seconds of work, as long as requests should come first."""
+    async def pause(self, worked_s: float, encoded_s: float) -> None:
+        """Wait after seconds of work, `encoded_s` of them in encoders, as long as requests come first."""
         ...
 
 
 class NoPause:
     """Works without pauses."""
 
-    async def pause(self, worked_s: float) -> None:
+    async def pause(self, worked_s: float, encoded_s: float) -> None:
         """Let other tasks run once."""
         await asyncio.sleep(0)
 
@@ -69,9 +69,9 @@ class Reembedder:
                 for start in range(0, len(pending), self._page(vectors)):
                     if collection.dropped or vectors.is_retired:
                         return
-                    began = time.perf_counter()
+                    began, busy_s = time.perf_counter(), vectors.pipeline.embedder.busy_s
                     await self.embed(collection, vectors, pending[start : start + self._page(vectors)])
-                    await pace.pause(time.perf_counter() - began)
+                    await pace.pause(time.perf_counter() - began, vectors.pipeline.embedder.busy_s - busy_s)
                     if start >= n_logged:
                         n_left = len(vectors.pending)
                         log.info("collection %s: %d images to embed", collection.name, n_left)

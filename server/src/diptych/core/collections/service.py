@@ -231,6 +231,9 @@ class Collections:
     def __getitem__(self, name: str) -> LoadedCollection:
         return self._registry[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._registry
+
     async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
         """Give the collection `next` vectors of a version, filled with what is stored.
 

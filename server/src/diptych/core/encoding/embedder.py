@@ -11,6 +11,7 @@ import numpy as np
 from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
+from diptych.core.concurrency.busy_clock import BusyClock
 from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.deduplicate import deduplicated
@@ -85,6 +86,7 @@ class Embedder:
         self._image_admission = image_admission
         self._text_admission = text_admission
         self._metrics = metrics
+        self._clock = BusyClock()
         self._tokenizing = FairExecutor(
             "tokenize", 1
         )  # more threads would only wait for each other: tokenising holds the GIL
@@ -105,7 +107,7 @@ class Embedder:
         if not payloads:
             return []
         try:
-            with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
+            with self._image_admission.hold(len(payloads), sum(map(len, payloads))), self._clock.busy():
                 began = time.perf_counter()
                 alone = self._image_admission.n_items == 1
                 images = await self._decoder.decode_many(payloads, self._report_decode_time, alone=alone)
@@ -131,7 +133,7 @@ class Embedder:
         if not texts:
             return []
         try:
-            with self._text_admission.hold(len(texts), sum(map(len, texts))):
+            with self._text_admission.hold(len(texts), sum(map(len, texts))), self._clock.busy():
                 pieces = [partial(self._token_ids, text) for text in texts]
                 tokens = await self._tokenizing.run(
                     pieces, wait_for_running=True
@@ -158,9 +160,9 @@ class Embedder:
         return self._text_admission.max_items
 
     @property
-    def n_in_work(self) -> int:
-        """The number of images and texts that wait or are being embedded."""
-        return self._image_admission.n_items + self._text_admission.n_items
+    def busy_s(self) -> float:
+        """Seconds so far in which images or texts waited or were embedded."""
+        return self._clock.total_s
 
     async def close(self) -> None:
         """Fail all waiting items with NotReady."""

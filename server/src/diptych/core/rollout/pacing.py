@@ -2,37 +2,51 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 
-from diptych.core.encoding.pipeline import EncoderPipeline
-
-RECENT_S = 0.5  # a client that sends one request after the other leaves gaps
+WINDOW_S = 1.0  # over which the load by requests is measured
+IDLE_LOAD = 0.001  # below it no request comes
+SPARE_SHARE = 0.5  # of the time that requests leave; all of it would slow down each request that comes
 STEP_S = 0.02
 
 
-def are_busy(pipelines: Iterable[EncoderPipeline], ours: Collection[EncoderPipeline]) -> bool:
-    """Whether requests use the pipelines now, or did a moment ago. `ours` do background work as well."""
-    return any(_is_busy(pipeline, is_ours=pipeline in ours) for pipeline in pipelines)
-
-
-def _is_busy(pipeline: EncoderPipeline, *, is_ours: bool) -> bool:
-    if pipeline.embedder.n_in_work:
-        return True
-    times = [batcher.last_success_at for batcher in pipeline.batchers]
-    return not is_ours and any(at is not None and time.monotonic() - at < RECENT_S for at in times)
-
-
 class EncoderShare:
-    """Takes at most a share of the time while requests come, and all of it while none do."""
+    """Works all the time while no request comes; else half of the time that requests leave, and at least a
+    share of all time.
+    """
 
-    def __init__(self, share: float, is_busy: Callable[[], bool]) -> None:
-        """`share` is between 0 (work only while no request comes) and 1."""
+    def __init__(self, share: float, busy_s: Callable[[], float]) -> None:
+        """`share` is from 0 to 1. `busy_s` returns the seconds in which encoders were in use so far, by this
+        work or by requests.
+        """
         self._share = share
-        self._is_busy = is_busy
+        self._busy_s = busy_s
+        self._encoded_s = 0.0
+        self._load = 1.0  # of requests, until it is measured
+        self._measured_at, self._requests_s = time.monotonic(), busy_s()
 
-    async def pause(self, worked_s: float) -> None:
-        """Wait until the work was the share of the time since it began, or no request is there."""
+    async def pause(self, worked_s: float, encoded_s: float) -> None:
+        """Wait after seconds of work, as long as requests need the encoders. `encoded_s` of them counted in
+        `busy_s`.
+        """
+        self._encoded_s += encoded_s
+        began = time.monotonic()
         await asyncio.sleep(0)
-        until = time.monotonic() + worked_s * (1 / self._share - 1) if self._share else float("inf")
-        while time.monotonic() < until and self._is_busy():  # noqa: ASYNC110 - requests set no event
+        while time.monotonic() - began < worked_s * (1 / self._allowed() - 1):  # noqa: ASYNC110
             await asyncio.sleep(STEP_S)
+
+    def _allowed(self) -> float:
+        """The share of the time that this work may take now."""
+        self._measure()
+        if self._load < IDLE_LOAD:
+            return 1.0
+        return max(self._share, SPARE_SHARE * (1 - self._load), IDLE_LOAD)
+
+    def _measure(self) -> None:
+        """Update the load, once in a while: the share of the time in which requests used the encoders."""
+        now = time.monotonic()
+        if now - self._measured_at < WINDOW_S:
+            return
+        requests_s = self._busy_s() - self._encoded_s
+        self._load = min(1.0, max(0.0, requests_s - self._requests_s) / (now - self._measured_at))
+        self._measured_at, self._requests_s = now, requests_s

@@ -53,7 +53,7 @@ class RolloutRun:
     parts: RolloutParts
     rollout: Rollout
     save: Callable[[Rollout], Awaitable[None]]
-    pace: Callable[["RolloutRun"], Pace]
+    pace: Callable[[], Pace]
     version: LoadedVersion | None = None
     moving: dict[LoadedCollection, str] = field(default_factory=dict)  # with the new precision setting
     _began: float = 0.0
@@ -181,7 +181,7 @@ class RolloutRun:
 
     async def _embed(self) -> None:
         """Embed what the new indexes lack, of collections that are created meanwhile, too."""
-        pace, is_first = self.pace(self), True
+        pace, is_first = self.pace(), True
         while not self.rollout.now:
             for collection in self._candidates():
                 await self._prepare_one(collection)

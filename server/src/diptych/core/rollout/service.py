@@ -10,12 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.reembed import Pace
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.ports import Metrics
-from diptych.core.rollout.pacing import EncoderShare, are_busy
+from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.run import RolloutParts, RolloutRun
 from diptych.core.rollout.types import (
     CollectionMove,
@@ -173,7 +172,12 @@ class Rollouts:
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
         """The collections that the rollout under way moves, by their present names."""
-        return {} if self._run is None else self._run.of_collections()
+        waiting = {
+            one.collection: CollectionProgress(one, one.precision or SERVER, 0, 0)
+            for one in self._waiting()
+            if one.collection is not None and one.collection in self._parts.collections
+        }
+        return {**waiting, **({} if self._run is None else self._run.of_collections())}
 
     async def status(self) -> RolloutStatus:
         """What serves, what served before, and what is under way."""
@@ -346,16 +350,11 @@ class Rollouts:
         except DiptychError as error:
             log.warning("the data folder keeps no copy of what it needs: %s", error)
 
-    def _pace(self, run: RolloutRun) -> Pace:
-        def are_requests_busy() -> bool:
-            ours = {one.next.pipeline for one in run.moving if one.next is not None}
-            return are_busy(self._parts.versions.pipelines(), ours)
+    def _pace(self) -> Pace:
+        return EncoderShare(self._share, self._busy_s)
 
-        return EncoderShare(self._share, are_requests_busy)
-
-    def _idle(self, vectors: IndexedVectors) -> Pace:
-        ours = {vectors.pipeline}
-        return EncoderShare(0, lambda: are_busy(self._parts.versions.pipelines(), ours))
+    def _busy_s(self) -> float:
+        return sum(pipeline.embedder.busy_s for pipeline in self._parts.versions.pipelines())
 
     async def _watch(self) -> None:
         """Look for a new version of the active model, as the policy says."""
@@ -394,6 +393,7 @@ class Rollouts:
         """Open the version that served before, and embed for it what was added since, in spare time."""
         with suppress(DiptychError):
             await self._open_previous()
+        idle = EncoderShare(0, self._busy_s)
         while True:
             await asyncio.sleep(CATCH_UP_S)
             for collection in self._parts.collections.loaded():
@@ -401,7 +401,7 @@ class Rollouts:
                 if vectors is None or not vectors.pending or self._run is not None:
                     continue
                 try:
-                    await self._parts.collections.embed_pending(collection, vectors, self._idle(vectors))
+                    await self._parts.collections.embed_pending(collection, vectors, idle)
                 except NotReady:
                     raise
                 except DiptychError as error:
