@@ -1,4 +1,4 @@
-"""Versions that are pushed to a server process: served after a restart, whole or not at all."""
+"""Versions that are pushed to a server process: served by the running server, whole or not at all."""
 
 import json
 import signal
@@ -59,11 +59,12 @@ def half_a_push(server: RunningServer, folder: Path) -> socket.socket:
     return connection
 
 
-def test_pushed_version_serves_after_a_restart_and_is_there_once(
+def test_pushed_version_is_there_once_and_serves_when_the_command_ends(
     repo: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    policy = {"DIPTYCH_POLL_S": "3600"}  # only the command moves the server
     with (
-        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
+        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY | policy) as server,
         Client(server.url, KEY) as client,
     ):
         before = client.embed(texts=["red"])
@@ -72,19 +73,17 @@ def test_pushed_version_serves_after_a_restart_and_is_there_once(
         second = client.push_model(folder, TINY)
         assert (second.version, second.created) == (2, False)
         flags = ["--name", TINY, "--url", server.url, "--api-key", KEY]
-        assert main(["models", "push", str(folder), *flags]) == 0
+        assert main(["models", "push", str(folder), *flags, "--no-activate"]) == 0
         assert "tiny/2 is on the server already" in capsys.readouterr().out
         assert client.embed(texts=["red"]) == before
         assert "tiny/2 was pushed" in [line["message"] for line in server.log()]
-    assert in_repository(repo) == ["1", "2"]
-    with (
-        serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
-        Client(server.url, KEY) as client,
-    ):
+        assert main(["models", "push", str(folder), *flags]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == "tiny/2 serves now"
         after = client.embed(texts=["red"])
         assert after.model.version == 2
         assert after.texts != before.texts
         assert client.push_model(folder, TINY).active
+    assert in_repository(repo) == ["1", "2"]
 
 
 def test_server_that_is_killed_in_the_middle_leaves_a_staging_folder_alone(

@@ -164,6 +164,7 @@ def test_body_of_activate_may_be_left_out_and_is_checked(client: TestClient, rol
 def test_version_that_serves_already_is_a_200(client: TestClient) -> None:
     answer = client.post("/models/tiny/versions/1/activate")
     assert (answer.status_code, answer.json()["state"]) == (200, "active")
+    assert "location" not in answer.headers
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ def activate(name: str, version: int, *, now: bool = False) -> Steps[Rollout]:
     """Start a rollout of the server to a version; `wait_for_rollout` returns when it has ended.
 
     Until then, what serves now serves on. An older version is activated in the same way. `now` switches at
-    once to a version that served before, even if images that were added since have no vector of it yet. A
-    version that serves already gives a rollout in the state "active". Raises NotFound, and Conflict for a
+    once to a version that served before, even if images that were added since have no vector of it yet. For a
+    version that serves already the result has ended (`has_ended`). Raises NotFound, and Conflict for a
     version that cannot be served there, or for `now` with a version that is not kept.
     """
     path = path_of("models", name, "versions", str(version), "activate")

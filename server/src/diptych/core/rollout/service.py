@@ -80,6 +80,8 @@ class Rollouts:
         active = self._active.ref
         if served is None or served.active != active:
             await self._parts.store.switch(ServedVersions(active), {})
+            begun = replace(_new(active), state="active", finished_at=_now())
+            await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
         else:
             self._previous = served.previous if self._parts.keeps_previous else None
         for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN)):

@@ -177,9 +177,10 @@ async def activate_version(
         rollout = await services.rollouts.activate(name, version, now=body.now)
     except (BundleError, ConfigError) as error:
         raise Conflict(str(error)) from error
-    response = json_response(
-        request, _rollout(services.rollouts, rollout), 200 if rollout.state == "active" else 202
-    )
+    content = _rollout(services.rollouts, rollout)
+    if rollout.state == "active":
+        return json_response(request, content)
+    response = json_response(request, content, 202)
     response.headers["Location"] = f"/rollouts/{rollout.id}"
     return response
 

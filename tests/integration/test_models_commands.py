@@ -1,0 +1,97 @@
+"""`diptych models activate`, `rollback` and `cancel` on a running server with pictures in a collection."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych.cli import main
+from diptych_client import Client
+from support.pictures import picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+WITHIN_S = 60
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of version 2, which embeds as version 1 does not, and looks for new versions all the time."""
+    write_tiny_bundle(tmp_path / "model_repo", seed=1)
+    write_tiny_bundle(tmp_path / "model_repo", seed=2)
+    often = {"DIPTYCH_POLL_S": "0.05"}
+    with serve(tmp_path / "model_repo", TINY, tmp_path / "data", environment=often) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    with Client(server.url) as client:
+        client.create_collection("pets")
+        added = client.add([picture("red"), picture("blue")], ids=["red", "blue"], collection="pets")
+        assert [outcome.error for outcome in added] == [None, None]
+        yield client
+
+
+def models(server: RunningServer, *arguments: object) -> int:
+    return main(["models", *map(str, arguments), "--url", server.url])
+
+
+def versions(client: Client) -> tuple[int, int]:
+    """The versions that answer a request without a collection, and a search."""
+    found = client.search("red", collection="pets")
+    assert {hit.id for hit in found.hits} == {"red", "blue"}
+    return client.embed(texts=["red"]).model.version, found.model.version
+
+
+def test_activated_version_serves_when_the_command_ends_and_a_rollback_returns(
+    server: RunningServer, client: Client, capsys: Capture
+) -> None:
+    assert versions(client) == (2, 2)
+    assert models(server, "activate", TINY, 1) == 0
+    assert capsys.readouterr().out == "tiny/1 serves now\n"
+    assert versions(client) == (1, 1)
+    assert models(server) == 0
+    assert "tiny/2 served before: a rollback is immediate" in capsys.readouterr().out
+    time.sleep(0.5)  # many looks at the repository, whose newest version is not the active one
+    assert versions(client) == (1, 1)
+    assert models(server, "rollback") == 0
+    assert capsys.readouterr().out == "tiny/2 serves now\n"
+    assert versions(client) == (2, 2)
+    assert [one.target.version for one in client.rollouts()] == [2, 1, 2]
+
+
+def test_activating_what_serves_already_changes_nothing(
+    server: RunningServer, client: Client, capsys: Capture
+) -> None:
+    assert models(server, "activate", TINY, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["target"]) == ("active", {"name": TINY, "version": 2})
+    assert versions(client) == (2, 2)
+
+
+def test_damaged_version_does_not_serve_and_the_command_says_why(
+    server: RunningServer, client: Client, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "model_repo" / TINY / "1" / "text_encoder.onnx").write_bytes(b"not a graph")
+    assert models(server, "activate", TINY, 1) == 1
+    told = capsys.readouterr().err
+    assert "tiny/1 does not serve, what served before serves on" in told
+    assert "text_encoder.onnx" in told
+    assert versions(client) == (2, 2)
+    assert models(server, "activate", TINY, 7) == 1
+    assert "(HTTP 404)" in capsys.readouterr().err
+    assert models(server, "cancel") == 1
+
+
+def test_precision_of_a_collection_is_a_rollout_of_its_own(server: RunningServer, client: Client) -> None:
+    changed = client.change_collection("pets", precision="fp32")
+    assert (changed.precision, changed.version, changed.stays) == ("fp32", 2, "")
+    deadline = time.monotonic() + WITHIN_S
+    while client.collection("pets").rollout is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert versions(client) == (2, 2)
