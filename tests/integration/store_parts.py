@@ -115,6 +115,7 @@ class Opened:
         admission: Admission | None = None,
         precisions: Sequence[str] = ("fp32", "int8", "fp16"),
         policy: str = "manual",
+        asked_model: str | None = None,
     ) -> None:
         self._repository = ModelRepository(model_repo)
         self._precisions = precisions
@@ -165,6 +166,7 @@ class Opened:
             ),
             metrics=self.metrics,
             manual=policy == "manual",
+            asked_model=asked_model,
             poll_s=0.01,
         )
         self.data_dir = data_dir

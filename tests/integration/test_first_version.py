@@ -1,7 +1,7 @@
 """Which version a server serves first: what its data folder served last."""
 
-import logging
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -28,16 +28,28 @@ def test_restart_serves_what_served_last_though_a_newer_version_is_there(tmp_pat
         assert served(client) == (TINY, 1)
 
 
-def test_model_of_the_settings_is_that_of_a_new_data_folder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_start_that_is_given_another_name_moves_to_it_and_the_same_name_changes_nothing(
+    tmp_path: Path,
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
     write_tiny_bundle(tmp_path / "model_repo", "other")
     with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 1)
-    with caplog.at_level(logging.INFO), running_app(tmp_path, model=TINY, rollout="manual") as client:
+        activated = client.post(f"/models/{TINY}/versions/1/activate").json()
+        _wait_for(client, activated["id"])
+    with running_app(tmp_path, model="other", rollout="manual") as client:
+        assert served(client) == (TINY, 1)
+        assert all(one["finished_at"] for one in client.get("/rollouts").json()["rollouts"])
+    with running_app(tmp_path, model=TINY) as client:
+        assert served(client) == (TINY, 1)
+    with running_app(tmp_path, model="other") as client:
+        _wait_for(client, client.get("/rollouts").json()["rollouts"][0]["id"])
         assert served(client) == ("other", 1)
-    assert "DIPTYCH_MODEL is tiny, but other was activated later and is served" in caplog.text
+
+
+def _wait_for(client: TestClient, id: str) -> None:
+    while not client.get(f"/rollouts/{id}").json()["finished_at"]:
+        time.sleep(0.01)
 
 
 def test_version_that_left_the_repository_is_served_from_the_data_folder(tmp_path: Path) -> None:
@@ -72,7 +84,7 @@ def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_m
         write_tiny_bundle(repo, name, precisions={"fp32": "equal"})
     with running_app(tmp_path, model="other", version=2) as client:
         assert served(client) == ("other", 2)
-    with running_app(tmp_path, precision="int8", collection_precision="int8") as client:
+    with running_app(tmp_path, model="other", precision="int8", collection_precision="int8") as client:
         assert served(client) == ("other", 1)
     assert "other/2, which was served last, cannot be served any more: " in caplog.text
     assert "it has no precision 'int8', only fp32" in caplog.text

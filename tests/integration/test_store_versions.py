@@ -401,3 +401,22 @@ def test_collection_of_a_model_that_is_gone_can_be_read_but_not_searched(run: Ru
     run(add_colours)
     with gone(model_repo / TINY):
         run(other, model="other")
+
+
+def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_after_that(run: Run) -> None:
+    async def started_with_another_name(opened: Opened) -> None:
+        assert await version_of(opened) == (TINY, 1)
+        await until(lambda: opened.active.now.model.name == "other")
+        await until(lambda: not any(one.next for one in opened.collections.loaded()))
+        assert await version_of(opened) == ("other", 1)
+        await opened.activate(TINY, 2)
+
+    async def started_again(opened: Opened) -> None:
+        assert await opened.rollouts.status() is not None
+        for rollout in await opened.rollouts.list():
+            assert rollout.has_ended
+        assert opened.active.now.model.name == TINY
+
+    run(add_colours, asked_model=TINY)
+    run(started_with_another_name, asked_model="other")
+    run(started_again, version=2, asked_model="other")

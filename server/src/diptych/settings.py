@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     model_repo: Path = Field(Path("model_repo"), description="folder of model bundles, <name>/<version>/")
     model: str = Field(
         SHIPPED_NAME,
-        description="name of the model that a new data folder serves; "
-        "later the server serves what was activated last",
+        description="name of the model to serve; what was activated since then is served "
+        "until a start is given another name",
     )
     version: int | None = Field(
         None,

@@ -102,6 +102,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
             metrics=metrics,
             manual=settings.rollout == "manual",
             pinned=settings.version,
+            asked_model=settings.model if "model" in settings.model_fields_set else None,
             share=settings.rollout_share,
             poll_s=settings.poll_s,
         ),

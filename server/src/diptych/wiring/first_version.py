@@ -8,7 +8,7 @@ from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed, NotFound
-from diptych.settings import PREFIX, Settings
+from diptych.settings import Settings
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version_choice import chosen_version, why_not_served
 from diptych.wiring.version_loader import VersionLoader
@@ -31,10 +31,6 @@ def load_first_version(
     if served is None:
         return _load_newest(settings, repository, support, loader)
     active = served.active
-    if "model" in settings.model_fields_set and settings.model != active.name:
-        LOG.info(
-            "%sMODEL is %s, but %s was activated later and is served", PREFIX, settings.model, active.name
-        )
     try:
         return loader.load(active)
     except (BundleError, EncoderFailed, ConfigError, NotFound) as error:

@@ -83,6 +83,21 @@ class SqliteRollouts:
         """The bytes of all vectors of an identity."""
         return await self._threads.read(lambda db: _vector_bytes(db, identity))
 
+    async def asked_model(self) -> str | None:
+        """The name that the settings gave at the last start that was given one."""
+        query = "SELECT model FROM serving WHERE role = 'asked'"
+        row = await self._threads.read(lambda db: db.execute(query).fetchone())
+        return None if row is None else str(row[0])
+
+    async def set_asked_model(self, name: str) -> None:
+        """Remember the name that the settings give."""
+        statement = "INSERT OR REPLACE INTO serving (role, model, version, bundle) VALUES ('asked', ?, 0, '')"
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(statement, (name,))
+
+        await self._threads.write(work)
+
     async def put_rollout(self, rollout: Rollout) -> None:
         """Store a rollout, or replace the one of the same id; forget ended ones beyond the newest 100."""
         await self._threads.write(lambda db: _put(db, rollout), makes_room=rollout.has_ended)
@@ -102,7 +117,7 @@ def _served(db: sqlite3.Connection) -> ServedVersions | None:
 def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
     refs = {"active": served.active, "previous": served.previous}
     rows = [(role, ref.name, ref.version, ref.bundle) for role, ref in refs.items() if ref is not None]
-    db.execute("DELETE FROM serving")
+    db.execute("DELETE FROM serving WHERE role IN ('active', 'previous')")
     db.executemany("INSERT INTO serving (role, model, version, bundle) VALUES (?, ?, ?, ?)", rows)
 
 

@@ -106,7 +106,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The identity that a collection is searched with, and the one before.
         "ALTER TABLE collections ADD COLUMN identity INTEGER REFERENCES identities (number)",
         "ALTER TABLE collections ADD COLUMN previous_identity INTEGER REFERENCES identities (number)",
-        # The versions that serve requests without a collection: role 'active' or 'previous'.
+        # The versions that serve requests without a collection: role 'active' or 'previous'. Role 'asked':
+        # the name that the settings gave last.
         """CREATE TABLE serving (
             role    TEXT PRIMARY KEY,
             model   TEXT NOT NULL,

@@ -41,6 +41,14 @@ class RolloutStore(Protocol):
         """The bytes of all vectors of an identity in the database."""
         ...
 
+    async def asked_model(self) -> str | None:
+        """The name that the settings gave at the last start that was given one."""
+        ...
+
+    async def set_asked_model(self, name: str) -> None:
+        """Remember the name that the settings give."""
+        ...
+
     async def put_rollout(self, rollout: Rollout) -> None:
         """Store a rollout, or replace the one of the same id."""
         ...

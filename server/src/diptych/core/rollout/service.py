@@ -47,17 +47,21 @@ class Rollouts:
         metrics: Metrics,
         manual: bool = False,
         pinned: int | None = None,
+        asked_model: str | None = None,
         share: float = 0.1,
         poll_s: float = 2.0,
     ) -> None:
         """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
 
-        `share`: of the encoders' time while requests come; `poll_s`: between looks at the model repository.
+        `asked_model`: the name that the settings give; what serves wins over it, unless it is another one
+        than at the last start. `share`: of the encoders' time while requests come; `poll_s`: between looks at
+        the model repository.
         """
         self._parts = parts
         self._metrics = metrics
         self._manual = manual
         self._pinned = pinned
+        self._asked_model = asked_model
         self._share = share
         self._poll_s = poll_s
         self._known: dict[str, Rollout] = {}  # by id, in the order of their creation
@@ -86,6 +90,7 @@ class Rollouts:
             self._previous = served.previous if self._parts.keeps_previous else None
         for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN)):
             self._known[rollout.id] = rollout if rollout.has_ended else replace(rollout, state="waiting")
+        await self._follow_settings()
         if not self._waiting():
             await self._align()
         for work, what in (
@@ -273,6 +278,18 @@ class Rollouts:
 
     def _waiting(self) -> builtins.list[Rollout]:
         return [one for one in self._known.values() if one.state == "waiting"]
+
+    async def _follow_settings(self) -> None:
+        """Activate the model that the settings name, if they name another one than before."""
+        asked = self._asked_model
+        if asked is None or asked == await self._parts.store.asked_model():
+            return
+        await self._parts.store.set_asked_model(asked)
+        if asked != self._active.ref.name:
+            log.info(
+                "%s serves until %s, which the settings name now, is rolled out", self._active.ref, asked
+            )
+            await self.activate(asked)
 
     async def _align(self) -> None:
         """Let collections move that do not have vectors of the active version, although they follow it."""
