@@ -17,6 +17,9 @@ from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import add_images, files_of
 from support.pictures import noise, picture
+from support.tiny_bundle import write_tiny_bundle
+
+WITHIN_S = 30
 
 # Name of a sample, and its labels.
 PUBLISHED = {
@@ -131,6 +134,21 @@ def test_served_model_is_a_metric(client: TestClient) -> None:
     assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny")}))] == 1
     for encoder in ("image", "text"):
         assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
+
+
+def test_rollouts_have_metrics(tmp_path: Path) -> None:
+    with running_app(tmp_path, poll_s=0.05) as client:
+        assert add_images(client, IMAGES, noise(1)).status_code == 200
+        write_tiny_bundle(tmp_path / "model_repo", seed=1)
+        ended = ("diptych_rollouts_total", frozenset({("result", "active")}))
+        deadline = time.monotonic() + WITHIN_S
+        while (found := samples(client))[ended] == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        loaded = {dict(labels)["version"] for name, labels in found if name == "diptych_model_info"}
+        assert loaded == {"1", "2"}, "the former version is kept"
+        assert found["diptych_rollout_state", frozenset({("name", "tiny")})] == 1
+        assert found["diptych_rollback_lag_images", frozenset()] == 0
 
 
 def test_readiness_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,16 @@ class Services:
             return replace(report, ready=False, reason=error.message)
         return report
 
+    async def report_metrics(self) -> None:
+        """Report what changes by itself: recalls of indexes, the rollout under way, the lag of a rollback."""
+        self.collections.report_metrics()
+        status = await self.rollouts.status()
+        progress, previous = status.progress, status.previous
+        self.metrics.set_rollout(
+            0 if progress is None else progress.n_images, 0 if progress is None else progress.n_embedded
+        )
+        self.metrics.set_rollback_lag(0 if previous is None else previous.n_lagging)
+
     async def close(self) -> None:
         """Stop background work, finish writes that have begun, and fail whatever still waits with NotReady.
 

@@ -74,7 +74,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
 async def metrics(services: ReadyServices) -> Response:
     """Metrics in the format of Prometheus."""
     services.metrics.set_ready((await services.report()).ready)
-    services.collections.report_metrics()
+    await services.report_metrics()
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 
