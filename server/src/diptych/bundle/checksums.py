@@ -29,21 +29,47 @@ def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
 
     Raises CorruptBundle for a missing, changed or unlisted file, or a link.
     """
+    label = _refuse_unlisted(folder, expected)
+    for name, entry in expected.items():
+        _check_size(folder / name, entry, f"{label}/{name}")
+        _check_sha256(folder / name, entry, f"{label}/{name}")
+
+
+def check_sizes(folder: Path, expected: dict[str, FileEntry]) -> None:
+    """Look whether all listed files are there in full, without reading them.
+
+    Raises CorruptBundle for a missing, incomplete or unlisted file, or a link.
+    """
+    label = _refuse_unlisted(folder, expected)
+    for name, entry in expected.items():
+        _check_size(folder / name, entry, f"{label}/{name}")
+
+
+def _refuse_unlisted(folder: Path, expected: dict[str, FileEntry]) -> str:
+    """The bundle's name in messages. Raises CorruptBundle for a file that is not listed."""
     label = f"{folder.parent.name}/{folder.name}"
-    unlisted = sorted({path.name for path in folder.iterdir()} - set(expected) - {MANIFEST_FILE})
+    try:
+        unlisted = sorted({path.name for path in folder.iterdir()} - set(expected) - {MANIFEST_FILE})
+    except OSError as error:
+        raise CorruptBundle(f"{label}: cannot be read: {error.strerror}") from error
     if unlisted:
         raise CorruptBundle(f"{label}/{unlisted[0]}: not listed in {MANIFEST_FILE}")
-    for name, entry in expected.items():
-        _check_file(folder / name, entry, f"{label}/{name}")
+    return label
 
 
-def _check_file(path: Path, expected: FileEntry, label: str) -> None:
+def _check_size(path: Path, expected: FileEntry, label: str) -> None:
     if path.is_symlink():
         raise CorruptBundle(f"{label}: is a link")
     try:
         n_bytes = path.stat().st_size
-        if n_bytes != expected.bytes:
-            raise CorruptBundle(f"{label}: has {n_bytes} bytes, the manifest says {expected.bytes}")
+    except OSError as error:
+        raise CorruptBundle(f"{label}: cannot be read: {error.strerror}") from error
+    if n_bytes != expected.bytes:
+        raise CorruptBundle(f"{label}: has {n_bytes} bytes, the manifest says {expected.bytes}")
+
+
+def _check_sha256(path: Path, expected: FileEntry, label: str) -> None:
+    try:
         found = _describe(path)
     except OSError as error:
         raise CorruptBundle(f"{label}: cannot be read: {error.strerror}") from error

@@ -31,6 +31,7 @@ from diptych.errors import (
 
 SHIPPED_NAME = "pictograms"  # the default model, whose versions come with the sources
 STAGING_PREFIX = ".tmp-"
+VERSION = r"[1-9][0-9]{0,8}"
 STALE_AFTER_S = 24 * 3600.0
 N_TRIES = 100
 
@@ -88,6 +89,20 @@ class ModelRepository:
                 f"{name}/{version}/{MANIFEST_FILE}: says it is {manifest.name}/{manifest.version}"
             )
         return manifest
+
+    def strangers(self, name: str) -> dict[str, str]:
+        """What lies beside the versions of a name and is no version, by its name, with the reason.
+
+        Plain files and hidden folders, such as those of publishers, are left out.
+        """
+        found = {}
+        for entry in _entries(self._root / name):
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            reason = _why_no_version(entry)
+            if reason is not None:
+                found[entry.name] = reason
+        return dict(sorted(found.items()))
 
     def verify(self, name: str, version: int) -> Manifest:
         """The manifest, once every byte of the bundle has been checked.
@@ -218,12 +233,23 @@ def _is_name(path: Path) -> bool:
     return re.fullmatch(NAME_PATTERN, path.name) is not None and path.is_dir()
 
 
-def _numbers(folder: Path) -> list[int]:
+def _entries(folder: Path) -> list[Path]:
     try:
-        names = [entry.name for entry in folder.iterdir()]
+        return list(folder.iterdir())
     except FileNotFoundError:
         return []  # a publisher that failed has just removed the empty folder
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,8}", name))
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in _entries(folder) if re.fullmatch(VERSION, entry.name))
+
+
+def _why_no_version(folder: Path) -> str | None:
+    if not re.fullmatch(VERSION, folder.name):
+        return "its name is not the number of a version"
+    if folder.is_symlink():
+        return "it is a link"
+    return None if _is_file(folder / MANIFEST_FILE) else f"it has no {MANIFEST_FILE}"
 
 
 def _versions(folder: Path) -> list[int]:

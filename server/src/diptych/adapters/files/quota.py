@@ -34,6 +34,13 @@ class Quota:
             taken = self._file_bytes + self._database_bytes + self._log_bytes
         return self.max_bytes is not None and taken + TIGHT_BYTES > self.max_bytes
 
+    @property
+    def free_bytes(self) -> int | None:
+        """The bytes that files and rows may still take; None without a limit."""
+        with self._lock:
+            taken = self._file_bytes + self._database_bytes
+        return None if self.max_bytes is None else max(0, self.max_bytes - taken)
+
     def take_file(self, n_bytes: int) -> None:
         """Reserve the bytes of a file that is about to be written. Raises StoreFull."""
         with self._lock:

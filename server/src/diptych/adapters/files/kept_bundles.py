@@ -1,0 +1,142 @@
+"""Whole bundles under the sha256 of their manifests: in the data folder, and in its backups."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from diptych.adapters.files.atomic_files import TMP_PREFIX, size_of
+from diptych.adapters.files.private_files import make_new
+from diptych.adapters.files.quota import Quota
+from diptych.bundle.checksums import check_sizes
+from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from diptych.durable import fsync_file, fsync_folder
+from diptych.errors import BundleError, CorruptBundle
+
+N_DIGITS = 16  # of the sha256 of a manifest, in the name of a folder
+COPY_BYTES = 1 << 24
+
+
+class KeptBundles:
+    """`<root>/<first 16 digits of the sha256 of the manifest>/`, each a complete bundle.
+
+    A bundle appears and disappears by one rename. Files are hard links to those of the source where the file
+    system allows it, since a published bundle never changes. Copies count against the quota. One process
+    writes. Raises OSError.
+    """
+
+    def __init__(self, root: Path, quota: Quota | None = None) -> None:
+        """The folder need not exist."""
+        self._root = root
+        self._quota = quota or Quota()
+        self._counted: dict[Path, int] = {}  # bytes of copied files, by the folder of their bundle
+        if self._quota.is_set and root.is_dir():
+            for folder in root.iterdir():
+                self._count(folder)
+
+    def folder(self, bundle: str) -> Path | None:
+        """The folder of a bundle; None unless it is there with all its files."""
+        folder = self._root / bundle[:N_DIGITS]
+        found = _read(folder)
+        return folder if found is not None and found[0] == bundle else None
+
+    def bundles(self) -> list[str]:
+        """The sha256 of the manifests of all complete bundles."""
+        if not self._root.is_dir():
+            return []
+        found = [_read(folder) for folder in sorted(self._root.iterdir()) if not _is_unfinished(folder)]
+        return [one[0] for one in found if one is not None]
+
+    def add(self, bundle: str, source: Path, *, links: bool) -> None:
+        """Keep the bundle in the folder `source`; with `links`, by hard links where that works.
+
+        Raises BundleError if the source is not that bundle, or not complete; StoreFull beyond the quota.
+        """
+        digest, manifest = _require(source)
+        if digest != bundle:
+            raise CorruptBundle(f"{source}: its {MANIFEST_FILE} has changed")
+        self._root.mkdir(mode=0o700, exist_ok=True)
+        staged = self._root / f"{TMP_PREFIX}{uuid.uuid4().hex}"
+        staged.mkdir(mode=0o700)
+        try:
+            for name in (*manifest.files, MANIFEST_FILE):
+                self._bring(source / name, staged / name, links=links)
+            _require(staged, bundle)
+            fsync_folder(staged)
+            folder = self._root / bundle[:N_DIGITS]
+            self._remove(folder)  # a damaged one
+            staged.rename(folder)
+            self._counted[folder] = self._counted.pop(staged, 0)
+            fsync_folder(self._root)
+            fsync_folder(self._root.parent)
+        except BaseException:
+            self._remove(staged)
+            raise
+
+    def retain(self, bundles: Collection[str]) -> None:
+        """Remove all other bundles, and what interrupted calls have left."""
+        kept = {bundle[:N_DIGITS] for bundle in bundles}
+        if self._root.is_dir():
+            for folder in self._root.iterdir():
+                if folder.name not in kept:
+                    self._remove(folder)
+
+    def _bring(self, source: Path, target: Path, *, links: bool) -> None:
+        if links:
+            with suppress(OSError):  # another disk, another owner, or a file system without hard links
+                os.link(source, target, follow_symlinks=False)
+                return
+        n_bytes = size_of(source)
+        self._quota.take_file(n_bytes)
+        self._counted[target.parent] = self._counted.get(target.parent, 0) + n_bytes
+        make_new(target)
+        with source.open("rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written, COPY_BYTES)
+        fsync_file(target)
+
+    def _remove(self, folder: Path) -> None:
+        if not folder.is_dir():
+            return
+        if not _is_unfinished(folder):  # so that no half of it seems to be there
+            folder = self._rename_to_remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._quota.give_file(self._counted.pop(folder, 0))
+
+    def _rename_to_remove(self, folder: Path) -> Path:
+        target = self._root / f"{TMP_PREFIX}{uuid.uuid4().hex}"
+        folder.rename(target)
+        self._counted[target] = self._counted.pop(folder, 0)
+        return target
+
+    def _count(self, folder: Path) -> None:
+        """Count the files that have no other name: copies, and links to what is gone elsewhere."""
+        if folder.is_dir():
+            stats = [path.stat() for path in folder.iterdir()]
+            self._counted[folder] = sum(one.st_size for one in stats if one.st_nlink == 1)
+            self._quota.count_file(self._counted[folder])
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return folder.name.startswith(TMP_PREFIX)
+
+
+def _read(folder: Path) -> tuple[str, Manifest] | None:
+    """The sha256 of the manifest, and the manifest, of a complete bundle."""
+    try:
+        return _require(folder)
+    except (BundleError, OSError):
+        return None
+
+
+def _require(folder: Path, bundle: str | None = None) -> tuple[str, Manifest]:
+    """As `_read`. Raises BundleError, OSError."""
+    content = (folder / MANIFEST_FILE).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if bundle not in {None, digest}:
+        raise CorruptBundle(f"{folder}: its {MANIFEST_FILE} has changed")
+    manifest = parse_manifest(content, str(folder / MANIFEST_FILE))
+    check_sizes(folder, manifest.files)
+    return digest, manifest

@@ -1,0 +1,158 @@
+"""The versions of the model repository, and the copies of those that the data folder needs."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.adapters.files.disk_errors import file_errors_translated
+from diptych.adapters.files.kept_bundles import KeptBundles
+from diptych.bundle.checksums import check_sizes
+from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from diptych.bundle.repository import ModelRepository
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, ConfigError, CorruptBundle, InvalidManifest, NotFound
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A manifest that was read, as long as its file stays the same; `error` if it is invalid."""
+
+    stamp: tuple[int, int, int]  # inode, bytes and time of change of the file
+    digest: str
+    manifest: Manifest | None
+    error: str = ""
+
+
+class ModelBundles:
+    """Satisfies `diptych.core.rollout.ports.Bundles`. Call from any thread."""
+
+    def __init__(
+        self, repository: ModelRepository, kept: KeptBundles, why_not_served: Callable[[Manifest], str | None]
+    ) -> None:
+        """`why_not_served` tells why this machine cannot serve a version; None if it may."""
+        self._repository = repository
+        self._kept = kept
+        self._why_not_served = why_not_served
+        self._known: dict[
+            Path, _Known
+        ] = {}  # manifests by their files, which are looked at every few seconds
+        self._turn = threading.Lock()  # of changes of what is kept
+
+    def names(self) -> list[str]:
+        """The names that have a version in the model repository."""
+        return self._repository.names()
+
+    def newest(self, name: str) -> VersionRef | None:
+        """The newest complete version of the name that this machine may serve; None if there is none."""
+        for version in reversed(self._versions(name)):
+            with suppress(BundleError, NotFound):
+                manifest, ref = self._complete(name, version)
+                if self._why_not_served(manifest) is None:
+                    return ref
+        return None
+
+    def find(self, name: str, version: int) -> VersionRef:
+        """The version in the model repository.
+
+        Raises NotFound; BundleError for an incomplete one; ConfigError if this machine cannot serve it.
+        """
+        manifest, ref = self._complete(name, version)
+        reason = self._why_not_served(manifest)
+        if reason is not None:
+            raise ConfigError(f"{ref} cannot be served here: {reason}")
+        return ref
+
+    def broken(self, name: str) -> dict[str, str]:
+        """What lies in the folder of a name and can be served nowhere, by its name, with the reason."""
+        found = self._repository.strangers(name)
+        for version in self._versions(name):
+            try:
+                self._complete(name, version)
+            except BundleError as error:
+                found[str(version)] = str(error)
+            except NotFound:
+                continue  # it has just been removed
+        return found
+
+    def folder(self, ref: VersionRef) -> Path:
+        """The folder of a version: in the model repository if it is there, else the kept copy.
+
+        Raises NotFound.
+        """
+        folder = self._folder_in_repository(ref) or self._kept.folder(ref.bundle)
+        if folder is None:
+            raise NotFound(
+                f"{ref} is not in the model repository any more, and the data folder keeps no copy of it"
+            )
+        return folder
+
+    def keep(self, refs: Sequence[VersionRef]) -> None:
+        """Keep copies of exactly these versions in the data folder, by hard links where that works.
+
+        Raises StoreError, and CorruptBundle for a version that is nowhere, after the others were kept.
+        """
+        with self._turn, file_errors_translated("the copies of models"):
+            self._kept.retain({ref.bundle for ref in refs})
+            lost = [ref for ref in dict.fromkeys(refs) if not self._keep(ref)]
+        if lost:
+            raise CorruptBundle(
+                f"{', '.join(map(str, lost))}: neither in the model repository nor in the data folder"
+            )
+
+    def _keep(self, ref: VersionRef) -> bool:
+        """Whether it is kept now."""
+        if self._kept.folder(ref.bundle) is not None:
+            return True
+        source = self._folder_in_repository(ref)
+        if source is None:
+            return False
+        self._kept.add(ref.bundle, source, links=True)
+        return True
+
+    def _folder_in_repository(self, ref: VersionRef) -> Path | None:
+        with suppress(BundleError, NotFound):
+            if self._complete(ref.name, ref.version)[1] == ref:
+                return self._repository.folder(ref.name, ref.version)
+        return None
+
+    def _versions(self, name: str) -> list[int]:
+        try:
+            return self._repository.versions(name)
+        except NotFound:
+            return []
+
+    def _complete(self, name: str, version: int) -> tuple[Manifest, VersionRef]:
+        """A version all of whose files are there in full. Raises NotFound, BundleError."""
+        folder = self._repository.folder(name, version)
+        manifest, digest = self._read(folder / MANIFEST_FILE, f"{name}/{version}/{MANIFEST_FILE}")
+        if (manifest.name, manifest.version) != (name, version):
+            raise InvalidManifest(
+                f"{name}/{version}/{MANIFEST_FILE}: says it is {manifest.name}/{manifest.version}"
+            )
+        check_sizes(folder, manifest.files)
+        return manifest, VersionRef(name, version, digest)
+
+    def _read(self, file: Path, label: str) -> tuple[Manifest, str]:
+        """The manifest and its sha256, read again only if the file has changed. Raises InvalidManifest."""
+        try:
+            found = file.stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            known = self._known.get(file)
+            if known is None or known.stamp != stamp:
+                known = self._known[file] = _parse(file.read_bytes(), label, stamp)
+        except OSError as error:
+            raise InvalidManifest(f"{label}: cannot be read: {error.strerror}") from error
+        if known.manifest is None:
+            raise InvalidManifest(known.error)
+        return known.manifest, known.digest
+
+
+def _parse(content: bytes, label: str, stamp: tuple[int, int, int]) -> _Known:
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        return _Known(stamp, digest, parse_manifest(content, label))
+    except InvalidManifest as error:
+        return _Known(stamp, digest, None, error.message)
