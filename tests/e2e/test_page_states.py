@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
+from diptych_client import Client
 from support.browser import Watched
 from support.pictures import picture
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY
+from support.tiny_bundle import TINY, write_tiny_bundle
 
 pytestmark = pytest.mark.browser
 
@@ -126,3 +127,21 @@ def test_markup_in_a_label_is_shown_as_text(new_page: NewPage, gallery_server: R
     expect(page.locator("#bars li").first).to_be_visible()
     assert page.locator("#bars img").count() == 0
     assert watched.complaints == []
+
+
+def test_version_that_the_server_moved_to_is_named_once_it_has_answered(
+    new_page: NewPage, tmp_path: Path
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    with (
+        serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--rollout", "manual") as server,
+        Client(server.url) as client,
+    ):
+        page = new_page().page
+        page.goto(server.url)
+        expect(page.locator("#model")).to_contain_text("tiny version 1")
+        write_tiny_bundle(tmp_path / "model_repo", seed=1)
+        assert client.wait_for_rollout(client.activate(TINY, 2).id).state == "active"
+        red = {"name": "red.png", "mimeType": "image/png", "buffer": picture("red")}
+        page.set_input_files("#file", red)
+        expect(page.locator("#model")).to_contain_text("tiny version 2")

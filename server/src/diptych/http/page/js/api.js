@@ -23,8 +23,11 @@ async function problemOf(response) {
   return new Problem(response.status, title, reasonIn(body), requestId, Number(response.headers.get("retry-after")) || 1);
 }
 
-/** The API. `askForKey(isRefused)` resolves to the key that the user typed, or to null; it is called once at a time. */
-export function createApi(askForKey) {
+/**
+ * The API. `askForKey(isRefused)` resolves to the key that the user typed, or to null; it is called once at a time.
+ * `onModel(model)` is called with the model of each classification: the server may have moved to another version.
+ */
+export function createApi(askForKey, onModel) {
   let asking = null;
 
   async function send(path, options, key) {
@@ -87,12 +90,14 @@ export function createApi(askForKey) {
     },
 
     /** Predictions for one picture, best first. Labels are sent as one JSON array, so a label may contain a comma. */
-    classify: (file, labels, topK, signal) => {
+    classify: async (file, labels, topK, signal) => {
       const body = new FormData();
       body.append("image", file);
       body.append("labels", JSON.stringify(labels));
       body.append("top_k", topK);
-      return get("classify", { method: "POST", signal, body });
+      const answer = await get("classify", { method: "POST", signal, body });
+      onModel(answer.model);
+      return answer;
     },
 
     /** Add a list of {name, file}: `{outcomes}`, or the job that the server created. */

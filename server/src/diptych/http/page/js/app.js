@@ -24,11 +24,18 @@ async function untilReady(api) {
 
 async function open() {
   prepareKeyDialog();
-  const api = createApi(askForKey);
+  let shown = null;
+  async function drawServed() {
+    const version = await api.version();
+    shown = version.model;
+    drawModel(version, await api.models());
+    return version;
+  }
+  const isShown = ({ name, version }) => name === shown.name && version === shown.version;
+  const api = createApi(askForKey, (model) => { if (!isShown(model)) drawServed().catch(() => {}); });
   byId("hits").replaceChildren(...placeholders(18));
   await untilReady(api);
-  const version = await api.version();
-  drawModel(version, await api.models());
+  const version = await drawServed();
   const gallery = new Gallery(api, version.default_collection);
   const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
   const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
