@@ -112,7 +112,8 @@ class Settings(BaseSettings):
         0.1,
         gt=0,
         le=1,
-        description="share of encoder time that a rollout gets while requests wait; it gets all that is idle",
+        description="share of encoder time that a rollout gets at least while requests come; "
+        "it also gets half of what they leave",
     )
     keep_previous: bool = Field(
         True,
