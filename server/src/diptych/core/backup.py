@@ -32,6 +32,7 @@ class DatabaseFile:
 class BackupRecord:
     """The record in a complete backup. `lost`: files that the data folder had lost or damaged before.
 
+    `bundles`: the sha256 of the manifests of the model versions that it holds.
     `origin` is the same for all backups of one data folder, and of folders restored from them.
     """
 
@@ -42,6 +43,7 @@ class BackupRecord:
     database: DatabaseFile
     counts: Counts
     lost: dict[str, Fault]
+    bundles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from diptych import __version__
 from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.backup.folder import (
+    BUNDLES,
     DATABASE_PREFIX,
     IMAGES,
     RECORD_FILE,
@@ -19,10 +20,11 @@ from diptych.adapters.backup.folder import (
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.core.backup import BackupRecord, DatabaseFile, Fault, Outcome, Report
 from diptych.durable import fsync_file
-from diptych.errors import CorruptStore, StoreError
+from diptych.errors import BundleError, CorruptStore, StoreError
 
 MAX_COPIES = 20
 UNFINISHED_DATABASE = ".tmp-database"
@@ -30,6 +32,8 @@ UNFINISHED_DATABASE = ".tmp-database"
 
 def back_up(data_dir: Path, folder: Path, report: Report) -> Outcome:
     """Copy the database, then the image files that the copy refers to and the backup folder lacks.
+
+    Model versions that the data folder keeps are copied as well.
 
     The database of an earlier backup in the folder stays until the new record replaces the old one. After
     that only the files that the earlier backup alone used are removed. Image files never change, so a file of
@@ -71,7 +75,7 @@ def _copy(source: DataFolder, folder: Path, report: Report) -> Outcome | None:
                 return None
         database = _name_database(unfinished, report)
         images.sync()
-        record = _record(copy, database, faults)
+        record = _record(copy, database, faults, _copy_bundles(source.bundles, folder, report))
         write_record(folder, record)
         _remove_unused(folder, record, copy)
         return Outcome(record, copy.lost_images(faults))
@@ -88,7 +92,28 @@ def _name_database(unfinished: Path, report: Report) -> DatabaseFile:
     return DatabaseFile(name, n_bytes, sha256)
 
 
-def _record(copy: SqliteSnapshot, database: DatabaseFile, lost: dict[str, Fault]) -> BackupRecord:
+def _copy_bundles(source: KeptBundles, folder: Path, report: Report) -> tuple[str, ...]:
+    """Copy the model versions that the data folder keeps; return the sha256 of their manifests.
+
+    One that is removed meanwhile is needed no more.
+    """
+    copies, there = KeptBundles(folder / BUNDLES), source.bundles()
+    report.begin("copying models", len(there))
+    for sha256 in there:
+        kept = source.folder(sha256)
+        try:
+            if kept is not None and copies.folder(sha256) is None:
+                copies.add(sha256, kept, links=False)
+        except (FileNotFoundError, BundleError):
+            if source.folder(sha256) is not None:
+                raise
+        report.advance()
+    return tuple(sha256 for sha256 in there if copies.folder(sha256) is not None)
+
+
+def _record(
+    copy: SqliteSnapshot, database: DatabaseFile, lost: dict[str, Fault], bundles: tuple[str, ...]
+) -> BackupRecord:
     return BackupRecord(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         diptych_version=__version__,
@@ -97,6 +122,7 @@ def _record(copy: SqliteSnapshot, database: DatabaseFile, lost: dict[str, Fault]
         database=database,
         counts=copy.counts(),
         lost=lost,
+        bundles=bundles,
     )
 
 
@@ -107,6 +133,7 @@ def _remove_unused(folder: Path, record: BackupRecord, copy: SqliteSnapshot) -> 
     for path in ImageTree(folder / IMAGES).paths():
         if not copy.keys_of(path.name):
             path.unlink()
+    KeptBundles(folder / BUNDLES).retain(record.bundles)
 
 
 def _require_ours(folder: Path) -> None:
@@ -115,7 +142,8 @@ def _require_ours(folder: Path) -> None:
         raise StoreError(f"{folder} is a file, not a folder for a backup")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     marks = {LOCK_FILE, RECORD_FILE}
-    ours = marks | {IMAGES if names & marks else LOCK_FILE, "lost+found"}  # the last is in the root of a disk
+    ours = marks | {"lost+found"}  # the last is in the root of a disk
+    ours |= {IMAGES, BUNDLES} if names & marks else set()
     for name in sorted(names - ours):
         if not name.startswith((DATABASE_PREFIX, ".tmp-")):
             raise StoreError(f"{folder} is not empty and holds no backup: it contains {name}")

@@ -1,4 +1,4 @@
-"""A backup folder: its record, a copy of the database, and image files by their sha256."""
+"""A backup folder: its record, a copy of the database, image files by their sha256, and model versions."""
 
 import fcntl
 import hashlib
@@ -14,21 +14,29 @@ from pydantic import TypeAdapter, ValidationError
 
 from diptych.adapters.files.data_lock import LOCK_FILE
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import N_DIGITS, KeptBundles
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite.schema import MIGRATIONS
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.bundle.checksums import check_files
+from diptych.bundle.manifest import read_manifest
 from diptych.core.backup import BackupRecord, Fault, Outcome, Outcomes, Report
 from diptych.durable import fsync_folder, write_durably
-from diptych.errors import CorruptStore, DataDirLocked, StoreError
+from diptych.errors import BundleError, CorruptBundle, CorruptStore, DataDirLocked, StoreError
 
 RECORD_FILE = "backup.json"
 FORMAT = 1
 IMAGES = "images"
+BUNDLES = "models"
 DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
 N_NAMED = 3  # files and images that a message names at most
 DAMAGED_FILES_ADVICE = (
     "remove the damaged files and repeat `diptych backup`, if the data folder still exists; "
+    "`diptych restore --without-damaged` restores everything else"
+)
+BUNDLE_ADVICE = (
+    "remove its folder and repeat `diptych backup`, if the data folder still exists; "
     "`diptych restore --without-damaged` restores everything else"
 )
 DATABASE_ADVICE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
@@ -53,6 +61,7 @@ class BackupFolder:
         """
         self.folder = folder
         self.images = ImageTree(folder / IMAGES)
+        self._bundles = KeptBundles(folder / BUNDLES)
         self._lock = _shared_lock(folder)
         try:
             record = read_record(folder)
@@ -92,6 +101,22 @@ class BackupFolder:
         """Open the copied database."""
         return SqliteSnapshot(self.database)
 
+    def bundle(self, sha256: str, report: Report) -> Path:
+        """The folder of a model version, once all its bytes were compared with their sha256.
+
+        Raises CorruptStore.
+        """
+        folder = self._bundles.folder(sha256)
+        try:
+            if folder is None:
+                raise CorruptBundle("it is not there, or incomplete")
+            check_files(folder, read_manifest(folder).files)
+        except BundleError as error:
+            named = f"the model version {sha256[:N_DIGITS]} of the backup"
+            raise CorruptStore(f"{named} is bad: {error.message}; {BUNDLE_ADVICE}") from error
+        report.advance()
+        return folder
+
     def require_files(self, faults: Mapping[str, Fault], snapshot: SqliteSnapshot) -> None:
         """Raises CorruptStore naming the first bad files, except those that were lost before the backup."""
         new = {sha256: fault for sha256, fault in faults.items() if sha256 not in self.record.lost}
@@ -116,6 +141,9 @@ def verify(folder: Path, report: Report) -> Outcome:
             report.begin("checking images", backup.record.counts.n_files)
             faults = faults_of(backup.images.check(snapshot.files()), report)
             backup.require_files(faults, snapshot)
+            report.begin("checking models", len(backup.record.bundles))
+            for sha256 in backup.record.bundles:
+                backup.bundle(sha256, report)
             damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
             return Outcome(backup.record, snapshot.lost_images(faults), damaged, lacks_checksums)
 

@@ -5,10 +5,11 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from diptych.adapters.backup.folder import BackupFolder, digest_of, faults_of, require_apart
+from diptych.adapters.backup.folder import BUNDLES, BackupFolder, digest_of, faults_of, require_apart
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.files.private_files import FILE_MODE, make_new
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
@@ -58,6 +59,7 @@ def restore(
                     backup.require_files(faults, snapshot)
                 lost = snapshot.lost_images(faults)
             images.sync()
+            _restore_bundles(backup, data_dir, report, without_damaged=without_damaged)
             _replace_database(backup, data_dir, report)
             return Outcome(backup.record, lost)
 
@@ -68,6 +70,23 @@ def _begin(data_dir: Path) -> None:
         (data_dir / UNFINISHED).touch(mode=FILE_MODE)
         write_durably(data_dir / UNFINISHED, b"")
         fsync_folder(data_dir)
+
+
+def _restore_bundles(backup: BackupFolder, data_dir: Path, report: Report, *, without_damaged: bool) -> None:
+    """Copy the model versions; one that is damaged may still be in the model repository.
+
+    The next start of the server removes those that only the old contents needed.
+    """
+    copies = KeptBundles(data_dir / BUNDLES)
+    report.begin("restoring models", len(backup.record.bundles))
+    for sha256 in backup.record.bundles:
+        try:
+            folder = backup.bundle(sha256, report)
+        except CorruptStore:
+            if not without_damaged:
+                raise
+        else:
+            copies.add(sha256, folder, links=False)
 
 
 def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> None:
