@@ -116,7 +116,7 @@ def test_failure_says_why_and_the_same_precision_tries_again(run: Callable[..., 
     put: list[Any] = []
 
     async def story(opened: Opened) -> None:
-        (rollout,) = await opened.rollouts.list()
+        rollout = (await opened.rollouts.list())[0]
         assert (await opened.end_of(rollout, "failed")).reason == "no space is left"
         info = await opened.collections.get("pets")
         assert (info.state, info.reason) == ("failed", "no space is left")

@@ -158,7 +158,7 @@ def test_next_start_serves_what_it_served_and_goes_on(run: Run) -> None:
         held.go_on()
 
     async def goes_on(opened: Opened) -> None:
-        (rollout,) = await opened.rollouts.list()
+        rollout = (await opened.rollouts.list())[0]
         await opened.end_of(rollout)
         assert await version_of(opened) == (TINY, 2)
         await require_found(opened, "red", "green", "blue", "yellow")
@@ -179,7 +179,7 @@ def test_next_start_serves_what_it_served_and_goes_on(run: Run) -> None:
 def test_start_with_another_version_moves_collections_that_can_be_searched_meanwhile(run: Run) -> None:
     async def after(opened: Opened) -> None:
         assert (await opened.collections.get("default")).state == "ready"
-        (rollout,) = await opened.rollouts.list()
+        rollout = (await opened.rollouts.list())[0]
         await opened.end_of(rollout)
         assert await version_of(opened) == (TINY, 2)
         await require_found(opened, "red", "green", "blue", "yellow")
@@ -366,7 +366,7 @@ def test_collection_whose_version_is_gone_is_embedded_for_the_active_one(run: Ru
     async def without_version_1(opened: Opened) -> None:
         info = await opened.collections.get("default")
         assert info.n_images == 4
-        (rollout,) = await opened.rollouts.list()
+        rollout = (await opened.rollouts.list())[0]
         await opened.end_of(rollout)
         await require_found(opened, "red", "green", "blue", "yellow")
 
@@ -381,7 +381,7 @@ def test_collection_of_another_model_stays_with_it(run: Run) -> None:
         assert await version_of(opened) == (TINY, 1)
         await require_found(opened, "red", "green", "blue", "yellow")
         assert (await opened.add("default", picture("black"))).status == "created"
-        assert await opened.rollouts.list() == []
+        assert all(one.has_ended for one in await opened.rollouts.list())
 
     run(add_colours)
     run(other, model="other")
@@ -420,3 +420,55 @@ def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_aft
     run(add_colours, asked_model=TINY)
     run(started_with_another_name, asked_model="other")
     run(started_again, version=2, asked_model="other")
+
+
+def test_rollout_that_is_cancelled_during_its_switch_is_done_and_all_of_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        switch, entered, go_on = opened.store.switch, asyncio.Event(), asyncio.Event()
+
+        async def held(*values: Any, **named: Any) -> None:
+            entered.set()
+            await go_on.wait()
+            await switch(*values, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(opened.store, "switch", held)
+            rollout = await opened.rollouts.activate(TINY, 2)
+            await entered.wait()
+            cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+            await asyncio.sleep(0.01)
+            go_on.set()
+            assert (await cancelling).state == "active"
+        assert await version_of(opened) == (TINY, 2)
+        assert opened.active.now.model.version == 2
+        await require_found(opened, "red", "green", "blue", "yellow")
+        assert (await opened.active.now.embedder.embed_text("red")).embedding.shape == (16,)
+        await opened.activate(TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+def test_collection_that_is_created_during_the_switch_follows(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        switch, creating = opened.store.switch, []
+
+        async def create_meanwhile(*values: Any, **named: Any) -> None:
+            creating.append(asyncio.create_task(opened.collections.create("late")))
+            await asyncio.sleep(0.01)
+            await switch(*values, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(opened.store, "switch", create_meanwhile)
+            await opened.activate("other")
+        await creating[0]
+        await until(lambda: opened.collections["late"].model == "other")
+        assert await version_of(opened, "late") == ("other", 1)
+
+    run(story)

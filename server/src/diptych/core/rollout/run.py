@@ -23,6 +23,7 @@ from diptych.core.rollout.types import (
     RolloutState,
     ServedVersions,
 )
+from diptych.core.types import VersionRef
 from diptych.errors import DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
@@ -48,14 +49,18 @@ class RolloutParts:
 
 @dataclass(eq=False)
 class RolloutRun:
-    """Runs one rollout. `save` stores each new state; `pace` gives way to requests."""
+    """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
+    copy of the version, beside what is needed already.
+    """
 
     parts: RolloutParts
     rollout: Rollout
     save: Callable[[Rollout], Awaitable[None]]
     pace: Callable[[], Pace]
+    keep_bundles: Callable[[VersionRef], Awaitable[None]]
     version: LoadedVersion | None = None
     moving: dict[LoadedCollection, str] = field(default_factory=dict)  # with the new precision setting
+    names: frozenset[str] = frozenset()  # of the models whose collections follow the server
     _began: float = 0.0
     _n_at_begin: int = 0
 
@@ -96,16 +101,17 @@ class RolloutRun:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await self._set("discovered")
+        self.names = frozenset({self.parts.active.now.version.ref.name, self.rollout.target.name})
         self.version = await self.parts.versions.acquire(
             self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
         )
-        await asyncio.to_thread(self.parts.bundles.keep, [*self._refs(), self.rollout.target])
+        await self.keep_bundles(self.rollout.target)
         await self._prepare()
         await self._set("embedding")
         await self._embed()
         if not self.rollout.now:
             await self._compare()
-        await self._switch()
+        await self._switch_to_the_end()
         await self._set("active")
 
     def _note(self, step: RolloutState) -> None:
@@ -127,15 +133,14 @@ class RolloutRun:
     def _candidates(self) -> list[LoadedCollection]:
         """Collections that were not prepared yet: the one to move, or all that follow the server."""
         if self.rollout.collection is not None:
-            found = [self.parts.collections[self.rollout.collection]]
-        else:
-            names = {self.parts.active.now.version.ref.name, self.rollout.target.name}
-            found = [one for one in self.parts.collections.loaded() if one.model in names]
+            return [] if self.moving else [self.parts.collections[self.rollout.collection]]
+        found = [one for one in self.parts.collections.loaded() if one.model in self.names]
         return [one for one in found if one not in self.moving and one.name not in self.rollout.stays]
 
     async def _prepare_one(self, collection: LoadedCollection) -> None:
         assert self.version is not None, "loaded before"
         precision = self.rollout.precision or collection.precision
+        self.moving[collection] = precision
         try:
             await self.parts.collections.prepare(collection, self.version, precision)
         except NotFound:
@@ -143,23 +148,19 @@ class RolloutRun:
         except InvalidValue as error:
             await self._let_stay(collection, error.message)
             return
-        assert collection.next is not None, "prepared"
+        if collection.next is None:
+            return  # it was dropped meanwhile
         if collection.current is not None and _is_same(collection.current, collection.next):
-            await self.parts.collections.abandon(collection)
-            collection.stays = ""
-            self.moving[collection] = precision  # it is there already
-            return
-        if n_unkept := len(collection.next.without_image):
+            await self.parts.collections.abandon(collection)  # it is there already
+        elif n_unkept := len(collection.next.without_image):
             await self._let_stay(
                 collection, f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded"
             )
             return
         collection.stays = ""
-        self.moving[collection] = precision
 
     async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
-        if collection.next is not None:
-            await self.parts.collections.abandon(collection)
+        await self.parts.collections.abandon(collection)
         self.moving.pop(collection, None)
         if self.rollout.collection is not None:
             raise InvalidValue(f"collection {collection.name!r} cannot move: {reason}")
@@ -202,6 +203,15 @@ class RolloutRun:
         require_coverage(self.moving)
         comparison = await self.parts.compare(self.moving)
         await self._set("compared", comparison=comparison)
+
+    async def _switch_to_the_end(self) -> None:
+        """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""
+        switching = asyncio.create_task(self._switch())
+        try:
+            await asyncio.shield(switching)
+        except asyncio.CancelledError:
+            await asyncio.wait([switching])
+            switching.result()
 
     async def _switch(self) -> None:
         assert self.version is not None, "loaded before"
@@ -255,13 +265,9 @@ class RolloutRun:
 
     async def _abandon(self, error: BaseException) -> None:
         for collection in self.moving:
-            if collection.next is not None and not collection.dropped:
-                await self.parts.collections.abandon(collection)
+            await self.parts.collections.abandon(collection)
             if collection.current is None and isinstance(error, DiptychError):
                 collection.unserved, collection.reason = "failed", str(error)
-
-    def _refs(self) -> list[Any]:
-        return [version.ref for version in self.parts.versions.loaded()]
 
     def _progress_of(self, collection: LoadedCollection) -> tuple[int, int]:
         """(images, images with a vector of the new identity)"""

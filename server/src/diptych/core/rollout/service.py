@@ -141,7 +141,9 @@ class Rollouts:
         """
         loaded = self._parts.collections[collection]
         vectors = loaded.writing
-        if model is not None and (vectors is None or model != loaded.model):
+        if model is not None and model == self._active.ref.name:
+            ref = self._active.ref
+        elif model is not None and (vectors is None or model != loaded.model):
             ref = await self._target(model, None)
         elif vectors is not None:
             ref = vectors.version.ref
@@ -323,7 +325,9 @@ class Rollouts:
             self._running = None
 
     async def _run_one(self, rollout: Rollout) -> None:
-        self._run = run = RolloutRun(self._parts, rollout, self._save_running, self._pace)
+        self._run = run = RolloutRun(
+            self._parts, rollout, self._save_running, self._pace, self._keep_bundles_and
+        )
         log.info("rollout to %s begins", rollout.target)
         active = self._active.ref
         try:
@@ -354,18 +358,32 @@ class Rollouts:
         if run.rollout.collection is None and former != self._active.ref:
             self._previous = former if self._parts.keeps_previous else None
         await self._keep_bundles()
+        await self._move_newcomers(run)
         for collection in run.moving:
             if not collection.dropped:
                 with suppress(NotFound):
                     while await self._parts.store.forget_vectors(collection.name, FORGET_ROWS):
                         pass
 
-    async def _keep_bundles(self) -> None:
-        refs = self._parts.collections.needed_versions() | {self._active.ref}
+    async def _move_newcomers(self, run: RolloutRun) -> None:
+        """Let collections follow that were created between the last look of a rollout and its switch."""
+        if run.rollout.collection is not None:
+            return
+        for collection in self._parts.collections.loaded():
+            if collection.model in run.names and collection not in run.moving and not collection.stays:
+                with suppress(DiptychError):
+                    await self.move_collection(collection.name, model=self._active.ref.name)
+
+    async def _keep_bundles_and(self, ref: VersionRef) -> None:
+        """Keep copies of what is needed, and of one version more. Raises BundleError, StoreError."""
+        refs = {*self._parts.collections.needed_versions(), self._active.ref, ref}
         if self._previous is not None:
             refs.add(self._previous)
+        await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+
+    async def _keep_bundles(self) -> None:
         try:
-            await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+            await self._keep_bundles_and(self._active.ref)
         except DiptychError as error:
             log.warning("the data folder keeps no copy of what it needs: %s", error)
 
