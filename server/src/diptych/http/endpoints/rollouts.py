@@ -73,9 +73,9 @@ class ProgressResponse(BaseModel):
 class RolloutResponse(BaseModel):
     """One move of the server, or of one collection, to a version.
 
-    The states follow each other: "waiting" for another rollout, "discovered", "verified" (its files have
-    their sha256), "proven" (it reproduces its golden outputs on this machine), "warmed", "embedding" the
-    images of collections, "compared", "active". A rollout may also end as "failed" or "cancelled"; then what
+    The states follow each other: "waiting" for its turn, "discovered", "verified" (its files have their
+    sha256), "proven" (it reproduces its golden outputs on this machine), "warmed", "embedding" the images of
+    collections, "compared", "active". A rollout may also end as "failed" or "cancelled"; then what
     served before serves on.
     """
 
