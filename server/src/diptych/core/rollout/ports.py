@@ -81,7 +81,7 @@ class Bundles(Protocol):
     def keep(self, refs: Sequence[VersionRef]) -> None:
         """Keep copies of exactly these versions in the data folder, by hard links where that works.
 
-        Raises StoreError, BundleError.
+        Raises StoreError; BundleError for one that is nowhere, after the others were kept.
         """
         ...
 

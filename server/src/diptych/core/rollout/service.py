@@ -28,7 +28,7 @@ from diptych.core.rollout.types import (
     ServedVersions,
 )
 from diptych.core.types import SERVER, VersionRef
-from diptych.errors import Conflict, DiptychError, NotFound, NotReady
+from diptych.errors import BundleError, Conflict, DiptychError, NotFound, NotReady
 
 log = logging.getLogger(__name__)
 
@@ -375,11 +375,14 @@ class Rollouts:
                     await self.move_collection(collection.name, model=self._active.ref.name)
 
     async def _keep_bundles_and(self, ref: VersionRef) -> None:
-        """Keep copies of what is needed, and of one version more. Raises BundleError, StoreError."""
+        """Keep copies of what is needed, and of one version more. Raises StoreError."""
         refs = {*self._parts.collections.needed_versions(), self._active.ref, ref}
         if self._previous is not None:
             refs.add(self._previous)
-        await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+        try:
+            await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+        except BundleError as error:  # of a collection whose version was lost before; all others are kept
+            log.warning("not all versions are kept that stored vectors need: %s", error)
 
     async def _keep_bundles(self) -> None:
         try:
