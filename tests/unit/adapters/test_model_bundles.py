@@ -151,6 +151,16 @@ def test_kept_version_outlives_the_model_repository(root: Path, models: Path) ->
     again.keep([ref])  # needs no model repository any more
 
 
+def test_incomplete_version_gives_way_to_its_copy(root: Path, models: Path) -> None:
+    first, second = publish(root), publish(root)
+    found = bundles(root, models)
+    found.keep([first])
+    for version in ("1", "2"):
+        without_a_file(root / "m" / version)
+    assert found.folder(first) == models / first.bundle[:16]
+    assert found.folder(second) == root / "m" / "2"  # its own files tell what it lacks
+
+
 def test_what_is_needed_no_more_is_removed_with_leftovers(root: Path, models: Path) -> None:
     first, second = publish(root), publish(root)
     found = bundles(root, models)

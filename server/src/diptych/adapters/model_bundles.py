@@ -78,11 +78,15 @@ class ModelBundles:
         return found
 
     def folder(self, ref: VersionRef) -> Path:
-        """The folder of a version: in the model repository if it is there, else the kept copy.
+        """The folder of a version: in the model repository if it is there in full, else the kept copy.
 
-        Raises NotFound.
+        Where there is no copy, an incomplete version tells by its own files what it lacks. Raises NotFound.
         """
-        folder = self._folder_in_repository(ref) or self._kept.folder(ref.bundle)
+        folder = (
+            self._folder_in_repository(ref)
+            or self._kept.folder(ref.bundle)
+            or self._folder_in_repository(ref, incomplete=True)
+        )
         if folder is None:
             raise NotFound(
                 f"{ref} is not in the model repository any more, and the data folder keeps no copy of it"
@@ -112,9 +116,10 @@ class ModelBundles:
         self._kept.add(ref.bundle, source, links=True)
         return True
 
-    def _folder_in_repository(self, ref: VersionRef) -> Path | None:
+    def _folder_in_repository(self, ref: VersionRef, *, incomplete: bool = False) -> Path | None:
+        find = self._stated if incomplete else self._complete
         with suppress(BundleError, NotFound):
-            if self._complete(ref.name, ref.version)[1] == ref:
+            if find(ref.name, ref.version)[1] == ref:
                 return self._repository.folder(ref.name, ref.version)
         return None
 
@@ -126,13 +131,18 @@ class ModelBundles:
 
     def _complete(self, name: str, version: int) -> tuple[Manifest, VersionRef]:
         """A version all of whose files are there in full. Raises NotFound, BundleError."""
+        manifest, ref = self._stated(name, version)
+        check_sizes(self._repository.folder(name, version), manifest.files)
+        return manifest, ref
+
+    def _stated(self, name: str, version: int) -> tuple[Manifest, VersionRef]:
+        """A version as its manifest states it. Raises NotFound, InvalidManifest."""
         folder = self._repository.folder(name, version)
         manifest, digest = self._read(folder / MANIFEST_FILE, f"{name}/{version}/{MANIFEST_FILE}")
         if (manifest.name, manifest.version) != (name, version):
             raise InvalidManifest(
                 f"{name}/{version}/{MANIFEST_FILE}: says it is {manifest.name}/{manifest.version}"
             )
-        check_sizes(folder, manifest.files)
         return manifest, VersionRef(name, version, digest)
 
     def _read(self, file: Path, label: str) -> tuple[Manifest, str]:

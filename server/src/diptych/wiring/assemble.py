@@ -9,11 +9,12 @@ from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import ImageWorkers
+from diptych.adapters.machine_room import MachineRoom
+from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.adapters.temp_bundles import KeptBundles, MachineRoom
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
@@ -52,7 +53,7 @@ class OpenedFolder:
     quota: Quota
     repository: ModelRepository
     support: MachineSupport
-    bundles: KeptBundles
+    bundles: ModelBundles
 
 
 def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> Services:

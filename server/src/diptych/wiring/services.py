@@ -6,9 +6,10 @@ from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_los
 from diptych.adapters.backup.restore import refuse_unfinished
 from diptych.adapters.faiss.flat_index import use_one_blas_thread
 from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.kept_bundles import FOLDER, KeptBundles
 from diptych.adapters.files.quota import Quota
+from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.adapters.temp_bundles import KeptBundles
 from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import legacy_identities
 from diptych.core.services import Services
@@ -55,7 +56,8 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
     try:
         repository, support = ModelRepository(settings.model_repo), support_of(settings)
         store.adopt_identities(legacy_identities(repository))
-        bundles = KeptBundles(settings.data_dir, repository, support.why_not_served)
+        kept = KeptBundles(settings.data_dir / FOLDER, quota)
+        bundles = ModelBundles(repository, kept, support.why_not_served)
         folder = OpenedFolder(store, quota, repository, support, bundles)
         return assemble(settings, folder, on_stuck=on_stuck)
     except BaseException:

@@ -7,7 +7,6 @@ from pathlib import Path
 from diptych import __version__
 from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.backup.folder import (
-    BUNDLES,
     DATABASE_PREFIX,
     IMAGES,
     RECORD_FILE,
@@ -20,6 +19,7 @@ from diptych.adapters.backup.folder import (
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.core.backup import BackupRecord, DatabaseFile, Fault, Outcome, Report

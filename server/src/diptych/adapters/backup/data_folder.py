@@ -8,6 +8,7 @@ from pathlib import Path
 from diptych.adapters.backup.folder import faults_of
 from diptych.adapters.files.atomic_files import file_errors, size_of
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
@@ -82,7 +83,7 @@ class DataFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.images = ImageTree(folder / "images")
-        self.bundles = KeptBundles(folder / "models")
+        self.bundles = KeptBundles(folder / BUNDLES)
 
     def snapshot(self) -> SqliteSnapshot:
         """The latest state of the database. Raises StoreError if this is not a data folder; CorruptStore."""

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diptych.adapters.files.data_lock import LOCK_FILE
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import N_DIGITS, KeptBundles
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite.schema import MIGRATIONS
@@ -27,7 +28,6 @@ from diptych.errors import BundleError, CorruptBundle, CorruptStore, DataDirLock
 RECORD_FILE = "backup.json"
 FORMAT = 1
 IMAGES = "images"
-BUNDLES = "models"
 DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
 N_NAMED = 3  # files and images that a message names at most

@@ -5,10 +5,11 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from diptych.adapters.backup.folder import BUNDLES, BackupFolder, digest_of, faults_of, require_apart
+from diptych.adapters.backup.folder import BackupFolder, digest_of, faults_of, require_apart
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.files.private_files import FILE_MODE, make_new
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot

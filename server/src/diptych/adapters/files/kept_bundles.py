@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from diptych.adapters.files.atomic_files import TMP_PREFIX, size_of
+from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import make_new
 from diptych.adapters.files.quota import Quota
 from diptych.bundle.checksums import check_sizes
@@ -16,6 +17,7 @@ from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import BundleError, CorruptBundle
 
+FOLDER = "models"  # in a data folder and in a backup
 N_DIGITS = 16  # of the sha256 of a manifest, in the name of a folder
 COPY_BYTES = 1 << 24
 
@@ -29,13 +31,14 @@ class KeptBundles:
     """
 
     def __init__(self, root: Path, quota: Quota | None = None) -> None:
-        """The folder need not exist."""
+        """The folder need not exist. Raises StoreError if the quota is set and files cannot be counted."""
         self._root = root
         self._quota = quota or Quota()
         self._counted: dict[Path, int] = {}  # bytes of copied files, by the folder of their bundle
         if self._quota.is_set and root.is_dir():
-            for folder in root.iterdir():
-                self._count(folder)
+            with file_errors_translated("the copies of models"):
+                for folder in root.iterdir():
+                    self._count(folder)
 
     def folder(self, bundle: str) -> Path | None:
         """The folder of a bundle; None unless it is there with all its files."""
