@@ -507,7 +507,8 @@ def test_collection_that_is_created_during_the_switch_follows(
         assert await version_of(opened, "late") == ("other", 1)
 
     run(story)
-=======
+
+
 def without_urls(opened: Opened) -> ImageUrls:
     """What fetches no image."""
     fetcher: Any = None
