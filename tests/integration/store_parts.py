@@ -116,6 +116,7 @@ class Opened:
         precisions: Sequence[str] = ("fp32", "int8", "fp16"),
         policy: str = "manual",
         asked_model: str | None = None,
+        keeps_previous: bool = True,
     ) -> None:
         self._repository = ModelRepository(model_repo)
         self._precisions = precisions
@@ -162,7 +163,7 @@ class Opened:
                 store=self.store,
                 room=self.room,
                 compare=compare_nothing,
-                keeps_previous=True,
+                keeps_previous=keeps_previous,
             ),
             metrics=self.metrics,
             manual=policy == "manual",

@@ -22,7 +22,7 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, StoreFull
-from integration.store_parts import Opened, Run, add_colours, look
+from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
 from support.tiny_bundle import TINY
@@ -137,6 +137,22 @@ def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -
         await require_found(opened, "red", "green", "blue", "yellow", "white")
 
     run(story)
+
+
+def test_vectors_of_a_version_that_is_not_kept_are_deleted(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        (before,) = await opened.records.collections()
+        assert before.identity is not None
+        await opened.activate(TINY, 2)
+        async with asyncio.timeout(20):
+            while len(await opened.records.missing("default", before.identity)) < len(COLOURS):  # noqa: ASYNC110 - has no event
+                await asyncio.sleep(0.01)
+        (after,) = await opened.records.collections()
+        assert after.previous_identity is None
+        assert await opened.records.missing("default", after.identity or "") == {}
+
+    run(story, keeps_previous=False)
 
 
 def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) -> None:
