@@ -17,6 +17,7 @@ from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
@@ -34,7 +35,9 @@ from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
 from diptych.core.rollout.active import ActiveModel
-from diptych.core.rollout.compare import compare_nothing
+from diptych.core.rollout.compare import Comparer
+from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import Rollout
@@ -116,7 +119,9 @@ class Opened:
         precisions: Sequence[str] = ("fp32", "int8", "fp16"),
         policy: str = "manual",
         asked_model: str | None = None,
-        keeps_previous: bool = True,
+        records_queries: bool = False,
+        gates: Gates | None = None,
+        label_field: str | None = None,
     ) -> None:
         self._repository = ModelRepository(model_repo)
         self._precisions = precisions
@@ -143,6 +148,9 @@ class Opened:
             ),
             self._first,
         )
+        self.recorder = QueryRecorder(
+            SqliteQueries(self.records.threads), enabled=records_queries, write_every_s=60
+        )
         self.collections = Collections(
             versions=self.versions,
             active=lambda: self.active.now.version,
@@ -152,6 +160,15 @@ class Opened:
             new_index=self._new_index,
             metrics=self.metrics,
             write_queue=self.write_queue,
+            note_texts=self.recorder.note,
+        )
+        self.comparer = Comparer(
+            collections=self.collections,
+            images=self.records,
+            versions=self.versions,
+            recorder=self.recorder,
+            gates=gates,
+            label_field=label_field,
         )
         self.store = SqliteRollouts(self.records.threads)
         self.rollouts = Rollouts(
@@ -162,8 +179,8 @@ class Opened:
                 bundles=self.bundles,
                 store=self.store,
                 room=self.room,
-                compare=compare_nothing,
-                keeps_previous=keeps_previous,
+                compare=self.comparer,
+                keeps_previous=True,
             ),
             metrics=self.metrics,
             manual=policy == "manual",
@@ -185,12 +202,14 @@ class Opened:
     async def __aenter__(self) -> "Opened":
         self.versions.adopt(self._first)
         await self.collections.open()
+        await self.recorder.open()
         await self.rollouts.open()
         await self.collections.ensure("default")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.rollouts.close()
+        await self.recorder.close()
         await self.versions.close()
         await self.collections.close()
 

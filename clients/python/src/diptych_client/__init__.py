@@ -35,7 +35,6 @@ from diptych_client.operations.vectors import Vector
 from diptych_client.results import (
     AddOutcome,
     AddStatus,
-    BrokenFolder,
     Classification,
     ClassifiedImage,
     CollectionInfo,
@@ -84,7 +83,6 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "BadRequest",
-    "BrokenFolder",
     "Classification",
     "ClassifiedImage",
     "Client",

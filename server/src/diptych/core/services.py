@@ -16,6 +16,8 @@ from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
+from diptych.core.rollout.compare import Comparer
+from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.service import Rollouts
 from diptych.errors import StoreUnavailable
 
@@ -36,6 +38,8 @@ class Services:
     active: ActiveModel
     versions: LoadedVersions
     rollouts: Rollouts
+    comparer: Comparer
+    recorder: QueryRecorder
     image_urls: ImageUrls
     collections: Collections
     jobs: Jobs
@@ -51,6 +55,7 @@ class Services:
         """Fill the indexes, continue rollouts and jobs that had not ended, and start the canary."""
         self.versions.adopt(self.active.now.version)
         await self.collections.open()
+        await self.recorder.open()
         await self.rollouts.open()
         await self.jobs.open()
         await self.health.start()
@@ -84,6 +89,7 @@ class Services:
         await self.health.close()
         await self.jobs.close()
         await self.rollouts.close()
+        await self.recorder.close()
         self.close_decoder()
         await self.collections.close()
         try:

@@ -13,6 +13,7 @@ from diptych.adapters.machine_room import MachineRoom
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import ImageLimits
@@ -29,7 +30,9 @@ from diptych.core.limits import Limits
 from diptych.core.ports import EncoderName
 from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
-from diptych.core.rollout.compare import compare_nothing
+from diptych.core.rollout.compare import Comparer
+from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
@@ -74,6 +77,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )
     active, versions = _active(settings, limits, metrics, version, loader)
+    recorder = QueryRecorder(SqliteQueries(folder.store.threads), enabled=settings.record_queries)
     collections = Collections(
         versions=versions,
         active=lambda: active.now.version,
@@ -84,6 +88,16 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         metrics=metrics,
         write_queue=SerialWriteQueue(),
         max_metadata_bytes=limits.max_metadata_bytes,
+        note_texts=recorder.note,
+    )
+    comparer = Comparer(
+        collections=collections,
+        images=folder.store,
+        versions=versions,
+        recorder=recorder,
+        share=settings.rollout_share,
+        gates=Gates(settings.min_overlap, settings.max_accuracy_loss),
+        label_field=settings.compare_label_field,
     )
     parts = RolloutParts(
         versions=versions,
@@ -92,7 +106,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         bundles=folder.bundles,
         store=rollout_store,
         room=MachineRoom(settings.data_dir, folder.quota),
-        compare=compare_nothing,
+        compare=comparer,
         keeps_previous=settings.keep_previous,
     )
     return Services(
@@ -107,6 +121,8 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
             share=settings.rollout_share,
             poll_s=settings.poll_s,
         ),
+        comparer=comparer,
+        recorder=recorder,
         image_urls=image_urls_of(settings, metrics),
         collections=collections,
         jobs=Jobs(
@@ -120,7 +136,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         catalogue=Catalogue(
             folder.repository,
             lambda: active.now.version,
-            folder.bundles,
+            folder.bundles.folder,
             folder.support.why_not_served,
         ),
         pushes=Pushes(BundleUploads(folder.repository), allow_ungated=settings.allow_ungated),

@@ -157,6 +157,16 @@ def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding
     return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
 
 
+def read_embeddings_of(db: sqlite3.Connection, keys: Sequence[int], identity: int) -> dict[int, Embedding]:
+    """The embeddings (D,) of those images that have an undamaged one."""
+    query = f"SELECT key, embedding, checksum FROM embeddings WHERE identity = ? AND key {ONE_OF}"
+    return {
+        key: np.frombuffer(blob, FLOAT)
+        for key, blob, checksum in db.execute(query, (identity, json.dumps(list(keys))))
+        if checksums.vector_is_whole(blob, key, identity, checksum)
+    }
+
+
 def _is_scan_faster(db: sqlite3.Connection, collection: str) -> bool:
     """Whether a full table scan is faster than looking up each row of the collection in an index."""
     (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (collection,)).fetchone()

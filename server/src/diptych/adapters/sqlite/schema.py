@@ -130,6 +130,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             comparison  TEXT
         ) STRICT""",
     ),
+    (
+        # Texts that a collection was searched for, if the server records them; the newest has the largest
+        # number.
+        """CREATE TABLE recorded_queries (
+            number     INTEGER PRIMARY KEY,
+            collection TEXT NOT NULL REFERENCES collections (name) ON DELETE CASCADE,
+            text       TEXT NOT NULL,
+            UNIQUE (collection, text)
+        ) STRICT""",
+    ),
 )
 
 

@@ -272,6 +272,15 @@ class SqliteStore:
             yield list(whole), np.stack(list(whole.values())) if whole else NO_ROWS, damaged
             after_key = keys[-1]
 
+    async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
+        """The embeddings (D,) of those images that have one of this identity."""
+
+        def work(db: sqlite3.Connection) -> dict[int, Embedding]:
+            number = sql.identity_number(db, identity)
+            return {} if number is None else sql.read_embeddings_of(db, keys, number)
+
+        return await self._threads.read(work)
+
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
         """The keys of rows without an embedding of this identity, each with whether its image file is kept.
 

@@ -98,8 +98,7 @@ def _state(collection: CollectionInfo) -> str:
     moving = collection.rollout
     if moving is not None:
         target = f"{moving.model}/{moving.version} ({moving.precision})"
-        n_done = f"{moving.n_embedded} of {moving.n_images}" if moving.n_images else moving.state
-        state = f"{state}, moving to {target}: {n_done}"
+        state = f"{state}, moving to {target}: {moving.n_embedded} of {moving.n_images}"
     return state
 
 

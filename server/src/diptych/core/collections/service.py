@@ -4,7 +4,7 @@ import asyncio
 import builtins
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
@@ -51,6 +51,8 @@ from diptych.errors import Conflict, CorruptStore, DiptychError, NotFound, NotRe
 
 log = logging.getLogger(__name__)
 
+NoteTexts = Callable[[LoadedCollection, Sequence[str]], None]
+
 
 class Collections:
     """All collections of one data folder, each with vectors of one version and precision.
@@ -71,17 +73,22 @@ class Collections:
         metrics: Metrics,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int = 16_384,
+        note_texts: NoteTexts = lambda collection, texts: None,
     ) -> None:
-        """`active` returns the version of new collections; `new_index` makes an empty index for a width."""
+        """`active` returns the version of new collections; `new_index` makes an empty index for a width.
+
+        `note_texts` is called with the texts of each search.
+        """
         self._active = active
         self._records = records
         self._metrics = metrics
+        self._note_texts = note_texts
         self._max_metadata_bytes = max_metadata_bytes
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
         self._committer = committer = RowCommitter(files=files, records=records)
         group_commit = GroupCommit(committer.store, write_queue)
-        self._finder = Finder(records, write_queue)
+        self._finder = Finder(records)
         self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
         self._originals = Originals(
             images=images, records=records, thumbnailer=thumbnailer, write_queue=write_queue
@@ -202,6 +209,14 @@ class Collections:
         vectors = self._registry[name].require_served()
         with self._opener.hold(vectors):
             yield vectors
+
+    @contextmanager
+    def holding(self, *vectors: IndexedVectors) -> Iterator[None]:
+        """Keep the vectors open inside the block, even if their collection moves or is dropped."""
+        with ExitStack() as stack:
+            for one in vectors:
+                stack.enter_context(self._opener.hold(one))
+            yield
 
     @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
@@ -439,6 +454,11 @@ class Collections:
                 filter=filter,
                 exact=exact,
             )
+
+    def note_texts(self, name: str, texts: Sequence[str]) -> None:
+        """Take note of the texts that a collection was searched for."""
+        if texts and name in self._registry:
+            self._note_texts(self._registry[name], texts)
 
     async def embedding_of(self, name: str, id: str, vectors: IndexedVectors | None = None) -> Embedding:
         """The embedding (D,) of a stored image, of `vectors` or the current ones.

@@ -1,14 +1,232 @@
 """Compare the results of a version with those of the version that serves, before the switch."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
+import numpy as np
+
+from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.collections.collection import LoadedCollection
-from diptych.errors import Conflict
+from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.reembed import Pace
+from diptych.core.collections.service import Collections
+from diptych.core.encoding.versions import LoadedVersions
+from diptych.core.rollout.comparison import (
+    ChangedQuery,
+    CollectionComparison,
+    ComparedVectors,
+    Comparison,
+    Gates,
+    QueryKind,
+)
+from diptych.core.rollout.label_quality import LabelJudge
+from diptych.core.rollout.overlap import (
+    ComparedHits,
+    ComparedQuery,
+    compare_hits,
+    mean_overlap,
+    most_changed,
+    sample,
+)
+from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.ports import ComparedImages
+from diptych.core.rollout.recorded_queries import QueryRecorder
+from diptych.core.rollout.text_vectors import TextVectors
+from diptych.core.types import Keys
+from diptych.errors import Conflict, InvalidValue, NotFound
 
-# Collections that move, with their new precision setting -> a JSON object. Raises Conflict when a gate is
-# not met.
-Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Mapping[str, Any]]]
+# Collections that move, with their new precision setting -> what their `next` vectors would change.
+Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Comparison]]
+
+MAX_SAMPLED = 100  # images of one collection that are used as queries
+MAX_SAMPLED_IN_ALL = 2_000
+MIN_SAMPLED = 10
+MAX_SHOWN = 20  # queries of one collection that change most
+MAX_SHOWN_IN_ALL = 200
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """The vectors of one collection that are compared."""
+
+    collection: LoadedCollection
+    old: IndexedVectors | None
+    new: IndexedVectors
+
+
+class Comparer:
+    """Compares two kinds of vectors of collections, one comparison at a time, giving way to requests.
+
+    Queries are the recorded ones, if there are any, else images of the collection.
+    """
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        images: ComparedImages,
+        versions: LoadedVersions,
+        recorder: QueryRecorder,
+        share: float = 0.1,
+        gates: Gates | None = None,
+        label_field: str | None = None,
+    ) -> None:
+        """`share`: of the encoders' time while requests come. `label_field`: see LabelJudge."""
+        self._collections = collections
+        self._images = images
+        self._versions = versions
+        self._recorder = recorder
+        self._share = share
+        self._gates = gates or Gates()
+        self._texts = TextVectors()
+        self._judge = None if label_field is None else LabelJudge(label_field, images, self._texts)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __call__(self, moving: Mapping[LoadedCollection, str]) -> Comparison:
+        """Compare the `next` vectors of the collections with the current ones.
+
+        Raises NotReady, EncoderFailed, StoreError.
+        """
+        pairs = [_Pair(one, one.current, one.next) for one in moving if one.next is not None]
+        return await self._compare([pair for pair in pairs if not pair.collection.dropped])
+
+    async def versions(
+        self, old: tuple[str, int], new: tuple[str, int], collection: str | None = None
+    ) -> Comparison:
+        """Compare two versions, each a name and a number, in one collection, or in all that have both.
+
+        A collection has vectors of the version that serves it, of the one before if that is kept, and of the
+        one of the rollout under way. Raises NotFound for the collection, Conflict where no collection has
+        both, InvalidValue for the same version twice, and as `__call__`.
+        """
+        if old == new:
+            raise InvalidValue("compare a version with another one", "with")
+        chosen = self._collections.loaded() if collection is None else [self._collections[collection]]
+        pairs = [
+            _Pair(one, old_vectors, new_vectors)
+            for one in chosen
+            if (old_vectors := _vectors_of(one, old)) is not None
+            and (new_vectors := _vectors_of(one, new)) is not None
+        ]
+        if not pairs:
+            where = "no collection has" if collection is None else f"collection {collection!r} does not have"
+            raise Conflict(
+                f"{where} vectors of {_named(old)} and of {_named(new)} at once: a collection has those of "
+                "the version that serves it, of the one that served before, if that is kept, and of the one "
+                "that a rollout moves it to"
+            )
+        return await self._compare(pairs)
+
+    async def _compare(self, pairs: Sequence[_Pair]) -> Comparison:
+        found = []
+        async with self._one_at_a_time:
+            pace = EncoderShare(self._share, self._busy_s)
+            for pair in pairs:
+                with suppress(NotFound):  # dropped meanwhile
+                    found.append(await self._compare_pair(pair, len(pairs), pace))
+        return Comparison(found, [reason for one in found for reason in self._gates.unmet_by(one)])
+
+    async def _compare_pair(self, pair: _Pair, n_pairs: int, pace: Pace) -> CollectionComparison:
+        collection, old, new = pair.collection, pair.old, pair.new
+        if old is None:
+            return _without_old(collection, new)
+        with self._collections.holding(old, new):
+            collection.require_not_dropped()  # its indexes are closed unless they were held before
+            keys = np.array(await collection.read(self._images.keys), np.int64)
+            allowed = _in_both(keys, old, new)
+            texts = await self._recorder.texts(collection)
+            kind: QueryKind = "recorded" if texts else "sampled"
+            if texts:
+                queries = await self._text_queries(texts, old, new, pace)
+            else:
+                limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_pairs, MIN_SAMPLED))
+                queries = await self._image_queries(keys, old, new, limit)
+            hits = await _hits(queries, old, new, allowed, pace)
+            shown = most_changed(hits, min(MAX_SHOWN, max(MAX_SHOWN_IN_ALL // n_pairs, 1)))
+            judge = self._judge
+            return CollectionComparison(
+                collection=collection.name,
+                n_images=collection.n_images,
+                coverage=coverage(collection, old, new),
+                new=_described(new),
+                old=_described(old),
+                queries=kind if queries else None,
+                n_queries=len(queries),
+                overlap_at_10=mean_overlap(hits),
+                changed=await self._with_ids(shown),
+                labels=None if judge is None else await judge.judge(collection, old, new, allowed, pace),
+            )
+
+    async def _text_queries(
+        self, texts: Sequence[str], old: IndexedVectors, new: IndexedVectors, pace: Pace
+    ) -> list[ComparedQuery]:
+        old_rows = await self._texts.of_texts(old.pipeline, texts, pace)
+        new_rows = await self._texts.of_texts(new.pipeline, texts, pace)
+        both = [text for text in texts if text in old_rows and text in new_rows]
+        return [ComparedQuery(old_rows[text], new_rows[text], text) for text in both]
+
+    async def _image_queries(
+        self, keys: Keys, old: IndexedVectors, new: IndexedVectors, limit: int
+    ) -> list[ComparedQuery]:
+        chosen = sample(keys[~np.isin(keys, list(old.unindexed | new.unindexed))], limit)
+        old_rows = await self._images.embeddings_of(chosen, old.identity)
+        new_rows = await self._images.embeddings_of(chosen, new.identity)
+        both = [key for key in chosen if key in old_rows and key in new_rows]
+        return [ComparedQuery(old_rows[key], new_rows[key], key=key) for key in both]
+
+    async def _with_ids(self, shown: Sequence[ComparedHits]) -> list[ChangedQuery]:
+        """The queries that change, without images that are deleted meanwhile."""
+        keys = {key for one in shown for key in [*one.old, *one.new, one.query.key] if key is not None}
+        records = await self._images.by_key(sorted(keys))
+
+        def ids(row: Iterable[int]) -> list[str]:
+            return [records[key].id for key in row if key in records]
+
+        return [
+            ChangedQuery(
+                one.overlap,
+                ids(one.old),
+                ids(one.new),
+                one.query.text,
+                None if one.query.key is None else records[one.query.key].id,
+            )
+            for one in shown
+            if one.query.key is None or one.query.key in records
+        ]
+
+    def _busy_s(self) -> float:
+        return sum(pipeline.embedder.busy_s for pipeline in self._versions.pipelines())
+
+
+def _without_old(collection: LoadedCollection, new: IndexedVectors) -> CollectionComparison:
+    """There is nothing to compare with: no vectors answer searches."""
+    share = coverage(collection, None, new)
+    return CollectionComparison(collection.name, collection.n_images, share, _described(new))
+
+
+async def _hits(
+    queries: Sequence[ComparedQuery],
+    old: IndexedVectors,
+    new: IndexedVectors,
+    allowed: Keys | None,
+    pace: Pace,
+) -> list[ComparedHits]:
+    hits = []
+    for query in queries:
+        began = time.perf_counter()
+        hits.append(await compare_hits(query, old, new, allowed))
+        await pace.pause(time.perf_counter() - began, encoded_s=0)
+    return hits
+
+
+def coverage(collection: LoadedCollection, old: IndexedVectors | None, new: IndexedVectors) -> float:
+    """The share of the images that searches find with the old vectors, or of all, that has new ones."""
+    unfound = set() if old is None else old.unindexed
+    n_found = collection.n_images - len(unfound)
+    return 1 - len(new.unindexed - unfound) / n_found if n_found > 0 else 1.0
 
 
 def require_coverage(collections: Iterable[LoadedCollection]) -> None:
@@ -25,6 +243,23 @@ def require_coverage(collections: Iterable[LoadedCollection]) -> None:
             )
 
 
-async def compare_nothing(collections: Mapping[LoadedCollection, str]) -> Mapping[str, Any]:
-    """Compare nothing, for servers without a comparison."""
-    return {}
+def _in_both(keys: Keys, old: IndexedVectors, new: IndexedVectors) -> Keys | None:
+    """The images to search among: all, unless one side is still being filled."""
+    pending = old.pending | new.pending
+    return keys[~np.isin(keys, list(pending))] if pending else None
+
+
+def _vectors_of(collection: LoadedCollection, version: tuple[str, int]) -> IndexedVectors | None:
+    for vectors in collection.all_vectors:
+        if (vectors.version.ref.name, vectors.version.ref.version) == version:
+            return vectors
+    return None
+
+
+def _described(vectors: IndexedVectors) -> ComparedVectors:
+    model = vectors.model
+    return ComparedVectors(model.name, model.version, model.precision, COSINE_BOUNDS[model.precision])
+
+
+def _named(version: tuple[str, int]) -> str:
+    return f"{version[0][:80]}/{version[1]}"

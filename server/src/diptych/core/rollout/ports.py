@@ -1,11 +1,11 @@
 """What rollouts need from adapters: a store, the bundles of the model repository, and room on the machine."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
+from diptych.core.collections.filters import Filter
 from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
-from diptych.core.types import VersionRef
+from diptych.core.types import Embedding, ImageRecord, Keys, VersionRef
 
 
 class RolloutStore(Protocol):
@@ -59,6 +59,42 @@ class RolloutStore(Protocol):
         ...
 
 
+class ComparedImages(Protocol):
+    """What a comparison reads of stored images. Reads of a collection raise NotFound without it."""
+
+    async def keys(self, collection: str) -> list[int]:
+        """The keys of all images, ascending."""
+        ...
+
+    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+        """The keys of the images whose metadata pass, ascending."""
+        ...
+
+    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records of those images that exist."""
+        ...
+
+    async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
+        """The embeddings (D,) of those images that have one of this identity."""
+        ...
+
+
+class QueryStore(Protocol):
+    """Keeps texts with their collection, and deletes and renames them with it. Durable when they return."""
+
+    async def add_queries(self, collection: str, texts: Sequence[str], max_kept: int) -> None:
+        """Add texts as the newest ones, and forget older ones beyond `max_kept`. Raises NotFound."""
+        ...
+
+    async def queries(self, collection: str) -> list[str]:
+        """The texts of a collection, newest first. Raises NotFound."""
+        ...
+
+    async def forget_queries(self) -> int:
+        """Delete the texts of all collections; return how many there were."""
+        ...
+
+
 class Bundles(Protocol):
     """The versions of the model repository, and copies of those that the data folder needs. Blocking."""
 
@@ -76,20 +112,6 @@ class Bundles(Protocol):
     def find(self, name: str, version: int) -> VersionRef:
         """The version in the model repository. Raises NotFound, BundleError; ConfigError if this machine
         cannot serve it.
-        """
-        ...
-
-    def broken(self, name: str) -> dict[str, str]:
-        """What lies in the folder of a name and can be served nowhere, such as a version that is half copied.
-
-        By the name of its folder, which is the number of a version or something else, with the reason.
-        """
-        ...
-
-    def folder(self, ref: VersionRef) -> Path:
-        """The folder of a version: in the model repository if it is there, else the kept copy.
-
-        Raises NotFound.
         """
         ...
 

@@ -199,10 +199,22 @@ class RolloutRun:
                 await self.parts.collections.embed_pending(collection, vectors, pace)
 
     async def _compare(self) -> None:
-        """Compare old and new answers. Raises Conflict when images would be lost from searches."""
-        require_coverage(self.moving)
+        """Compare old and new answers, and show it even if it refuses the switch. Raises Conflict then.
+
+        The way back to the version before is not compared: it must be fast, and no bound may bar it.
+        """
+        if await self._goes_back():
+            require_coverage(self.moving)
+            return
         comparison = await self.parts.compare(self.moving)
-        await self._set("compared", comparison=comparison)
+        await self._set("compared", comparison=comparison.as_json())
+        require_coverage(self.moving)
+        comparison.require_gates()
+
+    async def _goes_back(self) -> bool:
+        served = await self.parts.store.served()
+        is_of_server = self.rollout.collection is None
+        return is_of_server and served is not None and served.previous == self.rollout.target
 
     async def _switch_to_the_end(self) -> None:
         """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""
@@ -218,7 +230,6 @@ class RolloutRun:
         version, active = self.version, self.parts.active
         former = active.now.version
         is_server = self.rollout.collection is None and former.ref != version.ref
-        keeps_previous = is_server and self.parts.keeps_previous
         served = None
         if is_server:
             served = ServedVersions(version.ref, former.ref if self.parts.keeps_previous else None)
@@ -234,7 +245,6 @@ class RolloutRun:
                     for collection, (model, precision) in moves.items()
                     if collection.next is not None
                 },
-                keep_previous=keeps_previous,
             )
 
         def switch_active() -> None:
@@ -246,7 +256,7 @@ class RolloutRun:
                 self._moves,
                 store,
                 switch_active,
-                keeps_previous=keeps_previous,
+                keeps_previous=is_server and self.parts.keeps_previous,
                 may_lag=self.rollout.now,
             )
         except BaseException:
