@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills conformance surface check format try-refresh train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -51,10 +51,13 @@ test: $(VENV)/.installed-tests chromium strace nginx ## all tests but the long o
 
 test-long: export DIPTYCH_TOOLS := $(abspath $(TOOLS))
 test-long: $(TOOLS)/.installed container-tools test ## the long tests too, but for the campaigns
-	$(BIN)/python -m pytest -m 'long and not kills and not conformance'
+	$(BIN)/python -m pytest -m 'long and not kills and not rollouts and not conformance'
 
 kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
 	$(BIN)/python -m pytest -m kills
+
+rollouts: $(VENV)/.installed-tests ## campaign: versions that change under 64 clients and 50,000 requests, and under kills
+	$(BIN)/python -m pytest -m rollouts
 
 conformance: $(VENV)/.installed-tests ## campaign: every kind of checkpoint that can be imported, against its own library
 	$(BIN)/python -m pytest -m conformance

@@ -12,8 +12,9 @@ import diptych  # noqa: F401  (before onnxruntime, which it keeps from reporting
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Long tests that are campaigns: each kind has a command of its own (`make kills`, `make conformance`).
+# Long tests that are campaigns: each kind has a command of its own (`make kills`, ...).
 CAMPAIGNS = {
+    "rollouts": ("integration/test_rollout_requests.py", "durability/test_rollout_kills.py"),
     "kills": ("durability/", "integration/test_backup_killed.py", "integration/test_backup_of_server.py"),
     "conformance": ("parity/test_import_", "e2e/test_import_", "unit/training/test_import_open_clip_arch"),
 }

@@ -299,3 +299,22 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
         assert await opened.ids(QUERY, k=1) == [second]
 
     run(story)
+
+
+def test_image_that_is_replaced_over_and_over_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        by_key, n_replaced = opened.records.by_key, 0
+
+        async def late(keys: Any) -> Any:
+            nonlocal n_replaced
+            if not opened.write_queue.n_open:
+                n_replaced += 1
+                await opened.add("default", tiny_png(9 + n_replaced), "i1", replace=True)
+            return await by_key(keys)
+
+        monkeypatch.setattr(opened.records, "by_key", late)
+        assert sorted(await opened.ids(QUERY, k=9)) == ["i0", "i1", "i2"]
+        assert n_replaced > 1
+
+    run(story)

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from diptych.adapters.files.kept_bundles import KeptBundles
+from diptych.adapters.model_bundles import ModelBundles
+from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.core.encoding.pipeline_pool import PipelinePool
@@ -20,28 +24,30 @@ def loaded_pipeline(running: Running) -> Any:
     return SimpleNamespace(encoder=SimpleNamespace(running=lambda: running))
 
 
+def ref_of(root: Path, name: str, version: int) -> VersionRef:
+    return VersionRef(name, version, bundle_digest(ModelRepository(root).folder(name, version)))
+
+
 def catalogue_of(folder: Path, active: VersionRef, serving: Serving, loaded: list[Any]) -> Catalogue:
     """The catalogue of a repository, of which no version of `other` can be served."""
     repository, pipelines = ModelRepository(folder), SimpleNamespace(loaded=lambda: loaded)
     return Catalogue(
         repository,
         lambda: LoadedVersion(active, cast(PipelinePool, pipelines), serving),
-        lambda ref: repository.folder(ref.name, ref.version),
+        ModelBundles(repository, KeptBundles(folder.parent / "kept"), lambda manifest: None),
         lambda manifest: "not on this GPU" if manifest.name == "other" else None,
     )
 
 
 def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "repo", "other")
-    write_tiny_bundle(tmp_path / "kept", "tiny")
+    repo = tmp_path / "repo"
+    write_tiny_bundle(repo, "other")
+    write_tiny_bundle(repo, "tiny")
     serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
-    pipelines = SimpleNamespace(loaded=list)
-    catalogue = Catalogue(
-        ModelRepository(tmp_path / "repo"),
-        lambda: LoadedVersion(VersionRef("tiny", 1, "0" * 64), cast(PipelinePool, pipelines), serving),
-        lambda ref: tmp_path / "kept" / "tiny" / "1",
-        lambda manifest: None,
-    )
+    ref = ref_of(repo, "tiny", 1)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1", links=True)
+    shutil.rmtree(repo / "tiny")
+    catalogue = catalogue_of(repo, ref, serving, [])
 
     async def run() -> None:
         assert [(one.name, one.active) for one in await catalogue.models()] == [("other", None), ("tiny", 1)]
@@ -52,16 +58,42 @@ def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Pat
     asyncio.run(run())
 
 
+def test_versions_that_are_not_whole_and_foreign_folders_are_listed_with_the_reason(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    for _ in range(3):
+        write_tiny_bundle(repo, "tiny")
+    (repo / "tiny" / "2" / "tokenizer.json").unlink()
+    (repo / "tiny" / "3" / "manifest.json").unlink()
+    shutil.copytree(repo / "tiny" / "1", repo / "tiny" / "1 (copy)")
+    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), serving, [])
+
+    async def run() -> None:
+        (model,) = await catalogue.models()
+        assert model.versions == (1, 2)
+        assert list(model.ignored) == [2]
+        assert "tokenizer.json" in model.ignored[2]
+        assert model.broken == {
+            "1 (copy)": "its name is not the number of a version",
+            "3": "it has no manifest.json",
+        }
+        _, broken = await catalogue.versions("tiny")
+        assert broken.ignored == model.ignored[2]
+
+    asyncio.run(run())
+
+
 def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
     for name in ("tiny", "tiny", "other"):
-        write_tiny_bundle(tmp_path, name)
-    (tmp_path / "tiny" / "1" / "manifest.json").write_text("{}")
+        write_tiny_bundle(repo, name)
+    (repo / "tiny" / "1" / "manifest.json").write_text("{}")
     serving = Serving(
         Choice("int8", "faster"), Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set")
     )
     running = Running("int8", "CPUExecutionProvider", None)
     loaded = [loaded_pipeline(running)]
-    catalogue = catalogue_of(tmp_path, VersionRef("tiny", 2, "0" * 64), serving, loaded)
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 2), serving, loaded)
 
     async def run() -> None:
         assert [(one.name, one.versions, one.active, one.serving) for one in await catalogue.models()] == [

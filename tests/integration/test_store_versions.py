@@ -4,16 +4,25 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from diptych.core.collections.search import (
+    FetchedQuery,
+    SearchInput,
+    StoredImage,
+    WeightedQuery,
+    search_collection,
+)
 from diptych.core.concurrency.admission import Admission
+from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, StoreFull
-from integration.store_parts import Opened, Run, add_colours, look
+from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
 from support.tiny_bundle import TINY
@@ -128,6 +137,22 @@ def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -
         await require_found(opened, "red", "green", "blue", "yellow", "white")
 
     run(story)
+
+
+def test_vectors_of_a_version_that_is_not_kept_are_deleted(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        (before,) = await opened.records.collections()
+        assert before.identity is not None
+        await opened.activate(TINY, 2)
+        async with asyncio.timeout(20):
+            while len(await opened.records.missing("default", before.identity)) < len(COLOURS):  # noqa: ASYNC110 - has no event
+                await asyncio.sleep(0.01)
+        (after,) = await opened.records.collections()
+        assert after.previous_identity is None
+        assert await opened.records.missing("default", after.identity or "") == {}
+
+    run(story, keeps_previous=False)
 
 
 def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) -> None:
@@ -452,6 +477,32 @@ def test_rollout_that_is_cancelled_during_its_switch_is_done_and_all_of_it(
     run(story)
 
 
+@pytest.mark.parametrize("query", ["red", StoredImage("red")])
+def test_search_sees_an_image_that_is_replaced_after_a_switch_beside_it(
+    run: Run, query: FetchedQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        embedding, nearest = opened.records.embedding, opened.indexes[0].search
+
+        async def happens_before(read: Any, *args: Any, **options: Any) -> Any:
+            if opened.active.now.model.version == 1:
+                await opened.activate(TINY, 2)
+                await opened.add("default", picture("white"), "red", replace=True)
+            return await read(*args, **options)
+
+        monkeypatch.setattr(opened.records, "embedding", partial(happens_before, embedding))
+        monkeypatch.setattr(opened.indexes[0], "search", partial(happens_before, nearest))
+        asked = SearchInput([WeightedQuery(query, "query")], "default", k=9)
+        found = await search_collection(
+            asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
+        )
+        assert found.model.version == 2
+        assert sorted(hit.id for hit in found.hits) == ["blue", "green", "red", "yellow"]
+
+    run(story)
+
+
 def test_collection_that_is_created_during_the_switch_follows(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,3 +523,9 @@ def test_collection_that_is_created_during_the_switch_follows(
         assert await version_of(opened, "late") == ("other", 1)
 
     run(story)
+
+
+def without_urls(opened: Opened) -> ImageUrls:
+    """What fetches no image."""
+    fetcher: Any = None
+    return ImageUrls(fetcher, max_at_once=1, turn_s=1, total_s=1, metrics=opened.metrics)

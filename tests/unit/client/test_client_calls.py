@@ -11,6 +11,7 @@ import pytest
 
 from diptych_client import (
     AsyncClient,
+    BrokenFolder,
     Client,
     CudaGraphs,
     IgnoredVersion,
@@ -146,6 +147,7 @@ def test_models_and_versions_are_read() -> None:
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
     models[0]["ignored"] = [{"version": 1, "reason": "another GPU"}]
+    models[0]["broken"] = [{"folder": "copy", "reason": "not a number"}]
     entry |= {"serving": None, "ignored": "another GPU", "prompt_sets": ["default", "photos"]}
     version = {
         "version": "0.1.0",
@@ -159,6 +161,7 @@ def test_models_and_versions_are_read() -> None:
     (summary,) = client.models()
     assert summary.versions == (1, 3)
     assert summary.ignored == (IgnoredVersion(1, "another GPU"),)
+    assert summary.broken == (BrokenFolder("copy", "not a number"),)
     assert summary.serving is not None
     assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
         "fp32",

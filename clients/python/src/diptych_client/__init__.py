@@ -35,6 +35,7 @@ from diptych_client.operations.vectors import Vector
 from diptych_client.results import (
     AddOutcome,
     AddStatus,
+    BrokenFolder,
     Classification,
     ClassifiedImage,
     CollectionInfo,
@@ -83,6 +84,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "BadRequest",
+    "BrokenFolder",
     "Classification",
     "ClassifiedImage",
     "Client",

@@ -15,6 +15,7 @@ from typing import Any
 from diptych_client.errors import Problem, UnexpectedAnswer, api_error
 from diptych_client.results import (
     AddOutcome,
+    BrokenFolder,
     ClassifiedImage,
     CollectionInfo,
     CollectionRollout,
@@ -219,6 +220,7 @@ def model_summary(row: Json) -> ModelSummary:
         ignored=tuple(
             IgnoredVersion(int(one["version"]), str(one["reason"])) for one in row.get("ignored", ())
         ),
+        broken=tuple(BrokenFolder(str(one["folder"]), str(one["reason"])) for one in row.get("broken", ())),
     )
 
 

@@ -416,10 +416,18 @@ class IgnoredVersion:
 
 
 @dataclass(frozen=True)
+class BrokenFolder:
+    """A folder beside the versions of a model that is none, such as one without a manifest."""
+
+    folder: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ModelSummary:
     """A model of the repository with its versions. `active` is the served version; None if none is served.
 
-    `ignored`: versions that cannot be served there, with the reasons.
+    `ignored`: versions that cannot be served there, with the reasons. `broken`: folders that are no version.
     """
 
     name: str
@@ -427,6 +435,7 @@ class ModelSummary:
     active: int | None
     serving: Serving | None = None
     ignored: tuple[IgnoredVersion, ...] = ()
+    broken: tuple[BrokenFolder, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from diptych.bundle.manifest import Manifest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
+from diptych.core.rollout.ports import Bundles
 from diptych.core.tuning.precision import Serving
 from diptych.core.types import VersionRef
 from diptych.errors import DiptychError
@@ -21,7 +21,7 @@ class ModelEntry:
     """One model name. `active` is the version that is served now, in the precisions of `serving`.
 
     Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
-    why.
+    why; `broken` are folders beside the versions that are none, such as one that was named by hand, and why.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ModelEntry:
     active: int | None
     serving: Serving | None
     ignored: dict[int, str]
+    broken: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,17 @@ class Catalogue:
         self,
         repository: ModelRepository,
         active: Callable[[], LoadedVersion],
-        folder: Callable[[VersionRef], Path],
+        bundles: Bundles,
         why_not: WhyNot,
     ) -> None:
         """`active` returns the version that is served now.
 
-        `folder` finds the files of a version: those of the active one may have left the repository. `why_not`
-        says why this machine cannot serve a version, or returns None.
+        `bundles` finds the files of that version, which may have left the repository. `why_not` says why this
+        machine cannot serve a version, or returns None.
         """
         self._repository = repository
         self._active = active
-        self._folder = folder
+        self._bundles = bundles
         self._why_not = why_not
 
     async def models(self) -> list[ModelEntry]:
@@ -101,11 +102,15 @@ class Catalogue:
         return [self._model(name, now) for name in names]
 
     def _model(self, name: str, now: "_Now") -> ModelEntry:
-        versions = self._numbers(name, now)
-        ignored = {version: reason for version in versions if (reason := self._ignored(name, version, now))}
+        versions, broken = self._numbers(name, now), self._bundles.broken(name)
+        ignored = {
+            version: reason
+            for version in versions
+            if (reason := self._ignored(name, version, now, broken.pop(str(version), None)))
+        }
         if name != now.ref.name:
-            return ModelEntry(name, versions, None, None, ignored)
-        return ModelEntry(name, versions, now.ref.version, now.serving, ignored)
+            return ModelEntry(name, versions, None, None, ignored, broken)
+        return ModelEntry(name, versions, now.ref.version, now.serving, ignored, broken)
 
     def _numbers(self, name: str, now: "_Now") -> tuple[int, ...]:
         """The versions of a name, ascending. Raises NotFound."""
@@ -114,14 +119,20 @@ class Catalogue:
         there = self._repository.versions(name) if name in self._repository.names() else []
         return tuple(sorted({*there, now.ref.version}))
 
-    def _ignored(self, name: str, version: int, now: "_Now") -> str | None:
+    def _ignored(self, name: str, version: int, now: "_Now", broken: str | None) -> str | None:
         manifest, error = self._read(name, version, now)
-        return error if manifest is None else self._why_not(manifest)
+        if now.is_active(name, version):
+            return None
+        return error if manifest is None else self._why_not(manifest) or broken
 
     def _versions(self, name: str, now: "_Now") -> list[VersionEntry]:
-        return [self._version(name, version, now) for version in self._numbers(name, now)]
+        broken = self._bundles.broken(name)
+        return [
+            self._version(name, version, now, broken.get(str(version)))
+            for version in self._numbers(name, now)
+        ]
 
-    def _version(self, name: str, version: int, now: "_Now") -> VersionEntry:
+    def _version(self, name: str, version: int, now: "_Now", broken: str | None) -> VersionEntry:
         active = now.is_active(name, version)
         manifest, error = self._read(name, version, now)
         return VersionEntry(
@@ -131,14 +142,14 @@ class Catalogue:
             manifest=manifest,
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
-            ignored=None if manifest is None else self._why_not(manifest),
+            ignored=None if manifest is None else self._ignored(name, version, now, broken),
         )
 
     def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""
         try:
             if now.is_active(name, version):
-                return read_manifest(self._folder(now.ref)), None
+                return read_manifest(self._bundles.folder(now.ref)), None
             return self._repository.manifest(name, version), None
         except DiptychError as error:
             return None, str(error)

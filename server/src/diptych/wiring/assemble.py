@@ -136,7 +136,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         catalogue=Catalogue(
             folder.repository,
             lambda: active.now.version,
-            folder.bundles.folder,
+            folder.bundles,
             folder.support.why_not_served,
         ),
         pushes=Pushes(BundleUploads(folder.repository), allow_ungated=settings.allow_ungated),

@@ -65,11 +65,17 @@ def test_model_of_a_collection_is_changed_and_its_rollout_shown(
 ) -> None:
     moving = {"id": "r1", "model": "mine", "version": 4, "precision": "fp32", "state": "embedding"}
     moving |= {"n_images": 12, "n_embedded": 5}
-    api = FakeApi().on("PATCH /collections/pets", ok(PETS | {"rollout": moving}))
+    waiting = moving | {"state": "waiting", "n_images": 0, "n_embedded": 0}
+    api = FakeApi().on(
+        "PATCH /collections/pets", ok(PETS | {"rollout": waiting}), ok(PETS | {"rollout": moving})
+    )
     api.on("GET /collections/pets", ok(PETS | {"stays": "2 images keep no file"}))
     run = command_runner(collections, api, monkeypatch)
     assert run("configure", "pets", "--model", "mine", "--keep", "none") == 0
     assert [body(request) for request in api.requests] == [{"model": "mine"}, {"keep": "none"}]
     assert "state    ready, moving to mine/4 (fp32): 5 of 12\n" in capsys.readouterr().out
+    api.on("PATCH /collections/pets", ok(PETS | {"rollout": waiting}))
+    assert run("configure", "pets", "--model", "mine") == 0
+    assert "state    ready, moving to mine/4 (fp32): waiting\n" in capsys.readouterr().out
     assert run("show", "pets") == 0
     assert "stays    2 images keep no file\n" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The times that decide the precision: measured once and reused at every start."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,25 +11,44 @@ import numpy as np
 import pytest
 
 from diptych.adapters.files.plan_file import PlanFile
-from diptych.bundle.manifest import MANIFEST_FILE
+from diptych.bundle.manifest import (
+    GOLDEN_FILE,
+    TOKENIZER_FILE,
+    FileEntry,
+    Manifest,
+    Precision,
+    complete,
+)
 from diptych.core.tuning.interleaved import median_seconds
 from diptych.core.tuning.precision import Candidate, EncoderTiming, choose_fastest
 from diptych.wiring.tuning import encoder_timing
 from diptych.wiring.tuning.encoder_timing import encoder_timings, item_ms
+from unit.bundle.bundle_examples import draft, parity
 
 GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
+
+
+def manifest(graph: str) -> Manifest:
+    """Return that of a version in three precisions; `graph` is the sha256 of each of its files."""
+    graphs = {"image_file": "image_encoder.onnx", "text_file": "text_encoder.onnx"}
+    precisions = {name: Precision(**graphs, parity=parity()) for name in ("fp32", "fp16", "int8")}
+    files = dict.fromkeys([*graphs.values(), TOKENIZER_FILE, GOLDEN_FILE], FileEntry(sha256=graph, bytes=1))
+    return complete(draft(precisions=precisions), "m", 1, datetime.now(UTC), files)
 
 
 class Start:
     """Starts of a server with one version, on a machine whose times differ between starts."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gains: Sequence[float]) -> None:
-        (folder / MANIFEST_FILE).write_text("{}")
-        self._bundle: Any = SimpleNamespace(folder=folder, golden=GOLDEN)
+        self._bundle: Any = SimpleNamespace(manifest=manifest(graph="1" * 64), golden=GOLDEN)
         self._kept = PlanFile(folder / "plans.json")
         self._gains = iter(gains)
         self.n_measured = 0
         monkeypatch.setattr(encoder_timing, "item_ms", self._item_ms)
+
+    def take(self, manifest: Manifest) -> None:
+        """Start another version from now on."""
+        self._bundle.manifest = manifest
 
     def _item_ms(self, encoders: Any, items: Any, cost: Any) -> dict[str, float]:
         if items is GOLDEN.input_ids:
@@ -74,9 +94,18 @@ def test_other_versions_threads_or_precisions_are_measured_again(
     start("fp32", "int8")
     start("fp32", "int8", n_threads=1)
     start("fp16", "fp32")
-    (tmp_path / MANIFEST_FILE).write_text('{"version": 2}')
+    start.take(manifest(graph="2" * 64))
     start("fp32", "int8")
     assert start.n_measured == 4
+
+
+def test_version_with_the_same_graphs_has_the_same_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[2.0])
+    first = start()
+    start.take(manifest(graph="1" * 64).model_copy(update={"version": 2, "metrics": {"top1": 1.0}}))
+    assert start() == first
 
 
 @pytest.mark.parametrize(("item_s", "size"), [(0.001, 16), (0.01, 12), (30.0, 1)])

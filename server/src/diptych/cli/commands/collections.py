@@ -98,7 +98,8 @@ def _state(collection: CollectionInfo) -> str:
     moving = collection.rollout
     if moving is not None:
         target = f"{moving.model}/{moving.version} ({moving.precision})"
-        state = f"{state}, moving to {target}: {moving.n_embedded} of {moving.n_images}"
+        n_done = f"{moving.n_embedded} of {moving.n_images}" if moving.n_images else moving.state
+        state = f"{state}, moving to {target}: {n_done}"
     return state
 
 

@@ -56,6 +56,8 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     for model in models:
         for one in model.ignored:
             out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
+        for folder in model.broken:
+            out(f"{cell(model.name)}/{cell(folder.folder)} is no version: {folder.reason}")
     _show_status(status)
     for model in models:
         if model.serving is not None:

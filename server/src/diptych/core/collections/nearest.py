@@ -4,17 +4,19 @@ from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.ports import RecordStore
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
-ATTEMPTS = 3  # if writes change what a search finds
+ATTEMPTS = 3  # beside writes, before a search waits for its turn among them
 
 
 class Finder:
     """Cosine search in one collection, filtered on metadata."""
 
-    def __init__(self, records: RecordStore) -> None:
+    def __init__(self, records: RecordStore, write_queue: SerialWriteQueue) -> None:
         self._records = records
+        self._write_queue = write_queue
 
     async def nearest(
         self,
@@ -31,24 +33,45 @@ class Finder:
 
         `vectors` are searched, whose pipeline made the query. An image that is deleted or replaced during the
         search is in the index but no longer in the store, or the other way round; the search is then
-        repeated. Raises NotFound once the collection is dropped.
+        repeated, and in the end between two writes. Raises NotFound once the collection is dropped, NotReady.
         """
-        hits: list[Hit] = []
+
+        async def attempt() -> tuple[list[Hit], bool]:
+            return await self._attempt(
+                collection, vectors, query, k=k, offset=offset, filter=filter, exact=exact
+            )
+
         for _ in range(ATTEMPTS):
-            allowed = await self._passing(collection, filter)
-            # A dropped index is closed, so nothing may be awaited between these checks and the search.
-            collection.require_not_dropped()
-            found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
-            page: list[int] = found[offset:].tolist()
-            records = await self._records.by_key(page)
-            hits = [
-                Hit(records[key].id, float(cosine), None, records[key].metadata)
-                for key, cosine in zip(page, cosines[offset:], strict=True)
-                if key in records
-            ]
-            if len(hits) == len(page):
-                break
+            hits, is_complete = await attempt()
+            if is_complete:
+                return hits
+        hits, _ = await self._write_queue.run(attempt())
         return hits
+
+    async def _attempt(
+        self,
+        collection: LoadedCollection,
+        vectors: IndexedVectors,
+        query: Embedding,
+        *,
+        k: int,
+        offset: int,
+        filter: Filter | None,
+        exact: bool,
+    ) -> tuple[list[Hit], bool]:
+        """The hits, and whether the store has all images that the index found."""
+        allowed = await self._passing(collection, filter)
+        # A dropped index is closed, so nothing may be awaited between these checks and the search.
+        collection.require_not_dropped()
+        found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
+        page: list[int] = found[offset:].tolist()
+        records = await self._records.by_key(page)
+        hits = [
+            Hit(records[key].id, float(cosine), None, records[key].metadata)
+            for key, cosine in zip(page, cosines[offset:], strict=True)
+            if key in records
+        ]
+        return hits, len(hits) == len(page)
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""

@@ -13,7 +13,7 @@ from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.types import Embedding, Hit, ModelInfo, TextEmbedding
-from diptych.errors import InputError, InvalidValue, NotFound
+from diptych.errors import InputError, InvalidValue, NotFound, NotReady
 
 MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 
@@ -66,29 +66,46 @@ async def search_collection(
 ) -> SearchResult:
     """Embed Q queries with the collection's own pipeline, mix them into one (D,) vector and search with it.
 
-    Raises NotFound for an unknown collection before it encodes anything; the error of a bad query, with its
-    name; and what `Collections.search` raises.
+    If the collection moves to other vectors meanwhile, these are searched: the former ones lack images that
+    were replaced since. Raises NotFound for an unknown collection before it encodes anything; the error of a
+    bad query, with its name; and what `Collections.search` raises.
     """
-    with collections.using(asked.collection) as vectors:
+    collection = collections[asked.collection]
+    with collections.using(asked.collection):  # checked before anything is fetched
         queries: Sequence[FetchedQuery] = await image_urls.fetched(
             [one.query for one in asked.queries], "query", reserve
         )
-        rows = await asyncio.gather(
-            *(
-                _embed(query, one.name, asked.collection, collections, vectors)
-                for query, one in zip(queries, asked.queries, strict=True)
-            )
-        )  # Q of (D,)
-        hits = await collections.search(
-            asked.collection,
-            mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
-            k=asked.k,
-            offset=asked.offset,
-            filter=asked.filter,
-            min_relevance=asked.min_relevance,
-            vectors=vectors,
-            exact=asked.exact,
+    while True:
+        with collections.using(asked.collection) as vectors:
+            try:
+                found = await _search(asked, queries, collections, vectors)
+            except NotReady:  # as for an image that was replaced since the collection moved
+                if collection.writing is vectors:
+                    raise
+                continue
+            if collection.writing is vectors:
+                return found
+
+
+async def _search(
+    asked: SearchInput, queries: Sequence[FetchedQuery], collections: Collections, vectors: IndexedVectors
+) -> SearchResult:
+    rows = await asyncio.gather(
+        *(
+            _embed(query, one.name, asked.collection, collections, vectors)
+            for query, one in zip(queries, asked.queries, strict=True)
         )
+    )  # Q of (D,)
+    hits = await collections.search(
+        asked.collection,
+        mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
+        k=asked.k,
+        offset=asked.offset,
+        filter=asked.filter,
+        min_relevance=asked.min_relevance,
+        vectors=vectors,
+        exact=asked.exact,
+    )
     texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
     collections.note_texts(asked.collection, texts)
     return SearchResult(hits, any(row.truncated for row in rows), vectors.model)

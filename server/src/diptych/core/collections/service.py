@@ -88,7 +88,7 @@ class Collections:
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
         self._committer = committer = RowCommitter(files=files, records=records)
         group_commit = GroupCommit(committer.store, write_queue)
-        self._finder = Finder(records)
+        self._finder = Finder(records, write_queue)
         self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
         self._originals = Originals(
             images=images, records=records, thumbnailer=thumbnailer, write_queue=write_queue

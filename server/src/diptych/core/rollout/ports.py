@@ -1,6 +1,7 @@
 """What rollouts need from adapters: a store, the bundles of the model repository, and room on the machine."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from diptych.core.collections.filters import Filter
@@ -112,6 +113,20 @@ class Bundles(Protocol):
     def find(self, name: str, version: int) -> VersionRef:
         """The version in the model repository. Raises NotFound, BundleError; ConfigError if this machine
         cannot serve it.
+        """
+        ...
+
+    def broken(self, name: str) -> dict[str, str]:
+        """What lies in the folder of a name and can be served nowhere, such as a version that is half copied.
+
+        By the name of its folder, which is the number of a version or something else, with the reason.
+        """
+        ...
+
+    def folder(self, ref: VersionRef) -> Path:
+        """The folder of a version: in the model repository if it is there, else the kept copy.
+
+        Raises NotFound.
         """
         ...
 

@@ -230,6 +230,7 @@ class RolloutRun:
         version, active = self.version, self.parts.active
         former = active.now.version
         is_server = self.rollout.collection is None and former.ref != version.ref
+        keeps_previous = is_server and self.parts.keeps_previous
         served = None
         if is_server:
             served = ServedVersions(version.ref, former.ref if self.parts.keeps_previous else None)
@@ -245,6 +246,7 @@ class RolloutRun:
                     for collection, (model, precision) in moves.items()
                     if collection.next is not None
                 },
+                keep_previous=keeps_previous,
             )
 
         def switch_active() -> None:
@@ -256,7 +258,7 @@ class RolloutRun:
                 self._moves,
                 store,
                 switch_active,
-                keeps_previous=is_server and self.parts.keeps_previous,
+                keeps_previous=keeps_previous,
                 may_lag=self.rollout.now,
             )
         except BaseException:

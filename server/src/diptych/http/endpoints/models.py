@@ -113,6 +113,13 @@ class IgnoredVersion(BaseModel):
     reason: str
 
 
+class BrokenFolder(BaseModel):
+    """A folder beside the versions of a model that is none."""
+
+    folder: str
+    reason: str
+
+
 class ModelResponse(BaseModel):
     """One model of the repository. `active`: the version that serves now, in the precisions of `serving`.
 
@@ -126,6 +133,10 @@ class ModelResponse(BaseModel):
     source: dict[str, Any] | None
     ignored: list[IgnoredVersion] = Field(
         description="versions that cannot be served on this machine, and why"
+    )
+    broken: list[BrokenFolder] = Field(
+        description="folders beside the versions that are none, such as one that was copied without its "
+        "manifest, and why"
     )
 
 
@@ -207,6 +218,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             serving=ServingResponse.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
             ignored=[IgnoredVersion(version=n, reason=reason) for n, reason in entry.ignored.items()],
+            broken=[BrokenFolder(folder=name, reason=reason) for name, reason in entry.broken.items()],
         )
         for entry in await catalogue.models()
     ]

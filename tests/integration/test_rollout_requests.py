@@ -1,0 +1,74 @@
+"""Clients do not notice that versions change: no request fails, each answer is of the version it names."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.rolling_clients import RollingClients
+from support.server import serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+from support.version_vectors import VersionVectors
+
+WITHIN_S = 120
+VERSIONS = (2, 1, 2)  # after version 1
+
+
+@contextmanager
+def clients_of(folder: Path, n: int) -> Iterator[tuple[httpx.Client, RollingClients]]:
+    """Serve version 1, with clients that use it until the end of the block."""
+    repo = folder / "model_repo"
+    write_tiny_bundle(repo)
+    flags = ("--rollout", "manual", "--rollout-share", "0.5")
+    with serve(repo, TINY, folder / "data", *flags) as server, httpx.Client(base_url=server.url) as http:
+        write_tiny_bundle(repo, seed=1)
+        expected = {version: VersionVectors(repo, TINY, version) for version in (1, 2)}
+        clients = RollingClients(server.url, n, expected)
+        try:
+            yield http, clients
+        finally:
+            clients.end()
+
+
+def activate(http: httpx.Client, clients: RollingClients, version: int) -> None:
+    """Activate a version and wait until it is active."""
+    answer = http.post(f"/models/{TINY}/versions/{version}/activate")
+    assert answer.status_code == 202, answer.text
+    path, deadline = answer.headers["Location"], time.monotonic() + WITHIN_S
+    while (rollout := http.get(path).json())["state"] != "active":
+        assert rollout["finished_at"] is None, rollout
+        assert time.monotonic() < deadline, rollout
+        clients.check()
+        time.sleep(0.02)
+
+
+def wait_for(clients: RollingClients, n: int) -> None:
+    """Wait until the clients have had `n` answers."""
+    while clients.counts.n < n:
+        clients.check()
+        time.sleep(0.02)
+
+
+def roll_over(folder: Path, *, n_requests: int, n_clients: int) -> None:
+    with clients_of(folder, n_clients) as (http, clients):
+        for number, version in enumerate(VERSIONS, 1):
+            wait_for(clients, number * n_requests // (len(VERSIONS) + 1))
+            activate(http, clients, version)
+        wait_for(clients, n_requests)
+    print(f"{clients.counts.n} answers", sorted(clients.counts.by_kind.items()))
+    for kind in ("embed", "classify", "search", "add"):
+        for version in (1, 2):
+            assert clients.counts.by_kind[kind, version] > 10
+
+
+def test_clients_do_not_notice_that_versions_change(tmp_path: Path) -> None:
+    roll_over(tmp_path, n_requests=5_000, n_clients=8)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_sixty_four_clients_do_not_notice_that_versions_change(tmp_path: Path) -> None:
+    roll_over(tmp_path, n_requests=50_000, n_clients=64)
