@@ -30,6 +30,8 @@ def open_session(
         return _on_cpu(file, n_threads) if device == "cpu" else _on_gpu(file, captures)
     except DiptychError:
         raise
+    except MemoryError as error:
+        raise BundleError(f"there is not enough memory to load {file.name}") from error
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
         raise BundleError(f"{file.name} does not load in onnxruntime {ort.__version__}: {error}") from error
 

@@ -179,6 +179,15 @@ class Rollouts:
         """How far the rollout has come; None unless it is under way."""
         return self._run.progress() if self._run is not None and self._run.rollout.id == id else None
 
+    def failures(self, name: str) -> Mapping[int, str]:
+        """Why versions of a model could not be activated, by their number, of each the newest attempt."""
+        last = {
+            rollout.target: rollout
+            for rollout in self._known.values()
+            if rollout.target.name == name and rollout.collection is None and rollout.has_ended
+        }
+        return {ref.version: one.reason for ref, one in last.items() if one.state == "failed"}
+
     def of_collections(self) -> Mapping[str, CollectionProgress]:
         """The collections that the rollout under way moves, by their present names."""
         waiting = {

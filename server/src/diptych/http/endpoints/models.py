@@ -1,5 +1,6 @@
 """`/models`: the models in the repository, the version that serves, and the rollout under way."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from diptych.core.catalogue import Catalogue, VersionEntry
+from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
@@ -107,7 +108,7 @@ class ServingResponse(BaseModel):
 
 
 class IgnoredVersion(BaseModel):
-    """A version that cannot be served on this machine, such as one built for another GPU."""
+    """A version that cannot be served on this machine, such as a damaged one, or one for another GPU."""
 
     version: int
     reason: str
@@ -217,7 +218,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             active=entry.active,
             serving=ServingResponse.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
-            ignored=[IgnoredVersion(version=n, reason=reason) for n, reason in entry.ignored.items()],
+            ignored=_ignored(entry, services.rollouts.failures(entry.name)),
             broken=[BrokenFolder(folder=name, reason=reason) for name, reason in entry.broken.items()],
         )
         for entry in await catalogue.models()
@@ -253,6 +254,14 @@ async def get_version(
         if entry.version == version:
             return json_response(request, _entry(name, entry))
     raise NotFound(f"model {name!r} has no version {version}")
+
+
+def _ignored(entry: ModelEntry, failures: Mapping[int, str]) -> list[IgnoredVersion]:
+    """The versions that cannot be served here, by their manifests or because activating them failed."""
+    failed = {n: reason for n, reason in failures.items() if n in entry.versions and n != entry.active}
+    return [
+        IgnoredVersion(version=n, reason=reason) for n, reason in sorted({**failed, **entry.ignored}.items())
+    ]
 
 
 async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:

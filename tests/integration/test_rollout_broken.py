@@ -1,0 +1,271 @@
+"""A version that is broken never serves: what served before serves on, and the reason is shown."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from fastapi.testclient import TestClient
+from onnx import numpy_helper
+
+from diptych.bundle.manifest import MANIFEST_FILE
+from support.app import running_app
+from support.image_requests import add_images
+from support.pictures import picture
+from support.tiny_bundle import EMBED_DIM, TINY, write_changed_bundle, write_tiny_bundle
+
+WITHIN_S = 30
+POLL_S = 0.02
+IMAGES = "/collections/default/images"
+COLOURS = ("red", "green", "blue")
+Patch = pytest.MonkeyPatch
+Fault = Callable[[Path, Patch], object]
+
+
+def truncated_graph(repo: Path, _: Patch) -> None:
+    def cut(folder: Path) -> None:
+        graph = folder / "image_encoder.onnx"
+        graph.write_bytes(graph.read_bytes()[:-500])
+
+    write_changed_bundle(repo, repo.parent / "scratch", cut)
+
+
+def wrong_sha256(repo: Path, _: Patch) -> None:
+    graph = repo / TINY / str(write_tiny_bundle(repo, seed=1)) / "text_encoder.onnx"
+    content = graph.read_bytes()
+    graph.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+def golden_mismatch(repo: Path, _: Patch) -> None:
+    write_tiny_bundle(repo, seed=1, precisions={"fp32": "broken"})
+
+
+def nan_weights(repo: Path, _: Patch) -> None:
+    def spoil(folder: Path) -> None:
+        file = folder / "image_encoder.onnx"
+        graph = onnx.load(file)
+        for weights in graph.graph.initializer:
+            if weights.name == "projection":
+                spoiled = np.full_like(numpy_helper.to_array(weights), np.nan)
+                weights.CopyFrom(numpy_helper.from_array(spoiled, "projection"))
+        onnx.save(graph, file)
+
+    write_changed_bundle(repo, repo.parent / "scratch", spoil)
+
+
+def no_disk(repo: Path, patch: Patch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=100)
+    patch.setattr("shutil.disk_usage", lambda path: usage)
+    write_tiny_bundle(repo, seed=1)
+
+
+def no_room_for_a_copy(repo: Path, patch: Patch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    patch.setattr("os.link", full)
+    patch.setattr("shutil.copyfileobj", full)
+    write_tiny_bundle(repo, seed=1)
+
+
+def no_memory(repo: Path, patch: Patch) -> None:
+    def session(*_: Any, **__: Any) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    patch.setattr(onnxruntime, "InferenceSession", session)
+    write_tiny_bundle(repo, seed=1)
+
+
+def other_tokenizer(repo: Path, _: Patch) -> None:
+    folder = repo / TINY / str(write_tiny_bundle(repo, seed=1))
+    (folder / "tokenizer.json").write_bytes(b" " * (folder / "tokenizer.json").stat().st_size)
+
+
+# What is wrong, and what the reason says about it.
+FAULTS = [
+    pytest.param(truncated_graph, "image_encoder.onnx", id="truncated graph"),
+    pytest.param(wrong_sha256, "text_encoder.onnx: sha256 is", id="wrong sha256"),
+    pytest.param(golden_mismatch, "golden image", id="golden mismatch"),
+    pytest.param(nan_weights, "image_embedding has rows that are not finite", id="NaN weights"),
+    pytest.param(no_disk, "are needed on the disk", id="no disk"),
+    pytest.param(
+        no_room_for_a_copy, "no space is left on the disk of the data folder", id="no room for a copy"
+    ),
+    pytest.param(no_memory, "there is not enough memory to load image_encoder.onnx", id="no memory"),
+    pytest.param(other_tokenizer, "tokenizer.json: sha256 is", id="other tokenizer"),
+]
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[TestClient]:
+    """Run a server with three images that looks for new versions all the time."""
+    write_tiny_bundle(folder / "model_repo")
+    with running_app(folder, poll_s=POLL_S) as client:
+        added = add_images(client, IMAGES, *map(picture, COLOURS), items=[{"id": one} for one in COLOURS])
+        assert added.status_code == 200
+        yield client
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(POLL_S)
+    return found
+
+
+def rollouts(client: TestClient) -> list[Any]:
+    """All rollouts but the first, of the version that the server began with."""
+    found: list[Any] = client.get("/rollouts").json()["rollouts"]
+    return found[:-1]
+
+
+def ended_rollouts(client: TestClient) -> list[Any]:
+    return [one for one in rollouts(client) if one["finished_at"] is not None]
+
+
+def tiny(client: TestClient) -> Any:
+    (model,) = [one for one in client.get("/models").json()["models"] if one["name"] == TINY]
+    return model
+
+
+def require_serving(client: TestClient, version: int) -> None:
+    """Requests and searches are answered by this version, with all images."""
+    assert tiny(client)["active"] == version
+    embedded = client.post("/embed", json={"input": [{"text": "red"}]}).json()
+    assert (embedded["model"]["version"], len(embedded["data"][0]["embedding"])) == (version, EMBED_DIM)
+    found = client.post("/search", json={"query": {"text": "red"}, "k": 9}).json()
+    assert found["model"]["version"] == version
+    ids = [hit["id"] for hit in found["hits"]]
+    assert (ids[0], sorted(ids)) == ("red", sorted(COLOURS))
+    assert client.get("/readyz").status_code == 200
+
+
+def looked_again(client: TestClient, n_rollouts: int) -> None:
+    """Give the server time for a few more looks: it starts nothing."""
+    time.sleep(10 * POLL_S)
+    assert len(rollouts(client)) == n_rollouts
+
+
+@pytest.mark.parametrize(("publish", "why"), FAULTS)
+def test_version_that_fails_is_named_with_the_reason_and_the_next_one_serves(
+    publish: Fault, why: str, tmp_path: Path
+) -> None:
+    repo = tmp_path / "model_repo"
+    with watching(tmp_path) as client:
+        with Patch.context() as patch:
+            publish(repo, patch)
+            (failed,) = wait_for(lambda: ended_rollouts(client))
+        assert (failed["state"], failed["target"]) == ("failed", {"name": TINY, "version": 2})
+        assert why in failed["reason"]
+        require_serving(client, 1)
+        looked_again(client, 1)  # a version that has failed is tried once
+        (ignored,) = tiny(client)["ignored"]
+        assert (ignored["version"], ignored["reason"]) == (2, failed["reason"])
+        write_tiny_bundle(repo, seed=1)
+        wait_for(lambda: tiny(client)["active"] == 3)
+        require_serving(client, 3)
+
+
+def unknown_key(manifest: Path) -> None:
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"surprise": 1}))
+
+
+def not_json(manifest: Path) -> None:
+    manifest.write_text("{")
+
+
+def newer_schema(manifest: Path) -> None:
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema_version": 99}))
+
+
+def other_number(manifest: Path) -> None:
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 7}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (unknown_key, "surprise"),
+        (not_json, "not JSON"),
+        (newer_schema, "schema_version 99 is newer than"),
+        (other_number, "says it is tiny/7"),
+    ],
+)
+def test_version_whose_manifest_is_malformed_is_named_with_the_reason_and_not_loaded(
+    spoil: Callable[[Path], None], why: str, tmp_path: Path
+) -> None:
+    repo = tmp_path / "model_repo"
+    with watching(tmp_path) as client:
+        scratch = tmp_path / "scratch"
+        write_tiny_bundle(scratch)
+        write_tiny_bundle(scratch, seed=1)
+        spoil(scratch / TINY / "2" / MANIFEST_FILE)
+        (scratch / TINY / "2").rename(repo / TINY / "2")
+        (ignored,) = wait_for(lambda: tiny(client)["ignored"])
+        assert ignored["version"] == 2
+        assert why in ignored["reason"]
+        activated = client.post(f"/models/{TINY}/versions/2/activate")
+        assert activated.status_code == 409
+        assert why in activated.json()["detail"]
+        looked_again(client, 0)
+        require_serving(client, 1)
+
+
+def test_folder_that_is_half_copied_is_loaded_once_it_is_complete(tmp_path: Path) -> None:
+    repo, scratch = tmp_path / "model_repo", tmp_path / "scratch"
+    write_tiny_bundle(scratch)
+    write_tiny_bundle(scratch, seed=1)
+    source, target = scratch / TINY / "2", repo / TINY / "2"
+    with watching(tmp_path) as client:
+        target.mkdir()
+        files = sorted(source.iterdir())  # in the order of `cp -r`: the manifest in the middle
+        for file in files[:-1]:
+            shutil.copy(file, target / file.name)
+            looked_again(client, 0)
+        (target / files[-1].name).write_bytes(files[-1].read_bytes()[:-1])
+        looked_again(client, 0)
+        (ignored,) = tiny(client)["ignored"]
+        assert files[-1].name in ignored["reason"]
+        require_serving(client, 1)
+        shutil.copy(files[-1], target)
+        wait_for(lambda: tiny(client)["active"] == 2)
+        require_serving(client, 2)
+
+
+def test_what_is_no_version_is_never_loaded(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    with watching(tmp_path) as client:
+        folder = repo / TINY
+        (folder / "notes.txt").write_text("a file of somebody")
+        (folder / "9").write_text("a file, not a folder")
+        (folder / "10").mkdir()
+        for name in ("02", "2.bak", "latest", ".tmp-1234", "-3", "0"):
+            shutil.copytree(folder / "1", folder / name)
+        (folder / "11").symlink_to(folder / "1")
+        shutil.copytree(folder / "1", repo / "other" / "1")  # says that it is tiny/1
+        looked_again(client, 0)
+        require_serving(client, 1)
+        model = tiny(client)
+        assert (model["versions"], model["ignored"]) == ([1], [])
+        told = {one["folder"] for one in model["broken"]}
+        assert told >= {"10", "02", "2.bak", "latest"}
+
+
+def test_folder_of_models_that_goes_away_and_comes_back_is_watched_again(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    with watching(tmp_path) as client:
+        repo.rename(tmp_path / "away")
+        looked_again(client, 0)
+        require_serving(client, 1)
+        (tmp_path / "away").rename(repo)
+        write_tiny_bundle(repo, seed=1)
+        wait_for(lambda: tiny(client)["active"] == 2)
+        require_serving(client, 2)
