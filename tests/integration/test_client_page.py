@@ -13,7 +13,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 
 @pytest.mark.parametrize(
-    ("page", "n_blocks"), [(DOCS / "python-client.md", 2), (ROOT / "clients" / "python" / "README.md", 1)]
+    ("page", "n_blocks"), [(DOCS / "python-client.md", 3), (ROOT / "clients" / "python" / "README.md", 1)]
 )
 def test_blocks_of_the_client_page_run_as_they_stand(page: Path, n_blocks: int, tmp_path: Path) -> None:
     codes = [code for _, code in blocks(page, "python")]

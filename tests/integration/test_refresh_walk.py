@@ -1,4 +1,4 @@
-"""The walk of docs/models-and-rollouts.md from twenty pictures to a served model, at small size.
+"""The walk of docs/models-and-rollouts.md from twenty pictures to changed answers of a server, at small size.
 
 Its very commands are run, in a folder of the test and with fewer steps.
 """
@@ -30,12 +30,12 @@ def walk() -> list[list[str]]:
     return [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
 
 
-def test_walk_draws_teaches_serves_and_searches() -> None:
-    draw, teach, start, add, search = walk()
+def test_walk_draws_teaches_activates_and_searches() -> None:
+    draw, teach, activate, add, search = walk()
     assert draw[:3] == EXAMPLE
     assert teach[:2] == ["diptych-train", "refresh"]
-    assert [words[:2] for words in (start, add, search)] == [
-        ["diptych", "serve"],
+    assert [words[:2] for words in (activate, add, search)] == [
+        ["diptych", "models"],
         ["diptych", "add"],
         ["diptych", "search"],
     ]
@@ -46,7 +46,7 @@ def test_walk_draws_teaches_serves_and_searches() -> None:
 def test_twenty_pictures_become_a_version_that_is_served_and_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw, teach, start, add, search = walk()
+    draw, teach, activate, add, search = walk()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     models = tmp_path / "model_repo"
@@ -60,7 +60,7 @@ def test_twenty_pictures_become_a_version_that_is_served_and_searched(
     assert "20 pairs found, 20 usable" in said
     assert "too few to judge" in said
     assert f"mine/1 is published: {Path('model_repo') / 'mine' / '1'}" in said
-    assert shlex.split(said.splitlines()[-1].partition(": ")[2]) == start
+    assert shlex.join([*activate, "1"]) in said
     assert "gate valve" in (tmp_path / "cache/runs/refresh/mine-1/report.html").read_text(encoding="utf-8")
     repository = ModelRepository(models)
     old = repository.manifest("pictograms", repository.latest("pictograms"))
@@ -68,9 +68,10 @@ def test_twenty_pictures_become_a_version_that_is_served_and_searched(
     assert set(new.precisions) == set(old.precisions)
     assert new.files["proof_set.npz"] == old.files["proof_set.npz"]
 
-    name = start[start.index("--model") + 1]
-    with serve(models, name, tmp_path / "data") as server:
+    with serve(models, "pictograms", tmp_path / "data") as server:
         monkeypatch.setenv("DIPTYCH_URL", server.url)
+        assert serving.main(activate[1:]) == 0
+        assert capsys.readouterr().out == "mine/1 serves now\n"
         assert serving.main(add[1:]) == 0
         assert "20 created" in capsys.readouterr().out
         assert serving.main(search[1:]) == 0

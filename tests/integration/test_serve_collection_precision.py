@@ -38,13 +38,30 @@ def make(client: TestClient, name: str, **settings: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def wait_until_ready(client: TestClient, name: str) -> dict[str, Any]:
+def wait_until_moved(client: TestClient, name: str) -> dict[str, Any]:
+    """The collection once its rollout has ended. It can be searched all the while."""
     deadline = time.monotonic() + WITHIN_S
-    while (found := client.get(f"/collections/{name}").json())["state"] != "ready":
-        assert found["state"] == "embedding"
+    while (found := client.get(f"/collections/{name}").json())["rollout"] is not None:
+        assert found["state"] == "ready"
+        found_ids = {hit["id"] for hit in search(client, name)["hits"]}
+        assert found_ids == set(PICTURES)
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return dict(found)
+
+
+def wait_until_ended(client: TestClient, rollout: str) -> dict[str, Any]:
+    deadline = time.monotonic() + WITHIN_S
+    while (found := client.get(rollout).json())["finished_at"] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return dict(found)
+
+
+def search(client: TestClient, name: str) -> dict[str, Any]:
+    answer = client.post("/search", json={"query": {"text": "red"}, "collection": name})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
 
 
 def models_in(client: TestClient) -> set[str]:
@@ -125,23 +142,25 @@ def test_precision_that_requests_have_already_is_not_loaded_twice(tmp_path: Path
         assert 'encoder="collection_image_int8"' not in client.get("/metrics").text
 
 
-def test_patch_of_the_precision_embeds_again_and_is_shown(tmp_path: Path) -> None:
+def test_patch_of_the_precision_is_a_rollout_during_which_the_collection_is_searched(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
     with running_app(tmp_path) as client:
         make(client, "pets")
         add(client, "pets")
-        changed = client.patch("/collections/pets", json={"precision": "int8", "name": "animals"})
+        changed = client.patch("/collections/pets", json={"precision": "int8"})
         assert changed.status_code == 200, changed.text
-        assert (changed.json()["name"], changed.json()["precision"]) == ("animals", "int8")
-        found = wait_until_ready(client, "animals")
-        assert (found["vectors"]["precision"], found["n_embedded"]) == ("int8", 3)
-        back = client.patch("/collections/animals", json={"precision": "server", "keep": "none"}).json()
+        assert changed.json()["rollout"]["precision"] == "int8"
+        found = wait_until_moved(client, "pets")
+        assert client.patch("/collections/pets", json={"name": "animals"}).status_code == 200
+        assert (found["precision"], found["vectors"]["precision"], found["n_embedded"]) == ("int8", "int8", 3)
+        assert search(client, "animals")["model"]["precision"] == "int8"
+        client.patch("/collections/animals", json={"keep": "none"})
+        client.patch("/collections/animals", json={"precision": "server"})
+        back = wait_until_moved(client, "animals")
         assert (back["precision"], back["keep"], back["state"]) == ("server", "none", "ready")
         assert back["vectors"]["precision"] == "fp32"
-    for precision in TWO:
-        for id, row in stored(tmp_path, "animals", precision).items():
-            wanted = expected(tmp_path / "model_repo", precision, PICTURES[id])
-            assert np.abs(row - wanted).max() < 1e-6
+    for id, row in stored(tmp_path, "animals", "fp32").items():
+        assert np.abs(row - expected(tmp_path / "model_repo", "fp32", PICTURES[id])).max() < 1e-6
 
 
 def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> None:
@@ -163,8 +182,6 @@ def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> 
             ),
             ({"precision": 8}, 422, "string"),
             ({"precision": "int8"}, 409, "3 of 3 rows keep no image that could be embedded again"),
-            ({"precision": "int8", "name": "other"}, 409, "3 of 3 rows keep no image"),
-            ({"precision": "int8", "name": "default"}, 409, "named 'default' already"),
         ):
             answer = client.patch("/collections/bare", json=body)
             assert (answer.status_code, complaint in answer.json()["detail"]) == (status, True), answer.text
@@ -180,36 +197,45 @@ def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> 
         assert (mixed.status_code, "keeps those of tiny/1 (int8" in mixed.json()["detail"]) == (409, True)
 
 
-def test_version_without_the_precision_serves_the_other_collections_and_reports_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_collection_whose_precision_a_version_lacks_stays_and_is_searched(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo, precisions=TWO)
+    with running_app(tmp_path, rollout="manual") as client:
+        make(client, "small", precision="int8")
+        make(client, "usual")
+        for name in ("small", "usual"):
+            add(client, name)
+        write_tiny_bundle(repo, precisions={"fp32": "equal"}, seed=1)
+        begun = client.post(f"/models/{TINY}/versions/2/activate")
+        assert begun.status_code == 202, begun.text
+        rollout = wait_until_ended(client, begun.headers["location"])
+        assert client.get("/collections/usual").json()["version"] == 2
+        reason = "tiny/2 has no precision 'int8', only fp32; 'server' means the server's own"
+        assert (rollout["state"], rollout["stays"]) == ("active", {"small": reason})
+        found = client.get("/collections/small").json()
+        assert (found["state"], found["version"], found["stays"]) == ("ready", 1, reason)
+        model = search(client, "small")["model"]
+        assert (model["version"], model["precision"]) == (1, "int8")
+        assert search(client, "usual")["model"]["version"] == 2
+        client.patch("/collections/small", json={"model": TINY, "precision": "server"})
+        moved = wait_until_moved(client, "small")
+        assert (moved["version"], moved["stays"]) == (2, "")
+
+
+def test_collection_that_stays_is_searched_after_a_restart(tmp_path: Path) -> None:
     repo = tmp_path / "model_repo"
     write_tiny_bundle(repo, precisions=TWO)
     with running_app(tmp_path) as client:
         make(client, "small", precision="int8")
         add(client, "small")
-        assert client.get("/readyz").json()["n_without_precision"] == 0
     write_tiny_bundle(repo, precisions={"fp32": "equal"}, seed=1)
     with running_app(tmp_path) as client:
-        assert client.get("/readyz").json()["n_without_precision"] == 1
-        found = client.get("/collections/small").json()
-        reason = "tiny/2 has no precision 'int8', only fp32; 'server' means the server's own"
-        assert (found["state"], found["reason"]) == ("no_precision", reason)
-        assert (found["n_images"], found["n_kept"], found["vectors"]) == (3, 3, None)
-        assert f"collection small is not served: {reason}" in caplog.text
-        for refused in (
-            client.post("/search", json={"query": {"text": "red"}, "collection": "small"}),
-            client.post("/collections/small/images", files=[("image", ("x", PICTURES["red"]))]),
-            client.post("/collections/small/deletions", json={"lacking": True}),
-        ):
-            assert refused.status_code == 409
-            assert reason in refused.json()["detail"]
-        assert client.get("/collections/small/images/red/original").content == PICTURES["red"]
-        assert client.get("/search", params={"q": "red"}).status_code == 200
-        client.patch("/collections/small", json={"precision": "server"})
-        assert wait_until_ready(client, "small")["vectors"]["version"] == 2
-    with running_app(tmp_path, version=1) as client:
-        client.patch("/collections/small", json={"precision": "int8"})
-        assert (
-            client.get("/collections/small").json()["state"] == "ready"
-        )  # its first vectors are still there
+        deadline = time.monotonic() + WITHIN_S
+        while client.post("/embed", json={"input": [{"text": "a"}]}).json()["model"]["version"] != 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with running_app(tmp_path) as client:
+        assert client.post("/embed", json={"input": [{"text": "a"}]}).json()["model"]["version"] == 2
+        assert search(client, "small")["model"]["version"] == 1
+        assert client.get("/collections/small").json()["stays"] != ""
+        assert client.get("/readyz").json()["n_without_precision"] == 0

@@ -75,6 +75,9 @@ class FakeRollouts:
             return {}
         return {self.running.collection or "pets": CollectionProgress(self.running, "fp32", 10, 4)}
 
+    def require_none(self, collection: str) -> None:
+        self._call("require none", collection)
+
     async def status(self) -> RolloutStatus:
         previous = PreviousVersion(replace(TARGET, version=1), 3, 2048, 1024)
         progress = None if self.running is None else PROGRESS
@@ -97,6 +100,12 @@ class FakeCollections:
         return 0
 
 
+class FakeJobs:
+    """No jobs."""
+
+    def require_none(self, collection: str) -> None: ...
+
+
 class FakeCatalogue:
     """A repository without models."""
 
@@ -114,7 +123,11 @@ def client(rollouts: FakeRollouts) -> Iterator[TestClient]:
     async def nothing() -> None: ...
 
     services = SimpleNamespace(
-        rollouts=rollouts, collections=FakeCollections(), catalogue=FakeCatalogue(), close=nothing
+        rollouts=rollouts,
+        collections=FakeCollections(),
+        catalogue=FakeCatalogue(),
+        jobs=FakeJobs(),
+        close=nothing,
     )
 
     async def load() -> Services:
@@ -241,3 +254,10 @@ def test_other_changes_of_a_collection_begin_no_rollout(client: TestClient, roll
     assert mixed.status_code == 422
     assert "in another" in mixed.json()["detail"]
     assert rollouts.calls == []
+
+
+def test_collection_that_moves_is_not_renamed(client: TestClient, rollouts: FakeRollouts) -> None:
+    assert client.patch("/collections/pets", json={"name": "animals"}).status_code == 200
+    rollouts.refusal = Conflict("collection 'pets' is moving to tiny/2")
+    answer = client.patch("/collections/pets", json={"name": "animals"})
+    assert (answer.status_code, answer.json()["detail"]) == (409, "collection 'pets' is moving to tiny/2")

@@ -189,13 +189,25 @@ class Rollouts:
         return {ref.version: one.reason for ref, one in last.items() if one.state == "failed"}
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
-        """The collections that the rollout under way moves, by their present names."""
-        waiting = {
+        """The collections that rollouts under way move, by their present names.
+
+        Those of a rollout of the server only once their images are being embedded.
+        """
+        begun = {
             one.collection: CollectionProgress(one, one.precision or SERVER, 0, 0)
-            for one in self._waiting()
+            for one in self._open_ones()
             if one.collection is not None and one.collection in self._parts.collections
         }
-        return {**waiting, **({} if self._run is None else self._run.of_collections())}
+        return {**begun, **({} if self._run is None else self._run.of_collections())}
+
+    def require_none(self, collection: str) -> None:
+        """Raise Conflict while a rollout moves this collection alone: it knows the collection by its name."""
+        for rollout in self._open_ones():
+            if rollout.collection == collection:
+                raise Conflict(
+                    f"collection {collection!r} is moving to {rollout.target}: rename it once rollout "
+                    f"{rollout.id!r} has ended, or cancel that"
+                )
 
     async def status(self) -> RolloutStatus:
         """What serves, what served before, and what is under way."""

@@ -221,7 +221,7 @@ async def change_collection(
 
     All changes are made or none. Another model or precision is a rollout of this collection: kept images are
     embedded again in the background, and searches use the former vectors until that is done. 409 if the
-    collection has vectors whose images are not kept.
+    collection has vectors whose images are not kept, or for a new name while a rollout of it is under way.
     """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
@@ -231,6 +231,7 @@ async def change_collection(
         return await _respond(request, services, collection)
     if body.name is not None:
         services.jobs.require_none(collection)
+        services.rollouts.require_none(collection)
     changed = await services.collections.change(collection, CollectionChange(body.name, body.keep))
     return await _respond(request, services, changed.name)
 
