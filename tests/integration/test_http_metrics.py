@@ -1,6 +1,7 @@
 """Every published metric is there, and moves when it should. The whole application on the tiny bundle."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.encoding.health import HealthReport
-from diptych.errors import DiptychError, StoreFull, StoreReadOnly
+from diptych.errors import CorruptBundle, DiptychError, StoreFull, StoreReadOnly
+from diptych.wiring import version_loader
+from diptych.wiring.loading.bundles import VerifiedBundle
 from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import add_images, files_of
@@ -149,6 +152,36 @@ def test_rollouts_have_metrics(tmp_path: Path) -> None:
         assert loaded == {"1", "2"}, "the former version is kept"
         assert found["diptych_rollout_state", frozenset({("name", "tiny")})] == 1
         assert found["diptych_rollback_lag_images", frozenset()] == 0
+
+
+def test_cancelled_and_failed_rollouts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def verified(folder: Path) -> VerifiedBundle:
+        began.set()
+        assert go_on.wait(WITHIN_S)
+        raise CorruptBundle("a file has changed")
+
+    def n_ended(client: TestClient, result: str) -> float:
+        return samples(client)["diptych_rollouts_total", frozenset({("result", result)})]
+
+    with running_app(tmp_path, rollout="manual") as client:
+        write_tiny_bundle(tmp_path / "model_repo", seed=1)
+        monkeypatch.setattr(version_loader, "verify_bundle", verified)
+        begun = client.post("/models/tiny/versions/2/activate").json()
+        assert began.wait(WITHIN_S)
+        cancelled = client.delete(f"/rollouts/{begun['id']}")
+        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+        assert (n_ended(client, "cancelled"), n_ended(client, "failed")) == (1, 0)
+        go_on.set()
+        client.post("/models/tiny/versions/2/activate")
+        deadline = time.monotonic() + WITHIN_S
+        while n_ended(client, "failed") == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        failed = client.get("/rollouts").json()["rollouts"][0]
+        assert (failed["state"], failed["reason"]) == ("failed", "a file has changed")
+        assert client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]["version"] == 1
 
 
 def test_readiness_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from diptych.core.rollout.types import (
     PreviousVersion,
     Progress,
     Rollout,
-    RolloutState,
     RolloutStatus,
     ServedVersions,
 )
@@ -126,7 +125,7 @@ class Rollouts:
             if rollout.collection is None:
                 if rollout.target == target and rollout.now == now:
                     return rollout
-                await self._end(rollout, "cancelled", f"{target} is activated instead")
+                await self._cancel(rollout, f"{target} is activated instead")
         if target == self._active.ref:
             return replace(_new(target), state="active", finished_at=_now())
         return await self._enqueue(replace(_new(target), now=now))
@@ -162,7 +161,7 @@ class Rollouts:
         rollout = await self.get(id)
         if rollout.has_ended:
             raise Conflict(f"rollout {id!r} has ended: it is {rollout.state}")
-        await self._end(rollout, "cancelled", "cancelled by a request")
+        await self._cancel(rollout, "cancelled by a request")
         return await self.get(id)
 
     async def list(self, limit: int = MAX_SHOWN) -> builtins.list[Rollout]:
@@ -248,7 +247,7 @@ class Rollouts:
         rollout = replace(_new(version.ref), collection=collection, precision=wanted)
         for other in self._open_ones():
             if other.collection == collection:
-                await self._end(other, "cancelled", "another move of the collection was asked for")
+                await self._cancel(other, "another move of the collection was asked for")
         current = loaded.current
         if current is not None and current.version is version and wanted == loaded.precision:
             return None
@@ -282,15 +281,18 @@ class Rollouts:
             for id in ended[:-MAX_SHOWN]:
                 del self._known[id]
 
-    async def _end(self, rollout: Rollout, state: RolloutState, reason: str) -> None:
-        """End a rollout that waits or runs."""
+    async def _cancel(self, rollout: Rollout, reason: str) -> None:
+        """Cancel a rollout that waits or runs."""
         if self._run is not None and self._run.rollout.id == rollout.id and self._running is not None:
             running = self._running
             running.cancel(reason)
             await asyncio.wait([running])
             if self._now(self._known[rollout.id]).has_ended:  # it was switched before it could be cancelled
                 return
-        await self._save(replace(self._known[rollout.id], state=state, reason=reason, finished_at=_now()))
+        await self._save(
+            replace(self._known[rollout.id], state="cancelled", reason=reason, finished_at=_now())
+        )
+        self._metrics.count_rollout("cancelled")
 
     def _now(self, rollout: Rollout) -> Rollout:
         run = self._run
