@@ -9,6 +9,7 @@ The vector of a colour word (`support.tiny_graphs.COLOURS`) is close to those of
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -47,6 +48,16 @@ _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 Fault = Literal["equal", "rounded", "slow", "glacial", "broken", "faulty"]
 
 
+@dataclass(frozen=True)
+class TinySizes:
+    """What another version of the tiny model may have different."""
+
+    embed_dim: int = EMBED_DIM
+    image_size: int = IMAGE_SIZE
+    context_length: int = CONTEXT_LENGTH
+    family: Literal["clip", "siglip"] = "clip"
+
+
 def write_tiny_bundle(
     model_repo: Path,
     name: str = TINY,
@@ -55,18 +66,25 @@ def write_tiny_bundle(
     ungated: bool = False,
     precisions: Mapping[str, Fault] | None = None,
     external_data: bool = False,
+    sizes: "TinySizes | None" = None,
 ) -> int:
     """Build and publish the tiny model; return its version.
 
     `precisions` maps each precision to the behaviour of its graphs, which are float32 graphs in every case.
     `external_data` stores the weights of each graph in a separate file beside it.
     """
-    chosen = precisions or {"fp32": "equal"}
+    chosen, sizes = precisions or {"fp32": "equal"}, sizes or TinySizes()
     repository = ModelRepository(model_repo)
     with repository.staging(name) as folder:
         vocabulary = write_tiny_tokenizer(folder / "tokenizer.json")
         weights, others = (
-            make_weights(vocabulary, vocabulary[PAD], image_size=IMAGE_SIZE, embed_dim=EMBED_DIM, seed=number)
+            make_weights(
+                vocabulary,
+                vocabulary[PAD],
+                image_size=sizes.image_size,
+                embed_dim=sizes.embed_dim,
+                seed=number,
+            )
             for number in (seed, seed + 1000)
         )
         for precision, fault in chosen.items():
@@ -74,7 +92,7 @@ def write_tiny_bundle(
             used = others if fault == "broken" else rounded(weights) if fault == "rounded" else weights
             _save(_with(image_graph(used), fault), folder / image_file, external_data)
             _save(_with(text_graph(used), fault), folder / text_file, external_data)
-        draft = _draft(weights, ungated, tuple(chosen))
+        draft = _draft(weights, ungated, tuple(chosen), sizes)
         write_golden(folder / "golden.npz", _golden(folder, weights, draft))
         return repository.publish(name, folder, draft)
 
@@ -105,7 +123,9 @@ def _save(graph: onnx.ModelProto, file: Path, external_data: bool) -> None:
         onnx.save(graph, file)
 
 
-def _draft(weights: TinyWeights, ungated: bool, precisions: tuple[str, ...]) -> ManifestDraft:
+def _draft(
+    weights: TinyWeights, ungated: bool, precisions: tuple[str, ...], sizes: TinySizes
+) -> ManifestDraft:
     parity = Parity(
         cosine_min=1.0,
         cosine_mean=1.0,
@@ -123,12 +143,12 @@ def _draft(weights: TinyWeights, ungated: bool, precisions: tuple[str, ...]) -> 
             image_file=image_file, text_file=text_file, parity=None if ungated else parity
         )
     return ManifestDraft(
-        family="clip",
-        embed_dim=EMBED_DIM,
+        family=sizes.family,
+        embed_dim=sizes.embed_dim,
         logit_scale=20.0,
-        image=_image_spec(),
+        image=_image_spec(sizes.image_size),
         text=TextSpec(
-            context_length=CONTEXT_LENGTH,
+            context_length=sizes.context_length,
             clean="clip",
             pad_to="longest",
             pad_id=weights.pad_id,
@@ -143,9 +163,9 @@ def _draft(weights: TinyWeights, ungated: bool, precisions: tuple[str, ...]) -> 
     )
 
 
-def _image_spec() -> ImageSpec:
+def _image_spec(size: int) -> ImageSpec:
     return ImageSpec(
-        size=IMAGE_SIZE,
+        size=size,
         mode="RGB",
         mean=(0.5, 0.5, 0.5),
         std=(1.0, 1.0, 1.0),
