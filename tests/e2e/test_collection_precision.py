@@ -85,9 +85,9 @@ def check_search(repo: Path, client: Client, name: str, precision: str) -> None:
     assert (hit.id, round(hit.cosine, 5)) == ("noise-2", 1)
 
 
-def wait_until_ready(client: Client, name: str) -> None:
+def wait_until_moved(client: Client, name: str) -> None:
     deadline = time.monotonic() + WITHIN_S
-    while client.collection(name).state != "ready":
+    while client.collection(name).rollout is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -114,8 +114,8 @@ def test_two_precisions_beside_each_other_through_restart_change_backup_and_expo
             assert client.collection(name).state == "ready"
             check_search(repo, client, name, precision)
         told = diptych("collections", "configure", "exact", "--precision", "int8", "--url", server.url)
-        assert "vectors  tiny/1 (int8), a precision of its own" in told
-        wait_until_ready(client, "exact")
+        assert "ready, moving to tiny/1 (int8): " in told
+        wait_until_moved(client, "exact")
         check_search(repo, client, "exact", "int8")
         heading = check_vectors(repo, data_dir, "exact", "int8", tmp_path / "exact.parquet")
         assert heading["precision"] == "int8"
