@@ -29,7 +29,23 @@ Step = Literal[
     "input_folder_fsync",
     "input_remove",
 ]
-POINTS = tuple(f"{step}.{side}" for step in get_args(Step) for side in ("before", "after"))
+# In the order of a rollout.
+RolloutStep = Literal[
+    "rollout_load",  # of the version
+    "rollout_commit",  # of a new state
+    "bundle_rename",  # of the copy that the data folder keeps
+    "embed_commit",  # of vectors of images that were stored before
+    "switch_commit",
+    "forget_commit",  # of vectors that nothing needs any more
+    "bundle_remove",
+]
+
+
+def _points(steps: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{step}.{side}" for step in steps for side in ("before", "after"))
+
+
+POINTS, ROLLOUT_POINTS = _points(get_args(Step)), _points(get_args(RolloutStep))
 
 _remaining: dict[str, int] = {}  # point -> how often it is reached until the process ends; empty unless armed
 _lock = threading.Lock()
@@ -44,8 +60,9 @@ def arm(spec: str | None) -> None:
     if not spec:
         return
     point, _, count = spec.partition(":")
-    if point not in POINTS or not count.isdecimal() or int(count) < 1:
-        raise ConfigError(f"{VARIABLE}: {spec!r} is not POINT:N, where POINT is one of {', '.join(POINTS)}")
+    points = POINTS + ROLLOUT_POINTS
+    if point not in points or not count.isdecimal() or int(count) < 1:
+        raise ConfigError(f"{VARIABLE}: {spec!r} is not POINT:N, where POINT is one of {', '.join(points)}")
     _remaining[point] = int(count)
 
 
@@ -55,13 +72,13 @@ def reach(point: str) -> None:
         _count(point)
 
 
-def around(step: Step) -> AbstractContextManager[object]:
+def around(step: Step | RolloutStep) -> AbstractContextManager[object]:
     """Reach the point before the block, and the point after it unless the block raises."""
     return _Around(step) if _remaining else _NOTHING
 
 
 class _Around:
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step | RolloutStep) -> None:
         self._step = step
 
     def __enter__(self) -> None:
@@ -75,7 +92,7 @@ class _Around:
 
 
 def _count(point: str) -> None:
-    assert point in POINTS, f"there is no point {point}"
+    assert point in POINTS + ROLLOUT_POINTS, f"there is no point {point}"
     with _lock:
         if point not in _remaining:
             return

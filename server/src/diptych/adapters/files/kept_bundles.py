@@ -16,6 +16,7 @@ from diptych.bundle.checksums import check_sizes
 from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import BundleError, CorruptBundle
+from diptych.failpoints import around
 
 FOLDER = "models"  # in a data folder and in a backup
 N_DIGITS = 16  # of the sha256 of a manifest, in the name of a folder
@@ -71,7 +72,8 @@ class KeptBundles:
             fsync_folder(staged)
             folder = self._root / bundle[:N_DIGITS]
             self._remove(folder)  # a damaged one
-            staged.rename(folder)
+            with around("bundle_rename"):
+                staged.rename(folder)
             self._counted[folder] = self._counted.pop(staged, 0)
             fsync_folder(self._root)
             fsync_folder(self._root.parent)
@@ -105,7 +107,8 @@ class KeptBundles:
             return
         if not _is_unfinished(folder):  # so that no half of it seems to be there
             folder = self._rename_to_remove(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        with around("bundle_remove"):
+            shutil.rmtree(folder, ignore_errors=True)
         self._quota.give_file(self._counted.pop(folder, 0))
 
     def _rename_to_remove(self, folder: Path) -> Path:

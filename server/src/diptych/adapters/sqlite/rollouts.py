@@ -59,7 +59,7 @@ class SqliteRollouts:
             for collection, move in moves.items():
                 _move(db, collection, move, keep_previous=keep_previous)
 
-        await self._threads.write(work)
+        await self._threads.write(work, step="switch_commit")
 
     async def forget_vectors(self, collection: str, max_rows: int, *, keep: Sequence[str] = ()) -> int:
         """Delete at most `max_rows` vectors of identities that are not current, previous, or in `keep`.
@@ -77,7 +77,7 @@ class SqliteRollouts:
                 return 0
         self._seen[collection] = found[-1][0] - 1  # its last image may have more of them
         delete = partial(_delete_vectors, collection=collection, keep=keep, vectors=found)
-        return await self._threads.write(delete, makes_room=True)
+        return await self._threads.write(delete, step="forget_commit", makes_room=True)
 
     async def vector_bytes(self, identity: str) -> int:
         """The bytes of all vectors of an identity."""
@@ -100,7 +100,9 @@ class SqliteRollouts:
 
     async def put_rollout(self, rollout: Rollout) -> None:
         """Store a rollout, or replace the one of the same id; forget ended ones beyond the newest 100."""
-        await self._threads.write(lambda db: _put(db, rollout), makes_room=rollout.has_ended)
+        await self._threads.write(
+            lambda db: _put(db, rollout), step="rollout_commit", makes_room=rollout.has_ended
+        )
 
     async def rollouts(self, limit: int) -> list[Rollout]:
         """The newest rollouts, newest first."""

@@ -164,7 +164,8 @@ class SqliteStore:
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add the embeddings of rows that still exist; return their keys."""
         return await self._threads.write(
-            lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity))
+            lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity)),
+            step="embed_commit",
         )
 
     async def get(self, collection: str, id: str) -> ImageRecord:

@@ -22,12 +22,13 @@ from diptych.adapters.files.quota import TIGHT_BYTES, Quota
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
 from diptych.adapters.sqlite.schema import BUSY_S, connect, migrate, require_sound
 from diptych.errors import StoreFull
-from diptych.failpoints import Step, around
+from diptych.failpoints import RolloutStep, Step, around
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
+AnyStep = Step | RolloutStep
 
 N_READERS = 2
 WAIT_FOR_READERS_MS = 50  # longer than the read of a search, shorter than a backup
@@ -51,7 +52,9 @@ class SqliteThreads:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
 
-    async def write(self, work: Work[Result], *, step: Step = "commit", makes_room: bool = False) -> Result:
+    async def write(
+        self, work: Work[Result], *, step: AnyStep = "commit", makes_room: bool = False
+    ) -> Result:
         """Run `work` in one transaction: durable when this returns, rolled back when it raises.
 
         `step` is the name of the commit in tests of durability. Work that `makes_room`, such as a deletion,
@@ -65,7 +68,7 @@ class SqliteThreads:
         """Run `work` on a read-only connection. All of its statements see the same commit."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
 
-    def write_now(self, work: Work[Result], *, step: Step = "commit", makes_room: bool = False) -> Result:
+    def write_now(self, work: Work[Result], *, step: AnyStep = "commit", makes_room: bool = False) -> Result:
         """As `write`, but blocking."""
         return self._writer.submit(self._transact, work, step, makes_room).result()
 
@@ -115,14 +118,14 @@ class SqliteThreads:
         """The bytes of the database file and its log on the disk. Blocking."""
         return size_of(self._file) + size_of(self._log)
 
-    def _transact(self, work: Work[Result], step: Step, makes_room: bool) -> Result:
+    def _transact(self, work: Work[Result], step: AnyStep, makes_room: bool) -> Result:
         try:
             return self._try(work, step, makes_room)
         except StoreFull:
             self._reset_log()  # the failed attempt has used some of it, too
             return self._try(work, step, makes_room)
 
-    def _try(self, work: Work[Result], step: Step, makes_room: bool) -> Result:
+    def _try(self, work: Work[Result], step: AnyStep, makes_room: bool) -> Result:
         with sqlite_errors_translated(self._file.parent):
             self._writer_db.execute("BEGIN IMMEDIATE")
             try:

@@ -25,6 +25,7 @@ from diptych.core.rollout.types import (
 )
 from diptych.core.types import VersionRef
 from diptych.errors import DiptychError, InvalidValue, NotFound
+from diptych.failpoints import around
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +103,10 @@ class RolloutRun:
         loop = asyncio.get_running_loop()
         await self._set("discovered")
         self.names = frozenset({self.parts.active.now.version.ref.name, self.rollout.target.name})
-        self.version = await self.parts.versions.acquire(
-            self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
-        )
+        with around("rollout_load"):
+            self.version = await self.parts.versions.acquire(
+                self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
+            )
         await self.keep_bundles(self.rollout.target)
         await self._prepare()
         await self._set("embedding")
