@@ -1,4 +1,8 @@
-"""Any sequence of calls changes a collection as it would change a dictionary, across restarts too."""
+"""Any sequence of calls changes a collection as it would change a dictionary, across restarts and rollouts.
+
+Whatever version serves, and whichever rollouts are under way: every image is found at any time, by vectors of
+the version that the collection names.
+"""
 
 import asyncio
 import shutil
@@ -7,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -15,13 +20,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.ids import content_id, sha256_of
 from diptych.core.collections.metadata import merge_patch
-from diptych.core.types import SERVER, CollectionChange, Deletion, NewImage
+from diptych.core.types import SERVER, Deletion, NewImage, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 from durability.journal import Kept
-from integration.store_parts import Opened, embedded, tiny_png
-from support.tiny_bundle import write_tiny_bundle
+from integration.store_parts import Opened, tiny_png
+from support.tiny_bundle import TINY, write_tiny_bundle
+from support.version_vectors import Vector, VersionVectors
 
 C = "default"
+OTHER = "other"
+VERSIONS = [(TINY, 1), (TINY, 2), (OTHER, 1)]
 ALL = 1000
 PICTURES = st.integers(0, 5).map(tiny_png)
 IDS = st.sampled_from(["a", "b", "c", "~d", "E.e"])
@@ -52,23 +60,32 @@ class Images(RuleBasedStateMachine):
     """One collection over the real adapters and the tiny model, compared with a dictionary."""
 
     model_repo: Path
+    expected: dict[tuple[str, int], VersionVectors]
 
     def __init__(self) -> None:
         super().__init__()
         self.kept: dict[str, Kept] = {}
-        self.precision = SERVER
+        self.precisions = {SERVER}  # it has one of them: that of a move under way, or the one before
+        self.active = (TINY, 1)  # when the folder was closed last
+        self.may_lag = False  # searches may lack images that were added before a switch without waiting
         self.folder = Path(tempfile.mkdtemp(prefix="diptych-states-"))
         self.runner = asyncio.Runner()
 
     @initialize()
     def open(self) -> None:
         async def opened() -> Opened:
-            return await Opened(self.model_repo, self.folder, version=1).__aenter__()
+            name, version = self.active
+            return await Opened(self.model_repo, self.folder, version, name).__aenter__()
 
         self.opened = self.runner.run(opened())
 
     @rule()
     def restart(self) -> None:
+        """Close the folder, and open it with the version that it has remembered."""
+        served = self.runner.run(self.opened.store.served())
+        assert served is not None
+        assert served.active == self.opened.active.now.version.ref
+        self.active = (served.active.name, served.active.version)
         self.runner.run(self.opened.__aexit__())
         self.open()
 
@@ -133,16 +150,67 @@ class Images(RuleBasedStateMachine):
         self.runner.run(self.opened.collections.create(C))
         with pytest.raises(Conflict):
             self.runner.run(self.opened.collections.create(C))
-        self.kept, self.precision = {}, SERVER
+        self.kept, self.precisions = {}, {SERVER}
 
-    @rule(precision=st.sampled_from([SERVER, "fp32", "int8"]), waits=st.booleans())
-    def take_precision(self, precision: str, waits: bool) -> None:
-        """Change the precision. Unless this rule waits, other rules run while images are embedded again."""
-        change = CollectionChange(precision=precision)
-        assert self.runner.run(self.opened.collections.change(C, change)).precision == precision
-        self.precision = precision
+    @rule(precision=st.sampled_from([SERVER, "fp32", "int8"]), model=st.sampled_from([None, TINY, OTHER]),
+          waits=st.booleans())  # fmt: skip
+    def move(self, precision: str, model: str | None, waits: bool) -> None:
+        """Change precision and model of the collection. Unless this waits, other rules run beside it."""
+        moving = self.opened.rollouts.move_collection(C, precision=precision, model=model)
+        self.precisions.add(precision)
+        self.runner.run(moving)
         if waits:
-            self._wait_until_ready()
+            self.wait()
+            self.precisions = {precision}
+
+    @rule(version=st.sampled_from(VERSIONS), waits=st.booleans())
+    def activate(self, version: tuple[str, int], waits: bool) -> None:
+        """Activate a version. Unless this waits, other rules run beside its rollout."""
+        self.runner.run(self.opened.rollouts.activate(*version))
+        if waits:
+            self.wait()
+            assert _name_and_version(self.opened.active.now.version.ref) == version
+
+    @rule(now=st.booleans())
+    def roll_back(self, now: bool) -> None:
+        """Return to the version that served before."""
+        status = self.runner.run(self.opened.rollouts.status())
+        if status.previous is not None:
+            ref = status.previous.ref
+            self.may_lag |= now
+            self.runner.run(self.opened.rollouts.activate(ref.name, ref.version, now=now))
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """Cancel a rollout that has not ended. It may be done before it is cancelled."""
+        rollouts = self.runner.run(self.opened.rollouts.list())
+        if running := [one for one in rollouts if not one.has_ended]:
+            chosen = data.draw(st.sampled_from(running))
+            cancelled = self.runner.run(self.opened.rollouts.cancel(chosen.id))
+            assert cancelled.state in {"cancelled", "active"}
+
+    @rule()
+    def wait(self) -> None:
+        """Wait until all rollouts have ended; none has failed, and the collection follows the server."""
+        self.runner.run(self._rollouts_ended())
+        info = self.runner.run(self.opened.collections.get(C))
+        vectors = self.opened.collections[C].current
+        assert vectors is not None
+        active = self.opened.active.now.version.ref
+        assert info.stays == ""
+        assert vectors.version.ref == active or info.model != active.name
+        self.may_lag = False
+
+    async def _rollouts_ended(self) -> None:
+        while any(not one.has_ended for one in await self.opened.rollouts.list()):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        while self.opened.collections[C].state != "ready" or self._pending():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        assert not [one for one in await self.opened.rollouts.list() if one.state == "failed"]
+
+    def _pending(self) -> bool:
+        vectors = self.opened.collections[C].current
+        return vectors is None or bool(vectors.pending)
 
     @rule()
     def delete_lacking(self) -> None:
@@ -151,24 +219,31 @@ class Images(RuleBasedStateMachine):
             call = self.opened.collections.delete_matching(C, None, lacking=True, preview=False)
             assert self.runner.run(call) == Deletion(0)
 
-    def _wait_until_ready(self) -> None:
-        assert self.runner.run(embedded(self.opened, C)).state == "ready"
-
     @rule(clause=FILTERS, payload=PICTURES)
     def filter(self, clause: Any, payload: bytes) -> None:
-        """Filter a search over all images, so that the hits are exactly those that match."""
+        """Filter a search over all images, so that the hits are exactly those that match.
+
+        Searches wait for nothing, and each cosine is that of the version that the collection names.
+        """
         filter = parse_filter(clause)
-        self._wait_until_ready()
-        with self.opened.collections.using(C) as pipeline:
-            (query,) = self.runner.run(pipeline.embedder.embed_images([payload]))
-        found = self.runner.run(self.opened.collections.search(C, query, k=ALL, filter=filter))
-        assert {hit.id for hit in found} == {
-            id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
-        }
-        for hit in found:
-            assert hit.metadata == self.kept[hit.id].metadata
-            if self.kept[hit.id].payload == payload:
-                assert hit.cosine == pytest.approx(1, abs=1e-5)
+        if self.may_lag:
+            self.wait()
+        with self.opened.collections.using(C) as vectors:
+            query = self._expected(payload, vectors.model.ref, vectors.model.precision)
+            search = self.opened.collections.search(C, query, k=ALL, filter=filter, vectors=vectors)
+            found = self.runner.run(search)
+            assert {hit.id for hit in found} == {
+                id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
+            }
+            for hit in found:
+                kept = self.kept[hit.id]
+                assert hit.metadata == kept.metadata
+                row = self._expected(kept.payload, vectors.model.ref, vectors.model.precision)
+                assert hit.cosine == pytest.approx(float(query @ row), abs=1e-5)
+
+    def _expected(self, payload: bytes, ref: VersionRef, precision: str) -> Vector:
+        """The vector of an image; int8 turns those of the store's parts by one place."""
+        return np.roll(self.expected[_name_and_version(ref)].image(payload), precision == "int8")
 
     @rule(limit=st.integers(1, 4))
     def list(self, limit: int) -> None:
@@ -196,8 +271,9 @@ class Images(RuleBasedStateMachine):
     def as_many_images_and_files_as_there_should_be(self) -> None:
         if hasattr(self, "opened"):
             info = self.runner.run(self.opened.collections.get(C))
-            assert (info.n_images, info.precision) == (len(self.kept), self.precision)
-            if info.state != "embedding":
+            assert info.n_images == len(self.kept)
+            assert info.precision in self.precisions
+            if not self.may_lag:
                 assert (info.n_embedded, info.state) == (len(self.kept), "ready")
             assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
 
@@ -208,14 +284,20 @@ class Images(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+def _name_and_version(ref: VersionRef) -> tuple[str, int]:
+    return ref.name, ref.version
+
+
 def _same(a: Any, b: Any) -> bool:
     """Whether two values of metadata are equal as the store compares them."""
     return bool(a == b)
 
 
 def run_machine(tmp_path: Path, n_examples: int, n_steps: int) -> None:
-    write_tiny_bundle(tmp_path)
+    for seed, (name, _) in enumerate(VERSIONS):
+        write_tiny_bundle(tmp_path, name, seed=seed)
     Images.model_repo = tmp_path
+    Images.expected = {one: VersionVectors(tmp_path, *one) for one in VERSIONS}
     checks = settings(
         max_examples=n_examples,
         stateful_step_count=n_steps,

@@ -21,7 +21,7 @@ from diptych.core.collections.search import (
 from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.types import CollectionChange, NewImage
-from diptych.errors import Conflict, NotFound, StoreFull
+from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
@@ -165,6 +165,8 @@ def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) 
         await opened.end_of(rollout)
         assert len(await opened.ids(np.eye(16, dtype=np.float32)[0])) == 4
         assert (await opened.collections.get("default")).n_embedded == 4
+        with pytest.raises(NotReady, match="which images cannot be found is not known yet"):
+            await opened.collections.delete_matching("default", None, lacking=True, preview=False)
         held.go_on()
         await until(lambda: not opened.collections["default"].all_vectors[0].pending)
         await require_found(opened, "red", "green", "blue", "yellow", "white")

@@ -132,7 +132,7 @@ class LoadedCollection:
         Raises Conflict as `require_served`; NotReady while images are embedded, or after that ended early.
         """
         vectors, state = self.require_served(), self.state
-        if state == "embedding":
+        if state == "embedding" or (vectors.pending and state != "failed"):
             raise NotReady(
                 f"collection {self.name!r} is being embedded: which images cannot be found is not known yet"
             )
