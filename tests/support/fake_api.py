@@ -33,6 +33,41 @@ ROLLOUT = {
     "finished_at": None,
 }
 ACTIVE = ROLLOUT | {"state": "active", "progress": None, "finished_at": "2026-01-01T00:01:00Z"}
+COMPARISON = {
+    "collections": [
+        {
+            "collection": "pets",
+            "n_images": 1141,
+            "coverage": 1.0,
+            "old": {"model": "tiny", "version": 4, "precision": "fp32", "golden_cosine_min": 0.99999},
+            "new": {"model": "tiny", "version": 5, "precision": "fp32", "golden_cosine_min": 0.99999},
+            "queries": "recorded",
+            "n_queries": 40,
+            "overlap_at_10": 0.832,
+            "changed": [
+                {
+                    "text": "a <b> & c",
+                    "id": None,
+                    "overlap": 0.5,
+                    "old": ["tom", "rex"],
+                    "new": ["rex", "<i>"],
+                },
+                {"text": None, "id": "rex", "overlap": 0.5, "old": ["tom", "kit"], "new": ["kit", "gone"]},
+            ],
+            "labels": {
+                "label_field": "kind",
+                "n_labels": 7,
+                "n_images": 500,
+                "n_label_queries": 7,
+                "old_accuracy": 0.712,
+                "new_accuracy": 0.7,
+                "old_recall_at_10": 0.8,
+                "new_recall_at_10": 1.0,
+            },
+        }
+    ],
+    "unmet": [],
+}
 Reply = httpx.Response | Callable[[httpx.Request], httpx.Response]
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from diptych_client import (
     AsyncClient,
+    ChangedQuery,
     Client,
     CollectionRollout,
     Conflict,
+    LabelQuality,
     PreviousVersion,
     Rollout,
     RolloutProgress,
@@ -17,9 +19,9 @@ from diptych_client import (
     UnexpectedAnswer,
     VersionRef,
 )
-from support.fake_api import ACTIVE, PETS, ROLLOUT, FakeApi, body, ok, problem
+from support.fake_api import ACTIVE, COMPARISON, PETS, ROLLOUT, FakeApi, body, ok, problem
 
-ENDED = ACTIVE | {"stays": {"scans": "3 images keep no file"}, "comparison": {"coverage": 1.0}}
+ENDED = ACTIVE | {"stays": {"scans": "3 images keep no file"}, "comparison": COMPARISON}
 
 
 @pytest.fixture
@@ -51,7 +53,8 @@ def test_waiting_tells_of_each_look_and_returns_the_end(api: FakeApi, client: Cl
     assert ended == seen[-1]
     assert ended.has_ended
     assert ended.stays == {"scans": "3 images keep no file"}
-    assert ended.comparison == {"coverage": 1.0}
+    assert ended.comparison is not None
+    assert ended.comparison.collections[0].overlap_at_10 == 0.832
 
 
 def test_async_client_waits_too(api: FakeApi) -> None:
@@ -106,3 +109,34 @@ def test_answer_without_a_target_is_unexpected(api: FakeApi, client: Client) -> 
     api.on("GET /rollouts/r1", ok({"id": "r1"}))
     with pytest.raises(UnexpectedAnswer, match="the answer to a rollout has no 'target'"):
         client.rollout("r1")
+
+
+def test_comparison_names_both_versions_and_has_the_queries(api: FakeApi, client: Client) -> None:
+    api.on("GET /models/tiny/versions/5/comparison", ok(COMPARISON))
+    found = client.compare_versions("tiny", 4, 5)
+    client.compare_versions("tiny", 1, 5, old_name="other", collection="pets")
+    assert [dict(request.url.params) for request in api.requests] == [
+        {"against": "4"},
+        {"against": "1", "against_model": "other", "collection": "pets"},
+    ]
+    (pets,) = found.collections
+    assert (str(pets.old), str(pets.new)) == ("tiny/4 (fp32)", "tiny/5 (fp32)")
+    assert pets.changed[0] == ChangedQuery(0.5, ("tom", "rex"), ("rex", "<i>"), text="a <b> & c")
+    assert pets.changed[1].id == "rex"
+    assert pets.labels == LabelQuality("kind", 7, 500, 7, 0.712, 0.7, 0.8, 1.0)
+
+
+def test_comparison_without_a_former_version_or_labels(api: FakeApi, client: Client) -> None:
+    new = {"model": "tiny", "version": 5, "precision": "fp32", "golden_cosine_min": 0.99999}
+    row = {"collection": "pets", "n_images": 3, "coverage": 1.0, "old": None, "new": new, "labels": None}
+    api.on("GET /models/tiny/versions/5/comparison", ok({"collections": [row], "unmet": ["too low"]}))
+    found = client.compare_versions("tiny", 4, 5)
+    assert found.unmet == ("too low",)
+    (pets,) = found.collections
+    assert (pets.old, pets.overlap_at_10, pets.changed, pets.labels) == (None, None, (), None)
+
+
+def test_versions_that_no_collection_has_are_a_conflict(api: FakeApi, client: Client) -> None:
+    api.on("GET /models/tiny/versions/5/comparison", problem(409, "no collection has vectors of both"))
+    with pytest.raises(Conflict, match="no collection"):
+        client.compare_versions("tiny", 4, 5)

@@ -86,6 +86,7 @@ class AsyncClient:
     wait_for_rollout = _awaited(calls.wait_for_rollout)
     cancel_rollout = _awaited(calls.cancel_rollout)
     rollout_status = _awaited(calls.rollout_status)
+    compare_versions = _awaited(calls.compare_versions)
     version = _awaited(calls.version)
     ready = _awaited(calls.ready)
 

@@ -91,6 +91,7 @@ class Client:
     wait_for_rollout = _blocking(calls.wait_for_rollout)
     cancel_rollout = _blocking(calls.cancel_rollout)
     rollout_status = _blocking(calls.rollout_status)
+    compare_versions = _blocking(calls.compare_versions)
     version = _blocking(calls.version)
     ready = _blocking(calls.ready)
 

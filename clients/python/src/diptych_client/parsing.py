@@ -16,9 +16,13 @@ from diptych_client.errors import Problem, UnexpectedAnswer, api_error
 from diptych_client.results import (
     AddOutcome,
     BrokenFolder,
+    ChangedQuery,
     ClassifiedImage,
+    CollectionComparison,
     CollectionInfo,
     CollectionRollout,
+    ComparedVectors,
+    Comparison,
     CudaGraphs,
     EmbeddedItem,
     Embedding,
@@ -30,6 +34,7 @@ from diptych_client.results import (
     JobOutcome,
     JobPage,
     Json,
+    LabelQuality,
     ModelRef,
     ModelSummary,
     ModelVersion,
@@ -302,7 +307,7 @@ def pushed_version(body: Json) -> PushedVersion:
 
 def rollout(row: Json) -> Rollout:
     """Parse a rollout."""
-    progress = row.get("progress")
+    progress, compared = row.get("progress"), row.get("comparison")
     return Rollout(
         id=str(row["id"]),
         target=VersionRef(str(row["target"]["name"]), int(row["target"]["version"])),
@@ -314,7 +319,7 @@ def rollout(row: Json) -> Rollout:
         progress=rollout_progress(progress) if progress else None,
         stays={str(name): str(reason) for name, reason in row.get("stays", {}).items()},
         reason=str(row.get("reason", "")),
-        comparison=row.get("comparison"),
+        comparison=comparison(compared) if compared else None,
         finished_at=row.get("finished_at"),
     )
 
@@ -323,6 +328,63 @@ def rollout_progress(row: Json) -> RolloutProgress:
     """Parse the progress of a rollout."""
     return RolloutProgress(
         int(row["n_images"]), int(row["n_embedded"]), row.get("images_per_s"), row.get("eta_s")
+    )
+
+
+def comparison(body: Json) -> Comparison:
+    """Parse a comparison of versions."""
+    return Comparison(
+        collections=tuple(collection_comparison(row) for row in body["collections"]),
+        unmet=tuple(str(reason) for reason in body.get("unmet", [])),
+    )
+
+
+def collection_comparison(row: Json) -> CollectionComparison:
+    """Parse the comparison of one collection."""
+    old, labels = row.get("old"), row.get("labels")
+    return CollectionComparison(
+        collection=str(row["collection"]),
+        n_images=int(row["n_images"]),
+        coverage=float(row["coverage"]),
+        new=compared_vectors(row["new"]),
+        old=compared_vectors(old) if old else None,
+        queries=row.get("queries"),
+        n_queries=int(row.get("n_queries", 0)),
+        overlap_at_10=row.get("overlap_at_10"),
+        changed=tuple(changed_query(one) for one in row.get("changed", [])),
+        labels=label_quality(labels) if labels else None,
+    )
+
+
+def compared_vectors(row: Json) -> ComparedVectors:
+    """Parse one side of a comparison."""
+    return ComparedVectors(
+        str(row["model"]), int(row["version"]), str(row["precision"]), float(row["golden_cosine_min"])
+    )
+
+
+def changed_query(row: Json) -> ChangedQuery:
+    """Parse a query with both rows of hits."""
+    return ChangedQuery(
+        overlap=float(row["overlap"]),
+        old=tuple(str(id) for id in row["old"]),
+        new=tuple(str(id) for id in row["new"]),
+        text=row.get("text"),
+        id=row.get("id"),
+    )
+
+
+def label_quality(row: Json) -> LabelQuality:
+    """Parse accuracy and recall of both sides."""
+    return LabelQuality(
+        label_field=str(row["label_field"]),
+        n_labels=int(row["n_labels"]),
+        n_images=int(row["n_images"]),
+        n_label_queries=int(row["n_label_queries"]),
+        old_accuracy=float(row["old_accuracy"]),
+        new_accuracy=float(row["new_accuracy"]),
+        old_recall_at_10=float(row["old_recall_at_10"]),
+        new_recall_at_10=float(row["new_recall_at_10"]),
     )
 
 

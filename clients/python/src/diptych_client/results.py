@@ -202,12 +202,89 @@ class RolloutProgress:
 
 
 @dataclass(frozen=True)
+class ComparedVectors:
+    """The version and precision of one side of a comparison.
+
+    The server reproduces the golden outputs of the version with at least the cosine `golden_cosine_min`.
+    """
+
+    model: str
+    version: int
+    precision: str
+    golden_cosine_min: float
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.version} ({self.precision})"
+
+
+@dataclass(frozen=True)
+class ChangedQuery:
+    """A query, by a `text` or by the image `id`, and the ids of its first ten images on both sides.
+
+    `overlap`: the share of the ten that both sides find.
+    """
+
+    overlap: float
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    text: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """How well both sides find the labels in the metadata of images, as shares from 0 to 1.
+
+    Accuracy: of `n_images` images, whose most similar label of `n_labels` is their own. Recall: of
+    `n_label_queries` labels, whose search has an image with the label among the first ten.
+    """
+
+    label_field: str
+    n_labels: int
+    n_images: int
+    n_label_queries: int
+    old_accuracy: float
+    new_accuracy: float
+    old_recall_at_10: float
+    new_recall_at_10: float
+
+
+@dataclass(frozen=True)
+class CollectionComparison:
+    """What changes in one collection. `old` is None if nothing served yet.
+
+    `coverage`: of the images that the old vectors find, the share that has new ones. `queries`: "recorded"
+    texts, "sampled" images, or None; `overlap_at_10`: their mean. `changed`: those that change most.
+    """
+
+    collection: str
+    n_images: int
+    coverage: float
+    new: ComparedVectors
+    old: ComparedVectors | None = None
+    queries: str | None = None
+    n_queries: int = 0
+    overlap_at_10: float | None = None
+    changed: tuple[ChangedQuery, ...] = ()
+    labels: LabelQuality | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions in each collection that has vectors of both. `unmet`: gates that do not pass."""
+
+    collections: tuple[CollectionComparison, ...]
+    unmet: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One move of the server, or of one `collection`, to the version `target`.
 
     `state` is "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared", in this
     order, and finally "active", "failed" or "cancelled"; then `reason` says why it failed or was cancelled.
-    `stays`: collections that cannot move, and why. `comparison`: the new version beside the former one.
+    `stays`: collections that cannot move, and why. `comparison`: the new version beside the former one; in a
+    list without the queries that change most.
     """
 
     id: str
@@ -220,7 +297,7 @@ class Rollout:
     progress: RolloutProgress | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
-    comparison: Json | None = None
+    comparison: Comparison | None = None
     finished_at: str | None = None
 
     @property

@@ -54,6 +54,8 @@ def print_rollout(rollout: Rollout) -> None:
         out(f"{what} serves now")
     elif rollout.state == "failed":
         err(f"{what} does not serve, what served before serves on: {rollout.reason}")
+        if rollout.comparison is not None:
+            err("`diptych models compare` shows what would have changed")
     elif rollout.state == "cancelled":
         err(f"the rollout to {what} was cancelled: {rollout.reason}")
     else:

@@ -20,6 +20,7 @@ from diptych.http.endpoints import (
     add_models,
     classify,
     collections,
+    comparison,
     embed,
     images,
     jobs,
@@ -51,7 +52,7 @@ Background = Callable[[Services], Awaitable[None]]
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
-    *(models.router, push_version.router, rollouts.router, openai.router, operate.router),
+    *(models.router, push_version.router, rollouts.router, comparison.router, openai.router, operate.router),
 )
 _BODY_MODELS = (
     embed.EmbedRequest,

@@ -27,6 +27,7 @@ from diptych_client.operations.pushing import push_model
 from diptych_client.operations.rollouts import (
     activate,
     cancel_rollout,
+    compare_versions,
     rollout,
     rollout_status,
     rollouts,
@@ -46,6 +47,7 @@ __all__ = [
     "classify",
     "collection",
     "collections",
+    "compare_versions",
     "create_collection",
     "delete_image",
     "delete_images",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diptych_client import parsing
-from diptych_client.results import Rollout, RolloutStatus
+from diptych_client.results import Comparison, Rollout, RolloutStatus
 from diptych_client.steps import Request, Sleep, Steps, exchange, path_of
 
 POLL_S = 0.5
@@ -65,3 +65,20 @@ def rollout_status() -> Steps[RolloutStatus]:
     body = (yield from exchange(Request("GET", "/models"))).json()
     with parsing.reading("/models"):
         return parsing.rollout_status(body)
+
+
+def compare_versions(
+    name: str, old: int, new: int, *, old_name: str | None = None, collection: str | None = None
+) -> Steps[Comparison]:
+    """Compare the searches of two versions, in all collections that have vectors of both, or in one of them.
+
+    A collection has vectors of the version that serves it, of the one before if that is kept, and of the one
+    of the rollout under way. `old_name`: the model of the old version, if it has another name. Raises
+    NotFound, and Conflict if no collection has vectors of both.
+    """
+    given = {"against": str(old), "against_model": old_name, "collection": collection}
+    parameters = {key: value for key, value in given.items() if value is not None}
+    path = path_of("models", name, "versions", str(new), "comparison")
+    body = (yield from exchange(Request("GET", path, parameters))).json()
+    with parsing.reading("a comparison"):
+        return parsing.comparison(body)

@@ -103,7 +103,7 @@ class Comparer:
         both, InvalidValue for the same version twice, and as `__call__`.
         """
         if old == new:
-            raise InvalidValue("compare a version with another one", "with")
+            raise InvalidValue("compare a version with another one", "against")
         chosen = self._collections.loaded() if collection is None else [self._collections[collection]]
         pairs = [
             _Pair(one, old_vectors, new_vectors)

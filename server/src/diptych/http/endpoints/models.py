@@ -227,7 +227,9 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
         models=models,
         policy=status.policy,
         previous=PreviousVersionResponse.of_previous(status.previous),
-        rollout=None if status.running is None else RolloutResponse.of(status.running, status.progress),
+        rollout=None
+        if status.running is None
+        else RolloutResponse.of(status.running, status.progress).without_queries(),
     )
     return json_response(request, content)
 

@@ -12,6 +12,7 @@ from diptych.core.rollout.types import CollectionProgress, Progress, Rollout, Ro
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, Conflict
 from diptych.http.description import request_body
+from diptych.http.endpoints.comparison import ComparisonResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
@@ -91,7 +92,10 @@ class RolloutResponse(BaseModel):
         "searched as before"
     )
     reason: str = Field(description="why it failed or was cancelled, else empty")
-    comparison: dict[str, Any] | None = Field(description="its results beside those of the former version")
+    comparison: ComparisonResponse | None = Field(
+        description="its searches beside those of the former version, once they were compared; in a list "
+        "without the queries that change most"
+    )
     created_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None
 
@@ -108,9 +112,18 @@ class RolloutResponse(BaseModel):
             progress=ProgressResponse.of(progress),
             stays=dict(rollout.stays),
             reason=rollout.reason,
-            comparison=None if rollout.comparison is None else dict(rollout.comparison),
+            comparison=None
+            if rollout.comparison is None
+            else ComparisonResponse.model_validate(rollout.comparison),
             created_at=rollout.created_at,
             finished_at=rollout.finished_at,
+        )
+
+    def without_queries(self) -> "RolloutResponse":
+        """The rollout without the queries of its comparison, which are long."""
+        comparison = self.comparison
+        return self.model_copy(
+            update={"comparison": None if comparison is None else comparison.without_queries()}
         )
 
 
@@ -192,7 +205,8 @@ async def list_rollouts(
     """List the newest rollouts, newest first."""
     check_at_most(query.limit, "limit", options.limits.max_page_items)
     found = await services.rollouts.list(query.limit)
-    return json_response(request, RolloutList(rollouts=[_rollout(services.rollouts, one) for one in found]))
+    rows = [_rollout(services.rollouts, one).without_queries() for one in found]
+    return json_response(request, RolloutList(rollouts=rows))
 
 
 @router.get("/rollouts/{rollout}", response_model=RolloutResponse, responses=documented_errors(404))

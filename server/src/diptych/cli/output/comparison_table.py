@@ -1,0 +1,72 @@
+"""Print a comparison of two versions."""
+
+from diptych.cli.output.console import Align, cell, err, out, out_table
+from diptych_client import ChangedQuery, CollectionComparison, Comparison
+
+N_SHOWN = 5  # queries of one collection; the page and the JSON have all
+N_IDS = 3
+ID_CHARS = 20
+
+HEADER = ("collection", "old", "new", "images", "coverage", "overlap@10", "queries")
+LABEL_HEADER = ("accuracy", "Recall@10")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a table of the collections, and the queries of each that change most."""
+    has_labels = any(one.labels is not None for one in comparison.collections)
+    header = [*HEADER, *(LABEL_HEADER if has_labels else ())]
+    align: list[Align] = ["left", "left", "left", *["right" for _ in header[3:]]]  # type: ignore[list-item]
+    rows = [figures(one)[: len(header)] for one in comparison.collections]
+    out_table(header, rows, align)
+    for line in parity_lines(comparison):
+        out(line)
+    for one in comparison.collections:
+        _print_changed(one)
+    for reason in comparison.unmet:
+        err(f"a gate is not met: {reason}")
+
+
+def figures(one: CollectionComparison) -> list[str]:
+    """The cells of a collection, in the order of HEADER and LABEL_HEADER."""
+    labels = one.labels
+    return [
+        one.collection,
+        "" if one.old is None else str(one.old),
+        str(one.new),
+        f"{one.n_images:,}",
+        f"{one.coverage:.1%}",
+        "" if one.overlap_at_10 is None else f"{one.overlap_at_10:.3f}",
+        "" if one.queries is None else f"{one.n_queries:,} {one.queries}",
+        "" if labels is None else f"{labels.old_accuracy:.1%} -> {labels.new_accuracy:.1%}",
+        "" if labels is None else f"{labels.old_recall_at_10:.1%} -> {labels.new_recall_at_10:.1%}",
+    ]
+
+
+def parity_lines(comparison: Comparison) -> list[str]:
+    """One line for each new version and precision: what was proven on the machine of the server."""
+    return [
+        f"{new} reproduces its golden outputs on the server: "
+        f"every cosine is at least {new.golden_cosine_min:g}"
+        for new in dict.fromkeys(one.new for one in comparison.collections)
+    ]
+
+
+def name_of(query: ChangedQuery) -> str:
+    """What was searched for."""
+    return f"image {query.id}" if query.text is None else query.text
+
+
+def _print_changed(one: CollectionComparison) -> None:
+    if not one.changed:
+        return
+    out()
+    out(f"queries that change most in {cell(one.collection)}")
+    rows = [
+        [f"{query.overlap:.1f}", name_of(query), _first(query.old), _first(query.new)]
+        for query in one.changed[:N_SHOWN]
+    ]
+    out_table(["overlap", "query", "first before", "first now"], rows, ["right", "left", "left", "left"])
+
+
+def _first(ids: tuple[str, ...]) -> str:
+    return ", ".join(id if len(id) <= ID_CHARS else f"{id[: ID_CHARS - 1]}…" for id in ids[:N_IDS])
