@@ -91,12 +91,16 @@ def _mark_indexed(http: httpx.Client, collection: str, known: Mapping[str, bytes
 def _embedded(http: httpx.Client, collection: str) -> Any:
     """Wait until the collection is ready, since a kill may interrupt re-embedding; return its description."""
     deadline = time.monotonic() + EMBEDDED_WITHIN_S
-    while (told := _json(http.get(f"/collections/{collection}")))["state"] == "embedding":
+    while _is_moving(told := _json(http.get(f"/collections/{collection}"))):
         assert time.monotonic() < deadline, told
         time.sleep(0.01)
     assert told["state"] == "ready", told
     assert told["vectors"]["precision"] == ("int8" if told["precision"] == "int8" else "fp32")
     return told
+
+
+def _is_moving(told: Any) -> bool:
+    return told["state"] == "embedding" or told["rollout"] is not None
 
 
 def _kept(row: Any, known: Mapping[str, bytes]) -> Kept:

@@ -65,7 +65,7 @@ class Writer:
         if len(held.images) > MOST_IMAGES:
             actions = [partial(self._on_one, self._delete), self._delete_matching, self._drop]
         if _all_have_files(held):  # others cannot be embedded again
-            actions += [self._change_precision, self._rename_with_precision]
+            actions.append(self._change_precision)
         actions.append(self._delete_without_vector)
         self._random.choice(actions)(held)
 
@@ -171,14 +171,17 @@ class Writer:
         after = replace(held, precision=self._other_precision(held))
         with ThreadPoolExecutor(1) as beside:
             asked = beside.submit(self._require_no_missing_vectors, held)
-            self._ask(after, "PATCH", f"/collections/{held.name}", json={"precision": after.precision})
+            self._journal.begin(self._collection, after)
+            answer = self._http.patch(f"/collections/{held.name}", json={"precision": after.precision})
+            assert answer.is_success, answer.text
             asked.result()
+        self._wait_for_rollout(held.name)
+        self._journal.acknowledge(self._collection)
 
-    def _rename_with_precision(self, held: Held) -> None:
-        (name,) = set(names_of(self._collection)) - {held.name}
-        after = replace(held, name=name, precision=self._other_precision(held))
-        change = {"name": name, "precision": after.precision}
-        self._ask(after, "PATCH", f"/collections/{held.name}", json=change)
+    def _wait_for_rollout(self, name: str) -> None:
+        """Wait until the collection has moved: vectors that are added meanwhile could not move with it."""
+        while self._http.get(f"/collections/{name}").raise_for_status().json()["rollout"] is not None:
+            time.sleep(0.005)
 
     def _other_precision(self, held: Held) -> str:
         return self._random.choice([one for one in PRECISIONS if one != held.precision])

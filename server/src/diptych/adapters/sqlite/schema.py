@@ -129,8 +129,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stays       TEXT NOT NULL,
             comparison  TEXT
         ) STRICT""",
-    ),
-    (
         # Texts that a collection was searched for, if the server records them; the newest has the largest
         # number.
         """CREATE TABLE recorded_queries (

@@ -100,7 +100,9 @@ class Reembedder:
         """The embeddings (D,) by key; keys that fail, or keep no image, are marked so."""
         found = await self._records.by_key(keys)
         vectors.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
-        vectors.without_image.update(key for key, record in found.items() if not record.kept)
+        unkept = [key for key, record in found.items() if not record.kept]
+        # With `next` vectors the collection would lose these images; those of `current` are damaged vectors.
+        (vectors.failed if vectors is collection.current else vectors.without_image).update(unkept)
         records = {key: record for key, record in found.items() if record.kept and key in vectors.pending}
         outcomes = await self._embed(vectors.pipeline, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}

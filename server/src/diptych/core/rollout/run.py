@@ -248,7 +248,7 @@ class RolloutRun:
                     for collection, (model, precision) in moves.items()
                     if collection.next is not None
                 },
-                keep_previous=keeps_previous,
+                keep_previous=self.parts.keeps_previous,
             )
 
         def switch_active() -> None:

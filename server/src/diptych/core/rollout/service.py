@@ -364,8 +364,10 @@ class Rollouts:
                 log.exception("rollout to %s failed", rollout.target)
             reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
             log.error("rollout to %s failed, %s serves on: %s", rollout.target, active, reason)
-            await self._save(replace(run.rollout, state="failed", reason=reason, finished_at=_now()))
+            failed = replace(run.rollout, state="failed", reason=reason, finished_at=_now())
+            self._known[failed.id] = failed  # even if the disk is too full to store it
             self._metrics.count_rollout("failed")
+            await self._save(failed)
         else:
             log.info("rollout to %s is done", rollout.target)
             self._metrics.count_rollout("active")
