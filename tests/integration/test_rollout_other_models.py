@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from support.app import running_app
 from support.image_requests import files_of
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM, TinySizes, write_tiny_bundle
+from support.tiny_bundle import EMBED_DIM, TINY, TinySizes, write_tiny_bundle
+from support.version_vectors import VersionVectors
 
 COLOURS = ("red", "green", "blue")
 WITHIN_S = 60
@@ -26,10 +27,11 @@ def activate(client: TestClient, version: int) -> None:
         rollout = client.get(f"/rollouts/{rollout['id']}").json()
 
 
-def require_whole(client: TestClient, version: int, embed_dim: int) -> None:
+def require_whole(client: TestClient, expected: VersionVectors, version: int, embed_dim: int) -> None:
     """Embed, classify and search, each with this version, and find every picture by its own picture."""
     text = client.post("/embed", json={"input": [{"text": "red"}]}).json()
     assert (text["model"]["version"], len(text["data"][0]["embedding"])) == (version, embed_dim)
+    assert text["data"][0]["embedding"] == pytest.approx(expected.text("red"), abs=1e-5)
     labels = [("labels", (None, '["red", "blue"]'))]
     image = [("image", ("red.png", picture("red")))]
     classified = client.post("/classify", files=[*image, *labels]).json()
@@ -48,16 +50,18 @@ def require_whole(client: TestClient, version: int, embed_dim: int) -> None:
         TinySizes(image_size=48),
         TinySizes(context_length=12),
         TinySizes(family="siglip"),
+        TinySizes(more_words=("picture", "something")),
         TinySizes(embed_dim=8, image_size=16, context_length=40, family="siglip"),
     ],
 )
 def test_version_of_other_sizes_or_family_is_moved_to_and_back(tmp_path: Path, sizes: TinySizes) -> None:
+    repo = tmp_path / "model_repo"
     with running_app(tmp_path, rollout="manual") as client:
         added = client.post("/collections/default/images", files=files_of([picture(one) for one in COLOURS]))
         assert added.status_code == 200
-        require_whole(client, 1, EMBED_DIM)
+        require_whole(client, VersionVectors(repo, TINY, 1), 1, EMBED_DIM)
         write_tiny_bundle(tmp_path / "model_repo", seed=1, sizes=sizes)
         activate(client, 2)
-        require_whole(client, 2, sizes.embed_dim)
+        require_whole(client, VersionVectors(repo, TINY, 2), 2, sizes.embed_dim)
         activate(client, 1)
-        require_whole(client, 1, EMBED_DIM)
+        require_whole(client, VersionVectors(repo, TINY, 1), 1, EMBED_DIM)

@@ -20,7 +20,8 @@ from support.version_vectors import VersionVectors
 
 N_PICTURES = 200
 ALL = 1000  # hits: more than there are images
-MOST_OWN = 10  # images of one client
+MOST_IMAGES = 160  # of all clients
+ANSWERED_WITHIN_S = 300  # nothing is measured: the machine may be busy
 TOLERANCE = 2e-5
 WORDS = (*COLOURS, "a picture of something red.", "green and blue", "nothing")
 C = "default"
@@ -94,9 +95,17 @@ class RollingClient:
     """One client. Every answer must be a success, and agree with the version that it names."""
 
     def __init__(
-        self, url: str, name: str, versions: Mapping[int, VersionVectors], images: Images, counts: Counts
+        self,
+        url: str,
+        name: str,
+        versions: Mapping[int, VersionVectors],
+        images: Images,
+        counts: Counts,
+        most_own: int,
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=60)
+        """`most_own`: more images than that of its own are not kept."""
+        self._http = httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S)
+        self._most_own = most_own
         self._name = name
         self._versions = versions
         self._images = images
@@ -153,7 +162,7 @@ class RollingClient:
     def write(self) -> None:
         """Add images, or replace or delete one."""
         choice = self._random.random()
-        if len(self._own) >= MOST_OWN or (self._own and choice < 0.15):
+        if len(self._own) >= self._most_own or (self._own and choice < 0.15):
             self._delete(self._own.pop(self._random.randrange(len(self._own))))
         elif self._own and choice < 0.4:
             self._add([self._random.choice(self._own)], replace=True)
@@ -225,12 +234,11 @@ class RollingClients:
         self.images, self.counts = Images(), Counts()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(n)
-        self._running = [
-            self._pool.submit(
-                RollingClient(url, f"c{number}", versions, self.images, self.counts).run, self._stop
-            )
+        clients = [
+            RollingClient(url, f"c{number}", versions, self.images, self.counts, MOST_IMAGES // n)
             for number in range(n)
         ]
+        self._running = [self._pool.submit(client.run, self._stop) for client in clients]
 
     def check(self) -> None:
         """Raise the error of a client that has failed."""

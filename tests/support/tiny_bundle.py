@@ -56,6 +56,7 @@ class TinySizes:
     image_size: int = IMAGE_SIZE
     context_length: int = CONTEXT_LENGTH
     family: Literal["clip", "siglip"] = "clip"
+    more_words: tuple[str, ...] = ()  # of its tokenizer
 
 
 def write_tiny_bundle(
@@ -76,7 +77,7 @@ def write_tiny_bundle(
     chosen, sizes = precisions or {"fp32": "equal"}, sizes or TinySizes()
     repository = ModelRepository(model_repo)
     with repository.staging(name) as folder:
-        vocabulary = write_tiny_tokenizer(folder / "tokenizer.json")
+        vocabulary = write_tiny_tokenizer(folder / "tokenizer.json", sizes.more_words)
         weights, others = (
             make_weights(
                 vocabulary,
