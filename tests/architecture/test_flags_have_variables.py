@@ -25,7 +25,10 @@ BY_SETTINGS = {
     "diptych check",
     "diptych collections export",
 }  # which read the variables when they run
-PREFERS_OTHERS = {("diptych-train export", "--data")}  # to the variable: the proof set of the run's start
+PREFERS_OTHERS = {  # to the variable
+    ("diptych-train export", "--data"),  # the proof set of the run's start
+    ("diptych models compare", "--collection"),  # all collections
+}
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -35,7 +35,11 @@ def add_verb(verbs: Any) -> None:
     )
     verb.add_argument("new", metavar="NEW", nargs="?", type=_version, help="version number, or NAME/VERSION")
     verb.add_argument("--name", help="model of the versions; default: the active one")
-    verb.add_argument("--collection", metavar="NAME", help="default: all that have vectors of both")
+    verb.add_argument(
+        "--collection",
+        metavar="NAME",
+        help="default: all that have vectors of both; DIPTYCH_DEFAULT_COLLECTION does not count",
+    )
     verb.add_argument("--html", metavar="FILE", type=Path, help="also write a page with the pictures found")
     add_server_arguments(verb, inherited=True)
     verb.set_defaults(run=run)
