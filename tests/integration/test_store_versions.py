@@ -534,3 +534,44 @@ def without_urls(opened: Opened) -> ImageUrls:
     """What fetches no image."""
     fetcher: Any = None
     return ImageUrls(fetcher, max_at_once=1, turn_s=1, total_s=1, metrics=opened.metrics)
+
+
+@pytest.mark.parametrize(
+    ("version", "precision"), [((TINY, 2), "int8"), ((TINY, 2), "fp32"), (("other", 1), "int8")]
+)
+def test_collection_whose_precision_changes_during_a_rollout_follows_the_server(
+    run: Run, version: tuple[str, int], precision: str
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(*version)
+        await until(held.entered.is_set)
+        moving = asyncio.create_task(opened.take("default", precision))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        await opened.end_of(rollout)
+        await moving
+        info = await opened.collections.get("default")
+        assert (info.precision, info.stays) == (precision, "")
+        assert await version_of(opened) == version
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+def test_rollout_that_is_cancelled_as_it_begins_has_ended(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        for n_steps in range(8):
+            rollout = await opened.rollouts.activate(TINY, 2)
+            for _ in range(n_steps):
+                await asyncio.sleep(0)
+            assert (await opened.rollouts.cancel(rollout.id)).state == "cancelled"
+        await asyncio.sleep(0.05)
+        ended = await opened.rollouts.list()
+        assert [one.state for one in ended[:-1]] == 8 * ["cancelled"]
+        assert opened.active.now.model.version == 1
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)

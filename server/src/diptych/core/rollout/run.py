@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -154,12 +155,22 @@ class RolloutRun:
             return  # it was dropped meanwhile
         if collection.current is not None and _is_same(collection.current, collection.next):
             await self.parts.collections.abandon(collection)  # it is there already
+            await self._set_precision(collection, precision)
         elif n_unkept := len(collection.next.without_image):
             await self._let_stay(
                 collection, f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded"
             )
             return
         collection.stays = ""
+
+    async def _set_precision(self, collection: LoadedCollection, precision: str) -> None:
+        """Change the setting of a collection whose vectors are those of the new precision already."""
+        if collection.current is None or collection.precision == precision:
+            return
+        move = CollectionMove(collection.model, precision, collection.current.identity)
+        with suppress(NotFound):  # it was dropped meanwhile
+            await self.parts.store.switch(None, {collection.name: move})
+            collection.precision = precision
 
     async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
         await self.parts.collections.abandon(collection)

@@ -71,6 +71,7 @@ class Rollouts:
         self._background = TaskSet()
         self._closing = False
         self._loaded_for: dict[str, Callable[[], None]] = {}  # by rollout: releases what it will use
+        self._keeps_version: set[str] = set()  # rollouts of a collection that change its precision alone
 
     @property
     def policy(self) -> Policy:
@@ -152,7 +153,7 @@ class Rollouts:
             ref = await self._target(loaded.model, None)
         version = await self._parts.versions.acquire(ref)
         try:
-            return await self._move(collection, version, precision)
+            return await self._move(collection, version, precision, model)
         finally:
             self._parts.versions.release(version)
 
@@ -240,7 +241,9 @@ class Rollouts:
                     return ref
             raise
 
-    async def _move(self, collection: str, version: LoadedVersion, precision: str | None) -> Rollout | None:
+    async def _move(
+        self, collection: str, version: LoadedVersion, precision: str | None, model: str | None
+    ) -> Rollout | None:
         loaded = self._parts.collections[collection]
         wanted = precision or loaded.precision
         version.pipelines.require_known(wanted)
@@ -254,18 +257,29 @@ class Rollouts:
         pipeline = await version.pipelines.acquire(wanted)
         try:
             identity = pipeline.model.identity
-            if current is not None and current.version is version and current.identity == identity:
+            is_same = current is not None and current.version is version and current.identity == identity
+            if is_same and not any(one.collection is None for one in self._open_ones()):
                 move = CollectionMove(loaded.model, wanted, identity)
                 await self._parts.store.switch(None, {loaded.name: move})
                 loaded.precision = wanted
                 return None
             await self._parts.collections.require_embeddable(collection, identity)
-            await self._enqueue(rollout)
         except BaseException:
             version.pipelines.release(pipeline)
             raise
         self._loaded_for[rollout.id] = lambda: version.pipelines.release(pipeline)
-        return rollout
+        if model is None:
+            self._keeps_version.add(rollout.id)
+        try:
+            return await self._enqueue(rollout)
+        except BaseException:
+            self._forget_needs(rollout)
+            raise
+
+    def _forget_needs(self, rollout: Rollout) -> None:
+        """Release what a rollout would have used."""
+        self._loaded_for.pop(rollout.id, lambda: None)()
+        self._keeps_version.discard(rollout.id)
 
     async def _enqueue(self, rollout: Rollout) -> Rollout:
         await self._save(rollout)
@@ -276,7 +290,7 @@ class Rollouts:
         await self._parts.store.put_rollout(rollout)
         self._known[rollout.id] = rollout
         if rollout.has_ended:
-            self._loaded_for.pop(rollout.id, lambda: None)()
+            self._forget_needs(rollout)
             ended = [one.id for one in self._known.values() if one.has_ended]
             for id in ended[:-MAX_SHOWN]:
                 del self._known[id]
@@ -289,9 +303,9 @@ class Rollouts:
             await asyncio.wait([running])
             if self._now(self._known[rollout.id]).has_ended:  # it was switched before it could be cancelled
                 return
-        await self._save(
-            replace(self._known[rollout.id], state="cancelled", reason=reason, finished_at=_now())
-        )
+        cancelled = replace(self._known[rollout.id], state="cancelled", reason=reason, finished_at=_now())
+        self._known[cancelled.id] = cancelled  # so that it does not begin while it is stored
+        await self._save(cancelled)
         self._metrics.count_rollout("cancelled")
 
     def _now(self, rollout: Rollout) -> Rollout:
@@ -348,6 +362,9 @@ class Rollouts:
             self._running = None
 
     async def _run_one(self, rollout: Rollout) -> None:
+        if self._known[rollout.id].has_ended:
+            return  # it was cancelled before it could begin
+        rollout = self._retargeted(rollout)
         self._run = run = RolloutRun(
             self._parts, rollout, self._save_running, self._pace, self._keep_bundles_and
         )
@@ -374,6 +391,20 @@ class Rollouts:
             await self._after_switch(run, active)
         finally:
             self._run = None
+
+    def _retargeted(self, rollout: Rollout) -> Rollout:
+        """The rollout of one collection, to the version that serves by now or that the collection has by now.
+
+        The server may have moved on while it waited.
+        """
+        if rollout.collection is None or rollout.collection not in self._parts.collections:
+            return rollout
+        target, vectors = rollout.target, self._parts.collections[rollout.collection].writing
+        if rollout.id in self._keeps_version and vectors is not None:
+            target = vectors.version.ref
+        if target.name == self._active.ref.name:
+            target = self._active.ref
+        return replace(rollout, target=target)
 
     async def _save_running(self, rollout: Rollout) -> None:
         await self._save(replace(rollout, finished_at=_now()) if rollout.has_ended else rollout)
