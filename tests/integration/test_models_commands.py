@@ -94,3 +94,21 @@ def test_precision_of_a_collection_is_a_rollout_of_its_own(server: RunningServer
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert versions(client) == (2, 2)
+
+
+def test_versions_are_compared_after_a_switch_with_the_pictures_of_both(
+    server: RunningServer, client: Client, tmp_path: Path, capsys: Capture
+) -> None:
+    assert models(server, "compare") == 1
+    assert "no rollout has compared anything" in capsys.readouterr().err
+    assert models(server, "compare", 2, 1) == 1
+    assert "no collection has vectors of tiny/2 and of tiny/1 at once" in capsys.readouterr().err
+    assert models(server, "activate", TINY, 1) == 0
+    capsys.readouterr()
+    assert models(server, "compare", "--json") == 0
+    of_rollout = json.loads(capsys.readouterr().out)
+    assert models(server, "compare", 2, 1, "--json", "--html", tmp_path / "page.html") == 0
+    assert json.loads(capsys.readouterr().out) == of_rollout
+    assert [one["collection"] for one in of_rollout["collections"]] == ["default", "pets"]
+    assert client.compare_versions(TINY, 2, 1, collection="pets").collections[0].n_queries == 2
+    assert "tiny/2 (fp32) → tiny/1 (fp32)" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 
 from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.core.collections.search import SearchInput, WeightedQuery, search_collection
+from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.comparison import Gates
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound
@@ -146,6 +147,24 @@ def test_versions_are_compared_while_both_have_vectors(run: Run) -> None:
             await opened.comparer.versions(old, new, "later")
         with pytest.raises(InvalidValue):
             await opened.comparer.versions(old, old)
+
+    run(story)
+
+
+def test_searches_of_large_collections_end_after_a_while(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_noise(opened)
+        await opened.activate(TINY, 2)
+        comparer = Comparer(
+            collections=opened.collections,
+            images=opened.records,
+            versions=opened.versions,
+            recorder=opened.recorder,
+            max_search_s=0,
+        )
+        (found,) = (await comparer.versions((TINY, 1), (TINY, 2))).collections
+        assert found.n_queries == 10
+        assert found.overlap_at_10 is not None
 
     run(story)
 

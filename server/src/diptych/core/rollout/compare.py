@@ -44,6 +44,7 @@ Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Comparison]]
 MAX_SAMPLED = 100  # images of one collection that are used as queries
 MAX_SAMPLED_IN_ALL = 2_000
 MIN_SAMPLED = 10
+MAX_SEARCH_S = 30.0  # a million images are searched in some tenths of a second
 MAX_SHOWN = 20  # queries of one collection that change most
 MAX_SHOWN_IN_ALL = 200
 
@@ -73,14 +74,18 @@ class Comparer:
         share: float = 0.1,
         gates: Gates | None = None,
         label_field: str | None = None,
+        max_search_s: float = MAX_SEARCH_S,
     ) -> None:
-        """`share`: of the encoders' time while requests come. `label_field`: see LabelJudge."""
+        """`share`: of the encoders' time while requests come. `label_field`: see LabelJudge. `max_search_s`:
+        of the searches in one collection, after which the remaining queries are left out.
+        """
         self._collections = collections
         self._images = images
         self._versions = versions
         self._recorder = recorder
         self._share = share
         self._gates = gates or Gates()
+        self._max_search_s = max_search_s
         self._texts = TextVectors()
         self._judge = None if label_field is None else LabelJudge(label_field, images, self._texts)
         self._one_at_a_time = asyncio.Lock()
@@ -144,7 +149,7 @@ class Comparer:
             else:
                 limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_pairs, MIN_SAMPLED))
                 queries = await self._image_queries(keys, old, new, limit)
-            hits = await _hits(queries, old, new, allowed, pace)
+            hits = await self._search(queries, old, new, allowed, pace)
             shown = most_changed(hits, min(MAX_SHOWN, max(MAX_SHOWN_IN_ALL // n_pairs, 1)))
             judge = self._judge
             return CollectionComparison(
@@ -153,8 +158,8 @@ class Comparer:
                 coverage=coverage(collection, old, new),
                 new=_described(new),
                 old=_described(old),
-                queries=kind if queries else None,
-                n_queries=len(queries),
+                queries=kind if hits else None,
+                n_queries=len(hits),
                 overlap_at_10=mean_overlap(hits),
                 changed=await self._with_ids(shown),
                 labels=None if judge is None else await judge.judge(collection, old, new, allowed, pace),
@@ -176,6 +181,26 @@ class Comparer:
         new_rows = await self._images.embeddings_of(chosen, new.identity)
         both = [key for key in chosen if key in old_rows and key in new_rows]
         return [ComparedQuery(old_rows[key], new_rows[key], key=key) for key in both]
+
+    async def _search(
+        self,
+        queries: Sequence[ComparedQuery],
+        old: IndexedVectors,
+        new: IndexedVectors,
+        allowed: Keys | None,
+        pace: Pace,
+    ) -> list[ComparedHits]:
+        hits: list[ComparedHits] = []
+        searched_s = 0.0
+        for query in queries:
+            if searched_s > self._max_search_s and len(hits) >= MIN_SAMPLED:
+                break
+            began = time.perf_counter()
+            hits.append(await compare_hits(query, old, new, allowed))
+            took_s = time.perf_counter() - began
+            searched_s += took_s
+            await pace.pause(took_s, encoded_s=0)
+        return hits
 
     async def _with_ids(self, shown: Sequence[ComparedHits]) -> list[ChangedQuery]:
         """The queries that change, without images that are deleted meanwhile."""
@@ -205,21 +230,6 @@ def _without_old(collection: LoadedCollection, new: IndexedVectors) -> Collectio
     """There is nothing to compare with: no vectors answer searches."""
     share = coverage(collection, None, new)
     return CollectionComparison(collection.name, collection.n_images, share, _described(new))
-
-
-async def _hits(
-    queries: Sequence[ComparedQuery],
-    old: IndexedVectors,
-    new: IndexedVectors,
-    allowed: Keys | None,
-    pace: Pace,
-) -> list[ComparedHits]:
-    hits = []
-    for query in queries:
-        began = time.perf_counter()
-        hits.append(await compare_hits(query, old, new, allowed))
-        await pace.pause(time.perf_counter() - began, encoded_s=0)
-    return hits
 
 
 def coverage(collection: LoadedCollection, old: IndexedVectors | None, new: IndexedVectors) -> float:
