@@ -575,3 +575,20 @@ def test_rollout_that_is_cancelled_as_it_begins_has_ended(run: Run) -> None:
         await require_found(opened, "red", "green", "blue", "yellow")
 
     run(story)
+
+
+def test_collection_that_is_renamed_while_its_rollout_waits_is_moved(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        first = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        moving = await opened.rollouts.move_collection("default", model="other")
+        assert moving is not None
+        await opened.collections.change("default", CollectionChange(name="renamed"))
+        held.go_on()
+        await opened.end_of(first)
+        await opened.end_of(moving)
+        assert await version_of(opened, "renamed") == ("other", 1)
+
+    run(story)

@@ -60,6 +60,7 @@ class RolloutRun:
     save: Callable[[Rollout], Awaitable[None]]
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
+    collection: LoadedCollection | None = None  # the one to move, which may be renamed meanwhile
     version: LoadedVersion | None = None
     moving: dict[LoadedCollection, str] = field(default_factory=dict)  # with the new precision setting
     names: frozenset[str] = frozenset()  # of the models whose collections follow the server
@@ -136,7 +137,7 @@ class RolloutRun:
     def _candidates(self) -> list[LoadedCollection]:
         """Collections that were not prepared yet: the one to move, or all that follow the server."""
         if self.rollout.collection is not None:
-            return [] if self.moving else [self.parts.collections[self.rollout.collection]]
+            return [] if self.moving else [self.collection or self.parts.collections[self.rollout.collection]]
         found = [one for one in self.parts.collections.loaded() if one.model in self.names]
         return [one for one in found if one not in self.moving and one.name not in self.rollout.stays]
 

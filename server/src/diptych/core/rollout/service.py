@@ -71,6 +71,7 @@ class Rollouts:
         self._background = TaskSet()
         self._closing = False
         self._loaded_for: dict[str, Callable[[], None]] = {}  # by rollout: releases what it will use
+        self._collections: dict[str, LoadedCollection] = {}  # by rollout of one: it may be renamed meanwhile
         self._keeps_version: set[str] = set()  # rollouts of a collection that change its precision alone
 
     @property
@@ -90,6 +91,8 @@ class Rollouts:
             self._previous = served.previous if self._parts.keeps_previous else None
         for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN)):
             self._known[rollout.id] = rollout if rollout.has_ended else replace(rollout, state="waiting")
+            if rollout.collection is not None and rollout.collection in self._parts.collections:
+                self._collections[rollout.id] = self._parts.collections[rollout.collection]
         await self._follow_settings()
         if not self._waiting():
             await self._align()
@@ -268,6 +271,7 @@ class Rollouts:
             version.pipelines.release(pipeline)
             raise
         self._loaded_for[rollout.id] = lambda: version.pipelines.release(pipeline)
+        self._collections[rollout.id] = loaded
         if model is None:
             self._keeps_version.add(rollout.id)
         try:
@@ -287,6 +291,7 @@ class Rollouts:
         return rollout
 
     async def _save(self, rollout: Rollout) -> None:
+        rollout = self._named(rollout)
         await self._parts.store.put_rollout(rollout)
         self._known[rollout.id] = rollout
         if rollout.has_ended:
@@ -294,6 +299,7 @@ class Rollouts:
             ended = [one.id for one in self._known.values() if one.has_ended]
             for id in ended[:-MAX_SHOWN]:
                 del self._known[id]
+                self._collections.pop(id, None)
 
     async def _cancel(self, rollout: Rollout, reason: str) -> None:
         """Cancel a rollout that waits or runs."""
@@ -310,7 +316,12 @@ class Rollouts:
 
     def _now(self, rollout: Rollout) -> Rollout:
         run = self._run
-        return run.rollout if run is not None and run.rollout.id == rollout.id else rollout
+        return self._named(run.rollout if run is not None and run.rollout.id == rollout.id else rollout)
+
+    def _named(self, rollout: Rollout) -> Rollout:
+        """The rollout with the present name of its collection."""
+        collection = self._collections.get(rollout.id)
+        return rollout if collection is None else replace(rollout, collection=collection.name)
 
     def _open_ones(self) -> builtins.list[Rollout]:
         return [self._now(one) for one in self._known.values() if not self._now(one).has_ended]
@@ -366,7 +377,12 @@ class Rollouts:
             return  # it was cancelled before it could begin
         rollout = self._retargeted(rollout)
         self._run = run = RolloutRun(
-            self._parts, rollout, self._save_running, self._pace, self._keep_bundles_and
+            self._parts,
+            rollout,
+            self._save_running,
+            self._pace,
+            self._keep_bundles_and,
+            collection=self._collections.get(rollout.id),
         )
         log.info("rollout to %s begins", rollout.target)
         active = self._active.ref
@@ -397,9 +413,10 @@ class Rollouts:
 
         The server may have moved on while it waited.
         """
-        if rollout.collection is None or rollout.collection not in self._parts.collections:
+        collection = self._collections.get(rollout.id)
+        if collection is None:
             return rollout
-        target, vectors = rollout.target, self._parts.collections[rollout.collection].writing
+        target, vectors = rollout.target, collection.writing
         if rollout.id in self._keeps_version and vectors is not None:
             target = vectors.version.ref
         if target.name == self._active.ref.name:
