@@ -92,5 +92,5 @@ class QueryRecorder:
 
 
 def _keep_newest(texts: dict[str, None]) -> None:
-    for text in list(texts)[:-MAX_KEPT]:
-        del texts[text]
+    while len(texts) > MAX_KEPT:
+        del texts[next(iter(texts))]
