@@ -37,7 +37,7 @@ ONE_EACH = (
     SWITCHED_BUT_NOT_RECORDED,
     ("forget_commit.before", 1),
 )
-ENDS_WITHIN_S = 60
+ENDS_WITHIN_S = 300
 MOST_IMAGES = 40
 MOST_ANSWERS = 30  # of one life, before it is killed
 FLAGS = ("--precision", "fp32", "--rollout", "manual", "--rollout-share", "1")
