@@ -13,7 +13,7 @@ from support.server import serve
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.version_vectors import VersionVectors
 
-WITHIN_S = 120
+WITHIN_S = 600
 VERSIONS = (2, 1, 2)  # after version 1
 
 

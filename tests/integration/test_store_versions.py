@@ -592,3 +592,24 @@ def test_collection_that_is_renamed_while_its_rollout_waits_is_moved(run: Run) -
         assert await version_of(opened, "renamed") == ("other", 1)
 
     run(story)
+
+
+def test_image_that_is_deleted_while_it_is_embedded_does_not_end_the_rollout(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        get, deleted = opened.images.get, list[str]()
+
+        async def late(sha256: str) -> bytes:
+            if not deleted:
+                deleted.append("red")
+                await opened.collections.delete("default", "red")
+            return await get(sha256)
+
+        monkeypatch.setattr(opened.images, "get", late)
+        await opened.activate(TINY, 2)
+        assert deleted
+        await require_found(opened, "green", "blue", "yellow")
+
+    run(story)

@@ -100,7 +100,7 @@ class Reembedder:
         """The embeddings (D,) by key; keys that fail, or keep no image, are marked so."""
         found = await self._records.by_key(keys)
         vectors.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
-        unkept = [key for key, record in found.items() if not record.kept]
+        unkept = vectors.unindexed.intersection(key for key, record in found.items() if not record.kept)
         # With `next` vectors the collection would lose these images; those of `current` are damaged vectors.
         (vectors.failed if vectors is collection.current else vectors.without_image).update(unkept)
         records = {key: record for key, record in found.items() if record.kept and key in vectors.pending}
@@ -110,6 +110,8 @@ class Reembedder:
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
+                if key not in vectors.unindexed:
+                    continue  # deleted meanwhile, and its file with it
                 vectors.failed.add(key)
                 # logged by row: an id may be a file name, and a sha256 identifies the image
                 why = logged_of(outcome)

@@ -196,7 +196,7 @@ class RolloutRun:
 
     async def _embed(self) -> None:
         """Embed what the new indexes lack, of collections that are created meanwhile, too."""
-        pace, is_first = self.pace(), True
+        pace, most_pending = self.pace(), 0
         while not self.rollout.now:
             for collection in self._candidates():
                 await self._prepare_one(collection)
@@ -206,9 +206,9 @@ class RolloutRun:
                 if collection.next is not None and not collection.dropped and collection.next.pending
             ]
             n_pending = sum(len(vectors.pending) for _, vectors in lagging)
-            if n_pending <= (0 if is_first else BLOCKING_ROWS):
+            if n_pending <= most_pending:
                 return
-            is_first = False
+            most_pending += BLOCKING_ROWS  # more each time: there may always be some that are being added
             for collection, vectors in lagging:
                 await self.parts.collections.embed_pending(collection, vectors, pace)
 
