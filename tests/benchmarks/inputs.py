@@ -11,13 +11,14 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from benchmarks.report import say
 from benchmarks.servers import REPOSITORY, in_cache, modules_of
@@ -39,6 +40,7 @@ SIZE = (640, 480)
 MIN_SHARE = (
     0.6  # of the largest part with this shape: cut smaller, photographs would turn soft and cheap to decode
 )
+NOISE = 0.05  # of the spread of weights: other vectors, nearly the same neighbours
 
 COUNTS = ("a", "one", "two", "three", "several", "the")
 ADJECTIVES = (
@@ -85,6 +87,23 @@ def _jpeg(image: Image.Image, number: int) -> bytes:
 def pictures() -> list[bytes]:
     """The PNG files of the sample gallery."""
     return [file.read_bytes() for file in sorted((REPOSITORY / "server" / "gallery").glob("*.png"))]
+
+
+def variants(start: int, stop: int) -> Iterator[bytes]:
+    """JPEG pictures of the gallery, turned and on a ground of another colour: distinct by their number."""
+    for number in range(start, stop):
+        image, rng = _gallery()[number % len(_gallery())], np.random.default_rng((29, number))
+        turned = image.rotate(float(rng.uniform(-30, 30)), Image.Resampling.BILINEAR)
+        ground = Image.new("RGB", image.size, tuple(int(level) for level in rng.integers(160, 256, 3)))
+        ground.paste(turned, mask=turned)
+        encoded = io.BytesIO()
+        ground.save(encoded, "JPEG", quality=QUALITY)
+        yield encoded.getvalue()
+
+
+@cache
+def _gallery() -> list[Image.Image]:
+    return [Image.open(io.BytesIO(picture)).convert("RGBA") for picture in pictures()]
 
 
 def captions(n_texts: int) -> list[str]:
@@ -176,10 +195,50 @@ def bundle_of(repository: Path, model: str) -> Path:
     return repository / model / str(max(versions))
 
 
+def with_changed_version(model: str) -> Path:
+    """A model repository with the newest committed version of a model, and one after it with other vectors.
+
+    The second has noise on its weights, is exported anew and is ungated. It is kept as `imported` is.
+    """
+    committed = bundle_of(REPOSITORY / "model_repo", model)
+    digest = hashlib.sha256((committed / "manifest.json").read_bytes()).hexdigest()[:12]
+    repository = in_cache("model_repos", f"changed-{digest}-{_importer(REPOSITORY)}")
+    if not repository.exists():
+        say(f"making another version of {model}: once for its sources, a minute or two")
+        part, source = repository.with_suffix(".part"), repository.with_suffix(".source")
+        for folder in (part, source):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(committed, source)
+        add_noise(source / "weights.safetensors")
+        shutil.copytree(committed, part / model / committed.name)
+        command = [sys.executable, "-m", "diptych_training", "import", str(source), "--name", model]
+        command += ["--precisions", ",".join(_precisions(committed)), "--no-weights", "--offline"]
+        command += ["--ungated", "--proof-images", "16", "--model-repo", str(part)]
+        _run(command, REPOSITORY)
+        shutil.rmtree(source)
+        part.rename(repository)
+    return repository
+
+
+def add_noise(weights: Path) -> None:
+    """Add noise of a twentieth of its spread to every matrix, kernel and table."""
+    rng, found = np.random.default_rng(0), load_file(weights)
+    for name, values in found.items():
+        if values.ndim >= 2:
+            noise = NOISE * values.std() * rng.standard_normal(values.shape)
+            found[name] = (values + noise).astype(values.dtype)
+    save_file(found, weights)
+
+
 def image_graph(bundle: Path, precision: str) -> Path:
     """The file of the image encoder in one precision."""
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     return bundle / str(manifest["precisions"][precision]["image_file"])
+
+
+def _precisions(bundle: Path) -> list[str]:
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    return list(manifest["precisions"])
 
 
 def _importer(checkout: Path) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -69,9 +68,11 @@ class Reembedder:
                 for start in range(0, len(pending), self._page(vectors)):
                     if collection.dropped or vectors.is_retired:
                         return
-                    began, busy_s = time.perf_counter(), vectors.pipeline.embedder.busy_s
+                    busy_s = vectors.pipeline.embedder.busy_s
                     await self.embed(collection, vectors, pending[start : start + self._page(vectors)])
-                    await pace.pause(time.perf_counter() - began, vectors.pipeline.embedder.busy_s - busy_s)
+                    # Waits for the disk do not count: they take nothing from requests.
+                    encoded_s = vectors.pipeline.embedder.busy_s - busy_s
+                    await pace.pause(encoded_s, encoded_s)
                     if start >= n_logged:
                         n_left = len(vectors.pending)
                         log.info("collection %s: %d images to embed", collection.name, n_left)
@@ -123,7 +124,7 @@ class Reembedder:
         return rows
 
     async def _embed(self, pipeline: EncoderPipeline, sha256s: Sequence[str]) -> list[Outcome]:
-        originals = [await self._original(sha256) for sha256 in sha256s]
+        originals = await asyncio.gather(*map(self._original, sha256s))
         payloads = [original for original in originals if isinstance(original, bytes)]
         rows = iter(await self._embed_patiently(pipeline, payloads))
         return [next(rows) if isinstance(original, bytes) else original for original in originals]

@@ -24,16 +24,17 @@ class EncoderShare:
         self._encoded_s = 0.0
         self._load = 1.0  # of requests, until it is measured
         self._measured_at, self._requests_s = time.monotonic(), busy_s()
+        self._resumed_at = self._measured_at
 
     async def pause(self, worked_s: float, encoded_s: float) -> None:
-        """Wait after seconds of work, as long as requests need the encoders. `encoded_s` of them counted in
-        `busy_s`.
+        """Wait until `worked_s` seconds of work are the share of the time since the last pause. `encoded_s`
+        of them counted in `busy_s`.
         """
         self._encoded_s += encoded_s
-        began = time.monotonic()
         await asyncio.sleep(0)
-        while time.monotonic() - began < worked_s * (1 / self._allowed() - 1):  # noqa: ASYNC110
+        while time.monotonic() - self._resumed_at < worked_s / self._allowed():  # noqa: ASYNC110
             await asyncio.sleep(STEP_S)
+        self._resumed_at = time.monotonic()
 
     def _allowed(self) -> float:
         """The share of the time that this work may take now."""
