@@ -116,7 +116,7 @@ def load_evaluated_bundle(
         encoder, runtime = TensorrtEncoder(image_file, text_file), f"TensorRT {manifest.tensorrt.version}"
     return EvaluatedModel(
         name=f"{name}/{version} ({precision})",
-        identity=identity(folder, precision, "exact"),
+        identity=identity(manifest, precision, "exact"),
         runtime=runtime,
         encoder=encoder,
         tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
