@@ -242,7 +242,7 @@ def test_kills_during_a_rollout_leave_a_version_with_a_complete_index(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("point", ROLLOUT_POINTS)
 def test_five_kills_at_every_point_of_a_rollout(warm: WarmServers, tmp_path: Path, point: str) -> None:
     story = Story(warm, tmp_path)

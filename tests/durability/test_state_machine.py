@@ -199,7 +199,7 @@ class Images(RuleBasedStateMachine):
         vectors = self.opened.collections[C].current
         assert vectors is not None
         active = self.opened.active.now.version.ref
-        assert info.stays == ""
+        assert info.stays == "", info
         assert vectors.version.ref == active or info.model != active.name
         self.may_lag = False
 
@@ -273,7 +273,7 @@ class Images(RuleBasedStateMachine):
     def as_many_images_and_files_as_there_should_be(self) -> None:
         if hasattr(self, "opened"):
             info = self.runner.run(self.opened.collections.get(C))
-            assert info.n_images == len(self.kept)
+            assert info.n_images == len(self.kept), info
             assert info.precision in self.precisions
             if not self.may_lag:
                 assert (info.n_embedded, info.state) == (len(self.kept), "ready")
