@@ -119,6 +119,7 @@ class Opened:
         precisions: Sequence[str] = ("fp32", "int8", "fp16"),
         policy: str = "manual",
         asked_model: str | None = None,
+        pinned: int | None = None,
         keeps_previous: bool = True,
         records_queries: bool = False,
         gates: Gates | None = None,
@@ -186,6 +187,7 @@ class Opened:
             metrics=self.metrics,
             manual=policy == "manual",
             asked_model=asked_model,
+            pinned=pinned,
             poll_s=0.01,
         )
         self.data_dir = data_dir

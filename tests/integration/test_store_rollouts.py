@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -212,8 +213,9 @@ def test_old_rollouts_that_have_ended_are_forgotten(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await rollouts.put_rollout(rollout("first"))
         for n in range(MAX_ENDED + 2):
-            await rollouts.put_rollout(rollout(f"{n}", "failed"))
+            await rollouts.put_rollout(replace(rollout(f"{n}", "failed"), collection="c"))
+        await rollouts.put_rollout(rollout("last", "failed"))
         kept = [one.id for one in await rollouts.rollouts(1000)]
-        assert kept == [*(str(n) for n in reversed(range(2, MAX_ENDED + 2))), "first"]
+        assert kept == ["last", *(str(n) for n in reversed(range(2, MAX_ENDED + 2))), "first"]
 
     run(tmp_path, story)

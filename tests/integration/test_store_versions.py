@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diptych.core.collections.search import (
 )
 from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
+from diptych.core.rollout import service
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
@@ -611,5 +613,115 @@ def test_image_that_is_deleted_while_it_is_embedded_does_not_end_the_rollout(
         await opened.activate(TINY, 2)
         assert deleted
         await require_found(opened, "green", "blue", "yellow")
+
+    run(story)
+
+
+def test_rollout_ends_although_images_are_added_all_the_time(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        added: list[str] = []
+
+        async def keep_adding(marker: int) -> None:
+            for n in count():
+                outcome = await opened.add("default", noise(1000 * marker + n, (16, 16)))
+                assert outcome.id is not None
+                added.append(outcome.id)
+
+        adding = [asyncio.create_task(keep_adding(marker)) for marker in range(8)]
+        await until(lambda: len(added) > 20)
+        await opened.activate(TINY, 2)
+        n_added = len(added)
+        await until(lambda: len(added) > n_added + 20)
+        for task in adding:
+            task.cancel()
+        await asyncio.gather(*adding, return_exceptions=True)
+        hits = await opened.ids(await look(opened, "red"), k=10_000)
+        assert set(added) <= set(hits)
+        assert await version_of(opened) == (TINY, 2)
+
+    run(story)
+
+
+def test_rollout_that_is_cancelled_at_once_does_not_begin_again(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        for n_turns in range(12):
+            rollout = await opened.rollouts.activate(TINY, 2)
+            for _ in range(n_turns):
+                await asyncio.sleep(0)
+            assert (await opened.rollouts.cancel(rollout.id)).state == "cancelled"
+            await asyncio.sleep(0.02)
+            assert (await opened.rollouts.get(rollout.id)).state == "cancelled"
+            assert opened.active.now.model.version == 1
+
+    run(story)
+
+
+def test_version_that_the_settings_name_is_served_though_it_served_before(run: Run) -> None:
+    async def rolled_over(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+
+    async def pinned(opened: Opened) -> None:
+        assert opened.rollouts.policy == "pinned"
+        await until(lambda: opened.active.now.model.version == 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    async def absent(opened: Opened) -> None:
+        await asyncio.sleep(0.1)
+        assert opened.active.now.model.version == 2
+
+    run(rolled_over)
+    run(pinned, version=2, pinned=1)
+    run(absent, version=2, pinned=7)
+
+
+def test_model_that_the_settings_name_is_waited_for(run: Run, model_repo: Path) -> None:
+    async def started(opened: Opened) -> None:
+        assert opened.active.now.model.name == TINY
+
+    async def comes(opened: Opened) -> None:
+        assert opened.active.now.model.name == TINY
+        elsewhere.rename(model_repo / "other")
+        await until(lambda: opened.active.now.model.name == "other")
+
+    run(add_colours)
+    elsewhere = (model_repo / "other").rename(model_repo.parent / "other-elsewhere")
+    run(started, asked_model="other")
+    run(comes, asked_model="other")
+
+
+def test_rollback_stays_however_many_collections_move_afterwards(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_SHOWN", 2)
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await until(lambda: opened.active.now.model.version == 2)
+        await opened.activate(TINY, 1)
+        for _ in range(3):
+            await opened.take("default", "int8")
+            await opened.take("default", "server")
+        await asyncio.sleep(0.1)  # several looks at the repository
+        assert opened.active.now.model.version == 1
+
+    run(story, policy="latest")
+
+
+def test_collection_follows_again_soon_after_what_held_it_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        await opened.activate(TINY, 2)
+        assert (await opened.collections.get("bare")).stays
+        await opened.collections.delete("bare", "red")
+        await until(lambda: opened.collections["bare"].current.version is opened.active.now.version)
+        assert (await opened.collections.get("bare")).stays == ""
 
     run(story)

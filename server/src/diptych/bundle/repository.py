@@ -236,8 +236,8 @@ def _is_name(path: Path) -> bool:
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:
-        return []  # a publisher that failed has just removed the empty folder
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # a publisher that failed has just removed the empty folder, or a file is in its place
 
 
 def _numbers(folder: Path) -> list[int]:

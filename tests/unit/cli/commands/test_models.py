@@ -56,7 +56,7 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "mine/1 is ignored: it is for another GPU",
         "mine/1 (copy) is no version: its name is not the number of a version",
         "",
-        "pictograms serves",
+        "pictograms/2 serves",
         "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
         "  requests in int8: 2.00 times as fast as fp32",
         "    fp32  8.25 ms an image, 1.5 ms a text",

@@ -14,7 +14,8 @@ from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
 from diptych.core.types import VersionRef
 
-MAX_ENDED = 100  # rollouts that have ended are forgotten beyond this number
+MAX_ENDED = 100  # rollouts of collections that have ended are forgotten beyond this number
+MAX_ENDED_OF_SERVER = 1_000  # by which the server knows which versions were tried
 _COLUMNS = (
     "id", "model", "version", "bundle", "state", "created_at", "collection", "precision", "now", "reason",
     "finished_at", "stays", "comparison",
@@ -99,7 +100,7 @@ class SqliteRollouts:
         await self._threads.write(work)
 
     async def put_rollout(self, rollout: Rollout) -> None:
-        """Store a rollout, or replace the one of the same id; forget ended ones beyond the newest 100."""
+        """Store a rollout, or replace the one of the same id; forget old ones that have ended."""
         await self._threads.write(
             lambda db: _put(db, rollout), step="rollout_commit", makes_room=rollout.has_ended
         )
@@ -192,11 +193,13 @@ def _put(db: sqlite3.Connection, rollout: Rollout) -> None:
         f" ON CONFLICT (id) DO UPDATE SET {changes}",
         _row(rollout),
     )
-    db.execute(
-        f"DELETE FROM rollouts WHERE {_ENDED} AND rowid NOT IN"
-        f" (SELECT rowid FROM rollouts WHERE {_ENDED} ORDER BY rowid DESC LIMIT ?)",
-        (*FINAL_STATES, *FINAL_STATES, MAX_ENDED),
-    )
+    for kind, most in (("collection IS NULL", MAX_ENDED_OF_SERVER), ("collection IS NOT NULL", MAX_ENDED)):
+        ended = f"{_ENDED} AND {kind}"
+        db.execute(
+            f"DELETE FROM rollouts WHERE {ended} AND rowid NOT IN"
+            f" (SELECT rowid FROM rollouts WHERE {ended} ORDER BY rowid DESC LIMIT ?)",
+            (*FINAL_STATES, *FINAL_STATES, most),
+        )
 
 
 def _row(rollout: Rollout) -> tuple[Any, ...]:

@@ -62,7 +62,7 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     _show_status(status)
     for model in models:
         if model.serving is not None:
-            _show(model.name, model.serving)
+            _show(f"{model.name}/{model.active}", model.serving)
     if status.rollout is None:
         return 0
     out()
@@ -89,9 +89,9 @@ def _row(model: ModelSummary) -> list[str]:
     return [model.name, versions, "" if model.active is None else str(model.active)]
 
 
-def _show(name: str, serving: Serving) -> None:
+def _show(version: str, serving: Serving) -> None:
     out()
-    out(f"{cell(name)} serves")
+    out(f"{cell(version)} serves")
     if serving.device is not None:
         out(f"  {device_line(**vars(serving.device))}")
     out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")

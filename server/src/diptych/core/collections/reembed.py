@@ -58,26 +58,23 @@ class Reembedder:
         self._write_queue = write_queue
 
     async def run(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
-        """Embed pending images until none is left, or the vectors are retired.
+        """Embed the images that are pending now, unless the vectors are retired meanwhile.
 
+        Images that are added meanwhile are left out: while they come steadily, there would be no end.
         Raises NotReady when the server stops, EncoderFailed and StoreError.
         """
-        n_logged = 0
+        pending, size = sorted(vectors.pending), self._page(vectors)
         with self._opener.hold(vectors):
-            while pending := sorted(vectors.pending):
-                for start in range(0, len(pending), self._page(vectors)):
-                    if collection.dropped or vectors.is_retired:
-                        return
-                    busy_s = vectors.pipeline.embedder.busy_s
-                    await self.embed(collection, vectors, pending[start : start + self._page(vectors)])
-                    # Waits for the disk do not count: they take nothing from requests.
-                    encoded_s = vectors.pipeline.embedder.busy_s - busy_s
-                    await pace.pause(encoded_s, encoded_s)
-                    if start >= n_logged:
-                        n_left = len(vectors.pending)
-                        log.info("collection %s: %d images to embed", collection.name, n_left)
-                        n_logged = start + LOG_EVERY
-                n_logged = 0
+            for start in range(0, len(pending), size):
+                if collection.dropped or vectors.is_retired:
+                    return
+                if start % LOG_EVERY < size:
+                    log.info("collection %s: %d images to embed", collection.name, len(pending) - start)
+                busy_s = vectors.pipeline.embedder.busy_s
+                await self.embed(collection, vectors, pending[start : start + size])
+                # Waits for the disk do not count: they take nothing from requests.
+                encoded_s = vectors.pipeline.embedder.busy_s - busy_s
+                await pace.pause(encoded_s, encoded_s)
 
     async def embed(self, collection: LoadedCollection, vectors: IndexedVectors, keys: Sequence[int]) -> None:
         """Embed these images, if they are still pending. Raises as `run`."""

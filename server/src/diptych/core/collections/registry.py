@@ -235,7 +235,8 @@ class CollectionRegistry:
     async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
         """Embed what `current` lacks: searches wait for it."""
         try:
-            await self._reembedder.run(collection, vectors, NoPause())
+            while vectors.pending and not (collection.dropped or vectors.is_retired):
+                await self._reembedder.run(collection, vectors, NoPause())
         except NotReady:
             raise
         except Exception as error:

@@ -281,7 +281,7 @@ class Collections:
             )
 
     async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
-        """Embed the images that the vectors lack, until there are none. Raises NotReady, StoreError."""
+        """Embed the images that the vectors lack now. Raises NotReady, StoreError."""
         await self._reembedder.run(collection, vectors, pace)
 
     async def switch(

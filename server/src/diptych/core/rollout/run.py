@@ -116,7 +116,6 @@ class RolloutRun:
         if not self.rollout.now:
             await self._compare()
         await self._switch_to_the_end()
-        await self._set("active")
 
     def _note(self, step: RolloutState) -> None:
         """Show a step of loading; it is not stored, since loading begins anew after a restart."""
@@ -232,12 +231,16 @@ class RolloutRun:
 
     async def _switch_to_the_end(self) -> None:
         """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""
-        switching = asyncio.create_task(self._switch())
+        switching = asyncio.create_task(self._switch_and_record())
         try:
             await asyncio.shield(switching)
         except asyncio.CancelledError:
             await asyncio.wait([switching])
             switching.result()
+
+    async def _switch_and_record(self) -> None:
+        await self._switch()
+        await self._set("active")
 
     async def _switch(self) -> None:
         assert self.version is not None, "loaded before"

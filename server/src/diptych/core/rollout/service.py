@@ -4,6 +4,7 @@ import asyncio
 import builtins
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -27,12 +28,22 @@ from diptych.core.rollout.types import (
     ServedVersions,
 )
 from diptych.core.types import SERVER, VersionRef
-from diptych.errors import BundleError, Conflict, DiptychError, NotFound, NotReady
+from diptych.errors import (
+    BundleError,
+    ConfigError,
+    Conflict,
+    DiptychError,
+    InvalidValue,
+    NotFound,
+    NotReady,
+)
 
 log = logging.getLogger(__name__)
 
 CATCH_UP_S = 2.0  # between looks whether the previous version lacks images
+LOOK_AT_STAYS_S = 60.0  # between looks whether a collection may follow again
 MAX_SHOWN = 100
+MAX_KNOWN = 1_000  # rollouts of the server, by which the watcher knows what was tried
 FORGET_ROWS = 2_000  # vectors that are deleted in one write
 
 
@@ -61,6 +72,9 @@ class Rollouts:
         self._manual = manual
         self._pinned = pinned
         self._asked_model = asked_model
+        self._tried_pin: int | None = None
+        self._has_missed_pin = False
+        self._stays_looked_at = time.monotonic()
         self._share = share
         self._poll_s = poll_s
         self._known: dict[str, Rollout] = {}  # by id, in the order of their creation
@@ -89,11 +103,11 @@ class Rollouts:
             await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
         else:
             self._previous = served.previous if self._parts.keeps_previous else None
-        for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN)):
+        for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN + MAX_KNOWN)):
             self._known[rollout.id] = rollout if rollout.has_ended else replace(rollout, state="waiting")
             if rollout.collection is not None and rollout.collection in self._parts.collections:
                 self._collections[rollout.id] = self._parts.collections[rollout.collection]
-        await self._follow_settings()
+        await self._note_asked_model()
         if not self._waiting():
             await self._align()
         for work, what in (
@@ -237,7 +251,11 @@ class Rollouts:
                 raise NotFound(f"no version of model {name[:80]!r} can be served here")
             return newest
         try:
-            return await asyncio.to_thread(self._parts.bundles.find, name, version)
+            found = await asyncio.to_thread(self._parts.bundles.find, name, version)
+            previous = self._previous
+            if found == self._active.ref and previous is not None and str(previous) == str(found):
+                return previous  # the number has other content now: this is the way back
+            return found
         except NotFound:
             for ref in kept:
                 if (ref.name, ref.version) == (name, version):
@@ -296,21 +314,28 @@ class Rollouts:
         self._known[rollout.id] = rollout
         if rollout.has_ended:
             self._forget_needs(rollout)
-            ended = [one.id for one in self._known.values() if one.has_ended]
-            for id in ended[:-MAX_SHOWN]:
-                del self._known[id]
-                self._collections.pop(id, None)
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Forget rollouts that have ended beyond a number; those of collections do not displace others."""
+        ended = [one for one in self._known.values() if one.has_ended]
+        old = [one.id for one in ended if one.collection is not None][:-MAX_SHOWN]
+        old += [one.id for one in ended if one.collection is None][:-MAX_KNOWN]
+        for id in old:
+            del self._known[id]
+            self._collections.pop(id, None)
 
     async def _cancel(self, rollout: Rollout, reason: str) -> None:
         """Cancel a rollout that waits or runs."""
-        if self._run is not None and self._run.rollout.id == rollout.id and self._running is not None:
-            running = self._running
+        run, running = self._run, self._running
+        cancelled = replace(self._now(rollout), state="cancelled", reason=reason, finished_at=_now())
+        self._known[cancelled.id] = cancelled  # so that it does not begin, or begin again, meanwhile
+        if run is not None and run.rollout.id == rollout.id and running is not None:
             running.cancel(reason)
             await asyncio.wait([running])
-            if self._now(self._known[rollout.id]).has_ended:  # it was switched before it could be cancelled
+            if run.rollout.has_ended:  # it was switched before it could be cancelled
+                self._known[cancelled.id] = replace(run.rollout, finished_at=_now())
                 return
-        cancelled = replace(self._known[rollout.id], state="cancelled", reason=reason, finished_at=_now())
-        self._known[cancelled.id] = cancelled  # so that it does not begin while it is stored
         await self._save(cancelled)
         self._metrics.count_rollout("cancelled")
 
@@ -329,17 +354,33 @@ class Rollouts:
     def _waiting(self) -> builtins.list[Rollout]:
         return [one for one in self._known.values() if one.state == "waiting"]
 
-    async def _follow_settings(self) -> None:
-        """Activate the model that the settings name, if they name another one than before."""
-        asked = self._asked_model
-        if asked is None or asked == await self._parts.store.asked_model():
-            return
-        await self._parts.store.set_asked_model(asked)
-        if asked != self._active.ref.name:
-            log.info(
-                "%s serves until %s, which the settings name now, is rolled out", self._active.ref, asked
+    async def _note_asked_model(self) -> None:
+        """Forget the name that the settings give, unless it is another one than at the last start."""
+        if self._asked_model is None or self._asked_model == await self._parts.store.asked_model():
+            self._asked_model = None
+        elif self._asked_model == self._active.ref.name:
+            await self._end_asking(self._asked_model)
+        else:
+            await self._look_for_asked_model()
+        if self._asked_model is not None:
+            log.warning(
+                "no version of %s, which the settings name, can be served here: %s serves until there is one",
+                self._asked_model,
+                self._active.ref,
             )
-            await self.activate(asked)
+
+    async def _look_for_asked_model(self) -> None:
+        """Activate the model that the settings name anew, once it has a version."""
+        asked = self._asked_model
+        if asked is None or await asyncio.to_thread(self._parts.bundles.newest, asked) is None:
+            return
+        log.info("%s serves until %s, which the settings name now, is rolled out", self._active.ref, asked)
+        await self.activate(asked)
+        await self._end_asking(asked)
+
+    async def _end_asking(self, name: str) -> None:
+        await self._parts.store.set_asked_model(name)
+        self._asked_model = None
 
     async def _align(self) -> None:
         """Let collections move that do not have vectors of the active version, although they follow it."""
@@ -348,9 +389,10 @@ class Rollouts:
             if collection.model != active.ref.name or _has_vectors_of(collection, active):
                 continue
             try:
+                active.pipelines.require_known(collection.precision)
                 identity = active.pipelines.for_collections.model.identity
                 await self._parts.collections.require_embeddable(collection.name, identity)
-            except Conflict as error:
+            except (Conflict, InvalidValue) as error:
                 collection.stays = error.message
             else:
                 rollout = _new(active.ref)
@@ -480,22 +522,50 @@ class Rollouts:
             await asyncio.sleep(self._poll_s)
 
     async def _look(self) -> None:
-        active = self._active.ref
-        if self.policy == "manual":
-            return
-        if self._pinned is not None:
-            found: VersionRef | None = None
-            with suppress(NotFound):
-                found = await asyncio.to_thread(self._parts.bundles.find, active.name, self._pinned)
-        else:
-            found = await asyncio.to_thread(self._parts.bundles.newest, active.name)
-        if found is None or found == active or self._was_tried(found):
-            return
-        if self._pinned is None and found.version < active.version:
-            return
+        await self._look_for_asked_model()
         if any(one.collection is None for one in self._open_ones()):
             return
-        await self.activate(found.name, found.version)
+        await self._look_at_stays()
+        found = await asyncio.to_thread(self._wanted)
+        if found is not None and found != self._active.ref:
+            await self.activate(found.name, found.version)
+
+    def _wanted(self) -> VersionRef | None:
+        """The version that the policy wants next, if it was not tried before. Blocking."""
+        active = self._active.ref
+        if self._pinned is not None:
+            return self._wanted_by_settings(active, self._pinned)
+        if self._manual:
+            return None
+        found = self._parts.bundles.newest(active.name)
+        if found is None or found.version < active.version or self._was_tried(found):
+            return None
+        return found
+
+    def _wanted_by_settings(self, active: VersionRef, version: int) -> VersionRef | None:
+        """The version that the settings name, once after each start; it may have served before."""
+        if version in (active.version, self._tried_pin):
+            return None
+        try:
+            found = self._parts.bundles.find(active.name, version)
+        except (NotFound, BundleError, ConfigError) as error:
+            if not self._has_missed_pin:
+                log.warning(
+                    "version %d, which the settings name, is not served, %s is: %s", version, active, error
+                )
+            self._has_missed_pin = True
+            return None
+        self._tried_pin = version
+        return found
+
+    async def _look_at_stays(self) -> None:
+        """Let collections follow again that had stayed for rows that are gone by now; once in a while."""
+        if time.monotonic() - self._stays_looked_at < LOOK_AT_STAYS_S:
+            return
+        self._stays_looked_at = time.monotonic()
+        if any(collection.stays for collection in self._parts.collections.loaded()):
+            await self._align()
+            self._wake.set()
 
     def _was_tried(self, ref: VersionRef) -> bool:
         """Whether a rollout to it has ended since the server moved last: a person decides then."""
