@@ -1,5 +1,6 @@
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,12 +29,22 @@ def ref_of(root: Path, name: str, version: int) -> VersionRef:
     return VersionRef(name, version, bundle_digest(ModelRepository(root).folder(name, version)))
 
 
-def catalogue_of(folder: Path, active: VersionRef, serving: Serving, loaded: list[Any]) -> Catalogue:
-    """The catalogue of a repository, of which no version of `other` can be served."""
+def catalogue_of(
+    folder: Path,
+    active: VersionRef,
+    serving: Serving,
+    loaded: list[Any],
+    beside: Sequence[VersionRef] = (),
+) -> Catalogue:
+    """The catalogue of a repository, of which no version of `other` can be served.
+
+    `loaded` are the pipelines of the active version, `beside` further versions in memory.
+    """
     repository, pipelines = ModelRepository(folder), SimpleNamespace(loaded=lambda: loaded)
     return Catalogue(
         repository,
         lambda: LoadedVersion(active, cast(PipelinePool, pipelines), serving),
+        lambda: [LoadedVersion(ref, cast(PipelinePool, pipelines), serving) for ref in beside],
         ModelBundles(repository, KeptBundles(folder.parent / "kept"), lambda manifest: None),
         lambda manifest: "not on this GPU" if manifest.name == "other" else None,
     )
@@ -54,6 +65,27 @@ def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Pat
         (entry,) = await catalogue.versions("tiny")
         assert entry.manifest is not None
         assert (entry.active, entry.manifest.name, entry.serving) == (True, "tiny", serving)
+
+    asyncio.run(run())
+
+
+def test_version_of_a_collection_is_listed_after_its_model_has_left_the_repository(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    write_tiny_bundle(repo, "mine")
+    write_tiny_bundle(repo, "tiny")
+    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
+    ref = ref_of(repo, "mine", 1)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "mine" / "1", links=True)
+    shutil.rmtree(repo / "mine")
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), serving, [], beside=[ref])
+
+    async def run() -> None:
+        mine, tiny = await catalogue.models()
+        assert (mine.name, mine.versions, mine.active, mine.loaded) == ("mine", (1,), None, (1,))
+        assert (tiny.name, tiny.versions, tiny.active, tiny.loaded) == ("tiny", (1,), 1, (1,))
+        (entry,) = await catalogue.versions("mine")
+        assert entry.manifest is not None
+        assert entry.manifest.name == "mine"
 
     asyncio.run(run())
 

@@ -226,6 +226,7 @@ def model_summary(row: Json) -> ModelSummary:
             IgnoredVersion(int(one["version"]), str(one["reason"])) for one in row.get("ignored", ())
         ),
         broken=tuple(BrokenFolder(str(one["folder"]), str(one["reason"])) for one in row.get("broken", ())),
+        loaded=tuple(int(version) for version in row.get("loaded", ())),
     )
 
 

@@ -505,6 +505,7 @@ class ModelSummary:
     """A model of the repository with its versions. `active` is the served version; None if none is served.
 
     `ignored`: versions that cannot be served there, with the reasons. `broken`: folders that are no version.
+    `loaded`: versions in memory, also those that made the vectors of collections.
     """
 
     name: str
@@ -513,6 +514,7 @@ class ModelSummary:
     serving: Serving | None = None
     ignored: tuple[IgnoredVersion, ...] = ()
     broken: tuple[BrokenFolder, ...] = ()
+    loaded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

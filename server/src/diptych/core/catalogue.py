@@ -1,7 +1,7 @@
 """List the models of the repository, and which of them is served."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from diptych.bundle.manifest import Manifest, read_manifest
@@ -20,8 +20,10 @@ WhyNot = Callable[[Manifest], str | None]
 class ModelEntry:
     """One model name. `active` is the version that is served now, in the precisions of `serving`.
 
-    Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
-    why; `broken` are folders beside the versions that are none, such as one that was named by hand, and why.
+    Both are None for models that are not served. `loaded` are versions in memory: the active one, the one
+    before, and those that made the vectors of collections. `ignored` are versions that this machine cannot
+    serve, and why; `broken` are folders beside the versions that are none, such as one that was named by
+    hand, and why.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ModelEntry:
     serving: Serving | None
     ignored: dict[int, str]
     broken: dict[str, str]
+    loaded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,16 @@ class _Now:
 
     ref: VersionRef
     serving: Serving
+    loaded: tuple[VersionRef, ...]
 
     @classmethod
-    def of(cls, version: LoadedVersion) -> "_Now":
+    def of(cls, version: LoadedVersion, loaded: Iterable[LoadedVersion]) -> "_Now":
         running = tuple(pipeline.encoder.running() for pipeline in version.pipelines.loaded())
-        return cls(version.ref, replace(version.serving, running=running))
+        refs = tuple(dict.fromkeys((version.ref, *(one.ref for one in loaded))))
+        return cls(version.ref, replace(version.serving, running=running), refs)
+
+    def loaded_of(self, name: str) -> set[int]:
+        return {ref.version for ref in self.loaded if ref.name == name}
 
     def is_active(self, name: str, version: int) -> bool:
         return (name, version) == (self.ref.name, self.ref.version)
@@ -72,33 +80,38 @@ class Catalogue:
         self,
         repository: ModelRepository,
         active: Callable[[], LoadedVersion],
+        loaded: Callable[[], Iterable[LoadedVersion]],
         bundles: Bundles,
         why_not: WhyNot,
     ) -> None:
-        """`active` returns the version that is served now.
+        """`active` returns the version that is served now, `loaded` all that are in memory.
 
-        `bundles` finds the files of that version, which may have left the repository. `why_not` says why this
-        machine cannot serve a version, or returns None.
+        `bundles` finds the files of those versions, which may have left the repository. `why_not` says why
+        this machine cannot serve a version, or returns None.
         """
         self._repository = repository
         self._active = active
+        self._loaded = loaded
         self._bundles = bundles
         self._why_not = why_not
 
     async def models(self) -> list[ModelEntry]:
         """All names that have a version, sorted."""
-        return await asyncio.to_thread(self._models, _Now.of(self._active()))
+        return await asyncio.to_thread(self._models, self._now())
 
     async def versions(self, name: str) -> list[VersionEntry]:
         """All versions of one name, ascending. Raises NotFound."""
-        return await asyncio.to_thread(self._versions, name, _Now.of(self._active()))
+        return await asyncio.to_thread(self._versions, name, self._now())
 
     def is_active(self, name: str, version: int) -> bool:
         """Whether this version is served now."""
-        return _Now.of(self._active()).is_active(name, version)
+        return self._now().is_active(name, version)
+
+    def _now(self) -> "_Now":
+        return _Now.of(self._active(), self._loaded())
 
     def _models(self, now: "_Now") -> list[ModelEntry]:
-        names = sorted({*self._repository.names(), now.ref.name})
+        names = sorted({*self._repository.names(), *(ref.name for ref in now.loaded)})
         return [self._model(name, now) for name in names]
 
     def _model(self, name: str, now: "_Now") -> ModelEntry:
@@ -108,16 +121,15 @@ class Catalogue:
             for version in versions
             if (reason := self._ignored(name, version, now, broken.pop(str(version), None)))
         }
-        if name != now.ref.name:
-            return ModelEntry(name, versions, None, None, ignored, broken)
-        return ModelEntry(name, versions, now.ref.version, now.serving, ignored, broken)
+        is_served, loaded = name == now.ref.name, tuple(sorted(now.loaded_of(name)))
+        active, serving = (now.ref.version, now.serving) if is_served else (None, None)
+        return ModelEntry(name, versions, active, serving, ignored, broken, loaded)
 
     def _numbers(self, name: str, now: "_Now") -> tuple[int, ...]:
         """The versions of a name, ascending. Raises NotFound."""
-        if name != now.ref.name:
-            return tuple(self._repository.versions(name))
-        there = self._repository.versions(name) if name in self._repository.names() else []
-        return tuple(sorted({*there, now.ref.version}))
+        loaded = now.loaded_of(name)
+        there = self._repository.versions(name) if not loaded or name in self._repository.names() else []
+        return tuple(sorted({*there, *loaded}))
 
     def _ignored(self, name: str, version: int, now: "_Now", broken: str | None) -> str | None:
         manifest, error = self._read(name, version, now)
@@ -148,8 +160,9 @@ class Catalogue:
     def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""
         try:
-            if now.is_active(name, version):
-                return read_manifest(self._bundles.folder(now.ref)), None
+            for ref in now.loaded:
+                if (ref.name, ref.version) == (name, version):
+                    return read_manifest(self._bundles.folder(ref)), None
             return self._repository.manifest(name, version), None
         except DiptychError as error:
             return None, str(error)

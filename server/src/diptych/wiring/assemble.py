@@ -136,6 +136,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         catalogue=Catalogue(
             folder.repository,
             lambda: active.now.version,
+            versions.loaded,
             folder.bundles,
             folder.support.why_not_served,
         ),

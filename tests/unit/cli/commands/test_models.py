@@ -43,15 +43,22 @@ SERVING = {
 
 def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     rows = [
-        {"name": "pictograms", "versions": [1, 2], "active": 2, "source": None, "serving": SERVING},
+        {
+            "name": "pictograms",
+            "versions": [1, 2],
+            "loaded": [2],
+            "active": 2,
+            "source": None,
+            "serving": SERVING,
+        },
         {"name": "mine", "versions": [1], "active": None, "source": None},
     ]
     rows[1]["ignored"] = [{"version": 1, "reason": "it is for another GPU"}]
     rows[1]["broken"] = [{"folder": "1 (copy)", "reason": "its name is not the number of a version"}]
     command_runner(models, FakeApi().on("GET /models", ok({"models": rows})), monkeypatch)()
     assert capsys.readouterr().out.splitlines() == [
-        "name        versions  active",
-        "pictograms  1, 2      2",
+        "name        versions  loaded  active",
+        "pictograms  1, 2      2       2",
         "mine        1",
         "mine/1 is ignored: it is for another GPU",
         "mine/1 (copy) is no version: its name is not the number of a version",
@@ -71,7 +78,7 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
 
 PREVIOUS = {"name": "tiny", "version": 1, "n_lagging": 0, "memory_bytes": 20_000, "vector_bytes": 10_000}
 STATUS = {
-    "models": [{"name": "tiny", "versions": [1, 2], "active": 2}],
+    "models": [{"name": "tiny", "versions": [1, 2], "loaded": [1, 2], "active": 2}],
     "policy": "latest",
     "previous": PREVIOUS,
     "rollout": None,
@@ -87,12 +94,12 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
     cost = "it takes 20 kB of memory and 10 kB of the database"
     assert run() == run() == 0
     assert capsys.readouterr().out.splitlines() == [
-        "name  versions  active",
-        "tiny  1, 2      2",
+        "name  versions  loaded  active",
+        "tiny  1, 2      1, 2    2",
         "policy latest: the server moves to new versions of the active model by itself",
         f"tiny/1 served before: a rollback is immediate; {cost}",
-        "name  versions  active",
-        "tiny  1, 2      2",
+        "name  versions  loaded  active",
+        "tiny  1, 2      1, 2    2",
         "policy manual: the server moves when a version is activated",
         f"tiny/1 served before: 3 images were added since; {cost}",
     ]

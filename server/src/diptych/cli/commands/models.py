@@ -53,7 +53,7 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json({"models": [asdict(model) for model in models], **asdict(status)})
         return 0
-    out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
+    out_table(["name", "versions", "loaded", "active"], [_row(model) for model in models], ["left"] * 4)
     for model in models:
         for one in model.ignored:
             out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
@@ -85,8 +85,8 @@ def _kept(previous: PreviousVersion) -> str:
 
 
 def _row(model: ModelSummary) -> list[str]:
-    versions = ", ".join(str(version) for version in model.versions)
-    return [model.name, versions, "" if model.active is None else str(model.active)]
+    versions, loaded = (", ".join(map(str, numbers)) for numbers in (model.versions, model.loaded))
+    return [model.name, versions, loaded, "" if model.active is None else str(model.active)]
 
 
 def _show(version: str, serving: Serving) -> None:

@@ -139,6 +139,10 @@ class ModelResponse(BaseModel):
         description="folders beside the versions that are none, such as one that was copied without its "
         "manifest, and why"
     )
+    loaded: list[int] = Field(
+        description="versions in memory: the active one, the one before, and those that made the vectors of "
+        "collections"
+    )
 
 
 class PreviousVersionResponse(VersionResponse):
@@ -220,6 +224,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
             ignored=_ignored(entry, services.rollouts.failures(entry.name)),
             broken=[BrokenFolder(folder=name, reason=reason) for name, reason in entry.broken.items()],
+            loaded=list(entry.loaded),
         )
         for entry in await catalogue.models()
     ]
