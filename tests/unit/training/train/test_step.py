@@ -147,7 +147,7 @@ def test_compiled_blocks_give_the_same_loss_and_weights(image, memory_saving):
     compiled = two_steps(recipe(scale={"compile": True, **memory_saving}))
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
     assert compiled.after.keys() == plain.after.keys()
-    assert_same(compiled.gradients, plain.gradients)
+    assert_same(compiled.gradients, plain.gradients, noise=1e-6)  # a compiler fuses sums
 
 
 @pytest.mark.long
