@@ -100,7 +100,8 @@ class Story:
             self._settle_doubtful(http)
             self._require_complete(http)
             self._wait_for_rollouts(http)
-            active = self._require_complete(http)
+            active = self._active(http)
+            assert (self._require_complete(http), self._embeds_with(http)) == (active, active)
             assert active in self.wanted
             self.wanted = {active}
 
@@ -204,23 +205,31 @@ class Story:
         self.doubtful = {}
 
     def _require_complete(self, http: httpx.Client) -> int:
-        """Every image is found, by vectors of the version that is named; return the active version."""
-        (model,) = _json(http, "/models")["models"]
+        """Every image is found, by vectors of the version that is named; return that version."""
         told = _json(http, f"/collections/{C}")
         assert (told["state"], told["n_images"]) == ("ready", len(self.images)), told
         answer = http.post("/search", json={"query": {"text": "red"}, "k": ALL, "exact": True})
         assert answer.status_code == 200, answer.text
         found = answer.json()
-        assert found["model"]["version"] == model["active"]
         expected = self._expected[found["model"]["version"]]
         cosines = {hit["id"]: hit["cosine"] for hit in found["hits"]}
         assert cosines.keys() == self.images.keys()
         for id, n in self.images.items():
             wanted = float(expected.text("red") @ expected.image(numbered_picture(n)))
             assert abs(cosines[id] - wanted) < TOLERANCE, (id, found["model"])
-        embedded = http.post("/embed", json={"input": [{"text": "red"}]}).json()
-        assert embedded["model"]["version"] == model["active"]
+        return int(found["model"]["version"])
+
+    def _active(self, http: httpx.Client) -> int:
+        (model,) = _json(http, "/models")["models"]
         return int(model["active"])
+
+    def _embeds_with(self, http: httpx.Client) -> int:
+        """The version of an embedding, which is that of the version's own graph."""
+        told = http.post("/embed", json={"input": [{"text": "red"}]}).json()
+        version = int(told["model"]["version"])
+        wanted = self._expected[version].text("red")
+        assert told["data"][0]["embedding"] == pytest.approx(wanted, abs=TOLERANCE)
+        return version
 
 
 def _deadline() -> float:
