@@ -517,7 +517,7 @@ class Rollouts:
         while True:
             try:
                 await self._look()
-            except DiptychError as error:
+            except (DiptychError, OSError) as error:
                 log.warning("the model repository cannot be read: %s", error)
             await asyncio.sleep(self._poll_s)
 
