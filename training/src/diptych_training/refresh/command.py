@@ -60,8 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--alpha",
         type=_weight,
         metavar="WEIGHT",
-        help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs, or, for few "
-        "pairs, on the shipped set",
+        help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs, 0.5 for few",
     )
     parser.add_argument("--again", action="store_true", help="train once more if it is finished")
     add_push_flag(parser)

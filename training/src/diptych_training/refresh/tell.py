@@ -10,7 +10,7 @@ from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.options import RefreshOptions, Say
 from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.report.report import Report
-from diptych_training.refresh.report.table import gains_table, searches_text
+from diptych_training.refresh.report.table import gains_table, other_weights, searches_text
 from diptych_training.refresh.report.write import write_report
 from diptych_training.refresh.start import Start
 
@@ -41,6 +41,7 @@ def tell(
     choice = measured.choice
     say(f"\n{gains_table(measured.judged, choice.alpha)}\n")
     say(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
+    say(other_weights(measured.judged, choice.alpha))
     say("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
     say(f"{searches_text(measured.changes.searches)}\n")
 

@@ -37,7 +37,7 @@ def test_a_gain_on_the_shipped_set_is_within_any_bound():
     assert (chosen.alpha, chosen.loss) == (0.5, pytest.approx(-10))
 
 
-def test_with_few_pairs_it_is_at_least_half_and_its_loss_is_told():
+def test_with_few_pairs_the_weight_is_fixed_and_its_loss_is_told():
     measured = judged({0: 20, 0.5: 60, 1: 90}, {0: 90, 0.5: 80, 1: 10}, n_own_pairs=199)
 
     chosen = choose_alpha(measured)
@@ -47,24 +47,10 @@ def test_with_few_pairs_it_is_at_least_half_and_its_loss_is_told():
     assert choose_alpha(judged({0: 20, 0.5: 60}, {0: 90, 0.5: 80}, n_own_pairs=200)).alpha == 0
 
 
-def test_with_few_pairs_the_largest_weight_without_a_clear_loss_on_the_shipped_set_is_chosen():
-    own = {0: 20, 0.25: 90, 0.5: 60, 0.75: 50, 1: 90}
-    measured = judged(own, {0: 90, 0.25: 90, 0.5: 90, 0.75: 88, 1: 70}, n_own_pairs=50)
+def test_without_held_out_pairs_the_weight_is_fixed():
+    chosen = choose_alpha(judged({0: None, 0.5: None}, {0: 90, 0.5: 89}))
 
-    chosen = choose_alpha(measured)
-
-    assert (chosen.alpha, chosen.is_fixed, chosen.loss) == (0.75, True, pytest.approx(2))
-    assert chosen.reason.startswith(
-        "the largest without a clear loss on the shipped set: 50 pairs are too few"
-    )
-    assert choose_alpha(measured, max_loss=1).alpha == 0.5
-
-
-def test_without_held_out_pairs_the_shipped_set_decides_too():
-    chosen = choose_alpha(judged({0: None, 0.5: None, 1: None}, {0: 90, 0.5: 89, 1: 60}))
-
-    assert chosen.alpha == 0.5
-    assert chosen.reason.endswith("on the shipped set: no pair was held out to choose by")
+    assert (chosen.alpha, chosen.reason) == (0.5, "fixed: no pair was held out to choose by")
 
 
 def test_a_fixed_weight_that_was_not_measured_is_refused():

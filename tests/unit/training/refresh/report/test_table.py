@@ -1,7 +1,7 @@
 """A report as Markdown and as lines of a terminal."""
 
 from diptych_training.page.text import html_text, markdown_text, one_line, signed_points
-from diptych_training.refresh.report.table import gains_table, report_markdown, searches_text
+from diptych_training.refresh.report.table import gains_table, other_weights, report_markdown, searches_text
 from support.reports import judged, small_report
 
 
@@ -13,6 +13,15 @@ def test_the_table_has_old_new_change_interval_and_verdict():
         "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
     ]  # fmt: skip
     assert len({len(line) for line in lines}) == 1
+
+
+def test_other_weights_are_told_on_both_sets():
+    result = judged({0: 40, 0.5: 60, 0.75: 80, 1: 90}, {0: 80, 0.5: 79, 0.75: 78, 1: 76}, n_own_pairs=100)
+    assert other_weights(result, 0.5).endswith(
+        "(yours and the shipped set): 0.75: 80.0 and 78.0; 1: 90.0 and 76.0"
+    )
+    without = judged({0: None, 0.5: None, 1: None}, {0: 80, 0.5: 79, 1: 76})
+    assert other_weights(without, 0.5).endswith("(the shipped set): 1: 76.0")
 
 
 def test_markdown_has_every_part(tmp_path):

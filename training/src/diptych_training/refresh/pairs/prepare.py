@@ -217,6 +217,6 @@ class _Preparation:
             advice = "What the model learns is not measured on them: add pictures that differ."
             self.findings.append(Finding(kind="not_held_out", n=0, what=what, advice=advice))
         if n_usable < MIN_OWN_PAIRS:
-            what = "usable pairs are too few to judge on: the shipped set alone decides how much is kept"
-            advice = f"From {MIN_OWN_PAIRS} pairs on, the held-out ones do."
+            what = "usable pairs are too few to judge on: the weight of what is learned is fixed"
+            advice = f"From {MIN_OWN_PAIRS} pairs on, the held-out ones choose it."
             self.findings.append(Finding(kind="few", n=n_usable, what=what, advice=advice))

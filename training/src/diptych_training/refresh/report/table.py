@@ -69,6 +69,19 @@ def curve_rows(judged: Judged) -> Iterator[list[str]]:
         yield [f"{mix.alpha:g}", own, points(mix.shipped.top(1)), change]
 
 
+def other_weights(judged: Judged, alpha: float) -> str:
+    """One line: top-1 with the weights beside the chosen one, on both sets."""
+    others = [mix for mix in judged.mixes if mix.alpha not in (judged.old.alpha, alpha)]
+    found = "; ".join(f"{mix.alpha:g}: {_both(mix)}" for mix in others)
+    sets = "the shipped set" if judged.old.own is None else "yours and the shipped set"
+    return f"other weights, which --alpha takes without training again ({sets}): {found}"
+
+
+def _both(mix: MixResult) -> str:
+    shipped = points(mix.shipped.top(1))
+    return shipped if mix.own is None else f"{points(mix.own.top(1))} and {shipped}"
+
+
 def searches_text(searches: Sequence[SearchChange]) -> str:
     """Searches with the labels of the best pictures before and after, for a terminal; right ones are
     marked.
