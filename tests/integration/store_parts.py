@@ -37,6 +37,7 @@ from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
@@ -184,10 +185,8 @@ class Opened:
                 compare=self.comparer,
                 keeps_previous=keeps_previous,
             ),
+            RolloutPolicy(self.bundles, manual=policy == "manual", asked_model=asked_model, pinned=pinned),
             metrics=self.metrics,
-            manual=policy == "manual",
-            asked_model=asked_model,
-            pinned=pinned,
             poll_s=0.01,
         )
         self.data_dir = data_dir

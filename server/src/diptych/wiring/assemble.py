@@ -32,6 +32,7 @@ from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
@@ -114,10 +115,13 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         versions=versions,
         rollouts=Rollouts(
             parts,
+            RolloutPolicy(
+                folder.bundles,
+                manual=settings.rollout == "manual",
+                pinned=settings.version,
+                asked_model=settings.model if "model" in settings.model_fields_set else None,
+            ),
             metrics=metrics,
-            manual=settings.rollout == "manual",
-            pinned=settings.version,
-            asked_model=settings.model if "model" in settings.model_fields_set else None,
             share=settings.rollout_share,
             poll_s=settings.poll_s,
         ),

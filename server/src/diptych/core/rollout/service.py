@@ -16,12 +16,13 @@ from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.ports import Metrics
 from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.policy import RolloutPolicy
+from diptych.core.rollout.previous import KeptVersion
 from diptych.core.rollout.run import RolloutParts, RolloutRun
 from diptych.core.rollout.types import (
     CollectionMove,
     CollectionProgress,
     Policy,
-    PreviousVersion,
     Progress,
     Rollout,
     RolloutStatus,
@@ -30,17 +31,14 @@ from diptych.core.rollout.types import (
 from diptych.core.types import SERVER, VersionRef
 from diptych.errors import (
     BundleError,
-    ConfigError,
     Conflict,
     DiptychError,
     InvalidValue,
     NotFound,
-    NotReady,
 )
 
 log = logging.getLogger(__name__)
 
-CATCH_UP_S = 2.0  # between looks whether the previous version lacks images
 LOOK_AT_STAYS_S = 60.0  # between looks whether a collection may follow again
 MAX_SHOWN = 100
 MAX_KNOWN = 1_000  # rollouts of the server, by which the watcher knows what was tried
@@ -53,34 +51,23 @@ class Rollouts:
     def __init__(
         self,
         parts: RolloutParts,
+        policy: RolloutPolicy,
         *,
         metrics: Metrics,
-        manual: bool = False,
-        pinned: int | None = None,
-        asked_model: str | None = None,
         share: float = 0.1,
         poll_s: float = 2.0,
     ) -> None:
-        """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
-
-        `asked_model`: the name that the settings give; what serves wins over it, unless it is another one
-        than at the last start. `share`: of the encoders' time while requests come; `poll_s`: between looks at
-        the model repository.
-        """
+        """`share`: of the encoders' time while requests come. `poll_s`: between looks at the repository."""
         self._parts = parts
+        self._policy = policy
         self._metrics = metrics
-        self._manual = manual
-        self._pinned = pinned
-        self._asked_model = asked_model
-        self._tried_pin: int | None = None
-        self._has_missed_pin = False
         self._stays_looked_at = time.monotonic()
         self._share = share
         self._poll_s = poll_s
         self._known: dict[str, Rollout] = {}  # by id, in the order of their creation
         self._run: RolloutRun | None = None
         self._running: asyncio.Task[None] | None = None
-        self._previous: VersionRef | None = None
+        self._kept = KeptVersion(parts)
         self._wake = asyncio.Event()
         self._background = TaskSet()
         self._closing = False
@@ -91,7 +78,7 @@ class Rollouts:
     @property
     def policy(self) -> Policy:
         """What happens when a new version appears in the model repository."""
-        return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
+        return self._policy.kind
 
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
@@ -102,7 +89,7 @@ class Rollouts:
             begun = replace(_new(active), state="active", finished_at=_now())
             await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
         else:
-            self._previous = served.previous if self._parts.keeps_previous else None
+            self._kept.ref = served.previous if self._parts.keeps_previous else None
         for rollout in reversed(await self._parts.store.rollouts(MAX_SHOWN + MAX_KNOWN)):
             self._known[rollout.id] = rollout if rollout.has_ended else replace(rollout, state="waiting")
             if rollout.collection is not None and rollout.collection in self._parts.collections:
@@ -110,10 +97,14 @@ class Rollouts:
         await self._note_asked_model()
         if not self._waiting():
             await self._align()
+        idle = EncoderShare(0, self._busy_s)
         for work, what in (
             (self._work(), "running rollouts"),
             (self._watch(), "watching the model repository"),
-            (self._keep_previous(), "keeping the version that served before"),
+            (
+                self._kept.keep_up(idle, lambda: self._run is not None),
+                "keeping the version that served before",
+            ),
         ):
             self._background.start(work, what)
 
@@ -135,7 +126,7 @@ class Rollouts:
         `now` with a version that is not kept.
         """
         target = await self._target(name, version)
-        if now and target != self._previous:
+        if now and target != self._kept.ref:
             raise Conflict(
                 f"{target} was not active before, so that no image has a vector of it: leave out `now`"
             )
@@ -232,7 +223,7 @@ class Rollouts:
         return RolloutStatus(
             active=self._active.ref,
             policy=self.policy,
-            previous=self._previous_version(),
+            previous=self._kept.status(),
             running=None if run is None else run.rollout,
             progress=None if run is None else run.progress(),
         )
@@ -244,7 +235,7 @@ class Rollouts:
     async def _target(self, name: str, version: int | None) -> VersionRef:
         """The version that is meant: one that serves or is kept, else one of the model repository."""
         loaded = [one.ref for one in self._parts.versions.loaded()]
-        kept = [self._active.ref, *([self._previous] if self._previous else []), *loaded]
+        kept = [self._active.ref, *([self._kept.ref] if self._kept.ref else []), *loaded]
         if version is None:
             newest = await asyncio.to_thread(self._parts.bundles.newest, name)
             if newest is None:
@@ -252,7 +243,7 @@ class Rollouts:
             return newest
         try:
             found = await asyncio.to_thread(self._parts.bundles.find, name, version)
-            previous = self._previous
+            previous = self._kept.ref
             if found == self._active.ref and previous is not None and str(previous) == str(found):
                 return previous  # the number has other content now: this is the way back
             return found
@@ -356,31 +347,33 @@ class Rollouts:
 
     async def _note_asked_model(self) -> None:
         """Forget the name that the settings give, unless it is another one than at the last start."""
-        if self._asked_model is None or self._asked_model == await self._parts.store.asked_model():
-            self._asked_model = None
-        elif self._asked_model == self._active.ref.name:
-            await self._end_asking(self._asked_model)
+        asked, policy = self._policy.asked_model, self._policy
+        if asked is None or asked == await self._parts.store.asked_model():
+            policy.asked_model = None
+        elif asked == self._active.ref.name:
+            await self._end_asking(asked)
         else:
             await self._look_for_asked_model()
-        if self._asked_model is not None:
+        if policy.asked_model is not None:
             log.warning(
                 "no version of %s, which the settings name, can be served here: %s serves until there is one",
-                self._asked_model,
+                policy.asked_model,
                 self._active.ref,
             )
 
     async def _look_for_asked_model(self) -> None:
         """Activate the model that the settings name anew, once it has a version."""
-        asked = self._asked_model
-        if asked is None or await asyncio.to_thread(self._parts.bundles.newest, asked) is None:
-            return
-        log.info("%s serves until %s, which the settings name now, is rolled out", self._active.ref, asked)
-        await self.activate(asked)
-        await self._end_asking(asked)
+        found = await asyncio.to_thread(self._policy.asked)
+        if found is not None:
+            log.info(
+                "%s serves until %s, which the settings name now, is rolled out", self._active.ref, found
+            )
+            await self.activate(found.name, found.version)
+            await self._end_asking(found.name)
 
     async def _end_asking(self, name: str) -> None:
         await self._parts.store.set_asked_model(name)
-        self._asked_model = None
+        self._policy.asked_model = None
 
     async def _align(self) -> None:
         """Let collections move that do not have vectors of the active version, although they follow it."""
@@ -471,7 +464,7 @@ class Rollouts:
     async def _after_switch(self, run: RolloutRun, former: VersionRef) -> None:
         """Keep what the data folder needs now, and forget the rest."""
         if run.rollout.collection is None and former != self._active.ref:
-            self._previous = former if self._parts.keeps_previous else None
+            self._kept.ref = former if self._parts.keeps_previous else None
         await self._keep_bundles()
         await self._move_newcomers(run)
         for collection in run.moving:
@@ -492,8 +485,8 @@ class Rollouts:
     async def _keep_bundles_and(self, ref: VersionRef) -> None:
         """Keep copies of what is needed, and of one version more. Raises StoreError."""
         refs = {*self._parts.collections.needed_versions(), self._active.ref, ref}
-        if self._previous is not None:
-            refs.add(self._previous)
+        if self._kept.ref is not None:
+            refs.add(self._kept.ref)
         try:
             await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
         except BundleError as error:  # of a collection whose version was lost before; all others are kept
@@ -526,37 +519,9 @@ class Rollouts:
         if any(one.collection is None for one in self._open_ones()):
             return
         await self._look_at_stays()
-        found = await asyncio.to_thread(self._wanted)
-        if found is not None and found != self._active.ref:
+        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, self._was_tried)
+        if found is not None:
             await self.activate(found.name, found.version)
-
-    def _wanted(self) -> VersionRef | None:
-        """The version that the policy wants next, if it was not tried before. Blocking."""
-        active = self._active.ref
-        if self._pinned is not None:
-            return self._wanted_by_settings(active, self._pinned)
-        if self._manual:
-            return None
-        found = self._parts.bundles.newest(active.name)
-        if found is None or found.version < active.version or self._was_tried(found):
-            return None
-        return found
-
-    def _wanted_by_settings(self, active: VersionRef, version: int) -> VersionRef | None:
-        """The version that the settings name, once after each start; it may have served before."""
-        if version in (active.version, self._tried_pin):
-            return None
-        try:
-            found = self._parts.bundles.find(active.name, version)
-        except (NotFound, BundleError, ConfigError) as error:
-            if not self._has_missed_pin:
-                log.warning(
-                    "version %d, which the settings name, is not served, %s is: %s", version, active, error
-                )
-            self._has_missed_pin = True
-            return None
-        self._tried_pin = version
-        return found
 
     async def _look_at_stays(self) -> None:
         """Let collections follow again that had stayed for rows that are gone by now; once in a while."""
@@ -571,56 +536,6 @@ class Rollouts:
         """Whether a rollout to it has ended since the server moved last: a person decides then."""
         ended = [one for one in self._known.values() if one.collection is None and one.has_ended]
         return any(one.target == ref for one in ended)
-
-    async def _keep_previous(self) -> None:
-        """Open the version that served before, and embed for it what was added since, in spare time."""
-        with suppress(DiptychError):
-            await self._open_previous()
-        idle = EncoderShare(0, self._busy_s)
-        while True:
-            await asyncio.sleep(CATCH_UP_S)
-            for collection in self._parts.collections.loaded():
-                vectors = collection.previous
-                if vectors is None or not vectors.pending or self._run is not None:
-                    continue
-                try:
-                    await self._parts.collections.embed_pending(collection, vectors, idle)
-                except NotReady:
-                    raise
-                except DiptychError as error:
-                    log.warning("the version that served before cannot catch up: %s", error)
-
-    async def _open_previous(self) -> None:
-        previous = self._previous
-        if previous is None:
-            return
-        version = await self._parts.versions.acquire(previous)
-        try:
-            for collection in self._parts.collections.loaded():
-                if collection.model == self._active.ref.name and collection.previous is None:
-                    with suppress(DiptychError):
-                        await self._parts.collections.open_previous(collection, version, collection.precision)
-        finally:
-            self._parts.versions.release(version)
-
-    def _previous_version(self) -> PreviousVersion | None:
-        if self._previous is None:
-            return None
-        kept = [
-            (collection, collection.previous)
-            for collection in self._parts.collections.loaded()
-            if collection.previous is not None and collection.previous.version.ref == self._previous
-        ]
-        n_bytes = sum(
-            4 * vectors.model.embed_dim * (collection.n_images - len(vectors.unindexed))
-            for collection, vectors in kept
-        )
-        return PreviousVersion(
-            self._previous,
-            n_lagging=sum(len(vectors.pending) for _, vectors in kept),
-            memory_bytes=n_bytes,
-            vector_bytes=n_bytes,
-        )
 
 
 def _has_vectors_of(collection: LoadedCollection, active: LoadedVersion) -> bool:

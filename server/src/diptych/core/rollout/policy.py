@@ -1,0 +1,71 @@
+"""Which version the server moves to by itself, as the settings say."""
+
+import logging
+from collections.abc import Callable
+
+from diptych.core.rollout.ports import Bundles
+from diptych.core.rollout.types import Policy
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, ConfigError, NotFound
+
+log = logging.getLogger(__name__)
+
+
+class RolloutPolicy:
+    """Answers which version is wanted next. Blocking, since it reads the model repository."""
+
+    def __init__(
+        self,
+        bundles: Bundles,
+        *,
+        manual: bool = False,
+        pinned: int | None = None,
+        asked_model: str | None = None,
+    ) -> None:
+        """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
+
+        `asked_model`: the name that the settings give; what serves wins over it, unless it is another one
+        than at the last start.
+        """
+        self._bundles = bundles
+        self._manual = manual
+        self._pinned = pinned
+        self._tried_pin: int | None = None
+        self._has_missed_pin = False
+        self.asked_model = asked_model  # None once it serves, or was given at the last start already
+
+    @property
+    def kind(self) -> Policy:
+        """What happens when a new version appears in the model repository."""
+        return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
+
+    def asked(self) -> VersionRef | None:
+        """The newest version of the model that the settings name anew; None if there is none."""
+        return None if self.asked_model is None else self._bundles.newest(self.asked_model)
+
+    def wanted(self, active: VersionRef, was_tried: Callable[[VersionRef], bool]) -> VersionRef | None:
+        """The version of the active model to move to, unless it was tried before."""
+        if self._pinned is not None:
+            return self._wanted_by_settings(active, self._pinned)
+        if self._manual:
+            return None
+        found = self._bundles.newest(active.name)
+        if found is None or found == active or found.version < active.version or was_tried(found):
+            return None
+        return found
+
+    def _wanted_by_settings(self, active: VersionRef, version: int) -> VersionRef | None:
+        """The version that the settings name, once after each start; it may have served before."""
+        if version in (active.version, self._tried_pin):
+            return None
+        try:
+            found = self._bundles.find(active.name, version)
+        except (NotFound, BundleError, ConfigError) as error:
+            if not self._has_missed_pin:
+                log.warning(
+                    "version %d, which the settings name, is not served, %s is: %s", version, active, error
+                )
+            self._has_missed_pin = True
+            return None
+        self._tried_pin = version
+        return found

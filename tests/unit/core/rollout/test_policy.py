@@ -1,0 +1,82 @@
+"""Which version the server moves to by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from diptych.core.rollout.policy import RolloutPolicy
+from diptych.core.types import VersionRef
+from diptych.errors import NotFound
+
+ONE, TWO, OTHER = VersionRef("mine", 1, "a"), VersionRef("mine", 2, "b"), VersionRef("other", 1, "c")
+
+
+class FakeBundles:
+    """The versions of a repository, in ascending order."""
+
+    def __init__(self, *refs: VersionRef) -> None:
+        self.refs = list(refs)
+
+    def names(self) -> list[str]:
+        return sorted({ref.name for ref in self.refs})
+
+    def newest(self, name: str) -> VersionRef | None:
+        return max((ref for ref in self.refs if ref.name == name), key=lambda ref: ref.version, default=None)
+
+    def find(self, name: str, version: int) -> VersionRef:
+        for ref in self.refs:
+            if (ref.name, ref.version) == (name, version):
+                return ref
+        raise NotFound(f"no version {version}")
+
+    def keep(self, refs: Sequence[VersionRef]) -> None:
+        raise AssertionError("the policy keeps nothing")
+
+
+def wanted(bundles: FakeBundles, active: VersionRef, *tried: VersionRef, **options: Any) -> VersionRef | None:
+    return RolloutPolicy(bundles, **options).wanted(active, lambda ref: ref in tried)
+
+
+def test_latest_takes_the_newest_that_was_not_tried() -> None:
+    bundles = FakeBundles(ONE, TWO)
+    assert wanted(bundles, ONE) == TWO
+    assert wanted(bundles, ONE, TWO) is None
+    assert wanted(bundles, TWO) is None
+    assert wanted(FakeBundles(ONE), TWO) is None  # the newer one has left the repository
+
+
+def test_latest_takes_other_content_under_the_same_number() -> None:
+    assert wanted(FakeBundles(VersionRef("mine", 1, "new")), ONE) == VersionRef("mine", 1, "new")
+
+
+def test_manual_takes_none() -> None:
+    assert wanted(FakeBundles(ONE, TWO), ONE, manual=True) is None
+
+
+def test_pinned_takes_its_version_once_though_it_served_before() -> None:
+    policy = RolloutPolicy(FakeBundles(ONE, TWO), pinned=1)
+    assert policy.kind == "pinned"
+    assert policy.wanted(TWO, lambda ref: True) == ONE
+    assert policy.wanted(TWO, lambda ref: True) is None
+    assert policy.wanted(ONE, lambda ref: False) is None
+
+
+def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bundles = FakeBundles(ONE)
+    policy = RolloutPolicy(bundles, pinned=2)
+    assert policy.wanted(ONE, lambda ref: False) is None
+    assert policy.wanted(ONE, lambda ref: False) is None
+    assert [record.message for record in caplog.records] == [
+        "version 2, which the settings name, is not served, mine/1 is: no version 2"
+    ]
+    bundles.refs.append(TWO)
+    assert policy.wanted(ONE, lambda ref: False) == TWO
+
+
+def test_model_that_the_settings_name_is_there_or_not() -> None:
+    assert RolloutPolicy(FakeBundles(ONE, OTHER), asked_model="other").asked() == OTHER
+    assert RolloutPolicy(FakeBundles(ONE), asked_model="other").asked() is None
+    assert RolloutPolicy(FakeBundles(ONE, OTHER)).asked() is None
