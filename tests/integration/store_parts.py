@@ -79,11 +79,8 @@ class RepositoryBundles:
         self._repository = ModelRepository(model_repo)
         self.kept: list[VersionRef] = []
 
-    def names(self) -> list[str]:
-        return self._repository.names()
-
     def newest(self, name: str) -> VersionRef | None:
-        if name not in self.names():
+        if name not in self._repository.names():
             return None
         return self.find(name, self._repository.latest(name))
 

@@ -179,17 +179,6 @@ def test_no_vector_is_forgotten_without_knowing_which_are_needed(tmp_path: Path)
     run(tmp_path, story)
 
 
-def test_bytes_of_the_vectors_of_an_identity(tmp_path: Path) -> None:
-    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 3, "first", "second")
-        await add(store, "d", 2, "first")
-        assert await rollouts.vector_bytes("first") == 5 * DIM * 4
-        assert await rollouts.vector_bytes("second") == 3 * DIM * 4
-        assert await rollouts.vector_bytes("unknown") == 0
-
-    run(tmp_path, story)
-
-
 def test_rollouts_are_kept_newest_first_and_are_replaced_in_place(tmp_path: Path) -> None:
     whole = rollout(
         "b", "active", collection="c", precision="int8", now=True, reason="why", finished_at="later",

@@ -41,10 +41,6 @@ class ModelBundles:
         ] = {}  # manifests by their files, which are looked at every few seconds
         self._turn = threading.Lock()  # of changes of what is kept
 
-    def names(self) -> list[str]:
-        """The names that have a version in the model repository."""
-        return self._repository.names()
-
     def newest(self, name: str) -> VersionRef | None:
         """The newest complete version of the name that this machine may serve; None if there is none."""
         for version in reversed(self._versions(name)):

@@ -91,7 +91,7 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
     lagging = STATUS | {"policy": "manual", "previous": PREVIOUS | {"n_lagging": 3}}
     api = FakeApi().on("GET /models", ok(STATUS), ok(STATUS), ok(lagging))
     run = command_runner(models, api, monkeypatch)
-    cost = "it takes 20 kB of memory and 10 kB of the database"
+    cost = "its vectors take 20 kB of memory and 10 kB of the database"
     assert run() == run() == 0
     assert capsys.readouterr().out.splitlines() == [
         "name  versions  loaded  active",

@@ -18,9 +18,6 @@ class FakeBundles:
     def __init__(self, *refs: VersionRef) -> None:
         self.refs = list(refs)
 
-    def names(self) -> list[str]:
-        return sorted({ref.name for ref in self.refs})
-
     def newest(self, name: str) -> VersionRef | None:
         return max((ref for ref in self.refs if ref.name == name), key=lambda ref: ref.version, default=None)
 

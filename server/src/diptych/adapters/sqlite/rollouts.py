@@ -80,10 +80,6 @@ class SqliteRollouts:
         delete = partial(_delete_vectors, collection=collection, keep=keep, vectors=found)
         return await self._threads.write(delete, step="forget_commit", makes_room=True)
 
-    async def vector_bytes(self, identity: str) -> int:
-        """The bytes of all vectors of an identity."""
-        return await self._threads.read(lambda db: _vector_bytes(db, identity))
-
     async def asked_model(self) -> str | None:
         """The name that the settings gave at the last start that was given one."""
         query = "SELECT model FROM serving WHERE role = 'asked'"
@@ -172,18 +168,6 @@ def _kept_identities(db: sqlite3.Connection, collection: str, keep: Sequence[str
         return []
     numbers = [*own, *(sql.identity_number(db, identity) for identity in keep)]
     return [number for number in numbers if number is not None]
-
-
-def _vector_bytes(db: sqlite3.Connection, identity: str) -> int:
-    """The number of vectors, which an index gives, times the bytes of one: all of an identity are alike."""
-    number = sql.identity_number(db, identity)
-    if number is None:
-        return 0
-    (count,) = db.execute("SELECT count(*) FROM embeddings WHERE identity = ?", (number,)).fetchone()
-    one = db.execute(
-        "SELECT length(embedding) FROM embeddings WHERE identity = ? LIMIT 1", (number,)
-    ).fetchone()
-    return int(count) * int(one[0]) if one is not None else 0
 
 
 def _put(db: sqlite3.Connection, rollout: Rollout) -> None:

@@ -81,7 +81,7 @@ def _kept(previous: PreviousVersion) -> str:
     """What going back takes, and what keeping the version costs."""
     lag = f"{previous.n_lagging} images were added since" if previous.n_lagging else "a rollback is immediate"
     memory, disk = format_bytes(previous.memory_bytes), format_bytes(previous.vector_bytes)
-    return f"{lag}; it takes {memory} of memory and {disk} of the database"
+    return f"{lag}; its vectors take {memory} of memory and {disk} of the database"
 
 
 def _row(model: ModelSummary) -> list[str]:

@@ -39,10 +39,6 @@ class RolloutStore(Protocol):
         """
         ...
 
-    async def vector_bytes(self, identity: str) -> int:
-        """The bytes of all vectors of an identity in the database."""
-        ...
-
     async def asked_model(self) -> str | None:
         """The name that the settings gave at the last start that was given one."""
         ...
@@ -98,10 +94,6 @@ class QueryStore(Protocol):
 
 class Bundles(Protocol):
     """The versions of the model repository, and copies of those that the data folder needs. Blocking."""
-
-    def names(self) -> list[str]:
-        """The names that have a version in the model repository."""
-        ...
 
     def newest(self, name: str) -> VersionRef | None:
         """The newest version of the name in the model repository that this machine may serve.
