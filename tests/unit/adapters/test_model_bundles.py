@@ -56,7 +56,6 @@ def test_newest_version_that_may_be_served_is_found(root: Path, models: Path) ->
     first, second = publish(root), publish(root)
     publish(root, "other")
     found = bundles(root, models)
-    assert found.names() == ["m", "other"]
     assert (found.newest("m"), found.find("m", 1)) == (second, first)
     picky = bundles(root, models, lambda manifest: "not here" if manifest.version == 2 else None)
     assert picky.newest("m") == first
