@@ -250,13 +250,18 @@ def test_what_is_no_version_is_never_loaded(tmp_path: Path) -> None:
         for name in ("02", "2.bak", "latest", ".tmp-1234", "-3", "0"):
             shutil.copytree(folder / "1", folder / name)
         (folder / "11").symlink_to(folder / "1")
+        (folder / "12").symlink_to("nowhere")
+        (repo / "Best").symlink_to(folder)
+        (repo / "archive.tar").write_text("a file")
         shutil.copytree(folder / "1", repo / "other" / "1")  # says that it is tiny/1
         looked_again(client, 0)
         require_serving(client, 1)
         model = tiny(client)
         assert (model["versions"], model["ignored"]) == ([1], [])
         told = {one["folder"] for one in model["broken"]}
-        assert told >= {"10", "02", "2.bak", "latest"}
+        assert told >= {"10", "02", "2.bak", "latest", "11", "12"}
+        beside = client.get("/models").json()["broken"]
+        assert [one["folder"] for one in beside] == ["Best", "archive.tar"]
 
 
 def test_folder_of_models_that_goes_away_and_comes_back_is_watched_again(tmp_path: Path) -> None:

@@ -113,12 +113,17 @@ def test_foreign_folders_are_reported_and_those_of_publishers_are_not(root: Path
     publish(root)
     for name in (".tmp-abc", ".hidden", "v2", "02", "7"):
         (root / "m" / name).mkdir()
-    (root / "m" / "8").symlink_to(root / "m" / "1")
+    for name, target in (("8", "1"), ("9", "nowhere"), ("latest", "1")):
+        (root / "m" / name).symlink_to(target)
     (root / "m" / "1.calibration.npz").write_bytes(b"")
+    (root / "m" / "10").write_bytes(b"")
     assert bundles(root, models).broken("m") == {
         "02": "its name is not the number of a version",
+        "10": "it has no manifest.json",
         "7": "it has no manifest.json",
         "8": "it is a link",
+        "9": "it is a link",
+        "latest": "its name is not the number of a version",
         "v2": "its name is not the number of a version",
     }
     assert bundles(root, models).broken("unknown") == {}

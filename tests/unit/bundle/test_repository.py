@@ -138,6 +138,34 @@ def test_a_link_of_a_name_to_nothing_is_no_name(repository):
         pass
 
 
+def test_what_is_no_model_is_named_with_the_reason(repository, tmp_path):
+    publish(repository)
+    mine = root(repository)
+    mine.rename(tmp_path / "other_disk")
+    mine.symlink_to(tmp_path / "other_disk")  # it stays a model
+    top = mine.parent
+    for file in ("README.md", ".gitignore", "mine.tar"):
+        (top / file).write_text("a file")
+    for folder in ("Mine", "bare", "half/1", "half/v2", "begun/.tmp-1"):
+        (top / folder).mkdir(parents=True)
+    (top / "bare" / "manifest.json").write_text("{}")
+    (top / "gone").symlink_to("nowhere")
+    (top / "loop").symlink_to("loop")
+    assert repository.names() == ["mine"]
+    assert repository.strange_names() == {
+        "Mine": "its name does not match ^[a-z0-9][a-z0-9._-]{0,63}$",
+        "bare": "it has no version",
+        "gone": "it is a link to nothing",
+        "half": "it has no version, 1: it has no manifest.json, v2: its name is not the number of a version",
+        "loop": "it is a link to nothing",
+        "mine.tar": "it is a file",
+    }
+
+
+def test_a_repository_that_is_not_there_has_nothing_strange(tmp_path):
+    assert ModelRepository(tmp_path / "nowhere").strange_names() == {}
+
+
 def test_a_number_is_never_used_twice_even_if_incomplete(repository):
     publish(repository)
     (root(repository) / "7").mkdir()

@@ -225,9 +225,14 @@ def model_summary(row: Json) -> ModelSummary:
         ignored=tuple(
             IgnoredVersion(int(one["version"]), str(one["reason"])) for one in row.get("ignored", ())
         ),
-        broken=tuple(BrokenFolder(str(one["folder"]), str(one["reason"])) for one in row.get("broken", ())),
+        broken=broken_folders(row),
         loaded=tuple(int(version) for version in row.get("loaded", ())),
     )
+
+
+def broken_folders(row: Json) -> tuple[BrokenFolder, ...]:
+    """Parse what is no version, or no model."""
+    return tuple(BrokenFolder(str(one["folder"]), str(one["reason"])) for one in row.get("broken", ()))
 
 
 def serving(row: Json) -> Serving | None:
@@ -398,6 +403,7 @@ def rollout_status(body: Json) -> RolloutStatus:
         policy=body.get("policy"),
         previous=previous_version(previous) if previous else None,
         rollout=rollout(body["rollout"]) if body.get("rollout") else None,
+        broken=broken_folders(body),
     )
 
 

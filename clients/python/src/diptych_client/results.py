@@ -320,17 +320,27 @@ class PreviousVersion(VersionRef):
 
 
 @dataclass(frozen=True)
+class BrokenFolder:
+    """A folder, file or link in the model repository that is no version or no model, and why."""
+
+    folder: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RolloutStatus:
     """What the server serves, what it served before, and the rollout that is under way.
 
     `policy`: "latest", it takes new versions of what it serves by itself; "manual", `activate` alone moves
     it; "pinned", its settings name the version. None from an older server, which moves by a restart only.
+    `broken`: what lies beside the models of the repository and is none.
     """
 
     active: VersionRef | None
     policy: str | None
     previous: PreviousVersion | None = None
     rollout: Rollout | None = None
+    broken: tuple[BrokenFolder, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -493,18 +503,10 @@ class IgnoredVersion:
 
 
 @dataclass(frozen=True)
-class BrokenFolder:
-    """A folder beside the versions of a model that is none, such as one without a manifest."""
-
-    folder: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class ModelSummary:
     """A model of the repository with its versions. `active` is the served version; None if none is served.
 
-    `ignored`: versions that cannot be served there, with the reasons. `broken`: folders that are no version.
+    `ignored`: versions that cannot be served there, with the reasons. `broken`: what is no version.
     `loaded`: versions in memory, also those that made the vectors of collections.
     """
 

@@ -31,6 +31,7 @@ from diptych.errors import (
 
 SHIPPED_NAME = "pictograms"  # the default model, whose versions come with the sources
 STAGING_PREFIX = ".tmp-"
+README = "README.md"
 VERSION = r"[1-9][0-9]{0,8}"
 STALE_AFTER_S = 24 * 3600.0
 N_TRIES = 100
@@ -93,16 +94,16 @@ class ModelRepository:
     def strangers(self, name: str) -> dict[str, str]:
         """What lies beside the versions of a name and is no version, by its name, with the reason.
 
-        Plain files and hidden folders, such as those of publishers, are left out.
+        What is hidden is left out, and so are files unless they have the number of a version.
         """
-        found = {}
-        for entry in _entries(self._root / name):
-            if entry.name.startswith(".") or not entry.is_dir():
-                continue
-            reason = _why_no_version(entry)
-            if reason is not None:
-                found[entry.name] = reason
-        return dict(sorted(found.items()))
+        return _reasons(self._root / name, _why_no_version)
+
+    def strange_names(self) -> dict[str, str]:
+        """What lies beside the folders of models and is none, by its name, with the reason.
+
+        What is hidden, as the folders of publishers are, and a README are left out.
+        """
+        return _reasons(self._root, _why_no_model)
 
     def verify(self, name: str, version: int) -> Manifest:
         """The manifest, once every byte of the bundle has been checked.
@@ -244,12 +245,34 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in _entries(folder) if re.fullmatch(VERSION, entry.name))
 
 
-def _why_no_version(folder: Path) -> str | None:
-    if not re.fullmatch(VERSION, folder.name):
-        return "its name is not the number of a version"
-    if folder.is_symlink():
+def _reasons(folder: Path, why: Callable[[Path], str | None]) -> dict[str, str]:
+    found = {entry.name: why(entry) for entry in _visible(folder)}
+    return {name: reason for name, reason in sorted(found.items()) if reason is not None}
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if not entry.name.startswith(".")]
+
+
+def _why_no_model(entry: Path) -> str | None:
+    if entry.name == README:
+        return None
+    if not entry.is_dir():
+        return "it is a file" if entry.is_file() else "it is a link to nothing"
+    if not re.fullmatch(NAME_PATTERN, entry.name):
+        return f"its name does not match {NAME_PATTERN}"
+    if _versions(entry) or not _visible(entry):
+        return None
+    found = _reasons(entry, _why_no_version)
+    return ", ".join(["it has no version", *(f"{name}: {reason}" for name, reason in found.items())])
+
+
+def _why_no_version(entry: Path) -> str | None:
+    if not re.fullmatch(VERSION, entry.name):
+        return None if entry.is_file() else "its name is not the number of a version"
+    if entry.is_symlink():
         return "it is a link"
-    return None if _is_file(folder / MANIFEST_FILE) else f"it has no {MANIFEST_FILE}"
+    return None if _is_file(entry / MANIFEST_FILE) else f"it has no {MANIFEST_FILE}"
 
 
 def _versions(folder: Path) -> list[int]:

@@ -22,8 +22,8 @@ class ModelEntry:
 
     Both are None for models that are not served. `loaded` are versions in memory: the active one, the one
     before, and those that made the vectors of collections. `ignored` are versions that this machine cannot
-    serve, and why; `broken` are folders beside the versions that are none, such as one that was named by
-    hand, and why.
+    serve, and why; `broken` lies beside the versions and is none, such as a folder that was named by hand,
+    and why.
     """
 
     name: str
@@ -98,6 +98,10 @@ class Catalogue:
     async def models(self) -> list[ModelEntry]:
         """All names that have a version, sorted."""
         return await asyncio.to_thread(self._models, self._now())
+
+    async def broken(self) -> dict[str, str]:
+        """What lies beside the folders of models and is none, by its name, with the reason."""
+        return await asyncio.to_thread(self._repository.strange_names)
 
     async def versions(self, name: str) -> list[VersionEntry]:
         """All versions of one name, ascending. Raises NotFound."""

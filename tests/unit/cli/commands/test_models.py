@@ -55,13 +55,15 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
     ]
     rows[1]["ignored"] = [{"version": 1, "reason": "it is for another GPU"}]
     rows[1]["broken"] = [{"folder": "1 (copy)", "reason": "its name is not the number of a version"}]
-    command_runner(models, FakeApi().on("GET /models", ok({"models": rows})), monkeypatch)()
+    status = {"models": rows, "broken": [{"folder": "mine.tar", "reason": "it is a file"}]}
+    command_runner(models, FakeApi().on("GET /models", ok(status)), monkeypatch)()
     assert capsys.readouterr().out.splitlines() == [
         "name        versions  loaded  active",
         "pictograms  1, 2      2       2",
         "mine        1",
         "mine/1 is ignored: it is for another GPU",
         "mine/1 (copy) is no version: its name is not the number of a version",
+        "mine.tar in the model repository is no model: it is a file",
         "",
         "pictograms/2 serves",
         "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",

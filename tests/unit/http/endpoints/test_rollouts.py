@@ -112,6 +112,9 @@ class FakeCatalogue:
     async def models(self) -> builtins.list[Any]:
         return []
 
+    async def broken(self) -> dict[str, str]:
+        return {"mine.tar": "it is a file"}
+
 
 @pytest.fixture
 def rollouts() -> FakeRollouts:
@@ -218,7 +221,14 @@ def test_cancelling_answers_the_rollout_or_that_it_has_ended(
 def test_models_show_policy_previous_version_and_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
     found = client.get("/models").json()
     previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 2048, "vector_bytes": 1024}
-    assert found == {"models": [], "policy": "latest", "previous": previous, "rollout": None}
+    broken = [{"folder": "mine.tar", "reason": "it is a file"}]
+    assert found == {
+        "models": [],
+        "policy": "latest",
+        "previous": previous,
+        "rollout": None,
+        "broken": broken,
+    }
     rollouts.running = ROLLOUT
     shown = client.get("/models").json()["rollout"]
     assert (shown["id"], shown["progress"]["n_embedded"]) == ("r1", 4)

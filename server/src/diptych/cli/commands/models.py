@@ -59,6 +59,8 @@ def _models(args: argparse.Namespace, client: Client) -> int:
             out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
         for folder in model.broken:
             out(f"{cell(model.name)}/{cell(folder.folder)} is no version: {folder.reason}")
+    for folder in status.broken:
+        out(f"{cell(folder.folder)} in the model repository is no model: {folder.reason}")
     _show_status(status)
     for model in models:
         if model.serving is not None:

@@ -115,7 +115,7 @@ class IgnoredVersion(BaseModel):
 
 
 class BrokenFolder(BaseModel):
-    """A folder beside the versions of a model that is none."""
+    """A folder, file or link in the model repository that is no version or no model, and is never loaded."""
 
     folder: str
     reason: str
@@ -136,8 +136,8 @@ class ModelResponse(BaseModel):
         description="versions that cannot be served on this machine, and why"
     )
     broken: list[BrokenFolder] = Field(
-        description="folders beside the versions that are none, such as one that was copied without its "
-        "manifest, and why"
+        description="what lies beside the versions and is none, such as a folder that was copied without its "
+        "manifest or a link, and why"
     )
     loaded: list[int] = Field(
         description="versions in memory: the active one, the one before, and those that made the vectors of "
@@ -180,6 +180,9 @@ class ModelList(BaseModel):
     policy: Policy
     previous: PreviousVersionResponse | None = Field(description="null if none is kept")
     rollout: RolloutResponse | None = Field(description="the one under way")
+    broken: list[BrokenFolder] = Field(
+        description="what lies beside the models and is none, such as a folder without a version, and why"
+    )
 
 
 class VersionEntryResponse(BaseModel):
@@ -223,7 +226,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             serving=ServingResponse.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
             ignored=_ignored(entry, services.rollouts.failures(entry.name)),
-            broken=[BrokenFolder(folder=name, reason=reason) for name, reason in entry.broken.items()],
+            broken=_broken(entry.broken),
             loaded=list(entry.loaded),
         )
         for entry in await catalogue.models()
@@ -235,6 +238,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
         rollout=None
         if status.running is None
         else RolloutResponse.of(status.running, status.progress).without_queries(),
+        broken=_broken(await catalogue.broken()),
     )
     return json_response(request, content)
 
@@ -269,6 +273,10 @@ def _ignored(entry: ModelEntry, failures: Mapping[int, str]) -> list[IgnoredVers
     return [
         IgnoredVersion(version=n, reason=reason) for n, reason in sorted({**failed, **entry.ignored}.items())
     ]
+
+
+def _broken(reasons: Mapping[str, str]) -> list[BrokenFolder]:
+    return [BrokenFolder(folder=name, reason=reason) for name, reason in reasons.items()]
 
 
 async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
