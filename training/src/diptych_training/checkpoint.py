@@ -204,7 +204,7 @@ def objective_builder(config: TrainConfig, folder: RunFolder) -> Callable[[], Pr
     if predictive is None:
         return None
     try:
-        dictionary = json.loads(folder.dictionary_file.read_bytes()) if predictive.needs_dictionary else ()
+        dictionary = json.loads(folder.dictionary_file.read_bytes()) if predictive.n_entries else ()
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder.dictionary_file} is missing: the run folder is incomplete") from error
     captions = Captions(folder.tokenizer_file, config.text)

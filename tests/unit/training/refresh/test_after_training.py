@@ -5,7 +5,9 @@ from dataclasses import replace
 from diptych_training.refresh.after_training import after_training, seconds_after_training
 from diptych_training.train.estimate import Estimate
 
-COST = Estimate(1, 1, n_small=0, n_full=120, small_s=0, full_s=0.6, batch_size=64, peak_bytes=0)
+COST = Estimate(
+    1, 1, n_small=0, n_full=120, small_s=0, full_s=0.6, batch_size=64, peak_bytes=0, flops_per_image=0
+)
 
 
 def test_it_grows_with_the_time_of_a_picture_the_pictures_and_the_precisions():

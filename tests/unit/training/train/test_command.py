@@ -71,6 +71,7 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
     assert main([*arguments, "--name", "mine"]) == 0
     printed = capsys.readouterr().out
     assert "parameters" in printed
+    assert "GFLOPs an image" in printed
     assert "images/s" in printed
     assert "MiB of memory" in printed
     assert {path.name for path in (tmp_path / "runs" / "mine").iterdir()} == {

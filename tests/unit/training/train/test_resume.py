@@ -214,7 +214,9 @@ def test_the_remaining_time_is_estimated_again_after_the_first_steps(dataset, tm
 
 
 def test_the_estimate_is_corrected_by_the_measured_first_steps():
-    cost = Estimate(1, 1, n_small=60, n_full=40, small_s=1.0, full_s=3.0, batch_size=8, peak_bytes=0)
+    cost = Estimate(
+        1, 1, n_small=60, n_full=40, small_s=1.0, full_s=3.0, batch_size=8, peak_bytes=0, flops_per_image=0
+    )
     assert cost.seconds_left(50, took_s=100.0) == pytest.approx(2 * (10 * 1.0 + 40 * 3.0))
 
 

@@ -8,7 +8,7 @@ has. The paper balances the words by sampling; here a batch is sampled as the re
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,10 +23,13 @@ from diptych_training.schema import Frozen
 class BagOfWordsConfig(Frozen):
     """`n_words`: the size of the dictionary, the most frequent words of the captions."""
 
-    needs_dictionary: ClassVar[bool] = True
-
     kind: Literal["bag_of_words"] = "bag_of_words"
     n_words: PositiveInt = 5000
+
+    @property
+    def n_entries(self) -> int:
+        """The size of the dictionary, if the data has so many entries."""
+        return self.n_words
 
     def dictionary(self, items: Iterable[Sequence[str]], captions: Captions) -> tuple[str, ...]:
         """The words, from the texts of all items."""

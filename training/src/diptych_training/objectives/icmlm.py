@@ -32,7 +32,7 @@ N_AT_ONCE = 512  # masked names that are scored at once, for one image
 class IcmlmConfig(Frozen):
     """The transformer that reads captions: its width, layers and heads; the width of the attention, too."""
 
-    needs_dictionary: ClassVar[bool] = False
+    n_entries: ClassVar[int] = 0  # it has no dictionary
 
     kind: Literal["icmlm"] = "icmlm"
     width: PositiveInt = 128

@@ -9,7 +9,7 @@ not used.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import PositiveInt
@@ -24,10 +24,13 @@ from diptych_training.schema import Frozen
 class StaticSoftmaxConfig(Frozen):
     """`n_labels`: the size of the vocabulary, the most frequent labels."""
 
-    needs_dictionary: ClassVar[bool] = True
-
     kind: Literal["static_softmax"] = "static_softmax"
     n_labels: PositiveInt = 10_000
+
+    @property
+    def n_entries(self) -> int:
+        """The size of the dictionary, if the data has so many entries."""
+        return self.n_labels
 
     def dictionary(self, items: Iterable[Sequence[str]], captions: Captions) -> tuple[str, ...]:
         """The labels: the first text of every item."""

@@ -30,7 +30,7 @@ N_AT_ONCE = 256  # names that are scored at once, for one image
 class VirtexConfig(Frozen):
     """The decoders: their width, heads, and layers of each direction."""
 
-    needs_dictionary: ClassVar[bool] = False
+    n_entries: ClassVar[int] = 0  # it has no dictionary
 
     kind: Literal["virtex"] = "virtex"
     width: PositiveInt = 128

@@ -12,7 +12,7 @@ Zero-shot, a name scores the mean log-probability of those of its words that the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,12 +32,15 @@ class VisualNgramsConfig(Frozen):
     `smoothing` is the weight of the longer n-gram, lambda in the paper.
     """
 
-    needs_dictionary: ClassVar[bool] = True
-
     kind: Literal["visual_ngrams"] = "visual_ngrams"
     n_ngrams: PositiveInt = 10_000
     longest: int = Field(default=5, ge=1)
     smoothing: float = Field(default=0.2, gt=0, lt=1)
+
+    @property
+    def n_entries(self) -> int:
+        """The size of the dictionary, if the data has so many entries."""
+        return self.n_ngrams
 
     def dictionary(self, items: Iterable[Sequence[str]], captions: Captions) -> tuple[str, ...]:
         """The n-grams, from the texts of all items; words are joined by spaces."""

@@ -44,7 +44,7 @@ def create_run(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
     teacher_models = open_teachers()
-    if config.predictive is not None and config.predictive.needs_dictionary:
+    if config.predictive is not None and config.predictive.n_entries:
         texts = list(texts)  # read twice
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)

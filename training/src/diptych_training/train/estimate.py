@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from diptych_training.config import TrainConfig
+from diptych_training.flops import training_flops
 from diptych_training.train.batches.batch import Batches
 from diptych_training.train.distributed.parallel import local_shard
 from diptych_training.train.step import GradientStep, PredictiveStep, RngState, copy_buffers, restore_buffers
@@ -30,6 +31,7 @@ class Estimate:
     full_s: float
     batch_size: int
     peak_bytes: int
+    flops_per_image: float
     other_part: str = "text"  # what learns beside the image tower
 
     def __str__(self) -> str:
@@ -37,6 +39,7 @@ class Estimate:
         return (
             f"{total:.2f} M parameters ({self.n_image_parameters / 1e6:.2f} image, "
             f"{self.n_text_parameters / 1e6:.2f} {self.other_part}); "
+            f"{self.flops_per_image / 1e9:.3g} GFLOPs an image; "
             f"{self.batch_size / self.full_s:.0f} images/s at full size; "
             f"about {self._seconds(0) / 60:.1f} min for {self.n_small + self.n_full} steps, "
             f"validation not counted; about {self.peak_bytes / MIB:.0f} MiB of memory"
@@ -78,6 +81,7 @@ def estimate(
         full_s=full_s,
         batch_size=run.batch_size,
         peak_bytes=_peak_bytes() + 2 * 4 * n_learned,  # plus the optimizer's two moments, not allocated yet
+        flops_per_image=training_flops(config),
         other_part="text" if config.predictive is None else "objective",
     )
 

@@ -1,0 +1,79 @@
+"""Training FLOPs of a recipe, counted without data or a run.
+
+Counted are the matrix products and convolutions of one step, forward and backward: those of the towers (or of
+the image tower and the objective's head) and those that compare the pairs of a batch. A multiplication and an
+addition are two. Images have their full size, captions fill the context, a dictionary is full, and everything
+learns. Not counted are other operations (normalisation, activations, softmax, lookups), the optimizer,
+averaging of weights, augmentation, teachers, validation, and what `scale` computes twice.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from diptych_training.config import TrainConfig
+from diptych_training.models.count import meta_model
+from diptych_training.objectives.contrastive import Pairs
+from diptych_training.objectives.kinds import PredictiveConfig, contrastive_objective, predictive_objective
+from diptych_training.objectives.predictive import PredictiveModel
+from diptych_training.objectives.words import Captions
+
+N_PREDICTED = 2  # items of an objective that compares no pairs: each costs the same
+
+
+def training_flops(config: TrainConfig) -> float:
+    """FLOPs of one step per image of its batch. The random state of torch does not change."""
+    predictive = config.predictive
+    plain_attention = sdpa_kernel(SDPBackend.MATH)  # torch does not count the fused one of a CPU
+    with torch.random.fork_rng(devices=[]), plain_attention, FlopCounterMode(display=False) as counter:
+        if predictive is None:
+            n, loss = config.run.batch_size, _contrastive_loss(config)
+        else:
+            n, loss = N_PREDICTED, _predictive_loss(config, predictive)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return float(counter.get_total_flops() / n)
+
+
+def _contrastive_loss(config: TrainConfig) -> Tensor:
+    """The loss of a whole batch: shapes without values, so that its size costs nothing."""
+    n = config.run.batch_size
+    model = meta_model(config.model)
+    with torch.device("meta"):
+        images = model.encode_image(_pixels(config, n))
+        texts = model.encode_text(torch.zeros(n, config.model.text.context_length, dtype=torch.int64))
+        pairs = Pairs(images, texts, positives=torch.ones(n, n, dtype=torch.bool))
+    objective = contrastive_objective(config.objective, config.loss, config.label_smoothing)
+    return objective.loss(pairs, model.logit_scale, model.logit_bias)
+
+
+def _predictive_loss(config: TrainConfig, predictive: PredictiveConfig) -> Tensor:
+    """The loss of a few items with values: the objectives look at their captions."""
+    captions = _FullCaptions(config)
+    dictionary = tuple(map(str, range(predictive.n_entries)))
+    model = PredictiveModel(
+        config.model, predictive_objective(predictive, config.model, captions, dictionary)
+    )
+    ids = torch.zeros(N_PREDICTED, config.model.text.context_length, dtype=torch.int64)
+    ids[:, -1] = captions.end
+    keys = torch.zeros(N_PREDICTED, dtype=torch.int64)
+    texts = model.objective.targets(ids, keys, np.random.default_rng(0))
+    loss: Tensor = model(_pixels(config, N_PREDICTED), texts.input_ids, texts.targets)
+    return loss
+
+
+def _pixels(config: TrainConfig, n: int) -> Tensor:
+    return torch.zeros(n, 3, config.model.image_size, config.model.image_size)
+
+
+class _FullCaptions(Captions):
+    """Stands for the captions of a run before it has a tokenizer: sizes alone, and no known word."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.spec = config.text
+        self.vocab_size = config.model.text.vocab_size
+        self.end = self.vocab_size - 1
+
+    def words_of(self, ids: list[int]) -> tuple[str, ...]:
+        return ()
