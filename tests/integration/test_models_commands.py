@@ -69,7 +69,7 @@ def test_activating_what_serves_already_changes_nothing(
 ) -> None:
     assert models(server, "activate", TINY, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["target"]) == ("active", {"name": TINY, "version": 2})
+    assert (told["state"], told["target"]["name"], told["target"]["version"]) == ("active", TINY, 2)
     assert versions(client) == (2, 2)
 
 

@@ -163,7 +163,7 @@ def test_version_that_fails_is_named_with_the_reason_and_the_next_one_serves(
         with Patch.context() as patch:
             publish(repo, patch)
             (failed,) = wait_for(lambda: ended_rollouts(client))
-        assert (failed["state"], failed["target"]) == ("failed", {"name": TINY, "version": 2})
+        assert (failed["state"], failed["target"]["version"]) == ("failed", 2)
         assert why in failed["reason"]
         require_serving(client, 1)
         looked_again(client, 1)  # a version that has failed is tried once
@@ -262,6 +262,25 @@ def test_what_is_no_version_is_never_loaded(tmp_path: Path) -> None:
         assert told >= {"10", "02", "2.bak", "latest", "11", "12"}
         beside = client.get("/models").json()["broken"]
         assert [one["folder"] for one in beside] == ["Best", "archive.tar"]
+
+
+def test_other_content_under_the_same_number_is_told_from_what_served_before(tmp_path: Path) -> None:
+    repo, scratch = tmp_path / "model_repo", tmp_path / "scratch"
+    write_tiny_bundle(scratch, seed=1)
+    with watching(tmp_path) as client:
+        before = tiny(client)
+        (repo / TINY / "1").rename(tmp_path / "away")
+        (scratch / TINY / "1").rename(repo / TINY / "1")
+        wait_for(lambda: tiny(client)["bundle"] != before["bundle"])
+        after, previous = tiny(client), client.get("/models").json()["previous"]
+        assert (after["active"], after["replaced"]) == (1, False)
+        assert (previous["version"], previous["bundle"]) == (1, before["bundle"])
+        assert rollouts(client)[0]["target"] == {"name": TINY, "version": 1, "bundle": after["bundle"]}
+        client.post(f"/models/{TINY}/versions/1/activate")  # the way back
+        wait_for(lambda: tiny(client)["bundle"] == before["bundle"])
+        looked_again(client, 2)
+        assert (tiny(client)["bundle"], tiny(client)["replaced"]) == (before["bundle"], True)
+        require_serving(client, 1)
 
 
 def test_folder_of_models_that_goes_away_and_comes_back_is_watched_again(tmp_path: Path) -> None:

@@ -90,6 +90,25 @@ def test_version_of_a_collection_is_listed_after_its_model_has_left_the_reposito
     asyncio.run(run())
 
 
+def test_active_version_that_was_replaced_in_the_repository_is_marked(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    write_tiny_bundle(repo, "other")
+    write_tiny_bundle(repo, "tiny")
+    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
+    ref = ref_of(repo, "tiny", 1)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1", links=True)
+    catalogue = catalogue_of(repo, ref, serving, [])
+
+    def told() -> list[tuple[str | None, bool]]:
+        return [(one.bundle, one.is_replaced) for one in asyncio.run(catalogue.models())]
+
+    assert told() == [(None, False), (ref.bundle, False)]
+    shutil.rmtree(repo / "tiny")
+    assert told() == [(None, False), (ref.bundle, False)]  # it serves on from its copy
+    write_tiny_bundle(repo, "tiny", seed=1)
+    assert told() == [(None, False), (ref.bundle, True)]
+
+
 def test_versions_that_are_not_whole_and_foreign_folders_are_listed_with_the_reason(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     for _ in range(3):

@@ -227,6 +227,8 @@ def model_summary(row: Json) -> ModelSummary:
         ),
         broken=broken_folders(row),
         loaded=tuple(int(version) for version in row.get("loaded", ())),
+        bundle=str(row.get("bundle") or ""),
+        replaced=bool(row.get("replaced", False)),
     )
 
 
@@ -316,7 +318,7 @@ def rollout(row: Json) -> Rollout:
     progress, compared = row.get("progress"), row.get("comparison")
     return Rollout(
         id=str(row["id"]),
-        target=VersionRef(str(row["target"]["name"]), int(row["target"]["version"])),
+        target=version_ref(row["target"]),
         state=str(row["state"]),
         created_at=str(row["created_at"]),
         collection=row.get("collection"),
@@ -328,6 +330,11 @@ def rollout(row: Json) -> Rollout:
         comparison=comparison(compared) if compared else None,
         finished_at=row.get("finished_at"),
     )
+
+
+def version_ref(row: Json) -> VersionRef:
+    """Parse a version."""
+    return VersionRef(str(row["name"]), int(row["version"]), bundle=str(row.get("bundle", "")))
 
 
 def rollout_progress(row: Json) -> RolloutProgress:
@@ -399,7 +406,7 @@ def rollout_status(body: Json) -> RolloutStatus:
     active = [one for one in (model_summary(row) for row in body["models"]) if one.active is not None]
     previous = body.get("previous")
     return RolloutStatus(
-        active=VersionRef(active[0].name, active[0].active or 0) if active else None,
+        active=VersionRef(active[0].name, active[0].active or 0, bundle=active[0].bundle) if active else None,
         policy=body.get("policy"),
         previous=previous_version(previous) if previous else None,
         rollout=rollout(body["rollout"]) if body.get("rollout") else None,
@@ -412,6 +419,7 @@ def previous_version(row: Json) -> PreviousVersion:
     return PreviousVersion(
         name=str(row["name"]),
         version=int(row["version"]),
+        bundle=str(row.get("bundle", "")),
         n_lagging=int(row["n_lagging"]),
         memory_bytes=int(row["memory_bytes"]),
         vector_bytes=int(row["vector_bytes"]),

@@ -182,13 +182,19 @@ class ImagePage:
 
 @dataclass(frozen=True)
 class VersionRef:
-    """One version of a model."""
+    """One version of a model. `bundle`: the sha256 of its manifest, empty if the server does not tell it."""
 
     name: str
     version: int
+    bundle: str = field(default="", kw_only=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+    @property
+    def exact(self) -> str:
+        """The version with its content, such as "mine/4 (3fa1c0de)", where two may have one number."""
+        return f"{self} ({self.bundle[:8]})" if self.bundle else str(self)
 
 
 @dataclass(frozen=True)
@@ -507,7 +513,8 @@ class ModelSummary:
     """A model of the repository with its versions. `active` is the served version; None if none is served.
 
     `ignored`: versions that cannot be served there, with the reasons. `broken`: what is no version.
-    `loaded`: versions in memory, also those that made the vectors of collections.
+    `loaded`: versions in memory, also those that made the vectors of collections. `bundle`: the sha256 of the
+    manifest of the active version; `replaced`: the repository has other content under its number by now.
     """
 
     name: str
@@ -517,6 +524,8 @@ class ModelSummary:
     ignored: tuple[IgnoredVersion, ...] = ()
     broken: tuple[BrokenFolder, ...] = ()
     loaded: tuple[int, ...] = ()
+    bundle: str = ""
+    replaced: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from diptych.bundle.manifest import Manifest, read_manifest
+from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.ports import Bundles
 from diptych.core.tuning.precision import Serving
 from diptych.core.types import VersionRef
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, NotFound
 
 WhyNot = Callable[[Manifest], str | None]
 
@@ -20,10 +21,11 @@ WhyNot = Callable[[Manifest], str | None]
 class ModelEntry:
     """One model name. `active` is the version that is served now, in the precisions of `serving`.
 
-    Both are None for models that are not served. `loaded` are versions in memory: the active one, the one
-    before, and those that made the vectors of collections. `ignored` are versions that this machine cannot
-    serve, and why; `broken` lies beside the versions and is none, such as a folder that was named by hand,
-    and why.
+    Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
+    why; `broken` lies beside the versions and is none, such as a folder that was named by hand, and why.
+    `loaded` are versions in memory: the active one, the one before, and those that made the vectors of
+    collections. `bundle` is the sha256 of the manifest of `active`; `is_replaced` says that the repository
+    has another one under its number by now.
     """
 
     name: str
@@ -33,6 +35,8 @@ class ModelEntry:
     ignored: dict[int, str]
     broken: dict[str, str]
     loaded: tuple[int, ...] = ()
+    bundle: str | None = None
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,16 @@ class Catalogue:
             for version in versions
             if (reason := self._ignored(name, version, now, broken.pop(str(version), None)))
         }
-        is_served, loaded = name == now.ref.name, tuple(sorted(now.loaded_of(name)))
-        active, serving = (now.ref.version, now.serving) if is_served else (None, None)
-        return ModelEntry(name, versions, active, serving, ignored, broken, loaded)
+        loaded = tuple(sorted(now.loaded_of(name)))
+        if name != now.ref.name:
+            return ModelEntry(name, versions, None, None, ignored, broken, loaded)
+        active, bundle, is_replaced = now.ref.version, now.ref.bundle, self._is_replaced(now.ref)
+        return ModelEntry(name, versions, active, now.serving, ignored, broken, loaded, bundle, is_replaced)
+
+    def _is_replaced(self, ref: VersionRef) -> bool:
+        with suppress(NotFound, OSError):
+            return bundle_digest(self._repository.folder(ref.name, ref.version)) != ref.bundle
+        return False
 
     def _numbers(self, name: str, now: "_Now") -> tuple[int, ...]:
         """The versions of a name, ascending. Raises NotFound."""

@@ -35,6 +35,11 @@ class VersionRef:
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
+    @property
+    def exact(self) -> str:
+        """The version with its content, such as "pictograms/5 (3fa1c0de)", where two may have one number."""
+        return f"{self} ({self.bundle[:8]})"
+
 
 @dataclass(frozen=True)
 class ModelInfo:

@@ -107,6 +107,16 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
     ]
 
 
+def test_models_tell_versions_of_one_number_apart(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    active = STATUS["models"][0] | {"bundle": "a" * 64, "replaced": True, "serving": SERVING}
+    status = STATUS | {"models": [active], "previous": PREVIOUS | {"version": 2, "bundle": "b" * 64}}
+    command_runner(models, FakeApi().on("GET /models", ok(status)), monkeypatch)()
+    printed = capsys.readouterr().out.splitlines()
+    assert "tiny/2 (aaaaaaaa) is no longer what the model repository has under its number" in printed
+    assert "tiny/2 (aaaaaaaa) serves" in printed
+    assert any(line.startswith("tiny/2 (bbbbbbbb) served before") for line in printed)
+
+
 def test_rollout_under_way_is_followed_to_its_end_if_asked_to(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -128,4 +138,4 @@ def test_json_has_the_models_and_the_rollout(monkeypatch: pytest.MonkeyPatch, ca
     printed = json.loads(capsys.readouterr().out)
     assert [model["versions"] for model in printed["models"]] == [[1, 2]]
     assert printed["rollout"]["progress"]["n_embedded"] == 4
-    assert (printed["policy"], printed["previous"]) == ("latest", PREVIOUS)
+    assert (printed["policy"], printed["previous"]) == ("latest", PREVIOUS | {"bundle": ""})

@@ -150,7 +150,7 @@ def test_activating_begins_a_rollout_and_names_its_path(client: TestClient, roll
     assert rollouts.calls == [("activate", "tiny", 2, False)]
     assert answer.json() == {
         "id": "r1",
-        "target": {"name": "tiny", "version": 2},
+        "target": {"name": "tiny", "version": 2, "bundle": "b" * 64},
         "state": "embedding",
         "collection": None,
         "precision": None,
@@ -220,7 +220,8 @@ def test_cancelling_answers_the_rollout_or_that_it_has_ended(
 
 def test_models_show_policy_previous_version_and_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
     found = client.get("/models").json()
-    previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 2048, "vector_bytes": 1024}
+    previous = {"name": "tiny", "version": 1, "bundle": "b" * 64, "n_lagging": 3}
+    previous |= {"memory_bytes": 2048, "vector_bytes": 1024}
     broken = [{"folder": "mine.tar", "reason": "it is a file"}]
     assert found == {
         "models": [],

@@ -14,7 +14,7 @@ from diptych.cli.output.console import cell, format_bytes, out, out_json, out_ta
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import run_with_client
 from diptych.cli.rollouts import add_follow_flag, finish_rollout
-from diptych_client import Client, ModelSummary, Plan, PreviousVersion, RolloutStatus, Serving
+from diptych_client import Client, ModelSummary, Plan, PreviousVersion, RolloutStatus, Serving, VersionRef
 
 _POLICIES = {
     "latest": "the server moves to new versions of the active model by itself",
@@ -59,12 +59,14 @@ def _models(args: argparse.Namespace, client: Client) -> int:
             out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
         for folder in model.broken:
             out(f"{cell(model.name)}/{cell(folder.folder)} is no version: {folder.reason}")
+        if model.replaced:
+            out(f"{_active(model)} is no longer what the model repository has under its number")
     for folder in status.broken:
         out(f"{cell(folder.folder)} in the model repository is no model: {folder.reason}")
     _show_status(status)
     for model in models:
         if model.serving is not None:
-            _show(f"{model.name}/{model.active}", model.serving)
+            _show(_active(model), model.serving)
     if status.rollout is None:
         return 0
     out()
@@ -76,7 +78,7 @@ def _show_status(status: RolloutStatus) -> None:
     if status.policy in _POLICIES:
         out(f"policy {status.policy}: {_POLICIES[status.policy]}")
     if status.previous is not None:
-        out(f"{cell(str(status.previous))} served before: {_kept(status.previous)}")
+        out(f"{cell(status.previous.exact)} served before: {_kept(status.previous)}")
 
 
 def _kept(previous: PreviousVersion) -> str:
@@ -86,6 +88,10 @@ def _kept(previous: PreviousVersion) -> str:
     return f"{lag}; its vectors take {memory} of memory and {disk} of the database"
 
 
+def _active(model: ModelSummary) -> str:
+    return cell(VersionRef(model.name, model.active or 0, bundle=model.bundle).exact)
+
+
 def _row(model: ModelSummary) -> list[str]:
     versions, loaded = (", ".join(map(str, numbers)) for numbers in (model.versions, model.loaded))
     return [model.name, versions, loaded, "" if model.active is None else str(model.active)]
@@ -93,7 +99,7 @@ def _row(model: ModelSummary) -> list[str]:
 
 def _show(version: str, serving: Serving) -> None:
     out()
-    out(f"{cell(version)} serves")
+    out(f"{version} serves")
     if serving.device is not None:
         out(f"  {device_line(**vars(serving.device))}")
     out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")

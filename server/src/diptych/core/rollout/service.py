@@ -419,8 +419,8 @@ class Rollouts:
             self._keep_bundles_and,
             collection=self._collections.get(rollout.id),
         )
-        log.info("rollout to %s begins", rollout.target)
         active = self._active.ref
+        log.info("rollout to %s begins, %s serves", rollout.target.exact, active.exact)
         try:
             await run.run()
         except asyncio.CancelledError:
@@ -429,15 +429,15 @@ class Rollouts:
             if self._closing:
                 return  # the next start resumes it
             if not isinstance(error, DiptychError):
-                log.exception("rollout to %s failed", rollout.target)
+                log.exception("rollout to %s failed", rollout.target.exact)
             reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
-            log.error("rollout to %s failed, %s serves on: %s", rollout.target, active, reason)
+            log.error("rollout to %s failed, %s serves on: %s", rollout.target.exact, active.exact, reason)
             failed = replace(run.rollout, state="failed", reason=reason, finished_at=_now())
             self._known[failed.id] = failed  # even if the disk is too full to store it
             self._metrics.count_rollout("failed")
             await self._save(failed)
         else:
-            log.info("rollout to %s is done", rollout.target)
+            log.info("rollout to %s is done", rollout.target.exact)
             self._metrics.count_rollout("active")
             await self._after_switch(run, active)
         finally:

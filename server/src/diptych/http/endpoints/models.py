@@ -139,6 +139,11 @@ class ModelResponse(BaseModel):
         description="what lies beside the versions and is none, such as a folder that was copied without its "
         "manifest or a link, and why"
     )
+    bundle: str | None = Field(description="the sha256 of the manifest of the active version")
+    replaced: bool = Field(
+        description="whether the repository has other content under the number of the active version by now, "
+        "which does not serve"
+    )
     loaded: list[int] = Field(
         description="versions in memory: the active one, the one before, and those that made the vectors of "
         "collections"
@@ -163,6 +168,7 @@ class PreviousVersionResponse(VersionResponse):
         return cls(
             name=previous.ref.name,
             version=previous.ref.version,
+            bundle=previous.ref.bundle,
             n_lagging=previous.n_lagging,
             memory_bytes=previous.memory_bytes,
             vector_bytes=previous.vector_bytes,
@@ -227,6 +233,8 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
             ignored=_ignored(entry, services.rollouts.failures(entry.name)),
             broken=_broken(entry.broken),
+            bundle=entry.bundle,
+            replaced=entry.is_replaced,
             loaded=list(entry.loaded),
         )
         for entry in await catalogue.models()

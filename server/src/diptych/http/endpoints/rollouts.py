@@ -50,11 +50,14 @@ class VersionResponse(BaseModel):
 
     name: str
     version: int
+    bundle: str = Field(
+        description="the sha256 of its manifest, by which versions of one number are told apart"
+    )
 
     @classmethod
     def of(cls, ref: VersionRef) -> "VersionResponse":
         """Convert the domain object."""
-        return cls(name=ref.name, version=ref.version)
+        return cls(name=ref.name, version=ref.version, bundle=ref.bundle)
 
 
 class ProgressResponse(BaseModel):
