@@ -318,3 +318,51 @@ def test_image_that_is_replaced_over_and_over_is_found(run: Run, monkeypatch: py
         assert n_replaced > 1
 
     run(story)
+
+
+def test_image_that_is_replaced_between_filter_and_index_is_found(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        matching_keys, n_replaced = opened.records.matching_keys, 0
+
+        async def late(*values: Any) -> Any:
+            nonlocal n_replaced
+            keys = await matching_keys(*values)
+            if not opened.write_queue.n_open:
+                n_replaced += 1
+                await opened.add("default", tiny_png(9 + n_replaced), "i1", replace=True)
+            return keys
+
+        monkeypatch.setattr(opened.records, "matching_keys", late)
+        assert sorted(await opened.ids(QUERY, filter=FILTER)) == ["i1", "i2"]
+        assert n_replaced > 1
+
+    run(story)
+
+
+def test_image_is_found_between_the_commit_of_its_replacement_and_the_index(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        put, committed, go_on = opened.records.put, asyncio.Event(), asyncio.Event()
+
+        async def held_up(*values: Any, **options: Any) -> Any:
+            results = await put(*values, **options)
+            committed.set()
+            await go_on.wait()
+            return results
+
+        monkeypatch.setattr(opened.records, "put", held_up)
+        replacing = asyncio.create_task(opened.add("default", tiny_png(9), "i1", replace=True))
+        await committed.wait()
+        searching = asyncio.create_task(opened.ids(QUERY, filter=FILTER))
+        while not searching.done() and opened.write_queue.n_open < 2:  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0)
+        go_on.set()
+        assert sorted(await searching) == ["i1", "i2"]
+        await replacing
+
+    run(story)

@@ -31,9 +31,11 @@ class Finder:
     ) -> list[Hit]:
         """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
 
-        `vectors` are searched, whose pipeline made the query. An image that is deleted or replaced during the
-        search is in the index but no longer in the store, or the other way round; the search is then
-        repeated, and in the end between two writes. Raises NotFound once the collection is dropped, NotReady.
+        `vectors` are searched, whose pipeline made the query. All images that were acknowledged before the
+        search began, and pass the filter, compete for the hits: one that is replaced meanwhile as the old or
+        the new image. Store and index change one after the other, so a search beside such a change is
+        repeated, and in the end runs between two writes. Raises NotFound once the collection is dropped,
+        NotReady.
         """
 
         async def attempt() -> tuple[list[Hit], bool]:
@@ -59,11 +61,14 @@ class Finder:
         filter: Filter | None,
         exact: bool,
     ) -> tuple[list[Hit], bool]:
-        """The hits, and whether the store has all images that the index found."""
+        """The hits, and whether index and store had the same images that may be found."""
+        n_replacements = collection.n_replacements
         allowed = await self._passing(collection, filter)
         # A dropped index is closed, so nothing may be awaited between these checks and the search.
         collection.require_not_dropped()
         found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
+        # A replaced image has a new key, which may be in `allowed` alone or in the index alone.
+        is_replaced = collection.is_replacing or collection.n_replacements != n_replacements
         page: list[int] = found[offset:].tolist()
         records = await self._records.by_key(page)
         hits = [
@@ -71,7 +76,7 @@ class Finder:
             for key, cosine in zip(page, cosines[offset:], strict=True)
             if key in records
         ]
-        return hits, len(hits) == len(page)
+        return hits, len(hits) == len(page) and (filter is None or not is_replaced)
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""
