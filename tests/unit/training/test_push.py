@@ -13,7 +13,7 @@ from diptych_training import push
 from diptych_training.cli import main
 from diptych_training.errors import PushFailed
 from diptych_training.push import push_and_report, push_version, require_server, serve_pushed
-from support.fake_api import MODEL, PETS, ROLLOUT, FakeApi, ok, problem, search_reply
+from support.fake_api import MODEL, PETS, ROLLOUT, FakeApi, body, ok, problem, search_reply
 
 URL = "http://diptych.example.org"
 KEY = "correct horse"
@@ -24,9 +24,9 @@ PUSHED: dict[str, Any] = {
 BEGUN = ROLLOUT | {"target": {"name": "mine", "version": 3}}
 
 
-def found(*ids: str) -> httpx.Response:
+def found(*ids: str, cosine: float = 0.5) -> httpx.Response:
     """The answer of a search that finds these."""
-    return search_reply(*({"id": id, "cosine": 0.5, "metadata": {}, "links": {}} for id in ids))
+    return search_reply(*({"id": id, "cosine": cosine, "metadata": {}, "links": {}} for id in ids))
 
 
 def only_with_key(request: httpx.Request) -> httpx.Response:
@@ -113,14 +113,20 @@ def test_rollout_that_does_not_end_well_is_a_failed_push(api: FakeApi, state: st
         serve_pushed(PushedVersion(**PUSHED), URL, KEY)
 
 
-def test_queries_are_searched_before_and_after_in_the_largest_collection(
+def test_queries_are_searched_before_and_after_in_the_collection_that_knows_most_of_them(
     api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on("POST /models/mine/versions", httpx.Response(201, json=PUSHED)).on("GET /models", status("latest"))
     api.on("POST /models/mine/versions/3/activate", ok(BEGUN | {"state": "active"}))
-    smaller = PETS | {"name": "small", "n_images": 1}
-    api.on("GET /collections", ok({"collections": [smaller, PETS, PETS | {"state": "failed", "name": "x"}]}))
-    api.on("POST /search", found("old"), found("new", "old"))
+    others: list[dict[str, Any]] = [
+        {"name": "large", "n_images": 1000},
+        {"name": "broken", "state": "failed"},
+        {"name": "elsewhere", "model": "another"},
+        {"name": "vectors", "stays": "14 rows keep no image"},
+    ]
+    api.on("GET /collections", ok({"collections": [PETS, *(PETS | other for other in others)]}))
+    in_large, in_pets = found("car"), found("new", "old", cosine=0.6)
+    api.on("POST /search", in_large, found("old"), in_large, in_pets)
     push_and_report(folder, URL, ["a heron"])
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "searches on the server, in its collection pets:",
@@ -128,6 +134,8 @@ def test_queries_are_searched_before_and_after_in_the_largest_collection(
         "  before  old",
         "  after   new, old",
     ]
+    searches = [body(one)["collection"] for one in api.requests if one.url.path == "/search"]
+    assert searches == ["large", "pets"] * 2
 
 
 def test_server_without_a_collection_shows_no_searches(

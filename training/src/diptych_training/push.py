@@ -4,17 +4,17 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME
-from diptych_client import Client, ClientError, PushedVersion, Rollout
+from diptych_client import Client, ClientError, Hit, PushedVersion, Rollout
 from diptych_training.errors import PushFailed
 from diptych_training.progress import progress_bar
 
 Say = Callable[[str], None]
 
 N_HITS = 5
+N_COLLECTIONS = 20  # that are searched
 KEY_VARIABLE = "DIPTYCH_API_KEY"
 SERVER_WITHOUT_KEY = (
     "this server was started without an API key, and takes no pushes then. Whoever runs it starts it again "
@@ -116,48 +116,55 @@ def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, say: Say 
 def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), say: Say = print) -> None:
     """Push with the key of the environment, and let the server serve the version; say both.
 
-    Says what `queries` find on the server before and after, if a collection there answers them. Raises
-    PushFailed.
+    Says what `queries` find on the server before and after, in the collection that answers them best, if one
+    moves with the server. Raises PushFailed.
     """
     api_key = environment_key()
     before = _search(url, api_key, queries)
     pushed = push_version(folder, url, api_key)
     say(f"pushed to {url} as {pushed.name}/{pushed.version}")
-    if serve_pushed(pushed, url, api_key, say) and before is not None:
-        after = _search(url, api_key, queries, before.collection)
-        if after is not None:
-            say(_compared(before, after))
+    if serve_pushed(pushed, url, api_key, say) and (after := _search(url, api_key, queries, list(before))):
+        best = max(after, key=lambda name: _closeness(after[name]))
+        say(_compared(best, before[best], after[best]))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The ids that each query finds in a collection of the server."""
-
-    collection: str
-    ids: dict[str, list[str]]
+_Found = dict[str, tuple[Hit, ...]]  # by query
 
 
 def _search(
-    url: str, api_key: str | None, queries: Sequence[str], collection: str | None = None
-) -> _Found | None:
-    """Search the largest collection of the server, or this one. None if no collection answers."""
+    url: str, api_key: str | None, queries: Sequence[str], names: Sequence[str] | None = None
+) -> dict[str, _Found]:
+    """What the queries find in these collections, or in those that follow the server's version."""
+    found: dict[str, _Found] = {}
     if not queries:
-        return None
+        return found
     with suppress(ClientError), Client(url, api_key) as client:
-        if collection is None:
-            ready = [one for one in client.collections() if one.state == "ready" and one.n_images]
-            if not ready:
-                return None
-            collection = max(ready, key=lambda one: one.n_images).name
-        hits = {query: client.search(query, collection=collection, k=N_HITS).hits for query in queries}
-        return _Found(collection, {query: [hit.id for hit in found] for query, found in hits.items()})
-    return None
+        for name in _following(client) if names is None else names:
+            found[name] = {query: client.search(query, collection=name, k=N_HITS).hits for query in queries}
+    return found
 
 
-def _compared(before: _Found, after: _Found) -> str:
-    lines = [f"\nsearches on the server, in its collection {before.collection}:"]
-    for query, ids in before.ids.items():
-        lines += [f"“{query}”", f"  before  {', '.join(ids)}", f"  after   {', '.join(after.ids[query])}"]
+def _following(client: Client) -> list[str]:
+    """The largest collections that can be searched and move with the server."""
+    active = client.rollout_status().active
+    found = [
+        one
+        for one in client.collections()
+        if active is not None and one.model == active.name and not one.stays
+        if one.state == "ready" and one.n_images
+    ]
+    return [one.name for one in sorted(found, key=lambda one: -one.n_images)[:N_COLLECTIONS]]
+
+
+def _closeness(found: _Found) -> float:
+    return sum(hits[0].cosine for hits in found.values() if hits)
+
+
+def _compared(collection: str, before: _Found, after: _Found) -> str:
+    lines = [f"\nsearches on the server, in its collection {collection}:"]
+    for query in before:
+        old, new = (", ".join(hit.id for hit in found[query]) for found in (before, after))
+        lines += [f"“{query}”", f"  before  {old}", f"  after   {new}"]
     return "\n".join(lines)
 
 
