@@ -95,8 +95,13 @@ async def _run(server: Running, module: str, *arguments: str) -> None:
     environment["DIPTYCH_URL"] = f"http://127.0.0.1:{server.port}"
     say(f"{module} {' '.join(arguments)}")
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, env=environment)
-    if await process.wait():
-        sys.exit(f"{module} ended with {process.returncode}")
+    try:
+        if await process.wait():
+            sys.exit(f"{module} ended with {process.returncode}")
+    finally:
+        if process.returncode is None:  # the benchmark was interrupted, by a signal that only it may have got
+            process.terminate()
+            await process.wait()
 
 
 async def _ask_on(server: Running, asked: Asked, stopping: asyncio.Event) -> None:
