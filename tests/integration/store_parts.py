@@ -90,6 +90,9 @@ class RepositoryBundles:
     def keep(self, refs: Sequence[VersionRef]) -> None:
         self.kept = list(refs)
 
+    def kept_bytes(self, ref: VersionRef) -> int:
+        return 0
+
 
 class FreeRoom:
     """Enough disk and memory, unless `error` is set."""

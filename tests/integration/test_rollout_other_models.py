@@ -1,7 +1,9 @@
 """A running server moves to a version of other sizes or another family, and back."""
 
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -41,6 +43,26 @@ def require_whole(client: TestClient, expected: VersionVectors, version: int, em
         found = client.post("/search", files=[("image", (f"{colour}.png", picture(colour)))]).json()
         assert (found["model"]["version"], len(found["hits"])) == (version, len(COLOURS))
         assert found["hits"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_what_the_previous_version_takes_is_shown(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    write_tiny_bundle(repo, seed=1)
+    folder = repo / TINY / "1"
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    with running_app(tmp_path, rollout="manual", version=1) as client:
+
+        def previous() -> Any:
+            return client.get("/models").json()["previous"]
+
+        client.post("/collections/default/images", files=files_of([picture(one) for one in COLOURS]))
+        activate(client, 2)
+        assert previous()["weight_bytes"] == sizes["image_encoder.onnx"] + sizes["text_encoder.onnx"]
+        assert previous()["bundle_bytes"] == 0  # links to the files of the repository
+        assert previous()["vector_bytes"] == previous()["memory_bytes"] == 3 * 4 * EMBED_DIM
+        shutil.rmtree(folder)
+        assert previous()["bundle_bytes"] == sum(sizes.values())
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,17 @@ def test_kept_version_outlives_the_model_repository(root: Path, models: Path) ->
     again.keep([ref])  # needs no model repository any more
 
 
+def test_copy_takes_what_the_model_repository_has_no_more(root: Path, models: Path) -> None:
+    ref = publish(root)
+    found = bundles(root, models)
+    assert found.kept_bytes(ref) == 0
+    found.keep([ref])
+    assert found.kept_bytes(ref) == 0  # links take nothing
+    n_bytes = sum(map(len, content(root / "m" / "1").values()))
+    shutil.rmtree(root)
+    assert found.kept_bytes(ref) == n_bytes
+
+
 def test_incomplete_version_gives_way_to_its_copy(root: Path, models: Path) -> None:
     first, second = publish(root), publish(root)
     found = bundles(root, models)

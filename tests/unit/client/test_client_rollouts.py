@@ -82,13 +82,14 @@ def test_rollouts_are_listed_and_cancelled(api: FakeApi, client: Client) -> None
 def test_status_has_what_serves_and_what_a_rollback_returns_to(api: FakeApi, client: Client) -> None:
     models = [{"name": "tiny", "versions": [1, 2], "active": 2}, {"name": "mine", "versions": [4]}]
     previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 20, "vector_bytes": 10}
+    previous |= {"weight_bytes": 40, "bundle_bytes": 30}
     whole = {"models": models, "policy": "manual", "previous": previous, "rollout": ROLLOUT}
     models[0]["bundle"], previous["bundle"] = "a" * 64, "b" * 64
     whole["broken"] = [{"folder": "mine.tar", "reason": "it is a file"}]
     api.on("GET /models", ok(whole))
     status = client.rollout_status()
     assert (status.active, status.policy) == (VersionRef("tiny", 2), "manual")
-    assert status.previous == PreviousVersion("tiny", 1, 3, 20, 10)
+    assert status.previous == PreviousVersion("tiny", 1, 3, 20, 10, 40, 30)
     assert status.active is not None
     assert (status.active.exact, status.previous.exact) == ("tiny/2 (aaaaaaaa)", "tiny/1 (bbbbbbbb)")
     assert status.broken == (BrokenFolder("mine.tar", "it is a file"),)

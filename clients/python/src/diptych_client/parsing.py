@@ -423,6 +423,8 @@ def previous_version(row: Json) -> PreviousVersion:
         n_lagging=int(row["n_lagging"]),
         memory_bytes=int(row["memory_bytes"]),
         vector_bytes=int(row["vector_bytes"]),
+        weight_bytes=int(row.get("weight_bytes", 0)),
+        bundle_bytes=int(row.get("bundle_bytes", 0)),
     )
 
 

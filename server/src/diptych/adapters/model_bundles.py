@@ -102,6 +102,12 @@ class ModelBundles:
                 f"{', '.join(map(str, lost))}: neither in the model repository nor in the data folder"
             )
 
+    def kept_bytes(self, ref: VersionRef) -> int:
+        """What the copy of a version takes on the disk of the data folder; 0 if there is none."""
+        with suppress(OSError):
+            return self._kept.n_bytes(ref.bundle)
+        return 0
+
     def _keep(self, ref: VersionRef) -> bool:
         """Whether it is kept now."""
         if self._kept.folder(ref.bundle) is not None:

@@ -107,8 +107,8 @@ def identity(manifest: Manifest, precision: str, decode: str) -> str:
     graphs = manifest.precisions[precision]
     parts = {
         "precision": precision,
-        "image_graph": _sha256s(manifest, graphs.image_file),
-        "text_graph": _sha256s(manifest, graphs.text_file),
+        "image_graph": [manifest.files[file].sha256 for file in graph_files(manifest, graphs.image_file)],
+        "text_graph": [manifest.files[file].sha256 for file in graph_files(manifest, graphs.text_file)],
         "tokenizer": manifest.files[TOKENIZER_FILE].sha256,
         "image": manifest.image.model_dump(mode="json", exclude_defaults=True),
         "text": manifest.text.model_dump(mode="json", exclude_defaults=True, exclude={"prompts"}),
@@ -123,15 +123,15 @@ def legacy_identity(digest: str, precision: str, decode: str) -> str:
     return hashlib.sha256(f"{digest}\n{precision}\n{decode}".encode()).hexdigest()
 
 
-def _sha256s(manifest: Manifest, graph: str) -> list[str]:
-    """The sha256 of a graph's file and of its external data files.
+def graph_files(manifest: Manifest, graph: str) -> list[str]:
+    """A graph's file and its external data files.
 
     A data file that is named after no graph counts for each of them.
     """
     graphs = {file for part in manifest.precisions.values() for file in (part.image_file, part.text_file)}
     data_of_others = {f"{other}{end}" for other in graphs - {graph} for end in DATA_SUFFIXES}
     data = [file for file in sorted(manifest.files) if file.endswith(DATA_SUFFIXES)]
-    return [manifest.files[file].sha256 for file in (graph, *data) if file not in data_of_others]
+    return [file for file in (graph, *data) if file not in data_of_others]
 
 
 def _check_schema(label: str, raw: bytes) -> None:

@@ -62,6 +62,7 @@ def build_pipeline(
         (images, texts),
         timeout_s,
         encoder,
+        loaded.weight_bytes(),
     )
 
 

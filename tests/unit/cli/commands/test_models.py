@@ -79,6 +79,7 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 PREVIOUS = {"name": "tiny", "version": 1, "n_lagging": 0, "memory_bytes": 20_000, "vector_bytes": 10_000}
+PREVIOUS |= {"weight_bytes": 600_000_000, "bundle_bytes": 0}
 STATUS = {
     "models": [{"name": "tiny", "versions": [1, 2], "loaded": [1, 2], "active": 2}],
     "policy": "latest",
@@ -93,7 +94,7 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
     lagging = STATUS | {"policy": "manual", "previous": PREVIOUS | {"n_lagging": 3}}
     api = FakeApi().on("GET /models", ok(STATUS), ok(STATUS), ok(lagging))
     run = command_runner(models, api, monkeypatch)
-    cost = "its vectors take 20 kB of memory and 10 kB of the database"
+    cost = "memory: 20 kB for vectors and 600 MB for weights; disk: 10 kB for vectors and 0 B for files"
     assert run() == run() == 0
     assert capsys.readouterr().out.splitlines() == [
         "name  versions  loaded  active",

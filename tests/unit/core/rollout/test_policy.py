@@ -30,6 +30,9 @@ class FakeBundles:
     def keep(self, refs: Sequence[VersionRef]) -> None:
         raise AssertionError("the policy keeps nothing")
 
+    def kept_bytes(self, ref: VersionRef) -> int:
+        raise AssertionError("the policy keeps nothing")
+
 
 def wanted(bundles: FakeBundles, active: VersionRef, *tried: VersionRef, **options: Any) -> VersionRef | None:
     return RolloutPolicy(bundles, **options).wanted(active, lambda ref: ref in tried)

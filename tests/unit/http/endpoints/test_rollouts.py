@@ -79,7 +79,7 @@ class FakeRollouts:
         self._call("require none", collection)
 
     async def status(self) -> RolloutStatus:
-        previous = PreviousVersion(replace(TARGET, version=1), 3, 2048, 1024)
+        previous = PreviousVersion(replace(TARGET, version=1), 3, 2048, 4096, 1024, 512)
         progress = None if self.running is None else PROGRESS
         return RolloutStatus(TARGET, "latest", previous, self.running, progress)
 
@@ -221,7 +221,7 @@ def test_cancelling_answers_the_rollout_or_that_it_has_ended(
 def test_models_show_policy_previous_version_and_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
     found = client.get("/models").json()
     previous = {"name": "tiny", "version": 1, "bundle": "b" * 64, "n_lagging": 3}
-    previous |= {"memory_bytes": 2048, "vector_bytes": 1024}
+    previous |= {"memory_bytes": 2048, "weight_bytes": 4096, "vector_bytes": 1024, "bundle_bytes": 512}
     broken = [{"folder": "mine.tar", "reason": "it is a file"}]
     assert found == {
         "models": [],

@@ -47,6 +47,10 @@ class KeptBundles:
         found = _read(folder)
         return folder if found is not None and found[0] == bundle else None
 
+    def n_bytes(self, bundle: str) -> int:
+        """What a bundle takes on the disk: the files that have no other name elsewhere."""
+        return _own_bytes(self._root / bundle[:N_DIGITS])
+
     def bundles(self) -> list[str]:
         """The sha256 of the manifests of all complete bundles."""
         if not self._root.is_dir():
@@ -118,11 +122,15 @@ class KeptBundles:
         return target
 
     def _count(self, folder: Path) -> None:
-        """Count the files that have no other name: copies, and links to what is gone elsewhere."""
         if folder.is_dir():
-            stats = [path.stat() for path in folder.iterdir()]
-            self._counted[folder] = sum(one.st_size for one in stats if one.st_nlink == 1)
+            self._counted[folder] = _own_bytes(folder)
             self._quota.count_file(self._counted[folder])
+
+
+def _own_bytes(folder: Path) -> int:
+    """The size of the files that have no other name: copies, and links to what is gone elsewhere."""
+    stats = [path.stat() for path in folder.iterdir()]
+    return sum(one.st_size for one in stats if one.st_nlink == 1)
 
 
 def _is_unfinished(folder: Path) -> bool:

@@ -84,8 +84,10 @@ def _show_status(status: RolloutStatus) -> None:
 def _kept(previous: PreviousVersion) -> str:
     """What going back takes, and what keeping the version costs."""
     lag = f"{previous.n_lagging} images were added since" if previous.n_lagging else "a rollback is immediate"
-    memory, disk = format_bytes(previous.memory_bytes), format_bytes(previous.vector_bytes)
-    return f"{lag}; its vectors take {memory} of memory and {disk} of the database"
+    indexes, weights = format_bytes(previous.memory_bytes), format_bytes(previous.weight_bytes)
+    vectors, files = format_bytes(previous.vector_bytes), format_bytes(previous.bundle_bytes)
+    memory = f"memory: {indexes} for vectors and {weights} for weights"
+    return f"{lag}; {memory}; disk: {vectors} for vectors and {files} for files"
 
 
 def _active(model: ModelSummary) -> str:

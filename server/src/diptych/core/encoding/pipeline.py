@@ -17,7 +17,7 @@ class EncoderPipeline:
     """Everything that makes vectors of one identity; vectors of two pipelines are never mixed.
 
     `canaries` encode one image and one text, bypassing the queues: the first with the encoder of the first of
-    `batchers`, the second with that of the second.
+    `batchers`, the second with that of the second. `weight_bytes`: about what the weights take in memory.
     """
 
     model: ModelInfo
@@ -26,3 +26,4 @@ class EncoderPipeline:
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
     encoder: SwappableEncoder
+    weight_bytes: int = 0

@@ -36,6 +36,11 @@ class LoadedVersion:
         """The model in the precision of requests."""
         return self.pipelines.for_requests.model
 
+    @property
+    def weight_bytes(self) -> int:
+        """About what the weights of all loaded precisions take in memory."""
+        return sum(pipeline.weight_bytes for pipeline in self.pipelines.loaded())
+
 
 # Loads a version. Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound.
 Load = Callable[[VersionRef, OnStep], LoadedVersion]

@@ -129,6 +129,10 @@ class Bundles(Protocol):
         """
         ...
 
+    def kept_bytes(self, ref: VersionRef) -> int:
+        """What the copy of a version takes on the disk; links to the model repository take nothing."""
+        ...
+
 
 class Room(Protocol):
     """The free disk and memory of this machine. Blocking."""

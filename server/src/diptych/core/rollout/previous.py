@@ -42,20 +42,24 @@ class KeptVersion:
                 except DiptychError as error:
                     log.warning("the version that served before cannot catch up: %s", error)
 
-    def status(self) -> PreviousVersion | None:
+    async def status(self) -> PreviousVersion | None:
         """How far it has come, and what it takes."""
-        if self.ref is None:
+        ref = self.ref
+        if ref is None:
             return None
-        kept = self._kept()
+        bundle_bytes = await asyncio.to_thread(self._parts.bundles.kept_bytes, ref)
+        kept = self._kept(ref)
         n_bytes = sum(
             4 * vectors.model.embed_dim * (collection.n_images - len(vectors.unindexed))
             for collection, vectors in kept
         )
         return PreviousVersion(
-            self.ref,
+            ref,
             n_lagging=sum(len(vectors.pending) for _, vectors in kept),
             memory_bytes=n_bytes,
+            weight_bytes=sum(one.weight_bytes for one in self._parts.versions.loaded() if one.ref == ref),
             vector_bytes=n_bytes,
+            bundle_bytes=bundle_bytes,
         )
 
     async def _open(self) -> None:
@@ -71,9 +75,9 @@ class KeptVersion:
         finally:
             self._parts.versions.release(version)
 
-    def _kept(self) -> list[tuple[LoadedCollection, IndexedVectors]]:
+    def _kept(self, ref: VersionRef) -> list[tuple[LoadedCollection, IndexedVectors]]:
         return [
             (collection, collection.previous)
             for collection in self._parts.collections.loaded()
-            if collection.previous is not None and collection.previous.version.ref == self.ref
+            if collection.previous is not None and collection.previous.version.ref == ref
         ]

@@ -223,7 +223,7 @@ class Rollouts:
         return RolloutStatus(
             active=self._active.ref,
             policy=self.policy,
-            previous=self._kept.status(),
+            previous=await self._kept.status(),
             running=None if run is None else run.rollout,
             progress=None if run is None else run.progress(),
         )

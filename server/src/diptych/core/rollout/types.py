@@ -88,13 +88,16 @@ class PreviousVersion:
     """The version that served before. A rollback to it is immediate while `n_lagging` is 0.
 
     `n_lagging`: images that were added since the switch and have no vector of it yet. `memory_bytes`: of its
-    indexes; `vector_bytes`: of its vectors in the database.
+    indexes; `weight_bytes`: about what its loaded weights take in memory. On the disk, `vector_bytes` of its
+    vectors in the database, and `bundle_bytes` of its files that are in the data folder alone.
     """
 
     ref: VersionRef
     n_lagging: int
     memory_bytes: int
+    weight_bytes: int
     vector_bytes: int
+    bundle_bytes: int
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,13 @@ class PreviousVersionResponse(VersionResponse):
 
     n_lagging: int
     memory_bytes: int = Field(description="of its indexes")
+    weight_bytes: int = Field(
+        description="of its weights in memory: about the size of the graphs that are loaded"
+    )
     vector_bytes: int = Field(description="of its vectors in the database")
+    bundle_bytes: int = Field(
+        description="of its files in the data folder; 0 while they are hard links to the model repository"
+    )
 
     @classmethod
     def of_previous(cls, previous: PreviousVersion | None) -> "PreviousVersionResponse | None":
@@ -171,7 +177,9 @@ class PreviousVersionResponse(VersionResponse):
             bundle=previous.ref.bundle,
             n_lagging=previous.n_lagging,
             memory_bytes=previous.memory_bytes,
+            weight_bytes=previous.weight_bytes,
             vector_bytes=previous.vector_bytes,
+            bundle_bytes=previous.bundle_bytes,
         )
 
 

@@ -13,6 +13,7 @@ from diptych.bundle.manifest import (
     TOKENIZER_FILE,
     Manifest,
     bundle_digest,
+    graph_files,
     identity,
     read_manifest,
 )
@@ -74,6 +75,16 @@ class LoadedBundle:
             prompts=with_built_in(manifest.text.prompts),
             bundle=self.bundle.digest,
         )
+
+    def weight_bytes(self) -> int:
+        """Return about what the weights take in memory: the size of the graphs, once for each encoder."""
+        manifest = self.bundle.manifest
+        graphs = manifest.precisions[self.precision]
+        files = {
+            file for graph in (graphs.image_file, graphs.text_file) for file in graph_files(manifest, graph)
+        }
+        n_encoders = 1 if self.parallel_encoder is None else 2
+        return n_encoders * sum(manifest.files[file].bytes for file in files)
 
     def running(self) -> Running:
         """Return the runtime that runs this precision."""
