@@ -11,6 +11,7 @@ from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.benchmark import command as benchmark
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
+from diptych_training.data.photographs import command as photographs
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.data.pictograms import icon_set_command as icon_set
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         "data", help="build a data set, or look at one", description="Build a data set, or look at one."
     )
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
-    for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
+    for command in (pictograms, icon_set, gallery, photographs, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
     for command in (
         refresh,

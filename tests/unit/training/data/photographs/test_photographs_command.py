@@ -1,0 +1,112 @@
+import io
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych_training.benchmark.data_sets.find import find_data_sets
+from diptych_training.cli import main
+from diptych_training.data.photographs.command import listed_photographs, write_photographs
+from diptych_training.errors import DataError
+from support.qt_resource_file import resource_file
+
+RESOURCES, COPYRIGHT = "usr/share/gcompris-qt/rcc", "usr/share/doc/gcompris-qt-data/copyright"
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(file, "WEBP")
+    return file.getvalue()
+
+
+def unpacked_package(folder: Path, left_out: str = "") -> Path:
+    """A package as Debian's, with all listed pictures but one."""
+    contents: dict[str, dict[str, bytes]] = {}
+    for listed in listed_photographs():
+        inside = contents.setdefault(listed.activity, {"gcompris/src/activities/other.svg": b"<svg/>"})
+        if listed.path != left_out:
+            inside[f"gcompris/src/activities/{listed.path}"] = picture()
+    (folder / RESOURCES).mkdir(parents=True)
+    for activity, files in contents.items():
+        (folder / RESOURCES / f"{activity}.rcc").write_bytes(resource_file(files))
+    (folder / COPYRIGHT).parent.mkdir(parents=True)
+    (folder / COPYRIGHT).write_text("Files: *\nLicense: GPL-3+\n")
+    return folder
+
+
+def test_the_benchmark_reads_both_folders(tmp_path: Path) -> None:
+    write_photographs(unpacked_package(tmp_path / "package"), tmp_path / "out")
+    named = [str(tmp_path / "out" / name) for name in ("gcompris", "everyday")]
+    photographs, everyday = find_data_sets(named, tmp_path, "eval")
+    assert (len(photographs.test.right), len(photographs.texts)) == (185, 106)
+    assert (len(everyday.test.right), len(everyday.texts)) == (73, 10)
+    assert {"measuring tape", "red panda"} < set(photographs.texts)
+    assert photographs.templates == ("a photo of a {}",)
+    assert "GPL-3+" in (tmp_path / "out" / "gcompris" / "COPYRIGHT").read_text()
+
+
+def test_no_photograph_is_listed_twice_and_everyday_labels_are_ten() -> None:
+    listed = listed_photographs()
+    assert max(Counter(one.path for one in listed).values()) == 1
+    assert len({one.everyday for one in listed} - {""}) == 10
+
+
+def test_what_an_earlier_call_left_is_replaced(tmp_path: Path) -> None:
+    old = tmp_path / "out" / "gcompris" / "unknown" / "old.webp"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(picture())
+    write_photographs(unpacked_package(tmp_path / "package"), tmp_path / "out")
+    assert not old.exists()
+
+
+def test_a_missing_photograph_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    path = "erase/resource/toucan.webp"
+    with pytest.raises(DataError, match=f"erase.rcc .* has no {path}"):
+        write_photographs(unpacked_package(tmp_path / "package", left_out=path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class FakeDebian:
+    """`apt-get` and `dpkg-deb` on the PATH: one makes a file, the other copies a folder for it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        monkeypatch.setenv("PATH", f"{self._bin}:/usr/bin:/bin")
+        self.runs("apt-get", f'echo "$@" > {folder}/asked\ntouch gcompris-qt-data_1_all.deb')
+        self.runs("dpkg-deb", f'[ -f "$2" ] && cp -r {folder}/package "$3"')
+
+    def runs(self, program: str, script: str) -> None:
+        (self._bin / program).write_text(f"#!/bin/sh\n{script}\n")
+        (self._bin / program).chmod(0o755)
+
+
+@pytest.fixture
+def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDebian:
+    unpacked_package(tmp_path / "package")
+    return FakeDebian(tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("debian")
+def test_the_package_is_fetched_and_unpacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "photographs", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "asked").read_text() == "download gcompris-qt-data\n"
+    assert f"benchmark MODEL --on {tmp_path}/out/gcompris" in capsys.readouterr().out
+    assert (tmp_path / "out/everyday/bird/erase-resource-toucan.webp").is_file()
+
+
+@pytest.mark.usefixtures("debian")
+def test_a_package_that_is_here_is_not_fetched(tmp_path: Path) -> None:
+    deb = tmp_path / "mine.deb"
+    deb.touch()
+    assert main(["data", "photographs", "--out", str(tmp_path / "out"), "--deb", str(deb)]) == 0
+    assert not (tmp_path / "asked").exists()
+
+
+def test_the_reason_of_apt_is_shown(
+    tmp_path: Path, debian: FakeDebian, capsys: pytest.CaptureFixture[str]
+) -> None:
+    debian.runs("apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
+    assert main(["data", "photographs", "--out", str(tmp_path / "out")]) == 1
+    assert "E: Unable to locate package" in capsys.readouterr().err

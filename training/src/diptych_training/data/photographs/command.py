@@ -1,0 +1,142 @@
+"""`diptych-train data photographs`: unpack named photographs to measure models on."""
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from tqdm import tqdm
+
+from diptych_training.data.photographs.qt_resources import read_resources
+from diptych_training.errors import DataError
+from diptych_training.files import open_atomic, write_text
+from diptych_training.paths import cache_dir
+
+PACKAGE = "gcompris-qt-data"
+RESOURCES = Path("usr/share/gcompris-qt/rcc")
+COPYRIGHT = Path("usr/share/doc") / PACKAGE / "copyright"
+INSIDE = "gcompris/src/activities/"  # what all paths in the resource files begin with
+ALL, EVERYDAY = "gcompris", "everyday"
+TEMPLATE = "a photo of a {}"
+
+
+@dataclass(frozen=True)
+class ListedPhotograph:
+    """`path` from the folder of all activities; `everyday` is one of ten labels, or empty."""
+
+    path: str
+    name: str
+    everyday: str
+
+    @property
+    def activity(self) -> str:
+        """Its resource file is named after it."""
+        return self.path.partition("/")[0]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `photographs` to the commands of `data`."""
+    parser = subparsers.add_parser(
+        "photographs",
+        help="unpack named photographs to measure models on, from a Debian package",
+        description=f"Fetches Debian's {PACKAGE} (44 MB) with apt-get and unpacks its photographs as folders "
+        f"of classes for `benchmark --on`: {ALL} ({len(listed_photographs())} photographs by name) and "
+        f"{EVERYDAY} (those of ten everyday labels).",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=cache_dir() / "photographs",
+        metavar="DIR",
+        help="default: $DIPTYCH_CACHE/photographs",
+    )
+    parser.add_argument(
+        "--deb", type=Path, metavar="FILE", help=f"the package {PACKAGE}, if it is here; apt-get fetches it"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Unpack, write both folders, and print how to measure on them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        deb = args.deb or _fetch(Path(scratch))
+        unpacked = Path(scratch) / "unpacked"
+        _call("dpkg-deb", "-x", str(deb.resolve()), str(unpacked), where=Path(scratch))
+        n_images, n_everyday = write_photographs(unpacked, args.out)
+    print(f"{args.out / ALL}: {n_images} photographs\n{args.out / EVERYDAY}: {n_everyday} photographs")
+    print(f"diptych-train benchmark MODEL --on {args.out / ALL} --on {args.out / EVERYDAY}")
+    return 0
+
+
+def write_photographs(package: Path, out: Path) -> tuple[int, int]:
+    """Write the listed photographs of an unpacked package, by name and by everyday label; how many of each.
+
+    Folders of an earlier call are replaced. DataError if a photograph is missing.
+    """
+    pictures = list(_pictures(package))
+    for folder in (out / ALL, out / EVERYDAY):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "templates.txt", f"{TEMPLATE}\n")
+        write_text(folder / "COPYRIGHT", _read(package / COPYRIGHT).decode("utf-8"))
+    for listed, content in pictures:
+        _write(out / ALL, listed.name, listed, content)
+        if listed.everyday:
+            _write(out / EVERYDAY, listed.everyday, listed, content)
+    return len(pictures), sum(bool(listed.everyday) for listed, _ in pictures)
+
+
+@cache
+def listed_photographs() -> tuple[ListedPhotograph, ...]:
+    """The photographs with their names: those of their files, without numbers."""
+    text = files("diptych_training.data.photographs").joinpath("gcompris.tsv").read_text("utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return tuple(ListedPhotograph(row["path"], row["name"], row["everyday"]) for row in rows)
+
+
+def _pictures(package: Path) -> Iterator[tuple[ListedPhotograph, bytes]]:
+    opened: dict[str, dict[str, bytes]] = {}
+    for listed in listed_photographs():
+        file = package / RESOURCES / f"{listed.activity}.rcc"
+        if listed.activity not in opened:
+            opened[listed.activity] = read_resources(_read(file))
+        content = opened[listed.activity].get(INSIDE + listed.path)
+        if content is None:
+            raise DataError(f"{file.name} of {PACKAGE} has no {listed.path}: another version of the package?")
+        yield listed, content
+
+
+def _write(folder: Path, label: str, listed: ListedPhotograph, content: bytes) -> None:
+    with open_atomic(folder / label.replace(" ", "_") / listed.path.replace("/", "-")) as file:
+        file.write(content)
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise DataError(f"{PACKAGE} has no {file.name}: another version of the package?")
+    return file.read_bytes()
+
+
+def _fetch(folder: Path) -> Path:
+    tqdm.write(f"fetching {PACKAGE} with apt-get", file=sys.stderr)
+    _call("apt-get", "download", PACKAGE, where=folder)
+    return next(folder.glob("*.deb"))
+
+
+def _call(program: str, *arguments: str, where: Path) -> None:
+    """Run a program of Debian. DataError if it is missing or fails."""
+    found = shutil.which(program)
+    if found is None:
+        raise DataError(f"{program} is not on the PATH: the photographs come from a package of Debian")
+    done = subprocess.run(  # noqa: S603
+        [found, *arguments], capture_output=True, text=True, check=False, cwd=where
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        raise DataError(f"{program} {' '.join(arguments)}: {lines[-1]}")
