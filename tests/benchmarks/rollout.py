@@ -1,5 +1,8 @@
 """`make bench-rollout`: requests while the server moves a collection to another version of its model.
 
+While it moves, load and pauses take turns: requests come first, so that nearly all images are embedded in the
+pauses.
+
     PYTHONPATH=tests python -m benchmarks.rollout [--quick] [--images N] [--seconds S] [--write FILE]
 
 The collection is filled once and kept in the cache; each run works on a copy. With `--write`, a figure of the
@@ -72,7 +75,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{N_QUICK:,} images, to try the benchmark")
     parser.add_argument("--images", type=int, metavar="N", help=f"in the collection (default {N_IMAGES:,})")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of load before and after the rollout")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="of load before and after the rollout, and of each turn during it",
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
     args = parser.parse_args()
     n_images = args.images or (N_QUICK if args.quick else N_IMAGES)
@@ -156,18 +164,20 @@ def working_copy(data_dir: Path) -> Iterator[Path]:
 
 async def measured(server: Running, n_images: int, target: int, seconds: float) -> Record:
     """Load before, during and after a rollout."""
-    record, stopping = Record(n_images), asyncio.Event()
+    record, sending, stopping = Record(n_images), asyncio.Event(), asyncio.Event()
+    sending.set()
     n_found = json.loads(await asyncio.to_thread(ask, server.port, f"/collections/{COLLECTION}"))["n_images"]
     if n_found != n_images:
         sys.exit(f"the collection has {n_found} images instead of {n_images}")
     requests = {"search": Requests(_searches()), "embed": Requests(_embeds())}
     tasks = [
-        asyncio.create_task(_client(server.port, kind, requests[kind], record, stopping))
+        asyncio.create_task(_client(server.port, kind, requests[kind], record, sending, stopping))
         for kind, n_clients in CLIENTS.items()
         for _ in range(n_clients)
     ]
     control = Connection(server.port)
     await asyncio.sleep(WARM_S)
+    record.precisions.append(await _precision(control))
     say(f"load for {seconds:g} s")
     began = time.perf_counter()
     await _sampled(server, record, began + seconds)
@@ -175,8 +185,12 @@ async def measured(server: Running, n_images: int, target: int, seconds: float) 
     activated = time.perf_counter()
     answer = await control.ask(post_json(f"/models/{MODEL}/versions/{target}/activate", {}))
     _require(answer, 202)
+    turns = asyncio.create_task(_turns(record, sending, seconds))
     await _until_active(server, control, answer.json()["id"], record)
+    turns.cancel()
+    await asyncio.wait([turns])
     active = time.perf_counter()
+    record.precisions.append(await _precision(control))
     say(f"active after {active - activated:.0f} s; load for {seconds:g} s")
     await _sampled(server, record, active + seconds)
     record.phases = dict(
@@ -199,10 +213,37 @@ def _embeds() -> list[bytes]:
     return [post("/embed", picture, "image/jpeg", OCTETS) for picture in inputs.variants(0, N_EMBEDDED)]
 
 
-async def _client(port: int, kind: str, requests: Requests, record: Record, stopping: asyncio.Event) -> None:
+async def _precision(control: Connection) -> str:
+    """The one in which `/embed` answers."""
+    models = (await control.ask(request("GET", "/models"))).json()["models"]
+    return str(models[0]["serving"]["embed"]["precision"])
+
+
+async def _turns(record: Record, sending: asyncio.Event, seconds: float) -> None:
+    """Load and pauses in turn, until it is cancelled; then load."""
+    while True:
+        await asyncio.sleep(seconds)
+        sending.clear()
+        began = time.perf_counter()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            record.quiet.append((began, time.perf_counter()))
+            sending.set()
+
+
+async def _client(
+    port: int,
+    kind: str,
+    requests: Requests,
+    record: Record,
+    sending: asyncio.Event,
+    stopping: asyncio.Event,
+) -> None:
     """Sends its next request when it has the last answer."""
     connection, last = Connection(port), 0
     while not stopping.is_set():
+        await sending.wait()
         message, began = next(requests), time.perf_counter()
         try:
             answer = await connection.ask(message)
@@ -259,7 +300,9 @@ def setting(record: Record) -> str:
     return (
         f"The default model, and a version of it with noise on its weights; {record.n_images:,} pictures of "
         f"128 x 128 in one collection. Clients, each with one request at a time: {clients}. "
-        "Re-embedding gets a tenth of the time of the encoders (`DIPTYCH_ROLLOUT_SHARE=0.1`)."
+        "During the rollout, load and pauses take turns. Re-embedding gets a tenth of the encoder time "
+        "under load (`DIPTYCH_ROLLOUT_SHARE=0.1`) and all of it in the pauses. "
+        f"`/embed` answers in {record.precisions[0]} before and in {record.precisions[1]} after."
     )
 
 

@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass
 class Record:
-    """All that was seen of one run. `phases` are the times between which each phase was."""
+    """All that was seen of one run. `phases` and `quiet`, when no client sent, are times."""
 
     n_images: int
     spans: list[Span] = field(default_factory=list)
@@ -56,6 +56,8 @@ class Record:
     failures: list[str] = field(default_factory=list)
     n_back: int = 0  # answers of the former version after one of the new, to the same client
     phases: dict[str, tuple[float, float]] = field(default_factory=dict)
+    quiet: list[tuple[float, float]] = field(default_factory=list)
+    precisions: list[str] = field(default_factory=list)  # in which `/embed` was answered, before and after
 
     def of(self, phase: str, kind: str | None = None) -> list[Span]:
         """Requests that ended in a phase."""
@@ -71,10 +73,22 @@ class Record:
         begin, end = self.phases[phase]
         return max((one.resident_mb for one in self.samples if begin <= one.at < end), default=float("nan"))
 
-    def embedding_s(self) -> float:
-        """How long images were embedded."""
-        times = [one.at for one in self.samples if one.state == "embedding"]
-        return times[-1] - times[0] if len(times) > 1 else float("nan")
+    def is_quiet(self, at: float) -> bool:
+        """Whether no client sent at this time."""
+        return any(begin <= at < end for begin, end in self.quiet)
+
+    def loaded_s(self, phase: str) -> float:
+        """How long clients sent in a phase."""
+        begin, end = self.phases[phase]
+        return end - begin - sum(max(0.0, min(end, to) - max(begin, at)) for at, to in self.quiet)
+
+    def embedded_per_s(self, *, quiet: bool) -> float:
+        """Images embedded a second while clients sent, or while none did; NaN if that never was."""
+        found = [one for one in self.samples if one.state == "embedding" and one.n_embedded is not None]
+        steps = [(a, b) for a, b in pairwise(found) if self.is_quiet(a.at) == self.is_quiet(b.at) == quiet]
+        lasted = sum(b.at - a.at for a, b in steps)
+        n = sum((b.n_embedded or 0) - (a.n_embedded or 0) for a, b in steps)
+        return n / lasted if lasted else float("nan")
 
 
 def phases_table(record: Record) -> str:
@@ -82,7 +96,7 @@ def phases_table(record: Record) -> str:
     rows = []
     for phase in PHASES:
         begin, end = record.phases[phase]
-        cells = [f"{len(record.of(phase)) / (end - begin):,.0f}"]
+        cells = [f"{len(record.of(phase)) / record.loaded_s(phase):,.0f}"]
         for kind in KINDS:
             ms = record.latencies(phase, kind)
             cells += [f"{percentile(ms, 0.5):.1f}", f"{percentile(ms, 0.99):.1f}"]
@@ -94,10 +108,12 @@ def phases_table(record: Record) -> str:
 def rollout_table(record: Record) -> str:
     """How long it took, and how fast images were embedded."""
     begin, end = record.phases["during"]
+    loaded, quiet = (record.embedded_per_s(quiet=quiet) for quiet in (False, True))
     rows = [
         ["from activating to active, s", f"{end - begin:,.0f}"],
-        ["of these embedding, s", f"{record.embedding_s():,.0f}"],
-        ["images embedded again, a second", f"{record.n_images / record.embedding_s():,.0f}"],
+        ["of these under load, s", f"{record.loaded_s('during'):,.0f}"],
+        ["images embedded again a second, under load", f"{loaded:,.0f}"],
+        ["the same while no request comes", f"{quiet:,.0f}"],
         ["requests in all", f"{len(record.spans) + len(record.failures):,}"],
     ]
     return table(["what", "found"], rows)

@@ -1,6 +1,7 @@
 """What the benchmark of rollouts counts, and which bars it holds a run to."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,22 @@ def test_each_phase_has_the_requests_that_ended_in_it() -> None:
     assert "| during (10 s) | 20 | 15.0 | 15.0 | 15.0 | 15.0 | 320 |" in phases_table(record(1.5))
 
 
-def test_images_a_second_are_of_the_time_of_embedding() -> None:
-    assert "| images embedded again, a second | 101 |" in rollout_table(record())
+def test_images_a_second_are_told_apart_by_load() -> None:
+    found = record()
+    found.quiet.append((15, 20))
+    for sample in [one for one in found.samples if one.at >= 15 and one.n_embedded is not None]:
+        found.samples[found.samples.index(sample)] = replace(sample, n_embedded=10 * sample.n_embedded - 4500)
+    table = rollout_table(found)
+    assert "| images embedded again a second, under load | 100 |" in table
+    assert "| the same while no request comes | 1,000 |" in table
+    assert "| of these under load, s | 5 |" in table
+
+
+def test_requests_a_second_are_of_the_time_under_load() -> None:
+    found = record()
+    found.quiet.append((15, 20))
+    found.spans = [one for one in found.spans if not 15 <= one.ended < 20]
+    assert "| during (10 s) | 20 |" in phases_table(found)
 
 
 @pytest.mark.parametrize(("slower", "met"), [(1.9, True), (2.1, False)])
