@@ -106,7 +106,7 @@ bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxrunti
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
-bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (an hour, 1 GB of disk; ROLLOUT=--quick: 5 minutes)
+bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.rollout $(ROLLOUT)
 
 bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
