@@ -99,6 +99,20 @@ def test_old_vectors_answer_until_the_new_index_is_complete(run: Run) -> None:
     run(story)
 
 
+def test_progress_never_goes_back(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        rollout, shown = await opened.rollouts.activate(TINY, 2), []
+        while not (await opened.rollouts.get(rollout.id)).has_ended:
+            if (progress := opened.rollouts.progress(rollout.id)) is not None:
+                shown.append(progress.n_embedded)
+            await asyncio.sleep(0)
+        assert shown == sorted(shown)
+        assert shown[0] == 0
+
+    run(story)
+
+
 def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)

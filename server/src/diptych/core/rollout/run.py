@@ -83,8 +83,9 @@ class RolloutRun:
 
     def progress(self) -> Progress:
         """How far the images have come."""
-        shares = [self._progress_of(collection) for collection in self.moving]
-        n_images, n_embedded = sum(n for n, _ in shares), sum(n for _, n in shares)
+        n_images, n_embedded = self._counts()
+        if not self._began:  # a collection that is not prepared has no vectors that could be counted
+            return Progress(n_images, 0)
         elapsed_s, n_new = time.monotonic() - self._began, n_embedded - self._n_at_begin
         if self.rollout.state != "embedding" or n_new <= 0 or elapsed_s <= 0:
             return Progress(n_images, n_embedded)
@@ -131,7 +132,7 @@ class RolloutRun:
         for collection in self._candidates():
             await self._prepare_one(collection)
         await self._require_room()
-        self._began, self._n_at_begin = time.monotonic(), self.progress().n_embedded
+        self._began, (_, self._n_at_begin) = time.monotonic(), self._counts()
 
     def _candidates(self) -> list[LoadedCollection]:
         """Collections that were not prepared yet: the one to move, or all that follow the server."""
@@ -299,6 +300,11 @@ class RolloutRun:
             await self.parts.collections.abandon(collection)
             if collection.current is None and isinstance(error, DiptychError):
                 collection.unserved, collection.reason = "failed", str(error)
+
+    def _counts(self) -> tuple[int, int]:
+        """(images, images with a vector of the new identity) of all collections that move"""
+        counts = [self._progress_of(collection) for collection in self.moving]
+        return sum(n for n, _ in counts), sum(n for _, n in counts)
 
     def _progress_of(self, collection: LoadedCollection) -> tuple[int, int]:
         """(images, images with a vector of the new identity)"""
