@@ -65,4 +65,5 @@ def recipe_file(given: str) -> Path:
 
 def shipped_recipes() -> list[str]:
     """The names of the shipped recipes."""
-    return sorted(file.stem for file in CONFIGS.glob("*.toml"))
+    files = (file for pattern in ("*.toml", "series/*.toml") for file in CONFIGS.glob(pattern))
+    return sorted(file.relative_to(CONFIGS).with_suffix("").as_posix() for file in files)

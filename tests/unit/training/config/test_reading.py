@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from diptych_training.config import StartConfig, TrainConfig, dump_config, model_tables, read_config, start_of
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import build_model
-from diptych_training.train.command import CONFIGS
+from diptych_training.paths import CONFIGS
 
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
 DEFAULT = CONFIGS / "pictograms.toml"

@@ -190,12 +190,17 @@ def test_old_data_that_are_not_there_are_named(home, overrides, message):
         batch(home, recipe(home, *overrides), 0)
 
 
-def test_old_data_of_another_size_are_refused(home):
-    write_tiny_dataset(home / "old", n_icons=12, size=64)
+def test_smaller_old_images_are_refused(home):
+    write_tiny_dataset(home / "old", n_icons=12, size=16)
     with pytest.raises(
-        DataError, match=r"data.rehearsal.old.data: .*images are 64 px, preprocess.size is 32"
+        DataError, match=r"data.rehearsal.old.data: .*images are 16 px, preprocess.size is 32"
     ):
         batch(home, recipe(home), 0)
+
+
+def test_larger_old_images_are_shrunk(home):
+    write_tiny_dataset(home / "old", n_icons=12, size=64)
+    assert batch(home, recipe(home), 0).pixels.shape[-1] == 32
 
 
 def test_a_share_that_ranks_cannot_divide_is_refused(home):

@@ -13,9 +13,9 @@ from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.errors import DataError
 from diptych_training.export.run_export import RunExport
 from diptych_training.files import exclusive_lock
+from diptych_training.paths import CONFIGS
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command, loop
-from diptych_training.train.command import CONFIGS
 from diptych_training.train.distributed.interrupt import Interrupt
 from diptych_training.train.loop import Loop
 from support.pair_files import pair_files, write_files
@@ -398,8 +398,8 @@ def test_shipped_recipes_are_found_by_name(tmp_path, capsys):
 
 def test_a_missing_recipe_lists_the_shipped_recipes(capsys):
     assert main(["train", "own-pair"]) == 1
-    said = "own-pair: no such recipe; shipped recipes: finetune, own-pairs, pictograms, tiny\n"
-    assert capsys.readouterr().err.endswith(said)
+    said = "own-pair: no such recipe; shipped recipes: finetune, own-pairs, pictograms, series/rn-1, "
+    assert said in capsys.readouterr().err
 
 
 def test_a_missing_model_repository_is_named_with_its_flag(arguments, tmp_path, monkeypatch, capsys):

@@ -14,20 +14,19 @@ from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.export.proof.samples import shortage
 from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
 from diptych_training.finetune.source_model import SourceModel, open_source_model
-from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
+from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir, shipped_recipes
 from diptych_training.proof_set.find import default_proof_set_file
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import AUTO, train_run
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its flags."""
-    shipped = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+    shipped = ", ".join(shipped_recipes())
     parser = subparsers.add_parser("train", help="train a model", description="Train a model by a recipe.")
     parser.add_argument(
         "config", metavar="CONFIG", help=f"a TOML file, or the name of a shipped recipe ({shipped})"

@@ -74,15 +74,17 @@ class PixelTransform:
     """Converts stored pixels to normalised model input with random augmentation."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
-        self._run, self._ranks = config.run, ranks
+        self._run, self._size, self._ranks = config.run, config.preprocess.size, ranks
         self._augment = Augment(config.augment)
         self._mean = torch.tensor(config.preprocess.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
 
     def __call__(self, pixels: Pixels, step: int, seed: int) -> Tensor:
-        """(b, S, S, 3) uint8 -> (b, 3, s, s) float32, normalised; the same for the same seed and rank."""
+        """(b, S, S, 3) uint8, of the recipe's size or larger -> (b, 3, s, s) float32, normalised; the same
+        for the same seed and rank.
+        """
         generator = torch.Generator().manual_seed((seed + self._ranks.rank) % 2**63)
-        images = self._augment(self._resize(_to_float(pixels), step), generator)
+        images = self._augment(self._resize(_to_float(pixels, self._size), step), generator)
         return images.sub_(self._mean).div_(self._std)
 
     def _resize(self, images: Tensor, step: int) -> Tensor:
@@ -93,6 +95,12 @@ class PixelTransform:
         return F.avg_pool2d(images, images.shape[-1] // run.start_size)
 
 
-def _to_float(pixels: Pixels) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels_last like the stored memory."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+def _to_float(pixels: Pixels, size: int) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, size, size) float32 in [0, 1], channels_last like the stored memory.
+
+    Larger images are shrunk as Pillow does it, to within one of 255.
+    """
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    if images.shape[-1] != size:
+        images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
+    return images.float().div_(255)

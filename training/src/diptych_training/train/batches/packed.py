@@ -76,8 +76,7 @@ class PackedBatches:
 
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) positions -> (B, S, S, 3)."""
-        size = self._config.preprocess.size
-        pixels = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
+        pixels = np.empty((len(chosen), *self._images[0].shape[1:]), dtype=np.uint8)
         source_of = np.searchsorted(self._starts, chosen, side="right") - 1
         for row, (index, source) in enumerate(zip(chosen, source_of, strict=True)):
             pixels[row] = self._images[source][index - self._starts[source]]

@@ -174,9 +174,9 @@ def _with_batch_size(config: TrainConfig, n: int) -> TrainConfig:
 
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
     """Return the training sources. Raises DataError if there is none, if one is missing that the data set
-    should have, or if their image size is not the recipe's.
+    should have, or if their images are smaller than the recipe's.
     """
-    if dataset.image_size != config.preprocess.size:
+    if dataset.image_size < config.preprocess.size:
         raise DataError(
             f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is "
             f"{config.preprocess.size}; `data pack --recipe` packs pairs as a recipe needs them"

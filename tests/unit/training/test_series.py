@@ -1,0 +1,101 @@
+"""The series of eight models beside tables 19 and 20 of Radford et al. 2021, scaled down."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych_training.cli import main
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.flops import training_flops
+from diptych_training.models import ResNetConfig, ViTConfig
+from diptych_training.models.count import meta_model, model_size
+from diptych_training.paths import recipe_file
+from support.tiny_run import write_tiny_dataset
+
+# Of the paper: embed_dim, image side, blocks of each stage, features, width and heads of texts, rate.
+RESNETS = {
+    "rn-1": (1024, 224, (3, 4, 6, 3), 2048, 512, 8, 5e-4),  # RN50
+    "rn-2": (512, 224, (3, 4, 23, 3), 2048, 512, 8, 5e-4),  # RN101
+    "rn-3": (640, 288, (4, 6, 10, 6), 2560, 640, 10, 5e-4),  # RN50x4
+    "rn-4": (768, 384, (6, 8, 18, 8), 3072, 768, 12, 4e-4),  # RN50x16
+    "rn-5": (1024, 448, (3, 15, 36, 10), 4096, 1024, 16, 3.6e-4),  # RN50x64
+}
+# The same, with side of a patch, layers, width and heads of the image tower for blocks and features.
+VITS = {
+    "vit-1": (512, 224, (32, 12, 768, 12), 512, 8, 5e-4),  # ViT-B/32
+    "vit-2": (512, 224, (16, 12, 768, 12), 512, 8, 5e-4),  # ViT-B/16
+    "vit-3": (768, 224, (14, 24, 1024, 16), 768, 12, 4e-4),  # ViT-L/14
+}
+NAMES = [*RESNETS, *VITS]
+
+
+def recipe(name: str) -> TrainConfig:
+    return read_config(recipe_file(f"series/{name}"))
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnets_have_an_eighth_of_the_width_a_third_of_the_depth_and_a_seventh_of_the_side(name):
+    embed_dim, side, (_, *blocks), features, text_width, text_heads, rate = RESNETS[name]
+    model, image = recipe(name).model, recipe(name).model.image
+    assert isinstance(image, ResNetConfig)
+    assert (model.embed_dim, image.n_features, model.text.width) == (
+        embed_dim // 8,
+        features // 8,
+        text_width // 8,
+    )
+    assert image.layers == tuple(round(n / 3) for n in blocks)  # all stages but the first
+    assert abs(model.image_size - side / 7) <= image.stride / 2
+    assert (image.heads, model.text.heads) == (features // 64 // 4, text_heads // 2)
+    assert recipe(name).optim.lr == pytest.approx(3 * rate, rel=0.03)
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_vits_have_a_sixteenth_of_the_width_a_third_of_the_depth_and_a_quarter_of_the_patch(name):
+    embed_dim, _, (patch, layers, width, heads), text_width, text_heads, rate = VITS[name]
+    model, image = recipe(name).model, recipe(name).model.image
+    assert isinstance(image, ViTConfig)
+    assert (image.width, image.layers, image.heads) == (width // 16, layers // 3, heads // 4)
+    assert abs(image.patch_size - patch / 4) <= 0.5
+    assert (model.embed_dim, model.text.width, model.text.heads) == (
+        embed_dim // 8, text_width // 8, text_heads // 2,
+    )  # fmt: skip
+    assert recipe(name).optim.lr == pytest.approx(3 * rate, rel=0.03)
+
+
+def test_the_recipes_differ_in_model_and_rate_only():
+    def rest(name: str) -> dict[str, object]:
+        found = recipe(name).model_dump(exclude={"name", "model"})
+        del found["preprocess"]["size"], found["optim"]["lr"]
+        return found
+
+    assert all(rest(name) == rest("rn-1") for name in NAMES)
+
+
+def test_the_table_of_the_documentation_has_their_sizes_and_compute():
+    page = (Path(__file__).parents[3] / "docs" / "training-series.md").read_text(encoding="utf-8")
+    table = page.split("<!-- series -->\n")[1].split("\n<!-- /series -->")[0]
+    assert table.splitlines()[2:] == [row(name) for name in NAMES]
+
+
+def row(name: str) -> str:
+    config = recipe(name)
+    flops, size = training_flops(config), model_size(meta_model(config.model))
+    in_all = flops * config.run.steps * config.run.batch_size
+    cells = (f"{size.n_image:,}", f"{size.n_text:,}", f"{flops / 1e6:.0f}", f"{in_all / 1e12:.1f}")
+    return f"| `{name}` | {config.model.image_size} | {' | '.join(cells)} |"
+
+
+def test_compute_spans_two_orders_of_magnitude():
+    found = {name: training_flops(recipe(name)) for name in NAMES}
+    assert max(found.values()) / min(found.values()) == pytest.approx(100, rel=0.15)
+    assert [*found] == [*sorted(RESNETS, key=found.get), *sorted(VITS, key=found.get)]
+
+
+@pytest.mark.parametrize("name", ["rn-1", "vit-2"])
+def test_a_recipe_of_the_series_trains_on_larger_images(tmp_path, curves_undrawn, name):
+    write_tiny_dataset(tmp_path / "data", n_icons=12, size=64)
+    folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
+    short = ["run.steps=2", "run.batch_size=4", "run.validate_every=2", "run.best_by=['icons_top1']"]
+    changes = [part for key in (*short, "data.mixture={icons=1.0}") for part in ("--set", key)]
+    assert main(["train", f"series/{name}", *folders, *changes]) == 0
+    assert (tmp_path / "runs" / f"series-{name}" / "best.safetensors").is_file()
