@@ -21,7 +21,7 @@ from diptych.core.collections.search import (
 )
 from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
-from diptych.core.rollout import service
+from diptych.core.rollout import known, watcher
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
@@ -678,7 +678,7 @@ def test_version_that_the_settings_name_is_served_though_it_served_before(run: R
         await opened.activate(TINY, 2)
 
     async def pinned(opened: Opened) -> None:
-        assert opened.rollouts.policy == "pinned"
+        assert (await opened.rollouts.status()).policy == "pinned"
         await until(lambda: opened.active.now.model.version == 1)
         await require_found(opened, "red", "green", "blue", "yellow")
 
@@ -709,7 +709,7 @@ def test_model_that_the_settings_name_is_waited_for(run: Run, model_repo: Path) 
 def test_rollback_stays_however_many_collections_move_afterwards(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MAX_SHOWN", 2)
+    monkeypatch.setattr(known, "MAX_SHOWN", 2)
 
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -727,7 +727,7 @@ def test_rollback_stays_however_many_collections_move_afterwards(
 def test_collection_follows_again_soon_after_what_held_it_is_gone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "LOOK_AT_STAYS_S", 0.01)
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
 
     async def story(opened: Opened) -> None:
         await opened.collections.create("bare", "none")

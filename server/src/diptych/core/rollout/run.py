@@ -241,7 +241,8 @@ class RolloutRun:
 
     async def _switch_and_record(self) -> None:
         await self._switch()
-        await self._set("active")
+        self.rollout = self.rollout.ended("active")
+        await self.save(self.rollout)
 
     async def _switch(self) -> None:
         assert self.version is not None, "loaded before"

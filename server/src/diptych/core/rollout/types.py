@@ -1,7 +1,9 @@
 """The values of rollouts."""
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from diptych.core.types import VersionRef
@@ -39,6 +41,15 @@ class Rollout:
     finished_at: str | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None
+
+    @classmethod
+    def new(cls, target: VersionRef) -> "Rollout":
+        """A rollout of the server, which waits for its turn."""
+        return cls(id=secrets.token_hex(8), target=target, state="waiting", created_at=_now())
+
+    def ended(self, state: RolloutState, reason: str = "") -> "Rollout":
+        """The rollout in a final state."""
+        return replace(self, state=state, reason=reason, finished_at=_now())
 
     @property
     def has_ended(self) -> bool:
@@ -109,3 +120,7 @@ class RolloutStatus:
     previous: PreviousVersion | None = None
     running: Rollout | None = None
     progress: Progress | None = None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

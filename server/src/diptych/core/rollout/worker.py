@@ -1,0 +1,170 @@
+"""Runs the rollouts that wait, one after the other."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from diptych.core.collections.reembed import Pace
+from diptych.core.ports import Metrics
+from diptych.core.rollout.known import KnownRollouts
+from diptych.core.rollout.previous import KeptVersion
+from diptych.core.rollout.run import RolloutParts, RolloutRun
+from diptych.core.rollout.types import Rollout
+from diptych.core.types import VersionRef
+from diptych.errors import BundleError, DiptychError, NotFound
+
+log = logging.getLogger(__name__)
+
+FORGET_ROWS = 2_000  # vectors that are deleted in one write
+
+
+class RolloutWorker:
+    """Runs and cancels rollouts, and keeps and forgets afterwards what the data folder needs."""
+
+    def __init__(
+        self,
+        parts: RolloutParts,
+        known: KnownRollouts,
+        kept: KeptVersion,
+        metrics: Metrics,
+        *,
+        pace: Callable[[], Pace],
+        after_switch: Callable[[RolloutRun], Awaitable[None]],
+    ) -> None:
+        """`pace` gives way to requests. `after_switch` is called with each rollout that has switched."""
+        self._parts = parts
+        self._known = known
+        self._kept = kept
+        self._metrics = metrics
+        self._pace = pace
+        self._after_switch = after_switch
+        self._running: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def work(self) -> None:
+        """Run the rollouts that wait, for ever."""
+        await self._keep_bundles()
+        while True:
+            self._known.begun.clear()
+            waiting = self._known.waiting()
+            if not waiting:
+                await self._known.begun.wait()
+                continue
+            self._running = asyncio.create_task(self._run(waiting[0]))
+            try:
+                await asyncio.wait([self._running])
+            finally:
+                self._running.cancel()
+            self._running = None
+
+    def stop(self) -> None:
+        """From now on, what fails is resumed by the next start."""
+        self._closing = True
+
+    async def close(self) -> None:
+        """Wait for the end of what runs, once `work` is cancelled."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def cancel(self, rollout: Rollout, reason: str) -> None:
+        """Cancel a rollout that waits or runs. One that is past its switch ends by itself."""
+        run, running = self._known.run, self._running
+        cancelled = self._known.get(rollout.id).ended("cancelled", reason)
+        self._known.note(cancelled)  # so that it does not begin, or begin again, meanwhile
+        if run is not None and run.rollout.id == rollout.id and running is not None:
+            running.cancel(reason)
+            await asyncio.wait([running])
+            if run.rollout.has_ended:  # it was switched before it could be cancelled
+                self._known.note(run.rollout)
+                return
+        await self._known.save(cancelled)
+        self._metrics.count_rollout("cancelled")
+
+    @property
+    def _active(self) -> VersionRef:
+        return self._parts.active.now.version.ref
+
+    async def _run(self, rollout: Rollout) -> None:
+        if self._known.get(rollout.id).has_ended:
+            return  # it was cancelled before it could begin
+        moved, former = self._known.moved(rollout), self._active
+        rollout = self._retargeted(rollout)
+        self._known.run = run = RolloutRun(
+            self._parts,
+            rollout,
+            self._known.save,
+            self._pace,
+            self._keep_bundles_and,
+            collection=None if moved is None else moved.collection,
+        )
+        log.info("rollout to %s begins, %s serves", rollout.target.exact, former.exact)
+        try:
+            await run.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not self._closing:
+                await self._note_failure(run, error)
+        else:
+            log.info("rollout to %s is done", rollout.target.exact)
+            self._metrics.count_rollout("active")
+            if rollout.collection is None and former != self._active:
+                self._kept.ref = former if self._parts.keeps_previous else None
+            await self._keep_bundles()
+            await self._after_switch(run)
+            await self._forget_vectors(run)
+        finally:
+            self._known.run = None
+
+    def _retargeted(self, rollout: Rollout) -> Rollout:
+        """The rollout of one collection, to the version that serves by now or that the collection has by now.
+
+        The server may have moved on while it waited.
+        """
+        moved = self._known.moved(rollout)
+        if moved is None:
+            return rollout
+        target, vectors = rollout.target, moved.collection.writing
+        if moved.keeps_version and vectors is not None:
+            target = vectors.version.ref
+        if target.name == self._active.name:
+            target = self._active
+        return replace(rollout, target=target)
+
+    async def _note_failure(self, run: RolloutRun, error: Exception) -> None:
+        target = run.rollout.target.exact
+        if not isinstance(error, DiptychError):
+            log.error("rollout to %s failed", target, exc_info=error)
+        reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
+        log.error("rollout to %s failed, %s serves on: %s", target, self._active.exact, reason)
+        failed = run.rollout.ended("failed", reason)
+        self._known.note(failed)  # even if the disk is too full to store it
+        self._metrics.count_rollout("failed")
+        await self._known.save(failed)
+
+    async def _keep_bundles_and(self, ref: VersionRef) -> None:
+        """Keep copies of what is needed, and of one version more. Raises StoreError."""
+        refs = {*self._parts.collections.needed_versions(), self._active, ref}
+        if self._kept.ref is not None:
+            refs.add(self._kept.ref)
+        try:
+            await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
+        except BundleError as error:  # of a collection whose version was lost before; all others are kept
+            log.warning("not all versions are kept that stored vectors need: %s", error)
+
+    async def _keep_bundles(self) -> None:
+        try:
+            await self._keep_bundles_and(self._active)
+        except DiptychError as error:
+            log.warning("the data folder keeps no copy of what it needs: %s", error)
+
+    async def _forget_vectors(self, run: RolloutRun) -> None:
+        """Delete the vectors that the collections of a rollout need no more, in small writes."""
+        for collection in run.moving:
+            if not collection.dropped:
+                with suppress(NotFound):
+                    while await self._parts.store.forget_vectors(collection.name, FORGET_ROWS):
+                        pass
