@@ -22,6 +22,7 @@ from diptych.core.collections.search import (
 from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout import known, watcher
+from diptych.core.rollout.comparison import Gates
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
@@ -330,6 +331,47 @@ def test_cancelled_rollout_leaves_everything_as_it_was(run: Run) -> None:
             await opened.rollouts.cancel("absent")
 
     run(story)
+
+
+def test_vectors_of_a_cancelled_rollout_are_deleted(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.collections.create("more")
+        await opened.add("more", picture("white"), "white")
+        held, began = Held(opened), threading.Event()
+        hold = opened.before_encode
+
+        def hold_the_second() -> None:
+            if began.is_set():
+                hold()
+            began.set()
+
+        opened.before_encode = hold_the_second
+        rollout = await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        assert await opened.records.missing("default", f"{TINY}/2") == {}
+        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        await cancelling
+        async with asyncio.timeout(20):
+            while len(await opened.records.missing("default", f"{TINY}/2")) < len(COLOURS):  # noqa: ASYNC110 - has no event
+                await asyncio.sleep(0.01)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    run(story)
+
+
+def test_failed_rollout_that_is_tried_again_embeds_nothing_twice(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2, state="failed")
+        assert await opened.records.missing("default", f"{TINY}/2") == {}
+        encoded = Held(opened)
+        await opened.activate(TINY, 2, state="failed")
+        assert not encoded.entered.is_set()
+
+    run(story, gates=Gates(min_overlap=1.01))
 
 
 def test_activating_another_version_ends_the_rollout_under_way(run: Run) -> None:

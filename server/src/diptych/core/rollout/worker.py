@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 
+from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.reembed import Pace
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import KnownRollouts
@@ -13,7 +13,7 @@ from diptych.core.rollout.previous import KeptVersion
 from diptych.core.rollout.run import RolloutParts, RolloutRun
 from diptych.core.rollout.types import Rollout
 from diptych.core.types import VersionRef
-from diptych.errors import BundleError, DiptychError, NotFound
+from diptych.errors import BundleError, DiptychError
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class RolloutWorker:
         self._pace = pace
         self._after_switch = after_switch
         self._running: asyncio.Task[None] | None = None
+        self._to_tidy: set[LoadedCollection] = set()  # may have vectors that nothing needs any more
         self._closing = False
 
     async def work(self) -> None:
@@ -58,6 +59,7 @@ class RolloutWorker:
             finally:
                 self._running.cancel()
             self._running = None
+            await self._forget_vectors()
 
     def stop(self) -> None:
         """From now on, what fails is resumed by the next start."""
@@ -74,6 +76,7 @@ class RolloutWorker:
         run, running = self._known.run, self._running
         cancelled = self._known.get(rollout.id).ended("cancelled", reason)
         self._known.note(cancelled)  # so that it does not begin, or begin again, meanwhile
+        self._to_tidy.update(self._collections_of(rollout))
         if run is not None and run.rollout.id == rollout.id and running is not None:
             running.cancel(reason)
             await asyncio.wait([running])
@@ -115,7 +118,7 @@ class RolloutWorker:
                 self._kept.ref = former if self._parts.keeps_previous else None
             await self._keep_bundles()
             await self._after_switch(run)
-            await self._forget_vectors(run)
+            self._to_tidy.update(self._collections_of(rollout))
         finally:
             self._known.run = None
 
@@ -161,10 +164,24 @@ class RolloutWorker:
         except DiptychError as error:
             log.warning("the data folder keeps no copy of what it needs: %s", error)
 
-    async def _forget_vectors(self, run: RolloutRun) -> None:
-        """Delete the vectors that the collections of a rollout need no more, in small writes."""
-        for collection in run.moving:
-            if not collection.dropped:
-                with suppress(NotFound):
-                    while await self._parts.store.forget_vectors(collection.name, FORGET_ROWS):
-                        pass
+    def _collections_of(self, rollout: Rollout) -> list[LoadedCollection]:
+        """The collections that a rollout may have made vectors for, in this run of the server or before."""
+        if (moved := self._known.moved(rollout)) is not None:
+            return [moved.collection]
+        names = {self._active.name, rollout.target.name}
+        return [one for one in self._parts.collections.loaded() if one.model in names]
+
+    async def _forget_vectors(self) -> None:
+        """Delete vectors that collections need no more, in small writes, while no rollout makes any.
+
+        Those of a rollout that has failed are left until another one ends, so that it can be tried again.
+        """
+        while self._to_tidy:
+            collection = self._to_tidy.pop()
+            try:
+                while not collection.dropped and await self._parts.store.forget_vectors(
+                    collection.name, FORGET_ROWS
+                ):
+                    pass
+            except DiptychError as error:
+                log.warning("vectors of %s that nothing needs are left: %s", collection.name, error)
