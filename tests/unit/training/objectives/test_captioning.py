@@ -96,15 +96,17 @@ def test_virtex_is_the_likelihood_of_the_caption_in_both_directions(captions, la
     assert objective.loss(grid, texts).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @torch.no_grad()
-def test_virtex_scores_a_name_by_its_likelihood(captions):
-    objective = Virtex(VirtexConfig(width=8, heads=2), N_FEATURES, captions)
+def test_virtex_scores_a_name_by_its_likelihood(captions, layers):
+    objective = Virtex(VirtexConfig(width=8, heads=2, layers=layers), N_FEATURES, captions)
     grid = torch.randn(2, N_CELLS, N_FEATURES)
-    found = objective.class_scores(grid, ["apple", "red car"], ["{}", "a {}"])
+    names = ("apple", "red car", "red apple", "")  # some begin alike, some end alike
+    found = objective.class_scores(grid, names, ["{}", "a {}"])
     expected = [
         [
             np.mean([reference_of_virtex(objective, captions, cells, text) for text in (name, f"a {name}")])
-            for name in ("apple", "red car")
+            for name in names
         ]
         for cells in grid
     ]

@@ -11,11 +11,10 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from diptych_training.objectives.predictive import Predictive, Texts, mean_of_known, padded
+from diptych_training.objectives.predictive import MeanOfKnown, NameScorer, Predictive, Texts, padded
 from diptych_training.objectives.words import Captions, most_common
 from diptych_training.schema import Frozen
 
@@ -56,17 +55,11 @@ class BagOfWords(Predictive):
         """(b, D) -> the mean over the images."""
         return negative_log_likelihood(self.words(images), texts.targets)
 
-    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(N, D) -> (N, C), the mean over the templates."""
-        log_probabilities = self.words(images).float().log_softmax(dim=1)
-        scores = [
-            mean_of_known(
-                log_probabilities,
-                [self._known(self.captions.words(template.replace("{}", name))) for name in names],
-            )
-            for template in templates
-        ]
-        return torch.stack(scores).mean(dim=0)
+    def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
+        """From (N, D), the mean log-probability of each name's known words."""
+        entries = [self._known(self.captions.words(template.replace("{}", name))) for name in names]
+        mean = MeanOfKnown(entries)
+        return lambda images: mean(self.words(images).float().log_softmax(dim=1))
 
     def _known(self, words: Iterable[str]) -> list[int]:
         return [self._index[word] for word in words if word in self._index]

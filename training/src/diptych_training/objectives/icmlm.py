@@ -13,6 +13,7 @@ Zero-shot, a name scores the mean over its tokens of the log-probability of the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,11 +23,18 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from diptych_training.models.layers import Block, Transformer
-from diptych_training.objectives.predictive import NOTHING, Predictive, Texts
+from diptych_training.objectives.predictive import (
+    NOTHING,
+    MeanOfKnown,
+    NameScorer,
+    Predictive,
+    Texts,
+    token_log_probabilities,
+)
 from diptych_training.objectives.words import Captions
 from diptych_training.schema import Frozen
 
-N_AT_ONCE = 512  # masked names that are scored at once, for one image
+NAMES_AT_ONCE, IMAGES_AT_ONCE = 512, 8  # masked names that are scored at once, and for how many images
 
 
 class IcmlmConfig(Frozen):
@@ -82,12 +90,28 @@ class Icmlm(Predictive):
         losses = F.cross_entropy(logits.float(), targets, ignore_index=NOTHING, reduction="none")
         return losses.mean()
 
-    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(N, cells, W) -> (N, C), the mean over the templates."""
-        scores = [
-            self._scores(images, [template.replace("{}", name) for name in names]) for template in templates
+    def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
+        """From (N, cells, W), the mean log-probability of each name's tokens. The names are read once."""
+        ids = [self.captions.ids(template.replace("{}", name)).tolist() for name in names]
+        by_length = sorted(range(len(ids)), key=lambda name: len(ids[name]))  # little padding
+        masked = [(name, place) for name in by_length for place in range(1, len(ids[name]) - 1)]
+        entries: list[list[int]] = [[] for _ in ids]
+        for row, (name, _) in enumerate(masked):
+            entries[name].append(row)
+        mean = MeanOfKnown(entries)
+        parts = [
+            self._read_masked([(ids[name], place) for name, place in masked[start : start + NAMES_AT_ONCE]])
+            for start in range(0, len(masked), NAMES_AT_ONCE)
         ]
-        return torch.stack(scores).mean(dim=0)
+
+        def score(images: Tensor) -> Tensor:
+            scores = [
+                images.new_zeros(len(images), 0),
+                *(self._masked_scores(images, part) for part in parts),
+            ]
+            return mean(torch.cat(scores, dim=1))
+
+        return score
 
     def lengths(self, input_ids: Tensor) -> Tensor:
         """(b, L) -> (b,): up to the end-of-text token, which is included."""
@@ -106,35 +130,43 @@ class Icmlm(Predictive):
         return self.of_tokens(self.transformer(x, hidden[:, None, None, :]))  # type: ignore[no-any-return]
 
     def logits(self, grid: Tensor, tokens: Tensor, is_text: Tensor) -> Tensor:
-        """(b or 1, cells, W), (b, L, width) and (b, L) -> (b, vocabulary): what the masked token is."""
-        cells = self.of_cells(grid)  # (b or 1, cells, width)
+        """(b, cells, W), (b, L, width) and (b, L) -> (b, vocabulary): what the masked token is."""
+        cells = self.of_cells(grid)  # (b, cells, width)
         fit = cells @ tokens.transpose(1, 2) * cells.shape[-1] ** -0.5  # (b, cells, L)
         soft_maximum = fit.masked_fill(~is_text[:, None], float("-inf")).logsumexp(dim=2)  # (b, cells)
         seen = (soft_maximum.softmax(dim=1)[:, None].to(grid.dtype) @ grid)[:, 0]  # (b, W)
         return self.predict(seen)  # type: ignore[no-any-return]
 
-    def _scores(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """(N, cells, W) and C texts -> (N, C)."""
-        rows = [torch.from_numpy(self.captions.ids(text)).long() for text in texts]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(images.device)
-        lengths = self.lengths(ids)
-        places = torch.arange(ids.shape[1], device=ids.device)
-        is_masked = (places > 0) & (places < lengths[:, None] - 1)  # (C, L): each of these in turn
-        name, place = is_masked.nonzero(as_tuple=True)  # (M,) each
-        masked, wanted = ids[name], ids[name, place]
-        masked[torch.arange(len(masked), device=ids.device), place] = self.mask_id
-        parts = [
-            (self.read(some), self.is_text(some), right)
-            for some, right in zip(
-                torch.split(masked, N_AT_ONCE), torch.split(wanted, N_AT_ONCE), strict=True
-            )
-        ]
+    def _read_masked(self, masked: Sequence[tuple[Sequence[int], int]]) -> "ReadNames":
+        """Read token sequences, each masked at a place."""
+        rows = [torch.tensor(ids) for ids, _ in masked]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.positional_embedding.device)
+        rows_of, places = torch.arange(len(masked)), torch.tensor([place for _, place in masked])
+        wanted = torch.stack([rows_of.to(ids.device), ids[rows_of, places]], dim=1)
+        is_text = self.is_text(ids)
+        ids[rows_of, places] = self.mask_id
+        return ReadNames(self.read(ids), is_text, wanted)
+
+    def _masked_scores(self, images: Tensor, names: "ReadNames") -> Tensor:
+        """(N, cells, W) and M masked names -> (N, M) log-probabilities."""
+        first, activation, last = self.predict
+        assert isinstance(last, nn.Linear)
         scores = []
-        for grid in torch.split(images, 1):
-            found = [
-                -F.cross_entropy(self.logits(grid, tokens, is_text).float(), right, reduction="none")
-                for tokens, is_text, right in parts
-            ]
-            sums = torch.zeros(len(ids), device=ids.device).index_add(0, name, torch.cat(found))
-            scores.append(sums / is_masked.sum(dim=1))
-        return torch.stack(scores).nan_to_num(nan=float("-inf"), neginf=float("-inf"))
+        for grid in torch.split(images, IMAGES_AT_ONCE):
+            cells = self.of_cells(grid)
+            fit = cells.flatten(0, 1) @ names.tokens.flatten(0, 1).T * cells.shape[-1] ** -0.5
+            fit = fit.view(*cells.shape[:2], *names.is_text.shape)  # (N, cells, M, L)
+            weights = fit.masked_fill(~names.is_text, float("-inf")).logsumexp(dim=3).softmax(dim=1)
+            # As the first layer is linear, it may come before the weighted mean.
+            seen = activation(weights.transpose(1, 2) @ first(grid))  # (N, M, width)
+            scores.append(token_log_probabilities(seen, names.wanted, last.weight, last.bias))
+        return torch.cat(scores)
+
+
+@dataclass(frozen=True)
+class ReadNames:
+    """M masked names: their tokens as `Icmlm.read` returns them, which are no padding, and what is masked."""
+
+    tokens: Tensor  # (M, L, width)
+    is_text: Tensor  # (M, L) bool
+    wanted: Tensor  # (M, 2): 0 to M - 1, and the masked tokens

@@ -3,12 +3,13 @@
 `PredictiveModel` is what a run of such an objective trains and stores: `visual.*` and `objective.*`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.models import ModelConfig
@@ -16,6 +17,8 @@ from diptych_training.models.clip import CLIP, image_tower
 from diptych_training.objectives.words import Captions
 
 NOTHING = -1  # in targets: no entry
+ROWS = 256  # whose logits are computed at once
+NameScorer = Callable[[Tensor], Tensor]  # (N, D), or the grid -> (N, C)
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,16 @@ class Predictive(nn.Module):
         """The mean over the items, as a scalar. `images`: (b, D), or the grid."""
         raise NotImplementedError
 
-    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(N, D), or the grid -> (N, C): how well each name fits each image; -inf where it cannot be said."""
+    def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
+        """What tells how well each of C names, in a template, fits an image; -inf where it cannot be said.
+
+        What does not depend on an image is computed here, once for all of them.
+        """
         raise NotImplementedError
+
+    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """(N, D), or the grid -> (N, C): the mean over the templates of the scores of names."""
+        return torch.stack([self.name_scorer(names, one)(images) for one in templates]).mean(dim=0)
 
 
 class PredictiveModel(nn.Module):
@@ -91,12 +101,35 @@ def padded(rows: Iterable[Sequence[int]]) -> Tensor:
     return filled
 
 
-def mean_of_known(log_probabilities: Tensor, entries: Sequence[Sequence[int]]) -> Tensor:
-    """(N, K) of K entries, and the entries of C names -> (N, C): each name's mean; -inf without an entry."""
-    weights = log_probabilities.new_zeros(len(entries), log_probabilities.shape[1])
-    for row, known in zip(weights, entries, strict=True):
-        for entry in known:
-            row[entry] += 1 / len(known)
-    scores = log_probabilities @ weights.T
-    unknown = torch.tensor([not known for known in entries], device=scores.device)
-    return scores.masked_fill(unknown, float("-inf"))
+class MeanOfKnown:
+    """(N, K) log-probabilities of K entries -> (N, C): the mean over the entries of each name; -inf without
+    one.
+    """
+
+    def __init__(self, entries: Sequence[Sequence[int]]) -> None:
+        counts = torch.tensor([len(known) for known in entries])
+        self._entries = torch.tensor([entry for known in entries for entry in known], dtype=torch.int64)
+        self._names = torch.arange(len(entries)).repeat_interleave(counts)
+        self._counts = counts
+
+    def __call__(self, log_probabilities: Tensor) -> Tensor:
+        """As said above."""
+        device = log_probabilities.device
+        sums = log_probabilities.new_zeros(len(log_probabilities), len(self._counts)).index_add(
+            1, self._names.to(device), log_probabilities[:, self._entries.to(device)]
+        )
+        counts = self._counts.to(device)
+        return (sums / counts).masked_fill(counts == 0, float("-inf"))
+
+
+def token_log_probabilities(x: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(N, R, W) features, (T, 2) of a row of R and a token, and an output layer -> (N, T) log-probabilities.
+
+    The logits of a few rows at a time stay in the processor's cache.
+    """
+    rows, wanted = tokens.T
+    logits = (x[:, rows] * weight[wanted]).sum(dim=2) + bias[wanted]
+    normalisers = [
+        F.linear(some, weight, bias).float().logsumexp(dim=1) for some in torch.split(x.flatten(0, 1), ROWS)
+    ]
+    return logits.float() - torch.cat(normalisers).view(x.shape[:2])[:, rows]

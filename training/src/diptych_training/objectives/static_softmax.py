@@ -16,7 +16,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from diptych_training.objectives.bag_of_words import negative_log_likelihood
-from diptych_training.objectives.predictive import Predictive, Texts, mean_of_known, padded
+from diptych_training.objectives.predictive import MeanOfKnown, NameScorer, Predictive, Texts, padded
 from diptych_training.objectives.words import Captions, key_of, most_common
 from diptych_training.schema import Frozen
 
@@ -57,8 +57,9 @@ class StaticSoftmax(Predictive):
         """(b, D) -> the mean over the images."""
         return negative_log_likelihood(self.labels(images), texts.targets)
 
-    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(N, D) -> (N, C): log-probabilities of the names that are in the vocabulary."""
+    def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
+        """From (N, D), log-probabilities of the names that are in the vocabulary, whatever the template."""
         cleaned = (self.captions.clean(name) for name in names)
         entries = [[self._index[name]] if name in self._index else [] for name in cleaned]
-        return mean_of_known(self.labels(images).float().log_softmax(dim=1), entries)
+        mean = MeanOfKnown(entries)
+        return lambda images: mean(self.labels(images).float().log_softmax(dim=1))

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from diptych_training.objectives.predictive import NOTHING, Predictive, Texts, mean_of_known
+from diptych_training.objectives.predictive import NOTHING, MeanOfKnown, NameScorer, Predictive, Texts
 from diptych_training.objectives.words import Captions, most_common
 from diptych_training.schema import Frozen
 
@@ -89,14 +89,20 @@ class VisualNgrams(Predictive):
         words = smoothed(observed, targets, self.config.smoothing)  # (b, words)
         return -(words * (targets[:, :, 0] >= 0)).sum(dim=1).mean()
 
-    def class_scores(self, images: Tensor, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(N, D) -> (N, C), the mean over the templates."""
-        found = self.log_observed(images)
-        scores = [
-            self._scores(found, [self.captions.words(template.replace("{}", name)) for name in names])
-            for template in templates
-        ]
-        return torch.stack(scores).mean(dim=0)
+    def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
+        """From (N, D), the mean log-probability of each name's known words."""
+        rows = [self.ending(self.captions.words(template.replace("{}", name))) for name in names]
+        flat = [row for of_name in rows for row in of_name] or [[TOO_LONG] * self.config.longest]
+        ends = torch.tensor(flat, device=self.histories.device)  # (E, longest)
+        firsts = np.cumsum([0, *map(len, rows)])
+        mean = MeanOfKnown([range(first, first + len(row)) for first, row in zip(firsts, rows, strict=False)])
+
+        def score(images: Tensor) -> Tensor:
+            observed = self.log_observed(images)[:, ends.clamp(min=0)]  # (N, E, longest)
+            words = smoothed(observed, ends.expand_as(observed), self.config.smoothing)  # (N, E)
+            return mean(words)
+
+        return score
 
     def log_observed(self, images: Tensor) -> Tensor:
         """(B, D) -> (B, K): log p_obs of every n-gram after its own first words."""
@@ -116,18 +122,6 @@ class VisualNgrams(Predictive):
                     row[n - 1] = self._index.get(" ".join(words[last - n : last]), NOTHING)
                 rows.append(row)
         return rows
-
-    def _scores(self, found: Tensor, names: Sequence[Sequence[str]]) -> Tensor:
-        """(N, K) log p_obs and the words of C names -> (N, C)."""
-        rows = [self.ending(words) for words in names]
-        flat = [row for of_name in rows for row in of_name] or [[TOO_LONG] * self.config.longest]
-        ends = torch.tensor(flat, device=found.device)  # (E, longest)
-        observed = found[:, ends.clamp(min=0)]  # (N, E, longest)
-        words = smoothed(observed, ends.expand_as(observed), self.config.smoothing)  # (N, E)
-        firsts = np.cumsum([0, *map(len, rows)])
-        return mean_of_known(
-            words, [range(first, first + len(row)) for first, row in zip(firsts, rows, strict=False)]
-        )
 
 
 def stacked(captions: Sequence[list[list[int]]]) -> Tensor:
