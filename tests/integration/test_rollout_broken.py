@@ -281,6 +281,10 @@ def test_other_content_under_the_same_number_is_told_from_what_served_before(tmp
         looked_again(client, 2)
         assert (tiny(client)["bundle"], tiny(client)["replaced"]) == (before["bundle"], True)
         require_serving(client, 1)
+        shutil.rmtree(repo / TINY / "1")
+        client.post(f"/models/{TINY}/versions/1/activate")  # back again, though neither is there any more
+        wait_for(lambda: tiny(client)["bundle"] == after["bundle"])
+        require_serving(client, 1)
 
 
 def test_folder_of_models_that_goes_away_and_comes_back_is_watched_again(tmp_path: Path) -> None:

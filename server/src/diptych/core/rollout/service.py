@@ -193,24 +193,22 @@ class Rollouts:
 
     async def _target(self, name: str, version: int | None) -> VersionRef:
         """The version that is meant: one that serves or is kept, else one of the model repository."""
-        loaded = [one.ref for one in self._parts.versions.loaded()]
-        kept = [self._active.ref, *([self._kept.ref] if self._kept.ref else []), *loaded]
         if version is None:
             newest = await asyncio.to_thread(self._parts.bundles.newest, name)
             if newest is None:
                 raise NotFound(f"no version of model {name[:80]!r} can be served here")
             return newest
+        loaded = [one.ref for one in self._parts.versions.loaded()]
+        kept = [*([self._kept.ref] if self._kept.ref else []), self._active.ref, *loaded]
+        # Where two have this number, the former one comes first: this is the way back.
+        known = next((ref for ref in kept if (ref.name, ref.version) == (name, version)), None)
         try:
             found = await asyncio.to_thread(self._parts.bundles.find, name, version)
-            previous = self._kept.ref
-            if found == self._active.ref and previous is not None and str(previous) == str(found):
-                return previous  # the number has other content now: this is the way back
-            return found
         except NotFound:
-            for ref in kept:
-                if (ref.name, ref.version) == (name, version):
-                    return ref
-            raise
+            if known is None:
+                raise
+            return known
+        return known if known is not None and found == self._active.ref else found
 
     async def _move(
         self, collection: str, version: LoadedVersion, precision: str | None, model: str | None
