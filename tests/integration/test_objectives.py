@@ -9,6 +9,7 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych_training.benchmark.report.results import Result, read_result
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import StartConfig, TrainConfig
@@ -19,7 +20,9 @@ from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.finetune.source_model import open_source_model
+from support.labelled_folders import shades, write_class_folders
 from support.small_recipe import small_recipe, write_small_recipe
+from support.tiny_graphs import COLOURS as RGB
 from support.tiny_run import write_tiny_dataset
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
@@ -69,6 +72,18 @@ def test_convirt_is_trained_evaluated_and_exported(home):
     np.testing.assert_allclose(encoder.encode_image(golden.pixels), trained, atol=1e-5)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+
+
+def benchmark(home: Path, run: str, out: Path, *flags: str) -> dict[str, Result]:
+    folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs"), "--out", str(out)]
+    assert main(["benchmark", run, *folders, *flags]) == 0
+    found = (read_result(file) for file in (out / "results").rglob("*.json"))
+    return {one.data_set: one for one in found if one is not None}
+
+
 @pytest.mark.parametrize("kind", PREDICTIVE)
 def test_an_objective_without_a_text_tower_is_trained_and_evaluated(home, kind, tmp_path, capsys):
     folder = train_and_evaluate(home, small_recipe(objective={"kind": kind}, name=kind.replace("_", "-")))
@@ -82,6 +97,11 @@ def test_an_objective_without_a_text_tower_is_trained_and_evaluated(home, kind, 
     assert (icons.n_classes, icons.all.n_images, icons.far.n_images) == (30, 30, 24)
     assert set(icons.all.image_to_text) == {1, 5, 10}
 
+    for name, found in benchmark(home, folder.name, tmp_path / "bench", "--on", "pictograms").items():
+        (source,) = [one for one in evaluation.sources if one.source == name]
+        assert found.zero_shot["ensemble"]["top1"] == pytest.approx(source.all.zero_shot[1], abs=1e-6)
+        assert found.retrieval is None
+
     trained_with = f"was trained with {kind}, which has no text tower"
     with pytest.raises(CheckpointError, match=trained_with):
         load_run(folder)
@@ -91,6 +111,33 @@ def test_an_objective_without_a_text_tower_is_trained_and_evaluated(home, kind, 
     flags = ["--run", str(folder), "--name", "x", "--model-repo", str(tmp_path), "--data", str(home / "data")]
     assert main(["export", *flags]) != 0
     assert trained_with in capsys.readouterr().err
+
+
+def test_names_that_a_static_softmax_does_not_know_are_counted_and_wrong(home, tmp_path, capsys):
+    train_and_evaluate(home, small_recipe(objective={"kind": "static_softmax"}, name="labels"))
+
+    found = benchmark(home, "labels", tmp_path, "--on", "pictograms")
+
+    assert (found["new-set"].n_unknown, found["new-set"].n_texts) == (10, 30)  # 20 were trained
+    emoji = found["new-style"]
+    assert emoji.n_unknown == emoji.n_texts
+    assert emoji.zero_shot["ensemble"]["top1"] == emoji.zero_shot["ensemble"]["top5"] == 0
+    assert emoji.confusions == ()
+    assert "30 (10 unknown)" in capsys.readouterr().out
+
+
+def test_probes_learn_from_the_features_of_a_tower_without_texts(home, tmp_path):
+    train_and_evaluate(home, small_recipe(objective={"kind": "bag_of_words"}, name="probed"))
+    for split, n in (("train", 10), ("test", 4)):
+        shown = {name: shades(RGB[name], n, seed=n) for name in ("red", "blue")}
+        write_class_folders(tmp_path / "colours" / split, shown)
+
+    found = benchmark(home, "probed", tmp_path, "--on", str(tmp_path / "colours"), "--shots", "2")["colours"]
+
+    assert found.probe is not None
+    assert found.probe.metrics["top1"] > 0.5
+    assert [one.shots for one in found.few_shot] == [2, 2, 2]
+    assert found.n_unknown == 2
 
 
 def test_a_run_without_a_text_tower_is_compared_with_one_that_has_both(home):

@@ -11,7 +11,7 @@ from diptych_training.benchmark.data_sets.data_set import DataSet
 from diptych_training.benchmark.data_sets.find import default_names, find_data_sets
 from diptych_training.benchmark.data_sets.known import all_known
 from diptych_training.benchmark.features import FeatureCache
-from diptych_training.benchmark.measure import Plan, is_current, measure, pictures_of
+from diptych_training.benchmark.measure import Model, Plan, is_current, measure, pictures_of
 from diptych_training.benchmark.report.page import Picture, benchmark_page
 from diptych_training.benchmark.report.results import Result, read_result, result_file, write_result
 from diptych_training.benchmark.report.table import benchmark_tables
@@ -20,8 +20,8 @@ from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,
     EvaluatedModel,
     load_evaluated_bundle,
-    load_evaluated_run,
     named_bundle,
+    open_evaluated_run,
 )
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.evaluate.zero_shot import cached_classifier
@@ -145,11 +145,13 @@ def known_table() -> str:
 
 
 def _measure_all(
-    model: EvaluatedModel, data_sets: Sequence[DataSet], plan: Plan, args: argparse.Namespace
+    model: Model, data_sets: Sequence[DataSet], plan: Plan, args: argparse.Namespace
 ) -> list[Result]:
     """Results of one model, stored ones where they are of this model and data."""
     folder = args.json or args.out / RESULTS_FOLDER
-    classifier = cached_classifier(model.encoder, model.tokenizer)
+    classifier = (
+        cached_classifier(model.encoder, model.tokenizer) if isinstance(model, EvaluatedModel) else None
+    )
     results = []
     sizes = {one.name: sum(map(len, pictures_of(one, plan))) for one in data_sets}
     with progress_bar(total=sum(sizes.values()), unit="image", desc=model.name) as progress:
@@ -167,11 +169,11 @@ def _measure_all(
     return results
 
 
-def _model(args: argparse.Namespace, named: str) -> EvaluatedModel:
+def _model(args: argparse.Namespace, named: str) -> Model:
     """A run, if there is one of this name, or else a bundle."""
     folder = run_dir(named, args.runs_dir)
     if RunFolder(folder).model_file.is_file() and not (folder / MANIFEST_FILE).is_file():
-        return load_evaluated_run(folder, args.which, args.prompts, last_by="--which last")
+        return open_evaluated_run(folder, args.which, args.prompts, last_by="--which last")
     repository = ModelRepository(args.model_repo)
     try:
         name, version = named_bundle(repository, named)

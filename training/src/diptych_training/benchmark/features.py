@@ -1,5 +1,6 @@
-"""Embeddings of a split's pictures, kept under the identities of model and pictures."""
+"""Embeddings of a split's pictures, kept under the identities of model and pictures; scores of names."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 from diptych.bundle.encoder import Embeddings
 from diptych_training.benchmark.data_sets.pictures import Pictures
 from diptych_training.evaluate.embedding import Advance
-from diptych_training.evaluate.evaluated_model import EvaluatedModel
+from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
+from diptych_training.evaluate.scoring import Scores, ignore
 from diptych_training.files import open_atomic
 
 
@@ -20,7 +22,7 @@ class FeatureCache:
         self._batch_size = batch_size
         self._advance = advance
 
-    def images(self, model: EvaluatedModel, pictures: Pictures) -> Embeddings:
+    def images(self, model: EvaluatedModel | ScoredModel, pictures: Pictures) -> Embeddings:
         """N pictures -> (N, D) float32 of unit norm."""
         key = sha256(f"{model.identity}\n{pictures.content}".encode()).hexdigest()
         file = self._folder / key[:2] / f"{key}.npy"
@@ -33,7 +35,26 @@ class FeatureCache:
             self._advance(len(pictures))
         return rows
 
-    def _embed(self, model: EvaluatedModel, pictures: Pictures) -> Embeddings:
+    def scores(
+        self,
+        model: ScoredModel,
+        pictures: Pictures,
+        names: Sequence[str],
+        templates: Sequence[Sequence[str]],
+        *,
+        is_counted: bool,
+    ) -> list[Scores]:
+        """N pictures -> (N, C) scores of C names in each set of templates. They are not kept.
+
+        `is_counted`: `images` does not count the same pictures.
+        """
+        return model.scorer.score_batches(
+            pictures.batches(model.image_spec, self._batch_size),
+            [(names, some) for some in templates],
+            advance=self._advance if is_counted else ignore,
+        )
+
+    def _embed(self, model: EvaluatedModel | ScoredModel, pictures: Pictures) -> Embeddings:
         rows = []
         for pixels in pictures.batches(model.image_spec, self._batch_size):
             rows.append(model.encoder.encode_image(pixels))

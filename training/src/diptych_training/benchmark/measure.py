@@ -24,7 +24,7 @@ from diptych_training.benchmark.report.results import (
 )
 from diptych_training.evaluate.confusions import softmax, wrong_margins
 from diptych_training.evaluate.embedding import embed_texts
-from diptych_training.evaluate.evaluated_model import EvaluatedModel
+from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
 from diptych_training.evaluate.ranking import best_ranks, hit_rates
 from diptych_training.evaluate.retrieval import RECALL_K
 from diptych_training.evaluate.zero_shot import Classifier
@@ -32,6 +32,10 @@ from diptych_training.evaluate.zero_shot import Classifier
 NAME_ALONE = "{}"
 N_CONFUSIONS = 4
 DIGITS = 6  # of stored numbers
+UNKNOWN = np.float32(-1e30)  # the score of a name that a model cannot score: below all others
+NO_IMAGES = np.empty((0, 0), dtype=np.float32)
+
+Model = EvaluatedModel | ScoredModel
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Plan:
         return sha256(repr((self, templates)).encode()).hexdigest()[:16]
 
 
-def is_current(result: Result, model: EvaluatedModel, data_set: DataSet, plan: Plan) -> bool:
+def is_current(result: Result, model: Model, data_set: DataSet, plan: Plan) -> bool:
     """Whether the result is of this very model and data, measured in this way."""
     return (
         result.identity == model.identity
@@ -69,22 +73,34 @@ def _is_probed(data_set: DataSet, plan: Plan) -> bool:
     return plan.probes and data_set.task == "classification" and data_set.train is not None
 
 
-def templates_of(model: EvaluatedModel, data_set: DataSet) -> tuple[str, ...]:
+def templates_of(model: Model, data_set: DataSet) -> tuple[str, ...]:
     """The templates of the data set, or else of the model."""
     return data_set.templates or model.templates
 
 
 def measure(
-    model: EvaluatedModel, data_set: DataSet, plan: Plan, classifier: Classifier, features: FeatureCache
+    model: Model, data_set: DataSet, plan: Plan, classifier: Classifier | None, features: FeatureCache
 ) -> Result:
-    """All measurements. `classifier` embeds class names with the model's text tower."""
-    images = features.images(model, data_set.test.pictures)  # (N, D)
+    """All measurements. `classifier` embeds class names with the model's text tower, if it has one."""
     templates = templates_of(model, data_set)
+    prompts = _prompts(data_set, templates)
     relevant = data_set.test.relevance(len(data_set.texts))
-    scores = {
-        name: images @ classifier(data_set.texts, some).T  # (N, C)
-        for name, some in _prompts(data_set, templates).items()
-    }
+    scores: dict[Prompts, Scores]  # (N, C)
+    images, retrieval = NO_IMAGES, None
+    if isinstance(model, EvaluatedModel):
+        assert classifier is not None
+        images = features.images(model, data_set.test.pictures)  # (N, D)
+        scores = {name: images @ classifier(data_set.texts, some).T for name, some in prompts.items()}
+        retrieval = _recalls(model, data_set, images, relevant) if data_set.retrieves else None
+    else:
+        if _is_probed(data_set, plan):
+            images = features.images(model, data_set.test.pictures)
+        found = features.scores(
+            model, data_set.test.pictures, data_set.texts, list(prompts.values()), is_counted=not len(images)
+        )
+        scores = dict(zip(prompts, found, strict=True))
+    n_unknown = int(np.isneginf(scores["name"]).all(axis=0).sum()) if scores else 0
+    scores = {name: np.maximum(some, UNKNOWN) for name, some in scores.items()}
     probed, few = _probes(model, data_set, plan, features, images)
     return Result(
         model=model.name,
@@ -95,14 +111,15 @@ def measure(
         task=data_set.task,
         content=data_set.content,
         settings=plan.settings(templates),
-        n_images=len(images),
+        n_images=len(data_set.test.pictures),
         n_texts=len(data_set.texts),
+        n_unknown=n_unknown,
         metric=data_set.metric,
         templates=templates if scores else (),
         zero_shot={name: rounded(measured(data_set, data_set.test, some)) for name, some in scores.items()},
         probe=probed,
         few_shot=few,
-        retrieval=_recalls(model, data_set, images, relevant) if data_set.retrieves else None,
+        retrieval=retrieval,
         confusions=_confusions(data_set, scores["ensemble"], relevant, model.logit_scale)
         if data_set.task == "classification"
         else (),
@@ -123,7 +140,7 @@ def _prompts(data_set: DataSet, templates: Sequence[str]) -> dict[Prompts, Seque
 
 
 def _probes(
-    model: EvaluatedModel, data_set: DataSet, plan: Plan, features: FeatureCache, test: Embeddings
+    model: Model, data_set: DataSet, plan: Plan, features: FeatureCache, test: Embeddings
 ) -> tuple[Probe | None, tuple[FewShot, ...]]:
     """Probes of a data set with training pictures."""
     if data_set.train is None or not _is_probed(data_set, plan):
@@ -164,8 +181,12 @@ def _recalls(model: EvaluatedModel, data_set: DataSet, images: Embeddings, relev
 def _confusions(
     data_set: DataSet, scores: Scores, relevant: Relevant, logit_scale: float
 ) -> tuple[Confused, ...]:
-    """The pictures with the widest margins of a wrong class over the right one, each pair of classes once."""
+    """The pictures with the widest margins of a wrong class over the right one, each pair of classes once.
+
+    A right class whose name is unknown is not confused with another.
+    """
     margins = wrong_margins(scores, relevant)
+    margins[np.where(relevant, scores, UNKNOWN).max(axis=1) == UNKNOWN] = -np.inf
     found: dict[tuple[str, str], Confused] = {}
     for index in np.argsort(-margins, kind="stable"):
         if margins[index] <= 0 or len(found) == N_CONFUSIONS:

@@ -1,20 +1,25 @@
 """The model that an evaluation measures: a trained run in torch, or a bundle as the server runs it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from pydantic import BaseModel
+from torch import nn
+
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.tensorrt.encoder import TensorrtEncoder
-from diptych.bundle.encoder import Encoder
+from diptych.bundle.encoder import Encoder, ImageEncoder
 from diptych.bundle.manifest import ImageSpec, TextSpec, identity
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.checkpoint import TrainedRun, Which, load_predictive_run, load_run
+from diptych_training.checkpoint import PredictiveRun, TrainedRun, Which, load_predictive_run, load_run
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.scoring import Scorer
 from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.run_folder import RunFolder
 
 DEFAULT_PROMPTS = "default"
 
@@ -39,12 +44,19 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A run whose objective has no text tower: it scores names instead of embedding them."""
+    """A run whose objective has no text tower: it scores names instead of embedding them.
+
+    `encoder` embeds images, for what learns from examples. Scores are logarithms of probabilities.
+    """
 
     name: str
+    identity: str
     scorer: Scorer
+    encoder: ImageEncoder
+    image_spec: ImageSpec
     templates: tuple[str, ...]
     runtime: str = "torch"
+    logit_scale: float = 1.0
 
 
 def open_evaluated_run(
@@ -57,7 +69,10 @@ def open_evaluated_run(
     templates = _templates(predictive.text_spec, prompts)
     return ScoredModel(
         name=run_title(run_dir, which, predictive.step),
+        identity=_scored_identity(predictive, RunFolder(run_dir)),
         scorer=Scorer(predictive.model, predictive.image_spec, templates),
+        encoder=TorchEncoder(predictive.model, predictive.image_spec),
+        image_spec=predictive.image_spec,
         templates=templates,
     )
 
@@ -138,10 +153,21 @@ def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
 
 
 def _run_identity(run: TrainedRun) -> str:
-    parts = (run.model_config, run.image_spec, run.text_spec)
-    digest = sha256("\n".join(part.model_dump_json() for part in parts).encode())
-    digest.update(run.tokenizer_file.read_bytes())
-    for name, tensor in sorted(run.model.state_dict().items()):
+    tables = (run.model_config, run.image_spec, run.text_spec)
+    return _identity(tables, run.tokenizer_file.read_bytes(), run.model)
+
+
+def _scored_identity(run: PredictiveRun, folder: RunFolder) -> str:
+    assert run.config.predictive is not None
+    tables = (run.config.model, run.image_spec, run.text_spec, run.config.predictive)
+    dictionary = repr(run.model.objective.dictionary).encode()
+    return _identity(tables, folder.tokenizer_file.read_bytes() + dictionary, run.model)
+
+
+def _identity(tables: Sequence[BaseModel], files: bytes, model: nn.Module) -> str:
+    digest = sha256("\n".join(table.model_dump_json() for table in tables).encode())
+    digest.update(files)
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()

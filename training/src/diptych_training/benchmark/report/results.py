@@ -55,7 +55,8 @@ class Result(_Data):
     """One model on one data set.
 
     `identity` is of the model, `content` of the data set, `settings` of how it was measured: a result with
-    the same three need not be measured again. `zero_shot` is empty for captions.
+    the same three need not be measured again. `zero_shot` is empty for captions. `n_unknown` of the texts are
+    names that the model cannot score: their pictures count as wrong.
     """
 
     schema_version: Literal[1] = 1
@@ -69,6 +70,7 @@ class Result(_Data):
     settings: str
     n_images: int
     n_texts: int
+    n_unknown: int = 0
     metric: Metric
     templates: tuple[str, ...]
     zero_shot: dict[Prompts, Metrics] = {}

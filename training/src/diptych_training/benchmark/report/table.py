@@ -42,7 +42,7 @@ def zero_shot_rows(results: Sequence[Result]) -> Iterator[list[str]]:
     for result in scored:
         probe = None if result.probe is None else result.probe.metrics[result.metric]
         yield [
-            result.data_set, group_title(result.group), f"{result.n_images:,}", f"{result.n_texts:,}",
+            result.data_set, group_title(result.group), f"{result.n_images:,}", _classes(result),
             result.metric.replace("_", " "), *_by_prompts(result), points(probe),
         ]  # fmt: skip
 
@@ -81,6 +81,11 @@ def retrieval_rows(results: Sequence[Result]) -> Iterator[list[str]]:
 def points(share: float | None) -> str:
     """A share in points, or a dash."""
     return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _classes(result: Result) -> str:
+    unknown = f" ({result.n_unknown:,} unknown)" if result.n_unknown else ""
+    return f"{result.n_texts:,}{unknown}"
 
 
 def _by_prompts(result: Result) -> list[str]:
