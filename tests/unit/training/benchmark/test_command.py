@@ -142,6 +142,20 @@ def test_a_damaged_cache_is_made_again(home):
     assert result(home, "colours", out="other") == result(home, "colours")
 
 
+def test_a_sample_is_the_same_for_all_models_and_another_measurement(home):
+    write_tiny_bundle(home / "model_repo", seed=1)
+    write_class_folders(home / "many", {name: [picture(name)] * 7 for name in COLOURS})
+    main(["benchmark", "tiny/1", "--on", "many"])
+    assert result(home, "many").n_images == 21
+
+    assert main(["benchmark", "tiny/1", "tiny/2", "--on", "many", "--pictures", "6"]) == 0
+
+    one, other = result(home, "many"), result(home, "many", "tiny/2 (fp32)")
+    assert (one.n_images, one.n_texts, other.n_images) == (6, 3, 6)
+    assert one.content == other.content
+    assert one.score() == 1.0
+
+
 def test_templates_of_the_data_set_come_before_those_of_the_model(home):
     folder = colours(home / "colours")
     (folder / "templates.txt").write_text("a picture of {c}\n{c}\n")
@@ -237,7 +251,12 @@ def test_probes_can_be_left_out_and_are_made_when_asked_for(home):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"), [(["--shots", "1,x"], "--shots is 1,x"), (["--seeds", "0"], "--seeds is 0")]
+    ("flags", "told"),
+    [
+        (["--shots", "1,x"], "--shots is 1,x"),
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--pictures", "0"], "--pictures is 0"),
+    ],
 )
 def test_numbers_that_cannot_be_used_are_named(home, capsys, flags, told):
     assert main(["benchmark", "tiny", "--on", str(colours(home / "colours")), *flags]) == 1

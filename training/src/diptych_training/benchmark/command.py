@@ -88,6 +88,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="template set of the models, for data sets without templates",
     )
     parser.add_argument(
+        "--pictures",
+        type=int,
+        metavar="N",
+        help="at most so many test pictures of each data set, drawn once for all models; default: all",
+    )
+    parser.add_argument(
         "--no-probes", action="store_true", help="leave out linear and few-shot probes, which take longest"
     )
     parser.add_argument(
@@ -107,8 +113,12 @@ def run(args: argparse.Namespace) -> int:
         raise EvaluationError("name a model: a run, or a bundle NAME[/V]")
     if args.batch_size < 1:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
+    if args.pictures is not None and args.pictures < 1:
+        raise EvaluationError(f"--pictures is {args.pictures}, it must be at least 1")
     plan = _plan(args)
     data_sets = find_data_sets(args.on or default_names(), args.data, args.split)
+    if args.pictures is not None:
+        data_sets = [one.sampled(args.pictures) for one in data_sets]
     results: list[Result] = []
     for named in args.models:
         results += _measure_all(_model(args, named), data_sets, plan, args)

@@ -6,8 +6,8 @@ The masked caption decides where to look: cells of the grid and tokens are broug
 normalisation, ReLU), each cell gets the soft maximum (log-sum-exp) of its scaled inner products with the
 tokens, a softmax over the cells makes these weights, and the weighted mean of the cells alone predicts the
 masked token, through two fully connected layers. The loss of an image is the negative log-probability of the
-masked token. The paper reads captions with a pretrained BERT and masks nouns, adjectives and verbs; here a
-small transformer learns to read them, and one token, drawn evenly, is masked.
+masked token. The paper reads captions with a pretrained BERT that does not learn, and masks nouns, adjectives
+and verbs; here a small transformer learns to read them, and one token, drawn evenly, is masked.
 
 Zero-shot, a name scores the mean over its tokens of the log-probability of the token where it is masked.
 """

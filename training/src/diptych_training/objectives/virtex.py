@@ -4,7 +4,8 @@
 A linear layer brings the grid to the width of two transformer decoders, one a direction. They share the token
 embedding, which is also the output layer, and have post-norm layers of masked self-attention, attention to
 the grid and a feed-forward part, as in the paper. Its dropout is left out, so that a step is a function of
-the seed. The loss of an image is the negative log-likelihood of its caption, the sum of both directions.
+the seed. The loss of an image is the negative log-likelihood of its caption, the sum of both directions, as
+the paper writes it; its code takes the mean over the tokens of a batch, so that long captions count less.
 
 Zero-shot, a name scores its log-likelihood: the sum over its tokens, the end included, in both directions.
 """

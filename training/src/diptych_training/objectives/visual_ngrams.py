@@ -4,9 +4,12 @@ web data", 3: the Jelinek-Mercer loss).
 A dictionary of n-grams has one vector each; p_obs is a softmax of their inner products with the image's
 feature. The probability of a word after the n - 1 words before it is `smoothing` * p_obs of the n-gram, plus
 (1 - `smoothing`) times its probability after n - 2 words, down to the word alone, which is p_obs itself; an
-n-gram outside the dictionary has p_obs 0. As these are probabilities of the next word, p_obs is normalised
-here over those n-grams of the dictionary that begin with the same n - 1 words. The loss of an image is the
-sum over the words of the caption of the negative log-probability; words outside the dictionary are left out.
+n-gram outside the dictionary has p_obs 0. The loss of an image is the sum over the words of the caption of
+the negative log-probability; words outside the dictionary are left out.
+
+The paper writes p_obs as a softmax over the whole dictionary. As these are probabilities of the next word,
+it is normalised here over those n-grams of the dictionary that begin with the same n - 1 words. The paper
+learns the n-grams of a batch alone in each step, to save time; here all of the dictionary take part.
 
 Zero-shot, a name scores the mean log-probability of those of its words that the dictionary has.
 """

@@ -1,7 +1,7 @@
 """A data set: pictures in up to three splits, the texts that describe them, and how it is scored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.benchmark.data_sets.pictures import Pictures
+from diptych_training.benchmark.data_sets.pictures import ChosenPictures, Pictures
 
 Task = Literal["classification", "multilabel", "retrieval"]
 Metric = Literal[
@@ -69,6 +69,16 @@ class DataSet:
         parts: list[Sequence[str] | str | None] = [self.task, self.metric, self.texts, self.templates]
         parts += [None if split is None else split.content for split in self.splits()]
         return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def sampled(self, n: int) -> "DataSet":
+        """The same with at most n test pictures, drawn by its name: the same ones for every model."""
+        pictures, right = self.test.pictures, self.test.right
+        if n >= len(pictures):
+            return self
+        rng = np.random.default_rng(int.from_bytes(sha256(self.name.encode()).digest()[:8], "big"))
+        chosen = tuple(sorted(rng.permutation(len(pictures))[:n].tolist()))
+        test = Split(ChosenPictures(pictures, chosen), tuple(right[index] for index in chosen))
+        return replace(self, test=test)
 
     def splits(self) -> tuple[Split, Split | None, Split | None]:
         """Test, train, validation."""

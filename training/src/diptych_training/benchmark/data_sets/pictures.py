@@ -100,6 +100,35 @@ class JoinedPictures:
 
 
 @dataclass(frozen=True)
+class ChosenPictures:
+    """Some of other pictures, by their numbers in ascending order."""
+
+    pictures: Pictures
+    chosen: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def batches(self, spec: ImageSpec, size: int) -> Iterator[Pixels]:
+        """As `Pictures.batches`; a batch may be smaller. All of the pictures are read."""
+        start, wanted = 0, np.array(self.chosen)
+        for batch in self.pictures.batches(spec, size):
+            own = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
+            if len(own):
+                yield batch[own]
+            start += len(batch)
+
+    def prepared(self, index: int, spec: ImageSpec) -> Pixels:
+        """As `Pictures.prepared`."""
+        return self.pictures.prepared(self.chosen[index], spec)
+
+    @cached_property
+    def content(self) -> str:
+        """As `Pictures.content`."""
+        return sha256(f"{self.pictures.content}\n{self.chosen}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """An image file, or a part of an archive that holds one."""
 
