@@ -61,6 +61,7 @@ def test_such_flags_are_found_in_both_command_lines() -> None:
         "diptych-train import",
         "diptych-train interpolate",
         "diptych-train refresh",
+        "diptych-train study",
         "diptych-train train",
         "diptych-train weights",
     }

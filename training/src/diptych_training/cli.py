@@ -23,6 +23,7 @@ from diptych_training.finetune import weights_command as weights
 from diptych_training.importing import command as importing
 from diptych_training.models import command as models
 from diptych_training.refresh import command as refresh
+from diptych_training.study import command as study
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser with all commands and their flags."""
     parser = Parser(
         prog="diptych-train",
-        description="Build data, train, ablate, evaluate, benchmark, interpolate, export, import.",
+        description="Build data, train, ablate, evaluate, benchmark, study, interpolate, export, import.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         models,
         evaluate,
         benchmark,
+        study,
         interpolate,
         export,
         weights,

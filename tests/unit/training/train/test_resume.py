@@ -85,6 +85,21 @@ def without_times(series: Series) -> Series:
     return {metric: points for metric, points in series.items() if metric != "images_per_s"}
 
 
+def test_a_run_that_trains_up_to_a_step_at_a_time_has_the_metrics_of_an_unbroken_run(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loops, "draw_curves", lambda series, title: b"")
+    unbroken = finish(loop_for(recipe(), dataset, tmp_path / "unbroken"))
+    first = loop_for(recipe(), dataset, tmp_path / "parts")
+    assert first.train(until=5)
+    first.log.close()
+    assert read_checkpoint(first.folder.last).state["step"] == 5
+    rest = loop_for(recipe(), dataset, tmp_path / "parts", resume=True)
+    assert rest.train(until=100)
+    rest.log.close()
+    assert without_times(read_metrics(rest.folder.metrics_file)) == without_times(unbroken)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(dataset, tmp_path, monkeypatch, precision):
     monkeypatch.setattr(loops, "draw_curves", lambda series, title: b"")

@@ -78,18 +78,19 @@ class Loop:
             teachers=self.teachers,
         )
 
-    def train(self, seconds_left: SecondsLeft | None = None) -> bool:
-        """Train to the end, or until SIGINT or SIGTERM. Returns whether the end was reached.
+    def train(self, seconds_left: SecondsLeft | None = None, until: int | None = None) -> bool:
+        """Train to the end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
+        reached.
 
         `seconds_left` is called once, after the first steps, when the speed of the machine is stable. Raises
         TrainingFailed if loss or gradients stay non-finite, RankLost if another rank is gone.
         """
         with rank_loss_as_error(self.state.ranks, lambda: f"step {self.state.step}", RESUME_ADVICE):
-            return self._train(seconds_left)
+            return self._train(seconds_left, min(self.config.run.steps, until or self.config.run.steps))
 
-    def _train(self, seconds_left: SecondsLeft | None) -> bool:
+    def _train(self, seconds_left: SecondsLeft | None, n_steps: int) -> bool:
         ranks = self.state.ranks
-        n_steps, first, started = self.config.run.steps, self.state.step, time.perf_counter()
+        first, started = self.state.step, time.perf_counter()
         bar = progress_bar(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
         with Interrupt() as interrupt, bar as progress:
 
@@ -112,7 +113,7 @@ class Loop:
                     left_s = seconds_left(TIMED_STEPS, time.perf_counter() - started)
                     say(f"about {left_s / 60:.1f} min left, measured over {TIMED_STEPS} steps")
         self._save_checkpoint()
-        return self.state.step == n_steps
+        return self.state.step >= n_steps
 
     def _step(self) -> tuple[Losses, Tensor]:
         """Queue the next step on the device. Its losses and gradient norm stay there."""

@@ -47,11 +47,13 @@ def train_run(
     open_teachers: OpenTeachers = dict,
     resume: bool,
     device: str = AUTO,
+    until: int | None = None,
     say: Say,
     before_first_step: Callable[[], object] = lambda: None,
     after_training: Callable[[Estimate], str] = lambda _: "",
 ) -> bool:
-    """Train `run_dir` to its end, or until SIGINT or SIGTERM. Returns whether the end was reached.
+    """Train `run_dir` to its end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
+    reached.
 
     Arguments are those of `prepare`. `say` receives the folder, the estimate and the outcome as lines.
     `before_first_step` is called once everything was found to be in order. `after_training` returns what the
@@ -78,9 +80,10 @@ def train_run(
         )
         if ranks.is_first:
             before_first_step()
-        is_done = _train(loop, say if ranks.is_first else _say_nothing, after_training)
+        is_done = _train(loop, say if ranks.is_first else _say_nothing, after_training, until)
         if ranks.is_first:
-            say(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}")
+            is_end = loop.state.step == loop.config.run.steps
+            say(f"{'finished' if is_end else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}")
     return is_done
 
 
@@ -182,7 +185,7 @@ def _say_nothing(_line: str) -> None:
     """Ranks but the first are silent."""
 
 
-def _train(loop: Loop, say: Say, after_training: Callable[[Estimate], str]) -> bool:
+def _train(loop: Loop, say: Say, after_training: Callable[[Estimate], str], until: int | None) -> bool:
     ranks = loop.state.ranks
     try:
         with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
@@ -190,7 +193,7 @@ def _train(loop: Loop, say: Say, after_training: Callable[[Estimate], str]) -> b
         say(f"run folder: {loop.folder.path}")
         said = f"{cost}{after_training(cost)}"
         say(said if ranks.is_single else f"{ranks.world_size} ranks, each: {said}")
-        return loop.train(cost.seconds_left)
+        return loop.train(cost.seconds_left, until)
     finally:
         loop.batches.close()
         loop.log.close()

@@ -1,0 +1,150 @@
+"""`diptych-train study`: check the claims of the CLIP paper on a packed data set, by many runs."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from diptych_training.data.packed import read_dataset
+from diptych_training.data.pictograms.build import require_complete
+from diptych_training.errors import EvaluationError, TrainingFailed
+from diptych_training.evaluate.table import markdown_table
+from diptych_training.paths import cache_dir, data_dir, model_repo, runs_dir
+from diptych_training.study.cells.cell import Cell, Run, cells_of
+from diptych_training.study.cells.plan import Part, Plan, read_plan, shipped_plans
+from diptych_training.study.cells.result import Result, all_results, read_result, result_file, write_result
+from diptych_training.study.estimate import seconds_of
+from diptych_training.study.report.page import TITLES, write_page
+from diptych_training.study.run_cells import Stopped, Workshop
+from diptych_training.train.train_run import AUTO
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "study",
+        help="check the claims of the CLIP paper by many runs, and write a page of findings",
+        description="Trains and measures the models of a plan. Each measured model is a small JSON file; "
+        "what is there and unchanged is not run again: after an interruption, the same command continues.",
+    )
+    parser.add_argument(
+        "--budget",
+        default="full",
+        metavar="PLAN",
+        help=f"a shipped plan ({', '.join(shipped_plans())}) or a TOML file; default: full",
+    )
+    parser.add_argument(
+        "--parts", metavar="PART[,PART]", help=f"run these parts only, of {', '.join(get_args(Part))}"
+    )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
+        "--plan", action="store_true", help="show what is done, what is left and how long it will take"
+    )
+    only.add_argument("--page-only", action="store_true", help="run nothing, write the page of what is there")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("training/study/results"),
+        metavar="DIR",
+        help="for the JSON files; default: ./training/study/results",
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        default=Path("docs/study.md"),
+        metavar="FILE",
+        help="whose marked sections are written; figures beside it; default: ./docs/study.md",
+    )
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
+    )
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
+        help="as of train (DIPTYCH_DEVICE)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is left. Returns 0 if all is measured, 1 if a run failed, 130 if a signal stopped it."""
+    plan = read_plan(args.budget)
+    dataset = read_dataset(args.data)
+    require_complete(dataset)
+    cells = cells_of(plan, dataset)
+    shop = Workshop(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, print)
+    folder = args.results / plan.name
+    chosen = _chosen(cells, args.parts)
+    print(_progress(plan, chosen, folder, args.results, shop), flush=True)
+    if args.plan:
+        return 0
+    code = 0 if args.page_only else _run_all(chosen, folder, shop)
+    write_page(args.page, plan, cells, _current(cells, folder, shop.data))
+    print(args.page)
+    return code
+
+
+def _chosen(cells: Sequence[Cell], parts: str | None) -> list[Cell]:
+    if parts is None:
+        return list(cells)
+    wanted = [part.strip() for part in parts.split(",")]
+    for part in wanted:
+        if part not in get_args(Part):
+            raise EvaluationError(f"--parts {parts}: {part!r} is not one of {', '.join(get_args(Part))}")
+    return [cell for cell in cells if cell.part in wanted]
+
+
+def _current(cells: Sequence[Cell], folder: Path, data: str) -> dict[str, Result]:
+    """The results that are of these very cells and data, by digest."""
+    found = (read_result(result_file(folder, cell.part, cell.name)) for cell in cells)
+    return {
+        result.digest: result
+        for cell, result in zip(cells, found, strict=True)
+        if result is not None and result.digest == cell.digest(data)
+    }
+
+
+def _progress(plan: Plan, cells: Sequence[Cell], folder: Path, results: Path, shop: Workshop) -> str:
+    """A table of what is done, what is left, and how long that will take."""
+    done = _current(cells, folder, shop.data)
+    known = all_results(results)
+    left = [cell for cell in cells if cell.digest(shop.data) not in done]
+    seconds = seconds_of(left, known, shop.step_of)
+    rows = []
+    for part in TITLES:
+        n = sum(cell.part == part for cell in cells)
+        own = [(cell, s) for cell, s in zip(left, seconds, strict=True) if cell.part == part]
+        runs = {cell.model.name for cell, _ in own if isinstance(cell.model, Run)}
+        minutes = sum(s for _, s in own) / 60
+        rows.append([part, str(n - len(own)), str(len(own)), str(len(runs)), f"{minutes:.0f}"])
+    return f"study {plan.name}\n" + markdown_table(["part", "measured", "left", "runs", "about min"], rows)
+
+
+def _run_all(cells: Sequence[Cell], folder: Path, shop: Workshop) -> int:
+    """Run the cells that are not current. A run that fails does not stop the others."""
+    code, failed = 0, set[str]()
+    for number, cell in enumerate(cells, 1):
+        file = result_file(folder, cell.part, cell.name)
+        stored = read_result(file)
+        is_current = stored is not None and stored.digest == cell.digest(shop.data)
+        if is_current or (isinstance(cell.model, Run) and cell.model.name in failed):
+            continue
+        print(f"[{number}/{len(cells)}] {cell.part}/{cell.name}", flush=True)
+        try:
+            write_result(file, shop.run(cell))
+        except TrainingFailed as error:
+            assert isinstance(cell.model, Run)
+            print(f"{cell.model.name} failed: {error}")
+            failed.add(cell.model.name)
+            code = FAILED
+        except Stopped:
+            print("stopped: the same command continues")
+            return INTERRUPTED
+    return code

@@ -1,0 +1,91 @@
+"""The claims of the paper, each beside what was found and why it may differ."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from diptych_training.evaluate.table import markdown_table
+from diptych_training.study.report.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
+from diptych_training.study.report.labels import Transferred
+from diptych_training.study.report.prompts import Prompted, equal_shots, shots_text
+from diptych_training.study.report.scaling import ScalingLaw
+
+NOT_YET = "not run yet"
+HEADER = ["claim of the paper", "there", "found here", "why it may differ"]
+OBJECTIVES_DIFFER = (
+    "captions here are names of one to six words, not sentences: there is little order for a captioning "
+    "model to predict; small towers, short runs, one learning rate for all"
+)
+
+
+def claims_table(
+    learners: Sequence[Learner],
+    law: ScalingLaw | None,
+    prompted: Sequence[Prompted],
+    softmax: Sequence[Transferred],
+) -> str:
+    """One row for each claim."""
+    rows = [
+        [
+            "Predicting a bag of words takes fewer images than predicting the caption (figure 2)", "3x",
+            _factor(learners, CAPTIONING, WORDS), OBJECTIVES_DIFFER,
+        ],
+        [
+            "Contrasting takes fewer images than predicting a bag of words (figure 2)", "4x",
+            _factor(learners, WORDS, CONTRASTIVE),
+            "batches of hundreds, not 32,768, give each image few others to be told from; else as above",
+        ],
+        [
+            "Zero-shot error is a power law of compute (figure 9)", "a line over 44x compute", _law(law),
+            "much less compute, and data that a model sees several times",
+        ],
+        [
+            "Prompts and their ensemble help (figure 4, section 3.1.4)", "+5 points", _gain(prompted),
+            "training captions here are names already; there they are sentences, and a name alone is rare",
+        ],
+        [
+            "Zero-shot is worth a number of examples a class (figure 6)", "4", _shots(prompted),
+            "names here are open vocabulary of the same kind in training and test",
+        ],
+        [
+            "A static softmax cannot transfer without examples to names that it never saw (section 1)",
+            "no figure", _unknown(softmax), "by construction; the interest is in what language gets there",
+        ],
+    ]  # fmt: skip
+    return markdown_table(HEADER, rows, n_words=len(HEADER))
+
+
+def _factor(learners: Sequence[Learner], slow: str, fast: str) -> str:
+    first, second = named(learners, slow), named(learners, fast)
+    return NOT_YET if first is None or second is None else str(factor_of(first, second))
+
+
+def _law(law: ScalingLaw | None) -> str:
+    if law is None:
+        return NOT_YET
+    return (
+        f"exponent {law.law.exponent:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}), "
+        f"R² {law.law.r2:.3f}"
+    )
+
+
+def _gain(prompted: Sequence[Prompted]) -> str:
+    if not prompted:
+        return NOT_YET
+    gains = sorted(100 * one.gain for one in prompted)
+    middle = f"{median(gains):+.1f} points, the median of {len(gains)} models"
+    return f"{middle} ({gains[0]:+.1f} to {gains[-1]:+.1f})"
+
+
+def _shots(prompted: Sequence[Prompted]) -> str:
+    found = [
+        f"{one.title} on {pool}: {shots_text(equal_shots(zero, curve), curve)}"
+        for one in prompted
+        for pool, (zero, _, curve) in one.pools.items()
+        if curve
+    ]
+    return "; ".join(found) or NOT_YET
+
+
+def _unknown(softmax: Sequence[Transferred]) -> str:
+    found = [f"{one.title} {100 * one.means['unknown']:.1f}" for one in softmax if "unknown" in one.means]
+    return f"top-1 on unknown names: {', '.join(found)}" if found else NOT_YET

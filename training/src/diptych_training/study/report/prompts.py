@@ -1,0 +1,119 @@
+"""What prompts add, and how many examples zero-shot is worth (figures 4, 6 and 7 of the paper)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from diptych_training.evaluate.table import markdown_table
+from diptych_training.study.cells.result import Result
+from diptych_training.study.report.fits import Curve, Floats, Interval, of_mean, to_reach
+from diptych_training.study.report.marks import COLOURS, style_axis
+
+FIGURE = "study-prompts.png"
+PROMPTS = ("name", "one_template", "ensemble")
+SHOTS = "shots_"
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """One model: (3, D) zero-shot by prompts, and for each pool zero-shot, all examples, and the few-shot
+    curve.
+    """
+
+    title: str
+    top1: Floats
+    pools: dict[str, tuple[float, float, Curve]]
+
+    @property
+    def gain(self) -> float:
+        """Of the ensemble against the name alone."""
+        return float((self.top1[2] - self.top1[0]).mean())
+
+    @property
+    def gain_interval(self) -> Interval:
+        """Over data sets."""
+        return of_mean(self.top1[2] - self.top1[0])
+
+
+def prompted_models(results: Sequence[Result], titles: dict[str, str]) -> list[Prompted]:
+    """All models that `benchmark` measured; of several seeds the first."""
+    found: dict[str, Prompted] = {}
+    for one in results:
+        single = sorted(name for name, figures in one.scores.items() if figures["single"])
+        top1 = np.array([[one.scores[name][prompts] for name in single] for prompts in PROMPTS])
+        pools = {
+            name: (figures["ensemble"], figures["probe"], _curve(figures))
+            for name, figures in one.scores.items()
+            if "probe" in figures
+        }
+        found.setdefault(one.variant, Prompted(titles.get(one.variant, one.variant), top1, pools))
+    return list(found.values())
+
+
+def _curve(figures: dict[str, float]) -> Curve:
+    shots = sorted(int(key.removeprefix(SHOTS)) for key in figures if key.startswith(SHOTS))
+    return [(k, figures[f"{SHOTS}{k}"]) for k in shots]
+
+
+def equal_shots(zero_shot: float, curve: Curve) -> float:
+    """Examples a class with which a probe equals zero-shot; 0 if one is better already."""
+    return 0.0 if curve[0][1] >= zero_shot else to_reach(curve, zero_shot)
+
+
+def shots_text(shots: float, curve: Curve) -> str:
+    """Examples in words."""
+    if shots == 0:
+        return "less than one"
+    return f"more than {curve[-1][0]}" if math.isinf(shots) else f"{shots:.1f}"
+
+
+def prompts_section(models: Sequence[Prompted]) -> str:
+    """Tables of prompts and of probes."""
+    rows = [
+        [
+            one.title, *(f"{100 * row.mean():.1f}" for row in one.top1),
+            f"{100 * one.gain:+.1f} ({one.gain_interval.percent('+')})",
+            f"{int((one.top1[2] > one.top1[0]).sum())} of {one.top1.shape[1]}",
+        ]
+        for one in models
+    ]  # fmt: skip
+    header = ["model", "name alone", "one template", "ensemble", "gain of the ensemble", "better on"]
+    prompts = markdown_table(header, rows)
+    shots = sorted({k for one in models for _, _, curve in one.pools.values() for k, _ in curve})
+    probes = [
+        [
+            one.title, pool, f"{100 * zero:.1f}",
+            *(f"{100 * found[k]:.1f}" if k in (found := dict(curve)) else "–" for k in shots),
+            f"{100 * everything:.1f}", shots_text(equal_shots(zero, curve), curve) if curve else "–",
+        ]
+        for one in models
+        for pool, (zero, everything, curve) in one.pools.items()
+    ]  # fmt: skip
+    header = [
+        "model", "pool", "zero-shot", *(f"{k} a class" for k in shots), "all examples", "equal to zero-shot",
+    ]  # fmt: skip
+    return (
+        f"![Gain of the ensemble of prompts, by data set](figures/{FIGURE})\n\n"
+        f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95% over "
+        f"data sets.\n\n{prompts}\n\nLinear probes on pooled labels, three draws of examples each:\n\n"
+        f"{markdown_table(header, probes, n_words=2)}"
+    )
+
+
+def draw_prompts(models: Sequence[Prompted], path: Path) -> None:
+    """The gain of every data set as a dot, a column for each model."""
+    figure = Figure(figsize=(8, 4), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    for number, one in enumerate(models):
+        gains = 100 * (one.top1[2] - one.top1[0])
+        axis.plot(np.full(len(gains), number), gains, "o", color=COLOURS[0], alpha=0.4, ms=4)
+        axis.plot([number - 0.25, number + 0.25], [gains.mean()] * 2, color=COLOURS[1], lw=2)
+    axis.axhline(0, color="#333333", lw=0.7)
+    axis.set_xticks(range(len(models)), [one.title for one in models], rotation=20, ha="right")
+    axis.set_ylabel("gain of the ensemble (points)")
+    style_axis(axis)
+    figure.savefig(path)
