@@ -34,7 +34,7 @@ def recipe(name: str) -> TrainConfig:
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_resnets_have_an_eighth_of_the_width_a_third_of_the_depth_and_a_seventh_of_the_side(name):
+def test_resnets_have_an_eighth_of_the_width_a_sixth_of_the_depth_and_a_seventh_of_the_side(name):
     embed_dim, side, (_, *blocks), features, text_width, text_heads, rate = RESNETS[name]
     model, image = recipe(name).model, recipe(name).model.image
     assert isinstance(image, ResNetConfig)
@@ -43,18 +43,18 @@ def test_resnets_have_an_eighth_of_the_width_a_third_of_the_depth_and_a_seventh_
         features // 8,
         text_width // 8,
     )
-    assert image.layers == tuple(round(n / 3) for n in blocks)  # all stages but the first
+    assert image.layers == tuple(max(1, round(n / 6)) for n in blocks)  # all stages but the first
     assert abs(model.image_size - side / 7) <= image.stride / 2
     assert (image.heads, model.text.heads) == (features // 64 // 4, text_heads // 2)
     assert recipe(name).optim.lr == pytest.approx(3 * rate, rel=0.03)
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_vits_have_a_sixteenth_of_the_width_a_third_of_the_depth_and_a_quarter_of_the_patch(name):
+def test_vits_have_a_sixteenth_of_the_width_a_sixth_of_the_depth_and_a_quarter_of_the_patch(name):
     embed_dim, _, (patch, layers, width, heads), text_width, text_heads, rate = VITS[name]
     model, image = recipe(name).model, recipe(name).model.image
     assert isinstance(image, ViTConfig)
-    assert (image.width, image.layers, image.heads) == (width // 16, layers // 3, heads // 4)
+    assert (image.width, image.layers, image.heads) == (width // 16, layers // 6, heads // 4)
     assert abs(image.patch_size - patch / 4) <= 0.5
     assert (model.embed_dim, model.text.width, model.text.heads) == (
         embed_dim // 8, text_width // 8, text_heads // 2,
