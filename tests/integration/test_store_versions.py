@@ -193,6 +193,21 @@ def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) 
     run(story)
 
 
+def test_rollback_now_leaves_a_collection_that_would_lose_images(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.collections.change("default", CollectionChange(keep="none"))
+        await opened.add("default", picture("white"), "white")
+        rollout = await opened.end_of(await opened.rollouts.activate(TINY, 1, now=True))
+        assert dict(rollout.stays) == {"default": "images were added that it does not keep"}
+        assert opened.active.now.model.version == 1
+        assert await version_of(opened) == (TINY, 2)
+        await require_found(opened, "red", "green", "blue", "yellow", "white")
+
+    run(story)
+
+
 def test_next_start_serves_what_it_served_and_goes_on(run: Run) -> None:
     async def stopped(opened: Opened) -> None:
         await add_colours(opened)

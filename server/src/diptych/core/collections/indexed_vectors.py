@@ -125,6 +125,11 @@ class IndexOpener:
         vectors.unindexed.update(all_damaged)
         return all_damaged
 
+    async def note_without_image(self, vectors: IndexedVectors, collection: str) -> None:
+        """Note which images cannot be embedded for these vectors, as none is kept. Only inside a write."""
+        missing = await self._records.missing(collection, vectors.identity)
+        vectors.without_image |= vectors.unindexed & {key for key, kept in missing.items() if not kept}
+
     @contextmanager
     def hold(self, vectors: IndexedVectors) -> Iterator[None]:
         """Keep the vectors open inside the block, even if the collection has others meanwhile."""

@@ -296,9 +296,10 @@ class Collections:
         """Let collections answer searches with their `next` vectors, all in one write.
 
         `collections` says which, with their model and precision setting from then on. What they still lack is
-        embedded in the write, in which nothing can be added, or with `may_lag` later. `store` makes the move
-        durable; what it raises is raised, and nothing has changed. Then searches, and `done`, change without
-        anything in between.
+        embedded in the write, in which nothing can be added, or with `may_lag` later. Then `collections` is
+        called again, since images without a file may have turned up. `store` makes the move durable; what it
+        raises is raised, and nothing has changed. Then searches, and `done`, change without anything in
+        between.
         """
         await self._write_queue.run(self._switch(collections, store, done, keeps_previous, may_lag))
 
@@ -498,7 +499,11 @@ class Collections:
         may_lag: bool,
     ) -> None:
         for collection in collections():
-            if collection.next is not None and not may_lag:
+            if collection.next is None:
+                continue
+            if may_lag:
+                await self._opener.note_without_image(collection.next, collection.name)
+            else:
                 await self._reembedder.finish_in_write(collection, collection.next)
         moves = collections()
         await store(moves)
