@@ -667,6 +667,26 @@ def test_collection_that_is_renamed_while_its_rollout_waits_is_moved(run: Run) -
     run(story)
 
 
+def test_rollout_of_a_dropped_collection_does_not_move_its_namesake(run: Run) -> None:
+    async def dropped(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        assert await opened.rollouts.move_collection("default", precision="int8") is not None
+        await opened.collections.drop("default")
+        await opened.collections.create("default")
+        held.go_on()
+
+    async def after(opened: Opened) -> None:
+        for rollout in await opened.rollouts.list():
+            await opened.end_of(rollout, "cancelled" if rollout.collection else "active")
+        assert (await opened.collections.get("default")).precision == "server"
+
+    run(dropped)
+    run(after)
+
+
 def test_image_that_is_deleted_while_it_is_embedded_does_not_end_the_rollout(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

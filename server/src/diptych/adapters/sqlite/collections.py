@@ -7,6 +7,7 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, require_no_job
 from diptych.adapters.sqlite.records import require_collection
+from diptych.adapters.sqlite.rollouts import cancel_with_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
@@ -98,6 +99,7 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
     removed = sql.delete_images(db, keys)
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
     end_with_collection(db, name)
+    cancel_with_collection(db, name)
     return removed
 
 

@@ -107,6 +107,16 @@ class SqliteRollouts:
         return await self._threads.read(lambda db: [_rollout(row) for row in db.execute(query, (limit,))])
 
 
+def cancel_with_collection(db: sqlite3.Connection, collection: str) -> None:
+    """Cancel the rollouts of a dropped collection: after a restart they would move another of its name."""
+    reason = f"collection {collection!r} was dropped"
+    db.execute(
+        "UPDATE rollouts SET state = 'cancelled', reason = ?, finished_at = ?"
+        f" WHERE collection = ? AND NOT {_ENDED}",
+        (reason, sql.now(), collection, *FINAL_STATES),
+    )
+
+
 def _served(db: sqlite3.Connection) -> ServedVersions | None:
     rows = db.execute("SELECT role, model, version, bundle FROM serving")
     refs = {role: VersionRef(*ref) for role, *ref in rows}
