@@ -603,6 +603,31 @@ def test_collection_that_is_created_during_the_switch_follows(
     run(story)
 
 
+def test_collection_whose_creation_began_before_the_switch_follows(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        record_identity, began, go_on = opened.records.record_identity, asyncio.Event(), asyncio.Event()
+
+        async def held_up(*values: Any) -> None:
+            await record_identity(*values)
+            if not began.is_set():
+                began.set()
+                await go_on.wait()
+
+        monkeypatch.setattr(opened.records, "record_identity", held_up)
+        creating = asyncio.create_task(opened.collections.create("late"))
+        await began.wait()
+        await opened.activate(TINY, 2)
+        while (await opened.rollouts.status()).running is not None:  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0.001)
+        go_on.set()
+        await creating
+        assert await version_of(opened, "late") == (TINY, 2)
+
+    run(story)
+
+
 def without_urls(opened: Opened) -> ImageUrls:
     """What fetches no image."""
     fetcher: Any = None

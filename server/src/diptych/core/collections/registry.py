@@ -82,7 +82,13 @@ class CollectionRegistry:
     async def create(
         self, name: str, keep: Keep, precision: str, vectors: IndexedVectors
     ) -> LoadedCollection:
-        """Create an empty collection with these vectors. Raises Conflict when the name is taken."""
+        """Create an empty collection with these vectors, or with those of the version that is active by now.
+
+        Raises Conflict when the name is taken, InvalidValue when that version lacks the precision.
+        """
+        if vectors.version is not self._active():  # no rollout would find this collection any more
+            self._opener.retire(vectors)
+            vectors = await self._opener.open(self._active(), precision)
         try:
             info = await self._records.create_collection(
                 name, vectors.model.name, keep, precision, vectors.identity
