@@ -102,6 +102,7 @@ class Images(RuleBasedStateMachine):
         """Add several images. Repeated ids in one add are applied in order."""
         adding = self.opened.collections.add_many(C, [NewImage(*item) for item in items], replace=replace)
         outcomes = self.runner.run(adding).outcomes
+        assert all(one.error is None or isinstance(one.error, Conflict) for one in outcomes), outcomes
         if len({id for _, id, _ in items}) == len(items):
             expected = [self._added(*item, replace) for item in items]
             assert [(outcome.id, outcome.status) for outcome in outcomes] == expected
@@ -282,7 +283,7 @@ class Images(RuleBasedStateMachine):
             assert info.n_images == len(self.kept), info
             assert info.precision in self.precisions
             if not self.may_lag:
-                assert (info.n_embedded, info.state) == (len(self.kept), "ready")
+                assert (info.n_embedded, info.state) == (len(self.kept), "ready"), info
             assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
 
     def teardown(self) -> None:

@@ -25,7 +25,7 @@ from diptych.core.rollout.types import (
     ServedVersions,
 )
 from diptych.core.types import VersionRef
-from diptych.errors import DiptychError, InvalidValue, NotFound
+from diptych.errors import DiptychError, InvalidValue, NotFound, NotReady
 from diptych.failpoints import around
 
 log = logging.getLogger(__name__)
@@ -298,7 +298,8 @@ class RolloutRun:
 
     async def _abandon(self, error: BaseException) -> None:
         for collection in self.moving:
-            await self.parts.collections.abandon(collection)
+            with suppress(NotReady):  # the server stops, and closes all vectors
+                await self.parts.collections.abandon(collection)
             if collection.current is None and isinstance(error, DiptychError):
                 collection.unserved, collection.reason = "failed", str(error)
 
