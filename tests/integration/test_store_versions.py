@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -23,6 +23,7 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout import known, watcher
 from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.types import Rollout
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
@@ -624,6 +625,74 @@ def test_collection_whose_creation_began_before_the_switch_follows(
         go_on.set()
         await creating
         assert await version_of(opened, "late") == (TINY, 2)
+
+    run(story)
+
+
+async def activate_beside_a_newcomer(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, before_storing: Callable[[Rollout], Awaitable[None]]
+) -> None:
+    """Activate version 2; the collection "late" is created after the last look of the rollout."""
+    put = opened.store.put_rollout
+
+    async def put_rollout(rollout: Rollout) -> None:
+        if rollout.state == "compared" and rollout.collection is None:
+            await opened.collections.create("late")
+        await before_storing(rollout)
+        await put(rollout)
+
+    monkeypatch.setattr(opened.store, "put_rollout", put_rollout)
+    await opened.activate(TINY, 2)
+    while await is_moving(opened):  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.001)
+
+
+async def is_moving(opened: Opened) -> bool:
+    running = (await opened.rollouts.status()).running
+    return running is not None or any(not one.has_ended for one in await opened.rollouts.list())
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_newcomer_that_changes_its_precision_before_it_follows_does_both(
+    run: Run, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    async def story(opened: Opened) -> None:
+        missing = opened.records.missing
+
+        async def change_first(name: str, identity: str) -> Any:
+            monkeypatch.setattr(opened.records, "missing", missing)
+            await opened.rollouts.move_collection("late", precision=precision)
+            return await missing(name, identity)
+
+        async def before_storing(rollout: Rollout) -> None:
+            if rollout.state == "active" and rollout.collection is None:
+                monkeypatch.setattr(opened.records, "missing", change_first)
+
+        await activate_beside_a_newcomer(opened, monkeypatch, before_storing)
+        assert await version_of(opened, "late") == (TINY, 2)
+        assert (await opened.collections.get("late")).precision == precision
+
+    run(story)
+
+
+def test_newcomer_that_changes_its_precision_while_it_follows_does_both(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        changing = list[asyncio.Task[Any]]()
+
+        async def before_storing(rollout: Rollout) -> None:
+            if rollout.state == "discovered" and rollout.collection == "late" and not changing:
+                move = opened.rollouts.move_collection("late", precision="fp32")
+                changing.append(asyncio.create_task(move))
+                await asyncio.sleep(1)  # until that cancels this rollout
+
+        await activate_beside_a_newcomer(opened, monkeypatch, before_storing)
+        await changing[0]
+        while await is_moving(opened):  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(0.001)
+        assert await version_of(opened, "late") == (TINY, 2)
+        assert (await opened.collections.get("late")).precision == "fp32"
 
     run(story)
 

@@ -25,7 +25,7 @@ from diptych.core.rollout.types import (
 )
 from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
-from diptych.core.types import SERVER, VersionRef
+from diptych.core.types import VersionRef
 from diptych.errors import Conflict, DiptychError, NotFound
 
 
@@ -112,17 +112,14 @@ class Rollouts:
         lacks, Conflict if the collection has rows that keep no image.
         """
         loaded = self._parts.collections[collection]
-        vectors = loaded.writing
-        if model is not None and model == self._active.ref.name:
-            ref = self._active.ref
-        elif model is not None and (vectors is None or model != loaded.model):
-            ref = await self._target(model, None)
-        elif vectors is not None:
+        vectors, name = loaded.writing, model or loaded.model
+        stays = model is None and vectors is not None and bool(loaded.stays)
+        if name == self._active.ref.name and not stays:
+            ref = self._active.ref  # which the collection may not have followed yet
+        elif vectors is not None and name == loaded.model:
             ref = vectors.version.ref
-        elif loaded.model == self._active.ref.name:
-            ref = self._active.ref
         else:
-            ref = await self._target(loaded.model, None)
+            ref = await self._target(name, None)
         version = await self._parts.versions.acquire(ref)
         try:
             return await self._move(collection, version, precision, model)
@@ -160,9 +157,9 @@ class Rollouts:
         Those of a rollout of the server only once their images are being embedded.
         """
         begun = {
-            one.collection: CollectionProgress(one, one.precision or SERVER, 0, 0)
+            name: CollectionProgress(one, one.precision or self._parts.collections[name].precision, 0, 0)
             for one in self._known.open_ones()
-            if one.collection is not None and one.collection in self._parts.collections
+            if (name := one.collection) is not None and name in self._parts.collections
         }
         run = self._known.run
         return {**begun, **({} if run is None else run.of_collections())}
@@ -216,7 +213,7 @@ class Rollouts:
         loaded = self._parts.collections[collection]
         wanted = precision or loaded.precision
         version.pipelines.require_known(wanted)
-        rollout = replace(Rollout.new(version.ref), collection=collection, precision=wanted)
+        rollout = replace(Rollout.new(version.ref), collection=collection, precision=precision)
         for other in self._known.open_ones():
             if other.collection == collection:
                 await self._worker.cancel(other, "another move of the collection was asked for")
