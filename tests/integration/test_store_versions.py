@@ -21,7 +21,7 @@ from diptych.core.collections.search import (
 )
 from diptych.core.concurrency.admission import Admission
 from diptych.core.fetching.image_urls import ImageUrls
-from diptych.core.rollout import known, watcher
+from diptych.core.rollout import known, previous, watcher
 from diptych.core.rollout.comparison import Gates
 from diptych.core.rollout.types import Rollout
 from diptych.core.types import CollectionChange, NewImage
@@ -171,6 +171,33 @@ def test_vectors_of_a_version_that_is_not_kept_are_deleted(run: Run) -> None:
         assert await opened.records.missing("default", after.identity or "") == {}
 
     run(story, keeps_previous=False)
+
+
+def test_vectors_for_a_rollback_are_kept_whatever_precision_the_collection_had_before(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def moved(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.take("default", "int8")
+
+    async def after(opened: Opened) -> None:
+        collection = opened.collections["default"]
+        await until(lambda: collection.previous is not None and not collection.previous.pending)
+        held = Held(opened)
+        rollout = await opened.rollouts.activate("other")
+        await until(held.entered.is_set)
+        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        await cancelling
+        await opened.activate(TINY, 1)
+        assert await version_of(opened) == (TINY, 1)
+        assert await opened.records.missing("default", collection.all_vectors[0].identity) == {}
+
+    monkeypatch.setattr(previous, "CATCH_UP_S", 0.01)
+    run(moved)
+    run(after, version=2)
 
 
 def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) -> None:

@@ -180,7 +180,7 @@ class RolloutWorker:
             collection = self._to_tidy.pop()
             try:
                 while not collection.dropped and await self._parts.store.forget_vectors(
-                    collection.name, FORGET_ROWS
+                    collection.name, FORGET_ROWS, keep=[one.identity for one in collection.all_vectors]
                 ):
                     pass
             except DiptychError as error:
