@@ -35,7 +35,7 @@ class FakeBundles:
 
 
 def wanted(bundles: FakeBundles, active: VersionRef, *tried: VersionRef, **options: Any) -> VersionRef | None:
-    return RolloutPolicy(bundles, **options).wanted(active, lambda ref: ref in tried)
+    return RolloutPolicy(bundles, **options).wanted(active, tried)
 
 
 def test_latest_takes_the_newest_that_was_not_tried() -> None:
@@ -57,9 +57,9 @@ def test_manual_takes_none() -> None:
 def test_pinned_takes_its_version_once_though_it_served_before() -> None:
     policy = RolloutPolicy(FakeBundles(ONE, TWO), pinned=1)
     assert policy.kind == "pinned"
-    assert policy.wanted(TWO, lambda ref: True) == ONE
-    assert policy.wanted(TWO, lambda ref: True) is None
-    assert policy.wanted(ONE, lambda ref: False) is None
+    assert policy.wanted(TWO, {ONE, TWO}) == ONE
+    assert policy.wanted(TWO, {ONE, TWO}) is None
+    assert policy.wanted(ONE, set()) is None
 
 
 def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
@@ -67,13 +67,13 @@ def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
 ) -> None:
     bundles = FakeBundles(ONE)
     policy = RolloutPolicy(bundles, pinned=2)
-    assert policy.wanted(ONE, lambda ref: False) is None
-    assert policy.wanted(ONE, lambda ref: False) is None
+    assert policy.wanted(ONE, set()) is None
+    assert policy.wanted(ONE, set()) is None
     assert [record.message for record in caplog.records] == [
         "version 2, which the settings name, is not served, mine/1 is: no version 2"
     ]
     bundles.refs.append(TWO)
-    assert policy.wanted(ONE, lambda ref: False) == TWO
+    assert policy.wanted(ONE, set()) == TWO
 
 
 def test_model_that_the_settings_name_is_there_or_not() -> None:

@@ -73,9 +73,9 @@ class KnownRollouts:
         last = {one.target: one for one in self._ended_of_server() if one.target.name == name}
         return {ref.version: one.reason for ref, one in last.items() if one.state == "failed"}
 
-    def was_tried(self, ref: VersionRef) -> bool:
-        """Whether a rollout of the server to the version has ended: a person decides then."""
-        return any(one.target == ref for one in self._ended_of_server())
+    def tried(self) -> set[VersionRef]:
+        """The versions to which a rollout of the server has ended: a person decides then."""
+        return {one.target for one in self._ended_of_server()}
 
     def note(self, rollout: Rollout) -> None:
         """Know a rollout, or its new state, without storing it."""

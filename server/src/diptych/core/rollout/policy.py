@@ -1,7 +1,7 @@
 """Which version the server moves to by itself, as the settings say."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection
 
 from diptych.core.rollout.ports import Bundles
 from diptych.core.rollout.types import Policy
@@ -43,14 +43,14 @@ class RolloutPolicy:
         """The newest version of the model that the settings name anew; None if there is none."""
         return None if self.asked_model is None else self._bundles.newest(self.asked_model)
 
-    def wanted(self, active: VersionRef, was_tried: Callable[[VersionRef], bool]) -> VersionRef | None:
+    def wanted(self, active: VersionRef, tried: Collection[VersionRef]) -> VersionRef | None:
         """The version of the active model to move to, unless it was tried before."""
         if self._pinned is not None:
             return self._wanted_by_settings(active, self._pinned)
         if self._manual:
             return None
         found = self._bundles.newest(active.name)
-        if found is None or found == active or found.version < active.version or was_tried(found):
+        if found is None or found == active or found.version < active.version or found in tried:
             return None
         return found
 

@@ -93,7 +93,7 @@ class RepositoryWatcher:
         if any(one.collection is None for one in self._known.open_ones()):
             return
         await self._look_at_stays()
-        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, self._known.was_tried)
+        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, self._known.tried())
         if found is not None:
             await self._activate(found.name, found.version)
 
