@@ -20,7 +20,7 @@ from diptych_training.export.onnx import files
 from diptych_training.export.onnx.files import write_graph
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, ViTConfig, build_model
-from support.tiny_run import TINY_RESNET, tiny_image_spec
+from support.tiny_run import TINY_LITE, TINY_RESNET, tiny_image_spec
 
 LENGTH, VOCABULARY = 12, 2000
 
@@ -101,6 +101,7 @@ IMAGE_TOWERS = {
     "resnet": TINY_RESNET.model_copy(update={"width": 32}),
     "vit": VIT,
     "stem": VIT.model_copy(update={"stem": (16, 32, 64)}),
+    "lite": TINY_LITE,
 }
 TEXT_TOWERS = {"text": plant_outliers, "cancelling": plant_cancelling_units}
 
@@ -155,7 +156,7 @@ def lowest_cosine_in_company(file: Path, items: np.ndarray) -> float:
     return min(float((a * b).sum(axis=1).min()) for a, b in ((alone, together), (alone, beside)))
 
 
-LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("resnet", "stem")]
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("resnet", "stem", "lite")]
 
 
 @pytest.mark.parametrize("name", ["vit", "text", *LONG])

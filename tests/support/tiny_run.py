@@ -24,6 +24,7 @@ from diptych_training.data.packed import (
 )
 from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.models import (
+    EfficientNetLiteConfig,
     ModelConfig,
     PooledViTConfig,
     ResNetConfig,
@@ -38,6 +39,7 @@ IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH, VOCAB_SIZE = 32, 16, 12, 600
 TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem_pool=False)
 TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
 TINY_STEMMED_VIT = TINY_VIT.model_copy(update={"stem": (8, 16, 24)})
+TINY_LITE = EfficientNetLiteConfig(width=0.25, depth=0.5)
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 

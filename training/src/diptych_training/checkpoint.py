@@ -238,6 +238,8 @@ def read_provenance(folder: RunFolder) -> Provenance | None:
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
+    if config.start_image is not None:
+        started = {"image_tower_from": config.start_image.title}
     teachers = {} if config.distill is None else {"taught_by": list(config.distill.teachers)}
     shares = {Path(one.data).name: one.share for one in config.data.rehearsal.values()}
     rehearsed = {"rehearsed": shares} if shares else {}

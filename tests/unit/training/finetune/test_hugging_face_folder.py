@@ -18,7 +18,14 @@ from diptych_training.finetune.hugging_face_folder import write_hugging_face_fol
 from diptych_training.finetune.source_model import open_source_model
 from support.families import image_features, text_features
 from support.hugging_face_checkpoints import make_siglip
-from support.tiny_run import TINY_POOLED_VIT, TINY_RESNET, TINY_STEMMED_VIT, TINY_VIT, write_tiny_run
+from support.tiny_run import (
+    TINY_LITE,
+    TINY_POOLED_VIT,
+    TINY_RESNET,
+    TINY_STEMMED_VIT,
+    TINY_VIT,
+    write_tiny_run,
+)
 
 TEXTS = ["red heart", "  A House,\tby the SEA ", "don't", "cafe\u0301 9 99", "long " * 40]
 
@@ -85,7 +92,12 @@ def test_a_siglip_keeps_its_padding_and_its_tokenizer(tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path, capsys):
     for name, image, reason in (
-        ("resnet", TINY_RESNET, "model.image is a resnet: transformers has no CLIP with such an image tower"),
+        (
+            "resnet",
+            TINY_RESNET,
+            "model.image is of kind resnet: transformers has no CLIP with such an image tower",
+        ),
+        ("lite", TINY_LITE, "model.image is of kind efficientnet_lite: transformers has no CLIP"),
         ("stem", TINY_STEMMED_VIT, "model.image has a stem: transformers has no CLIP with such an image"),
         ("siglip", TINY_POOLED_VIT, "text.pad_id is 0, token '!', which a text may contain"),
     ):

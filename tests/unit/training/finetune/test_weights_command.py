@@ -55,7 +55,7 @@ def test_the_checkpoint_of_a_run_is_a_choice(tmp_path):
 def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     write_tiny_run(tmp_path / "runs" / "tiny")
     assert write(tmp_path, "tiny", "hugging_face") == 1
-    assert "model.image is a resnet: transformers has no CLIP" in capsys.readouterr().err
+    assert "model.image is of kind resnet: transformers has no CLIP" in capsys.readouterr().err
     assert write(tmp_path, "no-such", "original") == 1
     told = capsys.readouterr().err
     assert told.startswith("diptych-train: 'no-such' is not a folder, a run in ")

@@ -6,6 +6,7 @@ import torch
 from diptych_training.models.clip import image_tower
 from diptych_training.models.config import grid_width
 from support.tiny_run import (
+    TINY_LITE,
     TINY_POOLED_VIT,
     TINY_RESNET,
     TINY_STEMMED_VIT,
@@ -15,8 +16,8 @@ from support.tiny_run import (
 )
 
 
-@pytest.mark.parametrize("image", [TINY_RESNET, TINY_VIT, TINY_STEMMED_VIT, TINY_POOLED_VIT])
-@pytest.mark.parametrize("size", [32, 16])
+@pytest.mark.parametrize("image", [TINY_RESNET, TINY_VIT, TINY_STEMMED_VIT, TINY_POOLED_VIT, TINY_LITE])
+@pytest.mark.parametrize("size", [64, 32])
 def test_every_tower_has_a_grid_without_its_pooling(image, size):
     config = (tiny_siglip if image is TINY_POOLED_VIT else tiny_clip)(image)
     tower = image_tower(config).eval()

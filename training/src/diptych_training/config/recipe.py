@@ -10,7 +10,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import DataConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
-from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
+from diptych_training.config.start import DistillConfig, ImageStartConfig, LockConfig, StartConfig
 from diptych_training.models.config import ModelConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.objectives.convirt import ConvirtConfig
@@ -28,6 +28,7 @@ class TrainConfig(Frozen):
     objective: ObjectiveConfig | None = None  # instead of CLIP or SigLIP, which `loss` names
     model: ModelConfig
     start: StartConfig | None = None
+    start_image: ImageStartConfig | None = None
     preprocess: ImageSpec = Field(default={}, validate_default=True)
     text: TextSpec = Field(default={}, validate_default=True)
     lock: LockConfig = LockConfig()
@@ -149,6 +150,14 @@ class TrainConfig(Frozen):
             )
         if self.scale.shard:
             raise ValueError(f'objective is "{kind}", which scale.shard cannot share')
+
+    @model_validator(mode="after")
+    def _check_start_image(self) -> "TrainConfig":
+        if self.start_image is not None and self.start is not None:
+            raise ValueError("start_image goes without start, which brings an image tower of its own")
+        if self.start_image is not None and self.predictive is not None:
+            raise ValueError(f'objective is "{self.predictive.kind}", which cannot begin from start_image')
+        return self
 
     @model_validator(mode="after")
     def _check_parts_of_a_batch(self) -> "TrainConfig":

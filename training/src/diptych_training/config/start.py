@@ -1,8 +1,9 @@
-"""Other models that a run uses: the start model (`start`), locked weights (`lock`) and teachers
-(`distill`).
+"""Other models that a run uses: the start model (`start`) or image tower (`start_image`), locked weights
+(`lock`) and teachers (`distill`).
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
 
 from pydantic import Field, field_validator, model_validator
@@ -31,6 +32,26 @@ class StartConfig(Frozen):
     @classmethod
     def _named(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+
+class ImageStartConfig(Frozen):
+    """The weights that the image tower alone starts from: a file of another library, and their licence.
+
+    ``start_image = "FILE"`` is short for the table.
+    """
+
+    source: str = Field(min_length=1)
+    licence: str = Field(default="unknown", min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @property
+    def title(self) -> str:
+        """The name of the file."""
+        return Path(self.source).name
 
 
 class LockConfig(Frozen):

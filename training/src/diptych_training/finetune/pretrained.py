@@ -14,6 +14,7 @@ from diptych_training.importing.common.torchscript import is_torchscript, read_t
 from diptych_training.importing.common.weight_files import read_weights, require_finite
 from diptych_training.models import ModelConfig
 from diptych_training.weight_names import from_layout
+from diptych_training.weight_names.image_towers import image_tower_weights
 
 # In order of preference: ours, open_clip's, those of transformers; pickles last, and only their tensors.
 WEIGHT_FILES = (
@@ -41,6 +42,20 @@ def load_pretrained(path: Path, config: ModelConfig) -> dict[str, Tensor]:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in ours.items()}
+
+
+def load_image_tower(file: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """Weights of an image tower that another library trained, under our names, in float32.
+
+    Raises ImportFailed if the file cannot be read, CheckpointError naming the tensors that do not fit.
+    """
+    state = _read_file(file)
+    require_finite(state, str(file))
+    try:
+        tower = image_tower_weights(state, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"start_image {file}: {error}") from error
+    return {name: tensor.float() for name, tensor in tower.items()}
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:

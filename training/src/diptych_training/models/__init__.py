@@ -6,6 +6,7 @@ first. Published architectures by name are in `named_architectures`.
 
 from diptych_training.models.clip import CLIP, build_model
 from diptych_training.models.config import (
+    EfficientNetLiteConfig,
     ImageConfig,
     ModelConfig,
     PooledViTConfig,
@@ -16,6 +17,7 @@ from diptych_training.models.config import (
 
 __all__ = [
     "CLIP",
+    "EfficientNetLiteConfig",
     "ImageConfig",
     "ModelConfig",
     "PooledViTConfig",

@@ -10,13 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych_training.models.config import ModelConfig, PooledViTConfig, ResNetConfig, TextConfig, ViTConfig
+from diptych_training.models.config import (
+    EfficientNetLiteConfig,
+    ModelConfig,
+    PooledViTConfig,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+)
+from diptych_training.models.efficientnet_lite import EfficientNetLite
 from diptych_training.models.layers import Block, Row, Transformer
 from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
 from diptych_training.models.vit import VisionTransformer
 
-ImageTower = ModifiedResNet | VisionTransformer | PooledVisionTransformer
+ImageTower = ModifiedResNet | VisionTransformer | PooledVisionTransformer | EfficientNetLite
 
 GROUP_SIZE = 32  # texts per group of similar length in training
 
@@ -107,6 +115,8 @@ def image_tower(config: ModelConfig) -> ImageTower:
         return VisionTransformer(image, size, embed_dim, _block(config, image))
     if isinstance(image, PooledViTConfig):
         return PooledVisionTransformer(image, size, _block(config, image))
+    if isinstance(image, EfficientNetLiteConfig):
+        return EfficientNetLite(image, embed_dim)
     assert_never(image)
 
 

@@ -1,6 +1,7 @@
 """The architecture of a model as data (`model.json`)."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -118,7 +119,75 @@ class PooledViTConfig(Frozen):
         return self.patch_size
 
 
-ImageConfig = Annotated[ResNetConfig | ViTConfig | PooledViTConfig, Field(discriminator="kind")]
+class LiteStage(NamedTuple):
+    """Blocks of one shape; the first of them has the stride."""
+
+    n_blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+    planes: int
+
+
+LITE_STAGES = (
+    LiteStage(1, 3, 1, 1, 16),
+    LiteStage(2, 3, 2, 6, 24),
+    LiteStage(2, 5, 2, 6, 40),
+    LiteStage(3, 3, 2, 6, 80),
+    LiteStage(3, 5, 1, 6, 112),
+    LiteStage(4, 5, 2, 6, 192),
+    LiteStage(1, 3, 1, 6, 320),
+)
+
+
+class EfficientNetLiteConfig(Frozen):
+    """EfficientNet-Lite: `width` multiplies the channels and `depth` the blocks of lite0 (Tan & Le 2019).
+
+    Lite1 to lite4 are 1.0 and 1.1, 1.1 and 1.2, 1.2 and 1.4, 1.4 and 1.8. Stem and last convolution keep
+    their size, and so do the numbers of blocks of the first and last stage.
+    """
+
+    kind: Literal["efficientnet_lite"] = "efficientnet_lite"
+    width: PositiveFloat = 1.0
+    depth: PositiveFloat = 1.0
+
+    @property
+    def stages(self) -> tuple[LiteStage, ...]:
+        """The stages with their own numbers of blocks and channels."""
+        fixed = (0, len(LITE_STAGES) - 1)
+        return tuple(
+            stage._replace(
+                n_blocks=stage.n_blocks if index in fixed else math.ceil(stage.n_blocks * self.depth),
+                planes=_of_eight(stage.planes * self.width),
+            )
+            for index, stage in enumerate(LITE_STAGES)
+        )
+
+    @property
+    def n_stem(self) -> int:
+        """Channels of the stem."""
+        return 32
+
+    @property
+    def n_features(self) -> int:
+        """Channels of the last feature map."""
+        return 1280
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per cell of the last feature map."""
+        return 32
+
+
+def _of_eight(channels: float) -> int:
+    """The nearest multiple of 8, but no less than nine tenths of the channels."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+ImageConfig = Annotated[
+    ResNetConfig | ViTConfig | PooledViTConfig | EfficientNetLiteConfig, Field(discriminator="kind")
+]
 
 
 class TextConfig(Frozen):
@@ -151,9 +220,9 @@ class TextConfig(Frozen):
         return not self.causal or self.pool == "last"
 
 
-def grid_width(image: ResNetConfig | ViTConfig | PooledViTConfig) -> int:
+def grid_width(image: ImageConfig) -> int:
     """The number of features of each cell before pooling."""
-    return image.n_features if isinstance(image, ResNetConfig) else image.width
+    return image.n_features if isinstance(image, ResNetConfig | EfficientNetLiteConfig) else image.width
 
 
 class ModelConfig(Frozen):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
 from tokenizers import Tokenizer
 
@@ -13,8 +14,9 @@ from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_c
 from diptych_training.config import TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
+from diptych_training.finetune.pretrained import load_image_tower
 from diptych_training.finetune.source_model import SourceModel
-from diptych_training.models import ModelConfig
+from diptych_training.models import ModelConfig, build_model
 from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
@@ -48,9 +50,11 @@ def create_run(
         texts = list(texts)  # read twice
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
-    start = None if source_model is None else _start(config, source_model)
+    start = _image_start(config) if source_model is None else _start(config, source_model)
     proof_set = None if source_model is None else _proof_set(source_model)
     licences = {} if source_model is None else {source_model.title: source_model.licence}
+    if config.start_image is not None:
+        licences[config.start_image.title] = config.start_image.licence
     taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
@@ -99,6 +103,22 @@ def _start(config: TrainConfig, source_model: SourceModel) -> Checkpoint:
     check_start(config, source_model)
     tensors = {f"{MODEL}{name}": tensor for name, tensor in source_model.weights(config.model).items()}
     return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": source_model.title})
+
+
+def _image_start(config: TrainConfig) -> Checkpoint | None:
+    """The random weights that the run would begin with, and the image tower of `start_image` among them.
+
+    Raises ImportFailed or CheckpointError if its weights cannot be read or do not fit.
+    """
+    if config.start_image is None:
+        return None
+    file = Path(config.start_image.source).expanduser()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        tensors = build_model(config.model).state_dict()
+    tensors |= load_image_tower(file, config.model)
+    state = {"step": 0, "metrics": {}, "source": config.start_image.title}
+    return Checkpoint({f"{MODEL}{name}": tensor for name, tensor in tensors.items()}, state)
 
 
 def _proof_set(source_model: SourceModel) -> bytes | None:

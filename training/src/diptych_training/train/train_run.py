@@ -143,7 +143,8 @@ def prepare(
 
 
 def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool) -> TrainState:
-    start = read_checkpoint(folder.start) if config.start is not None else None
+    has_start = config.start is not None or config.start_image is not None
+    start = read_checkpoint(folder.start) if has_start else None
     state = new_state(config, start, ranks, objective_builder(config, folder))
     if resume and folder.last.is_file():
         checkpoint = read_checkpoint(folder.last)

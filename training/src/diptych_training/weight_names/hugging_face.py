@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models import ImageConfig, ModelConfig, PooledViTConfig, ResNetConfig, ViTConfig
+from diptych_training.models import ImageConfig, ModelConfig, PooledViTConfig, ViTConfig
 from diptych_training.weight_names.entry import Entry, layers
 
 BLOCK = {
@@ -16,17 +16,19 @@ BLOCK = {
 
 
 def entries(config: ModelConfig) -> list[Entry]:
-    """Entries for every tensor of a model. Raises TrainingConfigError for a ResNet: transformers has none."""
+    """Entries for every tensor of a model. Raises TrainingConfigError as `require_transformer` does."""
     if isinstance(require_transformer(config.image), PooledViTConfig):
         return [*_siglip_image(config), *_text(config), *_siglip_rest()]
     return [*_clip_image(config), *_text(config), *_clip_rest(config)]
 
 
 def require_transformer(image: ImageConfig) -> ViTConfig | PooledViTConfig:
-    """Return the image tower. Raises TrainingConfigError for a ResNet: transformers has none."""
-    if isinstance(image, ResNetConfig):
+    """Return the image tower. Raises TrainingConfigError for a network of convolutions: transformers has no
+    CLIP with one.
+    """
+    if not isinstance(image, ViTConfig | PooledViTConfig):
         raise TrainingConfigError(
-            "model.image is a resnet: transformers has no CLIP with such an image tower"
+            f"model.image is of kind {image.kind}: transformers has no CLIP with such an image tower"
         )
     return image
 

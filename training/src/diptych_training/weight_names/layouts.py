@@ -6,13 +6,13 @@ hugging_face  CLIPModel and SiglipModel of transformers
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, assert_never
 
 from torch import Tensor
 
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.models import ModelConfig, ViTConfig
+from diptych_training.models import EfficientNetLiteConfig, ModelConfig, ViTConfig
 from diptych_training.models.count import meta_model
 from diptych_training.weight_names import hugging_face, open_clip
 from diptych_training.weight_names.entry import Entry, StateDict
@@ -53,13 +53,24 @@ def from_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout
     Raises CheckpointError naming tensors that are missing, left over or of another shape than in `config`.
     """
     learned = {name: tensor for name, tensor in state.items() if not NOT_LEARNED.search(name)}
-    entries = _entries(config, layout or layout_of(learned))
+    return moved_weights(
+        learned, _entries(config, layout or layout_of(learned)), meta_model(config).state_dict()
+    )
+
+
+def moved_weights(
+    state: Mapping[str, Tensor], entries: Sequence[Entry], needed: Mapping[str, Tensor]
+) -> StateDict:
+    """The tensors of `state` under our names; `needed` has their shapes.
+
+    Raises CheckpointError naming tensors that are missing, left over or of another shape.
+    """
     expected = [name for entry in entries for name in entry.theirs]
-    missing = [name for name in expected if name not in learned]
-    left_over = sorted(learned.keys() - set(expected))
+    missing = [name for name in expected if name not in state]
+    left_over = sorted(state.keys() - set(expected))
     _require_none({"missing": missing, "not part of the model": left_over})
-    moved = {entry.ours: entry.to_ours(learned) for entry in entries}
-    _require_shapes(moved, config)
+    moved = {entry.ours: entry.to_ours(state) for entry in entries}
+    _require_shapes(moved, needed)
     return moved
 
 
@@ -67,6 +78,10 @@ def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
     library = "open_clip" if layout == "open_clip" else "transformers"
     if layout != "original" and isinstance(config.image, ViTConfig) and config.image.stem:
         raise TrainingConfigError(f"model.image has a stem: {library} has no CLIP with such an image tower")
+    if layout != "original" and isinstance(config.image, EfficientNetLiteConfig):
+        raise TrainingConfigError(
+            f"model.image is of kind efficientnet_lite: {library} has no CLIP with such an image tower"
+        )
     if layout != "original" and config.projection == "nonlinear":
         raise TrainingConfigError(
             f"model.projection is nonlinear: {library} has no CLIP with such projections"
@@ -82,12 +97,11 @@ def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
             assert_never(layout)
 
 
-def _require_shapes(state: StateDict, config: ModelConfig) -> None:
-    needed = meta_model(config).state_dict()
+def _require_shapes(state: StateDict, needed: Mapping[str, Tensor]) -> None:
     wrong = [
-        f"{name} (stored {tuple(state[name].shape)}, the architecture needs {tuple(tensor.shape)})"
-        for name, tensor in needed.items()
-        if state[name].shape != tensor.shape
+        f"{name} (stored {tuple(tensor.shape)}, the architecture needs {tuple(needed[name].shape)})"
+        for name, tensor in state.items()
+        if tensor.shape != needed[name].shape
     ]
     _require_none({"of another shape": wrong})
 

@@ -55,6 +55,7 @@ TOWERS = {
     "resnet": "ResNet with CLIP's modifications",
     "vit": "vision transformer",
     "pooled_vit": "vision transformer with SigLIP's attention pooling",
+    "efficientnet_lite": "EfficientNet-Lite",
 }
 
 
@@ -143,7 +144,9 @@ def _image_tower(image: ImageConfig) -> str:
 
 
 def _beginning(run: TrainedRun) -> str:
-    start = run.config.start
+    start, image = run.config.start, run.config.start_image
+    if image is not None:
+        return f"starting from the image tower of `{image.title}`,"
     return "from scratch" if start is None else f"further, starting from `{start.source}`,"
 
 

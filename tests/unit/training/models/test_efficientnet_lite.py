@@ -1,0 +1,141 @@
+"""EfficientNet-Lite computes what timm's does, and starts from the weights of other libraries."""
+
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from diptych_training.config import LockConfig
+from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export.int8.model_file import open_file, run
+from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.models import CLIP, EfficientNetLiteConfig, build_model
+from diptych_training.models.depth import Depth, depths
+from diptych_training.train.lock import lock
+from diptych_training.train.state import new_state
+from diptych_training.weight_names import Layout, to_layout
+from diptych_training.weight_names.image_towers import image_tower_weights
+from support.families import random_model
+from support.small_recipe import gradient_step_of, random_batch, small_recipe
+from support.tiny_run import EMBED_DIM, IMAGE_SIZE, TINY_LITE, TINY_VIT, tiny_clip, tiny_image_spec
+
+LITES = {"tf_efficientnet_lite0": (1.0, 1.0), "tf_efficientnet_lite2": (1.1, 1.2)}
+
+
+def timms(name: str = "tf_efficientnet_lite0") -> nn.Module:
+    """With random weights and statistics that make every part matter."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    for key, tensor in model.state_dict().items():  # shares memory with the model
+        if "bn" in key and tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5)
+    return model
+
+
+def pytorch_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of the package `efficientnet-lite-pytorch`, whose blocks are counted through all stages."""
+    starts = sorted({tuple(map(int, name.split(".")[1:3])) for name in state if name.startswith("blocks.")})
+
+    def renamed(name: str) -> str:
+        block = re.match(r"blocks\.(\d+)\.(\d+)\.(\w+)\.(.*)", name)
+        if block is None:
+            outer = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+            part, _, kind = name.partition(".")
+            return f"{outer.get(part, '_fc')}.{kind}"
+        stage, index, part, kind = int(block[1]), int(block[2]), block[3], block[4]
+        first = {"conv_dw": "_depthwise_conv", "conv_pw": "_project_conv", "bn1": "_bn1", "bn2": "_bn2"}
+        later = {
+            "conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
+            "conv_pwl": "_project_conv", "bn3": "_bn2",
+        }  # fmt: skip
+        return f"_blocks.{starts.index((stage, index))}.{(later if stage else first)[part]}.{kind}"
+
+    return {renamed(name): tensor for name, tensor in state.items()}
+
+
+def started(state: dict[str, Tensor], image: EfficientNetLiteConfig) -> CLIP:
+    config = tiny_clip(image)
+    model = build_model(config).eval()
+    unknown = model.load_state_dict(image_tower_weights(state, config), strict=False).unexpected_keys
+    assert unknown == []
+    return model
+
+
+@pytest.mark.parametrize("name", LITES)
+@pytest.mark.parametrize("names", [dict, pytorch_names])
+def test_features_are_those_of_the_other_library(name, names):
+    theirs, (width, depth) = timms(name), LITES[name]
+    ours = started(names(theirs.state_dict()), EfficientNetLiteConfig(width=width, depth=depth))
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.forward_features(pixels)
+        torch.testing.assert_close(ours.visual.grid(pixels), expected.flatten(2).transpose(1, 2))
+        pooled = ours.visual.proj(expected.mean(dim=(2, 3)))
+        torch.testing.assert_close(ours.encode_image(pixels), pooled)
+
+
+def test_weights_of_another_width_are_refused_by_name():
+    config = tiny_clip(EfficientNetLiteConfig(width=1.1))
+    with pytest.raises(CheckpointError, match=r"of another shape: visual\.blocks\.2\.0\.project\.conv"):
+        image_tower_weights(timms().state_dict(), config)
+
+
+def test_missing_and_unknown_tensors_are_named():
+    state = timms().state_dict()
+    state["extra.weight"] = state.pop("bn1.weight")
+    with pytest.raises(CheckpointError, match=r"missing: bn1\.weight; not part of the model: extra\.weight"):
+        image_tower_weights(state, tiny_clip(EfficientNetLiteConfig()))
+
+
+def test_other_towers_cannot_start_so():
+    with pytest.raises(TrainingConfigError, match=r'needs model\.image\.kind "efficientnet_lite", not "vit"'):
+        image_tower_weights({}, tiny_clip(TINY_VIT))
+
+
+def test_all_but_the_projection_can_be_locked():
+    model = build_model(tiny_clip(TINY_LITE))
+    placed = depths(name for name, _ in model.named_parameters())
+    assert placed["visual.stem.conv.weight"] == Depth("image", 0, 10)
+    assert placed["visual.blocks.7.bn.bias"] == Depth("image", 8, 10)
+    lock(model, LockConfig(image=9))
+    assert [n for n, p in model.visual.named_parameters() if p.requires_grad] == ["proj.weight"]
+
+
+def test_smaller_images_are_embedded_too():
+    model = build_model(tiny_clip(TINY_LITE)).eval()
+    for size in (IMAGE_SIZE, 2 * IMAGE_SIZE):
+        assert model.encode_image(torch.randn(2, 3, size, size)).shape == (2, EMBED_DIM)
+
+
+@pytest.mark.parametrize(
+    ("layout", "library"), [("open_clip", "open_clip"), ("hugging_face", "transformers")]
+)
+def test_no_other_library_has_a_clip_with_this_tower(layout: Layout, library: str):
+    config = tiny_clip(TINY_LITE)
+    with pytest.raises(TrainingConfigError, match=rf"efficientnet_lite: {library} has no CLIP with such"):
+        to_layout(build_model(config).state_dict(), config, layout)
+
+
+def test_the_loss_falls_on_a_repeated_batch():
+    config = small_recipe(TINY_LITE)
+    state = new_state(config)
+    passes, batch, losses = gradient_step_of(state, config), random_batch(0), []
+    for step in range(8):
+        losses.append(passes.forward_backward(batch)["loss"])
+        state.stepper.apply(step, losses[-1])
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.long
+def test_an_exported_tower_gives_the_embeddings_of_torch(tmp_path):
+    model = random_model(tiny_clip(TINY_LITE))
+    write_image_graph(model, tiny_image_spec(), tmp_path / "image.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+    session = open_file(tmp_path / "image.onnx")
+    reference = TorchEncoder(model, tiny_image_spec()).encode_image(pixels)
+    np.testing.assert_allclose(run(session, pixels), reference, atol=1e-5)
+    np.testing.assert_allclose(run(session, pixels[:1]), reference[:1], atol=1e-5)
