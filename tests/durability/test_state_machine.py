@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.ids import content_id, sha256_of
 from diptych.core.collections.metadata import merge_patch
@@ -83,11 +85,13 @@ class Images(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Close the folder, and open it with the version that it has remembered."""
-        served = self.runner.run(self.opened.store.served())
+        self.runner.run(self.opened.__aexit__())  # ends a switch that is under way
+        store = SqliteStore(self.folder)
+        served = SqliteRollouts(store.threads).served_now()
+        store.close_now()
         assert served is not None
         assert served.active == self.opened.active.now.version.ref
-        self.active = (served.active.name, served.active.version)
-        self.runner.run(self.opened.__aexit__())
+        self.active = _name_and_version(served.active)
         self.open()
 
     @rule(payload=PICTURES, id=st.none() | IDS, metadata=st.none() | METADATA, replace=st.booleans())
