@@ -45,8 +45,7 @@ class LoadedCollection:
     may_lag: bool = False  # searches see what `current` has, although images are still to be embedded
     dropped: bool = False
     n_renames: int = 0
-    is_replacing: bool = False  # a write is under way that may replace images
-    n_replacements: int = 0  # changes that replaced images, counted once the indexes have them
+    n_replacements: int = 0  # changes that replaced images, counted before the indexes have them
     _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
 
     @property
@@ -199,6 +198,7 @@ class LoadedCollection:
 
         The store has changed already, so the images are counted even if the index refuses them.
         """
+        self.n_replacements += bool(keys and removed)
         writing = self.writing
         try:
             if writing is not None:
@@ -208,7 +208,6 @@ class LoadedCollection:
                 if vectors is not writing:
                     await vectors.follow(removed, keys)
             self.n_images += len(keys) - len(removed)
-            self.n_replacements += bool(keys and removed)
             self.report_metrics()
 
     def switch(self, *, keeps_previous: bool) -> list[IndexedVectors]:

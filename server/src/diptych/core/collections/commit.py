@@ -70,27 +70,18 @@ class RowCommitter:
         collection.require_not_dropped()
         identity = collection.require_rows_of_pipeline(rows)
         await self._files.require_available()  # a replaced image has a file
-        collection.is_replacing = replace
-        try:
-            results = await self._records.put(
-                collection.name, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
-            )
-            await self._index(collection, rows, results)
-        finally:
-            collection.is_replacing = False
-        return results
-
-    async def _index(
-        self, collection: LoadedCollection, rows: Sequence[NewRow], results: Sequence[PutResult]
-    ) -> None:
+        results = await self._records.put(
+            collection.name, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
+        )
         if not rows:
-            return
+            return []
         try:
             removed, keys, embeddings = index_change(rows, results)
             await collection.change(removed, keys, embeddings)
             await self._fill_late(collection, rows, results)
         finally:
             await self._files.remove_unused({one.released for one in results if one.released is not None})
+        return results
 
     async def _fill_late(
         self, collection: LoadedCollection, rows: Sequence[NewRow], results: Sequence[PutResult]

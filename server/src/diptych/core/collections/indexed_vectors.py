@@ -25,6 +25,7 @@ class IndexedVectors:
     unindexed: set[int] = field(default_factory=set)
     without_image: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    newest_key: int = 0  # of all images that it has seen
     was_current: bool = False  # it answered searches before
     is_retired: bool = False  # it is closed once nobody uses it
     n_users: int = 0
@@ -48,6 +49,7 @@ class IndexedVectors:
         """Put embeddings (N, D) of existing images into the index."""
         await self.index.apply((), keys, rows)
         self._forget(keys)
+        self._note(keys)
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take images out and put others with their embeddings (N, D) in, as one change.
@@ -62,13 +64,18 @@ class IndexedVectors:
             raise
         finally:
             self._forget(removed)
+            self._note(keys)
 
     async def follow(self, removed: Sequence[int], keys: Sequence[int]) -> None:
         """Take images out, and note that others are to be embedded: another pipeline made their vectors."""
         self.unindexed.update(keys)
         self._forget(removed)
+        self._note(keys)
         if removed:
             await self.index.apply(removed, (), NO_ROWS)
+
+    def _note(self, keys: Sequence[int]) -> None:
+        self.newest_key = max([self.newest_key, *keys])
 
     def _forget(self, keys: Sequence[int]) -> None:
         """Record that these keys are in the index, or gone."""
@@ -123,6 +130,7 @@ class IndexOpener:
             await vectors.fill(keys, rows)
             all_damaged += damaged
         vectors.unindexed.update(all_damaged)
+        vectors.newest_key = max([vectors.newest_key, *vectors.unindexed])
         return all_damaged
 
     async def note_without_image(self, vectors: IndexedVectors, collection: str) -> None:

@@ -64,11 +64,12 @@ class Finder:
         """The hits, and whether index and store had the same images that may be found."""
         n_replacements = collection.n_replacements
         allowed = await self._passing(collection, filter)
+        # A replaced image has a new key, which the index lacks yet, or has in place of the allowed one.
+        is_ahead = allowed is not None and bool((allowed > vectors.newest_key).any())
         # A dropped index is closed, so nothing may be awaited between these checks and the search.
         collection.require_not_dropped()
         found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
-        # A replaced image has a new key, which may be in `allowed` alone or in the index alone.
-        is_replaced = collection.is_replacing or collection.n_replacements != n_replacements
+        is_behind = allowed is not None and collection.n_replacements != n_replacements
         page: list[int] = found[offset:].tolist()
         records = await self._records.by_key(page)
         hits = [
@@ -76,7 +77,7 @@ class Finder:
             for key, cosine in zip(page, cosines[offset:], strict=True)
             if key in records
         ]
-        return hits, len(hits) == len(page) and (filter is None or not is_replaced)
+        return hits, len(hits) == len(page) and not is_ahead and not is_behind
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""
