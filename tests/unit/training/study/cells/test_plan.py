@@ -45,6 +45,8 @@ def test_a_cell_is_known_by_recipe_step_data_and_measure(dataset, tmp_path):
     assert len(set(before.values())) == len(before)
     assert digests(("log_every = 10", "log_every = 3")) == before
     assert digests(("pictures = 5", "pictures = 6")).items().isdisjoint(before.items())
+    others = digests(("objective.kind=virtex", "objective.kind=icmlm"))  # the same but for the kind
+    assert {name for name in before if before[name] != others[name]} == {"virtex-s0-00001", "virtex-s0-00003"}
     only_one = digests(('"objective.kind=virtex"', '"objective.kind=virtex", "optim.lr=0.1"'))
     assert {name for name in before if before[name] != only_one[name]} == {
         "virtex-s0-00001", "virtex-s0-00003"

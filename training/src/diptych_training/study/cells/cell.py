@@ -13,6 +13,7 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.flops import training_flops
 from diptych_training.objectives.static_softmax import StaticSoftmaxConfig
 from diptych_training.paths import recipe_file
+from diptych_training.schema import Tables
 from diptych_training.study.cells.plan import Efficiency, Part, Plan, Training, Variant
 from diptych_training.train.defaults import with_defaults
 
@@ -32,12 +33,15 @@ class Run:
     @cached_property
     def recipe(self) -> str:
         """A digest of everything in the recipe that decides what is learned."""
-        # Without defaults, so that a key that recipes get later changes no digest.
-        table = self.config.model_dump(
-            mode="json",
-            exclude={"name": True, "scale": True, "run": CHANGEABLE_RUN_KEYS},
-            exclude_defaults=True,
+        full, short = (
+            self.config.model_dump(
+                mode="json",
+                exclude={"name": True, "scale": True, "run": CHANGEABLE_RUN_KEYS},
+                exclude_defaults=is_short,
+            )
+            for is_short in (False, True)
         )
+        table = _with_kinds(full, short)
         return sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -77,6 +81,17 @@ class Cell:
         """A digest of everything that decides the result."""
         model = self.model.recipe if isinstance(self.model, Run) else self.model
         return sha256(repr((model, self.step, data, self.measure, self.settings)).encode()).hexdigest()[:16]
+
+
+def _with_kinds(full: Tables, short: Tables) -> Tables:
+    """A recipe without defaults, so that a key that recipes get later changes no digest; but with every
+    `kind`, which is the default of its own table.
+    """
+    return {
+        key: _with_kinds(value, short[key]) if isinstance(value, dict) and key in short else value
+        for key, value in full.items()
+        if key in short or key == "kind"
+    }
 
 
 def without_validation(dataset: PackedDataset) -> PackedDataset:
