@@ -11,10 +11,7 @@ from diptych_training.study.report.scaling import ScalingLaw
 
 NOT_YET = "not run yet"
 HEADER = ["claim of the paper", "there", "found here", "why it may differ"]
-OBJECTIVES_DIFFER = (
-    "captions here are names of one to six words, not sentences: there is little order for a captioning "
-    "model to predict; small towers, short runs, one learning rate for all"
-)
+OBJECTIVES_DIFFER = "captions are names, not sentences; small towers, short runs, one learning rate for all"
 
 
 def claims_table(
@@ -32,23 +29,23 @@ def claims_table(
         [
             "Contrasting takes fewer images than predicting a bag of words (figure 2)", "4x",
             _factor(learners, WORDS, CONTRASTIVE),
-            "batches of hundreds, not 32,768, give each image few others to be told from; else as above",
+            "batches of 256, not 32,768; else as above",
         ],
         [
             "Zero-shot error is a power law of compute (figure 9)", "a line over 44x compute", _law(law),
-            "much less compute, and data that a model sees several times",
+            "much less compute",
         ],
         [
             "Prompts and their ensemble help (figure 4, section 3.1.4)", "+5 points", _gain(prompted),
-            "training captions here are names already; there they are sentences, and a name alone is rare",
+            "training captions are names already; there, a name alone is rare",
         ],
         [
-            "Zero-shot is worth a number of examples a class (figure 6)", "4", _shots(prompted),
-            "names here are open vocabulary of the same kind in training and test",
+            "Zero-shot equals a probe on a few examples a class (figure 6)", "4", _shots(prompted),
+            "the probe learns from other styles than it is tested on",
         ],
         [
             "A static softmax cannot transfer without examples to names that it never saw (section 1)",
-            "no figure", _unknown(softmax), "by construction; the interest is in what language gets there",
+            "no figure", _unknown(softmax), "by construction",
         ],
     ]  # fmt: skip
     return markdown_table(HEADER, rows, n_words=len(HEADER))

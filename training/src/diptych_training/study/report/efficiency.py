@@ -12,7 +12,7 @@ from diptych_training.evaluate.table import markdown_table
 from diptych_training.study.cells.plan import Efficiency
 from diptych_training.study.cells.result import Result
 from diptych_training.study.report.fits import Curve, Floats, Interval, factor, of_mean, over_data_sets
-from diptych_training.study.report.marks import COLOURS, style_axis
+from diptych_training.study.report.marks import COLOURS, INK, style_axis
 
 FIGURE = "study-efficiency.png"
 CAPTIONING, WORDS, CONTRASTIVE = "virtex", "bag-of-words", "clip"  # the variants that the paper compares
@@ -69,6 +69,8 @@ class Factor:
     is_more: bool
 
     def __str__(self) -> str:
+        if not self.interval.high:
+            return times(0)
         more = "more than " if self.is_more else ""
         return f"{more}{times(self.value)} ({times(self.interval.low)} to {times(self.interval.high)})"
 
@@ -95,7 +97,7 @@ def named(found: Sequence[Learner], name: str) -> Learner | None:
 def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
     """Figure and table."""
     first = found[0]
-    header = ["objective", *(f"{n:,} images" for n in first.images), "95% of the last"]
+    header = ["objective", *(f"{n:,} images" for n in first.images), "95% interval"]
     against = [one for name in (CAPTIONING, WORDS) if (one := named(found, name)) is not None]
     header += [f"fewer images than {one.title}" for one in against]
     rows = [
@@ -111,7 +113,8 @@ def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
     seeds = ", ".join(f"{one.title} {one.n_seeds}" for one in found if one.n_seeds != first.n_seeds)
     note = (
         f"Top-1 in points, the mean of {n_sets} data sets: on each, up to {part.pictures} pictures are to be "
-        f"found among up to {part.names} names. Seeds: {first.n_seeds}{'; ' + seeds if seeds else ''}. The "
+        f"found among up to {part.names} names; guessing gives about {100 / part.names:.1f} (dashed). "
+        f"Seeds: {first.n_seeds}{'; ' + seeds if seeds else ''}. The "
         "last columns say how many times fewer images an objective needs for the accuracy that the other one "
         "ends at, interpolated between checkpoints on a logarithmic scale; below 1, it needs more. Intervals "
         "of 95%: data sets drawn again."
@@ -126,7 +129,7 @@ def efficiency_section(part: Efficiency, found: Sequence[Learner]) -> str:
     )
 
 
-def draw_efficiency(found: Sequence[Learner], path: Path) -> None:
+def draw_efficiency(part: Efficiency, found: Sequence[Learner], path: Path) -> None:
     """One line for each objective, best last value first; the band is the interval over data sets."""
     figure = Figure(figsize=(8, 5), layout="constrained", dpi=110)
     axis = figure.subplots()
@@ -137,6 +140,7 @@ def draw_efficiency(found: Sequence[Learner], path: Path) -> None:
         bands = [of_mean(row) for row in one.top1]
         low, high = ([100 * getattr(band, side) for band in bands] for side in ("low", "high"))
         axis.fill_between(one.images, low, high, color=colour, alpha=0.08, lw=0)
+    axis.axhline(100 / part.names, color=INK, ls="--", lw=0.8)
     axis.set_xscale("log", base=2)
     axis.set_xticks(found[0].images, [f"{n:,}" for n in found[0].images])
     axis.set_xlabel("images processed")

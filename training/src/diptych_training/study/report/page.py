@@ -67,7 +67,7 @@ def _sections(
     sections = {"budget": _budget(plan, cells, results)}
     learned = [] if plan.efficiency is None else learners(plan.efficiency, of("efficiency"))
     if plan.efficiency is not None and learned:
-        draw_efficiency(learned, figures / EFFICIENCY_FIGURE)
+        draw_efficiency(plan.efficiency, learned, figures / EFFICIENCY_FIGURE)
         sections["efficiency"] = efficiency_section(plan.efficiency, learned)
     series = [] if plan.scaling is None else trained_models(plan.scaling, of("scaling"))
     law = None if plan.scaling is None else scaling_law(series, plan.scaling.predicted)
