@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.text.tokenizer import clean
 from diptych_training.benchmark import measure as benchmark
+from diptych_training.benchmark.data_sets.data_set import DataSet
 from diptych_training.benchmark.data_sets.pictograms import packed_data_sets
 from diptych_training.benchmark.features import FeatureCache
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
 from diptych_training.evaluate.ranking import accepted_labels
@@ -34,10 +34,11 @@ def measure(cell: Cell, model: Model, dataset: PackedDataset, cache: Path) -> Sc
     match cell.measure:
         case "sample":
             scores = on_samples(model, dataset, *cell.settings)
-        case "known":
-            scores = by_known_names(model, dataset, *cell.settings)
+        case "labels":
+            pools = [one for one in packed_data_sets(dataset, MEASURED) if one.train is not None]
+            scores = by_known_names(model, dataset, *cell.settings) | on_benchmark(model, pools, cache)
         case "benchmark":
-            scores = on_benchmark(model, dataset, cache)
+            scores = on_benchmark(model, packed_data_sets(dataset, MEASURED), cache)
     return {
         name: {figure: round(value, DIGITS) for figure, value in figures.items()}
         for name, figures in scores.items()
@@ -63,16 +64,16 @@ def class_scores(model: Model, images: Pixels, classes: Sequence[str]) -> NDArra
     return rows @ class_embeddings(model.encoder, model.tokenizer, classes, model.templates).T
 
 
-def on_benchmark(model: Model, dataset: PackedDataset, cache: Path) -> Scores:
+def on_benchmark(model: Model, data_sets: Sequence[DataSet], cache: Path) -> Scores:
     """`name`, `one_template`, `ensemble`: zero-shot by prompts; `probe`, `shots_1` and so on: probes of
     pools.
 
     Only sources by themselves have a `single` of 1: pools show the same pictures again.
     """
-    if isinstance(model, ScoredModel):
-        raise EvaluationError(f"{model.name} has no text tower: this part of the study needs one")
-    plan, classifier = benchmark.Plan(), cached_classifier(model.encoder, model.tokenizer)
-    data_sets = packed_data_sets(dataset, MEASURED)
+    plan = benchmark.Plan()
+    classifier = (
+        cached_classifier(model.encoder, model.tokenizer) if isinstance(model, EvaluatedModel) else None
+    )
     n_images = sum(len(pictures) for one in data_sets for pictures in benchmark.pictures_of(one, plan))
     scores: Scores = {}
     with progress_bar(total=n_images, unit="image", desc=model.name) as progress:

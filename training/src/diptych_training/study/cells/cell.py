@@ -17,7 +17,7 @@ from diptych_training.schema import Tables
 from diptych_training.study.cells.plan import Efficiency, Part, Plan, Training, Variant
 from diptych_training.train.defaults import with_defaults
 
-Measure = Literal["sample", "benchmark", "known"]
+Measure = Literal["sample", "benchmark", "labels"]
 MEASURED = "eval"  # the split of final figures; no choice of the study rests on it
 # Keys of `run` that do not change what is learned.
 CHANGEABLE_RUN_KEYS = {"n_threads", "log_every", "checkpoint_every", "validate_every"}
@@ -155,7 +155,7 @@ def _labels(part: Training, dataset: PackedDataset) -> Iterator[Cell]:
         raise TrainingConfigError("labels: no variant has the objective static_softmax")
     for variant, run in runs:
         yield Cell(
-            "labels", _name(run), variant.name, run, run.config.run.steps, "known", (n_labels[0],)
+            "labels", _name(run), variant.name, run, run.config.run.steps, "labels", (n_labels[0],)
         )  # fmt: skip
 
 

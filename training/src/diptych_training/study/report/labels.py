@@ -7,6 +7,7 @@ from statistics import fmean
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.study.cells.plan import Labels
 from diptych_training.study.cells.result import Result
+from diptych_training.study.report.prompts import Pools, pools_of, probes_table
 
 FIGURES = ("known", "known_of_all", "unknown")
 
@@ -15,12 +16,12 @@ FIGURES = ("known", "known_of_all", "unknown")
 class Transferred:
     """One model: the mean over data sets of each figure, and how many pictures have known names."""
 
-    variant: str
     title: str
     means: dict[str, float]
     n_known: int
     n_unknown: int
     n_seeds: int
+    pools: Pools  # of the first seed
 
 
 def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
@@ -29,21 +30,22 @@ def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
     for variant in part.variants:
         own = [one for one in results if one.variant == variant.name]
         if own:
-            means = {
-                figure: fmean(
-                    scores[figure] for one in own for scores in one.scores.values() if figure in scores
-                )
+            values = {
+                figure: [some[figure] for one in own for some in one.scores.values() if figure in some]
                 for figure in FIGURES
             }
+            means = {figure: fmean(some) for figure, some in values.items() if some}
             n_known, n_unknown = (
-                int(sum(scores[n] for scores in own[0].scores.values())) for n in ("n_known", "n_unknown")
+                int(sum(scores.get(n, 0) for scores in own[0].scores.values()))
+                for n in ("n_known", "n_unknown")
             )
-            found.append(Transferred(variant.name, variant.title, means, n_known, n_unknown, len(own)))
+            pools = pools_of(own[0].scores)
+            found.append(Transferred(variant.title, means, n_known, n_unknown, len(own), pools))
     return found
 
 
 def labels_section(models: Sequence[Transferred]) -> str:
-    """The table."""
+    """Names that are known and others; and what examples add."""
     first = models[0]
     header = [
         "model",
@@ -53,12 +55,18 @@ def labels_section(models: Sequence[Transferred]) -> str:
         "seeds",
     ]
     rows = [
-        [one.title, *(f"{100 * one.means[figure]:.1f}" for figure in FIGURES), str(one.n_seeds)]
+        [
+            one.title,
+            *(f"{100 * one.means[figure]:.1f}" if figure in one.means else "–" for figure in FIGURES),
+            str(one.n_seeds),
+        ]
         for one in models
     ]
-    share = first.n_known / (first.n_known + first.n_unknown)
-    return (
+    n_all = first.n_known + first.n_unknown
+    text = (
         f"Top-1 in points, the mean over data sets, each on its own names. The softmax has a label for "
-        f"{first.n_known:,} of {first.n_known + first.n_unknown:,} pictures ({share:.0%}); it can never "
-        f"answer a name that it lacks.\n\n{markdown_table(header, rows)}"
+        f"{first.n_known:,} of {n_all:,} pictures ({first.n_known / n_all:.0%}); it can never answer a name "
+        f"that it lacks.\n\n{markdown_table(header, rows)}"
     )
+    pools = {one.title: one.pools for one in models if one.pools}
+    return f"{text}\n\n{probes_table(pools)}" if pools else text

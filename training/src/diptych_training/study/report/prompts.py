@@ -1,7 +1,7 @@
 """What prompts add, and how many examples zero-shot is worth (figures 4, 6 and 7 of the paper)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.study.cells.result import Result
+from diptych_training.study.cells.result import Result, Scores
 from diptych_training.study.report.fits import Curve, Floats, Interval, of_mean, to_reach
 from diptych_training.study.report.marks import COLOURS, style_axis
 
 FIGURE = "study-prompts.png"
 PROMPTS = ("name", "one_template", "ensemble")
 SHOTS = "shots_"
+Pools = dict[str, tuple[float, float, Curve]]  # zero-shot, a probe on all examples, few-shot probes
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Prompted:
 
     title: str
     top1: Floats
-    pools: dict[str, tuple[float, float, Curve]]
+    pools: Pools
 
     @property
     def gain(self) -> float:
@@ -45,13 +46,18 @@ def prompted_models(results: Sequence[Result], titles: dict[str, str]) -> list[P
     for one in results:
         single = sorted(name for name, figures in one.scores.items() if figures["single"])
         top1 = np.array([[one.scores[name][prompts] for name in single] for prompts in PROMPTS])
-        pools = {
-            name: (figures["ensemble"], figures["probe"], _curve(figures))
-            for name, figures in one.scores.items()
-            if "probe" in figures
-        }
+        pools = pools_of(one.scores)
         found.setdefault(one.variant, Prompted(titles.get(one.variant, one.variant), top1, pools))
     return list(found.values())
+
+
+def pools_of(scores: Scores) -> Pools:
+    """The pooled data sets, which have examples to learn from."""
+    return {
+        name: (figures["ensemble"], figures["probe"], _curve(figures))
+        for name, figures in scores.items()
+        if "probe" in figures
+    }
 
 
 def _curve(figures: dict[str, float]) -> Curve:
@@ -83,25 +89,30 @@ def prompts_section(models: Sequence[Prompted]) -> str:
     ]  # fmt: skip
     header = ["model", "name alone", "one template", "ensemble", "gain of the ensemble", "better on"]
     prompts = markdown_table(header, rows)
-    shots = sorted({k for one in models for _, _, curve in one.pools.values() for k, _ in curve})
-    probes = [
+    probes = probes_table({one.title: one.pools for one in models})
+    return (
+        f"![Gain of the ensemble of prompts, by data set](figures/{FIGURE})\n\n"
+        f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95% over "
+        f"data sets.\n\n{prompts}\n\n{probes}"
+    )
+
+
+def probes_table(pools: Mapping[str, Pools]) -> str:
+    """Few-shot probes beside zero-shot, by the title of the model."""
+    shots = sorted({k for own in pools.values() for _, _, curve in own.values() for k, _ in curve})
+    rows = [
         [
-            one.title, pool, f"{100 * zero:.1f}",
+            title, pool, f"{100 * zero:.1f}",
             *(f"{100 * found[k]:.1f}" if k in (found := dict(curve)) else "–" for k in shots),
             f"{100 * everything:.1f}", shots_text(equal_shots(zero, curve), curve) if curve else "–",
         ]
-        for one in models
-        for pool, (zero, everything, curve) in one.pools.items()
+        for title, own in pools.items()
+        for pool, (zero, everything, curve) in own.items()
     ]  # fmt: skip
     header = [
         "model", "pool", "zero-shot", *(f"{k} a class" for k in shots), "all examples", "equal to zero-shot",
     ]  # fmt: skip
-    return (
-        f"![Gain of the ensemble of prompts, by data set](figures/{FIGURE})\n\n"
-        f"Zero-shot top-1 in points, the mean of {models[0].top1.shape[1]} data sets; intervals of 95% over "
-        f"data sets.\n\n{prompts}\n\nLinear probes on pooled labels, three draws of examples each:\n\n"
-        f"{markdown_table(header, probes, n_words=2)}"
-    )
+    return f"Linear probes on pooled labels, three draws each:\n\n{markdown_table(header, rows, n_words=2)}"
 
 
 def draw_prompts(models: Sequence[Prompted], path: Path) -> None:
