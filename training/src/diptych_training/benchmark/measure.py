@@ -83,24 +83,13 @@ def measure(
 ) -> Result:
     """All measurements. `classifier` embeds class names with the model's text tower, if it has one."""
     templates = templates_of(model, data_set)
-    prompts = _prompts(data_set, templates)
     relevant = data_set.test.relevance(len(data_set.texts))
-    scores: dict[Prompts, Scores]  # (N, C)
-    images, retrieval = NO_IMAGES, None
-    if isinstance(model, EvaluatedModel):
-        assert classifier is not None
-        images = features.images(model, data_set.test.pictures)  # (N, D)
-        scores = {name: images @ classifier(data_set.texts, some).T for name, some in prompts.items()}
-        retrieval = _recalls(model, data_set, images, relevant) if data_set.retrieves else None
-    else:
-        if _is_probed(data_set, plan):
-            images = features.images(model, data_set.test.pictures)
-        found = features.scores(
-            model, data_set.test.pictures, data_set.texts, list(prompts.values()), is_counted=not len(images)
-        )
-        scores = dict(zip(prompts, found, strict=True))
-    n_unknown = int(np.isneginf(scores["name"]).all(axis=0).sum()) if scores else 0
-    scores = {name: np.maximum(some, UNKNOWN) for name, some in scores.items()}
+    images = NO_IMAGES  # (N, D)
+    if isinstance(model, EvaluatedModel) or _is_probed(data_set, plan):
+        images = features.images(model, data_set.test.pictures)
+    found = _scores(model, data_set, images, classifier, features)
+    n_unknown = int(np.isneginf(found["name"]).all(axis=0).sum()) if found else 0
+    scores = {name: np.maximum(some, UNKNOWN) for name, some in found.items()}
     probed, few = _probes(model, data_set, plan, features, images)
     return Result(
         model=model.name,
@@ -119,7 +108,9 @@ def measure(
         zero_shot={name: rounded(measured(data_set, data_set.test, some)) for name, some in scores.items()},
         probe=probed,
         few_shot=few,
-        retrieval=retrieval,
+        retrieval=_recalls(model, data_set, images, relevant)
+        if data_set.retrieves and isinstance(model, EvaluatedModel)
+        else None,
         confusions=_confusions(data_set, scores["ensemble"], relevant, model.logit_scale)
         if data_set.task == "classification"
         else (),
@@ -137,6 +128,24 @@ def _prompts(data_set: DataSet, templates: Sequence[str]) -> dict[Prompts, Seque
         return {}
     one = next((template for template in templates if template != NAME_ALONE), NAME_ALONE)
     return {"name": [NAME_ALONE], "one_template": [one], "ensemble": templates}
+
+
+def _scores(
+    model: Model,
+    data_set: DataSet,
+    images: Embeddings,
+    classifier: Classifier | None,
+    features: FeatureCache,
+) -> dict[Prompts, Scores]:
+    """(N, C) by the way to prompt: cosines, or what the objective of a model without a text tower says."""
+    prompts = _prompts(data_set, templates_of(model, data_set))
+    if isinstance(model, EvaluatedModel):
+        assert classifier is not None
+        return {name: images @ classifier(data_set.texts, some).T for name, some in prompts.items()}
+    found = features.scores(
+        model, data_set.test.pictures, data_set.texts, list(prompts.values()), is_counted=not len(images)
+    )
+    return dict(zip(prompts, found, strict=True))
 
 
 def _probes(
