@@ -26,6 +26,7 @@ from diptych_training.study.cells.result import Scores
 from diptych_training.study.sample import sampled_sources
 
 Model = EvaluatedModel | ScoredModel
+DRAWS = 3  # of few examples, where softmax and language are compared
 DIGITS = 6  # of stored numbers
 
 
@@ -36,9 +37,9 @@ def measure(cell: Cell, model: Model, dataset: PackedDataset, cache: Path) -> Sc
             scores = on_samples(model, dataset, *cell.settings)
         case "labels":
             pools = [one for one in packed_data_sets(dataset, MEASURED) if one.train is not None]
-            scores = by_known_names(model, dataset, *cell.settings) | on_benchmark(model, pools, cache)
+            scores = by_known_names(model, dataset, *cell.settings) | on_benchmark(model, pools, cache, DRAWS)
         case "benchmark":
-            scores = on_benchmark(model, packed_data_sets(dataset, MEASURED), cache)
+            scores = on_benchmark(model, packed_data_sets(dataset, MEASURED), cache, *cell.settings)
     return {
         name: {figure: round(value, DIGITS) for figure, value in figures.items()}
         for name, figures in scores.items()
@@ -64,13 +65,13 @@ def class_scores(model: Model, images: Pixels, classes: Sequence[str]) -> NDArra
     return rows @ class_embeddings(model.encoder, model.tokenizer, classes, model.templates).T
 
 
-def on_benchmark(model: Model, data_sets: Sequence[DataSet], cache: Path) -> Scores:
+def on_benchmark(model: Model, data_sets: Sequence[DataSet], cache: Path, draws: int) -> Scores:
     """`name`, `one_template`, `ensemble`: zero-shot by prompts; `probe`, `shots_1` and so on: probes of
     pools.
 
     Only sources by themselves have a `single` of 1: pools show the same pictures again.
     """
-    plan = benchmark.Plan()
+    plan = benchmark.Plan(seeds=draws)
     classifier = (
         cached_classifier(model.encoder, model.tokenizer) if isinstance(model, EvaluatedModel) else None
     )

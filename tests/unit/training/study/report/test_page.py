@@ -136,7 +136,7 @@ def test_names_that_the_softmax_lacks_are_told_apart():
     assert found[0].means == {"known": 0.5, "known_of_all": 0.4, "unknown": 0.1}
     assert "3 of 10 pictures (30%)" in labels_section(found)
     assert "Linear probes" not in labels_section(found)
-    pool = {"ensemble": 0.3, "probe": 0.9, "shots_1": 0.3, "shots_2": 0.4}
+    pool = {"name": 0.3, "ensemble": 0.1, "probe": 0.9, "shots_1": 0.3, "shots_2": 0.4}
     (probed,) = transferred(part, [result("labels", "clip", {"icons-a": scores, "icons-pooled": pool})])
     assert "| CLIP  | icons-pooled |      30.0 |      30.0 |      40.0 |" in labels_section([probed])
 

@@ -118,14 +118,17 @@ def cells_of(plan: Plan, dataset: PackedDataset) -> list[Cell]:
         cells += _labels(plan.labels, dataset)
     if plan.prompts is not None:
         cells += [
-            Cell("prompts", bundle.replace("/", "-"), bundle, bundle, 0, "benchmark")
+            Cell("prompts", bundle.replace("/", "-"), bundle, bundle, 0, "benchmark", (plan.prompts.draws,))
             for bundle in plan.prompts.bundles
         ]
     if plan.scaling is not None:
         cells += [
-            Cell("scaling", _name(run), variant.name, run, run.config.run.steps, "benchmark")
+            Cell(
+                "scaling", _name(run), variant.name, run, run.config.run.steps, "benchmark",
+                (plan.scaling.draws,),
+            )
             for variant, run in _runs("scaling", plan.scaling, dataset)
-        ]
+        ]  # fmt: skip
     return cells
 
 

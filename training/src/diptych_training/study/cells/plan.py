@@ -64,15 +64,19 @@ class Efficiency(Training):
 
 
 class Scaling(Training):
-    """A series of models, smallest first, measured by `benchmark`; `predicted` of them are not fitted."""
+    """A series of models, smallest first, measured by `benchmark` with so many `draws` of few examples;
+    `predicted` of them are not fitted.
+    """
 
     predicted: PositiveInt = 1
+    draws: PositiveInt = 3
 
 
 class Prompts(Frozen):
     """Bundles that are measured by `benchmark` beside the models of the series."""
 
     bundles: tuple[str, ...] = ()
+    draws: PositiveInt = 3
 
 
 class Labels(Training):

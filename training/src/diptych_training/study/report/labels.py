@@ -39,7 +39,7 @@ def transferred(part: Labels, results: Sequence[Result]) -> list[Transferred]:
                 int(sum(scores.get(n, 0) for scores in own[0].scores.values()))
                 for n in ("n_known", "n_unknown")
             )
-            pools = pools_of(own[0].scores)
+            pools = pools_of(own[0].scores, "name")  # a softmax knows no template
             found.append(Transferred(variant.title, means, n_known, n_unknown, len(own), pools))
     return found
 

@@ -51,10 +51,10 @@ def prompted_models(results: Sequence[Result], titles: dict[str, str]) -> list[P
     return list(found.values())
 
 
-def pools_of(scores: Scores) -> Pools:
-    """The pooled data sets, which have examples to learn from."""
+def pools_of(scores: Scores, prompts: str = "ensemble") -> Pools:
+    """The pooled data sets, which have examples to learn from, and zero-shot with these prompts."""
     return {
-        name: (figures["ensemble"], figures["probe"], _curve(figures))
+        name: (figures[prompts], figures["probe"], _curve(figures))
         for name, figures in scores.items()
         if "probe" in figures
     }
@@ -112,7 +112,7 @@ def probes_table(pools: Mapping[str, Pools]) -> str:
     header = [
         "model", "pool", "zero-shot", *(f"{k} a class" for k in shots), "all examples", "equal to zero-shot",
     ]  # fmt: skip
-    return f"Linear probes on pooled labels, three draws each:\n\n{markdown_table(header, rows, n_words=2)}"
+    return f"Linear probes on pooled labels:\n\n{markdown_table(header, rows, n_words=2)}"
 
 
 def draw_prompts(models: Sequence[Prompted], path: Path) -> None:
