@@ -21,7 +21,7 @@ from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
-from diptych.bundle.image.preprocess import ImageLimits
+from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.manifest import Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
@@ -271,7 +271,7 @@ class Opened:
         encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
         on_step("verified")
 
-        def open_precision(precision: str, at_start: bool) -> EncoderPipeline:
+        def open_precision(precision: str, decode: DecodeMode, at_start: bool) -> EncoderPipeline:
             if precision == "fp16":
                 raise GoldenMismatch("golden image 1: cosine is 0.5")
             self.opened.append(precision)

@@ -163,6 +163,27 @@ def test_patch_of_the_precision_is_a_rollout_during_which_the_collection_is_sear
         assert np.abs(row - expected(tmp_path / "model_repo", "fp32", PICTURES[id])).max() < 1e-6
 
 
+def test_start_with_another_decode_mode_is_a_rollout_during_which_collections_are_searched(
+    tmp_path: Path,
+) -> None:
+    with running_app(tmp_path) as client:
+        make(client, "pets")
+        make(client, "bare", keep="none")
+        make(client, "small", precision="fp32")
+        for name in ("pets", "bare", "small"):
+            add(client, name)
+    with running_app(tmp_path, decode="fast") as client:
+        (rollout,) = client.get("/rollouts", params={"limit": 1}).json()["rollouts"]
+        for name in ("pets", "small"):
+            assert wait_until_moved(client, name)["n_embedded"] == 3
+        ended = wait_until_ended(client, f"/rollouts/{rollout['id']}")
+        assert (ended["state"], ended["comparison"] is None) == ("active", False)
+        decodes = {name: search(client, name)["model"]["decode"] for name in ("pets", "small", "bare")}
+        assert decodes == {"pets": "fast", "small": "fast", "bare": "exact"}
+        bare = client.get("/collections/bare").json()
+        assert (bare["state"], "3 of 3 rows keep no image" in bare["stays"]) == ("ready", True)
+
+
 def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO | {"fp16": "broken"})
     with running_app(tmp_path, precision="fp32") as client:

@@ -132,6 +132,7 @@ def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
         ImageWorkers(ImageLimits(), n_threads=1),
         PrometheusMetrics(),
         names=("image", "text"),
+        decode="exact",
         on_stuck=print,
     )
 

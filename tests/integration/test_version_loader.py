@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.checksums import describe_files
-from diptych.bundle.image.preprocess import ImageLimits
+from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.manifest import MANIFEST_FILE, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.pipeline import EncoderPipeline
@@ -56,8 +56,8 @@ def loader_of(folder: Path, **given: object) -> VersionLoader:
     settings = Settings(**{"model_repo": folder / "repo", "data_dir": folder / "data", **plan, **given})
     workers, metrics = ImageWorkers(ImageLimits(), n_threads=1), PrometheusMetrics()
 
-    def build(loaded: LoadedBundle, names: tuple[str, str]) -> EncoderPipeline:
-        return build_pipeline(settings, loaded, workers, metrics, names=names, on_stuck=print)
+    def build(loaded: LoadedBundle, names: tuple[str, str], decode: DecodeMode) -> EncoderPipeline:
+        return build_pipeline(settings, loaded, workers, metrics, names=names, decode=decode, on_stuck=print)
 
     return VersionLoader(settings, Folders(folder / "repo"), support_of(settings), build)
 

@@ -6,12 +6,13 @@ Earlier releases identified vectors by the manifest of their bundle; those ident
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.manifest import Manifest, bundle_digest, identity, legacy_identity
 from diptych.bundle.repository import ModelRepository
 from diptych.core.types import IdentitySource, VersionRef
 from diptych.errors import DiptychError, NotFound
 
-DECODE_MODES = ("exact", "fast")
+DECODE_MODES: tuple[DecodeMode, ...] = ("exact", "fast")
 MADE_FROM = "made_from"  # key of a manifest's `extra`: the version that had the same graphs
 
 

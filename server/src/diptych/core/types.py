@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.image.preprocess import ImageInfo
+from diptych.bundle.image.preprocess import DecodeMode, ImageInfo
 from diptych.errors import DiptychError
 
 Embedding = NDArray[np.float32]  # (D,), unit norm
@@ -48,7 +48,7 @@ class ModelInfo:
     name: str
     version: int
     precision: str
-    decode: Literal["exact", "fast"]  # how JPEG files become pixels
+    decode: DecodeMode  # how JPEG files become pixels
     identity: str
     provider: str
     family: Literal["clip", "siglip"]
@@ -74,7 +74,7 @@ class IdentitySource:
 
     ref: VersionRef
     precision: str
-    decode: str
+    decode: DecodeMode
 
 
 @dataclass(frozen=True, eq=False)

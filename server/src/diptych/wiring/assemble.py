@@ -16,7 +16,7 @@ from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.bundle.image.preprocess import ImageLimits
+from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.core.classification.label_classifier import LabelClassifier
@@ -68,9 +68,13 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
     metrics, limits = PrometheusMetrics(), limits_of(settings)
     workers = _image_workers(settings, limits)
 
-    def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> EncoderPipeline:
+    def build(
+        loaded: LoadedBundle, names: tuple[EncoderName, EncoderName], decode: DecodeMode
+    ) -> EncoderPipeline:
         workers.allow_decoded_px(max_decoded_px(settings, loaded.plan, loaded.encoder.provider))
-        return build_pipeline(settings, loaded, workers, metrics, names=names, on_stuck=on_stuck)
+        return build_pipeline(
+            settings, loaded, workers, metrics, names=names, decode=decode, on_stuck=on_stuck
+        )
 
     new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
     loader = VersionLoader(settings, folder.bundles, folder.support, build)
@@ -185,7 +189,6 @@ def _image_workers(settings: Settings, limits: Limits) -> ImageWorkers:
     return ImageWorkers(
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
         n_threads=decode_threads(settings),
-        mode=settings.decode,
         n_sharing=resize_threads(settings),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import OnStart
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.text.tokenizer import pad
 from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
@@ -35,6 +36,7 @@ def build_pipeline(
     metrics: PrometheusMetrics,
     *,
     names: tuple[EncoderName, EncoderName],
+    decode: DecodeMode,
     on_stuck: OnStuck,
 ) -> EncoderPipeline:
     """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch.
@@ -47,7 +49,7 @@ def build_pipeline(
         settings, loaded, encoder, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
     )
     embedder = Embedder(
-        decoder=workers.decoder(loaded.bundle.manifest.image),
+        decoder=workers.decoder(loaded.bundle.manifest.image, decode),
         tokenizer=loaded.bundle.tokenizer,
         images=images,
         texts=texts,
@@ -56,7 +58,7 @@ def build_pipeline(
         metrics=metrics,
     )
     return EncoderPipeline(
-        loaded.info(settings.decode),
+        loaded.info(decode),
         embedder,
         _canaries(loaded, encoder),
         (images, texts),

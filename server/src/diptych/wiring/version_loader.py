@@ -130,10 +130,10 @@ class VersionLoader:
         It has one pipeline for requests, one for collections (the same one when their precision is the same),
         and a loader for precisions that single collections ask for.
         """
-        requests = self._build(chosen.embed, ("image", "text"))
+        requests = self._build(chosen.embed, ("image", "text"), self._settings.decode)
         is_same = chosen.collections is chosen.embed
         names = ("collection_image", "collection_text")
-        collections = requests if is_same else self._build(chosen.collections, names)
+        collections = requests if is_same else self._build(chosen.collections, names, self._settings.decode)
         on_demand = OnDemandPrecisions(
             self._settings, chosen.collections, self._build, verify=lambda: self._verified(ref)
         )

@@ -38,9 +38,9 @@ class PlantedFaults(DecoderProcesses):
 
 
 def decoded(
-    workers: ImageWorkers, *files: bytes, spec: ImageSpec | None = None
+    workers: ImageWorkers, *files: bytes, spec: ImageSpec | None = None, mode: DecodeMode = "exact"
 ) -> list[DecodedImage | InputError]:
-    decoder = workers.decoder(spec or image_spec())
+    decoder = workers.decoder(spec or image_spec(), mode)
     return asyncio.run(decoder.decode_many(files, lambda seconds: None))
 
 
@@ -201,8 +201,8 @@ def test_header_is_read_once_and_the_budget_is_held_before_a_pixel_is_decoded(
 ) -> None:
     file = encoded(noise(64, 48), format)
     course = Course(monkeypatch)
-    workers = ImageWorkers(ImageLimits(), n_threads=1, mode=mode)
-    (picture,) = decoded(workers, file)
+    workers = ImageWorkers(ImageLimits(), n_threads=1)
+    (picture,) = decoded(workers, file, mode=mode)
     assert isinstance(picture, DecodedImage)
     assert (picture.info.format, picture.info.width, picture.info.height) == (format, 64, 48)
     assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]

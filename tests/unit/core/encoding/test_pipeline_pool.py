@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
@@ -17,10 +18,17 @@ from unit.core.core_fakes import IDLE_ENCODER, FakeEncoder, fake_embedder, model
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
-def pipeline(precision: str, encoder: SwappableEncoder = IDLE_ENCODER) -> EncoderPipeline:
+def pipeline(
+    precision: str, encoder: SwappableEncoder = IDLE_ENCODER, decode: DecodeMode = "exact"
+) -> EncoderPipeline:
     embedder = fake_embedder(FakeEncoder())
     return EncoderPipeline(
-        model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, encoder
+        model_info(precision=precision, decode=decode),
+        embedder,
+        (lambda on_start: None,) * 2,
+        (),
+        60,
+        encoder,
     )  # type: ignore[arg-type]
 
 
@@ -30,7 +38,7 @@ class Parts:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
-        self.opened: list[tuple[str, bool]] = []
+        self.opened: list[tuple[str, str, bool]] = []
         self.loaded: list[list[str]] = []
         self.broken = False
         self.encoder = IDLE_ENCODER  # of what is opened
@@ -44,12 +52,12 @@ class Parts:
             lambda pipelines: self.loaded.append([one.model.precision for one in pipelines])
         )
 
-    def open(self, precision: str, at_start: bool) -> EncoderPipeline:
-        self.opened.append((precision, at_start))
+    def open(self, precision: str, decode: DecodeMode, at_start: bool) -> EncoderPipeline:
+        self.opened.append((precision, decode, at_start))
         assert self.gate.wait(10)
         if self.broken:
             raise GoldenMismatch("golden image 1: cosine is 0.5")
-        return pipeline(precision, self.encoder)
+        return pipeline(precision, self.encoder, decode)
 
     async def is_closed(self, one: EncoderPipeline) -> bool:
         try:
@@ -94,7 +102,7 @@ def test_further_precision_is_loaded_once_for_all_that_ask_at_the_same_time() ->
         parts.gate.set()
         first, *others = await asyncio.gather(*asking)
         assert [one is first for one in others] == [True, True]
-        assert parts.opened == [("fp16", True)]
+        assert parts.opened == [("fp16", "exact", True)]
         await until(lambda: parts.loaded[-1] == ["fp32", "int8", "fp16"])
 
     run(story)
@@ -114,6 +122,22 @@ def test_further_precision_is_closed_with_its_last_user_and_not_before() -> None
         again = await parts.pipelines.acquire("fp16")
         assert again is not first
         assert not await parts.is_closed(again)
+
+    run(story)
+
+
+def test_other_decode_mode_of_a_precision_is_a_pipeline_of_its_own() -> None:
+    async def story(parts: Parts) -> None:
+        pipelines = parts.pipelines
+        fast = await pipelines.acquire("fp32", decode="fast")
+        assert fast.model.decode == "fast"
+        assert await pipelines.acquire("fp32", decode="exact") is pipelines.for_collections
+        with pipelines.hold(fast):
+            pipelines.release(fast)
+            assert not await parts.is_closed(fast)
+        await until(lambda: parts.loaded[-1] == ["fp32", "int8"])
+        assert await parts.is_closed(fast)
+        assert not await parts.is_closed(pipelines.for_collections)
 
     run(story)
 

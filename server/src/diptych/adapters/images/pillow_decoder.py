@@ -43,7 +43,6 @@ class ImageWorkers:
         limits: preprocess.ImageLimits,
         *,
         n_threads: int,
-        mode: preprocess.DecodeMode = "exact",
         max_decoded_px: int | None = None,
         n_sharing: int = 1,
         processes: DecoderProcesses | None = None,
@@ -54,7 +53,6 @@ class ImageWorkers:
         Unless `processes` are given there are as many processes as threads, but at most MAX_PROCESSES.
         """
         self.limits = limits
-        self.mode: preprocess.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._malloc_trim = MallocTrim()
         self._threads = FairExecutor("decode", n_threads)
@@ -65,9 +63,9 @@ class ImageWorkers:
         self.sharing = sharing(n_sharing)
         preprocess.silence_decoders()
 
-    def decoder(self, spec: ImageSpec) -> "PillowDecoder":
+    def decoder(self, spec: ImageSpec, mode: preprocess.DecodeMode = "exact") -> "PillowDecoder":
         """Return a decoder into the pixels of a model that prepares images by `spec`."""
-        return PillowDecoder(self, spec)
+        return PillowDecoder(self, spec, mode)
 
     def allow_decoded_px(self, max_px: int) -> None:
         """Raise the limit on all pixels that are held decoded at once to `max_px`, if it is lower."""
@@ -138,10 +136,11 @@ class ImageWorkers:
 class PillowDecoder:
     """Decodes into the pixels that one model sees. Satisfies `diptych.core.encoding.embedder.Decoder`."""
 
-    def __init__(self, workers: ImageWorkers, spec: ImageSpec) -> None:
+    def __init__(self, workers: ImageWorkers, spec: ImageSpec, mode: preprocess.DecodeMode) -> None:
         """Make it with `ImageWorkers.decoder`."""
         self._workers = workers
         self._spec = spec
+        self._mode: preprocess.DecodeMode = mode
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
@@ -164,7 +163,7 @@ class PillowDecoder:
     def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> DecodedImage:
         workers, spec = self._workers, self._spec
         if _is_isolated(payload):
-            options = payload, spec, workers.limits, workers.mode
+            options = payload, spec, workers.limits, self._mode
             return DecodedImage(*workers.processes.run(unwanted, load_picture, *options))
         seen: list[ImageInfo] = []
         with ExitStack() as room:
@@ -176,9 +175,7 @@ class PillowDecoder:
                 room.enter_context(workers.room(info.width * info.height + width * height))
                 seen.append(info)
 
-            pixels = preprocess.load_pixels(
-                payload, spec, workers.limits, workers.mode, claim, sharing=shared
-            )
+            pixels = preprocess.load_pixels(payload, spec, workers.limits, self._mode, claim, sharing=shared)
         return DecodedImage(seen[0], pixels)
 
 

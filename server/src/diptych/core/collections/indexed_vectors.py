@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.ports import RecordStore, VectorIndex
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
@@ -95,14 +96,23 @@ class IndexOpener:
         self._new_index = new_index
         self._background = TaskSet()
 
-    async def open(self, version: LoadedVersion, precision: str, *, at_start: bool = False) -> IndexedVectors:
+    async def open(
+        self,
+        version: LoadedVersion,
+        precision: str,
+        *,
+        decode: DecodeMode | None = None,
+        at_start: bool = False,
+    ) -> IndexedVectors:
         """An empty index of a version in a precision; it is a user of both until it is retired.
+
+        `decode` None: the mode of the server.
 
         Raises InvalidValue when the version lacks the precision, or this machine cannot serve it.
         """
         version = await self._versions.acquire(version.ref)
         try:
-            pipeline = await version.pipelines.acquire(precision, at_start=at_start)
+            pipeline = await version.pipelines.acquire(precision, decode=decode, at_start=at_start)
         except BaseException:
             self._versions.release(version)
             raise

@@ -221,7 +221,7 @@ class CollectionRegistry:
             self._place_without_version(info, f"{source.ref} cannot be loaded: {error}").made_by = source.ref
             return
         try:
-            vectors = await self._opener.open(version, source.precision, at_start=True)
+            vectors = await self._opener.open(version, source.precision, decode=source.decode, at_start=True)
         except InvalidValue as error:
             self._place_unserved(info, error).made_by = source.ref
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
@@ -14,8 +15,9 @@ from diptych.errors import DiptychError, InvalidValue, NotReady
 
 log = logging.getLogger(__name__)
 
-# (precision, whether the server is starting) -> its pipeline. Blocking. Raises DiptychError.
-Open = Callable[[str, bool], EncoderPipeline]
+# (precision, decode mode, whether the server is starting) -> its pipeline. Blocking. Raises DiptychError.
+Open = Callable[[str, DecodeMode, bool], EncoderPipeline]
+_Key = tuple[str, DecodeMode]  # precision, decode mode
 
 
 @dataclass(eq=False)
@@ -30,8 +32,8 @@ class PipelinePool:
     """Two permanent pipelines, one for requests and one for collections, which may be the same, and further
     ones on demand.
 
-    A further precision is loaded for the first collection that asks for it, and closed when the last
-    collection has released it and no request works with it.
+    A further precision, or decode mode, is loaded for the first collection that asks for it, and closed when
+    the last collection has released it and no request works with it.
     """
 
     def __init__(
@@ -45,12 +47,12 @@ class PipelinePool:
         """`precisions` are the precisions that the served version has."""
         self._requests = requests
         self._collections = collections
-        self._permanent = {pipeline.model.precision: pipeline for pipeline in (collections, requests)}
+        self._permanent = {_key(pipeline): pipeline for pipeline in (collections, requests)}
         self._version = f"{collections.model.name}/{collections.model.version}"
         self._precisions = tuple(precisions)
         self._open = open
         self._on_change: Callable[[Sequence[EncoderPipeline]], None] = lambda pipelines: None
-        self._on_demand: dict[str, _OnDemand] = {}
+        self._on_demand: dict[_Key, _OnDemand] = {}
         self._closing = TaskSet()
         self._closed = False
 
@@ -88,27 +90,30 @@ class PipelinePool:
                 "precision",
             )
 
-    async def acquire(self, precision: str, *, at_start: bool = False) -> EncoderPipeline:
+    async def acquire(
+        self, precision: str, *, decode: DecodeMode | None = None, at_start: bool = False
+    ) -> EncoderPipeline:
         """Return the pipeline for one more user, until it is released; load it if need be, off the event
-        loop.
+        loop. `decode` None: the mode of the server.
 
         Raises InvalidValue when the served version lacks the precision, or when this machine cannot serve it.
         """
         self.require_known(precision)
         if precision == SERVER:
             return self._collections
-        if precision in self._permanent:
-            return self._permanent[precision]
+        key = (precision, decode or self._collections.model.decode)
+        if key in self._permanent:
+            return self._permanent[key]
         if self._closed:
             raise NotReady("the server is stopping")
-        if precision not in self._on_demand:
-            self._on_demand[precision] = _OnDemand(asyncio.create_task(self._load(precision, at_start)))
-        entry = self._on_demand[precision]
+        if key not in self._on_demand:
+            self._on_demand[key] = _OnDemand(asyncio.create_task(self._load(key, at_start)))
+        entry = self._on_demand[key]
         entry.n_users += 1
         try:
             return await asyncio.shield(entry.loading)
         except BaseException as error:
-            self._release_entry(precision, entry)
+            self._release_entry(key, entry)
             if isinstance(error, NotReady) or not isinstance(error, DiptychError):
                 raise
             raise InvalidValue(
@@ -117,16 +122,16 @@ class PipelinePool:
 
     def release(self, pipeline: EncoderPipeline) -> None:
         """Count one user less."""
-        entry = self._on_demand.get(pipeline.model.precision)
+        entry = self._on_demand.get(_key(pipeline))
         if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is pipeline:
-            self._release_entry(pipeline.model.precision, entry)
+            self._release_entry(_key(pipeline), entry)
 
     @contextmanager
     def hold(self, pipeline: EncoderPipeline) -> Iterator[None]:
         """Keep the pipeline loaded inside the block, even if its collection is dropped or changes its
         precision.
         """
-        entry = self._on_demand.get(pipeline.model.precision)
+        entry = self._on_demand.get(_key(pipeline))
         if entry is None:
             yield
             return
@@ -134,7 +139,7 @@ class PipelinePool:
         try:
             yield
         finally:
-            self._release_entry(pipeline.model.precision, entry)
+            self._release_entry(_key(pipeline), entry)
 
     async def close(self) -> None:
         """Fail all waiting items with NotReady, and wait for the batches that run."""
@@ -144,23 +149,23 @@ class PipelinePool:
             entry.loading.cancel()  # has no effect on one that is loaded
         await asyncio.gather(*(pipeline.embedder.close() for pipeline in self.loaded()))
 
-    async def _load(self, precision: str, at_start: bool) -> EncoderPipeline:
+    async def _load(self, key: _Key, at_start: bool) -> EncoderPipeline:
         pipeline = await load_or_discard(
-            lambda: self._open(precision, at_start), lambda unwanted: unwanted.encoder.close()
+            lambda: self._open(*key, at_start), lambda unwanted: unwanted.encoder.close()
         )
-        log.info("%s in %s is loaded for collections that ask for it", self._version, precision)
+        log.info("%s in %s (%s) is loaded for collections that ask for it", self._version, *key)
         asyncio.get_running_loop().call_soon(self._changed)  # runs once this task has its result
         return pipeline
 
-    def _release_entry(self, precision: str, entry: _OnDemand) -> None:
+    def _release_entry(self, key: _Key, entry: _OnDemand) -> None:
         entry.n_users -= 1
         if entry.n_users or self._closed:
             return
-        if self._on_demand.get(precision) is entry:
-            del self._on_demand[precision]
-        self._closing.start(self._close(precision, entry), f"closing {precision}")
+        if self._on_demand.get(key) is entry:
+            del self._on_demand[key]
+        self._closing.start(self._close(key, entry), f"closing {key[0]}")
 
-    async def _close(self, precision: str, entry: _OnDemand) -> None:
+    async def _close(self, key: _Key, entry: _OnDemand) -> None:
         """Close a pipeline without users; if it is still being loaded, once that has ended."""
         try:
             pipeline = await entry.loading
@@ -169,10 +174,14 @@ class PipelinePool:
         self._changed()
         await pipeline.embedder.close()
         await asyncio.to_thread(pipeline.encoder.close)
-        log.info("%s in %s is no longer loaded, no collection asks for it", self._version, precision)
+        log.info("%s in %s (%s) is no longer loaded, no collection asks for it", self._version, *key)
 
     def _changed(self) -> None:
         self._on_change(self.loaded())
+
+
+def _key(pipeline: EncoderPipeline) -> _Key:
+    return pipeline.model.precision, pipeline.model.decode
 
 
 def _is_loaded(loading: "asyncio.Task[EncoderPipeline]") -> bool:

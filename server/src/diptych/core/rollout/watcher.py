@@ -129,4 +129,4 @@ def _has_vectors_of(collection: LoadedCollection, active: LoadedVersion) -> bool
         return False
     if collection.precision == SERVER:
         return current.identity == active.pipelines.for_collections.model.identity
-    return current.model.precision == collection.precision
+    return (current.model.precision, current.model.decode) == (collection.precision, active.model.decode)

@@ -1,8 +1,9 @@
-"""Load further precisions that single collections ask for."""
+"""Load further precisions and decode modes that single collections ask for."""
 
 from collections.abc import Callable
 
 from diptych.adapters.onnxruntime.session import Device
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
@@ -11,7 +12,7 @@ from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_pr
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.tuning.planning import threads_of, with_plan
 
-BuildPipeline = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], EncoderPipeline]
+BuildPipeline = Callable[[LoadedBundle, tuple[EncoderName, EncoderName], DecodeMode], EncoderPipeline]
 
 
 class OnDemandPrecisions:
@@ -41,7 +42,7 @@ class OnDemandPrecisions:
         self._device: Device = "cpu" if collections.encoder.provider == CPU_PROVIDER else "cuda"
         self._build = build
 
-    def open(self, precision: str, at_start: bool) -> EncoderPipeline:
+    def open(self, precision: str, decode: DecodeMode, at_start: bool) -> EncoderPipeline:
         """Load a precision and build its pipeline. Blocks.
 
         Raises BundleError, EncoderFailed, ConfigError, NotFound.
@@ -53,7 +54,7 @@ class OnDemandPrecisions:
             bundle, precision, device=self._device, n_threads=n_threads, captures=captures
         )
         try:
-            pipeline = self._built(loaded, precision, at_start)
+            pipeline = self._built(loaded, precision, decode, at_start)
         except BaseException:
             loaded.encoder.close()
             raise
@@ -63,7 +64,9 @@ class OnDemandPrecisions:
             )
         return pipeline
 
-    def _built(self, loaded: LoadedBundle, precision: str, at_start: bool) -> EncoderPipeline:
+    def _built(
+        self, loaded: LoadedBundle, precision: str, decode: DecodeMode, at_start: bool
+    ) -> EncoderPipeline:
         planned = with_plan(loaded, self._settings, fallback=None if at_start else self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
-        return self._build(warmed(planned), names)
+        return self._build(warmed(planned), names, decode)
