@@ -35,7 +35,7 @@ def served_labels() -> dict[str, set[str]]:
     metrics.count_label_cache(1, 1)
     metrics.set_collection("default", 1)
     metrics.set_models([model_info()])
-    metrics.set_active("fake")
+    metrics.set_active("fake", 1)
     metrics.set_ready(True)
     text = metrics.render()[0].decode()
     found = dict(BY_PROMETHEUS)

@@ -73,11 +73,11 @@ class CountedWrites(SerialWriteQueue):
 
 
 class RepositoryBundles:
-    """The versions of a model repository; remembers which ones the data folder would keep."""
+    """The versions of a model repository; remembers each time which ones the data folder would keep."""
 
     def __init__(self, model_repo: Path) -> None:
         self._repository = ModelRepository(model_repo)
-        self.kept: list[VersionRef] = []
+        self.kept: list[set[VersionRef]] = []
 
     def newest(self, name: str) -> VersionRef | None:
         if name not in self._repository.names():
@@ -88,7 +88,7 @@ class RepositoryBundles:
         return VersionRef(name, version, bundle_digest(self._repository.folder(name, version)))
 
     def keep(self, refs: Sequence[VersionRef]) -> None:
-        self.kept = list(refs)
+        self.kept.append(set(refs))
 
     def kept_bytes(self, ref: VersionRef) -> int:
         return 0

@@ -36,7 +36,7 @@ PUBLISHED = {
     "diptych_collection_images": {"collection"},
     "diptych_index_recall": {"collection"},
     "diptych_model_info": {"name", "version", "precision", "provider"},
-    "diptych_rollout_state": {"name"},
+    "diptych_rollout_state": {"name", "version"},
     "diptych_rollout_images": {"state"},
     "diptych_rollouts_total": {"result"},
     "diptych_rollback_lag_images": set(),
@@ -134,7 +134,7 @@ def test_served_model_is_a_metric(client: TestClient) -> None:
     info = next(dict(labels) for name, labels in samples(client) if name == "diptych_model_info")
     expected = {"name": "tiny", "version": "1", "precision": "fp32", "provider": "CPUExecutionProvider"}
     assert info == expected
-    assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny")}))] == 1
+    assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny"), ("version", "1")}))] == 1
     for encoder in ("image", "text"):
         assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
 
@@ -150,7 +150,7 @@ def test_rollouts_have_metrics(tmp_path: Path) -> None:
             time.sleep(0.01)
         loaded = {dict(labels)["version"] for name, labels in found if name == "diptych_model_info"}
         assert loaded == {"1", "2"}, "the former version is kept"
-        assert found["diptych_rollout_state", frozenset({("name", "tiny")})] == 1
+        assert found["diptych_rollout_state", frozenset({("name", "tiny"), ("version", "2")})] == 1
         assert found["diptych_rollback_lag_images", frozenset()] == 0
 
 

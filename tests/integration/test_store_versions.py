@@ -29,7 +29,7 @@ from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
-from support.tiny_bundle import TINY
+from support.tiny_bundle import TINY, write_tiny_bundle
 from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
@@ -275,6 +275,43 @@ def test_start_with_another_version_moves_collections_that_can_be_searched_meanw
     run(after, version=2)
 
 
+def test_copies_of_what_a_rollout_goes_to_are_kept_at_its_resumption(run: Run) -> None:
+    async def begun(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        held.go_on()
+
+    async def resumed(opened: Opened) -> None:
+        (rollout,) = [one for one in await opened.rollouts.list() if one.target.version == 2]
+        assert not rollout.has_ended
+        await opened.end_of(rollout)
+        assert all(rollout.target in refs for refs in opened.bundles.kept)
+        assert await version_of(opened) == (TINY, 2)
+
+    run(begun)
+    run(resumed)
+
+
+def test_collection_of_a_model_that_does_not_serve_moves_to_its_next_version(
+    run: Run, model_repo: Path
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        for version in (1, 2):
+            moved = await opened.rollouts.move_collection("default", model="grown")
+            assert moved is not None
+            await opened.end_of(moved)
+            assert await version_of(opened) == ("grown", version)
+            if version == 1:
+                write_tiny_bundle(model_repo, name="grown", seed=4)
+        assert await opened.rollouts.move_collection("default", model="grown") is None
+
+    write_tiny_bundle(model_repo, name="grown", seed=3)
+    run(story)
+
+
 def test_another_name_takes_its_collections_along_and_one_alone_may_go_elsewhere(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -330,7 +367,7 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
     async def after(opened: Opened) -> None:
         assert await version_of(opened, "bare") == (TINY, 1)
         assert (await opened.collections.get("bare")).stays
-        await until(lambda: (TINY, 1) in {(one.name, one.version) for one in opened.bundles.kept})
+        await until(lambda: (TINY, 1) in {(one.name, one.version) for one in opened.bundles.kept[-1]})
 
     run(story)
     run(after, version=2)

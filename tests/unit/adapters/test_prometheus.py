@@ -14,7 +14,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.set_collection("default", 7)
     metrics.set_collection("large", 9, 0.993)
     metrics.set_models([model_info(), model_info(precision="int8")])
-    metrics.set_active("fake")
+    metrics.set_active("fake", 2)
     metrics.set_rollout(9, 4)
     metrics.count_rollout("failed")
     metrics.set_rollback_lag(2)
@@ -36,7 +36,7 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_index_recall{collection="large"} 0.993',
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
         'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
-        'diptych_rollout_state{name="fake"} 1.0',
+        'diptych_rollout_state{name="fake",version="2"} 1.0',
         'diptych_rollout_images{state="total"} 9.0',
         'diptych_rollout_images{state="embedded"} 4.0',
         'diptych_rollouts_total{result="failed"} 1.0',
@@ -53,12 +53,12 @@ def test_dropped_collection_and_former_model_disappear() -> None:
     metrics.set_collection("gone", None)
     metrics.set_models([model_info(version=1)])
     metrics.set_models([model_info(version=2)])
-    metrics.set_active("former")
-    metrics.set_active("fake")
+    metrics.set_active("former", 1)
+    metrics.set_active("fake", 2)
     body = metrics.render()[0].decode()
     assert "gone" not in body
     assert 'version="1"' not in body
-    assert 'diptych_rollout_state{name="fake"} 1.0' in body
+    assert 'diptych_rollout_state{name="fake",version="2"} 1.0' in body
     assert "former" not in body
 
 

@@ -66,8 +66,8 @@ class FakeMetrics:
     def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
         self.collections[collection] = n_images
 
-    def set_active(self, name: str) -> None:
-        self.active = name
+    def set_active(self, name: str, version: int) -> None:
+        self.active = (name, version)
 
     def set_rollout(self, n_images: int, n_embedded: int) -> None:
         self.rollout = (n_images, n_embedded)

@@ -64,7 +64,10 @@ class PrometheusMetrics:
             registry=registry,
         )
         self._rollout_state = Gauge(
-            "diptych_rollout_state", "1 while a version of this model is active", ["name"], registry=registry
+            "diptych_rollout_state",
+            "1 for the version that is active",
+            ["name", "version"],
+            registry=registry,
         )
         self._rollout_images = Gauge(
             "diptych_rollout_images",
@@ -129,10 +132,10 @@ class PrometheusMetrics:
         for model in models:
             self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
 
-    def set_active(self, name: str) -> None:
-        """Set the name of the model that answers requests which name no collection."""
+    def set_active(self, name: str, version: int) -> None:
+        """Set the model that answers requests which name no collection."""
         self._rollout_state.clear()
-        self._rollout_state.labels(name).set(1)
+        self._rollout_state.labels(name, str(version)).set(1)
 
     def set_rollout(self, n_images: int, n_embedded: int) -> None:
         """Set how many images the rollout under way has to embed, and has embedded."""

@@ -50,8 +50,8 @@ class Metrics(Protocol):
         """Set the size (None once dropped) and the recall of a collection."""
         ...
 
-    def set_active(self, name: str) -> None:
-        """Set the name of the model that answers requests which name no collection."""
+    def set_active(self, name: str, version: int) -> None:
+        """Set the model that answers requests which name no collection."""
         ...
 
     def set_rollout(self, n_images: int, n_embedded: int) -> None:

@@ -179,7 +179,10 @@ def _active(
         )
 
     active = ActiveModel(
-        versions, new_classifier, version, on_switch=lambda model: metrics.set_active(model.name)
+        versions,
+        new_classifier,
+        version,
+        on_switch=lambda model: metrics.set_active(model.name, model.version),
     )
     loader.follow(lambda: active.now.version)
     return active, versions

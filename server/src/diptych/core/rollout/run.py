@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 BLOCKING_ROWS = 16  # images that may be embedded in the write of the switch, in which adds wait
 ROW_BYTES = 100  # of a vector in the database, beside its numbers
 MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
+TELL_PROGRESS_S = 60.0  # between lines of the log
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,15 @@ class RolloutRun:
             self.version = await self.parts.versions.acquire(
                 self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
             )
+        self._tell_precision(self.version)
         await self.keep_bundles(self.rollout.target)
         await self._prepare()
         await self._set("embedding")
-        await self._embed()
+        telling = asyncio.create_task(self._tell_progress())
+        try:
+            await self._embed()
+        finally:
+            telling.cancel()
         if not self.rollout.now:
             await self._compare()
         await self._switch_to_the_end()
@@ -122,9 +128,41 @@ class RolloutRun:
         """Show a step of loading; it is not stored, since loading begins anew after a restart."""
         if self.rollout.state in {"discovered", "verified", "proven"}:
             self.rollout = replace(self.rollout, state=step)
+            self._tell()
+
+    def _tell(self) -> None:
+        log.info("rollout to %s: %s", self.rollout.target.exact, self.rollout.state)
+
+    def _tell_precision(self, version: LoadedVersion) -> None:
+        """Warn of requests that will be slower, since a precision does not pass here."""
+        former, new = self.parts.active.now.version.serving.embed, version.serving.embed
+        if self.rollout.collection is None and former.precision != new.precision:
+            log.warning(
+                "requests will be answered in %s instead of %s by %s: %s",
+                new.precision,
+                former.precision,
+                version.ref.exact,
+                new.reason,
+            )
+
+    async def _tell_progress(self) -> None:
+        """Log how far the images are, once in a while."""
+        while True:
+            await asyncio.sleep(TELL_PROGRESS_S)
+            found = self.progress()
+            if found.images_per_s is not None and found.eta_s is not None:
+                log.info(
+                    "rollout to %s: %d of %d images are embedded, %.1f a second, about %.0f s left",
+                    self.rollout.target.exact,
+                    found.n_embedded,
+                    found.n_images,
+                    found.images_per_s,
+                    found.eta_s,
+                )
 
     async def _set(self, state: RolloutState, **changes: Any) -> None:
         self.rollout = replace(self.rollout, state=state, **changes)
+        self._tell()
         await self.save(self.rollout)
 
     async def _prepare(self) -> None:

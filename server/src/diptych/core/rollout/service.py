@@ -116,7 +116,7 @@ class Rollouts:
         stays = model is None and vectors is not None and bool(loaded.stays)
         if name == self._active.ref.name and not stays:
             ref = self._active.ref  # which the collection may not have followed yet
-        elif vectors is not None and name == loaded.model:
+        elif vectors is not None and model is None:
             ref = vectors.version.ref
         else:
             ref = await self._target(name, None)

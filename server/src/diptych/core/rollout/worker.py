@@ -83,6 +83,7 @@ class RolloutWorker:
             if run.rollout.has_ended:  # it was switched before it could be cancelled
                 self._known.note(run.rollout)
                 return
+        log.info("rollout to %s is cancelled: %s", rollout.target.exact, reason)
         await self._known.save(cancelled)
         self._metrics.count_rollout("cancelled")
 
@@ -143,14 +144,15 @@ class RolloutWorker:
             log.error("rollout to %s failed", target, exc_info=error)
         reason = str(error) if isinstance(error, DiptychError) else f"unexpected {type(error).__name__}"
         log.error("rollout to %s failed, %s serves on: %s", target, self._active.exact, reason)
-        failed = run.rollout.ended("failed", reason)
+        run.rollout = failed = run.rollout.ended("failed", reason)
         self._known.note(failed)  # even if the disk is too full to store it
         self._metrics.count_rollout("failed")
         await self._known.save(failed)
 
     async def _keep_bundles_and(self, ref: VersionRef) -> None:
-        """Keep copies of what is needed, and of one version more. Raises StoreError."""
-        refs = {*self._parts.collections.needed_versions(), self._active, ref}
+        """Keep copies of what is needed and will be, and of one version more. Raises StoreError."""
+        targets = [rollout.target for rollout in self._known.open_ones()]
+        refs = {*self._parts.collections.needed_versions(), self._active, ref, *targets}
         if self._kept.ref is not None:
             refs.add(self._kept.ref)
         try:
