@@ -208,3 +208,15 @@ def test_old_rollouts_that_have_ended_are_forgotten(tmp_path: Path) -> None:
         assert kept == ["last", *(str(n) for n in reversed(range(2, MAX_ENDED + 2))), "first"]
 
     run(tmp_path, story)
+
+
+def test_newest_rollout_of_the_server_to_each_version_is_kept(tmp_path: Path) -> None:
+    async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
+        await rollouts.put_rollout(replace(rollout("older", "active"), target=ONE))
+        await rollouts.put_rollout(replace(rollout("tried", "failed"), target=ONE))
+        for n in range(MAX_ENDED + 1):
+            await rollouts.put_rollout(rollout(f"{n}", "active"))
+        kept = [one.id for one in await rollouts.rollouts(1000)]
+        assert kept == [*(str(n) for n in reversed(range(1, MAX_ENDED + 1))), "tried"]
+
+    run(tmp_path, story)

@@ -974,3 +974,68 @@ def test_collection_follows_again_soon_after_what_held_it_is_gone(
         assert (await opened.collections.get("bare")).stays == ""
 
     run(story)
+
+
+def test_collection_whose_precision_is_refused_stays_without_further_rollouts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.take("default", "int8")
+        opened.refused.append("int8")
+        rollout = await opened.activate(TINY, 2)
+        n_proven = len(opened.proven)
+        await asyncio.sleep(0.2)  # several looks
+        assert (await opened.rollouts.list())[0].id == rollout.id
+        assert len(opened.proven) == n_proven
+        assert "precision int8 of tiny/2 cannot be served here" in opened.collections["default"].stays
+        opened.refused.remove("int8")
+        moving = await opened.rollouts.move_collection("default", model=TINY)
+        assert moving is not None
+        await opened.end_of(moving)
+        assert await version_of(opened) == (TINY, 2)
+        assert opened.collections["default"].stays == ""
+
+    run(story)
+
+
+def test_collection_whose_move_has_failed_is_not_tried_again_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        await opened.collections.create("stays", "none")
+        await opened.add("stays", picture("red"), "red")
+        await opened.activate(TINY, 2)
+        opened.room.error = StoreFull("no space is left")
+        await opened.collections.delete("bare", "red")
+        await until(lambda: opened.metrics.rollouts.get("failed", 0) == 1)
+        await asyncio.sleep(0.2)  # several looks
+        ended = await opened.rollouts.list()
+        assert [one.state for one in ended[:2]] == ["failed", "active"]
+
+    run(story)
+
+
+def test_version_that_was_left_is_not_tried_again_however_often_others_are_activated(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MAX_SHOWN", 2)
+    monkeypatch.setattr(known, "MAX_KNOWN", 4)
+
+    async def story(opened: Opened) -> None:
+        await until(lambda: opened.active.now.model.version == 2)
+        for _ in range(3):
+            await opened.activate("other")
+            last = await opened.activate(TINY, 1)
+        looks, newest = list[str](), opened.bundles.newest
+        monkeypatch.setattr(opened.bundles, "newest", lambda name: [newest(name), looks.append(name)][0])
+        await until(lambda: len(looks) > 3)
+        assert (await opened.rollouts.list())[0].id == last.id
+
+    run(story, policy="latest")

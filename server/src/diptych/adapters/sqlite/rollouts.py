@@ -14,8 +14,8 @@ from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
 from diptych.core.types import VersionRef
 
-MAX_ENDED = 100  # rollouts of collections that have ended are forgotten beyond this number
-MAX_ENDED_OF_SERVER = 1_000  # by which the server knows which versions were tried
+MAX_ENDED = 100  # rollouts that have ended, of collections and of the server, beyond which they are forgotten
+MAX_TRIED = 1_000  # versions whose newest rollout of the server is kept, which tells that they were tried
 _COLUMNS = (
     "id", "model", "version", "bundle", "state", "created_at", "collection", "precision", "now", "reason",
     "finished_at", "stays", "comparison",
@@ -187,13 +187,18 @@ def _put(db: sqlite3.Connection, rollout: Rollout) -> None:
         f" ON CONFLICT (id) DO UPDATE SET {changes}",
         _row(rollout),
     )
-    for kind, most in (("collection IS NULL", MAX_ENDED_OF_SERVER), ("collection IS NOT NULL", MAX_ENDED)):
-        ended = f"{_ENDED} AND {kind}"
-        db.execute(
-            f"DELETE FROM rollouts WHERE {ended} AND rowid NOT IN"
-            f" (SELECT rowid FROM rollouts WHERE {ended} ORDER BY rowid DESC LIMIT ?)",
-            (*FINAL_STATES, *FINAL_STATES, most),
-        )
+    newest = (
+        f"SELECT rowid FROM rollouts WHERE {_ENDED} AND collection IS {{}} NULL ORDER BY rowid DESC LIMIT ?"
+    )
+    tried = (
+        f"SELECT max(rowid) FROM rollouts WHERE {_ENDED} AND collection IS NULL"
+        " GROUP BY model, version, bundle ORDER BY 1 DESC LIMIT ?"
+    )
+    kept = [(newest.format(""), MAX_ENDED), (newest.format("NOT"), MAX_ENDED), (tried, MAX_TRIED)]
+    db.execute(
+        f"DELETE FROM rollouts WHERE {_ENDED}" + "".join(f" AND rowid NOT IN ({rows})" for rows, _ in kept),
+        (*FINAL_STATES, *(value for _, most in kept for value in (*FINAL_STATES, most))),
+    )
 
 
 def _row(rollout: Rollout) -> tuple[Any, ...]:

@@ -53,6 +53,7 @@ class PipelinePool:
         self._open = open
         self._on_change: Callable[[Sequence[EncoderPipeline]], None] = lambda pipelines: None
         self._on_demand: dict[_Key, _OnDemand] = {}
+        self._refused: dict[_Key, str] = {}  # why the last attempt to load it failed
         self._closing = TaskSet()
         self._closed = False
 
@@ -90,6 +91,12 @@ class PipelinePool:
                 "precision",
             )
 
+    def require_not_refused(self, precision: str) -> None:
+        """Raise InvalidValue as the last `acquire` did, without loading the precision again."""
+        self.require_known(precision)
+        if (refused := self._refused.get((precision, self._collections.model.decode))) is not None:
+            raise InvalidValue(refused, "precision")
+
     async def acquire(
         self, precision: str, *, decode: DecodeMode | None = None, at_start: bool = False
     ) -> EncoderPipeline:
@@ -111,14 +118,15 @@ class PipelinePool:
         entry = self._on_demand[key]
         entry.n_users += 1
         try:
-            return await asyncio.shield(entry.loading)
+            pipeline = await asyncio.shield(entry.loading)
         except BaseException as error:
             self._release_entry(key, entry)
             if isinstance(error, NotReady) or not isinstance(error, DiptychError):
                 raise
-            raise InvalidValue(
-                f"precision {precision} of {self._version} cannot be served here: {error}", "precision"
-            ) from error
+            self._refused[key] = f"precision {precision} of {self._version} cannot be served here: {error}"
+            raise InvalidValue(self._refused[key], "precision") from error
+        self._refused.pop(key, None)
+        return pipeline
 
     def release(self, pipeline: EncoderPipeline) -> None:
         """Count one user less."""

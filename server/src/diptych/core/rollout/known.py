@@ -13,7 +13,7 @@ from diptych.core.types import VersionRef
 from diptych.errors import NotFound
 
 MAX_SHOWN = 100
-MAX_KNOWN = 1_000  # rollouts of the server, by which the watcher knows what was tried
+MAX_KNOWN = 1_000  # versions that were tried, of each the newest rollout of the server
 
 
 @dataclass(eq=False)
@@ -40,7 +40,7 @@ class KnownRollouts:
 
     async def open(self, collections: Collections) -> None:
         """Read the stored ones; those that had not ended wait for their turn again."""
-        for rollout in reversed(await self._store.rollouts(MAX_SHOWN + MAX_KNOWN)):
+        for rollout in reversed(await self._store.rollouts(2 * MAX_SHOWN + MAX_KNOWN)):
             self.note(rollout if rollout.has_ended else replace(rollout, state="waiting"))
             if rollout.collection is not None and rollout.collection in collections:
                 self._moved[rollout.id] = Moved(collections[rollout.collection])
@@ -70,12 +70,21 @@ class KnownRollouts:
 
     def failures(self, name: str) -> Mapping[int, str]:
         """Why versions of a model could not be activated, by their number, of each the newest attempt."""
-        last = {one.target: one for one in self._ended_of_server() if one.target.name == name}
-        return {ref.version: one.reason for ref, one in last.items() if one.state == "failed"}
+        last = self._last_of_server().values()
+        return {
+            one.target.version: one.reason
+            for one in last
+            if one.target.name == name and one.state == "failed"
+        }
+
+    def has_failed(self, ref: VersionRef) -> bool:
+        """Whether the newest rollout of the server to this version has failed: a person decides then."""
+        last = self._last_of_server().get(ref)
+        return last is not None and last.state == "failed"
 
     def tried(self) -> set[VersionRef]:
         """The versions to which a rollout of the server has ended: a person decides then."""
-        return {one.target for one in self._ended_of_server()}
+        return set(self._last_of_server())
 
     def note(self, rollout: Rollout) -> None:
         """Know a rollout, or its new state, without storing it."""
@@ -108,16 +117,24 @@ class KnownRollouts:
             moved.release = lambda: None
 
     def _forget_old(self) -> None:
-        """Forget rollouts that have ended beyond a number; those of collections do not displace others."""
-        of_collections = [
-            one for one in self._rollouts.values() if one.has_ended and one.collection is not None
-        ]
-        for rollout in [*of_collections[:-MAX_SHOWN], *self._ended_of_server()[:-MAX_KNOWN]]:
-            del self._rollouts[rollout.id]
-            self._moved.pop(rollout.id, None)
+        """Forget rollouts that have ended, but not by which the watcher knows what was tried."""
+        ended = [one for one in self._rollouts.values() if one.has_ended]
+        of_server = [one for one in ended if one.collection is None]
+        of_collections = [one for one in ended if one.collection is not None]
+        last = [*self._last_of_server().values()][:MAX_KNOWN]
+        kept = {one.id for one in [*of_server[-MAX_SHOWN:], *of_collections[-MAX_SHOWN:], *last]}
+        for rollout in ended:
+            if rollout.id not in kept:
+                del self._rollouts[rollout.id]
+                self._moved.pop(rollout.id, None)
 
-    def _ended_of_server(self) -> list[Rollout]:
-        return [one for one in self._rollouts.values() if one.has_ended and one.collection is None]
+    def _last_of_server(self) -> dict[VersionRef, Rollout]:
+        """By version, the newest ended rollout of the server to it; newest first."""
+        last: dict[VersionRef, Rollout] = {}
+        for rollout in reversed(self._rollouts.values()):
+            if rollout.has_ended and rollout.collection is None:
+                last.setdefault(rollout.target, rollout)
+        return last
 
     def _named(self, rollout: Rollout) -> Rollout:
         """The rollout with the present name of its collection."""

@@ -102,7 +102,8 @@ class RepositoryWatcher:
         if time.monotonic() - self._stays_looked_at < LOOK_AT_STAYS_S:
             return
         self._stays_looked_at = time.monotonic()
-        if any(collection.stays for collection in self._parts.collections.loaded()):
+        has_stays = any(collection.stays for collection in self._parts.collections.loaded())
+        if has_stays and not self._known.has_failed(self._active.ref):
             await self._align()
 
     async def _align(self) -> None:
@@ -112,7 +113,7 @@ class RepositoryWatcher:
             if collection.model != active.ref.name or _has_vectors_of(collection, active):
                 continue
             try:
-                active.pipelines.require_known(collection.precision)
+                active.pipelines.require_not_refused(collection.precision)
                 identity = active.pipelines.for_collections.model.identity
                 await self._parts.collections.require_embeddable(collection.name, identity)
             except (Conflict, InvalidValue) as error:
