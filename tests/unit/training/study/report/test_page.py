@@ -128,6 +128,14 @@ def test_prompts_and_probes_are_read_off_the_benchmark(tmp_path: Path):
     assert (tmp_path / "figure.png").stat().st_size > 1_000
 
 
+def test_the_claim_of_prompts_counts_the_models():
+    one, other = (
+        prompted_models([benchmarked("prompts", name, 0.7, 1.0)], {})[0] for name in ("mine/1", "mine/2")
+    )
+    assert "+10.0 points (+10.0 to +10.0), mine/1 alone" in claims_table([], None, [one], [])
+    assert "+10.0 points, the median of 2 models" in claims_table([], None, [one, other], [])
+
+
 def test_names_that_the_softmax_lacks_are_told_apart():
     part = part_of(Labels, "softmax", "clip")
     scores = {"known": 0.5, "known_of_all": 0.4, "unknown": 0.0, "n_known": 3, "n_unknown": 1}

@@ -68,6 +68,9 @@ def _law(law: ScalingLaw | None) -> str:
 def _gain(prompted: Sequence[Prompted]) -> str:
     if not prompted:
         return NOT_YET
+    if len(prompted) == 1:
+        (only,) = prompted
+        return f"{100 * only.gain:+.1f} points ({only.gain_interval.percent('+')}), {only.title} alone"
     gains = sorted(100 * one.gain for one in prompted)
     middle = f"{median(gains):+.1f} points, the median of {len(gains)} models"
     return f"{middle} ({gains[0]:+.1f} to {gains[-1]:+.1f})"
