@@ -78,21 +78,43 @@ def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path
 def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_model(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repo, names = tmp_path / "model_repo", (TINY, "other")
-    for name in names:
-        write_tiny_bundle(repo, name, precisions={"int8": "equal"})
-        write_tiny_bundle(repo, name, precisions={"fp32": "equal"})
-    with running_app(tmp_path, model="other", version=2) as client:
+    repo = tmp_path / "model_repo"
+    for name in (TINY, "other"):
+        for seed in (0, 1):
+            write_tiny_bundle(repo, name, seed=seed)
+    with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 2)
-    with running_app(tmp_path, model="other", precision="int8", collection_precision="int8") as client:
+    _damage(repo / "other" / "2")
+    with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 1)
     assert "other/2, which was served last, cannot be served any more: " in caplog.text
-    assert "it has no precision 'int8', only fp32" in caplog.text
 
 
 def test_data_folder_without_any_version_that_can_be_served_is_an_error(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "model_repo")
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
     with running_app(tmp_path):
         pass
-    with pytest.raises(ConfigError, match="no precision 'int8'"), running_app(tmp_path, precision="int8"):
+    _damage(repo / TINY / "1")
+    with pytest.raises(ConfigError, match=r"image_encoder\.onnx"), running_app(tmp_path):
         pass
+
+
+def _damage(version: Path) -> None:
+    """Damage its copy in the data folder, too, which is a hard link."""
+    (version / "image_encoder.onnx").write_bytes(b"damaged")
+
+
+@pytest.mark.parametrize("setting", ["precision", "collection_precision"])
+def test_version_that_served_last_serves_on_though_it_cannot_meet_a_setting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, setting: str
+) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "equal"})
+    write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "broken"}, seed=1)
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+    with running_app(tmp_path, **{setting: "int8"}) as client:
+        assert served(client) == (TINY, 2)
+        assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
+    assert "tiny/2 is served in another precision than int8, which the settings name: " in caplog.text

@@ -25,14 +25,15 @@ def load_first_version(
 ) -> LoadedVersion:
     """Load what the data folder served last; for a new one what the settings choose.
 
-    If what served last cannot be loaded any more, this chooses as in a new data folder, a version of the same
+    What served last serves on in another precision if it cannot meet the settings, since collections have
+    its vectors. If it cannot be loaded any more, this chooses as in a new data folder, a version of the same
     model if there is one. Raises BundleError, EncoderFailed, ConfigError, NotFound.
     """
     if served is None:
         return _load_newest(settings, repository, support, loader)
     active = served.active
     try:
-        return loader.load(active)
+        return loader.load(active, falls_back=True)
     except (BundleError, EncoderFailed, ConfigError, NotFound) as error:
         LOG.error("%s, which was served last, cannot be served any more: %s", active, error)
     if active.name in repository.names():

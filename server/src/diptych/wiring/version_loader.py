@@ -55,13 +55,16 @@ class VersionLoader:
         """Measure nothing from now on, since the version that `serving` returns gets requests."""
         self._serving = serving
 
-    def load(self, ref: VersionRef, on_step: OnStep = lambda step: None) -> LoadedVersion:
+    def load(
+        self, ref: VersionRef, on_step: OnStep = lambda step: None, *, falls_back: bool = False
+    ) -> LoadedVersion:
         """Verify, prove, plan and warm a version. Raises BundleError, EncoderFailed, ConfigError, NotFound.
 
-        `on_step` is called after each step.
+        `on_step` is called after each step. With `falls_back`, a precision that the settings name and that
+        cannot be served here is replaced by one that can.
         """
         try:
-            return self._load(ref, on_step)
+            return self._load(ref, on_step, falls_back)
         except DiptychError:
             raise
         except MemoryError as error:
@@ -70,13 +73,13 @@ class VersionLoader:
             LOG.exception("%s cannot be loaded", ref)
             raise BundleError(f"{ref} cannot be loaded: {type(error).__name__}: {error}") from error
 
-    def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
+    def _load(self, ref: VersionRef, on_step: OnStep, falls_back: bool) -> LoadedVersion:
         bundle = self._verified(ref)
         if reason := self._support.why_unsuitable(bundle.manifest):
             raise ConfigError(f"{ref} cannot be served here: {reason}")
         on_step("verified")
         serving = None if self._serving is None else self._serving()
-        chosen = self._chosen(bundle, serving)
+        chosen = self._chosen(bundle, serving, falls_back)
         try:
             on_step("proven")
             chosen = self._planned_and_warmed(chosen, serving)
@@ -96,7 +99,9 @@ class VersionLoader:
             raise CorruptBundle(f"{ref} is no longer the version that it was: its manifest has changed")
         return bundle
 
-    def _chosen(self, bundle: VerifiedBundle, serving: LoadedVersion | None) -> ChosenPrecisions:
+    def _chosen(
+        self, bundle: VerifiedBundle, serving: LoadedVersion | None, falls_back: bool
+    ) -> ChosenPrecisions:
         settings = self._settings
         return load_chosen(
             bundle,
@@ -107,6 +112,7 @@ class VersionLoader:
             captures=settings.cuda_graphs == AUTO,
             plan_file=PlanFile(settings.data_dir / PLAN_FILE),
             like=None if serving is None else serving.serving.embed.precision,
+            falls_back=falls_back,
         )
 
     def _planned_and_warmed(

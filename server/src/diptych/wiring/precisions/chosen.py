@@ -13,6 +13,7 @@ from diptych.core.tuning.precision import (
     choose_for_collections,
     choose_like,
 )
+from diptych.errors import BundleError, ConfigError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Device
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 from diptych.wiring.precisions.trials import Trials
@@ -40,18 +41,24 @@ def load_chosen(
     captures: bool = False,
     plan_file: PlanFile | None = None,
     like: str | None = None,
+    falls_back: bool = False,
 ) -> ChosenPrecisions:
     """Try the precisions, choose, and close those that were not chosen.
 
     With `captures`, GPU batches run as CUDA graphs if they can. Precisions are timed unless `plan_file` has
     their times from an earlier start. Pass `like`, the precision of the version that serves, while requests
-    run: then nothing is timed, and `precision` counts only where the version lacks `like`.
+    run: then nothing is timed, and `precision` counts only where the version lacks `like`. With `falls_back`,
+    a named precision that cannot be served here counts as `auto`.
 
     Raises BundleError, EncoderFailed, ConfigError.
     """
     required = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, required=required, captures=captures)
     try:
+        if falls_back:
+            precision, collection_precision = (
+                _servable(trials, named) for named in (precision, collection_precision)
+            )
         requests = choose_for_requests(trials, precision, plan_file, like)
         chosen = _with_collections(trials, requests, collection_precision)
     except BaseException:
@@ -59,6 +66,22 @@ def load_chosen(
         raise
     trials.close(keep=(chosen.embed, chosen.collections))
     return chosen
+
+
+def _servable(trials: Trials, precision: str) -> str:
+    """The precision if it can be served here, else `auto`."""
+    if precision == AUTO:
+        return AUTO
+    try:
+        trials.load(precision)
+    except (BundleError, EncoderFailed, ConfigError) as error:
+        manifest = trials.bundle.manifest
+        LOG.warning(
+            "%s/%d is served in another precision than %s, which the settings name: %s",
+            *(manifest.name, manifest.version, precision, error),
+        )
+        return AUTO
+    return precision
 
 
 def _with_collections(trials: Trials, embed: Choice, collection_precision: str) -> ChosenPrecisions:
