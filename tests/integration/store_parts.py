@@ -26,6 +26,7 @@ from diptych.bundle.manifest import Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.core.classification.label_classifier import LabelClassifier
+from diptych.core.collections.reembed import NoPause, Pace
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -136,6 +137,7 @@ class Opened:
         self.opened: list[str] = []  # precisions loaded on demand
         self.refused: list[str] = ["fp16"]  # precisions that fail their golden check
         self.proven: list[str] = []  # precisions whose golden check has run
+        self.pace: Pace = NoPause()  # of what is embedded in the background for `current` vectors
         self.before_encode: Callable[[], None] = lambda: None  # called before each batch of images
         self._own_encoders: list[Callable[[Any, OnStart], Any]] = []  # of the versions, as they were loaded
         self._first = self._load(self.bundles.find(model, version), lambda step: None)
@@ -165,6 +167,7 @@ class Opened:
             new_index=self._new_index,
             metrics=self.metrics,
             write_queue=self.write_queue,
+            pace=lambda: self.pace,
             note_texts=self.recorder.note,
         )
         self.comparer = Comparer(
@@ -389,17 +392,35 @@ Story = Callable[[Opened], Coroutine[Any, Any, None]]
 
 
 class Run(Protocol):
-    """Opens a data folder, runs a story over it and closes it. `options` are those of `Opened`."""
+    """Opens a data folder, runs a story over it and closes it. `options` are those of `Opened`.
 
-    def __call__(self, story: Story, *, version: int = 1, **options: Any) -> None: ...
+    `before` is called before it is opened.
+    """
+
+    def __call__(
+        self,
+        story: Story,
+        *,
+        version: int = 1,
+        before: Callable[[Opened], None] = lambda opened: None,
+        **options: Any,
+    ) -> None: ...
 
 
 def stories(model_repo: Path, data_dir: Path) -> Run:
     """Return a runner of stories over this data folder."""
 
-    def run_story(story: Story, *, version: int = 1, **options: Any) -> None:
+    def run_story(
+        story: Story,
+        *,
+        version: int = 1,
+        before: Callable[[Opened], None] = lambda opened: None,
+        **options: Any,
+    ) -> None:
         async def whole() -> None:
-            async with Opened(model_repo, data_dir, version, **options) as opened:
+            opened = Opened(model_repo, data_dir, version, **options)
+            before(opened)
+            async with opened:
                 await story(opened)
 
         asyncio.run(whole())

@@ -221,6 +221,51 @@ def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) 
     run(story)
 
 
+def test_restart_after_a_rollback_now_answers_with_what_has_vectors(run: Run) -> None:
+    def fail(items: Any, on_start: Any) -> Any:
+        raise RuntimeError("cannot be encoded")
+
+    async def lags(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.add("default", picture("white"), "white")
+        opened.encode_image = fail
+        await opened.end_of(await opened.rollouts.activate(TINY, 1, now=True))
+        await opened.collections.change("default", CollectionChange(name="renamed"))
+        await opened.collections.change("renamed", CollectionChange(name="default"))
+
+    held: list[Held] = []
+
+    async def again(opened: Opened) -> None:
+        assert (await opened.collections.get("default")).state == "ready"
+        assert sorted(await opened.ids(np.eye(16, dtype=np.float32)[0])) == sorted(COLOURS)
+        held[0].go_on()
+        await until(lambda: not opened.collections["default"].all_vectors[0].pending)
+        await require_found(opened, *COLOURS, "white")
+
+    run(lags)
+    run(again, before=lambda opened: held.append(Held(opened)))
+
+
+def test_images_that_a_rollback_now_left_out_give_way_to_requests(run: Run) -> None:
+    class Paced:
+        n_pauses = 0
+
+        async def pause(self, worked_s: float, encoded_s: float) -> None:
+            self.n_pauses += 1
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.add("default", picture("white"), "white")
+        opened.pace = paced = Paced()
+        await opened.end_of(await opened.rollouts.activate(TINY, 1, now=True))
+        await until(lambda: paced.n_pauses)
+        await require_found(opened, *COLOURS, "white")
+
+    run(story)
+
+
 def test_rollback_now_leaves_a_collection_that_would_lose_images(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)

@@ -224,6 +224,7 @@ class CollectionInfo:
     stays: str = ""
     identity: str | None = None  # of the vectors that answer searches
     previous_identity: str | None = None  # of the vectors that are kept for a rollback
+    may_lag: bool = False  # searches see what has vectors, although images are still to be embedded
 
 
 @dataclass(frozen=True)

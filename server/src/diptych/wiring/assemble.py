@@ -32,6 +32,7 @@ from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.comparison import Gates
+from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
@@ -92,6 +93,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         new_index=new_index,
         metrics=metrics,
         write_queue=SerialWriteQueue(),
+        pace=lambda: EncoderShare(settings.rollout_share, versions.busy_s),
         max_metadata_bytes=limits.max_metadata_bytes,
         note_texts=recorder.note,
     )

@@ -31,16 +31,24 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     rows = db.execute(
         "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
         " precision, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
-        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity)"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), may_lag"
         " FROM collections c ORDER BY name"
     )
     return [_info(row) for row in rows]
 
 
 def _info(row: Iterable[Any]) -> CollectionInfo:
-    name, model, n_images, created_at, keep, precision, identity, previous = row
+    name, model, n_images, created_at, keep, precision, identity, previous, may_lag = row
     return CollectionInfo(
-        name, model, n_images, created_at, keep, precision, identity=identity, previous_identity=previous
+        name,
+        model,
+        n_images,
+        created_at,
+        keep,
+        precision,
+        identity=identity,
+        previous_identity=previous,
+        may_lag=bool(may_lag),
     )
 
 
@@ -66,7 +74,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if new_name == name:
         return
     require_no_job(db, name)
-    columns = "model, created_at, keep, precision, identity, previous_identity"
+    columns = "model, created_at, keep, precision, identity, previous_identity, may_lag"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
         f" SELECT ?, {columns} FROM collections WHERE name = ?",

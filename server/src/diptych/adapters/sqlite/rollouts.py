@@ -140,8 +140,14 @@ def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep
     )
     db.execute(
         f"UPDATE collections SET model = :model, precision = :precision, previous_identity = {before},"
-        " identity = :number WHERE name = :name",
-        {"model": move.model, "precision": move.precision, "number": number, "name": collection},
+        " identity = :number, may_lag = :may_lag WHERE name = :name",
+        {
+            "model": move.model,
+            "precision": move.precision,
+            "number": number,
+            "may_lag": int(move.may_lag),
+            "name": collection,
+        },
     )
 
 

@@ -138,6 +138,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UNIQUE (collection, text)
         ) STRICT""",
     ),
+    (
+        # Whether searches see what there is, although images may lack a vector: after a switch that did not
+        # wait.
+        "ALTER TABLE collections ADD COLUMN may_lag INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 

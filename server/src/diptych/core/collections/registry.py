@@ -7,7 +7,7 @@ from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ports import ImageStore, RecordStore
-from diptych.core.collections.reembed import NoPause, Reembedder
+from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.ports import Metrics
@@ -30,9 +30,10 @@ class CollectionRegistry:
         files: FileReferences,
         records: RecordStore,
         reembedder: Reembedder,
+        pace: Callable[[], Pace],
         metrics: Metrics,
     ) -> None:
-        """`active` returns the version of new collections."""
+        """`active` returns the version of new collections; `pace` gives way to requests."""
         self._versions = versions
         self._active = active
         self._opener = opener
@@ -40,6 +41,7 @@ class CollectionRegistry:
         self._records = records
         self._files = files
         self._reembedder = reembedder
+        self._pace = pace
         self._metrics = metrics
         self._collections: dict[str, LoadedCollection] = {}
         self._background = TaskSet()
@@ -239,10 +241,11 @@ class CollectionRegistry:
             )
 
     async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
-        """Embed what `current` lacks: searches wait for it."""
+        """Embed what `current` lacks: searches wait for it, or do not see it yet."""
+        pace = self._pace()
         try:
             while vectors.pending and not (collection.dropped or vectors.is_retired):
-                await self._reembedder.run(collection, vectors, NoPause())
+                await self._reembedder.run(collection, vectors, pace)
         except NotReady:
             raise
         except Exception as error:
@@ -278,6 +281,7 @@ class CollectionRegistry:
             keep=info.keep,
             precision=info.precision,
             current=vectors,
+            may_lag=info.may_lag,
         )
         self._collections[collection.name] = collection
         collection.report_metrics()

@@ -19,7 +19,7 @@ from diptych.core.collections.metadata import check_metadata, merge_patch
 from diptych.core.collections.nearest import Finder, require_no_min_relevance
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
-from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.collections.reembed import NoPause, Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.vectors import VectorIngest, check_origin
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -72,10 +72,12 @@ class Collections:
         new_index: Callable[[int], VectorIndex],
         metrics: Metrics,
         write_queue: SerialWriteQueue,
+        pace: Callable[[], Pace] = NoPause,
         max_metadata_bytes: int = 16_384,
         note_texts: NoteTexts = lambda collection, texts: None,
     ) -> None:
-        """`active` returns the version of new collections; `new_index` makes an empty index for a width.
+        """`active` returns the version of new collections; `new_index` makes an empty index for a width;
+        `pace` lets requests go before images that are embedded in the background.
 
         `note_texts` is called with the texts of each search.
         """
@@ -116,6 +118,7 @@ class Collections:
             files=files,
             records=records,
             reembedder=reembedder,
+            pace=pace,
             metrics=metrics,
         )
 

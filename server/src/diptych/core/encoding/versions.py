@@ -79,6 +79,10 @@ class LoadedVersions:
         """The pipelines of all loaded versions."""
         return [pipeline for version in self.loaded() for pipeline in version.pipelines.loaded()]
 
+    def busy_s(self) -> float:
+        """The seconds in which encoders were in use so far."""
+        return sum(pipeline.embedder.busy_s for pipeline in self.pipelines())
+
     def adopt(self, version: LoadedVersion) -> LoadedVersion:
         """Take over a version that was loaded before there was an event loop; the caller is its first user.
 

@@ -128,7 +128,7 @@ class Comparer:
     async def _compare(self, pairs: Sequence[_Pair]) -> Comparison:
         found = []
         async with self._one_at_a_time:
-            pace = EncoderShare(self._share, self._busy_s)
+            pace = EncoderShare(self._share, self._versions.busy_s)
             for pair in pairs:
                 with suppress(NotFound):  # dropped meanwhile
                     found.append(await self._compare_pair(pair, len(pairs), pace))
@@ -221,9 +221,6 @@ class Comparer:
             for one in shown
             if one.query.key is None or one.query.key in records
         ]
-
-    def _busy_s(self) -> float:
-        return sum(pipeline.embedder.busy_s for pipeline in self._versions.pipelines())
 
 
 def _without_old(collection: LoadedCollection, new: IndexedVectors) -> CollectionComparison:

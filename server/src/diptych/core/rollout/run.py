@@ -206,7 +206,9 @@ class RolloutRun:
         """Change the setting of a collection whose vectors are those of the new precision already."""
         if collection.current is None or collection.precision == precision:
             return
-        move = CollectionMove(collection.model, precision, collection.current.identity)
+        move = CollectionMove(
+            collection.model, precision, collection.current.identity, may_lag=collection.may_lag
+        )
         with suppress(NotFound):  # it was dropped meanwhile
             await self.parts.store.switch(None, {collection.name: move})
             collection.precision = precision
@@ -299,7 +301,9 @@ class RolloutRun:
             await self.parts.store.switch(
                 served,
                 {
-                    collection.name: CollectionMove(model, precision, collection.next.identity)
+                    collection.name: CollectionMove(
+                        model, precision, collection.next.identity, may_lag=bool(collection.next.pending)
+                    )
                     for collection, (model, precision) in moves.items()
                     if collection.next is not None
                 },

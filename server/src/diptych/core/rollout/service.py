@@ -51,7 +51,7 @@ class Rollouts:
             self._known,
             self._kept,
             metrics,
-            pace=lambda: EncoderShare(share, self._busy_s),
+            pace=lambda: EncoderShare(share, parts.versions.busy_s),
             after_switch=self._move_newcomers,
         )
         self._watcher = RepositoryWatcher(parts, self._known, policy, self.activate, poll_s=poll_s)
@@ -69,7 +69,7 @@ class Rollouts:
             self._kept.ref = served.previous if self._parts.keeps_previous else None
         await self._known.open(self._parts.collections)
         await self._watcher.open()
-        idle = EncoderShare(0, self._busy_s)
+        idle = EncoderShare(0, self._parts.versions.busy_s)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
         self._background.start(self._worker.work(), "running rollouts")
         self._background.start(self._watcher.watch(), "watching the model repository")
@@ -225,7 +225,7 @@ class Rollouts:
             identity = pipeline.model.identity
             is_same = current is not None and current.version is version and current.identity == identity
             if is_same and not any(one.collection is None for one in self._known.open_ones()):
-                move = CollectionMove(loaded.model, wanted, identity)
+                move = CollectionMove(loaded.model, wanted, identity, may_lag=loaded.may_lag)
                 await self._parts.store.switch(None, {loaded.name: move})
                 loaded.precision = wanted
                 return None
@@ -244,6 +244,3 @@ class Rollouts:
             if collection.model in run.names and collection not in run.moving and not collection.stays:
                 with suppress(DiptychError):
                     await self.move_collection(collection.name, model=self._active.ref.name)
-
-    def _busy_s(self) -> float:
-        return sum(pipeline.embedder.busy_s for pipeline in self._parts.versions.pipelines())

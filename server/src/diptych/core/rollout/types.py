@@ -87,11 +87,15 @@ class ServedVersions:
 
 @dataclass(frozen=True)
 class CollectionMove:
-    """What a switch changes of one collection. `identity` is that of its vectors from then on."""
+    """What a switch changes of one collection. `identity` is that of its vectors from then on.
+
+    `may_lag`: its images need not all have one.
+    """
 
     model: str
     precision: str
     identity: str
+    may_lag: bool = False
 
 
 @dataclass(frozen=True)
