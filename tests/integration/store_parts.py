@@ -135,7 +135,9 @@ class Opened:
         self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
         self.versions = LoadedVersions(self._load)
         self.opened: list[str] = []  # precisions loaded on demand
-        self.refused: list[str] = ["fp16"]  # precisions that fail their golden check
+        self.refused: list[str] = [
+            "fp16"
+        ]  # precisions, of all versions or of one, that fail their golden check
         self.proven: list[str] = []  # precisions whose golden check has run
         self.pace: Pace = NoPause()  # of what is embedded in the background for `current` vectors
         self.before_encode: Callable[[], None] = lambda: None  # called before each batch of images
@@ -278,7 +280,7 @@ class Opened:
 
         def open_precision(precision: str, decode: DecodeMode, at_start: bool) -> EncoderPipeline:
             self.proven.append(precision)
-            if precision in self.refused:
+            if {precision, f"{ref}/{precision}"} & set(self.refused):
                 raise GoldenMismatch("golden image 1: cosine is 0.5")
             self.opened.append(precision)
             return self._pipeline(ref, manifest, encoder, precision)

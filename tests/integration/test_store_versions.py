@@ -157,6 +157,80 @@ def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -
     run(story)
 
 
+async def caught_up(opened: Opened) -> None:
+    """Wait until a rollback would be immediate."""
+    while (previous := (await opened.rollouts.status()).previous) is None or previous.n_lagging:  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.001)
+
+
+async def require_immediate_rollback(opened: Opened) -> None:
+    """Go back to version 1 without encoding anything."""
+    encoded = Held(opened)
+    await opened.activate(TINY, 1)
+    assert not encoded.entered.is_set()
+    encoded.go_on()
+
+
+def test_collection_that_is_created_after_a_switch_can_go_back_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previous, "CATCH_UP_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.activate(TINY, 2)
+        held, batches = Held(opened), count()
+        hold = opened.before_encode
+        opened.before_encode = lambda: hold() if next(batches) else None
+        await opened.collections.create("late")
+        await opened.add("late", picture("red"), "red")
+        status = await opened.rollouts.status()
+        assert status.previous is not None
+        assert status.previous.n_lagging == 1
+        held.go_on()
+        await caught_up(opened)
+        await require_immediate_rollback(opened)
+        assert await version_of(opened, "late") == (TINY, 1)
+        assert (await opened.collections.get("late")).n_embedded == 1
+
+    run(story)
+
+
+def test_collection_that_is_moved_after_a_switch_can_go_back_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previous, "CATCH_UP_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.take("default", "int8")
+        await caught_up(opened)
+        await require_immediate_rollback(opened)
+        assert opened.collections["default"].current.identity == f"{TINY}/1/int8"
+        await require_found(opened, *COLOURS)
+
+    run(story)
+
+
+def test_collection_that_cannot_go_back_does_not_lag_for_ever(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previous, "CATCH_UP_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.activate(TINY, 2)
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        opened.refused.append(f"{TINY}/1/int8")
+        await opened.collections.create("refused", precision="int8")
+        await opened.add("refused", picture("red"), "red")
+        await caught_up(opened)
+        rollout = await opened.activate(TINY, 1)
+        assert sorted(rollout.stays) == ["bare", "refused"]
+
+    run(story)
+
+
 def test_vectors_of_a_version_that_is_not_kept_are_deleted(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)

@@ -316,7 +316,7 @@ class Rollout:
 class PreviousVersion(VersionRef):
     """The version that served before. Activating it is immediate while `n_lagging` is 0.
 
-    `n_lagging`: images that were added since and have no vector of it yet. `memory_bytes` and `vector_bytes`:
+    `n_lagging`: images that have no vector of it yet. `memory_bytes` and `vector_bytes`:
     what its indexes take in memory and its vectors in the database. `weight_bytes` and `bundle_bytes`: about
     what its weights take in memory, and its files on the disk if the model repository has them no more.
     """

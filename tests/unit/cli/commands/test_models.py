@@ -104,7 +104,7 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
         "name  versions  loaded  active",
         "tiny  1, 2      1, 2    2",
         "policy manual: the server moves when a version is activated",
-        f"tiny/1 served before: 3 images were added since; {cost}",
+        f"tiny/1 served before: it lacks vectors of 3 images; {cost}",
     ]
 
 

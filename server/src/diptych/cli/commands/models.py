@@ -83,7 +83,8 @@ def _show_status(status: RolloutStatus) -> None:
 
 def _kept(previous: PreviousVersion) -> str:
     """What going back takes, and what keeping the version costs."""
-    lag = f"{previous.n_lagging} images were added since" if previous.n_lagging else "a rollback is immediate"
+    n_lagging = previous.n_lagging
+    lag = f"it lacks vectors of {n_lagging} images" if n_lagging else "a rollback is immediate"
     indexes, weights = format_bytes(previous.memory_bytes), format_bytes(previous.weight_bytes)
     vectors, files = format_bytes(previous.vector_bytes), format_bytes(previous.bundle_bytes)
     memory = f"memory: {indexes} for vectors and {weights} for weights"

@@ -153,9 +153,6 @@ class CollectionRegistry:
         """Give the collection vectors of the version that served before, for a rollback."""
         collection.require_not_dropped()
         vectors = await self._opener.open(version, precision)
-        if collection.current is not None and vectors.identity == collection.current.identity:
-            self._opener.retire(vectors)
-            return
         await self._fill(collection, vectors)
         self.forget_previous(collection)
         collection.previous, vectors.was_current = vectors, True

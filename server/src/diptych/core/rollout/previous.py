@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.indexed_vectors import IndexedVectors
@@ -11,7 +11,7 @@ from diptych.core.collections.reembed import Pace
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import PreviousVersion
 from diptych.core.types import VersionRef
-from diptych.errors import DiptychError, NotReady
+from diptych.errors import DiptychError, NotFound, NotReady, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,15 @@ class KeptVersion:
     def __init__(self, parts: RolloutParts) -> None:
         self._parts = parts
         self.ref: VersionRef | None = None
+        # The last attempts that failed: the version and the precision.
+        self._failed = WeakKeyDictionary[LoadedCollection, tuple[VersionRef | None, str]]()
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
-        """Open it, and embed for it what was added since, in spare time and beside no rollout."""
-        with suppress(DiptychError):
-            await self._open()
+        """Open it, and embed for it what collections lack, in spare time and beside no rollout."""
+        await self._open(lambda: False)
         while True:
             await asyncio.sleep(CATCH_UP_S)
+            await self._open(is_rolling)
             for collection in self._parts.collections.loaded():
                 vectors = collection.previous
                 if vectors is None or not vectors.pending or is_rolling():
@@ -55,25 +57,49 @@ class KeptVersion:
         )
         return PreviousVersion(
             ref,
-            n_lagging=sum(len(vectors.pending) for _, vectors in kept),
+            n_lagging=sum(len(vectors.pending) for _, vectors in kept)
+            + sum(collection.n_images for collection in self._lacking()),
             memory_bytes=n_bytes,
             weight_bytes=sum(one.weight_bytes for one in self._parts.versions.loaded() if one.ref == ref),
             vector_bytes=n_bytes,
             bundle_bytes=bundle_bytes,
         )
 
-    async def _open(self) -> None:
-        if self.ref is None:
+    async def _open(self, is_rolling: Callable[[], bool]) -> None:
+        """Give vectors of it to collections that lack them, such as those that were created since."""
+        for collection in self._lacking():
+            precision = collection.precision
+            try:
+                await self._open_for(collection, is_rolling)
+            except (NotReady, NotFound, StoreError):
+                continue  # the server stops, the collection was dropped, or the disk may have room later
+            except DiptychError as error:
+                self._failed[collection] = (self.ref, precision)  # would fail again
+                log.warning("collection %s cannot go back to %s: %s", collection.name, self.ref, error)
+
+    async def _open_for(self, collection: LoadedCollection, is_rolling: Callable[[], bool]) -> None:
+        if self.ref is None or is_rolling():
             return
-        name = self._parts.active.now.version.ref.name
         version = await self._parts.versions.acquire(self.ref)
         try:
-            for collection in self._parts.collections.loaded():
-                if collection.model == name and collection.previous is None:
-                    with suppress(DiptychError):
-                        await self._parts.collections.open_previous(collection, version, collection.precision)
+            if not is_rolling() and self._lacks(collection):  # as before, though loading may take long
+                await self._parts.collections.open_previous(collection, version, collection.precision)
         finally:
             self._parts.versions.release(version)
+
+    def _lacking(self) -> list[LoadedCollection]:
+        return [one for one in self._parts.collections.loaded() if self._lacks(one)]
+
+    def _lacks(self, collection: LoadedCollection) -> bool:
+        """Whether it follows the server, and has no vectors to go back with, though it may have them."""
+        current, next, previous = collection.current, collection.next, collection.previous
+        return (
+            self.ref is not None
+            and current is not None
+            and current.version is self._parts.active.now.version
+            and not any(one is not None and one.version.ref == self.ref for one in (next, previous))
+            and self._failed.get(collection) != (self.ref, collection.precision)
+        )
 
     def _kept(self, ref: VersionRef) -> list[tuple[LoadedCollection, IndexedVectors]]:
         return [

@@ -102,9 +102,10 @@ class CollectionMove:
 class PreviousVersion:
     """The version that served before. A rollback to it is immediate while `n_lagging` is 0.
 
-    `n_lagging`: images that were added since the switch and have no vector of it yet. `memory_bytes`: of its
-    indexes; `weight_bytes`: about what its loaded weights take in memory. On the disk, `vector_bytes` of its
-    vectors in the database, and `bundle_bytes` of its files that are in the data folder alone.
+    `n_lagging`: images that have no vector of it yet, such as those that were added since the switch.
+    `memory_bytes`: of its indexes; `weight_bytes`: about what its loaded weights take in memory. On the disk,
+    `vector_bytes` of its vectors in the database, and `bundle_bytes` of its files that are in the data folder
+    alone.
     """
 
     ref: VersionRef

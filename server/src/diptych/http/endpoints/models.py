@@ -153,7 +153,7 @@ class ModelResponse(BaseModel):
 class PreviousVersionResponse(VersionResponse):
     """The version that served before, which a rollback returns to.
 
-    At once while `n_lagging` is 0: it counts the images that were added since and have no vector of it yet.
+    At once while `n_lagging` is 0: it counts the images that have no vector of it yet.
     """
 
     n_lagging: int
