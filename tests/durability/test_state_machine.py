@@ -189,9 +189,13 @@ class Images(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def cancel(self, number: int) -> None:
-        """Cancel a rollout that has not ended. It may be done before it is cancelled."""
-        rollouts = self.runner.run(self.opened.rollouts.list())
-        if running := [one for one in rollouts if not one.has_ended]:
+        """Cancel a rollout that has not ended. It may be done before it is cancelled.
+
+        One that lets a collection follow the active version is left: without it, that waits for a restart.
+        """
+        rollouts, active = self.runner.run(self.opened.rollouts.list()), self.opened.active.now.version.ref
+        may_end = [one for one in rollouts if one.precision is not None or one.target != active]
+        if running := [one for one in may_end if not one.has_ended]:
             chosen = running[number % len(running)]
             with suppress(Conflict):  # it has just ended
                 cancelled = self.runner.run(self.opened.rollouts.cancel(chosen.id))
