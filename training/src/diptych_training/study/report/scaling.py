@@ -73,7 +73,7 @@ def scaling_section(models: Sequence[Trained], law: ScalingLaw | None) -> str:
     header = ["model", "MFLOPs an image", "images", "TFLOPs in all", "mean error, %", "seeds"]
     rows = [
         [
-            one.title, f"{one.flops / one.images / 1e6:,.0f}", f"{one.images:,}", f"{one.flops / 1e12:,.0f}",
+            one.title, f"{one.flops / one.images / 1e6:,.0f}", f"{one.images:,}", f"{one.flops / 1e12:.3g}",
             f"{100 * one.error.mean():.1f} ({of_mean(one.error).percent()})", str(one.n_seeds),
         ]
         for one in models
