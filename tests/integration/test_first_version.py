@@ -64,6 +64,24 @@ def test_version_that_left_the_repository_is_served_from_the_data_folder(tmp_pat
         assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
 
 
+def test_collections_of_two_models_with_the_same_graphs_stay_those_of_each(tmp_path: Path) -> None:
+    for name in (TINY, "other"):
+        write_tiny_bundle(tmp_path / "model_repo", name)
+    with running_app(tmp_path) as client:
+        for name in ("first", "moved", "last"):
+            client.post("/collections", json={"name": name})
+            client.post(f"/collections/{name}/images", files=[("image", ("red.png", picture("red")))])
+        moving = client.patch("/collections/moved", json={"model": "other"}).json()["rollout"]
+        _wait_for(client, moving["id"])
+        client.patch("/collections/last", json={"precision": "fp32"})
+        rollouts = client.get("/rollouts").json()
+    with running_app(tmp_path) as client:
+        for collection, model in {"first": TINY, "moved": "other", "last": TINY}.items():
+            found = client.get("/search", params={"q": "red", "collection": collection}).json()
+            assert (found["model"]["name"], len(found["hits"])) == (model, 1)
+        assert client.get("/rollouts").json() == rollouts
+
+
 def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path: Path) -> None:
     repo = tmp_path / "model_repo"
     write_tiny_bundle(repo)

@@ -153,7 +153,7 @@ def test_collection_of_another_model_gets_no_identity_of_this_one(tmp_path: Path
 def test_identity_that_a_collection_has_is_kept(tmp_path: Path) -> None:
     async def before(store: SqliteStore) -> None:
         await add(store, "c", 3, "legacy")
-        await store.set_identity("c", "other")
+        await store.set_identity("c", "other", VersionRef("m", 1, "1" * 64))
 
     async def after(store: SqliteStore) -> None:
         assert (await info(store)).identity == "other"

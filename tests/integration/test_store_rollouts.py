@@ -42,7 +42,7 @@ async def info(store: SqliteStore, name: str = "c") -> CollectionInfo:
 
 async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str) -> None:
     """Make a collection that is searched with the first identity; its images have vectors of all of them."""
-    await store.create_collection(collection, "m", identity=identities[0])
+    await store.create_collection(collection, "m", identity=identities[0], ref=ONE)
     rows = [
         NewRow(f"i{n}", f"{n:064}", 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
         for n in range(n_rows)
@@ -53,8 +53,8 @@ async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str
         await store.put_embeddings(keys, np.ones((n_rows, DIM), np.float32), identity)
 
 
-def move(identity: str, precision: str = "server", model: str = "m") -> CollectionMove:
-    return CollectionMove(model, precision, identity)
+def move(identity: str, precision: str = "server", ref: VersionRef = ONE) -> CollectionMove:
+    return CollectionMove(ref, precision, identity)
 
 
 def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await add(store, "c", 1, "first")
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", None)
-        await rollouts.switch(None, {"c": move("second", "int8", "n")})
+        await rollouts.switch(None, {"c": move("second", "int8", VersionRef("n", 3, "c" * 64))})
         found = await info(store)
         assert (found.model, found.precision, found.identity, found.previous_identity) == (
             "n", "int8", "second", "first",
@@ -108,14 +108,14 @@ def test_identity_moves_along_with_the_name_and_is_set_once(tmp_path: Path) -> N
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await store.create_collection("c", "m")
         assert (await info(store)).identity is None
-        await store.set_identity("c", "first")
-        await store.set_identity("c", "second")
+        await store.set_identity("c", "first", ONE)
+        await store.set_identity("c", "second", ONE)
         await rollouts.switch(None, {"c": move("third")})
         await store.change_collection("c", "d", "none", "server")
         found = await info(store, "d")
         assert (found.identity, found.previous_identity) == ("third", "first")
         with pytest.raises(NotFound):
-            await store.set_identity("c", "first")
+            await store.set_identity("c", "first", ONE)
 
     run(tmp_path, story)
 

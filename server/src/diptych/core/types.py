@@ -225,6 +225,7 @@ class CollectionInfo:
     identity: str | None = None  # of the vectors that answer searches
     previous_identity: str | None = None  # of the vectors that are kept for a rollback
     may_lag: bool = False  # searches see what has vectors, although images are still to be embedded
+    ref: VersionRef | None = None  # the version of these vectors, as far as it was stored
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, require_no_job
 from diptych.adapters.sqlite.records import require_collection
 from diptych.adapters.sqlite.rollouts import cancel_with_collection
-from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
+from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, VersionRef
 from diptych.errors import Conflict
 
 # One index alone gives the sums of rows and bytes. Another index gives the files that several rows share;
@@ -31,14 +31,15 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     rows = db.execute(
         "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
         " precision, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
-        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), may_lag"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), may_lag,"
+        " version, bundle"
         " FROM collections c ORDER BY name"
     )
     return [_info(row) for row in rows]
 
 
 def _info(row: Iterable[Any]) -> CollectionInfo:
-    name, model, n_images, created_at, keep, precision, identity, previous, may_lag = row
+    name, model, n_images, created_at, keep, precision, identity, previous, may_lag, version, bundle = row
     return CollectionInfo(
         name,
         model,
@@ -49,23 +50,20 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
         identity=identity,
         previous_identity=previous,
         may_lag=bool(may_lag),
+        ref=None if version is None else VersionRef(model, version, bundle),
     )
 
 
-def create(
-    db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str, *, identity: str | None
-) -> CollectionInfo:
-    """Create a collection. Raises Conflict if the name is taken."""
+def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
+    """Create a collection without an identity. Raises Conflict if the name is taken."""
     created_at = sql.now()
-    number = None if identity is None else sql.add_identity(db, identity)
     added = db.execute(
-        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision, identity)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (name, model, created_at, keep, precision, number),
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
+        (name, model, created_at, keep, precision),
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {name!r} already")
-    return CollectionInfo(name, model, 0, created_at, keep, precision, identity=identity)
+    return CollectionInfo(name, model, 0, created_at, keep, precision)
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
@@ -74,7 +72,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if new_name == name:
         return
     require_no_job(db, name)
-    columns = "model, created_at, keep, precision, identity, previous_identity, may_lag"
+    columns = "model, created_at, keep, precision, identity, previous_identity, may_lag, version, bundle"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
         f" SELECT ?, {columns} FROM collections WHERE name = ?",
@@ -93,11 +91,14 @@ def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> 
     db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
 
 
-def set_identity(db: sqlite3.Connection, name: str, identity: str) -> None:
-    """Set the identity of a collection that has none. Raises NotFound."""
+def set_identity(db: sqlite3.Connection, name: str, identity: str, ref: VersionRef) -> None:
+    """Set the identity of a collection that has none, and the version. Raises NotFound."""
     require_collection(db, name)
     number = sql.add_identity(db, identity)
-    db.execute("UPDATE collections SET identity = ? WHERE name = ? AND identity IS NULL", (number, name))
+    db.execute(
+        "UPDATE collections SET identity = ?, version = ?, bundle = ? WHERE name = ? AND identity IS NULL",
+        (number, ref.version, ref.bundle, name),
+    )
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:

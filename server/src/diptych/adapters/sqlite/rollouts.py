@@ -140,9 +140,11 @@ def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep
     )
     db.execute(
         f"UPDATE collections SET model = :model, precision = :precision, previous_identity = {before},"
-        " identity = :number, may_lag = :may_lag WHERE name = :name",
+        " version = :version, bundle = :bundle, identity = :number, may_lag = :may_lag WHERE name = :name",
         {
-            "model": move.model,
+            "model": move.ref.name,
+            "version": move.ref.version,
+            "bundle": move.ref.bundle,
             "precision": move.precision,
             "number": number,
             "may_lag": int(move.may_lag),

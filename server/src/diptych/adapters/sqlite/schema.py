@@ -142,6 +142,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Whether searches see what there is, although images may lack a vector: after a switch that did not
         # wait.
         "ALTER TABLE collections ADD COLUMN may_lag INTEGER NOT NULL DEFAULT 0",
+        # The version that its vectors are of: several may make vectors of one identity.
+        "ALTER TABLE collections ADD COLUMN version INTEGER",
+        "ALTER TABLE collections ADD COLUMN bundle TEXT",
     ),
 )
 

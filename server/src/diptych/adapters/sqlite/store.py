@@ -44,6 +44,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
     Sizes,
+    VersionRef,
 )
 
 DATABASE = "diptych.sqlite3"
@@ -90,15 +91,22 @@ class SqliteStore:
         keep: Keep = "original",
         precision: str = SERVER,
         identity: str | None = None,
+        *,
+        ref: VersionRef | None = None,
     ) -> CollectionInfo:
         """Create a collection. Raises Conflict if the name is taken."""
-        return await self._threads.write(
-            lambda db: tables.create(db, name, model, keep, precision, identity=identity)
-        )
 
-    async def set_identity(self, collection: str, identity: str) -> None:
-        """Set the identity of a collection that has none. Raises NotFound."""
-        await self._threads.write(lambda db: tables.set_identity(db, collection, identity))
+        def work(db: sqlite3.Connection) -> CollectionInfo:
+            info = tables.create(db, name, model, keep, precision)
+            if identity is not None and ref is not None:
+                tables.set_identity(db, name, identity, ref)
+            return info
+
+        return await self._threads.write(work)
+
+    async def set_identity(self, collection: str, identity: str, ref: VersionRef) -> None:
+        """Set the identity of a collection that has none, and the version. Raises NotFound."""
+        await self._threads.write(lambda db: tables.set_identity(db, collection, identity, ref))
 
     async def record_identity(self, identity: str, source: IdentitySource) -> None:
         """Remember what makes the vectors of an identity."""

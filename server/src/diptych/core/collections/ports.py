@@ -20,6 +20,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
     Sizes,
+    VersionRef,
 )
 
 
@@ -118,12 +119,17 @@ class RecordStore(Protocol):
         keep: Keep = "original",
         precision: str = SERVER,
         identity: str | None = None,
+        *,
+        ref: VersionRef | None = None,
     ) -> CollectionInfo:
-        """Create an empty collection with vectors of an identity. Raises Conflict when the name is taken."""
+        """Create an empty collection with vectors of an identity and version.
+
+        Raises Conflict when the name is taken.
+        """
         ...
 
-    async def set_identity(self, collection: str, identity: str) -> None:
-        """Set the identity of a collection that has none yet. Raises NotFound."""
+    async def set_identity(self, collection: str, identity: str, ref: VersionRef) -> None:
+        """Set the identity of a collection that has none yet, and the version. Raises NotFound."""
         ...
 
     async def record_identity(self, identity: str, source: IdentitySource) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.file_references import FileReferences
@@ -93,7 +94,7 @@ class CollectionRegistry:
             vectors = await self._opener.open(self._active(), precision)
         try:
             info = await self._records.create_collection(
-                name, vectors.model.name, keep, precision, vectors.identity
+                name, vectors.model.name, keep, precision, vectors.identity, ref=vectors.model.ref
             )
         except BaseException:
             self._opener.retire(vectors)
@@ -198,8 +199,8 @@ class CollectionRegistry:
             await self._open_empty(info, active)
         elif source is None:
             self._place_without_version(info, "no version is at hand that made its vectors")
-        else:
-            await self._open_stored(info, source)
+        else:  # several versions may make vectors of one identity
+            await self._open_stored(info, replace(source, ref=info.ref or source.ref))
 
     async def _open_empty(self, info: CollectionInfo, version: LoadedVersion) -> None:
         try:
@@ -207,7 +208,7 @@ class CollectionRegistry:
         except InvalidValue as error:
             self._place_unserved(info, error)
             return
-        await self._records.set_identity(info.name, vectors.identity)
+        await self._records.set_identity(info.name, vectors.identity, vectors.model.ref)
         self._place(info, vectors)
 
     async def _open_stored(self, info: CollectionInfo, source: IdentitySource) -> None:

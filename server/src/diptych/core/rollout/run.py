@@ -207,7 +207,7 @@ class RolloutRun:
         if collection.current is None or collection.precision == precision:
             return
         move = CollectionMove(
-            collection.model, precision, collection.current.identity, may_lag=collection.may_lag
+            collection.current.model.ref, precision, collection.current.identity, may_lag=collection.may_lag
         )
         with suppress(NotFound):  # it was dropped meanwhile
             await self.parts.store.switch(None, {collection.name: move})
@@ -302,9 +302,12 @@ class RolloutRun:
                 served,
                 {
                     collection.name: CollectionMove(
-                        model, precision, collection.next.identity, may_lag=bool(collection.next.pending)
+                        version.ref,
+                        precision,
+                        collection.next.identity,
+                        may_lag=bool(collection.next.pending),
                     )
-                    for collection, (model, precision) in moves.items()
+                    for collection, (_, precision) in moves.items()
                     if collection.next is not None
                 },
                 keep_previous=self.parts.keeps_previous,

@@ -225,7 +225,7 @@ class Rollouts:
             identity = pipeline.model.identity
             is_same = current is not None and current.version is version and current.identity == identity
             if is_same and not any(one.collection is None for one in self._known.open_ones()):
-                move = CollectionMove(loaded.model, wanted, identity, may_lag=loaded.may_lag)
+                move = CollectionMove(version.ref, wanted, identity, may_lag=loaded.may_lag)
                 await self._parts.store.switch(None, {loaded.name: move})
                 loaded.precision = wanted
                 return None

@@ -87,12 +87,12 @@ class ServedVersions:
 
 @dataclass(frozen=True)
 class CollectionMove:
-    """What a switch changes of one collection. `identity` is that of its vectors from then on.
+    """What a switch changes of one collection. `ref` and `identity` are those of its vectors from then on.
 
     `may_lag`: its images need not all have one.
     """
 
-    model: str
+    ref: VersionRef
     precision: str
     identity: str
     may_lag: bool = False
