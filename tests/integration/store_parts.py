@@ -5,7 +5,7 @@ import hashlib
 import struct
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -80,10 +80,11 @@ class RepositoryBundles:
         self._repository = ModelRepository(model_repo)
         self.kept: list[set[VersionRef]] = []
 
-    def newest(self, name: str) -> VersionRef | None:
+    def newest(self, name: str, excluding: Collection[VersionRef] = ()) -> VersionRef | None:
         if name not in self._repository.names():
             return None
-        return self.find(name, self._repository.latest(name))
+        refs = (self.find(name, version) for version in reversed(self._repository.versions(name)))
+        return next((ref for ref in refs if ref not in excluding), None)
 
     def find(self, name: str, version: int) -> VersionRef:
         return VersionRef(name, version, bundle_digest(self._repository.folder(name, version)))

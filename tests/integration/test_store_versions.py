@@ -1,6 +1,7 @@
 """Collections move to another version while their old vectors answer every search."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -462,6 +463,17 @@ def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> No
         await opened.activate(TINY, 1)
         await asyncio.sleep(0.1)  # several looks at the repository
         assert opened.active.now.model.version == 1
+
+    run(story, policy="latest")
+
+
+def test_version_that_fails_does_not_hide_an_older_new_one(run: Run, model_repo: Path) -> None:
+    shutil.copytree(model_repo / TINY / "2", model_repo / TINY / "3")  # its manifest says that it is 2
+
+    async def story(opened: Opened) -> None:
+        await until(lambda: opened.active.now.model.version == 2)
+        assert list(opened.rollouts.failures(TINY)) == [3]
+        assert opened.metrics.rollouts["failed"] == 1
 
     run(story, policy="latest")
 
@@ -1153,7 +1165,7 @@ def test_version_that_was_left_is_not_tried_again_however_often_others_are_activ
             await opened.activate("other")
             last = await opened.activate(TINY, 1)
         looks, newest = list[str](), opened.bundles.newest
-        monkeypatch.setattr(opened.bundles, "newest", lambda name: [newest(name), looks.append(name)][0])
+        monkeypatch.setattr(opened.bundles, "newest", lambda *args: [newest(*args), looks.append(args[0])][0])
         await until(lambda: len(looks) > 3)
         assert (await opened.rollouts.list())[0].id == last.id
 

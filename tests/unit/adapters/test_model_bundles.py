@@ -57,6 +57,7 @@ def test_newest_version_that_may_be_served_is_found(root: Path, models: Path) ->
     publish(root, "other")
     found = bundles(root, models)
     assert (found.newest("m"), found.find("m", 1)) == (second, first)
+    assert found.newest("m", {second}) == first
     picky = bundles(root, models, lambda manifest: "not here" if manifest.version == 2 else None)
     assert picky.newest("m") == first
     with pytest.raises(ConfigError, match="m/2 cannot be served here: not here"):

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,12 @@ class ModelBundles:
         ] = {}  # manifests by their files, which are looked at every few seconds
         self._turn = threading.Lock()  # of changes of what is kept
 
-    def newest(self, name: str) -> VersionRef | None:
-        """The newest complete version of the name that this machine may serve; None if there is none."""
+    def newest(self, name: str, excluding: Collection[VersionRef] = ()) -> VersionRef | None:
+        """The newest other complete version of the name that this machine may serve, or None."""
         for version in reversed(self._versions(name)):
             with suppress(BundleError, NotFound):
                 manifest, ref = self._complete(name, version)
-                if self._why_not_served(manifest) is None:
+                if ref not in excluding and self._why_not_served(manifest) is None:
                     return ref
         return None
 

@@ -1,6 +1,6 @@
 """Which version the server moves to by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ class FakeBundles:
     def __init__(self, *refs: VersionRef) -> None:
         self.refs = list(refs)
 
-    def newest(self, name: str) -> VersionRef | None:
-        return max((ref for ref in self.refs if ref.name == name), key=lambda ref: ref.version, default=None)
+    def newest(self, name: str, excluding: Collection[VersionRef] = ()) -> VersionRef | None:
+        found = [ref for ref in self.refs if ref.name == name and ref not in excluding]
+        return max(found, key=lambda ref: ref.version, default=None)
 
     def find(self, name: str, version: int) -> VersionRef:
         for ref in self.refs:
@@ -44,6 +45,15 @@ def test_latest_takes_the_newest_that_was_not_tried() -> None:
     assert wanted(bundles, ONE, TWO) is None
     assert wanted(bundles, TWO) is None
     assert wanted(FakeBundles(ONE), TWO) is None  # the newer one has left the repository
+
+
+def test_latest_passes_over_what_has_failed_but_not_over_what_was_left() -> None:
+    three = VersionRef("mine", 3, "d")
+    policy = RolloutPolicy(FakeBundles(ONE, TWO, three))
+    assert policy.wanted(ONE, {three}, {three}) == TWO
+    assert policy.wanted(ONE, {TWO, three}, {TWO, three}) is None
+    assert policy.wanted(TWO, {three}, {three}) is None
+    assert policy.wanted(ONE, {three}) is None  # it served, and somebody went back
 
 
 def test_latest_takes_other_content_under_the_same_number() -> None:

@@ -77,14 +77,13 @@ class KnownRollouts:
             if one.target.name == name and one.state == "failed"
         }
 
-    def has_failed(self, ref: VersionRef) -> bool:
-        """Whether the newest rollout of the server to this version has failed: a person decides then."""
-        last = self._last_of_server().get(ref)
-        return last is not None and last.state == "failed"
-
     def tried(self) -> set[VersionRef]:
         """The versions to which a rollout of the server has ended: a person decides then."""
         return set(self._last_of_server())
+
+    def failed(self) -> set[VersionRef]:
+        """The versions to which the newest rollout of the server has failed."""
+        return {ref for ref, one in self._last_of_server().items() if one.state == "failed"}
 
     def note(self, rollout: Rollout) -> None:
         """Know a rollout, or its new state, without storing it."""

@@ -43,13 +43,19 @@ class RolloutPolicy:
         """The newest version of the model that the settings name anew; None if there is none."""
         return None if self.asked_model is None else self._bundles.newest(self.asked_model)
 
-    def wanted(self, active: VersionRef, tried: Collection[VersionRef]) -> VersionRef | None:
-        """The version of the active model to move to, unless it was tried before."""
+    def wanted(
+        self, active: VersionRef, tried: Collection[VersionRef], failed: Collection[VersionRef] = ()
+    ) -> VersionRef | None:
+        """The version of the active model to move to, unless it was tried before.
+
+        What has failed does not hide an older version that is newer than the active one; what somebody left
+        does.
+        """
         if self._pinned is not None:
             return self._wanted_by_settings(active, self._pinned)
         if self._manual:
             return None
-        found = self._bundles.newest(active.name)
+        found = self._bundles.newest(active.name, failed)
         if found is None or found == active or found.version < active.version or found in tried:
             return None
         return found

@@ -1,6 +1,6 @@
 """What rollouts need from adapters: a store, the bundles of the model repository, and room on the machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -95,8 +95,8 @@ class QueryStore(Protocol):
 class Bundles(Protocol):
     """The versions of the model repository, and copies of those that the data folder needs. Blocking."""
 
-    def newest(self, name: str) -> VersionRef | None:
-        """The newest version of the name in the model repository that this machine may serve.
+    def newest(self, name: str, excluding: Collection[VersionRef] = ()) -> VersionRef | None:
+        """The newest other version of the name in the model repository that this machine may serve.
 
         None if there is none. Reads manifests only; what cannot be read is passed over, see `broken`.
         """

@@ -93,7 +93,8 @@ class RepositoryWatcher:
         if any(one.collection is None for one in self._known.open_ones()):
             return
         await self._look_at_stays()
-        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, self._known.tried())
+        tried, failed = self._known.tried(), self._known.failed()
+        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, tried, failed)
         if found is not None:
             await self._activate(found.name, found.version)
 
@@ -103,7 +104,7 @@ class RepositoryWatcher:
             return
         self._stays_looked_at = time.monotonic()
         has_stays = any(collection.stays for collection in self._parts.collections.loaded())
-        if has_stays and not self._known.has_failed(self._active.ref):
+        if has_stays and self._active.ref not in self._known.failed():
             await self._align()
 
     async def _align(self) -> None:
