@@ -51,7 +51,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         subprocess.run([*command(folder, config), "-t"], check=True)
         process = subprocess.Popen(command(folder, config))
         try:
-            wait_until((folder / "nginx.pid").exists)
+            wait_until(lambda: listens(port))
             yield Proxied(server, port)
         finally:
             process.terminate()
@@ -62,6 +62,11 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def config_for(folder: Path, port: int, server: str) -> Path:

@@ -44,7 +44,9 @@ def as_earlier(folder: Path) -> None:
             assert db.execute("UPDATE identities SET identity = ? WHERE identity = ?", values).rowcount == 1
         for column in ("model", "version", "precision", "decode", "bundle"):
             db.execute(f"UPDATE identities SET {column} = NULL")
-        db.execute("UPDATE collections SET (identity, previous_identity) = (NULL, NULL)")
+        db.execute(
+            "UPDATE collections SET (identity, previous_identity, version, bundle) = (NULL, NULL, NULL, NULL)"
+        )
         db.execute("DELETE FROM serving")
     shutil.rmtree(folder / "data" / "models", ignore_errors=True)
 
