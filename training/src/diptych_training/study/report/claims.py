@@ -10,6 +10,7 @@ from diptych_training.study.report.prompts import Prompted, equal_shots, shots_t
 from diptych_training.study.report.scaling import ScalingLaw
 
 NOT_YET = "not run yet"
+MAX_NAMED = 2  # probes with the same result
 HEADER = ["claim of the paper", "there", "found here", "why it may differ"]
 OBJECTIVES_DIFFER = "captions are names, not sentences; small towers, short runs, one learning rate for all"
 
@@ -77,11 +78,15 @@ def _gain(prompted: Sequence[Prompted]) -> str:
 
 
 def _shots(prompted: Sequence[Prompted]) -> str:
+    probes: dict[str, list[str]] = {}  # by the number of examples
+    for one in prompted:
+        for pool, (zero, _, curve) in one.pools.items():
+            if curve:
+                text = shots_text(equal_shots(zero, curve), curve)
+                probes.setdefault(text, []).append(f"{one.title} on {pool}")
     found = [
-        f"{one.title} on {pool}: {shots_text(equal_shots(zero, curve), curve)}"
-        for one in prompted
-        for pool, (zero, _, curve) in one.pools.items()
-        if curve
+        f"{text} ({', '.join(names) if len(names) <= MAX_NAMED else f'{len(names)} probes'})"
+        for text, names in probes.items()
     ]
     return "; ".join(found) or NOT_YET
 

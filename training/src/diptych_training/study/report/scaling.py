@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
 from diptych_training.evaluate.table import markdown_table
@@ -117,6 +118,8 @@ def draw_scaling(models: Sequence[Trained], law: ScalingLaw | None, path: Path) 
         axis.plot(ends, [100 * law.law(x) for x in ends], "--", color=COLOURS[0], lw=1.2)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for of_axis in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        of_axis(FormatStrFormatter("%g"))
     axis.set_xlabel("training FLOPs")
     axis.set_ylabel("mean zero-shot error (%)")
     style_axis(axis)
