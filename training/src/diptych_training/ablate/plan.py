@@ -1,17 +1,14 @@
 """Plans of ablations: a recipe and its variants, from TOML."""
 
-import tomllib
 from collections import Counter
-from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from diptych_training.config.explain import explain
-from diptych_training.errors import TrainingConfigError
-from diptych_training.paths import recipe_file
+from diptych_training.config.plan_file import plans_in, read_plan_file, recipe_beside
+from diptych_training.paths import CONFIGS
 from diptych_training.schema import Frozen
 
-ABLATIONS = Path(__file__).parent.parent / "configs" / "ablations"
+ABLATIONS = CONFIGS / "ablations"
 BASE = "base"  # the variant that all others are compared with
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -63,31 +60,10 @@ def _plain_base() -> Variant:
 
 def read_plan(name_or_file: str) -> Plan:
     """Read a shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
-    shipped = ABLATIONS / f"{name_or_file}.toml"
-    path = shipped if shipped.is_file() else Path(name_or_file)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TrainingConfigError(
-            f"{path}: no such plan; shipped plans: {', '.join(shipped_plans())}"
-        ) from error
-    except OSError as error:
-        raise TrainingConfigError(f"{path}: cannot read the plan: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingConfigError(f"{path}: not TOML: {error}") from error
-    try:
-        plan = Plan.model_validate(values)
-    except ValidationError as error:
-        raise TrainingConfigError(f"{path}: {explain(error, values, root=Plan)}") from error
-    return plan.model_copy(update={"base": _resolve_base(plan.base, path.parent)})
+    plan, folder = read_plan_file(name_or_file, ABLATIONS, Plan)
+    return plan.model_copy(update={"base": recipe_beside(plan.base, folder)})
 
 
 def shipped_plans() -> list[str]:
     """The names of the shipped plans."""
-    return sorted(path.stem for path in ABLATIONS.glob("*.toml"))
-
-
-def _resolve_base(base: str, folder: Path) -> str:
-    """Resolve the base: a shipped recipe by name, or a file relative to the plan's folder."""
-    is_shipped = recipe_file(base) != Path(base)
-    return base if is_shipped else str(folder / Path(base).expanduser())
+    return plans_in(ABLATIONS)

@@ -1,14 +1,12 @@
 """The plan of a study, from TOML: what each part trains, and how its models are measured."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from diptych_training.config.explain import explain
-from diptych_training.errors import TrainingConfigError
-from diptych_training.paths import CONFIGS, recipe_file
+from diptych_training.config.plan_file import plans_in, read_plan_file, recipe_beside
+from diptych_training.paths import CONFIGS
 from diptych_training.schema import Frozen
 
 STUDIES = CONFIGS / "studies"
@@ -94,27 +92,10 @@ class Plan(Frozen):
 
 
 def read_plan(name_or_file: str) -> Plan:
-    """Read a shipped plan of that name, or else a file; recipes are looked up beside it. Raises
-    TrainingConfigError naming file and key.
-    """
-    shipped = STUDIES / f"{name_or_file}.toml"
-    path = shipped if shipped.is_file() else Path(name_or_file)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TrainingConfigError(
-            f"{path}: no such plan; shipped plans: {', '.join(shipped_plans())}"
-        ) from error
-    except OSError as error:
-        raise TrainingConfigError(f"{path}: cannot read the plan: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingConfigError(f"{path}: not TOML: {error}") from error
-    try:
-        plan = Plan.model_validate(values)
-    except ValidationError as error:
-        raise TrainingConfigError(f"{path}: {explain(error, values, root=Plan)}") from error
+    """Read a shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
+    plan, folder = read_plan_file(name_or_file, STUDIES, Plan)
     found = {
-        name: _beside(part, path.parent)
+        name: _beside(part, folder)
         for name in ("efficiency", "scaling", "labels")
         if (part := getattr(plan, name)) is not None
     }
@@ -123,7 +104,7 @@ def read_plan(name_or_file: str) -> Plan:
 
 def shipped_plans() -> list[str]:
     """The names of the shipped plans."""
-    return sorted(path.stem for path in STUDIES.glob("*.toml"))
+    return plans_in(STUDIES)
 
 
 def _beside(part: Training, folder: Path) -> Training:
@@ -132,7 +113,4 @@ def _beside(part: Training, folder: Path) -> Training:
 
 
 def _recipe(recipe: str | None, folder: Path) -> str | None:
-    """A shipped recipe by its name, or a file relative to the plan."""
-    if recipe is None or recipe_file(recipe) != Path(recipe):
-        return recipe
-    return str(folder / Path(recipe).expanduser())
+    return None if recipe is None else recipe_beside(recipe, folder)
