@@ -1,0 +1,193 @@
+"""The server moves by itself: by its policy, by its settings, and for collections that were left behind."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diptych.core.rollout import known, watcher
+from diptych.errors import StoreFull
+from integration.store_parts import Opened, Run, add_colours
+from integration.version_parts import require_found, version_of
+from support.fixtures import model_repo_fixture
+from support.pictures import picture
+from support.tiny_bundle import TINY
+from unit.core.core_fakes import until
+
+model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
+
+
+def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await until(lambda: opened.active.now.model.version == 2)
+        await opened.activate(TINY, 1)
+        await asyncio.sleep(0.1)  # several looks at the repository
+        assert opened.active.now.model.version == 1
+
+    run(story, policy="latest")
+
+
+def test_version_that_fails_does_not_hide_an_older_new_one(run: Run, model_repo: Path) -> None:
+    shutil.copytree(model_repo / TINY / "2", model_repo / TINY / "3")  # its manifest says that it is 2
+
+    async def story(opened: Opened) -> None:
+        await until(lambda: opened.active.now.model.version == 2)
+        assert list(opened.rollouts.failures(TINY)) == [3]
+        assert opened.metrics.rollouts["failed"] == 1
+
+    run(story, policy="latest")
+
+
+def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_after_that(run: Run) -> None:
+    async def started_with_another_name(opened: Opened) -> None:
+        assert await version_of(opened) == (TINY, 1)
+        await until(lambda: opened.active.now.model.name == "other")
+        await until(lambda: not any(one.next for one in opened.collections.loaded()))
+        assert await version_of(opened) == ("other", 1)
+        await opened.activate(TINY, 2)
+
+    async def started_again(opened: Opened) -> None:
+        assert await opened.rollouts.status() is not None
+        for rollout in await opened.rollouts.list():
+            assert rollout.has_ended
+        assert opened.active.now.model.name == TINY
+
+    run(add_colours, asked_model=TINY)
+    run(started_with_another_name, asked_model="other")
+    run(started_again, version=2, asked_model="other")
+
+
+def test_version_that_the_settings_name_is_served_though_it_served_before(run: Run) -> None:
+    async def rolled_over(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+
+    async def pinned(opened: Opened) -> None:
+        assert (await opened.rollouts.status()).policy == "pinned"
+        await until(lambda: opened.active.now.model.version == 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    async def absent(opened: Opened) -> None:
+        await asyncio.sleep(0.1)
+        assert opened.active.now.model.version == 2
+
+    run(rolled_over)
+    run(pinned, version=2, pinned=1)
+    run(absent, version=2, pinned=7)
+
+
+def test_model_that_the_settings_name_is_waited_for(run: Run, model_repo: Path) -> None:
+    async def started(opened: Opened) -> None:
+        assert opened.active.now.model.name == TINY
+
+    async def comes(opened: Opened) -> None:
+        assert opened.active.now.model.name == TINY
+        elsewhere.rename(model_repo / "other")
+        await until(lambda: opened.active.now.model.name == "other")
+
+    run(add_colours)
+    elsewhere = (model_repo / "other").rename(model_repo.parent / "other-elsewhere")
+    run(started, asked_model="other")
+    run(comes, asked_model="other")
+
+
+def test_rollback_stays_however_many_collections_move_afterwards(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MAX_SHOWN", 2)
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await until(lambda: opened.active.now.model.version == 2)
+        await opened.activate(TINY, 1)
+        for _ in range(3):
+            await opened.take("default", "int8")
+            await opened.take("default", "server")
+        await asyncio.sleep(0.1)  # several looks at the repository
+        assert opened.active.now.model.version == 1
+
+    run(story, policy="latest")
+
+
+def test_collection_follows_again_soon_after_what_held_it_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        await opened.activate(TINY, 2)
+        assert (await opened.collections.get("bare")).stays
+        await opened.collections.delete("bare", "red")
+        await until(lambda: opened.collections["bare"].current.version is opened.active.now.version)
+        assert (await opened.collections.get("bare")).stays == ""
+
+    run(story)
+
+
+def test_collection_whose_precision_is_refused_stays_without_further_rollouts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.take("default", "int8")
+        opened.refused.append("int8")
+        rollout = await opened.activate(TINY, 2)
+        n_proven = len(opened.proven)
+        await asyncio.sleep(0.2)  # several looks
+        assert (await opened.rollouts.list())[0].id == rollout.id
+        assert len(opened.proven) == n_proven
+        assert "precision int8 of tiny/2 cannot be served here" in opened.collections["default"].stays
+        opened.refused.remove("int8")
+        moving = await opened.rollouts.move_collection("default", model=TINY)
+        assert moving is not None
+        await opened.end_of(moving)
+        assert await version_of(opened) == (TINY, 2)
+        assert opened.collections["default"].stays == ""
+
+    run(story)
+
+
+def test_collection_whose_move_has_failed_is_not_tried_again_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        await opened.collections.create("stays", "none")
+        await opened.add("stays", picture("red"), "red")
+        await opened.activate(TINY, 2)
+        opened.room.error = StoreFull("no space is left")
+        await opened.collections.delete("bare", "red")
+        await until(lambda: opened.metrics.rollouts.get("failed", 0) == 1)
+        await asyncio.sleep(0.2)  # several looks
+        ended = await opened.rollouts.list()
+        assert [one.state for one in ended[:2]] == ["failed", "active"]
+
+    run(story)
+
+
+def test_version_that_was_left_is_not_tried_again_however_often_others_are_activated(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MAX_SHOWN", 2)
+    monkeypatch.setattr(known, "MAX_KNOWN", 4)
+
+    async def story(opened: Opened) -> None:
+        await until(lambda: opened.active.now.model.version == 2)
+        for _ in range(3):
+            await opened.activate("other")
+            last = await opened.activate(TINY, 1)
+        looks, newest = list[str](), opened.bundles.newest
+        monkeypatch.setattr(opened.bundles, "newest", lambda *args: [newest(*args), looks.append(args[0])][0])
+        await until(lambda: len(looks) > 3)
+        assert (await opened.rollouts.list())[0].id == last.id
+
+    run(story, policy="latest")

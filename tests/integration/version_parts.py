@@ -1,0 +1,55 @@
+"""What tests of rollouts share: which version makes the vectors, and an encoder that is held back."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from integration.store_parts import Opened
+from support.pictures import picture
+
+
+async def version_of(opened: Opened, name: str = "default") -> tuple[str, int]:
+    """The model and version that make its vectors."""
+    vectors = (await opened.collections.stats(name)).vectors
+    assert vectors is not None
+    return vectors.name, vectors.version
+
+
+async def require_found(opened: Opened, *colours: str) -> None:
+    """Each colour is the best hit of its own picture, in the collection's own version."""
+    for colour in colours:
+        with opened.collections.using("default") as vectors:
+            query = await vectors.pipeline.embedder.embed_image(picture(colour))
+            hits = await opened.collections.search("default", query, k=9, vectors=vectors)
+        assert hits[0].id == colour
+        assert sorted(hit.id for hit in hits) == sorted(colours)
+        stored = await opened.collections.embedding_of("default", colour)
+        assert stored == pytest.approx(query, abs=1e-6)
+
+
+@contextmanager
+def gone(folder: Path) -> Iterator[None]:
+    """Take a folder of the model repository away for the duration of the block."""
+    elsewhere = folder.rename(folder.parent.parent / f"{folder.name}-elsewhere")
+    try:
+        yield
+    finally:
+        elsewhere.rename(folder)
+
+
+class Held:
+    """Holds back the encoder of images, of all versions, until `go_on`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._go_on, self.entered = threading.Event(), threading.Event()
+        opened.before_encode = self._hold
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    def _hold(self) -> None:
+        self.entered.set()
+        assert self._go_on.wait(10)
