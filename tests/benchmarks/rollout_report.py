@@ -48,14 +48,14 @@ class Sample:
 
 @dataclass
 class Record:
-    """All that was seen of one run. `phases` and `quiet`, when no client sent, are times."""
+    """All that was seen of one run. `quiet` are the times in which no client sent."""
 
     n_images: int
     spans: list[Span] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     n_back: int = 0  # answers of the former version after one of the new, to the same client
-    phases: dict[str, tuple[float, float]] = field(default_factory=dict)
+    phases: dict[str, tuple[float, float]] = field(default_factory=dict)  # when each began and ended
     quiet: list[tuple[float, float]] = field(default_factory=list)
     precisions: list[str] = field(default_factory=list)  # in which `/embed` was answered, before and after
 

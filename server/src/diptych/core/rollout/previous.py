@@ -28,7 +28,7 @@ class KeptVersion:
         self._failed = WeakKeyDictionary[LoadedCollection, tuple[VersionRef | None, str]]()
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
-        """Open it, and embed for it what collections lack, in spare time and beside no rollout."""
+        """Open it, and embed what collections lack of it: in spare time, while no rollout runs."""
         await self._open(lambda: False)
         while True:
             await asyncio.sleep(CATCH_UP_S)
@@ -82,7 +82,7 @@ class KeptVersion:
             return
         version = await self._parts.versions.acquire(self.ref)
         try:
-            if not is_rolling() and self._lacks(collection):  # as before, though loading may take long
+            if not is_rolling() and self._lacks(collection):  # loading may take long
                 await self._parts.collections.open_previous(collection, version, collection.precision)
         finally:
             self._parts.versions.release(version)
