@@ -4,6 +4,7 @@ Each location has an environment variable. Command-line flags use it as their de
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -43,6 +44,16 @@ def if_missing(repository: Path) -> str:
         if repository.is_dir()
         else (f"; {repository} does not exist: --model-repo or DIPTYCH_MODEL_REPO names the model repository")
     )
+
+
+def package_folder(name: str) -> Path | None:
+    """The folder of an installed Python package, by the name that it is imported or installed by; None if
+    there is none. Its code does not run.
+    """
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    folders = None if spec is None else spec.submodule_search_locations
+    return Path(next(iter(folders))) if folders else None
 
 
 def is_path(given: str) -> bool:

@@ -1,0 +1,39 @@
+"""Embeddings of texts, kept on disk: what was embedded once is not embedded again, even if interrupted."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from diptych_training.files import open_atomic
+from diptych_training.paths import cache_dir
+from diptych_training.progress import progress_bar
+from diptych_training.text_teacher.sentence_encoder import Embeddings, SentenceEncoder
+
+PART = 4096  # texts of a file: a minute or two of a processor
+
+
+def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddings:
+    """N texts -> (N, W) float16, rows of unit norm.
+
+    Kept in `text_embeddings/` of the cache, in parts named by a hash of encoder and texts.
+    """
+    folder = cache_dir() / "text_embeddings" / encoder.digest[:16]
+    parts = [texts[start : start + PART] for start in range(0, len(texts), PART)]
+    files = [folder / f"{_hash(part)}.npy" for part in parts]
+    missing = [(part, file) for part, file in zip(parts, files, strict=True) if not file.is_file()]
+    n_missing = sum(len(part) for part, _ in missing)
+    with progress_bar(
+        total=n_missing, unit="text", desc="embeddings of texts", disable=not missing
+    ) as progress:
+        for part, file in missing:
+            with open_atomic(file) as written:
+                np.save(written, encoder.embed(part).astype(np.float16))
+            progress.update(len(part))
+    none = np.empty((0, encoder.width), dtype=np.float16)
+    return np.concatenate([none, *(np.load(file, allow_pickle=False) for file in files)])
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
