@@ -50,6 +50,9 @@ def recipes() -> dict[str, TrainConfig]:
     distill = {"teachers": ["a", "b"], "weight": 0.7}
     for mode in ("copies", "copies in chunks", "shares"):
         found[f"{mode}, taught"] = small_recipe(scale=MODES[mode], distill=distill)
+    texts = {"source": "any", "dims": 5, "weight": 0.6, "batch_size": 6}
+    for mode in ("copies", "copies in chunks", "shares"):
+        found[f"{mode}, taught texts"] = small_recipe(scale=MODES[mode], text_teacher=texts)
     return found
 
 
@@ -64,7 +67,7 @@ def run_two_ranks(folder: Path, by_mode: dict[str, TrainConfig]) -> dict[str, Tw
 
 
 # One process of each rank does all of these; the other ways are done by the long tests.
-OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid")
+OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid", "copies, taught texts")
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """A recipe of a few steps for a tiny model, its batches, and two steps of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.train.batches.batch import Batch
+from diptych_training.train.batches.batch import Batch, TaughtBatch
 from diptych_training.train.distributed.parallel import full_tensors
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.objective import objective_of
@@ -61,6 +62,18 @@ def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
     return Batch(pixels[own], input_ids[own], keys[own])
 
 
+def random_taught_batch(step: int, config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TaughtBatch:
+    """Random texts with random targets; only the share of a rank."""
+    taught = config.text_teacher
+    assert taught is not None
+    generator = torch.Generator().manual_seed(1000 + step)
+    input_ids = torch.randint(1, 599, (taught.batch_size, 5), generator=generator)
+    input_ids[:, -1] = 599
+    targets = torch.randn(taught.batch_size, taught.dims or config.model.embed_dim, generator=generator)
+    own = ranks.share(taught.batch_size)
+    return TaughtBatch(input_ids[own], F.normalize(targets, dim=1)[own], taught.weight)
+
+
 @dataclass(frozen=True)
 class TwoSteps:
     """The results of two steps: the losses, the gradients of the first step, and the state after both.
@@ -106,7 +119,10 @@ def two_steps(config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TwoSteps:
     gradient_step = gradient_step_of(state, config)
     losses, gradients = [], {}
     for step in range(2):
-        loss = gradient_step.forward_backward(random_batch(step, ranks))["loss"]
+        batch = random_batch(step, ranks)
+        if config.text_teacher is not None:
+            batch = replace(batch, taught=random_taught_batch(step, config, ranks))
+        loss = gradient_step.forward_backward(batch)["loss"]
         losses.append(float(loss))
         if step == 0:
             found = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}

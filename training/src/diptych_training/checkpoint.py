@@ -240,7 +240,10 @@ def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
     if config.start_image is not None:
         started = {"image_tower_from": config.start_image.title}
-    teachers = {} if config.distill is None else {"taught_by": list(config.distill.teachers)}
+    names = [] if config.distill is None else list(config.distill.teachers)
+    if config.text_teacher is not None:
+        names.append(config.text_teacher.title)
+    teachers = {"taught_by": names} if names else {}
     shares = {Path(one.data).name: one.share for one in config.data.rehearsal.values()}
     rehearsed = {"rehearsed": shares} if shares else {}
     mixed = checkpoint.state.get("interpolated")

@@ -4,7 +4,8 @@ Counted are the matrix products and convolutions of one step, forward and backwa
 the image tower and the objective's head) and those that compare the pairs of a batch. A multiplication and an
 addition are two. Images have their full size, captions fill the context, a dictionary is full, and everything
 learns. Not counted are other operations (normalisation, activations, softmax, lookups), the optimizer,
-averaging of weights, augmentation, teachers, validation, and what `scale` computes twice.
+averaging of weights, augmentation, teachers and the texts of a text teacher, validation, and what `scale`
+computes twice.
 """
 
 import numpy as np

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "teachers" / f"{number}.safetensors"
 
     @property
+    def taught_texts_file(self) -> Path:
+        """The texts of a text teacher with their targets, and its space."""
+        return self.path / "teachers" / "texts.safetensors"
+
+    @property
     def metrics_file(self) -> Path:
         """Every logged number: step, metric, value."""
         return self.path / "metrics.csv"

@@ -9,7 +9,7 @@ from diptych_training.config.data import CaptionConfig, DataConfig, PairsConfig,
 from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
-from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
+from diptych_training.config.start import DistillConfig, LockConfig, StartConfig, TextTeacherConfig
 from diptych_training.schema import Tables
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ScaleConfig",
     "StartConfig",
     "Tables",
+    "TextTeacherConfig",
     "TrainConfig",
     "dump_config",
     "model_tables",

@@ -10,7 +10,13 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import DataConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
-from diptych_training.config.start import DistillConfig, ImageStartConfig, LockConfig, StartConfig
+from diptych_training.config.start import (
+    DistillConfig,
+    ImageStartConfig,
+    LockConfig,
+    StartConfig,
+    TextTeacherConfig,
+)
 from diptych_training.models.config import ModelConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.objectives.convirt import ConvirtConfig
@@ -33,6 +39,7 @@ class TrainConfig(Frozen):
     text: TextSpec = Field(default={}, validate_default=True)
     lock: LockConfig = LockConfig()
     distill: DistillConfig | None = None
+    text_teacher: TextTeacherConfig | None = None
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -157,6 +164,22 @@ class TrainConfig(Frozen):
             raise ValueError("start_image goes without start, which brings an image tower of its own")
         if self.start_image is not None and self.predictive is not None:
             raise ValueError(f'objective is "{self.predictive.kind}", which cannot begin from start_image')
+        return self
+
+    @model_validator(mode="after")
+    def _check_text_teacher(self) -> "TrainConfig":
+        taught = self.text_teacher
+        if taught is None:
+            return self
+        if self.predictive is not None:
+            raise ValueError(f'objective is "{self.predictive.kind}", which has no text tower to teach')
+        if self.lock.text == "all":
+            raise ValueError('lock.text is "all": a text tower that does not change cannot be taught')
+        if taught.dims is not None and taught.dims > self.model.embed_dim:
+            raise ValueError(
+                f"text_teacher.dims is {taught.dims}, it must be at most model.embed_dim, "
+                f"{self.model.embed_dim}"
+            )
         return self
 
     @model_validator(mode="after")

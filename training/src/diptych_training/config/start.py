@@ -1,12 +1,12 @@
 """Other models that a run uses: the start model (`start`) or image tower (`start_image`), locked weights
-(`lock`) and teachers (`distill`).
+(`lock`) and teachers (`distill`, `text_teacher`).
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from diptych_training.models.depth import TOWERS
@@ -99,3 +99,39 @@ class DistillConfig(Frozen):
         if len(set(teachers)) < len(teachers):
             raise ValueError("must name each teacher once")
         return teachers
+
+
+class TextTeacherConfig(Frozen):
+    """Distillation of the text tower from a sentence encoder, over many texts, in addition to the pairs.
+
+    `source`: a folder of sentence-transformers or transformers, or an installed Python package that ships
+    one. `texts`: files with a text a line; with `captions`, the texts of the data set too. Only the first
+    `dims` numbers of the text features are taught, by default all. `centre`: a file of texts whose mean is
+    the centre of the embeddings, instead of the mean of all. `licence` is that of the teacher.
+    """
+
+    source: str = Field(min_length=1)
+    texts: tuple[str, ...] = ()
+    captions: bool = True
+    centre: str | None = None
+    dims: PositiveInt | None = None
+    weight: PositiveFloat = 1.0
+    batch_size: int = Field(default=512, ge=2)
+    licence: str = Field(default="unknown", min_length=1)
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Accept a single name in place of a list."""
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> "TextTeacherConfig":
+        if not self.texts and not self.captions:
+            raise ValueError("there are no texts: name files in texts, or leave captions on")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name of the package or folder."""
+        return Path(self.source).name

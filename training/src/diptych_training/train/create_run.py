@@ -20,7 +20,9 @@ from diptych_training.models import ModelConfig, build_model
 from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
+from diptych_training.text_teacher.taught_texts import taught_texts
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
+from diptych_training.train.distributed.ranks import CPU
 from diptych_training.train.objective import write_dictionary
 from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
 
@@ -33,9 +35,11 @@ def create_run(
     source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
+    device: torch.device = CPU,
 ) -> RunFolder:
     """Write the recipe, architecture, preprocessing, tokenizer and provenance, the weights of start and
-    teachers, the start model's proof set, and the objective's dictionary. `texts` are those of each item.
+    teachers, the start model's proof set, and the objective's dictionary. `texts` are those of each item. A
+    text teacher embeds its texts on `device`.
 
     Raises TrainingConfigError if the folder holds a run with a checkpoint; a run that failed earlier is
     replaced. Nothing is written if the recipe does not fit its data.
@@ -46,7 +50,7 @@ def create_run(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
     teacher_models = open_teachers()
-    if config.predictive is not None and config.predictive.n_entries:
+    if config.text_teacher is not None or (config.predictive is not None and config.predictive.n_entries):
         texts = list(texts)  # read twice
     tokenizer = _tokenizer(config, texts, source_model, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
@@ -56,6 +60,11 @@ def create_run(
     if config.start_image is not None:
         licences[config.start_image.title] = config.start_image.licence
     taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
+    taught = None
+    if config.text_teacher is not None:
+        taught_by[config.text_teacher.title] = config.text_teacher.licence
+        captions = chain.from_iterable(texts)
+        taught = taught_texts(config.text_teacher, captions, config.model.embed_dim, device)
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
@@ -68,6 +77,8 @@ def create_run(
     shutil.rmtree(folder.teacher(0).parent, ignore_errors=True)
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
+    if taught is not None:
+        taught.write(folder.taught_texts_file)
     write_tokenizer(tokenizer, folder.tokenizer_file)
     write_dictionary(folder, config, texts)
     write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())

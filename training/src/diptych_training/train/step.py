@@ -17,7 +17,8 @@ from diptych_training.objectives.distillation import (
     mean_affinities,
 )
 from diptych_training.objectives.predictive import PredictiveModel
-from diptych_training.train.batches.batch import Batch, equal_keys
+from diptych_training.objectives.text_distillation import text_distillation_loss
+from diptych_training.train.batches.batch import Batch, TaughtBatch, equal_keys
 from diptych_training.train.distributed.parallel import average_unsharded_gradients, without_gradient_sync
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.teachers import Teachers
@@ -98,6 +99,8 @@ class GradientStep:
         `batch` is this rank's share; losses and gradients are those of the whole batch, in every rank.
         `Stepper` tests whether they are finite.
         """
+        # Its own backward pass, so that two graphs are not in memory together.
+        of_texts = None if batch.taught is None else self._teach_texts(batch.taught)
         n = len(batch.input_ids)
         chunks = list(_slices(n, self.chunk_size or n))
         # Teachers run first, while the graph of the model is not in memory.
@@ -106,7 +109,23 @@ class GradientStep:
             self._at_once(batch, targets) if len(chunks) == 1 else self._in_chunks(batch, chunks, targets)
         )
         average_unsharded_gradients(self.model, self.ranks)
-        return values
+        if batch.taught is None or of_texts is None:
+            return values
+        total = values["loss"] + batch.taught.weight * of_texts
+        return {"loss/contrastive": values["loss"], **values, "loss": total, "loss/text_teacher": of_texts}
+
+    def _teach_texts(self, taught: TaughtBatch) -> Tensor:
+        """Add the gradients of the text teacher's loss; returns that loss. DDP averages them together with
+        those of the next backward pass.
+        """
+        input_ids, targets = (_to_device(t, self.ranks.device) for t in (taught.input_ids, taught.targets))
+        with autocast(self.ranks.device, self.precision):
+            features = self.model.encode_text(input_ids)
+        both = self.ranks.gather_with_gradient(torch.cat([features.float(), targets], dim=1))
+        features, targets = both.tensor_split([features.shape[1]], dim=1)
+        loss = text_distillation_loss(features, targets, self.ranks.share(len(targets)))
+        (taught.weight * loss).backward()  # type: ignore[no-untyped-call]
+        return self.ranks.mean(loss.detach())
 
     def _at_once(self, batch: Batch, targets: Affinities | None) -> Losses:
         losses = self._losses(*self._features(self.towers, batch, slice(None)), batch, targets)

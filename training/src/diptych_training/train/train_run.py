@@ -17,6 +17,8 @@ from diptych_training.files import exclusive_lock, naming_full_disk
 from diptych_training.finetune.source_model import SourceModel
 from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.run_folder import RunFolder
+from diptych_training.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.batches.taught import TaughtBatches
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.checks import check_shares, check_validation
 from diptych_training.train.create_run import create_run
@@ -113,7 +115,13 @@ def prepare(
     if not resume:
         ranks.run_on_first(
             lambda: create_run(
-                run_dir, config, dataset, data.texts(), source_model, open_teachers=open_teachers
+                run_dir,
+                config,
+                dataset,
+                data.texts(),
+                source_model,
+                open_teachers=open_teachers,
+                device=ranks.device,
             )
         )
     if not folder.config_file.is_file():
@@ -131,6 +139,9 @@ def prepare(
 
     objective = state.model.objective if isinstance(state.model, PredictiveModel) else objective_of(config)
     batches = data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position)
+    if config.text_teacher is not None:
+        taught = TaughtTexts.read(folder.taught_texts_file)
+        batches = TaughtBatches(batches, taught, tokenizer, config, ranks)
     return Loop(
         config=config,
         folder=folder,

@@ -60,6 +60,7 @@ def dataset_notes(run: TrainedRun) -> str:
     files = () if pairs is None else pairs.exclude
     notes += [_excluded(file) for file in files]
     notes += _distilled(run)
+    notes += _text_taught(run)
     return "".join(f"{paragraph}\n\n" for paragraph in notes)
 
 
@@ -102,6 +103,18 @@ def _distilled(run: TrainedRun) -> list[str]:
     return [
         f"It was also distilled from other models (`distill`): {distill.weight:.0%} of its loss compares its "
         f"similarities in each batch with the mean of those of {names}."
+    ]
+
+
+def _text_taught(run: TrainedRun) -> list[str]:
+    taught = run.config.text_teacher
+    if taught is None:
+        return []
+    files = [f"`{Path(file).name}`" for file in taught.texts]
+    texts = " and ".join([*files, *(["the texts of its data"] if taught.captions else [])])
+    return [
+        f"Its text tower was also distilled from the sentence encoder `{taught.title}` (`text_teacher`), "
+        f"over {texts}."
     ]
 
 

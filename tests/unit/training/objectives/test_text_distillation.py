@@ -1,0 +1,101 @@
+"""Distillation of a text tower in a step: loss and gradients match the formula."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from diptych_training.config import TrainConfig
+from diptych_training.objectives.text_distillation import text_distillation_loss
+from diptych_training.train.state import new_state
+from support.small_recipe import (
+    gradient_step_of,
+    random_batch,
+    random_taught_batch,
+    random_teachers,
+    small_recipe,
+)
+
+DIMS, WEIGHT = 5, 0.7
+TEACHER = {"source": "any", "dims": DIMS, "weight": WEIGHT, "batch_size": 6}
+
+
+def written_out(features: Tensor, targets: Tensor) -> Tensor:
+    """One text and one pair of texts at a time."""
+    learned = [row[: targets.shape[1]] / row[: targets.shape[1]].norm() for row in features]
+    n = len(learned)
+    distances = [1 - one @ target for one, target in zip(learned, targets, strict=True)]
+    differences = [
+        (learned[i] @ learned[j] - targets[i] @ targets[j]) ** 2 for i in range(n) for j in range(n)
+    ]
+    return sum(distances) / n + 2 * sum(differences) / n**2
+
+
+def step_with(config: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses and gradients of the first step."""
+    state = new_state(config)
+    batch = random_batch(0)
+    if config.text_teacher is not None:
+        batch = replace(batch, taught=random_taught_batch(0, config))
+    losses = gradient_step_of(state, config).forward_backward(batch)
+    return losses, {name: p.grad for name, p in state.model.named_parameters()}
+
+
+def test_the_loss_is_that_of_its_formula() -> None:
+    taught = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
+    features = torch.randn(6, 8, generator=torch.Generator().manual_seed(3))
+    expected = float(written_out(features, taught.targets))
+    assert float(text_distillation_loss(features, taught.targets)) == pytest.approx(expected, rel=1e-5)
+    halves = [text_distillation_loss(features, taught.targets, rows) for rows in (slice(3), slice(3, 6))]
+    assert float(sum(halves) / 2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_text_tower_that_agrees_has_no_loss() -> None:
+    taught = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
+    features = torch.cat([3 * taught.targets, torch.ones(6, 3)], dim=1)
+    assert float(text_distillation_loss(features, taught.targets)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_it_is_added_to_the_contrastive_loss(chunk_size: int | None) -> None:
+    scale = {} if chunk_size is None else {"chunk_size": chunk_size}
+    plain, gradients = step_with(small_recipe(scale=scale))
+    contrastive = float(plain["loss"])
+    config = small_recipe(scale=scale, text_teacher=TEACHER)
+    losses, both = step_with(config)
+    model, taught = new_state(config).model, random_taught_batch(0, config)
+    loss = written_out(model.encode_text(taught.input_ids), taught.targets)
+    loss.backward()
+    assert losses == pytest.approx(
+        {
+            "loss": contrastive + WEIGHT * loss.item(),
+            "loss/contrastive": contrastive,
+            "loss/text_teacher": loss.item(),
+        },
+        rel=1e-5,
+    )
+    for name, parameter in model.named_parameters():
+        own = 0 if parameter.grad is None else WEIGHT * parameter.grad
+        torch.testing.assert_close(both[name], gradients[name] + own, rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_taught_numbers_are_pulled() -> None:
+    _, plain = step_with(small_recipe())
+    _, both = step_with(small_recipe(text_teacher=TEACHER))
+    change = (both["text_projection"] - plain["text_projection"]).abs().sum(dim=0)  # by number
+    assert change[:DIMS].min() > 1e-4
+    assert change[DIMS:].max() < 1e-6
+
+
+def test_models_and_sentence_encoders_can_teach_together() -> None:
+    distill = {"teachers": ["a"], "weight": 0.3}
+    config = small_recipe(distill=distill, text_teacher=TEACHER)
+    assert len(random_teachers(config).models) == 1
+    losses, _ = step_with(config)
+    assert float(losses["loss"]) == pytest.approx(
+        0.7 * float(losses["loss/contrastive"])
+        + 0.3 * float(losses["loss/distill"])
+        + WEIGHT * float(losses["loss/text_teacher"]),
+        rel=1e-5,
+    )
