@@ -15,6 +15,7 @@ from diptych_training.data.photographs import command as photographs
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.data.pictograms import icon_set_command as icon_set
+from diptych_training.data.wordnet import command as wordnet
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
@@ -41,7 +42,17 @@ def build_parser() -> argparse.ArgumentParser:
         "data", help="build a data set, or look at one", description="Build a data set, or look at one."
     )
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
-    for command in (pictograms, icon_set, gallery, photographs, shards, pack, inspect, near_duplicates):
+    for command in (
+        pictograms,
+        icon_set,
+        gallery,
+        photographs,
+        wordnet,
+        shards,
+        pack,
+        inspect,
+        near_duplicates,
+    ):
         command.add_parser(data_commands)
     for command in (
         refresh,

@@ -9,6 +9,7 @@ from diptych_training.benchmark.data_sets.find import find_data_sets
 from diptych_training.cli import main
 from diptych_training.data.photographs.command import listed_photographs, write_photographs
 from diptych_training.errors import DataError
+from support.fake_debian import FakeDebian
 from support.qt_resource_file import resource_file
 
 RESOURCES, COPYRIGHT = "usr/share/gcompris-qt/rcc", "usr/share/doc/gcompris-qt-data/copyright"
@@ -65,21 +66,6 @@ def test_a_missing_photograph_is_named_and_nothing_is_written(tmp_path: Path) ->
     with pytest.raises(DataError, match=f"erase.rcc .* has no {path}"):
         write_photographs(unpacked_package(tmp_path / "package", left_out=path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-class FakeDebian:
-    """`apt-get` and `dpkg-deb` on the PATH: one makes a file, the other copies a folder for it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._bin = folder / "bin"
-        self._bin.mkdir()
-        monkeypatch.setenv("PATH", f"{self._bin}:/usr/bin:/bin")
-        self.runs("apt-get", f'echo "$@" > {folder}/asked\ntouch gcompris-qt-data_1_all.deb')
-        self.runs("dpkg-deb", f'[ -f "$2" ] && cp -r {folder}/package "$3"')
-
-    def runs(self, program: str, script: str) -> None:
-        (self._bin / program).write_text(f"#!/bin/sh\n{script}\n")
-        (self._bin / program).chmod(0o755)
 
 
 @pytest.fixture

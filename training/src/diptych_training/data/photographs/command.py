@@ -3,17 +3,13 @@
 import argparse
 import csv
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from tqdm import tqdm
-
+from diptych_training.data.debian import add_deb_flag, read_file, unpacked
 from diptych_training.data.photographs.qt_resources import read_resources
 from diptych_training.errors import DataError
 from diptych_training.files import open_atomic, write_text
@@ -57,19 +53,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="default: $DIPTYCH_CACHE/photographs",
     )
-    parser.add_argument(
-        "--deb", type=Path, metavar="FILE", help=f"the package {PACKAGE}, if it is here; apt-get fetches it"
-    )
+    add_deb_flag(parser, PACKAGE)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Unpack, write both folders, and print how to measure on them."""
-    with tempfile.TemporaryDirectory() as scratch:
-        deb = args.deb or _fetch(Path(scratch))
-        unpacked = Path(scratch) / "unpacked"
-        _call("dpkg-deb", "-x", str(deb.resolve()), str(unpacked), where=Path(scratch))
-        n_images, n_everyday = write_photographs(unpacked, args.out)
+    with unpacked(PACKAGE, args.deb) as package:
+        n_images, n_everyday = write_photographs(package, args.out)
     print(f"{args.out / ALL}: {n_images} photographs\n{args.out / EVERYDAY}: {n_everyday} photographs")
     print(f"diptych-train benchmark MODEL --on {args.out / ALL} --on {args.out / EVERYDAY}")
     return 0
@@ -84,7 +75,7 @@ def write_photographs(package: Path, out: Path) -> tuple[int, int]:
     for folder in (out / ALL, out / EVERYDAY):
         shutil.rmtree(folder, ignore_errors=True)
         write_text(folder / "templates.txt", f"{TEMPLATE}\n")
-        write_text(folder / "COPYRIGHT", _read(package / COPYRIGHT).decode("utf-8"))
+        write_text(folder / "COPYRIGHT", read_file(PACKAGE, package / COPYRIGHT).decode("utf-8"))
     for listed, content in pictures:
         _write(out / ALL, listed.name, listed, content)
         if listed.everyday:
@@ -105,7 +96,7 @@ def _pictures(package: Path) -> Iterator[tuple[ListedPhotograph, bytes]]:
     for listed in listed_photographs():
         file = package / RESOURCES / f"{listed.activity}.rcc"
         if listed.activity not in opened:
-            opened[listed.activity] = read_resources(_read(file))
+            opened[listed.activity] = read_resources(read_file(PACKAGE, file))
         content = opened[listed.activity].get(INSIDE + listed.path)
         if content is None:
             raise DataError(f"{file.name} of {PACKAGE} has no {listed.path}: another version of the package?")
@@ -115,28 +106,3 @@ def _pictures(package: Path) -> Iterator[tuple[ListedPhotograph, bytes]]:
 def _write(folder: Path, label: str, listed: ListedPhotograph, content: bytes) -> None:
     with open_atomic(folder / label.replace(" ", "_") / listed.path.replace("/", "-")) as file:
         file.write(content)
-
-
-def _read(file: Path) -> bytes:
-    if not file.is_file():
-        raise DataError(f"{PACKAGE} has no {file.name}: another version of the package?")
-    return file.read_bytes()
-
-
-def _fetch(folder: Path) -> Path:
-    tqdm.write(f"fetching {PACKAGE} with apt-get", file=sys.stderr)
-    _call("apt-get", "download", PACKAGE, where=folder)
-    return next(folder.glob("*.deb"))
-
-
-def _call(program: str, *arguments: str, where: Path) -> None:
-    """Run a program of Debian. DataError if it is missing or fails."""
-    found = shutil.which(program)
-    if found is None:
-        raise DataError(f"{program} is not on the PATH: the photographs come from a package of Debian")
-    done = subprocess.run(  # noqa: S603
-        [found, *arguments], capture_output=True, text=True, check=False, cwd=where
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise DataError(f"{program} {' '.join(arguments)}: {lines[-1]}")
