@@ -45,6 +45,7 @@ from diptych.errors import ConfigError, DiptychError
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("tests", "server/src", "training/src", "clients/python/src")
@@ -425,8 +426,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller and shorter")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a dry run, tiny")
-    parser.add_argument("--model-repo", type=Path, default=REPOSITORY / "model_repo", metavar="DIR")
-    parser.add_argument("--model", default="pictograms", help="its newest version is measured")
+    parser.add_argument("--model-repo", type=Path, default=MODEL_REPO, metavar="DIR")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="its newest version is measured")
     parser.add_argument("--require", nargs="+", choices=CHECKS, default=[], help="whose absence is a failure")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks")
     parser.add_argument("--only", choices=CHECKS, help=argparse.SUPPRESS)

@@ -26,7 +26,6 @@ from torch import nn
 
 from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.manifest import ImageSpec, TextSpec
-from diptych.bundle.repository import ModelRepository
 from diptych_training.export.int8.search import Plan
 from diptych_training.export.int8.write import prepare
 from diptych_training.export.onnx.files import read_graph, write_graph
@@ -37,6 +36,7 @@ from diptych_training.export.proof.calibration import Batch
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.towers import Padding, Towers
 from diptych_training.importing.own import load_own_bundle
+from support.default_model import DEFAULT_MODEL, default_bundle
 
 BATCHES = (1, 8)
 N_OPENED, MIN_TURNS, MIN_SECONDS = 4, 6, 0.7  # of one comparison
@@ -73,11 +73,9 @@ def vit_b32(folder: Path) -> Iterator[Tower]:
 
 def default_model(folder: Path) -> Iterator[Tower]:
     """The newest version of the bundled model, exported again."""
-    repository = ModelRepository(Path("model_repo"))
-    version = repository.folder("pictograms", repository.latest("pictograms"))
-    model = load_own_bundle(version, Choices())
+    model = load_own_bundle(default_bundle(), Choices())
     end = model.tokenizer.get_vocab_size() - 1
-    yield from towers("pictograms", model.model, model.image, model.text, end, folder)
+    yield from towers(DEFAULT_MODEL, model.model, model.image, model.text, end, folder)
 
 
 def towers(

@@ -26,8 +26,9 @@ from benchmarks.load import JSON, Connection, NoAnswer, percentile, request
 from benchmarks.report import conditions, say, table
 from benchmarks.rollout import version_of
 from benchmarks.servers import REPOSITORY, Program, Running, diptych, modules_of, running
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
-MODEL, NAME, SYMBOLS, GALLERY = "pictograms", "mine", "symbols", "gallery"
+NAME, SYMBOLS, GALLERY = "mine", "symbols", "gallery"
 KEY = "circle-of-the-benchmark"
 N_PICTURES, PER_S, N_CONNECTIONS, AFTER_S = 20, 10, 16, 10.0
 SHOWN = (("pressure gauge", SYMBOLS), ("gate valve", SYMBOLS), ("a red car", GALLERY))
@@ -61,7 +62,7 @@ def main() -> int:
 def _program(folder: Path) -> Program:
     """A server with a repository of its own, as on another machine."""
     found = diptych(
-        _repository(folder / "served"), MODEL, folder / "data",
+        _repository(folder / "served"), DEFAULT_MODEL, folder / "data",
         "--gallery", str(REPOSITORY / "server" / "gallery"), name="circle",
     )  # fmt: skip
     return replace(found, environment={**found.environment, "DIPTYCH_API_KEY": KEY})
@@ -69,7 +70,7 @@ def _program(folder: Path) -> Program:
 
 def _repository(folder: Path) -> Path:
     """A repository that has the default model."""
-    shutil.copytree(REPOSITORY / "model_repo" / MODEL, folder / MODEL)
+    shutil.copytree(MODEL_REPO / DEFAULT_MODEL, folder / DEFAULT_MODEL)
     return folder
 
 

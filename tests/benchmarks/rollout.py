@@ -50,7 +50,6 @@ from benchmarks.rollout_report import (
     verdicts_of,
 )
 from benchmarks.servers import (
-    REPOSITORY,
     Program,
     Running,
     ask,
@@ -59,9 +58,10 @@ from benchmarks.servers import (
     resident_bytes,
     running,
 )
+from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-rollout"
-MODEL, COLLECTION = "pictograms", "pictures"
+COLLECTION = "pictures"
 CLIENTS = {"search": 2, "embed": 1}
 N_IMAGES, N_QUICK, SECONDS, QUICK_S = 100_000, 2_000, 60.0, 10.0
 N_CAPTIONS, N_EMBEDDED = 5_000, 512  # distinct requests
@@ -85,9 +85,9 @@ def main() -> int:
     args = parser.parse_args()
     n_images = args.images or (N_QUICK if args.quick else N_IMAGES)
     seconds = args.seconds or (QUICK_S if args.quick else SECONDS)
-    repository = inputs.with_changed_version(MODEL)
+    repository = inputs.with_changed_version(DEFAULT_MODEL)
     with working_copy(filled(n_images)) as data_dir, running(program(repository, data_dir)) as server:
-        target = int(inputs.bundle_of(repository, MODEL).name)
+        target = int(inputs.bundle_of(repository, DEFAULT_MODEL).name)
         record = uvloop.run(measured(server, n_images, target, seconds))
     verdicts = list(verdicts_of(record))
     said = f"{conditions(command_line('bench-rollout', 'ROLLOUT'))} {setting(record)}"
@@ -102,19 +102,19 @@ def main() -> int:
 
 def program(repository: Path, data_dir: Path) -> Program:
     """A server that moves to a version only when it is activated."""
-    found = diptych(repository, MODEL, data_dir, "--allow-ungated", name="rollout")
+    found = diptych(repository, DEFAULT_MODEL, data_dir, "--allow-ungated", name="rollout")
     return replace(found, environment={**found.environment, **MANUAL})
 
 
 def filled(n_images: int) -> Path:
     """A data folder with so many images, embedded by the committed version. It is made once."""
-    bundle = inputs.bundle_of(REPOSITORY / "model_repo", MODEL)
-    folder = in_cache("rollout", f"{MODEL}-{bundle.name}-{n_images}")
+    bundle = default_bundle()
+    folder = in_cache("rollout", f"{DEFAULT_MODEL}-{bundle.name}-{n_images}")
     if not folder.exists():
         say(f"filling a collection with {n_images:,} images: once")
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
-        with running(program(REPOSITORY / "model_repo", part)) as server:
+        with running(program(MODEL_REPO, part)) as server:
             asyncio.run(_fill(server, n_images))
         part.rename(folder)
     return folder
@@ -183,7 +183,7 @@ async def measured(server: Running, n_images: int, target: int, seconds: float) 
     await _sampled(server, record, began + seconds)
     say(f"activating version {target}")
     activated = time.perf_counter()
-    answer = await control.ask(post_json(f"/models/{MODEL}/versions/{target}/activate", {}))
+    answer = await control.ask(post_json(f"/models/{DEFAULT_MODEL}/versions/{target}/activate", {}))
     _require(answer, 202)
     turns = asyncio.create_task(_turns(record, sending, seconds))
     await _until_active(server, control, answer.json()["id"], record)

@@ -47,6 +47,7 @@ from benchmarks.load import (
 )  # fmt: skip
 from benchmarks.report import Verdict, command_line, commit, conditions, finish, say, table, verdicts_table
 from benchmarks.servers import PORT, REPOSITORY, Program, Running, diptych, layout_of, resident_bytes, running
+from support.default_model import DEFAULT_MODEL
 
 MARKS = "bench"
 N_PHOTOS, N_TEXTS, PER_FORM, MANY = 256, 480, 64, 32
@@ -149,8 +150,7 @@ VIT_LOADS = (
 DEFAULT_LOADS = (
     Load("picture", 1, _pictures), Load("picture", MANY, _pictures), Load("64 pictures", 2, _forms),
 )  # fmt: skip
-DEFAULT = "pictograms"
-MODELS = (Model(inputs.VIT, "fp32"), Model(inputs.VIT, "int8"), Model(DEFAULT, "int8"))
+MODELS = (Model(inputs.VIT, "fp32"), Model(inputs.VIT, "int8"), Model(DEFAULT_MODEL, "int8"))
 
 
 def main() -> int:
@@ -228,7 +228,7 @@ def in_process(model: Model, load: Load, seconds: float) -> Measure:
     and encodes a batch of its own; the batch is the best of a few tries.
     """
     graph = inputs.image_graph(inputs.bundle_of(model.repository(REPOSITORY), model.name), model.precision)
-    payloads = cycle(inputs.pictures() if model.name == DEFAULT else inputs.photos(N_PHOTOS))
+    payloads = cycle(inputs.pictures() if model.name == DEFAULT_MODEL else inputs.photos(N_PHOTOS))
     n_cores = len(os.sched_getaffinity(0))
     if load.n_clients == 1:
         return partial(_encode, _session(graph, n_cores), payloads, 1, 1, seconds)

@@ -31,14 +31,13 @@ from benchmarks.report import (
     table,
     verdicts_table,
 )
-from benchmarks.servers import REPOSITORY, Running, cpu_seconds, diptych, resident_bytes, running
+from benchmarks.servers import Running, cpu_seconds, diptych, resident_bytes, running
 from benchmarks.soak_requests import (
     CHANGING,
     GALLERY,
     GALLERY_FOLDER,
     GOOD,
     MIN_COSINE,
-    MODEL,
     Caller,
     Failed,
     Turn,
@@ -48,6 +47,7 @@ from benchmarks.soak_requests import (
     hostile_turns,
     prepare,
 )
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
 MARKS = "soak"
 MINUTES, CLIENTS, HOSTILE_SHARE = 20.0, 16, 0.05
@@ -153,7 +153,7 @@ def main() -> int:
         flags = ["--gallery", str(GALLERY_FOLDER), "--default-collection", GALLERY]
         # A cache that fills up all the time would look like a leak: this one is full within a minute.
         flags += ["--label-cache-items", "2000"]
-        program = diptych(REPOSITORY / "model_repo", MODEL, Path(folder), *flags, name="soak")
+        program = diptych(MODEL_REPO, DEFAULT_MODEL, Path(folder), *flags, name="soak")
         try:
             with running(program) as server:
                 began_cpu = cpu_seconds(server.pid)

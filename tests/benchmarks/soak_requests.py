@@ -34,9 +34,9 @@ from benchmarks.load import (
     request,
 )
 from benchmarks.servers import REPOSITORY
+from support.default_model import DEFAULT_MODEL
 from support.hostile.corpus import corpus
 
-MODEL = "pictograms"
 GALLERY, CHANGING, ODD = "gallery", "soak", "soak-odd"
 GALLERY_FOLDER = REPOSITORY / "server" / "gallery"
 MIN_COSINE = 0.99999  # of a vector to the one that its item had alone
@@ -193,7 +193,7 @@ async def embed_texts(caller: Caller) -> None:
         message = post_json("/embed", {"input": [{"text": text} for text in texts]}, OCTETS)
         found = vectors(await caller.good(message))
     else:
-        body = {"model": MODEL, "input": texts, "encoding_format": "base64"}
+        body = {"model": DEFAULT_MODEL, "input": texts, "encoding_format": "base64"}
         data = (await caller.good(post_json("/v1/embeddings", body))).json()["data"]
         found = np.stack([np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in data])
     for index, (_, row) in enumerate(known):

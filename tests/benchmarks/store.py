@@ -39,10 +39,10 @@ from benchmarks.load import (
     window,
 )
 from benchmarks.report import Verdict, command_line, conditions, finish, say, table, verdicts_table
-from benchmarks.servers import REPOSITORY, Running, diptych, running
+from benchmarks.servers import Running, diptych, running
+from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-store"
-MODEL = "pictograms"
 SHAPES = ((1, 1), (1, 8), (64, 1), (64, 2))  # images a request, clients
 N_PHOTOS, BATCH, PAGE, EMBED_DIM = 256, 1_000, 100, 256
 ADD_BAR, ROWS_BAR = 0.9, 5_000
@@ -103,7 +103,7 @@ def main() -> int:
 def adding(data_dir: Path, rounds: int, seconds: float) -> dict[tuple[int, int], list[list[Window]]]:
     """Of each shape: images only encoded, added, and added without their files."""
     numbers = itertools.count()
-    with running(diptych(REPOSITORY / "model_repo", MODEL, data_dir, name="store")) as server:
+    with running(diptych(MODEL_REPO, DEFAULT_MODEL, data_dir, name="store")) as server:
         for keep in ("original", "none"):
             ask(server, post_json("/collections", {"name": keep, "keep": keep}))
         found = {}
@@ -136,7 +136,7 @@ def as_nowhere_else(photo: bytes, number: int) -> bytes:
 
 def growing(data_dir: Path, sizes: Sequence[int], seconds: float) -> Iterator[Growth]:
     """A collection that grows from size to size; the server is started anew at each one."""
-    program = diptych(REPOSITORY / "model_repo", MODEL, data_dir, name="store")
+    program = diptych(MODEL_REPO, DEFAULT_MODEL, data_dir, name="store")
     rng, there = np.random.default_rng(0), 0
     with running(program) as server:
         ask(server, post_json("/collections", {"name": "rows"}))
@@ -181,7 +181,7 @@ def _rows(rng: np.random.Generator, start: int) -> list[Part]:
     rows = rng.standard_normal((BATCH, EMBED_DIM)).astype("<f4")
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     items = [{"id": _id(n), "metadata": _metadata(n)} for n in range(start, start + BATCH)]
-    origin = {"name": MODEL, "version": int(inputs.bundle_of(REPOSITORY / "model_repo", MODEL).name)}
+    origin = {"name": DEFAULT_MODEL, "version": int(default_bundle().name)}
     return [
         Part("model", json.dumps(origin).encode()),
         Part("embeddings", rows.tobytes(), OCTETS),

@@ -9,6 +9,7 @@ import yaml
 
 from deployment.tools import ROOT, run
 from diptych.settings import Settings
+from support.default_model import DEFAULT_MODEL
 from support.documents import DOCS
 
 MAIN = ("-f", "docker-compose.yml")
@@ -96,7 +97,7 @@ def test_server_without_a_key_serves_only_where_nothing_says_how_it_is_published
 
 def test_training_publishes_under_a_name_of_its_own_into_the_repository_that_is_served() -> None:
     services = configured(*MAIN, "--profile", "train", DIPTYCH_NAME="birds")
-    assert services["server"]["environment"]["DIPTYCH_MODEL"] == "pictograms"
+    assert services["server"]["environment"]["DIPTYCH_MODEL"] == DEFAULT_MODEL
     assert services["train"]["command"][-1] == "birds"
     assert services["train"]["environment"]["DIPTYCH_PRECISIONS"] == "fp32,int8"
     sources = [

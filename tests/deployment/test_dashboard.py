@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from deployment.tools import DOCKER, ROOT, tool
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.queries import dashboard_queries, rules
 from support.server import RunningServer, serve
 
@@ -110,7 +111,7 @@ def one_of_each(client: httpx.Client, damaged: str) -> None:
         client.post("/classify", files=[("image", ("cat.png", CAT)), *labels]),
         client.post("/collections/default/images?replace=true", files=[("image", ("cat.png", CAT))]),
         client.get("/search", params={"q": "cat"}),
-        client.post("/v1/embeddings", json={"model": "pictograms", "input": "cat"}),
+        client.post("/v1/embeddings", json={"model": DEFAULT_MODEL, "input": "cat"}),
         client.get("/no/such/path"),
         client.post("/embed", content=b"GET", headers={"Content-Type": "image/png"}),
         client.get(f"/collections/default/images/{damaged}/original"),
@@ -143,7 +144,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     tool("prometheus")  # where it is absent, no server is started
     data, key = folder / "data", {"DIPTYCH_API_KEY": KEY}
     with (
-        serve(ROOT / "model_repo", "pictograms", data, "--header-timeout-s", "1", environment=key) as server,
+        serve(MODEL_REPO, DEFAULT_MODEL, data, "--header-timeout-s", "1", environment=key) as server,
         httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as callers,
         prometheus(folder, server, KEY) as client,
     ):
@@ -196,7 +197,7 @@ def test_scraper_without_the_key_is_let_in_only_where_the_server_has_none(
     tool("prometheus")
     environment = {"DIPTYCH_API_KEY": key} if key else {}
     with (
-        serve(ROOT / "model_repo", "pictograms", tmp_path / "data", environment=environment) as server,
+        serve(MODEL_REPO, DEFAULT_MODEL, tmp_path / "data", environment=environment) as server,
         prometheus(tmp_path, server, "not the key" if key else "") as client,
     ):
         until(lambda: [one["health"] for one in targets(client)] == [health], f"no target is {health}")

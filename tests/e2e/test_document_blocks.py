@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.documents import DOCS, ROOT, blocks, documents
 from support.server import RunningServer, serve
 
@@ -26,7 +27,7 @@ WHOLE_GALLERY = re.compile(r"add server/gallery( |$)", flags=re.MULTILINE)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with serve(
-        ROOT / "model_repo", "pictograms", tmp_path_factory.mktemp("data"),
+        MODEL_REPO, DEFAULT_MODEL, tmp_path_factory.mktemp("data"),
         "--gallery", str(ROOT / "server" / "gallery"),
     ) as running:  # fmt: skip
         running.wait_until_gallery_is_filled(n_images=642)

@@ -3,12 +3,12 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.hostile.corpus import corpus, good_files
 from support.hostile.entry import Hostile
 from support.hostile.image_calls import (
@@ -23,7 +23,6 @@ from support.hostile.image_calls import (
 from support.server import RunningServer, serve
 from support.watch import errors_in_log, peak_bytes, ready_throughout, resident_bytes
 
-MODEL_REPO = Path(__file__).parents[2] / "model_repo"
 SAME = 0.99999  # cosine: an item alone, in a batch, and beside others
 N_CALLERS = 64
 TIMEOUT_S = 120
@@ -34,7 +33,7 @@ PEAK_BYTES = 3_000_000_000  # the largest picture takes 0.8 GB while it is decod
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     data_dir = tmp_path_factory.mktemp("hostile")
-    with serve(MODEL_REPO, "pictograms", data_dir, "--log-format", "json") as running:
+    with serve(MODEL_REPO, DEFAULT_MODEL, data_dir, "--log-format", "json") as running:
         yield running
         assert errors_in_log(running) == []
 

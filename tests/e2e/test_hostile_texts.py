@@ -4,17 +4,16 @@ import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.hostile.texts import HostileBody, deep_bodies, hostile_bodies, strange_texts
 from support.server import RunningServer, serve
 from support.watch import errors_in_log, ready_throughout, resident_bytes
 
-MODEL_REPO = Path(__file__).parents[2] / "model_repo"
 SAME = 0.99999  # cosine: an item alone, in a batch, and beside others
 N_CALLERS = 64
 TIMEOUT_S = 120
@@ -26,7 +25,7 @@ PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     data_dir = tmp_path_factory.mktemp("hostile-texts")
-    with serve(MODEL_REPO, "pictograms", data_dir, "--log-format", "json") as running:
+    with serve(MODEL_REPO, DEFAULT_MODEL, data_dir, "--log-format", "json") as running:
         yield running
         assert errors_in_log(running) == []
 

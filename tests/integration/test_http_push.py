@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from diptych.bundle.repository import ModelRepository
 from support.app import running_app
+from support.default_model import DEFAULT_MODEL
 from support.tars import files_of_bundle, tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -100,7 +101,7 @@ def test_name_is_that_of_the_path(
 
 @pytest.mark.parametrize(
     ("name", "status", "complaint"),
-    [("pictograms", 409, "'pictograms' is kept for the default model"), ("Mine", 422, "must match")],
+    [(DEFAULT_MODEL, 409, f"'{DEFAULT_MODEL}' is kept for the default model"), ("Mine", 422, "must match")],
 )
 def test_refused_name_is_said(
     client: TestClient, files: dict[str, bytes], name: str, status: int, complaint: str

@@ -14,6 +14,7 @@ from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.proof_set.find import default_proof_set_file
+from support.default_model import MODEL_REPO
 from support.documents import ROOT
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "gray", "orange", "brown")
@@ -55,7 +56,7 @@ def walk(home: Path) -> list[list[str]]:
 @pytest.mark.usefixtures("photos")
 def test_the_default_model_is_fine_tuned_on_sixty_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(ROOT / "model_repo"))
+    monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(MODEL_REPO))
     pack, train, evaluate = walk(tmp_path)
 
     assert main(pack) == 0
@@ -83,4 +84,4 @@ def test_the_default_model_is_fine_tuned_on_sixty_images(tmp_path, monkeypatch, 
     assert main([*export, "--precisions", "fp32", "--no-optimise"]) == 0
     assert not ModelRepository(tmp_path / "models").verify("mine", 1).ungated
     handed_on = tmp_path / "models" / "mine" / "1" / "proof_set.npz"
-    assert handed_on.read_bytes() == default_proof_set_file(ModelRepository(ROOT / "model_repo")).read_bytes()
+    assert handed_on.read_bytes() == default_proof_set_file(ModelRepository(MODEL_REPO)).read_bytes()

@@ -10,8 +10,8 @@ import pytest
 
 from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
-from diptych.bundle.repository import ModelRepository
 from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
+from support.default_model import default_bundle
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "server" / "gallery"
@@ -29,8 +29,7 @@ RIGHT = {
 
 @cache
 def bundle() -> VerifiedBundle:
-    repository = ModelRepository(ROOT / "model_repo")
-    return verify_bundle(repository.folder("pictograms", max(repository.versions("pictograms"))))
+    return verify_bundle(default_bundle())
 
 
 def vectors(tower: str, precision: str, inputs: np.ndarray) -> np.ndarray:

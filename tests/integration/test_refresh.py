@@ -15,6 +15,7 @@ from diptych_training.errors import DataError
 from diptych_training.files import exclusive_lock
 from diptych_training.refresh.example import draw_example
 from diptych_training.refresh.measure import Measured, measure
+from support.default_model import DEFAULT_MODEL
 from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
 
 N_STEPS = 6
@@ -155,7 +156,7 @@ def test_look_trains_nothing_and_the_recipe_it_leaves_may_be_edited(command, tmp
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--name", "pictograms"], "choose another one"),
+        (["--name", DEFAULT_MODEL], "choose another one"),
         (["--name", "no name"], "model name 'no name' must match"),
         (["--from", "tiny/x"], "--from tiny/x: must be NAME or NAME/VERSION"),
         (["--from", "nothing"], "no model named 'nothing'"),

@@ -8,7 +8,7 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.refresh.example import draw_example
-from support.documents import ROOT
+from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 from support.tiny_run import TINY_VIT, write_tiny_run
 
 pytestmark = pytest.mark.long
@@ -18,10 +18,10 @@ SHORT = ("run.steps=4", "run.checkpoint_every=2", "run.batch_size=8")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-five pictures, and a repository with `theirs/1`, imported by few images, and pictograms."""
+    """Twenty-five pictures, and a repository with `theirs/1`, imported by few images, and the default."""
     home = tmp_path_factory.mktemp("home")
     draw_example(home / "pictures", 25, seed=1)
-    shutil.copytree(ROOT / "model_repo" / "pictograms", home / "repo" / "pictograms")
+    shutil.copytree(MODEL_REPO / DEFAULT_MODEL, home / "repo" / DEFAULT_MODEL)
     write_tiny_run(home / "tiny", TINY_VIT)
     assert main(["weights", str(home / "tiny"), "--layout", "hugging_face", "--out", str(home / "clip")]) == 0
     few = ["--ungated", "--proof-images", "20", "--no-optimise", "--precisions", "fp32,fp16"]
@@ -49,7 +49,7 @@ def test_an_imported_vit_learns_pictures_and_keeps_its_precisions(
     assert not manifest.ungated
     assert manifest.source["started_from"] == "theirs/1"
     assert manifest.metrics["refresh"]["shipped"]["n_images"] == 1_000
-    shipped = repository.folder("pictograms", repository.latest("pictograms")) / "proof_set.npz"
+    shipped = default_bundle() / "proof_set.npz"
     assert (repository.folder("mine", 1) / "proof_set.npz").read_bytes() == shipped.read_bytes()
     recipe = (home / "runs" / "refresh" / "mine-1" / "recipe.toml").read_text()
     assert "pairs shipped with the model: 200 pairs" in recipe

@@ -13,6 +13,7 @@ from diptych import cli as serving
 from diptych.bundle.repository import ModelRepository
 from diptych_training import cli as training
 from diptych_training.refresh import example
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.documents import ROOT
 from support.server import serve
 
@@ -50,7 +51,7 @@ def test_twenty_pictures_become_a_version_that_is_served_and_searched(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     models = tmp_path / "model_repo"
-    shutil.copytree(ROOT / "model_repo", models)
+    shutil.copytree(MODEL_REPO, models)
 
     assert example.main(draw[3:]) == 0
     assert len(list((tmp_path / "symbols").glob("*.png"))) == 20
@@ -63,12 +64,12 @@ def test_twenty_pictures_become_a_version_that_is_served_and_searched(
     assert shlex.join([*activate, "1"]) in said
     assert "gate valve" in (tmp_path / "cache/runs/refresh/mine-1/report.html").read_text(encoding="utf-8")
     repository = ModelRepository(models)
-    old = repository.manifest("pictograms", repository.latest("pictograms"))
+    old = repository.manifest(DEFAULT_MODEL, repository.latest(DEFAULT_MODEL))
     new = repository.verify("mine", 1)
     assert set(new.precisions) == set(old.precisions)
     assert new.files["proof_set.npz"] == old.files["proof_set.npz"]
 
-    with serve(models, "pictograms", tmp_path / "data") as server:
+    with serve(models, DEFAULT_MODEL, tmp_path / "data") as server:
         monkeypatch.setenv("DIPTYCH_URL", server.url)
         assert serving.main(activate[1:]) == 0
         assert capsys.readouterr().out == "mine/1 serves now\n"

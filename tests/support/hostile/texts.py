@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from support.default_model import DEFAULT_MODEL
+
 JSON = "application/json"
 BAD_FORM = "multipart/form-data; boundary=b"
 
@@ -159,7 +161,7 @@ def _encodings() -> Iterator[HostileBody]:
     yield HostileBody(
         "lone surrogate as a query", "/search", rb'{"query": {"text": "\udead"}}', JSON, 422, "query.text"
     )
-    openai = rb'{"model": "pictograms", "input": "\ud800"}'
+    openai = b'{"model": "%s", "input": "\\ud800"}' % DEFAULT_MODEL.encode()
     yield HostileBody("lone surrogate in /v1", "/v1/embeddings", openai, JSON, 422, "input")
     yield _embed("lone surrogate as a key", rb'{"input": [{"text": "a"}], "\ud800": 1}', 422)
 
@@ -203,7 +205,7 @@ def deep_bodies() -> Iterator[tuple[str, bytes]]:
         "/embed": '{"input": %s}',
         "/classify": '{"images": ["data:,"], "labels": %s}',
         "/search": '{"query": {"text": "a"}, "filter": %s}',
-        "/v1/embeddings": '{"model": "pictograms", "input": %s}',
+        "/v1/embeddings": f'{{"model": "{DEFAULT_MODEL}", "input": %s}}',
         "/collections": '{"name": %s}',
     }
     for path, field in fields.items():
@@ -219,7 +221,7 @@ def _large() -> Iterator[HostileBody]:
     escaped = '{"input": [{"text": "' + r"\u0000" * 1_600_000 + '"}]}'
     yield _embed("10 MB of escapes", escaped.encode(), 413, "input[0]")
     yield HostileBody("10 MB of plain text", "/embed", text.encode(), "text/plain", 413, "input[0]")
-    openai = json.dumps({"model": "pictograms", "input": ["a", text]}).encode()
+    openai = json.dumps({"model": DEFAULT_MODEL, "input": ["a", text]}).encode()
     yield HostileBody("10 MB in /v1", "/v1/embeddings", openai, JSON, 413, "input[1]")
     query = json.dumps({"query": [{"text": "a"}, {"text": text}]}).encode()
     yield HostileBody("10 MB as a query", "/search", query, JSON, 413, "query[1]")

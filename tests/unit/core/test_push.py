@@ -11,6 +11,7 @@ from diptych.bundle.manifest import FileEntry, Manifest, TensorrtBuild, complete
 from diptych.bundle.tensorrt_build import Extent, Profile
 from diptych.core.push import MAX_PUSHES, PushedVersion, Pushes
 from diptych.errors import Conflict, InvalidValue, Overloaded, PublishFailed
+from support.default_model import DEFAULT_MODEL
 from unit.bundle.bundle_examples import draft
 from unit.core.core_fakes import until
 
@@ -114,7 +115,7 @@ def test_two_equal_pushes_at_once_become_one_version() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "complaint"),
     [
-        ("pictograms", Conflict, "'pictograms' is kept for the default model.*a name of your own"),
+        (DEFAULT_MODEL, Conflict, f"'{DEFAULT_MODEL}' is kept for the default model.*a name of your own"),
         ("../up", InvalidValue, "model name '../up' must match"),
         ("", InvalidValue, "model name '' must match"),
     ],

@@ -13,6 +13,7 @@ from diptych_training import push
 from diptych_training.cli import main
 from diptych_training.errors import PushFailed
 from diptych_training.push import push_and_report, push_version, require_server, serve_pushed
+from support.default_model import DEFAULT_MODEL
 from support.fake_api import MODEL, PETS, ROLLOUT, FakeApi, body, ok, problem, search_reply
 
 URL = "http://diptych.example.org"
@@ -176,8 +177,8 @@ def test_server_that_answers_without_a_key_is_refused_before_the_long_work(api: 
 def test_missing_key_and_the_name_of_the_default_model_need_no_server(api: FakeApi) -> None:
     with pytest.raises(PushFailed, match="set DIPTYCH_API_KEY"):
         require_server("mine", URL, None)
-    with pytest.raises(PushFailed, match=r"'pictograms' is kept for the default model.*--name"):
-        require_server("pictograms", URL, KEY)
+    with pytest.raises(PushFailed, match=rf"'{DEFAULT_MODEL}' is kept for the default model.*--name"):
+        require_server(DEFAULT_MODEL, URL, KEY)
     with pytest.raises(PushFailed, match="--push ftp://x: url 'ftp://x' must look like"):
         require_server("mine", "ftp://x", KEY)
     assert api.requests == []
@@ -186,8 +187,8 @@ def test_missing_key_and_the_name_of_the_default_model_need_no_server(api: FakeA
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        (["export", "--run", "nowhere", "--name", "pictograms"], "is kept for the default model"),
-        (["import", ".", "--name", "pictograms"], "is kept for the default model"),
+        (["export", "--run", "nowhere", "--name", DEFAULT_MODEL], "is kept for the default model"),
+        (["import", ".", "--name", DEFAULT_MODEL], "is kept for the default model"),
         (["export", "--tensorrt", "--from-version", "1", "--name", "mine"], "plans cannot be pushed"),
     ],
 )

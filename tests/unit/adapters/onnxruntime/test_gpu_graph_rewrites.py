@@ -16,6 +16,7 @@ from diptych.adapters.onnxruntime.gpu_graph_rewrites import (
     replace_argmax_by_float_argmax,
 )
 from diptych.errors import BundleError
+from support.default_model import default_bundle
 from support.small_graphs import small_graph
 from support.tensorrt_parser import refused
 
@@ -41,7 +42,7 @@ def test_bytes_are_read_by_cast_only_with_the_same_result() -> None:
 
 
 def test_default_model_gives_the_same_image_embeddings_and_tensorrt_can_read_it() -> None:
-    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    bundle = default_bundle()
     file = bundle / "image_encoder.onnx"
     assert refused(onnx.load(file)).startswith("Shape")
     graph = graph_for_tensorrt(file)
@@ -105,7 +106,7 @@ def test_other_argmax_operators_are_not_replaced(node: str) -> None:
 
 
 def test_default_model_gives_the_same_text_embeddings_with_the_rewrite_for_cuda() -> None:
-    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    bundle = default_bundle()
     file = bundle / "text_encoder.onnx"
     graph = graph_for_cuda(file)
     assert isinstance(graph, bytes)

@@ -15,6 +15,7 @@ from diptych.adapters.onnxruntime.encoder import IMAGE_EMBEDDING, INPUT_IDS, PIX
 from diptych.adapters.onnxruntime.gpu_run import Shapes
 from diptych.adapters.onnxruntime.tower import Tower
 from diptych.errors import BundleError, ConfigError, EncoderFailed
+from support.default_model import default_bundle
 from support.fake_onnxruntime import FakeCuda
 from support.tiny_graphs import COLOURS, image_graph, image_reference, make_weights
 
@@ -149,21 +150,17 @@ def test_graph_without_any_cuda_operator_is_refused_and_freed(file: Path, cuda: 
     assert cuda.n_freed == 2
 
 
-def default_text_file() -> Path:
-    bundles = (Path(__file__).parents[4] / "model_repo" / "pictograms").iterdir()
-    return max(bundles, key=lambda folder: int(folder.name)) / "text_encoder.onnx"
-
-
 def text_tower(file: Path) -> Tower:
     shapes = Shapes((1, 2))
     return Tower(file, INPUT_IDS, TEXT_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=True)
 
 
+TEXT_FILE = default_bundle() / "text_encoder.onnx"
 IDS = np.array([[1, 2, 3]], np.int32)
 
 
 def test_text_tower_pooled_at_its_largest_id_is_captured(cuda: FakeCuda) -> None:
-    found = text_tower(default_text_file())
+    found = text_tower(TEXT_FILE)
     found.capture([IDS])
     assert (found.why_not_captured, len(cuda.captured)) == ("", 1)
 
@@ -173,14 +170,19 @@ def test_text_tower_is_not_captured_without_a_rewrite_of_its_graph(
 ) -> None:
     monkeypatch.delitem(sys.modules, "diptych.adapters.onnxruntime.gpu_graph_rewrites", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    found = text_tower(default_text_file())
+    found = text_tower(TEXT_FILE)
     assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
     assert len(found.run(IDS, None)) == 1
 
 
 def test_rewritten_graph_finds_its_external_weights(tmp_path: Path, cuda: FakeCuda) -> None:
     file = tmp_path / "text.onnx"
-    onnx.save(onnx.load(default_text_file()), file, save_as_external_data=True, location="weights")
-    expected = text_tower(default_text_file()).run(IDS, None)
+    onnx.save(
+        onnx.load(TEXT_FILE),
+        file,
+        save_as_external_data=True,
+        location="weights",
+    )
+    expected = text_tower(TEXT_FILE).run(IDS, None)
     np.testing.assert_array_equal(text_tower(file).run(IDS, None), expected)
     assert (tmp_path / "weights").stat().st_size > 10 * file.stat().st_size

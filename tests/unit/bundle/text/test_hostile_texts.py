@@ -1,19 +1,17 @@
 """Hostile texts give token ids, or InvalidValue for lone surrogates."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych.bundle.manifest import read_manifest
-from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import Clean, TextTokenizer, clean
 from diptych.errors import InvalidValue
+from support.default_model import default_bundle
 from support.hostile.texts import random_text, strange_texts
 
-REPOSITORY = ModelRepository(Path(__file__).parents[4] / "model_repo")
-BUNDLE = REPOSITORY.folder("pictograms", REPOSITORY.latest("pictograms"))
+BUNDLE = default_bundle()
 MODES: tuple[Clean, ...] = ("none", "clip", "clip_cased", "canonical")
 FAR_TOO_LONG_S = 2  # 10,000 characters take 0.04 s at most; unbounded, some took 5 s
 

@@ -8,7 +8,7 @@ from diptych.bundle.manifest import Manifest, read_manifest
 from diptych_training.config import TrainConfig, model_tables, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
 from diptych_training.refresh.recipe import MIN_STEPS, OldPairs, old_pairs, write_recipe
-from support.documents import ROOT
+from support.default_model import default_bundle
 from support.small_recipe import small_recipe
 
 OLD = SourceEntry(split="train", kind="icons", n=200, licence="MIT", author="somebody", recipe="abc")
@@ -21,8 +21,7 @@ def shipped(tmp_path: Path) -> PackedDataset:
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    (folder,) = (ROOT / "model_repo" / "pictograms").glob("[0-9]*")
-    return read_manifest(folder)
+    return read_manifest(default_bundle())
 
 
 def recipe(tmp_path: Path, old: PackedDataset, n_train: int, loss: str = "softmax") -> TrainConfig:

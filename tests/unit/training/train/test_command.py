@@ -18,6 +18,7 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train import command, loop
 from diptych_training.train.distributed.interrupt import Interrupt
 from diptych_training.train.loop import Loop
+from support.default_model import DEFAULT_MODEL
 from support.pair_files import pair_files, write_files
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -93,7 +94,7 @@ def test_training_warns_before_its_first_step_if_an_export_will_lack_samples(
 def test_a_run_on_few_pictures_is_published_with_the_proof_set_of_the_default_model(
     arguments, tmp_path, published, capsys
 ):
-    default = tmp_path / "repo" / "pictograms" / "1" / "proof_set.npz"
+    default = tmp_path / "repo" / DEFAULT_MODEL / "1" / "proof_set.npz"
     default.parent.mkdir(parents=True)
     default.write_bytes(b"")
     default.with_name("manifest.json").write_text("{}")
@@ -170,7 +171,7 @@ def test_what_could_not_be_published_is_refused_before_the_first_step(arguments,
     (tmp_path / "file").write_text("")
     for name, repository, reason in (
         ("No Name", "repo", "--publish: model name 'No Name' must match"),
-        ("pictograms", "repo", "--publish pictograms: the name is kept for the default model"),
+        (DEFAULT_MODEL, "repo", f"--publish {DEFAULT_MODEL}: the name is kept for the default model"),
         ("mine", "file", "file: must be a folder, this is a file"),
         ("mine", "repo", "--publish: " + str(tmp_path / "data") + " has too few samples to prove an export"),
     ):

@@ -10,10 +10,10 @@ from diptych_training.cli import main
 from diptych_training.export import run_export
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
-from support.documents import ROOT
+from support.default_model import DEFAULT_MODEL, default_bundle
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
-DEFAULT_MODEL = ROOT / "model_repo" / "pictograms"  # version 5, of fp32 and int8
+KEPT = f"{DEFAULT_MODEL}/{default_bundle().name}"
 
 
 @pytest.fixture
@@ -47,17 +47,18 @@ def export(tmp_path: Path, name: str, *flags: str, started_from: str | None = No
 
 
 def keep(tmp_path: Path, name: str) -> None:
-    """A copy of the default model under a name, as version 5."""
-    manifest = shutil.copytree(DEFAULT_MODEL, tmp_path / "models" / name) / "5" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"name": "pictograms"', f'"name": "{name}"'))
+    """A copy of the default model, of fp32 and int8, under a name."""
+    bundle = default_bundle()
+    manifest = shutil.copytree(bundle, tmp_path / "models" / name / bundle.name) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"name": "{DEFAULT_MODEL}"', f'"name": "{name}"'))
 
 
 def test_a_run_that_started_from_a_version_is_exported_in_its_precisions(tmp_path, asked, capsys):
-    keep(tmp_path, "pictograms")
-    export(tmp_path, "mine", started_from="pictograms/5")
+    keep(tmp_path, DEFAULT_MODEL)
+    export(tmp_path, "mine", started_from=KEPT)
     assert asked == [("fp32", "int8")]
     told = capsys.readouterr().out
-    assert "pictograms/5: fp32, int8" in told
+    assert f"{KEPT}: fp32, int8" in told
     assert "this export makes fp32, int8; choose others with --precisions" in told
 
 
@@ -68,8 +69,8 @@ def test_a_run_that_started_from_nothing_keeps_those_of_the_version_that_it_foll
 
 
 def test_precisions_that_are_named_are_made(tmp_path, asked, capsys):
-    keep(tmp_path, "pictograms")
-    assert export(tmp_path, "pictograms", "--precisions", "fp32", started_from="pictograms/5") == 0
+    keep(tmp_path, DEFAULT_MODEL)
+    assert export(tmp_path, DEFAULT_MODEL, "--precisions", "fp32", started_from=KEPT) == 0
     assert asked == [("fp32",)]
     assert "names others" not in capsys.readouterr().out
 

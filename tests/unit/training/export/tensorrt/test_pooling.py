@@ -16,6 +16,7 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
 from diptych_training.export.fp16 import write_float16_simulation, write_fp16
 from diptych_training.export.proof.parity import row_cosines
+from support.default_model import default_bundle
 from support.small_graphs import small_graph
 
 
@@ -90,7 +91,7 @@ def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
 
 
 def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
-    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    bundle = default_bundle()
     before, after = bundle / "text_encoder.onnx", tmp_path / "text_encoder.onnx"
     after.write_bytes(graph_for_tensorrt(before))
     with np.load(bundle / "golden.npz") as golden:
@@ -99,7 +100,7 @@ def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
 
 
 def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_path: Path) -> None:
-    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    bundle = default_bundle()
     half, replaced_half, simulated = (
         tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
     )
