@@ -116,6 +116,29 @@ def test_model_of_drawings_says_that_photographs_want_another(
     expect(page.locator("#drawings-only")).to_contain_text("Photographs want a model")
 
 
+def test_pictures_of_several_authors_are_credited_one_by_one(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    taken = {"author": "somebody", "licence": "CC-BY-4.0", "source": "https://example.org/picture"}
+
+    def with_photographs(route: Route) -> None:
+        found = route.fetch().json()
+        found["images"][1]["metadata"] = {"name": "a cat", **taken}
+        found["images"][2]["metadata"] = {**taken, "source": "javascript:alert(1)"}
+        route.fulfill(json=found)
+
+    page = new_page().page
+    page.route("**/collections/gallery/images?*", with_photographs)
+    page.goto(gallery_server.url)
+    credit = page.locator("#credit")
+    credit.get_by_text("Pictures: plain by nobody, CC0-1.0, and 2 more").click()
+    expect(credit.locator("li")).to_have_text(
+        ["plain by nobody, CC0-1.0", "a cat by somebody, CC-BY-4.0", "by somebody, CC-BY-4.0"]
+    )
+    expect(credit.get_by_role("link")).to_have_count(1)
+    expect(credit.get_by_role("link")).to_have_attribute("href", "https://example.org/picture")
+
+
 def test_markup_in_a_label_is_shown_as_text(new_page: NewPage, gallery_server: RunningServer) -> None:
     watched = new_page()
     page = watched.page

@@ -1,7 +1,7 @@
 /** Shows which model serves, and the credit of the pictures. */
 
 import { byId, element } from "./dom.js";
-import { creditOf } from "./tiles.js";
+import { creditOf, nameOf } from "./tiles.js";
 
 /** The text while there is no model: `loading`, or `away` when the server does not respond. */
 export function drawWaiting(state) {
@@ -24,9 +24,26 @@ export function drawModel(version, models) {
 /** The manifest of a model trained on drawings has it in `source.dataset`. */
 const knowsDrawingsOnly = (model) => model?.source?.dataset === "pictograms";
 
-/** Credit the author of the pictures and offer their names as labels, if the metadata of the first has them. */
-export function drawCredit([first]) {
-  const credit = first && creditOf(first);
-  byId("credit").textContent = credit ? `Pictures: ${credit}` : "";
-  byId("own-names").hidden = !first?.metadata?.name;
+/** Credit the authors of the pictures, and offer their names as labels if the first has one. */
+export function drawCredits(pictures) {
+  // Pictures without a page of their own share a credit, such as the drawings of one style.
+  const credited = new Map(pictures.filter(creditOf).map((item) => [pageOf(item) ?? creditOf(item), item]));
+  byId("credit").replaceChildren(...creditLines([...credited.values()]));
+  byId("own-names").hidden = !pictures[0]?.metadata?.name;
 }
+
+function creditLines([first, ...others]) {
+  if (!first) return [];
+  if (!others.length) return ["Pictures: ", credit(first)];
+  const summary = element("summary", {}, `Pictures: ${creditOf(first)}, and ${others.length} more`);
+  const lines = [first, ...others].map((item) => element("li", {}, credit(item)));
+  return [element("details", {}, summary, element("ul", {}, ...lines))];
+}
+
+/** "fxemoji by Mozilla, Apache-2.0", after the name of a picture that has a page of its own. */
+function credit(item) {
+  const page = pageOf(item);
+  return page ? element("span", {}, element("a", { href: page }, nameOf(item)), ` ${creditOf(item)}`) : creditOf(item);
+}
+
+const pageOf = ({ metadata: { source } }) => (/^https?:/.test(source) ? source : null);

@@ -9,7 +9,7 @@ import { Gallery, SAMPLES } from "./gallery.js";
 import { askForKey, prepareKeyDialog } from "./key.js";
 import { NamePanel } from "./name.js";
 import { placeholders } from "./tiles.js";
-import { drawCredit, drawModel, drawWaiting } from "./about.js";
+import { drawCredits, drawModel, drawWaiting } from "./about.js";
 
 const READY_POLL_MS = 1500;
 
@@ -38,7 +38,7 @@ async function open() {
   const version = await drawServed();
   const gallery = new Gallery(api, version.default_collection);
   const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
-  const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
+  const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredits);
   // Nothing is added to the samples: after adding pictures while they are shown, show the user's own collection.
   const show = (added) => (gallery.name === SAMPLES && added !== SAMPLES ? goTo({ collection: added }) : find.show());
   new AddPanel(api, gallery, show);

@@ -18,6 +18,7 @@ export class FindPanel {
   #onName;
   #onPictures;
   #known = new Map();  // id -> picture seen so far, so that a query by id can show its name
+  #shown = [];
   #upload = null;      // the picture of a query that has no id
   #query = { kind: "browse" };
   #offset = 0;
@@ -27,7 +28,7 @@ export class FindPanel {
   #hits = byId("hits");
   #more = byId("more");
 
-  /** `onName` receives a picture that the other panel should classify, `onPictures` all pictures that are drawn. */
+  /** `onName` receives a picture that the other panel should classify, `onPictures` all pictures that are shown. */
   constructor(api, gallery, onName, onPictures) {
     this.#api = api;
     this.#gallery = gallery;
@@ -129,13 +130,14 @@ export class FindPanel {
 
   #draw(list, append, last) {
     for (const item of list) this.#known.set(item.id, item);
+    this.#shown = append ? [...this.#shown, ...list] : list;
     const others = list.filter(({ id }) => id !== this.#query.id);
     const tiles = others.map((item) => tile(this.#api, item, ({ id }) => goTo({ id })));
     if (append) this.#hits.append(...tiles);
     else this.#hits.replaceChildren(...tiles);
     if (!append) this.#hits.parentElement.scrollTop = 0;
     this.#more.hidden = last;
-    if (!append) this.#onPictures(list);
+    this.#onPictures(this.#shown);
   }
 
   #report(total, elapsed_ms) {
