@@ -10,10 +10,10 @@ from diptych.errors import DiptychError
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.benchmark import command as benchmark
+from diptych_training.data.gallery import command as gallery
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
 from diptych_training.data.photographs import command as photographs
 from diptych_training.data.pictograms import command as pictograms
-from diptych_training.data.pictograms import gallery
 from diptych_training.data.pictograms import icon_set_command as icon_set
 from diptych_training.data.wordnet import command as wordnet
 from diptych_training.errors import RankLost
