@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from diptych.errors import ConfigError
 from support.app import running_app
 from support.pictures import picture
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY, TinySizes, write_tiny_bundle
 
 
 def served(client: TestClient) -> tuple[str, int]:
@@ -62,6 +62,25 @@ def test_version_that_left_the_repository_is_served_from_the_data_folder(tmp_pat
         (model,) = client.get("/models").json()["models"]
         assert (model["name"], model["active"]) == (TINY, 1)
         assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
+
+
+def test_model_that_left_the_repository_serves_until_another_has_its_collections(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+    shutil.rmtree(tmp_path / "model_repo" / TINY)
+    write_tiny_bundle(tmp_path / "model_repo", "other", sizes=TinySizes(embed_dim=24, image_size=48))
+    with running_app(tmp_path, model="other") as client:
+        (move,) = (
+            one for one in client.get("/rollouts").json()["rollouts"] if one["target"]["name"] == "other"
+        )
+        _wait_for(client, move["id"])
+        assert served(client) == ("other", 1)
+        found = client.get("/search", params={"q": "red"}).json()
+        assert (found["model"]["name"], len(found["hits"])) == ("other", 1)
+        back = client.post(f"/models/{TINY}/versions/1/activate").json()
+        _wait_for(client, back["id"])
+        assert served(client) == (TINY, 1)
 
 
 def test_collections_of_two_models_with_the_same_graphs_stay_those_of_each(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """A data folder of an earlier release is served without embedding an image again, also by a later version."""
 
+import asyncio
+import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,11 @@ from fastapi.testclient import TestClient
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.manifest import ManifestDraft, bundle_digest, identity, legacy_identity
 from diptych.bundle.repository import ModelRepository
-from support.app import running_app
+from diptych.cli.process import gallery
+from diptych.cli.process.gallery import Gallery
+from diptych.settings import Settings
+from diptych.wiring.services import load
+from support.app import FIXED_PLAN, running_app
 from support.pictures import picture
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -104,3 +111,50 @@ def test_version_that_serves_outlives_its_model_repository(folder: Path) -> None
     shutil.rmtree(folder / "model_repo" / TINY / "1")
     with running_app(folder, precision="fp32") as client:
         check_served(client, 1)
+
+
+def test_collection_of_a_model_that_is_gone_can_be_moved_to_the_one_that_serves(folder: Path) -> None:
+    replace_model(folder / "model_repo")
+    with running_app(folder, model="other") as client:
+        refused = client.get("/search", params={"q": "red"})
+        assert refused.status_code == 409
+        assert "belongs to model 'tiny', which is not served here" in refused.json()["detail"]
+        client.patch("/collections/default", json={"model": "other"}).raise_for_status()
+        wait_for_rollout(client, "default")
+        model, n_hits = found(client, "default")
+        assert (model["name"], n_hits) == ("other", len(COLOURS))
+
+
+def test_gallery_of_a_model_that_is_gone_moves_to_the_one_that_serves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "RETRY_S", 0.01)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    (pictures / "red.png").write_bytes(picture("red"))
+    (pictures / "items.jsonl").write_text(json.dumps({"file": "red.png", "id": "red"}))
+
+    async def fill(model: str) -> None:
+        places = {"model_repo": folder / "model_repo", "data_dir": folder / "data"}
+        services = await load(Settings(**places, **FIXED_PLAN, model=model))
+        await Gallery(pictures).fill(services)
+        await services.close()
+
+    asyncio.run(fill(TINY))
+    as_earlier(folder)
+    replace_model(folder / "model_repo")
+    asyncio.run(fill("other"))
+    with running_app(folder, model="other") as client:
+        wait_for_rollout(client, "gallery")
+        model, n_hits = found(client, "gallery")
+        assert (model["name"], n_hits) == ("other", 1)
+
+
+def wait_for_rollout(client: TestClient, collection: str) -> None:
+    while client.get(f"/collections/{collection}").json()["rollout"]:
+        time.sleep(0.01)
+
+
+def replace_model(repo: Path) -> None:
+    shutil.rmtree(repo / TINY)
+    write_tiny_bundle(repo, "other")

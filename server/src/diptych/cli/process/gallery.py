@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diptych.core.collections.service import Collections
 from diptych.core.services import Services
 from diptych.core.types import AddOutcome, NewImage
-from diptych.errors import ConfigError, Overloaded, StoreError, TooLarge
+from diptych.errors import ConfigError, Conflict, NotReady, Overloaded, StoreError, TooLarge
 
 LOG = logging.getLogger("diptych.gallery")
 COLLECTION = "gallery"
 ITEMS_FILE = "items.jsonl"
 BATCH = 16  # small, so that requests find room in the queue
 LOG_EVERY = 8 * BATCH
-RETRY_S = 10.0  # pause after an error of the data folder
+RETRY_S = 10.0
 
 
 class GalleryItem(BaseModel):
@@ -53,18 +53,22 @@ class Gallery:
         """Add new pictures and replace changed ones. Pictures that are there already cost only a lookup.
 
         Until all pictures are there for the first time, searches answer that the gallery is being loaded.
+        Where the model that made its vectors is gone, the gallery moves to the one that serves.
         """
-        await services.collections.ensure(COLLECTION)
+        if (await services.collections.ensure(COLLECTION)).state == "other_model":
+            await services.rollouts.move_collection(COLLECTION, model=services.active.now.model.name)
         with services.collections.loading(COLLECTION, len(self._items)):
             counts = await self._until_all_are_added(services)
         LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
 
     async def _until_all_are_added(self, services: Services) -> Counter[str]:
-        """Add all pictures. Retries after errors of the data folder: a partial gallery is not served."""
+        """Add all pictures. Retries after errors of the data folder and while the collection moves to
+        another model: a partial gallery is not served.
+        """
         while True:
             try:
                 return await self._add_all(services)
-            except StoreError as error:
+            except (StoreError, Conflict, NotReady) as error:
                 LOG.warning("the gallery is not loaded, the next try is in %g s: %s", RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
 
