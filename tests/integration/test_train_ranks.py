@@ -237,6 +237,17 @@ def test_several_ranks_write_one_log_and_one_checkpoint_and_print_once(arguments
 
 
 @pytest.mark.long
+def test_ranks_train_on_features_that_they_compute_together(arguments, tmp_path, monkeypatch):
+    cached = ["--set", "lock.image=all", "--set", "lock.cache=true"]
+    for name in ("alone", "small"):
+        monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / f"cache of {name}"))
+        done = run_ranks(1 if name == "alone" else 2, "diptych_training", *arguments, *cached, "--name", name)
+        assert all(one.returncode == 0 for one in done), done[0].stderr
+        assert "image features: 20/20 images" in done[0].stderr
+    assert losses(tmp_path) == pytest.approx(losses(tmp_path, "alone"), rel=1e-4)
+
+
+@pytest.mark.long
 def test_an_error_in_the_first_rank_ends_all_ranks(arguments):
     assert main(arguments) == 0
     done = run_ranks(2, "diptych_training", *arguments)

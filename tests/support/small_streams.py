@@ -65,7 +65,7 @@ def opening(home: Path) -> Iterator[Make]:
 
 def seen(batch: Batch) -> list[int]:
     """The numbers of the pairs in a batch."""
-    pixels = (batch.pixels.permute(0, 2, 3, 1) * 255).round().numpy().astype(np.uint8)
+    pixels = (batch.images.permute(0, 2, 3, 1) * 255).round().numpy().astype(np.uint8)
     return numbers_of(pixels)
 
 

@@ -25,9 +25,18 @@ def transformer(width: int, length: int) -> int:
 def test_a_clip_recipe_costs_three_forward_passes_less_the_gradient_of_the_pixels():
     patches = PATCHES * (3 * PATCH_SIZE**2) * IMAGE_WIDTH
     image = patches + transformer(IMAGE_WIDTH, PATCHES + 1) + IMAGE_WIDTH * EMBED_DIM
+    assert training_flops(small_recipe()) == 2 * (3 * (image + text_and_pairs()) - patches)
+
+
+def test_an_image_whose_features_are_cached_costs_its_text_and_its_pairs():
+    locked = small_recipe(lock={"image": "all", "cache": True})
+    by_image = N_ITEMS * EMBED_DIM  # each text with every image, by whose features nothing is derived
+    assert training_flops(locked) == 2 * (3 * text_and_pairs() - by_image)
+
+
+def text_and_pairs() -> int:
     text = transformer(TEXT_WIDTH, CONTEXT_LENGTH) + TEXT_WIDTH * EMBED_DIM
-    pairs = 2 * N_ITEMS * EMBED_DIM  # each image with every text, and each text with every image
-    assert training_flops(small_recipe()) == 2 * (3 * (image + text + pairs) - patches)
+    return text + 2 * N_ITEMS * EMBED_DIM  # each image with every text, and each text with every image
 
 
 @pytest.mark.parametrize(

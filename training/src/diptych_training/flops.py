@@ -4,8 +4,8 @@ Counted are the matrix products and convolutions of one step, forward and backwa
 the image tower and the objective's head) and those that compare the pairs of a batch. A multiplication and an
 addition are two. Images have their full size, captions fill the context, a dictionary is full, and everything
 learns. Not counted are other operations (normalisation, activations, softmax, lookups), the optimizer,
-averaging of weights, augmentation, teachers and the texts of a text teacher, validation, and what `scale`
-computes twice.
+averaging of weights, augmentation, teachers and the texts of a text teacher, validation, what `scale`
+computes twice, and the image tower if `lock.cache` has its features.
 """
 
 import numpy as np
@@ -42,7 +42,10 @@ def _contrastive_loss(config: TrainConfig) -> Tensor:
     n = config.run.batch_size
     model = meta_model(config.model)
     with torch.device("meta"):
-        images = model.encode_image(_pixels(config, n))
+        if config.lock.cache:
+            images = torch.zeros(n, config.model.embed_dim)
+        else:
+            images = model.encode_image(_pixels(config, n))
         texts = model.encode_text(torch.zeros(n, config.model.text.context_length, dtype=torch.int64))
         pairs = Pairs(images, texts, positives=torch.ones(n, n, dtype=torch.bool))
     objective = contrastive_objective(config.objective, config.loss, config.label_smoothing)

@@ -66,16 +66,16 @@ def darkness(pixels: torch.Tensor) -> list[bool]:
 def test_every_batch_has_exactly_its_share_of_old_items_behind_the_new(home):
     for step in range(4):
         found = batch(home, recipe(home), step)
-        assert darkness(found.pixels) == [False] * 5 + [True] * N_OLD
+        assert darkness(found.images) == [False] * 5 + [True] * N_OLD
         assert len(found.input_ids) == len(found.keys) == 8
 
 
 def test_a_batch_is_a_function_of_seed_and_step(home):
     one, again = (batch(home, recipe(home), 3) for _ in range(2))
-    assert torch.equal(one.pixels, again.pixels)
+    assert torch.equal(one.images, again.images)
     assert torch.equal(one.input_ids, again.input_ids)
     for other in (batch(home, recipe(home), 4), batch(home, recipe(home, "seed=1"), 3)):
-        assert not torch.equal(one.pixels[-N_OLD:], other.pixels[-N_OLD:])
+        assert not torch.equal(one.images[-N_OLD:], other.images[-N_OLD:])
 
 
 def test_rehearsed_items_are_drawn_by_numbers_of_their_own(home):
@@ -84,7 +84,7 @@ def test_rehearsed_items_are_drawn_by_numbers_of_their_own(home):
     shares = [f"data.rehearsal.{name}.share=0.333" for name in ("one", "two")]
     file = write_small_recipe(home / "small.toml", small_recipe())
     config = read_config(file, [*twins, *shares, "run.batch_size=24"])
-    own, one, two = batch(home, config, 0).pixels.split(8)
+    own, one, two = batch(home, config, 0).images.split(8)
     for part, other in ((own, one), (own, two), (one, two)):
         assert not torch.equal(part, other)
 
@@ -98,7 +98,7 @@ def test_shares_of_several_data_sets_are_exact_and_in_their_order(home):
     tokenizer_file = home / "runs" / "run" / "tokenizer.json"
     for step in range(3):
         found = batch(home, config, step)
-        assert darkness(found.pixels) == [False] * 3 + [True] * 5
+        assert darkness(found.images) == [False] * 3 + [True] * 5
         tokenizer = TextTokenizer(tokenizer_file, config.text)
         known = {tuple(tokenizer.ids(item.label)[0].tolist()) for item in older.items}
         texts = [tuple(one for one in row.tolist() if one) for row in found.input_ids]
@@ -109,7 +109,7 @@ def test_ranks_together_have_the_items_of_one(home):
     config = recipe(home, "data.rehearsal.old.share=0.5")
     whole = batch(home, config, 2)
     halves = [batch(home, config, 2, Ranks(rank, 2)) for rank in range(2)]
-    assert [darkness(half.pixels) for half in halves] == [[False, False, True, True]] * 2
+    assert [darkness(half.images) for half in halves] == [[False, False, True, True]] * 2
     keys = torch.cat([half.keys for half in halves])
     assert sorted(keys.tolist()) == sorted(whole.keys.tolist())
 
@@ -126,7 +126,7 @@ def test_old_data_are_mixed_by_their_own_weights(home):
         home, "data.rehearsal.old.mixture={icons=1.0}", "data.rehearsal.old.source_weights={train-set=2.0}"
     )
     plain = batch(home, recipe(home), 1)
-    assert torch.equal(batch(home, named, 1).pixels, plain.pixels)
+    assert torch.equal(batch(home, named, 1).images, plain.images)
 
 
 @pytest.mark.long
@@ -200,7 +200,7 @@ def test_smaller_old_images_are_refused(home):
 
 def test_larger_old_images_are_shrunk(home):
     write_tiny_dataset(home / "old", n_icons=12, size=64)
-    assert batch(home, recipe(home), 0).pixels.shape[-1] == 32
+    assert batch(home, recipe(home), 0).images.shape[-1] == 32
 
 
 def test_a_share_that_ranks_cannot_divide_is_refused(home):

@@ -21,7 +21,7 @@ TWO = {"teachers": ["a", "b"], "weight": 0.3}
 
 def logits(model: CLIP, batch: Batch) -> Tensor:
     """(B, B): images against texts, written out."""
-    images, texts = model.encode_image(batch.pixels), model.encode_text(batch.input_ids)
+    images, texts = model.encode_image(batch.images), model.encode_text(batch.input_ids)
     images, texts = images / images.norm(dim=1, keepdim=True), texts / texts.norm(dim=1, keepdim=True)
     return model.logit_scale.exp() * images @ texts.T
 
@@ -91,7 +91,7 @@ def test_a_student_approaches_the_probabilities_of_its_teacher():
 
     def predictions(model: CLIP) -> Tensor:
         with torch.no_grad():
-            images, texts = model(batch.pixels, batch.input_ids)
+            images, texts = model(batch.images, batch.input_ids)
             return affinities(images, texts, slice(None), model.logit_scale).image_to_text
 
     def distance() -> float:

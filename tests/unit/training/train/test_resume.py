@@ -164,7 +164,7 @@ def test_non_finite_steps_change_only_the_count(dataset, tmp_path):
     class InfinitePixel:
         def make(self, step: int) -> Batch:
             batch = loop.batches.make(step)
-            batch.pixels[0, 0, 0, 0] = torch.inf
+            batch.images[0, 0, 0, 0] = torch.inf
             return batch
 
         def __getattr__(self, name: str) -> object:

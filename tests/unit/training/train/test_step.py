@@ -69,7 +69,7 @@ def test_both_passes_over_a_chunk_draw_the_same_random_numbers():
     model, batch, chunks = state.model, random_batch(0), [slice(0, 4), slice(4, 8)]
 
     torch.manual_seed(5)
-    parts = [model(batch.pixels[rows], batch.input_ids[rows]) for rows in chunks]  # one graph, nothing cached
+    parts = [model(batch.images[rows], batch.input_ids[rows]) for rows in chunks]  # one graph, nothing cached
     images, texts = (torch.cat(side) for side in zip(*parts, strict=True))
     GradientStep(model, FixedFeatures(images, texts)).forward_backward(batch)
     expected = gradients_of(model)
@@ -92,7 +92,7 @@ def test_a_non_finite_loss_changes_nothing_in_chunks():
     state = new_state(small_recipe(TINY_RESNET))
     before, buffers = copy.deepcopy(state.model.state_dict()), copy_buffers(state.model)
     batch = random_batch(0)
-    batch.pixels[0, 0, 0, 0] = torch.inf
+    batch.images[0, 0, 0, 0] = torch.inf
     losses = GradientStep(state.model, state.model, chunk_size=4).forward_backward(batch)
     norm = state.stepper.apply(0, losses["loss"])
     restore_buffers(state.model, buffers, unless=norm.isfinite())
@@ -118,7 +118,7 @@ def test_checkpointed_blocks_store_only_their_input():
         kept: list[int] = []
         batch = random_batch(0)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-            state.model(batch.pixels, batch.input_ids)
+            state.model(batch.images, batch.input_ids)
         return sum(kept)
 
     assert n_kept(checkpointed=True) < n_kept(checkpointed=False) / 2

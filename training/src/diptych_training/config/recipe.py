@@ -183,6 +183,36 @@ class TrainConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_cache(self) -> "TrainConfig":
+        if not self.lock.cache:
+            return self
+        if self.lock.image != "all":
+            raise ValueError(
+                f'lock.image is {self.lock.image}, but lock.cache needs "all": features that are computed '
+                "once are those of a tower of which nothing learns"
+            )
+        changes = {f"augment.{key}": value for key, value in self.augment if key.endswith("_probability")}
+        changes["run.start_size"] = self.run.start_size if self.run.start_fraction else None
+        for key, value in changes.items():
+            if value:
+                raise ValueError(
+                    f"{key} is {value}, but lock.cache computes the features of each image once, as it is "
+                    "stored: leave it out"
+                )
+        if self.data.pairs is not None:
+            raise ValueError(
+                f'data.pairs.train is "{", ".join(self.data.pairs.train)}", but lock.cache needs a packed '
+                "data set: `diptych-train data pack` makes one of pairs"
+            )
+        if self.distill is not None:
+            raise ValueError("distill.teachers need the pixels of each step, which lock.cache leaves out")
+        if self.predictive is not None:
+            raise ValueError(f'objective is "{self.predictive.kind}", but lock.cache needs two towers')
+        if self.scale.shard:
+            raise ValueError("scale.shard is true, but lock.cache needs a whole image tower in each rank")
+        return self
+
+    @model_validator(mode="after")
     def _check_parts_of_a_batch(self) -> "TrainConfig":
         if self.distill is not None and self.distill.on == "rehearsed" and not self.data.rehearsal:
             raise ValueError('distill.on is "rehearsed", but data.rehearsal names no data set')

@@ -59,13 +59,15 @@ class LockConfig(Frozen):
     stem.
 
     A locked batch normalisation also keeps its running statistics and normalises by them; `statistics` does
-    this for all of them. `scale` is the learned logit scale.
+    this for all of them. `scale` is the learned logit scale. `cache`: the image features of a whole locked
+    tower are computed once, before the first step, instead of in each.
     """
 
     image: Literal["all"] | int = 0
     text: Literal["all"] | int = 0
     scale: bool = False
     statistics: bool = False
+    cache: bool = False
 
     @model_validator(mode="before")
     @classmethod

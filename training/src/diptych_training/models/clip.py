@@ -79,9 +79,10 @@ class CLIP(nn.Module):
             features = features + self.text_projection_bias
         return _projected(features, self.text_head)
 
-    def forward(self, pixels: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Both towers' features: (B, embed_dim) each."""
-        return self.encode_image(pixels), self._encode_text_by_length(input_ids)
+    def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Both towers' features: (B, embed_dim) each. `images`: pixels, or their features, (B, embed_dim)."""
+        features = images if images.ndim == 2 else self.encode_image(images)
+        return features, self._encode_text_by_length(input_ids)
 
     def _encode_text_by_length(self, input_ids: Tensor) -> Tensor:
         """`encode_text` in groups of similar length, which is faster and exact where padding changes nothing.

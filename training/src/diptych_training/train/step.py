@@ -66,7 +66,7 @@ class PredictiveStep:
         total = torch.zeros((), device=device)
         chunks = list(_slices(n, self.chunk_size or n))
         for rows in chunks:
-            inputs = (_to_device(t[rows], device) for t in (batch.pixels, batch.input_ids, batch.targets))
+            inputs = (_to_device(t[rows], device) for t in (batch.images, batch.input_ids, batch.targets))
             with nullcontext() if rows is chunks[-1] else without_gradient_sync(self.towers):
                 with autocast(device, self.precision):
                     loss = self.towers(*inputs)
@@ -187,9 +187,9 @@ class GradientStep:
         ranks.
         """
         device = self.model.logit_scale.device
-        pixels, input_ids = _to_device(batch.pixels[rows], device), _to_device(batch.input_ids[rows], device)
+        inputs = (_to_device(t[rows], device) for t in (batch.images, batch.input_ids))
         with autocast(device, self.precision):
-            images, texts = towers(pixels, input_ids)
+            images, texts = towers(*inputs)
         return images.float(), texts.float()
 
     def _losses(

@@ -15,9 +15,12 @@ from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigErr
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock, naming_full_disk
 from diptych_training.finetune.source_model import SourceModel
+from diptych_training.models.clip import CLIP
 from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
+from diptych_training.paths import cache_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.taught import TaughtBatches
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.checks import check_shares, check_validation
@@ -138,7 +141,14 @@ def prepare(
         return validate(model, tokenizer, dataset, config.preprocess, templates=templates)
 
     objective = state.model.objective if isinstance(state.model, PredictiveModel) else objective_of(config)
-    batches = data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position)
+    features = (
+        ImageFeatures(state.model, config, cache_dir() / "image-features", ranks)
+        if config.lock.cache and isinstance(state.model, CLIP)
+        else None
+    )
+    batches = data.batches(
+        folder.tokenizer_file, ranks, first_step=state.step, position=state.position, features=features
+    )
     if config.text_teacher is not None:
         taught = TaughtTexts.read(folder.taught_texts_file)
         batches = TaughtBatches(batches, taught, tokenizer, config, ranks)

@@ -38,7 +38,7 @@ def maker(home: Path, sources: list[PackedSource], *overrides: str) -> PackedBat
 
 def test_a_batch_depends_only_on_seed_and_step(home, sources):
     one, other = maker(home, sources).make(7), maker(home, sources).make(7)
-    assert torch.equal(one.pixels, other.pixels)
+    assert torch.equal(one.images, other.images)
     assert torch.equal(one.input_ids, other.input_ids)
     assert not torch.equal(one.input_ids, maker(home, sources).make(8).input_ids)
     assert not torch.equal(one.input_ids, maker(home, sources, "seed=1").make(7).input_ids)
@@ -46,7 +46,7 @@ def test_a_batch_depends_only_on_seed_and_step(home, sources):
 
 def test_the_first_steps_see_small_images(home, sources):
     batches = maker(home, sources)
-    assert [batches.make(step).pixels.shape[-1] for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
+    assert [batches.make(step).images.shape[-1] for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
 
 
 def test_items_with_the_same_label_are_positives(home, sources):
@@ -67,7 +67,7 @@ def test_labels_that_clean_to_the_same_text_are_positives(home, sources):
 
 def test_pixels_are_normalised_by_mean_and_deviation_of_the_recipe(home, sources):
     batches = maker(home, sources, "run.start_fraction=0.0", "augment.affine_probability=0.0")
-    pixels = batches.make(0).pixels
+    pixels = batches.make(0).images
     mean, std = torch.tensor((0.3, 0.5, 0.8)), torch.tensor((0.2, 0.3, 0.4))
     restored = pixels.permute(0, 2, 3, 1) * std + mean
     drawn = {tuple((image * 255).round().int().flatten().tolist()[:48]) for image in restored}
@@ -79,7 +79,7 @@ def test_larger_images_are_shrunk_as_in_serving(home, sources):
     size = ["model.image_size=16", "preprocess.size=16", "run.start_fraction=0.0"]
     batches = maker(home, sources, *size, "augment.affine_probability=0.0")
     mean, std = torch.tensor((0.3, 0.5, 0.8)), torch.tensor((0.2, 0.3, 0.4))
-    drawn = (batches.make(0).pixels.permute(0, 2, 3, 1) * std + mean) * 255  # (B, 16, 16, 3)
+    drawn = (batches.make(0).images.permute(0, 2, 3, 1) * std + mean) * 255  # (B, 16, 16, 3)
     served = torch.from_numpy(
         fit_pixels(sources[0].images, tiny_image_spec().model_copy(update={"size": 16}))
     ).float()

@@ -46,7 +46,7 @@ def make(home: Path) -> Iterator[Make]:
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("pixels", "input_ids", "keys"))
+    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("images", "input_ids", "keys"))
 
 
 def test_an_epoch_contains_every_pair_once_in_random_order(make):
@@ -71,7 +71,7 @@ def test_a_repeated_step_is_the_same_and_a_step_past_the_end_reads_nothing(make)
     batches = make("augment.affine_probability=0.5")
     first = batches.make(0)
     assert equal(first, batches.make(0))
-    assert batches.make(40).pixels.shape == first.pixels.shape
+    assert batches.make(40).images.shape == first.images.shape
     assert equal(make("augment.affine_probability=0.5").make(0), first)
     second = batches.make(1)
     assert batches.numbers()["data/read"] == 16

@@ -33,7 +33,9 @@ class TaughtBatch:
 class Batch:
     """The items of one step: the whole batch, or one rank's share of it."""
 
-    pixels: Tensor  # (b, 3, S, S) float32, normalised, channels_last; S is smaller in the first steps
+    # (b, 3, S, S) float32 pixels, normalised, channels_last; S is smaller in the first steps. With
+    # `lock.cache`, (b, D) float32 features instead.
+    images: Tensor
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
     keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
     n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
@@ -90,8 +92,8 @@ class PixelTransform:
         self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
 
     def __call__(self, pixels: Pixels, step: int, seed: int) -> Tensor:
-        """(b, S, S, 3) uint8, of the recipe's size or larger -> (b, 3, s, s) float32, normalised; the same
-        for the same seed and rank.
+        """(b, S, S, 3) uint8 of any size that `train_sources` accepts -> (b, 3, s, s) float32, normalised;
+        the same for the same seed and rank.
         """
         generator = torch.Generator().manual_seed((seed + self._ranks.rank) % 2**63)
         images = self._augment(self._resize(_to_float(pixels, self._size), step), generator)
@@ -108,9 +110,13 @@ class PixelTransform:
 def _to_float(pixels: Pixels, size: int) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, size, size) float32 in [0, 1], channels_last like the stored memory.
 
-    Larger images are shrunk as Pillow does it, to within one of 255.
+    Larger images are shrunk as Pillow does it, to within one of 255. Of a smaller one, each pixel becomes
+    k x k equal ones: their mean is the pixel again, so that a tower which averages its input, or a part of
+    one, gets exactly the stored image.
     """
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    if images.shape[-1] != size:
+    if images.shape[-1] < size:
+        images = F.interpolate(images, size=(size, size), mode="nearest")
+    elif images.shape[-1] > size:
         images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
     return images.float().div_(255)

@@ -22,7 +22,7 @@ class MixedBatches:
         """Concatenate the batches of a step; texts are padded to the longest of all."""
         parts = [batches.make(step) for batches in (self._own, *self._others)]
         return Batch(
-            pixels=torch.cat([part.pixels for part in parts]),
+            images=torch.cat([part.images for part in parts]),
             input_ids=self._concatenate_padded([part.input_ids for part in parts]),
             keys=torch.cat([part.keys for part in parts]),
             n_rehearsed=sum(len(part.keys) for part in parts[1:]),

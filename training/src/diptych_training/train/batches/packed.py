@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diptych.bundle.text.tokenizer import TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
@@ -13,6 +14,7 @@ from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
 from diptych_training.objectives.words import key_of
 from diptych_training.train.batches.batch import Batch, PixelTransform, Position, keys_of
+from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 
@@ -25,9 +27,14 @@ class PackedBatches:
         tokenizer: TextTokenizer,
         config: TrainConfig,
         ranks: Ranks = SINGLE_RANK,
+        *,
         table: str = "data",
+        features: ImageFeatures | None = None,
     ) -> None:
-        """Raises TrainingConfigError if `table` of the recipe names a kind or source that the data lacks."""
+        """With `features`, batches have them instead of pixels.
+
+        Raises TrainingConfigError if `table` of the recipe names a kind or source that the data lacks.
+        """
         self._config, self._ranks = config, ranks
         items = [item for source in sources for item in source.items]
         weights = [
@@ -40,6 +47,7 @@ class PackedBatches:
         self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
         self._transform = PixelTransform(config, ranks)
         self._images = [source.images for source in sources]
+        self._features = None if features is None else features(sources)  # (N, D)
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
         # Labels that clean to the same text are equal.
         cleaned = (clean(item.label, config.text.clean) for item in items)
@@ -58,7 +66,7 @@ class PackedBatches:
         rows = [self._captions.sample(int(index), rng) for index in chosen][own]
         chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
         return Batch(
-            pixels=self._transform(self._gather(chosen), step, seed),
+            images=self._images_of(chosen, step, seed),
             input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
             keys=keys_of(rows, self._label_of[chosen]),
         )
@@ -73,6 +81,11 @@ class PackedBatches:
 
     def close(self) -> None:
         """Nothing to stop."""
+
+    def _images_of(self, chosen: NDArray[np.int64], step: int, seed: int) -> Tensor:
+        if self._features is not None:
+            return self._features[torch.from_numpy(chosen)]
+        return self._transform(self._gather(chosen), step, seed)
 
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) positions -> (B, S, S, 3)."""

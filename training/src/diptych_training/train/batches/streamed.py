@@ -88,7 +88,7 @@ class StreamedBatches:
         seed = int(step_rng(self._config.seed, step).integers(2**63))
         labels = np.array([key_of(label.encode()) for label in part.labels], dtype=np.int64)
         return Batch(
-            pixels=self._transform(part.pixels, step, seed),
+            images=self._transform(part.pixels, step, seed),
             input_ids=torch.from_numpy(pad(part.rows, self._config.text)).long(),
             keys=keys_of(part.rows, labels),
         )

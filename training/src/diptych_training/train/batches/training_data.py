@@ -18,6 +18,7 @@ from diptych_training.errors import DataError
 from diptych_training.objectives.words import key_of
 from diptych_training.progress import each
 from diptych_training.train.batches.batch import Batches, Position
+from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.mixed import MixedBatches
 from diptych_training.train.batches.packed import PackedBatches
 from diptych_training.train.batches.streamed import StreamedBatches, order_of, source_reader
@@ -38,9 +39,10 @@ class TrainingData(Protocol):
         *,
         first_step: int,
         position: Position,
+        features: ImageFeatures | None = None,
     ) -> Batches:
         """Return batches from a step on; `position` comes from the checkpoint before it, empty at the
-        start.
+        start. `features` gives those of packed images, which batches then have instead of pixels.
         """
         ...
 
@@ -64,10 +66,11 @@ class PackedTraining:
         *,
         first_step: int,
         position: Position,
+        features: ImageFeatures | None = None,
     ) -> Batches:
         """Batches that are functions of their step."""
         tokenizer = TextTokenizer(tokenizer_file, self.config.text)
-        return PackedBatches(self.sources, tokenizer, self.config, ranks, self.table)
+        return PackedBatches(self.sources, tokenizer, self.config, ranks, table=self.table, features=features)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class StreamedTraining:
         *,
         first_step: int,
         position: Position,
+        features: ImageFeatures | None = None,
     ) -> Batches:
         """Batches in order, from the position on."""
         return StreamedBatches(
@@ -127,10 +131,11 @@ class RehearsedTraining:
         *,
         first_step: int,
         position: Position,
+        features: ImageFeatures | None = None,
     ) -> Batches:
         """Batches in which every data set has its share."""
         own, *others = (
-            data.batches(tokenizer_file, ranks, first_step=first_step, position=position)
+            data.batches(tokenizer_file, ranks, first_step=first_step, position=position, features=features)
             for data in (self.own, *self.others)
         )
         return MixedBatches(own, others, self.config.text.pad_id)
@@ -175,8 +180,13 @@ def _with_batch_size(config: TrainConfig, n: int) -> TrainConfig:
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
     """Return the training sources. Raises DataError if there is none, if one is missing that the data set
     should have, or if their images are smaller than the recipe's.
+
+    Features that are computed once may be of images enlarged to a whole multiple. A tower that learns would
+    learn from blocks of equal pixels what no other picture has, and each step would compute many times the
+    pixels that there are.
     """
-    if dataset.image_size < config.preprocess.size:
+    is_enlarged = config.lock.cache and config.preprocess.size % dataset.image_size == 0
+    if dataset.image_size < config.preprocess.size and not is_enlarged:
         raise DataError(
             f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is "
             f"{config.preprocess.size}; `data pack --recipe` packs pairs as a recipe needs them"

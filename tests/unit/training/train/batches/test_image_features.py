@@ -1,0 +1,225 @@
+"""A locked tower whose features are computed once: the same run, without the tower in its steps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from diptych_training.config import TrainConfig
+from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import DataError
+from diptych_training.models import CLIP, build_model
+from diptych_training.train.batches import image_features
+from diptych_training.train.batches.image_features import ImageFeatures
+from diptych_training.train.distributed.ranks import Ranks
+from diptych_training.train.loop import Loop
+from diptych_training.train.metrics_log import Series, read_metrics
+from diptych_training.train.train_run import prepare
+from support.small_recipe import small_recipe
+from support.stopped_run import stopped_after
+from support.tiny_run import TINY_RESNET, write_tiny_dataset
+
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+N_IMAGES = 20
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12, n_train=N_IMAGES)
+
+
+def recipe(*, cache: bool = True, **tables: object) -> TrainConfig:
+    return small_recipe(TINY_RESNET, lock={"image": "all", "cache": cache}, **tables)
+
+
+def loop_of(config: TrainConfig, dataset: PackedDataset, folder: Path, *, resume: bool = False) -> Loop:
+    return prepare(config, dataset, folder, resume=resume)
+
+
+def trained(loop: Loop) -> dict[str, Series]:
+    """The loss and the metrics of validation of a run to its end, or to where it is stopped."""
+    loop.train()
+    loop.log.close()
+    found = read_metrics(loop.folder.metrics_file)
+    return {name: series for name, series in found.items() if name == "loss" or "top" in name}
+
+
+@contextmanager
+def counted_images() -> Iterator[list[int]]:
+    """How many images each call of an image tower gets."""
+    counts: list[int] = []
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: object) -> None:
+        if isinstance(module, type(build_model(recipe().model).visual)):
+            counts.append(len(inputs[0]))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        yield counts
+    finally:
+        handle.remove()
+
+
+def tiny_model(seed: int = 0) -> CLIP:
+    torch.manual_seed(seed)
+    return build_model(recipe().model)
+
+
+def assert_same_series(found: dict[str, Series], expected: dict[str, Series]) -> None:
+    assert found.keys() == expected.keys()
+    for name, series in expected.items():
+        assert dict(found[name]) == pytest.approx(dict(series), rel=1e-5), name
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_a_run_has_the_losses_and_scores_of_one_without_a_cache(dataset, tmp_path, chunk_size):
+    rehearsal = {"old": {"data": str(dataset.path), "share": 0.25}}
+    tables = {
+        "data": {"mixture": {"icons": 1.0}, "rehearsal": rehearsal},
+        "scale": {"chunk_size": chunk_size},
+    }
+    plain = trained(loop_of(recipe(cache=False, **tables), dataset, tmp_path / "plain"))
+    cached = trained(loop_of(recipe(**tables), dataset, tmp_path / "cached"))
+    assert len(plain["loss"]) == 8
+    assert "validation/icons_top1" in plain
+    assert_same_series(cached, plain)
+
+
+def test_a_step_runs_no_image_tower(dataset, tmp_path):
+    loop = loop_of(recipe(), dataset, tmp_path / "run")
+    with counted_images() as counts:
+        loop.gradient_step.forward_backward(loop.batches.make(0))
+    assert counts == []
+    loop.log.close()
+
+
+def test_a_resumed_run_continues_and_computes_no_feature_again(dataset, tmp_path):
+    unbroken = trained(loop_of(recipe(), dataset, tmp_path / "unbroken"))
+    trained(stopped_after(loop_of(recipe(), dataset, tmp_path / "broken"), 4))
+    with counted_images() as counts:
+        resumed = loop_of(recipe(), dataset, tmp_path / "broken", resume=True)
+    assert counts == []
+    assert_same_series(trained(resumed), unbroken)
+
+
+def test_an_interrupted_computation_goes_on_where_it_stopped(dataset, cache, monkeypatch):
+    monkeypatch.setattr(image_features, "BLOCK", 8)
+    model, sources = tiny_model(), dataset.sources("train")
+    features = ImageFeatures(model, recipe(), cache)
+    encode, calls = model.encode_image, []
+
+    def interrupted(pixels: torch.Tensor) -> torch.Tensor:
+        calls.append(len(pixels))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(pixels)
+
+    monkeypatch.setattr(model, "encode_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        features(sources)
+    found = features(sources)
+    assert calls == [8, 8, 8, 4]
+    with torch.no_grad():
+        torch.testing.assert_close(found, tiny_model().eval().encode_image(normalised(dataset)))
+
+
+def normalised(dataset: PackedDataset) -> torch.Tensor:
+    """All training images, normalised as the recipe says."""
+    images = np.concatenate([source.images for source in dataset.sources("train")])
+    spec = recipe().preprocess
+    pixels = (images / 255 - np.array(spec.mean)) / np.array(spec.std)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+
+
+def test_other_weights_or_another_preparation_have_features_of_their_own(dataset, cache):
+    sources = dataset.sources("train")
+    spec = recipe().preprocess.model_copy(update={"mean": (0.5, 0.5, 0.5)})
+    kinds = [(tiny_model(), recipe()), (tiny_model(1), recipe()), (tiny_model(), recipe(preprocess=spec))]
+    first = [ImageFeatures(model, config, cache)(sources) for model, config in kinds]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(first[one], first[other])
+    with counted_images() as counts:
+        again = [ImageFeatures(model, config, cache)(sources) for model, config in kinds]
+    assert counts == []
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def test_a_text_tower_that_has_learned_changes_no_feature(dataset, cache):
+    model = tiny_model()
+    ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
+    with torch.no_grad():
+        model.text_projection += 1
+    with counted_images() as counts:
+        ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
+    assert counts == []
+
+
+def test_a_damaged_file_is_computed_again(dataset, cache):
+    features = ImageFeatures(tiny_model(), recipe(), cache)
+    first = features(dataset.sources("train"))
+    (file,) = cache.rglob("*.npy")
+    file.write_bytes(file.read_bytes()[:-5])
+    assert torch.equal(features(dataset.sources("train")), first)
+
+
+def test_each_rank_has_all_features_in_the_same_order(dataset, cache, monkeypatch):
+    monkeypatch.setattr(image_features, "BLOCK", 4)
+    sources = dataset.sources("train")
+    alone = ImageFeatures(tiny_model(), recipe(), cache / "alone")(sources)
+    for rank in (1, 0):
+        found = ImageFeatures(tiny_model(), recipe(), cache / "ranks", Ranks(rank, 2))(sources)
+        assert torch.equal(found, alone)
+
+
+def test_smaller_images_are_enlarged_so_that_their_means_are_the_stored_ones(tmp_path):
+    small = write_tiny_dataset(tmp_path / "small", n_icons=12, size=16)
+    seen: list[torch.Tensor] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: (
+            seen.append(inputs[0]) if inputs and inputs[0].shape[1:] == (3, 32, 32) else None
+        )
+    )
+    loop_of(recipe(), small, tmp_path / "run").log.close()
+    hook.remove()
+    spec = recipe().preprocess
+    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (spec.mean, spec.std))
+    pixels = torch.nn.functional.avg_pool2d(seen[0], 2) * std + mean
+    stored = torch.from_numpy(np.array(small.sources("train")[0].images)).permute(0, 3, 1, 2)
+    assert torch.equal((pixels * 255).round().to(torch.uint8), stored)
+
+
+@pytest.mark.parametrize(("size", "cached"), [(16, False), (12, True)])
+def test_other_smaller_images_are_refused(tmp_path, size, cached):
+    small = write_tiny_dataset(tmp_path / "small", n_icons=12, size=size)
+    with pytest.raises(DataError, match=f"images are {size} px, preprocess.size is 32"):
+        loop_of(recipe(cache=cached), small, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"lock": {"image": 2, "cache": True}}, 'lock.image is 2, but lock.cache needs "all"'),
+        ({"augment": {"blur_probability": 0.25}}, "augment.blur_probability is 0.25, but lock.cache"),
+        ({"run": {"start_size": 16, "start_fraction": 0.5}}, "run.start_size is 16, but lock.cache"),
+        (
+            {"data": {"pairs": {"train": ["a.tar", "b.tar"]}}},
+            'data.pairs.train is "a.tar, b.tar", but lock.cache',
+        ),
+        ({"distill": {"teachers": ["one"]}}, "distill.teachers need the pixels"),
+        ({"objective": {"kind": "bag_of_words"}}, 'objective is "bag_of_words", but lock.cache'),
+        ({"scale": {"shard": True}}, "scale.shard is true, but lock.cache"),
+    ],
+)
+def test_what_needs_pixels_in_each_step_is_refused(tables, message):
+    with pytest.raises(ValidationError, match=message):
+        small_recipe(TINY_RESNET, **{"lock": {"image": "all", "cache": True}, **tables})

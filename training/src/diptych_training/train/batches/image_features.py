@@ -1,0 +1,101 @@
+"""Image features of a locked tower (`lock.cache`): computed once, and read by every step instead of pixels.
+
+They are kept as float32, so that a run has the losses that it would have without them. Half of their size
+would not matter: 512 numbers take 2 kB, the 64 x 64 pixels that they stand for 12 kB.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.bundle.encoder import Pixels
+from diptych_training.config import TrainConfig
+from diptych_training.data.packed import PackedSource
+from diptych_training.evaluate.torch_encoder import evaluating
+from diptych_training.files import file_lock, open_atomic
+from diptych_training.models.clip import CLIP
+from diptych_training.models.depth import has_depth, tower_of
+from diptych_training.progress import progress_bar
+from diptych_training.train.batches.batch import PixelTransform
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
+
+FORMAT = 1  # of the files; higher whenever the same weights and pixels give other features
+BLOCK = 512  # images of a file: what an interrupted computation loses at most
+BATCH = 32  # images that the tower gets at once
+
+
+class ImageFeatures:
+    """Computes what a tower makes of stored images, or reads what an earlier call computed.
+
+    Files are named after the weights, the preparation and the pixels.
+    """
+
+    def __init__(self, model: CLIP, config: TrainConfig, folder: Path, ranks: Ranks = SINGLE_RANK) -> None:
+        self._model, self._device = model, model.logit_scale.device
+        self._shape = (config.model.embed_dim,)
+        self._transform = PixelTransform(config, ranks)
+        self._folder, self._ranks = folder / _identity(model, config), ranks
+
+    def __call__(self, sources: Sequence[PackedSource]) -> Tensor:
+        """(N, D) float32 features before L2 normalisation, of all images in the order of the sources.
+
+        Each rank begins with its share and takes from files what others have computed, on its machine or a
+        shared folder.
+        """
+        blocks = [
+            source.images[start : start + BLOCK]
+            for source in sources
+            for start in range(0, len(source.images), BLOCK)
+        ]
+        features = torch.empty(sum(map(len, blocks)), *self._shape)
+        parts = list(zip(torch.split(features, [len(images) for images in blocks]), blocks, strict=True))
+        first = len(parts) * self._ranks.rank // self._ranks.world_size
+        with progress_bar(
+            total=len(features), unit="image", desc="image features", disable=not self._ranks.is_first
+        ) as bar:
+            for part, images in parts[first:] + parts[:first]:
+                part.copy_(self._read_or_compute(images))
+                bar.update(len(images))
+        return features
+
+    def _read_or_compute(self, images: Pixels) -> Tensor:
+        file = self._folder / f"{sha256(np.ascontiguousarray(images).data).hexdigest()}.npy"
+        with file_lock(file.with_suffix(".lock")):  # other ranks and runs may need the same images
+            features = _read(file, (len(images), *self._shape))
+            if features is None:
+                features = self._compute(images)
+                with open_atomic(file) as out:
+                    np.save(out, features.numpy(), allow_pickle=False)
+        return features
+
+    def _compute(self, images: Pixels) -> Tensor:
+        with evaluating(self._model):
+            parts = [
+                self._model.encode_image(self._transform(np.array(some), step=0, seed=0).to(self._device))
+                for some in np.array_split(images, range(BATCH, len(images), BATCH))
+            ]
+        return torch.cat(parts).float().cpu()
+
+
+def _identity(model: CLIP, config: TrainConfig) -> str:
+    """sha256 over all that decides which features an image has."""
+    of_image = config.model.model_dump_json(exclude={"text", "initial_scale", "initial_bias"})
+    digest = sha256(f"{FORMAT}\n{of_image}\n{config.preprocess.model_dump_json()}".encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if has_depth(name) and tower_of(name) == "image":
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _read(file: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """The stored features; None if there are none, or if the file is damaged."""
+    try:
+        features = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return torch.from_numpy(features) if features.shape == shape and features.dtype == np.float32 else None
