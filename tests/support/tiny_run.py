@@ -25,11 +25,15 @@ from diptych_training.data.packed import (
 from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.models import (
     EfficientNetLiteConfig,
+    ImageConfig,
     ModelConfig,
+    PhotographsAndDrawingsConfig,
     PooledViTConfig,
     ResNetConfig,
     TextConfig,
+    TextTowerConfig,
     ViTConfig,
+    WordPiecesConfig,
     build_model,
 )
 from diptych_training.run_folder import RunFolder
@@ -40,6 +44,22 @@ TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem
 TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
 TINY_STEMMED_VIT = TINY_VIT.model_copy(update={"stem": (8, 16, 24)})
 TINY_LITE = EfficientNetLiteConfig(width=0.25, depth=0.5)
+TINY_PAIR = PhotographsAndDrawingsConfig(
+    photograph_dim=6,
+    photographs=TINY_LITE.model_copy(update={"classes": 5}),
+    drawing_size=32,
+    drawings=TINY_RESNET,
+)
+TINY_TEXT = TextConfig(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2)
+TINY_WORD_PIECES = WordPiecesConfig(
+    kind="word_pieces",
+    vocab_size=60,
+    context_length=CONTEXT_LENGTH,
+    width=32,
+    mean_dim=6,
+    layers=2,
+    heads=2,
+)
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 
@@ -90,10 +110,11 @@ def tiny_text_spec() -> TextSpec:
     return TextSpec(context_length=CONTEXT_LENGTH, clean="clip", pad_to="longest", pad_id=0, prompts=prompts)
 
 
-def tiny_clip(image: ResNetConfig | ViTConfig) -> ModelConfig:
-    """CLIP with a causal text tower."""
-    text = TextConfig(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2)
-    return ModelConfig(embed_dim=EMBED_DIM, image_size=IMAGE_SIZE, image=image, text=text)
+def tiny_clip(
+    image: ImageConfig, text: TextTowerConfig = TINY_TEXT, image_size: int = IMAGE_SIZE
+) -> ModelConfig:
+    """CLIP, by default with a causal text tower."""
+    return ModelConfig(embed_dim=EMBED_DIM, image_size=image_size, image=image, text=text)
 
 
 def tiny_siglip(image: PooledViTConfig) -> ModelConfig:

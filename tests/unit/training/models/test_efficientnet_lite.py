@@ -78,9 +78,19 @@ def test_features_are_those_of_the_other_library(name, names):
         torch.testing.assert_close(ours.encode_image(pixels), pooled)
 
 
+@pytest.mark.parametrize("names", [dict, pytorch_names])
+@torch.no_grad()
+def test_classifier_and_folded_norms_give_the_scores_of_the_other_library(names):
+    theirs, pixels = timms(), torch.randn(2, 3, 64, 64)
+    image = EfficientNetLiteConfig(classes=1000, temperature=1.5, norm=False)
+    ours = started(names(theirs.state_dict()), image)
+    expected = (theirs(pixels) / 1.5).softmax(dim=1) @ ours.visual.class_embedding
+    torch.testing.assert_close(ours.encode_image(pixels), expected)
+
+
 def test_weights_of_another_width_are_refused_by_name():
     config = tiny_clip(EfficientNetLiteConfig(width=1.1))
-    with pytest.raises(CheckpointError, match=r"of another shape: visual\.blocks\.2\.0\.project\.conv"):
+    with pytest.raises(CheckpointError, match=r"of another shape: blocks\.2\.0\.project\.conv"):
         image_tower_weights(timms().state_dict(), config)
 
 
@@ -92,7 +102,7 @@ def test_missing_and_unknown_tensors_are_named():
 
 
 def test_other_towers_cannot_start_so():
-    with pytest.raises(TrainingConfigError, match=r'needs model\.image\.kind "efficientnet_lite", not "vit"'):
+    with pytest.raises(TrainingConfigError, match=r'"photographs_and_drawings", not "vit"'):
         image_tower_weights({}, tiny_clip(TINY_VIT))
 
 

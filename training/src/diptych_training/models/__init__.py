@@ -9,10 +9,13 @@ from diptych_training.models.config import (
     EfficientNetLiteConfig,
     ImageConfig,
     ModelConfig,
+    PhotographsAndDrawingsConfig,
     PooledViTConfig,
     ResNetConfig,
     TextConfig,
+    TextTowerConfig,
     ViTConfig,
+    WordPiecesConfig,
 )
 
 __all__ = [
@@ -20,9 +23,12 @@ __all__ = [
     "EfficientNetLiteConfig",
     "ImageConfig",
     "ModelConfig",
+    "PhotographsAndDrawingsConfig",
     "PooledViTConfig",
     "ResNetConfig",
     "TextConfig",
+    "TextTowerConfig",
     "ViTConfig",
+    "WordPiecesConfig",
     "build_model",
 ]

@@ -13,24 +13,34 @@ from torch import Tensor, nn
 from diptych_training.models.config import (
     EfficientNetLiteConfig,
     ModelConfig,
+    PhotographsAndDrawingsConfig,
     PooledViTConfig,
     ResNetConfig,
     TextConfig,
+    TextTowerConfig,
     ViTConfig,
+    WordPiecesConfig,
 )
 from diptych_training.models.efficientnet_lite import EfficientNetLite
 from diptych_training.models.layers import Block, Row, Transformer
+from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
 from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
 from diptych_training.models.vit import VisionTransformer
+from diptych_training.models.word_pieces import WordPieces
 
-ImageTower = ModifiedResNet | VisionTransformer | PooledVisionTransformer | EfficientNetLite
+ImageTower = (
+    ModifiedResNet | VisionTransformer | PooledVisionTransformer | EfficientNetLite | PhotographsAndDrawings
+)
 
 GROUP_SIZE = 32  # texts per group of similar length in training
 
 
 class CLIP(nn.Module):
-    """The image tower under `visual.`, the text tower at the top level, as in the original's state dict."""
+    """The image tower under `visual.`, the text tower at the top level, as in the original's state dict.
+
+    A tower of word pieces, which the original does not have, is under `word_pieces.`.
+    """
 
     attn_mask: Tensor | None
     visual_head: nn.Linear | None  # the second layer of a non-linear projection (Zhang et al. 2020)
@@ -38,9 +48,21 @@ class CLIP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        text = config.text
         self.config = config
         self.visual = image_tower(config)
+        if isinstance(config.text, WordPiecesConfig):
+            self.word_pieces = WordPieces(config.text, config.embed_dim, _block(config, config.text))
+        else:
+            self._add_transformer(config, config.text)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(config.initial_scale)))
+        self.logit_bias = (
+            None if config.initial_bias is None else nn.Parameter(torch.tensor(config.initial_bias))
+        )
+        is_linear = config.projection == "linear"
+        self.visual_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
+        self.text_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
+
+    def _add_transformer(self, config: ModelConfig, text: TextConfig) -> None:
         self.transformer = Transformer(_block(config, text), text.layers)
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.randn(text.context_length, text.width) * 0.01)
@@ -49,16 +71,9 @@ class CLIP(nn.Module):
         self.text_projection_bias = (
             nn.Parameter(torch.zeros(config.embed_dim)) if text.projection_bias else None
         )
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(config.initial_scale)))
-        self.logit_bias = (
-            None if config.initial_bias is None else nn.Parameter(torch.tensor(config.initial_bias))
-        )
         mask = causal_mask(text.context_length) if text.causal else None
         self.register_buffer("attn_mask", mask, persistent=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
-        is_linear = config.projection == "linear"
-        self.visual_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
-        self.text_head = None if is_linear else nn.Linear(config.embed_dim, config.embed_dim)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) float, normalised -> (B, embed_dim) features, before L2 normalisation."""
@@ -67,9 +82,12 @@ class CLIP(nn.Module):
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids with L <= context_length -> (B, embed_dim) features, before L2 normalisation.
 
-        With a causal mask and pooling at the end-of-text token, later tokens change nothing, so L may be the
-        longest text of the batch. Otherwise L must be the context length.
+        L may be the longest text of the batch if padding changes nothing: word pieces mask it, and a causal
+        transformer that pools at the end-of-text token never reads it. Otherwise L must be the context
+        length.
         """
+        if isinstance(self.config.text, WordPiecesConfig):
+            return _projected(self.word_pieces(input_ids), self.text_head)
         length = input_ids.shape[1]
         mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
         x = self.token_embedding(input_ids) + self.positional_embedding[:length]  # (B, L, W)
@@ -118,12 +136,14 @@ def image_tower(config: ModelConfig) -> ImageTower:
         return PooledVisionTransformer(image, size, _block(config, image))
     if isinstance(image, EfficientNetLiteConfig):
         return EfficientNetLite(image, embed_dim)
+    if isinstance(image, PhotographsAndDrawingsConfig):
+        return PhotographsAndDrawings(image, size, embed_dim)
     assert_never(image)
 
 
-def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextConfig) -> Block:
+def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextTowerConfig) -> Block:
     mlp_width = None if isinstance(tower, ViTConfig) else tower.mlp_width
-    own = tower.activation if isinstance(tower, TextConfig) else None
+    own = tower.activation if isinstance(tower, TextConfig | WordPiecesConfig) else None
     return Block(tower.width, tower.heads, own or config.activation, mlp_width, config.norm_eps)
 
 

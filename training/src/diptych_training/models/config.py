@@ -1,9 +1,10 @@
 """The architecture of a model as data (`model.json`)."""
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from diptych_training.schema import Frozen
 
@@ -145,11 +146,19 @@ class EfficientNetLiteConfig(Frozen):
 
     Lite1 to lite4 are 1.0 and 1.1, 1.1 and 1.2, 1.2 and 1.4, 1.4 and 1.8. Stem and last convolution keep
     their size, and so do the numbers of blocks of the first and last stage.
+
+    With `classes`, the tower keeps its classifier of that many classes and has no projection: an image's
+    feature is the mean of the classes' embeddings, weighed by its class probabilities (ConSE, Norouzi et al.
+    2014). `temperature` divides the class scores first. Without `norm`, convolutions have a bias in place of
+    batch normalisation: a tower that no longer trains has it folded in.
     """
 
     kind: Literal["efficientnet_lite"] = "efficientnet_lite"
     width: PositiveFloat = 1.0
     depth: PositiveFloat = 1.0
+    classes: PositiveInt | None = None
+    temperature: PositiveFloat = 1.0
+    norm: bool = True
 
     @property
     def stages(self) -> tuple[LiteStage, ...]:
@@ -185,8 +194,39 @@ def _of_eight(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
+class PhotographsAndDrawingsConfig(Frozen):
+    """Two towers over the same image, and a gate that weighs their features (Jacobs et al. 1991, "Adaptive
+    mixtures of local experts").
+
+    The first `photograph_dim` numbers of the embedding come from `photographs`, the others from `drawings`,
+    which sees the image averaged to `drawing_size` pixels.
+    """
+
+    kind: Literal["photographs_and_drawings"] = "photographs_and_drawings"
+    photograph_dim: PositiveInt
+    photographs: EfficientNetLiteConfig
+    drawing_size: PositiveInt
+    drawings: ResNetConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "PhotographsAndDrawingsConfig":
+        if self.drawing_size % self.drawings.stride:
+            raise ValueError(
+                f"drawing_size {self.drawing_size} is not a multiple of the stride {self.drawings.stride}"
+            )
+        return self
+
+    @property
+    def stride(self) -> int:
+        """The image side must be a multiple of it: for the cells of one tower, and to average for the
+        other.
+        """
+        return math.lcm(self.photographs.stride, self.drawing_size)
+
+
 ImageConfig = Annotated[
-    ResNetConfig | ViTConfig | PooledViTConfig | EfficientNetLiteConfig, Field(discriminator="kind")
+    ResNetConfig | ViTConfig | PooledViTConfig | EfficientNetLiteConfig | PhotographsAndDrawingsConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -198,6 +238,7 @@ class TextConfig(Frozen):
     `mlp_width` defaults to four times the width, `activation` to the model's.
     """
 
+    kind: Literal["transformer"] = "transformer"
     vocab_size: PositiveInt
     context_length: int = Field(ge=3)
     width: PositiveInt
@@ -220,8 +261,49 @@ class TextConfig(Frozen):
         return not self.causal or self.pool == "last"
 
 
+class WordPiecesConfig(Frozen):
+    """A table of word pieces, read in two ways whose results stand side by side in the embedding.
+
+    The first `mean_dim` numbers are a weighted mean of the pieces' rows (Model2Vec, Tulkens & van Dongen
+    2024; the weights start as those of Arora et al. 2017): as good as a sentence encoder for names of a few
+    words, blind to their order. The others come from a transformer over the same rows that attends to the
+    whole text. Token 0 is padding, and the end-of-text token has the largest id.
+    """
+
+    kind: Literal["word_pieces"]
+    vocab_size: PositiveInt
+    context_length: int = Field(ge=3)
+    width: PositiveInt
+    mean_dim: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt | None = None
+    activation: Activation | None = None
+    sees_padding: ClassVar[bool] = False
+    projection_bias: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "WordPiecesConfig":
+        _require_whole_heads(self.width, self.heads)
+        return self
+
+
+def _text_kind(value: Any) -> str:
+    """The kind of a text table; those of earlier versions have none."""
+    kind = value.get("kind", "transformer") if isinstance(value, Mapping) else value.kind
+    return str(kind)
+
+
+TextTowerConfig = Annotated[
+    Annotated[TextConfig, Tag("transformer")] | Annotated[WordPiecesConfig, Tag("word_pieces")],
+    Discriminator(_text_kind),
+]
+
+
 def grid_width(image: ImageConfig) -> int:
-    """The number of features of each cell before pooling."""
+    """The number of features of each cell before pooling. Raises ValueError for a pair of towers."""
+    if isinstance(image, PhotographsAndDrawingsConfig):
+        raise ValueError(f"a {image.kind} tower has no cells")
     return image.n_features if isinstance(image, ResNetConfig | EfficientNetLiteConfig) else image.width
 
 
@@ -236,7 +318,7 @@ class ModelConfig(Frozen):
     initial_bias: float | None = None  # added to scaled cosines; required by the sigmoid loss (SigLIP: -10)
     projection: Literal["linear", "nonlinear"] = "linear"  # nonlinear: ReLU and a second layer (ConVIRT)
     image: ImageConfig
-    text: TextConfig
+    text: TextTowerConfig
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
@@ -250,6 +332,17 @@ class ModelConfig(Frozen):
             )
         if isinstance(image, PooledViTConfig) and self.projection == "nonlinear":
             raise ValueError('projection is "nonlinear", but a pooled_vit has no projection')
+        halves = {
+            "image.photograph_dim": getattr(image, "photograph_dim", 0),
+            "text.mean_dim": getattr(self.text, "mean_dim", 0),
+        }
+        if isinstance(self.text, WordPiecesConfig) and self.text.mean_dim > self.text.width:
+            raise ValueError(
+                f"text.mean_dim is {self.text.mean_dim}, it must be at most text.width, {self.text.width}"
+            )
+        for key, n in halves.items():
+            if n >= self.embed_dim:
+                raise ValueError(f"{key} is {n}, it must be below embed_dim, {self.embed_dim}")
         return self
 
 

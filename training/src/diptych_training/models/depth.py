@@ -1,7 +1,8 @@
 """The depth of a weight in its tower, derived from its name.
 
 Layer 0 is the stem: patches or first convolutions, embeddings, positions. Then come the blocks of a
-transformer or the stages of a ResNet, and last the head: pooling and projection.
+transformer or the stages of a ResNet, and last the head: pooling and projection. Of a tower of photographs
+and drawings, the layers are those of the drawings' tower; everything else is in its stem.
 """
 
 import re
@@ -14,12 +15,15 @@ TOWERS: tuple[Tower, ...] = ("image", "text")
 SHARED = ("logit_scale", "logit_bias")  # belong to neither tower
 OBJECTIVE = "objective."  # the head of an objective, which belongs to neither tower either
 IMAGE = "visual."
+WORD_PIECES = "word_pieces."
+PHOTOGRAPHS, DRAWINGS, GATE = "photographs.", "drawings.", "gate."
 IMAGE_HEAD = "visual_head."
 
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
 _STAGE = re.compile(r"^layer(\d+)\.")
 _STEM = re.compile(
-    r"^(?:stem|conv\d|bn\d|patch_embed|(?:class|token|positional)_embedding|pos_embed|ln_pre)(?:\.|$)"
+    r"^(?:stem|conv\d|bn\d|patch_embed|(?:class|token|positional)_embedding|token_weight|pos_embed|ln_pre)"
+    r"(?:\.|$)"
 )
 
 
@@ -40,7 +44,9 @@ class Depth:
 def depths(names: Iterable[str]) -> dict[str, Depth]:
     """The depth of each named weight or buffer of a whole model; shared weights have none."""
     placed: dict[str, tuple[Tower, int | None]] = {
-        name: (tower_of(name), _layer(name.removeprefix(IMAGE))) for name in names if has_depth(name)
+        name: (tower_of(name), _layer(name.removeprefix(IMAGE).removeprefix(WORD_PIECES)))
+        for name in names
+        if has_depth(name)
     }
     heads = {
         tower: 1 + max((layer or 0 for at, layer in placed.values() if at == tower), default=0)
@@ -64,6 +70,9 @@ def tower_of(name: str) -> Tower:
 
 def _layer(name: str) -> int | None:
     """The layer from the name within its tower; None for the head."""
+    if name.startswith((PHOTOGRAPHS, GATE)):
+        return 0
+    name = name.removeprefix(DRAWINGS)
     block, stage = _BLOCK.search(name), _STAGE.match(name)
     if block:
         return 1 + int(block[1])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diptych_training.models import ModelConfig
 from diptych_training.models.clip import CLIP, image_tower
+from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
 from diptych_training.objectives.words import Captions
 
 NOTHING = -1  # in targets: no entry
@@ -68,7 +69,10 @@ class PredictiveModel(nn.Module):
     def __init__(self, config: ModelConfig, objective: Predictive) -> None:
         super().__init__()
         self.config = config
-        self.visual = image_tower(config)
+        visual = image_tower(config)
+        # The recipe refuses a tower of two, which has no cells.
+        assert not isinstance(visual, PhotographsAndDrawings)
+        self.visual = visual
         if objective.needs_grid:
             self.visual.drop_pooling()
         self.objective = objective

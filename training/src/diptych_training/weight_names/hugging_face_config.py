@@ -3,7 +3,7 @@
 from typing import Any
 
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models import ModelConfig, PooledViTConfig, TextConfig, ViTConfig
+from diptych_training.models import ModelConfig, PooledViTConfig, TextConfig, TextTowerConfig, ViTConfig
 from diptych_training.models.config import Activation
 from diptych_training.weight_names.hugging_face import require_transformer
 
@@ -23,13 +23,13 @@ def library_config(config: ModelConfig, token_ids: dict[str, int]) -> Config:
     image = require_transformer(config.image)
     is_siglip = isinstance(image, PooledViTConfig)
     model_type = "siglip" if is_siglip else "clip"
-    _require_usual_text(config.text, model_type, is_siglip=is_siglip)
+    tower = _require_usual_text(config.text, model_type, is_siglip=is_siglip)
     text = {
         "model_type": f"{model_type}_text_model",
-        **_tower(config, config.text, config.text.mlp_width),
-        "hidden_act": ACTIVATIONS[config.text.activation or config.activation],
-        "vocab_size": config.text.vocab_size,
-        "max_position_embeddings": config.text.context_length,
+        **_tower(config, tower, tower.mlp_width),
+        "hidden_act": ACTIVATIONS[tower.activation or config.activation],
+        "vocab_size": tower.vocab_size,
+        "max_position_embeddings": tower.context_length,
         **token_ids,
         ("projection_size" if is_siglip else "projection_dim"): config.embed_dim,
     }
@@ -64,11 +64,14 @@ def _tower(
     }
 
 
-def _require_usual_text(text: TextConfig, model_type: str, *, is_siglip: bool) -> None:
+def _require_usual_text(text: TextTowerConfig, model_type: str, *, is_siglip: bool) -> TextConfig:
     """Raise TrainingConfigError unless the text tower attends and pools as that of the library."""
+    if not isinstance(text, TextConfig):
+        raise TrainingConfigError(f"model.text is of kind {text.kind}: transformers has no such text tower")
     needed = {"pool": "last", "causal": False} if is_siglip else {"pool": "end_of_text", "causal": True}
     for key, value in needed.items():
         if getattr(text, key) != value:
             raise TrainingConfigError(
                 f"model.text.{key} is {getattr(text, key)}: transformers' {model_type} has {value}"
             )
+    return text

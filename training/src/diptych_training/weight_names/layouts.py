@@ -12,7 +12,13 @@ from typing import Literal, assert_never
 from torch import Tensor
 
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.models import EfficientNetLiteConfig, ModelConfig, ViTConfig
+from diptych_training.models import (
+    EfficientNetLiteConfig,
+    ModelConfig,
+    PhotographsAndDrawingsConfig,
+    ViTConfig,
+    WordPiecesConfig,
+)
 from diptych_training.models.count import meta_model
 from diptych_training.weight_names import hugging_face, open_clip
 from diptych_training.weight_names.entry import Entry, StateDict
@@ -20,6 +26,7 @@ from diptych_training.weight_names.entry import Entry, StateDict
 Layout = Literal["original", "open_clip", "hugging_face"]
 TOKENS: dict[str, Layout] = {
     "token_embedding.weight": "original",
+    "word_pieces.token_embedding.weight": "original",
     "text.token_embedding.weight": "open_clip",
     "text_model.embeddings.token_embedding.weight": "hugging_face",
 }
@@ -78,10 +85,8 @@ def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
     library = "open_clip" if layout == "open_clip" else "transformers"
     if layout != "original" and isinstance(config.image, ViTConfig) and config.image.stem:
         raise TrainingConfigError(f"model.image has a stem: {library} has no CLIP with such an image tower")
-    if layout != "original" and isinstance(config.image, EfficientNetLiteConfig):
-        raise TrainingConfigError(
-            f"model.image is of kind efficientnet_lite: {library} has no CLIP with such an image tower"
-        )
+    if layout != "original":
+        _require_known_towers(config, library)
     if layout != "original" and config.projection == "nonlinear":
         raise TrainingConfigError(
             f"model.projection is nonlinear: {library} has no CLIP with such projections"
@@ -95,6 +100,17 @@ def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
             return hugging_face.entries(config)
         case _:
             assert_never(layout)
+
+
+def _require_known_towers(config: ModelConfig, library: str) -> None:
+    for key, tower, ours_alone in (
+        ("image", config.image, EfficientNetLiteConfig | PhotographsAndDrawingsConfig),
+        ("text", config.text, WordPiecesConfig),
+    ):
+        if isinstance(tower, ours_alone):
+            raise TrainingConfigError(
+                f"model.{key} is of kind {tower.kind}: {library} has no CLIP with such a tower"
+            )
 
 
 def _require_shapes(state: StateDict, needed: Mapping[str, Tensor]) -> None:
