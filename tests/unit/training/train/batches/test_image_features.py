@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from diptych.bundle.encoder import Embeddings, Pixels
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError
@@ -55,19 +56,22 @@ def trained(loop: Loop) -> dict[str, Series]:
 
 
 @contextmanager
-def counted_images() -> Iterator[list[int]]:
-    """How many images each call of an image tower gets."""
-    counts: list[int] = []
+def computed_images(stop_at: int | None = None) -> Iterator[list[Pixels]]:
+    """The batches whose features are computed; the block `stop_at` is interrupted."""
+    batches: list[Pixels] = []
+    n_blocks, run_graph = 0, image_features.run_graph
 
-    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: object) -> None:
-        if isinstance(module, type(build_model(recipe().model).visual)):
-            counts.append(len(inputs[0]))
+    def noted(graph: Path, some: list[Pixels]) -> Embeddings:
+        nonlocal n_blocks
+        n_blocks += 1
+        if n_blocks == stop_at:
+            raise KeyboardInterrupt
+        batches.extend(some)
+        return run_graph(graph, some)
 
-    handle = torch.nn.modules.module.register_module_forward_hook(count)
-    try:
-        yield counts
-    finally:
-        handle.remove()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(image_features, "run_graph", noted)
+        yield batches
 
 
 def tiny_model(seed: int = 0) -> CLIP:
@@ -95,42 +99,36 @@ def test_a_run_has_the_losses_and_scores_of_one_without_a_cache(dataset, tmp_pat
     assert_same_series(cached, plain)
 
 
-def test_a_step_runs_no_image_tower(dataset, tmp_path):
+def test_a_step_runs_no_image_tower(dataset, tmp_path, monkeypatch):
     loop = loop_of(recipe(), dataset, tmp_path / "run")
-    with counted_images() as counts:
-        loop.gradient_step.forward_backward(loop.batches.make(0))
-    assert counts == []
+    calls: list[object] = []
+    monkeypatch.setattr(type(loop.state.model.visual), "forward", calls.append)
+    loop.gradient_step.forward_backward(loop.batches.make(0))
+    assert calls == []
     loop.log.close()
 
 
 def test_a_resumed_run_continues_and_computes_no_feature_again(dataset, tmp_path):
     unbroken = trained(loop_of(recipe(), dataset, tmp_path / "unbroken"))
     trained(stopped_after(loop_of(recipe(), dataset, tmp_path / "broken"), 4))
-    with counted_images() as counts:
+    with computed_images() as computed:
         resumed = loop_of(recipe(), dataset, tmp_path / "broken", resume=True)
-    assert counts == []
+    assert computed == []
     assert_same_series(trained(resumed), unbroken)
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(dataset, cache, monkeypatch):
     monkeypatch.setattr(image_features, "BLOCK", 8)
-    model, sources = tiny_model(), dataset.sources("train")
-    features = ImageFeatures(model, recipe(), cache)
-    encode, calls = model.encode_image, []
-
-    def interrupted(pixels: torch.Tensor) -> torch.Tensor:
-        calls.append(len(pixels))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return encode(pixels)
-
-    monkeypatch.setattr(model, "encode_image", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    features, sources = ImageFeatures(tiny_model(), recipe(), cache), dataset.sources("train")
+    with computed_images(stop_at=2) as computed, pytest.raises(KeyboardInterrupt):
         features(sources)
-    found = features(sources)
-    assert calls == [8, 8, 8, 4]
+    assert [len(batch) for batch in computed] == [8]
+    with computed_images() as computed:
+        found = features(sources)
+    assert [len(batch) for batch in computed] == [8, 4]
     with torch.no_grad():
-        torch.testing.assert_close(found, tiny_model().eval().encode_image(normalised(dataset)))
+        expected = tiny_model().eval().encode_image(normalised(dataset))
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected, dim=1))
 
 
 def normalised(dataset: PackedDataset) -> torch.Tensor:
@@ -148,9 +146,9 @@ def test_other_weights_or_another_preparation_have_features_of_their_own(dataset
     first = [ImageFeatures(model, config, cache)(sources) for model, config in kinds]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(first[one], first[other])
-    with counted_images() as counts:
+    with computed_images() as computed:
         again = [ImageFeatures(model, config, cache)(sources) for model, config in kinds]
-    assert counts == []
+    assert computed == []
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
@@ -159,9 +157,9 @@ def test_a_text_tower_that_has_learned_changes_no_feature(dataset, cache):
     ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
     with torch.no_grad():
         model.text_projection += 1
-    with counted_images() as counts:
+    with computed_images() as computed:
         ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
-    assert counts == []
+    assert computed == []
 
 
 def test_a_damaged_file_is_computed_again(dataset, cache):
@@ -183,19 +181,24 @@ def test_each_rank_has_all_features_in_the_same_order(dataset, cache, monkeypatc
 
 def test_smaller_images_are_enlarged_so_that_their_means_are_the_stored_ones(tmp_path):
     small = write_tiny_dataset(tmp_path / "small", n_icons=12, size=16)
-    seen: list[torch.Tensor] = []
-    hook = torch.nn.modules.module.register_module_forward_pre_hook(
-        lambda module, inputs: (
-            seen.append(inputs[0]) if inputs and inputs[0].shape[1:] == (3, 32, 32) else None
-        )
-    )
-    loop_of(recipe(), small, tmp_path / "run").log.close()
-    hook.remove()
-    spec = recipe().preprocess
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (spec.mean, spec.std))
-    pixels = torch.nn.functional.avg_pool2d(seen[0], 2) * std + mean
-    stored = torch.from_numpy(np.array(small.sources("train")[0].images)).permute(0, 3, 1, 2)
-    assert torch.equal((pixels * 255).round().to(torch.uint8), stored)
+    with computed_images() as computed:
+        loop_of(recipe(), small, tmp_path / "run").log.close()
+    blocks = computed[0].reshape(-1, 16, 2, 16, 2, 3)
+    stored = np.array(small.sources("train")[0].images)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        np.testing.assert_array_equal(blocks[:, :, row, :, column], stored)
+
+
+@pytest.mark.long
+def test_a_tower_that_cannot_be_exported_has_the_same_features(dataset, cache):
+    """torch computes them on a GPU, and where blocks are compiled."""
+    sources = dataset.sources("train")
+    compiled = recipe(scale={"compile": True})
+    with computed_images() as computed:
+        by_torch = ImageFeatures(tiny_model(), compiled, cache / "torch")(sources)
+    assert computed == []
+    by_graph = ImageFeatures(tiny_model(), recipe(), cache / "graph")(sources)
+    torch.testing.assert_close(torch.nn.functional.normalize(by_torch, dim=1), by_graph)
 
 
 @pytest.mark.parametrize(("size", "cached"), [(16, False), (12, True)])
