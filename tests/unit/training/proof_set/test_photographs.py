@@ -7,9 +7,10 @@ import numpy as np
 from diptych_training.export.proof.photos import photographs
 from diptych_training.export.proof.samples import shortage
 from diptych_training.export.proof.texts import ordinary_texts
+from diptych_training.proof_set.draw import draw_proof_set
 from diptych_training.proof_set.file import read_proof_set, write_proof_set
-from diptych_training.proof_set.photographs import proof_set_of_photographs
-from support.tiny_run import tiny_image_spec
+from diptych_training.proof_set.photographs import proof_set_of_photographs, with_photographs
+from support.tiny_run import tiny_image_spec, write_shareable_dataset
 
 FREE = [photograph for photograph in photographs() if photograph.free]
 
@@ -62,3 +63,32 @@ def test_a_larger_model_gets_larger_pictures() -> None:
 
 def test_fewer_images_than_photographs_are_of_the_first_ones() -> None:
     assert len(proof_set_of_photographs(tiny_image_spec(), 3, ()).sources) == 3
+
+
+def test_a_model_of_photographs_and_drawings_is_proven_on_both(tmp_path: Path) -> None:
+    drawings = draw_proof_set(write_shareable_dataset(tmp_path / "drawings"))
+    both = with_photographs(drawings, tiny_image_spec().model_copy(update={"size": 64}))
+    assert {split: both.n_pictures(split) for split in ("validation", "train")} == {
+        "validation": drawings.n_pictures("validation") + 200,
+        "train": drawings.n_pictures("train") + 60,
+    }
+    write_proof_set(tmp_path / "proof_set.npz", both)
+    unpacked = read_proof_set(tmp_path)
+    assert unpacked is not None
+    unpacked_set = unpacked.unpack(tmp_path / "unpacked", 64)
+    small, large = (
+        one.source(drawings.sources[0].name).images[0]
+        for one in (drawings.unpack(tmp_path / "small", 32), unpacked_set)
+    )
+    np.testing.assert_array_equal(large[::2, ::2], small)  # each pixel is a block of four
+    np.testing.assert_array_equal(large[1::2, 1::2], small)
+
+
+def test_rehearsed_photographs_are_other_variants_than_those_of_the_proof(tmp_path: Path) -> None:
+    drawings = draw_proof_set(write_shareable_dataset(tmp_path / "drawings"))
+    both = with_photographs(drawings, tiny_image_spec())
+    of_split = {
+        split: {p for one in both.sources if one.split == split and one.kind == "pairs" for p in one.pictures}
+        for split in ("validation", "train")
+    }
+    assert of_split["validation"].isdisjoint(of_split["train"])

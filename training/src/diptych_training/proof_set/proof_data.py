@@ -9,6 +9,7 @@ from diptych.errors import NotFound
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import INDEX_FILE, PackedDataset, read_dataset
 from diptych_training.export.proof.samples import shortage
+from diptych_training.models import PhotographsAndDrawingsConfig
 from diptych_training.paths import data_dir
 from diptych_training.proof_set.draw import draw_proof_set, why_not_drawn
 from diptych_training.proof_set.file import (
@@ -18,6 +19,7 @@ from diptych_training.proof_set.file import (
     write_proof_set,
 )
 from diptych_training.proof_set.find import default_proof_set_file, judged_proof_set, proof_set_file
+from diptych_training.proof_set.photographs import with_photographs
 from diptych_training.run_folder import RunFolder
 
 VERSION = re.compile(r"([^/]+)/([0-9]+)")  # title of a version that a run started from
@@ -42,8 +44,9 @@ def choose_proof_data(
     set; else, or if that is too small for a proof, the default model's proof set.
 
     The bundle carries the proof set of the model that the run started from, byte for byte; else one drawn
-    from a data set of openly licensed drawings; else the default model's. Unpacked and drawn sets go to
-    `scratch`. Raises DataError for a data set or proof set that is missing or damaged.
+    from a data set of openly licensed drawings; else the default model's. A model that knows photographs is
+    proven on such a drawn set with photographs added. Unpacked and drawn sets go to `scratch`. Raises
+    DataError for a data set or proof set that is missing or damaged.
     """
     inherited = inherited_proof_set_file(run, repository)
     proven_on = None if given is not None else inherited
@@ -54,6 +57,15 @@ def choose_proof_data(
         dataset = proof_set.unpack(scratch / "proof", run.image_spec.size)
         return ProofData(dataset, _calibration(run, dataset, repository, scratch), proven_on)
     dataset = read_dataset(given or data_dir())
+    if (
+        given is None
+        and inherited is None
+        and isinstance(run.model_config.image, PhotographsAndDrawingsConfig)
+    ):
+        drawn = _with_photographs(dataset, run, scratch)
+        if drawn is not None:
+            unpacked = read_proof_set_file(drawn).unpack(scratch / "proof", run.image_spec.size)
+            return ProofData(unpacked, unpacked, drawn)
     carried = inherited or _drawn(dataset, scratch) or default_proof_set_file(repository)
     return ProofData(dataset, dataset, carried)
 
@@ -103,6 +115,18 @@ def _calibration(
         return read_dataset(own)
     default = judged_proof_set(repository, run.folder)
     return dataset if default is None else default.unpack(scratch / "calibration", run.image_spec.size)
+
+
+def _with_photographs(dataset: PackedDataset, run: TrainedRun, scratch: Path) -> Path | None:
+    """A proof set of drawings from the data set, and photographs: both halves of the model have to be proven.
+
+    None if the data set is not one of openly licensed drawings.
+    """
+    if why_not_drawn(dataset) is not None or run.image_spec.size % dataset.image_size:
+        return None
+    file = scratch / PROOF_SET_FILE
+    write_proof_set(file, with_photographs(draw_proof_set(dataset), run.image_spec))
+    return file
 
 
 def _drawn(dataset: PackedDataset, scratch: Path) -> Path | None:

@@ -18,7 +18,7 @@ from diptych_training.export.proof.texts import ordinary_texts, relevance_of_tex
 
 N_PROOF_IMAGES = 1000
 PIXELS_FILE = "proof-pixels.npy"  # in the staged folder; removed before it is published
-PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED, PROOF_SET_SEED = 0, 1, 2, 3
+PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED, PROOF_SET_SEED, REHEARSAL_SEED = range(5)
 BATCH_SIZE = 16
 LIMITS = ImageLimits()
 
