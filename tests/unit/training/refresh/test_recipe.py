@@ -55,6 +55,16 @@ def test_a_further_refresh_has_a_seed_of_its_own(tmp_path, shipped):
     assert [seed(), seed(seed=3)] == [0, 3]
 
 
+@pytest.mark.parametrize(("knows_photographs", "locked"), [(True, 1), (False, 0)])
+def test_a_tower_of_photographs_keeps_what_it_knows(tmp_path, shipped, knows_photographs, locked):
+    file = tmp_path / "a.toml"
+    write_recipe(
+        file, "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), knows_photographs=knows_photographs
+    )
+    config = read_config(file, start_tables=lambda _: model_tables(small_recipe()))
+    assert config.lock.image == locked
+
+
 def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, shipped):
     config = recipe(tmp_path, shipped, 100)
     assert config.distill is not None

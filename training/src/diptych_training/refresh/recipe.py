@@ -23,7 +23,7 @@ name = "$name"
 start = "$start"
 seed = $seed            # of the order and the random changes: each further refresh of this name has its own
 
-[lock]
+[lock]$lock_image
 scale = true        # a few pictures are too few for a new scale, or new statistics of batch normalisation
 statistics = true
 
@@ -66,6 +66,10 @@ teachers = [$teacher]
 weight = 0.5
 on = "rehearsed"    # not on your pairs, which it does not know
 """)
+
+
+# A few pictures are too few for a tower that knows a thousand kinds of photographs.
+LOCK_PHOTOGRAPHS = "\nimage = 1           # the photographs' tower and the gate keep what they know"
 
 
 @dataclass(frozen=True)
@@ -119,10 +123,12 @@ def write_recipe(
     old: OldPairs,
     seed: int = 0,
     loss: LossKind = "softmax",
+    knows_photographs: bool = False,
 ) -> None:
     """Write the recipe of the run `name` for `n_train` pairs of the user's.
 
-    `start` is NAME/VERSION of a model that was trained with `loss`.
+    `start` is NAME/VERSION of a model that was trained with `loss`; `knows_photographs` if its image tower is
+    one of photographs and drawings.
     """
     batch_size, n_shown = next((size, shown) for most, size, shown in SIZES if n_train <= most)
     n_own = round(OWN_SHARE * batch_size)
@@ -132,6 +138,7 @@ def write_recipe(
         name=name,
         start=start,
         seed=seed,
+        lock_image=LOCK_PHOTOGRAPHS if knows_photographs else "",
         n_train=f"{n_train:,}",
         about_old=f"{about}: {old.n:,} pairs",
         old=_quoted(str(old.dataset.path)),

@@ -157,6 +157,7 @@ def _recipe(
             old=old,
             seed=folder.number - 1,
             loss=start.source.tables["loss"],
+            knows_photographs=start.source.tables["model"]["image"]["kind"] == "photographs_and_drawings",
         )
     return read_config(
         folder.recipe_file,
