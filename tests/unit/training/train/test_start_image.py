@@ -11,10 +11,11 @@ from diptych_training.checkpoint import load_run
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ImportFailed
-from diptych_training.models import CLIP, build_model
+from diptych_training.models import CLIP
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.train_run import prepare
+from support.lite_weights import write_lite_weights
 from support.small_recipe import small_recipe, write_small_recipe
 from support.tiny_run import TINY_LITE, write_tiny_dataset
 
@@ -27,26 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of weights with timm's names, with a classifier."""
-    torch.manual_seed(7)
-    state = {}
-    for name, tensor in build_model(small_recipe(TINY_LITE).model).visual.state_dict().items():
-        if tensor.is_floating_point() and name != "proj.weight":
-            state[timms_name(name)] = torch.rand_like(tensor)
-    file = tmp_path_factory.mktemp("weights") / "lite.safetensors"
-    save_file({**state, "classifier.weight": torch.rand(5, 1280)}, file)
-    return file
-
-
-def timms_name(name: str) -> str:
-    *at, layer, part, kind = name.split(".")
-    if layer in ("stem", "7"):
-        conv, norm = ("conv_stem", "bn1") if layer == "stem" else ("conv_head", "bn2")
-        return f"{conv if part == 'conv' else norm}.{kind}"
-    first = at[1] == "0"  # whose blocks do not expand
-    order = ["depthwise", "project"] if first else ["expand", "depthwise", "project"]
-    convs = ["conv_dw", "conv_pw"] if first else ["conv_pw", "conv_dw", "conv_pwl"]
-    number = order.index(layer)
-    return ".".join([*at, convs[number] if part == "conv" else f"bn{number + 1}", kind])
+    return write_lite_weights(tmp_path_factory.mktemp("weights") / "lite.safetensors", TINY_LITE)
 
 
 def recipe(tower: Path | None, **tables: object) -> TrainConfig:

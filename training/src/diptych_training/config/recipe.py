@@ -17,7 +17,12 @@ from diptych_training.config.start import (
     StartConfig,
     TextTeacherConfig,
 )
-from diptych_training.models.config import ModelConfig
+from diptych_training.models.config import (
+    EfficientNetLiteConfig,
+    ModelConfig,
+    PhotographsAndDrawingsConfig,
+    WordPiecesConfig,
+)
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.objectives.convirt import ConvirtConfig
 from diptych_training.objectives.kinds import ObjectiveConfig, PredictiveConfig
@@ -149,6 +154,10 @@ class TrainConfig(Frozen):
             )
 
     def _check_predictive(self, kind: str) -> None:
+        if isinstance(self.model.image, PhotographsAndDrawingsConfig):
+            raise ValueError(
+                f'objective is "{kind}", which cannot train model.image of kind {self.model.image.kind}'
+            )
         if self.start is not None:
             raise ValueError(f'objective is "{kind}", which has no text tower: it cannot begin from start')
         if self.lock.text or self.lock.scale:
@@ -210,6 +219,36 @@ class TrainConfig(Frozen):
             raise ValueError(f'objective is "{self.predictive.kind}", but lock.cache needs two towers')
         if self.scale.shard:
             raise ValueError("scale.shard is true, but lock.cache needs a whole image tower in each rank")
+        return self
+
+    @model_validator(mode="after")
+    def _check_aligned(self) -> "TrainConfig":
+        """What a tower takes from others must be named, unless the start model brings it."""
+        if self.start is not None:
+            return self
+        image, text, start = self.model.image, self.model.text, self.start_image
+        lite, key, n_of_classes = image, "model.embed_dim", self.model.embed_dim
+        if is_pair := isinstance(image, PhotographsAndDrawingsConfig):
+            lite, key, n_of_classes = image.photographs, "model.image.photograph_dim", image.photograph_dim
+        has_classes = isinstance(lite, EfficientNetLiteConfig) and lite.classes is not None
+        for part, is_needed, is_given in (
+            ("classes", has_classes, start is not None and start.classes is not None),
+            ("drawings", is_pair, start is not None and start.drawings is not None),
+        ):
+            if is_needed != is_given:
+                raise ValueError(
+                    f"start_image.{part} is {'missing' if is_needed else 'given'}, "
+                    f"{'which' if is_needed else 'but not what'} model.image of kind {image.kind} needs"
+                )
+        taught = None if self.text_teacher is None else self.text_teacher.dims or self.model.embed_dim
+        needed = {}
+        if isinstance(text, WordPiecesConfig):
+            needed["model.text.mean_dim"] = text.mean_dim
+        if has_classes:
+            needed[key] = n_of_classes
+        for key, n in needed.items():
+            if taught != n:
+                raise ValueError(f"{key} is {n}: text_teacher.dims must be the same, it is {taught}")
         return self
 
     @model_validator(mode="after")

@@ -35,13 +35,18 @@ class StartConfig(Frozen):
 
 
 class ImageStartConfig(Frozen):
-    """The weights that the image tower alone starts from: a file of another library, and their licence.
+    """The weights that the image tower alone starts from, trained by another library, and their licence.
 
+    `source`: a file, or an installed Python package with one file of weights. `classes`, for a tower that
+    keeps its classifier: "imagenet", or a file with the name of a class a line. `drawings`, for a tower of
+    photographs and drawings: the run or version (NAME/VERSION) whose image tower knows drawings.
     ``start_image = "FILE"`` is short for the table.
     """
 
     source: str = Field(min_length=1)
     licence: str = Field(default="unknown", min_length=1)
+    classes: str | None = Field(default=None, min_length=1)
+    drawings: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +114,8 @@ class TextTeacherConfig(Frozen):
     `source`: a folder of sentence-transformers or transformers, or an installed Python package that ships
     one. `texts`: files with a text a line; with `captions`, the texts of the data set too. Only the first
     `dims` numbers of the text features are taught, by default all. `centre`: a file of texts whose mean is
-    the centre of the embeddings, instead of the mean of all. `licence` is that of the teacher.
+    the centre of the embeddings; by default the names of `start_image.classes`, or else all texts. `licence`
+    is that of the teacher.
     """
 
     source: str = Field(min_length=1)

@@ -5,6 +5,7 @@ transformers; the layout is recognised by the tensors' names. Needs none of thes
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -12,9 +13,9 @@ from torch import Tensor
 from diptych_training.errors import CheckpointError, ImportFailed
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.common.weight_files import read_weights, require_finite
-from diptych_training.models import ModelConfig
+from diptych_training.models import EfficientNetLiteConfig, ModelConfig
 from diptych_training.weight_names import from_layout
-from diptych_training.weight_names.image_towers import image_tower_weights
+from diptych_training.weight_names.image_towers import image_tower_weights, lite_weights
 
 # In order of preference: ours, open_clip's, those of transformers; pickles last, and only their tensors.
 WEIGHT_FILES = (
@@ -49,10 +50,19 @@ def load_image_tower(file: Path, config: ModelConfig) -> dict[str, Tensor]:
 
     Raises ImportFailed if the file cannot be read, CheckpointError naming the tensors that do not fit.
     """
+    return _load_tower(file, lambda state: image_tower_weights(state, config))
+
+
+def load_lite(file: Path, image: EfficientNetLiteConfig) -> dict[str, Tensor]:
+    """As `load_image_tower`, an EfficientNet-Lite under the names within the tower."""
+    return _load_tower(file, lambda state: lite_weights(state, image))
+
+
+def _load_tower(file: Path, named: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
     state = _read_file(file)
     require_finite(state, str(file))
     try:
-        tower = image_tower_weights(state, config)
+        tower = named(state)
     except CheckpointError as error:
         raise CheckpointError(f"start_image {file}: {error}") from error
     return {name: tensor.float() for name, tensor in tower.items()}

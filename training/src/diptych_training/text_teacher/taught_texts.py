@@ -50,23 +50,30 @@ class TaughtTexts:
 
 
 def taught_texts(
-    config: TextTeacherConfig, captions: Iterable[str], embed_dim: int, device: torch.device
+    config: TextTeacherConfig,
+    captions: Iterable[str],
+    embed_dim: int,
+    device: torch.device,
+    class_names: Sequence[str] = (),
 ) -> TaughtTexts:
     """Let the teacher embed the texts of the recipe, and `captions` if the recipe wants them.
+
+    `class_names` of a classifier are taught too, and are the centre unless the recipe names another.
 
     Raises ImportFailed if there is no such teacher, TrainingConfigError if a file is missing or the texts do
     not fill a batch.
     """
-    texts = _distinct([*_read_all(config.texts, "texts"), *(captions if config.captions else ())])
+    texts = _distinct(
+        [*class_names, *_read_all(config.texts, "texts"), *(captions if config.captions else ())]
+    )
     if len(texts) < config.batch_size:
         raise TrainingConfigError(
             f"{TABLE}: {len(texts)} different texts are fewer than {TABLE}.batch_size, {config.batch_size}"
         )
     encoder = open_sentence_encoder(config.source, device)
     embeddings = cached_embeddings(encoder, texts)
-    around = None
-    if config.centre is not None:
-        around = cached_embeddings(encoder, _distinct(_read_all([config.centre], "centre")))
+    centre = class_names if config.centre is None else _distinct(_read_all([config.centre], "centre"))
+    around = cached_embeddings(encoder, centre) if centre else None
     space = TextSpace.fit(embeddings, config.dims or embed_dim, around)
     return TaughtTexts(texts, torch.from_numpy(space.of(embeddings).astype(np.float16)), space)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import InvalidValue
+from diptych_training.align.start import open_drawings
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TooFewSamples, TrainingConfigError
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         folder.path,
         source_model,
         open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
+        open_drawings=partial(open_drawings, config, args.runs_dir, args.model_repo),
         resume=args.resume,
         device=args.device,
         say=say,

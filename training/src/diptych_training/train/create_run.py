@@ -1,7 +1,7 @@
 """Creation of a new run folder: recipe, tokenizer, provenance, and the weights of start and teachers."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,21 +10,24 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer
 
 from diptych.bundle.manifest import TextSpec
+from diptych_training.align.class_names import class_names
+from diptych_training.align.start import aligned_start
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.finetune.pretrained import load_image_tower
 from diptych_training.finetune.source_model import SourceModel
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
-from diptych_training.text_teacher.taught_texts import taught_texts
+from diptych_training.text_teacher.taught_texts import TaughtTexts, taught_texts
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.distributed.ranks import CPU
 from diptych_training.train.objective import write_dictionary
 from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
+
+OpenDrawings = Callable[[], SourceModel | None]
 
 
 def create_run(
@@ -35,6 +38,7 @@ def create_run(
     source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
+    open_drawings: OpenDrawings = lambda: None,
     device: torch.device = CPU,
 ) -> RunFolder:
     """Write the recipe, architecture, preprocessing, tokenizer and provenance, the weights of start and
@@ -49,22 +53,21 @@ def create_run(
         raise TrainingConfigError(
             f"{path} has a run already: continue it with --resume, or choose another --name"
         )
-    teacher_models = open_teachers()
+    teacher_models, drawings = open_teachers(), open_drawings()
     if config.text_teacher is not None or (config.predictive is not None and config.predictive.n_entries):
         texts = list(texts)  # read twice
-    tokenizer = _tokenizer(config, texts, source_model, teacher_models)
+    taught = _taught_texts(config, texts, device)
+    if source_model is None:
+        tokenizer, start = _new_start(config, dataset, texts, taught, drawings, device=device)
+    else:
+        tokenizer, start = source_model.tokenizer, _start(config, source_model)
+    tokenizer = tokenizer or _tokenizer(config, texts, teacher_models)
     teachers = teacher_checkpoints(config, teacher_models, tokenizer)
-    start = _image_start(config) if source_model is None else _start(config, source_model)
     proof_set = None if source_model is None else _proof_set(source_model)
-    licences = {} if source_model is None else {source_model.title: source_model.licence}
-    if config.start_image is not None:
-        licences[config.start_image.title] = config.start_image.licence
+    licences = {one.title: one.licence for one in (source_model, drawings, config.start_image) if one}
     taught_by = {name: teacher.licence for name, teacher in teacher_models.items()}
-    taught = None
     if config.text_teacher is not None:
         taught_by[config.text_teacher.title] = config.text_teacher.licence
-        captions = chain.from_iterable(texts)
-        taught = taught_texts(config.text_teacher, captions, config.model.embed_dim, device)
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
@@ -90,18 +93,50 @@ def create_run(
     return folder
 
 
-def _tokenizer(
+def _taught_texts(
+    config: TrainConfig, texts: Iterable[Sequence[str]], device: torch.device
+) -> TaughtTexts | None:
+    if config.text_teacher is None:
+        return None
+    captions = chain.from_iterable(texts)
+    classes = None if config.start_image is None else config.start_image.classes
+    names = [] if classes is None else class_names(classes)
+    return taught_texts(config.text_teacher, captions, config.model.embed_dim, device, names)
+
+
+def _new_start(
     config: TrainConfig,
+    dataset: PackedDataset,
     texts: Iterable[Sequence[str]],
-    source_model: SourceModel | None,
-    found: TeacherModels,
-) -> Tokenizer:
-    """The tokenizer of the start model, else of the first teacher, else one trained on the texts of the
-    data.
+    taught: TaughtTexts | None,
+    drawings: SourceModel | None,
+    *,
+    device: torch.device,
+) -> tuple[Tokenizer | None, Checkpoint | None]:
+    """The tokenizer that the text tower brings, if any, and the random weights that the run would begin with
+    with those of others among them; None if there are none.
+
+    Raises ImportFailed, CheckpointError or TrainingConfigError if others' weights cannot be read or do not
+    fit.
     """
-    for known in (source_model, *found.values()):
-        if known is not None:
-            return known.tokenizer
+    known = () if taught is None else chain(chain.from_iterable(texts), taught.texts)
+    space = None if taught is None else taught.space
+    tokenizer, weights = aligned_start(config, dataset, known, space, drawings, device=device)
+    if not weights:
+        return tokenizer, None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        tensors = build_model(config.model).state_dict()
+    tensors |= weights
+    source = "" if config.start_image is None else config.start_image.title
+    state = {"step": 0, "metrics": {}, "source": source}
+    return tokenizer, Checkpoint({f"{MODEL}{name}": tensor for name, tensor in tensors.items()}, state)
+
+
+def _tokenizer(config: TrainConfig, texts: Iterable[Sequence[str]], found: TeacherModels) -> Tokenizer:
+    """The tokenizer of the first teacher, else one trained on the texts of the data."""
+    for known in found.values():
+        return known.tokenizer
     tokenizer = train_tokenizer(chain.from_iterable(texts), config.model.text.vocab_size, config.text.clean)
     _check_padding(tokenizer, config)
     return tokenizer
@@ -114,22 +149,6 @@ def _start(config: TrainConfig, source_model: SourceModel) -> Checkpoint:
     check_start(config, source_model)
     tensors = {f"{MODEL}{name}": tensor for name, tensor in source_model.weights(config.model).items()}
     return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": source_model.title})
-
-
-def _image_start(config: TrainConfig) -> Checkpoint | None:
-    """The random weights that the run would begin with, and the image tower of `start_image` among them.
-
-    Raises ImportFailed or CheckpointError if its weights cannot be read or do not fit.
-    """
-    if config.start_image is None:
-        return None
-    file = Path(config.start_image.source).expanduser()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        tensors = build_model(config.model).state_dict()
-    tensors |= load_image_tower(file, config.model)
-    state = {"step": 0, "metrics": {}, "source": config.start_image.title}
-    return Checkpoint({f"{MODEL}{name}": tensor for name, tensor in tensors.items()}, state)
 
 
 def _proof_set(source_model: SourceModel) -> bytes | None:

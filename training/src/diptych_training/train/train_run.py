@@ -24,7 +24,7 @@ from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.taught import TaughtBatches
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.checks import check_shares, check_validation
-from diptych_training.train.create_run import create_run
+from diptych_training.train.create_run import OpenDrawings, create_run
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
 from diptych_training.train.estimate import Estimate, estimate
@@ -50,6 +50,7 @@ def train_run(
     source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
+    open_drawings: OpenDrawings = lambda: None,
     resume: bool,
     device: str = AUTO,
     until: int | None = None,
@@ -81,7 +82,14 @@ def train_run(
         if config.scale.compile:
             check_compiler(ranks.device)  # before all data is read
         loop = prepare(
-            config, dataset, run_dir, source_model, open_teachers=open_teachers, resume=resume, ranks=ranks
+            config,
+            dataset,
+            run_dir,
+            source_model,
+            open_teachers=open_teachers,
+            open_drawings=open_drawings,
+            resume=resume,
+            ranks=ranks,
         )
         if ranks.is_first:
             before_first_step()
@@ -99,6 +107,7 @@ def prepare(
     source_model: SourceModel | None = None,
     *,
     open_teachers: OpenTeachers = dict,
+    open_drawings: OpenDrawings = lambda: None,
     resume: bool,
     ranks: Ranks = SINGLE_RANK,
 ) -> Loop:
@@ -124,6 +133,7 @@ def prepare(
                 data.texts(),
                 source_model,
                 open_teachers=open_teachers,
+                open_drawings=open_drawings,
                 device=ranks.device,
             )
         )
