@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from benchmarks.report import say
 from benchmarks.servers import REPOSITORY, in_cache, modules_of
 from diptych_training.export.proof.photos import photographs
+from diptych_training.importing.common.weight_files import read_weights
 
 VIT = "vit-b-32"
 VIT_TOWERS = {
@@ -222,7 +223,8 @@ def with_changed_version(model: str) -> Path:
 
 def add_noise(weights: Path) -> None:
     """Add noise of a twentieth of its spread to every matrix, kernel and table."""
-    rng, found = np.random.default_rng(0), load_file(weights)
+    rng = np.random.default_rng(0)
+    found = {name: tensor.numpy() for name, tensor in read_weights(weights).items()}
     for name, values in found.items():
         if values.ndim >= 2:
             noise = NOISE * values.std() * rng.standard_normal(values.shape)

@@ -33,6 +33,9 @@ from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import ProgressReporter, export_run
 from diptych_training.finetune.source_model import open_source_model
+from diptych_training.importing.common.imported_model import Choices
+from diptych_training.importing.common.weight_files import read_weights
+from diptych_training.importing.own import load_own_bundle
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
 from support.documents import ROOT
@@ -166,13 +169,23 @@ def test_half_weights_take_less_room_and_compute_what_the_trained_ones_do(
     whole = repository.folder("drawings", 1)
     for file in ("weights.safetensors", IMAGE_FILE, TEXT_FILE):
         assert (folder / file).stat().st_size < 0.8 * (whole / file).stat().st_size, file
-    kept = load_file(folder / "weights.safetensors")
-    # Statistics, gains and the scale are as they were trained.
-    assert {tensor.dtype for tensor in kept.values() if tensor.ndim == 1} == {torch.float32}
+    # The graphs hold what is large, and what is read is the whole model, its vectors and scale as trained.
+    held = {
+        "visual.layer2.0.conv2.weight",
+        "token_embedding.weight",
+        "transformer.resblocks.0.mlp.c_fc.weight",
+    }
+    assert not held & load_file(folder / "weights.safetensors").keys()
+    kept, trained_weights = read_weights(folder / "weights.safetensors"), run.model.state_dict()
+    assert kept.keys() == trained_weights.keys()
+    for name, tensor in trained_weights.items():
+        assert kept[name].equal(tensor.half() if tensor.ndim > 1 else tensor), name
     source_model = open_source_model(StartConfig(source=str(folder)), tmp_path, tmp_path)
     assert source_model is not None
     model = build_model(run.model_config)
     model.load_state_dict(source_model.weights(run.model_config))
+    imported = load_own_bundle(folder, Choices()).model.state_dict()
+    assert all(imported[name].equal(tensor) for name, tensor in model.state_dict().items())
     pixels = dataset.sources("validation")[0].images[:8]
     found = TorchEncoder(model.eval(), run.image_spec).encode_image(np.asarray(pixels))
     embedded = encoder.encode_image(np.asarray(pixels))

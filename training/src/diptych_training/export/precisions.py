@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from pydantic import JsonValue
+from safetensors.torch import load_file
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden
@@ -20,8 +22,9 @@ from diptych.errors import DiptychError, InvalidValue
 from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.fp16.half_weights import halve_weights
 from diptych_training.export.int8 import Int8Report, write_int8
-from diptych_training.export.onnx.bundle_files import EXACT, graph_files
+from diptych_training.export.onnx.bundle_files import EXACT, WEIGHTS_FILE, graph_files
 from diptych_training.export.onnx.files import read_graph, write_graph
+from diptych_training.export.onnx.held_weights import write_weights_beside_graphs
 from diptych_training.export.optimise import FLOAT32, Step, optimise
 from diptych_training.export.proof.calibration import Batch, Calibration, make_check, split
 from diptych_training.export.proof.gate import parity_table, require_parity
@@ -87,13 +90,23 @@ def make_precisions(
                 _make(context, name, result, reporter, stages)
             if context.half_weights:  # last: the other precisions are made from float32 weights
                 with stages.stage("keep weights in float16"):
-                    for file in graph_files(EXACT):
-                        halve_weights(context.folder / file)
+                    _halve_weights(context.folder)
                 _make(context, EXACT, result, reporter, stages)
         finally:
             if result.measured:
                 reporter.say(parity_table(result.measured, context.proof.n_texts_left_out))
     return result
+
+
+def _halve_weights(folder: Path) -> None:
+    """Store the weights as float16 in both graphs, and what they hold nowhere else."""
+    weights = load_file(folder / WEIGHTS_FILE)
+    halves = {name: tensor.numpy() for name, tensor in weights.items() if tensor.dtype == torch.float16}
+    held: dict[str, set[str]] = {}
+    for file in graph_files(EXACT):
+        held[file] = halve_weights(folder / file, halves)
+        halves = {name: values for name, values in halves.items() if name not in held[file]}
+    write_weights_beside_graphs(folder / WEIGHTS_FILE, weights, held)
 
 
 def _optimise(context: ExportContext, kept: Path, reporter: ProgressReporter) -> tuple[list[Path], JsonValue]:

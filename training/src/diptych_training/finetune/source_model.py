@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -23,6 +21,7 @@ from diptych_training.export.model_card.licence import UNKNOWN, recorded_licence
 from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE
 from diptych_training.finetune.pretrained import load_pretrained
 from diptych_training.importing.common.imported_model import Choices
+from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.conversion import architecture_of, convert
 from diptych_training.importing.own import missing_weights
 from diptych_training.importing.source import find_source
@@ -156,8 +155,8 @@ def _open_bundle(folder: Path) -> SourceModel:
     def load() -> CLIP:
         try:
             model = build_model(config)
-            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except (SafetensorError, RuntimeError) as error:
+            model.load_state_dict(read_weights(folder / WEIGHTS_FILE))
+        except RuntimeError as error:
             raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
         return model
 

@@ -8,8 +8,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from diptych.bundle.encoder import Embeddings
@@ -30,6 +28,7 @@ from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE, 
 from diptych_training.importing.common.imported_model import Choices, Conversion, ImportedModel
 from diptych_training.importing.common.licence import UNKNOWN, agreed_licence
 from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
+from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.manifest import NO_WEIGHTS
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
@@ -163,8 +162,8 @@ def _own(
 def _rebuild(folder: Path) -> CLIP:
     try:
         model = build_model(_model_config(folder / MODEL_FILE))
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (SafetensorError, RuntimeError) as error:
+        model.load_state_dict(read_weights(folder / WEIGHTS_FILE))
+    except RuntimeError as error:
         raise ImportFailed(f"{folder.name}/{WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
     return model.eval()
 

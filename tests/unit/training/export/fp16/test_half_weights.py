@@ -6,10 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from diptych_training.errors import ExportError
 from diptych_training.export.fp16.half_weights import halve_weights
+from support.small_graphs import small_graph
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -44,7 +46,7 @@ def test_a_graph_of_half_the_size_computes_the_rounded_weights_in_float32(tmp_pa
     path = write_product(tmp_path / "product.onnx", matrix)
     before = path.stat().st_size
 
-    halve_weights(path)
+    halve_weights(path, {})
 
     assert path.stat().st_size < 0.6 * before
     rounded = matrix.astype(np.float16).astype(np.float32)
@@ -53,7 +55,7 @@ def test_a_graph_of_half_the_size_computes_the_rounded_weights_in_float32(tmp_pa
 
 def test_the_runtime_casts_once_when_it_opens_the_file(tmp_path: Path) -> None:
     path = write_product(tmp_path / "product.onnx", np.ones((64, 64), np.float32))
-    halve_weights(path)
+    halve_weights(path, {})
     computed(path, np.ones((1, 64), np.float32), tmp_path / "opened.onnx")
     opened = onnx.load(tmp_path / "opened.onnx").graph
     assert "Cast" not in {node.op_type for node in opened.node}
@@ -61,7 +63,7 @@ def test_the_runtime_casts_once_when_it_opens_the_file(tmp_path: Path) -> None:
 
 def test_vectors_and_small_matrices_stay_as_they_are(tmp_path: Path) -> None:
     path = write_product(tmp_path / "product.onnx", np.full((4, 4), 0.1, np.float32))
-    halve_weights(path)
+    halve_weights(path, {})
     assert {t.data_type for t in onnx.load(path).graph.initializer} == {TensorProto.FLOAT}
 
 
@@ -69,5 +71,73 @@ def test_a_weight_beyond_float16_is_refused_by_name_and_the_file_left_as_it_was(
     path = write_product(tmp_path / "product.onnx", np.full((64, 64), 1e5, np.float32))
     before = path.read_bytes()
     with pytest.raises(ExportError, match=r"product.onnx: w has values beyond float16"):
-        halve_weights(path)
+        halve_weights(path, {})
     assert path.read_bytes() == before
+
+
+def halves(*size: int) -> NDArray[np.float16]:
+    return np.random.default_rng(0).normal(size=size).astype(np.float16)
+
+
+def held(path: Path) -> dict[str, NDArray[np.float16]]:
+    tensors = [t for t in onnx.load(path).graph.initializer if t.data_type == TensorProto.FLOAT16]
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+
+
+def test_a_tensor_of_the_model_is_held_under_its_name_to_the_bit(tmp_path: Path) -> None:
+    tensors = {"other": halves(64, 64).T, "linear": halves(64, 64)[::-1]}
+    path = write_product(tmp_path / "product.onnx", tensors["linear"].astype(np.float32))
+    x = np.ones((2, 64), np.float32)
+    before = computed(path, x)
+
+    assert halve_weights(path, tensors) == {"linear"}
+
+    assert {name: values.tobytes() for name, values in held(path).items()} == {
+        "linear": tensors["linear"].tobytes()
+    }
+    np.testing.assert_allclose(computed(path, x), before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, np.linspace(-0.3, 5, 48, dtype=np.float32)], ids=["plain", "factors"])
+def test_a_tensor_is_recognised_transposed_and_with_a_factor_for_each_output(
+    tmp_path: Path, factor: float | Array
+) -> None:
+    tensor, x = halves(48, 64), np.random.default_rng(1).normal(size=(3, 64)).astype(np.float32)
+    path = write_product(
+        tmp_path / "product.onnx", np.ascontiguousarray(tensor.astype(np.float32).T * factor)
+    )
+    before = computed(path, x)
+
+    assert halve_weights(path, {"linear": tensor}) == {"linear"}
+
+    assert held(path)["linear"].tobytes() == tensor.tobytes()
+    np.testing.assert_allclose(computed(path, x, tmp_path / "opened.onnx"), before, rtol=1e-5, atol=1e-5)
+    opened = onnx.load(
+        tmp_path / "opened.onnx"
+    ).graph  # the runtime computed the weight when it opened the file
+    assert {node.op_type for node in opened.node} <= {"MatMul", "Add", "Gemm"}
+
+
+def test_kernels_with_a_folded_batch_norm_are_held_as_the_model_has_them(tmp_path: Path) -> None:
+    kernels, gains = halves(64, 3, 3, 3), np.linspace(-1, 2, 64, dtype=np.float32).reshape(-1, 1, 1, 1)
+    folded = "g (float[B,3,8,8] x) => (float[B,64,6,6] y) { y = Conv (x, w) }"
+    path = tmp_path / "convolution.onnx"
+    onnx.save(small_graph(folded, {"w": kernels.astype(np.float32) * gains}), path)
+    x = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    before = computed(path, x)
+
+    assert halve_weights(path, {"conv1.weight": kernels}) == {"conv1.weight"}
+
+    assert held(path)["conv1.weight"].tobytes() == kernels.tobytes()
+    np.testing.assert_allclose(computed(path, x), before, rtol=1e-5, atol=1e-5)
+
+
+def test_a_weight_that_is_no_tensor_of_the_model_is_rounded(tmp_path: Path) -> None:
+    tensor = halves(64, 64)
+    changed = tensor.astype(np.float32)
+    changed[-1, -1] += 1
+    path = write_product(tmp_path / "product.onnx", changed)
+
+    assert halve_weights(path, {"linear": tensor}) == set()
+
+    assert list(held(path)) == ["w.float16"]

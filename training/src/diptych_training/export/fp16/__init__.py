@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diptych_training.export.fp16.convert import convert_to_float16
 from diptych_training.export.fp16.float32_nodes import float32_nodes
-from diptych_training.export.fp16.graph_values import fold_casts_of_weights, lift_constants
+from diptych_training.export.fp16.graph_values import fold_stored_weights, lift_constants
 from diptych_training.export.fp16.simulate import write_float16_simulation
 from diptych_training.export.onnx.files import read_graph, write_graph
 
@@ -27,6 +27,6 @@ def write_fp16(source: Path, target: Path) -> None:
     """
     model = read_graph(source)
     lift_constants(model.graph)
-    fold_casts_of_weights(model.graph)
+    fold_stored_weights(model.graph)
     convert_to_float16(model, float32_nodes(model.graph))
     write_graph(model, target)

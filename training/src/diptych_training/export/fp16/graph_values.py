@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 
 def float_names(graph: GraphProto) -> set[str]:
@@ -32,26 +33,23 @@ def lift_constants(graph: GraphProto) -> None:
     graph.node.extend(kept)
 
 
-def fold_casts_of_weights(graph: GraphProto) -> None:
-    """Turn every weight that is stored as float16 and cast to float32 into a float32 weight.
+def fold_stored_weights(graph: GraphProto) -> None:
+    """Compute every weight that is stored as float16 and cast, multiplied or transposed (`half_weights`).
 
-    Otherwise the result of the cast would not count as a weight, and would stay in float32.
+    Otherwise the result would not count as a weight, and would stay in float32.
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     kept = []
     for node in graph.node:
-        source = weights.get(node.input[0]) if node.op_type == "Cast" else None
-        if source is not None and source.data_type == TensorProto.FLOAT16 and _casts_to_float32(node):
-            values = numpy_helper.to_array(source).astype(np.float32)
-            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        if node.op_type in {"Cast", "Mul", "Transpose"} and all(name in weights for name in node.input):
+            sources = {name: numpy_helper.to_array(weights[name]) for name in node.input}
+            (values,) = ReferenceEvaluator(node).run(None, sources)
+            weights[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(values), node.output[0])
         else:
             kept.append(node)
-    del graph.node[:]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
-
-
-def _casts_to_float32(node: NodeProto) -> bool:
-    return any(attribute.name == "to" and attribute.i == TensorProto.FLOAT for attribute in node.attribute)
+    graph.initializer.extend(weights.values())
 
 
 def _constant(node: NodeProto) -> TensorProto | None:

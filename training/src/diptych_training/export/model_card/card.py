@@ -37,9 +37,9 @@ UNGATED_NOTE = (
     "\n**Published without its proof (`--ungated`): it may not match its model. Do not rely on it.**\n"
 )
 HALVED_NOTE = (
-    " Their matrices and kernels are rounded to float16, as are those of the float32 graphs, which compute "
-    "in float32. Evaluation and validation were measured with the float32 weights, parity with the published "
-    "files."
+    " Their matrices and kernels are rounded to float16; the large ones are in the float32 graphs only, "
+    "which compute in float32. Evaluation and validation were measured with the float32 weights, parity with "
+    "the published files."
 )
 KNOWN: dict[Split, str] = {
     "eval": "sources that the model never saw",

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
+from diptych_training.export.onnx.held_weights import HELD, read_held_weights
 
 StateDict = dict[str, Tensor]
 PARALLEL = "module."  # prefix from open_clip's trainer, which saves the model in its data-parallel wrapper
@@ -24,7 +25,8 @@ FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 def read_weights(file: Path) -> StateDict:
     """Tensors by name, from safetensors, a state dict, or a training checkpoint with a `state_dict`.
 
-    Raises ImportFailed if the file does not load or holds anything but tensors.
+    What the file of a bundle leaves to the graphs beside it is read from them. Raises ImportFailed if a file
+    does not load or holds anything but tensors.
     """
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -41,9 +43,12 @@ def read_weights(file: Path) -> StateDict:
 
 def _read_safetensors(file: Path) -> Any:
     try:
-        return load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            held = (opened.metadata() or {}).get(HELD)
+        tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ImportFailed(f"{file}: not a safetensors file: {error}") from error
+    return tensors if held is None else tensors | read_held_weights(file, held)
 
 
 def _read_torch(file: Path) -> Any:
