@@ -18,6 +18,7 @@ from diptych.errors import GoldenMismatch, InvalidValue
 from diptych_training.errors import ExportError, ParityFailed
 from diptych_training.export import precisions
 from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions, parse_precisions
+from diptych_training.export.proof import calibration
 from diptych_training.export.proof.calibration import Calibration, make_check, run_graph, split
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
 from diptych_training.export.proof.prove import Proof
@@ -198,3 +199,16 @@ def test_a_check_is_one_for_a_copy_and_less_for_another_graph(context: ExportCon
     assert run_graph(exact, batches).shape == (16, 16)
     assert check(tmp_path / "copy.onnx") == pytest.approx(1)
     assert check(tmp_path / "other.onnx") < 0.99
+
+
+def test_a_check_falls_below_the_target_of_int8_with_its_worst_item(
+    context: ExportContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, batches = context.folder / "image_encoder.onnx", context.calibration().pixels
+    check = make_check(exact, batches)
+    rows = run_graph(exact, batches)
+    aside = rows[1] - (rows[0] @ rows[1]) * rows[0]
+    rows[0] = 0.97 * rows[0] + (1 - 0.97**2) ** 0.5 * aside / np.linalg.norm(aside)
+    monkeypatch.setattr(calibration, "run_graph", lambda *_: rows)
+
+    assert check(tmp_path / "any.onnx") == pytest.approx(0.985, abs=1e-4)

@@ -11,7 +11,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.export.int8 import scales
 from diptych_training.export.int8.convolutions import quantised_tensors
-from diptych_training.export.int8.layers import Convolution, EmbeddingTable, MatMulGroup, find_layers
+from diptych_training.export.int8.layers import (
+    Convolution,
+    EmbeddingTable,
+    MatMulGroup,
+    find_layers,
+    forms_of,
+)
 from diptych_training.export.int8.matmul import static_rewrite
 from diptych_training.export.int8.model_file import open_model, run
 from diptych_training.export.int8.observe import observe
@@ -110,6 +116,21 @@ def test_every_form_of_a_product_follows_float(form: str, shape: tuple[int, ...]
     x = floats(*shape)
     model = quantised(graph, x, tmp_path, m=form)
     assert relative_error(outcome(model, x), outcome(graph.model, x)) < (1e-6 if form == "float" else 0.02)
+
+
+def test_small_probabilities_count_in_a_product_of_a_softmax(tmp_path: Path) -> None:
+    nodes = [node("Softmax", "x", "p"), node("MatMul", "p w", "m"), node("Add", "m b", "y")]
+    graph = graph_of(nodes, {"w": floats(2000, 24), "b": 0.01 * floats(24)}, ["B", 2000])
+    x = floats(6, 2000)
+    x[:, 0] += 7  # as much as all others together
+    (layer,) = find_layers(graph)
+    form, exact = forms_of(layer)
+
+    model = quantised(graph, x, tmp_path, m=form)
+
+    assert exact == "float"
+    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.01 * COARSER
+    assert model.ByteSize() < 0.3 * graph.model.ByteSize()
 
 
 @pytest.mark.parametrize("saturates", [True, False])
@@ -221,6 +242,43 @@ def test_convolutions_follow_float_whichever_are_quantised(
     assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.03 * COARSER
     n_relu = sum(each.op_type == "Relu" for each in model.graph.node)
     assert n_relu == len([name for name in kept_float if name != "c2"]) or kept_float
+
+
+def test_a_relu6_is_part_of_its_convolution(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w0 b0", "c0"),
+        node("Clip", "c0 zero six", "r0"),
+        node("Conv", "r0 w1", "c1"),
+        node("Clip", "c1 one six", "r1"),  # another Clip is none
+        node("Conv", "r1 w2", "y"),
+    ]
+    bounds = {"zero": np.float32(0), "one": np.float32(1), "six": np.float32(6)}
+    weights = {
+        "w0": floats(8, 3, 3, 3),
+        "b0": 4 * floats(8),
+        "w1": floats(8, 8, 1, 1),
+        "w2": floats(4, 8, 1, 1),
+    }
+    graph, x = graph_of(nodes, weights | bounds, ["B", 3, 16, 16]), floats(4, 3, 16, 16)
+
+    model = quantised(graph, x, tmp_path)
+
+    assert {each.name for each in model.graph.node if each.op_type == "Clip"} == {"r1"}
+    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.03 * COARSER
+
+
+def test_a_float_convolution_between_quantised_ones_keeps_its_kernels(tmp_path: Path) -> None:
+    """onnxruntime would quantise them with one scale, stretched by a channel that has no values."""
+    graph, x = residual_graph(), floats(4, 3, 16, 16)
+    changed = {name: numpy_helper.to_array(graph.constants[name]).copy() for name in ("b0", "w1")}
+    changed["b0"][0] = -100  # cut off by the Relu behind it
+    changed["w1"][0] = 1000
+    for name, values in changed.items():
+        graph.constants[name].CopyFrom(numpy_helper.from_array(values, name))
+
+    model = quantised(graph, x, tmp_path, c1="float")
+
+    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.03 * COARSER
 
 
 def test_quantised_convolutions_run_on_integer_kernels(tmp_path: Path) -> None:

@@ -60,13 +60,13 @@ def insert_quantize_dequantize(
 ) -> tuple[list[NodeProto], list[TensorProto]]:
     """Insert QuantizeLinear and DequantizeLinear after the producer of each tensor of `scales`.
 
-    Returns the nodes and the new constants. A Relu whose output has a scale with zero point 0 is removed,
-    since quantising clips at 0.
+    Returns the nodes and the new constants. A Relu or Relu6 whose output has a scale with zero point 0 is
+    removed, since quantising clips at 0 and at the largest value that the calibration saw behind it.
     """
     renamed = {
         node.output[0]: _after_relu(graph, node)
         for node in graph.nodes
-        if node.op_type != "Relu" and _after_relu(graph, node) != node.output[0]
+        if not _is_relu(graph, node) and _after_relu(graph, node) != node.output[0]
     }
     renamed = {
         raw: target for raw, target in renamed.items() if target in scales and scales[target].zero == 0
@@ -74,12 +74,14 @@ def insert_quantize_dequantize(
     dropped = set(renamed.values())
     result = [node for name in graph.inputs if name in scales for node in _quantize_dequantize(name)]
     for node in nodes:
-        if node.op_type == "Relu" and node.output[0] in dropped:
+        if node.output[0] in dropped:
             continue
         inputs = [f"{name}/rounded" if name in scales else name for name in node.input]
         result.append(rewired(node, inputs, [renamed.get(name, name) for name in node.output]))
         for name in result[-1].output:
             if name in scales:
+                if node.op_type == "Conv" and node.input[1] in graph.constants:
+                    result.append(_keep_float(result[-1], name))
                 result += _quantize_dequantize(name)
     return result, [
         tensor for name, scale in scales.items() for tensor in _quantize_dequantize_constants(name, scale)
@@ -88,8 +90,28 @@ def insert_quantize_dequantize(
 
 def _after_relu(graph: Graph, node: NodeProto) -> str:
     reader = graph.only_reader(node.output[0])
-    name: str = reader.output[0] if reader is not None and reader.op_type == "Relu" else node.output[0]
+    name: str = reader.output[0] if reader is not None and _is_relu(graph, reader) else node.output[0]
     return name
+
+
+def _is_relu(graph: Graph, node: NodeProto) -> bool:
+    """True for a Relu, and for a Clip between 0 and another constant, such as Relu6."""
+    bounds = node.input[1:]
+    return node.op_type == "Relu" or (
+        node.op_type == "Clip"
+        and len(bounds) == 2
+        and all(graph.is_float_constant(name, rank=0) for name in bounds)
+        and float(graph.array(bounds[0])) == 0
+    )
+
+
+def _keep_float(convolution: NodeProto, name: str) -> NodeProto:
+    """Put a Max that changes nothing, since quantising clips as well, behind a float convolution.
+
+    Between a DequantizeLinear and a QuantizeLinear, onnxruntime would quantise its kernels with one scale.
+    """
+    convolution.output[0] = f"{name}/float"
+    return make_node("Max", [f"{name}/float", f"{name}/lowest"], [name], name=f"{name}/lowest")
 
 
 def _quantize_dequantize(name: str) -> list[NodeProto]:
@@ -106,6 +128,7 @@ def _quantize_dequantize_constants(name: str, scale: Scale) -> list[TensorProto]
     return [
         constant(f"{name}/scale", np.float32(scale.scale)),
         constant(f"{name}/zero", np.uint8(scale.zero)),
+        constant(f"{name}/lowest", np.float32(-scale.zero * scale.scale)),
     ]
 
 

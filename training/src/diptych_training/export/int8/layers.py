@@ -11,17 +11,22 @@ from diptych_training.export.onnx.graph import Graph
 from diptych_training.export.onnx.linear import Linear, find_linear
 from diptych_training.export.onnx.patches import PatchEmbedding, find_patch_embedding
 
-Form = Literal["static", "rows", "float"]
+Form = Literal["static", "rows", "weights", "float"]
 MIN_TABLE_VALUES = 1 << 16  # quantising a smaller table saves too little
 
 
 @dataclass(frozen=True)
 class MatMulGroup:
-    """Matrix products with the same input, which is quantised once for all of them (query, key, value)."""
+    """Matrix products with the same input, which is quantised once for all of them (query, key, value).
+
+    `of_probabilities`: the input is that of a softmax. Eight bits keep its largest values only, whose scale
+    differs from row to row, and lose the many small ones.
+    """
 
     name: str
     source: str
     linears: tuple[Linear, ...]
+    of_probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,21 @@ def find_layers(graph: Graph) -> list[Layer]:
         else:
             layers += _other_layer(graph, node)
     return [
-        layer
-        if not isinstance(layer, str)
-        else MatMulGroup(products[layer][0].nodes[0], layer, tuple(products[layer]))
-        for layer in layers
+        layer if not isinstance(layer, str) else _group(graph, layer, products[layer]) for layer in layers
     ]
+
+
+def _group(graph: Graph, source: str, linears: Sequence[Linear]) -> MatMulGroup:
+    producer = graph.producer.get(source)
+    of_probabilities = producer is not None and producer.op_type == "Softmax"
+    return MatMulGroup(linears[0].nodes[0], source, tuple(linears), of_probabilities)
 
 
 def forms_of(layer: Layer) -> Sequence[Form]:
     """The forms of a site from the fastest to the most exact."""
-    return ("static", "rows", "float") if isinstance(layer, MatMulGroup) else ("static", "float")
+    if not isinstance(layer, MatMulGroup):
+        return ("static", "float")
+    return ("weights", "float") if layer.of_probabilities else ("static", "rows", "float")
 
 
 def _other_layer(graph: Graph, node: NodeProto) -> list[Layer]:

@@ -1,4 +1,7 @@
-"""The two int8 forms of matrix products with constant weights: static scale, or a scale for each row."""
+"""The int8 forms of matrix products with constant weights.
+
+The input has one calibrated scale, or one for each row, or stays float, and only the weights are int8.
+"""
 
 from collections.abc import Sequence
 
@@ -56,6 +59,26 @@ def rows_rewrite(graph: Graph, layer: MatMulGroup, smoothed: SmoothedInput) -> R
             nodes.append(make_node("Add", [scaled, f"{q}/bias"], [linear.target], name=f"{q}/sum"))
             constants.append(constant(f"{q}/bias", bias))
     return _rewrite(layer.linears, nodes, constants, smoothed)
+
+
+def weights_rewrite(graph: Graph, layer: MatMulGroup) -> Rewrite:
+    """Rewrite with int8 weights that are converted to float32 at run time: a quarter of the size."""
+    nodes, constants = list[NodeProto](), list[TensorProto]()
+    for linear in layer.linears:
+        q = f"{linear.nodes[0]}/int8"
+        codes, scales = quantised_columns(weight_of(graph, linear))
+        bias = bias_of(graph, linear)
+        target = linear.target if bias is None else f"{q}/product"
+        nodes += [
+            make_node("DequantizeLinear", [f"{q}/codes", f"{q}/scales"], [f"{q}/weight"], name=f"{q}/weight"),
+            make_node("MatMul", [linear.source, f"{q}/weight"], [target], name=f"{q}/product"),
+        ]
+        constants += [constant(f"{q}/codes", codes), constant(f"{q}/scales", scales)]
+        if bias is not None:
+            nodes.append(make_node("Add", [target, f"{q}/bias"], [linear.target], name=f"{q}/sum"))
+            constants.append(constant(f"{q}/bias", bias))
+    replaced = frozenset(name for linear in layer.linears for name in linear.nodes)
+    return Rewrite(replaced, tuple(nodes), tuple(constants))
 
 
 def _quantise(source: str, p: str) -> NodeProto:

@@ -11,7 +11,7 @@ from diptych_training.export.int8.convolutions import (
 )
 from diptych_training.export.int8.embeddings import patch_rewrite, table_rewrite
 from diptych_training.export.int8.layers import Convolution, EmbeddingTable, Form, Layer, MatMulGroup
-from diptych_training.export.int8.matmul import rows_rewrite, static_rewrite
+from diptych_training.export.int8.matmul import rows_rewrite, static_rewrite, weights_rewrite
 from diptych_training.export.int8.observe import TensorStats
 from diptych_training.export.int8.scales import Scale, best_scale
 from diptych_training.export.int8.smooth_quant import SmoothedInput, smooth
@@ -70,6 +70,8 @@ class Quantiser:
                 return table_rewrite(self.graph, layer)
             case PatchEmbedding():
                 return patch_rewrite(self.graph, layer)
+            case MatMulGroup() if form == "weights":
+                return weights_rewrite(self.graph, layer)
             case MatMulGroup():
                 rewrite = static_rewrite if form == "static" else rows_rewrite
                 return rewrite(self.graph, layer, self._smooth(layer))

@@ -8,7 +8,7 @@ Say = Callable[[str], object]  # receives one line for each finished stage
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate graph: its number of int8 layers, and its mean cosine to the reference."""
+    """One candidate graph: its number of int8 layers, and its cosine to the reference (see `make_check`)."""
 
     n_quantised: int
     cosine: float
@@ -18,11 +18,12 @@ class Trial:
 class Int8Report:
     """How an int8 graph was made.
 
-    - `n_quantised`: number of int8 layers; their scales are calibrated, except those in `kept_rows`.
+    - `n_quantised`: number of int8 layers; scales are calibrated, except those in `kept_rows`, and those of
+      products of probabilities, of which only the weights are int8.
     - `kept_rows`: nodes with a scale for each row, computed at run time.
     - `kept_float`: nodes that stay in float32.
     - `weight_steps`: steps of the weights on either side of 0, which depend on the exporting processor.
-    - `cosine`: mean cosine to the reference.
+    - `cosine`: that of the last candidate.
     - `tries`: all candidates in order.
     """
 

@@ -7,7 +7,7 @@ from diptych_training.errors import ExportError
 from diptych_training.export.int8.layers import Form
 from diptych_training.export.int8.report import Say, Trial
 
-TARGET = 0.995  # mean cosine; publishing needs 0.99
+TARGET = 0.995  # publishing needs 0.99
 MAX_TRIES = 16
 MAX_PROBES = 64  # with more layers than this, neighbours are probed together
 
@@ -27,7 +27,7 @@ class SearchResult:
 class Search:
     """Starts with every layer's fastest form, then moves the most sensitive layers one form towards float.
 
-    `judge` returns the mean cosine of a plan to the reference. `probe` does so on a few inputs, to rank
+    `judge` returns the cosine of a plan to the reference. `probe` does so on a few inputs, to rank
     layers by sensitivity: its plans have few layers that are not float. The number of layers to move is found
     by doubling and bisection. If moving all of them is not enough, the search continues from there.
     """
@@ -50,7 +50,7 @@ class Search:
             order = self._by_sensitivity(plan)
             if not order:
                 raise ExportError(
-                    f"all layers are float and the mean cosine is {cosine:.6f}, the target is {TARGET}: "
+                    f"all layers are float and the cosine is {cosine:.6f}, the target is {TARGET}: "
                     "the float32 graph itself does not match the reference"
                 )
             plan, cosine = self._fewest_changes(plan, order)
@@ -78,7 +78,7 @@ class Search:
         n_quantised = sum(form != "float" for form in plan.values())
         self._tries.append(Trial(n_quantised, cosine))
         forms = ", ".join(f"{n} {form}" for form, n in _count_forms(plan).items())
-        self._say(f"int8 try {len(self._tries)}: {forms}: mean cosine {cosine:.6f} (target {TARGET})")
+        self._say(f"int8 try {len(self._tries)}: {forms}: cosine {cosine:.6f} (target {TARGET})")
         return cosine
 
     def _by_sensitivity(self, plan: Plan) -> list[str]:

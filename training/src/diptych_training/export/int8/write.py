@@ -26,7 +26,7 @@ def write_int8(
 ) -> Int8Report:
     """Write the int8 graph of `source` to `target` with the same signature.
 
-    `calibration`: real inputs of the graph, in batches. `check` returns a candidate file's mean cosine to the
+    `calibration`: real inputs of the graph, in batches. `check` returns a candidate file's cosine to the
     reference. Raises ExportError if the graph has nothing to quantise or does not load.
     """
     if not any(len(batch) for batch in calibration):

@@ -20,6 +20,7 @@ from diptych_training.export.proof.samples import draw_sample
 
 N_CALIBRATION_IMAGES = 192
 BATCH_SIZE = 8
+BELOW_MEAN = 0.015  # int8 aims at a mean of 0.995, and no golden item may be below 0.98
 
 Batch = NDArray[np.uint8] | NDArray[np.int32]
 Check = Callable[[Path], float]
@@ -71,9 +72,17 @@ def split(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
 
 
 def make_check(exact_graph: Path, batches: Sequence[Batch]) -> Check:
-    """`check(candidate graph)` -> mean cosine between its rows and those of the float32 graph."""
+    """`check(candidate graph)` -> cosine between its rows and those of the float32 graph.
+
+    It is the mean, or the lowest plus `BELOW_MEAN` where that is less.
+    """
     expected = run_graph(exact_graph, batches)
-    return lambda candidate: float(row_cosines(expected, run_graph(candidate, batches)).mean())
+
+    def check(candidate: Path) -> float:
+        cosines = row_cosines(expected, run_graph(candidate, batches))
+        return float(min(cosines.mean(), cosines.min() + BELOW_MEAN))
+
+    return check
 
 
 def run_graph(graph: Path, batches: Sequence[Batch]) -> Embeddings:
