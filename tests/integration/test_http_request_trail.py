@@ -42,12 +42,18 @@ CASES: list[tuple[str, str, dict[str, Any], set[str]]] = [
         {"parse", "decode", "queue", "encode", "serialise"},
     ),
     ("POST", "/embed", {"json": {"input": [{"text": "a"}]}}, {"parse", "queue", "encode", "serialise"}),
-    ("GET", "/search?q=red", {}, {"parse", "queue", "encode", "search", "serialise"}),
+    ("GET", "/search?q=red", {}, {"parse", "queue", "encode", "search", "index", "metadata", "serialise"}),
+    (
+        "GET",
+        '/search?q=red&filter={"n": 1}',
+        {},
+        {"parse", "queue", "encode", "search", "filter", "index", "metadata", "serialise"},
+    ),
     (
         "POST",
         "/search",
         {"files": files_of([noise(3)])},
-        {"parse", "decode", "queue", "encode", "search", "serialise"},
+        {"parse", "decode", "queue", "encode", "search", "index", "metadata", "serialise"},
     ),
     (
         "POST",

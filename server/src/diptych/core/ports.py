@@ -8,6 +8,7 @@ from diptych.errors import StoreFull, StoreReadOnly
 # requests; "collection_image_int8" and the like for a precision that only some collections asked for.
 EncoderName = str
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
+SearchPart = Literal["filter", "index", "metadata"]  # parts of the stage "search"
 # Why a request, or a try of a job, was refused; alerts and the dashboard use these values.
 Reason = Literal[
     "bodies_full", "fetch_full", "decode_full", "tokenize_full",

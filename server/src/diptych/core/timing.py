@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 
-from diptych.core.ports import Metrics, Stage
+from diptych.core.ports import Metrics, SearchPart, Stage
 
 
 class Spans:
@@ -45,11 +45,21 @@ def current_spans() -> Spans | None:
     return _SPANS.get()
 
 
-def note(name: Stage, began: float, ended: float) -> None:
+def note(name: Stage | SearchPart, began: float, ended: float) -> None:
     """Add a part of a stage to the current request, if there is one."""
     spans = _SPANS.get()
     if spans is not None:
         spans.add(name, began, ended)
+
+
+@contextmanager
+def noted(name: SearchPart) -> Iterator[None]:
+    """Add the duration of the block to the current request only, whether or not it raises."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        note(name, began, time.perf_counter())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from diptych.core.collections.filters import Filter
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.ports import RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.timing import noted
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
@@ -68,10 +69,12 @@ class Finder:
         is_ahead = allowed is not None and bool((allowed > vectors.newest_key).any())
         # A dropped index is closed, so nothing may be awaited between these checks and the search.
         collection.require_not_dropped()
-        found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
+        with noted("index"):
+            found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
         is_behind = allowed is not None and collection.n_replacements != n_replacements
         page: list[int] = found[offset:].tolist()
-        records = await self._records.by_key(page)
+        with noted("metadata"):
+            records = await self._records.by_key(page)
         hits = [
             Hit(records[key].id, float(cosine), None, records[key].metadata)
             for key, cosine in zip(page, cosines[offset:], strict=True)
@@ -83,7 +86,8 @@ class Finder:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""
         if filter is None:
             return None
-        return await collection.read(lambda name: self._records.matching_keys(name, filter))
+        with noted("filter"):
+            return await collection.read(lambda name: self._records.matching_keys(name, filter))
 
 
 def require_no_min_relevance(min_relevance: float | None) -> None:
