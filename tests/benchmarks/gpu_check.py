@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from diptych.adapters.cuda.device import first_gpu
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
 from diptych.adapters.onnxruntime.cuda_provider import require_cuda
@@ -280,7 +280,7 @@ def _median_s(call: Callable[[], object], seconds: float) -> float:
 
 
 async def _searched(n_rows: int) -> Row:
-    thread = index_thread()
+    thread = index_threads(1)
     flat = FaissFlatIndex(EMBED_DIM, thread)
     index = FaissGpuIndex(EMBED_DIM, thread, FaissGpu(), min_rows=n_rows)
     for start in range(0, n_rows, 100_000):

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
@@ -150,7 +150,7 @@ class Opened:
         self.images = ImageFiles(data_dir)
         self.write_queue = CountedWrites()
         self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
-        self._index_thread = index_thread()
+        self._index_thread = index_threads(1)
         self.active = ActiveModel(
             self.versions,
             lambda pipeline: LabelClassifier(

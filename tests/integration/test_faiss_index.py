@@ -4,11 +4,12 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.adapters.faiss.rows import BLOCK_BYTES
@@ -58,7 +59,7 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection(
     new_index: NewIndex, block_bytes: int
 ) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_thread(), block_bytes), unit_rows(500)
+        index, rows = new_index(DIM, index_threads(1), block_bytes), unit_rows(500)
         keys = np.arange(1000, 1500)
         await index.apply((), keys.tolist(), rows)
         chosen = keys[::7]
@@ -80,7 +81,7 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(
     new_index: NewIndex, block_bytes: int
 ) -> None:
     async def run() -> None:
-        index = new_index(DIM, index_thread(), block_bytes)
+        index = new_index(DIM, index_threads(1), block_bytes)
         twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
         await index.apply((), list(range(300)), twins)
         query = unit_rows(1, seed=2)[0]
@@ -96,7 +97,7 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(
 
 def test_removed_keys_are_never_found_and_a_change_is_seen_whole(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_thread()), unit_rows(3)
+        index, rows = new_index(DIM, index_threads(1)), unit_rows(3)
         await index.apply((), [1, 2], rows[:2])
         await index.apply([1], [3], rows[2:])
         found, _ = await index.search(rows[0], 10, None)
@@ -111,7 +112,7 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
     new_index: NewIndex,
 ) -> None:
     async def run() -> None:
-        index, rng = new_index(DIM, index_thread(), 10 * ROW_BYTES), np.random.default_rng(3)
+        index, rng = new_index(DIM, index_threads(1), 10 * ROW_BYTES), np.random.default_rng(3)
         kept: dict[int, np.ndarray] = {}
         fresh = iter(rng.permutation(2_000).tolist())
         for step in range(60):
@@ -138,7 +139,7 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
 
 def test_empty_index_finds_nothing(new_index: NewIndex) -> None:
     async def run() -> None:
-        index = new_index(DIM, index_thread())
+        index = new_index(DIM, index_threads(1))
         assert (await index.search(unit_rows(1)[0], 5, None))[0].tolist() == []
         await index.apply((), [1], unit_rows(1))
         assert (await index.search(unit_rows(1)[0], 5, np.empty(0, np.int64)))[0].tolist() == []
@@ -149,7 +150,7 @@ def test_empty_index_finds_nothing(new_index: NewIndex) -> None:
 
 def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_thread()), unit_rows(2000)
+        index, rows = new_index(DIM, index_threads(1)), unit_rows(2000)
         await index.apply((), [0], rows[:1])
 
         async def add() -> None:
@@ -170,9 +171,39 @@ def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> Non
     asyncio.run(run())
 
 
+class HeldQuery(np.ndarray):
+    """A query that a search begins with, and waits for."""
+
+    began, go_on = threading.Event(), threading.Event()
+
+    def __getitem__(self, key: Any) -> Any:
+        self.began.set()
+        assert self.go_on.wait(30)
+        return super().__getitem__(key)
+
+
+def test_slow_search_delays_calls_of_its_own_index_only() -> None:
+    async def run() -> None:
+        threads, rows = index_threads(2), unit_rows(3)
+        slow, other = FaissFlatIndex(DIM, threads), FaissFlatIndex(DIM, threads)
+        await slow.apply((), [1], rows[:1])
+        held = asyncio.create_task(slow.search(rows[0].view(HeldQuery), 5, None))
+        assert await asyncio.to_thread(HeldQuery.began.wait, 30)
+        later = asyncio.create_task(slow.apply((), [2], rows[1:2]))
+        await other.apply((), [3], rows[2:])
+        assert (await other.search(rows[0], 5, None))[0].tolist() == [3]
+        assert not later.done()
+        HeldQuery.go_on.set()
+        assert (await held)[0].tolist() == [1]
+        await later
+        assert sorted((await slow.search(rows[0], 5, None))[0].tolist()) == [1, 2]
+
+    asyncio.run(run())
+
+
 def test_many_indexes_share_one_thread_and_outlive_each_other(new_index: NewIndex) -> None:
     async def run() -> None:
-        thread, rows = index_thread(), unit_rows(30)
+        thread, rows = index_threads(1), unit_rows(30)
         indexes = [new_index(DIM, thread) for _ in range(30)]
         n_before = threading.active_count()
         for index in indexes:

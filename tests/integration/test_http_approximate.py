@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.core.types import Embedding, IndexPlacement, Keys
 from diptych.wiring import assemble
 from support.app import running_app
@@ -38,7 +38,9 @@ class Approximate(FaissFlatIndex):
 @pytest.fixture
 def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setattr(Approximate, "exact", [], raising=False)
-    monkeypatch.setattr(assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_thread()))
+    monkeypatch.setattr(
+        assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_threads(1))
+    )
     with running_app(tmp_path_factory.mktemp("approximate")) as client:
         add_images(client, "/collections/default/images", picture("red"))
         yield client

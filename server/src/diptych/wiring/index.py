@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
+from diptych.adapters.onnxruntime.processor import n_cpus
 from diptych.core.collections.ports import VectorIndex
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings
@@ -19,9 +20,9 @@ def new_index_of(settings: Settings) -> Callable[[int], VectorIndex]:
 
     Raises ConfigError when a required GPU does not work.
     """
-    thread = index_thread()
     reason = _reason_for_cpu(settings)
     if not reason:
+        thread = index_threads(1)  # the only one that may use the GPU
         try:
             gpu = _probed_gpu(thread)
         except ConfigError as error:
@@ -31,7 +32,8 @@ def new_index_of(settings: Settings) -> Callable[[int], VectorIndex]:
         else:
             return lambda embed_dim: FaissGpuIndex(embed_dim, thread, gpu)
     LOG.info("collections are searched on the CPU: %s", reason)
-    return lambda embed_dim: FaissFlatIndex(embed_dim, thread, reason=reason)
+    threads = index_threads(n_cpus())
+    return lambda embed_dim: FaissFlatIndex(embed_dim, threads, reason=reason)
 
 
 def _reason_for_cpu(settings: Settings) -> str:
