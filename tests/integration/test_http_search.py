@@ -40,10 +40,25 @@ def test_text_finds_its_image(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"text": "red"}, {"image": RED_URI}, {"id": "red"}, [{"text": "red", "weight": 2.0}]],
+    [{"text": "red"}, {"image": RED_URI}, [{"text": "red", "weight": 2.0}]],
 )
-def test_text_image_id_and_list_are_equivalent_queries(client: TestClient, query: Any) -> None:
+def test_text_image_and_list_are_equivalent_queries(client: TestClient, query: Any) -> None:
     assert ids(client.post("/search", json={"query": query, "k": 1})) == ["red"]
+
+
+@pytest.mark.parametrize("options", [{}, {"filter": {"warm": True}}, {"k": 1}, {"offset": 1}])
+def test_more_like_a_stored_image_are_the_hits_of_its_picture_without_it(
+    client: TestClient, options: dict[str, Any]
+) -> None:
+    by_picture = {"query": {"image": RED_URI}, "filter": options.get("filter")}
+    others = [id for id in ids(client.post("/search", json=by_picture)) if id != "red"]
+    page = others[options.get("offset", 0) :][: options.get("k", 10)]
+    assert ids(client.post("/search", json={"query": {"id": "red"}} | options)) == page
+
+
+def test_stored_images_of_a_mix_are_no_hits(client: TestClient) -> None:
+    query = [{"text": "green"}, {"id": "red"}, {"id": "blue", "weight": -0.5}]
+    assert sorted(ids(client.post("/search", json={"query": query}))) == ["green", "yellow"]
 
 
 def test_form_accepts_an_image_and_fields(client: TestClient) -> None:

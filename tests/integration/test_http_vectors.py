@@ -59,8 +59,11 @@ def test_rows_in_every_form_are_found_by_their_own_vector(
     assert statuses(client.post(PATH, json={"model": model, "items": text})) == ["created"]
     raw = send_form(client, model, rows[2:].tobytes(), [{"id": "raw", "metadata": {"n": 3}}])
     assert statuses(raw) == ["created"]
-    for id in ("numbers", "text", "raw"):
-        hits = client.post("/search", json={"query": {"id": id}, "collection": "pets", "k": 1}).json()["hits"]
+    for id, row in zip(("numbers", "text", "raw"), rows, strict=True):
+        twin = [{"id": "twin", "embedding": row.tolist()}]
+        assert client.post(PATH, json={"model": model, "items": twin}, params={"replace": True}).is_success
+        query = {"query": {"id": "twin"}, "collection": "pets", "k": 1}
+        hits = client.post("/search", json=query).json()["hits"]
         assert (hits[0]["id"], hits[0]["cosine"]) == (id, pytest.approx(1, abs=1e-6))
     assert client.get(f"{collection_path}/images/raw").json()["metadata"] == {"n": 3}
 

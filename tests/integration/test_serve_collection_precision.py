@@ -102,7 +102,7 @@ def test_each_collection_keeps_and_finds_vectors_of_its_own_precision(tmp_path: 
         assert models_in(client) == {"fp32", "int8"}
         for name, precision in {"exact": "fp32", "small": "int8"}.items():
             assert add(client, name)["model"]["precision"] == precision
-            for query in ({"text": "red"}, {"id": "red"}, [{"text": "red"}, {"id": "red", "weight": 0.5}]):
+            for query in ({"text": "red"}, [{"text": "red"}, {"id": "noise", "weight": 0.5}]):
                 answer = client.post("/search", json={"query": query, "collection": name}).json()
                 assert (answer["model"]["precision"], answer["hits"][0]["id"]) == (precision, "red")
             files = [("image", ("x", PICTURES["noise"])), ("collection", (None, name))]

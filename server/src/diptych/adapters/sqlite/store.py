@@ -224,12 +224,16 @@ class SqliteStore:
         """Delete existing rows by their keys."""
         return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
 
-    async def keys(self, collection: str) -> list[int]:
-        """The keys of all rows of a collection, ascending. Raises NotFound for the collection."""
-        query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
-        return await self._read_of(
-            collection, lambda db: [key for (key,) in db.execute(query, (collection,))]
-        )
+    async def keys(self, collection: str, ids: Sequence[str] | None = None) -> list[int]:
+        """The keys of all rows of a collection, or of those `ids` that exist, ascending.
+
+        Raises NotFound for the collection.
+        """
+        chosen, values = "", [collection]
+        if ids is not None:
+            chosen, values = f"AND id {sql.ONE_OF}", [collection, json.dumps(list(ids))]
+        query = f"SELECT key FROM images WHERE collection = ? {chosen} ORDER BY key"
+        return await self._read_of(collection, lambda db: [key for (key,) in db.execute(query, values)])
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
         """The keys of the rows whose metadata pass the filter, ascending.

@@ -1,5 +1,9 @@
 """Find the images of a collection that are nearest to a vector."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.indexed_vectors import IndexedVectors
@@ -28,20 +32,21 @@ class Finder:
         k: int,
         offset: int,
         filter: Filter | None,
+        without: Sequence[str] = (),
         exact: bool = False,
     ) -> list[Hit]:
         """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
 
-        `vectors` are searched, whose pipeline made the query. All images that were acknowledged before the
-        search began, and pass the filter, compete for the hits: one that is replaced meanwhile as the old or
-        the new image. Store and index change one after the other, so a search beside such a change is
-        repeated, and in the end runs between two writes. Raises NotFound once the collection is dropped,
-        NotReady.
+        `vectors` are searched, whose pipeline made the query. Images with an id of `without` are left out.
+        All other images that were acknowledged before the search began, and pass the filter, compete for the
+        hits: one that is replaced meanwhile as the old or the new image. Store and index change one after the
+        other, so a search beside such a change is repeated, and in the end runs between two writes. Raises
+        NotFound once the collection is dropped, NotReady.
         """
 
         async def attempt() -> tuple[list[Hit], bool]:
             return await self._attempt(
-                collection, vectors, query, k=k, offset=offset, filter=filter, exact=exact
+                collection, vectors, query, k=k, offset=offset, filter=filter, without=without, exact=exact
             )
 
         for _ in range(ATTEMPTS):
@@ -60,24 +65,30 @@ class Finder:
         k: int,
         offset: int,
         filter: Filter | None,
+        without: Sequence[str],
         exact: bool,
     ) -> tuple[list[Hit], bool]:
         """The hits, and whether index and store had the same images that may be found."""
         n_replacements = collection.n_replacements
         allowed = await self._passing(collection, filter)
-        # A replaced image has a new key, which the index lacks yet, or has in place of the allowed one.
-        is_ahead = allowed is not None and bool((allowed > vectors.newest_key).any())
+        left_out = await self._keys_of(collection, without)
+        # A replaced image has a new key, which the index lacks yet, or has in place of the one read here.
+        read_here = left_out if allowed is None else np.concatenate([allowed, left_out])
+        is_ahead = bool((read_here > vectors.newest_key).any())
         # A dropped index is closed, so nothing may be awaited between these checks and the search.
         collection.require_not_dropped()
         with noted("index"):
-            found, cosines = await vectors.index.search(query, offset + k, allowed, exact=exact)
-        is_behind = allowed is not None and collection.n_replacements != n_replacements
-        page: list[int] = found[offset:].tolist()
+            found, cosines = await vectors.index.search(
+                query, offset + k + len(left_out), allowed, exact=exact
+            )
+        is_behind = bool(len(read_here)) and collection.n_replacements != n_replacements
+        ranks = np.flatnonzero(~np.isin(found, left_out))[offset : offset + k]
+        page: list[int] = found[ranks].tolist()
         with noted("metadata"):
             records = await self._records.by_key(page)
         hits = [
             Hit(records[key].id, float(cosine), None, records[key].metadata)
-            for key, cosine in zip(page, cosines[offset:], strict=True)
+            for key, cosine in zip(page, cosines[ranks], strict=True)
             if key in records
         ]
         return hits, len(hits) == len(page) and not is_ahead and not is_behind
@@ -88,6 +99,11 @@ class Finder:
             return None
         with noted("filter"):
             return await collection.read(lambda name: self._records.matching_keys(name, filter))
+
+    async def _keys_of(self, collection: LoadedCollection, ids: Sequence[str]) -> Keys:
+        """Keys of the images with one of these ids."""
+        keys = await collection.read(lambda name: self._records.keys(name, ids)) if ids else []
+        return np.array(keys, np.int64)
 
 
 def require_no_min_relevance(min_relevance: float | None) -> None:

@@ -207,8 +207,8 @@ class RecordStore(Protocol):
         """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
         ...
 
-    async def keys(self, collection: str) -> list[int]:
-        """The keys of all rows, ascending."""
+    async def keys(self, collection: str, ids: Sequence[str] | None = None) -> list[int]:
+        """The keys of all rows, or of those `ids` that exist, ascending."""
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:

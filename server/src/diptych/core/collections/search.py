@@ -20,7 +20,7 @@ MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A query by an image of the collection."""
+    """A query by an image of the collection, which is itself no hit."""
 
     id: str
 
@@ -102,6 +102,7 @@ async def _search(
         k=asked.k,
         offset=asked.offset,
         filter=asked.filter,
+        without=[query.id for query in queries if isinstance(query, StoredImage)],
         min_relevance=asked.min_relevance,
         vectors=vectors,
         exact=asked.exact,

@@ -433,17 +433,18 @@ class Collections:
         k: int,
         offset: int = 0,
         filter: Filter | None = None,
+        without: Sequence[str] = (),
         min_relevance: float | None = None,
         vectors: IndexedVectors | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
         """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
 
-        `vectors`, of `using`, has the pipeline that made the query: the collection may have others since, and
-        these are searched then. With `exact`, all images are compared, even if the collection's recall is
-        below 1. Raises Conflict when the collection belongs to a model or has a precision that is not served;
-        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, as relevance is not
-        calibrated.
+        Images with an id of `without` are left out. `vectors`, of `using`, has the pipeline that made the
+        query: the collection may have others since, and these are searched then. With `exact`, all images are
+        compared, even if the collection's recall is below 1. Raises Conflict when the collection belongs to a
+        model or has a precision that is not served; NotReady while it is loaded or embedded; InvalidValue for
+        `min_relevance`, as relevance is not calibrated.
         """
         collection = self._registry[name]
         current = collection.require_searchable()
@@ -456,6 +457,7 @@ class Collections:
                 k=k,
                 offset=offset,
                 filter=filter,
+                without=without,
                 exact=exact,
             )
 

@@ -52,7 +52,10 @@ QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
 
 
 class QueryItem(RequestModel):
-    """One text, image, or id of an image in the collection. A negative weight searches for its opposite."""
+    """One text, image, or id of an image in the collection, which is itself no hit.
+
+    A negative weight searches for its opposite.
+    """
 
     model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
 
