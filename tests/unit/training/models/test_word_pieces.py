@@ -58,6 +58,13 @@ def test_a_piece_of_large_weight_dominates_the_mean(model: CLIP) -> None:
 
 
 @torch.no_grad()
+def test_the_first_numbers_can_be_had_alone(model: CLIP) -> None:
+    whole = model.encode_text(TEXTS)
+    for n in (MEAN_DIM - 1, MEAN_DIM, MEAN_DIM + 1):
+        torch.testing.assert_close(model.encode_text_start(TEXTS, n), whole[:, :n])
+
+
+@torch.no_grad()
 def test_texts_in_groups_of_similar_length_have_the_same_features(model: CLIP) -> None:
     rng = np.random.default_rng(0)
     ids = torch.zeros(80, 12, dtype=torch.int64)

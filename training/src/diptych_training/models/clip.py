@@ -97,6 +97,13 @@ class CLIP(nn.Module):
             features = features + self.text_projection_bias
         return _projected(features, self.text_head)
 
+    def encode_text_start(self, input_ids: Tensor, n: int) -> Tensor:
+        """(B, L) ids -> (B, n), the first numbers of `encode_text`, without what only the others need."""
+        text = self.config.text
+        if isinstance(text, WordPiecesConfig) and self.text_head is None and n <= text.mean_dim:
+            return self.word_pieces.mean(input_ids)[:, :n]
+        return self.encode_text(input_ids)[:, :n]
+
     def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers' features: (B, embed_dim) each. `images`: pixels, or their features, (B, embed_dim)."""
         features = images if images.ndim == 2 else self.encode_image(images)

@@ -30,15 +30,23 @@ class WordPieces(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids -> (B, embed_dim): both halves of unit norm."""
-        is_token = input_ids != PADDING  # (B, L)
         rows = self.token_embedding(input_ids)  # (B, L, W)
-        weights = self.token_weight(input_ids).exp() * is_token.unsqueeze(-1)  # (B, L, 1)
-        mean = self.mean_projection(_weighted_mean(rows, weights))
+        return torch.cat([self._mean(input_ids, rows), self._rest(input_ids, rows)], dim=-1)
+
+    def mean(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids -> (B, mean_dim): the first half alone, without the transformer."""
+        return self._mean(input_ids, self.token_embedding(input_ids))
+
+    def _mean(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+        weights = self.token_weight(input_ids).exp() * (input_ids != PADDING).unsqueeze(-1)  # (B, L, 1)
+        return F.normalize(self.mean_projection(_weighted_mean(rows, weights)), dim=-1)
+
+    def _rest(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+        is_token = input_ids != PADDING  # (B, L)
         mask = torch.zeros_like(rows[..., 0]).masked_fill(~is_token, MASKED)[:, None, None]  # (B, 1, 1, L)
         x = self.ln_pre(rows + self.positional_embedding[: input_ids.shape[1]])
         x = _weighted_mean(self.transformer(x, mask), is_token.unsqueeze(-1).to(x.dtype))
-        rest = self.text_projection(self.ln_final(x))
-        return torch.cat([F.normalize(mean, dim=-1), F.normalize(rest, dim=-1)], dim=-1)
+        return F.normalize(self.text_projection(self.ln_final(x)), dim=-1)
 
 
 def _weighted_mean(rows: Tensor, weights: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class GradientStep:
         """
         input_ids, targets = (_to_device(t, self.ranks.device) for t in (taught.input_ids, taught.targets))
         with autocast(self.ranks.device, self.precision):
-            features = self.model.encode_text(input_ids)
+            features = self.model.encode_text_start(input_ids, targets.shape[1])
         both = self.ranks.gather_with_gradient(torch.cat([features.float(), targets], dim=1))
         features, targets = both.tensor_split([features.shape[1]], dim=1)
         loss = text_distillation_loss(features, targets, self.ranks.share(len(targets)))
