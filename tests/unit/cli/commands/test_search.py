@@ -21,7 +21,34 @@ def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: 
         "1   0.346  tom  name=cat  n=1",
         "2  -0.100  a",
     ]
-    assert body(api.requests[0]) == {"query": {"text": "a cat"}, "k": 2}
+    assert body(api.requests[0]) == {"query": [{"text": "a cat", "weight": 1}], "k": 2}
+
+
+def test_parts_of_a_search_are_mixed_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi().on("POST /search", search_reply())
+    run = command_runner(search, api, monkeypatch)
+    run(
+        "--id",
+        "tom",
+        "--weight",
+        "2",
+        "red",
+        "--text",
+        "old",
+        "--not",
+        "car",
+        "--not",
+        "bus",
+        "--weight",
+        "-1",
+    )
+    assert body(api.requests[0])["query"] == [
+        {"id": "tom", "weight": 2},
+        {"text": "red", "weight": 1},
+        {"text": "old", "weight": 1},
+        {"text": "car", "weight": -0.5},
+        {"text": "bus", "weight": -1},
+    ]
 
 
 def test_search_shows_relevance_once_the_model_is_calibrated(
@@ -54,12 +81,21 @@ def test_filter_must_be_a_json_object(
     assert f"argument --filter: {complaint}" in capsys.readouterr().err
 
 
-def test_search_takes_exactly_one_query(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    run = command_runner(search, FakeApi(), monkeypatch)
-    for arguments in [[], ["cat", "--id", "a"], ["cat", "--filter", "[]"]]:
-        with pytest.raises(SystemExit) as caught:
-            run(*arguments)
-        assert caught.value.code == 2
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give WORDS, --image or --id to search for"),
+        (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
+        (["cat", "--weight", "much"], "argument --weight: invalid float value: 'much'"),
+    ],
+)
+def test_search_without_a_query_or_with_a_lost_weight_is_refused(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command_runner(search, FakeApi(), monkeypatch)(*arguments)
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_truncated_words_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -71,8 +107,8 @@ def test_truncated_words_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capt
 def test_bad_image_of_a_search_is_named_by_its_file(
     picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    api = FakeApi().on("POST /search", problem(422, "the decoder failed", "query[0]"))
-    assert command_runner(search, api, monkeypatch)("--image", picture_file) == 1
+    api = FakeApi().on("POST /search", problem(422, "the decoder failed", "query[1]"))
+    assert command_runner(search, api, monkeypatch)("cat", "--image", picture_file) == 1
     assert capsys.readouterr().err == f"diptych: {picture_file}: the decoder failed (HTTP 422)\n"
 
 

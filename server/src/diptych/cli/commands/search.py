@@ -1,14 +1,16 @@
-"""`diptych search`: find images by words, by an image file, or by the id of an image."""
+"""`diptych search`: find images by words, image files, ids of images, or a mix of them."""
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
 from diptych.cli.remote import run_with_client
-from diptych_client import Client, Hit, SearchResult
+from diptych_client import Client, Hit, Query, SearchResult
+
+NOT_WEIGHT = -0.5  # of `--not`
 
 
 def add_parser(subparsers: Any) -> None:
@@ -16,15 +18,28 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find images by words or by an image",
-        description="Find images of a collection by words, by an image file, or by the id of an image in the "
-        "collection. Best hits come first.",
+        description="Find images of a collection by words, by an image file, by the id of an image in the "
+        "collection, or by a mix of them. Best hits come first.",
     )
-    query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("words", nargs="?", metavar="WORDS", help="the words to search for, in quotes")
+    query = parser.add_argument_group("what to search for (several are mixed)")
+    for name, metavar, help in (
+        ("text", "WORDS", "the words to search for, in quotes"),
+        ("--text", "WORDS", "more words"),
+        ("--image", "FILE", "find images similar to this file or https URL"),
+        ("--id", "ID", "find more images like the one with this id"),
+        ("--not", "WORDS", f"move away from these words (weight {NOT_WEIGHT})"),
+    ):
+        query.add_argument(
+            name,
+            action=_AddQuery,
+            nargs=None if name.startswith("-") else "?",
+            type=image_source if name == "--image" else str,
+            metavar=metavar,
+            help=help,
+        )
     query.add_argument(
-        "--image", type=image_source, metavar="FILE", help="find images similar to this file or https URL"
+        "--weight", action=_SetWeight, type=float, metavar="W", help="weight of the one before (default 1)"
     )
-    query.add_argument("--id", metavar="ID", help="find images similar to the one with this id")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="number of hits (default 10)")
     parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best hits")
     parser.add_argument(
@@ -41,19 +56,41 @@ def add_parser(subparsers: Any) -> None:
     )
     add_collection_argument(parser)
     add_server_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, queries=())
+
+
+class _AddQuery(argparse.Action):
+    """Append a query to `queries`."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
+        if value is not None:
+            query = (
+                Query(text=value, weight=NOT_WEIGHT) if self.dest == "not" else Query(**{self.dest: value})
+            )
+            namespace.queries = [*namespace.queries, query]
+
+
+class _SetWeight(argparse.Action):
+    """Set the weight of the last of the `queries`."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
+        if not namespace.queries:
+            parser.error("--weight stands after what it weighs")
+        *before, last = namespace.queries
+        namespace.queries = [*before, replace(last, weight=value)]
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    return run_with_client(args, _search, {"query[0]": str(args.image or "the query")})
+    if not args.queries:
+        args.usage_error("give WORDS, --image or --id to search for")
+    names = {f"query[{i}]": str(one.image or one.id or one.text) for i, one in enumerate(args.queries)}
+    return run_with_client(args, _search, names)
 
 
 def _search(args: argparse.Namespace, client: Client) -> int:
     result = client.search(
-        args.words,
-        image=args.image,
-        id=args.id,
+        queries=args.queries,
         k=args.k,
         offset=args.offset,
         filter=args.filter,
