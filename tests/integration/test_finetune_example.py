@@ -13,6 +13,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset
 
@@ -89,7 +90,7 @@ def test_the_worked_example_teaches_the_default_model_and_says_what_it_cost(tmp_
     monkeypatch.setenv("DIPTYCH_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "old"))
     monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(tmp_path / "models"))
-    shutil.copytree(ROOT / "model_repo" / "pictograms", tmp_path / "models" / "pictograms")
+    shutil.copytree(MODEL_REPO / DEFAULT_MODEL, tmp_path / "models" / DEFAULT_MODEL)
     invented_icons(tmp_path / "invented.json")
     write_tiny_dataset(tmp_path / "old", n_icons=40, size=64)
 
@@ -108,6 +109,6 @@ def test_the_worked_example_teaches_the_default_model_and_says_what_it_cost(tmp_
     )
     assert mixed["measured"][0]["before"]["sources"] == new["before"]["sources"]
     manifest = ModelRepository(tmp_path / "models").manifest("icons", 1)
-    assert manifest.source["started_from"] == "pictograms"
+    assert manifest.source["started_from"] == DEFAULT_MODEL
     assert manifest.source["rehearsed"] == {"old": 0.5}
     assert manifest.source["interpolated"] == {"alpha": 0.5, "run": "dinkie"}

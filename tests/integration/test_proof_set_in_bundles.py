@@ -16,6 +16,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.proof_set.file import read_proof_set
+from support.default_model import DEFAULT_MODEL
 from support.exported_once import exported_once
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
 
@@ -101,7 +102,7 @@ def test_a_run_brings_the_set_of_its_start_and_is_proven_on_it(
 
 
 def test_golden_items_are_of_the_set_and_never_of_the_users_pictures(home: Path) -> None:
-    shutil.copytree(bundle(home, "drawings", 1), home / "own" / "pictograms" / "1")
+    shutil.copytree(bundle(home, "drawings", 1), home / "own" / DEFAULT_MODEL / "1")
     flags = ["--run", str(home / "runs" / "tiny"), "--data", str(home / "few"), "--ungated", "--no-optimise"]
 
     assert main(["export", "--name", "mine", "--model-repo", str(home / "own"), *flags]) == 0

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from support.callers import connect, different_pictures, is_refused, message, metric, wait_until
+from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.fixtures import model_repo_fixture
 from support.image_requests import files_of
 from support.pictures import noise
@@ -160,7 +161,7 @@ def test_signal_while_the_model_is_loaded_ends_it(slow_repo: Path, tmp_path: Pat
 
 @pytest.mark.long
 def test_real_model_finishes_what_was_let_in(tmp_path: Path) -> None:
-    with serve(ROOT / "model_repo", "pictograms", tmp_path) as server:
+    with serve(MODEL_REPO, DEFAULT_MODEL, tmp_path) as server:
         asking = [
             Asking(f"{server.url}/embed", files=files_of(different_pictures(256, 1000 * n))) for n in range(3)
         ]

@@ -7,24 +7,25 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.proof_set.file import PROOF_SET_FILE, write_proof_set
 from diptych_training.proof_set.find import default_proof_set_file, judged_proof_set
+from support.default_model import DEFAULT_MODEL
 from support.tiny_proof_set import tiny_proof_set
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> ModelRepository:
-    """`pictograms` 1 to 3, of which 2 has a proof set."""
+    """Versions 1 to 3 of the default model, of which 2 has a proof set."""
     for version in (1, 2, 3):
-        folder = tmp_path / "repo" / "pictograms" / str(version)
+        folder = tmp_path / "repo" / DEFAULT_MODEL / str(version)
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
     write_proof_set(
-        tmp_path / "repo" / "pictograms" / "2" / PROOF_SET_FILE, tiny_proof_set(texts=("default",))
+        tmp_path / "repo" / DEFAULT_MODEL / "2" / PROOF_SET_FILE, tiny_proof_set(texts=("default",))
     )
     return ModelRepository(tmp_path / "repo")
 
 
 def test_the_newest_default_version_with_one_is_found(repository: ModelRepository, tmp_path: Path) -> None:
-    assert default_proof_set_file(repository) == tmp_path / "repo" / "pictograms" / "2" / PROOF_SET_FILE
+    assert default_proof_set_file(repository) == tmp_path / "repo" / DEFAULT_MODEL / "2" / PROOF_SET_FILE
     assert default_proof_set_file(ModelRepository(tmp_path / "none")) is None
 
 

@@ -15,6 +15,7 @@ from diptych_training.proof_set.proof_data import ProofData, choose_proof_data, 
 from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
+from support.default_model import DEFAULT_MODEL
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
 
@@ -66,7 +67,7 @@ def keep_copy(run: TrainedRun, proof_set: ProofSet) -> None:
 def test_the_proof_set_of_the_start_proves_calibrates_and_is_handed_on(
     tmp_path: Path, run: TrainedRun
 ) -> None:
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
     keep_copy(run, OF_START)
 
     data = chosen(tmp_path, run)
@@ -100,7 +101,7 @@ def test_a_data_set_that_is_given_proves_and_the_starts_set_is_still_handed_on(
 def test_open_drawings_give_a_set_of_their_own(
     tmp_path: Path, run: TrainedRun, drawings: PackedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
     monkeypatch.setenv("DIPTYCH_DATA", str(drawings.path))
 
     data = chosen(tmp_path, run)
@@ -113,7 +114,7 @@ def test_open_drawings_give_a_set_of_their_own(
 def test_a_start_without_a_set_is_proven_on_the_default_models_set_where_no_data_set_is(
     tmp_path: Path, run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
     monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "nowhere"))
 
     data = chosen(tmp_path, run)
@@ -128,7 +129,7 @@ def test_a_default_data_set_that_is_too_small_gives_way_to_the_default_models_se
 ) -> None:
     monkeypatch.setenv("DIPTYCH_DATA", str(pairs.path))
     assert chosen(tmp_path, run) == ProofData(pairs, pairs, None)
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
 
     data = chosen(tmp_path, run)
 
@@ -140,7 +141,7 @@ def test_a_default_data_set_that_is_too_small_gives_way_to_the_default_models_se
 def test_pictures_of_the_user_never_go_in_and_the_default_models_set_does(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
 
     data = chosen(tmp_path, run, pairs.path)
 
@@ -157,7 +158,7 @@ def test_without_any_the_data_set_that_is_given_suffices(
 def test_a_set_of_photographs_is_calibrated_on_the_runs_own_pictures(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:
-    publish(tmp_path, "pictograms", 1, OF_DEFAULT)
+    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
     keep_copy(run, tiny_proof_set(has_rehearsal=False))
 
     assert chosen(tmp_path, run).calibration == pairs
