@@ -1,14 +1,17 @@
 """Collections and their images as callers see them, on the tiny bundle."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import add_images, image_ids
 from support.pictures import noise, picture
+from support.tiny_bundle import EMBED_DIM
 
 client = client_fixture(max_add_items=4)
 
@@ -209,6 +212,7 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
     model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
     assert (told["vectors"], told["recall"], told["state"]) == (model, 1.0, "ready")
     assert (told["index"]["device"], bool(told["index"]["reason"])) == ("cpu", True)
+    assert (told["memory_bytes"], told["load_s"]) == (2 * 4 * EMBED_DIM, None)
     listed = client.get("/collections").json()
     assert told in listed["collections"]
     assert listed["database_bytes"] > 0
@@ -243,3 +247,10 @@ def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str)
     assert client.post("/collections/absent/lookups", json={"ids": []}).status_code == 404
     many = client.post("/collections/pets/lookups", json={"ids": ["x"] * 1001})
     assert (many.status_code, many.json()["item"]) == (413, "ids")
+
+
+def test_collection_reports_how_long_reading_its_vectors_took(tmp_path: Path) -> None:
+    with running_app(tmp_path) as client:
+        add_images(client, "/collections/default/images", noise(1))
+    with running_app(tmp_path) as client:
+        assert client.get("/collections/default").json()["load_s"] > 0

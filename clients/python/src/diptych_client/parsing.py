@@ -195,6 +195,8 @@ def collection_info(row: Json) -> CollectionInfo:
         precision=str(row.get("precision", "server")),
         index_device=index.get("device"),
         index_reason=str(index.get("reason", "")),
+        memory_bytes=int(row.get("memory_bytes", 0)),
+        load_s=row.get("load_s"),
         version=row.get("version"),
         stays=str(row.get("stays", "")),
         rollout=collection_rollout(row["rollout"]) if row.get("rollout") else None,

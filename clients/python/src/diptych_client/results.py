@@ -378,6 +378,7 @@ class CollectionInfo:
     that make its vectors, and `recall` the share of the nearest images that a search finds; both are None if
     that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
     searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
+    `memory_bytes`: of its vectors in memory; `load_s`: the seconds that reading them took, None if unknown.
     `stays`: why it does not follow the active version of its model. `rollout`: its move to other vectors.
     """
 
@@ -396,6 +397,8 @@ class CollectionInfo:
     precision: str = "server"
     index_device: str | None = None
     index_reason: str = ""
+    memory_bytes: int = 0
+    load_s: float | None = None
     version: int | None = None
     stays: str = ""
     rollout: CollectionRollout | None = None

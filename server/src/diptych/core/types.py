@@ -256,7 +256,9 @@ class IndexPlacement:
 class CollectionStats:
     """A collection with its sizes. `vectors` is the model that makes its vectors, None if that is not served.
 
-    `recall`: the share of the nearest images that its index finds; `index`: where that index is searched.
+    `recall`: the share of the nearest images that its index finds; `index`: where that index is searched;
+    `memory_bytes`: of the vectors of all its indexes; `load_s`: how long reading the vectors took, None if
+    none were stored when the index was opened.
     """
 
     info: CollectionInfo
@@ -264,6 +266,8 @@ class CollectionStats:
     vectors: ModelInfo | None
     recall: float | None
     index: IndexPlacement | None
+    memory_bytes: int = 0
+    load_s: float | None = None
 
 
 @dataclass(frozen=True)

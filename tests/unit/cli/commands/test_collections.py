@@ -13,8 +13,8 @@ def test_collections_are_listed_created_and_dropped(monkeypatch: pytest.MonkeyPa
     run = command_runner(collections, api.on("DELETE /collections/pets", httpx.Response(204)), monkeypatch)
     assert [run("list"), run("create", "pets"), run("drop", "pets")] == [0, 0, 0]
     assert capsys.readouterr().out.splitlines() == [
-        "name  images  files  model  state  created",
-        "pets      12    0 B  tiny   ready  2026-01-01T00:00:00Z",
+        "name  images  files  memory  model  state  created",
+        "pets      12    0 B     0 B  tiny   ready  2026-01-01T00:00:00Z",
         "created pets for model tiny",
         "dropped pets",
     ]
@@ -24,6 +24,7 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     vectors = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
     full = PETS | {"n_embedded": 2, "n_kept": 1, "kept_bytes": 1234, "vectors": vectors, "recall": 1.0}
     full |= {"index": {"device": "cpu", "reason": "set by DIPTYCH_INDEX_DEVICE"}}
+    full |= {"memory_bytes": 3_072, "load_s": 0.52}
     api = FakeApi().on("GET /collections/pets", ok(full)).on("PATCH /collections/pets", ok(full))
     run = command_runner(collections, api, monkeypatch)
     assert run("show", "pets") == 0
@@ -31,6 +32,7 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     assert "files    1, 1.2 kB; new ones: original\n" in told
     assert "vectors  tiny/3 (fp32)\n" in told
     assert "search   100.0% of the nearest are found, on cpu: set by DIPTYCH_INDEX_DEVICE\n" in told
+    assert "memory   3.1 kB of vectors, read in 0.5 s\n" in told
     assert run("rename", "pets", "cats") == 0
     assert run("configure", "pets", "--keep", "none") == 0
     assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]

@@ -72,8 +72,8 @@ def _list(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json([asdict(collection) for collection in found])
     else:
-        header = ["name", "images", "files", "model", "state", "created"]
-        align: list[Align] = ["left", "right", "right", "left", "left", "left"]
+        header = ["name", "images", "files", "memory", "model", "state", "created"]
+        align: list[Align] = ["left", "right", "right", "right", "left", "left", "left"]
         out_table(header, [_row(collection) for collection in found], align)
     return 0
 
@@ -83,6 +83,7 @@ def _row(collection: CollectionInfo) -> list[str]:
         collection.name,
         str(collection.n_images),
         format_bytes(collection.kept_bytes),
+        format_bytes(collection.memory_bytes),
         collection.model,
         _state(collection),
         collection.created_at,
@@ -118,6 +119,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "files": f"{collection.n_kept}, {format_bytes(collection.kept_bytes)}; new ones: {collection.keep}",
         "vectors": _vectors(collection),
         "search": _search(collection),
+        "memory": _memory(collection),
         "state": _state(collection),
         "stays": collection.stays,
         "created": collection.created_at,
@@ -132,6 +134,11 @@ def _search(collection: CollectionInfo) -> str:
         return ""
     place = f", on {collection.index_device}: {collection.index_reason}" if collection.index_device else ""
     return f"{collection.recall:.1%} of the nearest are found{place}"
+
+
+def _memory(collection: CollectionInfo) -> str:
+    loaded = "" if collection.load_s is None else f", read in {collection.load_s:.1f} s"
+    return f"{format_bytes(collection.memory_bytes)} of vectors{loaded}"
 
 
 def _vectors(collection: CollectionInfo) -> str:

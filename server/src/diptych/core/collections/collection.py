@@ -58,6 +58,10 @@ class LoadedCollection:
         """All vectors that are open."""
         return [one for one in (self.current, self.next, self.previous) if one is not None]
 
+    def n_bytes(self, vectors: IndexedVectors) -> int:
+        """The bytes of these vectors in memory."""
+        return 4 * vectors.model.embed_dim * (self.n_images - len(vectors.unindexed))
+
     @property
     def state(self) -> CollectionState:
         """What callers may do with it: see CollectionInfo."""

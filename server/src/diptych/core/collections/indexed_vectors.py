@@ -1,5 +1,6 @@
 """The vectors of one collection in one identity, in an index, with the pipeline that makes them."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class IndexedVectors:
     without_image: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     newest_key: int = 0  # of all images that it has seen
+    load_s: float | None = None  # how long reading the stored vectors took
     was_current: bool = False  # it answered searches before
     is_retired: bool = False  # it is closed once nobody uses it
     n_users: int = 0
@@ -131,6 +133,7 @@ class IndexOpener:
 
         Only inside a write. Returns the keys whose stored vector is damaged; they are unindexed, too.
         """
+        began = time.monotonic()
         missing = await self._records.missing(collection, vectors.identity)
         vectors.unindexed = set(missing)
         vectors.without_image = {key for key, kept in missing.items() if not kept}
@@ -141,6 +144,7 @@ class IndexOpener:
             all_damaged += damaged
         vectors.unindexed.update(all_damaged)
         vectors.newest_key = max([vectors.newest_key, *vectors.unindexed])
+        vectors.load_s = time.monotonic() - began
         return all_damaged
 
     async def note_without_image(self, vectors: IndexedVectors, collection: str) -> None:

@@ -565,4 +565,6 @@ class Collections:
             vectors=None if vectors is None else vectors.model,
             recall=None if vectors is None else vectors.index.recall,
             index=None if vectors is None else vectors.index.placement,
+            memory_bytes=sum(map(collection.n_bytes, collection.all_vectors)),
+            load_s=None if vectors is None else vectors.load_s,
         )

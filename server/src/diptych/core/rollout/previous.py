@@ -51,10 +51,7 @@ class KeptVersion:
             return None
         bundle_bytes = await asyncio.to_thread(self._parts.bundles.kept_bytes, ref)
         kept = self._kept(ref)
-        n_bytes = sum(
-            4 * vectors.model.embed_dim * (collection.n_images - len(vectors.unindexed))
-            for collection, vectors in kept
-        )
+        n_bytes = sum(collection.n_bytes(vectors) for collection, vectors in kept)
         return PreviousVersion(
             ref,
             n_lagging=sum(len(vectors.pending) for _, vectors in kept)

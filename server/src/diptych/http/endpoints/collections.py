@@ -132,6 +132,12 @@ class CollectionResponse(BaseModel):
         description="share of the nearest images that a search finds: 1 if exact, else measured"
     )
     index: IndexResponse | None = Field(description="the device that searches it; null when it is not served")
+    memory_bytes: int = Field(
+        description="of its vectors in memory, with those of a rollout and of the version that served before"
+    )
+    load_s: float | None = Field(
+        description="seconds that reading its vectors took; null if there were none yet when it was opened"
+    )
     version: int | None = Field(description="of the model of `vectors`; null when that is not served")
     stays: str = Field(description="why it does not follow the active version of its model; else empty")
     rollout: CollectionRolloutResponse | None = Field(description="the one that it takes part in now")
@@ -147,6 +153,8 @@ class CollectionResponse(BaseModel):
             vectors=vectors,
             recall=stats.recall,
             index=index,
+            memory_bytes=stats.memory_bytes,
+            load_s=stats.load_s,
             version=None if vectors is None else vectors.version,
             rollout=CollectionRolloutResponse.of(moving),
         )
