@@ -1,6 +1,7 @@
 """`/search` and collections as callers see them, on the tiny bundle."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,36 @@ def test_offset_continues_after_the_first_page(client: TestClient) -> None:
     assert ids(client.get("/search", params={"q": "red", "k": 2, "offset": 2})) == whole[2:4]
 
 
+WARMTH = {"field": "warm", "n_hits": 4, "values": [{"value": True, "count": 2}, {"value": False, "count": 2}]}
+
+
+def test_values_are_counted_among_all_hits_whatever_the_page(client: TestClient) -> None:
+    answer = client.post("/search", json={"query": {"text": "red"}, "k": 1, "offset": 1, "facets": ["warm"]})
+    assert answer.json()["facets"] == [WARMTH]
+    assert ids(answer) == ids(client.get("/search", params={"q": "red", "k": 1, "offset": 1}))
+
+
+def test_query_string_and_form_take_several_facets(client: TestClient) -> None:
+    by_words = client.get("/search", params={"q": "red", "facets": ["warm", "no.such"]}).json()["facets"]
+    assert by_words == [WARMTH, {"field": "no.such", "n_hits": 4, "values": []}]
+    fields = [("text", (None, "red")), ("facets", (None, "warm")), ("facets", (None, "no.such"))]
+    assert client.post("/search", files=fields).json()["facets"] == by_words
+
+
+def test_filter_and_a_stored_image_as_query_narrow_what_is_counted(client: TestClient) -> None:
+    body = {"query": {"id": "red"}, "filter": {"warm": True}, "facets": ["warm"]}
+    (facet,) = client.post("/search", json=body).json()["facets"]
+    assert (facet["n_hits"], facet["values"]) == (1, [{"value": True, "count": 1}])
+
+
+def test_at_most_as_many_hits_are_counted_as_k_may_be(tmp_path: Path) -> None:
+    with running_app(tmp_path, max_k=2) as client:
+        add_images(client, "/collections/default/images", *map(picture, COLOURS))
+        params = {"q": "red", "k": 2, "offset": 1, "facets": "warm"}
+        answer = client.get("/search", params=params)
+        assert (len(ids(answer)), answer.json()["facets"][0]["n_hits"]) == (2, 2)
+
+
 def test_long_query_is_truncated_and_marked(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "green " * 50})
     assert answer.json()["truncated"] is True
@@ -96,6 +127,10 @@ def test_long_query_is_truncated_and_marked(client: TestClient) -> None:
         ({"query": {"text": "a"}, "offset": 1_000_000}, 422, "offset"),
         ({"query": {"text": "a"}, "filter": {"warm": {"is": 1}}}, 422, "filter.warm.is"),
         ({"query": {"text": "a"}, "min_relevance": 0.5}, 422, "min_relevance"),
+        ({"query": {"text": "a"}, "facets": ["warm", "a..b"]}, 422, "facets[1]"),
+        ({"query": {"text": "a"}, "facets": ["a"] * 9}, 413, "facets"),
+        ({"query": {"text": "a"}, "facets": [1]}, 422, "facets[0]"),
+        ({"query": {"text": "a"}, "facets": "warm"}, 422, "facets"),
         ({"query": [{"text": "a"}, {"text": "a", "weight": -1.0}]}, 422, "query"),
         ({"query": [{"text": "a"}, {"image": "data:;base64,eA=="}]}, 415, "query[1]"),
     ],
@@ -109,7 +144,13 @@ def test_invalid_query_is_named(
 
 @pytest.mark.parametrize(
     ("params", "item"),
-    [({}, "q"), ({"q": ""}, "q"), ({"q": "a", "k": "x"}, "k"), ({"q": "a", "page": 2}, "page")],
+    [
+        ({}, "q"),
+        ({"q": ""}, "q"),
+        ({"q": "a", "k": "x"}, "k"),
+        ({"q": "a", "page": 2}, "page"),
+        ({"q": "a", "facets": "a."}, "facets[0]"),
+    ],
 )
 def test_query_string_is_validated_as_strictly(client: TestClient, params: dict[str, Any], item: str) -> None:
     answer = client.get("/search", params=params)

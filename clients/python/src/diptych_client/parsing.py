@@ -26,6 +26,8 @@ from diptych_client.results import (
     CudaGraphs,
     EmbeddedItem,
     Embedding,
+    Facet,
+    FacetValue,
     Hit,
     IgnoredVersion,
     ImagePage,
@@ -107,7 +109,14 @@ def search_result(body: Json) -> SearchResult:
         collection=str(body["collection"]),
         hits=tuple(hit(row) for row in body["hits"]),
         truncated=bool(body.get("truncated", False)),
+        facets=tuple(facet(row) for row in body.get("facets", ())),
     )
+
+
+def facet(row: Json) -> Facet:
+    """Parse one entry of `facets` of `/search`."""
+    values = tuple(FacetValue(one["value"], int(one["count"])) for one in row["values"])
+    return Facet(str(row["field"]), int(row["n_hits"]), values)
 
 
 def hit(row: Json) -> Hit:

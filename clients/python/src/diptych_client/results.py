@@ -85,13 +85,34 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class FacetValue:
+    """A value of a metadata field, and how many of the counted hits have it."""
+
+    value: str | int | float | bool | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """The most frequent values of a metadata field among the `n_hits` best hits."""
+
+    field: str
+    n_hits: int
+    values: tuple[FacetValue, ...]
+
+
+@dataclass(frozen=True)
 class SearchResult:
-    """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads."""
+    """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads.
+
+    `facets` has those that were asked for, in their order.
+    """
 
     model: ModelRef
     collection: str
     hits: tuple[Hit, ...]
     truncated: bool
+    facets: tuple[Facet, ...] = ()
 
 
 AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]

@@ -35,11 +35,13 @@ def search(
     collection: str | None = None,
     exact: bool = False,
     min_relevance: float | None = None,
+    facets: Sequence[str] = (),
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
-    condition on metadata. Raises ApiError when the server refuses the query.
+    condition on metadata. `facets` are metadata fields whose values are counted among the best hits. Raises
+    ApiError when the server refuses the query.
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:
@@ -58,6 +60,7 @@ def search(
         "collection": collection,
         "exact": exact or None,
         "min_relevance": min_relevance,
+        "facets": list(facets) or None,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     answer = yield from exchange(Request("POST", "/search", json=body))

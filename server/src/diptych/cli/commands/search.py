@@ -49,6 +49,13 @@ def add_parser(subparsers: Any) -> None:
         help='condition on metadata, such as \'{"album": "pets"}\'',
     )
     parser.add_argument(
+        "--facet",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="count the values of this metadata field among the best hits; may be repeated",
+    )
+    parser.add_argument(
         "--min-relevance", type=float, metavar="P", help="leave out hits with less relevance, from 0 to 1"
     )
     parser.add_argument(
@@ -97,11 +104,15 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         collection=args.collection,
         exact=args.exact,
         min_relevance=args.min_relevance,
+        facets=args.facet,
     )
     if args.json:
         out_json(asdict(result))
     else:
         _show(result, args.offset)
+        for facet in result.facets:
+            counts = "  ".join(f"{_brief(one.value)} {one.count}" for one in facet.values)
+            out(f"{facet.field} of the {facet.n_hits} best: {counts}")
         if result.truncated:
             err("note: the words were truncated, longer than the model reads")
     return 0

@@ -24,6 +24,14 @@ def parse_filter(clause: object, where: str = "filter") -> Filter:
     return _Parser().clause(clause, where, MAX_DEPTH)
 
 
+def parse_path(key: str, where: str) -> Path:
+    """Split a key at its dots. Raises InvalidValue naming `where`."""
+    path = tuple(key.split("."))
+    if not all(path):
+        raise _error(where, "a key must not be empty, begin or end with a dot, or have two together")
+    return path
+
+
 class _Parser:
     """Parses one filter and counts its clauses: every clause is evaluated for every image of a collection."""
 
@@ -51,9 +59,7 @@ class _Parser:
                 return AnyOf(self._clauses(value, where, depth))
             case "not":
                 return Not(self.clause(value, where, depth - 1))
-        path = tuple(key.split("."))
-        if not all(path):
-            raise _error(where, "a key must not be empty, begin or end with a dot, or have two together")
+        path = parse_path(key, where)
         if not isinstance(value, dict):
             return Eq(path, value)
         if not value:

@@ -40,7 +40,7 @@ class Eq:
 
     def matches(self, metadata: Metadata) -> bool:
         """See the class."""
-        return _any(_lookup(metadata, self.path), lambda found: same_json(found, self.value))
+        return _any(lookup(metadata, self.path), lambda found: same_json(found, self.value))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Compare:
 
     def matches(self, metadata: Metadata) -> bool:
         """See the class."""
-        return _any(_lookup(metadata, self.path), self._holds)
+        return _any(lookup(metadata, self.path), self._holds)
 
     def _holds(self, found: Any) -> bool:
         return _comparable(found, self.value) and _ORDERS[self.order](found, self.value)
@@ -82,7 +82,7 @@ class Exists:
 
     def matches(self, metadata: Metadata) -> bool:
         """See the class."""
-        return (_lookup(metadata, self.path) is not _ABSENT) == self.wanted
+        return (lookup(metadata, self.path) is not _ABSENT) == self.wanted
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,12 @@ def same_json(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _lookup(metadata: Metadata, path: Path) -> Any:
+def lookup(metadata: Metadata, path: Path, absent: Any = _ABSENT) -> Any:
+    """The value at the path, or `absent`."""
     value: Any = metadata
     for key in path:
         if not isinstance(value, dict) or key not in value:
-            return _ABSENT
+            return absent
         value = value[key]
     return value
 

@@ -8,7 +8,8 @@ from typing import assert_never
 import numpy as np
 
 from diptych.core.classification.scoring import normalised
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.facets import Facet, count_values
+from diptych.core.collections.filters import Filter, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
@@ -39,7 +40,10 @@ class WeightedQuery:
 
 @dataclass(frozen=True)
 class SearchInput:
-    """What to search for in which collection. `min_relevance` must be None: relevance is not calibrated."""
+    """What to search for in which collection. `min_relevance` must be None: relevance is not calibrated.
+
+    The values at the paths `facets` are counted among the `n_counted` best hits.
+    """
 
     queries: Sequence[WeightedQuery]
     collection: str
@@ -48,17 +52,20 @@ class SearchInput:
     filter: Filter | None = None
     exact: bool = False
     min_relevance: float | None = None
+    facets: Sequence[Path] = ()
+    n_counted: int = 0
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """Hits, best first. `truncated`: a text of the query was cut to the context length. `model`: the model
-    that made the vectors.
+    that made the vectors. `facets`: in the order in which they were asked for.
     """
 
     hits: list[Hit]
     truncated: bool
     model: ModelInfo
+    facets: list[Facet]
 
 
 async def search_collection(
@@ -96,11 +103,14 @@ async def _search(
             for query, one in zip(queries, asked.queries, strict=True)
         )
     )  # Q of (D,)
-    hits = await collections.search(
+    start, end = asked.offset, asked.offset + asked.k
+    if asked.facets:
+        start, end = 0, max(end, asked.n_counted)
+    best = await collections.search(
         asked.collection,
         mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
-        k=asked.k,
-        offset=asked.offset,
+        k=end - start,
+        offset=start,
         filter=asked.filter,
         without=[query.id for query in queries if isinstance(query, StoredImage)],
         min_relevance=asked.min_relevance,
@@ -109,7 +119,12 @@ async def _search(
     )
     texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
     collections.note_texts(asked.collection, texts)
-    return SearchResult(hits, any(row.truncated for row in rows), vectors.model)
+    return SearchResult(
+        hits=best[asked.offset - start :][: asked.k],
+        truncated=any(row.truncated for row in rows),
+        model=vectors.model,
+        facets=[count_values(path, best[: asked.n_counted]) for path in asked.facets],
+    )
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:

@@ -9,12 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.facets import MAX_VALUES, Facet
+from diptych.core.collections.filter_parser import parse_filter, parse_path
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.search import SearchInput, StoredImage, WeightedQuery, search_collection
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.services import Services
+from diptych.errors import TooLarge
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -46,9 +48,11 @@ from diptych.http.state import Options, ReadyServices, ready_services
 
 _ACCEPTED = (JSON, MULTIPART)
 _OPTIONS = ("k", "offset", "collection", "exact", "min_relevance")
-_FIELDS = ("image", "text", "filter", *_OPTIONS)
+_FIELDS = ("image", "text", "filter", "facets", *_OPTIONS)
 MAX_QUERIES = 32
+MAX_FACETS = 8
 QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
+_FACETS: schemas.Schema = {"maxItems": MAX_FACETS, "items": {"type": "string", "pattern": schemas.PATH}}
 
 
 class QueryItem(RequestModel):
@@ -81,6 +85,11 @@ class SearchOptions(RequestModel):
         Field(ge=0, le=1, description="relevance is not calibrated yet: a bound on it is a 422"),
         WithJsonSchema({"type": "null"}),
     ] = None
+    facets: FailFastList[str] = Field(
+        [],
+        description="metadata fields whose values are counted among the best hits, as many as `k` may be",
+        json_schema_extra=_FACETS,
+    )
 
 
 _Queries = Annotated[list[QueryItem], Field(min_length=1, max_length=MAX_QUERIES)]
@@ -121,13 +130,38 @@ class HitResponse(BaseModel):
     links: Links
 
 
+class FacetValueResponse(BaseModel):
+    """A value of a metadata field, and how many of the counted hits have it."""
+
+    value: str | int | float | bool | None
+    count: int
+
+
+class FacetResponse(BaseModel):
+    """The most frequent values of a metadata field among the `n_hits` best hits."""
+
+    field: str
+    n_hits: int
+    values: list[FacetValueResponse] = Field(json_schema_extra={"maxItems": MAX_VALUES})
+
+    @classmethod
+    def of(cls, facet: Facet) -> Self:
+        """Describe a facet."""
+        values = [FacetValueResponse(value=value, count=n) for value, n in facet.values]
+        return cls(field=".".join(facet.path), n_hits=facet.n_hits, values=values)
+
+
 class SearchResponse(BaseModel):
-    """Hits, best first. `truncated`: a text of the query was too long and was cut."""
+    """Hits, best first. `truncated`: a text of the query was too long and was cut.
+
+    `facets` has those that were asked for, in their order.
+    """
 
     model: ModelRef
     collection: str
     hits: list[HitResponse]
     truncated: bool
+    facets: list[FacetResponse]
 
 
 router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS))
@@ -141,6 +175,7 @@ _FORM = schemas.form(
         "filter": schemas.json_field(schemas.ref("Filter"), "on metadata"),
         "collection": schemas.STRING,
         "exact": {"type": "boolean"},
+        "facets": {"type": "array", **_FACETS},
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
 )
@@ -187,7 +222,13 @@ async def _respond(request: Request, services: Services, query: SearchInput) -> 
     with context_of(request).stage("serialise"):
         hits = [HitResponse(**vars(hit), links=Links.of(query.collection, hit.id)) for hit in found.hits]
     model = ModelRef.of(found.model)
-    content = SearchResponse(model=model, collection=query.collection, hits=hits, truncated=found.truncated)
+    content = SearchResponse(
+        model=model,
+        collection=query.collection,
+        hits=hits,
+        truncated=found.truncated,
+        facets=[FacetResponse.of(facet) for facet in found.facets],
+    )
     return json_response(request, content)
 
 
@@ -201,7 +242,7 @@ async def read_search(request: Request, options: HttpOptions) -> SearchInput:
         return await read_json(await read_body(request, options.body), partial(_from_json, options=options))
     if kind == MULTIPART:
         parts = await read_parts(
-            request, options.body, MAX_QUERIES + len(_FIELDS), f"at most {MAX_QUERIES} queries"
+            request, options.body, MAX_QUERIES + MAX_FACETS + len(_FIELDS), f"at most {MAX_QUERIES} queries"
         )
         return _from_form(Form(parts, _FIELDS), options)
     raise unsupported(request, _ACCEPTED)
@@ -243,7 +284,8 @@ def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     parts = list(form.parts("image", "text"))
     check_count(parts, "query", MAX_QUERIES)
     queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
-    values = validated(SearchOptions, form.values(*_OPTIONS), strict=False)
+    facets = {"facets": [part.text("facets") for part in form.parts("facets")]}
+    values = validated(SearchOptions, form.values(*_OPTIONS) | facets, strict=False)
     _check_options(values, options.limits)
     filter = form.json("filter")
     return _input(queries, None if filter is None else parse_filter(filter), values, options)
@@ -266,9 +308,13 @@ def _input(
         filter=filter,
         exact=values.exact,
         min_relevance=values.min_relevance,
+        facets=[parse_path(field, f"facets[{i}]") for i, field in enumerate(values.facets)],
+        n_counted=options.limits.max_k,
     )
 
 
 def _check_options(options: SearchOptions, limits: Limits) -> None:
     check_at_most(options.k, "k", limits.max_k)
     check_at_most(options.offset, "offset", limits.max_offset)
+    if len(options.facets) > MAX_FACETS:
+        raise TooLarge(f"{len(options.facets)} items, limit is {MAX_FACETS}", "facets")

@@ -90,6 +90,7 @@ ONE_KIND_OF_TEMPLATES: Schema = {
         "properties": {"template": STRING, "templates": {"type": ["string", "array"]}},
     }
 }
+PATH = r"^[^.]+(\.[^.]+)*$"  # of a metadata field
 PRECISION: Schema = {**STRING, "format": "precision"}
 COLLECTION_NAME: Schema = {**STRING, "pattern": f"^{COLLECTION.pattern}$"}
 ID: Schema = {**STRING, "pattern": f"^{IMAGE_ID.pattern}$", "not": {"enum": [".", ".."]}}
@@ -113,7 +114,7 @@ FILTER: Schema = {
     f"At most {MAX_CLAUSES} clauses and {MAX_IN_VALUES} `in` values in all, nested at most {MAX_DEPTH} deep.",
     "type": "object",
     "properties": {"and": _CLAUSES, "or": _CLAUSES, "not": ref("Filter")},
-    "propertyNames": {"pattern": r"^[^.]+(\.[^.]+)*$"},
+    "propertyNames": {"pattern": PATH},
     "additionalProperties": {
         "anyOf": [{"type": ["string", "number", "boolean", "null", "array"]}, _OPERATORS]
     },
