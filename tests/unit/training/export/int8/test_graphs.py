@@ -151,7 +151,7 @@ def test_rows_keep_a_small_row_beside_a_large_one(tmp_path: Path) -> None:
     x = floats(4, 64) * np.array([[1e-3], [1], [1000], [0]], np.float32)
     found, expected = outcome(quantised(graph, x, tmp_path, y="rows"), x), outcome(graph.model, x)
     for row in range(3):
-        assert relative_error(found[row], expected[row]) < 0.025 * COARSER
+        assert relative_error(found[row], expected[row]) < 0.04 * COARSER
     assert np.array_equal(found[3], expected[3])
 
 

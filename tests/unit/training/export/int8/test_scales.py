@@ -26,6 +26,20 @@ def test_zero_is_exact_in_every_range(lowest: float, highest: float) -> None:
     assert np.abs(scale.round_trip(ends) - ends).max() <= scale.scale
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(-1.0, 1.0), (-1.0, 3.0), (-7.0, 0.5)])
+def test_no_end_of_a_range_is_cut(lowest: float, highest: float) -> None:
+    scale = scale_of_range(lowest, highest)
+    ends = np.array([lowest, highest], np.float32)
+    errors = np.abs(scale.round_trip(ends) - ends)
+    assert errors.min() < 1e-6
+    assert errors.max() < 0.501 * scale.scale
+
+
+def test_white_and_black_pixels_are_exact() -> None:
+    pixels = np.array([-1, 0, 1], np.float32)
+    assert scale_of_range(-1.0, 1.0).round_trip(pixels) == pytest.approx(pixels, abs=1e-6)
+
+
 def test_a_relu_begins_at_code_zero_so_that_rounding_cuts_negatives() -> None:
     assert scale_of_range(0.0, 4.0).zero == 0
     assert scale_of_range(0.5, 4.0).round_trip(np.array([-3.0], np.float32))[0] == 0
