@@ -78,6 +78,49 @@ def test_offset_continues_after_the_first_page(client: TestClient) -> None:
     assert ids(client.get("/search", params={"q": "red", "k": 2, "offset": 2})) == whole[2:4]
 
 
+@pytest.fixture(scope="module")
+def copies(client: TestClient) -> list[str]:
+    """Images of the collection `copies`: each colour as four images, two of which have the same bytes."""
+    assert client.post("/collections", json={"name": "copies"}).is_success
+    made = [(f"{colour}-{n}", picture(colour, (8 + n // 2, 8))) for n in range(4) for colour in COLOURS]
+    names = [{"id": id} for id, _ in made]
+    answer = add_images(client, "/collections/copies/images", *(image for _, image in made), items=names)
+    assert answer.status_code == 200
+    return [id for id, _ in made]
+
+
+def test_pages_neither_repeat_nor_leave_out_images_of_equal_cosine(
+    client: TestClient, copies: list[str]
+) -> None:
+    body = {"query": {"text": "red"}, "collection": "copies", "k": 3}
+    pages = [ids(client.post("/search", json=body | {"offset": offset})) for offset in range(0, 18, 3)]
+    whole = ids(client.post("/search", json=body | {"k": 50}))
+    assert [id for page in pages for id in page] == whole
+    assert sorted(whole) == sorted(copies)
+
+
+@pytest.mark.parametrize(
+    ("collapse", "duplicates"),
+    [
+        ("bytes", {"red-0": [("red-1", "bytes")], "red-2": [("red-3", "bytes")]}),
+        (0.999, {"red-0": [("red-1", "bytes"), ("red-2", "near"), ("red-3", "near")]}),
+    ],
+)
+def test_duplicates_are_folded_into_the_best_hit(
+    client: TestClient, copies: list[str], collapse: Any, duplicates: dict[str, Any]
+) -> None:
+    body = {"query": {"text": "red"}, "collection": "copies", "collapse": collapse}
+    answer = client.post("/search", json=body | {"k": len(duplicates)})
+    hits = answer.json()["hits"]
+    found = {hit["id"]: [(one["id"], one["kind"]) for one in hit["duplicates"]] for hit in hits}
+    assert found == duplicates
+    by_words = client.get("/search", params={"q": "red", "collection": "copies", "collapse": collapse})
+    assert ids(by_words)[: len(duplicates)] == list(duplicates)
+    assert len(ids(by_words)) == len(COLOURS) * len(duplicates)
+    rest = ids(client.post("/search", json=body | {"offset": 1}))
+    assert rest == ids(by_words)[1:]
+
+
 WARMTH = {"field": "warm", "n_hits": 4, "values": [{"value": True, "count": 2}, {"value": False, "count": 2}]}
 
 
@@ -127,6 +170,10 @@ def test_long_query_is_truncated_and_marked(client: TestClient) -> None:
         ({"query": {"text": "a"}, "offset": 1_000_000}, 422, "offset"),
         ({"query": {"text": "a"}, "filter": {"warm": {"is": 1}}}, 422, "filter.warm.is"),
         ({"query": {"text": "a"}, "min_relevance": 0.5}, 422, "min_relevance"),
+        ({"query": {"text": "a"}, "collapse": "byte"}, 422, "collapse"),
+        ({"query": {"text": "a"}, "collapse": 1.5}, 422, "collapse"),
+        ({"query": {"text": "a"}, "collapse": "0.9"}, 422, "collapse"),
+        ({"query": {"text": "a"}, "collapse": 0.9, "offset": 1_999}, 422, "offset"),
         ({"query": {"text": "a"}, "facets": ["warm", "a..b"]}, 422, "facets[1]"),
         ({"query": {"text": "a"}, "facets": ["a"] * 9}, 413, "facets"),
         ({"query": {"text": "a"}, "facets": [1]}, 422, "facets[0]"),

@@ -24,6 +24,7 @@ from diptych_client.results import (
     ComparedVectors,
     Comparison,
     CudaGraphs,
+    Duplicate,
     EmbeddedItem,
     Embedding,
     Facet,
@@ -128,6 +129,7 @@ def hit(row: Json) -> Hit:
         relevance=None if relevance is None else float(relevance),
         metadata=dict(row.get("metadata") or {}),
         links=dict(row.get("links") or {}),
+        duplicates=tuple(Duplicate(str(one["id"]), str(one["kind"])) for one in row.get("duplicates", ())),
     )
 
 

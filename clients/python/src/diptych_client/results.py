@@ -74,14 +74,26 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Duplicate:
+    """An image that was folded into a hit: `kind` is "bytes" if it has the same bytes, or "near"."""
+
+    id: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Hit:
-    """One image that a search found. `relevance` is None until the cosines of the model are calibrated."""
+    """One image that a search found. `relevance` is None until the cosines of the model are calibrated.
+
+    `duplicates` were folded into it by `collapse`.
+    """
 
     id: str
     cosine: float
     relevance: float | None
     metadata: Json
     links: Mapping[str, str]
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -111,13 +111,27 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Duplicate:
+    """An image with the same bytes as a hit, or near to it."""
+
+    id: str
+    kind: Literal["bytes", "near"]
+
+
+@dataclass(frozen=True)
 class Hit:
-    """One image found by a search. `relevance` is None until the model is calibrated."""
+    """One image found by a search. `relevance` is None until the model is calibrated.
+
+    `duplicates` are worse hits that were folded into it.
+    """
 
     id: str
     cosine: float
     relevance: float | None
     metadata: Metadata
+    key: int
+    sha256: str
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 Keep = Literal["original", "none"]  # what a collection does with the files of added images

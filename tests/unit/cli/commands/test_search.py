@@ -72,6 +72,16 @@ def test_counts_of_a_field_stand_below_the_hits(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().out.splitlines()[-1] == "album of the 3 best: pets 2  true 1"
 
 
+def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    hit = {"id": "a", "cosine": 0.5, "metadata": {}, "duplicates": [{"id": "b", "kind": "bytes"}] * 2}
+    api = FakeApi().on("POST /search", search_reply(hit))
+    run = command_runner(search, api, monkeypatch)
+    for collapse in ("bytes", "0.9"):
+        assert run("cat", "--collapse", collapse) == 0
+    assert [body(request)["collapse"] for request in api.requests] == ["bytes", 0.9]
+    assert capsys.readouterr().out.splitlines()[1] == "1   0.500  a (+2)"
+
+
 def test_search_without_hits_prints_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     api = FakeApi().on("POST /search", search_reply())
     command_runner(search, api, monkeypatch)("unicorn", "--collection", "pets", "--filter", '{"n": 1}')
@@ -96,6 +106,7 @@ def test_filter_must_be_a_json_object(
     [
         ([], "give WORDS, --image or --id to search for"),
         (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
+        (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes or a cosine"),
         (["cat", "--weight", "much"], "argument --weight: invalid float value: 'much'"),
     ],
 )

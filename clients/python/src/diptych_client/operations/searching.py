@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
@@ -36,11 +37,13 @@ def search(
     exact: bool = False,
     min_relevance: float | None = None,
     facets: Sequence[str] = (),
+    collapse: Literal["bytes"] | float | None = None,
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
-    condition on metadata. `facets` are metadata fields whose values are counted among the best hits. Raises
+    condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
+    `collapse` folds images with the same bytes, or with at least this cosine, into the best of them. Raises
     ApiError when the server refuses the query.
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
@@ -61,6 +64,7 @@ def search(
         "exact": exact or None,
         "min_relevance": min_relevance,
         "facets": list(facets) or None,
+        "collapse": collapse,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     answer = yield from exchange(Request("POST", "/search", json=body))

@@ -49,6 +49,12 @@ def add_parser(subparsers: Any) -> None:
         help='condition on metadata, such as \'{"album": "pets"}\'',
     )
     parser.add_argument(
+        "--collapse",
+        type=_bytes_or_cosine,
+        metavar="bytes|COSINE",
+        help="show images with the same bytes, or with at least this cosine, once",
+    )
+    parser.add_argument(
         "--facet",
         action="append",
         default=[],
@@ -64,6 +70,13 @@ def add_parser(subparsers: Any) -> None:
     add_collection_argument(parser)
     add_server_arguments(parser)
     parser.set_defaults(run=run, queries=())
+
+
+def _bytes_or_cosine(text: str) -> str | float:
+    try:
+        return text if text == "bytes" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:100]!r} must be bytes or a cosine, such as 0.97") from None
 
 
 class _AddQuery(argparse.Action):
@@ -105,6 +118,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         exact=args.exact,
         min_relevance=args.min_relevance,
         facets=args.facet,
+        collapse=args.collapse,
     )
     if args.json:
         out_json(asdict(result))
@@ -131,8 +145,9 @@ def _show(result: SearchResult, offset: int) -> None:
 
 def _row(rank: int, hit: Hit, calibrated: bool) -> list[str]:
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
+    id = f"{hit.id} (+{len(hit.duplicates)})" if hit.duplicates else hit.id
     metadata = "  ".join(f"{key}={_brief(value)}" for key, value in hit.metadata.items())
-    return [str(rank), f"{hit.cosine:.3f}", *([relevance] if calibrated else []), hit.id, metadata]
+    return [str(rank), f"{hit.cosine:.3f}", *([relevance] if calibrated else []), id, metadata]
 
 
 def _brief(value: object) -> str:

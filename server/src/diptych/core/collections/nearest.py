@@ -87,7 +87,7 @@ class Finder:
         with noted("metadata"):
             records = await self._records.by_key(page)
         hits = [
-            Hit(records[key].id, float(cosine), None, records[key].metadata)
+            Hit(records[key].id, float(cosine), None, records[key].metadata, key, records[key].sha256)
             for key, cosine in zip(page, cosines[ranks], strict=True)
             if key in records
         ]

@@ -219,6 +219,10 @@ class RecordStore(Protocol):
         """The image's embedding of this identity, None if it has none. Raises NotFound."""
         ...
 
+    async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
+        """The embeddings (D,) of those images that have one of this identity."""
+        ...
+
     def embeddings(
         self, collection: str, identity: str
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:

@@ -8,6 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from diptych.core.classification.scoring import normalised
+from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
 from diptych.core.collections.facets import Facet, count_values
 from diptych.core.collections.filters import Filter, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
@@ -42,7 +43,8 @@ class WeightedQuery:
 class SearchInput:
     """What to search for in which collection. `min_relevance` must be None: relevance is not calibrated.
 
-    The values at the paths `facets` are counted among the `n_counted` best hits.
+    The values at the paths `facets` are counted among the `n_counted` best hits. With `collapse` only the
+    MAX_FOLDED best images are looked at.
     """
 
     queries: Sequence[WeightedQuery]
@@ -54,6 +56,7 @@ class SearchInput:
     min_relevance: float | None = None
     facets: Sequence[Path] = ()
     n_counted: int = 0
+    collapse: Collapse | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ async def _search(
     start, end = asked.offset, asked.offset + asked.k
     if asked.facets:
         start, end = 0, max(end, asked.n_counted)
+    if asked.collapse is not None:
+        start, end = 0, MAX_FOLDED
     best = await collections.search(
         asked.collection,
         mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
@@ -117,6 +122,8 @@ async def _search(
         vectors=vectors,
         exact=asked.exact,
     )
+    if asked.collapse is not None:
+        best = await collections.fold_duplicates(best, asked.collapse, vectors)
     texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
     collections.note_texts(asked.collection, texts)
     return SearchResult(

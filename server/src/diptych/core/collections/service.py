@@ -6,9 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
+import numpy as np
+
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
+from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.group_commit import GroupCommit
@@ -460,6 +463,17 @@ class Collections:
                 without=without,
                 exact=exact,
             )
+
+    async def fold_duplicates(
+        self, hits: Sequence[Hit], collapse: Collapse, vectors: IndexedVectors
+    ) -> builtins.list[Hit]:
+        """Fold hits of a search in `vectors` that are duplicates of a better hit into that hit."""
+        if collapse == "bytes":
+            return fold_same_bytes(hits)
+        found = await self._records.embeddings_of([hit.key for hit in hits], vectors.identity)
+        none = np.zeros(vectors.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
+        rows = [found.get(hit.key, none) for hit in hits]  # N of (D,)
+        return await asyncio.to_thread(fold_near, hits, np.array(rows), collapse)
 
     def note_texts(self, name: str, texts: Sequence[str]) -> None:
         """Take note of the texts that a collection was searched for."""

@@ -2,13 +2,24 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from diptych.core.collections.duplicates import MAX_FOLDED
 from diptych.core.collections.facets import MAX_VALUES, Facet
 from diptych.core.collections.filter_parser import parse_filter, parse_path
 from diptych.core.collections.filters import Filter
@@ -16,7 +27,8 @@ from diptych.core.collections.search import SearchInput, StoredImage, WeightedQu
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.services import Services
-from diptych.errors import TooLarge
+from diptych.core.types import Hit
+from diptych.errors import InvalidValue, TooLarge
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -47,7 +59,7 @@ from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices, ready_services
 
 _ACCEPTED = (JSON, MULTIPART)
-_OPTIONS = ("k", "offset", "collection", "exact", "min_relevance")
+_OPTIONS = ("k", "offset", "collection", "exact", "min_relevance", "collapse")
 _FIELDS = ("image", "text", "filter", "facets", *_OPTIONS)
 MAX_QUERIES = 32
 MAX_FACETS = 8
@@ -73,6 +85,13 @@ class QueryItem(RequestModel):
         return require_exactly_one(self, "text", "image", "id")
 
 
+def _one_error(value: object, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise PydanticCustomError("collapse", 'must be "bytes" or a cosine above 0, at most 1') from None
+
+
 class SearchOptions(RequestModel):
     """Options of `/search`, in JSON, in a form and in a query string."""
 
@@ -84,6 +103,11 @@ class SearchOptions(RequestModel):
         float | None,
         Field(ge=0, le=1, description="relevance is not calibrated yet: a bound on it is a 422"),
         WithJsonSchema({"type": "null"}),
+    ] = None
+    collapse: Annotated[
+        Literal["bytes"] | Annotated[float, Field(gt=0, le=1)] | None,
+        WrapValidator(_one_error),
+        Field(description="fold images with the same bytes, or with at least this cosine, into the best"),
     ] = None
     facets: FailFastList[str] = Field(
         [],
@@ -120,14 +144,37 @@ class SearchQuery(SearchOptions):
     )
 
 
+class DuplicateResponse(BaseModel):
+    """An image that was folded into a hit: it has the same bytes, or is near to it."""
+
+    id: str
+    kind: Literal["bytes", "near"]
+
+
 class HitResponse(BaseModel):
-    """One result. `relevance` is null until the model's cosines are calibrated."""
+    """One result. `relevance` is null until the model's cosines are calibrated.
+
+    `duplicates` were folded into it by `collapse`.
+    """
 
     id: str
     cosine: float
     relevance: float | None
     metadata: dict[str, Any]
     links: Links
+    duplicates: list[DuplicateResponse]
+
+    @classmethod
+    def of(cls, hit: Hit, collection: str) -> Self:
+        """Describe a hit."""
+        return cls(
+            id=hit.id,
+            cosine=hit.cosine,
+            relevance=hit.relevance,
+            metadata=hit.metadata,
+            links=Links.of(collection, hit.id),
+            duplicates=[DuplicateResponse(id=one.id, kind=one.kind) for one in hit.duplicates],
+        )
 
 
 class FacetValueResponse(BaseModel):
@@ -176,6 +223,7 @@ _FORM = schemas.form(
         "collection": schemas.STRING,
         "exact": {"type": "boolean"},
         "facets": {"type": "array", **_FACETS},
+        "collapse": {"anyOf": [{"const": "bytes"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
 )
@@ -220,7 +268,7 @@ async def _respond(request: Request, services: Services, query: SearchInput) -> 
         )
         found = await cancel_on_disconnect(request, search)
     with context_of(request).stage("serialise"):
-        hits = [HitResponse(**vars(hit), links=Links.of(query.collection, hit.id)) for hit in found.hits]
+        hits = [HitResponse.of(hit, query.collection) for hit in found.hits]
     model = ModelRef.of(found.model)
     content = SearchResponse(
         model=model,
@@ -310,11 +358,15 @@ def _input(
         min_relevance=values.min_relevance,
         facets=[parse_path(field, f"facets[{i}]") for i, field in enumerate(values.facets)],
         n_counted=options.limits.max_k,
+        collapse=values.collapse,
     )
 
 
 def _check_options(options: SearchOptions, limits: Limits) -> None:
     check_at_most(options.k, "k", limits.max_k)
     check_at_most(options.offset, "offset", limits.max_offset)
+    end = options.offset + options.k
+    if options.collapse is not None and end > MAX_FOLDED:
+        raise InvalidValue(f"k + offset is {end}, limit with collapse is {MAX_FOLDED}", "offset")
     if len(options.facets) > MAX_FACETS:
         raise TooLarge(f"{len(options.facets)} items, limit is {MAX_FACETS}", "facets")
