@@ -25,20 +25,21 @@ def fold_near(hits: Sequence[Hit], rows: Embeddings, cosine: float) -> list[Hit]
 
     Only hits that remain are compared with, so that a chain of neighbours does not become one hit.
     """
-    groups: list[list[Hit]] = []
-    best = np.empty_like(rows)  # embeddings of the first of each group
-    for hit, row in zip(hits, rows, strict=True):
-        cosines = best[: len(groups)] @ row
-        nearest = int(cosines.argmax()) if groups else 0
-        if groups and cosines[nearest] >= cosine:
-            groups[nearest].append(hit)
+    cosines = rows @ rows.T  # (N, N)
+    groups: dict[int, list[Hit]] = {}
+    remains = np.zeros(len(hits), bool)
+    for i, hit in enumerate(hits):
+        near = np.flatnonzero(remains & (cosines[i] >= cosine))
+        if len(near):
+            groups[int(near[cosines[i, near].argmax()])].append(hit)
         else:
-            best[len(groups)] = row
-            groups.append([hit])
-    return [_folded(*group) for group in groups]
+            remains[i], groups[i] = True, [hit]
+    return [_folded(*group) for group in groups.values()]
 
 
 def _folded(best: Hit, *others: Hit) -> Hit:
+    if not others:
+        return best
     return replace(
         best,
         duplicates=tuple(

@@ -20,6 +20,11 @@ class Facet:
     values: list[tuple[Any, int]]
 
 
+def count_facets(paths: Sequence[Path], hits: Sequence[Hit]) -> list[Facet]:
+    """The facets of the distinct paths, in order. Long arrays take seconds, so call it in a thread."""
+    return [count_values(path, hits) for path in dict.fromkeys(paths)]
+
+
 def count_values(path: Path, hits: Sequence[Hit]) -> Facet:
     """Count texts, numbers, booleans and nulls; of an array each element, once a hit.
 

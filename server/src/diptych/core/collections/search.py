@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
-from diptych.core.collections.facets import Facet, count_values
+from diptych.core.collections.facets import Facet, count_facets
 from diptych.core.collections.filters import Filter, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.service import Collections
@@ -106,11 +106,7 @@ async def _search(
             for query, one in zip(queries, asked.queries, strict=True)
         )
     )  # Q of (D,)
-    start, end = asked.offset, asked.offset + asked.k
-    if asked.facets:
-        start, end = 0, max(end, asked.n_counted)
-    if asked.collapse is not None:
-        start, end = 0, MAX_FOLDED
+    start, end = _ranks(asked)
     best = await collections.search(
         asked.collection,
         mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
@@ -126,12 +122,21 @@ async def _search(
         best = await collections.fold_duplicates(best, asked.collapse, vectors)
     texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
     collections.note_texts(asked.collection, texts)
+    counted = best[: asked.n_counted]
     return SearchResult(
         hits=best[asked.offset - start :][: asked.k],
         truncated=any(row.truncated for row in rows),
         model=vectors.model,
-        facets=[count_values(path, best[: asked.n_counted]) for path in asked.facets],
+        facets=await asyncio.to_thread(count_facets, asked.facets, counted) if asked.facets else [],
     )
+
+
+def _ranks(asked: SearchInput) -> tuple[int, int]:
+    """The ranks to read, from and to: those of the page, or all that it depends on."""
+    end = asked.offset + asked.k
+    if asked.collapse is not None:
+        return 0, MAX_FOLDED
+    return (0, max(end, asked.n_counted)) if asked.facets else (asked.offset, end)
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
