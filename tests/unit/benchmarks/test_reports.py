@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import serving, soak, training
+from benchmarks import search, serving, soak, training
 from benchmarks.environments import packages
 from benchmarks.load import Window
 from benchmarks.report import between_marks, commit, machine, table, verdicts_table
@@ -113,3 +113,14 @@ def test_environment_of_others_comes_from_what_pip_is_configured_for() -> None:
 def test_same_photograph_is_another_file() -> None:
     photo = b"\xff\xd8\xff\xe0rest"
     assert as_nowhere_else(photo, 12) == b"\xff\xd8\xff\xfe\x00\x0412\xff\xe0rest"
+
+
+def test_searches_are_held_against_faiss_and_starts_against_ten_seconds() -> None:
+    speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
+    parts = {"index": 1.5, "metadata": 0.5}
+    searched = [search.Searched(1_000, kind, speed, parts, speed, n_same=10) for kind in search.FILTERS]
+    starts = [search.Started(1_000, ready_s, 0.5, 1.0, 300.0) for ready_s in (9.0, 11.0)]
+    assert met(search.verdicts_of(starts, searched)) == [True, False, True]
+    searched[0].n_same = 9
+    assert met(search.verdicts_of(starts, searched)) == [True, False, False]
+    assert "| 1,000, 1% | 20.0 | 30.0 | 50.0 | 260.0 |" in search.searches_table(searched)
