@@ -399,7 +399,9 @@ def test_shipped_recipes_are_found_by_name(tmp_path, capsys):
 
 def test_a_missing_recipe_lists_the_shipped_recipes(capsys):
     assert main(["train", "own-pair"]) == 1
-    said = "own-pair: no such recipe; shipped recipes: finetune, own-pairs, pictograms, series/rn-1, "
+    said = (
+        "own-pair: no such recipe; shipped recipes: everyday, finetune, own-pairs, pictograms, series/rn-1, "
+    )
     assert said in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from diptych.bundle.manifest import NAME_PATTERN
-from diptych.bundle.repository import ModelRepository
+from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import BundleError, InvalidValue, NotFound
 from diptych_training.checkpoint import TrainedRun, Which, load_run
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
@@ -28,7 +28,7 @@ from diptych_training.stages import report_progress
 Say = Callable[[str], object]  # receives one line
 NO_PROOF_SET = (
     "the version has no proof set: its data are not openly licensed drawings, and {model_repo} has no "
-    "version of pictograms with one"
+    f"version of {SHIPPED_NAME} with one"
 )
 
 

@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     def export_run(run: Any, dataset: Any, repository: Any, statement: Any, reporter: Any, **_: Any) -> int:
         found.append(statement.precisions)
-        return 5
+        return int(default_bundle().name)
 
     monkeypatch.setattr(run_export, "export_run", export_run)
     return found
