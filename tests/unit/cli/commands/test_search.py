@@ -63,13 +63,15 @@ def test_search_shows_relevance_once_the_model_is_calibrated(
 
 
 def test_counts_of_a_field_stand_below_the_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    values = [{"value": "pets", "count": 2}, {"value": True, "count": 1}]
+    values = [{"value": "pets", "count": 2}, *({"value": True, "count": 1} for _ in range(20))]
     facets = [{"field": "album", "n_hits": 3, "values": values}]
     answer = {"model": MODEL, "collection": "pets", "hits": [], "truncated": False, "facets": facets}
     api = FakeApi().on("POST /search", ok(answer))
     assert command_runner(search, api, monkeypatch)("cat", "--facet", "album") == 0
     assert body(api.requests[0])["facets"] == ["album"]
-    assert capsys.readouterr().out.splitlines()[-1] == "album of the 3 best: pets 2  true 1"
+    assert (
+        capsys.readouterr().out.splitlines()[-1] == "album of the 3 best: pets 2" + "  true 1" * 19 + "  ..."
+    )
 
 
 def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -11,6 +11,7 @@ from diptych.cli.remote import run_with_client
 from diptych_client import Client, Hit, Query, SearchResult
 
 NOT_WEIGHT = -0.5  # of `--not`
+MAX_VALUES = 20  # of a facet in the text; `--json` has all
 
 
 def add_parser(subparsers: Any) -> None:
@@ -125,8 +126,9 @@ def _search(args: argparse.Namespace, client: Client) -> int:
     else:
         _show(result, args.offset)
         for facet in result.facets:
-            counts = "  ".join(f"{_brief(one.value)} {one.count}" for one in facet.values)
-            out(f"{facet.field} of the {facet.n_hits} best: {counts}")
+            counts = "  ".join(f"{_brief(one.value)} {one.count}" for one in facet.values[:MAX_VALUES])
+            rest = "  ..." if len(facet.values) > MAX_VALUES else ""
+            out(f"{facet.field} of the {facet.n_hits} best: {counts}{rest}")
         if result.truncated:
             err("note: the words were truncated, longer than the model reads")
     return 0
