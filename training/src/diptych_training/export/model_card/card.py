@@ -56,7 +56,9 @@ TOWERS = {
     "vit": "vision transformer",
     "pooled_vit": "vision transformer with SigLIP's attention pooling",
     "efficientnet_lite": "EfficientNet-Lite",
+    "photographs_and_drawings": "pair of an EfficientNet-Lite for photographs and a ResNet for drawings",
 }
+CARDS = {"photographs_and_drawings": "model_card_of_things.md"}  # by the kind of the image tower
 
 
 def model_card(
@@ -74,13 +76,13 @@ def model_card(
     proof_set: ProofSet | None = None,
     refreshed: Refreshed | None = None,
 ) -> str:
-    """Fill the Markdown template for pictograms or for pairs."""
+    """Fill the Markdown template for drawings, for photographs and drawings, or for pairs."""
     own = dataset if run.provenance is None else run.provenance.own
     evaluated = (None if evaluation is None else evaluated_dataset(run, dataset, evaluation)) or dataset
     train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
     of_pairs = _sources_of_pairs(run, own)
-    card = "model_card_of_pairs.md" if of_pairs else "model_card.md"
+    card = "model_card_of_pairs.md" if of_pairs else CARDS.get(run.model_config.image.kind, "model_card.md")
     template = Template((files(__package__) / card).read_text(encoding="utf-8"))
     return template.substitute(
         name=name,
