@@ -120,13 +120,12 @@ def _check_images(http: httpx.Client, held: Held, chosen: Collection[str]) -> No
         assert original.status_code == (200 if kept.has_file else 404)
         assert original.content == kept.payload or not kept.has_file
         hits = _hits(http, held, id)
+        assert hits.keys() == held.images.keys() - ({id} if kept.is_vector else set())
+        assert all(hit["metadata"] == held.images[other].metadata for other, hit in hits.items())
         if kept.is_vector:
-            assert hits.keys() == held.images.keys() - {id}
             _check_cosines(held.images, id, {other: hit["cosine"] for other, hit in hits.items()})
-            continue
-        assert hits.keys() == held.images.keys()
-        assert hits[id]["cosine"] > 1 - 1e-5
-        assert hits[id]["metadata"] == kept.metadata
+        else:
+            assert hits[id]["cosine"] > 1 - 1e-5
 
 
 def _hits(http: httpx.Client, held: Held, id: str) -> dict[str, Any]:
