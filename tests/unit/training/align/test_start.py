@@ -76,6 +76,8 @@ def recipe(parts: Path, **tables: Any) -> TrainConfig:
         },
         "lock": {"image": "all"},
     }
+    for name in ("preprocess", "text"):
+        given[name] = small_recipe().model_dump()[name]
     for name, table in tables.items():
         given[name] = {key: value for key, value in (given[name] | table).items() if value is not None}
     model = ModelConfig(
@@ -126,6 +128,19 @@ def test_a_word_of_the_encoder_has_its_place_from_the_beginning(
     alone = space.of(open_sentence_encoder(str(parts / "mini")).embed(["a"]))[0]
     row = model.word_pieces.token_embedding.weight[tokenizer.token_to_id("a"), :DIMS].detach()
     np.testing.assert_allclose(row, alone, atol=1e-3)
+
+
+def test_word_pieces_begin_at_the_encoder_beside_an_image_tower_that_begins_at_random(
+    parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    tables = recipe(parts).model_dump(exclude={"start_image", "lock"})
+    tables["model"] |= {"image_size": IMAGE_SIZE, "image": TINY_VIT.model_dump()}
+    begun(TrainConfig.model_validate(tables), dataset, parts, tmp_path / "run")
+    loop = prepare(TrainConfig.model_validate(tables), dataset, tmp_path / "run", resume=True)
+    loop.log.close()
+    assert isinstance(loop.state.model, CLIP)
+    projection = loop.state.model.word_pieces.mean_projection.weight.detach()
+    assert torch.equal(projection, torch.eye(DIMS, TINY_WORD_PIECES.width))
 
 
 def test_licences_of_all_parts_are_recorded(started: tuple[CLIP, RunFolder]) -> None:
@@ -200,6 +215,21 @@ def test_a_drawings_tower_of_another_shape_is_refused(
     config = recipe(parts, start_image={"drawings": str(tmp_path / "runs" / "other")})
     with pytest.raises(TrainingConfigError, match=r"start_image.drawings: model.image.drawings is .*resnet"):
         begun(config, dataset, parts, tmp_path / "run")
+
+
+def test_a_drawings_tower_that_saw_other_numbers_is_refused(
+    parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    config = recipe(parts, preprocess={"mean": (0.5, 0.5, 0.5)})
+    with pytest.raises(TrainingConfigError, match=r"start_image.drawings: preprocess.mean is .*0.5.* of"):
+        begun(config, dataset, parts, tmp_path / "run")
+
+
+def test_word_pieces_are_padded_with_token_0(parts: Path) -> None:
+    with pytest.raises(
+        ValidationError, match=r"text\.pad_id is 1, it must be 0: a text tower of word pieces"
+    ):
+        recipe(parts, text={"pad_id": 1})
 
 
 def test_parts_for_a_tower_that_has_no_place_for_them_are_refused() -> None:

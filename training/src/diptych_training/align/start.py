@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from diptych.bundle.manifest import ImageSpec
 from diptych_training.align.image_start import image_start
 from diptych_training.align.text_start import text_start
 from diptych_training.config import StartConfig, TrainConfig
@@ -36,11 +37,16 @@ def open_drawings(config: TrainConfig, runs_dir: Path, model_repo: Path) -> Sour
     found = open_own_model(StartConfig(source=name), runs_dir, model_repo)
     if isinstance(found, CheckpointError):
         raise CheckpointError(f"{KEY}: {found}") from found
-    model = _model_of(found)
-    ours = (image.drawings, image.drawing_size, config.model.embed_dim - image.photograph_dim)
-    theirs = (model.image, model.image_size, model.embed_dim)
-    titles = ("model.image.drawings", "model.image.drawing_size", "model.embed_dim - photograph_dim")
-    for title, own, other in zip(titles, ours, theirs, strict=True):
+    model, spec = _model_of(found), ImageSpec.model_validate(found.tables["preprocess"])
+    compared = {
+        "model.image.drawings": (image.drawings, model.image),
+        "model.image.drawing_size": (image.drawing_size, model.image_size),
+        "model.embed_dim - photograph_dim": (config.model.embed_dim - image.photograph_dim, model.embed_dim),
+        "model.projection": (config.model.projection, model.projection),
+        "preprocess.mean": (config.preprocess.mean, spec.mean),  # both towers see the same numbers
+        "preprocess.std": (config.preprocess.std, spec.std),
+    }
+    for title, (own, other) in compared.items():
         if own != other:
             raise TrainingConfigError(f"{KEY}: {title} is {own}, of {found.title} it is {other}")
     return found

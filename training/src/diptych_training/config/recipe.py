@@ -102,11 +102,6 @@ class TrainConfig(Frozen):
                 f"text.context_length is {self.text.context_length}, it must equal "
                 f"model.text.context_length, {self.model.text.context_length}"
             )
-        if self.model.text.sees_padding and self.text.pad_to != "context_length":
-            raise ValueError(
-                f'text.pad_to is "{self.text.pad_to}", but this text tower sees padding: '
-                'it must be "context_length"'
-            )
         if self.loss == "sigmoid" and self.model.initial_bias is None:
             raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
         if self.distill is not None and self.loss != "softmax":
@@ -116,15 +111,29 @@ class TrainConfig(Frozen):
                 f'label_smoothing is {self.label_smoothing}: loss is "sigmoid", which judges each pair '
                 "by itself and has no targets to smooth"
             )
+        if "warmup_steps" in self.optim.model_fields_set and self.optim.warmup_steps > self.run.steps:
+            raise ValueError(
+                f"optim.warmup_steps is {self.optim.warmup_steps}, it must be at most "
+                f"run.steps, {self.run.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_padding(self) -> "TrainConfig":
+        if self.model.text.sees_padding and self.text.pad_to != "context_length":
+            raise ValueError(
+                f'text.pad_to is "{self.text.pad_to}", but this text tower sees padding: '
+                'it must be "context_length"'
+            )
         if self.text.pad_id >= self.model.text.vocab_size:
             raise ValueError(
                 f"text.pad_id is {self.text.pad_id}, it must be below "
                 f"model.text.vocab_size {self.model.text.vocab_size}"
             )
-        if "warmup_steps" in self.optim.model_fields_set and self.optim.warmup_steps > self.run.steps:
+        if isinstance(self.model.text, WordPiecesConfig) and self.text.pad_id:
             raise ValueError(
-                f"optim.warmup_steps is {self.optim.warmup_steps}, it must be at most "
-                f"run.steps, {self.run.steps}"
+                f"text.pad_id is {self.text.pad_id}, it must be 0: a text tower of word pieces "
+                "leaves token 0 out, and would read another as part of the text"
             )
         return self
 

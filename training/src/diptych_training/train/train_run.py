@@ -15,6 +15,7 @@ from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigErr
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock, naming_full_disk
 from diptych_training.finetune.source_model import SourceModel
+from diptych_training.models import WordPiecesConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.paths import cache_dir
@@ -174,7 +175,11 @@ def prepare(
 
 
 def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool) -> TrainState:
-    has_start = config.start is not None or config.start_image is not None
+    has_start = (
+        config.start is not None
+        or config.start_image is not None
+        or isinstance(config.model.text, WordPiecesConfig)  # whose table is a sentence encoder's
+    )
     start = read_checkpoint(folder.start) if has_start else None
     state = new_state(config, start, ranks, objective_builder(config, folder))
     if resume and folder.last.is_file():
