@@ -18,6 +18,7 @@ from diptych.adapters.sqlite.records import RECORD, record_of, set_metadata
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.metadata import to_json
 from diptych.core.types import (
+    NO_ROWS,
     Embedding,
     Embeddings,
     Keys,
@@ -141,13 +142,15 @@ EMBEDDINGS_AFTER = (
 
 def read_embeddings(
     db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
-) -> tuple[list[int], list[Embedding | None]]:
-    """At most `limit` keys above `after_key`, and their embeddings, None for a damaged one."""
+) -> tuple[list[int], Embeddings, list[int]]:
+    """At most `limit` keys above `after_key` with their embeddings (N, D), and the keys of damaged ones."""
     found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
-    return [key for key, *_ in found], [
-        np.frombuffer(blob, FLOAT) if checksums.vector_is_whole(blob, key, identity, checksum) else None
-        for key, blob, checksum in found
-    ]
+    whole = {
+        key: blob for key, blob, checksum in found if checksums.vector_is_whole(blob, key, identity, checksum)
+    }
+    # Joining bytes is several times faster than stacking an array for each row.
+    rows = np.frombuffer(b"".join(whole.values()), FLOAT).reshape(len(whole), -1) if whole else NO_ROWS
+    return list(whole), rows, [key for key, *_ in found if key not in whole]
 
 
 def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite import collections as tables
@@ -30,7 +28,6 @@ from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
 from diptych.core.collections.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
-    NO_ROWS,
     SERVER,
     CollectionInfo,
     Embedding,
@@ -269,7 +266,7 @@ class SqliteStore:
         number = await self._threads.read(lambda db: sql.identity_number(db, identity))
         after_key = 0
         while number is not None:
-            keys, rows = await self._threads.read(
+            keys, rows, damaged = await self._threads.read(
                 partial(
                     sql.read_embeddings,
                     collection=collection,
@@ -278,12 +275,10 @@ class SqliteStore:
                     limit=CHUNK,
                 )
             )
-            if not keys:
+            if not keys and not damaged:
                 return
-            whole = {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
-            damaged = [key for key in keys if key not in whole]
-            yield list(whole), np.stack(list(whole.values())) if whole else NO_ROWS, damaged
-            after_key = keys[-1]
+            yield keys, rows, damaged
+            after_key = max([*keys[-1:], *damaged[-1:]])
 
     async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
         """The embeddings (D,) of those images that have one of this identity."""
