@@ -26,17 +26,18 @@ def graph_files(precision: str) -> tuple[str, str]:
     return IMAGE_FILE.replace(".onnx", f".{precision}.onnx"), TEXT_FILE.replace(".onnx", f".{precision}.onnx")
 
 
-def write_model_files(run: TrainedRun, folder: Path, *, half_weights: bool = False) -> None:
+def write_model_files(run: TrainedRun, folder: Path, *, half_weights: bool = False) -> CLIP:
     """Write both float32 graphs, the tokenizer, the weights under their original names, and the architecture.
 
-    With `half_weights`, matrices and kernels are rounded to float16 first. Raises ExportError if a value is
-    beyond float16.
+    With `half_weights`, matrices and kernels are rounded to float16 first. Returns the model as it is
+    published. Raises ExportError if a value is beyond float16.
     """
     model = rounded(run.model) if half_weights else run.model
     write_image_graph(model, run.image_spec, folder / IMAGE_FILE)
     write_text_graph(model, run.text_spec, folder / TEXT_FILE)
     shutil.copyfile(run.tokenizer_file, folder / TOKENIZER_FILE)
     write_weights(model, folder, torch.float16 if half_weights else torch.float32)
+    return model
 
 
 def rounded(model: CLIP) -> CLIP:
