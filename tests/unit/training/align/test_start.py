@@ -15,6 +15,9 @@ from diptych_training.checkpoint import load_run
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ImportFailed, TrainingConfigError
+from diptych_training.importing.common.imported_model import Choices
+from diptych_training.importing.conversion import convert
+from diptych_training.importing.own import load_own_run
 from diptych_training.models import CLIP, ModelConfig
 from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
 from diptych_training.provenance import Provenance
@@ -150,7 +153,9 @@ def test_licences_of_all_parts_are_recorded(started: tuple[CLIP, RunFolder]) -> 
     assert "drawings (best, step 7)" in learned
 
 
-def test_only_the_text_tower_learns(parts: Path, dataset: PackedDataset, tmp_path: Path) -> None:
+def test_only_the_text_tower_learns_and_the_run_can_be_imported(
+    parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
     config = recipe(parts)
     opening = partial(open_drawings, config, parts / "runs", parts / "no-models")
     done = train_run(
@@ -161,6 +166,8 @@ def test_only_the_text_tower_learns(parts: Path, dataset: PackedDataset, tmp_pat
     start = load_run(tmp_path / "run", "start").model.state_dict()
     changed = {name for name, tensor in trained.items() if not torch.equal(tensor, start[name])}
     assert changed
+    imported = convert(load_own_run(tmp_path / "run", Choices())).state_dict()  # as any of our models
+    assert imported.keys() == trained.keys()
     assert not any(name.startswith("visual.") for name in changed)
 
 

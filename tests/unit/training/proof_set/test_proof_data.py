@@ -17,7 +17,13 @@ from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from support.default_model import DEFAULT_MODEL
 from support.tiny_proof_set import tiny_proof_set
-from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
+from support.tiny_run import (
+    IMAGE_SIZE,
+    TINY_PAIR,
+    write_shareable_dataset,
+    write_tiny_dataset,
+    write_tiny_run,
+)
 
 OF_START, OF_DEFAULT = tiny_proof_set(texts=("start",)), tiny_proof_set(texts=("default",))
 
@@ -109,6 +115,17 @@ def test_open_drawings_give_a_set_of_their_own(
     assert data.dataset == drawings
     assert carried(data).name == "tiny-drawings"
     assert carried(data).n_pictures("validation") == 1_000
+
+
+def test_open_drawings_that_are_given_prove_a_model_of_photographs_together_with_photographs(
+    tmp_path: Path, run: TrainedRun, drawings: PackedDataset
+) -> None:
+    both = run.model_config.model_copy(update={"image": TINY_PAIR})
+
+    data = chosen(tmp_path, replace(run, model_config=both, provenance=None), drawings.path)
+
+    assert carried(data).n_pictures("validation") == 1_200
+    assert sum(entry.n for _, entry in data.dataset.listed("validation")) == 1_200
 
 
 def test_a_start_without_a_set_is_proven_on_the_default_models_set_where_no_data_set_is(

@@ -16,10 +16,11 @@ from diptych_training.errors import CheckpointError, NotConvertible, TrainingCon
 from diptych_training.importing.common.imported_model import Conversion, ImportedModel
 from diptych_training.importing.own import OwnEncoder
 from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.models.depth import WORD_PIECES
 from diptych_training.weight_names import from_layout
 
 MIN_COSINE = 0.99999  # allows for rounding; a wrong activation falls below
-POSITIONS = "positional_embedding"  # of texts, under our names
+POSITIONS = ("positional_embedding", f"{WORD_PIECES}positional_embedding")  # of texts, under our names
 TEXTS = (
     "a red apple on a table",
     "two dogs",
@@ -49,7 +50,8 @@ def convert(imported: ImportedModel) -> CLIP:
     except (CheckpointError, TrainingConfigError) as error:
         raise NotConvertible(str(error)) from error
     model = build_model(architecture_of(imported))
-    weights[POSITIONS] = weights[POSITIONS][: model.config.text.context_length]
+    for name in weights.keys() & set(POSITIONS):
+        weights[name] = weights[name][: model.config.text.context_length]
     model.load_state_dict(weights)
     _require_same_embeddings(imported, model.eval())
     return model

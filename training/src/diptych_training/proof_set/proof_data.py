@@ -57,11 +57,7 @@ def choose_proof_data(
         dataset = proof_set.unpack(scratch / "proof", run.image_spec.size)
         return ProofData(dataset, _calibration(run, dataset, repository, scratch), proven_on)
     dataset = read_dataset(given or data_dir())
-    if (
-        given is None
-        and inherited is None
-        and isinstance(run.model_config.image, PhotographsAndDrawingsConfig)
-    ):
+    if inherited is None and isinstance(run.model_config.image, PhotographsAndDrawingsConfig):
         drawn = _with_photographs(dataset, run, scratch)
         if drawn is not None:
             unpacked = read_proof_set_file(drawn).unpack(scratch / "proof", run.image_spec.size)
