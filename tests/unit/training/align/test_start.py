@@ -215,6 +215,13 @@ def test_names_must_be_as_many_as_classes(parts: Path, dataset: PackedDataset, t
         begun(config, dataset, parts, tmp_path / "run")
 
 
+def test_every_class_must_have_a_name(parts: Path, dataset: PackedDataset, tmp_path: Path) -> None:
+    (tmp_path / "gap.txt").write_text("cat\n\nred house\nblue boat\nold tree\n")
+    config = recipe(parts, start_image={"classes": str(tmp_path / "gap.txt")})
+    with pytest.raises(TrainingConfigError, match=r"gap\.txt has no name in line 2"):
+        begun(config, dataset, parts, tmp_path / "run")
+
+
 def test_a_drawings_tower_of_another_shape_is_refused(
     parts: Path, dataset: PackedDataset, tmp_path: Path
 ) -> None:

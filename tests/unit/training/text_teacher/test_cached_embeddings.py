@@ -1,7 +1,9 @@
 """Embeddings on disk: nothing is computed twice, even if the first time was interrupted."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -68,6 +70,28 @@ def test_an_interrupted_call_goes_on_where_it_was(
     calls = interrupted_after(encoder, 99, monkeypatch)
     np.testing.assert_allclose(cached_embeddings(encoder, MANY), expected, atol=1e-3)
     assert calls == [len(MANY) - PART]
+
+
+def test_a_second_run_waits_for_the_texts_that_the_first_embeds(
+    encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, calls, second_embeds = encoder.embed, [], Event()
+    with ThreadPoolExecutor(1) as pool:
+        seconds: list[Future[Embeddings]] = []
+
+        def embed_beside_another_run(texts: Sequence[str]) -> Embeddings:
+            calls.append(len(texts))
+            if len(calls) > 1:
+                second_embeds.set()
+            else:
+                seconds.append(pool.submit(cached_embeddings, encoder, TEXTS))
+                second_embeds.wait(0.5)  # as long as this run embeds
+            return embed(texts)
+
+        monkeypatch.setattr(encoder, "embed", embed_beside_another_run)
+        first = cached_embeddings(encoder, TEXTS)
+        np.testing.assert_array_equal(seconds[0].result(), first)
+    assert calls == [len(TEXTS)]
 
 
 def test_another_encoder_has_embeddings_of_its_own(encoder: SentenceEncoder, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ IMAGENET = "imagenet"
 def class_names(source: str) -> list[str]:
     """`imagenet`: its 1,000 names as CLIP's authors wrote them, from open_clip; else a file, a name a line.
 
-    Raises TrainingConfigError if the file cannot be read or is empty, ImportFailed if open_clip is missing.
+    Raises TrainingConfigError if the file cannot be read or lacks a name, ImportFailed without open_clip.
     """
     if source == IMAGENET:
         try:
@@ -31,4 +31,7 @@ def class_names(source: str) -> list[str]:
         names.pop()
     if not names:
         raise TrainingConfigError(f"start_image.classes: {source} has no names")
+    for number, name in enumerate(names, start=1):
+        if not name.strip():
+            raise TrainingConfigError(f"start_image.classes: {source} has no name in line {number}")
     return [name.strip() for name in names]

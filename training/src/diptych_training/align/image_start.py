@@ -117,7 +117,7 @@ def _gate(
     with torch.inference_mode():
         pooled = [
             module.photographs.pooled(_prepared(pixels[start : start + BATCH_SIZE], spec)).numpy()
-            for start in each(starts, desc="features of drawings for the gate", unit="batch")
+            for start in each(starts, desc="features of drawings for the gate", unit="part")
         ]
     return fit_gate(np.concatenate(pooled), known)
 

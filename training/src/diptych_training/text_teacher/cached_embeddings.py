@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych_training.files import open_atomic
+from diptych_training.files import file_lock, open_atomic
 from diptych_training.paths import cache_dir
 from diptych_training.progress import progress_bar
 from diptych_training.text_teacher.sentence_encoder import Embeddings, SentenceEncoder
@@ -28,8 +28,11 @@ def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddi
         total=n_missing, unit="text", desc="embeddings of texts", disable=not missing
     ) as progress:
         for part, file in missing:
-            with open_atomic(file) as written:
-                np.save(written, encoder.embed(part).astype(np.float16))
+            with file_lock(file.with_suffix(".lock")):  # another run may need the same texts
+                if not file.is_file():
+                    embedded = encoder.embed(part).astype(np.float16)
+                    with open_atomic(file) as written:
+                        np.save(written, embedded)
             progress.update(len(part))
     none = np.empty((0, encoder.width), dtype=np.float16)
     return np.concatenate([none, *(np.load(file, allow_pickle=False) for file in files)])
