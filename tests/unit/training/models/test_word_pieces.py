@@ -13,6 +13,7 @@ from diptych_training.export.onnx.towers import write_text_graph
 from diptych_training.models import CLIP, ModelConfig, TextConfig, WordPiecesConfig, build_model
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
+from diptych_training.train.optim import is_decayed
 from diptych_training.weight_names import Layout, to_layout
 from support.tiny_run import TINY_VIT, TINY_WORD_PIECES, tiny_clip, tiny_image_spec, tiny_text_spec
 
@@ -85,6 +86,16 @@ def test_the_table_is_the_first_layer_and_the_projections_the_last() -> None:
     lock(model, LockConfig(text=3))
     learns = {name for name, parameter in model.word_pieces.named_parameters() if parameter.requires_grad}
     assert {name.partition(".")[0] for name in learns} == {"mean_projection", "text_projection", "ln_final"}
+
+
+def test_neither_rows_nor_weights_of_pieces_decay() -> None:
+    """A piece that a batch lacks would only lose what it knows."""
+    model = build_model(tiny_clip(TINY_VIT, TINY_WORD_PIECES))
+    decayed = {name for name, p in model.word_pieces.named_parameters() if is_decayed(name, p)}
+    assert {name for name in decayed if not name.startswith("transformer.")} == {
+        "mean_projection.weight",
+        "text_projection.weight",
+    }
 
 
 def test_a_mean_that_leaves_nothing_to_the_transformer_is_refused() -> None:

@@ -80,15 +80,20 @@ def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shi
     assert str(old) == f"rehearses the data set of the old model: {whole.path}, 200 pairs"
 
 
-@pytest.mark.parametrize(("name", "size"), [("others", 64), ("pictograms", 32)])
-def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size):
+@pytest.mark.parametrize(
+    ("name", "size", "why"),
+    [
+        ("others", 64, "was not trained on the data set at {at}"),
+        ("pictograms", 32, "sees 64 px, the data set at {at} has 32"),
+    ],
+)
+def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size, why):
     write_index(PackedDataset(tmp_path / "data", name, size, {"icons": OLD}))
     old = old_pairs(tmp_path / "data", manifest, shipped)
     assert old.dataset == shipped
     title = f"{manifest.name}/{manifest.version}"
-    assert str(old) == (
-        f"{title} was not trained on the data set at {tmp_path / 'data'}: rehearses the 200 shipped pairs"
-    )
+    reason = why.format(at=tmp_path / "data")
+    assert str(old) == f"{title} {reason}: rehearses the 200 shipped pairs"
 
 
 def test_without_it_the_shipped_pairs_are_rehearsed(tmp_path, shipped, manifest):

@@ -98,3 +98,10 @@ def test_another_encoder_has_embeddings_of_its_own(encoder: SentenceEncoder, tmp
     found = cached_embeddings(encoder, TEXTS)
     other = open_sentence_encoder(str(write_sentence_encoder(tmp_path / "other", seed=1)))
     assert not np.allclose(cached_embeddings(other, TEXTS), found, atol=0.1)
+
+
+def test_a_damaged_file_is_computed_again(encoder: SentenceEncoder, tmp_path: Path) -> None:
+    first = cached_embeddings(encoder, TEXTS)
+    for file in tmp_path.rglob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-5])
+    np.testing.assert_array_equal(cached_embeddings(encoder, TEXTS), first)

@@ -106,11 +106,11 @@ def old_pairs(at: Path, manifest: Manifest, shipped: PackedDataset) -> OldPairs:
         found = read_dataset(at)
     except DataError as error:
         return OldPairs(shipped, str(error))
-    is_old = found.name == manifest.source.get("dataset") and found.image_size == manifest.image.size
-    if not (is_old and found.listed("train")):
-        return OldPairs(
-            shipped, f"{manifest.name}/{manifest.version} was not trained on the data set at {at}"
-        )
+    title, size = f"{manifest.name}/{manifest.version}", manifest.image.size
+    if found.name != manifest.source.get("dataset") or not found.listed("train"):
+        return OldPairs(shipped, f"{title} was not trained on the data set at {at}")
+    if found.image_size != size:
+        return OldPairs(shipped, f"{title} sees {size} px, the data set at {at} has {found.image_size}")
     return OldPairs(found)
 
 

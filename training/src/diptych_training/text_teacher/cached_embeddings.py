@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,20 +23,34 @@ def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddi
     folder = cache_dir() / "text_embeddings" / encoder.digest[:16]
     parts = [texts[start : start + PART] for start in range(0, len(texts), PART)]
     files = [folder / f"{_hash(part)}.npy" for part in parts]
-    missing = [(part, file) for part, file in zip(parts, files, strict=True) if not file.is_file()]
-    n_missing = sum(len(part) for part, _ in missing)
+    shapes = [(len(part), encoder.width) for part in parts]
+    found = [_read(file, shape) for file, shape in zip(files, shapes, strict=True)]
+    n_missing = sum(n for (n, _), one in zip(shapes, found, strict=True) if one is None)
     with progress_bar(
-        total=n_missing, unit="text", desc="embeddings of texts", disable=not missing
+        total=n_missing, unit="text", desc="embeddings of texts", disable=not n_missing
     ) as progress:
-        for part, file in missing:
+        for index, (part, file) in enumerate(zip(parts, files, strict=True)):
+            if found[index] is not None:
+                continue
             with file_lock(file.with_suffix(".lock")):  # another run may need the same texts
-                if not file.is_file():
+                embedded = _read(file, shapes[index])
+                if embedded is None:
                     embedded = encoder.embed(part).astype(np.float16)
                     with open_atomic(file) as written:
                         np.save(written, embedded)
+                found[index] = embedded
             progress.update(len(part))
     none = np.empty((0, encoder.width), dtype=np.float16)
-    return np.concatenate([none, *(np.load(file, allow_pickle=False) for file in files)])
+    return np.concatenate([none, *(one for one in found if one is not None)])
+
+
+def _read(file: Path, shape: tuple[int, int]) -> Embeddings | None:
+    """The stored embeddings; None if there are none, or if the file is damaged."""
+    try:
+        embeddings: Embeddings = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return embeddings if embeddings.shape == shape and embeddings.dtype == np.float16 else None
 
 
 def _hash(texts: Sequence[str]) -> str:
