@@ -1,4 +1,4 @@
-"""Atomic file replacement and advisory file locks."""
+"""Atomic file replacement, advisory file locks, and arrays of a cache."""
 
 import errno
 import fcntl
@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diptych.errors import DiptychError
 
@@ -85,6 +88,15 @@ def file_lock(lock_file: Path) -> Iterator[None]:
     with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def read_array(file: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any] | None:
+    """The array of a cached .npy file; None if there is none, or if it is damaged or has another array."""
+    try:
+        found: NDArray[Any] = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == dtype else None
 
 
 def _sync(path: Path) -> None:

@@ -3,11 +3,10 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from diptych_training.files import file_lock, open_atomic
+from diptych_training.files import file_lock, open_atomic, read_array
 from diptych_training.paths import cache_dir
 from diptych_training.progress import progress_bar
 from diptych_training.text_teacher.sentence_encoder import Embeddings, SentenceEncoder
@@ -24,7 +23,7 @@ def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddi
     parts = [texts[start : start + PART] for start in range(0, len(texts), PART)]
     files = [folder / f"{_hash(part)}.npy" for part in parts]
     shapes = [(len(part), encoder.width) for part in parts]
-    found = [_read(file, shape) for file, shape in zip(files, shapes, strict=True)]
+    found = [read_array(file, shape, np.float16) for file, shape in zip(files, shapes, strict=True)]
     n_missing = sum(n for (n, _), one in zip(shapes, found, strict=True) if one is None)
     with progress_bar(
         total=n_missing, unit="text", desc="embeddings of texts", disable=not n_missing
@@ -33,7 +32,7 @@ def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddi
             if found[index] is not None:
                 continue
             with file_lock(file.with_suffix(".lock")):  # another run may need the same texts
-                embedded = _read(file, shapes[index])
+                embedded = read_array(file, shapes[index], np.float16)
                 if embedded is None:
                     embedded = encoder.embed(part).astype(np.float16)
                     with open_atomic(file) as written:
@@ -42,15 +41,6 @@ def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str]) -> Embeddi
             progress.update(len(part))
     none = np.empty((0, encoder.width), dtype=np.float16)
     return np.concatenate([none, *(one for one in found if one is not None)])
-
-
-def _read(file: Path, shape: tuple[int, int]) -> Embeddings | None:
-    """The stored embeddings; None if there are none, or if the file is damaged."""
-    try:
-        embeddings: Embeddings = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return embeddings if embeddings.shape == shape and embeddings.dtype == np.float16 else None
 
 
 def _hash(texts: Sequence[str]) -> str:

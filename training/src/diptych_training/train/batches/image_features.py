@@ -22,7 +22,7 @@ from diptych_training.evaluate.torch_encoder import evaluating
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE
 from diptych_training.export.onnx.towers import write_image_graph
 from diptych_training.export.proof.calibration import run_graph
-from diptych_training.files import file_lock, open_atomic
+from diptych_training.files import file_lock, open_atomic, read_array
 from diptych_training.models.clip import CLIP
 from diptych_training.models.depth import has_depth, tower_of
 from diptych_training.progress import progress_bar
@@ -73,11 +73,12 @@ class ImageFeatures:
     def _read_or_compute(self, images: Pixels) -> Tensor:
         file = self._folder / f"{sha256(np.ascontiguousarray(images).data).hexdigest()}.npy"
         with file_lock(file.with_suffix(".lock")):  # other ranks and runs may need the same images
-            features = _read(file, (len(images), *self._shape))
-            if features is None:
-                features = self._compute(images)
-                with open_atomic(file) as out:
-                    np.save(out, features.numpy(), allow_pickle=False)
+            stored = read_array(file, (len(images), *self._shape), np.float32)
+            if stored is not None:
+                return torch.from_numpy(stored)
+            features = self._compute(images)
+            with open_atomic(file) as out:
+                np.save(out, features.numpy(), allow_pickle=False)
         return features
 
     def _compute(self, images: Pixels) -> Tensor:
@@ -122,12 +123,3 @@ def _identity(model: CLIP, config: TrainConfig) -> str:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _read(file: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """The stored features; None if there are none, or if the file is damaged."""
-    try:
-        features = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return torch.from_numpy(features) if features.shape == shape and features.dtype == np.float32 else None
