@@ -1,5 +1,6 @@
 """A run that begins with towers which others trained: a classifier, a sentence encoder, a drawings' tower."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from diptych.bundle.repository import SHIPPED_NAME
 from diptych_training.align.start import open_drawings
 from diptych_training.checkpoint import load_run
-from diptych_training.config import TrainConfig
+from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ImportFailed, TrainingConfigError
+from diptych_training.export.onnx.bundle_files import write_weights
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.conversion import convert
 from diptych_training.importing.own import load_own_run
 from diptych_training.models import CLIP, ModelConfig
 from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
+from diptych_training.paths import recipe_file
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.text_teacher.sentence_encoder import open_sentence_encoder
@@ -28,6 +32,7 @@ from diptych_training.train.train_run import prepare, train_run
 from support.lite_weights import write_lite_weights
 from support.sentence_encoders import write_sentence_encoder
 from support.small_recipe import small_recipe
+from support.tiny_bundle import write_changed_bundle
 from support.tiny_run import (
     EMBED_DIM,
     IMAGE_SIZE,
@@ -89,8 +94,10 @@ def recipe(parts: Path, **tables: Any) -> TrainConfig:
     return TrainConfig.model_validate({**small_recipe().model_dump(), "model": model, **given})
 
 
-def begun(config: TrainConfig, dataset: PackedDataset, parts: Path, folder: Path) -> CLIP:
-    opening = partial(open_drawings, config, parts / "runs", parts / "no-models")
+def begun(
+    config: TrainConfig, dataset: PackedDataset, parts: Path, folder: Path, models: Path | None = None
+) -> CLIP:
+    opening = partial(open_drawings, config, parts / "runs", models or parts / "no-models")
     loop = prepare(config, dataset, folder, resume=False, open_drawings=opening)
     loop.log.close()
     assert isinstance(loop.state.model, CLIP)
@@ -119,6 +126,48 @@ def test_the_drawings_tower_is_that_of_the_run(started: tuple[CLIP, RunFolder], 
     ours = pair(started[0]).drawings.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_the_drawings_tower_may_be_half_of_a_pair(
+    started: tuple[CLIP, RunFolder], parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    shutil.copytree(started[1].path, tmp_path / "pair")
+    pair_run = RunFolder(tmp_path / "pair")
+    shutil.copyfile(pair_run.start, pair_run.best)
+    config = recipe(parts, start_image={"drawings": str(pair_run.path)})
+    ours = begun(config, dataset, parts, tmp_path / "run")
+    theirs = pair(started[0]).drawings.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in pair(ours).drawings.state_dict().items())
+
+
+def test_the_name_of_the_run_itself_means_a_version(
+    started: tuple[CLIP, RunFolder], parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    write_changed_bundle(
+        tmp_path / "models", tmp_path / "scratch", lambda folder: write_weights(started[0], folder)
+    )
+    numbers = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
+    tables = recipe(parts, start_image={"drawings": "tiny"}, preprocess=numbers).model_dump()
+    config = TrainConfig.model_validate(tables | {"name": "tiny"})
+    begun(config, dataset, tmp_path, tmp_path / "runs" / "tiny", tmp_path / "models")
+    again = begun(config, dataset, tmp_path, tmp_path / "runs" / "tiny", tmp_path / "models")
+    theirs = pair(started[0]).drawings.state_dict()
+    assert torch.equal(pair(again).drawings.conv1.weight, theirs["conv1.weight"])
+
+
+def test_a_run_that_is_to_take_its_drawings_from_itself_is_refused(
+    parts: Path, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    config = recipe(parts, start_image={"drawings": small_recipe().name})
+    message = r"start_image.drawings: .*no-models does not exist: --model-repo.*`diptych-train train pictogr"
+    with pytest.raises(CheckpointError, match=message):
+        begun(config, dataset, parts, tmp_path / "run")
+
+
+def test_the_recipe_everyday_takes_its_drawings_from_the_default_model() -> None:
+    config = read_config(recipe_file("everyday"))
+    assert config.start_image is not None
+    assert config.start_image.drawings == SHIPPED_NAME
 
 
 def test_a_word_of_the_encoder_has_its_place_from_the_beginning(

@@ -44,9 +44,9 @@ def image_start(
 ) -> dict[str, Tensor]:
     """The weights of the image tower by name, without what starts random.
 
-    `embed` gives the embeddings of class names; `drawings` are the weights of a model whose image tower knows
-    drawings. Raises ImportFailed, CheckpointError or TrainingConfigError naming what is missing or does not
-    fit.
+    `embed` gives the embeddings of class names; `drawings` are the weights of a tower that knows drawings, by
+    their names within it. Raises ImportFailed, CheckpointError or TrainingConfigError naming what is missing
+    or does not fit.
     """
     file = weights_file(start.source)
     tower, image = load_image_tower(file, model), model.image
@@ -56,12 +56,7 @@ def image_start(
         tower[f"{prefix}class_embedding"] = _class_embedding(start.classes, lite_of(model), embed)
     if isinstance(image, PhotographsAndDrawingsConfig):
         assert drawings is not None
-        moved = {
-            f"{IMAGE}{DRAWINGS}{name.removeprefix(IMAGE)}": tensor
-            for name, tensor in drawings.items()
-            if name.startswith(IMAGE)
-        }
-        tower |= moved
+        tower |= {f"{IMAGE}{DRAWINGS}{name}": tensor for name, tensor in drawings.items()}
         weight, bias = _gate(file, tower, model, spec, dataset)
         tower |= {f"{IMAGE}{GATE}weight": weight, f"{IMAGE}{GATE}bias": bias}
     return tower

@@ -39,7 +39,8 @@ class ImageStartConfig(Frozen):
 
     `source`: a file, or an installed Python package with one file of weights. `classes`, for a tower that
     keeps its classifier: "imagenet", or a file with the name of a class a line. `drawings`, for a tower of
-    photographs and drawings: the run or version (NAME/VERSION) whose image tower knows drawings.
+    photographs and drawings: the run or version (NAME/VERSION) whose image tower, or the drawings' half of
+    it, knows drawings.
     ``start_image = "FILE"`` is short for the table.
     """
 
