@@ -1,7 +1,8 @@
 """How well a running server knows its gallery: zero-shot top-1 against distractors, and Recall@k by name.
 
-For every image of `server/gallery`: `/classify` with its own name and 19 other names drawn with a fixed seed,
-and `/search` with its own name. Prints one markdown table. Needs `make serve` running beside it.
+For every image of `server/gallery`, photographs and drawings apart: `/classify` with its own name and 19
+other names drawn with a fixed seed, and `/search` with its own name, which may find any picture of that name.
+Prints one markdown table. Needs `make serve` running beside it.
 """
 
 import argparse
@@ -18,14 +19,16 @@ RECALL_AT = (1, 5, 10)
 
 
 def read_items(folder: Path) -> list[dict[str, str]]:
-    """The gallery's items: file, id and name of each image."""
+    """The gallery's items: file, name and kind (drawing or photograph) of each image."""
     lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
     items = [json.loads(line) for line in lines]
-    return [{"file": item["file"], "id": item["id"], "name": item["metadata"]["name"]} for item in items]
+    return [
+        {"file": item["file"], **{key: item["metadata"][key] for key in ("name", "kind")}} for item in items
+    ]
 
 
 def classify_top1(client: Client, folder: Path, items: list[dict[str, str]], seed: int) -> float:
-    """Share of images whose own name wins against `N_DISTRACTORS` other names."""
+    """Share of images whose own name wins against `N_DISTRACTORS` other names of their kind."""
     draw = random.Random(seed)
     names = sorted({item["name"] for item in items})
     n_right = 0
@@ -38,13 +41,13 @@ def classify_top1(client: Client, folder: Path, items: list[dict[str, str]], see
 
 
 def search_recall(client: Client, items: list[dict[str, str]]) -> dict[int, float]:
-    """Recall@k of `/search` by name: the share of names whose own image is among the first k hits."""
+    """Recall@k of `/search` by name: the share of images with one of their name among the first k hits."""
     n_found = dict.fromkeys(RECALL_AT, 0)
     for item in tqdm(items, desc="search", unit="query"):
         answer = client.search(item["name"], k=max(RECALL_AT), collection="gallery")
-        ids = [hit.id for hit in answer.hits]
+        names = [hit.metadata["name"] for hit in answer.hits]
         for k in RECALL_AT:
-            n_found[k] += item["id"] in ids[:k]
+            n_found[k] += item["name"] in names[:k]
     return {k: n / len(items) for k, n in n_found.items()}
 
 
@@ -56,12 +59,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     items = read_items(args.gallery)
-    with Client(args.url) as client:
-        top1 = classify_top1(client, args.gallery, items, args.seed)
-        recall = search_recall(client, items)
     print("| images | /classify top-1 of 20 | " + " | ".join(f"/search Recall@{k}" for k in RECALL_AT) + " |")
     print("|---" * (2 + len(RECALL_AT)) + "|")
-    print(f"| {len(items)} | {top1:.3f} | " + " | ".join(f"{recall[k]:.3f}" for k in RECALL_AT) + " |")
+    with Client(args.url) as client:
+        for kind in sorted({item["kind"] for item in items}):
+            of_kind = [item for item in items if item["kind"] == kind]
+            top1 = classify_top1(client, args.gallery, of_kind, args.seed)
+            recall = search_recall(client, of_kind)
+            cells = " | ".join(f"{share:.3f}" for share in (top1, *recall.values()))
+            print(f"| {len(of_kind)} {kind}s | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ class World:
 
     def picture(self) -> Part:
         """One of the gallery."""
-        return Part("image", self.draw.choice(list(self.pictures.values())), "image/png")
+        content = self.draw.choice(list(self.pictures.values()))
+        return Part("image", content, "image/png" if content.startswith(b"\x89PNG") else "image/jpeg")
 
     def new_picture(self) -> bytes:
         """A file that nobody has sent, and that differs from one of the gallery in nothing but its bytes."""

@@ -150,11 +150,12 @@ def _said(name: str, train: Callable[[Task], Turn], task: Task) -> Turn:
 def write_pairs(folder: Path, n_steps: int) -> Path:
     """Write the pairs of so many batches, in order, and return their table. No caption is twice in a batch.
 
-    Each picture is one of the gallery's at a random place and size; its caption begins with its name and goes
-    on with words of other names.
+    Each picture is one of the gallery's drawings at a random place and size; its caption begins with its name
+    and goes on with words of other names.
     """
     rng = np.random.default_rng(0)
-    items = [json.loads(line) for line in (GALLERY / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = (GALLERY / "items.jsonl").read_text(encoding="utf-8").splitlines()
+    items = [item for item in map(json.loads, lines) if item["metadata"]["kind"] == "drawing"]
     names = [item["metadata"]["name"] for item in items]
     words = sorted({word for name in names for word in name.split()})
     pictures = [_on_white(GALLERY / item["file"]) for item in items]

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         MODEL_REPO, DEFAULT_MODEL, tmp_path_factory.mktemp("data"),
         "--gallery", str(ROOT / "server" / "gallery"),
     ) as running:  # fmt: skip
-        running.wait_until_gallery_is_filled(n_images=642)
+        running.wait_until_gallery_is_filled(n_images=734)
         yield running
 
 

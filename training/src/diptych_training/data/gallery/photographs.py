@@ -27,7 +27,7 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class ListedPhotograph:
-    """`file` is of the folder that `data photographs` writes, or of the package `skimage`."""
+    """`file` is in the folder of `data photographs` or in the package `skimage`. No two share a `name`."""
 
     file: str
     name: str
@@ -46,7 +46,7 @@ def listed_photographs() -> tuple[ListedPhotograph, ...]:
 def photographs(folder: Path) -> Iterator[GalleryPicture]:
     """Every listed photograph as a small JPEG. DataError if one is missing."""
     for listed in listed_photographs():
-        stem = Path(listed.file).stem.rpartition("-")[2].lower()
+        stem = "".join(letter for letter in listed.name.lower() if letter.isalnum())
         metadata = {
             "name": listed.name,
             "kind": "photograph",
@@ -78,8 +78,8 @@ def credits_table(pictures: Iterable[GalleryPicture]) -> str:
     return (
         f"{len(rows)} photographs, as the learning game GCompris (https://gcompris.net) and scikit-image "
         "(https://scikit-image.org) have them; GCompris cropped and sharpened some. They were resized to at "
-        f"most {SIDE_PX} px and saved as JPEG, and stay under their own licences. None of them is in the "
-        "training data of the default model.\n\n"
+        f"most {SIDE_PX} px and saved as JPEG, and stay under their own licences. `diptych-train` trained no "
+        "model of this repository on them.\n\n"
         "| file | name | author | licence | source |\n|---|---|---|---|---|\n" + "\n".join(rows)
     )
 

@@ -1,0 +1,73 @@
+"""The photographs of the sample gallery: their list, how they are shrunk, and what is committed."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych_training.data.gallery.photographs import (
+    LICENCES,
+    SIDE_PX,
+    listed_photographs,
+    photographs,
+    shrink,
+)
+from diptych_training.errors import DataError
+
+GALLERY = Path(__file__).parents[5] / "server" / "gallery"
+MAX_BYTES = 4_000_000
+
+
+def committed() -> list[dict]:
+    return [json.loads(line) for line in (GALLERY / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_listed_photograph_has_its_own_name_an_author_and_an_open_licence() -> None:
+    listed = listed_photographs()
+    assert len({one.name for one in listed}) == len(listed)
+    assert all(one.author and one.licence in LICENCES and one.source.startswith("https://") for one in listed)
+
+
+def test_committed_gallery_is_what_the_list_says_and_a_few_megabytes() -> None:
+    items = committed()
+    shown = {item["metadata"]["name"]: item["metadata"] for item in items if item["file"].endswith(".jpg")}
+    assert shown == {
+        one.name: {
+            "name": one.name,
+            "kind": "photograph",
+            "licence": one.licence,
+            "author": one.author,
+            "source": one.source,
+        }
+        for one in listed_photographs()
+    }
+    files = [file for file in GALLERY.iterdir() if file.suffix in {".png", ".jpg"}]
+    assert sorted(file.name for file in files) == sorted(item["file"] for item in items)
+    assert sum(file.stat().st_size for file in files) < MAX_BYTES
+
+
+def test_attribution_has_author_licence_and_source_of_each_photograph() -> None:
+    lines = (GALLERY / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split(" ")[1]: line for line in lines if "-photo.jpg |" in line}
+    for item in committed():
+        if item["metadata"]["kind"] == "photograph":
+            row = rows.pop(item["file"])
+            assert all(item["metadata"][key] in row for key in ("author", "licence", "source"))
+    assert rows == {}
+
+
+def test_photograph_is_shrunk_and_lies_on_white(tmp_path: Path) -> None:
+    file = tmp_path / "clear.png"
+    Image.new("RGBA", (900, 300), (0, 0, 0, 0)).save(file)
+    with Image.open(io.BytesIO(shrink(file))) as small:
+        assert (small.format, small.size) == ("JPEG", (SIDE_PX, round(SIDE_PX / 3)))
+        assert small.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_missing_photograph_is_named_with_the_command_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="missing: `diptych-train data photographs` writes it"
+    ):
+        list(photographs(tmp_path))
