@@ -100,20 +100,26 @@ def test_page_waits_for_a_model_that_is_still_loading(
     expect(page.locator("#model")).to_contain_text("tiny")
 
 
-@pytest.mark.long
-def test_model_of_drawings_says_that_photographs_want_another(
-    new_page: NewPage, gallery_server: RunningServer
+@pytest.mark.parametrize(
+    ("tower", "drawings_only"),
+    [({}, True), ({"image_tower_from": "EfficientNet-Lite0"}, False)],
+    ids=["trained on drawings alone", "with a tower of photographs"],
+)
+def test_model_of_drawings_alone_says_so_and_no_photographs_are_suggested(
+    new_page: NewPage, gallery_server: RunningServer, tower: dict[str, str], drawings_only: bool
 ) -> None:
-    def as_drawings(route: Route) -> None:
+    def as_pictograms(route: Route) -> None:
         models = route.fetch().json()
-        models["models"][0]["source"] = {"kind": "trained", "dataset": "pictograms"}
+        models["models"][0]["source"] = {"kind": "training", "dataset": "pictograms", **tower}
         route.fulfill(json=models)
 
     page = new_page().page
-    page.route("**/models", as_drawings)
+    page.route("**/models", as_pictograms)
     page.goto(gallery_server.url)
-    expect(page.locator("#drawings-only")).to_be_visible()
-    expect(page.locator("#drawings-only")).to_contain_text("Photographs want a model")
+    expect(page.locator("#examples button[data-kind=drawing]:visible")).to_have_count(5)
+    n_photographs = 0 if drawings_only else 5
+    expect(page.locator("#examples button[data-kind=photograph]:visible")).to_have_count(n_photographs)
+    expect(page.locator("#drawings-only")).to_be_visible(visible=drawings_only)
 
 
 def test_pictures_of_several_authors_are_credited_one_by_one(

@@ -9,7 +9,8 @@ export function drawWaiting(state) {
   byId("model").replaceChildren(element("span", { class: `dot ${state}`, "aria-hidden": "true" }), text);
 }
 
-/** Name, version, precision and GPU of the served model, with a note if it was trained on drawings. */
+/** Name, version, precision and GPU of the served model. If it knows drawings only, a note says so, and nothing that
+ *  only photographs show is suggested. */
 export function drawModel(version, models) {
   const { name, version: number, precision } = version.model;
   const dot = element("span", { class: "dot ready", "aria-hidden": "true" });
@@ -18,11 +19,13 @@ export function drawModel(version, models) {
   const where = device?.name ? ` on ${device.name}` : "";
   byId("model").replaceChildren(dot, element("strong", {}, name), " ",
     element("span", { title: device ? `on ${device.provider}: ${device.reason}` : null }, `version ${number}, ${precision}${where}`));
-  byId("drawings-only").hidden = !knowsDrawingsOnly(served);
+  const drawingsOnly = knowsDrawingsOnly(served);
+  byId("drawings-only").hidden = !drawingsOnly;
+  for (const button of document.querySelectorAll("#examples [data-kind=photograph]")) button.hidden = drawingsOnly;
 }
 
-/** The manifest of a model trained on drawings has it in `source.dataset`. */
-const knowsDrawingsOnly = (model) => model?.source?.dataset === "pictograms";
+/** Trained on the drawings of `pictograms`, with no image tower that others trained on photographs. */
+const knowsDrawingsOnly = (model) => model?.source?.dataset === "pictograms" && !model.source.image_tower_from;
 
 /** Credit the authors of the pictures, and offer their names as labels if the first has one. */
 export function drawCredits(pictures) {
