@@ -13,6 +13,7 @@ from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
 from diptych.settings import Settings
 from diptych.wiring.assemble import limits_of
+from diptych.wiring.keys import open_keys
 from diptych.wiring.services import load
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -37,7 +38,6 @@ def running_app(
     settings = Settings(**{**FIXED_PLAN, **places, **given})
     options = HttpOptions(
         allowed_hosts=settings.allowed_hosts,
-        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         limits=limits_of(settings),
     )
@@ -46,7 +46,7 @@ def running_app(
     async def load_changed() -> Services:
         return change(await load(settings))
 
-    app = create_app(load_changed, options, on_failure=failures.append)
+    app = create_app(load_changed, options, accepted_keys=open_keys(settings), on_failure=failures.append)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         wait_until_ready(client, failures)
         yield client

@@ -33,6 +33,7 @@ AUTO: Final = "auto"  # of a precision or device: chosen at each start
 Device = Literal["auto", "cpu", "cuda"]
 MIN_KEY_CHARS = 8
 _LIMITS = Limits()
+KEY_FILE = "keys.json"  # in the data folder
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -78,7 +79,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     api_key: SecretStr | None = Field(
-        None, description=f"API key that every request must send, at least {MIN_KEY_CHARS} characters"
+        None,
+        description=f"an API key with all rights, at least {MIN_KEY_CHARS} characters; "
+        "`diptych keys` makes others",
+    )
+    key_file: Path | None = Field(
+        None, description="file of API keys; if unset, `keys.json` in the data folder"
     )
     insecure: bool = Field(False, description="allow a host other than loopback without an API key")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -359,12 +365,20 @@ class Settings(BaseSettings):
             raise ValueError(error.message) from None
         return text
 
+    @property
+    def key_file_path(self) -> Path:
+        """The file of API keys, which need not exist."""
+        return self.data_dir / KEY_FILE if self.key_file is None else self.key_file
+
     @model_validator(mode="after")
     def _refuse_open_host_without_key(self) -> Self:
-        if self.host not in LOOPBACK and self.api_key is None and not self.insecure:
+        # Once the file exists, a server never answers without a key, even if none is left in it.
+        has_key = self.api_key is not None or os.path.exists(self.key_file_path)  # noqa: PTH110
+        if self.host not in LOOPBACK and not has_key and not self.insecure:
             raise ValueError(
-                f"host {self.host} can be reached from other machines and no API key is set: "
-                "set DIPTYCH_API_KEY, or pass --insecure if this is intended"
+                f"host {self.host} can be reached from other machines and there is no API key: "
+                "set DIPTYCH_API_KEY, make one with `diptych keys create`, or pass --insecure if this is "
+                "intended"
             )
         return self
 

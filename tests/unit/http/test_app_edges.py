@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from diptych import errors
+from diptych.core.keys.service import Keys
 from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
@@ -38,8 +39,8 @@ def with_routes(app: FastAPI) -> FastAPI:
 
 
 @contextmanager
-def client_of(options: HttpOptions | None = None) -> Iterator[TestClient]:
-    app = with_routes(create_app(load_for_ever, options))
+def client_of(options: HttpOptions | None = None, keys: Keys | None = None) -> Iterator[TestClient]:
+    app = with_routes(create_app(load_for_ever, options, accepted_keys=keys))
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
@@ -224,7 +225,7 @@ def test_access_log_has_the_route_template_and_nothing_private(
 
 
 def test_key_is_accepted_in_either_header_and_probes_and_page_need_none() -> None:
-    with client_of(HttpOptions(api_key=KEY)) as client:
+    with client_of(keys=Keys(api_key=KEY)) as client:
         refused = client.get("/version")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         for wrong in ({"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}, {"X-API-Key": "é"}):

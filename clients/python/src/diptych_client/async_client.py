@@ -87,6 +87,9 @@ class AsyncClient:
     cancel_rollout = _awaited(calls.cancel_rollout)
     rollout_status = _awaited(calls.rollout_status)
     compare_versions = _awaited(calls.compare_versions)
+    keys = _awaited(calls.keys)
+    create_key = _awaited(calls.create_key)
+    revoke_key = _awaited(calls.revoke_key)
     version = _awaited(calls.version)
     ready = _awaited(calls.ready)
 

@@ -92,6 +92,9 @@ class Client:
     cancel_rollout = _blocking(calls.cancel_rollout)
     rollout_status = _blocking(calls.rollout_status)
     compare_versions = _blocking(calls.compare_versions)
+    keys = _blocking(calls.keys)
+    create_key = _blocking(calls.create_key)
+    revoke_key = _blocking(calls.revoke_key)
     version = _blocking(calls.version)
     ready = _blocking(calls.ready)
 

@@ -9,8 +9,8 @@ ClientError
 ├── VersionChanged       the server moved to another model version between two parts of one call
 └── ApiError             the server refused the request: status, title, detail, item, request_id
     ├── BadRequest       400  not parseable as its content type
-    ├── Unauthorized     401  the API key is missing or wrong
-    ├── Forbidden        403  not allowed from here
+    ├── Unauthorized     401  the API key is missing, wrong or expired
+    ├── Forbidden        403  the key does not allow it, or not from here
     ├── NotFound         404  no such collection, image or model
     ├── Conflict         409  the id is taken by other bytes, or the name is taken
     ├── TooLarge         413  over a limit in bytes, pixels or items
@@ -125,7 +125,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: not allowed from here."""
+    """403: the key does not allow the call, or it is not allowed from here."""
 
 
 class NotFound(ApiError):

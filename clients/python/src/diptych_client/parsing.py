@@ -15,6 +15,7 @@ from typing import Any
 from diptych_client.errors import Problem, UnexpectedAnswer, api_error
 from diptych_client.results import (
     AddOutcome,
+    ApiKey,
     BrokenFolder,
     ChangedQuery,
     ClassifiedImage,
@@ -450,4 +451,18 @@ def server_version(body: Json) -> ServerVersion:
         provider=body.get("provider"),
         embed_dim=body.get("embed_dim"),
         default_collection=str(body["default_collection"]),
+    )
+
+
+def api_key(row: Json) -> ApiKey:
+    """Parse one entry of `/keys`."""
+    collections = row.get("collections")
+    return ApiKey(
+        prefix=str(row["prefix"]),
+        name=str(row["name"]),
+        scopes=tuple(row["scopes"]),
+        collections=None if collections is None else tuple(map(str, collections)),
+        created_at=str(row["created_at"]),
+        expires_at=row.get("expires_at"),
+        last_used_at=row.get("last_used_at"),
     )

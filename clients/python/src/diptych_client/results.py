@@ -129,6 +129,7 @@ class SearchResult:
 
 AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]
 Keep: TypeAlias = Literal["original", "none"]
+KeyScope: TypeAlias = Literal["read", "write", "admin"]
 """Whether a collection keeps the files of added images."""
 
 
@@ -598,6 +599,29 @@ class PushedVersion:
     active: bool
     n_files: int
     n_bytes: int
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An API key without its token. `collections`: the only ones that it sees; None if it sees all.
+
+    Times are ISO 8601. `prefix` is the public part of the token.
+    """
+
+    prefix: str
+    name: str
+    scopes: tuple[KeyScope, ...]
+    collections: tuple[str, ...] | None
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+@dataclass(frozen=True)
+class CreatedKey(ApiKey):
+    """A new API key. `key` is its token, which the server does not keep."""
+
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)

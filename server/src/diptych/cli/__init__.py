@@ -19,6 +19,7 @@ from diptych.cli.commands import (
     delete,
     embed,
     jobs,
+    keys,
     models,
     restore,
     search,
@@ -30,7 +31,7 @@ from diptych.errors import DiptychError
 from diptych_client import ClientError
 
 _COMMANDS = (
-    *(serve, check, backup, restore),
+    *(serve, keys, check, backup, restore),
     *(add, vectors, jobs, delete, search, classify, embed, models, collections),
 )
 INTERRUPTED = 130  # the status that shells report for Ctrl-C

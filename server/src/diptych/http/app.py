@@ -11,9 +11,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from diptych import __version__
+from diptych.core.keys.service import Keys
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
+from diptych.http.access import GuardedRoute
 from diptych.http.description import describe
 from diptych.http.endpoints import (
     add_images,
@@ -24,6 +26,7 @@ from diptych.http.endpoints import (
     embed,
     images,
     jobs,
+    keys,
     models,
     openai,
     operate,
@@ -53,6 +56,7 @@ _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
     *(models.router, push_version.router, rollouts.router, comparison.router, openai.router, operate.router),
+    keys.router,
 )
 _BODY_MODELS = (
     embed.EmbedRequest,
@@ -67,6 +71,7 @@ _BODY_MODELS = (
     vectors.VectorModel,
     images.PatchRequest,
     rollouts.ActivateRequest,
+    keys.KeyRequest,
     openai.OpenAIEmbeddingRequest,
     Problem,
     OpenAIError,
@@ -77,17 +82,18 @@ def create_app(
     load: Load,
     options: HttpOptions | None = None,
     *,
+    accepted_keys: Keys | None = None,
     on_failure: Callable[[BaseException], None] | None = None,
     background: Sequence[Background] = (),
 ) -> FastAPI:
     """Build the application. Until `load` is done it answers /healthz, and most other paths with 503.
 
     `load` builds and starts the services; they are closed when the application stops. `on_failure` is called
-    with the exception if `load` fails. `background` tasks start once the services are loaded, and are
-    cancelled when the application stops.
+    with the exception if `load` fails. Without `accepted_keys` no call needs a key. `background` tasks start
+    once the services are loaded, and are cancelled when the application stops.
     """
     options = options or HttpOptions()
-    state = ServerState(options)
+    state = ServerState(options, keys=accepted_keys or Keys())
     app = FastAPI(
         title="diptych",
         version=__version__,
@@ -102,7 +108,7 @@ def create_app(
     )
     app.state.diptych = state
     for router in (*_ROUTERS, page.router):
-        _add_head(router)
+        _prepare(router)
         app.include_router(router)
     add_handlers(app)
     _add_middlewares(app, state)
@@ -110,10 +116,14 @@ def create_app(
     return app
 
 
-def _add_head(router: APIRouter) -> None:
-    """Accept HEAD wherever GET is accepted, as RFC 9110 demands; FastAPI answers it with 405."""
+def _prepare(router: APIRouter) -> None:
+    """Require that every route checks the caller's key, and accept HEAD wherever GET is accepted.
+
+    RFC 9110 demands HEAD; FastAPI answers it with 405.
+    """
     for route in router.routes:
-        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+        assert isinstance(route, GuardedRoute), f"{route} does not check keys"
+        if route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
 
 
@@ -127,8 +137,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     """Add the innermost first: the middleware added last sees a request first."""
     options, limits = state.options, state.options.limits
     app.add_middleware(BodyBudgetMiddleware, state=state, max_bytes=limits.max_inflight_body_bytes)
-    if options.api_key is not None:
-        app.add_middleware(KeyMiddleware, api_key=options.api_key)
+    app.add_middleware(KeyMiddleware, state=state)
     app.add_middleware(HostMiddleware, host=options.host, allowed_hosts=options.allowed_hosts)
     app.add_middleware(HeadSizeMiddleware, state=state)
     app.add_middleware(TimeoutMiddleware, state=state, timeout_s=limits.request_timeout_s)
@@ -162,10 +171,14 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         running = asyncio.create_task(run())
+        following = asyncio.create_task(state.keys.follow())
         try:
             yield
         finally:
             await _stop(running, state)
+            following.cancel()
+            await asyncio.wait([following])
+            await state.keys.save_uses()
 
     return lifespan
 

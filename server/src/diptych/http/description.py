@@ -18,7 +18,7 @@ BINARY: Schema = {"schema": FILE}
 
 
 _KEYS: Schema = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "the API key, if the server has one"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, if the server needs one"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
 }
 

@@ -29,7 +29,6 @@ class HttpOptions:
 
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
-    api_key: str | None = None
     default_collection: str = "default"
     limits: Limits = field(default_factory=Limits)
 

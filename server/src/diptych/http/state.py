@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from diptych.core.keys.service import Keys
 from diptych.core.log_throttle import LogThrottle
 from diptych.core.ports import Reason, refusal_of
 from diptych.core.services import Services
@@ -25,6 +26,7 @@ class ServerState:
     services: Services | None = None
     in_flight: InFlightRequests = field(default_factory=InFlightRequests)
     disk_error_log: LogThrottle = field(default_factory=LogThrottle)
+    keys: Keys = field(default_factory=Keys)
 
     def ready(self) -> Services:
         """The services. Raises NotReady while they load and after they were closed."""

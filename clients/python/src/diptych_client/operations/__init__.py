@@ -8,6 +8,7 @@ from diptych_client.operations.adding import add
 from diptych_client.operations.describing import model_version, models, ready, version
 from diptych_client.operations.encoding import classify, embed
 from diptych_client.operations.jobs import add_tar, cancel_job, follow_job, job, job_outcomes, jobs
+from diptych_client.operations.keys import create_key, keys, revoke_key
 from diptych_client.operations.managing import (
     change_collection,
     collection,
@@ -49,6 +50,7 @@ __all__ = [
     "collections",
     "compare_versions",
     "create_collection",
+    "create_key",
     "delete_image",
     "delete_images",
     "drop_collection",
@@ -59,6 +61,7 @@ __all__ = [
     "job",
     "job_outcomes",
     "jobs",
+    "keys",
     "list_images",
     "model_version",
     "models",
@@ -66,6 +69,7 @@ __all__ = [
     "patch_image",
     "push_model",
     "ready",
+    "revoke_key",
     "rollout",
     "rollout_status",
     "rollouts",

@@ -19,6 +19,7 @@ from diptych.cli.process.gallery import Gallery
 from diptych.cli.process.logs import configure_logging
 from diptych.cli.process.variables import warn_of_unknown
 from diptych.cli.process.watchdog import Watchdog
+from diptych.core.keys.service import Keys
 from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
@@ -30,6 +31,7 @@ from diptych.http.state import ServerState
 from diptych.settings import Settings
 from diptych.wiring.assemble import limits_of
 from diptych.wiring.fetching import max_open_sockets
+from diptych.wiring.keys import open_keys
 from diptych.wiring.loading.version_choice import check_choice
 from diptych.wiring.services import load
 
@@ -46,21 +48,29 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     warn_of_unknown(os.environ)
     check_choice(settings)
+    keys = open_keys(settings)
     gallery = None if settings.gallery is None else Gallery(settings.gallery)
     with _listen(settings) as listener:
-        return _Server(settings, listener, gallery).run()
+        return _Server(settings, listener, keys, gallery).run()
 
 
 class _Server:
     """One server. It stops by itself when loading fails."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, gallery: Gallery | None) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, keys: Keys, gallery: Gallery | None
+    ) -> None:
         self._settings = settings
+        self._keys = keys
         self._listener = listener
         self._gallery = gallery
         self._url = _url(*listener.getsockname()[:2])
         app = create_app(
-            self._load, _http_options(settings), on_failure=self._give_up, background=[self._welcome]
+            self._load,
+            _http_options(settings),
+            accepted_keys=keys,
+            on_failure=self._give_up,
+            background=[self._welcome],
         )
         state: ServerState = app.state.diptych
         config = _uvicorn_config(app, settings, state.count_rejected)
@@ -104,7 +114,7 @@ class _Server:
         sample = None if self._gallery is None else self._gallery.sample
         host, port = self._listener.getsockname()[:2]
         url = _url(LOOPBACK_OF.get(host, host), port)
-        lines = first_steps(url, sample, needs_key=self._settings.api_key is not None)
+        lines = first_steps(url, sample, needs_key=self._keys.required)
         with suppress(OSError, AttributeError):  # nobody reads: stdout may be closed or None
             for line in lines:
                 out(line)
@@ -164,7 +174,6 @@ def _http_options(settings: Settings) -> HttpOptions:
     return HttpOptions(
         host=settings.host,
         allowed_hosts=settings.allowed_hosts,
-        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         limits=limits_of(settings),
     )

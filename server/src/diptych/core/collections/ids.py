@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from diptych.errors import InvalidValue
+from diptych.errors import InvalidValue, NotFound
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -32,6 +32,11 @@ def check_collection_name(name: str) -> str:
             f"collection name {name[:80]!r} must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit"
         )
     return name
+
+
+def collection_not_found(name: str) -> NotFound:
+    """The error for a name that no collection has, or that the caller may not know of: the two look alike."""
+    return NotFound(f"no collection named {name[:80]!r}")
 
 
 def sha256_of(payload: bytes) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.file_references import FileReferences
+from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.collections.reembed import Pace, Reembedder
@@ -13,7 +14,7 @@ from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.ports import Metrics
 from diptych.core.types import CollectionChange, CollectionInfo, IdentitySource, Keep
-from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound, NotReady
+from diptych.errors import Conflict, DiptychError, InvalidValue, NotReady
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class CollectionRegistry:
 
     def __getitem__(self, name: str) -> LoadedCollection:
         if name not in self._collections:
-            raise NotFound(f"no collection named {name[:80]!r}")
+            raise collection_not_found(name)
         return self._collections[name]
 
     def __contains__(self, name: str) -> bool:

@@ -298,7 +298,7 @@ class Jobs:
     async def _found(self, id: str) -> Job:
         job = await self._store.find(id)
         if job is None:
-            raise NotFound(f"no job {id[:80]!r}")
+            raise job_not_found(id)
         return job
 
     def _notify(self) -> None:
@@ -321,6 +321,11 @@ class Jobs:
         state: JobState = "running" if job.id == self._running else "queued"
         reason = self._problems.get(job.id) or self._queue.obstacle(job.id)
         return changed(job, state=state, finished_at=None, reason=reason)
+
+
+def job_not_found(id: str) -> NotFound:
+    """The error for the id of no job, or of one that the caller may not know of: the two look alike."""
+    return NotFound(f"no job {id[:80]!r}")
 
 
 def _now() -> str:

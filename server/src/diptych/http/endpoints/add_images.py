@@ -19,6 +19,7 @@ from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue, TooLarge
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -50,7 +51,9 @@ class JobContent:
     items: Sequence[JobItem]
 
 
-router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(
+    tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
 _ACCEPTED: Responses = {202: {"model": JobResponse, "description": "A job was created, see `/jobs`"}}
 _FORM = schemas.form(
     {

@@ -13,6 +13,7 @@ from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.types import ModelInfo, Prediction
 from diptych.errors import InvalidValue
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -101,7 +102,7 @@ class ClassifyResponse(BaseModel):
     data: list[ClassifiedImage]
 
 
-router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _FORM = schemas.form(
     {
         "image": schemas.non_empty_list(schemas.FILE, limit="max_items"),

@@ -10,6 +10,7 @@ from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
 from diptych.http.endpoints.rollouts import CollectionRolloutResponse
@@ -164,8 +165,9 @@ class CollectionList(BaseModel):
     """All collections by name."""
 
     collections: list[CollectionResponse]
-    database_bytes: int = Field(
-        description="size on disk of the database of all collections and its log, without image files"
+    database_bytes: int | None = Field(
+        description="size on disk of the database of all collections and its log, without image files; null "
+        "for a key that is limited to some collections"
     )
 
 
@@ -177,15 +179,18 @@ class DeletionResponse(BaseModel):
     ids: list[str]
 
 
-router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(
+    tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
 
 
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
-    """List all collections by name."""
-    all_stats, moving = await services.collections.stats_of_all(), services.rollouts.of_collections()
+    """List all collections that the key sees, by name."""
+    caller, moving = caller_of(request), services.rollouts.of_collections()
+    all_stats = [one for one in await services.collections.stats_of_all() if caller.sees(one.info.name)]
     found = [CollectionResponse.of(stats, moving.get(stats.info.name)) for stats in all_stats]
-    n_bytes = await services.collections.database_bytes()
+    n_bytes = None if caller.collections is not None else await services.collections.database_bytes()
     return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
 
 
@@ -206,6 +211,7 @@ async def create_collection(
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
+    caller_of(request).require_may_name(body.name)
     created = await services.collections.create(body.name, body.keep, body.precision)
     return await _respond(request, services, created.name, 201)
 
@@ -230,14 +236,17 @@ async def change_collection(
     All changes are made or none. Another model or precision is a rollout of this collection: kept images are
     embedded again in the background, and searches use the former vectors until that is done. 409 if the
     collection has vectors whose images are not kept, or for a new name while a rollout of it is under way.
+    Another model or precision needs a key with scope admin.
     """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     body = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
     if body.moves:
+        caller_of(request).require("admin")
         await services.rollouts.move_collection(collection, model=body.model, precision=body.precision)
         return await _respond(request, services, collection)
     if body.name is not None:
+        caller_of(request).require_may_name(body.name)
         services.jobs.require_none(collection)
         services.rollouts.require_none(collection)
     changed = await services.collections.change(collection, CollectionChange(body.name, body.keep))

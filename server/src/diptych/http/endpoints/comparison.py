@@ -9,6 +9,7 @@ from starlette.responses import Response
 from diptych.core.rollout.comparison import Comparison
 from diptych.core.services import Services
 from diptych.errors import Conflict, InvalidValue, NotFound
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
@@ -106,7 +107,7 @@ class ComparisonResponse(BaseModel):
         return self.model_copy(update={"collections": found})
 
 
-router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 
 
 @router.get(

@@ -17,6 +17,7 @@ from diptych.core.limits import Limits
 from diptych.core.timing import note
 from diptych.core.types import Embeddings, TextEmbedding
 from diptych.errors import Malformed
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
@@ -105,7 +106,7 @@ class EmbedResponse(BaseModel):
     data: list[EmbeddedItem]
 
 
-router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = schemas.form(
     {

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
 from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
+from diptych.http.access import GuardedRoute
 from diptych.http.description import BINARY, request_body
 from diptych.http.endpoints.references import Links
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -88,7 +89,9 @@ class ImagePage(BaseModel):
     next: str | None
 
 
-router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(
+    tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
 

@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from diptych.core.job import Job, JobOutcome, JobState
-from diptych.core.jobs.service import Jobs
+from diptych.core.jobs.service import Jobs, job_not_found
+from diptych.core.services import Services
 from diptych.core.types import AddStatus
 from diptych.errors import InvalidValue
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.problem_json import Problem, problem_of
@@ -111,21 +113,23 @@ class JobOutcomePage(BaseModel):
     next: int | None
 
 
-router = APIRouter(tags=["jobs"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["jobs"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _EVENTS = "text/event-stream"
 _STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
 
 
 @router.get("/jobs", response_model=JobList)
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
-    """List all jobs, newest first."""
-    return json_response(request, JobList(jobs=[JobResponse.of(job) for job in await services.jobs.list()]))
+    """List all jobs of the collections that the key sees, newest first."""
+    caller = caller_of(request)
+    found = [JobResponse.of(job) for job in await services.jobs.list() if caller.sees(job.collection)]
+    return json_response(request, JobList(jobs=found))
 
 
 @router.get("/jobs/{job}", response_model=JobResponse, responses=documented_errors(404))
 async def get_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """The progress of one job."""
-    return json_response(request, JobResponse.of(await services.jobs.get(job)))
+    return json_response(request, JobResponse.of(await _seen_job(request, services, job)))
 
 
 @router.delete("/jobs/{job}", response_model=JobResponse, responses=documented_errors(404, 507))
@@ -134,6 +138,7 @@ async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQ
 
     507 or 503: the job has stopped, but the disk cannot record that yet; the server tries again.
     """
+    await _seen_job(request, services, job)
     return json_response(request, JobResponse.of(await services.jobs.cancel(job)))
 
 
@@ -143,7 +148,9 @@ async def list_outcomes(
 ) -> Response:
     """List the outcomes of the items after index `after`, in order, as far as they are known."""
     check_at_most(query.limit, "limit", options.limits.max_page_items)
-    found = await services.jobs.get(job)  # read before the outcomes: if the job has ended, they are complete
+    found = await _seen_job(
+        request, services, job
+    )  # read before the outcomes: if the job has ended, they are complete
     outcomes = await services.jobs.outcomes(job, query.after, query.limit)
     request_id = context_of(request).request_id
     page = JobOutcomePage(
@@ -167,7 +174,7 @@ async def follow_job(
     last_id = request.headers.get("last-event-id", "")
     if last_id and not (last_id.isascii() and last_id.isdigit() and len(last_id) <= len(str(MAX_INDEX))):
         raise InvalidValue("is not the id of an event", "Last-Event-ID")
-    await services.jobs.get(job)  # a 404 before the stream begins
+    await _seen_job(request, services, job)  # a 404 before the stream begins
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(headers=headers, media_type=_EVENTS)
@@ -179,6 +186,14 @@ async def follow_job(
         lambda: state.in_flight.stopping,
     )
     return StreamingResponse(events, headers=headers, media_type=_EVENTS)
+
+
+async def _seen_job(request: Request, services: Services, id: str) -> Job:
+    """The job. Raises NotFound if there is none, or if the caller does not see its collection."""
+    job = await services.jobs.get(id)
+    if not caller_of(request).sees(job.collection):
+        raise job_not_found(id)
+    return job
 
 
 async def job_events(

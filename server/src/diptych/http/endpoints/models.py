@@ -12,6 +12,7 @@ from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.endpoints.rollouts import RolloutResponse, VersionResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing.request_models import NoQuery
@@ -222,16 +223,18 @@ class ModelVersions(BaseModel):
     versions: list[VersionEntryResponse]
 
 
-router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 
 
 @router.get("/models", response_model=ModelList)
 async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all models of the repository, and the rollout that is under way.
 
-    One of them has an active version, with its precisions in `serving`.
+    One of them has an active version, with its precisions in `serving`. A key that is limited to some
+    collections sees no rollouts, which tell of others: `rollout` and `previous` are null.
     """
     catalogue, status = services.catalogue, await services.rollouts.status()
+    sees_rollouts = caller_of(request).collections is None
     models = [
         ModelResponse(
             name=entry.name,
@@ -239,7 +242,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
             active=entry.active,
             serving=ServingResponse.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
-            ignored=_ignored(entry, services.rollouts.failures(entry.name)),
+            ignored=_ignored(entry, services.rollouts.failures(entry.name) if sees_rollouts else {}),
             broken=_broken(entry.broken),
             bundle=entry.bundle,
             replaced=entry.is_replaced,
@@ -250,9 +253,9 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     content = ModelList(
         models=models,
         policy=status.policy,
-        previous=PreviousVersionResponse.of_previous(status.previous),
+        previous=PreviousVersionResponse.of_previous(status.previous if sees_rollouts else None),
         rollout=None
-        if status.running is None
+        if status.running is None or not sees_rollouts
         else RolloutResponse.of(status.running, status.progress).without_queries(),
         broken=_broken(await catalogue.broken()),
     )

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from diptych.core.encoding.embed import embed_text_list
 from diptych.core.types import ModelInfo, TextEmbedding
 from diptych.errors import InvalidValue, NotFound
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -82,7 +83,9 @@ class OpenAIModels(BaseModel):
 
 
 # Unknown query parameters are ignored here: clients of OpenAI may send their own.
-router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_errors(*COMMON_ERRORS))
+router = APIRouter(
+    prefix="/v1", tags=["OpenAI"], responses=openai_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
 
 
 @router.post(

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from diptych import __version__
 from diptych.errors import NotReady
+from diptych.http.access import GuardedRoute
 from diptych.http.description import NO_KEY
 from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -45,7 +46,7 @@ class ServerVersion(BaseModel):
     max_add_items: int
 
 
-router = APIRouter(tags=["operate"])
+router = APIRouter(tags=["operate"], route_class=GuardedRoute)
 _LINES: Responses = {200: {"content": {"text/plain": {}}}}
 
 

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-router = APIRouter(include_in_schema=False)
+from diptych.http.access import GuardedRoute
+
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 _FOLDER = Path(__file__).parent.parent / "page"
 _ASSETS = StaticFiles(directory=_FOLDER, check_dir=False)
 # The pages set their own rules for scripts and styles; only a header can forbid framing.

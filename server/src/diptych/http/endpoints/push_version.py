@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from diptych.core.push import PushedVersion
 from diptych.core.services import Services
+from diptych.http.access import GuardedRoute
 from diptych.http.context import context_of
 from diptych.http.description import request_body
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -21,13 +22,13 @@ from diptych.http.options import HttpOptions
 from diptych.http.parsing.body import body_chunks
 from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
-from diptych.http.state import Options, ReadyServices
+from diptych.http.state import Options, ReadyServices, State
 
 CHUNK = 1_000_000  # bytes in memory before they are written
 NEEDS_KEY = (
     "this server was started without an API key, and takes no pushes then, since a model is as powerful as "
-    "code. Whoever runs it starts it again with DIPTYCH_API_KEY set, or copies the folder of the version "
-    "into its model repository"
+    "code. Whoever runs it starts it again with DIPTYCH_API_KEY set, makes a key with `diptych keys create`, "
+    "or copies the folder of the version into its model repository"
 )
 
 
@@ -55,11 +56,11 @@ class PushedVersionResponse(BaseModel):
         )
 
 
-router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _LOCATION: dict[str, Any] = {"Location": {"description": "of the version", "schema": {"type": "string"}}}
 _FORBIDDEN: Responses = {
     403: documented_errors(403)[403]
-    | {"description": "Host or Origin is not this server, or it has no API key"}
+    | {"description": "The key or Host or Origin does not allow this call, or the server has no API key"}
 }
 _DONE: Responses = {
     200: {"model": PushedVersionResponse, "description": "The repository has this version already"},
@@ -75,7 +76,7 @@ _DONE: Responses = {
     openapi_extra=request_body(raw=(TAR,)),
 )
 async def push_version(
-    request: Request, services: ReadyServices, options: Options, name: str, _: NoQuery
+    request: Request, services: ReadyServices, state: State, options: Options, name: str, _: NoQuery
 ) -> Response:
     """Push a version: a tar archive of the files of one bundle, without folders.
 
@@ -84,7 +85,7 @@ async def push_version(
     The same bundle again is the same version. The server must have an API key. By the policy `latest` it
     moves to a new version of the name that it serves; else `activate` makes it do so.
     """
-    if options.api_key is None:
+    if not state.keys.required:
         raise HTTPException(403, NEEDS_KEY)
     if media_type(request) != TAR:
         raise unsupported(request, (TAR,))

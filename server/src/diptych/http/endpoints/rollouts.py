@@ -11,6 +11,7 @@ from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import CollectionProgress, Progress, Rollout, RolloutState
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, Conflict
+from diptych.http.access import GuardedRoute
 from diptych.http.description import request_body
 from diptych.http.endpoints.comparison import ComparisonResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -164,7 +165,7 @@ class CollectionRolloutResponse(BaseModel):
         )
 
 
-router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _LOCATION: Mapping[str, Any] = {"Location": {"description": "of the rollout", "schema": {"type": "string"}}}
 _STARTED: Responses = {
     200: {"model": RolloutResponse, "description": "The version serves already"},

@@ -29,6 +29,7 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.core.types import Hit
 from diptych.errors import InvalidValue, TooLarge
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -211,7 +212,7 @@ class SearchResponse(BaseModel):
     facets: list[FacetResponse]
 
 
-router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _QUERIES: schemas.Schema = {"type": "array", "minItems": 1, "maxItems": MAX_QUERIES}
 _FORM = schemas.form(
     {
@@ -259,6 +260,7 @@ async def search(request: Request, _: NoQuery) -> Response:
 
 
 async def _respond(request: Request, services: Services, query: SearchInput) -> Response:
+    caller_of(request).require_seen(query.collection)
     with context_of(request).stage("work"):
         search = search_collection(
             query,

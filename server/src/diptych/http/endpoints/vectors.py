@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from diptych.core.types import ModelInfo, NewVector, VectorOrigin
 from diptych.errors import InvalidValue
+from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -70,7 +71,9 @@ FLOAT = np.dtype("<f4")
 MAX_KEYS = 2_000_000  # includes the keys of metadata
 _FIELDS = ("model", "embeddings", "items")
 _BOUND = "each field may occur once"
-router = APIRouter(tags=["collections"], responses=documented_errors(*COMMON_ERRORS))
+router = APIRouter(
+    tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
 _FORM = schemas.form(
     {
         "model": schemas.json_field(

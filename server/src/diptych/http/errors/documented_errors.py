@@ -21,9 +21,9 @@ Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS = {
     400: "The body does not match its content type: it is cut off, not JSON, or not a form",
-    401: "The API key is missing or wrong",
-    403: "Host or Origin is not this server",
-    404: "There is no such model, version, rollout, collection or image",
+    401: "The API key is missing, wrong, expired or revoked",
+    403: "The key does not allow this call, or Host or Origin is not this server",
+    404: "There is no such model, version, rollout, collection or image, or the key does not see it",
     408: "The body was not complete in time",
     409: "The name or id is taken, the collection belongs to a model that is not served, the version cannot "
     "be served here, or the rollout has ended",

@@ -25,6 +25,7 @@ STATUS: dict[type[DiptychError], int] = {
     errors.UnfetchableImage: 422,
     errors.InvalidValue: 422,
     errors.TooLarge: 413,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Overloaded: 429,

@@ -5,7 +5,6 @@ rebinding, where a foreign name resolves to this address. The checks of Origin a
 cross-site posts.
 """
 
-import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diptych.core.limits import MAX_HEAD_BYTES
+from diptych.http.access import attach_caller
 from diptych.http.errors.problem_json import respond_http
 from diptych.http.state import ServerState
 
@@ -91,33 +91,30 @@ class HostMiddleware:
 
 
 class KeyMiddleware:
-    """401 for requests without the API key, in `Authorization: Bearer` or `X-API-Key`."""
+    """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if there is none.
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    What the key allows is checked once the route is known: see `http.access`.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
-        self._api_key = api_key.encode()
+        self._keys = state.keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        if (
-            scope["type"] == "http"
-            and not _needs_no_key(scope["path"])
-            and not self._has_key(Headers(scope=scope))
-        ):
-            response = respond_http(
-                Request(scope),
-                401,
-                "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-                {"WWW-Authenticate": "Bearer"},
-            )
-            await response(scope, receive, send)
-            return
+        if scope["type"] == "http" and not _needs_no_key(scope["path"]):
+            key = self._keys.caller(_token(Headers(scope=scope)))
+            if key is None:
+                response = respond_http(
+                    Request(scope),
+                    401,
+                    "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+                await response(scope, receive, send)
+                return
+            attach_caller(scope, key)
         await self._app(scope, receive, send)
-
-    def _has_key(self, headers: Headers) -> bool:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        offered = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        return hmac.compare_digest(offered.encode(), self._api_key)
 
 
 def same_origin(origin: str, host: str) -> bool:
@@ -153,6 +150,11 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _token(headers: Headers) -> str:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
 def _needs_no_key(path: str) -> bool:

@@ -1,0 +1,45 @@
+"""Calls about the API keys of the server. They need a key with scope "admin"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from diptych_client import parsing
+from diptych_client.results import ApiKey, CreatedKey, KeyScope
+from diptych_client.steps import Request, Steps, exchange, path_of
+
+
+def keys() -> Steps[list[ApiKey]]:
+    """List the API keys of the server, oldest first, without their tokens."""
+    body = (yield from exchange(Request("GET", "/keys"))).json()
+    with parsing.reading("/keys"):
+        return [parsing.api_key(row) for row in body["keys"]]
+
+
+def create_key(
+    name: str,
+    scope: KeyScope = "read",
+    *,
+    collections: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+) -> Steps[CreatedKey]:
+    """Make an API key. `key` of the result is what callers send; it cannot be shown again.
+
+    "write" includes "read", "admin" includes both. With `collections` the key sees only these. `expires_at`
+    needs a time zone. Raises Forbidden without an admin key, and InvalidValue.
+    """
+    body = {
+        "name": name,
+        "scopes": [scope],
+        "collections": None if collections is None else list(collections),
+        "expires_at": None if expires_at is None else expires_at.isoformat(),
+    }
+    answer = (yield from exchange(Request("POST", "/keys", json=body, repeatable=False))).json()
+    with parsing.reading("/keys"):
+        return CreatedKey(**vars(parsing.api_key(answer)), key=str(answer["key"]))
+
+
+def revoke_key(prefix: str) -> Steps[None]:
+    """Revoke the API key with this prefix: no later call is accepted with it. Raises NotFound."""
+    yield from exchange(Request("DELETE", path_of("keys", prefix)))

@@ -1,0 +1,24 @@
+"""Open the API keys of a server, for the server itself and for commands beside it."""
+
+from diptych.adapters.files.key_file import KeyFile
+from diptych.core.keys.service import Keys
+from diptych.errors import ConfigError
+from diptych.settings import Settings
+
+USES_FILE = "key_uses.json"
+
+
+def key_file_of(settings: Settings) -> KeyFile:
+    """The file of keys that the settings name; it need not exist."""
+    return KeyFile(settings.key_file_path, settings.data_dir / USES_FILE)
+
+
+def open_keys(settings: Settings) -> Keys:
+    """The keys that a server accepts. Raises ConfigError for a file that is named but missing or damaged."""
+    if settings.key_file is not None and not settings.key_file.is_file():
+        raise ConfigError(
+            f"DIPTYCH_KEY_FILE: there is no file {settings.key_file}: `diptych keys create --key-file FILE` "
+            "makes one"
+        )
+    api_key = settings.api_key
+    return Keys(key_file_of(settings), None if api_key is None else api_key.get_secret_value())

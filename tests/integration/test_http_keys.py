@@ -1,0 +1,218 @@
+"""Keys of a server with a model and data: what each sees, and what the calls about keys answer."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.http.access import ACCESS
+from support.app import running_app
+from support.image_requests import files_of
+from support.pictures import noise
+from support.tars import tar_of
+from support.tiny_bundle import TINY
+
+KEY = "correct horse"
+ROOT = {"Authorization": f"Bearer {KEY}"}
+SECRET, OWN = "hushhush", "pets"
+ENDS_WITHIN_S = 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with running_app(folder, api_key=KEY, max_add_items=4, max_queue_items=256) as client:
+        for name in (SECRET, OWN):
+            assert client.post("/collections", json={"name": name}, headers=ROOT).status_code == 201
+            items = json.dumps([{"id": f"{name}-id", "metadata": {"note": f"{name}-note"}}])
+            files = [*files_of([noise(len(name))]), ("items", (None, items))]
+            assert client.post(f"/collections/{name}/images", files=files, headers=ROOT).status_code == 200
+        yield client
+
+
+@pytest.fixture(scope="module")
+def jobs(client: TestClient) -> dict[str, str]:
+    """The id of an ended job of each collection."""
+    return {name: ended_job(client, name) for name in (SECRET, OWN)}
+
+
+def ended_job(client: TestClient, name: str) -> str:
+    accepted = client.post(
+        f"/collections/{name}/images",
+        content=tar_of({f"{name}.png": noise(40 + len(name))}),
+        headers=ROOT | {"content-type": "application/x-tar"},
+    )
+    assert accepted.status_code == 202, accepted.text
+    deadline = time.monotonic() + ENDS_WITHIN_S
+    while (job := client.get(accepted.headers["location"], headers=ROOT).json())["finished_at"] is None:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+    return str(job["id"])
+
+
+def created(client: TestClient, scope: str, *collections: str, **more: Any) -> tuple[str, dict[str, str]]:
+    """The prefix of a new key, and the header that sends it."""
+    body = {"name": f"{scope} key", "scopes": [scope], "collections": list(collections) or None, **more}
+    answer = client.post("/keys", json=body, headers=ROOT)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.json()["prefix"], {"X-API-Key": answer.json()["key"]}
+
+
+def test_key_is_made_used_listed_and_revoked(client: TestClient, folder: Path) -> None:
+    expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    prefix, headers = created(client, "read", OWN, expires_at=expires_at)
+    assert client.get("/version", headers=headers).status_code == 200
+    (row,) = [one for one in client.get("/keys", headers=ROOT).json()["keys"] if one["prefix"] == prefix]
+    assert (row["name"], row["scopes"], row["collections"]) == ("read key", ["read"], [OWN])
+    assert datetime.fromisoformat(row["expires_at"]) == datetime.fromisoformat(expires_at)
+    assert row["last_used_at"] is not None
+    assert "key" not in row
+    assert headers["X-API-Key"][13:] not in (folder / "data" / "keys.json").read_text()
+    assert client.delete(f"/keys/{prefix}", headers=ROOT).status_code == 204
+    assert client.get("/version", headers=headers).status_code == 401
+    gone = client.delete(f"/keys/{prefix}", headers=ROOT)
+    assert (gone.status_code, gone.json()["detail"]) == (404, f"no API key with prefix '{prefix}'")
+
+
+@pytest.mark.parametrize(
+    ("given", "item"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["owner"]}, "scopes[0]"),
+        ({"collections": []}, "collections"),
+        ({"collections": ["No Such Name"]}, "collections"),
+        ({"collections": [OWN], "scopes": ["admin"]}, "collections"),
+        ({"expires_at": "2000-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": 32503680000}, "expires_at"),
+        ({"owner": "me"}, "owner"),
+    ],
+)
+def test_key_that_means_nothing_is_refused_by_the_field(
+    client: TestClient, given: dict[str, Any], item: str
+) -> None:
+    answer = client.post("/keys", json={"name": "a", "scopes": ["read"]} | given, headers=ROOT)
+    assert (answer.status_code, answer.json()["item"]) == (422, item), answer.text
+
+
+def test_limited_key_lists_its_collections_and_jobs_only(client: TestClient, jobs: dict[str, str]) -> None:
+    _, headers = created(client, "read", OWN)
+    listed = client.get("/collections", headers=headers).json()
+    assert [one["name"] for one in listed["collections"]] == [OWN]
+    assert listed["database_bytes"] is None
+    assert client.get("/collections", headers=ROOT).json()["database_bytes"] > 0
+    assert [one["id"] for one in client.get("/jobs", headers=headers).json()["jobs"]] == [jobs[OWN]]
+    for path in ("", "/outcomes", "/events"):
+        assert client.get(f"/jobs/{jobs[OWN]}{path}", headers=headers).status_code == 200
+        hidden = client.get(f"/jobs/{jobs[SECRET]}{path}", headers=headers)
+        unknown = client.get(f"/jobs/{'0' * 32}{path}", headers=headers)
+        assert hidden.status_code == unknown.status_code == 404
+        assert hidden.json()["detail"] == f"no job '{jobs[SECRET]}'"
+        assert unknown.json()["detail"] == f"no job '{'0' * 32}'"
+
+
+def test_limited_key_searches_its_collections_only(client: TestClient) -> None:
+    _, headers = created(client, "read", OWN)
+    found = client.get("/search", params={"q": "a", "collection": OWN}, headers=headers).json()
+    assert found["hits"]
+    for name in (SECRET, "nothing"):
+        queries: list[dict[str, Any]] = [{"text": "a"}, {"id": f"{SECRET}-id"}, {"id": f"{OWN}-id"}]
+        answers = [client.get("/search", params={"q": "a", "collection": name}, headers=headers)]
+        answers += [
+            client.post("/search", json={"query": query, "collection": name}, headers=headers)
+            for query in queries
+        ]
+        answers.append(
+            client.post("/search", files=files_of([noise(1)]), data={"collection": name}, headers=headers)
+        )
+        for answer in answers:
+            assert (answer.status_code, answer.json()["detail"]) == (404, f"no collection named '{name}'")
+    strange = client.post(
+        "/search", json={"query": {"id": f"{SECRET}-id"}, "collection": OWN}, headers=headers
+    )
+    assert strange.status_code == 404
+    assert client.get("/search", params={"q": "a"}, headers=headers).status_code == 404  # the default one
+
+
+def test_limited_key_names_only_its_collections(client: TestClient) -> None:
+    _, headers = created(client, "write", OWN, "ours")
+    for name in (SECRET, "nothing"):
+        refused = client.post("/collections", json={"name": name}, headers=headers)
+        renamed = client.patch(f"/collections/{OWN}", json={"name": name}, headers=headers)
+        for answer in (refused, renamed):
+            assert answer.status_code == 403
+            assert f"limited to some collections, and '{name}' is none" in answer.json()["detail"]
+    assert client.post("/collections", json={"name": "ours"}, headers=headers).status_code == 201
+    assert client.patch("/collections/ours", json={"keep": "none"}, headers=headers).status_code == 200
+    moved = client.patch("/collections/ours", json={"precision": "fp32"}, headers=headers)
+    assert (moved.status_code, "scope 'admin'" in moved.json()["detail"]) == (403, True)
+    assert client.delete("/collections/ours", headers=headers).status_code == 204
+
+
+def test_reader_changes_nothing(client: TestClient) -> None:
+    _, headers = created(client, "read")
+    before = client.get(f"/collections/{OWN}", headers=ROOT).json()
+    body = {"filter": {}, "lacking": True, "name": "x", "precision": "fp32"}
+    for path, row in ACCESS.items():
+        for method in row.keys() - {"GET"}:
+            if row[method].scope != "read":
+                answer = client.request(method, filled(path, OWN, "0" * 32), json=body, headers=headers)
+                assert answer.status_code == 403, f"{method} {path}"
+    assert client.get(f"/collections/{OWN}", headers=ROOT).json() == before
+
+
+def test_no_answer_to_a_limited_key_tells_of_another_collection(
+    client: TestClient, folder: Path, jobs: dict[str, str]
+) -> None:
+    """Whatever the route: no name, id, metadata or job of it, and no path of the server."""
+    _, headers = created(client, "write", "scratch")
+    statuses = set()
+    for path, row in ACCESS.items():
+        for method in sorted(row):
+            for collection in ("scratch", SECRET):
+                client.post("/collections", json={"name": "scratch"}, headers=ROOT)
+                url = filled(path, collection, jobs[SECRET])
+                answer = client.request(method, url, headers=headers, json=body_of(path, collection))
+                statuses.add(answer.status_code)
+                told = answer.text
+                for echo in (f"no collection named '{SECRET}'", f"'{SECRET}' is none of them", f"/{SECRET}"):
+                    told = told.replace(echo, "")  # what the caller sent
+                told = told.replace(f"no job '{jobs[SECRET]}'", "").replace(f"image '{SECRET}-id'", "")
+                assert SECRET not in told, f"{method} {url}: {answer.status_code} {told}"
+                assert jobs[SECRET] not in told, f"{method} {url}: {answer.status_code} {told}"
+                assert str(folder) not in answer.text, f"{method} {url}: {answer.text}"
+    assert max(statuses) < 500
+    assert client.get(f"/collections/{SECRET}", headers=ROOT).json()["n_images"] == 2
+
+
+def body_of(path: str, collection: str) -> dict[str, Any]:
+    """A body that the call accepts, if it takes JSON."""
+    bodies: dict[str, dict[str, Any]] = {
+        "/search": {"query": {"id": f"{SECRET}-id"}, "collection": collection},
+        "/collections": {"name": collection},
+        "/collections/{collection}": {"keep": "none"},
+        "/collections/{collection}/lookups": {"ids": [f"{SECRET}-id"]},
+        "/collections/{collection}/deletions": {"filter": {"note": f"{SECRET}-note"}},
+        "/collections/{collection}/images/{id}": {"metadata": {}},
+        "/embed": {"input": [{"text": "a"}]},
+    }
+    return bodies.get(path, {})
+
+
+def filled(path: str, collection: str, job: str) -> str:
+    """The path with its parameters."""
+    values = {"collection": collection, "job": job, "version": "1", "path": "icon.svg", "name": TINY}
+    return re.sub(r"\{(\w+)(:path)?\}", lambda found: values.get(found[1], f"{SECRET}-id"), path)

@@ -1,0 +1,156 @@
+"""Which key may make which call. The table of `http.access` has every route, and the answers follow it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+from fastapi import APIRouter
+from fastapi.testclient import TestClient
+from starlette.routing import BaseRoute
+
+from diptych.core.keys.key import SCOPES, Key, Scope, sha256_of_token
+from diptych.core.keys.service import Keys
+from diptych.core.services import Services
+from diptych.http import endpoints
+from diptych.http.access import ACCESS, PUBLIC, Access, Concern, GuardedRoute
+from diptych.http.app import create_app
+from unit.core.keys.test_service import MemoryStore
+
+VALUES = {"version": "1", "collection": "secret", "path": "icon.svg"}
+CALLS = [(method, path, access) for path, row in ACCESS.items() for method, access in row.items()]
+IDS = [f"{method} {path}" for method, path, _ in CALLS]
+SECRET = "s" * 43
+
+
+def key_of(name: str, scope: Scope, collections: frozenset[str] | None = None) -> tuple[Key, dict[str, str]]:
+    token = f"dpt_{name}_{SECRET}"
+    key = Key(name, name, sha256_of_token(token), (scope,), datetime.now(UTC), collections)
+    return key, {"Authorization": f"Bearer {token}"}
+
+
+READER, WRITER, ADMIN = (key_of(f"{scope:x<8}", scope) for scope in SCOPES)
+LIMITED = key_of("limited0", "write", frozenset({"pets"}))
+STORE = MemoryStore(READER[0], WRITER[0], ADMIN[0], LIMITED[0])
+
+
+async def load_for_ever() -> Services:
+    await asyncio.sleep(3600)
+    raise AssertionError("nobody waits that long")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    app = create_app(load_for_ever, accepted_keys=Keys(STORE))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        yield client
+
+
+def filled(path: str, **values: str) -> str:
+    return re.sub(r"\{(\w+)(:path)?\}", lambda found: (VALUES | values).get(found[1], "a"), path)
+
+
+def routes() -> list[BaseRoute]:
+    modules = [getattr(endpoints, name) for name in dir(endpoints)]
+    routers = [module.router for module in modules if hasattr(module, "router")]
+    return [route for router in routers for route in router.routes]
+
+
+def test_table_has_every_route_and_no_other() -> None:
+    found = set()
+    for route in routes():
+        assert isinstance(route, GuardedRoute), route
+        found |= {(route.path, method) for method in route.methods - {"HEAD"}}
+    assert found == {(path, method) for method, path, _ in CALLS}
+
+
+def test_route_without_an_entry_or_a_guard_keeps_the_server_from_starting() -> None:
+    async def handle() -> None:
+        """Nothing."""
+
+    with pytest.raises(KeyError, match="/unheard"):
+        APIRouter(route_class=GuardedRoute).add_api_route("/unheard", handle)
+    with pytest.raises(KeyError, match="PUT"):
+        APIRouter(route_class=GuardedRoute).add_api_route("/collections", handle, methods=["PUT"])
+
+
+@pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
+def test_collection_of_a_path_is_checked(method: str, path: str, access: Access) -> None:
+    assert (access.concern == "path") == ("{collection}" in path)
+    assert access.concern in get_args(Concern)
+    assert access.scope != "admin" or access.concern == "all"  # admin keys see all collections
+    assert access.scope != "read" or method in {"GET", "POST"}
+
+
+@pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
+def test_calls_without_a_valid_key_are_refused(
+    client: TestClient, method: str, path: str, access: Access
+) -> None:
+    refused = [{}, {"Authorization": f"Bearer dpt_readxxxx_{'t' * 43}"}, {"X-API-Key": READER[0].sha256}]
+    statuses = {client.request(method, filled(path), headers=headers).status_code for headers in refused}
+    assert (statuses == {401}) == (access != PUBLIC), statuses
+    if method == "GET":
+        assert (client.head(filled(path)).status_code == 401) == (access != PUBLIC)
+
+
+@pytest.mark.parametrize("held", [READER, WRITER, ADMIN], ids=lambda held: held[0].scopes[0])
+@pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
+def test_scope_is_needed(
+    client: TestClient, method: str, path: str, access: Access, held: tuple[Key, dict[str, str]]
+) -> None:
+    answer = client.request(method, filled(path), headers=held[1])
+    allowed = access.scope is None or SCOPES.index(held[0].scopes[0]) >= SCOPES.index(access.scope)
+    assert (answer.status_code != 403) == allowed, answer.text
+    assert answer.status_code != 401
+    if not allowed:
+        assert f"needs a key with scope '{access.scope}'" in answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
+def test_limited_key_gets_no_answer_about_other_collections(
+    client: TestClient, method: str, path: str, access: Access
+) -> None:
+    if access.concern == "path":
+        others = [
+            client.request(method, f"{filled(path, collection=name)}?bad=1", headers=LIMITED[1])
+            for name in ("secret", "none")
+        ]
+        for answer, name in zip(others, ("secret", "none"), strict=True):
+            assert answer.status_code == 404
+            assert answer.json()["detail"] == f"no collection named '{name}'"
+            assert answer.json()["type"] == "urn:diptych:error:not-found"
+        own = client.request(method, filled(path, collection="pets"), headers=LIMITED[1])
+        assert own.status_code == 503  # it gets through, and the server is loading
+    elif access.concern == "all":
+        answer = client.request(method, filled(path), headers=LIMITED[1])
+        assert answer.status_code == 403, answer.text
+
+
+def test_path_in_another_spelling_is_checked_too(client: TestClient) -> None:
+    for path in ("/collections/%73ecret", "/collections/secret/../secret", "/collections/secret%2Fimages"):
+        assert client.get(path, headers=LIMITED[1]).status_code == 404, path
+    assert client.get("//collections/secret", headers=LIMITED[1]).status_code == 404
+    assert client.get("/assets/../version").status_code in {401, 404}
+    assert client.get("/assets/..%2fversion").status_code in {401, 404}
+
+
+def test_unknown_paths_and_methods_need_a_key(client: TestClient) -> None:
+    assert client.get("/nowhere").status_code == 401
+    assert client.get("/nowhere", headers=READER[1]).status_code == 404
+    assert client.put("/collections").status_code == 401
+    assert client.put("/collections", headers=READER[1]).status_code == 405
+
+
+def test_openai_shows_a_refusal_in_its_own_shape(client: TestClient) -> None:
+    assert client.get("/v1/models").json()["error"]["type"] == "authentication_error"
+
+
+def test_first_key_cannot_be_made_over_http() -> None:
+    app = create_app(load_for_ever, accepted_keys=Keys(MemoryStore(exists=False)))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.post("/keys", json={"name": "mine", "scopes": ["admin"]})
+        assert answer.status_code == 403
+        assert "diptych keys create" in answer.json()["detail"]
+        assert client.get("/keys").json() == {"keys": []}
