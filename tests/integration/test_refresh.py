@@ -121,6 +121,25 @@ def test_a_finished_refresh_is_not_repeated_and_other_pictures_begin_another(
         assert ModelRepository(tmp_path / "repo").versions("mine") == [1, 2]
 
 
+def test_weights_are_stored_as_those_of_the_old_version_until_a_flag_says_otherwise(
+    command, tmp_path, published, capsys
+):
+    home = published.parent
+    export = ["export", "--run", str(home / "runs" / "tiny"), "--name", "tiny", "--data", str(home / "data")]
+    assert main([*export, "--no-optimise", "--half-weights", "--model-repo", str(tmp_path / "repo")]) == 0
+
+    assert main(command) == 0
+    assert "weights are stored as float16, as tiny/2 stores its own; --no-half" in capsys.readouterr().out
+    assert main([*command, "--no-half-weights"]) == 0
+    assert main([*command, "--no-half-weights"]) == 0
+    assert "the same pairs, model and recipe were used before" in capsys.readouterr().out
+    repository = ModelRepository(tmp_path / "repo")
+    halves, whole = (repository.folder("mine", n) for n in (1, 2))
+    assert repository.versions("mine") == [1, 2]
+    for file in ("weights.safetensors", "image_encoder.onnx", "text_encoder.onnx"):
+        assert (halves / file).stat().st_size < 0.8 * (whole / file).stat().st_size, file
+
+
 def test_more_lost_than_allowed_publishes_nothing_until_the_bound_or_the_weight_changes(
     command, tmp_path, capsys, monkeypatch
 ):

@@ -63,8 +63,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--half-weights",
-        action="store_true",
-        help="store weights as float16, in the float32 graphs too, at half the size; they compute in float32",
+        action=argparse.BooleanOptionalAction,
+        help="store weights as float16, in the float32 graphs too, at half the size; they compute in "
+        "float32. Default: as the newest version of --name does",
     )
     parser.add_argument(
         "--licence",

@@ -18,6 +18,8 @@ from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.model_card.refreshed import Refreshed
+from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
+from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
 from diptych_training.export.publish import export_run
@@ -26,6 +28,9 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 
 Say = Callable[[str], object]  # receives one line
+KEPT_HALVES = (
+    "weights are stored as float16, as {title} stores its own; --no-half-weights stores them as float32"
+)
 NO_PROOF_SET = (
     "the version has no proof set: its data are not openly licensed drawings, and {model_repo} has no "
     f"version of {SHIPPED_NAME} with one"
@@ -37,8 +42,9 @@ class RunExport:
     """What to publish and how; the defaults are those of `diptych-train export`.
 
     `data` None: the proof set of the model that the run started from, else the default data set, else the
-    default model's proof set. `precisions` None: those of earlier versions. `curves` None: those of the run.
-    `refreshed` is what a refresh measured.
+    default model's proof set. `precisions` None: those of earlier versions. `half_weights` None: as the
+    newest version of the name stores its weights. `curves` None: those of the run. `refreshed` is what a
+    refresh measured.
     """
 
     run_dir: Path
@@ -48,7 +54,7 @@ class RunExport:
     evaluation: Path | None = None
     precisions: str | None = None
     optimise: bool = True
-    half_weights: bool = False
+    half_weights: bool | None = None
     licence: str | None = None
     ungated: bool = False
     curves: Path | None = None
@@ -58,9 +64,9 @@ class RunExport:
 def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | None = None) -> int:
     """Publish the run and return the version.
 
-    `say` receives lines about precisions, proof set and licence. `details` receives the lines of finished
-    stages, the parity table and the sizes of the files; they are printed if it is None. Raises
-    CheckpointError if the run cannot be read, else what `publish.export_run` raises.
+    `say` receives lines about precisions, storage of weights, proof set and licence. `details` receives the
+    lines of finished stages, the parity table and the sizes of the files; they are printed if it is None.
+    Raises CheckpointError if the run cannot be read, else what `publish.export_run` raises.
     """
     repository = ModelRepository(model_repo)
     trained = load_run(wanted.run_dir, wanted.which, last_by="--which last")
@@ -72,7 +78,7 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | No
         evaluation=None if wanted.evaluation is None else read_evaluation(wanted.evaluation),
         precisions=_precisions(wanted, trained, model_repo, say),
         optimise=wanted.optimise,
-        half_weights=wanted.half_weights,
+        half_weights=_half_weights(wanted, repository, say),
         assets=_card_assets(wanted),
         refreshed=wanted.refreshed,
     )
@@ -142,6 +148,18 @@ def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
         return tuple(repository.manifest(name, int(number)).precisions)
     except (NotFound, BundleError):
         return ()
+
+
+def _half_weights(wanted: RunExport, repository: ModelRepository, say: Say) -> bool:
+    """As requested, or else as the newest version of the name stores its weights."""
+    if wanted.half_weights is not None:
+        return wanted.half_weights
+    with suppress(NotFound, BundleError):  # the first version of this name
+        version = repository.latest_portable(wanted.name)
+        if is_half_stored(repository.folder(wanted.name, version) / WEIGHTS_FILE):
+            say(KEPT_HALVES.format(title=f"{wanted.name}/{version}"))
+            return True
+    return False
 
 
 def _card_assets(wanted: RunExport) -> CardAssets:

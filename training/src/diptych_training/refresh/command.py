@@ -31,7 +31,8 @@ from diptych_training.train.train_run import AUTO
 INTERRUPTED = 130
 ABOUT = """Looks at the pairs, chooses a recipe by their number, trains, measures what was gained and lost on
 held-out pairs and on the pairs shipped with the model, mixes old and new weights, and publishes the mix as
-the next version of NAME in every precision of the old one. After an interruption, repeat the command."""
+the next version of NAME in every precision of the old one, its weights stored as there. After an
+interruption, repeat the command."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,6 +62,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=_weight,
         metavar="WEIGHT",
         help="weight of what was learned, above 0, at most 1; default: chosen on held-out pairs, 0.5 for few",
+    )
+    parser.add_argument(
+        "--half-weights",
+        action=argparse.BooleanOptionalAction,
+        help="store weights as float16, at half the size; default: as the version that it starts from does",
     )
     parser.add_argument("--again", action="store_true", help="train once more if it is finished")
     add_push_flag(parser)
@@ -191,6 +197,7 @@ def _options(args: argparse.Namespace) -> RefreshOptions:
         alpha=args.alpha,
         max_loss=args.max_loss,
         old_data=_old_data(args.data),
+        half_weights=args.half_weights,
         licence=args.licence,
         device=args.device,
         again=args.again,

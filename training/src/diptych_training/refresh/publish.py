@@ -6,7 +6,9 @@ from functools import partial
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
 from diptych_training.export.model_card.refreshed import Change, Refreshed
-from diptych_training.export.run_export import RunExport, publish_run
+from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
+from diptych_training.export.onnx.held_weights import is_half_stored
+from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
 from diptych_training.finetune.mixed_run import write_mixed_run
 from diptych_training.refresh.folder import Published, RefreshFolder
 from diptych_training.refresh.judge.results import SetResult
@@ -24,13 +26,15 @@ def publish(
     measured: Measured,
     say: Say,
 ) -> Published:
-    """Write the mix as a run, export it in every precision of the old version, prove and publish it.
+    """Write the mix as a run, export it in every precision of the old version, with weights stored as there
+    unless the options say otherwise, prove and publish it.
 
     If that was interrupted right after publishing, the version is found again. Raises ParityFailed if the
     exported graphs do not match the mix.
     """
     alpha = measured.choice.alpha
-    there = _find(places.repository, options.name, folder.id, alpha)
+    half_weights = start.half_weights if options.half_weights is None else options.half_weights
+    there = _find(places.repository, options.name, folder.id, alpha, half_weights=half_weights)
     if there is not None:
         return Published(name=options.name, version=there, alpha=alpha)
     mixed = folder.mixed_run(alpha).path
@@ -40,25 +44,31 @@ def publish(
         mixed,
         options.name,
         precisions=",".join(start.manifest.precisions),
+        half_weights=half_weights,
         curves=folder.run.curves_file,
         licence=options.licence,
         refreshed=_refreshed(folder.id, start, measured),
     )
+    if half_weights and options.half_weights is None:
+        say(KEPT_HALVES.format(title=start.title))
     say(f"publishing: the exported files are proven before; details go to {folder.export_log}")
     with folder.export_log.open("w", encoding="utf-8") as log:
         version = publish_run(wanted, places.model_repo, say, details=partial(print, file=log, flush=True))
     return Published(name=options.name, version=version, alpha=alpha)
 
 
-def _find(repository: ModelRepository, name: str, refresh_id: str, alpha: float) -> int | None:
-    """The version that this mix of this refresh became; None if there is none."""
+def _find(
+    repository: ModelRepository, name: str, refresh_id: str, alpha: float, *, half_weights: bool
+) -> int | None:
+    """The version that this mix of this refresh became, stored like this; None if there is none."""
     if name not in repository.names():
         return None
     for version in reversed(repository.versions(name)):
         with suppress(BundleError):  # a version that others damaged
             refreshed = repository.manifest(name, version).metrics.get("refresh")
-            made_of = (refreshed.get("id"), refreshed.get("alpha")) if isinstance(refreshed, dict) else None
-            if made_of == (refresh_id, alpha):
+            found = refreshed if isinstance(refreshed, dict) else {}
+            stored = is_half_stored(repository.folder(name, version) / WEIGHTS_FILE)
+            if (found.get("id"), found.get("alpha"), stored) == (refresh_id, alpha, half_weights):
                 return version
     return None
 

@@ -15,6 +15,8 @@ from diptych_training.checkpoint import checkpoint_step
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
+from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
+from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.files import exclusive_lock, write_text
 from diptych_training.refresh.after_training import after_training
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
@@ -117,10 +119,14 @@ def _begin(options: RefreshOptions, places: Places) -> tuple[Start, Request]:
 
 
 def _is_current(published: Published, options: RefreshOptions, places: Places) -> bool:
-    """Whether the published version is still there, and has the weight that is asked for now."""
-    names = places.repository.names()
-    is_there = published.name in names and published.version in places.repository.versions(published.name)
-    return is_there and options.alpha in (None, published.alpha)
+    """Whether the published version is still there, and has the weight and the storage that are asked for
+    now.
+    """
+    repository, name, version = places.repository, published.name, published.version
+    if name not in repository.names() or version not in repository.versions(name):
+        return False
+    is_half = is_half_stored(repository.folder(name, version) / WEIGHTS_FILE)
+    return options.alpha in (None, published.alpha) and options.half_weights in (None, is_half)
 
 
 def _request(options: RefreshOptions, start: Start) -> Request:
@@ -201,6 +207,6 @@ def _train(
         after_training=partial(
             after_training,
             n_pictures=n_judged(own, start.shipped),
-            n_precisions=len(start.manifest.precisions),
+            n_precisions=len(start.manifest.precisions) + start.half_weights,  # proven once more
         ),
     )

@@ -9,6 +9,8 @@ from diptych.errors import BundleError, NotFound
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
+from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.paths import cache_dir
 from diptych_training.proof_set.find import judged_proof_set
@@ -18,11 +20,14 @@ from diptych_training.refresh.options import Places
 
 @dataclass(frozen=True)
 class Start:
-    """A version of the repository. `shipped` is the unpacked proof set at its image size."""
+    """A version of the repository. `shipped` is the unpacked proof set at its image size. `half_weights`:
+    whether its weights are stored as float16.
+    """
 
     source: SourceModel
     manifest: Manifest
     shipped: PackedDataset
+    half_weights: bool
 
     @property
     def title(self) -> str:
@@ -50,8 +55,9 @@ def open_start(given: str, places: Places) -> Start:
     repository = places.repository
     manifest = repository.manifest(name, int(number) if number else repository.latest_portable(name))
     title = f"{name}/{manifest.version}"
+    bundle = repository.folder(name, manifest.version)
     source = open_source_model(StartConfig(source=title), places.runs_dir, places.model_repo)
-    proof_set = judged_proof_set(repository, repository.folder(name, manifest.version))
+    proof_set = judged_proof_set(repository, bundle)
     if proof_set is None:
         raise DataError(
             f"{title} has no proof set, nor has a version of {SHIPPED_NAME} in {places.model_repo}: nothing "
@@ -60,4 +66,5 @@ def open_start(given: str, places: Places) -> Start:
     size = manifest.image.size
     digest = sha256(repr([(one.name, one.entry(size).recipe) for one in proof_set.sources]).encode())
     folder = cache_dir() / "proof-sets" / f"{size}px-{digest.hexdigest()[:12]}"
-    return Start(source, manifest, proof_set.unpack(folder / f"{proof_set.name}{NAME_SUFFIX}", size))
+    shipped = proof_set.unpack(folder / f"{proof_set.name}{NAME_SUFFIX}", size)
+    return Start(source, manifest, shipped, is_half_stored(bundle / WEIGHTS_FILE))

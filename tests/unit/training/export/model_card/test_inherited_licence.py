@@ -1,13 +1,17 @@
-"""A refreshed model keeps the precisions of the version before it."""
+"""A version keeps the precisions and the storage of weights of the version before it."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from diptych_training.cli import main
 from diptych_training.export import run_export
+from diptych_training.export.manifest import ExportOptions
+from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from support.default_model import DEFAULT_MODEL, default_bundle
@@ -17,12 +21,12 @@ KEPT = f"{DEFAULT_MODEL}/{default_bundle().name}"
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The precisions that each export is asked for; nothing is exported."""
-    found: list[tuple[str, ...]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[ExportOptions]:
+    """What each export is asked for; nothing is exported."""
+    found: list[ExportOptions] = []
 
     def export_run(run: Any, dataset: Any, repository: Any, statement: Any, reporter: Any, **_: Any) -> int:
-        found.append(statement.precisions)
+        found.append(statement)
         return int(default_bundle().name)
 
     monkeypatch.setattr(run_export, "export_run", export_run)
@@ -56,7 +60,7 @@ def keep(tmp_path: Path, name: str) -> None:
 def test_a_run_that_started_from_a_version_is_exported_in_its_precisions(tmp_path, asked, capsys):
     keep(tmp_path, DEFAULT_MODEL)
     export(tmp_path, "mine", started_from=KEPT)
-    assert asked == [("fp32", "int8")]
+    assert [one.precisions for one in asked] == [("fp32", "int8")]
     told = capsys.readouterr().out
     assert f"{KEPT}: fp32, int8" in told
     assert "this export makes fp32, int8; choose others with --precisions" in told
@@ -65,13 +69,13 @@ def test_a_run_that_started_from_a_version_is_exported_in_its_precisions(tmp_pat
 def test_a_run_that_started_from_nothing_keeps_those_of_the_version_that_it_follows(tmp_path, asked):
     keep(tmp_path, "mine")
     assert export(tmp_path, "mine") == 0
-    assert asked == [("fp32", "int8")]
+    assert [one.precisions for one in asked] == [("fp32", "int8")]
 
 
 def test_precisions_that_are_named_are_made(tmp_path, asked, capsys):
     keep(tmp_path, DEFAULT_MODEL)
     assert export(tmp_path, DEFAULT_MODEL, "--precisions", "fp32", started_from=KEPT) == 0
-    assert asked == [("fp32",)]
+    assert [one.precisions for one in asked] == [("fp32",)]
     assert "names others" not in capsys.readouterr().out
 
 
@@ -86,5 +90,34 @@ def test_a_start_that_is_gone_is_said(tmp_path, asked, capsys):
 @pytest.mark.parametrize("started_from", [None, "openai/clip-vit-base-patch32", "origin (best, step 7)"])
 def test_the_first_version_of_a_name_is_float32(tmp_path, asked, capsys, started_from):
     export(tmp_path, "mine", started_from=started_from)
-    assert asked == [("fp32",)]
+    assert [one.precisions for one in asked] == [("fp32",)]
     assert "names others" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kept", "flags", "expected"),
+    [
+        (torch.float16, (), True),
+        (torch.float32, (), False),
+        (torch.float16, ("--no-half-weights",), False),
+        (torch.float32, ("--half-weights",), True),
+    ],
+)
+def test_weights_are_stored_as_those_of_the_version_before_unless_a_flag_says_otherwise(
+    tmp_path, asked, capsys, kept, flags, expected
+):
+    keep(tmp_path, "mine")
+    weights = tmp_path / "models" / "mine" / default_bundle().name / WEIGHTS_FILE
+    save_file({"gain": torch.ones(2), "table": torch.ones(2, 2, dtype=kept)}, weights)
+    assert export(tmp_path, "mine", *flags) == 0
+    assert [one.half_weights for one in asked] == [expected]
+    said = f"weights are stored as float16, as mine/{default_bundle().name} stores its own; --no-half-weights"
+    assert (said in capsys.readouterr().out) is (expected and not flags)
+
+
+def test_the_first_version_of_a_name_stores_float32_although_its_start_does_not(tmp_path, asked):
+    keep(tmp_path, DEFAULT_MODEL)
+    weights = tmp_path / "models" / DEFAULT_MODEL / default_bundle().name / WEIGHTS_FILE
+    save_file({"table": torch.ones(2, 2, dtype=torch.float16)}, weights)
+    export(tmp_path, "mine", started_from=KEPT)
+    assert [one.half_weights for one in asked] == [False]

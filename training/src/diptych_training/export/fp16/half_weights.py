@@ -68,7 +68,7 @@ def _rounded(path: Path, name: str, values: Floats) -> _Stored:
     with np.errstate(over="ignore"):  # checked below
         halves = values.astype(np.float16)
     if not np.isfinite(halves).all():
-        raise ExportError(f"{path.name}: {name} has values beyond float16: export without --half-weights")
+        raise ExportError(f"{path.name}: {name} has values beyond float16: export with --no-half-weights")
     return _Stored(f"{name}.float16", halves)
 
 

@@ -47,7 +47,7 @@ def rounded(model: CLIP) -> CLIP:
         if _is_matrix(tensor):
             tensor.copy_(tensor.half())
             if not tensor.isfinite().all():
-                raise ExportError(f"{name} has values beyond float16: export it without --half-weights")
+                raise ExportError(f"{name} has values beyond float16: export it with --no-half-weights")
     return copied
 
 

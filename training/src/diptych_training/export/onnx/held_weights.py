@@ -12,12 +12,14 @@ from pathlib import Path
 import onnx
 import torch
 from onnx import numpy_helper
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diptych_training.checkpoint import write_tensors
 from diptych_training.errors import ImportFailed
 
 HELD = "held_by_graphs"  # key of the metadata
+HALF = "F16"  # as safetensors names float16
 
 
 def write_weights_beside_graphs(
@@ -31,6 +33,20 @@ def write_weights_beside_graphs(
         name: tensor for name, tensor in weights.items() if not any(name in names for names in held.values())
     }
     write_tensors(path, left, {"format": "pt", HELD: json.dumps(stated)})
+
+
+def is_half_stored(path: Path) -> bool:
+    """Whether the file of weights is of a version that was exported with half weights; False if it cannot be
+    read.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            if HELD in (opened.metadata() or {}):
+                return True
+            names: list[str] = opened.keys()
+            return any(opened.get_slice(name).get_dtype() == HALF for name in names)
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_held_weights(path: Path, stated: str) -> dict[str, Tensor]:
