@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych_training.paths import data_dir, model_repo, run_dir, runs_dir
+from diptych_training.paths import data_dir, expanded, model_repo, run_dir, runs_dir
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,27 @@ def test_a_run_is_named_by_folder_or_by_name(tmp_path: Path, monkeypatch: pytest
     assert run_dir(str(tmp_path / "elsewhere"), runs) == tmp_path / "elsewhere"
     assert run_dir("~/mine", runs) == Path.home() / "mine"
     assert [run_dir(name, runs) for name in (".", "..")] == [Path(), Path("..")]
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("$DIPTYCH_CACHE/wordnet/nouns.txt", ".cache/diptych/wordnet/nouns.txt"),
+        ("$DIPTYCH_CACHE", ".cache/diptych"),
+        ("~/names.txt", "names.txt"),
+    ],
+)
+def test_a_path_of_a_recipe_follows_home_and_cache(
+    given: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DIPTYCH_CACHE", raising=False)
+    assert expanded(given) == tmp_path / "home" / place
+    if given.startswith("$"):
+        monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+        assert expanded(given) == tmp_path / place.replace(".cache/diptych", "cache")
+
+
+@pytest.mark.parametrize("given", ["$DIPTYCH_CACHE-2/names.txt", "names/$DIPTYCH_CACHE", "./names.txt"])
+def test_other_paths_of_a_recipe_are_taken_as_they_are(given: str) -> None:
+    assert expanded(given) == Path(given)

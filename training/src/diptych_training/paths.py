@@ -7,6 +7,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+CACHE = "$DIPTYCH_CACHE"  # begins paths of recipes
 CONFIGS = Path(__file__).parent / "configs"
 RUN_HELP = "name of the run in --runs-dir, or its folder as a path with a separator, such as ./mine"
 
@@ -20,6 +21,21 @@ def chosen(variable: str, otherwise: Path) -> Path:
 def cache_dir() -> Path:
     """`$DIPTYCH_CACHE`, or `~/.cache/diptych`: outside any work tree."""
     return chosen("DIPTYCH_CACHE", Path.home() / ".cache" / "diptych")
+
+
+def wordnet_dir() -> Path:
+    """Where `diptych-train data wordnet` writes by default: `wordnet/` in the cache."""
+    return cache_dir() / "wordnet"
+
+
+def expanded(given: str) -> Path:
+    """Return a path of a recipe: `~` is the home folder, and a leading `$DIPTYCH_CACHE` is `cache_dir()`,
+    whether or not the variable is set.
+    """
+    rest = given.removeprefix(CACHE)
+    if rest != given and rest[:1] in ("", "/"):
+        return cache_dir() / rest.lstrip("/")
+    return Path(given).expanduser()
 
 
 def runs_dir() -> Path:

@@ -11,6 +11,7 @@ from pydantic import Field
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset
 from diptych_training.errors import DataError
+from diptych_training.paths import expanded
 from diptych_training.schema import Frozen
 
 
@@ -51,9 +52,7 @@ def collect_provenance(
     return Provenance(
         own=dataset,
         pairs={source: _packed(Path(source)) for source in sources},
-        rehearsed={
-            name: read_dataset(Path(one.data).expanduser()) for name, one in config.data.rehearsal.items()
-        },
+        rehearsed={name: read_dataset(expanded(one.data)) for name, one in config.data.rehearsal.items()},
         started_from=started_from,
         taught_by=taught_by or {},
     )

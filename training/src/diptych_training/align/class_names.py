@@ -1,10 +1,10 @@
 """The names of a classifier's classes, in the order of its outputs."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from diptych_training.errors import ImportFailed, TrainingConfigError
+from diptych_training.paths import expanded
 
 IMAGENET = "imagenet"
 
@@ -24,7 +24,7 @@ def class_names(source: str) -> list[str]:
             ) from error
         return list(zero_shot.IMAGENET_CLASSNAMES)
     try:
-        names = Path(source).expanduser().read_text(encoding="utf-8").split("\n")
+        names = expanded(source).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"start_image.classes: {source} cannot be read: {error}") from error
     while names and not names[-1].strip():

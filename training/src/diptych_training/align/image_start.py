@@ -24,7 +24,7 @@ from diptych_training.finetune.pretrained import load_image_tower, load_lite
 from diptych_training.models import EfficientNetLiteConfig, ModelConfig, PhotographsAndDrawingsConfig
 from diptych_training.models.depth import DRAWINGS, GATE, IMAGE, PHOTOGRAPHS
 from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
-from diptych_training.paths import package_folder
+from diptych_training.paths import expanded, package_folder
 from diptych_training.progress import each
 
 Embed = Callable[[list[str]], NDArray[np.float32]]  # N texts -> (N, dims), rows of unit norm
@@ -67,7 +67,7 @@ def weights_file(source: str) -> Path:
 
     Raises ImportFailed if there is none, or several.
     """
-    given = Path(source).expanduser()
+    given = expanded(source)
     folder = None if given.is_file() else package_folder(source)
     if folder is None:
         return given

@@ -29,7 +29,7 @@ from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_mo
 from diptych_training.models.count import meta_model
 from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
-from diptych_training.paths import if_missing, is_path
+from diptych_training.paths import expanded, if_missing, is_path
 from diptych_training.proof_set.find import proof_set_file
 from diptych_training.run_folder import RunFolder
 
@@ -59,9 +59,9 @@ def open_source_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> S
 
     Raises CheckpointError or ImportFailed, which say what was looked for or what is wrong with the model.
     """
-    path = Path(start.source).expanduser()
+    path = expanded(start.source)
     if start.tokenizer is not None:
-        return _open_weights(path, Path(start.tokenizer).expanduser())
+        return _open_weights(path, expanded(start.tokenizer))
     own = open_own_model(start, runs_dir, model_repo)
     if isinstance(own, SourceModel):
         return own
@@ -70,7 +70,7 @@ def open_source_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> S
 
 def open_own_model(start: StartConfig, runs_dir: Path, model_repo: Path) -> SourceModel | CheckpointError:
     """Open a run or bundle of this package; returns the reason if `start.source` is neither."""
-    path = Path(start.source).expanduser()
+    path = expanded(start.source)
     if not (path.exists() and is_path(start.source)):  # a bare name means a run or model, not a local file
         named = _find_by_name(start.source, runs_dir, model_repo)
         if isinstance(named, Path):

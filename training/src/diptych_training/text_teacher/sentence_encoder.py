@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
-from diptych_training.paths import package_folder
+from diptych_training.paths import expanded, package_folder
 
 Embeddings = NDArray[np.floating[Any]]  # (N, W)
 
@@ -88,7 +88,7 @@ def open_sentence_encoder(source: str, device: torch.device | str = "cpu") -> Se
 
 def _find(source: str) -> Path:
     """The folder with the files of an encoder: the given one, that of a package, or one right inside."""
-    given = Path(source).expanduser()
+    given = expanded(source)
     root = given if given.is_dir() else package_folder(source)
     if root is None:
         raise ImportFailed(f"{source} is neither a folder nor an installed Python package")

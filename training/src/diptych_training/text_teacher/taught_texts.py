@@ -15,6 +15,7 @@ from torch import Tensor
 from diptych_training.checkpoint import write_tensors
 from diptych_training.config import TextTeacherConfig
 from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.paths import expanded, wordnet_dir
 from diptych_training.text_teacher.cached_embeddings import cached_embeddings
 from diptych_training.text_teacher.sentence_encoder import open_sentence_encoder
 from diptych_training.text_teacher.text_space import TextSpace
@@ -80,8 +81,13 @@ def taught_texts(
 
 def _read_all(files: Iterable[str], key: str) -> Iterator[str]:
     for file in files:
+        path = expanded(file)
+        if path.parent == wordnet_dir() and not path.exists():
+            raise TrainingConfigError(
+                f"{TABLE}.{key}: {path} does not exist: `diptych-train data wordnet` writes it"
+            )
         try:
-            yield from Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+            yield from path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise TrainingConfigError(f"{TABLE}.{key}: {file} cannot be read as texts: {error}") from error
 

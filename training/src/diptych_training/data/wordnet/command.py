@@ -8,7 +8,7 @@ from diptych_training.data.debian import add_deb_flag, read_file, unpacked
 from diptych_training.data.pairs.tools.flags import positive
 from diptych_training.errors import DataError
 from diptych_training.files import write_text
-from diptych_training.paths import cache_dir
+from diptych_training.paths import wordnet_dir
 
 PACKAGE = "wordnet-base"
 DATABASE = Path("usr/share/wordnet/data.noun")
@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--out",
         type=Path,
-        default=cache_dir() / "wordnet",
+        default=wordnet_dir(),
         metavar="DIR",
         help="default: $DIPTYCH_CACHE/wordnet",
     )

@@ -9,6 +9,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.errors import DataError
+from diptych_training.paths import expanded
 
 
 def recipe_notes(config: TrainConfig) -> str:
@@ -68,7 +69,7 @@ def rehearsed_set(run: TrainedRun, name: str) -> PackedDataset | None:
     """A rehearsed data set as the run recorded it, or else as it is now; None if it no longer exists."""
     if run.provenance is not None:
         return run.provenance.rehearsed.get(name)
-    return _read(Path(run.config.data.rehearsal[name].data).expanduser())
+    return _read(expanded(run.config.data.rehearsal[name].data))
 
 
 @cache

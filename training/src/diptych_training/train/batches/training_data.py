@@ -16,6 +16,7 @@ from diptych_training.data.pairs.stream.order import round_robin
 from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import DataError
 from diptych_training.objectives.words import key_of
+from diptych_training.paths import expanded
 from diptych_training.progress import each
 from diptych_training.train.batches.batch import Batches, Position
 from diptych_training.train.batches.image_features import ImageFeatures
@@ -159,7 +160,7 @@ def _rehearsal(name: str, config: TrainConfig) -> PackedTraining:
     """A rehearsed data set: a packed data set with its own batch size and random seed."""
     rehearsal = config.data.rehearsal[name]
     try:
-        sources = train_sources(read_dataset(Path(rehearsal.data).expanduser()), config)
+        sources = train_sources(read_dataset(expanded(rehearsal.data)), config)
     except DataError as error:
         raise DataError(f"data.rehearsal.{name}.data: {error}") from error
     mixture = rehearsal.mixture or dict.fromkeys((source.kind for source in sources), 1.0)
