@@ -91,6 +91,19 @@ def test_a_wrong_text_tower_shows_too(sample: ParitySample) -> None:
     assert parity_of(turned, sample).cosine_min < 0.5
 
 
+def test_texts_of_equal_ids_count_as_one(sample: ParitySample) -> None:
+    jitter = np.random.default_rng(0).standard_normal((N_ITEMS, DIM)) * 1e-5
+
+    def slightly_other(input_ids: InputIds) -> Embeddings:  # by the place of a text in its batch
+        return unit(encode_text(input_ids) + jitter[: len(input_ids)])
+
+    twins = [sample.input_ids[index - index % 2] for index in range(N_ITEMS)]
+    parity = parity_of(replace(EXACT, encode_text=slightly_other), replace(sample, input_ids=twins))
+
+    assert (parity.top1_agreement, parity.n_near_ties, parity.recall_delta) == (1, 0, 0)
+    assert parity.n_texts == N_ITEMS
+
+
 def test_a_row_that_depends_on_its_neighbours_breaks_batch_invariance(sample: ParitySample) -> None:
     def blended(pixels: Pixels) -> Embeddings:
         rows = encode_image(pixels).astype(np.float64)

@@ -70,18 +70,21 @@ def measure_parity(
     - `top1_agreement`, `n_near_ties`: see `top1_agreement`.
     - `recall_delta`: change of Recall@1 in the worse direction.
     - `batch_cosine_min`: see `batch_cosine_min`.
+
+    Texts of equal ids count as one for agreement and recall: no model could tell them apart.
     """
     answers = embed(candidate, sample, pad, advance)
     pairs = [(reference.images, answers.images), (reference.texts, answers.texts)]
     cosines = np.concatenate([row_cosines(expected, found) for expected, found in pairs])
-    expected, found = (made.images @ made.texts.T for made in (reference, answers))  # (N, M) each
+    distinct, of_text = _distinct_texts(sample.input_ids)
+    expected, found = (made.images @ made.texts[distinct].T for made in (reference, answers))  # (N, T) each
     agreement, n_near_ties = top1_agreement(expected, found)
     return Parity(
         cosine_min=float(cosines.min()),
         cosine_mean=float(cosines.mean()),
         top1_agreement=agreement,
         n_near_ties=n_near_ties,
-        recall_delta=recall_delta(expected, found, sample.relevant),
+        recall_delta=recall_delta(expected, found, _relevant_to_any(sample.relevant, of_text)),
         batch_cosine_min=batch_cosine_min(candidate, sample, pad),
         n_images=len(sample.pixels),
         n_texts=len(sample.input_ids),
@@ -159,6 +162,21 @@ def embed(parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advan
     for start in range(0, len(sample.input_ids), BATCH_SIZE):
         texts.append(parts.encode_text(pad(sample.input_ids[start : start + BATCH_SIZE])))
     return SampleEmbeddings(np.concatenate(images), np.concatenate(texts))
+
+
+def _distinct_texts(rows: Sequence[NDArray[np.int32]]) -> tuple[list[int], NDArray[np.int64]]:
+    """The first text of each sequence of ids, and for each of M texts the number (M,) of its sequence."""
+    numbers: dict[bytes, int] = {}
+    of_text = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+    return [of_text.index(number) for number in range(len(numbers))], np.array(of_text, dtype=np.int64)
+
+
+def _relevant_to_any(relevant: NDArray[np.bool_], of_text: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N, M) for texts -> (N, T) for their sequences of ids."""
+    merged = np.zeros((len(relevant), of_text.max(initial=-1) + 1), dtype=np.bool_)
+    for text, number in enumerate(of_text):
+        merged[:, number] |= relevant[:, text]
+    return merged
 
 
 def _recall_at_1(similarity: Embeddings, relevant: NDArray[np.bool_]) -> float:
