@@ -60,6 +60,10 @@ TINY_WORD_PIECES = WordPiecesConfig(
     layers=2,
     heads=2,
 )
+ALIGNED = {
+    "start_image": {"source": "lite.pth", "classes": "classes.txt", "drawings": "pictograms"},
+    "text_teacher": {"source": "mini", "dims": 6},
+}
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 
@@ -129,18 +133,18 @@ def tiny_siglip(image: PooledViTConfig) -> ModelConfig:
     )  # fmt: skip
 
 
-def write_tiny_run(
-    path: Path, image: ResNetConfig | ViTConfig | PooledViTConfig = TINY_RESNET, seed: int = 0
-) -> Path:
+def write_tiny_run(path: Path, image: ImageConfig = TINY_RESNET, seed: int = 0) -> Path:
     """Write a run folder as the trainer does, with a best checkpoint of random weights.
 
-    A `PooledViTConfig` makes it a SigLIP with its text tower and loss.
+    A `PooledViTConfig` makes it a SigLIP with its text tower and loss; `TINY_PAIR` names files that need not
+    exist.
     """
     folder = RunFolder(path)
     path.mkdir(parents=True)
     is_siglip = isinstance(image, PooledViTConfig)
     text_spec = tiny_text_spec()
     config = TrainConfig(
+        **(ALIGNED if isinstance(image, PhotographsAndDrawingsConfig) else {}),
         name=path.name,
         loss="sigmoid" if is_siglip else "softmax",
         model=tiny_siglip(image) if isinstance(image, PooledViTConfig) else tiny_clip(image),

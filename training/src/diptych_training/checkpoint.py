@@ -26,7 +26,7 @@ from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.objectives.kinds import predictive_objective
 from diptych_training.objectives.predictive import Predictive, PredictiveModel
 from diptych_training.objectives.words import Captions
-from diptych_training.provenance import Provenance
+from diptych_training.provenance import Provenance, drawings_of
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -161,7 +161,7 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
             f"{run_dir} was trained with {config.predictive.kind}, which has no text tower: "
             "`diptych-train evaluate` measures it, but it cannot be published or trained further"
         )
-    model_config = _read_json(folder.model_file, ModelConfig)
+    model_config, provenance = _read_json(folder.model_file, ModelConfig), read_provenance(folder)
     return TrainedRun(
         folder=run_dir,
         model=_rebuild(build_model(model_config), checkpoint, run_dir),
@@ -172,8 +172,8 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
         config=config,
         step=int(checkpoint.state["step"]),
         metrics=dict(checkpoint.state.get("metrics", {})),
-        history=_history(config, checkpoint),
-        provenance=read_provenance(folder),
+        history=_history(config, checkpoint, provenance),
+        provenance=provenance,
     )
 
 
@@ -236,10 +236,12 @@ def read_provenance(folder: RunFolder) -> Provenance | None:
     return _read_json(folder.provenance_file, Provenance) if folder.provenance_file.is_file() else None
 
 
-def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+def _history(config: TrainConfig, checkpoint: Checkpoint, learned: Provenance | None) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
     if config.start_image is not None:
+        drawings = drawings_of(config, learned)
         started = {"image_tower_from": config.start_image.title}
+        started |= {} if drawings is None else {"drawings_from": drawings}
     names = [] if config.distill is None else list(config.distill.teachers)
     if config.text_teacher is not None:
         names.append(config.text_teacher.title)

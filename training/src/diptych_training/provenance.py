@@ -58,6 +58,15 @@ def collect_provenance(
     )
 
 
+def drawings_of(config: TrainConfig, learned: Provenance | None) -> str | None:
+    """The model that a run's tower of drawings is from, by its title if that is recorded."""
+    start = config.start_image
+    if start is None or start.drawings is None:
+        return None
+    recorded = () if learned is None else learned.started_from
+    return next((title for title in recorded if title != start.title), start.drawings)
+
+
 def changed_source(before: Provenance, now: Provenance) -> str | None:
     """Return the first source whose content differs from the record of the run; None if nothing changed.
 

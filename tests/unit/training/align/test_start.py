@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from diptych.bundle.repository import SHIPPED_NAME
+from diptych_training.align.image_start import weights_file
 from diptych_training.align.start import open_drawings
-from diptych_training.checkpoint import load_run
+from diptych_training.checkpoint import load_run, read_checkpoint
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ImportFailed, TrainingConfigError
@@ -202,6 +203,14 @@ def test_licences_of_all_parts_are_recorded(started: tuple[CLIP, RunFolder]) -> 
     assert "drawings (best, step 7)" in learned
 
 
+def test_both_image_towers_that_a_run_started_from_are_named(started: tuple[CLIP, RunFolder]) -> None:
+    begun_run = load_run(started[1].path, "start")
+    assert begun_run.history["image_tower_from"] == "lite.safetensors"
+    assert begun_run.history["drawings_from"] == "drawings (best, step 7)"
+    source = read_checkpoint(started[1].start).state["source"]
+    assert source == "lite.safetensors and drawings (best, step 7)"
+
+
 def test_only_the_text_tower_learns_and_the_run_can_be_imported(
     parts: Path, dataset: PackedDataset, tmp_path: Path
 ) -> None:
@@ -240,8 +249,16 @@ def test_only_the_text_tower_learns_and_the_run_can_be_imported(
             "start_image.drawings: 'none' is not a folder",
         ),
         ({"start_image": {"classes": "none.txt"}}, TrainingConfigError, "none.txt cannot be read"),
-        ({"start_image": {"source": "json"}}, ImportFailed, "the package json has 0 files of weights"),
-        ({"start_image": {"source": "nowhere"}}, ImportFailed, "nowhere: no such file"),
+        (
+            {"start_image": {"source": "json"}},
+            ImportFailed,
+            "start_image.source: the package json has 0 files of weights, not one: name the file",
+        ),
+        (
+            {"start_image": {"source": "nowhere"}},
+            ImportFailed,
+            "start_image.source: nowhere: no such file, folder or installed Python package",
+        ),
     ],
 )
 def test_parts_that_are_missing_are_named(
@@ -254,6 +271,24 @@ def test_parts_that_are_missing_are_named(
 ) -> None:
     with pytest.raises(error, match=message):
         begun(recipe(parts, **tables), dataset, parts, tmp_path / "run")
+
+
+def test_a_recipe_without_the_sentence_encoder_that_it_needs_is_told_to_add_it(parts: Path) -> None:
+    tables = recipe(parts).model_dump(exclude={"text_teacher"})
+    message = r"mean_dim is 6: numbers that a sentence encoder .* table \[text_teacher\] with dims = 6"
+    with pytest.raises(ValidationError, match=message):
+        TrainConfig.model_validate(tables)
+
+
+def test_the_classifier_may_be_a_folder_with_one_file_of_weights(tmp_path: Path) -> None:
+    for name in ("labels.txt", "lite.safetensors"):
+        (tmp_path / name).touch()
+    assert weights_file(str(tmp_path)) == tmp_path / "lite.safetensors"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "lite.pth").touch()
+    message = rf"the folder {tmp_path} has 2 files of weights, not one, lite.safetensors, more/lite.pth: name"
+    with pytest.raises(ImportFailed, match=message):
+        weights_file(str(tmp_path))
 
 
 def test_names_must_be_as_many_as_classes(parts: Path, dataset: PackedDataset, tmp_path: Path) -> None:

@@ -3,10 +3,9 @@
 from importlib import import_module
 from typing import Any
 
+from diptych_training.config.start import IMAGENET
 from diptych_training.errors import ImportFailed, TrainingConfigError
 from diptych_training.paths import expanded
-
-IMAGENET = "imagenet"
 
 
 def class_names(source: str) -> list[str]:

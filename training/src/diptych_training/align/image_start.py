@@ -31,6 +31,7 @@ Embed = Callable[[list[str]], NDArray[np.float32]]  # N texts -> (N, dims), rows
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 N_DRAWINGS = 3_000  # that the gate is fitted on, about as many from every source
 BATCH_SIZE = 32
+N_NAMED = 3  # files that an error names
 
 
 def image_start(
@@ -63,17 +64,24 @@ def image_start(
 
 
 def weights_file(source: str) -> Path:
-    """The file itself, or the only file of weights in an installed Python package.
+    """The file itself, or the only file of weights in a folder or an installed Python package.
 
     Raises ImportFailed if there is none, or several.
     """
     given = expanded(source)
-    folder = None if given.is_file() else package_folder(source)
-    if folder is None:
+    if given.is_file():
         return given
+    folder = given if given.is_dir() else package_folder(source)
+    if folder is None:
+        raise ImportFailed(f"start_image.source: {source}: no such file, folder or installed Python package")
     found = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHT_SUFFIXES)
     if len(found) != 1:
-        raise ImportFailed(f"start_image: the package {source} has {len(found)} files of weights, not one")
+        kind = "folder" if folder == given else "package"
+        named = "".join(f", {file.relative_to(folder)}" for file in found[:N_NAMED])
+        raise ImportFailed(
+            f"start_image.source: the {kind} {source} has {len(found)} files of weights, not one{named}: "
+            "name the file"
+        )
     return found[0]
 
 

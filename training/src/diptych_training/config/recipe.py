@@ -256,6 +256,11 @@ class TrainConfig(Frozen):
         if has_classes:
             needed[key] = n_of_classes
         for key, n in needed.items():
+            if taught is None:
+                raise ValueError(
+                    f"{key} is {n}: numbers that a sentence encoder teaches, so the recipe needs a table "
+                    f"[text_teacher] with dims = {n}"
+                )
             if taught != n:
                 raise ValueError(f"{key} is {n}: text_teacher.dims must be the same, it is {taught}")
         return self

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from diptych_training.models.depth import TOWERS
 from diptych_training.schema import KEY, VALUE, Frozen
 
+IMAGENET = "imagenet"  # the name of its 1,000 classes
 LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its first layers: 0, 1, 2, ...'
 
 
@@ -37,10 +38,10 @@ class StartConfig(Frozen):
 class ImageStartConfig(Frozen):
     """The weights that the image tower alone starts from, trained by another library, and their licence.
 
-    `source`: a file, or an installed Python package with one file of weights. `classes`, for a tower that
-    keeps its classifier: "imagenet", or a file with the name of a class a line. `drawings`, for a tower of
-    photographs and drawings: the run or version (NAME/VERSION) whose image tower, or the drawings' half of
-    it, knows drawings.
+    `source`: a file, or a folder or an installed Python package with one file of weights. `classes`, for a
+    tower that keeps its classifier: "imagenet", or a file with the name of a class a line. `drawings`, for a
+    tower of photographs and drawings: the run or version (NAME/VERSION) whose image tower, or the drawings'
+    half of it, knows drawings.
     ``start_image = "FILE"`` is short for the table.
     """
 

@@ -128,8 +128,8 @@ def _new_start(
         torch.manual_seed(config.seed)
         tensors = build_model(config.model).state_dict()
     tensors |= weights
-    source = "" if config.start_image is None else config.start_image.title
-    state = {"step": 0, "metrics": {}, "source": source}
+    parts = [one.title for one in (config.start_image, drawings) if one is not None]
+    state = {"step": 0, "metrics": {}, "source": " and ".join(parts)}
     return tokenizer, Checkpoint({f"{MODEL}{name}": tensor for name, tensor in tensors.items()}, state)
 
 

@@ -21,6 +21,7 @@ from diptych_training.export.model_card.credits import (
     proof_set_note,
     shared_authors_note,
 )
+from diptych_training.export.model_card.known_classes import known_classes
 from diptych_training.export.model_card.licence import Licence
 from diptych_training.export.model_card.refreshed import Refreshed
 from diptych_training.export.model_card.training_notes import dataset_notes, recipe_notes
@@ -31,6 +32,7 @@ from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.proof_set.proof_set import ProofSet
+from diptych_training.provenance import drawings_of
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = (
@@ -85,6 +87,7 @@ def model_card(
     card = "model_card_of_pairs.md" if of_pairs else CARDS.get(run.model_config.image.kind, "model_card.md")
     template = Template((files(__package__) / card).read_text(encoding="utf-8"))
     return template.substitute(
+        **known_classes(run.model_config, run.config),
         name=name,
         image_tower=_image_tower(run.model_config.image),
         embed_dim=run.model_config.embed_dim,
@@ -148,7 +151,9 @@ def _image_tower(image: ImageConfig) -> str:
 def _beginning(run: TrainedRun) -> str:
     start, image = run.config.start, run.config.start_image
     if image is not None:
-        return f"starting from the image tower of `{image.title}`,"
+        drawings = drawings_of(run.config, run.provenance)
+        halves = "" if drawings is None else f" for photographs and that of `{drawings}` for drawings"
+        return f"starting from the image tower of `{image.title}`{halves},"
     return "from scratch" if start is None else f"further, starting from `{start.source}`,"
 
 
