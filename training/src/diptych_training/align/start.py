@@ -32,7 +32,9 @@ from diptych_training.text_teacher.sentence_encoder import SentenceEncoder, open
 from diptych_training.text_teacher.text_space import TextSpace
 
 KEY = "start_image.drawings"
-MAKE_DRAWINGS = "; `diptych-train train pictograms` trains such a model"
+MAKE_DRAWINGS = (
+    "; `diptych-train train pictograms` trains such a model: then --set start_image.drawings=pictograms"
+)
 
 
 @dataclass(frozen=True)
