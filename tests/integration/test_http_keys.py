@@ -1,6 +1,7 @@
 """Keys of a server with a model and data: what each sees, and what the calls about keys answer."""
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -83,6 +84,25 @@ def test_key_is_made_used_listed_and_revoked(client: TestClient, folder: Path) -
     assert client.get("/version", headers=headers).status_code == 401
     gone = client.delete(f"/keys/{prefix}", headers=ROOT)
     assert (gone.status_code, gone.json()["detail"]) == (404, f"no API key with prefix '{prefix}'")
+
+
+def test_made_and_revoked_keys_are_audited_without_their_tokens(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "diptych.audit"):
+        prefix, headers = created(client, "read")
+        client.delete(f"/keys/{prefix}", headers=ROOT)
+    assert headers["X-API-Key"] not in caplog.text
+    records = [record for record in caplog.records if record.name == "diptych.audit"]
+    lines = [record.__dict__["fields"] for record in records if "fields" in record.__dict__]
+    told = [(one["action"], one["target"], one["status"], one["key_name"]) for one in lines]
+    assert told == [
+        ("create key", f"{prefix} read key", 201, "DIPTYCH_API_KEY"),
+        ("revoke key", prefix, 204, "DIPTYCH_API_KEY"),
+    ]
+    messages = [record.getMessage() for record in records]
+    assert f"key {prefix} (read key) is accepted from now on" in messages
+    assert f"key {prefix} (read key) is refused from now on" in messages
 
 
 @pytest.mark.parametrize(

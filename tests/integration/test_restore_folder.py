@@ -13,10 +13,12 @@ from diptych.adapters.backup.folder import BackupFolder
 from diptych.adapters.backup.restore import UNFINISHED, refuse_unfinished
 from diptych.adapters.files import image_tree
 from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.key_file import KEY_FILE, USES_FILE, KeyFile
 from diptych.adapters.sqlite.schema import MIGRATIONS
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import LostImage
 from diptych.core.collections.ids import sha256_of
+from diptych.core.keys.key import new_key
 from diptych.durable import write_durably
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
@@ -51,6 +53,17 @@ def test_everything_is_there_and_can_be_changed_again(backup: Path, restored: Pa
     add(restored, {"cow": b"a cow"})
     assert contents(restored) == PETS | {"cow": b"a cow"}
     assert sorted(path.name for path in restored.iterdir()) == [DATABASE, "images", "lock", "thumbnails"]
+
+
+def test_keys_are_in_no_backup_and_survive_a_restore(backup: Path, restored: Path) -> None:
+    for folder in (backup.parent / "data", restored):
+        KeyFile(folder / KEY_FILE, folder / USES_FILE).add(new_key(folder.name, ["read"])[0])
+    back_up(backup.parent / "data", backup)
+    assert not [path for path in backup.rglob("*") if "key" in path.name]
+    restore(backup, restored)
+    assert contents(restored) == PETS
+    kept = KeyFile(restored / KEY_FILE, restored / USES_FILE).read()
+    assert [key.name for key in kept or []] == [restored.name]
 
 
 def test_restored_folder_is_backed_up_on_top_of_the_backup_that_made_it(backup: Path, restored: Path) -> None:

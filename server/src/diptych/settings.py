@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from diptych.adapters.files.key_file import KEY_FILE
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.repository import SHIPPED_NAME
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
@@ -33,7 +34,9 @@ AUTO: Final = "auto"  # of a precision or device: chosen at each start
 Device = Literal["auto", "cpu", "cuda"]
 MIN_KEY_CHARS = 8
 _LIMITS = Limits()
-KEY_FILE = "keys.json"  # in the data folder
+MetricsAccess = Literal["key", "public", "off"]
+DocsAccess = Literal["public", "key", "off"]
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -91,6 +94,27 @@ class Settings(BaseSettings):
         (), description="additional host names of this server, separated by commas"
     )
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of web pages that may call the server, such as https://app.example, separated "
+        "by commas",
+    )
+    tls_cert: Path | None = Field(
+        None, description="file of the TLS certificate and its chain, as PEM; with it the server speaks HTTPS"
+    )
+    tls_key: Path | None = Field(
+        None, description="file of the private key of the TLS certificate, as PEM without a password"
+    )
+    metrics_access: MetricsAccess = Field(
+        "key",
+        description="who gets `/metrics`; key: a key that sees all collections, if the server needs keys; "
+        "public: everyone; off: nobody",
+    )
+    docs_access: DocsAccess = Field(
+        "public",
+        description="who gets `/docs` and `/openapi.json`; key: any key, if the server needs keys; "
+        "public: everyone; off: nobody",
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas",
@@ -326,7 +350,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("allowed_hosts", "trusted_proxies"):
+        for name in ("allowed_hosts", "cors_origins", "trusted_proxies"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = tuple(one.strip() for one in value.split(",") if one.strip())
@@ -341,6 +365,17 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"must be addresses or networks: {error}") from None
         return proxies
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _require_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for one in origins:
+            if not _ORIGIN.fullmatch(one):
+                raise ValueError(
+                    f"{one[:100]!r} is no origin: write scheme, host and port as browsers send them, such as "
+                    "https://app.example or http://localhost:3000"
+                )
+        return origins
 
     @field_validator("api_key")
     @classmethod
@@ -380,6 +415,12 @@ class Settings(BaseSettings):
                 "set DIPTYCH_API_KEY, make one with `diptych keys create`, or pass --insecure if this is "
                 "intended"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _require_both_files_of_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both files: set DIPTYCH_TLS_CERT and DIPTYCH_TLS_KEY")
         return self
 
     @model_validator(mode="after")

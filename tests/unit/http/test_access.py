@@ -1,6 +1,7 @@
 """Which key may make which call. The table of `http.access` has every route, and the answers follow it."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from diptych.core.services import Services
 from diptych.http import endpoints
 from diptych.http.access import ACCESS, PUBLIC, Access, Concern, GuardedRoute
 from diptych.http.app import create_app
+from diptych.http.options import HttpOptions
 from unit.core.keys.test_service import MemoryStore
 
 VALUES = {"version": "1", "collection": "secret", "path": "icon.svg"}
@@ -82,6 +84,7 @@ def test_collection_of_a_path_is_checked(method: str, path: str, access: Access)
     assert access.concern in get_args(Concern)
     assert access.scope != "admin" or access.concern == "all"  # admin keys see all collections
     assert access.scope != "read" or method in {"GET", "POST"}
+    assert (access.action != "") or access.scope != "admin" or method == "GET"  # is audited
 
 
 @pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
@@ -154,3 +157,68 @@ def test_first_key_cannot_be_made_over_http() -> None:
         assert answer.status_code == 403
         assert "diptych keys create" in answer.json()["detail"]
         assert client.get("/keys").json() == {"keys": []}
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "statuses"),
+    [
+        (HttpOptions(docs_access="public"), "/docs", (200, 200)),
+        (HttpOptions(docs_access="key"), "/docs", (401, 200)),
+        (HttpOptions(docs_access="key"), "/openapi.json", (401, 200)),
+        (HttpOptions(docs_access="key"), "/assets/icon.svg", (200, 200)),
+        (HttpOptions(docs_access="off"), "/docs", (401, 404)),
+        (HttpOptions(docs_access="off"), "/openapi.json", (401, 404)),
+        (HttpOptions(metrics_access="key"), "/metrics", (401, 503)),
+        (HttpOptions(metrics_access="public"), "/metrics", (503, 503)),
+        (HttpOptions(metrics_access="off"), "/metrics", (401, 404)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_docs_and_metrics_are_for_those_that_the_settings_name(
+    options: HttpOptions, path: str, statuses: tuple[int, int]
+) -> None:
+    app = create_app(load_for_ever, options, accepted_keys=Keys(STORE))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert (client.get(path).status_code, client.get(path, headers=READER[1]).status_code) == statuses
+        assert client.head(path).status_code == statuses[0]
+
+
+def test_paths_that_are_off_are_unknown_without_keys_too() -> None:
+    app = create_app(load_for_ever, HttpOptions(docs_access="off", metrics_access="off"))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        for path in ("/docs", "/openapi.json", "/metrics"):
+            answer, unknown = client.get(path), client.get("/nowhere")
+            assert (answer.status_code, answer.json()["detail"]) == (404, f"there is no {path}")
+            assert unknown.json().keys() == answer.json().keys()
+
+
+def audited(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [record.__dict__["fields"] for record in caplog.records if record.name == "diptych.audit"]
+
+
+def test_administrative_calls_are_audited_with_their_caller_target_and_outcome(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "diptych.audit"):
+        client.post("/models/mine/versions/3/activate", headers=ADMIN[1])
+        client.post("/models/mine/versions", headers=WRITER[1])
+        client.delete("/collections/secret", headers=LIMITED[1])
+        client.get("/rollouts", headers=ADMIN[1])
+        client.get("/collections", headers=READER[1])
+        client.delete("/keys/abc")
+    lines = audited(caplog)
+    assert [(one["key_name"], one["action"], one["target"], one["status"]) for one in lines] == [
+        ("adminxxx", "activate version", "mine/3", 503),
+        ("writexxx", "push version", "mine", 403),
+        ("limited0", "drop collection", "secret", 404),
+    ]
+    assert all({"client", "request_id", "key"} <= line.keys() for line in lines)
+    assert SECRET not in str(lines)
+
+
+def test_target_cannot_forge_a_line_of_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "diptych.audit"):
+        client.delete(f"/keys/a%0A12:00 info {'x' * 500}", headers=ADMIN[1])
+    (line,) = audited(caplog)
+    assert "\n" not in str(line["target"])
+    assert len(str(line["target"])) <= 200

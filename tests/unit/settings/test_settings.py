@@ -113,3 +113,31 @@ def test_trusted_proxies_are_addresses_and_networks() -> None:
     for wrong in ("proxy", "10.0.0.1/8", "*"):
         with pytest.raises(ConfigError, match="DIPTYCH_TRUSTED_PROXIES: must be addresses or networks"):
             read_settings({"trusted_proxies": wrong})
+
+
+def test_key_file_allows_a_network_host(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with pytest.raises(ConfigError, match="there is no API key"):
+        read_settings({"host": "0.0.0.0", "data_dir": tmp_path})
+    file.touch()
+    assert read_settings({"host": "0.0.0.0", "data_dir": tmp_path}).key_file_path == file
+    assert read_settings({"host": "0.0.0.0", "key_file": file}).key_file_path == file
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "app.example", "https://app.example/", "https://App.example"]
+)
+def test_text_that_no_browser_sends_as_an_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match=r"DIPTYCH_CORS_ORIGINS: .* is no origin"):
+        read_settings({"cors_origins": f"https://good.example, {origin}"})
+
+
+def test_origins_are_split_at_commas() -> None:
+    origins = "https://app.example, http://localhost:3000,http://[::1]:3000"
+    assert read_settings({"cors_origins": origins}).cors_origins == tuple(origins.replace(" ", "").split(","))
+
+
+def test_tls_needs_both_files() -> None:
+    for name in ("tls_cert", "tls_key"):
+        with pytest.raises(ConfigError, match="set DIPTYCH_TLS_CERT and DIPTYCH_TLS_KEY"):
+            read_settings({name: "a.pem"})

@@ -11,9 +11,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Scope as ASGIScope
 
-from diptych.core.keys.key import ANYONE, Key, Scope
+from diptych.core.keys.key import Key, Scope
 
-_CALLER = "diptych_caller"
+MAX_TARGET_CHARS = 200
+_CALLER, _ACCESS, _TARGET = "diptych_caller", "diptych_access", "diptych_target"
 
 # Which collections a call concerns, and so what keys that are limited to some collections may do with it.
 # "none": no collection. "path": the one in the path. "chosen": those that the endpoint checks by itself,
@@ -23,17 +24,26 @@ Concern = Literal["none", "path", "chosen", "all"]
 
 @dataclass(frozen=True)
 class Access:
-    """What a call needs: a scope (None: not even a key), and what it does with collections."""
+    """What a call needs: a scope (None: not even a key), and what it does with collections.
+
+    `action`: the name of an administrative call, which the audit log has.
+    """
 
     scope: Scope | None
     concern: Concern = "none"
+    action: str = ""
 
 
 PUBLIC = Access(None)
-_READ, _WRITE, _ADMIN = Access("read"), Access("write"), Access("admin", "all")
+_READ, _ADMIN = Access("read"), Access("admin", "all")
 _READ_ONE, _WRITE_ONE = Access("read", "path"), Access("write", "path")
 _READ_CHOSEN, _WRITE_CHOSEN = Access("read", "chosen"), Access("write", "chosen")
 _READ_ALL = Access("read", "all")
+
+
+def _admin(action: str) -> Access:
+    return Access("admin", "all", action)
+
 
 _COLLECTION = "/collections/{collection}"
 _IMAGE = f"{_COLLECTION}/images/{{id}}"
@@ -52,8 +62,12 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/embed": {"POST": _READ},
     "/classify": {"POST": _READ},
     "/search": {"GET": _READ_CHOSEN, "POST": _READ_CHOSEN},
-    "/collections": {"GET": _READ_CHOSEN, "POST": _WRITE_CHOSEN},
-    _COLLECTION: {"GET": _READ_ONE, "PATCH": _WRITE_ONE, "DELETE": _WRITE_ONE},
+    "/collections": {"GET": _READ_CHOSEN, "POST": Access("write", "chosen", "create collection")},
+    _COLLECTION: {
+        "GET": _READ_ONE,
+        "PATCH": Access("write", "path", "change collection"),
+        "DELETE": Access("write", "path", "drop collection"),
+    },
     f"{_COLLECTION}/deletions": {"POST": _WRITE_ONE},
     f"{_COLLECTION}/lookups": {"POST": _READ_ONE},
     f"{_COLLECTION}/vectors": {"POST": _WRITE_ONE},
@@ -67,14 +81,14 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/jobs/{job}/events": {"GET": _READ_CHOSEN},
     "/models": {"GET": _READ_CHOSEN},
     "/models/{name}": {"GET": _READ},
-    "/models/{name}/versions": {"POST": _ADMIN},
+    "/models/{name}/versions": {"POST": _admin("push version")},
     _VERSION: {"GET": _READ},
-    f"{_VERSION}/activate": {"POST": _ADMIN},
+    f"{_VERSION}/activate": {"POST": _admin("activate version")},
     f"{_VERSION}/comparison": {"GET": _ADMIN},
     "/rollouts": {"GET": _ADMIN},
-    "/rollouts/{rollout}": {"GET": _ADMIN, "DELETE": _ADMIN},
-    "/keys": {"GET": _ADMIN, "POST": _ADMIN},
-    "/keys/{prefix}": {"DELETE": _ADMIN},
+    "/rollouts/{rollout}": {"GET": _ADMIN, "DELETE": _admin("cancel rollout")},
+    "/keys": {"GET": _ADMIN, "POST": _admin("create key")},
+    "/keys/{prefix}": {"DELETE": _admin("revoke key")},
     "/v1/embeddings": {"POST": _READ},
     "/v1/models": {"GET": _READ},
 }
@@ -107,9 +121,31 @@ def attach_caller(scope: ASGIScope, key: Key) -> None:
 
 
 def caller_of(request: Request) -> Key:
-    """The key of the caller; `ANYONE` on a server without keys, and of a call that needs no key."""
-    caller: Key = request.scope["state"].get(_CALLER, ANYONE)
+    """The key of the caller; `ANYONE` on a server without keys. Not for calls that need no key."""
+    caller: Key = request.scope["state"][_CALLER]  # an error if a middleware has let somebody slip through
     return caller
+
+
+def note_target(request: Request, target: str) -> None:
+    """Record what an administrative call acts on, if its path does not say it."""
+    request.scope["state"][_TARGET] = target
+
+
+def audited(scope: ASGIScope) -> dict[str, str] | None:
+    """What the audit log says of a request: who did what to what. None for other calls."""
+    state = scope.get("state", {})
+    access: Access | None = state.get(_ACCESS)
+    if access is None or not access.action:
+        return None
+    caller: Key = state[_CALLER]
+    named = [str(value) for value in scope.get("path_params", {}).values()]
+    target = "/".join([*named, *([state[_TARGET]] if _TARGET in state else [])])
+    return {
+        "key": caller.prefix,
+        "key_name": caller.name,
+        "action": access.action,
+        "target": "".join(c if c.isprintable() else "\ufffd" for c in target[:MAX_TARGET_CHARS]),
+    }
 
 
 def _check(request: Request, access: Access) -> None:
@@ -117,6 +153,7 @@ def _check(request: Request, access: Access) -> None:
     if access.scope is None:
         return
     caller = caller_of(request)
+    request.scope["state"][_ACCESS] = access
     caller.require(access.scope)
     if access.concern == "path":
         caller.require_seen(request.path_params["collection"])

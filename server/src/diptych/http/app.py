@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from diptych import __version__
 from diptych.core.keys.service import Keys
@@ -48,6 +49,16 @@ from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
 LOG = logging.getLogger("diptych.http")
+_CORS: dict[str, Any] = {
+    "allow_methods": ("GET", "HEAD", "POST", "PATCH", "DELETE"),
+    "allow_headers": ("Authorization", "X-API-Key", "Content-Type", "If-None-Match", "X-Request-Id"),
+    "expose_headers": (
+        *("X-Request-Id", "Server-Timing", "Retry-After", "Location", "ETag", "X-Diptych-Model"),
+        *("X-Diptych-Version", "X-Diptych-Precision", "X-Diptych-Decode", "X-Diptych-Shape"),
+        "X-Diptych-Truncated",
+    ),
+    "allow_credentials": False,  # keys are sent by scripts: there are no cookies
+}
 
 Load = Callable[[], Awaitable[Services]]
 Background = Callable[[Services], Awaitable[None]]
@@ -138,9 +149,16 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     options, limits = state.options, state.options.limits
     app.add_middleware(BodyBudgetMiddleware, state=state, max_bytes=limits.max_inflight_body_bytes)
     app.add_middleware(KeyMiddleware, state=state)
-    app.add_middleware(HostMiddleware, host=options.host, allowed_hosts=options.allowed_hosts)
+    app.add_middleware(
+        HostMiddleware,
+        host=options.host,
+        allowed_hosts=options.allowed_hosts,
+        cors_origins=options.cors_origins,
+    )
     app.add_middleware(HeadSizeMiddleware, state=state)
     app.add_middleware(TimeoutMiddleware, state=state, timeout_s=limits.request_timeout_s)
+    if options.cors_origins:  # outside of all that refuses, so that pages can read why
+        app.add_middleware(CORSMiddleware, allow_origins=options.cors_origins, **_CORS)
     app.add_middleware(AccessLogMiddleware, state=state)
     app.add_middleware(BodyDrainMiddleware, in_flight=state.in_flight, timeout_s=limits.header_timeout_s)
 

@@ -1,8 +1,11 @@
 """The options of the HTTP application, as plain values. Settings are read elsewhere."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from diptych.core.limits import Limits
+
+PathAccess = Literal["public", "key", "off"]  # for everyone, for callers with a key, for nobody
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,16 @@ class BodyLimits:
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """`host` is the address that the server listens on; `allowed_hosts` are further names of the server."""
+    """`host` is the address that the server listens on; `allowed_hosts` are further names of the server.
+
+    `cors_origins`: the origins of web pages that may call the server.
+    """
 
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    metrics_access: PathAccess = "key"
+    docs_access: PathAccess = "public"
     default_collection: str = "default"
     limits: Limits = field(default_factory=Limits)
 

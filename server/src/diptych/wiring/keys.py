@@ -1,11 +1,9 @@
 """Open the API keys of a server, for the server itself and for commands beside it."""
 
-from diptych.adapters.files.key_file import KeyFile
+from diptych.adapters.files.key_file import USES_FILE, KeyFile
 from diptych.core.keys.service import Keys
 from diptych.errors import ConfigError
 from diptych.settings import Settings
-
-USES_FILE = "key_uses.json"
 
 
 def key_file_of(settings: Settings) -> KeyFile:

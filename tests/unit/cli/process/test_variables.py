@@ -39,13 +39,13 @@ def test_misspelt_setting_is_refused_with_the_right_name(name: str, meant: str) 
 
 
 def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFixture) -> None:
-    given = of("COLOUR_OF_THE_SKY", "TLS_KEY", "MODEL") | of("UNSET", value="") | {"PATH": VALUE}
+    given = of("COLOUR_OF_THE_SKY", "RAINBOW", "MODEL") | of("UNSET", value="") | {"PATH": VALUE}
     refuse_misspelt(given)
     with caplog.at_level(logging.WARNING):
         warn_of_unknown(given)
     assert caplog.messages == [
         f"{PREFIX}{name} is not a setting of the server and has no effect"
-        for name in ("COLOUR_OF_THE_SKY", "TLS_KEY")
+        for name in ("COLOUR_OF_THE_SKY", "RAINBOW")
     ]
 
 

@@ -11,6 +11,7 @@ from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import KeptBundles
+from diptych.adapters.files.key_file import NAMES as KEY_FILES
 from diptych.adapters.files.private_files import FILE_MODE, make_new
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
@@ -107,7 +108,7 @@ def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> N
 
 
 def _require_empty(folder: Path) -> None:
-    names = sorted({path.name for path in folder.iterdir()} - {LOCK_FILE, "lost+found"})
+    names = sorted({path.name for path in folder.iterdir()} - {LOCK_FILE, "lost+found", *KEY_FILES})
     if not names:
         return
     raise StoreError(

@@ -16,6 +16,8 @@ from diptych.core.keys.key import Key
 from diptych.durable import fsync_folder, write_durably
 from diptych.errors import ConfigError, Conflict, InvalidValue, NotFound, StoreError, StoreReadOnly
 
+KEY_FILE, USES_FILE = "keys.json", "key_uses.json"  # in a data folder
+NAMES = frozenset({KEY_FILE, f"{KEY_FILE}.lock", USES_FILE})
 SCHEMA = 1
 MAX_KEYS = 1_000
 MAX_FILE_BYTES = 50_000_000  # MAX_KEYS keys with as many collections as they may have need less

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     warn_of_unknown(os.environ)
     check_choice(settings)
+    _check_tls(settings)
     keys = open_keys(settings)
     gallery = None if settings.gallery is None else Gallery(settings.gallery)
     with _listen(settings) as listener:
@@ -64,7 +66,7 @@ class _Server:
         self._keys = keys
         self._listener = listener
         self._gallery = gallery
-        self._url = _url(*listener.getsockname()[:2])
+        self._url = _url(settings, *listener.getsockname()[:2])
         app = create_app(
             self._load,
             _http_options(settings),
@@ -113,7 +115,7 @@ class _Server:
             return
         sample = None if self._gallery is None else self._gallery.sample
         host, port = self._listener.getsockname()[:2]
-        url = _url(LOOPBACK_OF.get(host, host), port)
+        url = _url(self._settings, LOOPBACK_OF.get(host, host), port)
         lines = first_steps(url, sample, needs_key=self._keys.required)
         with suppress(OSError, AttributeError):  # nobody reads: stdout may be closed or None
             for line in lines:
@@ -146,11 +148,28 @@ def _uvicorn_config(app: FastAPI, settings: Settings, count: Callable[[Reason], 
         forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_s),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+def _check_tls(settings: Settings) -> None:
+    """Raise ConfigError for files of TLS that uvicorn could not use; it would ask for a password."""
+    if settings.tls_cert is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: b"")
+    except OSError as error:  # SSLError is one
+        reason = error.strerror or getattr(error, "reason", None) or "not a certificate and its key"
+        raise ConfigError(
+            f"TLS cannot use {settings.tls_cert} with the key {settings.tls_key}: {reason}"
+        ) from error
+
+
+def _url(settings: Settings, host: str, port: int) -> str:
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -174,6 +193,9 @@ def _http_options(settings: Settings) -> HttpOptions:
     return HttpOptions(
         host=settings.host,
         allowed_hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+        metrics_access=settings.metrics_access,
+        docs_access=settings.docs_access,
         default_collection=settings.default_collection,
         limits=limits_of(settings),
     )

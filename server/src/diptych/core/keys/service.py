@@ -13,6 +13,7 @@ from diptych.core.keys.key import ANYONE, Key, Scope, new_key, prefix_of, sha256
 from diptych.errors import DiptychError, Forbidden
 
 log = logging.getLogger(__name__)
+audit_log = logging.getLogger("diptych.audit")
 
 POLL_S = 1.0  # between two looks whether the store has changed
 SAVE_EVERY = 60  # looks, after which last uses are saved
@@ -67,7 +68,9 @@ class Keys:
         self._refreshing = threading.Lock()
         if store is not None:
             self._fingerprint = store.fingerprint()
-            self._take(store.read())
+            keys = store.read()
+            self._found = {key.prefix: key for key in keys or ()}
+            self._are_required = self._are_required or keys is not None
             self._uses.update(store.last_uses())
 
     @property
@@ -163,13 +166,13 @@ class Keys:
             self._trouble = trouble
 
     def _take(self, keys: Sequence[Key] | None) -> None:
-        before, found = self._found.keys(), {key.prefix: key for key in keys or ()}
+        before, found = self._found, {key.prefix: key for key in keys or ()}
         self._found = found  # one assignment: callers are looked up in other threads
         self._are_required = self._are_required or keys is not None
-        for prefix in sorted(found.keys() - before):
-            log.info("API key %s is accepted", prefix)
-        for prefix in sorted(before - found.keys()):
-            log.info("API key %s is revoked", prefix)
+        for prefix in sorted(found.keys() - before.keys()):
+            audit_log.info("key %s (%s) is accepted from now on", prefix, found[prefix].name)
+        for prefix in sorted(before.keys() - found.keys()):
+            audit_log.info("key %s (%s) is refused from now on", prefix, before[prefix].name)
 
     def _require_store(self) -> KeyStore:
         if self._store is None:

@@ -10,7 +10,7 @@ from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, note_target
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
 from diptych.http.endpoints.rollouts import CollectionRolloutResponse
@@ -211,6 +211,7 @@ async def create_collection(
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
+    note_target(request, body.name)
     caller_of(request).require_may_name(body.name)
     created = await services.collections.create(body.name, body.keep, body.precision)
     return await _respond(request, services, created.name, 201)

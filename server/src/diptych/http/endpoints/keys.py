@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from diptych.core.keys.key import MAX_COLLECTIONS, MAX_NAME_CHARS, Key, Scope
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, note_target
 from diptych.http.description import request_body
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
@@ -110,6 +110,7 @@ async def create_key(request: Request, state: State, options: Options, _: NoQuer
     key, token = await state.keys.create(
         body.name, body.scopes, collections=body.collections, expires_at=body.expires_at
     )
+    note_target(request, f"{key.prefix} {key.name}")
     response = json_response(request, CreatedKeyResponse(**_fields(key), last_used_at=None, key=token), 201)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,7 +1,7 @@
-"""Middleware for request ids, the access log, metrics, and 500 responses to unexpected exceptions.
+"""Middleware for request ids, the access and audit logs, metrics, and 500 responses to unexpected exceptions.
 
 The access log has the client's address and the route's template, but never a path, query string, text or file
-name: those may be private.
+name: those may be private. The audit log has one line for each administrative call, with its target.
 """
 
 import logging
@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.core.ports import Stage
 from diptych.failpoints import reach
+from diptych.http.access import audited
 from diptych.http.context import RequestContext, active_request, attach_context
 from diptych.http.errors.problem_json import SAFE_HEADERS, respond_http
 from diptych.http.state import ServerState
 
+AUDIT_LOG = logging.getLogger("diptych.audit")
 ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
 CLIENT_DISCONNECTED = 499  # as in nginx: the client disconnected; it is logged, never sent
@@ -84,6 +86,9 @@ class AccessLogMiddleware:
             "request_id": context.request_id,
         }
         ACCESS_LOG.info("request", extra={"fields": fields})
+        if (action := audited(scope)) is not None:
+            told = {**action, "status": status, "client": fields["client"], "request_id": context.request_id}
+            AUDIT_LOG.info("administrative call", extra={"fields": told})
         if self._state.services is None:
             return
         metrics = self._state.services.metrics

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from diptych.core.keys.key import ANYONE
 from diptych.core.limits import MAX_HEAD_BYTES
 from diptych.http.access import attach_caller
 from diptych.http.errors.problem_json import respond_http
@@ -19,8 +21,9 @@ from diptych.http.state import ServerState
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz"})
-# without private content; the page asks the user for the key
-STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})
+PAGE = "/"  # without private content; it asks the user for the key
+DOCS = frozenset({"/docs", "/openapi.json"})
+METRICS = "/metrics"
 STATIC_FOLDER = "/assets/"
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
@@ -48,8 +51,11 @@ class HostMiddleware:
     400 if the Host header is missing or repeated (RFC 9112, 3.2).
     """
 
-    def __init__(self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...]) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...], cors_origins: tuple[str, ...] = ()
+    ) -> None:
         self._app = app
+        self._cors_origins = frozenset(cors_origins)
         self._names = {host.lower(), "localhost", *(name.lower() for name in allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,6 +84,8 @@ class HostMiddleware:
         if method in SAFE_METHODS:
             return None
         origin = headers.get("origin")
+        if origin in self._cors_origins:
+            return None
         if origin is not None and not same_origin(origin, host):
             return f"Origin {origin[:100]!r} is not this server"
         if headers.get("sec-fetch-site") == "cross-site":
@@ -93,28 +101,38 @@ class HostMiddleware:
 class KeyMiddleware:
     """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if there is none.
 
-    What the key allows is checked once the route is known: see `http.access`.
+    What the key allows is checked once the route is known: see `http.access`. 404 for paths that are off.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
         self._keys = state.keys
+        options = state.options
+        access = {**dict.fromkeys(DOCS, options.docs_access), METRICS: options.metrics_access}
+        self._public = PROBES | {PAGE} | {path for path, who in access.items() if who == "public"}
+        self._off = {path for path, who in access.items() if who == "off"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        if scope["type"] == "http" and not _needs_no_key(scope["path"]):
-            key = self._keys.caller(_token(Headers(scope=scope)))
-            if key is None:
-                response = respond_http(
-                    Request(scope),
-                    401,
-                    "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-                await response(scope, receive, send)
+        if scope["type"] == "http":
+            refusal = self._admit(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
                 return
-            attach_caller(scope, key)
         await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> Response | None:
+        """Attach the caller, or return the refusal."""
+        path = scope["path"]
+        is_public = path in self._public or path.startswith(STATIC_FOLDER)
+        caller = ANYONE if is_public else self._keys.caller(_token(Headers(scope=scope)))
+        if caller is None:
+            detail = "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            return respond_http(Request(scope), 401, detail, {"WWW-Authenticate": "Bearer"})
+        if path in self._off:
+            return respond_http(Request(scope), 404, f"there is no {path}")
+        attach_caller(scope, caller)
+        return None
 
 
 def same_origin(origin: str, host: str) -> bool:
@@ -155,7 +173,3 @@ def _is_address(name: str) -> bool:
 def _token(headers: Headers) -> str:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     return bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-
-
-def _needs_no_key(path: str) -> bool:
-    return path in PROBES or path in STATIC_PAGES or path.startswith(STATIC_FOLDER)
