@@ -23,7 +23,7 @@ WRITTEN = json.loads((ROOT / "tests" / "data" / "gallery_queries.json").read_tex
 CANDIDATES: dict[str, dict[str, list[str]]] = WRITTEN["suggestion_candidates"]
 QUERIES: dict[str, dict[str, list[str]]] = WRITTEN["queries"]
 KINDS = {"photographs": "photograph", "drawings": "drawing"}  # as the file calls them, and as the page does
-MIN_RIGHT = {"drawings": 3}  # of ten queries; measured: 4
+MIN_RIGHT = {"photographs": 2, "drawings": 2}  # of ten queries each; measured: 3 and 3 by `everyday`
 BATCH = 16
 PRECISIONS = [pytest.param("fp32", marks=pytest.mark.long), "int8"]
 
