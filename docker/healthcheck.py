@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import ssl
 import sys
 
 TIMEOUT_S = 4.0  # less than the timeout of the container's check, so that the reason is still printed
@@ -12,7 +13,13 @@ def main() -> int:
     """Request `/readyz` at the address in the environment variables of the server. Return the exit status."""
     host = os.environ.get("DIPTYCH_HOST") or "127.0.0.1"
     port = int(os.environ.get("DIPTYCH_PORT") or "8000")
-    connection = http.client.HTTPConnection(LOOPBACK_OF.get(host, host), port, timeout=TIMEOUT_S)
+    address = LOOPBACK_OF.get(host, host)
+    if os.environ.get("DIPTYCH_TLS_CERT"):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is for another name than this
+        connection = http.client.HTTPSConnection(address, port, timeout=TIMEOUT_S, context=context)
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()

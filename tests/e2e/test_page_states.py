@@ -45,6 +45,25 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     expect(page.locator("#key-dialog")).to_be_hidden()
 
 
+def test_key_that_is_limited_to_a_collection_shows_it(
+    new_page: NewPage, locked_empty_server: RunningServer
+) -> None:
+    with Client(locked_empty_server.url, KEY) as client:
+        for name in ("pets", "secret"):
+            client.create_collection(name)
+            client.add([picture("red")], collection=name)
+        token = client.create_key("visitor", collections=["pets"]).key
+    watched = new_page()
+    watched.page.goto(locked_empty_server.url)
+    watched.page.get_by_label("API key").fill(token)
+    watched.page.keyboard.press("Enter")
+    expect(watched.page.locator("#hits img")).to_have_count(1)
+    expect(watched.page.get_by_text("secret")).to_have_count(0)
+    with Client(locked_empty_server.url, KEY) as client:
+        for name in ("pets", "secret"):
+            client.drop_collection(name)
+
+
 @pytest.mark.long
 def test_dismissed_key_dialog_leaves_an_error_that_can_be_retried(
     new_page: NewPage, locked_empty_server: RunningServer

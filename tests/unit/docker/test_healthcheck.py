@@ -1,5 +1,6 @@
 """The health check of the image, run as the image runs it."""
 
+import ssl
 import subprocess
 import sys
 import threading
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from support.image_host import write_certificate
+
 CHECK = Path(__file__).parents[3] / "docker" / "healthcheck.py"
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[int]:
+def answering(status: int, body: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Run a server on loopback that answers every GET alike. Yield its port."""
     asked = []
 
@@ -30,6 +33,8 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -40,9 +45,9 @@ def answering(status: int, body: bytes) -> Iterator[int]:
     assert set(asked) <= {"/readyz"}
 
 
-def check(port: int, host: str) -> subprocess.CompletedProcess[str]:
+def check(port: int, host: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-I", "-S", CHECK], env={"DIPTYCH_PORT": str(port), "DIPTYCH_HOST": host},
+        [sys.executable, "-I", "-S", CHECK], env={"DIPTYCH_PORT": str(port), "DIPTYCH_HOST": host, **more},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -52,6 +57,15 @@ def test_ready_server_is_healthy_wherever_it_listens(host: str) -> None:
     with answering(200, b'{"status": "ready"}') as port:
         found = check(port, host)
     assert (found.returncode, found.stdout) == (0, '200 {"status": "ready"}\n')
+
+
+def test_server_that_speaks_tls_is_asked_by_tls(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with answering(200, b"ready", tls) as port:
+        found = check(port, "0.0.0.0", DIPTYCH_TLS_CERT=str(certificate))
+    assert (found.returncode, found.stdout) == (0, "200 ready\n")
 
 
 def test_server_that_is_not_ready_is_not_healthy_and_the_reason_is_shown() -> None:

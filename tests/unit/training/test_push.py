@@ -161,9 +161,15 @@ def test_failed_push_says_what_is_published_and_how_to_repeat_it(api: FakeApi, f
 
 def test_server_is_asked_before_the_long_work(api: FakeApi) -> None:
     require_server("mine", URL, KEY)
-    assert set(api.calls()) == {"GET /version"}
+    assert set(api.calls()) == {"GET /version", "GET /keys"}
     api.on("GET /version", problem(401, "an API key is needed"))
     with pytest.raises(PushFailed, match=rf"--push {URL}: an API key is needed"):
+        require_server("mine", URL, KEY)
+
+
+def test_key_that_may_not_push_is_refused_before_the_long_work(api: FakeApi) -> None:
+    api.on("GET /keys", problem(403, "this call needs a key with scope 'admin', key 'ci' has write"))
+    with pytest.raises(PushFailed, match=rf"--push {URL}: this call needs a key with scope 'admin'"):
         require_server("mine", URL, KEY)
 
 

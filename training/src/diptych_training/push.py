@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME
-from diptych_client import Client, ClientError, Hit, PushedVersion, Rollout
+from diptych_client import Client, ClientError, Hit, NotFound, PushedVersion, Rollout
 from diptych_training.errors import PushFailed
 from diptych_training.progress import progress_bar
 
@@ -40,8 +40,8 @@ def environment_key() -> str | None:
 def require_server(name: str, url: str, api_key: str | None) -> None:
     """Raise PushFailed if a version of `name` could not be pushed to this server, before the long work.
 
-    Without a key, for the name of the default model, if the server cannot be reached, refuses the key, or
-    has no key itself: it answers anybody then, and takes no pushes.
+    Without a key, for the name of the default model, if the server cannot be reached, if the key is refused
+    or has no scope admin, or if the server has no key itself: it answers anybody then, and takes no pushes.
     """
     if name == SHIPPED_NAME:
         raise PushFailed(
@@ -51,6 +51,8 @@ def require_server(name: str, url: str, api_key: str | None) -> None:
         raise PushFailed(f"--push: a push needs the API key of the server, set {KEY_VARIABLE}")
     with _failing(f"--push {url}"), Client(url, api_key) as client:
         client.version()
+        with suppress(NotFound):  # of an older server, whose only key has all rights
+            client.keys()  # which needs the scope that a push needs
     with suppress(ClientError), Client(url, None) as anybody:
         anybody.version()
         raise PushFailed(f"--push {url}: {SERVER_WITHOUT_KEY}")

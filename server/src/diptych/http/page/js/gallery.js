@@ -27,14 +27,17 @@ export class Gallery {
   }
 
   /** `{name, total, names}`: the collection to show, its number of pictures, and the names of all collections.
-   *  Unless one is `asked` for, it is the user's own, or the samples if only they have pictures. */
+   *  Unless one is `asked` for, it is the user's own, or the samples if only they have pictures, or if the key sees
+   *  neither, the first that it sees. */
   async choose(asked) {
     const { collections } = await this.#api.collections();
+    const names = collections.map((collection) => collection.name);
     const count = (wanted) => collections.find(({ name }) => name === wanted)?.n_images ?? 0;
     // Keep showing the same collection, even if pictures are added to another.
-    this.#automatic = [this.#automatic, this.own, SAMPLES].find(count) ?? this.own;
+    this.#automatic = [this.#automatic, this.own, SAMPLES].find(count)
+      ?? (names.includes(this.own) ? this.own : names[0] ?? this.own);
     const name = asked ?? this.#automatic;
-    return { name, total: count(name), names: collections.map((collection) => collection.name) };
+    return { name, total: count(name), names };
   }
 
   /** Distinct names in the metadata, at most 2,000. */
