@@ -81,6 +81,22 @@ def test_number_of_keys_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         file.add(made())
 
 
+def test_prefix_that_is_taken_is_refused(tmp_path: Path) -> None:
+    file, key = opened(tmp_path), made()
+    file.add(key)
+    with pytest.raises(Conflict, match=key.prefix):
+        file.add(key)
+    assert file.read() == [key]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    opened(tmp_path).add(made())
+    owners = {path.stat().st_uid for path in tmp_path.iterdir()}
+    assert owners == {12345}
+
+
 def row(**changes: object) -> dict[str, object]:
     key = made()
     good = {"prefix": key.prefix, "name": "ci", "sha256": key.sha256, "scopes": ["read"]}

@@ -32,7 +32,8 @@ def test_created_key_is_printed_alone_and_accepted(capsys: Capture, data_dir: Pa
     printed = capsys.readouterr()
     token = printed.out.strip()
     assert re.fullmatch(r"dpt_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", token)
-    assert printed.err.startswith("ci: write on pets, expires never. Keep the key above")
+    place = data_dir / "keys.json"
+    assert printed.err.startswith(f"ci: write on pets, expires never, in {place}. Keep the key above")
     key = open_keys(read_settings({})).caller(token)
     assert key is not None
     assert (key.scopes, key.collections) == (("write",), frozenset({"pets"}))

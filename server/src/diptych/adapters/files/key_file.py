@@ -60,11 +60,13 @@ class KeyFile:
         return _keys_of(content, self._file)
 
     def add(self, key: Key) -> None:
-        """Keep a key. Raises Conflict beyond MAX_KEYS, StoreError."""
+        """Keep a key. Raises Conflict beyond MAX_KEYS, or for a prefix that is taken; StoreError."""
 
         def added(keys: list[Key]) -> list[Key]:
             if len(keys) >= MAX_KEYS:
                 raise Conflict(f"there are {len(keys)} API keys, which is the limit: revoke some first")
+            if any(one.prefix == key.prefix for one in keys):
+                raise Conflict(f"there is an API key with prefix {key.prefix!r} already: make another")
             return [*keys, key]
 
         self._change(added)

@@ -91,8 +91,8 @@ def _create(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     out(token)
     err(
-        f"{key.name}: {', '.join(key.scopes)} on {_collections(key)}, expires {_time(key.expires_at)}. "
-        "Keep the key above: it is not shown again."
+        f"{key.name}: {', '.join(key.scopes)} on {_collections(key)}, expires {_time(key.expires_at)}, "
+        f"in {settings.key_file_path}. Keep the key above: it is not shown again."
     )
     return 0
 
