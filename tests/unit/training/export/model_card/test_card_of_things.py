@@ -6,6 +6,7 @@ from pathlib import Path
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config import TrainConfig
 from diptych_training.config.start import ImageStartConfig
+from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence
 from diptych_training.provenance import collect_provenance
@@ -22,11 +23,12 @@ def aligned_run(home: Path, classes: str) -> TrainedRun:
     return replace(run, config=config, provenance=learned)
 
 
-def card_of(run: TrainedRun, config: TrainConfig | None = None) -> str:
+def card_of(run: TrainedRun, config: TrainConfig | None = None, assets: CardAssets = NO_ASSETS) -> str:
     assert run.provenance is not None
     run = run if config is None else replace(run, config=config)
     return model_card(
-        "m", run, run.provenance.own, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False
+        "m", run, run.provenance.own, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False,
+        assets=assets,
     )  # fmt: skip
 
 
@@ -54,3 +56,11 @@ def test_a_refresh_of_a_model_with_five_classes_does_not_speak_of_imagenet(tmp_p
     card = card_of(run, run.config.model_copy(update={"start_image": None}))
     assert "the 5 classes of its classifier" in card
     assert "ImageNet" not in card
+
+
+def test_a_card_shows_failures_as_pictures_where_they_were_evaluated(tmp_path):
+    run = aligned_run(tmp_path, "imagenet")
+    card = card_of(run, assets=CardAssets(confusions=tmp_path / "any.png"))
+    assert "The worst confusions on the sources of the tables above" in card
+    assert "![Images with their right and wrong labels](confusions.png)" in card
+    assert "confusions" not in card_of(run)
