@@ -1,0 +1,201 @@
+"""The calibration of a version: what turns the cosines of a search into the relevance of its hits.
+
+It is the file `<version>.calibration.npz` beside the folder of the version, which it does not change:
+
+bank    float16 (M, D)   embeddings of unit norm of M pictures that a query does not mean
+about   uint8            JSON in UTF-8: `format`, `identity`, and `maps` by the kind of query
+"""
+
+import io
+import json
+import math
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from diptych.bundle.encoder import Embeddings
+from diptych.bundle.manifest import Manifest, identity
+from diptych.bundle.part import Part
+from diptych.durable import fsync_folder, write_durably
+from diptych.errors import CorruptBundle
+
+SUFFIX = ".calibration.npz"
+FORMAT = 1
+MIN_BANK, MAX_BANK = 2, 20_000
+MAX_ARRAY_BYTES = 128 * 2**20
+NORM_TOLERANCE = 0.01  # of the rows of the bank, which are float16
+MIN_DEVIATION = 1e-6
+MAX_LOG_ODDS = 50.0
+TEMPORARY_PREFIX = ".tmp-"
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, RecursionError)
+
+QueryKind = Literal["text", "image"]
+Probabilities = NDArray[np.float64]
+
+
+class RelevanceMap(Part):
+    """The map of one kind of query, from standard scores to a probability.
+
+    A standard score is (cosine - mean) / deviation of the query's cosines to the bank. With the score z of a
+    hit, the best score b of its search and n images that were compared, the log-odds of its relevance are
+    `slope` * (z - `width` * (b - z) - `floor`) - `growth` * log(n / M).
+
+    `error` is the expected calibration error on `n_queries` queries that it was not fitted on.
+    """
+
+    floor: float = Field(ge=-100, le=100)
+    width: float = Field(ge=0, le=100)
+    slope: float = Field(gt=0, le=100)
+    growth: float = Field(ge=0, le=10)
+    error: float | None = Field(default=None, ge=0, le=1)
+    n_queries: int = Field(default=0, ge=0)
+
+    def probabilities(
+        self, scores: NDArray[np.floating], best: NDArray[np.floating], log_size: float
+    ) -> Probabilities:
+        """The relevance of hits with these standard scores; `log_size` is log(n / M)."""
+        effective = np.asarray(scores - self.width * (best - scores), dtype=np.float64)
+        log_odds = self.slope * (effective - self.floor) - self.growth * log_size
+        found: Probabilities = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What the relevance of hits is made of, for the vectors of one identity.
+
+    `identity` is that of `calibrated_identity`. `bank` is (M, D), of unit norm. A kind of query that is not
+    in `maps` has no relevance.
+    """
+
+    identity: str
+    bank: Embeddings
+    maps: Mapping[QueryKind, RelevanceMap]
+
+    def background(self, queries: Embeddings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and deviation of the cosines of queries (Q, D) to the bank: two of (Q,)."""
+        cosines = queries @ self.bank.T  # (Q, M)
+        return cosines.mean(axis=-1), np.maximum(cosines.std(axis=-1), MIN_DEVIATION)
+
+    def relevance(
+        self, kind: QueryKind, query: Embeddings, cosines: Embeddings, *, best: float, n_images: int
+    ) -> Probabilities | None:
+        """The relevance in [0, 1] of hits with these cosines to a query (D,).
+
+        `best` is the highest cosine of the search, `n_images` the number of images that it compared. None if
+        this kind of query is not calibrated.
+        """
+        if kind not in self.maps:
+            return None
+        ((mean,), (deviation,)) = self.background(query[None])
+        scores = (np.asarray(cosines, np.float64) - mean) / deviation
+        log_size = math.log(max(n_images, 1) / len(self.bank))
+        return self.maps[kind].probabilities(scores, np.float64((best - mean) / deviation), log_size)
+
+
+def calibration_file(folder: Path) -> Path:
+    """The calibration that belongs to the version in `folder`; it need not exist."""
+    return folder.with_name(f"{folder.name}{SUFFIX}")
+
+
+def calibrated_identity(manifest: Manifest) -> str:
+    """The identity that a calibration names: that of the float32 graphs, or of the first precision.
+
+    Name and number of the version do not count, so that a copy under another number keeps its calibration.
+    """
+    precision = "fp32" if "fp32" in manifest.precisions else min(manifest.precisions)
+    return identity(manifest, precision, "exact")
+
+
+def read_calibration(file: Path, manifest: Manifest) -> Calibration:
+    """Read the calibration of a version.
+
+    Raises FileNotFoundError, and CorruptBundle for a file that is damaged, or belongs to another version.
+    """
+    label = f"{file.parent.name}/{file.name}"
+    try:
+        with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+            about = json.loads(_array(archive, "about", np.uint8, 1).tobytes())
+            bank = _array(archive, "bank", np.float16, 2).astype(np.float32)
+        calibration = _checked(about, bank, manifest.embed_dim)
+    except FileNotFoundError:
+        raise
+    except ValidationError as error:
+        raise CorruptBundle(f"{label}: not a calibration: {error.errors()[0]['msg']}") from error
+    except DAMAGE as error:
+        raise CorruptBundle(f"{label}: not a calibration: {error}") from error
+    if calibration.identity != calibrated_identity(manifest):
+        raise CorruptBundle(
+            f"{label}: made for other vectors ({calibration.identity[:8]}) than those of "
+            f"{manifest.name}/{manifest.version} ({calibrated_identity(manifest)[:8]})"
+        )
+    return calibration
+
+
+def write_calibration(file: Path, calibration: Calibration) -> None:
+    """Write the file durably by one rename. The same calibration always gives the same bytes."""
+    about = {
+        "format": FORMAT,
+        "identity": calibration.identity,
+        "maps": {kind: one.model_dump() for kind, one in sorted(calibration.maps.items())},
+    }
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        bank=calibration.bank.astype(np.float16),
+        about=np.frombuffer(json.dumps(about, allow_nan=False).encode(), dtype=np.uint8),
+    )
+    temporary = file.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    try:
+        write_durably(temporary, content.getvalue())
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(file.parent)
+
+
+def _array(archive: zipfile.ZipFile, name: str, dtype: type[np.generic], n_dims: int) -> NDArray[Any]:
+    """An array of the archive. Its size is checked before anything of it is unpacked."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > MAX_ARRAY_BYTES:
+        raise ValueError(f"{name} has {member.file_size:,} bytes, limit is {MAX_ARRAY_BYTES:,}")
+    content = io.BytesIO(archive.read(member))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{name} has an array header of an unknown version")
+    shape, in_columns, found = np.lib.format.read_array_header_1_0(content)
+    data = content.read()
+    if found != np.dtype(dtype) or len(shape) != n_dims or in_columns:
+        raise ValueError(f"{name} is {found} {shape}, it must be {np.dtype(dtype)} of {n_dims} dimensions")
+    if math.prod(shape) * found.itemsize != len(data):
+        raise ValueError(f"{name} has {len(data):,} bytes, its shape is {shape}")
+    return np.frombuffer(data, dtype=found).reshape(shape)
+
+
+def _checked(about: dict[str, Any], bank: Embeddings, embed_dim: int) -> Calibration:
+    """Raises one of DAMAGE, ValidationError."""
+    if about["format"] != FORMAT:
+        raise ValueError(f"its format is {about['format']!r}, this reader knows {FORMAT}")
+    if not MIN_BANK <= len(bank) <= MAX_BANK or bank.shape[1] != embed_dim:
+        raise ValueError(
+            f"bank is {bank.shape}, it must have {MIN_BANK} to {MAX_BANK:,} rows of {embed_dim} numbers"
+        )
+    worst = float(np.abs(np.linalg.norm(bank, axis=1) - 1).max())
+    if not worst <= NORM_TOLERANCE:  # written so that NaN fails
+        raise ValueError(f"norms of bank differ from 1 by {worst}, bound is {NORM_TOLERANCE}")
+    maps: dict[QueryKind, RelevanceMap] = {}
+    for kind, stated in about["maps"].items():
+        if kind not in get_args(QueryKind):
+            raise ValueError(f"it maps queries of kind {kind!r}, there is: {', '.join(get_args(QueryKind))}")
+        maps[kind] = RelevanceMap.model_validate(stated)
+    if not isinstance(about["identity"], str):
+        raise TypeError(f"identity is {about['identity']!r:.80}")
+    return Calibration(about["identity"], bank, maps)
