@@ -27,6 +27,7 @@ BY_SETTINGS = {
 }  # which read the variables when they run
 PREFERS_OTHERS = {  # to the variable
     ("diptych-train export", "--data"),  # the proof set of the run's start
+    ("diptych-train calibrate", "--data"),  # the proof set alone
     ("diptych models compare", "--collection"),  # all collections
 }
 
@@ -57,6 +58,7 @@ def test_such_flags_are_found_in_both_command_lines() -> None:
     assert {command for command, flag in flags() if flag == "--model-repo"} == {
         "diptych-train ablate",
         "diptych-train benchmark",
+        "diptych-train calibrate",
         "diptych-train data pack",
         "diptych-train evaluate",
         "diptych-train export",

@@ -10,6 +10,7 @@ from diptych.errors import DiptychError
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.benchmark import command as benchmark
+from diptych_training.calibrate import command as calibrate
 from diptych_training.data.gallery import command as gallery
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
 from diptych_training.data.photographs import command as photographs
@@ -34,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser with all commands and their flags."""
     parser = Parser(
         prog="diptych-train",
-        description="Build data, train, ablate, evaluate, benchmark, study, interpolate, export, import.",
+        description="Build data, train, ablate, evaluate, benchmark, study, interpolate, export, calibrate, "
+        "import.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -64,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         study,
         interpolate,
         export,
+        calibrate,
         weights,
         importing,
     ):

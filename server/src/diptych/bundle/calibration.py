@@ -59,7 +59,10 @@ class RelevanceMap(Part):
     n_queries: int = Field(default=0, ge=0)
 
     def probabilities(
-        self, scores: NDArray[np.floating], best: NDArray[np.floating], log_size: float
+        self,
+        scores: NDArray[np.float64],
+        best: NDArray[np.float64] | float,
+        log_size: NDArray[np.float64] | float,
     ) -> Probabilities:
         """The relevance of hits with these standard scores; `log_size` is log(n / M)."""
         effective = np.asarray(scores - self.width * (best - scores), dtype=np.float64)
@@ -98,7 +101,7 @@ class Calibration:
         ((mean,), (deviation,)) = self.background(query[None])
         scores = (np.asarray(cosines, np.float64) - mean) / deviation
         log_size = math.log(max(n_images, 1) / len(self.bank))
-        return self.maps[kind].probabilities(scores, np.float64((best - mean) / deviation), log_size)
+        return self.maps[kind].probabilities(scores, float((best - mean) / deviation), log_size)
 
 
 def calibration_file(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
+from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run
@@ -105,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
 def _publish(args: argparse.Namespace, repository: ModelRepository, plans: PlanRequest | None) -> int:
     if args.add_proof_set:
         version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
+        calibrate_published(repository, args.name, version, partial(print, flush=True))
         print(repository.folder(args.name, version))
         return version
     if plans is not None:

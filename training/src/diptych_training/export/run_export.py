@@ -12,6 +12,7 @@ from pathlib import Path
 from diptych.bundle.manifest import NAME_PATTERN
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import BundleError, InvalidValue, NotFound
+from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.checkpoint import TrainedRun, Which, load_run
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.manifest import ExportOptions
@@ -64,9 +65,10 @@ class RunExport:
 def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | None = None) -> int:
     """Publish the run and return the version.
 
-    `say` receives lines about precisions, storage of weights, proof set and licence. `details` receives the
-    lines of finished stages, the parity table and the sizes of the files; they are printed if it is None.
-    Raises CheckpointError if the run cannot be read, else what `publish.export_run` raises.
+    The version is calibrated afterwards. `say` receives lines about precisions, storage of weights, proof set
+    and licence. `details` receives the lines of finished stages, the parity table and the sizes of the files;
+    they are printed if it is None. Raises CheckpointError if the run cannot be read, else what
+    `publish.export_run` raises.
     """
     repository = ModelRepository(model_repo)
     trained = load_run(wanted.run_dir, wanted.which, last_by="--which last")
@@ -97,6 +99,7 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | No
                 calibrated_on=data.calibration,
                 proof_set=data.proof_set,
             )
+    calibrate_published(repository, wanted.name, version, say)
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and wanted.licence is None:
         say(f"{licence.sentence()} Pass one with --licence.")

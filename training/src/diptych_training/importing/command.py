@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
+from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.errors import TooFewSamples
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.gate import MIN_IMAGES
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     n_images = options.n_images * (1 + len(options.precisions))  # the original embeds them once too
     with report_progress(n_images, "proof") as reporter:
         version = import_checkpoint(find, repository, options, reporter)
+    calibrate_published(repository, args.name, version, partial(print, flush=True))
     print(repository.folder(args.name, version))
     if args.push is not None:
         push_and_report(repository.folder(args.name, version), args.push)

@@ -1,0 +1,42 @@
+"""`diptych-train calibrate`: measure what makes the relevance of search hits, for a version that lacks it."""
+
+import argparse
+from pathlib import Path
+
+from diptych.bundle.repository import ModelRepository
+from diptych_training.calibrate.calibrate import calibrate_version, summary
+from diptych_training.evaluate.evaluated_model import named_bundle
+from diptych_training.paths import model_repo
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="measure the relevance of search hits for a version that lacks it",
+        description="Writes <version>.calibration.npz beside a version, which does not change.",
+    )
+    parser.add_argument(
+        "bundle", metavar="NAME[/V]", help="a model, by default its latest version with ONNX graphs"
+    )
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a packed data set, such as that of DIPTYCH_DATA, whose held-out pictures are used beside the "
+        "proof set; default: the proof set alone",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate the version; print the file, and how reliable relevance is."""
+    repository = ModelRepository(args.model_repo)
+    name, version = named_bundle(repository, args.bundle)
+    file, calibration = calibrate_version(repository, name, version, args.data)
+    print(summary(calibration))
+    print(file)
+    return 0
