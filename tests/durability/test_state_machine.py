@@ -22,6 +22,7 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.ids import content_id, sha256_of
 from diptych.core.collections.metadata import merge_patch
+from diptych.core.collections.nearest import SearchTarget
 from diptych.core.types import SERVER, Deletion, NewImage, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 from durability.journal import Kept
@@ -247,7 +248,7 @@ class Images(RuleBasedStateMachine):
             self.wait()
         with self.opened.collections.using(C) as vectors:
             query = self._expected(payload, vectors.model.ref, vectors.model.precision)
-            search = self.opened.collections.search(C, query, k=ALL, filter=filter, vectors=vectors)
+            search = self.opened.collections.search([SearchTarget(C, vectors)], query, k=ALL, filter=filter)
             found = self.runner.run(search)
             assert {hit.id for hit in found} == {
                 id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))

@@ -35,6 +35,7 @@ from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_b
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
+from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.comparison import Gates
@@ -464,3 +465,9 @@ def tiny_png(seed: int) -> bytes:
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+def without_urls(opened: Opened) -> ImageUrls:
+    """What fetches no image."""
+    fetcher: Any = None
+    return ImageUrls(fetcher, max_at_once=1, turn_s=1, total_s=1, metrics=opened.metrics)

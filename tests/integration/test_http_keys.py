@@ -144,6 +144,14 @@ def test_limited_key_lists_its_collections_and_jobs_only(client: TestClient, job
         assert unknown.json()["detail"] == f"no job '{'0' * 32}'"
 
 
+def test_limited_key_searches_all_of_its_collections_by_a_star(client: TestClient) -> None:
+    _, headers = created(client, "read", OWN)
+    found = client.get("/search", params={"q": "a", "collections": "*"}, headers=headers).json()
+    assert found["collections"] == [OWN]
+    params = {"q": "a", "collections": [OWN, SECRET]}
+    assert client.get("/search", params=params, headers=headers).status_code == 404
+
+
 def test_limited_key_searches_its_collections_only(client: TestClient) -> None:
     _, headers = created(client, "read", OWN)
     found = client.get("/search", params={"q": "a", "collection": OWN}, headers=headers).json()

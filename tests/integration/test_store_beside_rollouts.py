@@ -15,10 +15,9 @@ from diptych.core.collections.search import (
     WeightedQuery,
     search_collection,
 )
-from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout.types import Rollout
 from diptych.core.types import CollectionChange
-from integration.store_parts import Opened, Run, add_colours, look
+from integration.store_parts import Opened, Run, add_colours, look, without_urls
 from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
@@ -26,12 +25,6 @@ from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
-
-
-def without_urls(opened: Opened) -> ImageUrls:
-    """What fetches no image."""
-    fetcher: Any = None
-    return ImageUrls(fetcher, max_at_once=1, turn_s=1, total_s=1, metrics=opened.metrics)
 
 
 async def is_moving(opened: Opened) -> bool:
@@ -153,7 +146,7 @@ def test_search_sees_an_image_that_is_replaced_after_a_switch_beside_it(
 
         monkeypatch.setattr(opened.records, "embedding", partial(happens_before, embedding))
         monkeypatch.setattr(opened.indexes[0], "search", partial(happens_before, nearest))
-        asked = SearchInput([WeightedQuery(query, "query")], "default", k=9)
+        asked = SearchInput([WeightedQuery(query, "query")], ["default"], k=9)
         found = await search_collection(
             asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
         )

@@ -39,7 +39,7 @@ async def add_noise(opened: Opened, name: str = "default", n: int = N) -> None:
 async def search(opened: Opened, *texts: str, name: str = "default", weight: float = 1.0) -> None:
     queries = [WeightedQuery(text, "q", weight) for text in texts]
     await search_collection(
-        SearchInput(queries, name, k=3),
+        SearchInput(queries, [name], k=3),
         collections=opened.collections,
         image_urls=NoUrls(),  # type: ignore[arg-type]
         reserve=None,  # type: ignore[arg-type]

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych.core.collections.nearest import SearchTarget
+from diptych.core.collections.search import SearchInput, WeightedQuery, search_collection
 from diptych.core.types import SERVER, CollectionChange, NewImage, NewVector, VectorOrigin
 from diptych.errors import Conflict, InvalidValue, NotFound
-from integration.store_parts import Opened, Run, embedded
+from integration.store_parts import Opened, Run, embedded, without_urls
 from support.pictures import picture
 from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
@@ -37,7 +39,7 @@ async def best(opened: Opened, name: str, colour: str) -> str:
     """The id that is found by the word, with a query by the collection's own encoder."""
     with opened.collections.using(name) as vectors:
         query = (await vectors.pipeline.embedder.embed_text(colour)).embedding
-        hits = await opened.collections.search(name, query, k=3, vectors=vectors)
+        hits = await opened.collections.search([SearchTarget(name, vectors)], query, k=3)
     assert len(hits) == len(COLOURS)
     return hits[0].id
 
@@ -201,8 +203,28 @@ def test_query_of_another_precision_is_searched_among_its_own_vectors(run: Run) 
             query = (await vectors.pipeline.embedder.embed_text("red")).embedding
             await opened.take("pets", "int8")
             assert await precision_of(opened, "pets") == ("int8", "int8")
-            hits = await opened.collections.search("pets", query, k=1, vectors=vectors)
+            hits = await opened.collections.search([SearchTarget("pets", vectors)], query, k=1)
             assert hits[0].id == "red"
+
+    run(story)
+
+
+def test_collections_of_different_precisions_are_not_searched_together(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "cats", "int8")
+        await fill(opened, "pets")
+        asked = SearchInput([WeightedQuery("red", "q")], ["pets", "cats"], k=9)
+        message = r"'cats' has vectors of tiny/1 \(\w+\) in int8 .* 'pets' of tiny/1 .* in fp32"
+        with pytest.raises(InvalidValue, match=message) as caught:
+            await search_collection(
+                asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
+            )
+        assert caught.value.item == "collections"
+        await opened.take("cats", SERVER)
+        found = await search_collection(
+            asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
+        )
+        assert [(hit.id, hit.collection) for hit in found.hits[:2]] == [("red", "cats"), ("red", "pets")]
 
     run(story)
 

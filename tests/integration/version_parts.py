@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from diptych.core.collections.nearest import SearchTarget
 from integration.store_parts import Opened
 from support.pictures import picture
 
@@ -23,7 +24,7 @@ async def require_found(opened: Opened, *colours: str) -> None:
     for colour in colours:
         with opened.collections.using("default") as vectors:
             query = await vectors.pipeline.embedder.embed_image(picture(colour))
-            hits = await opened.collections.search("default", query, k=9, vectors=vectors)
+            hits = await opened.collections.search([SearchTarget("default", vectors)], query, k=9)
         assert hits[0].id == colour
         assert sorted(hit.id for hit in hits) == sorted(colours)
         stored = await opened.collections.embedding_of("default", colour)

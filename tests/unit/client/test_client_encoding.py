@@ -165,6 +165,26 @@ def test_mixed_queries_are_sent_with_their_weights(client: Client, api: FakeApi)
     assert body(api.requests[0])["query"] == [{"text": "red", "weight": 1.0}, {"id": "a", "weight": -0.5}]
 
 
+def test_several_collections_are_searched_and_each_hit_names_its_own(client: Client, api: FakeApi) -> None:
+    copy = {"id": "a", "kind": "bytes", "collection": "cars"}
+    hit = {"id": "a", "cosine": 0.5, "metadata": {}, "collection": "pets", "duplicates": [copy]}
+    answer = {"model": MODEL, "collection": None, "collections": ["pets", "cars"], "hits": [hit]}
+    api.on("POST /search", httpx.Response(200, json=answer))
+    query = Query(id="a", collection="pets")
+    found = client.search(queries=[query], collections=["pets", "cars"])
+    sent = body(api.requests[0])
+    assert sent["collections"] == ["pets", "cars"]
+    assert sent["query"] == [{"id": "a", "collection": "pets", "weight": 1.0}]
+    assert (found.collection, found.collections) == (None, ("pets", "cars"))
+    assert (found.hits[0].collection, found.hits[0].duplicates[0].collection) == ("pets", "cars")
+
+
+def test_hits_of_an_earlier_server_are_of_the_collection_of_the_answer(client: Client, api: FakeApi) -> None:
+    api.on("POST /search", _found())
+    found = client.search("red")
+    assert found.collections == (found.collection,) == (found.hits[0].collection,)
+
+
 def test_search_takes_exactly_one_query(client: Client) -> None:
     with pytest.raises(InvalidCall, match="exactly one"):
         client.search("red", id="a")

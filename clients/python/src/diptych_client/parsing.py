@@ -105,13 +105,15 @@ def classified_image(row: Json) -> ClassifiedImage:
 
 
 def search_result(body: Json) -> SearchResult:
-    """Parse the answer of `/search`."""
+    """Parse the answer of `/search`. Only newer servers name the collection of each hit."""
+    collection = body["collection"]
     return SearchResult(
         model=model_ref(body["model"]),
-        collection=str(body["collection"]),
-        hits=tuple(hit(row) for row in body["hits"]),
+        collection=None if collection is None else str(collection),
+        hits=tuple(hit({"collection": collection} | row) for row in body["hits"]),
         truncated=bool(body.get("truncated", False)),
         facets=tuple(facet(row) for row in body.get("facets", ())),
+        collections=tuple(map(str, body.get("collections", [collection]))),
     )
 
 
@@ -130,7 +132,11 @@ def hit(row: Json) -> Hit:
         relevance=None if relevance is None else float(relevance),
         metadata=dict(row.get("metadata") or {}),
         links=dict(row.get("links") or {}),
-        duplicates=tuple(Duplicate(str(one["id"]), str(one["kind"])) for one in row.get("duplicates", ())),
+        duplicates=tuple(
+            Duplicate(str(one["id"]), str(one["kind"]), str(one.get("collection", row["collection"])))
+            for one in row.get("duplicates", ())
+        ),
+        collection=str(row["collection"]),
     )
 
 

@@ -79,6 +79,7 @@ class Duplicate:
 
     id: str
     kind: str
+    collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Hit:
     metadata: Json
     links: Mapping[str, str]
     duplicates: tuple[Duplicate, ...] = ()
+    collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,15 @@ class Facet:
 class SearchResult:
     """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads.
 
-    `facets` has those that were asked for, in their order.
+    `facets` has those that were asked for, in their order. `collection` is None if several were searched.
     """
 
     model: ModelRef
-    collection: str
+    collection: str | None
     hits: tuple[Hit, ...]
     truncated: bool
     facets: tuple[Facet, ...] = ()
+    collections: tuple[str, ...] = ()
 
 
 AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]

@@ -116,6 +116,7 @@ class Duplicate:
 
     id: str
     kind: Literal["bytes", "near"]
+    collection: str
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Hit:
     metadata: Metadata
     key: int
     sha256: str
+    collection: str
     duplicates: tuple[Duplicate, ...] = ()
 
 

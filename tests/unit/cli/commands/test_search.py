@@ -84,6 +84,27 @@ def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out.splitlines()[1] == "1   0.500  a (+2)"
 
 
+def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    hits = [{"id": "a", "cosine": 0.5, "metadata": {}, "collection": name} for name in ("pets", "cars")]
+    answer = {"model": MODEL, "collection": None, "collections": ["pets", "cars"], "hits": hits}
+    api = FakeApi().on("POST /search", ok(answer))
+    run = command_runner(search, api, monkeypatch)
+    monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "mine")
+    assert run("--id", "pets/a", "--collection", "pets", "--collection", "cars") == 0
+    assert body(api.requests[0]) == {
+        "query": [{"id": "a", "collection": "pets", "weight": 1}],
+        "k": 10,
+        "collections": ["pets", "cars"],
+    }
+    assert capsys.readouterr().out.splitlines()[1:] == ["1   0.500  pets/a", "2   0.500  cars/a"]
+    run("cat", "--collection", "*")
+    run("cat", "--collection", "cars")
+    run("cat")
+    sent = [body(request) for request in api.requests[1:]]
+    assert [one.get("collections") for one in sent] == [["*"], None, None]
+    assert [one.get("collection") for one in sent] == [None, "cars", "mine"]
+
+
 def test_search_without_hits_prints_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     api = FakeApi().on("POST /search", search_reply())
     command_runner(search, api, monkeypatch)("unicorn", "--collection", "pets", "--filter", '{"n": 1}')

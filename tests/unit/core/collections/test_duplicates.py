@@ -7,7 +7,7 @@ from diptych.core.types import Duplicate, Hit
 
 
 def hits(*contents: str) -> list[Hit]:
-    return [Hit(f"{i}", 1 - i / 10, None, {}, i, content) for i, content in enumerate(contents)]
+    return [Hit(f"{i}", 1 - i / 10, None, {}, i, content, "pets") for i, content in enumerate(contents)]
 
 
 def at_angles(*degrees: float) -> np.ndarray:
@@ -22,7 +22,7 @@ def folded(found: list[Hit]) -> list[tuple[str, list[tuple[str, str]]]]:
 def test_hits_with_the_same_bytes_become_the_best_of_them_in_order() -> None:
     found = fold_same_bytes(hits("a", "b", "a", "c", "a"))
     assert folded(found) == [("0", [("2", "bytes"), ("4", "bytes")]), ("1", []), ("3", [])]
-    assert (found[0].cosine, found[0].duplicates[0]) == (1, Duplicate("2", "bytes"))
+    assert (found[0].cosine, found[0].duplicates[0]) == (1, Duplicate("2", "bytes", "pets"))
 
 
 def test_near_hits_are_folded_and_told_apart_from_the_same_bytes() -> None:

@@ -9,7 +9,7 @@ from diptych.core.types import Hit
 
 
 def hits(*metadata: dict[str, Any]) -> list[Hit]:
-    return [Hit(str(i), 1.0, None, one, i, str(i)) for i, one in enumerate(metadata)]
+    return [Hit(str(i), 1.0, None, one, i, str(i), "pets") for i, one in enumerate(metadata)]
 
 
 def test_most_frequent_values_come_first_and_equal_ones_in_the_order_of_hits() -> None:

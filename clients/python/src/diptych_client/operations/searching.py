@@ -1,4 +1,4 @@
-"""`search`: find images of a collection by words, an image, the id of an image, or a weighted mix."""
+"""`search`: find images of collections by words, an image, the id of an image, or a weighted mix."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from diptych_client.steps import Request, Steps, exchange
 
 @dataclass(frozen=True)
 class Query:
-    """One part of a weighted query. Give exactly one of `text`, `image` and `id`."""
+    """One part of a weighted query. Give exactly one of `text`, `image` and `id`.
+
+    An `id` needs its `collection` when several collections are searched.
+    """
 
     text: str | None = None
     image: ImageSource | None = None
     id: str | None = None
     weight: float = 1.0
+    collection: str | None = None
 
 
 def search(
@@ -38,8 +42,11 @@ def search(
     min_relevance: float | None = None,
     facets: Sequence[str] = (),
     collapse: Literal["bytes"] | float | None = None,
+    collections: Sequence[str] = (),
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
+
+    `collections` instead of `collection` are several of one model and version, or ["*"] for all.
 
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
     condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
@@ -65,6 +72,7 @@ def search(
         "min_relevance": min_relevance,
         "facets": list(facets) or None,
         "collapse": collapse,
+        "collections": list(collections) or None,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     answer = yield from exchange(Request("POST", "/search", json=body))
@@ -82,4 +90,6 @@ def _query_json(query: Query) -> Steps[Json]:
     if query.image is not None:
         payload = yield from load(query.image)
         return {"image": "data:application/octet-stream;base64," + b64encode(payload).decode("ascii")}
-    return {"text": query.text} if query.text is not None else {"id": query.id}
+    if query.text is not None:
+        return {"text": query.text}
+    return {"id": query.id} | ({} if query.collection is None else {"collection": query.collection})

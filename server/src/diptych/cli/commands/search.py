@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import os
 from dataclasses import asdict, replace
 from typing import Any
 
-from diptych.cli.arguments import add_collection_argument, add_server_arguments, image_source, json_object
+from diptych.cli.arguments import add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
 from diptych.cli.remote import run_with_client
 from diptych_client import Client, Hit, Query, SearchResult
@@ -19,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find images by words or by an image",
-        description="Find images of a collection by words, by an image file, by the id of an image in the "
+        description="Find images of collections by words, by an image file, by the id of an image in the "
         "collection, or by a mix of them. Best hits come first.",
     )
     query = parser.add_argument_group("what to search for (several are mixed)")
@@ -27,14 +28,14 @@ def add_parser(subparsers: Any) -> None:
         ("text", "WORDS", "the words to search for, in quotes"),
         ("--text", "WORDS", "more words"),
         ("--image", "FILE", "find images similar to this file or https URL"),
-        ("--id", "ID", "find more images like the one with this id"),
+        ("--id", "ID", "find more images like the one with this id (COLLECTION/ID if several are searched)"),
         ("--not", "WORDS", f"move away from these words (weight {NOT_WEIGHT})"),
     ):
         query.add_argument(
             name,
             action=_AddQuery,
             nargs=None if name.startswith("-") else "?",
-            type=image_source if name == "--image" else str,
+            type={"--image": image_source, "--id": _stored_image}.get(name, str),
             metavar=metavar,
             help=help,
         )
@@ -68,9 +69,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="compare with every image instead of using the index"
     )
-    add_collection_argument(parser)
+    parser.add_argument(
+        "--collection",
+        action=_AddCollection,
+        default=os.environ.get("DIPTYCH_DEFAULT_COLLECTION") or None,
+        metavar="NAME",
+        help="the collection (DIPTYCH_DEFAULT_COLLECTION, or else the server's default); may be repeated, "
+        "'*' is all",
+    )
     add_server_arguments(parser)
     parser.set_defaults(run=run, queries=())
+
+
+def _stored_image(text: str) -> Query:
+    collection, _, id = text.rpartition("/")
+    return Query(id=id, collection=collection or None)
 
 
 def _bytes_or_cosine(text: str) -> str | float:
@@ -85,10 +98,22 @@ class _AddQuery(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
         if value is not None:
-            query = (
-                Query(text=value, weight=NOT_WEIGHT) if self.dest == "not" else Query(**{self.dest: value})
-            )
+            match self.dest:
+                case "not":
+                    query = Query(text=value, weight=NOT_WEIGHT)
+                case "id":
+                    query = value
+                case _:
+                    query = Query(**{self.dest: value})
             namespace.queries = [*namespace.queries, query]
+
+
+class _AddCollection(argparse.Action):
+    """Append a name to a list, which takes the place of the default."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
+        names = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(names if isinstance(names, list) else []), value])
 
 
 class _SetWeight(argparse.Action):
@@ -110,12 +135,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _search(args: argparse.Namespace, client: Client) -> int:
+    names = args.collection if isinstance(args.collection, list) else [args.collection]
+    several = names if len(names) > 1 or names == ["*"] else []
     result = client.search(
         queries=args.queries,
         k=args.k,
         offset=args.offset,
         filter=args.filter,
-        collection=args.collection,
+        collection=None if several else names[0],
+        collections=several,
         exact=args.exact,
         min_relevance=args.min_relevance,
         facets=args.facet,
@@ -136,18 +164,20 @@ def _search(args: argparse.Namespace, client: Client) -> int:
 
 def _show(result: SearchResult, offset: int) -> None:
     calibrated = any(hit.relevance is not None for hit in result.hits)
+    several = len(result.collections) > 1
     header = ["", "cosine", *(["relevance"] if calibrated else []), "id", "metadata"]
     align: list[Align] = ["right", "right", *(["right"] if calibrated else []), "left", "left"]  # type: ignore[list-item]
-    rows = [_row(rank, hit, calibrated) for rank, hit in enumerate(result.hits, offset + 1)]
+    rows = [_row(rank, hit, calibrated, several) for rank, hit in enumerate(result.hits, offset + 1)]
     if rows:
         out_table(header, rows, align)
     else:
         out("nothing found")
 
 
-def _row(rank: int, hit: Hit, calibrated: bool) -> list[str]:
+def _row(rank: int, hit: Hit, calibrated: bool, several: bool) -> list[str]:
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
-    id = f"{hit.id} (+{len(hit.duplicates)})" if hit.duplicates else hit.id
+    id = f"{hit.collection}/{hit.id}" if several else hit.id
+    id = f"{id} (+{len(hit.duplicates)})" if hit.duplicates else id
     metadata = "  ".join(f"{key}={_brief(value)}" for key, value in hit.metadata.items())
     return [str(rank), f"{hit.cosine:.3f}", *([relevance] if calibrated else []), id, metadata]
 

@@ -43,6 +43,7 @@ def _folded(best: Hit, *others: Hit) -> Hit:
     return replace(
         best,
         duplicates=tuple(
-            Duplicate(one.id, "bytes" if one.sha256 == best.sha256 else "near") for one in others
+            Duplicate(one.id, "bytes" if one.sha256 == best.sha256 else "near", one.collection)
+            for one in others
         ),
     )

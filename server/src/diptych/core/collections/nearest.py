@@ -1,6 +1,9 @@
-"""Find the images of a collection that are nearest to a vector."""
+"""Find the images of collections that are nearest to a vector."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,11 +16,34 @@ from diptych.core.timing import noted
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
+Found = TypeVar("Found")
+
 ATTEMPTS = 3  # beside writes, before a search waits for its turn among them
 
 
+@dataclass(frozen=True)
+class SearchTarget:
+    """A collection to search, without its images `without`.
+
+    `vectors` are searched, whose pipeline made the query; None: those that the collection has now.
+    """
+
+    name: str
+    vectors: IndexedVectors | None = None
+    without: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class OpenTarget:
+    """A target whose collection was found."""
+
+    collection: LoadedCollection
+    vectors: IndexedVectors
+    without: Sequence[str]
+
+
 class Finder:
-    """Cosine search in one collection, filtered on metadata."""
+    """Cosine search in one or more collections, filtered on metadata."""
 
     def __init__(self, records: RecordStore, write_queue: SerialWriteQueue) -> None:
         self._records = records
@@ -25,29 +51,24 @@ class Finder:
 
     async def nearest(
         self,
-        collection: LoadedCollection,
-        vectors: IndexedVectors,
+        targets: Sequence[OpenTarget],
         query: Embedding,
         *,
         k: int,
         offset: int,
         filter: Filter | None,
-        without: Sequence[str] = (),
         exact: bool = False,
     ) -> list[Hit]:
         """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
 
-        `vectors` are searched, whose pipeline made the query. Images with an id of `without` are left out.
-        All other images that were acknowledged before the search began, and pass the filter, compete for the
-        hits: one that is replaced meanwhile as the old or the new image. Store and index change one after the
+        All images that were acknowledged before the search began, and pass the filter, compete for the hits:
+        one that is replaced meanwhile as the old or the new image. Store and index change one after the
         other, so a search beside such a change is repeated, and in the end runs between two writes. Raises
-        NotFound once the collection is dropped, NotReady.
+        NotFound once a collection is dropped, NotReady.
         """
 
         async def attempt() -> tuple[list[Hit], bool]:
-            return await self._attempt(
-                collection, vectors, query, k=k, offset=offset, filter=filter, without=without, exact=exact
-            )
+            return await self._attempt(targets, query, k=k, offset=offset, filter=filter, exact=exact)
 
         for _ in range(ATTEMPTS):
             hits, is_complete = await attempt()
@@ -58,40 +79,59 @@ class Finder:
 
     async def _attempt(
         self,
-        collection: LoadedCollection,
-        vectors: IndexedVectors,
+        targets: Sequence[OpenTarget],
         query: Embedding,
         *,
         k: int,
         offset: int,
         filter: Filter | None,
-        without: Sequence[str],
         exact: bool,
     ) -> tuple[list[Hit], bool]:
         """The hits, and whether index and store had the same images that may be found."""
+        parts = await asyncio.gather(
+            *(self._candidates(one, query, offset + k, filter, exact) for one in targets),
+            return_exceptions=True,  # wait for all: the caller holds the vectors open until then
+        )
+        candidates = [raised_or(part) for part in parts]
+        keys = np.concatenate([one.keys for one in candidates])
+        cosines = np.concatenate([one.cosines for one in candidates])
+        order = np.lexsort((keys, -cosines))[offset : offset + k]  # keys are unique over all collections
+        page: list[int] = keys[order].tolist()
+        with noted("metadata"):
+            records = await self._records.by_key(page)
+        hits = [
+            Hit(
+                records[key].id,
+                float(cosine),
+                None,
+                records[key].metadata,
+                key,
+                records[key].sha256,
+                records[key].collection,
+            )
+            for key, cosine in zip(page, cosines[order], strict=True)
+            if key in records
+        ]
+        return hits, len(hits) == len(page) and all(one.is_complete for one in candidates)
+
+    async def _candidates(
+        self, target: OpenTarget, query: Embedding, n: int, filter: Filter | None, exact: bool
+    ) -> "Candidates":
+        """The n best of one collection."""
+        collection, vectors = target.collection, target.vectors
         n_replacements = collection.n_replacements
         allowed = await self._passing(collection, filter)
-        left_out = await self._keys_of(collection, without)
+        left_out = await self._keys_of(collection, target.without)
         # A replaced image has a new key, which the index lacks yet, or has in place of the one read here.
         read_here = left_out if allowed is None else np.concatenate([allowed, left_out])
         is_ahead = bool((read_here > vectors.newest_key).any())
         # A dropped index is closed, so nothing may be awaited between these checks and the search.
         collection.require_not_dropped()
         with noted("index"):
-            found, cosines = await vectors.index.search(
-                query, offset + k + len(left_out), allowed, exact=exact
-            )
+            found, cosines = await vectors.index.search(query, n + len(left_out), allowed, exact=exact)
         is_behind = bool(len(read_here)) and collection.n_replacements != n_replacements
-        ranks = np.flatnonzero(~np.isin(found, left_out))[offset : offset + k]
-        page: list[int] = found[ranks].tolist()
-        with noted("metadata"):
-            records = await self._records.by_key(page)
-        hits = [
-            Hit(records[key].id, float(cosine), None, records[key].metadata, key, records[key].sha256)
-            for key, cosine in zip(page, cosines[ranks], strict=True)
-            if key in records
-        ]
-        return hits, len(hits) == len(page) and not is_ahead and not is_behind
+        ranks = np.flatnonzero(~np.isin(found, left_out))[:n]
+        return Candidates(found[ranks], cosines[ranks], not is_ahead and not is_behind)
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""
@@ -104,6 +144,22 @@ class Finder:
         """Keys of the images with one of these ids."""
         keys = await collection.read(lambda name: self._records.keys(name, ids)) if ids else []
         return np.array(keys, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The best images of one collection: N keys with their cosines, best first."""
+
+    keys: Keys
+    cosines: Embedding  # (N,)
+    is_complete: bool  # index and store had the same images
+
+
+def raised_or(found: Found | BaseException) -> Found:
+    """What one of several calls returned. Raises what it raised."""
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def require_no_min_relevance(min_relevance: float | None) -> None:

@@ -1,7 +1,8 @@
-"""Use case "search": the images of a collection that are nearest to a query, or to a mix of queries."""
+"""Use case "search": the images of collections that are nearest to a query, or to a mix of queries."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -12,19 +13,25 @@ from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
 from diptych.core.collections.facets import Facet, count_facets
 from diptych.core.collections.filters import Filter, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.nearest import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.types import Embedding, Hit, ModelInfo, TextEmbedding
-from diptych.errors import InputError, InvalidValue, NotFound, NotReady
+from diptych.errors import InputError, InvalidValue, NotFound, NotReady, TooLarge
 
 MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
+MAX_COLLECTIONS = 32  # of one search
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A query by an image of the collection, which is itself no hit."""
+    """A query by an image of a collection that is searched; it is itself no hit.
+
+    `collection` may be None if only one is searched.
+    """
 
     id: str
+    collection: str | None = None
 
 
 FetchedQuery = str | bytes | StoredImage  # a text, the bytes of an image file, or an image of the collection
@@ -41,14 +48,14 @@ class WeightedQuery:
 
 @dataclass(frozen=True)
 class SearchInput:
-    """What to search for in which collection. `min_relevance` must be None: relevance is not calibrated.
+    """What to search for in which collections. `min_relevance` must be None: relevance is not calibrated.
 
     The values at the paths `facets` are counted among the `n_counted` best hits. With `collapse` only the
     MAX_FOLDED best images are looked at.
     """
 
     queries: Sequence[WeightedQuery]
-    collection: str
+    collections: Sequence[str]
     k: int
     offset: int = 0
     filter: Filter | None = None
@@ -65,6 +72,7 @@ class SearchResult:
     that made the vectors. `facets`: in the order in which they were asked for.
     """
 
+    collections: list[str]
     hits: list[Hit]
     truncated: bool
     model: ModelInfo
@@ -74,59 +82,115 @@ class SearchResult:
 async def search_collection(
     asked: SearchInput, *, collections: Collections, image_urls: ImageUrls, reserve: ReserveBytes
 ) -> SearchResult:
-    """Embed Q queries with the collection's own pipeline, mix them into one (D,) vector and search with it.
+    """Embed Q queries with the collections' own pipeline, mix them into one (D,) vector and search with it.
 
-    If the collection moves to other vectors meanwhile, these are searched: the former ones lack images that
-    were replaced since. Raises NotFound for an unknown collection before it encodes anything; the error of a
-    bad query, with its name; and what `Collections.search` raises.
+    If a collection moves to other vectors meanwhile, these are searched: the former ones lack images that
+    were replaced since. Raises NotFound for an unknown collection before it encodes anything; InvalidValue
+    when the vectors of the collections may not be compared; the error of a bad query, with its name; and what
+    `Collections.search` raises.
     """
-    collection = collections[asked.collection]
-    with collections.using(asked.collection):  # checked before anything is fetched
-        queries: Sequence[FetchedQuery] = await image_urls.fetched(
-            [one.query for one in asked.queries], "query", reserve
-        )
+    names = _names(asked.collections)
+    searched = [collections[name] for name in names]
+    with _using(names, collections):  # checked before anything is fetched
+        placed = [_placed(one, names) for one in asked.queries]
+        queries: Sequence[FetchedQuery] = await image_urls.fetched(placed, "query", reserve)
     while True:
-        with collections.using(asked.collection) as vectors:
+        with _using(names, collections) as vectors:
             try:
-                found = await _search(asked, queries, collections, vectors)
+                found = await _search(asked, names, queries, collections, vectors)
             except NotReady:  # as for an image that was replaced since the collection moved
-                if collection.writing is vectors:
+                if [one.writing for one in searched] == vectors:
                     raise
                 continue
-            if collection.writing is vectors:
+            if [one.writing for one in searched] == vectors:
                 return found
 
 
+def _names(asked: Sequence[str]) -> list[str]:
+    """The names of the collections to search, each once. Raises InvalidValue for none, TooLarge."""
+    names = list(dict.fromkeys(asked))
+    if not names:
+        raise InvalidValue("there is no collection to search", "collections")
+    if len(names) > MAX_COLLECTIONS:
+        raise TooLarge(f"{len(names)} collections, limit is {MAX_COLLECTIONS}", "collections")
+    return names
+
+
+def _placed(asked: WeightedQuery, names: Sequence[str]) -> FetchedQuery | ImageUrl:
+    """The query; one by a stored image with its collection. Raises InvalidValue unless that is searched."""
+    query = asked.query
+    if not isinstance(query, StoredImage):
+        return query
+    collection = query.collection or (names[0] if len(names) == 1 else None)
+    if collection is None:
+        raise InvalidValue("an id needs its collection when several are searched", asked.name)
+    if collection not in names:
+        raise InvalidValue(
+            f"collection {collection[:80]!r} is not one of those that are searched", asked.name
+        )
+    return StoredImage(query.id, collection)
+
+
+@contextmanager
+def _using(names: Sequence[str], collections: Collections) -> Iterator[list[IndexedVectors]]:
+    """The vectors of the collections, kept open inside the block. Raises InvalidValue unless they are of one
+    identity.
+    """
+    with ExitStack() as stack:
+        vectors = [stack.enter_context(collections.using(name)) for name in names]
+        for name, one in zip(names, vectors, strict=True):
+            if one.identity != vectors[0].identity:
+                raise InvalidValue(
+                    f"collection {name!r} has vectors of {_described(one.model)}, collection {names[0]!r} of "
+                    f"{_described(vectors[0].model)}: search them one by one",
+                    "collections",
+                )
+        yield vectors
+
+
+def _described(model: ModelInfo) -> str:
+    return f"{model.ref.exact} in {model.precision} with {model.decode} decoding"
+
+
 async def _search(
-    asked: SearchInput, queries: Sequence[FetchedQuery], collections: Collections, vectors: IndexedVectors
+    asked: SearchInput,
+    names: list[str],
+    queries: Sequence[FetchedQuery],
+    collections: Collections,
+    vectors: Sequence[IndexedVectors],
 ) -> SearchResult:
+    vectors_of = dict(zip(names, vectors, strict=True))
     rows = await asyncio.gather(
         *(
-            _embed(query, one.name, asked.collection, collections, vectors)
+            _embed(query, one.name, collections, vectors_of)
             for query, one in zip(queries, asked.queries, strict=True)
         )
     )  # Q of (D,)
     start, end = _ranks(asked)
+    stored = [query for query in queries if isinstance(query, StoredImage)]
     best = await collections.search(
-        asked.collection,
+        [
+            SearchTarget(name, one, [query.id for query in stored if query.collection == name])
+            for name, one in vectors_of.items()
+        ],
         mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
         k=end - start,
         offset=start,
         filter=asked.filter,
-        without=[query.id for query in queries if isinstance(query, StoredImage)],
         min_relevance=asked.min_relevance,
-        vectors=vectors,
         exact=asked.exact,
     )
     if asked.collapse is not None:
-        best = await collections.fold_duplicates(best, asked.collapse, vectors)
+        best = await collections.fold_duplicates(best, asked.collapse, vectors[0])
     texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
-    collections.note_texts(asked.collection, texts)
+    for name in names:
+        collections.note_texts(name, texts)
     counted = best[: asked.n_counted]
     return SearchResult(
+        collections=names,
         hits=best[asked.offset - start :][: asked.k],
         truncated=any(row.truncated for row in rows),
-        model=vectors.model,
+        model=vectors[0].model,
         facets=await asyncio.to_thread(count_facets, asked.facets, counted) if asked.facets else [],
     )
 
@@ -161,18 +225,21 @@ def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
 
 
 async def _embed(
-    query: FetchedQuery, name: str, collection: str, collections: Collections, vectors: IndexedVectors
+    query: FetchedQuery, name: str, collections: Collections, vectors: Mapping[str, IndexedVectors]
 ) -> TextEmbedding:
-    """One query -> (D,). Raises InputError or, for an id, NotFound naming `name`."""
-    embedder = vectors.pipeline.embedder
+    """One query -> (D,). `vectors` are those of each collection. Raises InputError or, for an id, NotFound
+    naming `name`.
+    """
+    embedder = next(iter(vectors.values())).pipeline.embedder
     try:
         match query:
             case str():
                 return await embedder.embed_text(query)
             case bytes():
                 return TextEmbedding(await embedder.embed_image(query), truncated=False)
-            case StoredImage():
-                row = await collections.embedding_of(collection, query.id, vectors)
+            case StoredImage(id, collection):
+                assert collection is not None, "placed before"
+                row = await collections.embedding_of(collection, id, vectors[collection])
                 return TextEmbedding(row, truncated=False)
     except (InputError, NotFound) as error:
         raise error.named(name) from None

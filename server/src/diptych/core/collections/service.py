@@ -19,7 +19,7 @@ from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
-from diptych.core.collections.nearest import Finder, require_no_min_relevance
+from diptych.core.collections.nearest import Finder, OpenTarget, SearchTarget, require_no_min_relevance
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import NoPause, Pace, Reembedder
@@ -430,39 +430,31 @@ class Collections:
 
     async def search(
         self,
-        name: str,
+        targets: str | Sequence[SearchTarget],
         query: Embedding,
         *,
         k: int,
         offset: int = 0,
         filter: Filter | None = None,
-        without: Sequence[str] = (),
         min_relevance: float | None = None,
-        vectors: IndexedVectors | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
         """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
 
-        Images with an id of `without` are left out. `vectors`, of `using`, has the pipeline that made the
-        query: the collection may have others since, and these are searched then. With `exact`, all images are
-        compared, even if the collection's recall is below 1. Raises Conflict when the collection belongs to a
-        model or has a precision that is not served; NotReady while it is loaded or embedded; InvalidValue for
-        `min_relevance`, as relevance is not calibrated.
+        `targets` are the name of a collection, or collections whose vectors are of one identity: they are
+        searched side by side. With `exact`, all images are compared, even if a collection's recall is below
+        1. Raises Conflict when a collection belongs to a model or has a precision that is not served;
+        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, as relevance is not
+        calibrated.
         """
-        collection = self._registry[name]
-        current = collection.require_searchable()
+        opened = []
+        for one in [SearchTarget(targets)] if isinstance(targets, str) else targets:
+            collection = self._registry[one.name]
+            current = collection.require_searchable()
+            opened.append(OpenTarget(collection, one.vectors or current, one.without))
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
-            return await self._finder.nearest(
-                collection,
-                vectors or current,
-                query,
-                k=k,
-                offset=offset,
-                filter=filter,
-                without=without,
-                exact=exact,
-            )
+            return await self._finder.nearest(opened, query, k=k, offset=offset, filter=filter, exact=exact)
 
     async def fold_duplicates(
         self, hits: Sequence[Hit], collapse: Collapse, vectors: IndexedVectors

@@ -1,6 +1,7 @@
-"""`/search`: search a collection by texts, images, its own images, or a weighted mix of them."""
+"""`/search`: search collections by texts, images, its own images, or a weighted mix of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +24,13 @@ from diptych.core.collections.duplicates import MAX_FOLDED
 from diptych.core.collections.facets import MAX_VALUES, Facet
 from diptych.core.collections.filter_parser import parse_filter, parse_path
 from diptych.core.collections.filters import Filter
-from diptych.core.collections.search import SearchInput, StoredImage, WeightedQuery, search_collection
+from diptych.core.collections.search import (
+    MAX_COLLECTIONS,
+    SearchInput,
+    StoredImage,
+    WeightedQuery,
+    search_collection,
+)
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.services import Services
@@ -61,17 +68,21 @@ from diptych.http.state import Options, ReadyServices, ready_services
 
 _ACCEPTED = (JSON, MULTIPART)
 _OPTIONS = ("k", "offset", "collection", "exact", "min_relevance", "collapse")
-_FIELDS = ("image", "text", "filter", "facets", *_OPTIONS)
+_LISTS = ("facets", "collections")
+_FIELDS = ("image", "text", "filter", *_LISTS, *_OPTIONS)
 MAX_QUERIES = 32
+ALL_COLLECTIONS = "*"
 MAX_FACETS = 8
+MAX_PARTS = MAX_QUERIES + MAX_FACETS + MAX_COLLECTIONS + len(_FIELDS)  # of a form
 QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
+_COLLECTIONS: schemas.Schema = {"maxItems": MAX_COLLECTIONS, "items": schemas.STRING}
 _FACETS: schemas.Schema = {"maxItems": MAX_FACETS, "items": {"type": "string", "pattern": schemas.PATH}}
 
 
 class QueryItem(RequestModel):
     """One text, image, or id of an image in the collection, which is itself no hit.
 
-    A negative weight searches for its opposite.
+    A negative weight searches for its opposite. An id needs `collection` when several are searched.
     """
 
     model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
@@ -79,10 +90,13 @@ class QueryItem(RequestModel):
     text: QueryText | None = None
     image: ImageUri | None = IMAGE_FIELD
     id: str | None = None
+    collection: str | None = Field(None, description="the collection of the image with this id")
     weight: float = Field(1.0, json_schema_extra={"not": {"const": 0}})
 
     @model_validator(mode="after")
     def _one(self) -> Self:
+        if self.collection is not None and self.id is None:
+            raise ValueError("collection stands beside an id only")
         return require_exactly_one(self, "text", "image", "id")
 
 
@@ -99,6 +113,11 @@ class SearchOptions(RequestModel):
     k: WholeNumber = Field(10, ge=1, json_schema_extra=schemas.limited(maximum="max_k"))
     offset: WholeNumber = Field(0, ge=0, json_schema_extra=schemas.limited(maximum="max_offset"))
     collection: str | None = None
+    collections: FailFastList[str] = Field(
+        [],
+        description='instead of `collection`: several of one model and version, or ["*"] for all',
+        json_schema_extra=_COLLECTIONS,
+    )
     exact: bool = False
     min_relevance: Annotated[
         float | None,
@@ -150,6 +169,7 @@ class DuplicateResponse(BaseModel):
 
     id: str
     kind: Literal["bytes", "near"]
+    collection: str
 
 
 class HitResponse(BaseModel):
@@ -164,17 +184,22 @@ class HitResponse(BaseModel):
     metadata: dict[str, Any]
     links: Links
     duplicates: list[DuplicateResponse]
+    collection: str
 
     @classmethod
-    def of(cls, hit: Hit, collection: str) -> Self:
+    def of(cls, hit: Hit) -> Self:
         """Describe a hit."""
         return cls(
             id=hit.id,
             cosine=hit.cosine,
             relevance=hit.relevance,
             metadata=hit.metadata,
-            links=Links.of(collection, hit.id),
-            duplicates=[DuplicateResponse(id=one.id, kind=one.kind) for one in hit.duplicates],
+            links=Links.of(hit.collection, hit.id),
+            duplicates=[
+                DuplicateResponse(id=one.id, kind=one.kind, collection=one.collection)
+                for one in hit.duplicates
+            ],
+            collection=hit.collection,
         )
 
 
@@ -202,11 +227,12 @@ class FacetResponse(BaseModel):
 class SearchResponse(BaseModel):
     """Hits, best first. `truncated`: a text of the query was too long and was cut.
 
-    `facets` has those that were asked for, in their order.
+    `facets` has those that were asked for, in their order. `collection` is null if several were searched.
     """
 
     model: ModelRef
-    collection: str
+    collection: str | None
+    collections: list[str]
     hits: list[HitResponse]
     truncated: bool
     facets: list[FacetResponse]
@@ -222,6 +248,7 @@ _FORM = schemas.form(
         "offset": {"type": "integer", "minimum": 0, **schemas.limited(maximum="max_offset")},
         "filter": schemas.json_field(schemas.ref("Filter"), "on metadata"),
         "collection": schemas.STRING,
+        "collections": {"type": "array", **_COLLECTIONS},
         "exact": {"type": "boolean"},
         "facets": {"type": "array", **_FACETS},
         "collapse": {"anyOf": [{"const": "bytes"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
@@ -260,7 +287,7 @@ async def search(request: Request, _: NoQuery) -> Response:
 
 
 async def _respond(request: Request, services: Services, query: SearchInput) -> Response:
-    caller_of(request).require_seen(query.collection)
+    query = replace(query, collections=_seen(query.collections, request, services))
     with context_of(request).stage("work"):
         search = search_collection(
             query,
@@ -270,16 +297,27 @@ async def _respond(request: Request, services: Services, query: SearchInput) -> 
         )
         found = await cancel_on_disconnect(request, search)
     with context_of(request).stage("serialise"):
-        hits = [HitResponse.of(hit, query.collection) for hit in found.hits]
+        hits = [HitResponse.of(hit) for hit in found.hits]
     model = ModelRef.of(found.model)
     content = SearchResponse(
         model=model,
-        collection=query.collection,
+        collection=found.collections[0] if len(found.collections) == 1 else None,
+        collections=found.collections,
         hits=hits,
         truncated=found.truncated,
         facets=[FacetResponse.of(facet) for facet in found.facets],
     )
     return json_response(request, content)
+
+
+def _seen(names: Sequence[str], request: Request, services: Services) -> Sequence[str]:
+    """The collections to search, for ALL_COLLECTIONS all that the key sees. Raises NotFound for others."""
+    caller = caller_of(request)
+    if list(names) == [ALL_COLLECTIONS]:
+        return [one.name for one in services.collections.loaded() if caller.sees(one.name)]
+    for name in names:
+        caller.require_seen(name)
+    return names
 
 
 async def read_search(request: Request, options: HttpOptions) -> SearchInput:
@@ -291,9 +329,7 @@ async def read_search(request: Request, options: HttpOptions) -> SearchInput:
     if kind == JSON:
         return await read_json(await read_body(request, options.body), partial(_from_json, options=options))
     if kind == MULTIPART:
-        parts = await read_parts(
-            request, options.body, MAX_QUERIES + MAX_FACETS + len(_FIELDS), f"at most {MAX_QUERIES} queries"
-        )
+        parts = await read_parts(request, options.body, MAX_PARTS, f"at most {MAX_QUERIES} queries")
         return _from_form(Form(parts, _FIELDS), options)
     raise unsupported(request, _ACCEPTED)
 
@@ -325,7 +361,7 @@ def _query_of(item: QueryItem, name: str, limits: Limits) -> str | bytes | Store
     if item.image is not None:
         return parse_image_uri(item.image, name, limits.max_image_bytes)
     if item.id is not None:
-        return StoredImage(item.id)
+        return StoredImage(item.id, item.collection)
     assert item.text is not None, "validated"
     return check_query_text(item.text, name, limits)
 
@@ -334,8 +370,8 @@ def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     parts = list(form.parts("image", "text"))
     check_count(parts, "query", MAX_QUERIES)
     queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
-    facets = {"facets": [part.text("facets") for part in form.parts("facets")]}
-    values = validated(SearchOptions, form.values(*_OPTIONS) | facets, strict=False)
+    lists = {name: [part.text(name) for part in form.parts(name)] for name in _LISTS}
+    values = validated(SearchOptions, form.values(*_OPTIONS) | lists, strict=False)
     _check_options(values, options.limits)
     filter = form.json("filter")
     return _input(queries, None if filter is None else parse_filter(filter), values, options)
@@ -352,7 +388,7 @@ def _input(
 ) -> SearchInput:
     return SearchInput(
         queries=queries,
-        collection=values.collection or options.default_collection,
+        collections=values.collections or [values.collection or options.default_collection],
         k=values.k,
         offset=values.offset,
         filter=filter,
@@ -370,5 +406,9 @@ def _check_options(options: SearchOptions, limits: Limits) -> None:
     end = options.offset + options.k
     if options.collapse is not None and end > MAX_FOLDED:
         raise InvalidValue(f"k + offset is {end}, limit with collapse is {MAX_FOLDED}", "offset")
+    if options.collection is not None and options.collections:
+        raise InvalidValue("give collection or collections, not both", "collections")
+    if len(options.collections) > MAX_COLLECTIONS:
+        raise TooLarge(f"{len(options.collections)} items, limit is {MAX_COLLECTIONS}", "collections")
     if len(options.facets) > MAX_FACETS:
         raise TooLarge(f"{len(options.facets)} items, limit is {MAX_FACETS}", "facets")
