@@ -108,10 +108,17 @@ def unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
 
 
 def matching_keys(
-    db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
+    db: sqlite3.Connection,
+    collection: str,
+    filter: Filter,
+    stopped: Callable[[], bool],
+    after_key: int = -1,
 ) -> Keys:
-    """The keys of rows whose metadata pass the filter. Ends early with no keys once `stopped` is true."""
-    condition = condition_of(filter, "metadata", [collection])
+    """The keys above `after_key` of rows whose metadata pass the filter, ascending.
+
+    Ends early with no keys once `stopped` is true.
+    """
+    condition = condition_of(filter, "metadata", [collection, after_key])
 
     def ask_python(number: int, metadata: str) -> bool:
         if stopped():
@@ -121,8 +128,11 @@ def matching_keys(
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
     db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)
     try:
-        images = "images NOT INDEXED" if _is_scan_faster(db, collection) else "images"
-        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {condition.sql} ORDER BY key"
+        is_scan = after_key < 0 and _is_scan_faster(db, collection)
+        images = "images NOT INDEXED" if is_scan else "images"
+        query = (
+            f"SELECT key FROM {images} WHERE collection = ?1 AND key > ?2 AND {condition.sql} ORDER BY key"
+        )
         return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
     except sqlite3.OperationalError:
         if stopped():

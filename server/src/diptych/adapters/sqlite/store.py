@@ -15,6 +15,7 @@ from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite import collections as tables
 from diptych.adapters.sqlite import identities
 from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import (
     RECORD,
@@ -57,6 +58,7 @@ class SqliteStore:
         A caller that holds the lock of the folder already passes it as `lock`; the store then owns it.
         """
         self._lock = lock or DataLock(data_dir)
+        self._filters = FilterCache()  # cleared by all changes of images but pure additions
         try:
             self._threads = SqliteThreads(data_dir / DATABASE, quota)
         except BaseException:
@@ -127,11 +129,13 @@ class SqliteStore:
             tables.rename(db, name, new_name)
             tables.configure(db, new_name, keep, precision)
 
-        await self._threads.write(work)
+        await self._threads.write(work, then=self._filters.clear)
 
     async def drop_collection(self, name: str) -> Removed:
         """Remove a collection with all its images. Raises NotFound."""
-        return await self._threads.write(lambda db: tables.drop(db, name), makes_room=True)
+        return await self._threads.write(
+            lambda db: tables.drop(db, name), makes_room=True, then=self._filters.clear
+        )
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
         """The sizes of one collection, or of all, by name. Raises NotFound."""
@@ -164,7 +168,11 @@ class SqliteStore:
                 record(db, job, outcomes)
             return results
 
-        return await self._threads.write(work, step="commit" if job_outcomes is None else "job_commit")
+        return await self._threads.write(
+            work,
+            step="commit" if job_outcomes is None else "job_commit",
+            then=self._filters.clear if replace else lambda: None,
+        )
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add the embeddings of rows that still exist; return their keys."""
@@ -209,17 +217,21 @@ class SqliteStore:
             set_metadata(db, key, change(found.metadata))
             return find_record(db, collection, id)[1]
 
-        return await self._threads.write(work)
+        return await self._threads.write(work, then=self._filters.clear)
 
     async def delete(self, collection: str, id: str) -> Removed:
         """Delete an image. Raises NotFound."""
         return await self._threads.write(
-            lambda db: sql.delete_images(db, [find_key(db, collection, id)]), makes_room=True
+            lambda db: sql.delete_images(db, [find_key(db, collection, id)]),
+            makes_room=True,
+            then=self._filters.clear,
         )
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
         """Delete existing rows by their keys."""
-        return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
+        return await self._threads.write(
+            lambda db: sql.delete_images(db, keys), makes_room=True, then=self._filters.clear
+        )
 
     async def keys(self, collection: str, ids: Sequence[str] | None = None) -> list[int]:
         """The keys of all rows of a collection, or of those `ids` that exist, ascending.
@@ -238,10 +250,11 @@ class SqliteStore:
 
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
-        stop = threading.Event()
+        stop, n_clears = threading.Event(), self._filters.n_clears
         try:
             return await self._read_of(
-                collection, lambda db: sql.matching_keys(db, collection, filter, stop.is_set)
+                collection,
+                lambda db: self._filters.matching_keys(db, collection, filter, stop.is_set, n_clears),
             )
         finally:
             stop.set()

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -53,15 +52,28 @@ class SqliteThreads:
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
 
     async def write(
-        self, work: Work[Result], *, step: AnyStep = "commit", makes_room: bool = False
+        self,
+        work: Work[Result],
+        *,
+        step: AnyStep = "commit",
+        makes_room: bool = False,
+        then: Callable[[], None] = lambda: None,
     ) -> Result:
         """Run `work` in one transaction: durable when this returns, rolled back when it raises.
+
+        `then` is called after the transaction has ended, even if the caller is cancelled.
 
         `step` is the name of the commit in tests of durability. Work that `makes_room`, such as a deletion,
         is not checked against the quota and the free disk space. Work that finds the disk full is tried once
         more after the log was reset.
         """
-        transact = partial(self._transact, work, step, makes_room)
+
+        def transact() -> Result:
+            try:
+                return self._transact(work, step, makes_room)
+            finally:
+                then()
+
         return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
 
     async def read(self, work: Work[Result]) -> Result:

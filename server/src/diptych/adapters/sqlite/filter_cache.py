@@ -1,0 +1,81 @@
+"""Remembers which rows pass a filter, so that a repeated filter reads only the rows that were added since."""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from diptych.adapters.sqlite.rows import matching_keys
+from diptych.core.collections.filters import Filter
+from diptych.core.types import Keys
+
+MAX_KEYS = 4_000_000  # in all entries together: 32 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """The keys (N,) of rows that pass, among all rows with keys up to `newest`."""
+
+    keys: Keys
+    newest: int
+
+
+class FilterCache:
+    """The rows that pass recent filters, least recently used first. For any number of threads.
+
+    Added rows have larger keys than all before, so they extend an entry. Any other change of rows must be
+    followed by `clear` before it is acknowledged.
+    """
+
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+        self._max_keys = max_keys
+        self._entries: OrderedDict[tuple[str, bytes], Passing] = OrderedDict()
+        self._n_clears = 0
+        self._lock = threading.Lock()
+
+    @property
+    def n_clears(self) -> int:
+        """How often it was cleared."""
+        return self._n_clears
+
+    def clear(self) -> None:
+        """Forget everything, also what readers have begun to read."""
+        with self._lock:
+            self._entries.clear()
+            self._n_clears += 1
+
+    def matching_keys(
+        self,
+        db: sqlite3.Connection,
+        collection: str,
+        filter: Filter,
+        stopped: Callable[[], bool],
+        n_clears: int,
+    ) -> Keys:
+        """As `rows.matching_keys`. `n_clears` is that of the time before the transaction began."""
+        # The text of the filter: as Python values, 1, 1.0 and true would be equal.
+        place = (collection, sha256(repr(filter).encode()).digest())
+        with self._lock:
+            known = self._entries.get(place)
+        (newest,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
+        if known is None:
+            found = Passing(matching_keys(db, collection, filter, stopped), newest)
+        elif known.newest < newest:
+            added = matching_keys(db, collection, filter, stopped, after_key=known.newest)
+            found = Passing(np.concatenate([known.keys, added]), newest)
+        else:
+            found = known
+        with self._lock:
+            if n_clears == self._n_clears and not stopped():
+                self._entries[place] = found
+                self._entries.move_to_end(place)
+                self._forget_oldest()
+        return found.keys
+
+    def _forget_oldest(self) -> None:
+        while sum(len(one.keys) + 1 for one in self._entries.values()) > self._max_keys:
+            self._entries.popitem(last=False)
