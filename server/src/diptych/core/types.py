@@ -121,7 +121,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Hit:
-    """One image found by a search. `relevance` is None until the model is calibrated.
+    """One image found by a search. `relevance` is a probability, None if the model is not calibrated.
 
     `duplicates` are worse hits that were folded into it.
     """

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from diptych.adapters.files.calibration_reader import CalibrationReader
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.tensorrt.build import build_in_child
+from diptych.bundle.calibration import calibration_file
 from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.versions import LoadedVersion, OnStep, Upgrade
 from diptych.core.tuning.execution_layout import Plan
@@ -89,7 +91,22 @@ class VersionLoader:
             for loaded in (chosen.embed, chosen.collections):
                 loaded.encoder.close()
             raise
-        return LoadedVersion(ref, pipelines, chosen.serving, self._upgrades(chosen, pipelines))
+        read_calibration = self._calibration_reader(ref, bundle)
+        return LoadedVersion(
+            ref,
+            pipelines,
+            chosen.serving,
+            self._upgrades(chosen, pipelines),
+            read_calibration,
+            read_calibration(),
+        )
+
+    def _calibration_reader(self, ref: VersionRef, bundle: VerifiedBundle) -> CalibrationReader:
+        """Read the file in the model repository, also if the version itself has left it: a copy in the data
+        folder has none of its own.
+        """
+        folder = self._settings.model_repo / ref.name / str(ref.version)
+        return CalibrationReader(calibration_file(folder), bundle.manifest)
 
     def _verified(self, ref: VersionRef) -> VerifiedBundle:
         """Verify the files of exactly this version. Raises BundleError, NotFound."""

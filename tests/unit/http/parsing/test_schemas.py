@@ -81,10 +81,11 @@ def test_filters_are_described_in_every_request_that_has_one() -> None:
     assert set(operators) == {"eq", "ne", "in", "lt", "lte", "gt", "gte", "exists"}
 
 
-def test_min_relevance_is_not_described_before_it_is_supported() -> None:
-    assert "min_relevance" not in parameters("/search")
-    assert "min_relevance" not in form("/search")["properties"]
-    assert model("SearchRequest")["properties"]["min_relevance"]["type"] == "null"
+def test_min_relevance_is_described_in_every_form_of_a_search() -> None:
+    bounds = {"type": "number", "minimum": 0, "maximum": 1}
+    assert form("/search")["properties"]["min_relevance"] == bounds
+    assert bounds in model("SearchRequest")["properties"]["min_relevance"]["anyOf"]
+    assert bounds in parameters("/search")["min_relevance"]["schema"]["anyOf"]
 
 
 @pytest.mark.parametrize(

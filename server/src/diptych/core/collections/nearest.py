@@ -7,13 +7,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from diptych.bundle.calibration import Calibration, QueryKind
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.ports import RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.timing import noted
-from diptych.core.types import Embedding, Hit, Keys
+from diptych.core.types import Embedding, Hit, Keys, ModelInfo
 from diptych.errors import InvalidValue
 
 Found = TypeVar("Found")
@@ -42,6 +43,53 @@ class OpenTarget:
     without: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Says how relevant the hits of one kind of query are, and leaves out those below `min_relevance`.
+
+    `calibration` is that of the model; None where there is none, and relevance is unknown.
+    """
+
+    calibration: Calibration | None = None
+    kind: QueryKind = "text"
+    min_relevance: float | None = None
+
+    def require_usable(self, model: ModelInfo) -> None:
+        """Raise InvalidValue for a bound on a relevance that is unknown: ignoring it would be silent."""
+        if self.min_relevance is None:
+            return
+        if self.calibration is None:
+            raise InvalidValue(
+                f"{model.ref} is not calibrated, so that hits have no relevance: "
+                f"`diptych-train calibrate {model.ref}` does it",
+                "min_relevance",
+            )
+        if self.kind not in self.calibration.maps:
+            raise InvalidValue(
+                f"the calibration of {model.ref} has no map for {self.kind} queries, so that their hits have "
+                "no relevance",
+                "min_relevance",
+            )
+
+    def relevance(
+        self, query: Embedding, cosines: Embedding, best: float, n_images: int
+    ) -> list[float] | None:
+        """The relevance of hits with these cosines (K,), as `Calibration.relevance`; None if unknown."""
+        if self.calibration is None or not len(cosines):
+            return None
+        found = self.calibration.relevance(self.kind, query, cosines, best=best, n_images=n_images)
+        return None if found is None else found.tolist()
+
+    def passing(self, relevance: list[float] | None, n: int) -> int:
+        """How many of the n hits are shown: relevance falls with the cosine, so they are the first ones."""
+        if relevance is None or self.min_relevance is None:
+            return n
+        return sum(one >= self.min_relevance for one in relevance)
+
+
+UNJUDGED = Judge()
+
+
 class Finder:
     """Cosine search in one or more collections, filtered on metadata."""
 
@@ -58,8 +106,11 @@ class Finder:
         offset: int,
         filter: Filter | None,
         exact: bool = False,
+        judge: Judge = UNJUDGED,
     ) -> list[Hit]:
         """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
+
+        `judge` gives hits their relevance, among the images that pass the filter.
 
         All images that were acknowledged before the search began, and pass the filter, compete for the hits:
         one that is replaced meanwhile as the old or the new image. Store and index change one after the
@@ -68,7 +119,9 @@ class Finder:
         """
 
         async def attempt() -> tuple[list[Hit], bool]:
-            return await self._attempt(targets, query, k=k, offset=offset, filter=filter, exact=exact)
+            return await self._attempt(
+                targets, query, k=k, offset=offset, filter=filter, exact=exact, judge=judge
+            )
 
         for _ in range(ATTEMPTS):
             hits, is_complete = await attempt()
@@ -86,6 +139,7 @@ class Finder:
         offset: int,
         filter: Filter | None,
         exact: bool,
+        judge: Judge,
     ) -> tuple[list[Hit], bool]:
         """The hits, and whether index and store had the same images that may be found."""
         parts = await asyncio.gather(
@@ -95,7 +149,15 @@ class Finder:
         candidates = [raised_or(part) for part in parts]
         keys = np.concatenate([one.keys for one in candidates])
         cosines = np.concatenate([one.cosines for one in candidates])
-        order = np.lexsort((keys, -cosines))[offset : offset + k]  # keys are unique over all collections
+        ranked = np.lexsort((keys, -cosines))  # keys are unique over all collections
+        order = ranked[offset : offset + k]
+        relevance = judge.relevance(
+            query,
+            cosines[order],
+            best=float(cosines[ranked[0]]) if len(ranked) else 0.0,
+            n_images=sum(one.n_compared for one in candidates),
+        )
+        order = order[: judge.passing(relevance, len(order))]
         page: list[int] = keys[order].tolist()
         with noted("metadata"):
             records = await self._records.by_key(page)
@@ -103,13 +165,13 @@ class Finder:
             Hit(
                 records[key].id,
                 float(cosine),
-                None,
+                None if relevance is None else relevance[rank],
                 records[key].metadata,
                 key,
                 records[key].sha256,
                 records[key].collection,
             )
-            for key, cosine in zip(page, cosines[order], strict=True)
+            for rank, (key, cosine) in enumerate(zip(page, cosines[order], strict=True))
             if key in records
         ]
         return hits, len(hits) == len(page) and all(one.is_complete for one in candidates)
@@ -131,7 +193,8 @@ class Finder:
             found, cosines = await vectors.index.search(query, n + len(left_out), allowed, exact=exact)
         is_behind = bool(len(read_here)) and collection.n_replacements != n_replacements
         ranks = np.flatnonzero(~np.isin(found, left_out))[:n]
-        return Candidates(found[ranks], cosines[ranks], not is_ahead and not is_behind)
+        n_compared = (collection.n_images if allowed is None else len(allowed)) - len(left_out)
+        return Candidates(found[ranks], cosines[ranks], n_compared, not is_ahead and not is_behind)
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """Keys that may be found, None for all. Reads the metadata of the whole collection."""
@@ -152,6 +215,7 @@ class Candidates:
 
     keys: Keys
     cosines: Embedding  # (N,)
+    n_compared: int  # images that pass the filter
     is_complete: bool  # index and store had the same images
 
 
@@ -160,9 +224,3 @@ def raised_or(found: Found | BaseException) -> Found:
     if isinstance(found, BaseException):
         raise found
     return found
-
-
-def require_no_min_relevance(min_relevance: float | None) -> None:
-    """Raise InvalidValue for a bound on relevance, which is not calibrated; ignoring it would be silent."""
-    if min_relevance is not None:
-        raise InvalidValue("relevance is not calibrated for this model", "min_relevance")

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import numpy as np
 
+from diptych.bundle.calibration import QueryKind
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
 from diptych.core.collections.facets import Facet, count_facets
@@ -48,10 +49,10 @@ class WeightedQuery:
 
 @dataclass(frozen=True)
 class SearchInput:
-    """What to search for in which collections. `min_relevance` must be None: relevance is not calibrated.
+    """What to search for in which collections.
 
-    The values at the paths `facets` are counted among the `n_counted` best hits. With `collapse` only the
-    MAX_FOLDED best images are looked at.
+    Hits with less than `min_relevance` are left out, and not counted. The values at the paths `facets` are
+    counted among the `n_counted` best hits. With `collapse` only the MAX_FOLDED best images are looked at.
     """
 
     queries: Sequence[WeightedQuery]
@@ -177,6 +178,7 @@ async def _search(
         k=end - start,
         offset=start,
         filter=asked.filter,
+        kind=query_kind(asked.queries),
         min_relevance=asked.min_relevance,
         exact=asked.exact,
     )
@@ -201,6 +203,12 @@ def _ranks(asked: SearchInput) -> tuple[int, int]:
     if asked.collapse is not None:
         return 0, MAX_FOLDED
     return (0, max(end, asked.n_counted)) if asked.facets else (asked.offset, end)
+
+
+def query_kind(queries: Sequence[WeightedQuery]) -> QueryKind:
+    """How the relevance of hits is judged: by words, unless images have more of the weight, signs aside."""
+    words = sum(abs(one.weight) for one in queries if isinstance(one.query, str))
+    return "text" if 2 * words >= sum(abs(one.weight) for one in queries) else "image"
 
 
 def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:

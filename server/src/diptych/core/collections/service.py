@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 
+from diptych.bundle.calibration import QueryKind
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
@@ -19,7 +20,7 @@ from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
-from diptych.core.collections.nearest import Finder, OpenTarget, SearchTarget, require_no_min_relevance
+from diptych.core.collections.nearest import Finder, Judge, OpenTarget, SearchTarget
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import NoPause, Pace, Reembedder
@@ -436,6 +437,7 @@ class Collections:
         k: int,
         offset: int = 0,
         filter: Filter | None = None,
+        kind: QueryKind = "text",
         min_relevance: float | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
@@ -444,17 +446,22 @@ class Collections:
         `targets` are the name of a collection, or collections whose vectors are of one identity: they are
         searched side by side. With `exact`, all images are compared, even if a collection's recall is below
         1. Raises Conflict when a collection belongs to a model or has a precision that is not served;
-        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, as relevance is not
-        calibrated.
+        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, below which hits are left
+        out, if the version is not calibrated for queries of this `kind`.
         """
         opened = []
         for one in [SearchTarget(targets)] if isinstance(targets, str) else targets:
             collection = self._registry[one.name]
             current = collection.require_searchable()
             opened.append(OpenTarget(collection, one.vectors or current, one.without))
-        require_no_min_relevance(min_relevance)
+        calibrations = (one.vectors.version.calibration for one in opened)
+        calibration = next((one for one in calibrations if one is not None), None)
+        judge = Judge(calibration, kind, min_relevance)
+        judge.require_usable(opened[0].vectors.model)
         with stage(self._metrics, "search"):
-            return await self._finder.nearest(opened, query, k=k, offset=offset, filter=filter, exact=exact)
+            return await self._finder.nearest(
+                opened, query, k=k, offset=offset, filter=filter, exact=exact, judge=judge
+            )
 
     async def fold_duplicates(
         self, hits: Sequence[Hit], collapse: Collapse, vectors: IndexedVectors

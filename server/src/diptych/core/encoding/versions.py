@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from diptych.bundle.calibration import Calibration
 from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 Upgrade = Callable[[], Awaitable[None]]  # moves a precision to a faster runtime
 # Called with each step of loading that is done: "verified", "proven", "warmed". In any thread.
 OnStep = Callable[[Literal["verified", "proven", "warmed"]], object]
+# Reads the calibration of a version; None if there is none. Blocking.
+ReadCalibration = Callable[[], Calibration | None]
 
 
 @dataclass(eq=False)
@@ -30,6 +33,8 @@ class LoadedVersion:
     pipelines: PipelinePool
     serving: Serving
     upgrades: Sequence[Upgrade] = ()  # run one after the other, in the background
+    read_calibration: ReadCalibration = lambda: None
+    calibration: Calibration | None = None  # of the relevance of search hits, as it was read last
 
     @property
     def model(self) -> ModelInfo:
@@ -119,6 +124,11 @@ class LoadedVersions:
         entry = self._entries.get(version.ref)
         if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is version:
             self._release_entry(version.ref, entry)
+
+    async def read_calibrations(self) -> None:
+        """Read the calibrations of all loaded versions, which may have been made or replaced since."""
+        for version in self.loaded():
+            version.calibration = await asyncio.to_thread(version.read_calibration)
 
     @contextmanager
     def hold(self, version: LoadedVersion) -> Iterator[None]:

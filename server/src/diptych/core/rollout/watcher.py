@@ -46,9 +46,10 @@ class RepositoryWatcher:
             await self._align()
 
     async def watch(self) -> None:
-        """Look for a new version of the active model, as the policy says, for ever."""
+        """Look for a new version of the active model, as the policy says, and for calibrations, for ever."""
         while True:
             try:
+                await self._parts.versions.read_calibrations()
                 await self._look()
             except (DiptychError, OSError) as error:
                 log.warning("the model repository cannot be read: %s", error)

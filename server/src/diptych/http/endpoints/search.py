@@ -119,11 +119,9 @@ class SearchOptions(RequestModel):
         json_schema_extra=_COLLECTIONS,
     )
     exact: bool = False
-    min_relevance: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="relevance is not calibrated yet: a bound on it is a 422"),
-        WithJsonSchema({"type": "null"}),
-    ] = None
+    min_relevance: float | None = Field(
+        None, ge=0, le=1, description="leave out hits with less relevance; a 422 if it is unknown"
+    )
     collapse: Annotated[
         Literal["bytes"] | Annotated[float, Field(gt=0, le=1)] | None,
         WrapValidator(_one_error),
@@ -173,7 +171,8 @@ class DuplicateResponse(BaseModel):
 
 
 class HitResponse(BaseModel):
-    """One result. `relevance` is null until the model's cosines are calibrated.
+    """One result. `relevance` is the probability that it is what was meant, null if the model is not
+    calibrated.
 
     `duplicates` were folded into it by `collapse`.
     """
@@ -250,6 +249,7 @@ _FORM = schemas.form(
         "collection": schemas.STRING,
         "collections": {"type": "array", **_COLLECTIONS},
         "exact": {"type": "boolean"},
+        "min_relevance": {"type": "number", "minimum": 0, "maximum": 1},
         "facets": {"type": "array", **_FACETS},
         "collapse": {"anyOf": [{"const": "bytes"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
     },

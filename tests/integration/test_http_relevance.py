@@ -1,0 +1,148 @@
+"""The relevance of search hits as callers see it, on the tiny bundle."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.calibrations import write_tiny_calibration
+from support.image_requests import add_images, data_uri
+from support.pictures import picture
+from support.tiny_bundle import write_tiny_bundle
+
+COLOURS = ["red", "green", "blue", "yellow"]
+READ_WITHIN_S = 30
+
+
+def fill(client: TestClient) -> None:
+    items = [{"id": colour, "metadata": {"warm": colour in {"red", "yellow"}}} for colour in COLOURS]
+    pictures = [picture(colour) for colour in COLOURS]
+    assert add_images(client, "/collections/default/images", *pictures, items=items).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("relevance")
+    write_tiny_bundle(folder / "model_repo")
+    write_tiny_calibration(folder / "model_repo")
+    with running_app(folder) as client:
+        fill(client)
+        yield client
+
+
+def search(client: TestClient, **body: Any) -> dict[str, Any]:
+    answer = client.post("/search", json={"query": {"text": "red"}} | body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def relevance(found: dict[str, Any]) -> dict[str, float | None]:
+    return {hit["id"]: hit["relevance"] for hit in found["hits"]}
+
+
+def test_every_hit_has_a_relevance_that_falls_with_its_cosine(client: TestClient) -> None:
+    values = list(relevance(search(client)).values())
+    assert len(values) == len(COLOURS)
+    assert values == sorted(values, reverse=True)
+    assert all(0 < value < 1 for value in values)
+    assert values[0] > 0.8
+    assert values[-1] < 0.2
+
+
+def test_hits_below_the_bound_are_left_out(client: TestClient) -> None:
+    everything = relevance(search(client))
+    kept = relevance(search(client, min_relevance=0.5))
+    assert kept == {id: value for id, value in everything.items() if value >= 0.5}
+    assert list(kept) == ["red"]
+
+
+def test_an_empty_answer_is_an_answer(client: TestClient) -> None:
+    assert search(client, min_relevance=1)["hits"] == []
+
+
+def test_all_forms_of_a_request_take_the_bound(client: TestClient) -> None:
+    by_query = client.get("/search", params={"q": "red", "min_relevance": 0.5})
+    by_form = client.post("/search", files=[("text", (None, "red")), ("min_relevance", (None, "0.5"))])
+    assert [hit["id"] for hit in by_query.json()["hits"]] == ["red"]
+    assert [hit["id"] for hit in by_form.json()["hits"]] == ["red"]
+
+
+@pytest.mark.parametrize("bound", [-0.1, 1.1, "much"])
+def test_a_bound_outside_of_0_to_1_is_refused(client: TestClient, bound: object) -> None:
+    answer = client.post("/search", json={"query": {"text": "red"}, "min_relevance": bound})
+    assert answer.status_code == 422
+    assert "min_relevance" in answer.text
+
+
+def test_pages_agree_with_the_whole_list(client: TestClient) -> None:
+    whole = relevance(search(client))
+    pages = [relevance(search(client, k=1, offset=offset)) for offset in range(5)]
+    assert {id: value for page in pages for id, value in page.items()} == whole
+    bounded = [relevance(search(client, k=1, offset=offset, min_relevance=0.5)) for offset in range(3)]
+    assert [list(page) for page in bounded] == [["red"], [], []]
+
+
+def test_facets_count_the_hits_that_remain(client: TestClient) -> None:
+    (facet,) = search(client, min_relevance=0.5, facets=["warm"])["facets"]
+    assert (facet["n_hits"], facet["values"]) == (1, [{"value": True, "count": 1}])
+
+
+def test_hits_are_judged_among_the_images_that_pass_the_filter(client: TestClient) -> None:
+    everything, cold = relevance(search(client)), relevance(search(client, filter={"warm": False}))
+    for id, value in cold.items():
+        assert value is not None
+        assert value > (everything[id] or 0)
+
+
+def test_a_kind_of_query_without_a_map_has_no_relevance(client: TestClient) -> None:
+    by_image = {"query": {"image": data_uri(picture("red"))}}
+    assert set(relevance(search(client, **by_image)).values()) == {None}
+    answer = client.post("/search", json=by_image | {"min_relevance": 0.5})
+    assert answer.status_code == 422
+    assert "no map for image queries" in answer.json()["detail"]
+
+
+def test_a_version_without_calibration_says_how_to_get_one(tmp_path: Path) -> None:
+    with running_app(tmp_path) as client:
+        fill(client)
+        assert set(relevance(search(client)).values()) == {None}
+        answer = client.get("/search", params={"q": "red", "min_relevance": 0.5})
+        assert answer.status_code == 422
+        assert "`diptych-train calibrate tiny/1`" in answer.json()["detail"]
+
+
+def test_a_running_server_follows_the_file(tmp_path: Path) -> None:
+    with running_app(tmp_path, poll_s=0.1) as client:
+        fill(client)
+        file = write_tiny_calibration(tmp_path / "model_repo")
+        require_relevance(client, known=True)
+        file.unlink()
+        require_relevance(client, known=False)
+
+
+def require_relevance(client: TestClient, *, known: bool) -> None:
+    deadline = time.monotonic() + READ_WITHIN_S
+    while (None not in relevance(search(client)).values()) != known:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_calibration_of_other_vectors_is_refused_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    write_tiny_bundle(repo, seed=1)
+    write_tiny_calibration(repo, 2, of=1)
+    with caplog.at_level(logging.WARNING), running_app(tmp_path) as client:
+        fill(client)
+        assert set(relevance(search(client)).values()) == {None}
+    assert "search hits of tiny/2 have no relevance: tiny/2.calibration.npz: made for other vectors" in (
+        caplog.text
+    )
