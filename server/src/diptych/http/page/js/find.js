@@ -10,6 +10,9 @@ import { placeholders, tile } from "./tiles.js";
 /** Fewer in a narrow window, where the other panel is below them. */
 const N_TILES = matchMedia("(max-width: 899px)").matches ? 18 : 48;
 const EMPTY_POLL_MS = 3000;
+/** A hit with less relevance does not fit, as docs/collections-and-search.md explains. */
+const MIN_RELEVANCE = 0.1;
+const fits = ({ relevance }) => relevance === null || relevance === undefined || relevance >= MIN_RELEVANCE;
 const DEFAULT_URL = "http://127.0.0.1:8000";  // where `diptych add` looks by itself
 
 export class FindPanel {
@@ -19,6 +22,9 @@ export class FindPanel {
   #onPictures;
   #known = new Map();  // id -> picture seen so far, so that a query by id can show its name
   #shown = [];
+  #held = [];          // hits that do not fit, until they are asked for
+  #showsAll = false;   // hits that do not fit, too
+  #last = true;        // the server has no more
   #upload = null;      // the picture of a query that has no id
   #query = { kind: "browse" };
   #offset = 0;
@@ -46,7 +52,7 @@ export class FindPanel {
       if (target.tagName === "BUTTON") goTo({ q: target.textContent });
     });
     listenForCollection();
-    this.#more.addEventListener("click", () => this.#load(true));
+    this.#more.addEventListener("click", () => (this.#held.length ? this.#showHeld() : this.#load(true)));
     window.addEventListener("hashchange", () => this.show());
   }
 
@@ -56,6 +62,8 @@ export class FindPanel {
     this.#query = asked.kind === "upload" && !this.#upload ? { kind: "browse" } : asked;
     this.#offset = 0;
     this.#after = null;
+    this.#held = [];
+    this.#showsAll = false;
     byId("query").value = this.#query.text ?? "";
     return this.#load(false);
   }
@@ -129,23 +137,51 @@ export class FindPanel {
   }
 
   #draw(list, append, last) {
+    this.#last = last;
     for (const item of list) this.#known.set(item.id, item);
-    this.#shown = append ? [...this.#shown, ...list] : list;
     const others = list.filter(({ id }) => id !== this.#query.id);
-    const tiles = others.map((item) => tile(this.#api, item, ({ id }) => goTo({ id })));
-    if (append) this.#hits.append(...tiles);
-    else this.#hits.replaceChildren(...tiles);
+    const shown = this.#showsAll ? others : others.filter(fits);
+    this.#held = others.slice(shown.length);  // best first, so those that fit come first
+    if (!append) this.#shown = [];
+    if (!append) this.#hits.replaceChildren();
+    this.#add(shown);
+    if (!append && others.length && !shown.length) this.#showNothingFits();
     if (!append) this.#hits.parentElement.scrollTop = 0;
-    this.#more.hidden = last;
+  }
+
+  #add(items) {
+    this.#shown = [...this.#shown, ...items];
+    this.#hits.append(...items.map((item) => tile(this.#api, item, ({ id }) => goTo({ id }))));
+    this.#more.textContent = this.#held.length ? "Show less relevant pictures" : "Show more";
+    this.#more.hidden = this.#held.length ? !this.#shown.length : this.#last;
     this.#onPictures(this.#shown);
   }
 
+  #showHeld() {
+    const held = this.#held;
+    this.#held = [];
+    this.#showsAll = true;
+    if (!this.#shown.length) this.#hits.replaceChildren();
+    this.#add(held);
+    byId("find-status").textContent = `Nearest ${plural(this.#shown.length, "picture")}`;
+  }
+
   #report(total, elapsed_ms) {
-    const nShown = this.#hits.children.length;
+    const nShown = this.#shown.length;
     if (total === 0) return this.#showEmpty();
     const ms = `${Math.max(1, Math.round(elapsed_ms))} ms`;
-    const found = nShown ? `Best ${nShown} of ${plural(total, "picture")}` : "Nothing found";
-    byId("find-status").textContent = this.#query.kind === "browse" ? plural(total, "picture") : `${found}, ${ms}`;
+    const all = plural(total, "picture");
+    const found = this.#held.length
+      ? `${nShown || "None"} of ${all} ${nShown === 1 ? "fits" : "fit"}`
+      : nShown ? `Best ${nShown} of ${all}` : "Nothing found";
+    byId("find-status").textContent = this.#query.kind === "browse" ? all : `${found}, ${ms}`;
+  }
+
+  #showNothingFits() {
+    this.#hits.replaceChildren(element("li", { class: "empty" },
+      element("strong", {}, "Nothing here fits"),
+      element("p", {}, "The nearest pictures show something else."),
+      element("button", { type: "button", class: "quiet", onclick: () => this.#showHeld() }, "Show them anyway")));
   }
 
   #showEmpty() {

@@ -20,16 +20,22 @@ export function thumbnail(api, item) {
   return image;
 }
 
+/** "82 %", or null where relevance is unknown. */
+export const percentOf = ({ relevance }) =>
+  relevance === null || relevance === undefined ? null : `${relevance < 0.01 ? "<1" : Math.round(100 * relevance)} %`;
+
 /** One tile: a button that chooses its picture, and that can be dragged onto the other panel. */
 export function tile(api, item, choose) {
   const name = nameOf(item);
-  const cosine = item.cosine === undefined ? null : item.cosine.toFixed(2);
+  const percent = percentOf(item);
+  const cosine = item.cosine === undefined ? null : `cosine ${item.cosine.toFixed(2)}`;
+  const match = percent === null ? cosine : `relevance ${percent}`;
   const button = element(
     "button",
     {
       type: "button", class: "tile", draggable: "true",
-      title: [name, creditOf(item)].filter(Boolean).join("\n"),
-      "aria-label": cosine === null ? `${name}: find alike` : `${name}, cosine ${cosine}: find alike`,
+      title: [name, creditOf(item), percent && `${match}, ${cosine}`].filter(Boolean).join("\n"),
+      "aria-label": match === null ? `${name}: find alike` : `${name}, ${match}: find alike`,
       onclick: () => choose(item),
       ondragstart: (event) => {
         event.dataTransfer.setData(DRAG_TYPE, JSON.stringify(item));
@@ -39,7 +45,8 @@ export function tile(api, item, choose) {
     element("span", { class: "mount" }, thumbnail(api, item)),
     element("span", { class: "caption" }, name),
   );
-  if (cosine !== null) button.append(element("span", { class: "cosine" }, cosine));
+  if (percent !== null) button.append(element("span", { class: "match" }, percent));
+  else if (cosine !== null) button.append(element("span", { class: "match unjudged" }, item.cosine.toFixed(2)));
   return element("li", {}, button);
 }
 

@@ -1,0 +1,71 @@
+"""What the page shows of the relevance of hits, with a calibrated tiny model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.calibrations import MAP, write_tiny_calibration
+from support.pictures import noise, picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+pytestmark = pytest.mark.browser
+N_NOISE = 6
+STRICT = MAP.model_copy(update={"floor": 3.0, "slope": 10.0})  # only its own colour fits a word
+
+
+@pytest.fixture(scope="module")
+def calibrated_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A red and a blue picture, and noise."""
+    repo: Path = tmp_path_factory.mktemp("calibrated") / "model_repo"
+    write_tiny_bundle(repo)
+    write_tiny_calibration(repo, kinds=("text", "image"), relevance=STRICT)
+    with serve(repo, TINY, repo.parent / "data") as running:
+        with Client(running.url) as client:
+            pictures = {colour: picture(colour) for colour in ("red", "blue")}
+            pictures |= {f"noise-{i}": noise(i) for i in range(N_NOISE)}
+            client.add(list(pictures.values()), ids=list(pictures))
+        yield running
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Watched], calibrated_server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(calibrated_server.url)
+    expect(watched.page.locator(".tile")).to_have_count(2 + N_NOISE)
+    yield watched.page
+    assert watched.complaints == []
+
+
+def look_for(page: Page, words: str) -> None:
+    page.fill("#query", words)
+    page.press("#query", "Enter")
+
+
+def test_hits_that_fit_show_their_relevance_and_others_wait(page: Page) -> None:
+    expect(page.locator(".match")).to_have_count(0)  # of pictures that nobody searched for
+    look_for(page, "red")
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator(".tile .caption")).to_have_text("red")
+    expect(page.locator(".match")).to_be_visible()
+    expect(page.locator(".match")).to_contain_text("%")
+    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures fits")
+    page.get_by_role("button", name="Show less relevant pictures").click()
+    expect(page.locator(".tile")).to_have_count(2 + N_NOISE)
+    expect(page.locator("#find-status")).to_have_text(f"Nearest {2 + N_NOISE} pictures")
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page: Page) -> None:
+    look_for(page, "green")
+    expect(page.locator(".empty")).to_contain_text("Nothing here fits")
+    expect(page.locator(".tile")).to_have_count(0)
+    page.get_by_role("button", name="Show them anyway").click()
+    expect(page.locator(".tile")).to_have_count(2 + N_NOISE)
+    look_for(page, "blue")
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator(".tile .caption")).to_have_text("blue")
