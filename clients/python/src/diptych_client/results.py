@@ -84,7 +84,8 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Hit:
-    """One image that a search found. `relevance` is None until the cosines of the model are calibrated.
+    """One image that a search found. `relevance` is the probability that it is what was meant, None if
+    the model is not calibrated.
 
     `duplicates` were folded into it by `collapse`.
     """

@@ -62,6 +62,15 @@ def test_search_shows_relevance_once_the_model_is_calibrated(
     ]
 
 
+def test_an_empty_answer_to_a_bounded_search_says_that_nothing_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", search_reply())
+    command_runner(search, api, monkeypatch)("quantum mortgage", "--min-relevance", "0.1")
+    assert capsys.readouterr().out == "nothing fits\n"
+    assert body(api.requests[0])["min_relevance"] == 0.1
+
+
 def test_counts_of_a_field_stand_below_the_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     values = [{"value": "pets", "count": 2}, *({"value": True, "count": 1} for _ in range(20))]
     facets = [{"field": "album", "n_hits": 3, "values": values}]

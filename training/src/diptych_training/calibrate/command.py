@@ -14,7 +14,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "calibrate",
         help="measure the relevance of search hits for a version that lacks it",
-        description="Writes <version>.calibration.npz beside a version, which does not change.",
+        description="Writes <version>.calibration.npz beside a version, which does not change. Servers then "
+        "give search hits a relevance from 0 to 1; those that run read the file within seconds.",
     )
     parser.add_argument(
         "bundle", metavar="NAME[/V]", help="a model, by default its latest version with ONNX graphs"

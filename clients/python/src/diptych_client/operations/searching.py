@@ -50,8 +50,9 @@ def search(
 
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
     condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
-    `collapse` folds images with the same bytes, or with at least this cosine, into the best of them. Raises
-    ApiError when the server refuses the query.
+    Hits with less than `min_relevance` are left out: an empty answer means that nothing fits. `collapse`
+    folds images with the same bytes, or with at least this cosine, into the best of them. Raises ApiError
+    when the server refuses the query.
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:

@@ -152,7 +152,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json(asdict(result))
     else:
-        _show(result, args.offset)
+        _show(result, args.offset, bounded=args.min_relevance is not None)
         for facet in result.facets:
             counts = "  ".join(f"{_brief(one.value)} {one.count}" for one in facet.values[:MAX_VALUES])
             rest = "  ..." if len(facet.values) > MAX_VALUES else ""
@@ -162,7 +162,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
     return 0
 
 
-def _show(result: SearchResult, offset: int) -> None:
+def _show(result: SearchResult, offset: int, *, bounded: bool) -> None:
     calibrated = any(hit.relevance is not None for hit in result.hits)
     several = len(result.collections) > 1
     header = ["", "cosine", *(["relevance"] if calibrated else []), "id", "metadata"]
@@ -171,7 +171,7 @@ def _show(result: SearchResult, offset: int) -> None:
     if rows:
         out_table(header, rows, align)
     else:
-        out("nothing found")
+        out("nothing fits" if bounded else "nothing found")
 
 
 def _row(rank: int, hit: Hit, calibrated: bool, several: bool) -> list[str]:
