@@ -193,16 +193,14 @@ def galleries(model: Model, own: Pictures, is_drawing: Bools, held_out: Pictures
     others = held_out.of(rng.permutation(np.flatnonzero([name not in taken for name in held_out.names])))
     drawings = own.of(is_drawing)
     mixed, crowd = (held_out.of(np.isin(held_out.names, chosen)) for chosen in (several, many))
+    n_others = [min(n, len(others.rows)) for n in (10_000, 5_000)]
+    among = [others.of(np.arange(n)) for n in n_others]
     wanted = [
         ("sample gallery", own, sorted(set(own.names.tolist()))),
         ("its drawings", drawings, drawings.names.tolist()),
-        (
-            "its drawings, among 10,000",
-            drawings.joined(others.of(np.arange(10_000))),
-            drawings.names.tolist(),
-        ),
+        (f"its drawings, among {n_others[0]:,}", drawings.joined(among[0]), drawings.names.tolist()),
         ("several of each name", mixed, several.tolist()),
-        ("the same among 5,000", mixed.joined(others.of(np.arange(5_000))), several.tolist()),
+        (f"the same among {n_others[1]:,}", mixed.joined(among[1]), several.tolist()),
     ]
     if len(many) >= 20:
         wanted.append(("many of each name", crowd, many.tolist()))
