@@ -3,7 +3,7 @@
 from diptych.adapters.files.key_file import USES_FILE, KeyFile
 from diptych.core.keys.service import Keys
 from diptych.errors import ConfigError
-from diptych.settings import Settings
+from diptych.settings import LOOPBACK, Settings
 
 
 def key_file_of(settings: Settings) -> KeyFile:
@@ -12,11 +12,14 @@ def key_file_of(settings: Settings) -> KeyFile:
 
 
 def open_keys(settings: Settings) -> Keys:
-    """The keys that a server accepts. Raises ConfigError for a file that is named but missing or damaged."""
+    """The keys that a server accepts. Raises ConfigError for a file that is missing or damaged."""
     if settings.key_file is not None and not settings.key_file.is_file():
         raise ConfigError(
             f"DIPTYCH_KEY_FILE: there is no file {settings.key_file}: `diptych keys create --key-file FILE` "
             "makes one"
         )
     api_key = settings.api_key
-    return Keys(key_file_of(settings), None if api_key is None else api_key.get_secret_value())
+    keys = Keys(key_file_of(settings), None if api_key is None else api_key.get_secret_value())
+    if not keys.required and settings.host not in LOOPBACK and not settings.insecure:
+        raise ConfigError(f"host {settings.host} needs API keys, and {settings.key_file_path} is gone")
+    return keys

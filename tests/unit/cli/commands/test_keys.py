@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from diptych.cli import main
+from diptych.errors import ConfigError
 from diptych.settings import read_settings
 from diptych.wiring.keys import open_keys
 from support.command_line import Capture
@@ -74,6 +75,22 @@ def test_key_file_is_another_place(capsys: Capture, tmp_path: Path, data_dir: Pa
     assert not (data_dir / "keys.json").exists()
     settings = read_settings({"key_file": str(file)})
     assert open_keys(settings).caller(key["key"])
+
+
+def test_file_that_goes_after_the_settings_were_read_does_not_open_the_network(
+    capsys: Capture, data_dir: Path
+) -> None:
+    created(capsys)
+    settings = read_settings({})
+    (data_dir / "keys.json").unlink()
+    with pytest.raises(ConfigError, match=r"host 0\.0\.0\.0 needs API keys, and .*keys\.json is gone"):
+        open_keys(settings)
+
+
+def test_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    settings = read_settings({"key_file": tmp_path / "none.json", "host": "127.0.0.1"})
+    with pytest.raises(ConfigError, match=r"DIPTYCH_KEY_FILE: there is no file .*none\.json"):
+        open_keys(settings)
 
 
 @pytest.mark.parametrize(
