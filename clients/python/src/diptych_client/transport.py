@@ -60,6 +60,8 @@ def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
         "timeout": httpx.Timeout(timeout_s),
         "trust_env": not _is_loopback(parsed.host),  # a proxy of the environment cannot reach this machine
+        # SSL_CERT_FILE counts on this machine, too
+        "verify": httpx.create_ssl_context() if parsed.scheme == "https" else True,
     }
 
 
