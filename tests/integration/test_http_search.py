@@ -103,6 +103,7 @@ def test_pages_neither_repeat_nor_leave_out_images_of_equal_cosine(
     ("collapse", "duplicates"),
     [
         ("bytes", {"red-0": [("red-1", "bytes")], "red-2": [("red-3", "bytes")]}),
+        ("picture", {"red-0": [("red-1", "bytes"), ("red-2", "picture"), ("red-3", "picture")]}),
         (0.999, {"red-0": [("red-1", "bytes"), ("red-2", "near"), ("red-3", "near")]}),
     ],
 )

@@ -75,7 +75,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An image that was folded into a hit: `kind` is "bytes" if it has the same bytes, or "near"."""
+    """An image that was folded into a hit: `kind` is "bytes", "picture" or "near"."""
 
     id: str
     kind: str

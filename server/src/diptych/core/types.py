@@ -112,10 +112,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An image with the same bytes as a hit, or near to it."""
+    """An image with the same bytes as a hit, the same picture in another file, or an image near to it."""
 
     id: str
-    kind: Literal["bytes", "near"]
+    kind: Literal["bytes", "picture", "near"]
     collection: str
 
 
@@ -308,6 +308,7 @@ class NewRow:
     embedding: Embedding
     kept: bool = True
     pipeline_identity: str = ""  # of the pipeline that made the embedding
+    picture_hash: bytes | None = None  # see core.collections.duplicates; None: unknown
 
 
 @dataclass(frozen=True)

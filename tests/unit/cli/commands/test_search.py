@@ -87,9 +87,9 @@ def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: 
     hit = {"id": "a", "cosine": 0.5, "metadata": {}, "duplicates": [{"id": "b", "kind": "bytes"}] * 2}
     api = FakeApi().on("POST /search", search_reply(hit))
     run = command_runner(search, api, monkeypatch)
-    for collapse in ("bytes", "0.9"):
+    for collapse in ("bytes", "picture", "0.9"):
         assert run("cat", "--collapse", collapse) == 0
-    assert [body(request)["collapse"] for request in api.requests] == ["bytes", 0.9]
+    assert [body(request)["collapse"] for request in api.requests] == ["bytes", "picture", 0.9]
     assert capsys.readouterr().out.splitlines()[1] == "1   0.500  a (+2)"
 
 
@@ -138,7 +138,7 @@ def test_filter_must_be_a_json_object(
     [
         ([], "give WORDS, --image or --id to search for"),
         (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
-        (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes or a cosine"),
+        (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes, picture or a cosine"),
         (["cat", "--weight", "much"], "argument --weight: invalid float value: 'much'"),
     ],
 )

@@ -1,9 +1,18 @@
 """Hits that are duplicates of a better hit are folded into it."""
 
-import numpy as np
+import io
+from pathlib import Path
+from typing import Any
 
-from diptych.core.collections.duplicates import fold_near, fold_same_bytes
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.core.collections.duplicates import fold_near, fold_same_bytes, fold_same_picture, picture_hash
 from diptych.core.types import Duplicate, Hit
+
+GALLERY = Path(__file__).parents[4] / "server" / "gallery"
+DRAWINGS = sorted(GALLERY.glob("*.png"))
 
 
 def hits(*contents: str) -> list[Hit]:
@@ -45,3 +54,81 @@ def test_hit_goes_to_the_nearest_of_the_better_ones() -> None:
 def test_no_hits_are_folded_into_none() -> None:
     assert fold_same_bytes([]) == []
     assert fold_near([], np.empty((0, 2), np.float32), 0.9) == []
+    assert fold_same_picture([], {}) == []
+
+
+def drawing(file: Path) -> Image.Image:
+    """On white."""
+    with Image.open(file) as opened:
+        found = opened.convert("RGBA")
+    white = Image.new("RGBA", found.size, "white")
+    return Image.alpha_composite(white, found).convert("RGB")
+
+
+def hash_of(picture: Image.Image, side: int = 64) -> bytes:
+    """The hash of what an encoder sees of a picture."""
+    return picture_hash(np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC)))
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return Image.open(file).convert("RGB")
+
+
+def groups(hashes: dict[int, bytes], contents: str = "abcdefghij") -> list[tuple[str, list[tuple[str, str]]]]:
+    return folded(fold_same_picture(hits(*contents[: len(hashes)]), hashes))
+
+
+@pytest.mark.parametrize("name", ["cat", "rocket", "sliceofpizza", "dog"])
+def test_picture_that_was_encoded_again_or_resized_is_the_same(name: str) -> None:
+    picture = drawing(GALLERY / f"{name}.png")
+    half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+    files = [
+        picture,
+        *(encoded(picture, "JPEG", quality=quality) for quality in (95, 75, 50, 30)),
+        encoded(picture, "WEBP", quality=80),
+        picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.LANCZOS),
+        half,
+        encoded(half, "JPEG", quality=75),
+    ]
+    found = groups({i: hash_of(file) for i, file in enumerate(files)})
+    assert found == [("0", [(str(i), "picture") for i in range(1, len(files))])]
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_different_drawings_are_not_the_same_picture(side: int) -> None:
+    chosen = DRAWINGS[::3]
+    hashes = {i: hash_of(drawing(file), side) for i, file in enumerate(chosen)}
+    alike = [hit for hit in fold_same_picture(hits(*map(str, chosen)), hashes) if hit.duplicates]
+    assert [(chosen[hit.key].stem, chosen[int(hit.duplicates[0].id)].stem) for hit in alike] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("largeredcircle", "largebluecircle"),
+        ("angry", "disappointed"),
+        ("cat", "dog"),
+        ("bluebook", "greenbook"),
+    ],
+)
+def test_drawings_of_one_shape_or_subject_are_told_apart(one: str, other: str) -> None:
+    hashes = {i: hash_of(drawing(GALLERY / f"{name}.png")) for i, name in enumerate((one, other))}
+    assert groups(hashes) == [("0", []), ("1", [])]
+
+
+def test_plain_colours_have_no_structure() -> None:
+    hashes = [hash_of(Image.new("RGB", (50, 50), colour)) for colour in ("#f00", "#fe0101", "#00f")]
+    assert groups(dict(enumerate(hashes))) == [("0", [("1", "picture")]), ("2", [])]
+
+
+def test_hit_without_a_hash_is_folded_only_by_its_bytes() -> None:
+    known = hash_of(drawing(GALLERY / "cat.png"))
+    found = fold_same_picture(hits("a", "b", "c", "a"), {0: known, 2: known})
+    assert folded(found) == [("0", [("2", "picture"), ("3", "bytes")]), ("1", [])]
+
+
+def test_chain_of_similar_pictures_does_not_become_one_hit() -> None:
+    flipped = [bytes([2**n - 1]) + bytes(10) for n in (0, 3, 6)]  # 3 bits from one to the next
+    assert groups(dict(enumerate(flipped))) == [("0", [("1", "picture")]), ("2", [])]

@@ -41,7 +41,7 @@ def search(
     exact: bool = False,
     min_relevance: float | None = None,
     facets: Sequence[str] = (),
-    collapse: Literal["bytes"] | float | None = None,
+    collapse: Literal["bytes", "picture"] | float | None = None,
     collections: Sequence[str] = (),
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
@@ -51,8 +51,8 @@ def search(
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
     condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
     Hits with less than `min_relevance` are left out: an empty answer means that nothing fits. `collapse`
-    folds images with the same bytes, or with at least this cosine, into the best of them. Raises ApiError
-    when the server refuses the query.
+    folds images with the same bytes, of the same picture, or with at least this cosine, into the best of
+    them. Raises ApiError when the server refuses the query.
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:

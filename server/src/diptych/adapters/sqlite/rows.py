@@ -30,7 +30,7 @@ from diptych.core.types import (
 
 INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
-    " kept, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " kept, checksum, picture_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 # Takes any number of values as one parameter, a JSON array.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
@@ -180,6 +180,12 @@ def read_embeddings_of(db: sqlite3.Connection, keys: Sequence[int], identity: in
     }
 
 
+def read_picture_hashes(db: sqlite3.Connection, keys: Sequence[int]) -> dict[int, bytes | None]:
+    """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
+    query = f"SELECT key, picture_hash FROM images WHERE key {ONE_OF} AND (picture_hash IS NOT NULL OR kept)"
+    return dict(db.execute(query, (json.dumps(list(keys)),)))
+
+
 def _is_scan_faster(db: sqlite3.Connection, collection: str) -> bool:
     """Whether a full table scan is faster than looking up each row of the collection in an index."""
     (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (collection,)).fetchone()
@@ -226,7 +232,8 @@ def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int)
         row.kept,
     )
     values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
-    key = db.execute(INSERT, (*values, text, created_at, int(row.kept), checksum)).lastrowid
+    values += (text, created_at, int(row.kept), checksum, row.picture_hash)  # type: ignore[assignment]
+    key = db.execute(INSERT, values).lastrowid
     assert key is not None
     _put_embedding(db, key, row.embedding, identity)
     return key

@@ -146,6 +146,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE collections ADD COLUMN version INTEGER",
         "ALTER TABLE collections ADD COLUMN bundle TEXT",
     ),
+    # See `core.collections.duplicates`. NULL: not known yet, or no file is kept to compute it from.
+    ("ALTER TABLE images ADD COLUMN picture_hash BLOB",),
 )
 
 

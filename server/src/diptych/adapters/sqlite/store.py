@@ -303,6 +303,16 @@ class SqliteStore:
 
         return await self._threads.read(work)
 
+    async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
+        """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
+        return await self._threads.read(lambda db: sql.read_picture_hashes(db, keys))
+
+    async def put_picture_hashes(self, hashes: Mapping[int, bytes]) -> None:
+        """Store the picture hashes of those images that still exist."""
+        rows = [(hash, key) for key, hash in hashes.items()]
+        query = "UPDATE images SET picture_hash = ? WHERE key = ?"
+        await self._threads.write(lambda db: db.executemany(query, rows) and None)
+
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
         """The keys of rows without an embedding of this identity, each with whether its image file is kept.
 

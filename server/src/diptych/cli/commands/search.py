@@ -52,9 +52,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--collapse",
-        type=_bytes_or_cosine,
-        metavar="bytes|COSINE",
-        help="show images with the same bytes, or with at least this cosine, once",
+        type=_collapse,
+        metavar="bytes|picture|COSINE",
+        help="show images with the same bytes, of the same picture, or with at least this cosine, once",
     )
     parser.add_argument(
         "--facet",
@@ -86,11 +86,13 @@ def _stored_image(text: str) -> Query:
     return Query(id=id, collection=collection or None)
 
 
-def _bytes_or_cosine(text: str) -> str | float:
+def _collapse(text: str) -> str | float:
     try:
-        return text if text == "bytes" else float(text)
+        return text if text in {"bytes", "picture"} else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:100]!r} must be bytes or a cosine, such as 0.97") from None
+        raise argparse.ArgumentTypeError(
+            f"{text[:100]!r} must be bytes, picture or a cosine, such as 0.97"
+        ) from None
 
 
 class _AddQuery(argparse.Action):

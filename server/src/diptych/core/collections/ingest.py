@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.duplicates import picture_hash
 from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.job import JobOutcomes
-from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow, PutResult
+from diptych.core.types import AddOutcome, DecodedImage, Embedding, NewImage, NewRow, PutResult
 from diptych.errors import DiptychError, InputError
 
 
@@ -109,28 +109,32 @@ class Ingest:
         images.
         """
         kept = collection.keep == "original"
-        infos: list[ImageInfo | None] = []
+        decoded: list[DecodedImage | None] = []
 
-        def on_decoded(found: Sequence[ImageInfo | None]) -> None:
-            infos.extend(found)
+        def on_decoded(found: Sequence[DecodedImage | None]) -> None:
+            decoded.extend(found)
             if kept:
-                good = [item for item, info in zip(resolved, found, strict=True) if info is not None]
+                good = [item for item, image in zip(resolved, found, strict=True) if image is not None]
                 claim.begin({item.sha256: item.payload for item in good})
 
         pipeline_identity = pipeline.model.identity
         outcomes = await pipeline.embedder.embed_images([item.payload for item in resolved], on_decoded)
-        return [
-            outcome
-            if isinstance(outcome, DiptychError)
-            else _row(item, info, outcome, kept, pipeline_identity)
-            for item, info, outcome in zip(resolved, infos, outcomes, strict=True)
-        ]
+        return await asyncio.to_thread(
+            lambda: [
+                outcome
+                if isinstance(outcome, DiptychError)
+                else _row(item, image, outcome, kept, pipeline_identity)
+                for item, image, outcome in zip(resolved, decoded, outcomes, strict=True)
+            ]
+        )
 
 
 def _row(
-    item: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, pipeline_identity: str
+    item: ResolvedItem, image: DecodedImage | None, embedding: Embedding, kept: bool, pipeline_identity: str
 ) -> NewRow:
-    assert info is not None, "what has an embedding was decoded"
+    """The row of an image. Hashing its pixels takes about a millisecond."""
+    assert image is not None, "what has an embedding was decoded"
+    info = image.info
     return NewRow(
         id=item.id,
         sha256=item.sha256,
@@ -142,6 +146,7 @@ def _row(
         embedding=embedding,
         kept=kept,
         pipeline_identity=pipeline_identity,
+        picture_hash=picture_hash(image.pixels),
     )
 
 

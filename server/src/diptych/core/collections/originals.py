@@ -1,12 +1,16 @@
-"""Originals and thumbnails of stored images."""
+"""Originals, thumbnails and picture hashes of stored images."""
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
+from diptych.core.collections.duplicates import picture_hash
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.embedder import Embedder
 from diptych.core.log_throttle import LogThrottle
-from diptych.errors import InvalidValue, StoreError
+from diptych.core.types import DecodedImage
+from diptych.errors import CorruptStore, InvalidValue, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,37 @@ class Originals:
             if self._throttle.should_log(type(error).__name__):
                 log.warning("thumbnails cannot be kept and are made again for each request: %s", error)
         return made
+
+    async def picture_hashes(self, sha256s: Mapping[int, str], embedder: Embedder) -> dict[int, bytes]:
+        """The picture hashes of images, given as key -> sha256, as far as they can be known.
+
+        Images of earlier releases have none: they are computed from the originals and stored, which takes as
+        long as decoding those. Raises Overloaded, NotReady.
+        """
+        found = await self._records.picture_hashes(list(sha256s))
+        hashes = {key: hash for key, hash in found.items() if hash is not None}
+        unknown = sorted(found.keys() - hashes.keys())
+        size = min(MADE_AT_ONCE, embedder.max_images)
+        for start in range(0, len(unknown), size):
+            made = await self._hashed({key: sha256s[key] for key in unknown[start : start + size]}, embedder)
+            hashes |= made
+            try:
+                await self._records.put_picture_hashes(made)
+            except StoreError as error:
+                if self._throttle.should_log(type(error).__name__):
+                    log.warning("picture hashes cannot be kept and are made again: %s", error)
+        return hashes
+
+    async def _hashed(self, sha256s: Mapping[int, str], embedder: Embedder) -> dict[int, bytes]:
+        payloads: dict[int, bytes] = {}
+        for key, sha256 in sha256s.items():
+            try:
+                payloads[key] = await self.original(sha256)
+            except CorruptStore:
+                continue
+        decoded = zip(payloads, await embedder.decode_images(list(payloads.values())), strict=True)
+        pixels = {key: image.pixels for key, image in decoded if isinstance(image, DecodedImage)}
+        return await asyncio.to_thread(lambda: {key: picture_hash(one) for key, one in pixels.items()})
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail, unless the image was deleted meanwhile: then no file of it may stay."""

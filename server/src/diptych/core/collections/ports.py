@@ -1,6 +1,6 @@
 """What collections need from adapters: a record store, an image store, an index and thumbnails."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from diptych.core.collections.filters import Filter
@@ -227,6 +227,14 @@ class RecordStore(Protocol):
         self, collection: str, identity: str
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
         """All embeddings of this identity, in chunks of (keys, (N, D), keys whose embedding is damaged)."""
+        ...
+
+    async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
+        """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
+        ...
+
+    async def put_picture_hashes(self, hashes: Mapping[int, bytes]) -> None:
+        """Store the picture hashes of those images that still exist."""
         ...
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:

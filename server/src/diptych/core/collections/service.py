@@ -12,7 +12,7 @@ from diptych.bundle.calibration import QueryKind
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes
+from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.group_commit import GroupCommit
@@ -469,6 +469,10 @@ class Collections:
         """Fold hits of a search in `vectors` that are duplicates of a better hit into that hit."""
         if collapse == "bytes":
             return fold_same_bytes(hits)
+        if collapse == "picture":
+            embedder = vectors.pipeline.embedder
+            hashes = await self._originals.picture_hashes({hit.key: hit.sha256 for hit in hits}, embedder)
+            return await asyncio.to_thread(fold_same_picture, hits, hashes)
         found = await self._records.embeddings_of([hit.key for hit in hits], vectors.identity)
         none = np.zeros(vectors.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
         rows = [found.get(hit.key, none) for hit in hits]  # N of (D,)

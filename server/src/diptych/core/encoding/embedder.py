@@ -9,7 +9,6 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from diptych.bundle.encoder import OnStart, StoppableEncoder
-from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.busy_clock import BusyClock
 from diptych.core.concurrency.fair_executor import FairExecutor
@@ -32,7 +31,7 @@ from diptych.errors import DiptychError, InputError, Overloaded
 Work = TypeVar("Work")
 
 # Called with the infos of N files once all are decoded; None for a file that cannot be decoded.
-OnDecoded = Callable[[Sequence[ImageInfo | None]], None]
+OnDecoded = Callable[[Sequence[DecodedImage | None]], None]
 
 
 class Decoder(Protocol):
@@ -113,13 +112,18 @@ class Embedder:
                 images = await self._decoder.decode_many(payloads, self._report_decode_time, alone=alone)
                 note("decode", began, time.perf_counter())
                 if on_decoded is not None:
-                    on_decoded([None if isinstance(one, DiptychError) else one.info for one in images])
+                    on_decoded([None if isinstance(one, DiptychError) else one for one in images])
                 pixels = [one if isinstance(one, DiptychError) else one.pixels for one in images]
                 del images
                 return await _submit(self._images, pixels)
         except Overloaded:
             self._metrics.count_rejected("decode_full")
             raise
+
+    async def decode_images(self, payloads: Sequence[bytes]) -> list[DecodedImage | InputError]:
+        """Decode N image files as for embedding them; a bad item fails alone. Raises as embed_images."""
+        with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
+            return await self._decoder.decode_many(payloads, self._report_decode_time)
 
     async def embed_text(self, text: str) -> TextEmbedding:
         """Embed one text: (D,). The empty text has an embedding, too. Raises as embed_image."""

@@ -104,7 +104,9 @@ def _one_error(value: object, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(value)
     except ValidationError:
-        raise PydanticCustomError("collapse", 'must be "bytes" or a cosine above 0, at most 1') from None
+        raise PydanticCustomError(
+            "collapse", 'must be "bytes", "picture" or a cosine above 0, at most 1'
+        ) from None
 
 
 class SearchOptions(RequestModel):
@@ -123,9 +125,12 @@ class SearchOptions(RequestModel):
         None, ge=0, le=1, description="leave out hits with less relevance; a 422 if it is unknown"
     )
     collapse: Annotated[
-        Literal["bytes"] | Annotated[float, Field(gt=0, le=1)] | None,
+        Literal["bytes", "picture"] | Annotated[float, Field(gt=0, le=1)] | None,
         WrapValidator(_one_error),
-        Field(description="fold images with the same bytes, or with at least this cosine, into the best"),
+        Field(
+            description="fold images with the same bytes, of the same picture, or with at least this cosine, "
+            "into the best"
+        ),
     ] = None
     facets: FailFastList[str] = Field(
         [],
@@ -163,10 +168,10 @@ class SearchQuery(SearchOptions):
 
 
 class DuplicateResponse(BaseModel):
-    """An image that was folded into a hit: it has the same bytes, or is near to it."""
+    """An image that was folded into a hit: it has the same bytes, is the same picture, or is near to it."""
 
     id: str
-    kind: Literal["bytes", "near"]
+    kind: Literal["bytes", "picture", "near"]
     collection: str
 
 
@@ -251,7 +256,9 @@ _FORM = schemas.form(
         "exact": {"type": "boolean"},
         "min_relevance": {"type": "number", "minimum": 0, "maximum": 1},
         "facets": {"type": "array", **_FACETS},
-        "collapse": {"anyOf": [{"const": "bytes"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
+        "collapse": {
+            "anyOf": [{"enum": ["bytes", "picture"]}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]
+        },
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
 )
