@@ -284,7 +284,7 @@ def reliability(model: Model, pictures: Pictures, rng: np.random.Generator) -> R
 
 
 def enlarged(pictures: Pictures, n: int, rng: np.random.Generator) -> Pictures:
-    """n of the pictures; where there are too few, others are made of theirs, under names of their own."""
+    """n of the pictures; where there are too few, noisy copies with the same names are added."""
     if len(pictures.rows) >= n:
         return pictures.of(rng.permutation(len(pictures.rows))[:n])
     chosen = rng.integers(0, len(pictures.rows), n - len(pictures.rows))
