@@ -119,6 +119,7 @@ def test_collection_of_a_model_that_is_gone_can_be_moved_to_the_one_that_serves(
         refused = client.get("/search", params={"q": "red"})
         assert refused.status_code == 409
         assert "belongs to model 'tiny', which is not served here" in refused.json()["detail"]
+        assert "`diptych collections configure default --model NAME`" in refused.json()["detail"]
         client.patch("/collections/default", json={"model": "other"}).raise_for_status()
         wait_for_rollout(client, "default")
         model, n_hits = found(client, "default")

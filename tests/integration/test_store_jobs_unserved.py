@@ -17,7 +17,8 @@ from support.tiny_bundle import write_tiny_bundle
 OTHER = "other"
 NOT_SERVED = (
     "collection 'pets' belongs to model 'tiny', which is not served here: tiny/1 cannot be loaded: "
-    "no model named 'tiny'; there is: other"
+    "no model named 'tiny'; there is: other; `diptych collections configure pets --model NAME` moves it to a "
+    "model that is"
 )
 NO_PRECISION = "collection 'pets' has vectors of precision int8: tiny/1 has no precision 'int8'"
 

@@ -106,7 +106,8 @@ class LoadedCollection:
             raise NotReady(self._progress())
         because = f": {self.reason}" if self.reason else ""
         raise Conflict(
-            f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}"
+            f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}; "
+            f"`diptych collections configure {self.name} --model NAME` moves it to a model that is"
         )
 
     def require_searchable(self) -> IndexedVectors:
