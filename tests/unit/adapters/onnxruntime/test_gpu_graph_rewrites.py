@@ -1,12 +1,15 @@
 """Graph rewrites for GPU libraries keep the results, and do not change files."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from diptych.adapters.onnxruntime.gpu_graph_rewrites import (
@@ -16,11 +19,11 @@ from diptych.adapters.onnxruntime.gpu_graph_rewrites import (
     replace_argmax_by_float_argmax,
 )
 from diptych.errors import BundleError
+from support.clip_graphs import clip_image_graph, clip_text_graph
 from support.default_model import default_bundle
 from support.small_graphs import small_graph
 from support.tensorrt_parser import refused
 
-ROOT = Path(__file__).parents[4]
 PATCHES = """g (uint8[B,4,4,3] pixels) => (float[B,48] y) {
     codes = Reshape (pixels, cells)
     turned = Transpose <perm = [0, 2, 1, 3]> (codes)
@@ -41,22 +44,29 @@ def test_bytes_are_read_by_cast_only_with_the_same_result() -> None:
     np.testing.assert_array_equal(before, after)
 
 
-def test_default_model_gives_the_same_image_embeddings_and_tensorrt_can_read_it() -> None:
-    bundle = default_bundle()
-    file = bundle / "image_encoder.onnx"
-    assert refused(onnx.load(file)).startswith("Shape")
-    graph = graph_for_tensorrt(file)
-    assert refused(onnx.load_from_string(graph)) == ""
+def run_graph(graph: str | bytes, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """The embeddings, on the CPU."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    with np.load(bundle / "golden.npz") as golden:
-        pixels = golden["pixels"][:2]
-    before, after = (
-        ort.InferenceSession(one, options, providers=["CPUExecutionProvider"]).run(None, {"pixels": pixels})[
-            0
-        ]
-        for one in (str(file), graph)
-    )
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    rows: NDArray[np.float32] = session.run(None, inputs)[0]
+    return rows
+
+
+def default_image_graph() -> tuple[Path, NDArray[np.uint8]]:
+    with np.load(default_bundle() / "golden.npz") as golden:
+        return default_bundle() / "image_encoder.onnx", golden["pixels"][:2]
+
+
+@pytest.mark.parametrize("model", [clip_image_graph, default_image_graph])
+def test_model_gives_the_same_image_embeddings_and_tensorrt_can_read_it(
+    model: Callable[[], tuple[Path, NDArray[np.uint8]]],
+) -> None:
+    file, pixels = model()
+    assert refused(onnx.load(file)) != ""
+    graph = graph_for_tensorrt(file)
+    assert refused(onnx.load_from_string(graph)) == ""
+    before, after = (run_graph(one, {"pixels": pixels}) for one in (str(file), graph))
     np.testing.assert_array_equal(before, after)
 
 
@@ -105,20 +115,22 @@ def test_other_argmax_operators_are_not_replaced(node: str) -> None:
     assert model.SerializeToString() == before
 
 
-def test_default_model_gives_the_same_text_embeddings_with_the_rewrite_for_cuda() -> None:
-    bundle = default_bundle()
-    file = bundle / "text_encoder.onnx"
+def test_clip_gives_the_same_text_embeddings_with_the_rewrite_for_cuda() -> None:
+    file, ids = clip_text_graph()
     graph = graph_for_cuda(file)
     assert isinstance(graph, bytes)
-    assert graph_for_cuda(bundle / "image_encoder.onnx") == str(bundle / "image_encoder.onnx")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    with np.load(bundle / "golden.npz") as golden:
+    before, after = (run_graph(one, {"input_ids": ids}) for one in (str(file), graph))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_graph_without_an_operator_to_rewrite_is_read_from_its_file() -> None:
+    file = default_bundle() / "image_encoder.onnx"
+    assert graph_for_cuda(file) == str(file)
+
+
+def test_default_model_gives_the_same_text_embeddings_for_cuda() -> None:
+    file = default_bundle() / "text_encoder.onnx"
+    with np.load(default_bundle() / "golden.npz") as golden:
         ids = golden["input_ids"]
-    before, after = (
-        ort.InferenceSession(one, options, providers=["CPUExecutionProvider"]).run(None, {"input_ids": ids})[
-            0
-        ]
-        for one in (str(file), graph)
-    )
+    before, after = (run_graph(one, {"input_ids": ids}) for one in (str(file), graph_for_cuda(file)))
     np.testing.assert_array_equal(before, after)

@@ -15,7 +15,7 @@ from diptych.adapters.onnxruntime.encoder import IMAGE_EMBEDDING, INPUT_IDS, PIX
 from diptych.adapters.onnxruntime.gpu_run import Shapes
 from diptych.adapters.onnxruntime.tower import Tower
 from diptych.errors import BundleError, ConfigError, EncoderFailed
-from support.default_model import default_bundle
+from support.clip_graphs import clip_text_graph
 from support.fake_onnxruntime import FakeCuda
 from support.tiny_graphs import COLOURS, image_graph, image_reference, make_weights
 
@@ -155,12 +155,11 @@ def text_tower(file: Path) -> Tower:
     return Tower(file, INPUT_IDS, TEXT_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=True)
 
 
-TEXT_FILE = default_bundle() / "text_encoder.onnx"
 IDS = np.array([[1, 2, 3]], np.int32)
 
 
 def test_text_tower_pooled_at_its_largest_id_is_captured(cuda: FakeCuda) -> None:
-    found = text_tower(TEXT_FILE)
+    found = text_tower(clip_text_graph()[0])
     found.capture([IDS])
     assert (found.why_not_captured, len(cuda.captured)) == ("", 1)
 
@@ -170,7 +169,7 @@ def test_text_tower_is_not_captured_without_a_rewrite_of_its_graph(
 ) -> None:
     monkeypatch.delitem(sys.modules, "diptych.adapters.onnxruntime.gpu_graph_rewrites", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    found = text_tower(TEXT_FILE)
+    found = text_tower(clip_text_graph()[0])
     assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
     assert len(found.run(IDS, None)) == 1
 
@@ -178,11 +177,11 @@ def test_text_tower_is_not_captured_without_a_rewrite_of_its_graph(
 def test_rewritten_graph_finds_its_external_weights(tmp_path: Path, cuda: FakeCuda) -> None:
     file = tmp_path / "text.onnx"
     onnx.save(
-        onnx.load(TEXT_FILE),
+        onnx.load(clip_text_graph()[0]),
         file,
         save_as_external_data=True,
         location="weights",
     )
-    expected = text_tower(TEXT_FILE).run(IDS, None)
+    expected = text_tower(clip_text_graph()[0]).run(IDS, None)
     np.testing.assert_array_equal(text_tower(file).run(IDS, None), expected)
     assert (tmp_path / "weights").stat().st_size > 10 * file.stat().st_size

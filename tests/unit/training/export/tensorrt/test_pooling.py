@@ -1,6 +1,7 @@
 """The end of a text is found without ArgMax over integers, at the same place; what cannot be is refused."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
 from diptych_training.export.fp16 import write_float16_simulation, write_fp16
 from diptych_training.export.proof.parity import row_cosines
+from support.clip_graphs import clip_text_graph
 from support.default_model import default_bundle
 from support.small_graphs import small_graph
 
@@ -29,7 +31,7 @@ def run_graph(graph: Path, batch: NDArray[np.int32]) -> NDArray[np.float32]:
     return rows
 
 
-ROOT = Path(__file__).parents[5]
+Model = Callable[[], tuple[Path, NDArray[np.int32]]]
 END = 49407  # of CLIP: 49406 is its start, and the same number in float16
 POOLED = """g (int32[B,L] ids, float[B,L,4] x) => (float[B,4] y) {
     long = Cast <to = 7> (ids)
@@ -90,26 +92,31 @@ def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
     assert np.float16(END) == np.float16(END - 1)  # why
 
 
-def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
-    bundle = default_bundle()
-    before, after = bundle / "text_encoder.onnx", tmp_path / "text_encoder.onnx"
+def default_text_graph() -> tuple[Path, NDArray[np.int32]]:
+    """The file of the default model, and ids for it."""
+    with np.load(default_bundle() / "golden.npz") as golden:
+        return default_bundle() / "text_encoder.onnx", golden["input_ids"]
+
+
+@pytest.mark.parametrize("model", [clip_text_graph, default_text_graph])
+def test_model_embeds_its_texts_as_before(model: Model, tmp_path: Path) -> None:
+    before, batch = model()
+    after = tmp_path / "text_encoder.onnx"
     after.write_bytes(graph_for_tensorrt(before))
-    with np.load(bundle / "golden.npz") as golden:
-        batch = golden["input_ids"]
     np.testing.assert_array_equal(run_graph(before, batch), run_graph(after, batch))
 
 
-def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_path: Path) -> None:
-    bundle = default_bundle()
+@pytest.mark.parametrize("model", [clip_text_graph, default_text_graph])
+def test_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(model: Model, tmp_path: Path) -> None:
+    file, batch = model()
     half, replaced_half, simulated = (
         tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
     )
-    write_fp16(bundle / "text_encoder.onnx", half)
+    write_fp16(file, half)
     replaced_half.write_bytes(graph_for_tensorrt(half))
     write_float16_simulation(replaced_half, simulated)
-    with np.load(bundle / "golden.npz") as golden:
-        batch, expected = golden["input_ids"], golden["text_embedding"]
-    assert row_cosines(expected, run_graph(simulated, batch)).min() >= COSINE_BOUNDS["fp16"]
+    cosines = row_cosines(run_graph(file, batch), run_graph(simulated, batch))
+    assert cosines.min() >= COSINE_BOUNDS["fp16"]
 
 
 def test_argmax_of_whether_an_id_is_the_end_is_replaced_too() -> None:
