@@ -4,7 +4,7 @@ VENV   ?= .venv
 TOOLS  ?= $(VENV)-tools
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-MODEL  ?= pictograms
+MODEL  ?= everyday
 GPU_PYTHON ?= $(PYTHON)
 RUN    ?= pictograms
 
@@ -80,11 +80,11 @@ data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of pa
 
 # Pictures and runs stay in the cache; the version goes to model_repo/, where git ignores it.
 TRY_PICTURES = $(or $(DIPTYCH_CACHE),$(HOME)/.cache/diptych)/try-refresh
-try-refresh: $(VENV)/.installed-training ## draw twenty pictures, teach them to the default model, and show three searches before and after (4 minutes on two cores)
+try-refresh: $(VENV)/.installed-training ## draw twenty pictures, teach them to the default model, and show three searches before and after (a quarter of an hour on two cores)
 	$(BIN)/python -m diptych_training.refresh.example --out '$(TRY_PICTURES)' --pictures 20
 	$(BIN)/diptych-train refresh '$(TRY_PICTURES)' --name try-refresh $(FLAGS)
 
-train: data ## train the default model's recipe (two and a half hours on two cores)
+train: data ## train the model pictograms from scratch by its recipe (two and a half hours on two cores)
 	$(BIN)/diptych-train train pictograms
 
 evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieval: make evaluate RUN=pictograms

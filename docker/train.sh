@@ -48,7 +48,7 @@ recipe=$1 run=$2 name=$3
 # Checked before hours of training, not after them. A model repository accepts these names.
 case "$name" in
   "") refuse "no name to publish under: set DIPTYCH_NAME, as in DIPTYCH_NAME=mine docker compose run --rm train" ;;
-  pictograms) refuse "DIPTYCH_NAME is pictograms, the name of the default model, whose versions come with diptych:\
+  everyday) refuse "DIPTYCH_NAME is everyday, the name of the default model, whose versions come with diptych:\
  publish under a name of your own" ;;
   [!a-z0-9]* | *[!a-z0-9._-]*) bad=1 ;;
   *) bad= ;;

@@ -89,9 +89,12 @@ def test_image_has_the_default_model_and_none_of_the_users() -> None:
     ).stdout.splitlines()
     (default,) = {str(Path(*Path(line).parts[:3])) for line in listed if len(Path(line).parts) > 3}
     let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert [line for line in let_in if "model_repo" in line] == [f"!{default}"]
+    calibration = f"{default}.calibration.npz"
+    assert calibration in listed
+    assert [line for line in let_in if "model_repo" in line] == [f"!{default}", f"!{calibration}"]
     dockerfile = (DOCKER / "server.Dockerfile").read_text(encoding="utf-8")
     assert f"\nCOPY {default} /{default}\n" in dockerfile
+    assert f"\nCOPY {calibration} /{Path(default).parent}/\n" in dockerfile
 
 
 @pytest.mark.parametrize("name", LOCKS)

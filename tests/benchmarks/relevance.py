@@ -6,7 +6,7 @@ hits each query of `absurd_queries.txt` shows; these were written down before an
 reliable relevance is, and whether some pictures are hubs. Prints markdown tables; `--figure` draws the
 reliability.
 
-PYTHONPATH=tests python -m benchmarks.relevance --bundle pictograms --data ~/.cache/diptych/pictograms
+PYTHONPATH=tests python -m benchmarks.relevance --bundle everyday --data ~/.cache/diptych/pictograms
 """
 
 import argparse
@@ -28,6 +28,7 @@ from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.evaluate.embedding import embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, load_evaluated_bundle, named_bundle
 from diptych_training.export.proof.samples import even_shares
+from support.default_model import DEFAULT_MODEL
 from support.documents import ROOT
 
 ABSURD = Path(__file__).with_name("absurd_queries.txt")
@@ -314,7 +315,7 @@ def draw(path: Path, title: str, found: Sequence[Reliability]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bundle", default="pictograms", metavar="NAME[/V]")
+    parser.add_argument("--bundle", default=DEFAULT_MODEL, metavar="NAME[/V]")
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model_repo", metavar="DIR")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the packed pictograms")
     parser.add_argument("--gallery", type=Path, default=ROOT / "server" / "gallery", metavar="DIR")

@@ -40,11 +40,13 @@ from benchmarks.load import (
 )
 from benchmarks.report import Verdict, command_line, conditions, finish, say, table, verdicts_table
 from benchmarks.servers import Running, diptych, running
+from diptych.bundle.manifest import read_manifest
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-store"
 SHAPES = ((1, 1), (1, 8), (64, 1), (64, 2))  # images a request, clients
-N_PHOTOS, BATCH, PAGE, EMBED_DIM = 256, 1_000, 100, 256
+N_PHOTOS, BATCH, PAGE = 256, 1_000, 100
+EMBED_DIM = read_manifest(default_bundle()).embed_dim
 ADD_BAR, ROWS_BAR = 0.9, 5_000
 COLOURS = ("red", "green", "blue", "grey")
 FILTERS: dict[str, dict[str, Any]] = {

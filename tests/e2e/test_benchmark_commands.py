@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.servers import in_cache
 from support.child_python import python_path
+from support.default_model import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("command", "bar"),
     [
-        (("serving", "--quick", "--models", "pictograms int8", "--beside", str(ROOT)), "items/s |"),
-        (("serving", "--quick", "--models", "pictograms int8"), "in process"),
+        (("serving", "--quick", "--models", f"{DEFAULT_MODEL} int8", "--beside", str(ROOT)), "items/s |"),
+        (("serving", "--quick", "--models", f"{DEFAULT_MODEL} int8"), "in process"),
         (("store", "--quick"), "over encoding alone"),
         (("soak", "--minutes", "0.5", "--clients", "4"), "good requests that failed | 0 | 0 of"),
         (("training", "--quick"), "images/s over open_clip's"),

@@ -13,6 +13,7 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
 from diptych_client import Client, Conflict, Forbidden
+from support.default_model import DEFAULT_MODEL
 from support.server import RunningServer, serve
 from support.tars import files_of_bundle, tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -123,13 +124,13 @@ def test_caller_that_leaves_and_server_that_stops_leave_nothing(
 def test_refusal_reaches_a_client_that_is_still_sending(repo: Path, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.mkdir()
-    (large / "manifest.json").write_text(json.dumps({"name": "pictograms", "files": {"weights": {}}}))
+    (large / "manifest.json").write_text(json.dumps({"name": DEFAULT_MODEL, "files": {"weights": {}}}))
     with (large / "weights").open("wb") as file:
         file.truncate(60_000_000)
     with (
         serve(repo, TINY, tmp_path / "data", environment=WITH_KEY) as server,
         Client(server.url, KEY) as client,
-        pytest.raises(Conflict, match="'pictograms' is kept for the default model"),
+        pytest.raises(Conflict, match=f"'{DEFAULT_MODEL}' is kept for the default model"),
     ):
         client.push_model(large)
     with (

@@ -7,6 +7,8 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
+from diptych_training.proof_set.file import read_proof_set_file
+from diptych_training.proof_set.proof_set import PROOF, REHEARSAL
 from diptych_training.refresh.example import draw_example
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 from support.tiny_run import TINY_VIT, write_tiny_run
@@ -48,9 +50,12 @@ def test_an_imported_vit_learns_pictures_and_keeps_its_precisions(
     assert set(manifest.precisions) == {"fp32", "fp16"}
     assert not manifest.ungated
     assert manifest.source["started_from"] == "theirs/1"
-    assert manifest.metrics["refresh"]["shipped"]["n_images"] == 1_000
     shipped = default_bundle() / "proof_set.npz"
+    n_of = dict.fromkeys((PROOF, REHEARSAL), 0)
+    for source in read_proof_set_file(shipped).sources:
+        n_of[source.split] += len(source.items)
+    assert manifest.metrics["refresh"]["shipped"]["n_images"] == n_of[PROOF]
     assert (repository.folder("mine", 1) / "proof_set.npz").read_bytes() == shipped.read_bytes()
     recipe = (home / "runs" / "refresh" / "mine-1" / "recipe.toml").read_text()
-    assert "pairs shipped with the model: 200 pairs" in recipe
+    assert f"pairs shipped with the model: {n_of[REHEARSAL]} pairs" in recipe
     assert "mine starts from theirs/1" in capsys.readouterr().out

@@ -14,6 +14,7 @@ import httpx
 
 SOURCES = ("server/src", "training/src", "clients/python/src")
 WITHIN_S = 120
+DEFAULT_MODELS = ("everyday", "pictograms")  # of this and of earlier checkouts
 KEY = "a key of the surface"
 FIXED_PLAN = (  # one item a batch, on one thread: the same bits every time, whatever else the machine does
     *("--n-threads", "1", "--n-lanes", "1", "--n-decode-threads", "1", "--max-batch-size", "1"),
@@ -29,7 +30,14 @@ class Checkout:
     @property
     def bundle(self) -> Path:
         """The newest version of the default model."""
-        return max((self.root / "model_repo/pictograms").iterdir(), key=lambda version: int(version.name))
+        names = (self.root / "model_repo" / name for name in DEFAULT_MODELS)
+        versions = next(name for name in names if name.is_dir()).iterdir()
+        return max((one for one in versions if one.is_dir()), key=lambda version: int(version.name))
+
+    @property
+    def model(self) -> str:
+        """The name of the default model."""
+        return self.bundle.parent.name
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ OF_SERVER = [
 ]
 OF_TRAINING = [f"{command} {MISSING}" for command in ("train", "evaluate --run", "data inspect")]
 LINES = {  # whose exit statuses are asked, besides --help and an unknown flag of every command
-    "diptych": [*USAGE, *OF_SERVER, f"backup --verify {MISSING}", f"check pictograms --model-repo {MISSING}"],
+    "diptych": [*USAGE, *OF_SERVER, f"backup --verify {MISSING}", f"check mine --model-repo {MISSING}"],
     "diptych_training": [*USAGE, *OF_TRAINING, f"export --name x --run {MISSING}"],
 }
 

@@ -29,7 +29,10 @@ def observed(checkout: Checkout) -> Json:
     (gallery / "items.jsonl").write_text(json.dumps({"file": "one.png", "id": "one", "metadata": {}}))
     shown: Json = {}
     with checkout.serving(data, "--gallery", str(gallery)) as client:
-        answers = [(what, path, _ask(client, what, path, how)) for what, path, how in _requests(client)]
+        answers = [
+            (what, path, _ask(client, what, path, how))
+            for what, path, how in _requests(client, checkout.model)
+        ]
         deadline = time.monotonic() + 60
         while not client.get("/collections/gallery").json().get("n_images") and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -52,9 +55,9 @@ def _ask(client: httpx.Client, what: str, path: str, how: Json) -> httpx.Respons
 
 
 # fmt: off
-def _requests(client: httpx.Client) -> Iterator[Asked]:
-    """Good and bad ones of every kind."""
-    for path in ("/healthz", "/readyz", "/version", "/models", "/models/pictograms", "/models/none",
+def _requests(client: httpx.Client, name: str) -> Iterator[Asked]:
+    """Good and bad ones of every kind, to a server of the model `name`."""
+    for path in ("/healthz", "/readyz", "/version", "/models", f"/models/{name}", "/models/none",
                  "/nowhere", "/", "/v1/models", "/jobs", "/jobs/none", "/collections", "/metrics"):
         yield "GET", path, {}
     yield "GET without a key", "/models", {"headers": NO_KEY}
@@ -72,10 +75,10 @@ def _requests(client: httpx.Client) -> Iterator[Asked]:
     form = {"image": picture(0), "labels": (None, "cat"), "template": (None, "a {}")}
     yield from [("POST", "/classify", {"files": form})] * 2  # the labels are known at last
     yield "POST no labels", "/classify", {"files": {"image": picture(0)}}
-    yield "POST", "/v1/embeddings", {"json": {"model": "pictograms", "input": ["a", "b"]}}
+    yield "POST", "/v1/embeddings", {"json": {"model": name, "input": ["a", "b"]}}
     yield "POST another model", "/v1/embeddings", {"json": {"model": "none", "input": "a"}}
-    yield "POST no input", "/v1/embeddings", {"json": {"model": "pictograms"}}
-    yield from [("POST", "/collections", {"json": {"name": name}}) for name in ("pets", "pets", "No!")]
+    yield "POST no input", "/v1/embeddings", {"json": {"model": name}}
+    yield from [("POST", "/collections", {"json": {"name": own}}) for own in ("pets", "pets", "No!")]
     items = json.dumps([{"id": "a", "metadata": {"n": 1}}, {"id": "b", "metadata": {"n": 2}}])
     two = {"files": [("image", picture(2)), ("image", picture(3)), ("items", (None, items))]}
     yield from [("POST two", f"{PETS}/images", two)] * 2
@@ -90,7 +93,7 @@ def _requests(client: httpx.Client) -> Iterator[Asked]:
     yield from (("GET", f"/jobs/JOB{path}", {}) for path in ("/events", "", "/outcomes"))
     yield "DELETE", "/jobs/JOB", {}
     row = client.post(EMBED, json={"input": [TEXT]}).json()
-    model = {"name": "pictograms", "version": row["model"]["version"], "precision": "fp32"}
+    model = {"name": name, "version": row["model"]["version"], "precision": "fp32"}
     for embedding in (row["data"][0]["embedding"], [1.0]):
         yield f"POST {len(embedding)} numbers", f"{PETS}/vectors", {
             "json": {"model": model, "items": [{"id": "v", "embedding": embedding}]}}

@@ -23,7 +23,7 @@ def test_every_template_has_one_place_for_the_label(name: str) -> None:
     assert {template.count("{}") for template in prompt_set(name)} == {1}
 
 
-def test_pictograms_are_the_sets_of_the_default_models_recipe() -> None:
+def test_pictograms_are_the_sets_of_their_recipe() -> None:
     sets = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["text"]["prompts"]
     assert prompt_set("pictograms") == tuple(template for one in sets.values() for template in one)
 

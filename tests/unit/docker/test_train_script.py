@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from diptych.bundle.schema import NAME_PATTERN
+from support.default_model import DEFAULT_MODEL
 
 NOBODY = 65534
 SCRIPT = Path(__file__).parents[3] / "docker" / "train.sh"
@@ -154,10 +155,10 @@ def test_invalid_model_name_is_refused_before_the_first_step(environment: dict[s
 
 def test_name_of_the_default_model_is_refused_before_the_first_step(environment: dict[str, str]) -> None:
     done = subprocess.run(
-        [SCRIPT, "tiny", "mine", "pictograms"], env=environment, capture_output=True, text=True, check=False
+        [SCRIPT, "tiny", "mine", DEFAULT_MODEL], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "DIPTYCH_NAME is pictograms" in done.stderr
+    assert f"DIPTYCH_NAME is {DEFAULT_MODEL}" in done.stderr
     assert "publish under a name of your own" in done.stderr
     assert not Path(environment["TOLD"]).exists()
 

@@ -29,7 +29,7 @@ from diptych.errors import (
     RepositoryFull,
 )
 
-SHIPPED_NAME = "pictograms"  # the default model, whose versions come with the sources
+SHIPPED_NAME = "everyday"  # the default model, whose versions come with the sources
 STAGING_PREFIX = ".tmp-"
 README = "README.md"
 VERSION = r"[1-9][0-9]{0,8}"

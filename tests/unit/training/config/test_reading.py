@@ -56,7 +56,7 @@ def test_preprocessing_defaults_follow_the_model(tmp_path: Path):
         read_config(path, ["model.embed_dim=many"])
 
 
-def test_the_default_model_fits_the_size_limit_of_its_bundle():
+def test_the_model_of_drawings_fits_the_size_limit_of_its_bundle():
     model = build_model(read_config(CONFIGS / "pictograms.toml").model)
     n_parameters, table = sum(p.numel() for p in model.parameters()), model.token_embedding.weight.numel()
     # In 30 MB: as safetensors and graphs in float16, and as int8 graphs, whose table of tokens is float32.

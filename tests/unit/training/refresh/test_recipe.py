@@ -73,7 +73,7 @@ def test_the_old_model_teaches_unless_its_loss_gives_no_probabilities(tmp_path, 
 
 
 def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shipped, manifest):
-    whole = PackedDataset(tmp_path / "data", "pictograms", 64, {"icons": OLD})
+    whole = PackedDataset(tmp_path / "data", "pictograms", manifest.image.size, {"icons": OLD})
     write_index(whole)
     old = old_pairs(whole.path, manifest, shipped)
     assert old == OldPairs(whole)
@@ -84,7 +84,7 @@ def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shi
     ("name", "size", "why"),
     [
         ("others", 64, "was not trained on the data set at {at}"),
-        ("pictograms", 32, "sees 64 px, the data set at {at} has 32"),
+        ("pictograms", 32, "sees {size} px, the data set at {at} has 32"),
     ],
 )
 def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size, why):
@@ -92,7 +92,7 @@ def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size, why):
     old = old_pairs(tmp_path / "data", manifest, shipped)
     assert old.dataset == shipped
     title = f"{manifest.name}/{manifest.version}"
-    reason = why.format(at=tmp_path / "data")
+    reason = why.format(at=tmp_path / "data", size=manifest.image.size)
     assert str(old) == f"{title} {reason}: rehearses the 200 shipped pairs"
 
 
