@@ -12,6 +12,11 @@ from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.manifest import ImageSpec
 
 
+# A CPU is fastest while what a layer writes stays in its caches. Measured on two cores with `everyday`, at 256 px:
+# 37 images a second by four at a time, 25 by 16, 16 by 64.
+PIXELS_AT_ONCE = 4 * 256 * 256
+
+
 class TorchEncoder:
     """Implements `diptych.bundle.encoder.Encoder` with a model, on its device and in its precision.
 
@@ -27,6 +32,13 @@ class TorchEncoder:
 
     def encode_image(self, pixels: Pixels) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm."""
+        n_images, size = pixels.shape[:2]
+        at_once = PIXELS_AT_ONCE // size**2 if self._mean.device.type == "cpu" else n_images
+        at_once = max(1, at_once)
+        starts = range(0, max(1, n_images), at_once)
+        return np.concatenate([self._encode_images(pixels[start : start + at_once]) for start in starts])
+
+    def _encode_images(self, pixels: Pixels) -> Embeddings:
         with evaluating(self._model):
             # torch needs writable memory; data sets are memory-mapped
             copied = torch.from_numpy(np.array(pixels))
