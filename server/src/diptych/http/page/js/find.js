@@ -22,8 +22,9 @@ export class FindPanel {
   #onPictures;
   #known = new Map();  // id -> picture seen so far, so that a query by id can show its name
   #shown = [];
-  #held = [];          // hits that do not fit, until they are asked for
-  #showsAll = false;   // hits that do not fit, too
+  #held = [];          // hits where none fits, until they are asked for
+  #nFit = 0;
+  #line = null;        // below what fits, once something less relevant is shown
   #last = true;        // the server has no more
   #upload = null;      // the picture of a query that has no id
   #query = { kind: "browse" };
@@ -52,7 +53,7 @@ export class FindPanel {
       if (target.tagName === "BUTTON") goTo({ q: target.textContent });
     });
     listenForCollection();
-    this.#more.addEventListener("click", () => (this.#held.length ? this.#showHeld() : this.#load(true)));
+    this.#more.addEventListener("click", () => this.#load(true));
     window.addEventListener("hashchange", () => this.show());
   }
 
@@ -62,8 +63,6 @@ export class FindPanel {
     this.#query = asked.kind === "upload" && !this.#upload ? { kind: "browse" } : asked;
     this.#offset = 0;
     this.#after = null;
-    this.#held = [];
-    this.#showsAll = false;
     byId("query").value = this.#query.text ?? "";
     return this.#load(false);
   }
@@ -140,30 +139,37 @@ export class FindPanel {
     this.#last = last;
     for (const item of list) this.#known.set(item.id, item);
     const others = list.filter(({ id }) => id !== this.#query.id);
-    const shown = this.#showsAll ? others : others.filter(fits);
-    this.#held = others.slice(shown.length);  // best first, so those that fit come first
-    if (!append) this.#shown = [];
-    if (!append) this.#hits.replaceChildren();
-    this.#add(shown);
-    if (!append && others.length && !shown.length) this.#showNothingFits();
-    if (!append) this.#hits.parentElement.scrollTop = 0;
+    if (!append) this.#clear();
+    const fitting = this.#line ? [] : others.filter(fits);  // best first, so what fits comes first
+    const rest = others.slice(fitting.length);
+    this.#nFit += fitting.length;
+    if (!append && rest.length && !fitting.length) return this.#showNothingFits(rest);
+    this.#add(fitting);
+    if (rest.length) this.#addBelowLine(rest);
+  }
+
+  #clear() {
+    this.#shown = [];
+    this.#held = [];
+    this.#nFit = 0;
+    this.#line = null;
+    this.#hits.replaceChildren();
+    this.#hits.parentElement.scrollTop = 0;
   }
 
   #add(items) {
     this.#shown = [...this.#shown, ...items];
     this.#hits.append(...items.map((item) => tile(this.#api, item, ({ id }) => goTo({ id }))));
-    this.#more.textContent = this.#held.length ? "Show less relevant pictures" : "Show more";
-    this.#more.hidden = this.#held.length ? !this.#shown.length : this.#last;
+    this.#more.hidden = this.#last;
     this.#onPictures(this.#shown);
   }
 
-  #showHeld() {
-    const held = this.#held;
-    this.#held = [];
-    this.#showsAll = true;
-    if (!this.#shown.length) this.#hits.replaceChildren();
-    this.#add(held);
-    byId("find-status").textContent = `Nearest ${plural(this.#shown.length, "picture")}`;
+  #addBelowLine(items) {
+    if (!this.#line) {
+      this.#line = element("li", { class: "line" }, "Less relevant");
+      this.#hits.append(this.#line);
+    }
+    this.#add(items);
   }
 
   #report(total, elapsed_ms) {
@@ -171,17 +177,27 @@ export class FindPanel {
     if (total === 0) return this.#showEmpty();
     const ms = `${Math.max(1, Math.round(elapsed_ms))} ms`;
     const all = plural(total, "picture");
-    const found = this.#held.length
-      ? `${nShown || "None"} of ${all} ${nShown === 1 ? "fits" : "fit"}`
+    const found = this.#line || this.#held.length
+      ? `${this.#nFit || "None"} of ${all} ${this.#nFit === 1 ? "fits" : "fit"}`
       : nShown ? `Best ${nShown} of ${all}` : "Nothing found";
     byId("find-status").textContent = this.#query.kind === "browse" ? all : `${found}, ${ms}`;
   }
 
-  #showNothingFits() {
+  #showNothingFits(held) {
+    this.#held = held;
     this.#hits.replaceChildren(element("li", { class: "empty" },
       element("strong", {}, "Nothing here fits"),
       element("p", {}, "The nearest pictures show something else."),
       element("button", { type: "button", class: "quiet", onclick: () => this.#showHeld() }, "Show them anyway")));
+    this.#onPictures([]);
+  }
+
+  #showHeld() {
+    const held = this.#held;
+    this.#held = [];
+    this.#hits.replaceChildren();
+    this.#addBelowLine(held);
+    byId("find-status").textContent = `Nearest ${plural(this.#shown.length, "picture")}`;
   }
 
   #showEmpty() {
