@@ -118,7 +118,7 @@ def test_same_photograph_is_another_file() -> None:
 def test_searches_are_held_against_faiss_and_starts_against_ten_seconds() -> None:
     speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
     parts = {"index": 1.5, "metadata": 0.5}
-    searched = [search.Searched(1_000, kind, speed, parts, speed, n_same=10) for kind in search.FILTERS]
+    searched = [search.Searched(1_000, kind, 80.0, speed, parts, speed, n_same=10) for kind in search.FILTERS]
     starts = [search.Started(1_000, ready_s, 0.5, 1.0, 300.0) for ready_s in (9.0, 11.0)]
     assert met(search.verdicts_of(starts, searched)) == [True, False, True]
     searched[0].n_same = 9

@@ -180,7 +180,7 @@ def test_wrong_method_is_a_405_with_the_allowed_methods(client: TestClient) -> N
             "GET",
             "/search?q=a&collction=pets",
             "collction",
-            "there is: collapse, collection, exact, facets, filter, k, min_relevance, offset, q",
+            "there is: collapse, collection, collections, exact, facets, filter, k, min_relevance, offset, q",
         ),
     ],
 )

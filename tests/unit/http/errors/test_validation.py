@@ -41,7 +41,7 @@ from diptych.http.parsing.limits import check_lengths
             SearchRequest,
             {"query": ["a"]},
             "query[0]",
-            "must be an object, its keys are text, image, id, weight",
+            "must be an object, its keys are text, image, id, collection, weight",
         ),
         (
             EmbedRequest,
