@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.manifest import ImageSpec
 
-
-# A CPU is fastest while what a layer writes stays in its caches. Measured on two cores with `everyday`, at 256 px:
-# 37 images a second by four at a time, 25 by 16, 16 by 64.
+# A CPU is fastest while what a layer writes stays in its caches. Measured on two cores with `everyday`, at
+# 256 px: 37 images a second by four at a time, 25 by 16, 16 by 64.
 PIXELS_AT_ONCE = 4 * 256 * 256
 
 
