@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from diptych_training.flops import training_flops
+from diptych_training.models.count import meta_model
 from support.small_recipe import N_ITEMS, small_recipe
-from support.tiny_run import TINY_RESNET
+from support.tiny_run import TINY_LITE, TINY_RESNET
 
 IMAGE_WIDTH, TEXT_WIDTH, EMBED_DIM = 32, 16, 8  # of the small recipe
 PATCHES, PATCH_SIZE, CONTEXT_LENGTH, BLOCKS = 16, 8, 12, 2
@@ -26,6 +28,16 @@ def test_a_clip_recipe_costs_three_forward_passes_less_the_gradient_of_the_pixel
     patches = PATCHES * (3 * PATCH_SIZE**2) * IMAGE_WIDTH
     image = patches + transformer(IMAGE_WIDTH, PATCHES + 1) + IMAGE_WIDTH * EMBED_DIM
     assert training_flops(small_recipe()) == 2 * (3 * (image + text_and_pairs()) - patches)
+
+
+def test_a_convolution_in_groups_costs_backward_twice_what_it_costs_forward():
+    config = small_recipe(TINY_LITE)
+    size = config.model.image_size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        meta_model(config.model).encode_image(torch.zeros(N_ITEMS, 3, size, size, device="meta"))
+    image = counter.get_total_flops() / N_ITEMS
+    learning = training_flops(config) - 2 * 3 * text_and_pairs()
+    assert 2.5 * image < learning <= 3 * image  # the gradient of the pixels is not needed
 
 
 def test_an_image_whose_features_are_cached_costs_its_text_and_its_pairs():

@@ -8,11 +8,14 @@ averaging of weights, augmentation, teachers and the texts of a text teacher, va
 computes twice, and the image tower if `lock.cache` has its features.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from diptych_training.config import TrainConfig
 from diptych_training.models.count import meta_model
@@ -28,13 +31,27 @@ def training_flops(config: TrainConfig) -> float:
     """FLOPs of one step per image of its batch. The random state of torch does not change."""
     predictive = config.predictive
     plain_attention = sdpa_kernel(SDPBackend.MATH)  # torch does not count the fused one of a CPU
-    with torch.random.fork_rng(devices=[]), plain_attention, FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
+    )
+    with torch.random.fork_rng(devices=[]), plain_attention, counter:
         if predictive is None:
             n, loss = config.run.batch_size, _contrastive_loss(config)
         else:
             n, loss = N_PREDICTED, _predictive_loss(config, predictive)
         loss.backward()  # type: ignore[no-untyped-call]
     return float(counter.get_total_flops() / n)
+
+
+def _convolution_backward(
+    grad_output: Sequence[int], images: Sequence[int], weight: Sequence[int], *others: Any, out_shape: object
+) -> int:
+    """As much as forward for each of the two gradients; torch counts convolutions in groups as if they had
+    none.
+    """
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, output_mask = others
+    forward = conv_flop_count(list(images), list(weight), list(grad_output), transposed)
+    return int(forward * sum(output_mask[:2]))
 
 
 def _contrastive_loss(config: TrainConfig) -> Tensor:
