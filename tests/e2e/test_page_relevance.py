@@ -53,7 +53,7 @@ def test_hits_that_fit_show_their_relevance_and_a_line_ends_them(page: Page) -> 
     expect(page.locator("#hits > li").nth(0).locator(".caption")).to_have_text("red")
     expect(page.locator("#hits > li").nth(0).locator(".match")).to_contain_text("%")
     expect(page.locator("#hits > li").nth(1)).to_have_text("Less relevant")
-    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures fits")
+    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     expect(page.locator("#more")).to_be_hidden()
 
 
@@ -65,5 +65,5 @@ def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page
     expect(page.locator(".tile")).to_have_count(2 + N_NOISE)
     expect(page.locator("#find-status")).to_have_text(f"Nearest {2 + N_NOISE} pictures")
     look_for(page, "blue")
-    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures fits")
+    expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     expect(page.locator(".tile .caption").first).to_have_text("blue")

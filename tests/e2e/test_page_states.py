@@ -105,6 +105,24 @@ def test_failed_search_can_be_tried_again(new_page: NewPage, gallery_server: Run
     expect(page.locator(".tile .caption").first).to_have_text("red")
 
 
+def test_search_of_a_collection_that_is_being_loaded_is_asked_again_by_itself(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(gallery_server.url)
+    expect(page.locator(".tile").first).to_be_visible()
+    reason = "collection 'gallery' is being loaded: 3 of 9"
+    page.route(
+        "**/search", lambda route: route.fulfill(status=503, json={"title": "Not ready", "detail": reason})
+    )
+    page.fill("#query", "red")
+    page.press("#query", "Enter")
+    expect(page.locator("#hits .empty")).to_contain_text(reason)
+    expect(page.locator("#find-problem")).to_be_empty()
+    page.unroute("**/search")
+    expect(page.locator(".tile .caption").first).to_have_text("red")
+
+
 @pytest.mark.long
 def test_page_waits_for_a_model_that_is_still_loading(
     new_page: NewPage, gallery_server: RunningServer

@@ -10,6 +10,7 @@ import { placeholders, tile } from "./tiles.js";
 /** Fewer in a narrow window, where the other panel is below them. */
 const N_TILES = matchMedia("(max-width: 899px)").matches ? 18 : 48;
 const EMPTY_POLL_MS = 3000;
+const NOT_READY = 503;
 /** A hit with less relevance does not fit, as docs/collections-and-search.md explains. */
 const MIN_RELEVANCE = 0.1;
 const fits = ({ relevance }) => relevance === null || relevance === undefined || relevance >= MIN_RELEVANCE;
@@ -31,7 +32,7 @@ export class FindPanel {
   #offset = 0;
   #after = null;
   #controller = new AbortController();
-  #emptyTimer = 0;
+  #timer = 0;          // of the next look at what is not there yet
   #hits = byId("hits");
   #more = byId("more");
 
@@ -95,7 +96,7 @@ export class FindPanel {
   #begin() {
     this.#controller.abort();
     this.#controller = new AbortController();
-    clearTimeout(this.#emptyTimer);
+    clearTimeout(this.#timer);
     byId("find-problem").replaceChildren();
     this.#hits.setAttribute("aria-busy", "true");
     this.#more.hidden = true;
@@ -178,7 +179,7 @@ export class FindPanel {
     const ms = `${Math.max(1, Math.round(elapsed_ms))} ms`;
     const all = plural(total, "picture");
     const found = this.#line || this.#held.length
-      ? `${this.#nFit || "None"} of ${all} ${this.#nFit === 1 ? "fits" : "fit"}`
+      ? `${this.#nFit || "None"} of ${all} may fit`
       : nShown ? `Best ${nShown} of ${all}` : "Nothing found";
     byId("find-status").textContent = this.#query.kind === "browse" ? all : `${found}, ${ms}`;
   }
@@ -200,18 +201,26 @@ export class FindPanel {
     byId("find-status").textContent = `Nearest ${plural(this.#shown.length, "picture")}`;
   }
 
+  /** A collection is being loaded, or the server is busy: the search is asked again by itself. */
+  #showWaiting({ message, retryAfter_s }) {
+    this.#hits.replaceChildren(element("li", { class: "empty" },
+      element("strong", {}, "One moment"), element("p", {}, message)));
+    this.#timer = setTimeout(() => this.#load(false), 1000 * retryAfter_s);
+  }
+
   #showEmpty() {
     byId("find-status").textContent = "";
     this.#hits.replaceChildren(element("li", { class: "empty" },
       element("strong", {}, "No pictures here yet"),
       element("p", {}, "Drop some here, or add a folder of them:"),
       element("code", {}, addCommand(this.#gallery))));
-    this.#emptyTimer = setTimeout(() => this.#load(false), EMPTY_POLL_MS);
+    this.#timer = setTimeout(() => this.#load(false), EMPTY_POLL_MS);
   }
 
   #fail(error, append) {
     if (!append) this.#hits.replaceChildren();
     byId("find-status").textContent = "";
+    if (error.status === NOT_READY && !append) return this.#showWaiting(error);
     showProblem(byId("find-problem"), error, () => this.#load(append));
   }
 }

@@ -3,8 +3,8 @@
 import { byId, element } from "./dom.js";
 
 const DEFAULTS = [
-  "cat", "dog", "bird", "fish", "tree", "flower", "sun", "rain cloud",
-  "car", "house", "pizza", "guitar", "red heart", "smiling face",
+  "cat", "dog", "bird", "fish", "horse", "tree", "flower", "car", "house",
+  "chair", "cup", "pizza", "guitar", "rain cloud", "red heart", "smiling face",
 ];
 
 export class Labels {

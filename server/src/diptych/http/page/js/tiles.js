@@ -22,7 +22,7 @@ export function thumbnail(api, item) {
 
 /** "82 %", or null where relevance is unknown. */
 export const percentOf = ({ relevance }) =>
-  relevance === null || relevance === undefined ? null : `${relevance < 0.01 ? "<1" : Math.round(100 * relevance)} %`;
+  relevance === null || relevance === undefined ? null : `${relevance < 0.01 ? "<1" : Math.floor(100 * relevance)} %`;
 
 /** One tile: a button that chooses its picture, and that can be dragged onto the other panel. */
 export function tile(api, item, choose) {
