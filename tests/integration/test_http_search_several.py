@@ -105,6 +105,8 @@ def test_stored_image_is_left_out_of_its_own_collection_only(client: TestClient)
         ({"collections": ["cats", "nowhere"]}, 404, None, "no collection named 'nowhere'"),
         ({"collections": ["cats"], "collection": "dogs"}, 422, "collections", "not both"),
         ({"collections": ["cats"] * 33}, 413, "collections", "limit is 32"),
+        ({"collections": []}, 422, "collections", "at least 1 item"),
+        ({"collections": ["*", "cats"]}, 422, "collections", "it stands alone"),
         ({"collections": ["*"], "query": {"id": "red"}}, 422, "query[0]", "an id needs its collection"),
         ({"query": {"id": "red", "collection": "dogs"}}, 422, "query[0]", "collection 'dogs' is not one of"),
         ({"query": {"text": "a", "collection": "cats"}}, 422, "query[0]", "beside an id only"),

@@ -184,6 +184,26 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
     run(after, version=2)
 
 
+def test_collection_that_stays_says_why_after_a_restart_within_the_rollout(run: Run) -> None:
+    async def stopped(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        assert "keep no image" in (await opened.collections.get("bare")).stays
+        held.go_on()
+
+    async def goes_on(opened: Opened) -> None:
+        rollout = await opened.end_of((await opened.rollouts.list())[0])
+        assert rollout.state == "active"
+        assert (await opened.collections.get("bare")).stays == rollout.stays["bare"]
+
+    run(stopped)
+    run(goes_on)
+
+
 def test_cancelled_rollout_leaves_everything_as_it_was(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)

@@ -55,9 +55,30 @@ def test_keys_are_listed_without_their_tokens(capsys: Capture) -> None:
     assert listed[1] == {name: value for name, value in second.items() if name != "key"}
 
 
-def test_no_keys_are_an_empty_list(capsys: Capture) -> None:
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_folder_without_keys_has_an_empty_list_and_says_why(
+    flags: list[str], capsys: Capture, data_dir: Path
+) -> None:
+    data_dir.mkdir()
+    assert main(["keys", "list", *flags]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 1
+    assert printed.err == f"there is no key file {data_dir / 'keys.json'}: no key was ever made there\n"
+
+
+def test_revoking_the_last_key_leaves_an_empty_list(capsys: Capture) -> None:
+    main(["keys", "revoke", created(capsys)["prefix"]])
+    capsys.readouterr()
     assert main(["keys", "list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert (len(printed.out.splitlines()), printed.err) == (1, "")
+
+
+def test_mistyped_data_folder_has_no_list(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["keys", "list", "--data-dir", str(tmp_path / "dta")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"there is no folder {tmp_path / 'dta'}" in printed.err
 
 
 def test_revoked_key_is_refused(capsys: Capture) -> None:

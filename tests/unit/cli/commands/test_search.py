@@ -139,6 +139,9 @@ def test_filter_must_be_a_json_object(
         ([], "give WORDS, --image or --id to search for"),
         (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
         (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes, picture or a cosine"),
+        (["cat", "--collapse", "nan"], "argument --collapse: 'nan' must be bytes, picture or a cosine"),
+        (["cat", "--min-relevance", "nan"], "argument --min-relevance: 'nan' must be a number from 0 to 1"),
+        (["cat", "--min-relevance", "15"], "argument --min-relevance: '15' must be a number from 0 to 1"),
         (["cat", "--weight", "much"], "argument --weight: invalid float value: 'much'"),
     ],
 )

@@ -42,11 +42,12 @@ def search(
     min_relevance: float | None = None,
     facets: Sequence[str] = (),
     collapse: Literal["bytes", "picture"] | float | None = None,
-    collections: Sequence[str] = (),
+    collections: Sequence[str] | None = None,
 ) -> Steps[SearchResult]:
     """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
-    `collections` instead of `collection` are several of one model and version, or ["*"] for all.
+    `collections` instead of `collection` are several of one model and version, or ["*"] for all; an empty
+    list is refused.
 
     Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
     condition on metadata. `facets` are metadata fields whose values are counted among the best hits.
@@ -73,7 +74,7 @@ def search(
         "min_relevance": min_relevance,
         "facets": list(facets) or None,
         "collapse": collapse,
-        "collections": list(collections) or None,
+        "collections": None if collections is None else list(collections),
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     answer = yield from exchange(Request("POST", "/search", json=body))

@@ -9,7 +9,7 @@ from typing import Any
 from diptych.cli.arguments import add_data_dir_argument
 from diptych.cli.output.console import err, out, out_json, out_table
 from diptych.core.keys.key import SCOPES, Key, new_key
-from diptych.errors import InvalidValue
+from diptych.errors import ConfigError, InvalidValue
 from diptych.settings import PREFIX, Settings, read_settings
 from diptych.wiring.keys import key_file_of
 
@@ -99,7 +99,12 @@ def _create(args: argparse.Namespace, settings: Settings) -> int:
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
     file = key_file_of(settings)
-    keys, uses = file.read() or [], file.last_uses()
+    if not settings.key_file_path.parent.is_dir():
+        raise ConfigError(f"there is no folder {settings.key_file_path.parent}")
+    keys, uses = file.read(), file.last_uses()
+    if keys is None:
+        err(f"there is no key file {settings.key_file_path}: no key was ever made there")
+        keys = []
     if args.json:
         out_json([_json_of(key, uses.get(key.prefix)) for key in keys])
         return 0

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -64,7 +65,10 @@ def add_parser(subparsers: Any) -> None:
         help="count the values of this metadata field among the best hits; may be repeated",
     )
     parser.add_argument(
-        "--min-relevance", type=float, metavar="P", help="leave out hits with less relevance, from 0 to 1"
+        "--min-relevance",
+        type=_probability,
+        metavar="P",
+        help="leave out hits with less relevance, from 0 to 1",
     )
     parser.add_argument(
         "--exact", action="store_true", help="compare with every image instead of using the index"
@@ -86,13 +90,22 @@ def _stored_image(text: str) -> Query:
     return Query(id=id, collection=collection or None)
 
 
+def _probability(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"{text[:100]!r} must be a number from 0 to 1, such as 0.15")
+
+
 def _collapse(text: str) -> str | float:
-    try:
-        return text if text in {"bytes", "picture"} else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text[:100]!r} must be bytes, picture or a cosine, such as 0.97"
-        ) from None
+    if text in {"bytes", "picture"}:
+        return text
+    with suppress(ValueError):
+        if 0 < (cosine := float(text)) <= 1:
+            return cosine
+    raise argparse.ArgumentTypeError(
+        f"{text[:100]!r} must be bytes, picture or a cosine above 0, at most 1, such as 0.97"
+    )
 
 
 class _AddQuery(argparse.Action):
@@ -138,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace, client: Client) -> int:
     names = args.collection if isinstance(args.collection, list) else [args.collection]
-    several = names if len(names) > 1 or names == ["*"] else []
+    several = names if len(names) > 1 or names == ["*"] else None
     result = client.search(
         queries=args.queries,
         k=args.k,

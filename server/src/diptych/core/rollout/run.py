@@ -173,10 +173,15 @@ class RolloutRun:
         self._began, (_, self._n_at_begin) = time.monotonic(), self._counts()
 
     def _candidates(self) -> list[LoadedCollection]:
-        """Collections that were not prepared yet: the one to move, or all that follow the server."""
+        """Collections that were not prepared yet: the one to move, or all that follow the server.
+
+        Collections that stay, as a rollout found before a restart, say so again.
+        """
         if self.rollout.collection is not None:
             return [] if self.moving else [self.collection or self.parts.collections[self.rollout.collection]]
         found = [one for one in self.parts.collections.loaded() if one.model in self.names]
+        for one in found:
+            one.stays = self.rollout.stays.get(one.name, one.stays)
         return [one for one in found if one not in self.moving and one.name not in self.rollout.stays]
 
     async def _prepare_one(self, collection: LoadedCollection) -> None:

@@ -75,7 +75,7 @@ ALL_COLLECTIONS = "*"
 MAX_FACETS = 8
 MAX_PARTS = MAX_QUERIES + MAX_FACETS + MAX_COLLECTIONS + len(_FIELDS)  # of a form
 QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
-_COLLECTIONS: schemas.Schema = {"maxItems": MAX_COLLECTIONS, "items": schemas.STRING}
+_COLLECTIONS: schemas.Schema = {"minItems": 1, "maxItems": MAX_COLLECTIONS, "items": schemas.STRING}
 _FACETS: schemas.Schema = {"maxItems": MAX_FACETS, "items": {"type": "string", "pattern": schemas.PATH}}
 
 
@@ -116,7 +116,8 @@ class SearchOptions(RequestModel):
     offset: WholeNumber = Field(0, ge=0, json_schema_extra=schemas.limited(maximum="max_offset"))
     collection: str | None = None
     collections: FailFastList[str] = Field(
-        [],
+        default_factory=list,  # an empty list in a request is an error
+        min_length=1,
         description='instead of `collection`: several of one model and version, or ["*"] for all',
         json_schema_extra=_COLLECTIONS,
     )
@@ -378,7 +379,8 @@ def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     check_count(parts, "query", MAX_QUERIES)
     queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
     lists = {name: [part.text(name) for part in form.parts(name)] for name in _LISTS}
-    values = validated(SearchOptions, form.values(*_OPTIONS) | lists, strict=False)
+    given = {name: texts for name, texts in lists.items() if texts}
+    values = validated(SearchOptions, form.values(*_OPTIONS) | given, strict=False)
     _check_options(values, options.limits)
     filter = form.json("filter")
     return _input(queries, None if filter is None else parse_filter(filter), values, options)
@@ -415,6 +417,8 @@ def _check_options(options: SearchOptions, limits: Limits) -> None:
         raise InvalidValue(f"k + offset is {end}, limit with collapse is {MAX_FOLDED}", "offset")
     if options.collection is not None and options.collections:
         raise InvalidValue("give collection or collections, not both", "collections")
+    if ALL_COLLECTIONS in options.collections and len(options.collections) > 1:
+        raise InvalidValue("* is all collections: it stands alone", "collections")
     if len(options.collections) > MAX_COLLECTIONS:
         raise TooLarge(f"{len(options.collections)} items, limit is {MAX_COLLECTIONS}", "collections")
     if len(options.facets) > MAX_FACETS:
