@@ -155,7 +155,14 @@ def test_hundred_images_are_added_and_listed_by_page(client: Client, pets: str) 
     second = client.list_images(pets, after=first.next, limit=60)
     listed = [image.id for image in (*first.images, *second.images)]
     assert (listed, second.next) == (sorted(outcome.id or "" for outcome in outcomes), None)
-    assert client.collection(pets).n_images == 100
+    assert client.collection(pets).n_images == first.total == 100
+
+
+def test_images_that_pass_a_filter_are_listed(client: Client, pets: str) -> None:
+    metadata = [{"year": 1999}, {"year": 2001}, {}]
+    client.add([noise(n) for n in range(3)], ids=["a", "b", "c"], metadata=metadata, collection=pets)
+    page = client.list_images(pets, filter={"year": {"gte": 2000}})
+    assert ([image.id for image in page.images], page.total) == (["b"], 1)
 
 
 def test_one_image_is_read_patched_and_deleted(client: Client, pets: str) -> None:

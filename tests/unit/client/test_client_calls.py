@@ -93,6 +93,15 @@ def test_images_are_listed_by_page() -> None:
     page = client_of(api).list_images("pets", after="9", limit=1)
     assert (page.images[0].id, page.next) == ("a", "a")
     assert dict(api.requests[0].url.params) == {"limit": "1", "after": "9"}
+    assert page.total is None  # of an older server
+
+
+def test_listing_of_what_passes_a_filter_has_their_number() -> None:
+    api = FakeApi().on("GET /collections/pets/images", ok({"images": [RECORD], "next": None, "total": 7}))
+    assert client_of(api).list_images("pets", filter={"n": {"gte": 1}}).total == 7
+    assert dict(api.requests[0].url.params) == {"limit": "100", "filter": '{"n": {"gte": 1}}'}
+    with pytest.raises(InvalidCall, match="filter"):
+        client_of(api).list_images("pets", filter={"n": float("nan")})
 
 
 def test_one_image_is_read_patched_and_deleted() -> None:

@@ -191,7 +191,7 @@ def image_record(row: Json) -> ImageRecord:
 
 def image_page(body: Json) -> ImagePage:
     """Parse one page of a listing."""
-    return ImagePage(tuple(image_record(row) for row in body["images"]), body.get("next"))
+    return ImagePage(tuple(image_record(row) for row in body["images"]), body.get("next"), body.get("total"))
 
 
 def collection_info(row: Json) -> CollectionInfo:

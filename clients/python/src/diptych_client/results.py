@@ -212,10 +212,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ImagePage:
-    """One page of images by id. `next` is the `after` of the following page; None on the last page."""
+    """One page of images by id. `next` is the `after` of the following page; None on the last page.
+
+    `total`: images on all pages; None from an older server.
+    """
 
     images: tuple[ImageRecord, ...]
     next: str | None
+    total: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite import browse, identities
 from diptych.adapters.sqlite import collections as tables
-from diptych.adapters.sqlite import identities
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.jobs import record
@@ -200,11 +200,19 @@ class SqliteStore:
             lambda db: {key: record_of(columns) for key, *columns in db.execute(query, values)}
         )
 
-    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
-        """At most `limit` records with ids above `after`, ascending by id (code point order).
+    async def page(
+        self, collection: str, after: str | None, limit: int, filter: Filter | None = None
+    ) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after` that pass the filter, by id (code point order).
 
-        Raises NotFound for the collection.
+        Cancelling the call ends the scan. Raises NotFound for the collection.
         """
+        if filter is not None:
+            return await self._read_passing(
+                collection,
+                filter,
+                lambda db, keys: browse.page_of(db, collection, keys, after or "", limit),
+            )
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
         values = (collection, after or "", limit)
         return await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
@@ -250,14 +258,7 @@ class SqliteStore:
 
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
-        stop, n_clears = threading.Event(), self._filters.n_clears
-        try:
-            return await self._read_of(
-                collection,
-                lambda db: self._filters.matching_keys(db, collection, filter, stop.is_set, n_clears),
-            )
-        finally:
-            stop.set()
+        return await self._read_passing(collection, filter, lambda db, keys: keys)
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
         """The embedding of an image under this identity; None if it has none. Raises NotFound."""
@@ -330,6 +331,24 @@ class SqliteStore:
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the sha256 whose file is used by a row."""
         return await self._threads.read(lambda db: sql.used_files(db, sha256s))
+
+    async def _read_passing(
+        self,
+        collection: str,
+        filter: Filter,
+        work: Callable[[sqlite3.Connection, Keys], Result],
+    ) -> Result:
+        """Run `work` with the keys that pass the filter. Cancelling the call ends the scan for these."""
+        stop, n_clears = threading.Event(), self._filters.n_clears
+
+        def read(db: sqlite3.Connection) -> Result:
+            keys = self._filters.matching_keys(db, collection, filter, stop.is_set, n_clears)
+            return work(db, keys)
+
+        try:
+            return await self._read_of(collection, read)
+        finally:
+            stop.set()
 
     async def _read_of(self, collection: str, work: Work[Result]) -> Result:
         """Run `work` if the collection exists; a renamed one would seem to be empty."""

@@ -191,8 +191,10 @@ class RecordStore(Protocol):
         """The records of those keys that exist."""
         ...
 
-    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
-        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
+    async def page(
+        self, collection: str, after: str | None, limit: int, filter: Filter | None = None
+    ) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after` that pass the filter, by id (code point order)."""
         ...
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:

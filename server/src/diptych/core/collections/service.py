@@ -364,16 +364,24 @@ class Collections:
             raise Conflict(f"collection {name!r} has just taken another precision") from None
 
     async def list_images(
-        self, name: str, after: str | None, limit: int
+        self, name: str, after: str | None, limit: int, filter: Filter | None = None
     ) -> tuple[builtins.list[ImageRecord], str | None]:
-        """One page of images with ids above `after`, by id, and the `after` of the next page or None.
+        """One page of images with ids above `after` that pass the filter, by id, and the `after` of the next
+        page or None.
 
         Images that are added or deleted between pages never make another one appear twice or not at all.
         """
         collection = self._registry[name]
-        records = await collection.read(lambda name: self._records.page(name, after, limit + 1))
+        records = await collection.read(lambda name: self._records.page(name, after, limit + 1, filter))
         page = records[:limit]
         return page, page[-1].id if len(records) > limit else None
+
+    async def count_images(self, name: str, filter: Filter | None = None) -> int:
+        """The number of images that pass the filter."""
+        collection = self._registry[name]
+        if filter is None:
+            return collection.n_images
+        return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
 
     async def get_image(self, name: str, id: str) -> ImageRecord:
         """The record of one image. Raises NotFound."""

@@ -3,13 +3,16 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
+from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
 from diptych.http.access import GuardedRoute
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
+from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
 from diptych.http.endpoints.references import Links
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -29,6 +32,9 @@ class _ListParameters(RequestModel):
 
     after: str | None = None
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+    filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
+        None, description="list only images whose metadata passes this filter, as JSON"
+    )
 
 
 ImagesQuery = Annotated[_ListParameters, Query()]
@@ -87,6 +93,7 @@ class ImagePage(BaseModel):
 
     images: list[ImageResponse]
     next: str | None
+    total: int = Field(description="images on all pages: those of the collection that pass the filter")
 
 
 router = APIRouter(
@@ -96,14 +103,22 @@ _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
 
 
-@router.get(_IMAGES, response_model=ImagePage, responses=documented_errors(404, 422))
+@router.get(_IMAGES, response_model=ImagePage, responses=documented_errors(400, 404, 422))
 async def list_images(
     request: Request, services: ReadyServices, options: Options, collection: str, query: ImagesQuery
 ) -> Response:
-    """List images in the order of their ids. `next` is the `after` of the next page."""
+    """List images in the order of their ids, or those that pass a filter. `next` is the `after` of the next
+    page.
+    """
     check_at_most(query.limit, "limit", options.limits.max_page_items)
-    records, following = await services.collections.list_images(collection, query.after, query.limit)
-    return json_response(request, ImagePage(images=list(map(ImageResponse.of, records)), next=following))
+    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    collections = services.collections
+    with context_of(request).stage("work"):
+        listing = collections.list_images(collection, query.after, query.limit, filter)
+        records, following = await cancel_on_disconnect(request, listing)
+        total = await collections.count_images(collection, filter)
+    content = ImagePage(images=list(map(ImageResponse.of, records)), next=following, total=total)
+    return json_response(request, content)
 
 
 @router.post(

@@ -1,0 +1,46 @@
+"""The SQL statements that show what is in a collection: pages of images that pass a filter."""
+
+# ruff: noqa: S608 - only constants of this package are inserted into statements
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+
+from diptych.adapters.sqlite.records import RECORD, record_of
+from diptych.adapters.sqlite.rows import ONE_OF
+from diptych.core.types import ImageRecord, Keys
+
+FEW_KEYS = 10_000  # whose ids are sorted for each page; of more keys the index of ids meets some soon
+_CHUNK = 1_000  # entries of the index of ids that are read at once
+
+
+def page_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, limit: int) -> list[ImageRecord]:
+    """At most `limit` records of the ascending `keys` with ids above `after`, by id."""
+    if len(keys) <= FEW_KEYS:
+        query = f"SELECT key FROM images WHERE key {ONE_OF} AND id > ? ORDER BY id LIMIT ?"
+        found = [key for (key,) in db.execute(query, (json.dumps(keys.tolist()), after, limit))]
+    else:
+        found = _first_of(db, collection, keys, after, limit)
+    return _records(db, found)
+
+
+def _first_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, limit: int) -> list[int]:
+    """The first `limit` of the keys in the order of their ids, which an index alone has."""
+    found: list[int] = []
+    query = "SELECT key FROM images WHERE collection = ? AND id > ? ORDER BY id"
+    in_order = db.execute(query, (collection, after))
+    while len(found) < limit and (chunk := in_order.fetchmany(_CHUNK)):
+        there = np.array(chunk, np.int64)[:, 0]
+        places = np.searchsorted(keys, there).clip(max=len(keys) - 1)
+        found.extend(there[keys[places] == there].tolist())
+    in_order.close()
+    return found[:limit]
+
+
+def _records(db: sqlite3.Connection, keys: Sequence[int]) -> list[ImageRecord]:
+    """The records of existing keys, in the order of the keys."""
+    query = f"SELECT key, {RECORD} FROM images WHERE key {ONE_OF}"
+    found = {key: record_of(columns) for key, *columns in db.execute(query, (json.dumps(keys),))}
+    return [found[key] for key in keys]
