@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from support.app import running_app
-from support.calibrations import write_tiny_calibration
+from support.calibrations import MAP, write_tiny_calibration
 from support.image_requests import add_images, data_uri
 from support.pictures import picture
 from support.tiny_bundle import write_tiny_bundle
@@ -115,6 +115,27 @@ def test_a_version_without_calibration_says_how_to_get_one(tmp_path: Path) -> No
         answer = client.get("/search", params={"q": "red", "min_relevance": 0.5})
         assert answer.status_code == 422
         assert "`diptych-train calibrate tiny/1`" in answer.json()["detail"]
+
+
+def test_models_show_how_reliable_relevance_is(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    for seed in range(3):
+        write_tiny_bundle(repo, seed=seed)
+    measured = MAP.model_copy(update={"error": 0.04, "n_queries": 60})
+    write_tiny_calibration(repo, 1, relevance=measured)
+    write_tiny_calibration(repo, 2, of=1)
+    shown = {"n_background": 200, "text": {"error": 0.04, "n_queries": 60}, "image": None}
+    with running_app(tmp_path, version=1) as client:
+        (model,) = client.get("/models").json()["models"]
+        assert (model["active"], model["calibration"]) == (1, shown)
+        versions = client.get("/models/tiny").json()["versions"]
+        assert [one["calibration"] for one in versions] == [shown, None, None]
+        write_tiny_calibration(repo, 3, kinds=("image",))
+        assert client.get("/models/tiny/versions/3").json()["calibration"] == {
+            "n_background": 200,
+            "text": None,
+            "image": {"error": None, "n_queries": 0},
+        }
 
 
 def test_a_running_server_follows_the_file(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from diptych_client import (
     AsyncClient,
     BrokenFolder,
+    Calibration,
     Client,
     CudaGraphs,
     IgnoredVersion,
     InvalidCall,
     Plan,
+    Reliability,
     RunningPrecision,
     ServingDevice,
     TensorRt,
@@ -157,6 +159,11 @@ def test_models_and_versions_are_read() -> None:
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
     models[0]["ignored"] = [{"version": 1, "reason": "another GPU"}]
     models[0]["broken"] = [{"folder": "copy", "reason": "not a number"}]
+    models[0]["calibration"] = {
+        "n_background": 9,
+        "text": {"error": 0.5, "n_queries": 3},
+        "image": {"error": None, "n_queries": 0},
+    }
     entry |= {"serving": None, "ignored": "another GPU", "prompt_sets": ["default", "photos"]}
     version = {
         "version": "0.1.0",
@@ -171,6 +178,7 @@ def test_models_and_versions_are_read() -> None:
     assert summary.versions == (1, 3)
     assert summary.ignored == (IgnoredVersion(1, "another GPU"),)
     assert summary.broken == (BrokenFolder("copy", "not a number"),)
+    assert summary.calibration == Calibration(9, Reliability(0.5, 3), Reliability(None, 0))
     assert summary.serving is not None
     assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
         "fp32",
@@ -189,7 +197,7 @@ def test_models_and_versions_are_read() -> None:
         RunningPrecision("int8", "CPUExecutionProvider"),
     )
     version_3 = client.model_version("tiny", 3)
-    assert version_3.ignored == "another GPU"
+    assert (version_3.ignored, version_3.calibration) == ("another GPU", None)
     assert version_3.manifest == {"embed_dim": 16}
     assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)
     running = client.version()

@@ -17,6 +17,7 @@ from diptych_client.results import (
     AddOutcome,
     ApiKey,
     BrokenFolder,
+    Calibration,
     ChangedQuery,
     ClassifiedImage,
     CollectionComparison,
@@ -48,6 +49,7 @@ from diptych_client.results import (
     Prediction,
     PreviousVersion,
     PushedVersion,
+    Reliability,
     Rollout,
     RolloutProgress,
     RolloutStatus,
@@ -249,7 +251,26 @@ def model_summary(row: Json) -> ModelSummary:
         loaded=tuple(int(version) for version in row.get("loaded", ())),
         bundle=str(row.get("bundle") or ""),
         replaced=bool(row.get("replaced", False)),
+        calibration=calibration(row),
     )
+
+
+def calibration(row: Json) -> Calibration | None:
+    """Parse the calibration of a model or version; None if there is none."""
+    found: Any = row.get("calibration")
+    if found is None:
+        return None
+    return Calibration(
+        int(found["n_background"]), reliability(found.get("text")), reliability(found.get("image"))
+    )
+
+
+def reliability(body: Json | None) -> Reliability | None:
+    """Parse the reliability of one kind of query; None without relevance."""
+    if body is None:
+        return None
+    error: Any = body.get("error")
+    return Reliability(None if error is None else float(error), int(body["n_queries"]))
 
 
 def broken_folders(row: Json) -> tuple[BrokenFolder, ...]:
@@ -318,6 +339,7 @@ def model_version(body: Json) -> ModelVersion:
         prompt_sets=tuple(map(str, body.get("prompt_sets", ()))),
         serving=serving(body),
         ignored=body.get("ignored"),
+        calibration=calibration(body),
     )
 
 

@@ -557,12 +557,36 @@ class IgnoredVersion:
 
 
 @dataclass(frozen=True)
+class Reliability:
+    """How reliable relevance is for one kind of query, and on how many it was fitted.
+
+    `error`: the expected calibration error; None if it was not measured.
+    """
+
+    error: float | None
+    n_queries: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What gives search hits a relevance. Kinds of query without a reliability have none.
+
+    `n_background`: pictures that a query is compared with beside the collection.
+    """
+
+    n_background: int
+    text: Reliability | None
+    image: Reliability | None
+
+
+@dataclass(frozen=True)
 class ModelSummary:
     """A model of the repository with its versions. `active` is the served version; None if none is served.
 
     `ignored`: versions that cannot be served there, with the reasons. `broken`: what is no version.
     `loaded`: versions in memory, also those that made the vectors of collections. `bundle`: the sha256 of the
     manifest of the active version; `replaced`: the repository has other content under its number by now.
+    `calibration`: that of the active version, or else of the latest; None if hits have no relevance.
     """
 
     name: str
@@ -574,6 +598,7 @@ class ModelSummary:
     loaded: tuple[int, ...] = ()
     bundle: str = ""
     replaced: bool = False
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -581,7 +606,8 @@ class ModelVersion:
     """One version with its manifest (parity, metrics), or the error that makes it unreadable.
 
     `prompt_sets`: names for `templates` of `classify`. `serving`: None unless the version is active.
-    `ignored`: why the server cannot serve it on its machine, if so.
+    `ignored`: why the server cannot serve it on its machine, if so. `calibration`: None if search hits have
+    no relevance.
     """
 
     name: str
@@ -592,6 +618,7 @@ class ModelVersion:
     prompt_sets: tuple[str, ...] = ()
     serving: Serving | None = None
     ignored: str | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

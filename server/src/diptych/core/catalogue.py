@@ -1,10 +1,11 @@
 """List the models of the repository, and which of them is served."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from diptych.bundle.calibration import Calibration, calibration_file, read_calibration
 from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
@@ -44,7 +45,8 @@ class VersionEntry:
     """One version. Exactly one of `manifest` and `error` is set: a broken version is listed as well.
 
     `serving` is None unless the version is active. `prompt_sets` are the names that `templates` of a request
-    may give. `ignored` says why this machine cannot serve it, None if it can.
+    may give. `ignored` says why this machine cannot serve it, None if it can. `calibration` is what searches
+    use if the version is loaded; None without one, and where its file is damaged.
     """
 
     version: int
@@ -54,21 +56,22 @@ class VersionEntry:
     prompt_sets: tuple[str, ...]
     error: str | None
     ignored: str | None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
 class _Now:
-    """The version that is served at the moment of a call, and how."""
+    """The version that is served at the moment of a call, and how; all loaded ones, with calibrations."""
 
     ref: VersionRef
     serving: Serving
-    loaded: tuple[VersionRef, ...]
+    loaded: Mapping[VersionRef, Calibration | None]
 
     @classmethod
     def of(cls, version: LoadedVersion, loaded: Iterable[LoadedVersion]) -> "_Now":
         running = tuple(pipeline.encoder.running() for pipeline in version.pipelines.loaded())
-        refs = tuple(dict.fromkeys((version.ref, *(one.ref for one in loaded))))
-        return cls(version.ref, replace(version.serving, running=running), refs)
+        calibrations = {one.ref: one.calibration for one in (version, *loaded)}
+        return cls(version.ref, replace(version.serving, running=running), calibrations)
 
     def loaded_of(self, name: str) -> set[int]:
         return {ref.version for ref in self.loaded if ref.name == name}
@@ -170,7 +173,17 @@ class Catalogue:
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
             ignored=None if manifest is None else self._ignored(name, version, now, broken),
+            calibration=None if manifest is None else self._calibration(manifest, now),
         )
+
+    def _calibration(self, manifest: Manifest, now: "_Now") -> Calibration | None:
+        name, version = manifest.name, manifest.version
+        for ref, calibration in now.loaded.items():
+            if (ref.name, ref.version) == (name, version):
+                return calibration
+        with suppress(DiptychError, OSError):
+            return read_calibration(calibration_file(self._repository.folder(name, version)), manifest)
+        return None
 
     def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""

@@ -50,6 +50,11 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
             "active": 2,
             "source": None,
             "serving": SERVING,
+            "calibration": {
+                "n_background": 1_200,
+                "text": {"error": 0.0449, "n_queries": 964},
+                "image": None,
+            },
         },
         {"name": "mine", "versions": [1], "active": None, "source": None},
     ]
@@ -75,6 +80,8 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "  fp16 runs images as CUDA graphs: each shape of a batch is captured once",
         "  fp16 runs texts without CUDA graphs: a replay is off",
         "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
+        "  relevance of searches: by words 964 queries, error 0.045; by an image unknown; background of "
+        "1,200 images",
     ]
 
 
@@ -115,6 +122,7 @@ def test_models_tell_versions_of_one_number_apart(monkeypatch: pytest.MonkeyPatc
     printed = capsys.readouterr().out.splitlines()
     assert "tiny/2 (aaaaaaaa) is no longer what the model repository has under its number" in printed
     assert "tiny/2 (aaaaaaaa) serves" in printed
+    assert "  search hits have no relevance: `diptych-train calibrate tiny/2` gives them one" in printed
     assert any(line.startswith("tiny/2 (bbbbbbbb) served before") for line in printed)
 
 

@@ -14,7 +14,16 @@ from diptych.cli.output.console import cell, format_bytes, out, out_json, out_ta
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import run_with_client
 from diptych.cli.rollouts import add_follow_flag, finish_rollout
-from diptych_client import Client, ModelSummary, Plan, PreviousVersion, RolloutStatus, Serving, VersionRef
+from diptych_client import (
+    Client,
+    ModelSummary,
+    Plan,
+    PreviousVersion,
+    Reliability,
+    RolloutStatus,
+    Serving,
+    VersionRef,
+)
 
 _POLICIES = {
     "latest": "the server moves to new versions of the active model by itself",
@@ -67,6 +76,7 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     for model in models:
         if model.serving is not None:
             _show(_active(model), model.serving)
+            out(f"  {_relevance(model)}")
     if status.rollout is None:
         return 0
     out()
@@ -98,6 +108,24 @@ def _active(model: ModelSummary) -> str:
 def _row(model: ModelSummary) -> list[str]:
     versions, loaded = (", ".join(map(str, numbers)) for numbers in (model.versions, model.loaded))
     return [model.name, versions, loaded, "" if model.active is None else str(model.active)]
+
+
+def _relevance(model: ModelSummary) -> str:
+    """Whether searches with the served version have a relevance, and how reliable it is."""
+    found = model.calibration
+    if found is None:
+        command = f"diptych-train calibrate {cell(model.name)}/{model.active}"
+        return f"search hits have no relevance: `{command}` gives them one"
+    kinds = {"by words": found.text, "by an image": found.image}
+    parts = [f"{title} {_reliability(one)}" for title, one in kinds.items()]
+    return f"relevance of searches: {'; '.join(parts)}; background of {found.n_background:,} images"
+
+
+def _reliability(found: Reliability | None) -> str:
+    if found is None:
+        return "unknown"
+    error = "unknown" if found.error is None else f"{found.error:.3f}"
+    return f"{found.n_queries:,} queries, error {error}"
 
 
 def _show(version: str, serving: Serving) -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from diptych.bundle.calibration import Calibration, RelevanceMap
 from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
@@ -122,10 +123,40 @@ class BrokenFolder(BaseModel):
     reason: str
 
 
+class ReliabilityResponse(BaseModel):
+    """How reliable relevance is for one kind of query."""
+
+    error: float | None = Field(
+        description="the expected calibration error of the best hits; null if it was not measured"
+    )
+    n_queries: int = Field(description="queries that it was fitted on")
+
+    @classmethod
+    def of(cls, map: RelevanceMap | None) -> "ReliabilityResponse | None":
+        """Describe the map of one kind of query."""
+        return None if map is None else cls(error=map.error, n_queries=map.n_queries)
+
+
+class CalibrationResponse(BaseModel):
+    """What gives search hits a relevance. A kind of query without a reliability has no relevance."""
+
+    n_background: int = Field(description="pictures that a query is compared with beside the collection")
+    text: ReliabilityResponse | None
+    image: ReliabilityResponse | None
+
+    @classmethod
+    def of(cls, calibration: Calibration | None) -> "CalibrationResponse | None":
+        """Describe a calibration."""
+        if calibration is None:
+            return None
+        text, image = (ReliabilityResponse.of(calibration.maps.get(kind)) for kind in ("text", "image"))
+        return cls(n_background=len(calibration.bank), text=text, image=image)
+
+
 class ModelResponse(BaseModel):
     """One model of the repository. `active`: the version that serves now, in the precisions of `serving`.
 
-    `source`: the origin of the active version, or else of the latest.
+    `source` and `calibration`: those of the active version, or else of the latest.
     """
 
     name: str
@@ -149,6 +180,7 @@ class ModelResponse(BaseModel):
         description="versions in memory: the active one, the one before, and those that made the vectors of "
         "collections"
     )
+    calibration: CalibrationResponse | None = Field(description="null if search hits have no relevance")
 
 
 class PreviousVersionResponse(VersionResponse):
@@ -214,6 +246,7 @@ class VersionEntryResponse(BaseModel):
     prompt_sets: list[str] = Field(description="template sets that `templates` of /classify may name")
     error: str | None
     ignored: str | None = Field(description="why it cannot be served on this machine; else null")
+    calibration: CalibrationResponse | None = Field(description="null if search hits have no relevance")
 
 
 class ModelVersions(BaseModel):
@@ -236,18 +269,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     catalogue, status = services.catalogue, await services.rollouts.status()
     sees_rollouts = caller_of(request).collections is None
     models = [
-        ModelResponse(
-            name=entry.name,
-            versions=list(entry.versions),
-            active=entry.active,
-            serving=ServingResponse.of(entry.serving),
-            source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
-            ignored=_ignored(entry, services.rollouts.failures(entry.name) if sees_rollouts else {}),
-            broken=_broken(entry.broken),
-            bundle=entry.bundle,
-            replaced=entry.is_replaced,
-            loaded=list(entry.loaded),
-        )
+        await _model(entry, catalogue, services.rollouts.failures(entry.name) if sees_rollouts else {})
         for entry in await catalogue.models()
     ]
     content = ModelList(
@@ -298,11 +320,23 @@ def _broken(reasons: Mapping[str, str]) -> list[BrokenFolder]:
     return [BrokenFolder(folder=name, reason=reason) for name, reason in reasons.items()]
 
 
-async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
-    """The origin of a model; None when its manifest cannot be read."""
-    entries = await catalogue.versions(name)
-    manifest = next((entry.manifest for entry in entries if entry.version == version), None)
-    return None if manifest is None else dict(manifest.source)
+async def _model(entry: ModelEntry, catalogue: Catalogue, failures: Mapping[int, str]) -> ModelResponse:
+    wanted = entry.active or entry.versions[-1]
+    versions = await catalogue.versions(entry.name)
+    shown = next((one for one in versions if one.version == wanted), None)
+    return ModelResponse(
+        name=entry.name,
+        versions=list(entry.versions),
+        active=entry.active,
+        serving=ServingResponse.of(entry.serving),
+        source=None if shown is None or shown.manifest is None else dict(shown.manifest.source),
+        ignored=_ignored(entry, failures),
+        broken=_broken(entry.broken),
+        bundle=entry.bundle,
+        replaced=entry.is_replaced,
+        loaded=list(entry.loaded),
+        calibration=CalibrationResponse.of(None if shown is None else shown.calibration),
+    )
 
 
 def _entry(name: str, entry: VersionEntry) -> VersionEntryResponse:
@@ -315,4 +349,5 @@ def _entry(name: str, entry: VersionEntry) -> VersionEntryResponse:
         prompt_sets=list(entry.prompt_sets),
         error=entry.error,
         ignored=entry.ignored,
+        calibration=CalibrationResponse.of(entry.calibration),
     )
