@@ -39,6 +39,7 @@ def running_app(
     options = HttpOptions(
         allowed_hosts=settings.allowed_hosts,
         default_collection=settings.default_collection,
+        read_only=settings.read_only,
         limits=limits_of(settings),
     )
     failures: list[BaseException] = []

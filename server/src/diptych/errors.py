@@ -8,7 +8,7 @@ DiptychError
 │   ├── UnfetchableImage     it cannot be fetched from its URL
 │   ├── InvalidValue         a value outside its limits, or of the wrong kind
 │   └── TooLarge             over a limit in bytes, pixels or items
-├── Forbidden                the caller's key does not allow the call
+├── Forbidden                the caller's key does not allow the call, or the server is read-only
 ├── NotFound                 no such model, version, collection or image
 ├── Conflict                 the name or id is already taken
 ├── Overloaded               a queue is full; `retry_after_s` says when to try again
@@ -83,7 +83,7 @@ class TooLarge(InputError):
 
 
 class Forbidden(DiptychError):
-    """The key of the caller does not allow the call."""
+    """The key of the caller does not allow the call, or the server is read-only."""
 
 
 class NotFound(DiptychError):

@@ -213,6 +213,11 @@ class Settings(BaseSettings):
         default_factory=default_cache_dir,
         description="folder of files that can be rebuilt, such as TensorRT engines",
     )
+    read_only: bool = Field(
+        False,
+        description="write nothing to the data folder and refuse every change, so that the folder may be one "
+        "that this user may only read",
+    )
     max_data_bytes: int | None = Field(
         None,
         ge=1,

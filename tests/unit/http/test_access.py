@@ -131,6 +131,25 @@ def test_limited_key_gets_no_answer_about_other_collections(
         assert answer.status_code == 403, answer.text
 
 
+@pytest.fixture(scope="module")
+def read_only_client() -> Iterator[TestClient]:
+    app = create_app(load_for_ever, HttpOptions(read_only=True), accepted_keys=Keys(STORE))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("method", "path", "access"), CALLS, ids=IDS)
+def test_read_only_server_refuses_every_change_and_nothing_else(
+    read_only_client: TestClient, method: str, path: str, access: Access
+) -> None:
+    answer = read_only_client.request(method, filled(path), headers=ADMIN[1])
+    changes = method != "GET" and access.scope in {"write", "admin"}
+    assert (answer.status_code == 403) == changes, answer.text
+    if changes:
+        assert answer.json()["type"] == "urn:diptych:error:forbidden"
+        assert "this server is read-only (--read-only or DIPTYCH_READ_ONLY)" in answer.json()["detail"]
+
+
 def test_path_in_another_spelling_is_checked_too(client: TestClient) -> None:
     for path in ("/collections/%73ecret", "/collections/secret/../secret", "/collections/secret%2Fimages"):
         assert client.get(path, headers=LIMITED[1]).status_code == 404, path

@@ -479,6 +479,7 @@ def server_version(body: Json) -> ServerVersion:
         provider=body.get("provider"),
         embed_dim=body.get("embed_dim"),
         default_collection=str(body["default_collection"]),
+        read_only=bool(body.get("read_only", False)),
     )
 
 

@@ -661,13 +661,17 @@ class CreatedKey(ApiKey):
 
 @dataclass(frozen=True)
 class ServerVersion:
-    """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading."""
+    """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading.
+
+    A server that is `read_only` refuses every change with 403.
+    """
 
     version: str
     model: ModelRef | None
     provider: str | None
     embed_dim: int | None
     default_collection: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True)

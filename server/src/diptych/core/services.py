@@ -31,8 +31,9 @@ class Services:
     """Everything that routes call. Built once by wiring, started on the event loop, closed at the stop.
 
     `active` has the version that embeds and classifies for requests that name no collection. `versions` are
-    all that are loaded, also for collections that have vectors of another one. One class of many fields, so
-    that routes get one object.
+    all that are loaded, also for collections that have vectors of another one. With `read_only`, nothing is
+    written: rollouts and jobs that had not ended stay as they are. One class of many fields, so that routes
+    get one object.
     """
 
     active: ActiveModel
@@ -50,14 +51,18 @@ class Services:
     limits: Limits
     started_at: datetime  # UTC
     close_decoder: Callable[[], None] = lambda: None
+    read_only: bool = False
 
     async def start(self) -> None:
         """Fill the indexes, continue rollouts and jobs that had not ended, and start the canary."""
         self.versions.adopt(self.active.now.version)
         await self.collections.open()
-        await self.recorder.open()
-        await self.rollouts.open()
-        await self.jobs.open()
+        if self.read_only:
+            await self.rollouts.open_read_only()
+        else:
+            await self.recorder.open()
+            await self.rollouts.open()
+            await self.jobs.open()
         await self.health.start()
 
     async def report(self) -> HealthReport:

@@ -12,8 +12,11 @@ from fastapi.routing import APIRoute
 from starlette.types import Scope as ASGIScope
 
 from diptych.core.keys.key import Key, Scope
+from diptych.errors import Forbidden
+from diptych.http.state import state_of
 
 MAX_TARGET_CHARS = 200
+READ_ONLY = "this server is read-only (--read-only or DIPTYCH_READ_ONLY): it accepts no changes"
 _CALLER, _ACCESS, _TARGET = "diptych_caller", "diptych_access", "diptych_target"
 
 # Which collections a call concerns, and so what keys that are limited to some collections may do with it.
@@ -95,15 +98,21 @@ ACCESS: dict[str, dict[str, Access]] = {
 
 
 class GuardedRoute(APIRoute):
-    """A route that checks the key of the caller before anything of the request is read."""
+    """A route that checks the key of the caller before anything of the request is read.
+
+    On a read-only server it refuses whatever needs the scope "write" or "admin" and is no GET.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of the route, behind the check. Raises KeyError for a route without an entry."""
         access = access_of(self)
+        changes = access.scope in {"write", "admin"} and "GET" not in (self.methods or {"GET"})
         handle = super().get_route_handler()
 
         async def check_and_handle(request: Request) -> Response:
             _check(request, access)
+            if changes and state_of(request).options.read_only:
+                raise Forbidden(READ_ONLY)
             return await handle(request)
 
         return check_and_handle

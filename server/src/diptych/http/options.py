@@ -30,7 +30,7 @@ class BodyLimits:
 class HttpOptions:
     """`host` is the address that the server listens on; `allowed_hosts` are further names of the server.
 
-    `cors_origins`: the origins of web pages that may call the server.
+    `cors_origins`: the origins of web pages that may call the server. `read_only`: refuse every change.
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +38,7 @@ class HttpOptions:
     cors_origins: tuple[str, ...] = ()
     metrics_access: PathAccess = "key"
     docs_access: PathAccess = "public"
+    read_only: bool = False
     default_collection: str = "default"
     limits: Limits = field(default_factory=Limits)
 

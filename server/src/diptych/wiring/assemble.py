@@ -83,12 +83,13 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )
     active, versions = _active(settings, limits, metrics, version, loader)
-    recorder = QueryRecorder(SqliteQueries(folder.store.threads), enabled=settings.record_queries)
+    records_queries = settings.record_queries and not settings.read_only
+    recorder = QueryRecorder(SqliteQueries(folder.store.threads), enabled=records_queries)
     collections = Collections(
         versions=versions,
         active=lambda: active.now.version,
         thumbnailer=workers,
-        images=ImageFiles(settings.data_dir, folder.quota),
+        images=ImageFiles(settings.data_dir, folder.quota, read_only=settings.read_only),
         records=folder.store,
         new_index=new_index,
         metrics=metrics,
@@ -96,6 +97,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         pace=lambda: EncoderShare(settings.rollout_share, versions.busy_s),
         max_metadata_bytes=limits.max_metadata_bytes,
         note_texts=recorder.note,
+        read_only=settings.read_only,
     )
     comparer = Comparer(
         collections=collections,
@@ -138,7 +140,12 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         jobs=Jobs(
             collections=collections,
             store=SqliteJobs(folder.store.threads),
-            inputs=JobFiles(settings.data_dir, folder.quota, MAX_WAITING * limits.max_job_bytes),
+            inputs=JobFiles(
+                settings.data_dir,
+                folder.quota,
+                MAX_WAITING * limits.max_job_bytes,
+                read_only=settings.read_only,
+            ),
             metrics=metrics,
             max_batch=min(MAX_BATCH, settings.max_queue_items),
             max_metadata_bytes=limits.max_metadata_bytes,
@@ -156,6 +163,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         limits=limits,
         started_at=datetime.now(UTC),
         close_decoder=workers.close,
+        read_only=settings.read_only,
     )
 
 

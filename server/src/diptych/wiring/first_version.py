@@ -27,11 +27,14 @@ def load_first_version(
 
     What served last serves on in another precision if it cannot meet the settings, since collections have
     its vectors. If it cannot be loaded any more, this chooses as in a new data folder, a version of the same
-    model if there is one. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+    model if there is one, unless the server is read-only: it could not make vectors of that version. Raises
+    BundleError, EncoderFailed, ConfigError, NotFound.
     """
     if served is None:
         return _load_newest(settings, repository, support, loader)
     active = served.active
+    if settings.read_only:
+        return loader.load(active, falls_back=True)
     try:
         return loader.load(active, falls_back=True)
     except (BundleError, EncoderFailed, ConfigError, NotFound) as error:

@@ -8,7 +8,8 @@ from diptych.settings import LOOPBACK, Settings
 
 def key_file_of(settings: Settings) -> KeyFile:
     """The file of keys that the settings name; it need not exist."""
-    return KeyFile(settings.key_file_path, settings.data_dir / USES_FILE)
+    uses_file = settings.data_dir / USES_FILE
+    return KeyFile(settings.key_file_path, uses_file, keeps_uses=not settings.read_only)
 
 
 def open_keys(settings: Settings) -> Keys:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images
+from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images, require_database
 from diptych.adapters.backup.restore import refuse_unfinished
 from diptych.adapters.faiss.flat_index import use_one_blas_thread
 from diptych.adapters.files.data_lock import DataLock
@@ -13,6 +13,7 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import legacy_identities
 from diptych.core.services import Services
+from diptych.errors import StoreError, StoreReadOnly
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
 from diptych.wiring.loading.version_choice import check_choice, support_of
@@ -28,7 +29,8 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
     services = await asyncio.to_thread(build, settings, on_stuck)
     try:
         await services.start()
-        await services.collections.ensure(settings.default_collection)
+        if not settings.read_only:
+            await services.collections.ensure(settings.default_collection)
     except BaseException:
         await services.close()
         raise
@@ -39,23 +41,24 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
     """Open the data folder; verify, load, prove and warm the version that serves. Blocks; starts nothing.
 
     Refuses a data folder that is in use, or that has lost its database or its originals, before it loads
-    anything.
+    anything; read-only also one that would first have to be upgraded.
     """
     check_choice(settings)
-    lock = DataLock(settings.data_dir)
+    read_only = settings.read_only
+    lock = (DataLock.shared if read_only else DataLock)(settings.data_dir)
     try:
         refuse_unfinished(settings.data_dir)
-        refuse_lost_database(settings.data_dir)
-        refuse_lost_images(settings.data_dir)
+        (require_database if read_only else refuse_lost_database)(settings.data_dir)
+        refuse_lost_images(settings.data_dir, read_only=read_only)
         use_one_blas_thread()
-        quota = Quota(settings.max_data_bytes)
-        store = SqliteStore(settings.data_dir, quota, lock)
+        quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
+        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only)
     except BaseException:
         lock.close()
         raise
     try:
         repository, support = ModelRepository(settings.model_repo), support_of(settings)
-        store.adopt_identities(legacy_identities(repository))
+        _adopt_identities(store, repository)
         kept = KeptBundles(settings.data_dir / FOLDER, quota)
         bundles = ModelBundles(repository, kept, support.why_not_served)
         folder = OpenedFolder(store, quota, repository, support, bundles)
@@ -63,3 +66,14 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
     except BaseException:
         store.close_now()
         raise
+
+
+def _adopt_identities(store: SqliteStore, repository: ModelRepository) -> None:
+    """Raises StoreError for a read-only folder whose vectors have identities of earlier releases."""
+    try:
+        store.adopt_identities(legacy_identities(repository))
+    except StoreReadOnly as error:
+        raise StoreError(
+            "the vectors of the data folder are named as in an earlier release: start a server once that may "
+            "write to the folder"
+        ) from error

@@ -127,7 +127,7 @@ class VersionLoader:
             device=settings.device,
             n_threads=threads_of(settings),
             captures=settings.cuda_graphs == AUTO,
-            plan_file=PlanFile(settings.data_dir / PLAN_FILE),
+            plan_file=PlanFile(settings.data_dir / PLAN_FILE, read_only=settings.read_only),
             like=None if serving is None else serving.serving.embed.precision,
             falls_back=falls_back,
         )

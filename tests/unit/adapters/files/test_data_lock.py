@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.files.data_lock import DataLock
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataDirLocked
 from support.other_user import as_nobody_in_particular
 
 
@@ -46,3 +46,38 @@ def test_folder_inside_an_inaccessible_one_is_refused_too(folder: Path) -> None:
 def test_folder_of_this_user_is_locked_and_unlocked(tmp_path: Path) -> None:
     DataLock(tmp_path).close()
     DataLock(tmp_path).close()
+
+
+def test_readers_share_the_lock_and_keep_writers_out(tmp_path: Path) -> None:
+    DataLock(tmp_path).close()
+    readers = [DataLock.shared(tmp_path), DataLock.shared(tmp_path)]
+    with pytest.raises(DataDirLocked, match="in use by a read-only server"):
+        DataLock(tmp_path)
+    for reader in readers:
+        reader.close()
+    DataLock(tmp_path).close()
+
+
+def test_reader_is_kept_out_by_a_writer_whom_the_error_names(tmp_path: Path) -> None:
+    writer = DataLock(tmp_path)
+    with pytest.raises(DataDirLocked, match=f"in use by process {os.getpid()} on .*, which may write to it"):
+        DataLock.shared(tmp_path)
+    writer.close()
+
+
+def test_reader_makes_neither_folder_nor_lock(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no data folder"):
+        DataLock.shared(tmp_path / "none")
+    DataLock.shared(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reader_without_rights_is_told_who_has_them(folder: Path) -> None:
+    folder.chmod(0o755)
+    DataLock(folder).close()
+    (folder / "lock").chmod(0)
+    with (
+        as_nobody_in_particular(),
+        pytest.raises(ConfigError, match=r"cannot be read by user .* let them read"),
+    ):
+        DataLock.shared(folder)

@@ -13,7 +13,7 @@ from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import Outcome, Report
-from diptych.errors import CorruptStore, StoreError
+from diptych.errors import ConfigError, CorruptStore, StoreError
 
 # Files that exist only after the database exists. Their names have the length of a sha256 or of a job's id;
 # the names of interrupted writes have not.
@@ -49,18 +49,28 @@ def refuse_lost_database(data_dir: Path) -> None:
         )
 
 
-def refuse_lost_images(data_dir: Path) -> None:
+def require_database(data_dir: Path) -> None:
+    """Raises ConfigError for a folder without a database, which a read-only server does not make."""
+    with file_errors():
+        if size_of(data_dir / DATABASE) == 0:
+            raise ConfigError(
+                f"data folder {data_dir} has no database {DATABASE}: a read-only server serves a folder that "
+                "another server has filled"
+            )
+
+
+def refuse_lost_images(data_dir: Path, *, read_only: bool = False) -> None:
     """Raises CorruptStore if the database refers to originals and their folder is gone, as without its disk.
 
     Files in a new folder would be hidden once the disk is mounted. For an empty folder only a warning is
-    logged.
+    logged. With `read_only` SQLite makes no files beside the database.
     """
     folder = data_dir / "images"
     with file_errors():
         if any(data_dir.glob(_CONTENTS["images"])):
             return
         is_there = folder.exists()
-    n_files = _n_originals(data_dir)
+    n_files = _n_originals(data_dir, read_only=read_only)
     if n_files and not is_there:
         raise CorruptStore(
             f"the folder {folder} is not there, and the database knows of originals in it "
@@ -85,9 +95,12 @@ class DataFolder:
         self.images = ImageTree(folder / "images")
         self.bundles = KeptBundles(folder / BUNDLES)
 
-    def snapshot(self) -> SqliteSnapshot:
-        """The latest state of the database. Raises StoreError if this is not a data folder; CorruptStore."""
-        return SqliteSnapshot(self.folder / DATABASE)
+    def snapshot(self, *, immutable: bool = False) -> SqliteSnapshot:
+        """The latest state of the database. Raises StoreError if this is not a data folder; CorruptStore.
+
+        `immutable`: nobody writes to the database.
+        """
+        return SqliteSnapshot(self.folder / DATABASE, immutable=immutable)
 
 
 def _has_images_table(file: Path) -> bool:
@@ -101,10 +114,10 @@ def _has_images_table(file: Path) -> bool:
         return True
 
 
-def _n_originals(data_dir: Path) -> int:
+def _n_originals(data_dir: Path, *, read_only: bool) -> int:
     """The number of image files that the database refers to; 0 if it is unreadable."""
     try:
-        with DataFolder(data_dir).snapshot() as snapshot:
+        with DataFolder(data_dir).snapshot(immutable=read_only) as snapshot:
             return snapshot.counts().n_files
     except (StoreError, CorruptStore):
         return 0

@@ -1,4 +1,4 @@
-"""The lock by which one process at a time uses a data folder."""
+"""The lock by which one process at a time writes to a data folder, or several serve it read-only."""
 
 import errno
 import fcntl
@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
+from typing import Self
 
 from diptych.durable import fsync_folder
 from diptych.errors import ConfigError, DataDirLocked, StoreError, StoreReadOnly
@@ -37,13 +38,47 @@ class DataLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip()
-            os.close(self._descriptor)
-            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder or 'unknown'}") from error
+            if _is_shared(self._descriptor):
+                os.close(self._descriptor)
+                raise DataDirLocked(f"{what} {data_dir} is in use by a read-only server") from error
+            holder = _close_and_name_holder(self._descriptor)
+            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder}") from error
         self._released = False
         with suppress(OSError):  # a full disk prevents the name of the holder, not the lock
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{_this_process()}\n".encode(), 0)
+
+    @classmethod
+    def shared(cls, data_dir: Path) -> Self:
+        """Take the lock together with other readers, and write nothing. A folder without a lock has none.
+
+        Raises DataDirLocked while a process may write to the folder, ConfigError if there is no folder or
+        this user may not read it, StoreError.
+        """
+        lock = cls.__new__(cls)
+        lock._released = False
+        try:
+            if not data_dir.is_dir():
+                raise ConfigError(f"there is no data folder {data_dir}")
+            lock._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDONLY)
+            fcntl.flock(lock._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:  # as in a copy: no server has opened this folder
+            lock._released = True
+        except PermissionError as error:
+            user = f"{os.geteuid()}:{os.getegid()}"
+            raise ConfigError(
+                f"data folder {data_dir} cannot be read by user {user}{_owner(data_dir)}: "
+                "let them read it, or run as its owner"
+            ) from error
+        except BlockingIOError as error:
+            holder = _close_and_name_holder(lock._descriptor)
+            raise DataDirLocked(
+                f"data folder {data_dir} is in use by process {holder}, which may write to it: stop that, or "
+                "serve a copy"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"data folder {data_dir} cannot be used: {error.strerror}") from error
+        return lock
 
     def close(self) -> None:
         """Release the lock; a second call does nothing.
@@ -60,18 +95,37 @@ def _this_process() -> str:
     return f"{os.getpid()} on {gethostname()[:200]} since {datetime.now(UTC).isoformat(timespec='seconds')}"
 
 
+def _is_shared(descriptor: int) -> bool:
+    """Whether a lock that is taken is held by readers."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _close_and_name_holder(descriptor: int) -> str:
+    holder = os.pread(descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip()
+    os.close(descriptor)
+    return holder or "unknown"
+
+
+def _owner(folder: Path) -> str:
+    """Why the folder is not for this user, as far as that is known."""
+    with suppress(OSError):
+        found = folder.stat()
+        return f", as it belongs to {found.st_uid}:{found.st_gid} with mode {stat.S_IMODE(found.st_mode):o}"
+    return ""
+
+
 def _not_for_this_user(named: str, folder: Path) -> str:
     """Say why and how to fix it.
 
     Usual in containers, where a mounted folder belongs to a user of the host.
     """
-    owner = ""
-    with suppress(OSError):
-        found = folder.stat()
-        owner = f", as it belongs to {found.st_uid}:{found.st_gid} with mode {stat.S_IMODE(found.st_mode):o}"
     user = f"{os.geteuid()}:{os.getegid()}"
     return (
-        f"{named} cannot be written by user {user}{owner}: "
+        f"{named} cannot be written by user {user}{_owner(folder)}: "
         f"give it to them (`chown -R {user}` on the host), run as the folder's owner, or take another folder"
     )
 

@@ -36,8 +36,11 @@ class ImageFiles:
     disk, so that a file with its final name is whole.
     """
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
-        """Open the folders, and count all files if the quota is set. Blocking. Raises StoreError."""
+    def __init__(self, data_dir: Path, quota: Quota | None = None, *, read_only: bool = False) -> None:
+        """Open the folders, and count all files if the quota is set. Blocking. Raises StoreError.
+
+        With `read_only` the folders are not made, and nothing may be put or removed.
+        """
         quota = quota or Quota()
         self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
@@ -46,11 +49,12 @@ class ImageFiles:
         self._writers = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="file-write")
         self._sync_pool = ThreadPoolExecutor(max_workers=N_SYNCS, thread_name_prefix="file-sync")
         with file_errors():
-            for folder in (self._images, self._thumbnails):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                narrow(folder)  # other users then cannot reach the files in it, whatever their modes
-            fsync_folder(data_dir)
-            fsync_folder(self._images)  # a killed process may have made folders without fsync
+            if not read_only:
+                for folder in (self._images, self._thumbnails):
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                    narrow(folder)  # other users then cannot reach the files in it, whatever their modes
+                fsync_folder(data_dir)
+                fsync_folder(self._images)  # a killed process may have made folders without fsync
             # The folders whose names are on the disk.
             self._durable_folders = {path for path in self._images.iterdir() if path.is_dir()}
             self._opened = OpenedFolder(self._images, lambda: self._durable_folders)

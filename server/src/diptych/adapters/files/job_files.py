@@ -126,13 +126,22 @@ class JobFile:
 class JobFiles:
     """The inputs of all jobs, `<data_dir>/jobs/<id>`. Satisfies `diptych.core.jobs.ports.JobInputs`."""
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None, max_bytes: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        quota: Quota | None = None,
+        max_bytes: int = sys.maxsize,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Open the folder and count all inputs, which may have `max_bytes` together.
 
-        Blocking. Raises StoreError.
+        Blocking. With `read_only` the folder is not made, and no input may be. Raises StoreError.
         """
         self._budget = _InputBudget(quota or Quota(), max_bytes)
         self._folder = data_dir / "jobs"
+        if read_only:
+            return
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             narrow(self._folder)

@@ -34,8 +34,9 @@ class KeyFile:
     write, such as a mounted secret.
     """
 
-    def __init__(self, file: Path, uses_file: Path) -> None:
+    def __init__(self, file: Path, uses_file: Path, *, keeps_uses: bool = True) -> None:
         self._file = file
+        self._keeps_uses = keeps_uses
         self._uses_file = uses_file
 
     def fingerprint(self) -> object:
@@ -93,7 +94,9 @@ class KeyFile:
             return {}
 
     def save_last_uses(self, uses: Mapping[str, datetime]) -> None:
-        """Keep the last uses of all keys. A failure is logged."""
+        """Keep the last uses of all keys, if this file keeps them. A failure is logged."""
+        if not self._keeps_uses:
+            return
         try:
             _replace(self._uses_file, {prefix: time.isoformat() for prefix, time in sorted(uses.items())})
         except OSError as error:

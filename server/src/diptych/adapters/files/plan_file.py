@@ -18,9 +18,11 @@ LOG = logging.getLogger("diptych.plan")
 class PlanFile:
     """Measurements by key. A file that cannot be read or written counts as empty."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
         self._file = file
-        narrow(file)
+        self._read_only = read_only
+        if not read_only:
+            narrow(file)
 
     def get(self, key: str, kind: type[Measured]) -> Measured | None:
         """The measurement of an earlier start; None if there is none, or if it is not a `kind`."""
@@ -30,7 +32,9 @@ class PlanFile:
             return None
 
     def put(self, key: str, measured: object) -> None:
-        """Keep a measurement for the next start."""
+        """Keep a measurement for the next start, unless the file is only read."""
+        if self._read_only:
+            return
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = TypeAdapter(dict[str, Any]).dump_json({**self._read(), key: measured}, indent=1)

@@ -165,6 +165,12 @@ def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
     return db
 
 
+def connect_immutable(file: Path) -> sqlite3.Connection:
+    """Open a connection that makes no file and takes no lock. Nobody may write to the database meanwhile."""
+    uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
 def require_sound(db: sqlite3.Connection) -> None:
     """Check all pages, and every row against every index. Raises CorruptStore naming the first fault.
 
@@ -199,9 +205,7 @@ def migrate(db: sqlite3.Connection) -> None:
     db.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
     )
-    version = schema_version(db)
-    if version > len(MIGRATIONS):
-        raise StoreError(f"the data folder has schema {version}, this version knows up to {len(MIGRATIONS)}")
+    version = _known_version(db)
     for number, statements in enumerate(MIGRATIONS[version:], version + 1):
         db.execute("BEGIN IMMEDIATE")
         for statement in statements:
@@ -210,6 +214,26 @@ def migrate(db: sqlite3.Connection) -> None:
         with around("migration_commit"):
             db.execute("COMMIT")
     checksums.fill(db)
+
+
+def require_current(db: sqlite3.Connection) -> None:
+    """Check, without writing, that `migrate` would do nothing. Raises StoreError."""
+    made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
+    version = _known_version(db) if made else 0
+    if version < len(MIGRATIONS):
+        needs = f"schema {len(MIGRATIONS)}, the data folder has {version}"
+    elif not checksums.are_all_there(db):
+        needs = "checksums of all rows"
+    else:
+        return
+    raise StoreError(f"this version needs {needs}: start a server once that may write to the folder")
+
+
+def _known_version(db: sqlite3.Connection) -> int:
+    version = schema_version(db)
+    if version > len(MIGRATIONS):
+        raise StoreError(f"the data folder has schema {version}, this version knows up to {len(MIGRATIONS)}")
+    return version
 
 
 def _apply(db: sqlite3.Connection, statement: str, number: int) -> None:

@@ -15,6 +15,7 @@ from diptych.adapters.sqlite.checksums import are_all_there, damaged_rows, damag
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
     MIGRATIONS,
+    connect_immutable,
     is_of_damaged_row,
     require_sound,
     schema_version,
@@ -33,11 +34,14 @@ class SqliteSnapshot:
     no lock of the data folder. While it is open, SQLite cannot reuse the write-ahead log.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Raises StoreError if the file is not a diptych database or has a newer schema; CorruptStore."""
+    def __init__(self, file: Path, *, immutable: bool = False) -> None:
+        """Raises StoreError if the file is not a diptych database or has a newer schema; CorruptStore.
+
+        `immutable`: nobody writes to the file, and no file is made beside it.
+        """
         self._file = file
         with _translated(file):
-            self._db = _open(file)
+            self._db = _open(file, immutable=immutable)
             try:
                 self.schema_version = _known_version(self._db, file)
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
@@ -136,13 +140,15 @@ class SqliteSnapshot:
             require_sound(copy)  # as at a start
 
 
-def _open(file: Path) -> sqlite3.Connection:
+def _open(file: Path, *, immutable: bool) -> sqlite3.Connection:
     """Open a read-only connection and begin a read transaction."""
     if not file.is_file():
         raise StoreError(f"{file.parent} is not a data folder: it has no {file.name}")
-    db = sqlite3.connect(
-        f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S
-    )
+    if immutable:
+        db = connect_immutable(file)
+    else:
+        uri = f"{file.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
     try:
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM sqlite_schema").fetchone()

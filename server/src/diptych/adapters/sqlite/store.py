@@ -52,15 +52,23 @@ CHUNK = 4_096  # embeddings that are read at once
 class SqliteStore:
     """Satisfies `core.collections.ports.RecordStore`. Holds the lock of the data folder while it is open."""
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None, lock: DataLock | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        quota: Quota | None = None,
+        lock: DataLock | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Open the store, blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
 
         A caller that holds the lock of the folder already passes it as `lock`; the store then owns it.
+        `read_only`: see SqliteThreads.
         """
-        self._lock = lock or DataLock(data_dir)
+        self._lock = lock or (DataLock.shared if read_only else DataLock)(data_dir)
         self._filters = FilterCache()  # cleared by all changes of images but pure additions
         try:
-            self._threads = SqliteThreads(data_dir / DATABASE, quota)
+            self._threads = SqliteThreads(data_dir / DATABASE, quota, read_only=read_only)
         except BaseException:
             self._lock.close()
             raise

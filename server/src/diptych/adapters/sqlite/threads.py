@@ -19,8 +19,15 @@ from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
-from diptych.adapters.sqlite.schema import BUSY_S, connect, migrate, require_sound
-from diptych.errors import StoreFull
+from diptych.adapters.sqlite.schema import (
+    BUSY_S,
+    connect,
+    connect_immutable,
+    migrate,
+    require_current,
+    require_sound,
+)
+from diptych.errors import StoreError, StoreFull, StoreReadOnly
 from diptych.failpoints import RolloutStep, Step, around
 
 log = logging.getLogger(__name__)
@@ -39,15 +46,23 @@ BLOCK = 4096
 class SqliteThreads:
     """One thread writes, in order. Reader threads see the last commit (WAL) and never wait for the writer."""
 
-    def __init__(self, file: Path, quota: Quota | None = None) -> None:
-        """Open, check and migrate the database, blocking. Raises StoreError, CorruptStore."""
+    def __init__(self, file: Path, quota: Quota | None = None, *, read_only: bool = False) -> None:
+        """Open, check and migrate the database, blocking. Raises StoreError, CorruptStore.
+
+        With `read_only` nothing is written: raises StoreError for a database that would have to be, and
+        every write raises StoreReadOnly.
+        """
         self._file = file
+        self._read_only = read_only
         self._log = file.with_name(f"{file.name}-wal")
         self._quota = quota or Quota()
         self._reserve_bytes = _reserve_bytes(file.parent, self._quota.max_bytes)
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
-        self._open()
+        if read_only:
+            self._open_read_only()
+        else:
+            self._open()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
 
@@ -110,6 +125,21 @@ class SqliteThreads:
                 db.close()
                 raise
 
+    def _open_read_only(self) -> None:
+        """Check that the database can be read as it is. A log that is not empty holds later changes."""
+        with file_errors_translated("the database"):
+            n_bytes = size_of(self._log)
+            self._file.open("rb").close()  # SQLite does not say why it cannot
+        if n_bytes:
+            raise StoreError(
+                f"the database has a log that was not written into it, {self._log.name} ({n_bytes} bytes), "
+                "as after a kill: start and stop a server once that may write to the folder"
+            )
+        with sqlite_errors_translated(self._file.parent):
+            db = self._connect(writes=False)
+            require_sound(db)
+            require_current(db)
+
     def _keep_private(self) -> None:
         """Make the database private; SQLite gives its log and index files the same mode."""
         with file_errors_translated("the database"):
@@ -122,7 +152,7 @@ class SqliteThreads:
             narrow(self._file.with_name(self._file.name + suffix))
 
     def _connect(self, *, writes: bool) -> sqlite3.Connection:
-        db = connect(self._file, writes=writes)
+        db = connect_immutable(self._file) if self._read_only else connect(self._file, writes=writes)
         self._connections.append(db)
         return db
 
@@ -131,6 +161,8 @@ class SqliteThreads:
         return size_of(self._file) + size_of(self._log)
 
     def _transact(self, work: Work[Result], step: AnyStep, makes_room: bool) -> Result:
+        if self._read_only:
+            raise StoreReadOnly("the database: the server is read-only")
         try:
             return self._try(work, step, makes_room)
         except StoreFull:

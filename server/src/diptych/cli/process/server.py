@@ -51,7 +51,10 @@ def serve(settings: Settings) -> int:
     check_choice(settings)
     _check_tls(settings)
     keys = open_keys(settings)
-    gallery = None if settings.gallery is None else Gallery(settings.gallery)
+    gallery = None if settings.gallery is None or settings.read_only else Gallery(settings.gallery)
+    for name in ("gallery", "record_queries") if settings.read_only else ():
+        if getattr(settings, name):
+            LOG.info("DIPTYCH_%s has no effect: the server is read-only", name.upper())
     with _listen(settings) as listener:
         return _Server(settings, listener, keys, gallery).run()
 
@@ -196,6 +199,7 @@ def _http_options(settings: Settings) -> HttpOptions:
         cors_origins=settings.cors_origins,
         metrics_access=settings.metrics_access,
         docs_access=settings.docs_access,
+        read_only=settings.read_only,
         default_collection=settings.default_collection,
         limits=limits_of(settings),
     )

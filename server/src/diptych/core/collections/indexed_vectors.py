@@ -90,9 +90,15 @@ class IndexOpener:
     """Opens and closes indexes of collections, with the versions and pipelines that they need."""
 
     def __init__(
-        self, *, versions: LoadedVersions, records: RecordStore, new_index: Callable[[int], VectorIndex]
+        self,
+        *,
+        versions: LoadedVersions,
+        records: RecordStore,
+        new_index: Callable[[int], VectorIndex],
+        read_only: bool = False,
     ) -> None:
-        """`new_index` makes an empty index of vectors of a width."""
+        """`new_index` makes an empty index of vectors of a width. `read_only`: record nothing."""
+        self._read_only = read_only
         self._versions = versions
         self._records = records
         self._new_index = new_index
@@ -120,9 +126,9 @@ class IndexOpener:
             raise
         try:
             model = pipeline.model
-            await self._records.record_identity(
-                model.identity, IdentitySource(model.ref, model.precision, model.decode)
-            )
+            source = IdentitySource(model.ref, model.precision, model.decode)
+            if not self._read_only:
+                await self._records.record_identity(model.identity, source)
         except BaseException:
             self._close_pipeline(version, pipeline)
             raise

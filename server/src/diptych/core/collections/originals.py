@@ -29,7 +29,10 @@ class Originals:
         records: RecordStore,
         thumbnailer: Thumbnailer,
         write_queue: SerialWriteQueue,
+        read_only: bool = False,
     ) -> None:
+        """`read_only`: keep nothing that is made."""
+        self._read_only = read_only
         self._images = images
         self._records = records
         self._thumbnailer = thumbnailer
@@ -54,6 +57,8 @@ class Originals:
             return kept
         async with self._turn:
             made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
+        if self._read_only:
+            return made
         try:
             await self._write_queue.run(self._keep(sha256, size_px, made))
         except StoreError as error:  # a full disk is no reason to refuse a finished thumbnail
@@ -74,6 +79,8 @@ class Originals:
         for start in range(0, len(unknown), size):
             made = await self._hashed({key: sha256s[key] for key in unknown[start : start + size]}, embedder)
             hashes |= made
+            if self._read_only:
+                continue
             try:
                 await self._records.put_picture_hashes(made)
             except StoreError as error:

@@ -34,8 +34,13 @@ class CollectionRegistry:
         reembedder: Reembedder,
         pace: Callable[[], Pace],
         metrics: Metrics,
+        read_only: bool = False,
     ) -> None:
-        """`active` returns the version of new collections; `pace` gives way to requests."""
+        """`active` returns the version of new collections; `pace` gives way to requests.
+
+        `read_only`: write nothing, and embed nothing that has no vector.
+        """
+        self._read_only = read_only
         self._versions = versions
         self._active = active
         self._opener = opener
@@ -62,7 +67,8 @@ class CollectionRegistry:
 
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
-        await self._files.remove_unused(await self._images.stored())
+        if not self._read_only:
+            await self._files.remove_unused(await self._images.stored())
         sources = await self._records.identity_sources()
         for info in await self._records.collections():
             await self._open(info, sources)
@@ -209,7 +215,8 @@ class CollectionRegistry:
         except InvalidValue as error:
             self._place_unserved(info, error)
             return
-        await self._records.set_identity(info.name, vectors.identity, vectors.model.ref)
+        if not self._read_only:
+            await self._records.set_identity(info.name, vectors.identity, vectors.model.ref)
         self._place(info, vectors)
 
     async def _open_stored(self, info: CollectionInfo, source: IdentitySource) -> None:
@@ -235,6 +242,9 @@ class CollectionRegistry:
                 "collection %s: %d of %d images have no vector yet",
                 *(info.name, len(vectors.pending), info.n_images),
             )
+        if self._read_only:
+            collection.may_lag = True  # nothing will embed them: searches see the others
+        elif vectors.pending:
             self._background.start(
                 self._complete(collection, vectors), f"embedding collection {collection.name}"
             )
@@ -258,7 +268,7 @@ class CollectionRegistry:
     def _place_without_version(self, info: CollectionInfo, reason: str) -> LoadedCollection:
         """Place a collection that a rollout will embed for the active version, if it is of its model."""
         collection = self._place(info, None)
-        if info.model == self._active().ref.name:
+        if info.model == self._active().ref.name and not self._read_only:
             collection.unserved = "embedding"
         else:
             collection.reason = reason

@@ -79,11 +79,13 @@ class Collections:
         pace: Callable[[], Pace] = NoPause,
         max_metadata_bytes: int = 16_384,
         note_texts: NoteTexts = lambda collection, texts: None,
+        read_only: bool = False,
     ) -> None:
         """`active` returns the version of new collections; `new_index` makes an empty index for a width;
         `pace` lets requests go before images that are embedded in the background.
 
-        `note_texts` is called with the texts of each search.
+        `note_texts` is called with the texts of each search. With `read_only`, opening and reading write
+        nothing; callers make no changes.
         """
         self._active = active
         self._records = records
@@ -97,9 +99,15 @@ class Collections:
         self._finder = Finder(records, write_queue)
         self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
         self._originals = Originals(
-            images=images, records=records, thumbnailer=thumbnailer, write_queue=write_queue
+            images=images,
+            records=records,
+            thumbnailer=thumbnailer,
+            write_queue=write_queue,
+            read_only=read_only,
         )
-        self._opener = opener = IndexOpener(versions=versions, records=records, new_index=new_index)
+        self._opener = opener = IndexOpener(
+            versions=versions, records=records, new_index=new_index, read_only=read_only
+        )
         self._reembedder = reembedder = Reembedder(
             opener=opener, images=images, records=records, write_queue=write_queue
         )
@@ -124,6 +132,7 @@ class Collections:
             reembedder=reembedder,
             pace=pace,
             metrics=metrics,
+            read_only=read_only,
         )
 
     async def open(self) -> None:

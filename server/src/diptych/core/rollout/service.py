@@ -75,6 +75,10 @@ class Rollouts:
         self._background.start(self._watcher.watch(), "watching the model repository")
         self._background.start(keeping_up, "keeping the version that served before")
 
+    async def open_read_only(self) -> None:
+        """Know the rollouts that there were; none is resumed, and nothing is watched."""
+        await self._known.open(self._parts.collections)
+
     async def close(self) -> None:
         """Stop; a rollout that is under way is resumed by the next start."""
         self._worker.stop()

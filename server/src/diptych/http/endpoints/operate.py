@@ -35,13 +35,17 @@ class Ready(BaseModel):
 
 
 class ServerVersion(BaseModel):
-    """Versions and limits of this server. `model` is null while it loads."""
+    """Versions and limits of this server. `model` is null while it loads.
+
+    `read_only`: whether every change is refused with 403.
+    """
 
     version: str
     model: ModelRef | None
     provider: str | None
     embed_dim: int | None
     default_collection: str
+    read_only: bool
     max_items: int
     max_add_items: int
 
@@ -93,6 +97,7 @@ async def version(request: Request, state: State) -> Response:
             provider=None if active is None else active.pipeline.encoder.running().provider,
             embed_dim=None if active is None else active.model.embed_dim,
             default_collection=options.default_collection,
+            read_only=options.read_only,
             max_items=options.limits.max_items,
             max_add_items=options.limits.max_add_items,
         ),

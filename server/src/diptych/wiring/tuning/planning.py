@@ -35,7 +35,8 @@ def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = 
     if n_workers and settings.max_batch_size:
         plan = _plan(settings, n_workers, settings.max_batch_size, settings.max_batch_size)
         return _with_encoder(loaded, settings, plan, "set")
-    plans, key = PlanFile(settings.data_dir / PLAN_FILE), _key(settings, loaded, n_workers)
+    plans = PlanFile(settings.data_dir / PLAN_FILE, read_only=settings.read_only)
+    key = _key(settings, loaded, n_workers)
     known = plans.get(key, Plan)
     if known is not None:
         return _with_encoder(loaded, settings, known, "from an earlier start")
