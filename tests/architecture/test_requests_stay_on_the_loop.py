@@ -12,9 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from diptych.http import endpoints as package
-from diptych.http.endpoints import classify, embed, openai, operate, page, search
+from diptych.http.endpoints import classify, embed, operate, page, search
+from diptych.http.endpoints.dialects import openai
 
-MODULES = [import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__)]
+MODULES = [import_module(one.name) for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 ROUTERS: list[APIRouter] = [module.router for module in MODULES if hasattr(module, "router")]
 
 

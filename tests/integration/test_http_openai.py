@@ -1,7 +1,10 @@
 """What `/v1/embeddings` takes and refuses, on the tiny bundle."""
 
+import base64
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
@@ -9,10 +12,12 @@ from httpx import Response
 from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import data_uri
-from support.pictures import noise, picture
-from support.tiny_bundle import EMBED_DIM, TINY
+from support.pictures import picture
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 MAX_INPUTS = 2048  # OpenAI's own limit
+RED, BLUE = picture("red"), picture("blue")
+RED_BASE64 = base64.b64encode(RED).decode()
 
 
 client = client_fixture(max_items=2)
@@ -22,44 +27,157 @@ def embed(client: TestClient, given: object, **more: object) -> Response:
     return client.post("/v1/embeddings", json={"model": TINY, "input": given, **more})
 
 
+def rows(answer: Response) -> list[list[float]]:
+    assert answer.status_code == 200, answer.text
+    return [row["embedding"] for row in answer.json()["data"]]
+
+
+def ours(client: TestClient, *items: dict[str, str]) -> list[list[float]]:
+    answers = [client.post("/embed", json={"input": [item]}) for item in items]
+    return [row for answer in answers for row in rows(answer)]
+
+
+def refusal(answer: Response, status: int, param: str) -> str:
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert body["error"]["param"] == param
+    assert body["detail"] == body["error"]["message"]  # where clients of Jina look
+    message: str = body["error"]["message"]
+    return message
+
+
 @pytest.mark.parametrize(
-    ("given", "item"),
+    "given",
     [
-        (data_uri(picture("red")), "input"),
-        (["red", data_uri(picture("red"))], "input[1]"),
-        ([data_uri(noise(1, (300, 300)))], "input[0]"),  # longer than a text may be
-        ("data:;base64,aGVsbG8=", "input"),
-        ("DATA:image/svg+xml,%3Csvg/%3E", "input"),
-        ({"image": data_uri(picture("red"))}, "input"),
-        (["red", {"type": "image_url", "image_url": {"url": "https://a.example/cat.png"}}], "input[1]"),
+        [data_uri(RED), "red", data_uri(BLUE)],
+        [{"image": data_uri(RED)}, {"text": "red"}, {"url": data_uri(BLUE)}],
+        [{"bytes": RED_BASE64}, "red", {"image": base64.b64encode(BLUE).decode()}],
+        [{"image": RED_BASE64}, {"text": "red"}, {"text": data_uri(BLUE)}],
     ],
 )
-def test_image_is_rejected_with_the_path_that_accepts_it(client: TestClient, given: Any, item: str) -> None:
-    answer = embed(client, given)
-    assert answer.status_code == 422, answer.text
-    error = answer.json()["error"]
-    assert error["param"] == item
-    assert "POST /embed" in error["message"]
-    assert "iVBOR" not in error["message"]  # the file itself
+def test_texts_and_images_are_embedded_in_their_order(client: TestClient, given: list[Any]) -> None:
+    expected = ours(client, {"image": data_uri(RED)}, {"text": "red"}, {"image": data_uri(BLUE)})
+    assert rows(embed(client, given)) == [pytest.approx(row, abs=1e-6) for row in expected]
 
 
-@pytest.mark.parametrize("text", ["data: what a server keeps", "data:", "a data:image/png;base64, in words"])
-def test_text_that_resembles_a_data_uri_is_a_text(client: TestClient, text: str) -> None:
-    assert embed(client, text).status_code == 200
+@pytest.mark.parametrize("given", [data_uri(RED), [data_uri(RED)], RED_BASE64])
+def test_modality_image_makes_every_string_an_image(client: TestClient, given: object) -> None:
+    (expected,) = ours(client, {"image": data_uri(RED)})
+    answer = embed(client, given, modality="image")
+    assert rows(answer) == [pytest.approx(expected, abs=1e-6)]
+    assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+
+@pytest.mark.parametrize("text", ["data: what a server keeps", "data:", "https://a.example/cat.png"])
+def test_text_that_resembles_an_image_is_a_text(client: TestClient, text: str) -> None:
+    assert rows(embed(client, text)) == [pytest.approx(ours(client, {"text": text})[0], abs=1e-6)]
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "status", "item", "words"),
+    [
+        ("data:;base64,aGVsbG8=", {}, 415, "input[0]", "image"),
+        ("DATA:image/svg+xml,%3Csvg/%3E", {}, 422, "input[0]", "not a data URI"),
+        (["red", {"bytes": "?"}], {}, 422, "input[1]", "base64 is broken"),
+        (["red", {"bytes": ""}], {}, 415, "input[1]", "0 bytes"),
+        (["red", {"text": "a", "url": "b"}], {}, 422, "input[1]", "exactly one of text, image, url, bytes"),
+        (["red", {"audio": "a"}], {}, 422, "input[1]", "input[1].audio: unknown key"),
+        (["red", None], {}, 422, "input[1]", "valid string"),
+        ([data_uri(RED)] * 3, {}, 413, "input", "3 images, limit is 2"),
+        (["red"], {"modality": "image"}, 422, "input[0]", "base64 is broken"),
+        (["red"], {"modality": "audio"}, 422, "modality", "'text' or 'image'"),
+        (["https://a.example/cat.png"], {"modality": "image"}, 422, "input[0]", "image URLs are off"),
+        ([{"url": "https://a.example/cat.png"}], {}, 422, "input[0]", "image URLs are off"),
+        ([], {}, 422, "input", "at least 1"),
+        ("red", {"messages": []}, 422, "messages", "at least 1"),
+        ("red", {"normalized": False}, 422, "normalized", "True"),
+        (["red"] * 2049, {}, 413, "input", "2049 items, limit is 2048"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_embedded_is_named(
+    client: TestClient, given: Any, more: dict[str, Any], status: int, item: str, words: str
+) -> None:
+    message = refusal(embed(client, given, **more), status, item)
+    assert words in message
+    assert "iVBOR" not in message  # the file itself
+
+
+@pytest.mark.parametrize("tokens", [[5, 6], [[5, 6], [7]]])
+def test_token_ids_are_refused_with_the_setting_that_avoids_them(client: TestClient, tokens: object) -> None:
+    message = refusal(embed(client, tokens), 422, "input")
+    assert "check_embedding_ctx_length=False" in message
+
+
+def test_input_or_messages_are_needed(client: TestClient) -> None:
+    answer = client.post("/v1/embeddings", json={"model": TINY})
+    assert "exactly one of input and messages" in refusal(answer, 422, "input")
+
+
+def chat(client: TestClient, *contents: Any) -> Response:
+    messages = [{"role": "user", "content": content} for content in contents]
+    return client.post("/v1/embeddings", json={"model": TINY, "messages": messages})
+
+
+IMAGE_PART = {"type": "image_url", "image_url": {"url": data_uri(RED)}}
+URL_PART = {"type": "image_url", "image_url": {"url": "https://a.example/"}}
+
+
+@pytest.mark.parametrize(
+    ("contents", "item"),
+    [
+        (["red"], {"text": "red"}),
+        ([[{"type": "text", "text": "red"}]], {"text": "red"}),
+        ([[IMAGE_PART]], {"image": data_uri(RED)}),
+        (["", [IMAGE_PART, {"type": "text", "text": " "}]], {"image": data_uri(RED)}),
+    ],
+)
+def test_messages_with_one_text_or_image_are_embedded(
+    client: TestClient, contents: list[Any], item: dict[str, str]
+) -> None:
+    assert rows(chat(client, *contents)) == [pytest.approx(ours(client, item)[0], abs=1e-6)]
+
+
+@pytest.mark.parametrize(
+    ("contents", "item", "words"),
+    [
+        ([""], "messages", "hold 0 texts and images"),
+        (["red", "blue"], "messages", "hold 2 texts and images"),
+        ([[IMAGE_PART, {"type": "text", "text": "Represent it."}]], "messages", "hold 2 texts and images"),
+        ([[{"type": "video_url"}]], "messages[0]", "messages[0].content[0].type: "),
+        ([[{"type": "text"}]], "messages[0]", "exactly one of text, image_url, got none"),
+        ([[IMAGE_PART | {"type": "text"}]], "messages[0]", "has the type text without a text"),
+        (
+            [[{"type": "image_url", "image_url": {"url": "https://a.example/"}}]],
+            "messages[0]",
+            "URLs are off",
+        ),
+    ],
+)
+def test_other_messages_are_refused(client: TestClient, contents: list[Any], item: str, words: str) -> None:
+    assert words in refusal(chat(client, *contents), 422, item)
+
+
+@pytest.mark.parametrize("field", ["encoding_format", "encoding_type", "embedding_type"])
+def test_encodings_hold_the_same_embedding(client: TestClient, field: str) -> None:
+    (floats,) = rows(embed(client, "red", **{field: "float"}))
+    (packed,) = rows(embed(client, "red", **{field: "base64"}))
+    (unsigned,) = rows(embed(client, "red", **{field: "ubinary"}))
+    (signed,) = rows(embed(client, "red", **{field: "binary"}))
+    np.testing.assert_allclose(np.frombuffer(base64.b64decode(str(packed)), "<f4"), floats, atol=1e-6)
+    positive = [number > 0 for number in floats]
+    assert True in positive
+    assert np.unpackbits(np.array(unsigned, np.uint8)).tolist() == positive
+    assert np.unpackbits((np.array(signed) + 128).astype(np.uint8)).tolist() == positive
 
 
 def test_input_limit_is_that_of_openai_even_with_a_small_queue(client: TestClient) -> None:
     texts = [f"text {n % 7}" for n in range(MAX_INPUTS)]
     answer = embed(client, texts)
     assert answer.status_code == 200, answer.text
-    rows = answer.json()["data"]
-    assert [row["index"] for row in rows] == list(range(MAX_INPUTS))
+    found = answer.json()["data"]
+    assert [row["index"] for row in found] == list(range(MAX_INPUTS))
     alone = embed(client, texts[-1]).json()["data"][0]["embedding"]
-    assert rows[-1]["embedding"] == pytest.approx(alone, abs=1e-5)
-    refused = embed(client, [*texts, "one more"])
-    assert refused.status_code == 413
-    assert refused.json()["error"]["param"] == "input"
-    assert str(MAX_INPUTS) in refused.json()["error"]["message"]
+    assert found[-1]["embedding"] == pytest.approx(alone, abs=1e-5)
 
 
 def test_limit_is_a_setting(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -68,16 +186,39 @@ def test_limit_is_a_setting(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert embed(client, ["a"] * 4).status_code == 413
 
 
-@pytest.mark.parametrize("dimensions", ["16.0", "1.6e1"])
+@pytest.mark.parametrize("dimensions", ["16.0", "1.6e1", "0"])  # 0: of infinity's clients that leave it open
 def test_number_without_a_fraction_is_an_integer(client: TestClient, dimensions: str) -> None:
     assert EMBED_DIM == 16
     body = f'{{"model": "{TINY}", "input": "red", "dimensions": {dimensions}}}'
     answer = client.post("/v1/embeddings", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 200, answer.text
+    assert [len(row) for row in rows(answer)] == [EMBED_DIM]
 
 
-@pytest.mark.parametrize("dimensions", [16.5, "16", True, EMBED_DIM + 1.0])
-def test_other_dimensions_are_rejected(client: TestClient, dimensions: object) -> None:
-    answer = embed(client, "red", dimensions=dimensions)
-    assert answer.status_code == 422
-    assert answer.json()["error"]["param"] == "dimensions"
+@pytest.mark.parametrize("dimensions", [16.5, "16", True, -1, EMBED_DIM + 1.0, 8])
+@pytest.mark.parametrize("field", ["dimensions", "output_dimension"])
+def test_other_dimensions_are_rejected(client: TestClient, dimensions: object, field: str) -> None:
+    refusal(embed(client, "red", **{field: dimensions}), 422, field)
+
+
+@pytest.fixture(scope="module")
+def matryoshka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("matryoshka")
+    write_tiny_bundle(folder / "model_repo", extra={"matryoshka_dimensions": [8, 4]})
+    with running_app(folder) as client:
+        yield client
+
+
+@pytest.mark.parametrize("field", ["dimensions", "output_dimension"])
+def test_embedding_is_cut_and_normalised_where_the_version_allows_it(
+    matryoshka: TestClient, field: str
+) -> None:
+    given = ["red", data_uri(RED)]
+    short, full = rows(embed(matryoshka, given, **{field: 8})), rows(embed(matryoshka, given))
+    expected = np.array(full)[:, :8]
+    np.testing.assert_allclose(short, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+    message = refusal(embed(matryoshka, given, **{field: 5}), 422, field)
+    assert "may be cut to 4, 8" in message
+
+
+def test_health_says_that_requests_are_taken(client: TestClient) -> None:
+    assert client.get("/v1/health").json()["unix"] > 1_700_000_000

@@ -1,4 +1,4 @@
-"""The official OpenAI client against a real server."""
+"""The official OpenAI client against a real server, also with what vLLM and infinity add to its requests."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,10 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from openai.types import CreateEmbeddingResponse
 
+from support.image_requests import data_uri
+from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
@@ -46,6 +49,29 @@ def test_default_base64_and_float_are_the_same_embeddings(
 def test_one_text_is_a_list_of_one(client: openai.OpenAI) -> None:
     answer = client.embeddings.create(model=TINY, input="red", dimensions=EMBED_DIM, user="someone")
     assert (len(answer.data), len(answer.data[0].embedding)) == (1, EMBED_DIM)
+
+
+IMAGE = data_uri(picture("red"))
+VLLM_MESSAGES = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}]
+
+
+def test_image_is_embedded_in_each_form_that_the_client_can_send(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    answers = [
+        client.embeddings.create(model=TINY, input=IMAGE),
+        client.embeddings.create(model=TINY, input=[IMAGE], extra_body={"modality": "image"}),
+        client.post(
+            "/embeddings",
+            cast_to=CreateEmbeddingResponse,
+            body={"model": TINY, "messages": VLLM_MESSAGES, "encoding_format": "float"},
+        ),
+    ]
+    ours = httpx.post(
+        f"{server.url}/embed", json={"input": [{"image": IMAGE}]}, headers={"X-API-Key": KEY}
+    ).json()
+    for answer in answers:
+        np.testing.assert_allclose(answer.data[0].embedding, ours["data"][0]["embedding"], atol=1e-6)
 
 
 def test_models_lists_the_served_one(client: openai.OpenAI) -> None:

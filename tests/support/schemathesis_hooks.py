@@ -30,6 +30,7 @@ def archive() -> bytes:
 
 schemathesis.openapi.format("binary", st.just("a file"))  # see `complete`
 schemathesis.openapi.format("image", st.just(f"data:image/png;base64,{PIXEL}"))
+schemathesis.openapi.format("image-base64", st.just(PIXEL))
 schemathesis.openapi.format("precision", st.sampled_from(["server", "fp32"]))
 schemathesis.openapi.format("template-set", st.just("default"))
 schemathesis.openapi.media_type("image/*", st.just(PICTURE))
@@ -43,14 +44,22 @@ def complete(context: Any, case: Any, **_: Any) -> None:
     if case.operation.path == "/search":  # the default collection is there, others are a 404
         body.pop("collection", None)
         case.query = {name: value for name, value in (case.query or {}).items() if name != "collection"}
-    if case.operation.path == "/v1/embeddings" and body.get("dimensions") is not None:
-        body["dimensions"] = EMBED_DIM
+    if case.operation.path == "/v1/embeddings":
+        _keep_to_one_item_of_the_model(body)
     if case.operation.path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors
         for item in body.get("items", ()):
             if isinstance(item, dict) and "embedding" in item:
                 item["embedding"] = UNIT_VECTOR
     if case.media_type == "multipart/form-data":
         body.update(_with_files(body))
+
+
+def _keep_to_one_item_of_the_model(body: dict[str, Any]) -> None:
+    """Dimensions that the model has, no texts where images are announced, and one text in all messages."""
+    body.update({name: EMBED_DIM for name in ("dimensions", "output_dimension") if body.get(name)})
+    body.pop("modality", None)
+    if body.get("messages"):
+        body["messages"] = [{"role": "user", "content": "a cat"}]
 
 
 def _with_files(form: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import onnx
@@ -68,11 +68,13 @@ def write_tiny_bundle(
     precisions: Mapping[str, Fault] | None = None,
     external_data: bool = False,
     sizes: "TinySizes | None" = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> int:
     """Build and publish the tiny model; return its version.
 
     `precisions` maps each precision to the behaviour of its graphs, which are float32 graphs in every case.
-    `external_data` stores the weights of each graph in a separate file beside it.
+    `external_data` stores the weights of each graph in a separate file beside it. `extra` goes into the
+    manifest.
     """
     chosen, sizes = precisions or {"fp32": "equal"}, sizes or TinySizes()
     repository = ModelRepository(model_repo)
@@ -95,7 +97,7 @@ def write_tiny_bundle(
             _save(_with(text_graph(used), fault), folder / text_file, external_data)
         draft = _draft(weights, ungated, tuple(chosen), sizes)
         write_golden(folder / "golden.npz", _golden(folder, weights, draft))
-        return repository.publish(name, folder, draft)
+        return repository.publish(name, folder, draft.model_copy(update={"extra": dict(extra or {})}))
 
 
 def _graph_files(precision: str) -> tuple[str, str]:

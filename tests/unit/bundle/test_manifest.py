@@ -224,6 +224,22 @@ def test_missing_manifest_is_named_without_its_absolute_path(folder):
     assert str(folder.parent.parent) not in str(refusal.value)
 
 
+@pytest.mark.parametrize("dimensions", [64, ["64"], [0], [True], [10**6], {"64": 1}])
+def test_dimensions_to_cut_to_must_be_of_the_embedding(folder, dimensions):
+    write(folder, changed("extra", value={"matryoshka_dimensions": dimensions}))
+    with pytest.raises(
+        InvalidManifest, match=r"extra\.matryoshka_dimensions must be a list of whole numbers"
+    ):
+        read_manifest(folder)
+
+
+def test_dimensions_to_cut_to_are_listed_or_none(folder):
+    write(folder, changed("extra", value={"matryoshka_dimensions": [4, 2]}))
+    assert read_manifest(folder).matryoshka_dimensions == (2, 4)
+    write(folder, changed("extra", value={}))
+    assert read_manifest(folder).matryoshka_dimensions == ()
+
+
 def test_extra_is_free(folder):
     write(folder, changed("extra", value={"anything": [1, {"deep": None}]}))
     assert read_manifest(folder).extra == {"anything": [1, {"deep": None}]}

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import pkgutil
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import get_args
 
 import pytest
@@ -55,7 +57,8 @@ def filled(path: str, **values: str) -> str:
 
 
 def routes() -> list[BaseRoute]:
-    modules = [getattr(endpoints, name) for name in dir(endpoints)]
+    names = [one.name for one in pkgutil.walk_packages(endpoints.__path__, f"{endpoints.__name__}.")]
+    modules = [import_module(name) for name in names]
     routers = [module.router for module in modules if hasattr(module, "router")]
     return [route for router in routers for route in router.routes]
 

@@ -142,7 +142,8 @@ def test_errors_under_v1_have_the_shape_of_openai(client: TestClient) -> None:
             "type": "invalid_request_error",
             "param": None,
             "code": "not_found",
-        }
+        },
+        "detail": "the message",
     }
     assert client.get("/v1/nowhere").json()["error"]["code"] == "not_found"
 

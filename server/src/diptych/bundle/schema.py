@@ -25,6 +25,7 @@ CASED_SCHEMA = 3  # the schema that added `clip_cased` to `text.clean`
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.npz"
+MATRYOSHKA_DIMENSIONS = "matryoshka_dimensions"  # key of `extra`
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -154,6 +155,15 @@ class ManifestDraft(Part):
     extra: Json = Field(default_factory=dict)
 
     @property
+    def matryoshka_dimensions(self) -> tuple[int, ...]:
+        """The numbers of dimensions to which embeddings may be cut and normalised again, ascending.
+
+        None unless `extra` lists them: a cut is only good for models that were trained for it.
+        """
+        dims = self.extra.get(MATRYOSHKA_DIMENSIONS)
+        return tuple(sorted(dim for dim in dims if isinstance(dim, int))) if isinstance(dims, list) else ()
+
+    @property
     def lowest_schema(self) -> int:
         """The lowest schema that has all of this manifest's keys."""
         return max((schema for schema, _ in self._additions()), default=1)
@@ -171,6 +181,18 @@ class ManifestDraft(Part):
         if self.tensorrt is None:
             stated.pop("tensorrt", None)
         return stated
+
+    @model_validator(mode="after")
+    def _dimensions_can_be_cut_to(self) -> Self:
+        dims = self.extra.get(MATRYOSHKA_DIMENSIONS, [])
+        if not isinstance(dims, list) or not all(
+            type(dim) is int and 1 <= dim <= self.embed_dim for dim in dims
+        ):
+            raise ValueError(
+                f"extra.{MATRYOSHKA_DIMENSIONS} must be a list of whole numbers from 1 to embed_dim "
+                f"({self.embed_dim}), got {dims!r:.80}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _profiles_take_every_shape(self) -> Self:

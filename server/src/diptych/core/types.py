@@ -61,6 +61,7 @@ class ModelInfo:
         str, tuple[str, ...]
     ]  # named template sets, built-in ones too; "default" is always there
     bundle: str = ""  # sha256 of the manifest
+    matryoshka_dimensions: tuple[int, ...] = ()  # to which embeddings may be cut and normalised again
 
     @property
     def ref(self) -> VersionRef:

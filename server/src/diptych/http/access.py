@@ -93,6 +93,7 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/keys": {"GET": _ADMIN, "POST": _admin("create key")},
     "/keys/{prefix}": {"DELETE": _admin("revoke key")},
     "/v1/embeddings": {"POST": _READ},
+    "/v1/health": {"GET": _READ},
     "/v1/models": {"GET": _READ},
 }
 

@@ -29,7 +29,6 @@ from diptych.http.endpoints import (
     jobs,
     keys,
     models,
-    openai,
     operate,
     page,
     push_version,
@@ -37,6 +36,7 @@ from diptych.http.endpoints import (
     search,
     vectors,
 )
+from diptych.http.endpoints.dialects import openai, openai_request
 from diptych.http.errors.documented_errors import other_errors
 from diptych.http.errors.handlers import add_handlers
 from diptych.http.errors.problem_json import OpenAIError, Problem
@@ -83,7 +83,7 @@ _BODY_MODELS = (
     images.PatchRequest,
     rollouts.ActivateRequest,
     keys.KeyRequest,
-    openai.OpenAIEmbeddingRequest,
+    openai_request.OpenAIEmbeddingRequest,
     Problem,
     OpenAIError,
 )

@@ -47,8 +47,9 @@ def test_described_limits_are_the_settings_of_this_server() -> None:
     assert form("/embed", max_items=7)["properties"]["text"]["maxItems"] == 7
     text, _ = model("EmbedItem", max_text_chars=80)["properties"]["text"]["anyOf"]
     assert text["maxLength"] == 80
-    _, texts = model("OpenAIEmbeddingRequest", max_openai_inputs=9)["properties"]["input"]["anyOf"]
-    assert (texts["minItems"], texts["maxItems"]) == (1, 9)
+    given, _ = model("OpenAIEmbeddingRequest", max_openai_inputs=9)["properties"]["input"]["anyOf"]
+    _, items = given["oneOf"]
+    assert (items["minItems"], items["maxItems"]) == (1, 9)
     k = parameters("/search", max_k=20)["k"]["schema"]
     assert (k["minimum"], k["maximum"]) == (1, 20)
     assert parameters("/jobs/{job}/outcomes", max_page_items=3)["limit"]["schema"]["maximum"] == 3
@@ -108,9 +109,11 @@ def test_blank_texts_are_blank_for_the_schema_too() -> None:
     ("text", "is_image"),
     [("data:image/png;base64,AA", True), ("data:;base64,AA", True), ("data: a word", False), ("red", False)],
 )
-def test_data_uri_is_no_openai_text(text: str, is_image: bool) -> None:
-    one, _ = model("OpenAIEmbeddingRequest")["properties"]["input"]["anyOf"]
-    assert bool(re.search(one["not"]["pattern"], text)) is is_image
+def test_openai_input_is_a_text_or_a_data_uri(text: str, is_image: bool) -> None:
+    given, _ = model("OpenAIEmbeddingRequest")["properties"]["input"]["anyOf"]
+    text_schema, image_schema = given["oneOf"][0]["anyOf"]
+    assert bool(re.search(text_schema["not"]["pattern"], text)) is is_image
+    assert bool(re.search(image_schema["pattern"], text)) is is_image
 
 
 def test_schemas_do_not_change_validation() -> None:

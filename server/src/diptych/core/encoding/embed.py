@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
+
+import numpy as np
 
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
@@ -10,6 +13,7 @@ from diptych.core.types import TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, EncoderFailed, InputError
 
 Row = TypeVar("Row")
+_SMALLEST_NORM = 1e-12  # the first numbers of an embedding may all be 0
 
 
 async def embed_items(
@@ -22,18 +26,22 @@ async def embed_items(
 ) -> list[TextEmbedding]:
     """N texts, image files and image URLs -> N embeddings (D,) in their order; an image is never truncated.
 
-    Calls `reserve` with the size of each image that it fetches, before it holds the bytes. Raises the error
-    of the first bad item, named `prefix[i]`; raises Overloaded and NotReady for the whole request.
+    There may be more texts than the text queue has room for, which are then submitted in turns; images must
+    fit. Calls `reserve` with the size of each image that it fetches, before it holds the bytes. Raises the
+    error of the first bad item, named `prefix[i]`; raises Overloaded and NotReady for the whole request.
     """
     fetched: Sequence[str | bytes] = await image_urls.fetched(items, prefix, reserve)
     images = [item for item in fetched if isinstance(item, bytes)]
     texts = [item for item in fetched if isinstance(item, str)]
     if images and texts:
         image_outcomes, text_outcomes = await asyncio.gather(
-            embedder.embed_images(images), embedder.embed_texts(texts)
+            embedder.embed_images(images), _embed_texts(texts, embedder)
         )
     else:  # one of the two lists is empty, and a task for each would cost more than it saves
-        image_outcomes, text_outcomes = await embedder.embed_images(images), await embedder.embed_texts(texts)
+        image_outcomes, text_outcomes = (
+            await embedder.embed_images(images),
+            await _embed_texts(texts, embedder),
+        )
     image_rows, text_rows = iter(image_outcomes), iter(text_outcomes)
     outcomes: list[TextEmbedding | DiptychError] = []
     for item in fetched:
@@ -45,17 +53,14 @@ async def embed_items(
     return raise_first(outcomes, prefix)
 
 
-async def embed_text_list(texts: Sequence[str], prefix: str, *, embedder: Embedder) -> list[TextEmbedding]:
-    """N texts -> N embeddings, where N may exceed the capacity of the text queue.
-
-    Submits at most half of the queue's capacity at a time, so that other requests still find room. Raises the
-    error of the first bad text, named `prefix[i]`; raises Overloaded and NotReady for the whole list.
-    """
-    step = max(embedder.max_texts // 2, 1)
-    outcomes: list[TextOutcome] = []
-    for start in range(0, len(texts), step):
-        outcomes += await embedder.embed_texts(texts[start : start + step])
-    return raise_first(outcomes, prefix)
+def shortened(rows: Sequence[TextEmbedding], dimensions: int) -> list[TextEmbedding]:
+    """The first `dimensions` numbers of each embedding, scaled to unit norm again."""
+    heads = [row.embedding[:dimensions] for row in rows]
+    norms = [max(float(np.linalg.norm(head)), _SMALLEST_NORM) for head in heads]
+    return [
+        replace(row, embedding=head / np.float32(norm))
+        for row, head, norm in zip(rows, heads, norms, strict=True)
+    ]
 
 
 def raise_first(outcomes: Sequence[Row | DiptychError], prefix: str) -> list[Row]:
@@ -68,3 +73,15 @@ def raise_first(outcomes: Sequence[Row | DiptychError], prefix: str) -> list[Row
             raise outcome
         rows.append(outcome)
     return rows
+
+
+async def _embed_texts(texts: Sequence[str], embedder: Embedder) -> list[TextOutcome]:
+    """Embed N texts, where N may exceed the capacity of the text queue.
+
+    Submits at most half of the queue's capacity at a time, so that other requests still find room.
+    """
+    step = max(embedder.max_texts // 2, 1)
+    outcomes: list[TextOutcome] = []
+    for start in range(0, len(texts), step):
+        outcomes += await embedder.embed_texts(texts[start : start + step])
+    return outcomes

@@ -74,9 +74,10 @@ class OpenAIErrorBody(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """An error in the shape that OpenAI's clients read."""
+    """An error in the shape that OpenAI's clients read. `detail`: the message, for clients of Jina."""
 
     error: OpenAIErrorBody
+    detail: str
 
 
 def status_of(error: DiptychError) -> int:
@@ -153,6 +154,5 @@ def _openai(problem: Problem) -> OpenAIError:
         problem.status, "invalid_request_error" if problem.status < 500 else "server_error"
     )
     code = problem.title.lower().replace(" ", "_")
-    return OpenAIError(
-        error=OpenAIErrorBody(message=problem.detail, type=kind, param=problem.item, code=code)
-    )
+    body = OpenAIErrorBody(message=problem.detail, type=kind, param=problem.item, code=code)
+    return OpenAIError(error=body, detail=problem.detail)

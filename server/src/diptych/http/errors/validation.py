@@ -31,7 +31,7 @@ def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> Invalid
     Its `item` is the path up to and including the first index, such as `input[3]`.
     """
     detail = details[0]
-    path, item = _format_paths(_steps_in_data(detail["loc"], data))
+    path, item = _format_paths(_steps_in_data(detail, data))
     message = str(detail["msg"]).removeprefix(_PREFIX)
     if detail["type"] == "extra_forbidden":
         message = "unknown key"
@@ -40,12 +40,13 @@ def first_invalid(details: Sequence[Mapping[str, Any]], data: object) -> Invalid
     return InvalidValue(message if path == item else f"{path}: {message}", item)
 
 
-def _steps_in_data(location: Sequence[int | str], data: object) -> list[int | str]:
+def _steps_in_data(detail: Mapping[str, Any], data: object) -> list[int | str]:
     """The location without pydantic's names for members of a union, which are not keys of the data."""
+    location: Sequence[int | str] = detail["loc"]
+    missing = len(location) - 1 if detail["type"] == "missing" else None
     steps: list[int | str] = []
     for i, step in enumerate(location):
-        last = i == len(location) - 1
-        if isinstance(data, dict) and (step in data or last):
+        if isinstance(data, dict) and (step in data or i == missing):
             steps.append(step)
             data = data.get(step)
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):

@@ -13,6 +13,7 @@ _MAX_HEAD_CHARS = (
 )
 _ANY_DATA_URI = re.compile(r"\s*data:(image/|[^\s,]*;base64,)", re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # base64 has no colon
 
 
 def parse_image_uri(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
@@ -25,6 +26,13 @@ def is_data_uri(text: str) -> bool:
     return _ANY_DATA_URI.match(text[:_MAX_HEAD_CHARS]) is not None
 
 
+def parse_image(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
+    """As parse_image_uri; the text may also be the base64 of the file alone."""
+    if _URL.match(text) or _SCHEME.match(text[:_MAX_HEAD_CHARS]):
+        return parse_image_uri(text, item, max_bytes)
+    return _decode_base64(text, 0, "base64", item, max_bytes)
+
+
 def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
     """The bytes of `data:image/...;base64,...`.
 
@@ -33,14 +41,7 @@ def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
     head = _DATA_URI.match(uri[:_MAX_HEAD_CHARS])
     if head is None:
         raise InvalidValue(f"not a data URI of the form data:image/png;base64,...: {uri[:24]!r}", item)
-    n_bytes = (len(uri) - head.end()) * 3 // 4
-    if n_bytes > max_bytes + 2:  # up to two bytes of that may be padding
-        raise TooLarge(f"image has {n_bytes} bytes, limit is {max_bytes}", item)
-    try:
-        payload = base64.b64decode(uri[head.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidValue(f"base64 of the data URI is broken: {error}", item) from None
-    return check_image_bytes(payload, item, max_bytes)
+    return _decode_base64(uri, head.end(), "base64 of the data URI", item, max_bytes)
 
 
 def check_image_bytes(payload: bytes, item: str, max_bytes: int) -> bytes:
@@ -50,3 +51,14 @@ def check_image_bytes(payload: bytes, item: str, max_bytes: int) -> bytes:
     if len(payload) > max_bytes:
         raise TooLarge(f"image has {len(payload)} bytes, limit is {max_bytes}", item)
     return payload
+
+
+def _decode_base64(text: str, start: int, what: str, item: str, max_bytes: int) -> bytes:
+    n_bytes = (len(text) - start) * 3 // 4
+    if n_bytes > max_bytes + 2:  # up to two bytes of that may be padding
+        raise TooLarge(f"image has {n_bytes} bytes, limit is {max_bytes}", item)
+    try:
+        payload = base64.b64decode(text[start:], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidValue(f"{what} is broken: {error}", item) from None
+    return check_image_bytes(payload, item, max_bytes)

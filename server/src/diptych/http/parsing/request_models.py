@@ -24,6 +24,7 @@ def _without_fraction(value: object) -> object:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_without_fraction)]
+NonNegativeInt = Annotated[int, Field(ge=0), BeforeValidator(_without_fraction)]
 PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_without_fraction)]
 ImageUri = Annotated[str, WithJsonSchema(schemas.IMAGE_URI)]
 Precision = Annotated[str, WithJsonSchema(schemas.PRECISION)]

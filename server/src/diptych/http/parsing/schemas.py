@@ -45,9 +45,9 @@ def non_empty_list(item: Schema, limit: str) -> Schema:
     return {"type": "array", "items": item, "minItems": 1, **limited(maxItems=limit)}
 
 
-def exactly_one(*names: str) -> Schema:
-    """A rule: exactly one of these properties is a string."""
-    return {"oneOf": [{"required": [name], "properties": {name: STRING}} for name in names]}
+def exactly_one(*names: str, given: Schema = STRING) -> Schema:
+    """A rule: exactly one of these properties is a string, or what `given` describes."""
+    return {"oneOf": [{"required": [name], "properties": {name: given}} for name in names]}
 
 
 def form(properties: Schema, required: Sequence[str] = (), **rules: Any) -> Schema:
@@ -70,8 +70,12 @@ _ONE_PLACE = r"^((?!\{\})[\s\S])*\{\}((?!\{\})[\s\S])*$"
 FILE: Schema = {**STRING, "format": "binary", "minLength": 1}
 TEXT: Schema = {**STRING, **limited(maxLength="max_text_chars")}
 QUERY_TEXT: Schema = {**TEXT, "pattern": _NOT_BLANK}
-NO_IMAGE: Schema = {**TEXT, "not": {"pattern": r"^\s*data:(image/|[^\s,]*;base64,)"}}
 IMAGE_URI: Schema = {**STRING, "format": "image", "pattern": f"^({_DATA_URI}|https://)"}
+DATA_URI: Schema = {**STRING, "format": "image", "pattern": f"^{_DATA_URI}"}
+NO_DATA_URI: Schema = {**TEXT, "not": {"pattern": r"^\s*data:(image/|[^\s,]*;base64,)"}}
+TEXT_OR_DATA_URI: Schema = {"anyOf": [NO_DATA_URI, DATA_URI]}
+IMAGE_BASE64: Schema = {**STRING, "format": "image-base64", "contentEncoding": "base64", "minLength": 1}
+ANY_IMAGE: Schema = {"anyOf": [IMAGE_URI, IMAGE_BASE64]}
 LABELS: Schema = {
     **non_empty_list({**STRING, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
     "uniqueItems": True,

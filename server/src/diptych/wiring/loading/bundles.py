@@ -74,6 +74,7 @@ class LoadedBundle:
             image_size=manifest.image.size,
             prompts=with_built_in(manifest.text.prompts),
             bundle=self.bundle.digest,
+            matryoshka_dimensions=manifest.matryoshka_dimensions,
         )
 
     def weight_bytes(self) -> int:
