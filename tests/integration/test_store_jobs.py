@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.files.job_files import JobFiles
+from diptych.core.concurrency.party import acting_for
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs import runner, service
 from diptych.core.jobs.service import Jobs
@@ -156,6 +157,31 @@ def test_full_queue_is_waited_for_and_what_never_fits_fails_alone(
             TooLarge,
             "the queue holds less",
         )
+
+    run_jobs(story)
+
+
+def test_key_with_all_its_jobs_leaves_room_to_others_and_shares_turns_with_them(
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 3)
+    monkeypatch.setattr(service, "MAX_WAITING_OF_ALL", 5)
+
+    async def story(opened: Opened, running: Jobs) -> None:
+        gate = Gate(opened)
+        with acting_for("greedy"):
+            greedy = [await submit(running, 1, first=n) for n in range(3)]
+            with pytest.raises(Overloaded, match="3 jobs have not ended, which is the limit of a key"):
+                await submit(running, 1)
+        with acting_for("modest"):
+            modest = await submit(running, 1, first=3)
+            await submit(running, 1, first=4)
+            with pytest.raises(Overloaded, match="5 jobs of all keys have not ended"):
+                await submit(running, 1)
+        for _ in range(5):
+            gate.permits.release()
+        await end_of(running, modest.id)
+        assert [(await running.get(job.id)).has_ended for job in greedy] == [True, False, False]
 
     run_jobs(story)
 

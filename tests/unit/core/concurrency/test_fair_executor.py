@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from diptych.core.concurrency.fair_executor import FairExecutor
+from diptych.core.concurrency.party import acting_for
 from unit.core.core_fakes import until
 
 
@@ -49,6 +50,22 @@ def test_callers_take_turns_however_much_one_of_them_brought() -> None:
         await asyncio.gather(large, *small)
         assert max(ledger.done.index(f"small {n}") for n in range(10)) <= 12
         assert len(ledger.done) == 1010
+
+    asyncio.run(run())
+
+
+def test_keys_take_turns_however_many_calls_one_of_them_makes() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairExecutor("test", 1)
+        with acting_for("greedy"):
+            many = [asyncio.create_task(threads.run([ledger.piece("greedy")])) for _ in range(100)]
+        await asyncio.sleep(0)
+        with acting_for("modest"):
+            few = [asyncio.create_task(threads.run([ledger.piece("modest")])) for _ in range(10)]
+        await asyncio.sleep(0)
+        ledger.gate.set()
+        await asyncio.gather(*many, *few)
+        assert ledger.done[:22].count("modest") == 10
 
     asyncio.run(run())
 

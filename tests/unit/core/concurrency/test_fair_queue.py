@@ -48,6 +48,32 @@ def test_owner_without_items_is_not_there() -> None:
     assert (len(queue), queue.take(1)) == (0, [])
 
 
+def test_parties_take_turns_and_so_do_the_owners_of_each() -> None:
+    queue: FairQueue[str, str] = FairQueue()
+    for owner in "abc":
+        queue.push(owner, "12", "greedy")
+    queue.push("z", "123", "modest")
+    assert names(queue.take(5)) == "a1 z1 b1 z2 c1"
+    assert names(queue.take(9)) == "z3 a2 b2 c2"
+
+
+def test_new_party_waits_for_one_item_of_each_other_party_only() -> None:
+    queue: FairQueue[str, str] = FairQueue()
+    for owner in "abcdefgh":
+        queue.push(owner, "12", "greedy")
+    queue.take(1)
+    queue.push("z", "1", "modest")
+    assert names(queue.take(2)) == "b1 z1"
+
+
+def test_party_whose_last_owner_is_dropped_takes_no_turn() -> None:
+    queue: FairQueue[str, str] = FairQueue()
+    queue.push("a", "12", "greedy")
+    queue.push("z", "12", "modest")
+    assert queue.drop("z") == 2
+    assert names(queue.take(9)) == "a1 a2"
+
+
 # Pushes of so many items, takes of so many, and the drop of the n-th owner.
 steps = st.lists(
     st.one_of(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from diptych.core.concurrency.party import acting_for
 from unit.core.core_fakes import NumberEncoder, number_batcher, until
 
 BATCH = 16
@@ -84,6 +85,27 @@ def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
         assert len(encoder.batches) - began <= 20 * 3 + 5  # of nine waiters it gets one item in two or three
         stop = True
         await asyncio.gather(*others)
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_half_of_a_batch_is_of_the_other_key_however_many_requests_the_first_one_makes() -> None:
+    async def run() -> None:
+        encoder = NumberEncoder()
+        batcher = number_batcher(encoder, max_batch_size=BATCH)
+        encoder.gate.clear()
+        first = asyncio.create_task(batcher.submit(0))
+        await until(encoder.entered.is_set)
+        with acting_for("greedy"):
+            many = [asyncio.create_task(batcher.submit_many([n, n])) for n in range(1, 101)]
+        with acting_for("modest"):
+            few = [asyncio.create_task(batcher.submit_many(range(1000, 1008))) for _ in range(2)]
+        await asyncio.sleep(0)
+        encoder.gate.set()
+        await asyncio.gather(first, *many, *few)
+        others = [sum(item >= 1000 for item in batch) for batch in encoder.batches]
+        assert others[:4] == [0, 8, 8, 0]
         await batcher.close()
 
     asyncio.run(run())

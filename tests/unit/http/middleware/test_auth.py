@@ -1,12 +1,20 @@
 """Which hosts and origins are ours."""
 
+import asyncio
+
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
+from diptych.core.concurrency.party import current_party
+from diptych.core.keys.key import new_key
+from diptych.core.keys.service import Keys
 from diptych.core.services import Services
 from diptych.http.app import create_app
-from diptych.http.middleware.auth import same_origin
+from diptych.http.middleware.auth import KeyMiddleware, same_origin
 from diptych.http.options import HttpOptions
+from diptych.http.state import ServerState
+from unit.core.keys.test_service import MemoryStore
 
 
 async def load() -> Services:
@@ -58,3 +66,26 @@ def test_star_allows_every_host() -> None:
 )
 def test_origin_must_have_our_host_and_port(origin: str, host: str, same: bool) -> None:
     assert same_origin(origin, host) is same
+
+
+def test_requests_of_a_key_are_one_party_and_those_without_one_another() -> None:
+    key, token = new_key("shop", ["read"])
+    seen = []
+
+    async def note_party(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(current_party())
+
+    async def ask(keys: Keys, token: str) -> None:
+        scope = {"type": "http", "path": "/embed", "state": {}, "headers": [(b"x-api-key", token.encode())]}
+        await KeyMiddleware(note_party, ServerState(HttpOptions(), keys=keys))(scope, receive, send)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nothing is refused")
+
+    asyncio.run(ask(Keys(MemoryStore(key)), token))
+    asyncio.run(ask(Keys(api_key="a key of tests"), "a key of tests"))
+    asyncio.run(ask(Keys(), ""))
+    assert (seen, current_party()) == ([key.prefix, "setting0", ""], "")

@@ -4,30 +4,38 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
+from diptych.core.concurrency.party import Party
+
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Owner, Item]):
-    """A ring of owners: the first one gives one item and goes to the end. Not thread-safe.
+    """A ring of parties, each with a ring of owners. Not thread-safe.
 
-    With R owners, none waits for more than R - 1 items between two of its own, however many the others
-    brought. Taking n items costs n steps, dropping an owner one step, no matter how many items wait.
+    The first party gives one item of its first owner; then both go to the end of their rings. With P parties,
+    none waits for more than P - 1 items between two of its own, however many owners and items the others
+    brought; so do the owners of one party among themselves. Taking n items costs n steps, dropping an owner
+    one step, no matter how many items wait.
     """
 
     def __init__(self) -> None:
-        self._ring: OrderedDict[Owner, deque[Item]] = OrderedDict()  # no owner without items
+        self._ring: OrderedDict[Party, OrderedDict[Owner, deque[Item]]] = OrderedDict()  # none without items
+        self._parties: dict[Owner, Party] = {}  # of the owners that wait
         self._n_items = 0
 
     def __len__(self) -> int:
         return self._n_items
 
-    def push(self, owner: Owner, items: Iterable[Item]) -> None:
-        """Append an owner, who must not be waiting already, to the ring; its items keep their order."""
-        assert owner not in self._ring, "an owner comes once"
+    def push(self, owner: Owner, items: Iterable[Item], party: Party = "") -> None:
+        """Append an owner, who must not be waiting already, to the ring of its party; its items keep their
+        order.
+        """
+        assert owner not in self._parties, "an owner comes once"
         waiting = deque(items)
         if waiting:
-            self._ring[owner] = waiting
+            self._ring.setdefault(party, OrderedDict())[owner] = waiting
+            self._parties[owner] = party
             self._n_items += len(waiting)
 
     def take(self, n_items: int) -> list[tuple[Owner, Item]]:
@@ -35,15 +43,26 @@ class FairQueue(Generic[Owner, Item]):
         taken: list[tuple[Owner, Item]] = []
         ring = self._ring
         while ring and len(taken) < n_items:
-            owner, waiting = ring.popitem(last=False)
+            party, owners = ring.popitem(last=False)
+            owner, waiting = owners.popitem(last=False)
             taken.append((owner, waiting.popleft()))
             if waiting:
-                ring[owner] = waiting
+                owners[owner] = waiting
+            else:
+                del self._parties[owner]
+            if owners:
+                ring[party] = owners
         self._n_items -= len(taken)
         return taken
 
     def drop(self, owner: Owner) -> int:
         """Forget the remaining items of this owner and return their number, 0 if it has none."""
-        n_dropped = len(self._ring.pop(owner, ()))
+        if owner not in self._parties:
+            return 0
+        party = self._parties.pop(owner)
+        owners = self._ring[party]
+        n_dropped = len(owners.pop(owner))
+        if not owners:
+            del self._ring[party]
         self._n_items -= n_dropped
         return n_dropped

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
+from diptych.core.concurrency.party import current_party
 from diptych.core.encoding.batch_queue import BatchQueue
 from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, Submission, settle_all
 from diptych.core.ports import EncoderName, Metrics
@@ -24,10 +25,10 @@ class Batcher(Generic[Item]):
     """Runs an encoder on batches of submitted items, `n_workers` batches at once, each in its own thread.
 
     There is no timer: an item that finds an idle worker is encoded at once, and batches form while all
-    workers are busy, in turns of the submitters (see BatchQueue). Several workers of one thread each have a
-    higher throughput than one worker of many threads, which wait for each other within every layer; but a
-    batch that has the machine to itself is done sooner with all threads. So a batch that runs alone goes to
-    `encode`, and batches that run at the same time go to `encode_parallel`.
+    workers are busy, in turns of the keys and of their requests (see BatchQueue). Several workers of one
+    thread each have a higher throughput than one worker of many threads, which wait for each other within
+    every layer; but a batch that has the machine to itself is done sooner with all threads. So a batch that
+    runs alone goes to `encode`, and batches that run at the same time go to `encode_parallel`.
 
     Every admitted item gets exactly one outcome: its row, or its own error. Items whose waiter was cancelled
     are dropped before they cost anything. A call that hangs is stopped and fails; if it cannot be stopped,
@@ -115,7 +116,7 @@ class Batcher(Generic[Item]):
 
     async def _wait_for(self, items: Sequence[Item]) -> list[Outcome]:
         submission = Submission(items)
-        self._queue.push(submission, items)
+        self._queue.push(submission, items, current_party())
         self._start_batches()
         try:
             return await submission.outcomes()

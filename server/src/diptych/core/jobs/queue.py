@@ -1,9 +1,11 @@
-"""The order in which jobs run."""
+"""The order in which jobs run, and how many of each key wait."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 
+from diptych.core.concurrency.party import Party
 from diptych.core.job import Job
 from diptych.errors import Conflict, NotFound
 
@@ -11,7 +13,9 @@ LOOK_AGAIN_S = 1.0  # while jobs wait for their collections; each check is one d
 
 
 class JobQueue:
-    """Jobs in order of arrival; a job whose collection is not served lets those behind it go first.
+    """Jobs of which parties take turns, each in order of arrival.
+
+    A job whose collection is not served lets those behind it go first.
 
     A job is in the queue from when it is accepted until its end is on disk, including while it runs.
     """
@@ -20,6 +24,9 @@ class JobQueue:
         """`require_served(collection)` raises Conflict when it is not served, NotFound when it is gone."""
         self._require_served = require_served
         self._collections: dict[str, str] = {}  # by job
+        self._parties: dict[str, Party] = {}  # by job
+        self._turns = count(1)
+        self._last_turns: dict[Party, int] = {}
         self._cancelled: set[str] = set()
         self._more = asyncio.Event()
 
@@ -29,9 +36,17 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._collections)
 
-    def put(self, job: Job) -> None:
-        """Append a job."""
-        self._collections[job.id] = job.collection
+    def n_of(self, party: Party) -> int:
+        """The number of jobs of a party."""
+        return sum(one == party for one in self._parties.values())
+
+    def party_of(self, id: str) -> Party:
+        """Whose job it is."""
+        return self._parties[id]
+
+    def put(self, job: Job, party: Party = "") -> None:
+        """Append a job. The party of a job that an earlier start accepted is not known."""
+        self._collections[job.id], self._parties[job.id] = job.collection, party
         self._more.set()
 
     def cancel(self, id: str) -> None:
@@ -45,6 +60,7 @@ class JobQueue:
     def remove(self, id: str) -> None:
         """Remove a job that has ended; one that is not in the queue is fine."""
         self._collections.pop(id, None)
+        self._parties.pop(id, None)
         self._cancelled.discard(id)
 
     def has_job_of(self, collection: str) -> bool:
@@ -68,13 +84,17 @@ class JobQueue:
         return ""
 
     async def next(self) -> str:
-        """Wait for the first job whose turn can come. It stays in the queue."""
+        """Wait for the first job whose turn can come, and count that turn. The job stays in the queue."""
         while True:
             self._more.clear()
             waiting = [id for id in self._collections if id not in self._cancelled]
-            for id in waiting:
+            for id in sorted(waiting, key=self._last_turn):
                 if not self.obstacle(id):
+                    self._last_turns[self._parties[id]] = next(self._turns)
                     return id
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_S if waiting else None):
                     await self._more.wait()
+
+    def _last_turn(self, id: str) -> int:
+        return self._last_turns.get(self._parties[id], 0)

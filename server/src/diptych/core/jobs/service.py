@@ -11,6 +11,7 @@ from dataclasses import replace as changed
 from datetime import UTC, datetime
 
 from diptych.core.collections.service import Collections
+from diptych.core.concurrency.party import Party, acting_for, current_party
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.jobs.items import check_items
@@ -31,15 +32,16 @@ from diptych.errors import (
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 16  # jobs that wait or run; each may have gigabytes of input
+MAX_WAITING = 16  # jobs of one key that wait or run; each may have gigabytes of input
+MAX_WAITING_OF_ALL = 64
 MAX_ENDED = 100  # ended jobs that are still listed
 RETRY_S = 30.0
 PAUSE_S = 10.0  # before a job is tried again after the data folder failed
 
 
 class Jobs:
-    """Runs jobs one at a time. A job is on disk with all its input before it is accepted, and survives
-    restarts.
+    """Runs jobs one at a time, in turns of the keys that brought them. A job is on disk with all its input
+    before it is accepted, and survives restarts.
 
     A job whose collection is not served, as it belongs to another model, waits until a server serves it
     again.
@@ -65,7 +67,7 @@ class Jobs:
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue = JobQueue(collections.require_served)
-        self._n_accepting = 0
+        self._accepting = Counter[Party]()
         self._running: str | None = None
         self._adding: asyncio.Task[None] | None = None  # of the job that runs
         self._visible: Job | None = None  # the job that runs, counting images that can be found
@@ -163,7 +165,8 @@ class Jobs:
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
         """Write the file, then the row: a kill in between leaves an input that no job needs."""
         self._require_place()
-        self._n_accepting += 1
+        party = current_party()
+        self._accepting[party] += 1
         try:
             await job_input.finish()
             try:
@@ -172,18 +175,25 @@ class Jobs:
                 with suppress(StoreError):  # otherwise the next start removes it
                     await self._inputs.remove(job.id)
                 raise
-            self._queue.put(job)
+            self._queue.put(job, party)
         finally:
-            self._n_accepting -= 1
+            self._accepting[party] -= 1
 
     def _require_place(self) -> None:
-        if len(self._queue) + self._n_accepting >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
+        party = current_party()
+        if self._queue.n_of(party) + self._accepting[party] >= MAX_WAITING:
+            whose = " of a key" if party else ""
+            raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit{whose}", RETRY_S)
+        if len(self._queue) + self._accepting.total() >= MAX_WAITING_OF_ALL:
+            raise Overloaded(
+                f"{MAX_WAITING_OF_ALL} jobs of all keys have not ended, which is the limit", RETRY_S
+            )
 
     async def _run_all(self) -> None:
         while True:
             self._running = id = await self._queue.next()
-            await self._run(id)
+            with acting_for(self._queue.party_of(id)):
+                await self._run(id)
             self._running = self._visible = None
             self._notify()
 

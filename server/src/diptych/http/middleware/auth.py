@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from diptych.core.keys.key import ANYONE
+from diptych.core.concurrency.party import acting_for
+from diptych.core.keys.key import ANYONE, Key
 from diptych.core.limits import MAX_HEAD_BYTES
 from diptych.http.access import attach_caller
 from diptych.http.errors.problem_json import respond_http
@@ -101,7 +102,8 @@ class HostMiddleware:
 class KeyMiddleware:
     """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if there is none.
 
-    What the key allows is checked once the route is known: see `http.access`. 404 for paths that are off.
+    What the key allows is checked once the route is known: see `http.access`. 404 for paths that are off. In
+    queues all requests of a key are one party.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
@@ -115,14 +117,17 @@ class KeyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
         if scope["type"] == "http":
-            refusal = self._admit(scope)
-            if refusal is not None:
-                await refusal(scope, receive, send)
+            found = self._admit(scope)
+            if isinstance(found, Response):
+                await found(scope, receive, send)
                 return
+            with acting_for("" if found is ANYONE else found.prefix):
+                await self._app(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope) -> Response | None:
-        """Attach the caller, or return the refusal."""
+    def _admit(self, scope: Scope) -> Response | Key:
+        """Attach and return the caller, or return the refusal."""
         path = scope["path"]
         is_public = path in self._public or path.startswith(STATIC_FOLDER)
         caller = ANYONE if is_public else self._keys.caller(_token(Headers(scope=scope)))
@@ -132,7 +137,7 @@ class KeyMiddleware:
         if path in self._off:
             return respond_http(Request(scope), 404, f"there is no {path}")
         attach_caller(scope, caller)
-        return None
+        return caller
 
 
 def same_origin(origin: str, host: str) -> bool:
