@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -45,7 +45,7 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 # A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
 # kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;
 # xdist's order, by the number of tests, ends with those of few and long ones.
-test: $(VENV)/.installed-tests chromium strace nginx ## all tests but the long ones
+test: $(VENV)/.installed-tests chromium strace nginx nodejs ## all tests but the long ones
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -154,8 +154,17 @@ constraints: ## refresh constraints.txt from the newest releases that the ranges
 	$(VENV)-constraints/bin/python -m pip freeze --all --exclude-editable | tests/support/constraints.sh > constraints.txt
 	rm -rf $(VENV)-constraints
 
-openapi: $(VENV)/.installed-server ## refresh server/openapi.json from the app
+openapi: $(VENV)/.installed-server ## refresh server/openapi.json from the app, and with it the JavaScript client (needs npm)
 	$(BIN)/python -m diptych.http.openapi server/openapi.json
+	$(MAKE) js-client
+
+js-client: clients/js/node_modules/.package-lock.json ## refresh what is made from clients/js and server/openapi.json: types, and the modules of the page (needs npm)
+	cd clients/js && npm run --silent refresh
+
+clients/js/node_modules/.package-lock.json: clients/js/package-lock.json
+	@command -v npm >/dev/null || { echo 'the JavaScript client is built with npm: install Node 20 or newer with npm' >&2; exit 1; }
+	npm ci --silent --prefix clients/js
+	@touch $@
 
 chromium:
 	@[ -n "$$DIPTYCH_NO_BROWSER" ] || command -v chromium >/dev/null || { \
@@ -175,6 +184,12 @@ nginx:
 	  echo 'tests behind a reverse proxy are left out: they need nginx' >&2
 .PHONY: nginx
 
+nodejs:
+	@command -v node >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs >/dev/null; } || \
+	  echo 'tests of the JavaScript client are left out: they need node' >&2
+.PHONY: nodejs
+
 container-tools:
 	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose prometheus >/dev/null; } || { \
@@ -188,4 +203,4 @@ rootless-tools:
 .PHONY: rootless-tools
 
 clean: ## remove the virtual environment and caches of the tools
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis clients/js/node_modules clients/js/dist

@@ -1,5 +1,6 @@
 """Every direct dependency stands in DEPENDENCIES.md with its reason, and nothing else does."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -44,6 +45,9 @@ def asked_for() -> set[str]:
     for folder in ("server", "training", "clients/python"):
         text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
         lines += tomllib.loads(text)["build-system"]["requires"]
+    lines += json.loads((ROOT / "clients" / "js" / "package.json").read_text(encoding="utf-8"))[
+        "devDependencies"
+    ]
     # What only an image installs is asked for where it is locked.
     locked = re.findall(r"<<END\n(.*?)\nEND", (ROOT / "docker" / "lock.sh").read_text(), re.DOTALL)
     lines += [line for block in locked for line in block.splitlines() if not line.startswith("./")]

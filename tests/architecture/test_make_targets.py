@@ -18,6 +18,7 @@ HELPERS = {
     "chromium",
     "strace",
     "nginx",
+    "nodejs",
     "container-tools",
     "rootless-tools",
 }  # what targets need, and nobody asks for

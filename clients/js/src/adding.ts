@@ -1,0 +1,315 @@
+/** `add`: any number of images into a collection, in bounded batches, going on when single images fail. */
+
+import type { components } from "./schema.js";
+import { form } from "./encoding.js";
+import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
+import { batches, floatBytes, type ImageInput, type Loaded } from "./images.js";
+import { toJson, type CallOptions, type Transport } from "./transport.js";
+import type { AddStatus, ImageRecord, Metadata, ModelRef } from "./types.js";
+
+/** An image to add. Without an `id` the server makes one from the bytes. */
+export interface AddItem {
+  image: ImageInput;
+  id?: string;
+  metadata?: Metadata;
+}
+
+/** What happened to the `index`-th item of a call. `error` is set if it failed. */
+export interface AddOutcome {
+  index: number;
+  id: string | null;
+  status: AddStatus;
+  error: DiptychError | null;
+}
+
+/** How far an `add` is. */
+export interface AddProgress {
+  nDone: number;
+  nFailed: number;
+  /** How many items there are; null as long as an iterator has not ended. */
+  nItems: number | null;
+}
+
+/** How much of an upload is sent. */
+export interface UploadProgress {
+  sentBytes: number;
+  /** Null if the images are not all known yet. */
+  totalBytes: number | null;
+}
+
+/** Options of `add`. */
+export interface AddOptions extends CallOptions {
+  /** The default collection of the server without it. */
+  collection?: string;
+  /** Replace images that have the same id and other bytes. */
+  replace?: boolean;
+  /** Ask by id and sha256 first, and do not send images that the server has. Needs `https:` or this machine. */
+  skipKnown?: boolean;
+  /** Called for each item, in order. */
+  onOutcome?: (outcome: AddOutcome) => void;
+  /** Called after each batch. */
+  onProgress?: (progress: AddProgress) => void;
+  /** Called while images are sent. */
+  onUploadProgress?: (progress: UploadProgress) => void;
+}
+
+/** A ready-made vector to add. */
+export interface VectorItem {
+  /** Of unit norm. */
+  vector: ArrayLike<number>;
+  id?: string;
+  metadata?: Metadata;
+}
+
+/** Options of `addVectors`. */
+export interface AddVectorsOptions extends CallOptions {
+  /** The model that made the vectors, as an answer of `embed` names it. */
+  model: ModelRef;
+  /** Tells versions with the same name and number apart; exported files have it. */
+  identity?: string;
+  collection?: string;
+  replace?: boolean;
+  onOutcome?: (outcome: AddOutcome) => void;
+}
+
+type Items<T> = Iterable<T> | AsyncIterable<T>;
+type AddResponse = components["schemas"]["AddResponse"];
+
+const CONTENT_ID_DIGITS = 32;
+const MAX_VECTORS = 1000;
+
+export async function add(transport: Transport, items: Items<AddItem>, options: AddOptions): Promise<AddOutcome[]> {
+  const { collection = await defaultCollection(transport, options) } = options;
+  const call = new AddCall(transport, collection, options, totalBytes(items));
+  let nItems = Array.isArray(items) ? items.length : null;
+  const outcomes: AddOutcome[] = [];
+  let nFailed = 0;
+  for await (const batch of batches(items, ({ image }) => image, "yield")) {
+    const found = await call.addBatch(batch);
+    for (const outcome of found) {
+      outcomes.push(outcome);
+      if (outcome.status === "failed") nFailed++;
+      options.onOutcome?.(outcome);
+    }
+    options.onProgress?.({ nDone: outcomes.length, nFailed, nItems });
+  }
+  if (nItems === null) {
+    nItems = outcomes.length;
+    options.onProgress?.({ nDone: outcomes.length, nFailed, nItems });
+  }
+  return outcomes;
+}
+
+/** The default collection of the server. */
+export async function defaultCollection(transport: Transport, { signal }: CallOptions): Promise<string> {
+  const request = { method: "GET", path: ["version"], signal } as const;
+  return (await transport.json<components["schemas"]["ServerVersion"]>(request)).default_collection;
+}
+
+function totalBytes(items: Items<AddItem>): number | null {
+  if (!Array.isArray(items)) return null;
+  let total = 0;
+  for (const { image } of items as AddItem[]) {
+    if (typeof image === "function") return null;
+    total += image instanceof Blob ? image.size : image.byteLength;
+  }
+  return total;
+}
+
+type Batch = Loaded<AddItem>[];
+
+/** One call of `add`: what all of its requests share. */
+class AddCall {
+  private sentBytes = 0;
+
+  constructor(
+    private readonly transport: Transport,
+    private readonly collection: string,
+    private readonly options: AddOptions,
+    private readonly totalBytes: number | null,
+  ) {}
+
+  /** Send the readable images of a batch. Return the outcomes of all of its images, in order. */
+  async addBatch(batch: Batch): Promise<AddOutcome[]> {
+    const outcomes: AddOutcome[] = [];
+    let readable: Batch = [];
+    for (const loaded of batch)
+      if (loaded.bytes instanceof Blob) readable.push(loaded);
+      else outcomes.push({ index: loaded.index, id: null, status: "failed", error: loaded.bytes.withItem(null) });
+    if (this.options.skipKnown && readable.length > 0) {
+      const unchanged = await this.unchanged(readable);
+      const known = new Set(unchanged.map(({ index }) => index));
+      outcomes.push(...unchanged);
+      for (const { index, bytes } of readable) if (known.has(index)) this.count((bytes as Blob).size);
+      readable = readable.filter(({ index }) => !known.has(index));
+    }
+    if (readable.length > 0) outcomes.push(...(await this.send(readable)));
+    return outcomes.sort((one, other) => one.index - other.index);
+  }
+
+  /** Return the outcomes of images that the server has and would not change. */
+  private async unchanged(batch: Batch): Promise<AddOutcome[]> {
+    const named = await Promise.all(
+      batch.map(async ({ index, item, bytes }) => {
+        const sha256 = await sha256Of(bytes as Blob);
+        return { index, sha256, id: item.id ?? sha256.slice(0, CONTENT_ID_DIGITS), metadata: item.metadata };
+      }),
+    );
+    const ids = [...new Set(named.map(({ id }) => id))];
+    const records = await lookUp(this.transport, this.collection, ids, this.options);
+    const outcomes: AddOutcome[] = [];
+    for (const { index, sha256, id, metadata } of named) {
+      const record = records.get(id);
+      if (record === undefined || record.sha256 !== sha256) continue;
+      if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata)) continue;
+      outcomes.push({ index, id, status: "unchanged", error: null });
+    }
+    return outcomes;
+  }
+
+  /** Send one request. If the server refuses it, send each half, until only the bad image fails. */
+  private async send(batch: Batch): Promise<AddOutcome[]> {
+    const before = this.sentBytes;
+    try {
+      return await this.request(batch);
+    } catch (error) {
+      if (!(error instanceof DiptychError) || !concernsOneItem(error)) throw error;
+      if (batch.length === 1) {
+        this.report(before + sizeOf(batch));
+        return [{ index: batch[0]?.index ?? 0, id: null, status: "failed", error: ofSingleItem(error) }];
+      }
+      this.sentBytes = before;
+    }
+    const half = Math.floor(batch.length / 2);
+    const first = await this.send(batch.slice(0, half));
+    return [...first, ...(await this.send(batch.slice(half)))];
+  }
+
+  private async request(batch: Batch): Promise<AddOutcome[]> {
+    const fields: [string, string | Blob][] = batch.map(({ bytes }) => ["image", bytes as Blob]);
+    if (batch.some(({ item }) => item.id !== undefined || item.metadata !== undefined)) {
+      const items = batch.map(({ item: { id, metadata } }) => ({ id, metadata }));
+      fields.push(["items", toJson("metadata", items)]);
+    }
+    const before = this.sentBytes;
+    const size = sizeOf(batch);
+    const counted = this.options.onUploadProgress !== undefined;
+    const answer = await this.transport.json<AddResponse>({
+      method: "POST",
+      path: ["collections", this.collection, "images"],
+      query: { replace: this.options.replace || undefined },
+      body: form(fields),
+      signal: this.options.signal,
+      onSent: counted ? (sent, total) => this.report(before + Math.round((size * sent) / total)) : undefined,
+    });
+    this.report(before + size);
+    return outcomesOf(answer, batch.map(({ index }) => index));
+  }
+
+  private count(bytes: number): void {
+    this.report(this.sentBytes + bytes);
+  }
+
+  private report(sentBytes: number): void {
+    this.sentBytes = sentBytes;
+    this.options.onUploadProgress?.({ sentBytes, totalBytes: this.totalBytes });
+  }
+}
+
+export async function lookUp(
+  transport: Transport,
+  collection: string,
+  ids: readonly string[],
+  { signal }: CallOptions,
+): Promise<Map<string, ImageRecord>> {
+  const path = ["collections", collection, "lookups"];
+  const request = { method: "POST", path, json: { ids }, signal } as const;
+  const { images } = await transport.json<components["schemas"]["FoundImages"]>(request);
+  return new Map(images.map((image) => [image.id, image]));
+}
+
+export async function addVectors(
+  transport: Transport,
+  items: Items<VectorItem>,
+  options: AddVectorsOptions,
+): Promise<AddOutcome[]> {
+  const { collection = await defaultCollection(transport, options), model, identity, signal } = options;
+  const { name, version, precision, decode } = model;
+  const outcomes: AddOutcome[] = [];
+  const send = async (batch: VectorItem[]): Promise<void> => {
+    const start = outcomes.length;
+    const width = batch[0]?.vector.length ?? 0;
+    for (const [i, { vector }] of batch.entries())
+      if (vector.length !== width || width === 0)
+        throw invalidCall(`vectors[${start + i}] has ${vector.length} numbers, vectors[${start}] has ${width}`);
+    const fields: [string, string | Blob][] = [
+      ["model", toJson("model", { name, version, precision, decode, identity })],
+      ["embeddings", new Blob(batch.map(({ vector }) => floatBytes(vector)))],
+    ];
+    if (batch.some(({ id, metadata }) => id !== undefined || metadata !== undefined))
+      fields.push(["items", toJson("metadata", batch.map(({ id, metadata }) => ({ id, metadata })))]);
+    const path = ["collections", collection, "vectors"];
+    const query = { replace: options.replace || undefined };
+    const request = { method: "POST", path, query, body: form(fields), signal } as const;
+    let found: AddOutcome[];
+    try {
+      found = outcomesOf(await transport.json(request), batch.map((_, i) => start + i));
+    } catch (error) {
+      if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]"))) throw error;
+      found = [{ index: start, id: null, status: "failed", error: ofSingleItem(error) }];
+    }
+    for (const outcome of found) {
+      outcomes.push(outcome);
+      options.onOutcome?.(outcome);
+    }
+  };
+  let batch: VectorItem[] = [];
+  for await (const item of items) {
+    batch.push(item);
+    if (batch.length === MAX_VECTORS) await send(batch.splice(0));
+  }
+  if (batch.length > 0) await send(batch);
+  return outcomes;
+}
+
+/** The outcomes of one request. `indexes` are those of its items in the whole call. */
+function outcomesOf(answer: AddResponse, indexes: readonly number[]): AddOutcome[] {
+  if (answer.outcomes?.length !== indexes.length)
+    throw unexpected(`${answer.outcomes?.length} outcomes for ${indexes.length} items`);
+  return answer.outcomes.map(({ id, status, error }, i) => ({
+    index: indexes[i] as number,
+    id,
+    status,
+    error: error === null ? null : problemError(error, error.status),
+  }));
+}
+
+/** Whether smaller requests can succeed. An error of a too large body names no item. */
+function concernsOneItem(error: DiptychError): boolean {
+  return error.kind === "api" && (error.item !== null || error.status === 413);
+}
+
+/** The error of a request with one item as that of the item: `items[0].id` becomes `id`. */
+function ofSingleItem(error: DiptychError): DiptychError {
+  return error.withItem(error.item?.replace(/^(?:images|items)\[0\]\.?/, "") || null);
+}
+
+function sizeOf(batch: Batch): number {
+  return batch.reduce((sum, { bytes }) => sum + (bytes as Blob).size, 0);
+}
+
+async function sha256Of(bytes: Blob): Promise<string> {
+  const { subtle } = globalThis.crypto;
+  if (subtle === undefined) throw invalidCall("skipKnown needs a page of https: or of this machine, to compute sha256");
+  const digest = new Uint8Array(await subtle.digest("SHA-256", await bytes.arrayBuffer()));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether two values of JSON are equal, whatever the order of their keys. */
+function sameJson(one: unknown, other: unknown): boolean {
+  const sorted = (_: string, value: unknown): unknown =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value;
+  return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
+}

@@ -1,0 +1,519 @@
+/** The client: one method for each call of the API. */
+
+import { add, addVectors, defaultCollection, lookUp } from "./adding.js";
+import type { AddItem, AddOptions, AddOutcome, AddVectorsOptions, UploadProgress, VectorItem } from "./adding.js";
+import { classify, embed, without } from "./encoding.js";
+import type { ClassifyOptions, Embeddings, EmbedInput } from "./encoding.js";
+import { DiptychError } from "./errors.js";
+import type { ImageSource } from "./images.js";
+import { followJob, jobEvents } from "./jobs.js";
+import type { FollowJobOptions, JobEvent, JobEventsOptions } from "./jobs.js";
+import { search } from "./searching.js";
+import type { Query, SearchOptions } from "./searching.js";
+import { pause, Transport } from "./transport.js";
+import type { CallOptions, ClientOptions, HttpRequest } from "./transport.js";
+import type * as api from "./types.js";
+
+const DEFAULT_URL = "http://127.0.0.1:8000";
+const TAR = "application/x-tar";
+const POLL_S = 0.5;
+const ENDED: readonly api.Rollout["state"][] = ["active", "failed", "cancelled"];
+
+/** Options of calls that send a large file. */
+export interface UploadOptions extends CallOptions {
+  onUploadProgress?: (progress: UploadProgress) => void;
+}
+
+/** Whether the server takes requests, and if not, why. */
+export interface Readiness {
+  ready: boolean;
+  detail: string;
+}
+
+/**
+ * A client of the diptych server at `url`.
+ *
+ * Without `url` it speaks to the server of the page that it runs in; under Node to `DIPTYCH_URL`, or else to
+ * http://127.0.0.1:8000. Every call takes a `signal` that cancels it, and throws a `DiptychError`.
+ *
+ * @example
+ * const client = new Client("http://127.0.0.1:8000", { apiKey: "dk_..." });
+ * const { hits } = await client.search("a sleeping cat", { k: 3 });
+ */
+export class Client {
+  private readonly transport: Transport;
+
+  constructor(url?: string | URL, options: ClientOptions = {}) {
+    this.transport = new Transport(url ?? defaultUrl(), options);
+  }
+
+  /** The address of the server, with a slash at its end. */
+  get url(): string {
+    return this.transport.base.href;
+  }
+
+  /** The key that is sent with every request. May be changed. */
+  get apiKey(): string | null {
+    return this.transport.apiKey;
+  }
+
+  set apiKey(key: string | null) {
+    this.transport.apiKey = key;
+  }
+
+  // Embeddings, labels, search
+
+  /**
+   * Embed texts and images into the same space. Embeddings have unit norm: their dot product is their cosine. Lists of any
+   * length are sent in several requests; if the server moves to another model version meanwhile, a `version-changed` error
+   * is thrown.
+   *
+   * @example
+   * const { model, texts, images } = await client.embed({ texts: ["a cat"], images: [file] });
+   * const cosine = texts[0].embedding.reduce((sum, x, i) => sum + x * images[0].embedding[i], 0);
+   */
+  embed(input: EmbedInput, options: CallOptions = {}): Promise<Embeddings> {
+    return embed(this.transport, input, options);
+  }
+
+  /**
+   * Classify images zero-shot: which of the `labels` goes with each image, best first.
+   *
+   * @example
+   * const { data } = await client.classify([file], ["a cat", "a dog"], { template: "a photo of {}" });
+   * console.log(data[0].predictions[0].label, data[0].predictions[0].score);
+   */
+  classify(
+    images: readonly ImageSource[],
+    labels: readonly string[],
+    options: ClassifyOptions = {},
+  ): Promise<api.Classification> {
+    return classify(this.transport, images, labels, options);
+  }
+
+  /**
+   * Find images by words, by an image, by one of their own, or by a weighted mix, best first.
+   *
+   * @example
+   * await client.search("a cat", { collection: "pets", filter: { year: { gte: 2020 } } });
+   * await client.search({ image: file }, { collections: ["*"], minRelevance: 0.5 });
+   * await client.search([{ id: "tom" }, { text: "asleep", weight: 0.5 }], { collapse: "picture", facets: ["year"] });
+   */
+  search(query: string | Query | readonly Query[], options: SearchOptions = {}): Promise<api.SearchResult> {
+    return search(this.transport, query, options);
+  }
+
+  // Adding
+
+  /**
+   * Add any number of images. Returns one outcome for each, in order.
+   *
+   * Items may come from an async iterator; at most 64 images and 32 MB are in memory. An image that fails has an outcome
+   * with its error, and the others are added. An error that concerns all of them is thrown; `onOutcome` has then received
+   * all earlier outcomes. An image that the collection already has is "unchanged", so repeat an interrupted call to resume
+   * it.
+   *
+   * @example
+   * const items = [...input.files].map((file) => ({ image: file, metadata: { file: file.name } }));
+   * const outcomes = await client.add(items, {
+   *   collection: "pets",
+   *   onProgress: ({ nDone, nItems }) => console.log(`${nDone} of ${nItems}`),
+   * });
+   * for (const { index, error } of outcomes) if (error) console.error(index, error.message);
+   */
+  add(items: Iterable<AddItem> | AsyncIterable<AddItem>, options: AddOptions = {}): Promise<AddOutcome[]> {
+    return add(this.transport, items, options);
+  }
+
+  /**
+   * Add the images in a tar archive of any size as a job, which `followJob` follows. `cat.json` beside `cat.jpg` may
+   * contain `{"id": .., "metadata": {..}}`. When this resolves, the server has the archive on its disk and continues the
+   * job even after a restart.
+   *
+   * @example
+   * const job = await client.addTar(file, { collection: "pets" });
+   * await client.followJob(job.id, { onOutcome: ({ file, status }) => console.log(file, status) });
+   */
+  async addTar(
+    archive: Blob,
+    options: UploadOptions & { collection?: string; replace?: boolean } = {},
+  ): Promise<api.Job> {
+    const { collection = await defaultCollection(this.transport, options) } = options;
+    const path = ["collections", collection, "images"];
+    return this.post(path, options, { ...upload(archive, options), query: { replace: options.replace || undefined } });
+  }
+
+  /**
+   * Add ready-made vectors of the served version. Returns one outcome for each, in order.
+   *
+   * @example
+   * const { model, images } = await client.embed({ images: [file] });
+   * await client.addVectors([{ vector: images[0].embedding, id: "tom" }], { model, collection: "pets" });
+   */
+  addVectors(
+    items: Iterable<VectorItem> | AsyncIterable<VectorItem>,
+    options: AddVectorsOptions,
+  ): Promise<AddOutcome[]> {
+    return addVectors(this.transport, items, options);
+  }
+
+  // Collections
+
+  /** List all collections. */
+  async collections(options: CallOptions = {}): Promise<api.CollectionInfo[]> {
+    return (await this.get<{ collections: api.CollectionInfo[] }>(["collections"], options)).collections;
+  }
+
+  /** Return one collection, or throw an error of status 404. */
+  collection(name: string, options: CallOptions = {}): Promise<api.CollectionInfo> {
+    return this.get(["collections", name], options);
+  }
+
+  /**
+   * Create an empty collection for the served model. With `keep: "none"` image files are not kept: such images have no
+   * original and no thumbnail, and another version cannot embed them again. `precision` is that of vectors and queries, such
+   * as "int8"; without it the collection follows the server. The error has status 409 if the name is taken.
+   *
+   * @example
+   * await client.createCollection("pets");
+   */
+  createCollection(
+    name: string,
+    options: CallOptions & { keep?: "original" | "none"; precision?: string } = {},
+  ): Promise<api.CollectionInfo> {
+    const json = without({ name, keep: options.keep, precision: options.precision });
+    return this.post(["collections"], options, { json, repeatable: false });
+  }
+
+  /**
+   * Change the name of a collection and whether it keeps the files of new images, or its model and precision. Another model
+   * or precision begins a rollout of the collection, whose id is in `rollout` of the result.
+   */
+  changeCollection(
+    name: string,
+    changes: { newName?: string; keep?: "original" | "none"; model?: string; precision?: string },
+    options: CallOptions = {},
+  ): Promise<api.CollectionInfo> {
+    const { newName, keep, model, precision } = changes;
+    const json = without({ name: newName, keep, model, precision });
+    return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
+  }
+
+  /** Delete a collection with all of its images. */
+  async dropCollection(name: string, options: CallOptions = {}): Promise<void> {
+    await this.delete(["collections", name], options);
+  }
+
+  // Images
+
+  /** List images in the order of their ids: at most `limit` (100), beginning after the id `after`. */
+  listImages(
+    collection: string,
+    options: CallOptions & { after?: string | null; limit?: number } = {},
+  ): Promise<api.ImagePage> {
+    const query = { after: options.after, limit: options.limit };
+    return this.call("GET", ["collections", collection, "images"], options, { query });
+  }
+
+  /** Return one image, or throw an error of status 404. */
+  getImage(collection: string, id: string, options: CallOptions = {}): Promise<api.ImageRecord> {
+    return this.get(["collections", collection, "images", id], options);
+  }
+
+  /** Look up at most 1,000 ids. Returns the images that exist, by id. */
+  findImages(
+    collection: string,
+    ids: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, api.ImageRecord>> {
+    return lookUp(this.transport, collection, ids, options);
+  }
+
+  /** Return the file of an image as it was added. */
+  original(collection: string, id: string, options: CallOptions = {}): Promise<Blob> {
+    return this.blob(["collections", collection, "images", id, "original"], options);
+  }
+
+  /** Return a small image, its longer side at most `size` (64, 128, 256, 512 or 1024; 256 by default) pixels. */
+  thumbnail(collection: string, id: string, options: CallOptions & { size?: number } = {}): Promise<Blob> {
+    return this.blob(["collections", collection, "images", id, "thumbnail"], options, { size: options.size });
+  }
+
+  /** The URL of the file of an image, for `<img src>` where the server needs no key. */
+  originalUrl(collection: string, id: string): string {
+    return this.transport.url(["collections", collection, "images", id, "original"]).href;
+  }
+
+  /** The URL of a small image, for `<img src>` where the server needs no key. */
+  thumbnailUrl(collection: string, id: string, { size }: { size?: number } = {}): string {
+    return this.transport.url(["collections", collection, "images", id, "thumbnail"], { size }).href;
+  }
+
+  /** Merge `metadata` into that of an image (RFC 7396): sets the given keys, removes keys that are null. */
+  patchImage(
+    collection: string,
+    id: string,
+    metadata: api.Metadata,
+    options: CallOptions = {},
+  ): Promise<api.ImageRecord> {
+    return this.call("PATCH", ["collections", collection, "images", id], options, { json: { metadata } });
+  }
+
+  /** Delete one image. */
+  async deleteImage(collection: string, id: string, options: CallOptions = {}): Promise<void> {
+    await this.delete(["collections", collection, "images", id], options);
+  }
+
+  /**
+   * Delete the images that pass a filter, or with `preview` count them. `lacking` restricts this to images without a vector
+   * of the served version. Give `filter`, `lacking` or both.
+   *
+   * @example
+   * const { n_images } = await client.deleteImages("pets", { filter: { year: 2001 }, preview: true });
+   */
+  deleteImages(
+    collection: string,
+    options: CallOptions & { filter?: api.Filter; lacking?: boolean; preview?: boolean },
+  ): Promise<api.Deletion> {
+    const json = without({ filter: options.filter, lacking: options.lacking, preview: options.preview });
+    return this.post(["collections", collection, "deletions"], options, { json });
+  }
+
+  // Jobs
+
+  /** List all jobs of the server, newest first. */
+  async jobs(options: CallOptions = {}): Promise<api.Job[]> {
+    return (await this.get<{ jobs: api.Job[] }>(["jobs"], options)).jobs;
+  }
+
+  /** Return the state of one job. */
+  job(id: string, options: CallOptions = {}): Promise<api.Job> {
+    return this.get(["jobs", id], options);
+  }
+
+  /** Cancel a job. Finished items stay, the others are not tried. A job that has ended does not change. */
+  async cancelJob(id: string, options: CallOptions = {}): Promise<api.Job> {
+    return this.call("DELETE", ["jobs", id], options);
+  }
+
+  /** Return the known outcomes of the items after index `after`, in order. */
+  jobOutcomes(id: string, options: CallOptions & { after?: number; limit?: number } = {}): Promise<api.JobPage> {
+    const query = { after: options.after, limit: options.limit };
+    return this.call("GET", ["jobs", id, "outcomes"], options, { query });
+  }
+
+  /**
+   * Follow a job by server-sent events: an `outcome` of each image in order, `progress`, and finally `end`. After a lost
+   * connection it goes on behind the last outcome.
+   *
+   * @example
+   * for await (const event of client.jobEvents(job.id)) {
+   *   if (event.type === "outcome") console.log(event.outcome.file, event.outcome.status);
+   *   else console.log(`${event.job.n_done} of ${event.job.n_items}`);
+   * }
+   */
+  jobEvents(id: string, options: JobEventsOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
+    return jobEvents(this.transport, id, options);
+  }
+
+  /** Wait for the end of a job: its `state` says how it ended. */
+  followJob(id: string, options: FollowJobOptions = {}): Promise<api.Job> {
+    return followJob(this.transport, id, options);
+  }
+
+  // Models and rollouts
+
+  /** List the models of the repository. The served one has an `active` version. */
+  async models(options: CallOptions = {}): Promise<api.ModelSummary[]> {
+    return (await this.rolloutStatus(options)).models;
+  }
+
+  /** Return all versions of a model. */
+  model(name: string, options: CallOptions = {}): Promise<api.ModelVersions> {
+    return this.get(["models", name], options);
+  }
+
+  /** Return one version of a model with its manifest: parity, metrics, preprocessing. */
+  modelVersion(name: string, version: number, options: CallOptions = {}): Promise<api.ModelVersion> {
+    return this.get(["models", name, "versions", String(version)], options);
+  }
+
+  /**
+   * Publish a model version as the next one of `name`: an uncompressed tar archive of `manifest.json` and the files that it
+   * lists. A version that the server has already is found again, so repeat an interrupted call.
+   */
+  pushModel(name: string, archive: Blob, options: UploadOptions = {}): Promise<api.PushedVersion> {
+    return this.post(["models", name, "versions"], options, upload(archive, options));
+  }
+
+  /** The `models`, the `policy` of moving, the `previous` version if one is kept, and the `rollout` under way. */
+  rolloutStatus(options: CallOptions = {}): Promise<api.ModelList> {
+    return this.get(["models"], options);
+  }
+
+  /**
+   * Start a rollout of the server to a version; an older one is activated in the same way. Until it has ended, what serves
+   * now serves on. `now` switches at once to a version that served before, even if images that were added since have no
+   * vector of it yet.
+   *
+   * @example
+   * const { id } = await client.activate("mine", 4);
+   * const rollout = await client.waitForRollout(id, { onProgress: ({ state }) => console.log(state) });
+   */
+  activate(name: string, version: number, options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
+    const path = ["models", name, "versions", String(version), "activate"];
+    return this.post(path, options, { json: { now: options.now ?? false } });
+  }
+
+  /** Start a rollout back to the version that served before. Throws an error of status 404 if none is kept. */
+  async rollback(options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
+    const { previous } = await this.rolloutStatus(options);
+    if (previous === null)
+      throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
+    return this.activate(previous.name, previous.version, options);
+  }
+
+  /** List the newest rollouts, newest first. */
+  async rollouts(options: CallOptions & { limit?: number } = {}): Promise<api.Rollout[]> {
+    const query = { limit: options.limit };
+    return (await this.call<{ rollouts: api.Rollout[] }>("GET", ["rollouts"], options, { query })).rollouts;
+  }
+
+  /** Return the state and the progress of one rollout. */
+  rollout(id: string, options: CallOptions = {}): Promise<api.Rollout> {
+    return this.get(["rollouts", id], options);
+  }
+
+  /** Wait for the end of a rollout: its `state` is then "active", "failed" or "cancelled". */
+  async waitForRollout(
+    id: string,
+    options: CallOptions & {
+      /** Called twice a second. */
+      onProgress?: (rollout: api.Rollout) => void;
+    } = {},
+  ): Promise<api.Rollout> {
+    for (;;) {
+      const rollout = await this.rollout(id, options);
+      options.onProgress?.(rollout);
+      if (ENDED.includes(rollout.state)) return rollout;
+      await pause(POLL_S, options.signal);
+    }
+  }
+
+  /** Cancel a rollout: what served before serves on. */
+  cancelRollout(id: string, options: CallOptions = {}): Promise<api.Rollout> {
+    return this.call("DELETE", ["rollouts", id], options);
+  }
+
+  /**
+   * Compare the searches of two versions, in all collections that have vectors of both, or in one of them. `oldName`: the
+   * model of the old version, if it has another name.
+   */
+  compareVersions(
+    name: string,
+    oldVersion: number,
+    newVersion: number,
+    options: CallOptions & { oldName?: string; collection?: string } = {},
+  ): Promise<api.Comparison> {
+    const path = ["models", name, "versions", String(newVersion), "comparison"];
+    const query = { against: oldVersion, against_model: options.oldName, collection: options.collection };
+    return this.call("GET", path, options, { query });
+  }
+
+  // Keys
+
+  /** List the API keys of the server, oldest first, without their tokens. */
+  async keys(options: CallOptions = {}): Promise<api.ApiKey[]> {
+    return (await this.get<{ keys: api.ApiKey[] }>(["keys"], options)).keys;
+  }
+
+  /**
+   * Make an API key. `key` of the result is what callers send; it cannot be shown again. With `collections` the key sees
+   * only these.
+   *
+   * @example
+   * const { key } = await client.createKey("web page", "read", { collections: ["pets"] });
+   */
+  createKey(
+    name: string,
+    scope: api.KeyScope = "read",
+    options: CallOptions & { collections?: readonly string[]; expiresAt?: Date } = {},
+  ): Promise<api.CreatedKey> {
+    const { collections, expiresAt } = options;
+    const json = without({ name, scopes: [scope], collections, expires_at: expiresAt?.toISOString() });
+    return this.post(["keys"], options, { json, repeatable: false });
+  }
+
+  /** Revoke the API key with this prefix: no later call is accepted with it. */
+  async revokeKey(prefix: string, options: CallOptions = {}): Promise<void> {
+    await this.delete(["keys", prefix], options);
+  }
+
+  // The server
+
+  /** Return the version of the server, its model, its limits and its default collection. */
+  version(options: CallOptions = {}): Promise<api.ServerVersion> {
+    return this.get(["version"], options);
+  }
+
+  /** Return whether the server is ready for requests. Does not throw if it is not ready. */
+  async ready(options: CallOptions = {}): Promise<Readiness> {
+    try {
+      await this.call("GET", ["readyz"], options, { repeatable: false });
+      return { ready: true, detail: "" };
+    } catch (error) {
+      if (error instanceof DiptychError && error.status === 503) return { ready: false, detail: error.detail };
+      throw error;
+    }
+  }
+
+  /** Resolve if the server runs, whether it is ready or not. */
+  async health(options: CallOptions = {}): Promise<void> {
+    await this.get(["healthz"], options);
+  }
+
+  /** Return the metrics of the server as Prometheus reads them. */
+  async metrics(options: CallOptions = {}): Promise<string> {
+    return (await this.blob(["metrics"], options)).text();
+  }
+
+  private call<T>(
+    method: HttpRequest["method"],
+    path: readonly string[],
+    { signal }: CallOptions,
+    more: Partial<HttpRequest> = {},
+  ): Promise<T> {
+    return this.transport.json({ method, path, signal, ...more });
+  }
+
+  private get<T>(path: readonly string[], options: CallOptions): Promise<T> {
+    return this.call("GET", path, options);
+  }
+
+  private post<T>(path: readonly string[], options: CallOptions, more: Partial<HttpRequest>): Promise<T> {
+    return this.call("POST", path, options, more);
+  }
+
+  private async delete(path: readonly string[], { signal }: CallOptions): Promise<void> {
+    await this.transport.send({ method: "DELETE", path, signal });
+  }
+
+  private async blob(
+    path: readonly string[],
+    { signal }: CallOptions,
+    query: HttpRequest["query"] = {},
+  ): Promise<Blob> {
+    return (await this.transport.send({ method: "GET", path, query, signal })).body;
+  }
+}
+
+function upload(archive: Blob, { onUploadProgress }: UploadOptions): Partial<HttpRequest> {
+  const onSent = onUploadProgress && ((sentBytes: number, totalBytes: number) => onUploadProgress({ sentBytes, totalBytes }));
+  return { body: archive, contentType: TAR, onSent };
+}
+
+function defaultUrl(): string | URL {
+  if (typeof document !== "undefined") return new URL(".", document.baseURI);
+  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } };
+  return process?.env?.["DIPTYCH_URL"] || DEFAULT_URL;
+}

@@ -1,0 +1,68 @@
+/** The values of the API, under short names. Their fields have the names that the server gives them. */
+
+import type { components } from "./schema.js";
+
+type Schemas = components["schemas"];
+
+/** A problem (RFC 9457), as the server sends it. */
+export type Problem = Schemas["Problem"];
+/** The model version that made an answer, with its precision and its mode of decoding images. */
+export type ModelRef = Schemas["ModelRef"];
+/** A condition on metadata, such as `{ year: { gte: 2000 }, colour: "red" }`. */
+export type Filter = Schemas["Filter"];
+/** Metadata of an image: any JSON object. */
+export type Metadata = Record<string, unknown>;
+
+/** The predictions of a call. `data[i]` belongs to the i-th image, best first. */
+export type Classification = Schemas["ClassifyResponse"];
+/** One label of one image, with its `score` in [0, 1] and its `cosine`. */
+export type Prediction = Schemas["PredictionResponse"];
+/** The hits of a search, best first. */
+export type SearchResult = Schemas["SearchResponse"];
+/** One image that a search found. */
+export type Hit = Schemas["HitResponse"];
+/** The most frequent values of a metadata field among the best hits. */
+export type Facet = Schemas["FacetResponse"];
+
+/** A collection, with its sizes and its state. */
+export type CollectionInfo = Schemas["CollectionResponse"];
+/** One image of a collection. */
+export type ImageRecord = Schemas["ImageResponse"];
+/** One page of images by id. `next` is the `after` of the next page; null on the last page. */
+export type ImagePage = Schemas["ImagePage"];
+/** How many images were deleted, or would be. */
+export type Deletion = Schemas["DeletionResponse"];
+/** What happened to an added image. */
+export type AddStatus = Schemas["AddOutcomeResponse"]["status"];
+
+/** An add that runs in the background. */
+export type Job = Schemas["JobResponse"];
+/** The outcome of one image of a job. */
+export type JobOutcome = Schemas["JobOutcomeResponse"];
+/** One page of outcomes of a job. `next` is the `after` of the next page; null if there is none yet. */
+export type JobPage = Schemas["JobOutcomePage"];
+
+/** A model of the repository. The served one has an `active` version. */
+export type ModelSummary = Schemas["ModelResponse"];
+/** All versions of a model. */
+export type ModelVersions = Schemas["ModelVersions"];
+/** One version of a model with its manifest. */
+export type ModelVersion = Schemas["VersionEntryResponse"];
+/** What the repository holds, and how the server moves between versions. */
+export type ModelList = Schemas["ModelList"];
+/** The version that a push published. */
+export type PushedVersion = Schemas["PushedVersionResponse"];
+/** One move of the server, or of one collection, to a version. */
+export type Rollout = Schemas["RolloutResponse"];
+/** Two versions in each collection that has vectors of both. */
+export type Comparison = Schemas["ComparisonResponse"];
+
+/** An API key without its token. */
+export type ApiKey = Schemas["KeyResponse"];
+/** A new API key; `key` is what callers send, and cannot be shown again. */
+export type CreatedKey = Schemas["CreatedKeyResponse"];
+/** What an API key allows: "write" includes "read", "admin" includes both. */
+export type KeyScope = "read" | "write" | "admin";
+
+/** Versions and limits of the server. `model` is null while it loads. */
+export type ServerVersion = Schemas["ServerVersion"];

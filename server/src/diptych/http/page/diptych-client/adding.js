@@ -1,0 +1,221 @@
+import { form } from "./encoding.js";
+import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
+import { batches, floatBytes } from "./images.js";
+import { toJson } from "./transport.js";
+const CONTENT_ID_DIGITS = 32;
+const MAX_VECTORS = 1000;
+export async function add(transport, items, options) {
+    const { collection = await defaultCollection(transport, options) } = options;
+    const call = new AddCall(transport, collection, options, totalBytes(items));
+    let nItems = Array.isArray(items) ? items.length : null;
+    const outcomes = [];
+    let nFailed = 0;
+    for await (const batch of batches(items, ({ image }) => image, "yield")) {
+        const found = await call.addBatch(batch);
+        for (const outcome of found) {
+            outcomes.push(outcome);
+            if (outcome.status === "failed")
+                nFailed++;
+            options.onOutcome?.(outcome);
+        }
+        options.onProgress?.({ nDone: outcomes.length, nFailed, nItems });
+    }
+    if (nItems === null) {
+        nItems = outcomes.length;
+        options.onProgress?.({ nDone: outcomes.length, nFailed, nItems });
+    }
+    return outcomes;
+}
+export async function defaultCollection(transport, { signal }) {
+    const request = { method: "GET", path: ["version"], signal };
+    return (await transport.json(request)).default_collection;
+}
+function totalBytes(items) {
+    if (!Array.isArray(items))
+        return null;
+    let total = 0;
+    for (const { image } of items) {
+        if (typeof image === "function")
+            return null;
+        total += image instanceof Blob ? image.size : image.byteLength;
+    }
+    return total;
+}
+class AddCall {
+    transport;
+    collection;
+    options;
+    totalBytes;
+    sentBytes = 0;
+    constructor(transport, collection, options, totalBytes) {
+        this.transport = transport;
+        this.collection = collection;
+        this.options = options;
+        this.totalBytes = totalBytes;
+    }
+    async addBatch(batch) {
+        const outcomes = [];
+        let readable = [];
+        for (const loaded of batch)
+            if (loaded.bytes instanceof Blob)
+                readable.push(loaded);
+            else
+                outcomes.push({ index: loaded.index, id: null, status: "failed", error: loaded.bytes.withItem(null) });
+        if (this.options.skipKnown && readable.length > 0) {
+            const unchanged = await this.unchanged(readable);
+            const known = new Set(unchanged.map(({ index }) => index));
+            outcomes.push(...unchanged);
+            for (const { index, bytes } of readable)
+                if (known.has(index))
+                    this.count(bytes.size);
+            readable = readable.filter(({ index }) => !known.has(index));
+        }
+        if (readable.length > 0)
+            outcomes.push(...(await this.send(readable)));
+        return outcomes.sort((one, other) => one.index - other.index);
+    }
+    async unchanged(batch) {
+        const named = await Promise.all(batch.map(async ({ index, item, bytes }) => {
+            const sha256 = await sha256Of(bytes);
+            return { index, sha256, id: item.id ?? sha256.slice(0, CONTENT_ID_DIGITS), metadata: item.metadata };
+        }));
+        const ids = [...new Set(named.map(({ id }) => id))];
+        const records = await lookUp(this.transport, this.collection, ids, this.options);
+        const outcomes = [];
+        for (const { index, sha256, id, metadata } of named) {
+            const record = records.get(id);
+            if (record === undefined || record.sha256 !== sha256)
+                continue;
+            if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata))
+                continue;
+            outcomes.push({ index, id, status: "unchanged", error: null });
+        }
+        return outcomes;
+    }
+    async send(batch) {
+        const before = this.sentBytes;
+        try {
+            return await this.request(batch);
+        }
+        catch (error) {
+            if (!(error instanceof DiptychError) || !concernsOneItem(error))
+                throw error;
+            if (batch.length === 1) {
+                this.report(before + sizeOf(batch));
+                return [{ index: batch[0]?.index ?? 0, id: null, status: "failed", error: ofSingleItem(error) }];
+            }
+            this.sentBytes = before;
+        }
+        const half = Math.floor(batch.length / 2);
+        const first = await this.send(batch.slice(0, half));
+        return [...first, ...(await this.send(batch.slice(half)))];
+    }
+    async request(batch) {
+        const fields = batch.map(({ bytes }) => ["image", bytes]);
+        if (batch.some(({ item }) => item.id !== undefined || item.metadata !== undefined)) {
+            const items = batch.map(({ item: { id, metadata } }) => ({ id, metadata }));
+            fields.push(["items", toJson("metadata", items)]);
+        }
+        const before = this.sentBytes;
+        const size = sizeOf(batch);
+        const counted = this.options.onUploadProgress !== undefined;
+        const answer = await this.transport.json({
+            method: "POST",
+            path: ["collections", this.collection, "images"],
+            query: { replace: this.options.replace || undefined },
+            body: form(fields),
+            signal: this.options.signal,
+            onSent: counted ? (sent, total) => this.report(before + Math.round((size * sent) / total)) : undefined,
+        });
+        this.report(before + size);
+        return outcomesOf(answer, batch.map(({ index }) => index));
+    }
+    count(bytes) {
+        this.report(this.sentBytes + bytes);
+    }
+    report(sentBytes) {
+        this.sentBytes = sentBytes;
+        this.options.onUploadProgress?.({ sentBytes, totalBytes: this.totalBytes });
+    }
+}
+export async function lookUp(transport, collection, ids, { signal }) {
+    const path = ["collections", collection, "lookups"];
+    const request = { method: "POST", path, json: { ids }, signal };
+    const { images } = await transport.json(request);
+    return new Map(images.map((image) => [image.id, image]));
+}
+export async function addVectors(transport, items, options) {
+    const { collection = await defaultCollection(transport, options), model, identity, signal } = options;
+    const { name, version, precision, decode } = model;
+    const outcomes = [];
+    const send = async (batch) => {
+        const start = outcomes.length;
+        const width = batch[0]?.vector.length ?? 0;
+        for (const [i, { vector }] of batch.entries())
+            if (vector.length !== width || width === 0)
+                throw invalidCall(`vectors[${start + i}] has ${vector.length} numbers, vectors[${start}] has ${width}`);
+        const fields = [
+            ["model", toJson("model", { name, version, precision, decode, identity })],
+            ["embeddings", new Blob(batch.map(({ vector }) => floatBytes(vector)))],
+        ];
+        if (batch.some(({ id, metadata }) => id !== undefined || metadata !== undefined))
+            fields.push(["items", toJson("metadata", batch.map(({ id, metadata }) => ({ id, metadata })))]);
+        const path = ["collections", collection, "vectors"];
+        const query = { replace: options.replace || undefined };
+        const request = { method: "POST", path, query, body: form(fields), signal };
+        let found;
+        try {
+            found = outcomesOf(await transport.json(request), batch.map((_, i) => start + i));
+        }
+        catch (error) {
+            if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]")))
+                throw error;
+            found = [{ index: start, id: null, status: "failed", error: ofSingleItem(error) }];
+        }
+        for (const outcome of found) {
+            outcomes.push(outcome);
+            options.onOutcome?.(outcome);
+        }
+    };
+    let batch = [];
+    for await (const item of items) {
+        batch.push(item);
+        if (batch.length === MAX_VECTORS)
+            await send(batch.splice(0));
+    }
+    if (batch.length > 0)
+        await send(batch);
+    return outcomes;
+}
+function outcomesOf(answer, indexes) {
+    if (answer.outcomes?.length !== indexes.length)
+        throw unexpected(`${answer.outcomes?.length} outcomes for ${indexes.length} items`);
+    return answer.outcomes.map(({ id, status, error }, i) => ({
+        index: indexes[i],
+        id,
+        status,
+        error: error === null ? null : problemError(error, error.status),
+    }));
+}
+function concernsOneItem(error) {
+    return error.kind === "api" && (error.item !== null || error.status === 413);
+}
+function ofSingleItem(error) {
+    return error.withItem(error.item?.replace(/^(?:images|items)\[0\]\.?/, "") || null);
+}
+function sizeOf(batch) {
+    return batch.reduce((sum, { bytes }) => sum + bytes.size, 0);
+}
+async function sha256Of(bytes) {
+    const { subtle } = globalThis.crypto;
+    if (subtle === undefined)
+        throw invalidCall("skipKnown needs a page of https: or of this machine, to compute sha256");
+    const digest = new Uint8Array(await subtle.digest("SHA-256", await bytes.arrayBuffer()));
+    return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+function sameJson(one, other) {
+    const sorted = (_, value) => typeof value === "object" && value !== null && !Array.isArray(value)
+        ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+        : value;
+    return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
+}

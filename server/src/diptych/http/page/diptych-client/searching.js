@@ -1,0 +1,29 @@
+import { without } from "./encoding.js";
+import { invalidCall } from "./errors.js";
+import { imageJson } from "./images.js";
+export async function search(transport, query, options) {
+    const parts = typeof query === "string" ? { text: query } : query;
+    const json = without({
+        query: isList(parts) ? await Promise.all(parts.map(queryJson)) : await queryJson(parts, 0),
+        k: options.k,
+        offset: options.offset,
+        filter: options.filter,
+        collection: options.collection,
+        collections: options.collections?.length ? options.collections : undefined,
+        exact: options.exact,
+        min_relevance: options.minRelevance,
+        facets: options.facets?.length ? options.facets : undefined,
+        collapse: options.collapse,
+    });
+    return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });
+}
+async function queryJson(query, index) {
+    const { text, image, id, weight, collection } = query;
+    if ([text, image, id].filter((one) => one !== undefined).length !== 1)
+        throw invalidCall(`query[${index}] takes exactly one of text, image and id`);
+    const data = image === undefined ? undefined : await imageJson(image, `query[${index}]`);
+    return without({ text, image: data, id, weight, collection });
+}
+function isList(query) {
+    return Array.isArray(query);
+}

@@ -1,0 +1,51 @@
+"""What is made from the JavaScript client's sources and from the description of the API is current.
+
+The digests make this known without npm. `test_js_client_build.py` makes the files again and compares them.
+"""
+
+import json
+from hashlib import sha256
+
+from support.documents import ROOT
+from support.node import CLIENT, PAGE_CLIENT
+from support.projects import project
+
+REFRESH = "refresh it: make js-client"
+SCHEMA = CLIENT / "src" / "schema.ts"
+PACKAGE = json.loads((CLIENT / "package.json").read_text(encoding="utf-8"))
+MADE = json.loads((PAGE_CLIENT / "package.json").read_text(encoding="utf-8"))
+
+
+def test_types_are_those_of_the_committed_description() -> None:
+    first_line = SCHEMA.read_text(encoding="utf-8").partition("\n")[0]
+    digest = sha256((ROOT / "server" / "openapi.json").read_bytes()).hexdigest()
+    assert first_line.endswith(f" sha256 {digest}"), REFRESH
+
+
+def test_modules_of_the_page_are_made_from_the_sources() -> None:
+    sources = sorted(file for file in (CLIENT / "src").iterdir() if file != SCHEMA)
+    content = b"".join(file.read_bytes() for file in (CLIENT / "tsconfig.json", *sources))
+    assert sha256(content).hexdigest() == MADE["sources_sha256"], REFRESH
+    modules = {f"{file.stem}.js" for file in sources if not file.name.endswith(".d.ts")} - {"types.js"}
+    assert {file.name for file in PAGE_CLIENT.iterdir()} == modules | {"package.json"}, REFRESH
+
+
+def test_version_is_that_of_the_python_client() -> None:
+    version = project("clients/python")["version"]
+    assert (PACKAGE["version"], MADE["version"]) == (version, version)
+
+
+def test_client_needs_nothing_at_run_time() -> None:
+    assert PACKAGE.keys() & {"dependencies", "peerDependencies", "optionalDependencies"} == set()
+    assert all(version[0].isdigit() for version in PACKAGE["devDependencies"].values())
+
+
+def test_lock_file_names_no_registry() -> None:
+    packages = json.loads((CLIENT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+def test_modules_for_browsers_import_each_other_only() -> None:
+    texts = {file.name: file.read_text(encoding="utf-8") for file in PAGE_CLIENT.glob("*.js")}
+    assert [name for name, text in texts.items() if 'from "node:' in text] == ["node.js"]
+    assert not any('"./node.js"' in text for text in texts.values())
