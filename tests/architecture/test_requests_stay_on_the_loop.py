@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from diptych.http import endpoints as package
 from diptych.http.endpoints import classify, embed, operate, page, search
-from diptych.http.endpoints.dialects import openai
+from diptych.http.endpoints.dialects import huggingface, openai
 
 MODULES = [import_module(one.name) for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 ROUTERS: list[APIRouter] = [module.router for module in MODULES if hasattr(module, "router")]
@@ -47,7 +47,7 @@ def test_every_query_string_is_a_model_that_refuses_what_it_does_not_know() -> N
     for router in ROUTERS:
         if router is page.router:
             continue
-        is_lenient = router in (openai.router, operate.router)  # for programs of others
+        is_lenient = router in (openai.router, huggingface.router, operate.router)  # for programs of others
         for route in router.routes:
             assert isinstance(route, APIRoute)
             models = [field.field_info.annotation for field in query_params(route.dependant)]
@@ -63,6 +63,7 @@ def test_every_query_string_is_a_model_that_refuses_what_it_does_not_know() -> N
 def test_calls_that_are_made_the_most_have_fastapi_look_for_nothing() -> None:
     """It looks at each request anew for what each dependency needs itself."""
     busiest = {embed.embed, classify.classify, search.search, openai.embeddings}
+    busiest |= {huggingface.feature_extraction, huggingface.zero_shot_image_classification}
     dependants = [route.dependant for route in routes() if route.endpoint in busiest]
     assert len(dependants) == len(busiest)
     assert not any(dependant.dependencies for dependant in dependants)

@@ -66,6 +66,8 @@ CASES: list[tuple[int, str, str, dict[str, Any]]] = [
     (404, "delete", "/rollouts/{rollout}", {}),
     (404, "post", "/v1/embeddings", {"json": {"model": "none", "input": "a"}}),
     (422, "post", "/v1/embeddings", {"json": {"model": "tiny"}}),
+    (422, "post", "/hf/feature-extraction", {"json": {}}),
+    (415, "post", "/hf/zero-shot-image-classification", {"content": b"x"}),
     (401, "get", "/v1/models", {"headers": {"X-API-Key": "wrong"}}),
     (401, "get", "/metrics", {"headers": {"X-API-Key": "wrong"}}),
     (403, "get", "/version", {"headers": {"Host": "evil.example"}}),
@@ -85,7 +87,8 @@ def test_error_is_described_where_it_occurs(
     response = call["responses"]["default" if status == 405 else str(status)]
     assert list(response["content"]) == [answer.headers["content-type"]]
     schema = response["content"][answer.headers["content-type"]]["schema"]["$ref"]
-    assert schema.endswith("/OpenAIError" if path.startswith("/v1/") else "/Problem")
+    shape = {"v1": "OpenAIError", "hf": "HuggingFaceError"}.get(path.split("/")[1], "Problem")
+    assert schema.endswith(f"/{shape}")
     assert set(response.get("headers", {})) <= {name.title() for name in answer.headers} | {
         "WWW-Authenticate"
     }

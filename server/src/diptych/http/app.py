@@ -36,10 +36,10 @@ from diptych.http.endpoints import (
     search,
     vectors,
 )
-from diptych.http.endpoints.dialects import openai, openai_request
+from diptych.http.endpoints.dialects import huggingface, openai, openai_request
 from diptych.http.errors.documented_errors import other_errors
 from diptych.http.errors.handlers import add_handlers
-from diptych.http.errors.problem_json import OpenAIError, Problem
+from diptych.http.errors.problem_json import HuggingFaceError, OpenAIError, Problem
 from diptych.http.middleware.access_log import AccessLogMiddleware
 from diptych.http.middleware.auth import HeadSizeMiddleware, HostMiddleware, KeyMiddleware
 from diptych.http.middleware.body_budget import BodyBudgetMiddleware
@@ -66,8 +66,8 @@ Background = Callable[[Services], Awaitable[None]]
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
-    *(models.router, push_version.router, rollouts.router, comparison.router, openai.router, operate.router),
-    keys.router,
+    *(models.router, push_version.router, rollouts.router, comparison.router),
+    *(openai.router, huggingface.router, operate.router, keys.router),
 )
 _BODY_MODELS = (
     embed.EmbedRequest,
@@ -84,8 +84,11 @@ _BODY_MODELS = (
     rollouts.ActivateRequest,
     keys.KeyRequest,
     openai_request.OpenAIEmbeddingRequest,
+    huggingface.ZeroShotImageRequest,
+    huggingface.FeatureExtractionRequest,
     Problem,
     OpenAIError,
+    HuggingFaceError,
 )
 
 

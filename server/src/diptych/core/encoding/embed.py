@@ -9,8 +9,8 @@ import numpy as np
 
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
-from diptych.core.types import TextEmbedding, TextOutcome
-from diptych.errors import DiptychError, EncoderFailed, InputError
+from diptych.core.types import ModelInfo, TextEmbedding, TextOutcome
+from diptych.errors import DiptychError, EncoderFailed, InputError, InvalidValue
 
 Row = TypeVar("Row")
 _SMALLEST_NORM = 1e-12  # the first numbers of an embedding may all be 0
@@ -53,8 +53,25 @@ async def embed_items(
     return raise_first(outcomes, prefix)
 
 
+def check_dimensions(model: ModelInfo, asked: int | None, name: str) -> int:
+    """The number of dimensions of embeddings: that of the model if None or 0 is asked for.
+
+    Raises InvalidValue for a number to which embeddings of this version must not be cut.
+    """
+    if not asked or asked == model.embed_dim:
+        return model.embed_dim
+    if asked not in model.matryoshka_dimensions:
+        message = f"is {asked}, the model's embeddings have {model.embed_dim} dimensions"
+        shorter = ", ".join(map(str, model.matryoshka_dimensions))
+        reason = f"may be cut to {shorter}" if shorter else "must not be cut: its version does not allow it"
+        raise InvalidValue(f"{message} and {reason}", name)
+    return asked
+
+
 def shortened(rows: Sequence[TextEmbedding], dimensions: int) -> list[TextEmbedding]:
-    """The first `dimensions` numbers of each embedding, scaled to unit norm again."""
+    """The first `dimensions` numbers of each embedding, scaled to unit norm again if that is fewer."""
+    if all(len(row.embedding) == dimensions for row in rows):
+        return list(rows)
     heads = [row.embedding[:dimensions] for row in rows]
     norms = [max(float(np.linalg.norm(head)), _SMALLEST_NORM) for head in heads]
     return [

@@ -181,12 +181,12 @@ async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput
 def _from_json(body: bytearray, limits: Limits) -> ClassifyInput:
     lengths = {"images": limits.max_items, **_list_limits(limits)}
     body_model = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
-    _check_options(body_model, len(body_model.images), limits)
+    check_options(body_model, len(body_model.images), limits)
     images = [
         parse_image_uri(text, f"images[{i}]", limits.max_image_bytes)
         for i, text in enumerate(body_model.images)
     ]
-    return _input(images, body_model)
+    return classify_input(images, body_model)
 
 
 def _from_form(form: Form, limits: Limits) -> ClassifyInput:
@@ -199,11 +199,12 @@ def _from_form(form: Form, limits: Limits) -> ClassifyInput:
     lists = {"labels": form.strings("labels"), "templates": _templates(form)}
     values |= {name: value for name, value in lists.items() if value is not None}
     options = validated(ClassifyOptions, check_lengths(values, _list_limits(limits)), strict=False)
-    _check_options(options, len(images), limits)
-    return _input(images, options)
+    check_options(options, len(images), limits)
+    return classify_input(images, options)
 
 
-def _input(images: Sequence[bytes | ImageUrl], options: ClassifyOptions) -> ClassifyInput:
+def classify_input(images: Sequence[bytes | ImageUrl], options: ClassifyOptions) -> ClassifyInput:
+    """What the use case takes."""
     templates = options.templates if options.templates is not None else DEFAULT_TEMPLATES
     return ClassifyInput(
         images=images,
@@ -224,7 +225,8 @@ def _list_limits(limits: Limits) -> dict[str, int]:
     return {"labels": limits.max_labels, "templates": limits.max_templates}
 
 
-def _check_options(options: ClassifyOptions, n_images: int, limits: Limits) -> None:
+def check_options(options: ClassifyOptions, n_images: int, limits: Limits) -> None:
+    """Raises InputError for labels, templates or numbers of predictions over a limit."""
     check_texts(options.labels, "labels", limits)
     if isinstance(options.templates, list):
         check_count(options.templates, "templates", limits.max_templates)

@@ -93,7 +93,7 @@ class RunningResponse(BaseModel):
 
 
 class ServingResponse(BaseModel):
-    """`embed` is for /embed, /classify and /v1; `collections` for stored vectors and /search.
+    """`embed` is for /embed, /classify, /v1 and /hf; `collections` for stored vectors and /search.
 
     `running`: all loaded precisions, including those that single collections use.
     """

@@ -5,7 +5,9 @@
 
 from typing import Any
 
-from diptych.http.errors.problem_json import PROBLEM_JSON, OpenAIError, Problem
+from pydantic import BaseModel
+
+from diptych.http.errors.problem_json import PROBLEM_JSON, HuggingFaceError, OpenAIError, Problem
 from diptych.http.media_types import JSON
 
 COMMON_ERRORS = (
@@ -56,8 +58,17 @@ def other_errors() -> Responses:
 
 def openai_errors(*statuses: int) -> Responses:
     """Describe errors with these statuses, and all others, in OpenAI's shape."""
-    shape = OpenAIError.__name__
-    return {"default": _response(_OTHER, JSON, shape)} | _responses(statuses, JSON, shape)
+    return _in_shape(OpenAIError, statuses)
+
+
+def hugging_face_errors(*statuses: int) -> Responses:
+    """Describe errors with these statuses, and all others, in Hugging Face's shape."""
+    return _in_shape(HuggingFaceError, statuses)
+
+
+def _in_shape(shape: type[BaseModel], statuses: tuple[int, ...]) -> Responses:
+    name = shape.__name__
+    return {"default": _response(_OTHER, JSON, name)} | _responses(statuses, JSON, name)
 
 
 def _responses(statuses: tuple[int, ...], media_type: str, model: str) -> Responses:

@@ -1,6 +1,6 @@
 """The table from error classes to HTTP statuses, and the serialisation of errors.
 
-Errors are `application/problem+json` (RFC 9457); under /v1 they have OpenAI's shape.
+Errors are `application/problem+json` (RFC 9457); OpenAI's shape under /v1, Hugging Face's under /hf.
 """
 
 import math
@@ -80,6 +80,12 @@ class OpenAIError(BaseModel):
     detail: str
 
 
+class HuggingFaceError(BaseModel):
+    """An error in the shape that Hugging Face's clients read."""
+
+    error: str
+
+
 def status_of(error: DiptychError) -> int:
     """The status of an error's class, or of the nearest class above it."""
     return next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
@@ -129,9 +135,11 @@ def http_problem_bytes(status: int, detail: str, request_id: str) -> bytes:
 
 
 def respond(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """A response with the problem, in OpenAI's shape if the path is under /v1."""
+    """A response with the problem, in OpenAI's shape under /v1 and in Hugging Face's under /hf."""
     if request.url.path.startswith("/v1/"):
         body, media_type = _openai(problem).model_dump_json(), "application/json"
+    elif request.url.path.startswith("/hf/"):
+        body, media_type = HuggingFaceError(error=problem.detail).model_dump_json(), "application/json"
     else:
         body, media_type = problem.model_dump_json(exclude_none=True), PROBLEM_JSON
     return Response(body, problem.status, headers, media_type)

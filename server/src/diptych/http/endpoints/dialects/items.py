@@ -11,7 +11,6 @@ from diptych.errors import TooLarge
 from diptych.http.parsing import schemas
 from diptych.http.parsing.json_images import decode_data_uri, is_data_uri, parse_image
 from diptych.http.parsing.limits import check_text
-from diptych.http.parsing.request_models import FailFastList
 
 Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 Text = TypeVar("Text")
@@ -29,10 +28,6 @@ TextOr = Annotated[
     Discriminator(_kind),
 ]
 TextOrDataUri = Annotated[str, WithJsonSchema(schemas.TEXT_OR_DATA_URI)]
-TextOrDataUriList = Annotated[
-    FailFastList[str],
-    WithJsonSchema(schemas.non_empty_list(schemas.TEXT_OR_DATA_URI, limit="max_openai_inputs")),
-]
 
 
 def parse_text_or_data_uri(text: str, name: str, limits: Limits) -> Item:
@@ -45,7 +40,7 @@ def parse_text_or_data_uri(text: str, name: str, limits: Limits) -> Item:
     return check_text(text, name, limits)
 
 
-def parse_image_string(text: str, name: str, limits: Limits) -> Item:
+def parse_image_string(text: str, name: str, limits: Limits) -> bytes | ImageUrl:
     """An image as a data URI, a URL, or the base64 of its file. Raises InputError that names the item."""
     return parse_image(text, name, limits.max_image_bytes)
 

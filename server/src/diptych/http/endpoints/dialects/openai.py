@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from diptych.core.encoding.embed import embed_items, shortened
+from diptych.core.encoding.embed import check_dimensions, embed_items, shortened
 from diptych.core.types import Embedding, ModelInfo, TextEmbedding
-from diptych.errors import InvalidValue, NotFound, NotReady
+from diptych.errors import NotFound, NotReady
 from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
@@ -126,8 +126,7 @@ async def embeddings(request: Request) -> Response:
             reserve=memory_reserver(request),
         )
         rows = await cancel_on_disconnect(request, embedding)
-    if dimensions < active.model.embed_dim:
-        rows = shortened(rows, dimensions)
+    rows = shortened(rows, dimensions)
     return await sized_json_response(request, len(rows) * dimensions, lambda: _response(body, rows))
 
 
@@ -162,14 +161,9 @@ def _check_model(body: OpenAIEmbeddingRequest, model: ModelInfo) -> int:
     """
     if body.model not in {model.name, f"{model.name}/{model.version}"}:
         raise NotFound(f"model {body.model[:100]!r} is not served here, {model.name!r} is")
-    name = "dimensions" if body.dimensions else "output_dimension"
-    dimensions = body.dimensions or body.output_dimension or model.embed_dim
-    if dimensions != model.embed_dim and dimensions not in model.matryoshka_dimensions:
-        shorter = ", ".join(map(str, model.matryoshka_dimensions))
-        message = f"is {dimensions}, the model's embeddings have {model.embed_dim} dimensions"
-        reason = f"may be cut to {shorter}" if shorter else "must not be cut: its version does not allow it"
-        raise InvalidValue(f"{message} and {reason}", name)
-    return dimensions
+    if body.dimensions:
+        return check_dimensions(model, body.dimensions, "dimensions")
+    return check_dimensions(model, body.output_dimension, "output_dimension")
 
 
 def _response(body: OpenAIEmbeddingRequest, rows: Sequence[TextEmbedding]) -> OpenAIEmbeddings:
