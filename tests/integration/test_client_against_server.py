@@ -14,6 +14,7 @@ from diptych_client import (
     AsyncClient,
     Client,
     Conflict,
+    FacetValue,
     InvalidValue,
     NotFound,
     Query,
@@ -163,6 +164,18 @@ def test_images_that_pass_a_filter_are_listed(client: Client, pets: str) -> None
     client.add([noise(n) for n in range(3)], ids=["a", "b", "c"], metadata=metadata, collection=pets)
     page = client.list_images(pets, filter={"year": {"gte": 2000}})
     assert ([image.id for image in page.images], page.total) == (["b"], 1)
+
+
+def test_fields_of_a_collection_are_described(client: Client, pets: str) -> None:
+    metadata = [{"year": 1999}, {"year": 2001}, {"colour": "red"}]
+    client.add([noise(n) for n in range(3)], ids=["a", "b", "c"], metadata=metadata, collection=pets)
+    found = client.fields(pets, limit=1)
+    assert (found.n_images, found.n_read, found.n_fields) == (3, 3, 2)
+    year, colour = found.fields
+    assert (year.name, year.n_images, year.kinds, year.n_distinct) == ("year", 2, ("number",), 2)
+    assert (year.values, year.min, year.max) == ((FacetValue(1999, 1),), 1999, 2001)
+    assert (colour.min, colour.values) == (None, (FacetValue("red", 1),))
+    assert client.fields(pets, filter={"year": 1999}).n_images == 1
 
 
 def test_one_image_is_read_patched_and_deleted(client: Client, pets: str) -> None:

@@ -1,4 +1,4 @@
-"""What callers see of the content of a collection: images that pass a filter."""
+"""What callers see of the content of a collection: images that pass a filter, and fields of metadata."""
 
 import json
 from typing import Any
@@ -54,8 +54,37 @@ def test_listing_has_the_images_that_pass_the_filter_and_their_number(
         ('{"year": {"above": 1}}', 422, "filter.year.above"),
     ],
 )
-def test_listing_names_what_is_wrong_with_the_filter(
-    client: TestClient, pictures: str, filter: str, status: int, item: str
+@pytest.mark.parametrize("call", ["images", "fields"])
+def test_wrong_filter_is_named(
+    client: TestClient, pictures: str, filter: str, status: int, item: str, call: str
 ) -> None:
-    refused = client.get(pictures, params={"filter": filter})
+    refused = client.get(f"/collections/pets/{call}", params={"filter": filter})
     assert (refused.status_code, refused.json()["item"]) == (status, item)
+
+
+def test_fields_of_the_metadata_are_described(client: TestClient, pictures: str) -> None:
+    described = client.get("/collections/pets/fields").json()
+    assert (described["n_images"], described["n_read"], described["n_fields"]) == (5, 5, 2)
+    kind, year = described["fields"]
+    assert kind == {
+        "name": "kind",
+        "n_images": 4,
+        "kinds": ["list", "text"],
+        "n_distinct": 2,
+        "values": [{"value": "cat", "count": 3}, {"value": "dog", "count": 2}],
+        "min": None,
+        "max": None,
+    }
+    assert (year["n_images"], year["min"], year["max"], len(year["values"])) == (3, 1999, 2001.5, 3)
+    some = client.get("/collections/pets/fields", params=CATS | {"limit": 1}).json()
+    assert some["n_images"] == 3
+    assert [len(field["values"]) for field in some["fields"]] == [1, 1]
+    client.patch(f"{pictures}/a", json={"metadata": {"kind": "emu"}})
+    assert client.get("/collections/pets/fields").json()["fields"][0]["n_distinct"] == 3
+
+
+@pytest.mark.parametrize("limit", [-1, 101])
+def test_number_of_values_is_limited(client: TestClient, pictures: str, limit: int) -> None:
+    refused = client.get("/collections/pets/fields", params={"limit": limit})
+    assert (refused.status_code, refused.json()["item"]) == (422, "limit")
+    assert client.get("/collections/absent/fields").status_code == 404

@@ -206,13 +206,28 @@ export class Client {
 
   // Images
 
-  /** List images in the order of their ids: at most `limit` (100), beginning after the id `after`. */
+  /**
+   * List images in the order of their ids, or those that pass a `filter`: at most `limit` (100), beginning after the id
+   * `after`.
+   */
   listImages(
     collection: string,
-    options: CallOptions & { after?: string | null; limit?: number } = {},
+    options: CallOptions & { after?: string | null; limit?: number; filter?: api.Filter } = {},
   ): Promise<api.ImagePage> {
-    const query = { after: options.after, limit: options.limit };
+    const query = { after: options.after, limit: options.limit, filter: options.filter && JSON.stringify(options.filter) };
     return this.call("GET", ["collections", collection, "images"], options, { query });
+  }
+
+  /**
+   * Describe the fields of the metadata of a collection, or of its images that pass a `filter`: each with at most `limit`
+   * (20) values.
+   */
+  fields(
+    collection: string,
+    options: CallOptions & { filter?: api.Filter; limit?: number } = {},
+  ): Promise<api.MetadataFields> {
+    const query = { filter: options.filter && JSON.stringify(options.filter), limit: options.limit };
+    return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
 
   /** Return one image, or throw an error of status 404. */

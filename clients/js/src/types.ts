@@ -30,6 +30,8 @@ export type CollectionInfo = Schemas["CollectionResponse"];
 export type ImageRecord = Schemas["ImageResponse"];
 /** One page of images by id. `next` is the `after` of the next page; null on the last page. */
 export type ImagePage = Schemas["ImagePage"];
+/** The fields of the metadata of a collection, the most common first. */
+export type MetadataFields = Schemas["FieldsResponse"];
 /** How many images were deleted, or would be. */
 export type Deletion = Schemas["DeletionResponse"];
 /** What happened to an added image. */

@@ -163,6 +163,17 @@ withCollection("many images come from an iterator, in batches that report progre
   const second = await client.listImages(collection, { after: first.next, limit: 60 });
   assert.deepEqual([first.images.length, second.images.length, second.next], [60, 10, null]);
   assert.equal((await client.collection(collection)).n_images, 70);
+  assert.equal(first.total, 70);
+});
+
+withCollection("images that pass a filter are listed, and fields described", async (collection) => {
+  const items = [1999, 2001].map((year) => ({ image: picture("red"), id: `y${year}`, metadata: { year } }));
+  await client.add(items, { collection });
+  const page = await client.listImages(collection, { filter: { year: { gte: 2000 } } });
+  assert.deepEqual([page.images.map(({ id }) => id), page.total], [["y2001"], 1]);
+  const { n_images: n, fields } = await client.fields(collection, { limit: 1 });
+  assert.deepEqual([n, fields[0].name, fields[0].min, fields[0].max, fields[0].values.length], [2, "year", 1999, 2001, 1]);
+  assert.equal((await client.fields(collection, { filter: { year: 1999 } })).n_images, 1);
 });
 
 withCollection("known images are not sent again", async (collection) => {

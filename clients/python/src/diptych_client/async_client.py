@@ -62,6 +62,7 @@ class AsyncClient:
     change_collection = _awaited(calls.change_collection)
     drop_collection = _awaited(calls.drop_collection)
     list_images = _awaited(calls.list_images)
+    fields = _awaited(calls.fields)
     get_image = _awaited(calls.get_image)
     original = _awaited(calls.original)
     thumbnail = _awaited(calls.thumbnail)

@@ -67,6 +67,7 @@ class Client:
     change_collection = _blocking(calls.change_collection)
     drop_collection = _blocking(calls.drop_collection)
     list_images = _blocking(calls.list_images)
+    fields = _blocking(calls.fields)
     get_image = _blocking(calls.get_image)
     original = _blocking(calls.original)
     thumbnail = _blocking(calls.thumbnail)

@@ -40,6 +40,8 @@ from diptych_client.results import (
     JobPage,
     Json,
     LabelQuality,
+    MetadataField,
+    MetadataFields,
     ModelRef,
     ModelSummary,
     ModelVersion,
@@ -121,8 +123,29 @@ def search_result(body: Json) -> SearchResult:
 
 def facet(row: Json) -> Facet:
     """Parse one entry of `facets` of `/search`."""
-    values = tuple(FacetValue(one["value"], int(one["count"])) for one in row["values"])
-    return Facet(str(row["field"]), int(row["n_hits"]), values)
+    return Facet(str(row["field"]), int(row["n_hits"]), value_counts(row))
+
+
+def value_counts(row: Json) -> tuple[FacetValue, ...]:
+    """Parse the `values` of a field."""
+    return tuple(FacetValue(one["value"], int(one["count"])) for one in row["values"])
+
+
+def metadata_fields(body: Json) -> MetadataFields:
+    """Parse the fields of a collection."""
+    fields = tuple(
+        MetadataField(
+            name=str(row["name"]),
+            n_images=int(row["n_images"]),
+            kinds=tuple(map(str, row["kinds"])),
+            n_distinct=int(row["n_distinct"]),
+            values=value_counts(row),
+            min=row.get("min"),
+            max=row.get("max"),
+        )
+        for row in body["fields"]
+    )
+    return MetadataFields(int(body["n_images"]), int(body["n_read"]), int(body["n_fields"]), fields)
 
 
 def hit(row: Json) -> Hit:

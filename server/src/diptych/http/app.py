@@ -21,6 +21,7 @@ from diptych.http.description import describe
 from diptych.http.endpoints import (
     add_images,
     add_models,
+    browse,
     classify,
     collections,
     comparison,
@@ -65,7 +66,7 @@ Background = Callable[[Services], Awaitable[None]]
 
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
-    *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
+    *(collections.router, add_images.router, images.router, browse.router, vectors.router, jobs.router),
     *(models.router, push_version.router, rollouts.router, comparison.router),
     *(openai.router, huggingface.router, operate.router, keys.router),
 )

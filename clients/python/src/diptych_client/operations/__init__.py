@@ -5,6 +5,7 @@ A call is a generator of the steps in `diptych_client.steps`, and its result is 
 """
 
 from diptych_client.operations.adding import add
+from diptych_client.operations.browsing import fields, list_images
 from diptych_client.operations.describing import model_version, models, ready, version
 from diptych_client.operations.encoding import classify, embed
 from diptych_client.operations.jobs import add_tar, cancel_job, follow_job, job, job_outcomes, jobs
@@ -19,7 +20,6 @@ from diptych_client.operations.managing import (
     drop_collection,
     find_images,
     get_image,
-    list_images,
     original,
     patch_image,
     thumbnail,
@@ -55,6 +55,7 @@ __all__ = [
     "delete_images",
     "drop_collection",
     "embed",
+    "fields",
     "find_images",
     "follow_job",
     "get_image",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diptych_client import parsing
-from diptych_client.results import CollectionInfo, Deletion, ImagePage, ImageRecord, Json, Keep
-from diptych_client.steps import Request, Steps, exchange, json_bytes, path_of
+from diptych_client.results import CollectionInfo, Deletion, ImageRecord, Keep
+from diptych_client.steps import Request, Steps, exchange, path_of
 
 
 def collections() -> Steps[list[CollectionInfo]]:
@@ -68,21 +68,6 @@ def change_collection(
 def drop_collection(name: str) -> Steps[None]:
     """Delete a collection with all its images. Raises NotFound."""
     yield from exchange(Request("DELETE", path_of("collections", name)))
-
-
-def list_images(
-    collection: str, *, after: str | None = None, limit: int = 100, filter: Json | None = None
-) -> Steps[ImagePage]:
-    """List at most `limit` images in the order of their ids, beginning after the id `after`.
-
-    With `filter`, a condition on metadata as in `search`, only images that pass it.
-    """
-    params = {"limit": str(limit)} | ({} if after is None else {"after": after})
-    if filter is not None:
-        params["filter"] = json_bytes("filter", filter).decode("ascii")
-    body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
-    with parsing.reading("a listing of images"):
-        return parsing.image_page(body)
 
 
 def get_image(collection: str, id: str) -> Steps[ImageRecord]:

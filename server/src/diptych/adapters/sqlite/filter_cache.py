@@ -1,4 +1,7 @@
-"""Remembers which rows pass a filter, so that a repeated filter reads only the rows that were added since."""
+"""Remembers which rows pass a filter, and what the fields of collections hold.
+
+A repeated filter reads only the rows that were added since.
+"""
 
 import sqlite3
 import threading
@@ -10,10 +13,12 @@ from hashlib import sha256
 import numpy as np
 
 from diptych.adapters.sqlite.rows import matching_keys
+from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.filters import Filter
 from diptych.core.types import Keys
 
 MAX_KEYS = 4_000_000  # in all entries together: 32 MB
+MAX_SUMMARIES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +30,17 @@ class Passing:
 
 
 class FilterCache:
-    """The rows that pass recent filters, least recently used first. For any number of threads.
+    """The rows that pass recent filters, and recent summaries of fields, least recently used first. For any
+    number of threads.
 
-    Added rows have larger keys than all before, so they extend an entry. Any other change of rows must be
-    followed by `clear` before it is acknowledged.
+    Added rows have larger keys than all before, so they extend an entry, and make a summary void. Any other
+    change of rows must be followed by `clear` before it is acknowledged.
     """
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
         self._entries: OrderedDict[tuple[str, bytes], Passing] = OrderedDict()
+        self._summaries: OrderedDict[tuple[str, bytes, int], tuple[int, FieldSummary]] = OrderedDict()
         self._n_clears = 0
         self._lock = threading.Lock()
 
@@ -46,6 +53,7 @@ class FilterCache:
         """Forget everything, also what readers have begun to read."""
         with self._lock:
             self._entries.clear()
+            self._summaries.clear()
             self._n_clears += 1
 
     def matching_keys(
@@ -57,8 +65,7 @@ class FilterCache:
         n_clears: int,
     ) -> Keys:
         """As `rows.matching_keys`. `n_clears` is that of the time before the transaction began."""
-        # The text of the filter: as Python values, 1, 1.0 and true would be equal.
-        place = (collection, sha256(repr(filter).encode()).digest())
+        place = (collection, _digest(filter))
         with self._lock:
             known = self._entries.get(place)
         (newest,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
@@ -76,6 +83,42 @@ class FilterCache:
                 self._forget_oldest()
         return found.keys
 
+    def summary(
+        self,
+        db: sqlite3.Connection,
+        collection: str,
+        *,
+        filter: Filter | None,
+        limit: int,
+        make: Callable[[], FieldSummary | None],
+        n_clears: int,
+    ) -> FieldSummary | None:
+        """What `make` returns, or what it returned for the same rows before. None is not remembered.
+
+        `n_clears` as for `matching_keys`.
+        """
+        place = (collection, _digest(filter), limit)
+        query = "SELECT coalesce(max(key), 0) FROM images WHERE collection = ?"
+        (newest,) = db.execute(query, (collection,)).fetchone()
+        with self._lock:
+            known = self._summaries.get(place)
+            if known is not None and known[0] == newest:
+                self._summaries.move_to_end(place)
+                return known[1]
+        made = make()
+        with self._lock:
+            if n_clears == self._n_clears and made is not None:
+                self._summaries[place] = (newest, made)
+                self._summaries.move_to_end(place)
+                while len(self._summaries) > MAX_SUMMARIES:
+                    self._summaries.popitem(last=False)
+        return made
+
     def _forget_oldest(self) -> None:
         while sum(len(one.keys) + 1 for one in self._entries.values()) > self._max_keys:
             self._entries.popitem(last=False)
+
+
+def _digest(filter: Filter | None) -> bytes:
+    """The digest of a filter's text: as Python values, 1, 1.0 and true would be equal."""
+    return sha256(repr(filter).encode()).digest()

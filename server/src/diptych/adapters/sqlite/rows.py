@@ -107,6 +107,12 @@ def unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
     return asked - used_files(db, asked)
 
 
+def all_keys(db: sqlite3.Connection, collection: str) -> Keys:
+    """The keys of all rows, ascending."""
+    query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
+    return np.array([key for (key,) in db.execute(query, (collection,))], dtype=np.int64)
+
+
 def matching_keys(
     db: sqlite3.Connection,
     collection: str,

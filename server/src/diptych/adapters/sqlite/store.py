@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
-from diptych.adapters.sqlite import browse, identities
+from diptych.adapters.sqlite import browse, fields, identities
 from diptych.adapters.sqlite import collections as tables
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.filter_cache import FilterCache
@@ -26,6 +26,7 @@ from diptych.adapters.sqlite.records import (
     set_metadata,
 )
 from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
+from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
@@ -216,11 +217,12 @@ class SqliteStore:
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
         if filter is not None:
-            return await self._read_passing(
-                collection,
-                filter,
-                lambda db, keys: browse.page_of(db, collection, keys, after or "", limit),
-            )
+
+            def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
+                keys = self._filters.matching_keys(db, collection, filter, stopped, n_clears)
+                return browse.page_of(db, collection, keys, after or "", limit)
+
+            return await self._scan(collection, work)
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
         values = (collection, after or "", limit)
         return await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
@@ -266,7 +268,35 @@ class SqliteStore:
 
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
-        return await self._read_passing(collection, filter, lambda db, keys: keys)
+        return await self._scan(
+            collection,
+            lambda db, stopped, n_clears: self._filters.matching_keys(
+                db, collection, filter, stopped, n_clears
+            ),
+        )
+
+    async def fields(self, collection: str, filter: Filter | None, limit: int) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+
+        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
+            def made() -> FieldSummary | None:
+                keys = (
+                    sql.all_keys(db, collection)
+                    if filter is None
+                    else self._filters.matching_keys(db, collection, filter, stopped, n_clears)
+                )
+                return fields.summarise(db, keys, limit, stopped)
+
+            return self._filters.summary(
+                db, collection, filter=filter, limit=limit, make=made, n_clears=n_clears
+            )
+
+        found = await self._scan(collection, work)
+        assert found is not None, "only a cancelled call stops early"
+        return found
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
         """The embedding of an image under this identity; None if it has none. Raises NotFound."""
@@ -340,21 +370,15 @@ class SqliteStore:
         """Those of the sha256 whose file is used by a row."""
         return await self._threads.read(lambda db: sql.used_files(db, sha256s))
 
-    async def _read_passing(
-        self,
-        collection: str,
-        filter: Filter,
-        work: Callable[[sqlite3.Connection, Keys], Result],
+    async def _scan(
+        self, collection: str, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
     ) -> Result:
-        """Run `work` with the keys that pass the filter. Cancelling the call ends the scan for these."""
+        """As `_read_of`, for long work: it also gets what says that the call was cancelled, and how often
+        the filters had been cleared before.
+        """
         stop, n_clears = threading.Event(), self._filters.n_clears
-
-        def read(db: sqlite3.Connection) -> Result:
-            keys = self._filters.matching_keys(db, collection, filter, stop.is_set, n_clears)
-            return work(db, keys)
-
         try:
-            return await self._read_of(collection, read)
+            return await self._read_of(collection, lambda db: work(db, stop.is_set, n_clears))
         finally:
             stop.set()
 

@@ -1,14 +1,19 @@
-"""Count the values of a metadata field among the hits of a search."""
+"""Count the values of metadata fields: of one field among the hits of a search, or of all in a collection."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from diptych.core.collections.filters import Path, lookup
 from diptych.core.types import Hit
 
 MAX_VALUES = 100  # of one field
+MAX_FIELDS = 200  # of a collection
+MAX_VALUE_CHARS = 200  # of a text that is listed among the values of a field of a collection
+MAX_READ = 200_000  # images of a collection whose metadata is read to describe its fields
+Scalar = str | int | float | bool | None
+FieldKind = Literal["text", "number", "boolean", "null", "list", "object"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,33 @@ class Facet:
     path: Path
     n_hits: int
     values: list[tuple[Any, int]]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of the metadata of a collection, on its top level.
+
+    `n_images` have it. `values` are the most frequent of `n_distinct`, each with the number of images that
+    have it; of a list each element counts, once an image. `min` and `max` are those of its numbers.
+    """
+
+    name: str
+    n_images: int
+    kinds: list[FieldKind]
+    n_distinct: int
+    values: list[tuple[Scalar, int]]
+    min: int | float | None
+    max: int | float | None
+
+
+@dataclass(frozen=True)
+class FieldSummary:
+    """The most common of the `n_fields` fields that `n_read` images have, of the `n_images` asked for."""
+
+    n_images: int
+    n_read: int
+    n_fields: int
+    fields: list[Field]
 
 
 def count_facets(paths: Sequence[Path], hits: Sequence[Hit]) -> list[Facet]:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
@@ -215,6 +216,12 @@ class RecordStore(Protocol):
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
         """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
+        ...
+
+    async def fields(self, collection: str, filter: Filter | None, limit: int) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values. A
+        cancelled call stops reading.
+        """
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:

@@ -13,6 +13,7 @@ from diptych.core.collections.collection import LoadedCollection, PipelineChange
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
+from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.group_commit import GroupCommit
@@ -92,6 +93,7 @@ class Collections:
         self._metrics = metrics
         self._note_texts = note_texts
         self._max_metadata_bytes = max_metadata_bytes
+        self._one_summary = asyncio.Lock()  # several at once would leave searches no reader of the store
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
         self._committer = committer = RowCommitter(files=files, records=records)
@@ -391,6 +393,12 @@ class Collections:
         if filter is None:
             return collection.n_images
         return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
+
+    async def fields(self, name: str, filter: Filter | None, limit: int) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values."""
+        collection = self._registry[name]
+        async with self._one_summary:
+            return await collection.read(lambda name: self._records.fields(name, filter, limit))
 
     async def get_image(self, name: str, id: str) -> ImageRecord:
         """The record of one image. Raises NotFound."""

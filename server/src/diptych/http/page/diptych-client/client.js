@@ -61,8 +61,12 @@ export class Client {
         await this.delete(["collections", name], options);
     }
     listImages(collection, options = {}) {
-        const query = { after: options.after, limit: options.limit };
+        const query = { after: options.after, limit: options.limit, filter: options.filter && JSON.stringify(options.filter) };
         return this.call("GET", ["collections", collection, "images"], options, { query });
+    }
+    fields(collection, options = {}) {
+        const query = { filter: options.filter && JSON.stringify(options.filter), limit: options.limit };
+        return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
     getImage(collection, id, options = {}) {
         return this.get(["collections", collection, "images", id], options);

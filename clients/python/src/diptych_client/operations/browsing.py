@@ -1,0 +1,35 @@
+"""Calls that show what is in a collection, without a query."""
+
+from __future__ import annotations
+
+from diptych_client import parsing
+from diptych_client.results import ImagePage, Json, MetadataFields
+from diptych_client.steps import Request, Steps, exchange, json_bytes, path_of
+
+
+def list_images(
+    collection: str, *, after: str | None = None, limit: int = 100, filter: Json | None = None
+) -> Steps[ImagePage]:
+    """List at most `limit` images in the order of their ids, beginning after the id `after`.
+
+    With `filter`, a condition on metadata as in `search`, only images that pass it.
+    """
+    params = {"limit": str(limit)} | ({} if after is None else {"after": after}) | _filter_param(filter)
+    body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
+    with parsing.reading("a listing of images"):
+        return parsing.image_page(body)
+
+
+def fields(collection: str, *, filter: Json | None = None, limit: int = 20) -> Steps[MetadataFields]:
+    """Describe the fields of the metadata of a collection, each with at most `limit` values.
+
+    With `filter`, a condition on metadata as in `search`, only of images that pass it.
+    """
+    params = {"limit": str(limit)} | _filter_param(filter)
+    body = (yield from exchange(Request("GET", path_of("collections", collection, "fields"), params))).json()
+    with parsing.reading("the fields of a collection"):
+        return parsing.metadata_fields(body)
+
+
+def _filter_param(filter: Json | None) -> dict[str, str]:
+    return {} if filter is None else {"filter": json_bytes("filter", filter).decode("ascii")}

@@ -1,0 +1,106 @@
+"""`/collections/{collection}/fields`: what the metadata of a collection holds."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field, WithJsonSchema
+from starlette.responses import Response
+
+from diptych.core.collections import facets
+from diptych.core.collections.facets import MAX_FIELDS, MAX_READ, MAX_VALUE_CHARS, MAX_VALUES, FieldKind
+from diptych.core.collections.filter_parser import parse_filter
+from diptych.http.access import GuardedRoute
+from diptych.http.cancel_on_disconnect import cancel_on_disconnect
+from diptych.http.context import context_of
+from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
+from diptych.http.parsing import schemas
+from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.request_models import RequestModel
+from diptych.http.respond import json_response
+from diptych.http.state import ReadyServices
+
+
+class _FieldsParameters(RequestModel):
+    """The query string of the fields of a collection."""
+
+    filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
+        None, description="describe only images whose metadata passes this filter, as JSON"
+    )
+    limit: int = Field(20, ge=0, le=MAX_VALUES, description="values of each field, at most")
+
+
+FieldsQuery = Annotated[_FieldsParameters, Query()]
+
+
+class FieldValueResponse(BaseModel):
+    """A value of a metadata field, and how many images have it."""
+
+    value: str | int | float | bool | None = Field(examples=[2001])
+    count: int
+
+
+class FieldResponse(BaseModel):
+    """One key of the metadata, on its top level. Of a list each element counts, once an image."""
+
+    name: str = Field(examples=["year"])
+    n_images: int = Field(description="images that have the field")
+    kinds: list[FieldKind] = Field(examples=[["number"]])
+    n_distinct: int = Field(
+        description="different values; texts of which the first "
+        f"{MAX_VALUE_CHARS + 1} characters are the same count as one"
+    )
+    values: list[FieldValueResponse] = Field(
+        description=f"the most frequent values first, without texts of more than {MAX_VALUE_CHARS} characters"
+    )
+    min: int | float | None = Field(description="the smallest number; null without numbers", examples=[1999])
+    max: int | float | None = Field(description="the largest number; null without numbers", examples=[2024])
+
+
+class FieldsResponse(BaseModel):
+    """The fields of the metadata of a collection, the most common first."""
+
+    n_images: int = Field(description="images of the collection that pass the filter")
+    n_read: int = Field(
+        description=f"images that were counted: all, or of more than {MAX_READ:,} as many, spread evenly"
+    )
+    n_fields: int
+    fields: list[FieldResponse] = Field(json_schema_extra={"maxItems": MAX_FIELDS})
+
+    @classmethod
+    def of(cls, summary: facets.FieldSummary) -> "FieldsResponse":
+        """Convert the domain object."""
+        return cls(
+            n_images=summary.n_images,
+            n_read=summary.n_read,
+            n_fields=summary.n_fields,
+            fields=list(map(_field, summary.fields)),
+        )
+
+
+router = APIRouter(
+    tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
+)
+
+
+@router.get(
+    "/collections/{collection}/fields",
+    response_model=FieldsResponse,
+    responses=documented_errors(400, 404, 422),
+)
+async def describe_fields(
+    request: Request, services: ReadyServices, collection: str, query: FieldsQuery
+) -> Response:
+    """Describe the fields of the metadata: how many images have each, with which values.
+
+    The answer is kept until an image of the collection is added, or one of any is changed or deleted.
+    """
+    filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
+    with context_of(request).stage("work"):
+        describing = services.collections.fields(collection, filter, query.limit)
+        summary = await cancel_on_disconnect(request, describing)
+    return json_response(request, FieldsResponse.of(summary))
+
+
+def _field(field: facets.Field) -> FieldResponse:
+    values = [FieldValueResponse(value=value, count=n) for value, n in field.values]
+    return FieldResponse(**{**vars(field), "values": values})
