@@ -9,6 +9,8 @@ from support.pictures import noise, picture
 from support.server import serve
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
+API_KEY = "sesame-open"
+
 
 def write_pictures(folder: Path) -> None:
     """The files that the tests in `clients/js/test` read."""
@@ -40,6 +42,27 @@ def test_calls_of_the_client_against_a_server(tmp_path: Path) -> None:
             DIPTYCH_URL=server.url,
             TEST_PICTURES=str(tmp_path / "pictures"),
             TEST_EMBED_DIM=str(EMBED_DIM),
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_node
+def test_keys_versions_and_rollouts(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_tiny_bundle(tmp_path / "model_repo", seed=seed)
+    write_pictures(tmp_path / "pictures")
+    bundle = tmp_path / "model_repo" / TINY / "1"
+    with tarfile.open(tmp_path / "pictures" / "bundle.tar", "w") as archive:
+        for file in sorted(bundle.iterdir(), key=lambda file: file.name != "manifest.json"):
+            archive.add(file, file.name)
+    with serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--api-key", API_KEY) as server:
+        done = run_node(
+            "--test",
+            "test/admin.test.js",
+            cwd=CLIENT,
+            DIPTYCH_URL=server.url,
+            TEST_API_KEY=API_KEY,
+            TEST_PICTURES=str(tmp_path / "pictures"),
         )
     assert done.returncode == 0, done.stdout + done.stderr
 

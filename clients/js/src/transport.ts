@@ -98,7 +98,7 @@ export class Transport {
     return (await answerJson(await this.send(request))) as T;
   }
 
-  /** Send a request and return its complete answer. Repeats it as the README says. */
+  /** Send a request and return its complete answer. Repeats it as docs/javascript-client.md says. */
   async send(request: HttpRequest): Promise<Answer> {
     return this.exchange(request, (open) => open.complete());
   }

@@ -8,8 +8,24 @@ type Schemas = components["schemas"];
 export type Problem = Schemas["Problem"];
 /** The model version that made an answer, with its precision and its mode of decoding images. */
 export type ModelRef = Schemas["ModelRef"];
-/** A condition on metadata, such as `{ year: { gte: 2000 }, colour: "red" }`. */
-export type Filter = Schemas["Filter"];
+/** Conditions on one value of metadata, which must all hold. */
+export interface Conditions {
+  eq?: unknown;
+  ne?: unknown;
+  in?: readonly unknown[];
+  lt?: number | string;
+  lte?: number | string;
+  gt?: number | string;
+  gte?: number | string;
+  exists?: boolean;
+}
+/**
+ * Conditions on metadata: all keys must hold. Dots in a key lead into nested objects; `and` and `or` take lists of filters,
+ * `not` takes one. Such as `{ "place.city": "Rome", or: [{ year: { gte: 2000 } }, { not: { colour: "red" } }] }`.
+ */
+export interface Filter {
+  [field: string]: string | number | boolean | null | readonly unknown[] | Conditions | Filter;
+}
 /** Metadata of an image: any JSON object. */
 export type Metadata = Record<string, unknown>;
 

@@ -15,7 +15,11 @@ async function withServer(answers, run) {
   const asked = [];
   const server = createServer(async (request, response) => {
     const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
+    try {
+      for await (const chunk of request) chunks.push(chunk);
+    } catch {
+      return; // the client broke off
+    }
     asked.push({ method: request.method, url: request.url, headers: request.headers, body: Buffer.concat(chunks) });
     await (answers[asked.length - 1] ?? answers.at(-1))(request, response);
   });
