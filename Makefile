@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -165,6 +165,10 @@ clients/js/node_modules/.package-lock.json: clients/js/package-lock.json
 	@command -v npm >/dev/null || { echo 'the JavaScript client is built with npm: install Node 20 or newer with npm' >&2; exit 1; }
 	npm ci --silent --prefix clients/js
 	@touch $@
+
+wheels: $(VENV)/bin/python ## build dist/*.whl: the client, the server, training, and the default model with its gallery
+	rm -f dist/*.whl
+	$(PIP) wheel -q --no-deps -w dist ./clients/python ./server ./training ./packages/everyday
 
 chromium:
 	@[ -n "$$DIPTYCH_NO_BROWSER" ] || command -v chromium >/dev/null || { \

@@ -13,7 +13,7 @@ FOLDERS = {folder: name for name, folder in PROJECTS.items()}
 LINES = [
     (readme.relative_to(ROOT), words)
     for readme, words in (*command_lines(("pip",)), *inline_commands("pip install"))
-    if words[1] == "install"
+    if words[1] == "install" and not any("dist/" in word for word in words)  # wheels that were built
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-OURS = frozenset({"diptych", "diptych-client", "diptych-training"})
+OURS = frozenset({"diptych", "diptych-client", "diptych-everyday", "diptych-training"})
 
 
 def project(folder: str) -> dict[str, dict[str, list[str]]]:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from diptych.adapters.files.key_file import KEY_FILE
+from diptych.adapters.installed_models import installed_model
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.repository import SHIPPED_NAME
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
@@ -121,7 +122,11 @@ class Settings(BaseSettings):
     )
 
     # model
-    model_repo: Path = Field(Path("model_repo"), description="folder of model bundles, <name>/<version>/")
+    model_repo: Path = Field(
+        Path("model_repo"),
+        description="folder of model bundles, <name>/<version>/; if unset and not there, "
+        "that of a model that is installed as a package",
+    )
     model: str = Field(
         SHIPPED_NAME,
         description="name of the model to serve; what was activated since then is served "
@@ -231,7 +236,8 @@ class Settings(BaseSettings):
     )
     gallery: Path | None = Field(
         None,
-        description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`",
+        description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`; "
+        "off: none; if unset, that of a model that is installed as a package",
     )
 
     # fetching
@@ -405,6 +411,11 @@ class Settings(BaseSettings):
             raise ValueError(error.message) from None
         return text
 
+    @field_validator("gallery", mode="before")
+    @classmethod
+    def _read_off(cls, gallery: object) -> object:
+        return None if gallery == OFF else gallery
+
     @property
     def key_file_path(self) -> Path:
         """The file of API keys, which need not exist."""
@@ -445,13 +456,24 @@ class Settings(BaseSettings):
         return self
 
 
+def _with_installed_model(settings: Settings) -> Settings:
+    if "model_repo" in settings.model_fields_set or settings.model_repo.is_dir():
+        return settings
+    found = installed_model(settings.model)
+    if found is None:
+        return settings
+    gallery = settings.gallery if "gallery" in settings.model_fields_set else found.gallery
+    return settings.model_copy(update={"model_repo": found.model_repo, "gallery": gallery})
+
+
 def read_settings(given: Mapping[str, object]) -> Settings:
     """Read the settings from the environment and `given`, which wins.
 
-    Raises ConfigError naming the setting.
+    Without a model repository, one that is installed as a package is taken, with its gallery. Raises
+    ConfigError naming the setting.
     """
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return _with_installed_model(Settings(**given))  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(
             "; ".join(_message(finding) for finding in error.errors(include_url=False))

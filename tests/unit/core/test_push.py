@@ -169,3 +169,11 @@ def test_repository_that_fails_is_logged_for_the_operator(caplog: pytest.LogCapt
     with pytest.raises(PublishFailed):
         push(Pushes(staging, allow_ungated=False))
     assert "a push failed: the disk is read-only" in caplog.text
+
+
+def test_repository_that_takes_no_versions_says_why_before_anything_arrives() -> None:
+    staging = FakeStaging(manifest_of())
+    pushes = Pushes(staging, allow_ungated=False, refusal="the repository is that of a package")
+    with pytest.raises(Conflict, match="is that of a package"):
+        push(pushes)
+    assert (staging.chunks, staging.published) == ([], [])

@@ -66,8 +66,10 @@ class PushedVersion:
 class Pushes:
     """Receives versions. They serve once a rollout has made them active."""
 
-    def __init__(self, staging: BundleStaging, *, allow_ungated: bool) -> None:
+    def __init__(self, staging: BundleStaging, *, allow_ungated: bool, refusal: str = "") -> None:
+        """`refusal`: why the model repository takes no versions; empty if it does."""
         self._staging = staging
+        self._refusal = refusal
         self._allow_ungated = allow_ungated
         self._n_running = 0
         self._publishing = asyncio.Lock()  # so that two equal pushes at once become one version
@@ -75,11 +77,14 @@ class Pushes:
     async def push(self, name: str, chunks: AsyncIterable[bytes | bytearray]) -> PushedVersion:
         """Publish the bundle in the tar archive as the next version of `name`, unless it is there already.
 
-        Name and version in its manifest are replaced. Raises Conflict for the name of the default model,
+        Name and version in its manifest are replaced. Raises Conflict for the name of the default model, or
+        if the model repository takes none,
         InputError for an archive that is no bundle, or a bundle that may not be pushed, Overloaded for too
         many pushes at once, PublishFailed when the repository cannot be written.
         """
         _check_name(name)
+        if self._refusal:
+            raise Conflict(self._refusal)
         with self._place():
             async with self._staging.open(name, self._check) as staged:
                 async for chunk in chunks:

@@ -9,6 +9,7 @@ from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import ImageWorkers
+from diptych.adapters.installed_models import is_installed
 from diptych.adapters.machine_room import MachineRoom
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
@@ -48,6 +49,11 @@ from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.pipeline import OnStuck, build_pipeline, health_of
 from diptych.wiring.tuning.planning import decode_threads, max_decoded_px, resize_threads
 from diptych.wiring.version_loader import VersionLoader
+
+INSTALLED = (
+    "the model repository is that of an installed package, which takes no versions: start the server with "
+    "--model-repo and a folder of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,11 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
             folder.bundles,
             folder.support.why_not_served,
         ),
-        pushes=Pushes(BundleUploads(folder.repository), allow_ungated=settings.allow_ungated),
+        pushes=Pushes(
+            BundleUploads(folder.repository),
+            allow_ungated=settings.allow_ungated,
+            refusal=INSTALLED if is_installed(settings.model_repo) else "",
+        ),
         health=health_of(versions.pipelines, on_stuck),
         metrics=metrics,
         limits=limits,

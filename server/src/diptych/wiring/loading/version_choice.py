@@ -25,7 +25,8 @@ def chosen_version(settings: Settings, support: MachineSupport) -> tuple[str, in
     if not settings.model_repo.is_dir():
         raise ConfigError(
             f"there is no model repository at {settings.model_repo.absolute()}: "
-            "name one with --model-repo, or make one with `diptych-train export`"
+            "name one with --model-repo, install the package of the default model (diptych-everyday), "
+            "or make one with `diptych-train export`"
         )
     names = repository.names()
     if name not in names:
