@@ -3,10 +3,13 @@
 The digests make this known without npm. `test_js_client_build.py` makes the files again and compares them.
 """
 
+import inspect
 import json
+import re
 from hashlib import sha256
 
-from support.documents import ROOT
+from diptych_client import Client
+from support.documents import DOCS, ROOT
 from support.node import CLIENT, PAGE_CLIENT
 from support.projects import project
 
@@ -49,3 +52,21 @@ def test_modules_for_browsers_import_each_other_only() -> None:
     texts = {file.name: file.read_text(encoding="utf-8") for file in PAGE_CLIENT.glob("*.js")}
     assert [name for name, text in texts.items() if 'from "node:' in text] == ["node.js"]
     assert not any('"./node.js"' in text for text in texts.values())
+
+
+def methods() -> set[str]:
+    """The public methods of the class `Client` in `client.ts`."""
+    text = (CLIENT / "src" / "client.ts").read_text(encoding="utf-8").split("export class Client {")[1]
+    private = set(re.findall(r"^  private (?:async )?(\w+)", text, re.MULTILINE))
+    return set(re.findall(r"^  (?:async )?\*?(\w+)[(<]", text, re.MULTILINE)) - private - {"constructor"}
+
+
+def test_every_call_of_the_python_client_is_there() -> None:
+    calls = {name for name, _ in inspect.getmembers(Client, callable) if not name.startswith("_")}
+    in_camel_case = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in calls}
+    assert in_camel_case - {"close", "run"} - methods() == set()
+
+
+def test_every_call_is_documented() -> None:
+    page = (DOCS / "javascript-client.md").read_text(encoding="utf-8")
+    assert {name for name in methods() if not re.search(rf"`{name}\b", page)} == set()

@@ -10,7 +10,7 @@ import { followJob, jobEvents } from "./jobs.js";
 import type { FollowJobOptions, JobEvent, JobEventsOptions } from "./jobs.js";
 import { search } from "./searching.js";
 import type { Query, SearchOptions } from "./searching.js";
-import { pause, Transport } from "./transport.js";
+import { pause, toJson, Transport } from "./transport.js";
 import type { CallOptions, ClientOptions, HttpRequest } from "./transport.js";
 import type * as api from "./types.js";
 
@@ -214,7 +214,7 @@ export class Client {
     collection: string,
     options: CallOptions & { after?: string | null; limit?: number; filter?: api.Filter } = {},
   ): Promise<api.ImagePage> {
-    const query = { after: options.after, limit: options.limit, filter: options.filter && JSON.stringify(options.filter) };
+    const query = { after: options.after, limit: options.limit, filter: options.filter && toJson("filter", options.filter) };
     return this.call("GET", ["collections", collection, "images"], options, { query });
   }
 
@@ -226,7 +226,7 @@ export class Client {
     collection: string,
     options: CallOptions & { filter?: api.Filter; limit?: number } = {},
   ): Promise<api.MetadataFields> {
-    const query = { filter: options.filter && JSON.stringify(options.filter), limit: options.limit };
+    const query = { filter: options.filter && toJson("filter", options.filter), limit: options.limit };
     return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
 

@@ -60,6 +60,7 @@ const SLOWEST_UPLOAD = 100_000;
 /** Statuses of a proxy whose server is restarting, usually without Retry-After. */
 const PROXY_STATUSES = new Set([502, 504]);
 const PROBLEM_JSON = "application/problem+json";
+const REDIRECTED = "the server redirects elsewhere: is the URL right?";
 const NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?";
 const NOT_DIPTYCH_413 = "the body was refused, but not by diptych: a proxy in front of it seems to have a smaller limit";
 
@@ -170,21 +171,15 @@ export class Transport {
   ): Promise<Response> {
     const { method, onSent } = request;
     const { fetch } = this; // not called as a method: browsers refuse that
-    const { signal } = deadline;
-    if (onSent === undefined || body === null)
-      return fetch(url, { method, headers, body, signal, redirect: "manual" });
+    const init: RequestInit & { duplex?: "half" } = { method, headers, body, signal: deadline.signal, redirect: "manual" };
+    if (body === null || typeof body === "string") return fetch(url, init);
+    // Otherwise Node keeps a copy of the whole body in memory, to send it again after a redirect.
+    if (body instanceof Blob) Object.assign(init, { redirect: "error", window: null });
+    if (onSent === undefined) return fetch(url, init);
     if (typeof XMLHttpRequest !== "undefined") return uploadByXhr(url, method, headers, body, deadline, onSent);
-    const whole = await new Response(body, { headers }).blob(); // gives a form its boundary
-    if (whole.type) headers.set("Content-Type", whole.type);
-    const streamed: RequestInit & { duplex: "half" } = {
-      method,
-      headers,
-      body: counted(whole, onSent),
-      signal,
-      redirect: "manual",
-      duplex: "half",
-    };
-    return fetch(url, streamed);
+    const whole = body instanceof Blob ? body : await new Response(body).blob();
+    if (body instanceof FormData) headers.set("Content-Type", whole.type); // with its boundary
+    return fetch(url, { ...init, body: counted(whole, onSent), duplex: "half" } as RequestInit);
   }
 }
 
@@ -279,6 +274,7 @@ class Deadline {
     if (this.timedOut)
       return new DiptychError("timeout", { detail: `${href} did not answer in ${this.seconds} s`, cause: error });
     const reason = messageOf(error instanceof Error && error.cause ? error.cause : error);
+    if (reason === "unexpected redirect") return unexpected(REDIRECTED, 0, error);
     const detail = `cannot reach ${href}: ${reason}. Is \`diptych serve\` running?`;
     return new DiptychError("unreachable", { detail, cause: error });
   }
@@ -353,7 +349,7 @@ function uploadByXhr(
   url: URL,
   method: string,
   headers: Headers,
-  body: NonNullable<Body>,
+  body: FormData | Blob,
   deadline: Deadline,
   onSent: NonNullable<HttpRequest["onSent"]>,
 ): Promise<Response> {
@@ -388,7 +384,7 @@ function headersOf(request: XMLHttpRequest): Headers {
 
 async function errorOf(answer: Answer): Promise<DiptychError> {
   const { status, headers } = answer;
-  if (status < 400) return unexpected("the server redirects elsewhere: is the URL right?", status);
+  if (status < 400) return unexpected(REDIRECTED, status);
   const body: unknown = await answerJson(answer).catch(() => null);
   const seconds = Number(headers.get("retry-after") ?? Number.NaN);
   const fields = {

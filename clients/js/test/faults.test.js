@@ -2,10 +2,13 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
-import { Client, DiptychError } from "./client.js";
+import { Client, DiptychError, fileBlob } from "./client.js";
 
 const MODEL = { name: "tiny", version: 1, precision: "fp32", decode: "exact" };
 const ROW = { index: 0, embedding: Buffer.from(new Float32Array([1, 0]).buffer).toString("base64"), truncated: false };
@@ -200,7 +203,9 @@ test("answers that no diptych server gives are named", async () => {
   const moved = (_, response) => response.writeHead(302, { Location: "/elsewhere" }).end();
   await withServer([moved], async (url, asked) => {
     await assert.rejects(new Client(url).version(), { kind: "unexpected", status: 302 });
-    assert.equal(asked.length, 1);
+    const archive = new Blob(["an archive"]);
+    await assert.rejects(new Client(url).pushModel("mine", archive), { kind: "unexpected", detail: /redirects/ });
+    assert.equal(asked.length, 2);
   });
 });
 
@@ -248,6 +253,35 @@ test("a lost stream of events goes on behind the last outcome", async () => {
   await withServer([first, lost], async (url) => {
     await assert.rejects(new Client(url, { retries: 0 }).followJob("j"), { kind: "unreachable" });
   });
+});
+
+test("an archive of any size is read while it is sent", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "diptych-client-"));
+  const file = join(folder, "large.tar");
+  await writeFile(file, "");
+  await truncate(file, 400_000_000);
+  const server = createServer((request, response) => {
+    let n = 0;
+    request.on("data", (chunk) => (n += chunk.length));
+    request.on("end", () => json({ n })(request, response));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    const client = new Client(`http://127.0.0.1:${server.address().port}`);
+    for (const onUploadProgress of [undefined, () => {}]) {
+      const before = process.memoryUsage().rss;
+      let peak = before;
+      const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 10);
+      const { n } = await client.addTar(await fileBlob(file), { collection: "pets", onUploadProgress });
+      clearInterval(watch);
+      assert.equal(n, 400_000_000);
+      assert.ok(peak - before < 200_000_000, `${peak - before} bytes`);
+    }
+  } finally {
+    server.close();
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("a stream of events ends the connection when its reader stops", async () => {

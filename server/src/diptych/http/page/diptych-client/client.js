@@ -3,7 +3,7 @@ import { classify, embed, without } from "./encoding.js";
 import { DiptychError } from "./errors.js";
 import { followJob, jobEvents } from "./jobs.js";
 import { search } from "./searching.js";
-import { pause, Transport } from "./transport.js";
+import { pause, toJson, Transport } from "./transport.js";
 const DEFAULT_URL = "http://127.0.0.1:8000";
 const TAR = "application/x-tar";
 const POLL_S = 0.5;
@@ -61,11 +61,11 @@ export class Client {
         await this.delete(["collections", name], options);
     }
     listImages(collection, options = {}) {
-        const query = { after: options.after, limit: options.limit, filter: options.filter && JSON.stringify(options.filter) };
+        const query = { after: options.after, limit: options.limit, filter: options.filter && toJson("filter", options.filter) };
         return this.call("GET", ["collections", collection, "images"], options, { query });
     }
     fields(collection, options = {}) {
-        const query = { filter: options.filter && JSON.stringify(options.filter), limit: options.limit };
+        const query = { filter: options.filter && toJson("filter", options.filter), limit: options.limit };
         return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
     getImage(collection, id, options = {}) {

@@ -6,6 +6,7 @@ const MAX_RETRY_AFTER_S = 60;
 const SLOWEST_UPLOAD = 100_000;
 const PROXY_STATUSES = new Set([502, 504]);
 const PROBLEM_JSON = "application/problem+json";
+const REDIRECTED = "the server redirects elsewhere: is the URL right?";
 const NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?";
 const NOT_DIPTYCH_413 = "the body was refused, but not by diptych: a proxy in front of it seems to have a smaller limit";
 export class Transport {
@@ -104,23 +105,19 @@ export class Transport {
     async responseTo(url, request, body, headers, deadline) {
         const { method, onSent } = request;
         const { fetch } = this;
-        const { signal } = deadline;
-        if (onSent === undefined || body === null)
-            return fetch(url, { method, headers, body, signal, redirect: "manual" });
+        const init = { method, headers, body, signal: deadline.signal, redirect: "manual" };
+        if (body === null || typeof body === "string")
+            return fetch(url, init);
+        if (body instanceof Blob)
+            Object.assign(init, { redirect: "error", window: null });
+        if (onSent === undefined)
+            return fetch(url, init);
         if (typeof XMLHttpRequest !== "undefined")
             return uploadByXhr(url, method, headers, body, deadline, onSent);
-        const whole = await new Response(body, { headers }).blob();
-        if (whole.type)
+        const whole = body instanceof Blob ? body : await new Response(body).blob();
+        if (body instanceof FormData)
             headers.set("Content-Type", whole.type);
-        const streamed = {
-            method,
-            headers,
-            body: counted(whole, onSent),
-            signal,
-            redirect: "manual",
-            duplex: "half",
-        };
-        return fetch(url, streamed);
+        return fetch(url, { ...init, body: counted(whole, onSent), duplex: "half" });
     }
 }
 export async function answerJson(answer) {
@@ -204,6 +201,8 @@ class Deadline {
         if (this.timedOut)
             return new DiptychError("timeout", { detail: `${href} did not answer in ${this.seconds} s`, cause: error });
         const reason = messageOf(error instanceof Error && error.cause ? error.cause : error);
+        if (reason === "unexpected redirect")
+            return unexpected(REDIRECTED, 0, error);
         const detail = `cannot reach ${href}: ${reason}. Is \`diptych serve\` running?`;
         return new DiptychError("unreachable", { detail, cause: error });
     }
@@ -306,7 +305,7 @@ function headersOf(request) {
 async function errorOf(answer) {
     const { status, headers } = answer;
     if (status < 400)
-        return unexpected("the server redirects elsewhere: is the URL right?", status);
+        return unexpected(REDIRECTED, status);
     const body = await answerJson(answer).catch(() => null);
     const seconds = Number(headers.get("retry-after") ?? Number.NaN);
     const fields = {
