@@ -45,7 +45,7 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 # A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
 # kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;
 # xdist's order, by the number of tests, ends with those of few and long ones.
-test: $(VENV)/.installed-tests chromium strace nginx nodejs ## all tests but the long ones
+test: $(VENV)/.installed-tests chromium strace nginx nodejs npm ## all tests but the long ones
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -193,6 +193,10 @@ nodejs:
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs >/dev/null; } || \
 	  echo 'tests of the JavaScript client are left out: they need node' >&2
 .PHONY: nodejs
+
+npm:
+	@command -v npm >/dev/null || echo 'tests of clients from npm are left out: they need npm' >&2
+.PHONY: npm
 
 container-tools:
 	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \

@@ -19,6 +19,7 @@ HELPERS = {
     "strace",
     "nginx",
     "nodejs",
+    "npm",
     "container-tools",
     "rootless-tools",
 }  # what targets need, and nobody asks for

@@ -9,7 +9,7 @@ FILES = {str(file.relative_to(TESTS)): file for file in sorted(TESTS.rglob("*.py
 OF_OTHERS = {  # names with an underscore that other libraries tell to use, or that have no public way
     "_exit", "_replace", "_asdict", "_SubParsersAction", "_actions", "_option_string_actions", "_dynamo",
     "_compute_resized_output_size", "_prepare", "_tokenize", "_model", "_model_to_module", "_registry",
-    "_python_dispatch", "_ortvalue",
+    "_python_dispatch", "_ortvalue", "_api",
 }  # fmt: skip
 BY_NAME = {"getattr", "setattr", "delattr", "patch", "object"}  # calls that take the name of an attribute
 

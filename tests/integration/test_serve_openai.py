@@ -1,6 +1,7 @@
 """The official OpenAI client against a real server, also with what vLLM and infinity add to its requests."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -72,6 +73,12 @@ def test_image_is_embedded_in_each_form_that_the_client_can_send(
     ).json()
     for answer in answers:
         np.testing.assert_allclose(answer.data[0].embedding, ours["data"][0]["embedding"], atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]])
+def test_token_ids_are_refused_with_what_langchain_has_to_set(client: openai.OpenAI, tokens: Any) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="check_embedding_ctx_length=False"):
+        client.embeddings.create(model=TINY, input=tokens)
 
 
 def test_models_lists_the_served_one(client: openai.OpenAI) -> None:
