@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,24 @@ def test_one_image_is_read_patched_and_deleted(client: Client, pets: str) -> Non
     client.delete_image(pets, "r")
     with pytest.raises(NotFound):
         client.get_image(pets, "r")
+
+
+def test_embeddings_and_stored_images_are_classified_as_their_images(client: Client, pets: str) -> None:
+    labels, images = ["red", "blue"], [picture("red"), picture("blue")]
+    whole, rows = client.classify(images, labels), client.embed(images=images)
+    client.add(images, ids=["r", "b"], collection=pets)
+    vectors = [row.embedding for row in rows.images]
+    for again in (
+        client.classify_embeddings(vectors, labels, model=rows.model),
+        client.classify_stored(["r", "b"], labels, collection=pets),
+    ):
+        assert again.model == whole.model
+        for one, other in zip(again.data, whole.data, strict=True):
+            assert [p.label for p in one.predictions] == [p.label for p in other.predictions]
+            scores = [p.score for p in other.predictions]
+            assert [p.score for p in one.predictions] == pytest.approx(scores, abs=1e-5)
+    with pytest.raises(Conflict, match="tiny/9"):
+        client.classify_embeddings(vectors, labels, model=replace(rows.model, version=9))
 
 
 def test_taken_name_is_a_conflict_and_missing_collection_is_not_found(client: Client, pets: str) -> None:

@@ -175,6 +175,13 @@ def test_limited_key_searches_its_collections_only(client: TestClient) -> None:
     assert client.get("/search", params={"q": "a"}, headers=headers).status_code == 404  # the default one
 
 
+def test_limited_key_classifies_images_of_its_collections_only(client: TestClient) -> None:
+    _, headers = created(client, "read", OWN)
+    for name, status in ((OWN, 200), (SECRET, 404)):
+        body = {"images": [{"id": f"{name}-id", "collection": name}], "labels": ["a", "b"]}
+        assert client.post("/classify", json=body, headers=headers).status_code == status
+
+
 def test_limited_key_names_only_its_collections(client: TestClient) -> None:
     _, headers = created(client, "write", OWN, "ours")
     for name in (SECRET, "nothing"):
@@ -230,6 +237,7 @@ def body_of(path: str, collection: str) -> dict[str, Any]:
     """A body that the call accepts, if it takes JSON."""
     bodies: dict[str, dict[str, Any]] = {
         "/search": {"query": {"id": f"{SECRET}-id"}, "collection": collection},
+        "/classify": {"images": [{"id": f"{SECRET}-id", "collection": collection}], "labels": ["a"]},
         "/collections": {"name": collection},
         "/collections/{collection}": {"keep": "none"},
         "/collections/{collection}/lookups": {"ids": [f"{SECRET}-id"]},

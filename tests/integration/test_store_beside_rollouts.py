@@ -11,12 +11,11 @@ import pytest
 from diptych.core.collections.search import (
     FetchedQuery,
     SearchInput,
-    StoredImage,
     WeightedQuery,
     search_collection,
 )
 from diptych.core.rollout.types import Rollout
-from diptych.core.types import CollectionChange
+from diptych.core.types import CollectionChange, StoredImage
 from integration.store_parts import Opened, Run, add_colours, look, without_urls
 from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture

@@ -16,7 +16,7 @@ from schemathesis.transport.serialization import Binary
 EMBED_DIM = 256  # of the default model
 UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-PICTURE = base64.b64decode(PIXEL)
+PICTURE, DATA_URI = base64.b64decode(PIXEL), f"data:image/png;base64,{PIXEL}"
 
 
 def archive() -> bytes:
@@ -29,7 +29,7 @@ def archive() -> bytes:
 
 
 schemathesis.openapi.format("binary", st.just("a file"))  # see `complete`
-schemathesis.openapi.format("image", st.just(f"data:image/png;base64,{PIXEL}"))
+schemathesis.openapi.format("image", st.just(DATA_URI))
 schemathesis.openapi.format("image-base64", st.just(PIXEL))
 schemathesis.openapi.format("precision", st.sampled_from(["server", "fp32"]))
 schemathesis.openapi.format("template-set", st.just("default"))
@@ -44,6 +44,9 @@ def complete(context: Any, case: Any, **_: Any) -> None:
     if case.operation.path == "/search":  # the default collection is there, others are a 404
         body.pop("collection", None)
         case.query = {name: value for name, value in (case.query or {}).items() if name != "collection"}
+    if case.operation.path == "/classify" and isinstance(body.get("images"), list):
+        body.pop("model", None)  # what serves; images may be nothing else than files then
+        body["images"] = [one if isinstance(one, str) else DATA_URI for one in body["images"]]
     if case.operation.path == "/v1/embeddings":
         _keep_to_one_item_of_the_model(body)
     if case.operation.path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors

@@ -2,9 +2,10 @@
 
 import { add, addVectors, defaultCollection, lookUp } from "./adding.js";
 import type { AddItem, AddOptions, AddOutcome, AddVectorsOptions, UploadProgress, VectorItem } from "./adding.js";
-import { classify, embed, without } from "./encoding.js";
+import { classify, classifyItems, embed, without } from "./encoding.js";
 import type { ClassifyOptions, Embeddings, EmbedInput } from "./encoding.js";
 import { DiptychError } from "./errors.js";
+import { base64, floatBytes } from "./images.js";
 import type { ImageSource } from "./images.js";
 import { followJob, jobEvents } from "./jobs.js";
 import type { FollowJobOptions, JobEvent, JobEventsOptions } from "./jobs.js";
@@ -89,6 +90,33 @@ export class Client {
     options: ClassifyOptions = {},
   ): Promise<api.Classification> {
     return classify(this.transport, images, labels, options);
+  }
+
+  /**
+   * Classify images by embeddings that `embed` has answered, to try other labels without sending the images again. `model` is
+   * that of the same answer; the error has status 409 if the server has another one by now.
+   *
+   * @example
+   * const { model, images } = await client.embed({ images: [file] });
+   * await client.classifyEmbeddings(images.map(({ embedding }) => embedding), ["a cat", "a dog"], { model });
+   */
+  classifyEmbeddings(
+    embeddings: readonly ArrayLike<number>[],
+    labels: readonly string[],
+    options: ClassifyOptions & { model: api.ModelRef },
+  ): Promise<api.Classification> {
+    const items = embeddings.map((vector) => ({ embedding: base64(new Uint8Array(floatBytes(vector))) }));
+    return classifyItems(this.transport, "embeddings", items, labels, options);
+  }
+
+  /** Classify images of a `collection`, or of the default one, by their ids. */
+  classifyStored(
+    ids: readonly string[],
+    labels: readonly string[],
+    { collection, ...options }: ClassifyOptions & { collection?: string } = {},
+  ): Promise<api.Classification> {
+    const items = ids.map((id) => without({ id, collection }));
+    return classifyItems(this.transport, "ids", items, labels, options);
   }
 
   /**

@@ -6,7 +6,8 @@ import { toJson, type CallOptions, type HttpRequest, type Transport } from "./tr
 import type { Classification, ModelRef } from "./types.js";
 import type { components } from "./schema.js";
 
-const MAX_TEXTS = 256;
+/** Texts, embeddings or ids of one request. */
+const MAX_ITEMS = 256;
 
 /** What to embed. */
 export interface EmbedInput {
@@ -51,8 +52,8 @@ export async function embed(transport: Transport, input: EmbedInput, { signal }:
     return answer.data.map((row) => ({ embedding: floats(row.embedding as string), truncated: row.truncated }));
   };
   const result = { texts: [] as EmbeddedItem[], images: [] as EmbeddedItem[] };
-  for (let start = 0; start < texts.length; start += MAX_TEXTS) {
-    const items = texts.slice(start, start + MAX_TEXTS).map((text) => ({ text }));
+  for (let start = 0; start < texts.length; start += MAX_ITEMS) {
+    const items = texts.slice(start, start + MAX_ITEMS).map((text) => ({ text }));
     const json = { input: items, encoding_format: "base64" };
     result.texts.push(...(await post("texts", start, { json })));
   }
@@ -71,13 +72,7 @@ export async function classify(
   options: ClassifyOptions,
 ): Promise<Classification> {
   if (images.length === 0) throw invalidCall("classify needs at least one image");
-  const fields = without({
-    labels,
-    template: options.template,
-    templates: options.templates,
-    multi_label: options.multiLabel || undefined,
-    top_k: options.topK,
-  });
+  const fields = classifyFields(labels, options);
   const sent = new SameModel();
   const data: Classification["data"] = [];
   for await (const { start, files, urls } of sourceBatches(images)) {
@@ -91,6 +86,38 @@ export async function classify(
     for (const row of answer.data) data.push({ ...row, index: start + row.index });
   }
   return { model: sent.model, data };
+}
+
+/** Classify embeddings, or images of collections, as the API's items; in errors they are called `name`. */
+export async function classifyItems(
+  transport: Transport,
+  name: string,
+  items: readonly object[],
+  labels: readonly string[],
+  options: ClassifyOptions & { model?: ModelRef },
+): Promise<Classification> {
+  if (items.length === 0) throw invalidCall(`${name} needs at least one`);
+  const fields = without({ ...classifyFields(labels, options), model: options.model });
+  const sent = new SameModel();
+  const data: Classification["data"] = [];
+  for (let start = 0; start < items.length; start += MAX_ITEMS) {
+    const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
+    const request = { method: "POST", path: ["classify"], signal: options.signal, json } as const;
+    const answer = await renamed(name, start, transport.json<Classification>(request));
+    sent.check(answer.model);
+    for (const row of answer.data) data.push({ ...row, index: start + row.index });
+  }
+  return { model: sent.model, data };
+}
+
+function classifyFields(labels: readonly string[], options: ClassifyOptions) {
+  return without({
+    labels,
+    template: options.template,
+    templates: options.templates,
+    multi_label: options.multiLabel || undefined,
+    top_k: options.topK,
+  });
 }
 
 /** Leave out what is undefined or null. */

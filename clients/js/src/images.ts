@@ -72,7 +72,7 @@ export async function imageJson(image: ImageSource, name: string): Promise<strin
   return `data:application/octet-stream;base64,${base64(new Uint8Array(await (await load(image, name)).arrayBuffer()))}`;
 }
 
-function base64(bytes: Uint8Array): string {
+export function base64(bytes: Uint8Array): string {
   let binary = "";
   for (let start = 0; start < bytes.length; start += 0x8000)
     binary += String.fromCharCode(...bytes.subarray(start, start + 0x8000));

@@ -79,6 +79,17 @@ test("labels come best first, with templates and options", async () => {
   const named = await client.classify(images, ["red", "blue"], { templates: "plain", multiLabel: true });
   assert.equal(named.data[0].predictions.length, 2);
   await assert.rejects(client.classify(images, ["red"], { templates: "absent" }), refusal(422, { detail: /absent/ }));
+  const { model, images: rows } = await client.embed({ images });
+  const embeddings = rows.map(({ embedding }) => embedding);
+  const again = await client.classifyEmbeddings(embeddings, ["red", "blue", "a, b"], { model, template: "a {}." });
+  again.data.forEach((row, i) =>
+    row.predictions.forEach(({ label, score }, j) => {
+      assert.equal(label, data[i].predictions[j].label);
+      assert.ok(Math.abs(score - data[i].predictions[j].score) < 1e-5);
+    }),
+  );
+  const other = { ...model, version: 9 };
+  await assert.rejects(client.classifyEmbeddings(embeddings, ["red"], { model: other }), refusal(409, { detail: /tiny\/9/ }));
 });
 
 withCollection("added images are found by words, by image, by id and by a mix", async (collection) => {

@@ -12,6 +12,8 @@ from diptych_client import (
     Client,
     InvalidCall,
     InvalidValue,
+    ModelRef,
+    NotFound,
     Query,
     UnexpectedAnswer,
     UnreadableFile,
@@ -140,6 +142,37 @@ def test_named_template_set_is_sent_as_its_name(client: Client, api: FakeApi) ->
     api.on("POST /classify", httpx.Response(200, json={"model": MODEL, "data": []}))
     client.classify([b"pixels"], ["a"], templates="plain")
     assert dict(parts(api.requests[0]))["templates"] == b"plain"
+
+
+def test_embeddings_and_ids_are_classified_without_images(client: Client, api: FakeApi) -> None:
+    rows = [{"index": i, "predictions": []} for i in range(256)]
+    full = httpx.Response(200, json={"model": MODEL, "data": rows})
+    rest = httpx.Response(200, json={"model": MODEL, "data": rows[:4]})
+    api.on("POST /classify", full, rest)
+    model = ModelRef("tiny", 3, "fp32")
+    vectors = np.arange(520, dtype=np.float32).reshape(260, 2)
+    assert len(client.classify_embeddings(vectors, ["a", "b"], model=model, top_k=1).data) == 260
+    sent = [body(request) for request in api.requests]
+    assert [len(one["images"]) for one in sent] == [256, 4]
+    assert sent[1]["images"][0] == {"embedding": base64_row(512, 513)}
+    assert (sent[1]["model"], sent[1]["labels"], sent[1]["top_k"]) == (MODEL, ["a", "b"], 1)
+    client.classify_stored(["x"], ["a"], collection="pets", multi_label=True)
+    item = {"id": "x", "collection": "pets"}
+    assert body(api.requests[-1]) == {"images": [item], "labels": ["a"], "multi_label": True}
+    client.classify_stored(["x"], ["a"])
+    assert body(api.requests[-1])["images"] == [{"id": "x"}]
+
+
+def test_bad_embedding_or_id_is_named_by_its_place_in_the_call(client: Client, api: FakeApi) -> None:
+    full = {"model": MODEL, "data": [{"index": 0, "predictions": []}]}
+    api.on("POST /classify", httpx.Response(200, json=full), problem(404, "no image", "images[2]"))
+    with pytest.raises(NotFound) as missing:
+        client.classify_stored([f"i{n}" for n in range(300)], ["a"])
+    assert missing.value.item == "ids[258]"
+    with pytest.raises(InvalidCall, match=r"embeddings\[1\] must be a row of float32"):
+        client.classify_embeddings([[1.0], np.ones((1, 2))], ["a"], model=ModelRef("tiny", 3, "fp32"))
+    with pytest.raises(InvalidCall, match="needs at least one"):
+        client.classify_stored([], ["a"])
 
 
 def test_search_by_words_sends_only_the_given_options(client: Client, api: FakeApi) -> None:

@@ -52,6 +52,8 @@ class AsyncClient:
 
     embed = _awaited(calls.embed)
     classify = _awaited(calls.classify)
+    classify_embeddings = _awaited(calls.classify_embeddings)
+    classify_stored = _awaited(calls.classify_stored)
     search = _awaited(calls.search)
     add = _awaited(calls.add)
     add_vectors = _awaited(calls.add_vectors)

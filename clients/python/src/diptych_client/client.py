@@ -57,6 +57,8 @@ class Client:
 
     embed = _blocking(calls.embed)
     classify = _blocking(calls.classify)
+    classify_embeddings = _blocking(calls.classify_embeddings)
+    classify_stored = _blocking(calls.classify_stored)
     search = _blocking(calls.search)
     add = _blocking(calls.add)
     add_vectors = _blocking(calls.add_vectors)

@@ -180,6 +180,14 @@ class NewVector:
 
 
 @dataclass(frozen=True)
+class StoredImage:
+    """An image of a collection. `collection` may be None where only one can be meant."""
+
+    id: str
+    collection: str | None = None
+
+
+@dataclass(frozen=True)
 class VectorOrigin:
     """What made ready-made vectors. `precision`, `decode` and `identity` are None if unknown."""
 

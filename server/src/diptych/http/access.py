@@ -63,7 +63,7 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/version": {"GET": _READ},
     "/metrics": {"GET": _READ_ALL},
     "/embed": {"POST": _READ},
-    "/classify": {"POST": _READ},
+    "/classify": {"POST": _READ_CHOSEN},
     "/search": {"GET": _READ_CHOSEN, "POST": _READ_CHOSEN},
     "/collections": {"GET": _READ_CHOSEN, "POST": Access("write", "chosen", "create collection")},
     _COLLECTION: {

@@ -1,6 +1,7 @@
 import pytest
 
-from diptych.core.collections.search import FetchedQuery, StoredImage, WeightedQuery, query_kind
+from diptych.core.collections.search import FetchedQuery, WeightedQuery, query_kind
+from diptych.core.types import StoredImage
 
 IMAGE, STORED = b"bytes", StoredImage("a")
 

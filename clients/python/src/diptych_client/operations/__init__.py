@@ -7,7 +7,7 @@ A call is a generator of the steps in `diptych_client.steps`, and its result is 
 from diptych_client.operations.adding import add
 from diptych_client.operations.browsing import fields, list_images
 from diptych_client.operations.describing import model_version, models, ready, version
-from diptych_client.operations.encoding import classify, embed
+from diptych_client.operations.encoding import classify, classify_embeddings, classify_stored, embed
 from diptych_client.operations.jobs import add_tar, cancel_job, follow_job, job, job_outcomes, jobs
 from diptych_client.operations.keys import create_key, keys, revoke_key
 from diptych_client.operations.managing import (
@@ -46,6 +46,8 @@ __all__ = [
     "cancel_rollout",
     "change_collection",
     "classify",
+    "classify_embeddings",
+    "classify_stored",
     "collection",
     "collections",
     "compare_versions",

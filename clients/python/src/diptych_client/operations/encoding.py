@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageSource, LoadedImage, SourceBatches, image_list, require_list
 from diptych_client.operations.naming import rename_items, same_model
+from diptych_client.operations.vectors import Vector, model_json, vector_bytes
 from diptych_client.results import (
     Classification,
     ClassifiedImage,
@@ -18,7 +20,7 @@ from diptych_client.results import (
 )
 from diptych_client.steps import Answer, Part, Request, Steps, exchange, json_bytes, utf8
 
-MAX_TEXTS = 256
+MAX_ITEMS = 256  # texts, embeddings or ids of one request
 
 
 def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> Steps[Embeddings]:
@@ -39,8 +41,8 @@ def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> S
 def _embed_texts(texts: Sequence[str]) -> Steps[tuple[ModelRef | None, list[EmbeddedItem]]]:
     model: ModelRef | None = None
     rows: list[EmbeddedItem] = []
-    for start in range(0, len(texts), MAX_TEXTS):
-        body = {"input": [{"text": text} for text in texts[start : start + MAX_TEXTS]]}
+    for start in range(0, len(texts), MAX_ITEMS):
+        body = {"input": [{"text": text} for text in texts[start : start + MAX_ITEMS]]}
         with rename_items("texts", start):
             answer = yield from exchange(
                 Request("POST", "/embed", json={**body, "encoding_format": "base64"})
@@ -106,12 +108,75 @@ def classify(
                 parts = [*_image_parts(batch.files), *_option_parts(options)]
                 request = Request("POST", "/classify", parts=parts)
             answer = yield from exchange(request)
-        body = answer.json()
-        with parsing.reading("/classify"):
-            rows.extend(parsing.classified_image(row) for row in body["data"])
-            model = same_model(model, parsing.model_ref(body["model"]))
+        model = _collect_classified(answer, model, rows)
     assert model is not None, "there is at least one batch"
     return Classification(model, tuple(rows))
+
+
+def classify_embeddings(
+    embeddings: Sequence[Vector],
+    labels: Sequence[str],
+    *,
+    model: ModelRef,
+    template: str | None = None,
+    templates: Sequence[str] | str | None = None,
+    multi_label: bool = False,
+    top_k: int | None = None,
+) -> Steps[Classification]:
+    """Classify images by their embeddings of an answer of `embed`, to try other labels without sending them.
+
+    `model` is that of the same answer. Raises Conflict if the server has another one by now. The other
+    arguments and the result are as in `classify`.
+    """
+    items: list[Json] = [
+        {"embedding": b64encode(vector_bytes(vector, f"embeddings[{i}]")).decode("ascii")}
+        for i, vector in enumerate(embeddings)
+    ]
+    options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
+    return (yield from _classify_items("embeddings", items, options | {"model": model_json(model)}))
+
+
+def classify_stored(
+    ids: Sequence[str],
+    labels: Sequence[str],
+    *,
+    collection: str | None = None,
+    template: str | None = None,
+    templates: Sequence[str] | str | None = None,
+    multi_label: bool = False,
+    top_k: int | None = None,
+) -> Steps[Classification]:
+    """Classify images of a collection, or of the default one, by their ids. Raises NotFound.
+
+    The other arguments and the result are as in `classify`.
+    """
+    named = {} if collection is None else {"collection": collection}
+    items: list[Json] = [{"id": id, **named} for id in require_list("ids", ids)]
+    options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
+    return (yield from _classify_items("ids", items, options))
+
+
+def _classify_items(name: str, items: Sequence[Json], options: Json) -> Steps[Classification]:
+    """Classify items of a JSON body, which are called `name` in the call."""
+    if not items:
+        raise InvalidCall(f"{name} needs at least one")
+    model: ModelRef | None = None
+    rows: list[ClassifiedImage] = []
+    for start in range(0, len(items), MAX_ITEMS):
+        body = {"images": list(items[start : start + MAX_ITEMS]), **options}
+        with rename_items(name, start):
+            answer = yield from exchange(Request("POST", "/classify", json=body))
+        model = _collect_classified(answer, model, rows)
+    assert model is not None, "there is at least one batch"
+    return Classification(model, tuple(rows))
+
+
+def _collect_classified(answer: Answer, model: ModelRef | None, rows: list[ClassifiedImage]) -> ModelRef:
+    """As `_collect`, of an answer of `/classify`."""
+    body = answer.json()
+    with parsing.reading("/classify"):
+        rows.extend(parsing.classified_image(row) for row in body["data"])
+        return same_model(model, parsing.model_ref(body["model"]))
 
 
 def _options(

@@ -12,7 +12,7 @@ from diptych_client.errors import ApiError, InvalidCall
 from diptych_client.operations.adding import one_per_item, parse_outcomes
 from diptych_client.operations.describing import version
 from diptych_client.operations.naming import error_of_single_item
-from diptych_client.results import AddOutcome, ModelRef
+from diptych_client.results import AddOutcome, Json, ModelRef
 from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
 Vector: TypeAlias = Iterable[float]
@@ -42,13 +42,14 @@ def add_vectors(
     if collection is None:
         collection = (yield from version()).default_collection
     path = path_of("collections", collection, "vectors")
-    named = {"name": model.name, "version": model.version}
-    named |= {"precision": model.precision, "decode": model.decode}
+    named = model_json(model)
     if identity is not None:
         named["identity"] = identity
     outcomes: list[AddOutcome] = []
     for start in range(0, len(vectors), BATCH):
-        rows = [_bytes(vectors[i], i) for i in range(start, min(start + BATCH, len(vectors)))]
+        rows = [
+            vector_bytes(vectors[i], f"vectors[{i}]") for i in range(start, min(start + BATCH, len(vectors)))
+        ]
         _require_equal_lengths(rows, start)
         parts = [Part("model", json_bytes("model", named)), Part("embeddings", b"".join(rows), is_file=True)]
         items = [{"id": each_id[i], "metadata": each_metadata[i]} for i in range(start, start + len(rows))]
@@ -60,6 +61,16 @@ def add_vectors(
             if on_outcome is not None:
                 on_outcome(outcome)
     return outcomes
+
+
+def model_json(model: ModelRef) -> Json:
+    """Name a model as the server does."""
+    return {
+        "name": model.name,
+        "version": model.version,
+        "precision": model.precision,
+        "decode": model.decode,
+    }
 
 
 def _send(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
@@ -75,8 +86,8 @@ def _send(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
         return parse_outcomes(body, range(start, start + n))
 
 
-def _bytes(vector: Vector, index: int) -> bytes:
-    """Encode a vector as little-endian float32."""
+def vector_bytes(vector: Vector, name: str) -> bytes:
+    """Encode a vector as little-endian float32. Raises InvalidCall that names it."""
     try:
         view = memoryview(vector)  # type: ignore[arg-type]
     except TypeError:
@@ -84,8 +95,7 @@ def _bytes(vector: Vector, index: int) -> bytes:
     else:
         if view.format != "f" or view.ndim != 1:
             raise InvalidCall(
-                f"vectors[{index}] must be a row of float32, "
-                f"is of type {view.format!r} with {view.ndim} dimensions"
+                f"{name} must be a row of float32, is of type {view.format!r} with {view.ndim} dimensions"
             )
         numbers = array("f", view.tobytes())
     if sys.byteorder == "big":

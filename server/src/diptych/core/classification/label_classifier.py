@@ -55,6 +55,11 @@ class LabelClassifier:
         self._in_flight: SingleFlight[ListKey, Classifier] = SingleFlight()
 
     @property
+    def model(self) -> ModelInfo:
+        """The model that makes the vectors of labels."""
+        return self._model
+
+    @property
     def prompts(self) -> Mapping[str, tuple[str, ...]]:
         """The named template sets of the model."""
         return self._model.prompts

@@ -17,25 +17,15 @@ from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.nearest import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
-from diptych.core.types import Embedding, Hit, ModelInfo, TextEmbedding
+from diptych.core.types import Embedding, Hit, ModelInfo, StoredImage, TextEmbedding
 from diptych.errors import InputError, InvalidValue, NotFound, NotReady, TooLarge
 
 MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 MAX_COLLECTIONS = 32  # of one search
 
 
-@dataclass(frozen=True)
-class StoredImage:
-    """A query by an image of a collection that is searched; it is itself no hit.
-
-    `collection` may be None if only one is searched.
-    """
-
-    id: str
-    collection: str | None = None
-
-
-FetchedQuery = str | bytes | StoredImage  # a text, the bytes of an image file, or an image of the collection
+# A text, the bytes of an image file, or an image of a collection that is searched, which is itself no hit.
+FetchedQuery = str | bytes | StoredImage
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import NoPause, Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
-from diptych.core.collections.vectors import VectorIngest, check_origin
+from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
+from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.core.job import JobOutcomes
 from diptych.core.ports import Metrics
 from diptych.core.timing import stage
@@ -519,6 +521,27 @@ class Collections:
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
+
+    async def vector_or_file(
+        self, name: str, id: str, model: ModelInfo, reserve: ReserveBytes
+    ) -> Embedding | bytes:
+        """The stored embedding (D,) of an image if `model` made one, or else the bytes of its file.
+
+        Calls `reserve` with the size of the file before it holds the bytes. Raises NotFound; Conflict if
+        there is neither; CorruptStore.
+        """
+        collection = self._registry[name]
+        embedding = await collection.read(lambda name: self._records.embedding(name, id, model.identity))
+        if embedding is not None:
+            return embedding
+        record = await self._record(collection, id)
+        if not record.kept:
+            raise Conflict(
+                f"image {id!r} of collection {name!r} has a vector of another model than {model.ref} "
+                f"({model.precision}), and no file that could be embedded"
+            )
+        reserve(record.n_bytes)
+        return (await self.original(name, id))[0]
 
     async def _embed_for_next(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
         """Embed added images for the rollout that is under way, so that adding never outruns it."""

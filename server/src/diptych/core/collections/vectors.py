@@ -4,18 +4,17 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome
-from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
-from diptych.errors import Conflict, InputError, InvalidValue
+from diptych.core.encoding.vector_checks import check_vector
+from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector
+from diptych.errors import InputError, InvalidValue
 
 FLOAT = np.dtype("<f4")
 MEDIA_TYPE = "application/octet-stream"  # stored in place of an image's media type
-MAX_NORM_ERROR = 1e-3  # float16 vectors, common in files, are off by half of it
 
 
 class VectorIngest:
@@ -61,35 +60,6 @@ class VectorIngest:
         return resolve_item(payload, item.id, item.metadata, self._max_metadata_bytes)
 
 
-def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
-    """Raise Conflict unless the vectors were made by the collection's model, as far as they say."""
-    identity = None if origin.identity is None else model.identity
-    served = VectorOrigin(model.name, model.version, model.precision, model.decode, identity)
-    same = (
-        (origin.name, origin.version) == (served.name, served.version)
-        and origin.precision in {None, served.precision}
-        and origin.decode in {None, served.decode}
-        and origin.identity == served.identity
-    )
-    if not same:
-        raise Conflict(
-            f"the vectors are of {_named(origin)}, and this server keeps those of {_named(served)}: "
-            "vectors of two versions are never mixed"
-        )
-
-
-def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
-    """Raise InvalidValue unless the vector has `embed_dim` finite numbers and unit norm."""
-    if vector.shape != (embed_dim,):
-        raise InvalidValue(f"has {vector.size} numbers, vectors of this model have {embed_dim}")
-    numbers = vector.astype(np.float64)  # squares of float32 numbers overflow float32
-    norm = float(np.sqrt(numbers @ numbers))
-    if not np.isfinite(norm):
-        raise InvalidValue("has numbers that are not finite in float32")
-    if abs(norm - 1) > MAX_NORM_ERROR:
-        raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
-
-
 def _row(item: ResolvedItem, pipeline_identity: str) -> NewRow:
     return NewRow(
         id=item.id,
@@ -103,11 +73,3 @@ def _row(item: ResolvedItem, pipeline_identity: str) -> NewRow:
         kept=False,
         pipeline_identity=pipeline_identity,
     )
-
-
-def _named(origin: VectorOrigin) -> str:
-    decode = origin.decode and f"{origin.decode} decoding"
-    identity = origin.identity and f"identity {origin.identity[:12]}"  # tells equal names apart
-    more = [word for word in (origin.precision, decode, identity) if word]
-    version = f"{origin.name[:80]}/{origin.version}"
-    return f"{version} ({', '.join(more)})" if more else version

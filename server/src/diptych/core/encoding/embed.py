@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
-from diptych.core.types import ModelInfo, TextEmbedding, TextOutcome
+from diptych.core.types import Embedding, ModelInfo, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, EncoderFailed, InputError, InvalidValue
 
 Row = TypeVar("Row")
@@ -17,7 +17,7 @@ _SMALLEST_NORM = 1e-12  # the first numbers of an embedding may all be 0
 
 
 async def embed_items(
-    items: Sequence[str | bytes | ImageUrl],
+    items: Sequence[str | bytes | ImageUrl | Embedding],
     prefix: str,
     *,
     image_urls: ImageUrls,
@@ -26,11 +26,13 @@ async def embed_items(
 ) -> list[TextEmbedding]:
     """N texts, image files and image URLs -> N embeddings (D,) in their order; an image is never truncated.
 
+    An item may also be the embedding itself.
+
     There may be more texts than the text queue has room for, which are then submitted in turns; images must
     fit. Calls `reserve` with the size of each image that it fetches, before it holds the bytes. Raises the
     error of the first bad item, named `prefix[i]`; raises Overloaded and NotReady for the whole request.
     """
-    fetched: Sequence[str | bytes] = await image_urls.fetched(items, prefix, reserve)
+    fetched: Sequence[str | bytes | Embedding] = await image_urls.fetched(items, prefix, reserve)
     images = [item for item in fetched if isinstance(item, bytes)]
     texts = [item for item in fetched if isinstance(item, str)]
     if images and texts:
@@ -47,6 +49,9 @@ async def embed_items(
     for item in fetched:
         if isinstance(item, str):
             outcomes.append(next(text_rows))
+            continue
+        if isinstance(item, np.ndarray):
+            outcomes.append(TextEmbedding(item, truncated=False))
             continue
         row = next(image_rows)
         outcomes.append(row if isinstance(row, DiptychError) else TextEmbedding(row, truncated=False))

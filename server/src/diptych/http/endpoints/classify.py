@@ -1,23 +1,25 @@
 """`/classify`: zero-shot classification of images with any labels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.responses import Response
 
 from diptych.core.classification.classify import DEFAULT_TEMPLATES, ClassifyInput, classify_images
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
-from diptych.core.types import ModelInfo, Prediction
+from diptych.core.types import Embedding, ModelInfo, Prediction, StoredImage
 from diptych.errors import InvalidValue
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.vectors import VectorModel, origin_of, parse_vector
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
@@ -31,11 +33,13 @@ from diptych.http.parsing.json_images import check_image_bytes, parse_image_uri
 from diptych.http.parsing.limits import check_count, check_lengths, check_texts
 from diptych.http.parsing.multipart import read_parts
 from diptych.http.parsing.request_models import (
+    IMAGE_FIELD,
     FailFastList,
     ImageUri,
     NoQuery,
     PositiveInt,
     RequestModel,
+    require_exactly_one,
 )
 from diptych.http.respond import sized_json_response
 from diptych.http.state import ready_services
@@ -68,14 +72,50 @@ class ClassifyOptions(RequestModel):
         return self
 
 
+class ClassifyItem(RequestModel):
+    """An image, its embedding as /embed answers it, or the id of an image in a collection."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                *schemas.exactly_one("image", "id")["oneOf"],
+                *schemas.exactly_one("embedding", given={"type": ["array", "string"]})["oneOf"],
+            ]
+        }
+    )
+
+    image: ImageUri | None = IMAGE_FIELD
+    embedding: FailFastList[float] | str | None = Field(
+        None,
+        description="of unit norm, made by the `model` of the request: numbers, or base64 of little-endian "
+        "float32",
+    )
+    id: str | None = None
+    collection: str | None = Field(None, description="of the image with this id; the default one without it")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.collection is not None and self.id is None:
+            raise ValueError("collection stands beside an id only")
+        return require_exactly_one(self, "image", "embedding", "id")
+
+
+def _as_item(image: object) -> object:
+    return {"image": image} if isinstance(image, str) else image
+
+
 class ClassifyRequest(ClassifyOptions):
     """`POST /classify` as JSON.
 
-    Images are data URIs, or https URLs if the server is allowed to fetch them.
+    Images are data URIs, or https URLs if the server is allowed to fetch them; or objects with one of these,
+    with an embedding, or with the id of an image in a collection.
     """
 
-    images: FailFastList[ImageUri] = Field(
-        min_length=1, json_schema_extra=schemas.limited(maxItems="max_items")
+    images: FailFastList[
+        Annotated[ClassifyItem, BeforeValidator(_as_item, json_schema_input_type=ImageUri | ClassifyItem)]
+    ] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
+    model: VectorModel | None = Field(
+        None, description="what made the embeddings, as /embed answers it; a 409 unless it serves"
     )
 
 
@@ -126,7 +166,7 @@ _FORM = schemas.form(
 @router.post(
     "/classify",
     response_model=ClassifyResponse,
-    responses=documented_errors(*BODY_ERRORS),
+    responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(ClassifyRequest, _FORM),
 )
 async def classify(request: Request, _: NoQuery) -> Response:
@@ -139,12 +179,16 @@ async def classify(request: Request, _: NoQuery) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         classify_input = await read_classify(request, options)
+        for image in classify_input.images:
+            if isinstance(image, StoredImage) and image.collection is not None:
+                caller_of(request).require_seen(image.collection)
     with context.stage("work"), services.active.using() as active:
         classification = classify_images(
             classify_input,
             image_urls=services.image_urls,
             embedder=active.embedder,
             classifier=active.classifier,
+            stored=services.collections,
             reserve=memory_reserver(request),
         )
         predictions = await cancel_on_disconnect(request, classification)
@@ -169,7 +213,7 @@ async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput
     """
     kind, limits = media_type(request), options.limits
     if kind == JSON:
-        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
+        return await read_json(await read_body(request, options.body), partial(_from_json, options=options))
     if kind == MULTIPART:
         max_parts = limits.max_items + limits.max_labels + limits.max_templates + len(_FIELDS)
         bound = f"at most {limits.max_items} images and {limits.max_labels} labels"
@@ -178,15 +222,27 @@ async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput
     raise unsupported(request, _ACCEPTED)
 
 
-def _from_json(body: bytearray, limits: Limits) -> ClassifyInput:
+def _from_json(body: bytearray, options: HttpOptions) -> ClassifyInput:
+    limits = options.limits
     lengths = {"images": limits.max_items, **_list_limits(limits)}
     body_model = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
     check_options(body_model, len(body_model.images), limits)
-    images = [
-        parse_image_uri(text, f"images[{i}]", limits.max_image_bytes)
-        for i, text in enumerate(body_model.images)
-    ]
-    return classify_input(images, body_model)
+    if body_model.model is None and any(item.embedding is not None for item in body_model.images):
+        raise InvalidValue("is needed for embeddings: send the `model` of the answer of /embed", "model")
+    images = [_image_of(item, f"images[{i}]", options) for i, item in enumerate(body_model.images)]
+    origin = None if body_model.model is None else origin_of(body_model.model)
+    return replace(classify_input(images, body_model), origin=origin)
+
+
+def _image_of(
+    item: ClassifyItem, name: str, options: HttpOptions
+) -> bytes | ImageUrl | StoredImage | Embedding:
+    if item.embedding is not None:
+        return parse_vector(item.embedding, name)
+    if item.id is not None:
+        return StoredImage(item.id, item.collection or options.default_collection)
+    assert item.image is not None, "validated"
+    return parse_image_uri(item.image, name, options.limits.max_image_bytes)
 
 
 def _from_form(form: Form, limits: Limits) -> ClassifyInput:
@@ -203,7 +259,9 @@ def _from_form(form: Form, limits: Limits) -> ClassifyInput:
     return classify_input(images, options)
 
 
-def classify_input(images: Sequence[bytes | ImageUrl], options: ClassifyOptions) -> ClassifyInput:
+def classify_input(
+    images: Sequence[bytes | ImageUrl | StoredImage | Embedding], options: ClassifyOptions
+) -> ClassifyInput:
     """What the use case takes."""
     templates = options.templates if options.templates is not None else DEFAULT_TEMPLATES
     return ClassifyInput(

@@ -27,14 +27,13 @@ from diptych.core.collections.filters import Filter
 from diptych.core.collections.search import (
     MAX_COLLECTIONS,
     SearchInput,
-    StoredImage,
     WeightedQuery,
     search_collection,
 )
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.services import Services
-from diptych.core.types import Hit
+from diptych.core.types import Hit, StoredImage
 from diptych.errors import InvalidValue, TooLarge
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect

@@ -147,12 +147,12 @@ def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], Mode
     data = parse_json(body, max_keys=MAX_KEYS)
     body_model = validated(AddVectorsRequest, check_lengths(data, {"items": limit}))
     check_count(body_model.items, "items", limit)
-    origin = _origin(body_model.model)
+    origin = origin_of(body_model.model)
     check(origin)
     return ParsedVectors(
         origin,
         [
-            NewVector(_numbers(item.embedding, f"items[{i}].embedding"), item.id, item.metadata)
+            NewVector(parse_vector(item.embedding, f"items[{i}].embedding"), item.id, item.metadata)
             for i, item in enumerate(body_model.items)
         ],
     )
@@ -160,7 +160,7 @@ def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], Mode
 
 def _from_form(form: Form, limit: int, check: Callable[[VectorOrigin], ModelInfo]) -> ParsedVectors:
     model = form.json("model")
-    origin = _origin(validated(VectorModel, {} if model is None else model))
+    origin = origin_of(validated(VectorModel, {} if model is None else model))
     rows = _rows(form, check(origin).embed_dim)  # (N, D)
     check_count(rows, "embeddings", limit)
     items = read_items(form, len(rows), "embeddings", limit)
@@ -181,7 +181,7 @@ def _rows(form: Form, embed_dim: int) -> NDArray[np.float32]:
     return np.frombuffer(parts[0].data, FLOAT).reshape(-1, embed_dim)
 
 
-def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
+def parse_vector(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
     """(D,), with any length. Numbers beyond float32 become infinite, which is rejected later."""
     if isinstance(embedding, list):
         with np.errstate(over="ignore"):
@@ -197,5 +197,6 @@ def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
     return np.frombuffer(payload, FLOAT)
 
 
-def _origin(model: VectorModel) -> VectorOrigin:
+def origin_of(model: VectorModel) -> VectorOrigin:
+    """Convert the model of a request."""
     return VectorOrigin(model.name, model.version, model.precision, model.decode, model.identity)

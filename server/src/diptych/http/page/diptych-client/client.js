@@ -1,6 +1,7 @@
 import { add, addVectors, defaultCollection, lookUp } from "./adding.js";
-import { classify, embed, without } from "./encoding.js";
+import { classify, classifyItems, embed, without } from "./encoding.js";
 import { DiptychError } from "./errors.js";
+import { base64, floatBytes } from "./images.js";
 import { followJob, jobEvents } from "./jobs.js";
 import { search } from "./searching.js";
 import { pause, toJson, Transport } from "./transport.js";
@@ -27,6 +28,14 @@ export class Client {
     }
     classify(images, labels, options = {}) {
         return classify(this.transport, images, labels, options);
+    }
+    classifyEmbeddings(embeddings, labels, options) {
+        const items = embeddings.map((vector) => ({ embedding: base64(new Uint8Array(floatBytes(vector))) }));
+        return classifyItems(this.transport, "embeddings", items, labels, options);
+    }
+    classifyStored(ids, labels, { collection, ...options } = {}) {
+        const items = ids.map((id) => without({ id, collection }));
+        return classifyItems(this.transport, "ids", items, labels, options);
     }
     search(query, options = {}) {
         return search(this.transport, query, options);

@@ -1,7 +1,7 @@
 import { DiptychError, invalidCall } from "./errors.js";
 import { batches, floats, MAX_BATCH_IMAGES } from "./images.js";
 import { toJson } from "./transport.js";
-const MAX_TEXTS = 256;
+const MAX_ITEMS = 256;
 export async function embed(transport, input, { signal }) {
     const { texts = [], images = [] } = input;
     if (texts.length === 0 && images.length === 0)
@@ -14,8 +14,8 @@ export async function embed(transport, input, { signal }) {
         return answer.data.map((row) => ({ embedding: floats(row.embedding), truncated: row.truncated }));
     };
     const result = { texts: [], images: [] };
-    for (let start = 0; start < texts.length; start += MAX_TEXTS) {
-        const items = texts.slice(start, start + MAX_TEXTS).map((text) => ({ text }));
+    for (let start = 0; start < texts.length; start += MAX_ITEMS) {
+        const items = texts.slice(start, start + MAX_ITEMS).map((text) => ({ text }));
         const json = { input: items, encoding_format: "base64" };
         result.texts.push(...(await post("texts", start, { json })));
     }
@@ -30,13 +30,7 @@ export async function embed(transport, input, { signal }) {
 export async function classify(transport, images, labels, options) {
     if (images.length === 0)
         throw invalidCall("classify needs at least one image");
-    const fields = without({
-        labels,
-        template: options.template,
-        templates: options.templates,
-        multi_label: options.multiLabel || undefined,
-        top_k: options.topK,
-    });
+    const fields = classifyFields(labels, options);
     const sent = new SameModel();
     const data = [];
     for await (const { start, files, urls } of sourceBatches(images)) {
@@ -50,6 +44,31 @@ export async function classify(transport, images, labels, options) {
             data.push({ ...row, index: start + row.index });
     }
     return { model: sent.model, data };
+}
+export async function classifyItems(transport, name, items, labels, options) {
+    if (items.length === 0)
+        throw invalidCall(`${name} needs at least one`);
+    const fields = without({ ...classifyFields(labels, options), model: options.model });
+    const sent = new SameModel();
+    const data = [];
+    for (let start = 0; start < items.length; start += MAX_ITEMS) {
+        const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
+        const request = { method: "POST", path: ["classify"], signal: options.signal, json };
+        const answer = await renamed(name, start, transport.json(request));
+        sent.check(answer.model);
+        for (const row of answer.data)
+            data.push({ ...row, index: start + row.index });
+    }
+    return { model: sent.model, data };
+}
+function classifyFields(labels, options) {
+    return without({
+        labels,
+        template: options.template,
+        templates: options.templates,
+        multi_label: options.multiLabel || undefined,
+        top_k: options.topK,
+    });
 }
 export function without(values) {
     return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));

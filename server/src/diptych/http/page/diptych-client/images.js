@@ -46,7 +46,7 @@ export async function imageJson(image, name) {
         return image.href;
     return `data:application/octet-stream;base64,${base64(new Uint8Array(await (await load(image, name)).arrayBuffer()))}`;
 }
-function base64(bytes) {
+export function base64(bytes) {
     let binary = "";
     for (let start = 0; start < bytes.length; start += 0x8000)
         binary += String.fromCharCode(...bytes.subarray(start, start + 0x8000));
