@@ -84,7 +84,10 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         )
 
     new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
-    loader = VersionLoader(settings, folder.bundles, folder.support, build)
+    # Nothing is measured beside the check of the database, which keeps a processor busy.
+    loader = VersionLoader(
+        settings, folder.bundles, folder.support, build, before_measuring=folder.store.require_sound_now
+    )
     version = load_first_version(
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )

@@ -41,7 +41,8 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
     """Open the data folder; verify, load, prove and warm the version that serves. Blocks; starts nothing.
 
     Refuses a data folder that is in use, or that has lost its database or its originals, before it loads
-    anything; read-only also one that would first have to be upgraded.
+    anything; read-only also one that would first have to be upgraded. The database is checked while the
+    version is loaded; `Services.start` waits for the result.
     """
     check_choice(settings)
     read_only = settings.read_only
@@ -52,7 +53,7 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         refuse_lost_images(settings.data_dir, read_only=read_only)
         use_one_blas_thread()
         quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
-        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only)
+        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only, checks_beside=True)
     except BaseException:
         lock.close()
         raise
@@ -65,6 +66,7 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         return assemble(settings, folder, on_stuck=on_stuck)
     except BaseException:
         store.close_now()
+        store.require_sound_now()  # damage explains any other error
         raise
 
 

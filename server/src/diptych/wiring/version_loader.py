@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.files.calibration_reader import CalibrationReader
-from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.tensorrt.build import build_in_child
 from diptych.bundle.calibration import calibration_file
 from diptych.core.encoding.pipeline_pool import PipelinePool
@@ -17,13 +16,13 @@ from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Serving, 
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, Settings
-from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, verify_bundle
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.precisions.on_demand import BuildPipeline, OnDemandPrecisions
 from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
-from diptych.wiring.tuning.planning import PLAN_FILE, threads_of, with_plan
+from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
 
@@ -44,13 +43,19 @@ class VersionLoader:
     """
 
     def __init__(
-        self, settings: Settings, folders: BundleFolders, support: MachineSupport, build: BuildPipeline
+        self,
+        settings: Settings,
+        folders: BundleFolders,
+        support: MachineSupport,
+        build: BuildPipeline,
+        before_measuring: Callable[[], None] = lambda: None,
     ) -> None:
-        """`build` makes the pipeline of a loaded precision."""
+        """`build` makes the pipeline of a loaded precision. `before_measuring` waits for other work."""
         self._settings = settings
         self._folders = folders
         self._support = support
         self._build = build
+        self._plan_file = plan_file_of(settings, before_measuring)
         self._serving: Callable[[], LoadedVersion] | None = None
 
     def follow(self, serving: Callable[[], LoadedVersion]) -> None:
@@ -127,7 +132,7 @@ class VersionLoader:
             device=settings.device,
             n_threads=threads_of(settings),
             captures=settings.cuda_graphs == AUTO,
-            plan_file=PlanFile(settings.data_dir / PLAN_FILE, read_only=settings.read_only),
+            plan_file=self._plan_file,
             like=None if serving is None else serving.serving.embed.precision,
             falls_back=falls_back,
         )
@@ -136,10 +141,13 @@ class VersionLoader:
         self, chosen: ChosenPrecisions, serving: LoadedVersion | None
     ) -> ChosenPrecisions:
         """Return the same precisions, each with its execution plan and after its warm-up runs."""
-        settings, fallback = self._settings, _plan_of(serving)
-        embed = warmed(with_plan(chosen.embed, settings, fallback))
+
+        def ready(loaded: LoadedBundle) -> LoadedBundle:
+            return warmed(with_plan(loaded, self._settings, _plan_of(serving), self._plan_file))
+
+        embed = ready(chosen.embed)
         is_same = chosen.collections is chosen.embed
-        collections = embed if is_same else warmed(with_plan(chosen.collections, settings, fallback))
+        collections = embed if is_same else ready(chosen.collections)
         planned = Serving(
             replace(chosen.serving.embed, plan=embed.plan),
             replace(chosen.serving.collections, plan=collections.plan),
@@ -158,7 +166,11 @@ class VersionLoader:
         names = ("collection_image", "collection_text")
         collections = requests if is_same else self._build(chosen.collections, names, self._settings.decode)
         on_demand = OnDemandPrecisions(
-            self._settings, chosen.collections, self._build, verify=lambda: self._verified(ref)
+            self._settings,
+            chosen.collections,
+            self._build,
+            verify=lambda: self._verified(ref),
+            plan_file=self._plan_file,
         )
         return PipelinePool(
             requests,

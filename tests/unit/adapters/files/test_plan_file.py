@@ -23,6 +23,14 @@ def test_plans_and_timings_of_an_earlier_start_are_read_back(tmp_path: Path) -> 
     assert (again.get("c", dict[str, EncoderTiming]), again.get("a", Plan)) == (None, None)
 
 
+def test_what_is_not_known_is_measured_once_the_machine_is_quiet(tmp_path: Path) -> None:
+    waited: list[str] = []
+    kept = PlanFile(tmp_path / "plans.json", lambda: waited.append("for the check"))
+    kept.put("a", PLAN)
+    assert (kept.get("a", Plan), waited) == (PLAN, [])
+    assert (kept.get("b", Plan), waited) == (None, ["for the check"])
+
+
 @pytest.mark.parametrize(
     "value",
     [

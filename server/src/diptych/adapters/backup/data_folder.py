@@ -118,7 +118,7 @@ def _n_originals(data_dir: Path, *, read_only: bool) -> int:
     """The number of image files that the database refers to; 0 if it is unreadable."""
     try:
         with DataFolder(data_dir).snapshot(immutable=read_only) as snapshot:
-            return snapshot.counts().n_files
+            return snapshot.counts().n_files if snapshot.has_files() else 0
     except (StoreError, CorruptStore):
         return 0
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +19,12 @@ LOG = logging.getLogger("diptych.plan")
 class PlanFile:
     """Measurements by key. A file that cannot be read or written counts as empty."""
 
-    def __init__(self, file: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, file: Path, before_measuring: Callable[[], None] = lambda: None, *, read_only: bool = False
+    ) -> None:
+        """`before_measuring` waits for what would disturb a measurement. Called for each that is missing."""
         self._file = file
+        self._before_measuring = before_measuring
         self._read_only = read_only
         if not read_only:
             narrow(file)
@@ -29,6 +34,7 @@ class PlanFile:
         try:
             return TypeAdapter(kind).validate_python(self._read()[key])
         except (KeyError, ValueError):
+            self._before_measuring()
             return None
 
     def put(self, key: str, measured: object) -> None:

@@ -245,6 +245,14 @@ def _apply(db: sqlite3.Connection, statement: str, number: int) -> None:
         raise CorruptStore(damaged(f"its tables do not match schema {number - 1}: {error}")) from error
 
 
+def is_current(db: sqlite3.Connection) -> bool:
+    """Whether `migrate` would change nothing. False if that cannot be read."""
+    try:
+        return schema_version(db) == len(MIGRATIONS) and checksums.are_all_there(db)
+    except sqlite3.DatabaseError:
+        return False
+
+
 def schema_version(db: sqlite3.Connection) -> int:
     """The number of migrations applied so far."""
     (version,) = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()

@@ -71,6 +71,10 @@ class SqliteSnapshot:
             ).fetchone()
         return Counts(n_collections, n_images, n_files, n_bytes)
 
+    def has_files(self) -> bool:
+        """Whether rows refer to image files. An index answers, in a fraction of the time of `counts`."""
+        return next(self.read(f"SELECT 1 FROM {self._images} LIMIT 1"), None) is not None
+
     def files(self) -> Iterator[File]:
         """(sha256, bytes) of each image file that rows refer to, once."""
         return self.read(f"SELECT sha256, max(n_bytes) FROM {self._images} GROUP BY sha256")

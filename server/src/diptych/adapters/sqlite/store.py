@@ -60,16 +60,20 @@ class SqliteStore:
         lock: DataLock | None = None,
         *,
         read_only: bool = False,
+        checks_beside: bool = False,
     ) -> None:
         """Open the store, blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
 
         A caller that holds the lock of the folder already passes it as `lock`; the store then owns it.
-        `read_only`: see SqliteThreads.
+        `read_only`: see SqliteThreads. With `checks_beside` the store can be read while its database is
+        checked: the caller changes nothing else in the data folder before `require_sound`.
         """
         self._lock = lock or (DataLock.shared if read_only else DataLock)(data_dir)
         self._filters = FilterCache()  # cleared by all changes of images but pure additions
         try:
-            self._threads = SqliteThreads(data_dir / DATABASE, quota, read_only=read_only)
+            self._threads = SqliteThreads(
+                data_dir / DATABASE, quota, read_only=read_only, checks_beside=checks_beside
+            )
         except BaseException:
             self._lock.close()
             raise
@@ -78,6 +82,14 @@ class SqliteStore:
     def threads(self) -> SqliteThreads:
         """The threads, for other stores in the same database."""
         return self._threads
+
+    async def require_sound(self) -> None:
+        """Wait for the check of the database. Raises CorruptStore naming the first fault."""
+        await asyncio.to_thread(self.require_sound_now)
+
+    def require_sound_now(self) -> None:
+        """As `require_sound`, but blocking."""
+        self._threads.require_sound()
 
     async def close(self) -> None:
         """Finish running work and unlock the data folder."""
@@ -117,8 +129,9 @@ class SqliteStore:
         await self._threads.write(lambda db: tables.set_identity(db, collection, identity, ref))
 
     async def record_identity(self, identity: str, source: IdentitySource) -> None:
-        """Remember what makes the vectors of an identity."""
-        await self._threads.write(lambda db: identities.record_source(db, identity, source))
+        """Remember what makes the vectors of an identity. Writes nothing that is known already."""
+        if (await self.identity_sources()).get(identity) != source:
+            await self._threads.write(lambda db: identities.record_source(db, identity, source))
 
     async def identity_sources(self) -> dict[str, IdentitySource]:
         """What makes the vectors of each identity for which that is known."""

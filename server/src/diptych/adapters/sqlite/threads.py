@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -23,6 +23,7 @@ from diptych.adapters.sqlite.schema import (
     BUSY_S,
     connect,
     connect_immutable,
+    is_current,
     migrate,
     require_current,
     require_sound,
@@ -46,11 +47,14 @@ BLOCK = 4096
 class SqliteThreads:
     """One thread writes, in order. Reader threads see the last commit (WAL) and never wait for the writer."""
 
-    def __init__(self, file: Path, quota: Quota | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, file: Path, quota: Quota | None = None, *, read_only: bool = False, checks_beside: bool = False
+    ) -> None:
         """Open, check and migrate the database, blocking. Raises StoreError, CorruptStore.
 
         With `read_only` nothing is written: raises StoreError for a database that would have to be, and
-        every write raises StoreReadOnly.
+        every write raises StoreReadOnly. With `checks_beside`, a database that needs no migration is checked
+        while it is read already. Writes wait for the check, and `require_sound` has its result.
         """
         self._file = file
         self._read_only = read_only
@@ -59,12 +63,22 @@ class SqliteThreads:
         self._reserve_bytes = _reserve_bytes(file.parent, self._quota.max_bytes)
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
-        if read_only:
-            self._open_read_only()
-        else:
-            self._open()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
+        if read_only:
+            self._require_no_log()
+        else:
+            self._keep_private()
+        with sqlite_errors_translated(file.parent):
+            self._writer_db = self._connect(writes=not read_only)
+        is_checked_beside = checks_beside and is_current(self._writer_db)
+        self._prepared: Future[None] = self._writer.submit(self._prepare)  # before all writes
+        if not is_checked_beside:
+            try:
+                self.require_sound()
+            except BaseException:
+                self.close()
+                raise
 
     async def write(
         self,
@@ -103,6 +117,10 @@ class SqliteThreads:
         """As `read`, but blocking."""
         return self._readers.submit(self._query, work).result()
 
+    def require_sound(self) -> None:
+        """Wait for the check of the database, blocking. Raises CorruptStore naming the first fault."""
+        self._prepared.result()
+
     def close(self) -> None:
         """Finish submitted work, write the log into the database, then close the file. Blocking."""
         self._writer.shutdown()
@@ -110,23 +128,19 @@ class SqliteThreads:
         for db in self._connections:  # the last one removes the log, unless another process reads it
             db.close()
 
-    def _open(self) -> None:
-        """Open the writer's connection, check that the database is sound, and migrate it."""
-        self._keep_private()
+    def _prepare(self) -> None:
+        """Check that the database is sound, and migrate it. Changes nothing if it is damaged."""
         with sqlite_errors_translated(self._file.parent):
-            self._writer_db = db = self._connect(writes=True)
-            try:
-                require_sound(db)
-                migrate(db)
-                self._reserve_log()
-                self._measure()
-            except BaseException:
-                self._connections.remove(db)
-                db.close()
-                raise
+            require_sound(self._writer_db)
+            if self._read_only:
+                require_current(self._writer_db)
+                return
+            migrate(self._writer_db)
+            self._reserve_log()
+            self._measure()
 
-    def _open_read_only(self) -> None:
-        """Check that the database can be read as it is. A log that is not empty holds later changes."""
+    def _require_no_log(self) -> None:
+        """Raise StoreError for a log that is not empty: it holds changes that only a writer can read."""
         with file_errors_translated("the database"):
             n_bytes = size_of(self._log)
             self._file.open("rb").close()  # SQLite does not say why it cannot
@@ -135,10 +149,6 @@ class SqliteThreads:
                 f"the database has a log that was not written into it, {self._log.name} ({n_bytes} bytes), "
                 "as after a kill: start and stop a server once that may write to the folder"
             )
-        with sqlite_errors_translated(self._file.parent):
-            db = self._connect(writes=False)
-            require_sound(db)
-            require_current(db)
 
     def _keep_private(self) -> None:
         """Make the database private; SQLite gives its log and index files the same mode."""
@@ -163,6 +173,7 @@ class SqliteThreads:
     def _transact(self, work: Work[Result], step: AnyStep, makes_room: bool) -> Result:
         if self._read_only:
             raise StoreReadOnly("the database: the server is read-only")
+        self.require_sound()
         try:
             return self._try(work, step, makes_room)
         except StoreFull:
@@ -193,6 +204,8 @@ class SqliteThreads:
             return result
 
     def _query(self, work: Work[Result]) -> Result:
+        if self._prepared.done():  # a damaged index could keep a reader going in circles
+            self.require_sound()
         with sqlite_errors_translated(self._file.parent):
             if not hasattr(self._local, "db"):
                 self._local.db = self._connect(writes=False)

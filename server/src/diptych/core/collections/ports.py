@@ -109,6 +109,13 @@ class RecordStore(Protocol):
     that has just been renamed does not seem to be empty: see LoadedCollection.read.
     """
 
+    async def require_sound(self) -> None:
+        """Wait for the check of what is stored. Raises CorruptStore.
+
+        Until it has ended, what is read may be wrong, and nothing may be removed because of it.
+        """
+        ...
+
     async def collections(self) -> list[CollectionInfo]:
         """All collections by name, with their numbers of images."""
         ...

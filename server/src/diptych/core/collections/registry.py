@@ -66,12 +66,24 @@ class CollectionRegistry:
         return iter([self._collections[name] for name in sorted(self._collections)])
 
     async def open(self) -> None:
-        """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
+        """Fill the indexes, remove files that no row uses, and start to embed images that need it.
+
+        Raises CorruptStore. The indexes are filled while the store is checked, and nothing changes before
+        that has ended.
+        """
+        try:
+            sources = await self._records.identity_sources()
+            for info in await self._records.collections():
+                await self._open(info, sources)
+        except Exception:
+            await self._records.require_sound()  # damage explains any other error
+            raise
+        await self._records.require_sound()
         if not self._read_only:
             await self._files.remove_unused(await self._images.stored())
-        sources = await self._records.identity_sources()
-        for info in await self._records.collections():
-            await self._open(info, sources)
+        for collection in self:
+            if collection.current is not None and collection.current.pending:
+                self._start_completing(collection, collection.current)
 
     async def stop(self) -> None:
         """Stop embedding in the background."""
@@ -237,14 +249,14 @@ class CollectionRegistry:
             self._versions.release(version)
         collection = self._place(info, vectors)
         await self._fill(collection, vectors)
-        if vectors.pending:
-            log.warning(
-                "collection %s: %d of %d images have no vector yet",
-                *(info.name, len(vectors.pending), info.n_images),
-            )
-        if self._read_only:
-            collection.may_lag = True  # nothing will embed them: searches see the others
-        elif vectors.pending:
+        collection.may_lag |= self._read_only  # nothing will embed what is missing: searches see the others
+
+    def _start_completing(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+        log.warning(
+            "collection %s: %d of %d images have no vector yet",
+            *(collection.name, len(vectors.pending), collection.n_images),
+        )
+        if not self._read_only:
             self._background.start(
                 self._complete(collection, vectors), f"embedding collection {collection.name}"
             )

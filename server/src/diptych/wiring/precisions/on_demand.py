@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.onnxruntime.session import Device
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.encoding.pipeline import EncoderPipeline
@@ -30,13 +31,15 @@ class OnDemandPrecisions:
         build: BuildPipeline,
         *,
         verify: Callable[[], VerifiedBundle],
+        plan_file: PlanFile,
     ) -> None:
         """`collections` is the precision of collections that have none of their own.
 
-        `verify` finds the files of the version again, and verifies them.
+        `verify` finds the files of the version again, and verifies them. `plan_file` has known plans.
         """
         self._settings = settings
         self._verify = verify
+        self._plan_file = plan_file
         self._bundle = collections.bundle
         self._plan = collections.plan
         self._device: Device = "cpu" if collections.encoder.provider == CPU_PROVIDER else "cuda"
@@ -67,6 +70,7 @@ class OnDemandPrecisions:
     def _built(
         self, loaded: LoadedBundle, precision: str, decode: DecodeMode, at_start: bool
     ) -> EncoderPipeline:
-        planned = with_plan(loaded, self._settings, fallback=None if at_start else self._plan)
+        fallback = None if at_start else self._plan
+        planned = with_plan(loaded, self._settings, fallback, self._plan_file)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
         return self._build(warmed(planned), names, decode)

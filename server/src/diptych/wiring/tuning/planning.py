@@ -5,6 +5,7 @@ A plan is measured once for each version, precision, machine and choice of setti
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from time import perf_counter
 
@@ -25,7 +26,17 @@ MAX_RESIZE_THREADS = 4
 METHOD = 6  # incremented when the method of measuring changes: older plans are then discarded
 
 
-def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = None) -> LoadedBundle:
+def plan_file_of(settings: Settings, before_measuring: Callable[[], None] = lambda: None) -> PlanFile:
+    """Return the file in the data folder that keeps measurements."""
+    return PlanFile(settings.data_dir / PLAN_FILE, before_measuring, read_only=settings.read_only)
+
+
+def with_plan(
+    loaded: LoadedBundle,
+    settings: Settings,
+    fallback: Plan | None = None,
+    plan_file: PlanFile | None = None,
+) -> LoadedBundle:
     """Return the precision with its plan and, for several workers, with an encoder for parallel batches.
 
     While requests run nothing can be measured. Pass `fallback` then, the plan of another version or
@@ -35,8 +46,7 @@ def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = 
     if n_workers and settings.max_batch_size:
         plan = _plan(settings, n_workers, settings.max_batch_size, settings.max_batch_size)
         return _with_encoder(loaded, settings, plan, "set")
-    plans = PlanFile(settings.data_dir / PLAN_FILE, read_only=settings.read_only)
-    key = _key(settings, loaded, n_workers)
+    plans, key = plan_file or plan_file_of(settings), _key(settings, loaded, n_workers)
     known = plans.get(key, Plan)
     if known is not None:
         return _with_encoder(loaded, settings, known, "from an earlier start")
