@@ -106,7 +106,7 @@ bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxrunti
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
-bench-search: $(VENV)/.installed-tests ## measure searches of 10,000 and 100,000 images beside FAISS alone (10 minutes; SEARCH=--million: a million as well, 3 GB of disk; SEARCH=--quick: 3)
+bench-search: $(VENV)/.installed-tests ## measure searches of 10,000 and 100,000 images beside FAISS and usearch alone (15 minutes; SEARCH=--million: a million as well, 5 GB of disk; SEARCH=--quick: 3)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.search $(SEARCH)
 
 bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)

@@ -9,21 +9,22 @@ from pathlib import Path
 
 from benchmarks.servers import in_cache
 
-# torch is added to each in our own release, so that both sides have the same kernels; torchvision asks for
-# the release of torch that it was built with. infinity's extra `vision` is left out: it brings a library for
+# torch is installed in our own release, so that both sides have the same kernels; torchvision asks for the
+# release of torch that it was built with. infinity's extra `vision` is left out: it brings a library for
 # other models that holds torch back.
 PACKAGES = {
     "infinity": (
-        "infinity-emb[server]==0.0.78", "torchvision", "transformers<5", "sentence-transformers>=3,<5",
-        "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
+        "torch", "infinity-emb[server]==0.0.78", "torchvision", "transformers<5",
+        "sentence-transformers>=3,<5", "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
     ),
-    "open_clip": ("open_clip_torch[training]==3.3.0", "torchvision"),
+    "open_clip": ("torch", "open_clip_torch[training]==3.3.0", "torchvision"),
     "clip_benchmark": (
-        "clip-benchmark==1.6.2", "open_clip_torch==3.3.0", "torchvision", "requests", "numpy<2.4",
+        "torch", "clip-benchmark==1.6.2", "open_clip_torch==3.3.0", "torchvision", "requests", "numpy<2.4",
     ),
+    "usearch": ("usearch==2.26.6", "numpy"),
 }  # fmt: skip
 COMPLETE = ".complete"  # holds what was asked for: an edit of it makes the environment anew
-TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch")
+TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch", "usearch")
 
 
 def environment(name: str) -> Path:
@@ -45,7 +46,7 @@ def packages(name: str, torch: str) -> list[str]:
     No build of it is named, nor where it lies: what pip is configured for has builds of its own.
     """
     release, _, _ = torch.partition("+")
-    return [f"torch=={release}", *PACKAGES[name]]
+    return [f"torch=={release}" if package == "torch" else package for package in PACKAGES[name]]
 
 
 def installed(name: str) -> str:

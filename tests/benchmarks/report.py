@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +50,20 @@ def command_line(target: str, variable: str) -> str:
     """The `make` command that stands for this run's arguments, but for where they are written."""
     words = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:])
     return f"make {target} {variable}='{words}'" if words else f"make {target}"
+
+
+class OtherPrograms:
+    """What other programs take of the processors while this process and its children work."""
+
+    def __init__(self) -> None:
+        self._began, self._busy_s, self._own_s = time.monotonic(), _busy_seconds(), sum(os.times()[:4])
+
+    def said(self) -> str:
+        """Their share since the beginning, as a sentence. Children that still run count as others."""
+        seconds = max(time.monotonic() - self._began, 0.001) * (os.cpu_count() or 1)
+        own_s = sum(os.times()[:4]) - self._own_s
+        share = max(0.0, _busy_seconds() - self._busy_s - own_s) / seconds
+        return f"Other programs took {share:.0%} of the processors meanwhile."
 
 
 def machine() -> str:
@@ -108,6 +123,16 @@ def say(line: str) -> None:
 def _git(checkout: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _busy_seconds() -> float:
+    """Processor seconds of all programs since the boot; 0 where Linux does not tell."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+    except FileNotFoundError:
+        return 0.0
+    user, nice, system, _, _, *interrupts = map(int, words[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_fields() -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""`make bench-search`: searches of small and large collections over HTTP, beside FAISS alone.
+"""`make bench-search`: searches of small and large collections over HTTP, beside FAISS and usearch alone.
 
     PYTHONPATH=tests python -m benchmarks.search [--quick] [--million] [--write FILE]
 
-Rows are the sample gallery's embeddings with noise. FAISS compares the same rows with the same queries, in
-this process, after the server has ended. The status is 1 when a bar is missed.
+Rows are embeddings of icons of the data set `pictograms` (of the sample gallery where the data set is not
+built, and with --quick) and, beyond their number, the same with noise. FAISS, in this process, and usearch,
+in an environment of its own, compare the same rows with the same queries after the server has ended. The
+status is 1 when a bar is missed.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import asyncio
 import itertools
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +27,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from benchmarks.environments import environment, installed
 from benchmarks.load import (
     MULTIPART,
     OCTETS,
@@ -36,9 +40,23 @@ from benchmarks.load import (
     post_json,
     window,
 )
-from benchmarks.report import Verdict, command_line, conditions, finish, say, table, verdicts_table
-from benchmarks.servers import REPOSITORY, Running, ask, diptych, running
+from benchmarks.relevance import packed, sample_gallery
+from benchmarks.report import (
+    OtherPrograms,
+    Verdict,
+    command_line,
+    conditions,
+    finish,
+    say,
+    table,
+    verdicts_table,
+)
+from benchmarks.servers import REPOSITORY, Running, ask, cpu_seconds, diptych, in_cache, running
 from benchmarks.store import ask as ask_json
+from diptych.bundle.repository import ModelRepository
+from diptych_training.data.packed import INDEX_FILE, read_dataset
+from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
+from diptych_training.paths import data_dir
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-search"
@@ -46,6 +64,10 @@ SIZES, QUICK_SIZES, MILLION = (10_000, 100_000), (2_000, 4_000), 1_000_000
 CLIENTS = (1, 16)
 BATCH, K, NOISE, CYCLE = 1_000, 10, 0.1, 10_000
 N_TIMED, N_COMPARED = 20, 10  # requests whose parts are read; queries whose hits are compared
+N_ICONS, PRECISION = 20_000, "int8"  # embedded once, and kept in the cache
+N_RECALLED = 100  # queries that measure usearch's recall
+HNSW_ROWS = 100_000  # building usearch's index takes minutes, ten times as long for a million rows
+USEARCH_RUN = Path(__file__).with_name("usearch_run.py")
 READY_BAR_S = 10.0
 COLLECTION = "rows"
 FILTERS = {"none": None, "50%": {"n": {"lt": 5_000}}, "1%": {"n": {"lt": 100}}, "0.01%": {"n": 0}}
@@ -81,56 +103,84 @@ class Started:
 
     n_rows: int
     ready_s: float
+    cpu_s: float
     load_s: float
     vectors_mb: float
     resident_mb: float
 
 
+@dataclass(frozen=True)
+class Usearch:
+    """Searches without a filter by usearch alone, one thread a client."""
+
+    n_rows: int
+    exact: dict[int, Speed]
+    hnsw: dict[int, Speed] | None = None
+    recall: float = 1.0
+    build_s: float = 0.0
+    memory_mb: float = 0.0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rows, short: to try the benchmark")
-    parser.add_argument("--million", action="store_true", help="a million rows as well (3 GB of disk)")
+    parser.add_argument("--million", action="store_true", help="a million rows as well (5 GB of disk)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
     args = parser.parse_args()
     seconds, sizes = (1.0, QUICK_SIZES) if args.quick else (5.0, SIZES)
-    starts, searches = list[Started](), list[Searched]()
+    starts, searches, beside = list[Started](), list[Searched](), list[Usearch]()
+    environment("usearch")
+    pictures, source = embedded(with_icons=not args.quick)
+    rows, others = Rows(pictures), OtherPrograms()
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
-        rows = Rows()
         for n_rows in (*sizes, MILLION) if args.million else sizes:
             say(f"{n_rows:,} rows")
-            started, found = measured(Path(folder, "data"), rows, n_rows, seconds)
+            started, found, alone = measured(Path(folder), rows, n_rows, seconds)
             starts.append(started)
             searches += found
+            beside.append(alone)
     verdicts = list(verdicts_of(starts, searches))
     said = (
-        f"{conditions(command_line('bench-search', 'SEARCH'))} faiss {faiss.__version__}, one thread a "
-        f"search. The default model's embeddings of the sample gallery with Gaussian noise of norm {NOISE}; "
+        f"{conditions(command_line('bench-search', 'SEARCH'))} faiss {faiss.__version__}, "
+        f"{installed('usearch')}, one thread a search. {others.said()} The first {len(pictures):,} rows are "
+        f"{source} embedded by the default model, the others the same with Gaussian noise of norm {NOISE}; "
         f"queries are stored ids, {K} hits. Parts of a search are medians at one client."
     )
-    text = "\n\n".join([said, searches_table(searches), starts_table(starts), verdicts_table(verdicts)])
+    tables = [searches_table(searches), usearch_table(beside), starts_table(starts)]
+    text = "\n\n".join([said, *tables, verdicts_table(verdicts)])
     finish(text + "\n", args.write, MARKS)
     return 0 if all(verdict.met for verdict in verdicts) else 1
 
 
+def embedded(*, with_icons: bool) -> "tuple[np.ndarray, str]":
+    """Distinct embeddings (N, D) by the default model, in random order, and of which pictures they are."""
+    name, version = DEFAULT_MODEL, int(default_bundle().name)
+    model = load_evaluated_bundle(
+        ModelRepository(MODEL_REPO), name, version, precision=PRECISION, n_threads=1
+    )
+    if with_icons and (data_dir() / INDEX_FILE).is_file():
+        say(f"embedding {N_ICONS:,} icons, or reading them from the cache")
+        found = packed(model, read_dataset(data_dir()), "eval", N_ICONS, in_cache("embeddings")).rows
+        source = "icons of the data set `pictograms`"
+    else:
+        found = sample_gallery(model, REPOSITORY / "server" / "gallery")[0].rows
+        source = "pictures of the sample gallery"
+    return np.random.default_rng(0).permutation(np.unique(found, axis=0)), source
+
+
 class Rows:
-    """The rows that collections hold, the same in each run of a model version."""
+    """The rows that collections hold: embeddings of pictures (N, D), then the same ones with noise."""
 
-    def __init__(self) -> None:
-        self._gallery = np.empty((0, 0), np.float32)
-
-    def embed_gallery(self, server: Running) -> None:
-        """Embed the sample gallery, once."""
-        if not len(self._gallery):
-            files = sorted((REPOSITORY / "server" / "gallery").glob("*.png"))
-            found = [ask(server.port, "/embed", file.read_bytes(), "image/png", OCTETS) for file in files]
-            self._gallery = np.stack([np.frombuffer(one, "<f4") for one in found])
+    def __init__(self, pictures: "np.ndarray") -> None:
+        self._pictures = pictures
 
     def batch(self, start: int) -> "np.ndarray":
-        """The rows `start` to `start + BATCH`: (BATCH, D), of unit norm."""
-        rng, embed_dim = np.random.default_rng(start), self._gallery.shape[1]
-        rows = self._gallery[np.arange(start, start + BATCH) % len(self._gallery)]
-        noise = rng.standard_normal(rows.shape, dtype=np.float32) * np.float32(NOISE / embed_dim**0.5)
-        rows = rows + noise
+        """The rows `start` to `start + BATCH`: (BATCH, D), of unit norm; the same in each run."""
+        numbers = np.arange(start, start + BATCH)
+        rows = self._pictures[numbers % len(self._pictures)]
+        noise = np.random.default_rng(start).standard_normal(rows.shape, dtype=np.float32)
+        noise[numbers < len(self._pictures)] = 0
+        rows = rows + noise * np.float32(NOISE / rows.shape[1] ** 0.5)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def first(self, n_rows: int) -> "np.ndarray":
@@ -138,15 +188,17 @@ class Rows:
         return np.concatenate([self.batch(start) for start in range(0, n_rows, BATCH)])
 
 
-def measured(data_dir: Path, rows: Rows, n_rows: int, seconds: float) -> tuple[Started, list[Searched]]:
+def measured(
+    folder: Path, rows: Rows, n_rows: int, seconds: float
+) -> tuple[Started, list[Searched], Usearch]:
     """Grow the collection to so many rows, start anew, and search."""
-    program = diptych(MODEL_REPO, DEFAULT_MODEL, data_dir, name="search")
+    program = diptych(MODEL_REPO, DEFAULT_MODEL, folder / "data", name="search")
     with running(program) as server:
-        rows.embed_gallery(server)
         _fill(server, rows, n_rows)
     found = list[Searched]()
     hits = dict[str, list[list[int]]]()
     with running(program) as server:
+        cpu_s = cpu_seconds(server.pid)
         for name in FILTERS:
             first = asyncio.run(_parts(server.port, next(_messages(n_rows, name)))).get("filter", 0.0)
             served = {}
@@ -158,9 +210,10 @@ def measured(data_dir: Path, rows: Rows, n_rows: int, seconds: float) -> tuple[S
             parts, hits[name] = asyncio.run(_examined(server.port, n_rows, name))
             found.append(Searched(n_rows, name, first, served, parts, {}))
         memory, loaded = (_collection(server)[name] for name in ("memory_bytes", "load_s"))
-        started = Started(n_rows, server.ready_s, loaded, memory / 1e6, one.resident_mb)
-    _search_alone(rows.first(n_rows), found, hits, seconds)
-    return started, found
+        started = Started(n_rows, server.ready_s, cpu_s, loaded, memory / 1e6, one.resident_mb)
+    all_rows = rows.first(n_rows)
+    true = _search_alone(all_rows, found, hits, seconds)
+    return started, found, _by_usearch(folder, all_rows, true, seconds)
 
 
 def _collection(server: Running) -> dict[str, Any]:
@@ -223,8 +276,8 @@ async def _examined(port: int, n_rows: int, filter: str) -> tuple[dict[str, floa
 
 def _search_alone(
     rows: "np.ndarray", kinds: Sequence[Searched], hits: dict[str, list[list[int]]], seconds: float
-) -> None:
-    """Search the same rows with FAISS, one thread a client."""
+) -> list[list[int]]:
+    """Search the same rows with FAISS, one thread a client. Returns the hits of the first queries."""
     index: Any = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
     for kind in kinds:
@@ -242,6 +295,36 @@ def _search_alone(
         kind.n_same = sum(
             search(row) == found for row, found in zip(_queries(len(rows)), hits[kind.filter], strict=False)
         )
+        if allowed is None:
+            true = [search(row) for row in itertools.islice(_queries(len(rows)), N_RECALLED)]
+    return true
+
+
+def _by_usearch(folder: Path, rows: "np.ndarray", true: list[list[int]], seconds: float) -> Usearch:
+    """Search the same rows with usearch, one thread a client."""
+    rows_file, asked, report = (folder / name for name in ("rows.npy", "asked.json", "report.json"))
+    np.save(rows_file, rows)
+    queries = list(itertools.islice(_queries(len(rows)), CYCLE))
+    has_hnsw = len(rows) <= HNSW_ROWS
+    how = {"k": K, "seconds": seconds, "clients": CLIENTS, "hnsw": has_hnsw}
+    asked.write_text(json.dumps({"queries": queries, "hits": true, **how}), encoding="utf-8")
+    command = [environment("usearch") / "python", USEARCH_RUN, rows_file, asked, report]
+    subprocess.run(command, check=True)
+    said = json.loads(report.read_text(encoding="utf-8"))
+    rows_file.unlink()
+    exact, hnsw = (_speeds(said.get(name)) for name in ("exact", "hnsw"))
+    if said["exact"]["recall"] < 0.999:
+        sys.exit(
+            f"usearch finds {said['exact']['recall']:.3f} of the hits of FAISS when it compares all rows"
+        )
+    numbers = {name: said["hnsw"][name] for name in ("recall", "build_s", "memory_mb")} if hnsw else {}
+    return Usearch(len(rows), exact or {}, hnsw, **numbers)
+
+
+def _speeds(said: dict[str, Any] | None) -> dict[int, Speed] | None:
+    if said is None:
+        return None
+    return {int(n): Speed(one["per_s"], one["p50_ms"], one["p99_ms"]) for n, one in said["speeds"].items()}
 
 
 def _speed(search: Any, queries: Iterator[int], n_clients: int, seconds: float) -> Speed:
@@ -297,10 +380,38 @@ def searches_table(searches: Sequence[Searched]) -> str:
     return table(header, cells)
 
 
+def usearch_table(beside: Sequence[Usearch]) -> str:
+    """One line for each size."""
+    one, many = CLIENTS
+    header = [
+        "rows, usearch alone",
+        "exact: p50 ms",
+        f"searches/s, {one} and {many}",
+        "HNSW: p50 ms",
+        f"searches/s, {one} and {many}",
+        f"recall@{K}",
+        "built in s",
+        "memory MB",
+    ]
+    cells = []
+    for found in beside:
+        line = [f"{found.n_rows:,}"]
+        for speeds in (found.exact, found.hnsw):
+            if speeds is None:
+                line += ["-", "-"]
+            else:
+                rates = " and ".join(f"{speeds[n].per_s:,.0f}" for n in CLIENTS)
+                line += [f"{speeds[one].p50_ms:,.1f}", rates]
+        index = [f"{found.recall:.3f}", f"{found.build_s:,.0f}", f"{found.memory_mb:,.0f}"]
+        cells.append([*line, *(index if found.hnsw is not None else ["-"] * 3)])
+    return table(header, cells)
+
+
 def starts_table(starts: Sequence[Started]) -> str:
     """One column for each size."""
     cells = [
         ["start until ready, s", *(f"{one.ready_s:.1f}" for one in starts)],
+        ["processor seconds of the start", *(f"{one.cpu_s:.1f}" for one in starts)],
         ["of it reading the vectors, s", *(f"{one.load_s:.2f}" for one in starts)],
         ["vectors in memory, MB", *(f"{one.vectors_mb:,.0f}" for one in starts)],
         ["memory of the server, MB", *(f"{one.resident_mb:,.0f}" for one in starts)],

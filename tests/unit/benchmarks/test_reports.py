@@ -1,14 +1,16 @@
 """What the benchmarks write of their figures, and when a bar counts as met."""
 
 import csv
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import search, serving, soak, training
 from benchmarks.environments import packages
 from benchmarks.load import Window
-from benchmarks.report import between_marks, commit, machine, table, verdicts_table
+from benchmarks.report import OtherPrograms, between_marks, commit, machine, table, verdicts_table
 from benchmarks.soak_requests import World
 from benchmarks.store import as_nowhere_else
 
@@ -108,6 +110,7 @@ def test_environment_of_others_comes_from_what_pip_is_configured_for() -> None:
     asked = packages("open_clip", "2.13.0+cpu")
     assert asked[0] == "torch==2.13.0"
     assert not any(part.startswith("-") or "://" in part for part in asked)
+    assert not any(part.startswith("torch") for part in packages("usearch", "2.13.0+cpu"))
 
 
 def test_same_photograph_is_another_file() -> None:
@@ -119,8 +122,32 @@ def test_searches_are_held_against_faiss_and_starts_against_ten_seconds() -> Non
     speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
     parts = {"index": 1.5, "metadata": 0.5}
     searched = [search.Searched(1_000, kind, 80.0, speed, parts, speed, n_same=10) for kind in search.FILTERS]
-    starts = [search.Started(1_000, ready_s, 0.5, 1.0, 300.0) for ready_s in (9.0, 11.0)]
+    starts = [search.Started(1_000, ready_s, 12.0, 0.5, 1.0, 300.0) for ready_s in (9.0, 11.0)]
     assert met(search.verdicts_of(starts, searched)) == [True, False, True]
     searched[0].n_same = 9
     assert met(search.verdicts_of(starts, searched)) == [True, False, False]
     assert "| 1,000, 1% | 20.0 | 30.0 | 50.0 | 260.0 |" in search.searches_table(searched)
+
+
+def test_rows_are_the_pictures_first_and_then_the_same_with_noise_of_a_known_norm() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.standard_normal((1_500, 64)).astype(np.float32)
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    rows = search.Rows(pictures).first(3_000)
+    assert rows[:1_500] == pytest.approx(pictures, abs=1e-6)
+    apart = np.linalg.norm(rows[1_500:] - pictures, axis=1)
+    assert apart.mean() == pytest.approx(0.1, rel=0.1)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1)
+    assert np.array_equal(search.Rows(pictures).first(2_000), rows[:2_000])
+
+
+def test_size_beyond_which_usearch_builds_no_index_has_its_exact_searches() -> None:
+    speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
+    small = search.Usearch(1_000, speed, speed, recall=0.98765, build_s=12.4, memory_mb=150.2)
+    lines = search.usearch_table([small, search.Usearch(2_000, speed)]).splitlines()
+    assert lines[2] == "| 1,000 | 20.0 | 50 and 60 | 20.0 | 50 and 60 | 0.988 | 12 | 150 |"
+    assert lines[3] == "| 2,000 | 20.0 | 50 and 60 | - | - | - | - | - |"
+
+
+def test_other_programs_take_a_share_of_the_processors() -> None:
+    assert re.fullmatch(r"Other programs took \d+% of the processors meanwhile\.", OtherPrograms().said())
