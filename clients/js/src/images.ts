@@ -3,7 +3,7 @@
 import { DiptychError, invalidCall } from "./errors.js";
 
 /** The bytes of an image file, in any format that the server decodes. */
-export type ImageBytes = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+export type ImageBytes = Blob | ArrayBuffer | ArrayBufferView;
 
 /** An image: its bytes (a `File` is a `Blob`), or a function that reads them when their turn comes. */
 export type ImageInput = ImageBytes | (() => ImageBytes | Promise<ImageBytes>);
@@ -34,7 +34,7 @@ export async function load(image: ImageInput, name: string): Promise<Blob> {
     const reason = error instanceof Error ? error.message : String(error);
     throw new DiptychError("unreadable", { item: name, detail: `cannot be read: ${reason}`, cause: error });
   }
-  if (bytes instanceof ArrayBuffer || ArrayBuffer.isView(bytes)) return new Blob([bytes]);
+  if (bytes instanceof ArrayBuffer || ArrayBuffer.isView(bytes)) return new Blob([bytes as BufferSource]);
   throw invalidCall(`${name} must be a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files`);
 }
 
