@@ -16,6 +16,7 @@ from diptych.cli.commands import (
     check,
     classify,
     collections,
+    completion,
     delete,
     embed,
     jobs,
@@ -33,6 +34,7 @@ from diptych_client import ClientError
 _COMMANDS = (
     *(serve, keys, check, backup, restore),
     *(add, vectors, jobs, delete, search, classify, embed, models, collections),
+    completion,
 )
 INTERRUPTED = 130  # the status that shells report for Ctrl-C
 READER_LEFT = 141  # the status that shells report when the reader of the output has gone, as in `| head`

@@ -1,7 +1,11 @@
 """`diptych search`: the request that it sends and what it prints."""
 
+import json
+import tempfile
+import webbrowser
 from pathlib import Path
 
+import httpx
 import pytest
 
 from diptych.cli.commands import search
@@ -175,3 +179,45 @@ def test_control_characters_in_a_hit_are_not_printed(
     api = FakeApi().on("POST /search", search_reply(hit))
     command_runner(search, api, monkeypatch)("cat")
     assert "\x1b" not in capsys.readouterr().out
+
+
+def sheet_api() -> FakeApi:
+    hits = [{"id": id, "cosine": 0.3, "relevance": None, "metadata": {}} for id in ("tom", "gone")]
+    picture = httpx.Response(200, content=b"\x89PNG pixels", headers={"content-type": "image/png"})
+    return (
+        FakeApi()
+        .on("POST /search", search_reply(*hits))
+        .on("GET /collections/pets/images/tom/thumbnail", picture)
+    )
+
+
+def test_sheet_is_written_with_the_pictures_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    file = tmp_path / "cats.html"
+    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--sheet", file) == 0
+    page = file.read_text(encoding="utf-8")
+    assert (page.count("data:image/png"), page.count("no picture is kept")) == (1, 1)
+    assert capsys.readouterr().out.splitlines()[-1] == f"{file} has the pictures"
+
+
+def test_sheet_is_opened_in_the_browser(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--open", "--json") == 0
+    (file,) = tmp_path.iterdir()
+    assert opened == [file.as_uri()]
+    assert file.stat().st_mode & 0o077 == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["id"] == "tom"
+
+
+def test_machine_without_a_browser_says_where_the_sheet_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(webbrowser, "open", lambda address: False)
+    file = tmp_path / "cats.html"
+    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--open", "--sheet", file) == 0
+    assert f"there is no browser to open {file} with" in capsys.readouterr().err

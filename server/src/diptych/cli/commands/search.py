@@ -1,18 +1,23 @@
 """`diptych search`: find images by words, image files, ids of images, or a mix of them."""
 
 import argparse
-import json
 import os
+import webbrowser
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
+from diptych.cli.output.contact_sheet import brief, contact_sheet
+from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import run_with_client
-from diptych_client import Client, Hit, Query, SearchResult
+from diptych_client import Client, Hit, NotFound, Query, SearchResult
 
 NOT_WEIGHT = -0.5  # of `--not`
+THUMBNAIL_PX = 256
 MAX_VALUES = 20  # of a facet in the text; `--json` has all
 
 
@@ -72,6 +77,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--exact", action="store_true", help="compare with every image instead of using the index"
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write the hits with their pictures as an HTML page"
+    )
+    parser.add_argument(
+        "--open", action="store_true", help="open that page in the browser; without --sheet a temporary file"
     )
     parser.add_argument(
         "--collection",
@@ -164,17 +175,42 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         facets=args.facet,
         collapse=args.collapse,
     )
+    sheet = _write_sheet(args, client, result) if args.sheet is not None or args.open else None
     if args.json:
         out_json(asdict(result))
     else:
         _show(result, args.offset, bounded=args.min_relevance is not None)
         for facet in result.facets:
-            counts = "  ".join(f"{_brief(one.value)} {one.count}" for one in facet.values[:MAX_VALUES])
+            counts = "  ".join(f"{brief(one.value)} {one.count}" for one in facet.values[:MAX_VALUES])
             rest = "  ..." if len(facet.values) > MAX_VALUES else ""
             out(f"{facet.field} of the {facet.n_hits} best: {counts}{rest}")
         if result.truncated:
             err("note: the words were truncated, longer than the model reads")
+        if sheet is not None:
+            out(f"{sheet} has the pictures")
+    if args.open and sheet is not None and not webbrowser.open(sheet.absolute().as_uri()):
+        err(f"note: there is no browser to open {sheet} with")
     return 0
+
+
+def _write_sheet(args: argparse.Namespace, client: Client, result: SearchResult) -> Path:
+    """Write the page, with the thumbnails that the server has."""
+    thumbnails = dict[tuple[str, str], bytes]()
+    with ProgressBars(hidden=args.json) as bars:
+        bars.begin("fetching pictures", len(result.hits))
+        for hit in result.hits:
+            with suppress(NotFound):  # deleted since, or its file is not kept
+                thumbnails[hit.collection, hit.id] = client.thumbnail(
+                    hit.collection, hit.id, size_px=THUMBNAIL_PX
+                )
+            bars.advance()
+    page = contact_sheet(args.queries, result, thumbnails, offset=args.offset)
+    if args.sheet is not None:
+        args.sheet.write_text(page, encoding="utf-8")
+        return Path(args.sheet)
+    with NamedTemporaryFile("w", encoding="utf-8", prefix="diptych-", suffix=".html", delete=False) as file:
+        file.write(page)
+    return Path(file.name)
 
 
 def _show(result: SearchResult, offset: int, *, bounded: bool) -> None:
@@ -193,9 +229,5 @@ def _row(rank: int, hit: Hit, calibrated: bool, several: bool) -> list[str]:
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
     id = f"{hit.collection}/{hit.id}" if several else hit.id
     id = f"{id} (+{len(hit.duplicates)})" if hit.duplicates else id
-    metadata = "  ".join(f"{key}={_brief(value)}" for key, value in hit.metadata.items())
+    metadata = "  ".join(f"{key}={brief(value)}" for key, value in hit.metadata.items())
     return [str(rank), f"{hit.cosine:.3f}", *([relevance] if calibrated else []), id, metadata]
-
-
-def _brief(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

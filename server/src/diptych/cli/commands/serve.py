@@ -3,13 +3,24 @@
 import argparse
 import os
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from diptych import failpoints
+from diptych.cli.output.shell_completion import Values, complete_with
 from diptych.cli.process.variables import refuse_misspelt
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
+_GROUPS = {  # by the setting that begins each
+    "host": "where it listens",
+    "model_repo": "what it serves",
+    "data_dir": "what it keeps",
+    "image_urls": "what it fetches",
+    "n_threads": "how it runs",
+    "max_image_bytes": "how large one request may be",
+}
+_FILES = {"key_file", "tls_cert", "tls_key"}
 SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
@@ -21,13 +32,17 @@ def add_parser(subparsers: SubParsers) -> None:
         description="Run the server. Every flag has an environment variable: --model-repo is "
         "DIPTYCH_MODEL_REPO.",
     )
+    group = parser
     for name, field in Settings.model_fields.items():
+        if name in _GROUPS:
+            group = parser.add_argument_group(_GROUPS[name])
         flag = _flag(name)
         about = f"{field.description} ({PREFIX}{name.upper()}{_default(field.default)})".replace("%", "%%")
         if field.annotation is bool:
-            parser.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
+            group.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
+            action = group.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
+            complete_with(action, _values_of(name, field.annotation))
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
@@ -47,6 +62,15 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(message)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     return serve(settings)
+
+
+def _values_of(name: str, annotation: Any) -> Values:
+    """What a shell may complete the value of a flag with."""
+    if get_origin(annotation) is Literal:
+        return tuple(map(str, get_args(annotation)))
+    if annotation is Path or Path in get_args(annotation):
+        return "files" if name in _FILES else "folders"
+    return "other"
 
 
 def _flag(name: str) -> str:

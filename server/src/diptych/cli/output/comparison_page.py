@@ -1,13 +1,9 @@
 """A comparison of two versions as one HTML file with its pictures: no script, nothing from elsewhere."""
 
-from base64 import b64encode
 from collections.abc import Mapping
-from html import escape
-from importlib.resources import files
-from string import Template
 
 from diptych.cli.output.comparison_table import HEADER, LABEL_HEADER, figures, name_of, parity_lines
-from diptych.cli.output.console import printable
+from diptych.cli.output.html import data_uri, filled_page, html_text
 from diptych_client import ChangedQuery, CollectionComparison, Comparison
 
 Thumbnails = Mapping[tuple[str, str], bytes]  # by collection and id
@@ -35,11 +31,11 @@ def shown_images(comparison: Comparison) -> list[tuple[str, str]]:
 def comparison_page(comparison: Comparison, thumbnails: Thumbnails) -> str:
     """Return the page. An image without a thumbnail is shown by its id."""
     classes = {key: f"p{number}" for number, key in enumerate(thumbnails)}
-    template = Template((files(__package__) / "comparison_page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=_text(_title(comparison)),
+    return filled_page(
+        "comparison_page.html",
+        title=html_text(_title(comparison)),
         pictures="\n".join(
-            f".{classes[key]} {{ background-image: url({_data_uri(thumbnails[key])}); }}" for key in classes
+            f".{classes[key]} {{ background-image: url({data_uri(thumbnails[key])}); }}" for key in classes
         ),
         sections="\n".join(
             [_summary(comparison), *(_section(one, classes) for one in comparison.collections)]
@@ -65,8 +61,9 @@ def _summary(comparison: Comparison) -> str:
     columns = [index for index, name in enumerate(names) if name not in omitted]
     head = "".join(f'<th scope="col">{names[index]}</th>' for index in columns)
     rows = "".join(_row([figures(one)[index] for index in columns]) for one in comparison.collections)
-    unmet = "".join(f'<p class="unmet">A gate is not met: {_text(reason)}</p>' for reason in comparison.unmet)
-    notes = "".join(f'\n<p class="note">{_text(line)}.</p>' for line in parity_lines(comparison))
+    reasons = [f"A gate is not met: {reason}" for reason in comparison.unmet]
+    unmet = "".join(f'<p class="unmet">{html_text(reason)}</p>' for reason in reasons)
+    notes = "".join(f'\n<p class="note">{html_text(line)}.</p>' for line in parity_lines(comparison))
     return (
         f'<section>\n{unmet}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{rows}</tbody></table></div>\n<p class="note">{_NOTE}</p>{notes}\n</section>'
@@ -74,12 +71,12 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    first, *others = (_text(one.replace("->", "→")) for one in cells)
+    first, *others = (html_text(one.replace("->", "→")) for one in cells)
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{one}</td>" for one in others)}</tr>'
 
 
 def _section(one: CollectionComparison, classes: Mapping[tuple[str, str], str]) -> str:
-    heading = f"Queries that change most in {_text(one.collection)}"
+    heading = f"Queries that change most in {html_text(one.collection)}"
     if not one.n_queries:
         return ""
     if not one.changed:
@@ -102,23 +99,14 @@ def _card(collection: str, query: ChangedQuery, classes: Mapping[tuple[str, str]
         for side, ids in (("old", query.old), ("new", query.new))
     )
     return (
-        f'<li class="card"><div class="query">{own}<h3>{_text(name_of(query))}</h3>'
+        f'<li class="card"><div class="query">{own}<h3>{html_text(name_of(query))}</h3>'
         f'<span class="share">{len(shared)} of {most} in common</span></div>'
         f'<div class="results">{rows}</div></li>'
     )
 
 
 def _picture(collection: str, id: str, classes: Mapping[tuple[str, str], str], kind: str) -> str:
-    css, name = classes.get((collection, id)), _text(id)
+    css, name = classes.get((collection, id)), html_text(id)
     if css is None:
         return f'<div class="picture missing {kind}" title="{name}">{name}</div>'
     return f'<div class="picture {css} {kind}" role="img" aria-label="{name}" title="{name}"></div>'
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
-
-
-def _data_uri(picture: bytes) -> str:
-    kind = "png" if picture.startswith(b"\x89PNG") else "webp" if picture[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{b64encode(picture).decode('ascii')}"
