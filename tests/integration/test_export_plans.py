@@ -62,6 +62,7 @@ def repository(tmp_path: Path) -> ModelRepository:
         (staged / "MODEL_CARD.md").write_text("# tiny\n\nA card.\n")
         (staged / "weights.safetensors").write_bytes(b"weights")
         kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
+        kept["extra"] = {"matryoshka_dimensions": [8], "notes": ["of its own"]}
         repository.publish(TINY, staged, ManifestDraft(**kept))
     return repository
 
@@ -104,6 +105,7 @@ def test_plans_are_the_next_version_and_name_gpu_release_and_profiles(
     assert (parity.n_images >= 1000, parity.n_texts >= 100, parity.cosine_min >= 0.999) == (True, True, True)
     assert stated(manifest)["source"]["version"] == "tiny/1"
     assert stated(manifest)["source"]["made_from"] == {"kind": "test"}
+    assert manifest.extra == {"matryoshka_dimensions": [8]}
 
 
 def test_cards_and_tokenizer_travel_along_and_graphs_and_weights_do_not(

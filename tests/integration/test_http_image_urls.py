@@ -22,6 +22,7 @@ from support.image_host import ADDRESS, NAME, RED, ImageHost
 from support.image_requests import add_images, data_uri
 from support.own_internet import Names, Wires
 from support.pictures import picture
+from support.tiny_bundle import TINY
 
 RED_URL = f"https://{NAME}/red.png"
 MAX_BYTES = 20_000
@@ -69,6 +70,23 @@ def test_classify_accepts_urls(client: TestClient) -> None:
     assert best == ["red", "blue"]
 
 
+def test_other_products_shapes_accept_urls(client: TestClient) -> None:
+    part = {"type": "image_url", "image_url": {"url": RED_URL}}
+    bodies: list[dict[str, Any]] = [
+        {"input": [{"image": RED_URL}]},
+        {"input": [{"url": RED_URL}]},
+        {"input": RED_URL, "modality": "image"},
+        {"messages": [{"role": "user", "content": [part]}]},
+        {"input": data_uri(RED)},
+    ]
+    answers = [client.post("/v1/embeddings", json={"model": TINY, **body}) for body in bodies]
+    rows = [answer.json()["data"][0]["embedding"] for answer in answers]
+    np.testing.assert_allclose(rows, [rows[-1]] * len(rows), atol=1e-6)
+    body = {"inputs": RED_URL, "parameters": {"candidate_labels": ["blue", "red"]}}
+    answer = client.post("/hf/zero-shot-image-classification", json=body)
+    assert answer.json()[0]["label"] == "red"
+
+
 def test_search_accepts_a_url_as_a_query_and_in_a_mix(client: TestClient) -> None:
     for query in ({"image": RED_URL}, [{"image": RED_URL}, {"text": "red", "weight": 0.5}]):
         answer = client.post("/search", json={"query": query})
@@ -112,6 +130,13 @@ def test_image_that_cannot_be_fetched_fails_the_request_and_is_named(
         assert words in problem["detail"]
         assert "secret" not in answer.text
         assert NAME not in answer.text
+    answer = client.post("/v1/embeddings", json={"model": TINY, "input": ["a", {"url": url}]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (status, "input[1]")
+    body = {"inputs": url, "parameters": {"candidate_labels": ["a"]}}
+    answer = client.post("/hf/zero-shot-image-classification", json=body)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith("inputs: ")
+    assert NAME not in answer.text
 
 
 def test_fetched_bytes_count_as_part_of_the_body(client: TestClient, host: ImageHost) -> None:

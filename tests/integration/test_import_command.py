@@ -69,7 +69,8 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_repo = tmp_path_factory.mktemp("model_repo")
     checkpoint = make_clip(tmp_path_factory.mktemp("checkpoints") / "clip")
     (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n# Some model\n")
-    assert main(["import", str(checkpoint), "--name", "theirs", "--model-repo", str(model_repo)]) == 0
+    arguments = ["import", str(checkpoint), "--name", "theirs", "--model-repo", str(model_repo)]
+    assert main([*arguments, "--matryoshka-dimensions", "8,4"]) == 0
     return model_repo
 
 
@@ -99,6 +100,7 @@ def test_an_imported_checkpoint_is_a_bundle_with_its_proof(model_repo: Path) -> 
     assert not manifest.ungated
     assert manifest.licence == "mit"
     assert manifest.source["library"] == "transformers"
+    assert manifest.matryoshka_dimensions == (4, 8)
     assert [path.name for path in folder.iterdir() if "proof" in path.name] == ["proof_set.npz"]
 
 
@@ -272,6 +274,17 @@ def test_what_does_not_follow_its_library_is_not_published(
 
     with pytest.raises(DiptychError, match=message):
         import_checkpoint(find, ModelRepository(tmp_path / "repo"), statement, ProgressReporter(print, print))
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
+def test_more_dimensions_than_there_are_is_an_error_before_the_work(
+    tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
+    assert main([*arguments, *FEW, "--matryoshka-dimensions", "64,100000"]) == 1
+    printed = capsys.readouterr()
+    assert "--matryoshka-dimensions 100000: embeddings have" in printed.err
+    assert "write image graph" not in printed.out
     assert list((tmp_path / "repo").iterdir()) == []
 
 

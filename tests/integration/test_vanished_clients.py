@@ -16,7 +16,7 @@ from support.callers import (
     wait_until,
 )
 from support.fixtures import model_repo_fixture
-from support.image_requests import files_of
+from support.image_requests import data_uri, files_of
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 
@@ -51,11 +51,14 @@ PICTURES = {"files": files_of(different_pictures(N_ITEMS))}
 LABELS = {
     "files": [*files_of(different_pictures(1)), *(("labels", (None, f"l{n}")) for n in range(N_ITEMS - 1))]
 }
+DATA_URIS = [data_uri(one) for one in different_pictures(N_ITEMS, first=500)]
 CASES = {
     "images": ("/embed", PICTURES),
     "texts": ("/embed", {"json": {"input": texts(0)}}),
     "labels": ("/classify", LABELS),
     "openai": ("/v1/embeddings", {"json": {"model": TINY, "input": [one["text"] for one in texts(100)]}}),
+    "openai images": ("/v1/embeddings", {"json": {"model": TINY, "input": DATA_URIS}}),
+    "hugging face": ("/hf/feature-extraction", {"json": {"inputs": [one["text"] for one in texts(300)]}}),
     "search": ("/search", {"json": {"query": [{**one, "weight": 1.0} for one in texts(200)[:32]]}}),
     "add": ("/collections/default/images", PICTURES),
 }

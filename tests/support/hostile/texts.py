@@ -206,6 +206,8 @@ def deep_bodies() -> Iterator[tuple[str, bytes]]:
         "/classify": '{"images": ["data:,"], "labels": %s}',
         "/search": '{"query": {"text": "a"}, "filter": %s}',
         "/v1/embeddings": f'{{"model": "{DEFAULT_MODEL}", "input": %s}}',
+        "/hf/feature-extraction": '{"inputs": %s}',
+        "/hf/zero-shot-image-classification": '{"inputs": "data:,", "parameters": %s}',
         "/collections": '{"name": %s}',
     }
     for path, field in fields.items():

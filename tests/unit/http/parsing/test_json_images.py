@@ -5,8 +5,9 @@ import tracemalloc
 
 import pytest
 
+from diptych.core.fetching.image_urls import ImageUrl
 from diptych.errors import InvalidValue, TooLarge
-from diptych.http.parsing.json_images import decode_data_uri
+from diptych.http.parsing.json_images import decode_data_uri, parse_image
 
 MAX_BYTES = 1_000
 
@@ -16,6 +17,24 @@ MAX_BYTES = 1_000
 )
 def test_decoded_bytes_are_those_that_were_encoded(head: str) -> None:
     assert decode_data_uri(head + base64.b64encode(b"picture").decode(), "input[0]", MAX_BYTES) == b"picture"
+
+
+def test_image_may_be_a_data_uri_a_url_or_bare_base64() -> None:
+    encoded = base64.b64encode(b"picture").decode()
+    for text in (encoded, f"data:image/png;base64,{encoded}"):
+        assert parse_image(text, "input[0]", MAX_BYTES) == b"picture"
+    assert parse_image("https://a.example/b.png", "input[0]", MAX_BYTES) == ImageUrl(
+        "https://a.example/b.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("data:,a", "not a data URI"), ("ftp://a.example/", "not a data URI"), ("a cat", "base64 is broken")],
+)
+def test_other_texts_are_no_images(text: str, words: str) -> None:
+    with pytest.raises(InvalidValue, match=words):
+        parse_image(text, "input[0]", MAX_BYTES)
 
 
 def test_too_many_bytes_are_rejected_undecoded() -> None:

@@ -16,7 +16,13 @@ from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
 from diptych_training.export.run_export import require_publishable
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
+from diptych_training.importing.flags import (
+    MIN_CONTEXT_LENGTH,
+    channels,
+    spreads,
+    whole_number,
+    whole_numbers,
+)
 from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source, require_resolvable
@@ -55,6 +61,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
     )
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
+    parser.add_argument(
+        "--matryoshka-dimensions",
+        type=whole_numbers,
+        default=(),
+        metavar="LIST",
+        help="numbers of dimensions to which servers may cut embeddings, such as 64,128, "
+        "of a model that was trained for it",
+    )
     parser.add_argument("--licence", help="licence of the weights, if the checkpoint does not state it")
     parser.add_argument("--offline", action="store_true", help="use only files in the local hub cache")
     add_push_flag(parser)
@@ -110,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         ungated=args.ungated,
         optimise=not args.no_optimise,
         weights=not args.no_weights,
+        matryoshka_dimensions=args.matryoshka_dimensions,
     )
     repository = ModelRepository(args.model_repo)
     find = partial(find_source, args.source, _choices(args))

@@ -22,6 +22,11 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return read
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Parse whole numbers above 0 with commas between them."""
+    return tuple(map(whole_number(1), text.split(",")))
+
+
 def channels(text: str) -> tuple[float, float, float]:
     """Parse one number for each of red, green and blue."""
     message = f"{text!r} must be three numbers, such as 0.48,0.46,0.41"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from pydantic import JsonValue
 
-from diptych.bundle.manifest import ImageSpec, ManifestDraft, Precision, TextSpec
+from diptych.bundle.manifest import MATRYOSHKA_DIMENSIONS, ImageSpec, ManifestDraft, Precision, TextSpec
 from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.text_differences import TextDifferences
 
@@ -25,6 +25,7 @@ class ImportOptions:
     ungated: bool = False
     optimise: bool = True
     weights: bool = True  # for training, if this package has the architecture
+    matryoshka_dimensions: tuple[int, ...] = ()  # to which servers may cut embeddings
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def manifest_draft(
     """The manifest's draft, without name, version and file digests."""
     notes: list[JsonValue] = [*facts.notes]
     extra: dict[str, JsonValue] = {"text_differences": differences.stated(), "notes": notes}
+    if options.matryoshka_dimensions:
+        extra[MATRYOSHKA_DIMENSIONS] = [*options.matryoshka_dimensions]
     return ManifestDraft(
         family=facts.family,
         embed_dim=facts.embed_dim,

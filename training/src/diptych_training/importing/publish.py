@@ -14,7 +14,7 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import PublishFailed
-from diptych_training.errors import NotConvertible
+from diptych_training.errors import ImportFailed, NotConvertible
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
@@ -97,6 +97,7 @@ def read_and_write(
     """
     with stages.stage("read"):
         model = source.load()
+    _require_dimensions(options, model.embed_dim)
     with stages.stage("compare tokenizers"):
         differences = write_tokenizer(model, folder)
     with stages.stage("write image graph"):
@@ -111,6 +112,13 @@ def read_and_write(
     with stages.stage("embed with the original library"):
         proof = proof_by_library(model, folder, options.n_images, differences, reporter.advance)
     return Imported(facts_of(model, options.prompts, no_weights), differences, proof)
+
+
+def _require_dimensions(options: ImportOptions, embed_dim: int) -> None:
+    """Raises ImportFailed if embeddings cannot be cut to what the options list."""
+    largest = max(options.matryoshka_dimensions, default=0)
+    if largest > embed_dim:
+        raise ImportFailed(f"--matryoshka-dimensions {largest}: embeddings have {embed_dim} dimensions")
 
 
 def _write_weights(model: ImportedModel, folder: Path, options: ImportOptions) -> str | None:

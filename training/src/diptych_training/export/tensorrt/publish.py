@@ -16,6 +16,7 @@ from diptych.adapters.tensorrt.plan import build_plan
 from diptych.bundle.golden import check_golden
 from diptych.bundle.manifest import (
     MANIFEST_FILE,
+    MATRYOSHKA_DIMENSIONS,
     TOKENIZER_FILE,
     Manifest,
     ManifestDraft,
@@ -203,7 +204,7 @@ def _draft(context: _BuildContext, made: dict[str, Precision]) -> ManifestDraft:
             "made_from": manifest.source,
             "diptych_training": version_of("diptych-training"),
         },
-        "extra": {},
+        "extra": {key: value for key, value in manifest.extra.items() if key == MATRYOSHKA_DIMENSIONS},
     }
     return ManifestDraft(**(kept | changed))
 
