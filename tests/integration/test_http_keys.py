@@ -128,6 +128,23 @@ def test_key_that_means_nothing_is_refused_by_the_field(
     assert (answer.status_code, answer.json()["item"]) == (422, item), answer.text
 
 
+@pytest.mark.parametrize(
+    ("scope", "collections", "scopes"),
+    [
+        ("read", [OWN], ["read"]),
+        ("write", ["b", "a"], ["read", "write"]),
+        ("admin", [], ["read", "write", "admin"]),
+    ],
+)
+def test_caller_is_told_what_its_key_may_do(
+    client: TestClient, scope: str, collections: list[str], scopes: list[str]
+) -> None:
+    _, headers = created(client, scope, *collections)
+    told = client.get("/version", headers=headers).json()["caller"]
+    assert told == {"key": f"{scope} key", "scopes": scopes, "collections": sorted(collections) or None}
+    assert client.get("/version", headers=ROOT).json()["caller"]["key"] == "DIPTYCH_API_KEY"
+
+
 def test_limited_key_lists_its_collections_and_jobs_only(client: TestClient, jobs: dict[str, str]) -> None:
     _, headers = created(client, "read", OWN)
     listed = client.get("/collections", headers=headers).json()

@@ -13,6 +13,7 @@ from diptych_client import (
     AsyncClient,
     BrokenFolder,
     Calibration,
+    Caller,
     Client,
     CudaGraphs,
     IgnoredVersion,
@@ -201,7 +202,10 @@ def test_models_and_versions_are_read() -> None:
     assert version_3.manifest == {"embed_dim": 16}
     assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)
     running = client.version()
-    assert (str(running.model), running.default_collection) == ("tiny/3 (fp32)", "d")
+    assert (str(running.model), running.default_collection, running.caller) == ("tiny/3 (fp32)", "d", None)
+    who = {"key": "reader", "scopes": ["read"], "collections": ["pets"]}
+    api.on("GET /version", ok(version | {"caller": who}))
+    assert client.version().caller == Caller("reader", ("read",), ("pets",))
 
 
 def test_unready_server_is_not_an_error() -> None:

@@ -67,7 +67,9 @@ def loaded_client() -> Iterator[TestClient]:
 
 def test_alive_at_once_and_503_with_retry_after_while_loading(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/version").json()["model"] is None
+    told = client.get("/version").json()
+    assert told["model"] is None
+    assert told["caller"] == {"key": None, "scopes": ["read", "write", "admin"], "collections": None}
     for path in ("/readyz", "/search?q=a", "/models", "/metrics"):
         answer = client.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -164,8 +166,8 @@ def test_wrong_method_is_a_405_with_the_allowed_methods(client: TestClient) -> N
 @pytest.mark.parametrize(
     ("method", "path", "name", "known"),
     [
-        ("GET", "/collections/a/images?limt=5", "limt", "there is: after, limit"),
-        ("GET", "/collections/a/images?limit=5&page=2", "page", "there is: after, limit"),
+        ("GET", "/collections/a/images?limt=5", "limt", "there is: after, filter, limit"),
+        ("GET", "/collections/a/images?limit=5&page=2", "page", "there is: after, filter, limit"),
         ("GET", "/collections/a/images/b/thumbnail?Size=64", "Size", "there is: size"),
         ("GET", "/jobs?state=running", "state", "this call takes none in its query string"),
         ("GET", "/jobs/j/outcomes?limits=5", "limits", "there is: after, limit"),

@@ -18,6 +18,7 @@ from diptych_client.results import (
     ApiKey,
     BrokenFolder,
     Calibration,
+    Caller,
     ChangedQuery,
     ClassifiedImage,
     CollectionComparison,
@@ -495,7 +496,7 @@ def previous_version(row: Json) -> PreviousVersion:
 
 def server_version(body: Json) -> ServerVersion:
     """Parse the answer of `/version`."""
-    model = body.get("model")
+    model, who = body.get("model"), body.get("caller")
     return ServerVersion(
         version=str(body["version"]),
         model=model_ref(model) if model else None,
@@ -503,6 +504,17 @@ def server_version(body: Json) -> ServerVersion:
         embed_dim=body.get("embed_dim"),
         default_collection=str(body["default_collection"]),
         read_only=bool(body.get("read_only", False)),
+        caller=caller(who) if who else None,
+    )
+
+
+def caller(row: Json) -> Caller:
+    """Parse the `caller` of `/version`."""
+    collections = row["collections"]
+    return Caller(
+        key=row["key"],
+        scopes=tuple(row["scopes"]),
+        collections=None if collections is None else tuple(map(str, collections)),
     )
 
 

@@ -687,10 +687,22 @@ class CreatedKey(ApiKey):
 
 
 @dataclass(frozen=True)
+class Caller:
+    """What the key of this client may do. `key` is its name; None where no key is needed.
+
+    `scopes`: all that it has. `collections`: the only ones that it sees; None if it sees all.
+    """
+
+    key: str | None
+    scopes: tuple[KeyScope, ...]
+    collections: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class ServerVersion:
     """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading.
 
-    A server that is `read_only` refuses every change with 403.
+    A server that is `read_only` refuses every change with 403. `caller` is None from an older server.
     """
 
     version: str
@@ -699,6 +711,7 @@ class ServerVersion:
     embed_dim: int | None
     default_collection: str
     read_only: bool = False
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from diptych import __version__
+from diptych.core.keys.key import ANYONE, SCOPES, Key, Scope
 from diptych.errors import NotReady
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.description import NO_KEY
 from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -34,8 +35,25 @@ class Ready(BaseModel):
     n_without_precision: int = 0
 
 
+class CallerResponse(BaseModel):
+    """What the key of this request may do. `key` is its name; null where no key is needed."""
+
+    key: str | None = Field(examples=["reading room"])
+    scopes: list[Scope] = Field(description="all that it has: a key with `write` may read, too")
+    collections: list[str] | None = Field(description="the only ones that it sees; null if it sees all")
+
+    @classmethod
+    def of(cls, caller: Key) -> "CallerResponse":
+        """Describe the key of a caller."""
+        return cls(
+            key=None if caller is ANYONE else caller.name,
+            scopes=[scope for scope in SCOPES if caller.has(scope)],
+            collections=None if caller.collections is None else sorted(caller.collections),
+        )
+
+
 class ServerVersion(BaseModel):
-    """Versions and limits of this server. `model` is null while it loads.
+    """Versions and limits of this server, and what the caller may do. `model` is null while it loads.
 
     `read_only`: whether every change is refused with 403.
     """
@@ -48,6 +66,7 @@ class ServerVersion(BaseModel):
     read_only: bool
     max_items: int
     max_add_items: int
+    caller: CallerResponse
 
 
 router = APIRouter(tags=["operate"], route_class=GuardedRoute)
@@ -100,5 +119,6 @@ async def version(request: Request, state: State) -> Response:
             read_only=options.read_only,
             max_items=options.limits.max_items,
             max_add_items=options.limits.max_add_items,
+            caller=CallerResponse.of(caller_of(request)),
         ),
     )
