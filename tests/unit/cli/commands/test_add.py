@@ -277,3 +277,34 @@ def test_archive_must_be_the_only_path(run: RunCommand, api: FakeApi, folder: Pa
             run(*arguments)
         assert stopped.value.code == 2
     assert IMAGES not in api.calls()
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--replace"], "leave out --replace, --send-all, --id-from and --metadata"),
+        (["--id-from", "content"], "leave out"),
+        (["--poll-s", "0"], "must be a number of seconds above 0"),
+    ],
+)
+def test_watch_refuses_what_it_does_by_itself(
+    run: RunCommand, folder: Path, flags: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("--watch", *flags, folder)
+    assert complaint in capsys.readouterr().err
+
+
+def test_watch_needs_one_folder(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for paths in ([folder, folder], [folder / "cat.png"]):
+        with pytest.raises(SystemExit, match="2"):
+            run("--watch", *paths)
+        assert "--watch needs exactly one folder" in capsys.readouterr().err
+
+
+def test_watch_ends_at_an_error_that_waiting_does_not_mend(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("GET /collections/pets", problem(403, "a key with scope write is needed"))
+    assert run("--watch", folder) == 1
+    assert "a key with scope write is needed" in capsys.readouterr().err

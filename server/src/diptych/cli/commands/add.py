@@ -1,8 +1,10 @@
 """`diptych add`: add images from folders and files to a collection; go on when single ones fail."""
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -13,6 +15,7 @@ from diptych.cli.output.outcome_summary import counts_line, print_json_summary, 
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.archives import add_archive
 from diptych.cli.transfer.sources import Source, describe, find_images, read_items
+from diptych.cli.transfer.watch_loop import watch_folder
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client
 
@@ -64,8 +67,28 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE.jsonl",
         help='one {"file": .., "id": .., "metadata": {..}} per line; id and metadata are optional',
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="keep the collection in step with one folder until SIGINT or SIGTERM: add new files, replace "
+        "changed ones, delete the images of files that are gone; no other images are touched",
+    )
+    parser.add_argument(
+        "--poll-s",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="seconds between two looks of --watch (default 2)",
+    )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text[:100]!r} must be a number of seconds above 0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +98,15 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(
             f"{archives[0]}: an archive must be the only path, and contains its own ids and metadata"
         )
-    return run_with_client(args, _add_archive if archives else _add)
+    if args.watch:
+        if args.replace or args.send_all or args.id_from == "content" or args.metadata:
+            args.usage_error(
+                "--watch takes ids from file names and replaces what changed: "
+                "leave out --replace, --send-all, --id-from and --metadata"
+            )
+        if len(args.paths) > 1 or not args.paths[0].is_dir():
+            args.usage_error("--watch needs exactly one folder")
+    return run_with_client(args, _add_archive if archives else watch_folder if args.watch else _add)
 
 
 def _add_archive(args: argparse.Namespace, client: Client) -> int:
