@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
-EMBED_DIM = 256  # of the default model
+EMBED_DIM = 448  # of the default model
 UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE, DATA_URI = base64.b64decode(PIXEL), f"data:image/png;base64,{PIXEL}"
@@ -47,7 +47,7 @@ def complete(context: Any, case: Any, **_: Any) -> None:
     if case.operation.path == "/classify" and isinstance(body.get("images"), list):
         body.pop("model", None)  # what serves; images may be nothing else than files then
         body["images"] = [one if isinstance(one, str) else DATA_URI for one in body["images"]]
-    if case.operation.path == "/v1/embeddings":
+    if case.operation.path.startswith(("/v1/", "/hf/")):
         _keep_to_one_item_of_the_model(body)
     if case.operation.path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors
         for item in body.get("items", ()):

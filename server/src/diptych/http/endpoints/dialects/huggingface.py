@@ -22,6 +22,7 @@ from diptych.http.context import context_of
 from diptych.http.description import request_body
 from diptych.http.endpoints.classify import ClassifyOptions, Labels, Template, check_options, classify_input
 from diptych.http.endpoints.dialects.items import (
+    EXAMPLE_IMAGE,
     Item,
     TextOr,
     TextOrDataUri,
@@ -65,7 +66,7 @@ class ZeroShotParameters(RequestModel):
 
 
 _ZERO_SHOT: JsonValue = {
-    "inputs": "iVBORw0KGgo...",
+    "inputs": EXAMPLE_IMAGE,
     "parameters": {"candidate_labels": ["cat", "dog"], "hypothesis_template": "a photo of a {}"},
 }
 

@@ -15,6 +15,9 @@ from diptych.http.parsing.limits import check_text
 Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 Text = TypeVar("Text")
 Other = TypeVar("Other")
+EXAMPLE_IMAGE = (  # base64 of a picture of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _TEXT, _OTHER = "<text>", "<other>"  # no keys of a request have these names
 
 

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, JsonValue, WithJsonSchema, model_validat
 from diptych.core.limits import Limits
 from diptych.errors import InvalidValue
 from diptych.http.endpoints.dialects.items import (
+    EXAMPLE_IMAGE,
     Item,
     TextOr,
     TextOrDataUri,
@@ -88,8 +89,8 @@ Input = Annotated[
 ]
 _REQUESTS: list[JsonValue] = [
     {"model": "everyday", "input": ["a cat", "a dog"]},
-    {"model": "everyday", "input": ["data:image/png;base64,iVBORw0KGgo..."], "modality": "image"},
-    {"model": "everyday", "input": [{"text": "a cat"}, {"bytes": "iVBORw0KGgo..."}]},
+    {"model": "everyday", "input": [f"data:image/png;base64,{EXAMPLE_IMAGE}"], "modality": "image"},
+    {"model": "everyday", "input": [{"text": "a cat"}, {"bytes": EXAMPLE_IMAGE}]},
 ]
 
 
