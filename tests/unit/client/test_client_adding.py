@@ -114,7 +114,11 @@ def test_error_that_concerns_all_items_is_raised_once(client: Client, api: FakeA
     assert len(api.requests) == 1
 
 
-def test_outcomes_before_a_broken_connection_are_reported(client: Client, api: FakeApi) -> None:
+def test_outcomes_before_a_broken_connection_are_reported(
+    client: Client, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diptych_client.client.time.sleep", lambda seconds: None)
+
     def break_off(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("connection reset", request=request)
 

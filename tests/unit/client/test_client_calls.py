@@ -54,7 +54,7 @@ def test_every_call_is_a_method_of_both_clients(kind: type) -> None:
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_method_shows_the_arguments_and_the_docstring_of_its_call(kind: type) -> None:
     signature = inspect.signature(kind.embed)  # type: ignore[attr-defined]
-    assert list(signature.parameters) == ["self", "texts", "images"]
+    assert list(signature.parameters) == ["self", "texts", "images", "on_progress"]
     assert signature.return_annotation == "Embeddings"
     assert kind.embed.__doc__ == operations.embed.__doc__  # type: ignore[attr-defined]
 

@@ -19,7 +19,7 @@ from diptych_client import (
     UnreadableFile,
     VersionChanged,
 )
-from support.fake_api import MODEL, FakeApi, base64_row, body, embed_reply, parts, problem
+from support.fake_api import MODEL, FakeApi, base64_row, body, classify_reply, embed_reply, parts, problem
 
 
 @pytest.fixture
@@ -230,3 +230,29 @@ def test_search_takes_exactly_one_query(client: Client) -> None:
 def _found() -> httpx.Response:
     hit = {"id": "a", "cosine": 0.5, "relevance": None, "metadata": {"n": 1}, "links": {"self": "/x"}}
     return httpx.Response(200, json={"model": MODEL, "collection": "pets", "hits": [hit], "truncated": False})
+
+
+def test_embeddings_are_matrices_and_rows_of_numpy(client: Client, api: FakeApi) -> None:
+    api.on("POST /embed", embed_reply)
+    answer = client.embed(texts=["a", "bcd"], images=[b"image"])
+    assert answer.text_matrix().tolist() == [[0, 1], [1, 3]]
+    assert (answer.image_matrix().shape, answer.image_matrix().dtype) == ((1, 2), np.float32)
+    assert np.stack(answer.texts).tolist() == [[0, 1], [1, 3]]
+    assert np.shares_memory(np.asarray(answer.texts[0]), np.asarray(answer.texts[0].embedding))
+    assert np.asarray(answer.texts[0], np.float64).dtype == np.float64
+    assert client.embed(texts=["a"]).image_matrix().shape == (0, 0)
+
+
+def test_long_calls_tell_how_far_they_are(client: Client, api: FakeApi) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def note(n_done: int, n_items: int) -> None:
+        seen.append((n_done, n_items))
+
+    api.on("POST /embed", embed_reply)
+    client.embed(texts=["a"] * 300, images=[b"image"] * 70, on_progress=note)
+    assert seen == [(256, 370), (300, 370), (364, 370), (370, 370)]
+    seen.clear()
+    api.on("POST /classify", classify_reply(("cat", 0.9)))
+    client.classify([b"image"], ["cat"], on_progress=note)
+    assert seen == [(1, 1)]

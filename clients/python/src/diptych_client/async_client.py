@@ -11,8 +11,9 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
+from diptych_client.errors import ClientError
 from diptych_client.pixels import encode_png
-from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
+from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps, resumed
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
     client_options,
@@ -38,7 +39,14 @@ def _awaited(call: Callable[P, Steps[T]]) -> Callable[Concatenate[AsyncClient, P
 
 
 class AsyncClient:
-    """The calls of `Client` as coroutines. Close it with `aclose`, or use it in an `async with` block."""
+    """The calls of `Client` as coroutines. Close it with `aclose`, or use it in an `async with` block.
+
+    The examples of the calls show `Client`: here each call is awaited.
+
+    >>> async def search(words):
+    ...     async with AsyncClient("http://127.0.0.1:8000") as client:
+    ...         return await client.search(words, collection="pets", k=3)
+    """
 
     def __init__(
         self,
@@ -98,13 +106,19 @@ class AsyncClient:
 
     async def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of one call and return its result."""
+        steps = resumed(steps)
         try:
             effect = next(steps)
             while True:
-                effect = steps.send(await self._carry_out(effect))
+                try:
+                    result = await self._carry_out(effect)
+                except ClientError as error:
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(result)
         except StopIteration as finished:
-            result: T = finished.value
-            return result
+            value: T = finished.value
+            return value
 
     async def _carry_out(self, effect: Effect) -> Any:
         match effect:

@@ -11,8 +11,9 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
+from diptych_client.errors import ClientError
 from diptych_client.pixels import encode_png
-from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
+from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps, resumed
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
     client_options,
@@ -43,6 +44,9 @@ class Client:
     Without `url` it takes DIPTYCH_URL, or else the address in DIPTYCH_HOST and DIPTYCH_PORT on this machine.
     `timeout_s` limits each wait for the network, not a whole call. `transport` is for tests: an
     `httpx.MockTransport` answers without a server. Raises InvalidCall for invalid arguments.
+
+    >>> with Client("http://127.0.0.1:8000", api_key=None) as client:
+    ...     hits = client.search("a sleeping cat", collection="pets", k=3).hits  # doctest: +SKIP
     """
 
     def __init__(
@@ -103,13 +107,19 @@ class Client:
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of one call and return its result."""
+        steps = resumed(steps)
         try:
             effect = next(steps)
             while True:
-                effect = steps.send(self._carry_out(effect))
+                try:
+                    result = self._carry_out(effect)
+                except ClientError as error:
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(result)
         except StopIteration as finished:
-            result: T = finished.value
-            return result
+            value: T = finished.value
+            return value
 
     def _carry_out(self, effect: Effect) -> Any:
         match effect:

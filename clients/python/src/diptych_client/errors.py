@@ -3,6 +3,7 @@
 ClientError
 ├── InvalidCall          the arguments contradict each other or cannot be sent (also a ValueError)
 ├── Unreachable          no connection, or it broke before the answer was complete
+│   └── ConnectionLost   it broke: the server may have carried the request out
 ├── TimedOut             no answer within `timeout_s`
 ├── UnexpectedAnswer     something answered, but not as a diptych server does
 ├── UnreadableFile       a file cannot be read, or an image in memory cannot be written as PNG
@@ -38,6 +39,10 @@ class InvalidCall(ClientError, ValueError):
 
 class Unreachable(ClientError):
     """No connection to the server, or it broke."""
+
+
+class ConnectionLost(Unreachable):
+    """The connection broke before the answer was complete. The server may have carried the request out."""
 
 
 class TimedOut(ClientError):

@@ -5,9 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from diptych_client.errors import ClientError
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 Json: TypeAlias = dict[str, Any]
 Embedding: TypeAlias = "array[float]"
@@ -30,19 +34,52 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class EmbeddedItem:
-    """The embedding of one text or image. `truncated`: the text was longer than the model reads."""
+    """The embedding of one text or image. `truncated`: the text was longer than the model reads.
+
+    NumPy takes it as an array: `numpy.asarray(item)`.
+    """
 
     embedding: Embedding
     truncated: bool = False
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the embedding as an array (D,) that shares its memory, unless asked otherwise."""
+        row: NDArray[Any] = _numpy().frombuffer(self.embedding, dtype="float32")
+        return row.astype(dtype or row.dtype, copy=bool(copy))
+
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The embeddings of one call, in the order of its arguments."""
+    """The embeddings of one call, in the order of its arguments.
+
+    >>> answer = client.embed(texts=["a cat", "a dog"], images=["cat.png"])
+    >>> cosines = answer.image_matrix() @ answer.text_matrix().T  # (1, 2)
+    >>> cosines.shape
+    (1, 2)
+    """
 
     model: ModelRef
     texts: tuple[EmbeddedItem, ...]
     images: tuple[EmbeddedItem, ...]
+
+    def text_matrix(self) -> NDArray[numpy.float32]:
+        """Return the embeddings of the texts as a matrix (N, D). Needs NumPy."""
+        return _matrix(self.texts)
+
+    def image_matrix(self) -> NDArray[numpy.float32]:
+        """Return the embeddings of the images as a matrix (N, D). Needs NumPy."""
+        return _matrix(self.images)
+
+
+def _matrix(items: tuple[EmbeddedItem, ...]) -> NDArray[numpy.float32]:
+    rows: NDArray[numpy.float32] = _numpy().zeros((0, 0), dtype="float32")
+    return _numpy().stack([item.__array__() for item in items]) if items else rows
+
+
+def _numpy() -> Any:
+    import numpy  # noqa: PLC0415 - the client itself does not need it
+
+    return numpy
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from diptych_client.errors import InvalidCall, Problem, UnexpectedAnswer, api_error
+from diptych_client.errors import (
+    ClientError,
+    ConnectionLost,
+    InvalidCall,
+    Problem,
+    UnexpectedAnswer,
+    Unreachable,
+    api_error,
+)
 from diptych_client.pixels import PillowImage, PixelArray
 
 T = TypeVar("T")
@@ -47,7 +55,8 @@ class Request:
     """One HTTP request with a JSON body, a multipart body, or a body of `content_type` that is streamed.
 
     A streamed body is a `file`, or the files of `tar` as an archive; `on_progress` gets the number of bytes
-    sent and of all. `repeatable` says that sending it twice does no harm.
+    sent and of all. `repeatable`: a server that was too busy may be asked again. `idempotent`: so may a
+    server that may have carried the request out, since the answer would be the same.
     """
 
     method: str
@@ -56,6 +65,7 @@ class Request:
     json: object = None
     parts: Sequence[Part] = ()
     repeatable: bool = True
+    idempotent: bool = True
     file: Path | None = None
     tar: Sequence[Path] = ()
     content_type: str = ""
@@ -149,6 +159,41 @@ def exchange(request: Request) -> Steps[Answer]:
     if answer.status >= 300:
         raise UnexpectedAnswer(f"HTTP {answer.status} redirects elsewhere: is the URL right?")
     return answer
+
+
+def resumed(steps: Steps[T]) -> Steps[T]:
+    """Carry out the steps, and repeat a request whose connection is lost.
+
+    A refused connection is an error at once, unless the same call has had an answer: then the server may be
+    starting again.
+    """
+    n_answers = 0
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                result = yield from _repeated(effect, has_answer=n_answers > 0)
+            except ClientError as error:
+                effect = steps.throw(error)
+            else:
+                n_answers += isinstance(effect, Request)
+                effect = steps.send(result)
+    except StopIteration as finished:
+        value: T = finished.value
+        return value
+
+
+def _repeated(effect: Effect, *, has_answer: bool) -> Steps[Any]:
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            return (yield effect)
+        except Unreachable as error:
+            may_repeat = isinstance(effect, Request) and effect.repeatable and effect.idempotent
+            was_there = has_answer or isinstance(error, ConnectionLost) or attempt > 1
+            if not (may_repeat and was_there) or attempt == MAX_ATTEMPTS:
+                raise
+        yield Sleep(2.0 ** (attempt - 1))
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _retry_after_s(answer: Answer, attempt: int) -> float | None:

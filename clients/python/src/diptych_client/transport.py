@@ -15,6 +15,7 @@ import httpx
 
 from diptych_client.errors import (
     ClientError,
+    ConnectionLost,
     InvalidCall,
     TimedOut,
     UnexpectedAnswer,
@@ -137,6 +138,8 @@ def httpx_errors_translated(url: str) -> Iterator[None]:
         raise TimedOut(f"{url} did not answer in time ({_message(error)})") from error
     except (httpx.DecodingError, httpx.TooManyRedirects) as error:
         raise UnexpectedAnswer(f"{url} gave an answer that cannot be read: {_message(error)}") from error
+    except (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError) as error:
+        raise ConnectionLost(f"cannot reach {url}: {_message(error)}. Is `diptych serve` running?") from error
     except httpx.TransportError as error:
         raise Unreachable(f"cannot reach {url}: {_message(error)}. Is `diptych serve` running?") from error
     except UnicodeEncodeError as error:  # from a query string

@@ -39,6 +39,10 @@ def add(
     An image that fails has an outcome with its error, and the others are added. An error that concerns every
     image is raised (no connection, a wrong key, a stopped server). `on_outcome` has then received all earlier
     outcomes.
+
+    >>> outcomes = client.add(["cat.png", "dog.png"], metadata=[{"album": "home"}, None], collection="pets")
+    >>> [outcome.status for outcome in outcomes]
+    ['created', 'created']
     """
     images = image_list(images)
     each_id, each_metadata = one_per_item("ids", ids, images), one_per_item("metadata", metadata, images)

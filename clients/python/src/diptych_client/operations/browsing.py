@@ -13,6 +13,12 @@ def list_images(
     """List at most `limit` images in the order of their ids, beginning after the id `after`.
 
     With `filter`, a condition on metadata as in `search`, only images that pass it.
+
+    >>> page = client.list_images("pets", limit=1)
+    >>> [image.id for image in page.images], page.next
+    (['rex'], 'rex')
+    >>> [image.id for image in client.list_images("pets", after=page.next).images]
+    ['tom']
     """
     params = {"limit": str(limit)} | ({} if after is None else {"after": after}) | _filter_param(filter)
     body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
@@ -24,6 +30,9 @@ def fields(collection: str, *, filter: Json | None = None, limit: int = 20) -> S
     """Describe the fields of the metadata of a collection, each with at most `limit` values.
 
     With `filter`, a condition on metadata as in `search`, only of images that pass it.
+
+    >>> [(field.name, field.n_images) for field in client.fields("pets").fields]
+    [('kind', 2)]
     """
     params = {"limit": str(limit)} | _filter_param(filter)
     body = (yield from exchange(Request("GET", path_of("collections", collection, "fields"), params))).json()

@@ -8,14 +8,22 @@ from diptych_client.steps import Answer, Request, Steps, exchange, path_of
 
 
 def models() -> Steps[list[ModelSummary]]:
-    """List the models of the repository. The served one has an `active` version."""
+    """List the models of the repository. The served one has an `active` version.
+
+    >>> [(model.name, model.active) for model in client.models()]
+    [('tiny', 1)]
+    """
     body = (yield from exchange(Request("GET", "/models"))).json()
     with parsing.reading("/models"):
         return [parsing.model_summary(row) for row in body["models"]]
 
 
 def model_version(name: str, version: int) -> Steps[ModelVersion]:
-    """Return one version of a model with its manifest: parity, metrics, preprocessing. Raises NotFound."""
+    """Return one version of a model with its manifest: parity, metrics, preprocessing. Raises NotFound.
+
+    >>> client.model_version("tiny", 1).manifest["embed_dim"]
+    16
+    """
     path = path_of("models", name, "versions", str(version))
     body = (yield from exchange(Request("GET", path))).json()
     with parsing.reading("a version of a model"):
@@ -23,15 +31,24 @@ def model_version(name: str, version: int) -> Steps[ModelVersion]:
 
 
 def version() -> Steps[ServerVersion]:
-    """Return the version of the server, its model and its default collection."""
+    """Return the version of the server, its model and its default collection.
+
+    >>> server = client.version()
+    >>> server.default_collection, server.read_only
+    ('default', False)
+    """
     body = (yield from exchange(Request("GET", "/version"))).json()
     with parsing.reading("/version"):
         return parsing.server_version(body)
 
 
 def ready() -> Steps[Readiness]:
-    """Return whether the server is ready for requests. Does not raise if it is not ready."""
-    answer: Answer = yield Request("GET", "/readyz")
+    """Return whether the server is ready for requests. Does not raise if it is not ready.
+
+    >>> client.ready()
+    Readiness(ready=True, reason='')
+    """
+    answer: Answer = yield Request("GET", "/readyz", repeatable=False)
     if answer.status == 200:
         return Readiness(True, "")
     return Readiness(False, str(answer.json().get("detail", "")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
@@ -20,25 +20,54 @@ from diptych_client.results import (
 )
 from diptych_client.steps import Answer, Part, Request, Steps, exchange, json_bytes, utf8
 
+OnProgress = Callable[[int, int], None]
+
 MAX_ITEMS = 256  # texts, embeddings or ids of one request
 
 
-def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> Steps[Embeddings]:
+def embed(
+    *,
+    texts: Sequence[str] = (),
+    images: Sequence[ImageSource] = (),
+    on_progress: OnProgress | None = None,
+) -> Steps[Embeddings]:
     """Embed texts and images into the same space.
 
     Embeddings have unit norm: their dot product is their cosine. They are in the order of the arguments, each
-    an `array('f')`; `numpy.stack([item.embedding for item in result.images])` makes a matrix of them. Raises
-    ApiError naming the first bad item (``images[3]``), and UnreadableFile.
+    an `array('f')`; `image_matrix()` and `text_matrix()` of the result are NumPy arrays (N, D). An image is a
+    path, bytes, a Pillow image, a NumPy array (height, width, 3) or an ImageUrl. `on_progress` gets the
+    numbers of items that are embedded, and of all, after each request. Raises ApiError naming the first bad
+    item (``images[3]``), and UnreadableFile.
+
+    >>> answer = client.embed(texts=["a red car"], images=["cat.png", "dog.png"])
+    >>> answer.image_matrix().shape == (2, len(answer.texts[0].embedding))
+    True
     """
     images = image_list(images)
     if not texts and not images:
         raise InvalidCall("embed needs texts or images")
-    model, text_rows = yield from _embed_texts(require_list("texts", texts))
-    model, image_rows = yield from _embed_images(images, model)
+    progress = _Progress(len(texts) + len(images), on_progress)
+    model, text_rows = yield from _embed_texts(require_list("texts", texts), progress)
+    model, image_rows = yield from _embed_images(images, model, progress)
     return Embeddings(model, tuple(text_rows), tuple(image_rows))
 
 
-def _embed_texts(texts: Sequence[str]) -> Steps[tuple[ModelRef | None, list[EmbeddedItem]]]:
+class _Progress:
+    """Counts the items of a call that are done, for a caller who wants to know."""
+
+    def __init__(self, n_items: int, on_progress: OnProgress | None) -> None:
+        self._n_done, self._n_items = 0, n_items
+        self._on_progress = on_progress
+
+    def advance(self, n_items: int) -> None:
+        self._n_done += n_items
+        if self._on_progress is not None:
+            self._on_progress(self._n_done, self._n_items)
+
+
+def _embed_texts(
+    texts: Sequence[str], progress: _Progress
+) -> Steps[tuple[ModelRef | None, list[EmbeddedItem]]]:
     model: ModelRef | None = None
     rows: list[EmbeddedItem] = []
     for start in range(0, len(texts), MAX_ITEMS):
@@ -48,11 +77,12 @@ def _embed_texts(texts: Sequence[str]) -> Steps[tuple[ModelRef | None, list[Embe
                 Request("POST", "/embed", json={**body, "encoding_format": "base64"})
             )
         model = _collect(answer, model, rows)
+        progress.advance(len(body["input"]))
     return model, rows
 
 
 def _embed_images(
-    images: Sequence[ImageSource], model: ModelRef | None
+    images: Sequence[ImageSource], model: ModelRef | None, progress: _Progress
 ) -> Steps[tuple[ModelRef, list[EmbeddedItem]]]:
     batches = SourceBatches(images)
     rows: list[EmbeddedItem] = []
@@ -65,7 +95,9 @@ def _embed_images(
                 parts = [*_image_parts(batch.files), Part("encoding_format", b"base64")]
                 request = Request("POST", "/embed", parts=parts)
             answer = yield from exchange(request)
+        n_before = len(rows)
         model = _collect(answer, model, rows)
+        progress.advance(len(rows) - n_before)
     assert model is not None, "embed refuses a call without texts and images"
     return model, rows
 
@@ -86,18 +118,25 @@ def classify(
     templates: Sequence[str] | str | None = None,
     multi_label: bool = False,
     top_k: int | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Steps[Classification]:
     """Classify images zero-shot: return for each image the fitting `labels`, best first.
 
     `template` is a sentence with one ``{}`` in place of the label. `templates` are several sentences, whose
     text embeddings are averaged, or the name of a set of the model. Scores sum to 1 over the labels; with
-    `multi_label`, each label is scored by itself.
+    `multi_label`, each label is scored by itself. `on_progress` gets the number of images that are
+    classified, and of all, after each request.
+
+    >>> answer = client.classify(["cat.png"], ["cat", "dog"], template="a photo of a {}")
+    >>> best = answer.data[0].predictions[0]
+    >>> best.label in ("cat", "dog")
+    True
     """
     images = image_list(images)
     if not images:
         raise InvalidCall("classify needs at least one image")
     options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
-    batches = SourceBatches(images)
+    batches, progress = SourceBatches(images), _Progress(len(images), on_progress)
     model: ModelRef | None = None
     rows: list[ClassifiedImage] = []
     while batch := (yield from batches.take()):
@@ -108,7 +147,9 @@ def classify(
                 parts = [*_image_parts(batch.files), *_option_parts(options)]
                 request = Request("POST", "/classify", parts=parts)
             answer = yield from exchange(request)
+        n_before = len(rows)
         model = _collect_classified(answer, model, rows)
+        progress.advance(len(rows) - n_before)
     assert model is not None, "there is at least one batch"
     return Classification(model, tuple(rows))
 
@@ -127,6 +168,11 @@ def classify_embeddings(
 
     `model` is that of the same answer. Raises Conflict if the server has another one by now. The other
     arguments and the result are as in `classify`.
+
+    >>> made = client.embed(images=["cat.png", "dog.png"])
+    >>> answer = client.classify_embeddings(made.images, ["cat", "dog"], model=made.model, top_k=1)
+    >>> len(answer.data), len(answer.data[0].predictions)
+    (2, 1)
     """
     items: list[Json] = [
         {"embedding": b64encode(vector_bytes(vector, f"embeddings[{i}]")).decode("ascii")}
@@ -149,6 +195,10 @@ def classify_stored(
     """Classify images of a collection, or of the default one, by their ids. Raises NotFound.
 
     The other arguments and the result are as in `classify`.
+
+    >>> answer = client.classify_stored(["tom", "rex"], ["cat", "dog"], collection="pets")
+    >>> len(answer.data)
+    2
     """
     named = {} if collection is None else {"collection": collection}
     items: list[Json] = [{"id": id, **named} for id in require_list("ids", ids)]

@@ -23,6 +23,10 @@ def add_tar(
     The archive is streamed from disk. `cat.json` beside `cat.jpg` may contain {"id": .., "metadata": {..}};
     metadata has the name in the archive as `file`. When this returns, the server has the archive on its disk
     and continues the job even after a restart. Raises UnreadableFile.
+
+    >>> job = client.add_tar("photos.tar", collection="pets")
+    >>> client.follow_job(job.id).counts["created"]
+    2
     """
     if collection is None:
         collection = (yield from version()).default_collection
@@ -32,6 +36,7 @@ def add_tar(
         {"replace": "true"} if replace else {},
         file=Path(file),
         content_type=TAR,
+        idempotent=False,  # it would become a second job
     )
     body = (yield from exchange(request)).json()
     with parsing.reading("an archive"):
@@ -39,28 +44,47 @@ def add_tar(
 
 
 def jobs() -> Steps[list[Job]]:
-    """List all jobs of the server, newest first."""
+    """List all jobs of the server, newest first.
+
+    >>> running = [job.id for job in client.jobs() if not job.has_ended]
+    """
     body = (yield from exchange(Request("GET", "/jobs"))).json()
     with parsing.reading("/jobs"):
         return [parsing.job(row) for row in body["jobs"]]
 
 
 def job(id: str) -> Steps[Job]:
-    """Return the state of one job. Raises NotFound."""
+    """Return the state of one job. Raises NotFound.
+
+    >>> job = client.add_tar("photos.tar", collection="pets")
+    >>> client.job(job.id).n_items
+    2
+    """
     body = (yield from exchange(Request("GET", path_of("jobs", id)))).json()
     with parsing.reading("a job"):
         return parsing.job(body)
 
 
 def cancel_job(id: str) -> Steps[Job]:
-    """Cancel a job. Finished items stay, the others are not tried. A job that has ended does not change."""
+    """Cancel a job. Finished items stay, the others are not tried. A job that has ended does not change.
+
+    >>> job = client.add_tar("photos.tar", collection="pets")
+    >>> client.cancel_job(job.id).has_ended
+    True
+    """
     body = (yield from exchange(Request("DELETE", path_of("jobs", id)))).json()
     with parsing.reading("a job"):
         return parsing.job(body)
 
 
 def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage]:
-    """Return the known outcomes of the items after index `after`, in order."""
+    """Return the known outcomes of the items after index `after`, in order.
+
+    >>> job = client.add_tar("photos.tar", collection="pets")
+    >>> page = client.job_outcomes(client.follow_job(job.id).id)
+    >>> [outcome.index for outcome in page.outcomes]
+    [0, 1]
+    """
     params = {"after": str(after), "limit": str(limit)}
     body = (yield from exchange(Request("GET", path_of("jobs", id, "outcomes"), params))).json()
     with parsing.reading("the outcomes of a job"):
@@ -70,7 +94,14 @@ def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage
 def follow_job(
     id: str, *, on_outcome: Callable[[JobOutcome], None] | None = None, after: int = -1
 ) -> Steps[Job]:
-    """Wait for the end of a job. Calls `on_outcome` for each item after index `after`, in order."""
+    """Wait for the end of a job. Calls `on_outcome` for each item after index `after`, in order.
+
+    >>> job = client.add_tar("photos.tar", collection="pets")
+    >>> client.follow_job(job.id, on_outcome=lambda outcome: print(outcome.status)).state
+    created
+    created
+    'done'
+    """
     while True:
         page = yield from job_outcomes(id, after=after, limit=PAGE)
         for outcome in page.outcomes:

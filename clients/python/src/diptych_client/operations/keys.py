@@ -11,7 +11,12 @@ from diptych_client.steps import Request, Steps, exchange, path_of
 
 
 def keys() -> Steps[list[ApiKey]]:
-    """List the API keys of the server, oldest first, without their tokens."""
+    """List the API keys of the server, oldest first, without their tokens.
+
+    >>> created = client.create_key("shop")
+    >>> [(key.name, key.scopes) for key in client.keys()]
+    [('shop', ('read',))]
+    """
     body = (yield from exchange(Request("GET", "/keys"))).json()
     with parsing.reading("/keys"):
         return [parsing.api_key(row) for row in body["keys"]]
@@ -28,6 +33,10 @@ def create_key(
 
     "write" includes "read", "admin" includes both. With `collections` the key sees only these. `expires_at`
     needs a time zone. Raises Forbidden without an admin key, and InvalidValue.
+
+    >>> created = client.create_key("shop", "write", collections=["pets"])
+    >>> created.key.startswith(f"dpt_{created.prefix}_")
+    True
     """
     body = {
         "name": name,
@@ -41,5 +50,8 @@ def create_key(
 
 
 def revoke_key(prefix: str) -> Steps[None]:
-    """Revoke the API key with this prefix: no later call is accepted with it. Raises NotFound."""
-    yield from exchange(Request("DELETE", path_of("keys", prefix)))
+    """Revoke the API key with this prefix: no later call is accepted with it. Raises NotFound.
+
+    >>> client.revoke_key(client.create_key("shop").prefix)
+    """
+    yield from exchange(Request("DELETE", path_of("keys", prefix), idempotent=False))

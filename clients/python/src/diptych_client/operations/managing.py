@@ -11,7 +11,11 @@ from diptych_client.steps import Request, Steps, exchange, path_of
 
 
 def collections() -> Steps[list[CollectionInfo]]:
-    """List all collections."""
+    """List all collections.
+
+    >>> [(one.name, one.n_images) for one in client.collections()]
+    [('default', 0), ('pets', 2)]
+    """
     body = (yield from exchange(Request("GET", "/collections"))).json()
     with parsing.reading("/collections"):
         return [parsing.collection_info(row) for row in body["collections"]]
@@ -26,6 +30,9 @@ def create_collection(
     version cannot embed them again. `precision` is the precision of vectors and queries, such as "int8";
     "server" follows the server. A precision that is not in use yet is loaded first, which takes seconds.
     Raises InvalidValue for a precision that the served version lacks.
+
+    >>> client.create_collection("scans", keep="none").name
+    'scans'
     """
     own = {} if precision == "server" else {"precision": precision}
     request = Request("POST", "/collections", json={"name": name, "keep": keep} | own, repeatable=False)
@@ -35,7 +42,11 @@ def create_collection(
 
 
 def collection(name: str) -> Steps[CollectionInfo]:
-    """Return one collection. Raises NotFound."""
+    """Return one collection. Raises NotFound.
+
+    >>> client.collection("pets").n_images
+    2
+    """
     body = (yield from exchange(Request("GET", path_of("collections", name)))).json()
     with parsing.reading("a collection"):
         return parsing.collection_info(body)
@@ -56,6 +67,9 @@ def change_collection(
     until that is done. `rollout` of the result has its id. Either all changes apply or none; name and keep
     change in one call, model and precision in another. Raises NotFound, and Conflict when the new name is
     taken, a job is adding to the collection, or rows have no image that could be embedded again.
+
+    >>> client.change_collection("pets", new_name="animals").name
+    'animals'
     """
     given = {"name": new_name, "keep": keep, "model": model, "precision": precision}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -66,19 +80,30 @@ def change_collection(
 
 
 def drop_collection(name: str) -> Steps[None]:
-    """Delete a collection with all its images. Raises NotFound."""
-    yield from exchange(Request("DELETE", path_of("collections", name)))
+    """Delete a collection with all its images. Raises NotFound.
+
+    >>> client.drop_collection("pets")
+    """
+    yield from exchange(Request("DELETE", path_of("collections", name), idempotent=False))
 
 
 def get_image(collection: str, id: str) -> Steps[ImageRecord]:
-    """Return the record of one image. Raises NotFound."""
+    """Return the record of one image. Raises NotFound.
+
+    >>> client.get_image("pets", "tom").metadata
+    {'kind': 'cat'}
+    """
     body = (yield from exchange(Request("GET", path_of("collections", collection, "images", id)))).json()
     with parsing.reading("an image"):
         return parsing.image_record(body)
 
 
 def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRecord]]:
-    """Look up at most 1,000 ids. Return the images that exist and can be found in a search, by id."""
+    """Look up at most 1,000 ids. Return the images that exist and can be found in a search, by id.
+
+    >>> sorted(client.find_images("pets", ["tom", "nobody"]))
+    ['tom']
+    """
     request = Request("POST", path_of("collections", collection, "lookups"), json={"ids": list(ids)})
     body = (yield from exchange(request)).json()
     with parsing.reading("a lookup"):
@@ -87,13 +112,22 @@ def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRec
 
 
 def original(collection: str, id: str) -> Steps[bytes]:
-    """Return the bytes of the added file. Raises NotFound."""
+    """Return the bytes of the added file. Raises NotFound.
+
+    >>> payload = client.original("pets", "tom")
+    >>> payload[:4]
+    b'\\x89PNG'
+    """
     path = path_of("collections", collection, "images", id, "original")
     return (yield from exchange(Request("GET", path))).content
 
 
 def thumbnail(collection: str, id: str, *, size_px: int = 256) -> Steps[bytes]:
-    """Return a small image without metadata, its longer side at most `size_px`. Raises NotFound."""
+    """Return a small image without metadata, its longer side at most `size_px`. Raises NotFound.
+
+    >>> len(client.thumbnail("pets", "tom", size_px=128)) > 0
+    True
+    """
     path = path_of("collections", collection, "images", id, "thumbnail")
     return (yield from exchange(Request("GET", path, {"size": str(size_px)}))).content
 
@@ -103,7 +137,11 @@ def patch_image(
     id: str,
     metadata: Mapping[str, Any],
 ) -> Steps[ImageRecord]:
-    """Merge `metadata` into that of an image (RFC 7396): sets the given keys, removes keys that are None."""
+    """Merge `metadata` into that of an image (RFC 7396): sets the given keys, removes keys that are None.
+
+    >>> client.patch_image("pets", "tom", {"name": "Tom", "kind": None}).metadata
+    {'name': 'Tom'}
+    """
     request = Request("PATCH", path_of("collections", collection, "images", id), json={"metadata": metadata})
     body = (yield from exchange(request)).json()
     with parsing.reading("an image"):
@@ -121,6 +159,11 @@ def delete_images(
 
     `lacking` restricts this to images without a vector of the served version. Give `filter`, `lacking` or
     both.
+
+    >>> client.delete_images("pets", filter={"kind": "cat"}, preview=True).n_images
+    1
+    >>> client.delete_images("pets", filter={"kind": "cat"}).preview
+    False
     """
     asked = {"filter": filter, "lacking": lacking, "preview": preview}
     request = Request("POST", path_of("collections", collection, "deletions"), json=asked)
@@ -130,5 +173,8 @@ def delete_images(
 
 
 def delete_image(collection: str, id: str) -> Steps[None]:
-    """Delete one image. Raises NotFound."""
-    yield from exchange(Request("DELETE", path_of("collections", collection, "images", id)))
+    """Delete one image. Raises NotFound.
+
+    >>> client.delete_image("pets", "tom")
+    """
+    yield from exchange(Request("DELETE", path_of("collections", collection, "images", id), idempotent=False))

@@ -30,6 +30,10 @@ def push_model(
     new version of the name that it serves by itself. Raises UnreadableFile, InvalidCall for a folder that is
     not a version, Forbidden without a key on the server, Conflict for the name of the
     default model, InvalidValue naming the file that the server refuses.
+
+    >>> pushed = client.push_model("model_repo/tiny/1", "mine")
+    >>> pushed.name, pushed.version
+    ('mine', 1)
     """
     folder = Path(folder)
     raw: bytes | UnreadableFile = yield ReadFile(folder / MANIFEST_FILE)

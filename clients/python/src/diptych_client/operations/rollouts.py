@@ -18,6 +18,9 @@ def activate(name: str, version: int, *, now: bool = False) -> Steps[Rollout]:
     once to a version that served before, even if images that were added since have no vector of it yet. For a
     version that serves already the result has ended (`has_ended`). Raises NotFound, and Conflict for a
     version that cannot be served there, or for `now` with a version that is not kept.
+
+    >>> client.activate("tiny", 1).state  # it serves already
+    'active'
     """
     path = path_of("models", name, "versions", str(version), "activate")
     body = (yield from exchange(Request("POST", path, json={"now": now}))).json()
@@ -26,14 +29,22 @@ def activate(name: str, version: int, *, now: bool = False) -> Steps[Rollout]:
 
 
 def rollouts(*, limit: int = 100) -> Steps[list[Rollout]]:
-    """List the newest rollouts, newest first."""
+    """List the newest rollouts, newest first.
+
+    >>> [(rollout.state, rollout.reason) for rollout in client.rollouts(limit=1)]
+    [('active', '')]
+    """
     body = (yield from exchange(Request("GET", "/rollouts", {"limit": str(limit)}))).json()
     with parsing.reading("/rollouts"):
         return [parsing.rollout(row) for row in body["rollouts"]]
 
 
 def rollout(id: str) -> Steps[Rollout]:
-    """Return the state and the progress of one rollout. Raises NotFound."""
+    """Return the state and the progress of one rollout. Raises NotFound.
+
+    >>> client.rollout(client.rollouts()[0].id).state
+    'active'
+    """
     body = (yield from exchange(Request("GET", path_of("rollouts", id)))).json()
     with parsing.reading("a rollout"):
         return parsing.rollout(body)
@@ -43,6 +54,10 @@ def wait_for_rollout(id: str, *, on_progress: Callable[[Rollout], None] | None =
     """Wait for the end of a rollout, and return it: its `state` says whether the version serves.
 
     Calls `on_progress` twice a second. Raises NotFound.
+
+    >>> rollout = client.activate("tiny", 2)  # doctest: +SKIP
+    >>> client.wait_for_rollout(rollout.id, on_progress=print).state  # doctest: +SKIP
+    'active'
     """
     while True:
         found = yield from rollout(id)
@@ -54,14 +69,25 @@ def wait_for_rollout(id: str, *, on_progress: Callable[[Rollout], None] | None =
 
 
 def cancel_rollout(id: str) -> Steps[Rollout]:
-    """Cancel a rollout: what served before serves on. Raises NotFound, and Conflict once it has ended."""
-    body = (yield from exchange(Request("DELETE", path_of("rollouts", id)))).json()
+    """Cancel a rollout: what served before serves on. Raises NotFound, and Conflict once it has ended.
+
+    >>> rollout = client.activate("tiny", 2)  # doctest: +SKIP
+    >>> client.cancel_rollout(rollout.id).state  # doctest: +SKIP
+    'cancelled'
+    """
+    request = Request("DELETE", path_of("rollouts", id), idempotent=False)
+    body = (yield from exchange(request)).json()
     with parsing.reading("a rollout"):
         return parsing.rollout(body)
 
 
 def rollout_status() -> Steps[RolloutStatus]:
-    """Return the version that serves, the one before it, the policy, and the rollout under way."""
+    """Return the version that serves, the one before it, the policy, and the rollout under way.
+
+    >>> status = client.rollout_status()
+    >>> status.active.name, status.policy, status.previous
+    ('tiny', 'latest', None)
+    """
     body = (yield from exchange(Request("GET", "/models"))).json()
     with parsing.reading("/models"):
         return parsing.rollout_status(body)
@@ -75,6 +101,10 @@ def compare_versions(
     A collection has vectors of the version that serves it, of the one before if that is kept, and of the one
     of the rollout under way. `old_name`: the model of the old version, if it has another name. Raises
     NotFound, and Conflict if no collection has vectors of both.
+
+    >>> comparison = client.compare_versions("tiny", 1, 2)  # doctest: +SKIP
+    >>> [(one.collection, one.overlap_at_10) for one in comparison.collections]  # doctest: +SKIP
+    [('pets', 0.91)]
     """
     given = {"against": str(old), "against_model": old_name, "collection": collection}
     parameters = {key: value for key, value in given.items() if value is not None}

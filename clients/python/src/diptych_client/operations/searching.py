@@ -54,6 +54,16 @@ def search(
     Hits with less than `min_relevance` are left out: an empty answer means that nothing fits. `collapse`
     folds images with the same bytes, of the same picture, or with at least this cosine, into the best of
     them. Raises ApiError when the server refuses the query.
+
+    >>> hits = client.search("a sleeping cat", collection="pets", k=3).hits
+    >>> sorted(hit.id for hit in hits)
+    ['rex', 'tom']
+    >>> like = client.search(image="cat.png", filter={"kind": "cat"}, collection="pets")
+    >>> [(hit.id, hit.metadata) for hit in like.hits]
+    [('tom', {'kind': 'cat'})]
+    >>> mixed = [Query(id="tom"), Query(text="outdoors", weight=0.5), Query(text="a dog", weight=-0.5)]
+    >>> len(client.search(queries=mixed, collection="pets", k=1).hits)
+    1
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:

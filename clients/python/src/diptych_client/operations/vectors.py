@@ -12,11 +12,11 @@ from diptych_client.errors import ApiError, InvalidCall
 from diptych_client.operations.adding import one_per_item, parse_outcomes
 from diptych_client.operations.describing import version
 from diptych_client.operations.naming import error_of_single_item
-from diptych_client.results import AddOutcome, Json, ModelRef
+from diptych_client.results import AddOutcome, EmbeddedItem, Json, ModelRef
 from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
-Vector: TypeAlias = Iterable[float]
-"""A vector of unit norm: an `array('f')` as calls return it, a row of a float32 matrix, or plain numbers."""
+Vector: TypeAlias = Iterable[float] | EmbeddedItem
+"""A vector of unit norm: an item that `embed` returned, a row of a float32 matrix, or plain numbers."""
 
 BATCH = 1_000
 
@@ -37,6 +37,11 @@ def add_vectors(
     `model` is the model that made them, as an answer of `embed` names it. The server accepts only vectors of
     the version, precision and decode mode that its collections have. `identity`, which exported files have,
     tells versions with the same name and number apart. The other arguments are as in `add`.
+
+    >>> made = client.embed(images=["cat.png"])
+    >>> outcomes = client.add_vectors(made.images, model=made.model, ids=["tabby"], collection="pets")
+    >>> outcomes[0].status
+    'created'
     """
     each_id, each_metadata = one_per_item("ids", ids, vectors), one_per_item("metadata", metadata, vectors)
     if collection is None:
@@ -88,6 +93,8 @@ def _send(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
 
 def vector_bytes(vector: Vector, name: str) -> bytes:
     """Encode a vector as little-endian float32. Raises InvalidCall that names it."""
+    if isinstance(vector, EmbeddedItem):
+        vector = vector.embedding
     try:
         view = memoryview(vector)  # type: ignore[arg-type]
     except TypeError:
