@@ -267,5 +267,12 @@ def body_of(path: str, collection: str) -> dict[str, Any]:
 
 def filled(path: str, collection: str, job: str) -> str:
     """The path with its parameters."""
-    values = {"collection": collection, "job": job, "version": "1", "path": "icon.svg", "name": TINY}
+    values = {
+        "collection": collection,
+        "job": job,
+        "version": "1",
+        "path": "icon.svg",
+        "name": TINY,
+        "file": "a.png",
+    }
     return re.sub(r"\{(\w+)(:path)?\}", lambda found: values.get(found[1], f"{SECRET}-id"), path)

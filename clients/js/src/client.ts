@@ -381,6 +381,16 @@ export class Client {
     return this.get(["models", name, "versions", String(version)], options);
   }
 
+  /** Return the model card of a version, as Markdown. The error has status 404 if the version has none. */
+  async modelCard(name: string, version: number, options: CallOptions = {}): Promise<string> {
+    return (await this.blob(["models", name, "versions", String(version), "card"], options)).text();
+  }
+
+  /** Return a picture or Markdown file that the model card of a version shows. */
+  modelCardFile(name: string, version: number, file: string, options: CallOptions = {}): Promise<Blob> {
+    return this.blob(["models", name, "versions", String(version), "card", file], options);
+  }
+
   /**
    * Publish a model version as the next one of `name`: an uncompressed tar archive of `manifest.json` and the files that it
    * lists. A version that the server has already is found again, so repeat an interrupted call.

@@ -90,6 +90,8 @@ class AsyncClient:
 
     models = _awaited(calls.models)
     model_version = _awaited(calls.model_version)
+    model_card = _awaited(calls.model_card)
+    model_card_file = _awaited(calls.model_card_file)
     push_model = _awaited(calls.push_model)
     activate = _awaited(calls.activate)
     rollouts = _awaited(calls.rollouts)

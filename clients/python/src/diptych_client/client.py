@@ -91,6 +91,8 @@ class Client:
 
     models = _blocking(calls.models)
     model_version = _blocking(calls.model_version)
+    model_card = _blocking(calls.model_card)
+    model_card_file = _blocking(calls.model_card_file)
     push_model = _blocking(calls.push_model)
     activate = _blocking(calls.activate)
     rollouts = _blocking(calls.rollouts)

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from diptych.bundle.calibration import Calibration, calibration_file, read_calibration
+from diptych.bundle.card import CardFile, read_card, read_card_file
 from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
@@ -114,6 +116,10 @@ class Catalogue:
         """All versions of one name, ascending. Raises NotFound."""
         return await asyncio.to_thread(self._versions, name, self._now())
 
+    async def card(self, name: str, version: int, file: str | None = None) -> CardFile:
+        """The model card of a version, or a file that it shows. Raises NotFound, TooLarge, BundleError."""
+        return await asyncio.to_thread(self._card, name, version, file, self._now())
+
     def is_active(self, name: str, version: int) -> bool:
         """Whether this version is served now."""
         return self._now().is_active(name, version)
@@ -185,12 +191,21 @@ class Catalogue:
             return read_calibration(calibration_file(self._repository.folder(name, version)), manifest)
         return None
 
+    def _card(self, name: str, version: int, file: str | None, now: "_Now") -> CardFile:
+        folder, manifest = self._open(name, version, now)
+        return read_card(folder, manifest) if file is None else read_card_file(folder, manifest, file)
+
     def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""
         try:
-            for ref in now.loaded:
-                if (ref.name, ref.version) == (name, version):
-                    return read_manifest(self._bundles.folder(ref)), None
-            return self._repository.manifest(name, version), None
+            return self._open(name, version, now)[1], None
         except DiptychError as error:
             return None, str(error)
+
+    def _open(self, name: str, version: int, now: "_Now") -> tuple[Path, Manifest]:
+        """The folder of a version and its manifest. Raises NotFound, InvalidManifest."""
+        for ref in now.loaded:
+            if (ref.name, ref.version) == (name, version):
+                folder = self._bundles.folder(ref)
+                return folder, read_manifest(folder)
+        return self._repository.folder(name, version), self._repository.manifest(name, version)

@@ -87,6 +87,8 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/models/{name}": {"GET": _READ},
     "/models/{name}/versions": {"POST": _admin("push version")},
     _VERSION: {"GET": _READ},
+    f"{_VERSION}/card": {"GET": _READ},
+    f"{_VERSION}/card/{{file}}": {"GET": _READ},
     f"{_VERSION}/activate": {"POST": _admin("activate version")},
     f"{_VERSION}/comparison": {"GET": _ADMIN},
     "/rollouts": {"GET": _ADMIN},

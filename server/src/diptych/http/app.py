@@ -29,6 +29,7 @@ from diptych.http.endpoints import (
     images,
     jobs,
     keys,
+    model_card,
     models,
     operate,
     page,
@@ -67,7 +68,7 @@ Background = Callable[[Services], Awaitable[None]]
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, browse.router, vectors.router, jobs.router),
-    *(models.router, push_version.router, rollouts.router, comparison.router),
+    *(models.router, model_card.router, push_version.router, rollouts.router, comparison.router),
     *(openai.router, huggingface.router, operate.router, keys.router),
 )
 _BODY_MODELS = (

@@ -14,6 +14,8 @@ from diptych.http.context import context_of
 from diptych.http.media_types import JSON
 from diptych.http.parsing.request_models import EncodingFormat
 
+# A stored file may be anything that a client sent: a browser may show it, but must not run scripts in it.
+_NO_SCRIPTS = "default-src 'none'; sandbox"
 MAX_VALUES_ON_LOOP = 2_000  # numbers or strings; they take a tenth of a millisecond
 
 
@@ -35,6 +37,27 @@ async def sized_json_response(request: Request, n_values: int, make: Callable[[]
         else:
             body = await asyncio.to_thread(lambda: make().model_dump_json())
     return Response(body, media_type=JSON)
+
+
+def is_current(request: Request, tag: str) -> bool:
+    """Whether the client has the file with this ETag, by `If-None-Match`."""
+    offered = request.headers.get("if-none-match", "")
+    return tag in {part.strip().removeprefix("W/") for part in offered.split(",")}
+
+
+def not_modified(tag: str) -> Response:
+    """The answer to a client that has the file already."""
+    return Response(status_code=304, headers=_file_headers(tag))
+
+
+def file_response(payload: bytes, tag: str, media_type: str) -> Response:
+    """A file that somebody has sent to the server."""
+    return Response(payload, headers=_file_headers(tag), media_type=media_type)
+
+
+def _file_headers(tag: str) -> dict[str, str]:
+    # The path may soon have another file, so browsers must ask each time; mostly they get a 304.
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Content-Security-Policy": _NO_SCRIPTS}
 
 
 def encode_embedding(embedding: Embedding, encoding_format: EncodingFormat) -> list[float] | str:

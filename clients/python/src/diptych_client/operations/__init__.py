@@ -6,7 +6,14 @@ A call is a generator of the steps in `diptych_client.steps`, and its result is 
 
 from diptych_client.operations.adding import add
 from diptych_client.operations.browsing import fields, list_images
-from diptych_client.operations.describing import model_version, models, ready, version
+from diptych_client.operations.describing import (
+    model_card,
+    model_card_file,
+    model_version,
+    models,
+    ready,
+    version,
+)
 from diptych_client.operations.encoding import classify, classify_embeddings, classify_stored, embed
 from diptych_client.operations.jobs import add_tar, cancel_job, follow_job, job, job_outcomes, jobs
 from diptych_client.operations.keys import create_key, keys, revoke_key
@@ -66,6 +73,8 @@ __all__ = [
     "jobs",
     "keys",
     "list_images",
+    "model_card",
+    "model_card_file",
     "model_version",
     "models",
     "original",

@@ -30,6 +30,18 @@ def model_version(name: str, version: int) -> Steps[ModelVersion]:
         return parsing.model_version(body)
 
 
+def model_card(name: str, version: int) -> Steps[str]:
+    """Return the model card of a version, as Markdown. Raises NotFound if it has none."""
+    path = path_of("models", name, "versions", str(version), "card")
+    return (yield from exchange(Request("GET", path))).content.decode()
+
+
+def model_card_file(name: str, version: int, file: str) -> Steps[bytes]:
+    """Return a picture or Markdown file that the model card of a version shows. Raises NotFound."""
+    path = path_of("models", name, "versions", str(version), "card", file)
+    return (yield from exchange(Request("GET", path))).content
+
+
 def version() -> Steps[ServerVersion]:
     """Return the version of the server, its model and its default collection.
 

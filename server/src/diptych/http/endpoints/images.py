@@ -23,7 +23,7 @@ from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.limits import check_at_most, check_lengths
 from diptych.http.parsing.request_models import METADATA_RULES, FailFastList, NoQuery, RequestModel
-from diptych.http.respond import json_response
+from diptych.http.respond import file_response, is_current, json_response, not_modified
 from diptych.http.state import Options, ReadyServices
 
 
@@ -180,8 +180,6 @@ _FILE_RESPONSES: Responses = {
     200: {"content": {"image/*": BINARY}},
     304: {"description": "Not modified: `If-None-Match` has its `ETag`"},
 }
-# A stored file may be anything that a client sent: a browser may show it, but must not run scripts in it.
-_NO_SCRIPTS = "default-src 'none'; sandbox"
 
 
 @router.get(f"{_IMAGE}/original", response_class=Response, responses=_FILE_RESPONSES | documented_errors(404))
@@ -191,10 +189,10 @@ async def original(
     """The file as it was added."""
     record = await services.collections.get_image(collection, id)
     tag = f'"{record.sha256}"'
-    if _client_has(request, tag):
-        return _not_modified(tag)
+    if is_current(request, tag):
+        return not_modified(tag)
     payload, media_type = await services.collections.original(collection, id)
-    return Response(payload, headers=_headers(tag), media_type=media_type)
+    return file_response(payload, tag, media_type)
 
 
 @router.get(
@@ -208,21 +206,7 @@ async def thumbnail(
     """A thumbnail without metadata. Its longer side has at most `size` pixels."""
     record = await services.collections.get_image(collection, id)
     tag = f'"{record.sha256}-{query.size}"'
-    if _client_has(request, tag):
-        return _not_modified(tag)
+    if is_current(request, tag):
+        return not_modified(tag)
     payload = await services.collections.thumbnail(collection, id, query.size)
-    return Response(payload, headers=_headers(tag), media_type=THUMBNAIL_MEDIA_TYPE)
-
-
-def _client_has(request: Request, tag: str) -> bool:
-    offered = request.headers.get("if-none-match", "")
-    return tag in {part.strip().removeprefix("W/") for part in offered.split(",")}
-
-
-def _not_modified(tag: str) -> Response:
-    return Response(status_code=304, headers=_headers(tag))
-
-
-def _headers(tag: str) -> dict[str, str]:
-    # A replace may give an id other bytes, so browsers must ask each time; mostly they get a 304.
-    return {"ETag": tag, "Cache-Control": "private, no-cache", "Content-Security-Policy": _NO_SCRIPTS}
+    return file_response(payload, tag, THUMBNAIL_MEDIA_TYPE)

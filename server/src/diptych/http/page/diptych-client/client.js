@@ -133,6 +133,12 @@ export class Client {
     modelVersion(name, version, options = {}) {
         return this.get(["models", name, "versions", String(version)], options);
     }
+    async modelCard(name, version, options = {}) {
+        return (await this.blob(["models", name, "versions", String(version), "card"], options)).text();
+    }
+    modelCardFile(name, version, file, options = {}) {
+        return this.blob(["models", name, "versions", String(version), "card", file], options);
+    }
     pushModel(name, archive, options = {}) {
         return this.post(["models", name, "versions"], options, upload(archive, options));
     }

@@ -1,0 +1,110 @@
+"""The card of a model version and its figures, over HTTP and by the client."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.bundle.card import MAX_CARD_BYTES
+from diptych_client import Client, NotFound
+from support.app import running_app
+from support.pictures import picture
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+CARD = b"# tiny\n\n![A figure](figure.png), see [the data](DATA_CARD.md). \xc3\xbc\n"
+FILES = {
+    "MODEL_CARD.md": CARD,
+    "README.md": b"another",
+    "DATA_CARD.md": b"# data\n",
+    "figure.png": picture("red"),
+    "script.svg": b"<svg/>",
+}
+PATH = f"/models/{TINY}/versions/1/card"
+
+
+def add_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Add files to a published bundle, and to its manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, payload in files.items():
+        (folder / name).write_bytes(payload)
+        manifest["files"][name] = {"sha256": hashlib.sha256(payload).hexdigest(), "bytes": len(payload)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with a version that has a card, one with a README, and two without either."""
+    folder = tmp_path_factory.mktemp("cards")
+    for _ in range(4):
+        write_tiny_bundle(folder / "model_repo")
+    add_files(folder / "model_repo" / TINY / "1", FILES)
+    add_files(folder / "model_repo" / TINY / "2", {"README.md": b"readme"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with running_app(folder) as client:
+        yield client
+
+
+def test_card_is_markdown_and_shows_its_figures(client: TestClient) -> None:
+    card = client.get(PATH)
+    assert (card.content, card.headers["content-type"]) == (CARD, "text/markdown; charset=utf-8")
+    figure = client.get(f"{PATH}/figure.png")
+    assert (figure.content, figure.headers["content-type"]) == (FILES["figure.png"], "image/png")
+    assert "sandbox" in figure.headers["content-security-policy"]
+    assert client.get(f"{PATH}/DATA_CARD.md").content == FILES["DATA_CARD.md"]
+    assert client.get(PATH.replace("1", "2")).content == b"readme"
+    for answer in (card, figure):
+        again = client.get(answer.request.url.path, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/models/{TINY}/versions/3/card", 404),
+        (f"/models/{TINY}/versions/5/card", 404),
+        ("/models/none/versions/1/card", 404),
+        (f"/models/{TINY}/versions/one/card", 422),
+        (f"{PATH}/absent.png", 404),
+        (f"{PATH}/manifest.json", 404),
+        (f"{PATH}/tokenizer.json", 404),
+        (f"{PATH}/golden.npz", 404),
+        (f"{PATH}/script.svg", 404),
+        (f"{PATH}/..%2F1%2Ffigure.png", 404),
+        (f"{PATH}/%2e%2e%2ffigure.png", 404),
+        (f"{PATH}/figure.png%00", 404),
+    ],
+)
+def test_what_is_no_card_or_figure_is_not_shown(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_changed_and_large_files_are_refused(client: TestClient, folder: Path) -> None:
+    bundle = folder / "model_repo" / TINY / "3"
+    add_files(bundle, {"large.png": bytes(MAX_CARD_BYTES + 1), "changed.png": b"1", "gone.png": b"1"})
+    (bundle / "changed.png").write_bytes(b"2")
+    (bundle / "gone.png").unlink()
+    path = f"/models/{TINY}/versions/3/card"
+    assert client.get(f"{path}/large.png").status_code == 413
+    assert client.get(f"{path}/changed.png").status_code == 500
+    assert client.get(f"{path}/gone.png").status_code == 500
+
+
+def test_python_client_reads_card_and_figures(client: TestClient) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = client.get(request.url.path)
+        return httpx.Response(found.status_code, headers=found.headers, content=found.content)
+
+    with Client(transport=httpx.MockTransport(answer)) as python:
+        assert python.model_card(TINY, 1) == CARD.decode()
+        assert python.model_card_file(TINY, 1, "figure.png") == FILES["figure.png"]
+        with pytest.raises(NotFound, match="no model card"):
+            python.model_card(TINY, 3)
