@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -37,10 +38,27 @@ def open_session(
 
 
 def _on_cpu(file: Path, n_threads: int) -> ort.InferenceSession:
+    _share_memory()
     options = _options(n_threads)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights stay out of the shared memory, so that closing a session gives them back to the system.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.enable_mem_pattern = False  # it plans one block for each shape of batch, which fragments memory
     if may_saturate():  # on other processors the kernels for uint8 weights are the slower ones
         options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(file), options, providers=[CPU_PROVIDER], enable_fallback=0)
+
+
+@cache
+def _share_memory() -> None:
+    """Give all sessions on the CPU one memory for what they compute, instead of one each.
+
+    A session keeps the memory that its largest batch took. Few of the sessions of a server run at once: two
+    precisions, each for single items and for parallel batches, of an image and a text encoder.
+    """
+    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    defaults = ort.OrtArenaCfg(0, -1, -1, -1)
+    ort.create_and_register_allocator(cpu, defaults)
 
 
 def _on_gpu(file: Path, captures: bool) -> ort.InferenceSession:
