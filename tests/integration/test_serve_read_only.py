@@ -122,6 +122,8 @@ def test_folder_that_this_user_may_not_write_is_served(folder: Path, tmp_path: P
         process.terminate()
         assert process.wait(timeout=60) == 0, log_file.read_text()
     assert state_of(data_dir) == before
+    assert "curl" in log_file.read_text()
+    assert " add --url" not in log_file.read_text()  # is no first step here
     for path in everything:
         path.chmod(0o755)
 

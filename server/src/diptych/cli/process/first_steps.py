@@ -8,8 +8,11 @@ from pathlib import Path
 from diptych.cli.process.gallery import COLLECTION
 
 
-def first_steps(url: str, sample: Path | None, *, needs_key: bool) -> list[str]:
-    """Return the address, one `curl` and one `diptych add`. `sample` is a picture of the gallery."""
+def first_steps(url: str, sample: Path | None, *, needs_key: bool, read_only: bool = False) -> list[str]:
+    """Return the address, one `curl` and one `diptych add`. `sample` is a picture of the gallery.
+
+    A `read_only` server takes no picture.
+    """
     key = ' -H "Authorization: Bearer $DIPTYCH_API_KEY"' if needs_key else ""
     quoted_url = shlex.quote(url)
     if sample is None:
@@ -17,12 +20,13 @@ def first_steps(url: str, sample: Path | None, *, needs_key: bool) -> list[str]:
     else:
         request = f"-G {quoted_url}/search -d collection={COLLECTION} -d k=3 --data-urlencode 'q=a car'"
         path = shlex.quote(str(sample.absolute()))
-    return [
+    steps = [
         f"diptych is ready: open {url} in a browser, or try in another terminal"
         + (", with its key in DIPTYCH_API_KEY:" if needs_key else ":"),
         f"  curl -s{key} {request}",
         f"  {_program()} add --url {quoted_url} {path}",
     ]
+    return steps[:-1] if read_only else steps
 
 
 def _program() -> str:

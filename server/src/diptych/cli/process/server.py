@@ -119,7 +119,7 @@ class _Server:
         sample = None if self._gallery is None else self._gallery.sample
         host, port = self._listener.getsockname()[:2]
         url = _url(self._settings, LOOPBACK_OF.get(host, host), port)
-        lines = first_steps(url, sample, needs_key=self._keys.required)
+        lines = first_steps(url, sample, needs_key=self._keys.required, read_only=self._settings.read_only)
         with suppress(OSError, AttributeError):  # nobody reads: stdout may be closed or None
             for line in lines:
                 out(line)
