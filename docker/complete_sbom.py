@@ -38,27 +38,33 @@ def main(sbom_file: Path, licences_file: Path, report_file: Path, list_file: Pat
             component["properties"] = [{"name": ARCHIVE, "value": archive["url"].rpartition("/")[2]}]
         if not component.get("licenses"):
             component["licenses"] = [{"license": {"name": licences[name]["License"]}}]
-    vendored = vendored_component(VENDORED)
-    add(sbom, vendored)
-    sbom_file.write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
     rows = [(one["Name"], one["Version"], one["License"]) for one in licences.values()]
-    rows.append((vendored["name"], vendored["version"], vendored["licenses"][0]["license"]["id"]))
+    for vendored in vendored_components(VENDORED):
+        add(sbom, vendored)
+        rows.append((vendored["name"], vendored["version"], vendored["licenses"][0]["license"]["id"]))
+    sbom_file.write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
     list_file.write_text(table(rows), encoding="utf-8")
 
 
-def vendored_component(folder: Path) -> Described:
-    """Describe the third-party files in our wheel: name, release and licence by their README, and hashes."""
+def vendored_components(folder: Path) -> list[Described]:
+    """Describe the third-party files in our wheel: by their README, with hashes."""
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    found = re.match(r"(?P<name>\S+) (?P<version>\d[\d.]*) \((?P<licence>[\w.-]+),", readme)
-    assert found is not None, f"{folder}/README.md must begin with a name, a release and a licence"
-    name, version = found["name"], found["version"]
+    rows = re.findall(r"^\| (\S+) \| (\d[\d.]*) \| ([\w.-]+) \|", readme, re.MULTILINE)
+    described = {name for name, _, _ in rows}
+    found = {file.name for file in folder.iterdir() if file.is_dir()}
+    assert described == found, f"{folder}/README.md describes {sorted(described)}, there are {sorted(found)}"
+    return [_vendored_component(folder / name, version, licence) for name, version, licence in rows]
+
+
+def _vendored_component(folder: Path, version: str, licence: str) -> Described:
+    name = folder.name
     return {
         "type": "library",
         "bom-ref": f"{name}=={version}",
         "name": name,
         "version": version,
         "purl": f"pkg:npm/{name}@{version}",
-        "licenses": [{"license": {"acknowledgement": "declared", "id": found["licence"]}}],
+        "licenses": [{"license": {"acknowledgement": "declared", "id": licence}}],
         "components": [
             {"type": "file", "name": file.name, "hashes": [{"alg": "SHA-256", "content": sha256_of(file)}]}
             for file in sorted(folder.iterdir())

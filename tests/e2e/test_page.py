@@ -1,6 +1,7 @@
-"""The page at / in a real browser, against a real server process with the tiny model."""
+"""The page at / in a real browser, against a real server with the tiny model: search and its pictures."""
 
-import base64
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,34 +12,11 @@ from support.pictures import picture
 from support.server import RunningServer
 
 pytestmark = pytest.mark.browser
-
-DISPATCH_PICTURE = """([selector, kind, data]) => {
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], "picture.png", { type: "image/png" }));
-  const event = kind === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
-    : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
-  document.querySelector(selector).dispatchEvent(event);
-}"""
+MAX_BYTES = 150_000
 
 
 def upload(payload: bytes, media_type: str = "image/png") -> FilePayload:
     return {"name": "picture.png", "mimeType": media_type, "buffer": payload}
-
-
-def set_labels(page: Page, *labels: str) -> None:
-    """Leave exactly these labels."""
-    while page.locator(".chip").count():
-        page.locator(".chip button").first.click()
-    for label in labels:
-        page.fill("#new-label", label)
-        page.press("#new-label", "Enter")
-    expect(page.locator(".chip")).to_have_count(len(labels))
-
-
-def dispatch_picture(page: Page, selector: str, kind: str, payload: bytes) -> None:
-    page.evaluate(DISPATCH_PICTURE, [selector, kind, base64.b64encode(payload).decode()])
 
 
 @pytest.fixture
@@ -52,125 +30,225 @@ def opened(new_page: Callable[..., Watched], gallery_server: RunningServer) -> I
     assert watched.complaints == []
 
 
+def captions(page: Page) -> list[str]:
+    return page.locator(".tile .caption").all_inner_texts()
+
+
 def test_page_opens_with_the_gallery_and_names_the_model(opened: Page) -> None:
     expect(opened.locator("#find-status")).to_have_text("26 pictures")
     expect(opened.locator("#model")).to_contain_text("tiny version 1, fp32")
     expect(opened.locator("#credit")).to_have_text("Pictures: plain by nobody, CC0-1.0")
-    expect(opened.locator("#drawings-only")).to_be_hidden()
     thumbnail = opened.locator(".tile img").first
     expect(thumbnail).to_have_js_property("complete", True)
     assert thumbnail.evaluate("image => image.naturalWidth") > 0
 
 
-def test_search_by_words_shows_the_best_hit_first(opened: Page) -> None:
-    opened.fill("#query", "red")
-    opened.press("#query", "Enter")
+def test_page_is_small_and_its_modules_are_all_announced(
+    new_page: Callable[..., Watched], gallery_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(gallery_server.url)
+    expect(page.locator(".tile")).to_have_count(26)
+    entries = page.evaluate(
+        """() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation"))
+          .map(({ name, transferSize }) => [new URL(name).pathname, transferSize])"""
+    )
+    loaded = {path: size for path, size in entries if path == "/" or path.startswith("/assets/")}
+    assert sum(loaded.values()) < MAX_BYTES
+    announced = page.locator("link[rel=modulepreload]").evaluate_all(
+        "links => links.map(({ href }) => new URL(href).pathname)"
+    )
+    modules = {path for path in loaded if path.endswith(".js") and path != "/assets/js/main.js"}
+    assert modules == set(announced)
+
+
+def test_search_follows_the_typing_and_is_one_step_of_the_history(opened: Page) -> None:
+    opened.locator("#query").press_sequentially("red", delay=20)
     expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
     expect(opened.locator(".tile .caption").first).to_have_text("red")
-
-
-@pytest.mark.long
-def test_search_can_be_gone_back_from_and_bookmarked(opened: Page) -> None:
-    opened.fill("#query", "blue")
     opened.press("#query", "Enter")
+    opened.locator("#query").fill("blue")
     expect(opened.locator(".tile .caption").first).to_have_text("blue")
-    opened.reload()
-    expect(opened.locator(".tile .caption").first).to_have_text("blue")
-    expect(opened.locator("#query")).to_have_value("blue")
+    opened.go_back()
+    expect(opened.locator("#query")).to_have_value("red")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
     opened.go_back()
     expect(opened.locator("#find-status")).to_have_text("26 pictures")
+    expect(opened.locator("#query")).to_have_value("")
 
 
 @pytest.mark.long
-def test_click_on_a_hit_finds_pictures_like_it(opened: Page) -> None:
+def test_search_can_be_bookmarked_and_so_could_those_of_earlier_releases(
+    new_page: Callable[..., Watched], gallery_server: RunningServer
+) -> None:
+    for address in ("#/search?collection=gallery&q=blue", "#collection=gallery&q=blue"):
+        page = new_page().page
+        page.goto(f"{gallery_server.url}/{address}")
+        expect(page.locator(".tile .caption").first).to_have_text("blue")
+        expect(page.locator("#query")).to_have_value("blue")
+
+
+@pytest.mark.long
+def test_suggestion_is_searched_for(opened: Page) -> None:
+    opened.locator("#examples a").first.click()
+    expect(opened.locator("#query")).to_have_value("a red panda")
+    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
+
+
+def test_click_on_a_picture_opens_it_and_a_link_leads_there_again(
+    opened: Page, new_page: Callable[..., Watched]
+) -> None:
     opened.locator(".tile", has_text="green").click()
-    expect(opened.locator("#query-picture")).to_contain_text("Pictures like “green”")
-    expect(opened.locator(".tile")).to_have_count(25)
-    expect(opened.locator(".tile", has_text="green")).to_have_count(0)
-    opened.get_by_role("button", name="Show all").click()
+    dialog = opened.get_by_role("dialog", name="green")
+    expect(dialog.get_by_text("CC0-1.0").first).to_be_visible()
+    expect(dialog.get_by_text("64 × 64")).to_be_visible()
+    shown = dialog.locator(".picture-stage img")
+    expect(shown).to_have_js_property("naturalWidth", 64)
+    expect(dialog.locator(".strip button")).to_have_count(12)
+    other = new_page().page
+    other.goto(opened.url)
+    expect(other.get_by_role("dialog", name="green")).to_be_visible()
+    opened.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
     expect(opened.locator(".tile")).to_have_count(26)
 
 
-def test_chosen_file_gets_label_bars_best_first(opened: Page) -> None:
-    set_labels(opened, "blue", "red", "green")
-    opened.set_input_files("#file", upload(picture("red")))
-    expect(opened.locator("#bars li")).to_have_count(3)
-    expect(opened.locator("#bars .label").first).to_have_text("red")
-    expect(opened.locator("#name-status")).to_contain_text("of 3 labels")
-    scores = [float(text.strip("<% ")) for text in opened.locator("#bars .score").all_inner_texts()]
-    assert scores == sorted(scores, reverse=True)
+@pytest.mark.long
+def test_opened_pictures_are_leafed_through_with_the_arrow_keys(opened: Page) -> None:
+    first, second = captions(opened)[:2]
+    opened.locator(".tile a").first.click()
+    expect(opened.get_by_role("dialog", name=first)).to_be_visible()
+    opened.keyboard.press("ArrowRight")
+    expect(opened.get_by_role("dialog", name=second)).to_be_visible()
+    opened.keyboard.press("ArrowLeft")
+    expect(opened.get_by_role("dialog", name=first)).to_be_visible()
+
+
+def test_more_like_this_leaves_the_picture_itself_out(opened: Page) -> None:
+    opened.locator(".tile", has_text="green").click()
+    opened.get_by_role("button", name="More like this").click()
+    expect(opened.locator(".part")).to_contain_text("like green")
+    expect(opened.locator(".tile")).to_have_count(25)
+    expect(opened.locator(".tile .caption", has_text="green")).to_have_count(0)
+    opened.get_by_role("button", name="Remove green").click()
+    expect(opened.locator(".tile")).to_have_count(26)
+
+
+def test_words_and_a_picture_are_mixed_with_weights_from_minus_to_plus(opened: Page) -> None:
+    opened.fill("#query", "red")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
+    opened.locator(".tile", has_text="blue").first.click()
+    opened.get_by_role("button", name="Not like this").click()
+    weight = opened.get_by_label("Weight of blue")
+    expect(weight).to_have_value("-0.5")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
+    with opened.expect_request("**/search") as sent:
+        weight.fill("1")
+    assert sent.value.post_data_json["query"] == [{"text": "red"}, {"id": "blue", "weight": 1}] or (
+        sent.value.post_data_json["query"] == [{"text": "red", "weight": 1}, {"id": "blue", "weight": 1}]
+    )
+    opened.reload()
+    expect(opened.get_by_label("Weight of blue")).to_have_value("1")
 
 
 @pytest.mark.long
-def test_dropped_file_gets_label_bars(opened: Page) -> None:
-    set_labels(opened, "yellow", "black")
-    dispatch_picture(opened, ".drop", "drop", picture("black"))
-    expect(opened.locator("#bars .label").first).to_have_text("black")
-
-
-@pytest.mark.long
-def test_pasted_picture_gets_label_bars(opened: Page) -> None:
-    set_labels(opened, "yellow", "black")
-    dispatch_picture(opened, "body", "paste", picture("yellow"))
-    expect(opened.locator("#bars .label").first).to_have_text("yellow")
-
-
-@pytest.mark.long
-def test_tile_dragged_over_the_hinge_is_named_by_the_gallery_names(opened: Page) -> None:
-    opened.locator("#use-own-names").check()
-    opened.locator(".tile", has_text="white").drag_to(opened.locator(".drop"))
-    expect(opened.locator("#bars .label").first).to_have_text("white")
-
-
-@pytest.mark.long
-def test_edited_label_is_tried_at_once_and_a_comma_stays_in_it(opened: Page) -> None:
-    set_labels(opened, "something", "blue")
-    opened.set_input_files("#file", upload(picture("green")))
-    expect(opened.locator("#bars li")).to_have_count(2)
-    opened.locator(".chip input").first.fill("green, plain")
-    opened.locator(".chip input").first.press("Enter")
-    expect(opened.locator("#bars .label").first).to_have_text("green, plain")
-
-
-@pytest.mark.long
-def test_uploaded_picture_finds_pictures_like_it(opened: Page) -> None:
-    opened.set_input_files("#file", upload(picture("blue", size=(90, 30))))
-    opened.get_by_role("button", name="Find pictures like this one").click()
-    expect(opened.locator("#query-picture")).to_contain_text("Pictures like yours")
+def test_picture_of_the_user_is_searched_with(opened: Page) -> None:
+    opened.get_by_label("Search with a picture").set_input_files(upload(picture("blue", size=(90, 30))))
+    expect(opened.locator(".part")).to_contain_text("picture.png")
     expect(opened.locator(".tile .caption").first).to_have_text("blue")
 
 
+def first_line_of(code: str) -> str:
+    """What Python code prints first."""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()[0]
+
+
 @pytest.mark.long
+def test_mix_is_shown_as_code_that_works(opened: Page) -> None:
+    opened.fill("#query", "red")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
+    opened.locator(".tile", has_text="blue").first.click()
+    opened.get_by_role("button", name="Not like this").click()
+    expect(opened.locator(".part")).to_have_count(1)
+    opened.locator(".tile a").first.click()
+    opened.get_by_text("This search as code").click()
+    opened.get_by_role("tab", name="Python").click()
+    assert first_line_of(opened.locator(".snippets pre").inner_text()).startswith("red ")
+
+
+def test_search_is_shown_as_code_that_works(opened: Page) -> None:
+    opened.fill("#query", "it's red")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
+    opened.locator(".tile a").first.click()
+    opened.get_by_text("This search as code").click()
+    expect(opened.locator(".snippets pre")).to_contain_text("curl -s http")
+    expect(opened.locator(".snippets pre")).to_contain_text("it'\\''s red")
+    opened.get_by_role("tab", name="Python").click()
+    assert first_line_of(opened.locator(".snippets pre").inner_text()).startswith("red ")
+    opened.get_by_role("tab", name="JavaScript").click()
+    expect(opened.locator(".snippets pre")).to_contain_text('import { Client } from "diptych-client"')
+
+
+def test_values_of_a_metadata_field_filter_what_is_shown(opened: Page) -> None:
+    opened.locator(".filters summary").click()
+    opened.get_by_role("group", name="author").get_by_label("nobody").check()
+    expect(opened.locator("#find-status")).to_have_text("26 pictures of 26 pictures")
+    opened.fill("#query", "red")
+    with opened.expect_request("**/search") as sent:
+        opened.fill("#query", "yellow")
+    assert sent.value.post_data_json["filter"] == {"author": {"in": ["nobody"]}}
+    opened.get_by_role("button", name="Clear the filters").first.click()
+    expect(opened.locator(".filters .count")).to_have_count(0)
+
+
 def test_page_is_used_without_a_mouse(opened: Page) -> None:
     opened.locator("#query").focus()
     opened.keyboard.type("yellow")
     opened.keyboard.press("Enter")
-    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
-    opened.locator(".tile").first.focus()
+    expect(opened.locator(".tile .caption").first).to_have_text("yellow")
+    opened.locator(".tile a").first.focus()
+    opened.keyboard.press("ArrowRight")
+    expect(opened.locator("[data-index='1'] a")).to_be_focused()
+    opened.keyboard.press("End")
+    expect(opened.locator("[data-index='25'] a")).to_be_focused()
+    opened.keyboard.press("Home")
     opened.keyboard.press("Enter")
-    expect(opened.locator("#query-picture")).to_contain_text("Pictures like “yellow”")
-    naming = opened.get_by_role("button", name="Name it")
-    naming.focus()
-    opened.keyboard.press("Enter")
-    expect(opened.locator("#bars li").first).to_be_visible()
+    expect(opened.get_by_role("dialog", name="yellow")).to_be_visible()
+    opened.keyboard.press("Escape")
+    expect(opened.get_by_role("dialog")).to_have_count(0)
+    assert opened.locator(".tile a[tabindex='0']").count() == 1  # one stop for Tab, however many pictures
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_window_shows_everything_without_sideways_scrolling(
-    new_page: Callable[..., Watched], gallery_server: RunningServer, scheme: str
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (360, "dark"),
+        (1440, "light"),
+        pytest.param(360, "light", marks=pytest.mark.long),
+        pytest.param(768, "light", marks=pytest.mark.long),
+        pytest.param(2560, "dark", marks=pytest.mark.long),
+    ],
+)
+def test_no_width_scrolls_sideways(
+    new_page: Callable[..., Watched], gallery_server: RunningServer, width: int, scheme: str
 ) -> None:
-    watched = new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
-    watched.page.goto(gallery_server.url)
-    expect(watched.page.locator(".tile")).to_have_count(18)
-    watched.page.set_input_files("#file", upload(picture("red")))
-    expect(watched.page.locator("#bars li").first).to_be_visible()
-    watched.page.get_by_role("button", name="Show more").click()
-    expect(watched.page.locator(".tile")).to_have_count(26)
-    assert watched.page.evaluate("document.documentElement.scrollWidth") == 360
-    ground = watched.page.evaluate(
-        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
-    )
+    watched = new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    page = watched.page
+    for view in (
+        "search",
+        "classify",
+        "collections",
+        "collections/gallery",
+        "models",
+        "models/tiny/1",
+        "status",
+    ):
+        page.goto(f"{gallery_server.url}/#/{view}")
+        expect(page.locator("main")).not_to_be_empty()
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(ground) < 60) == (scheme == "dark")
     assert watched.complaints == []
 

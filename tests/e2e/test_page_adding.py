@@ -26,7 +26,7 @@ DROP_MANY = """(files) => {
     transfer.items.add(new File([bytes], name, { type: "image/png" }));
   }
   const event = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-  document.querySelector("#find").dispatchEvent(event);
+  document.querySelector(".drop-zone").dispatchEvent(event);
 }"""
 
 
@@ -41,7 +41,7 @@ def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
 def opened(new_page: Callable[..., Watched], server: RunningServer) -> Page:
     watched = new_page()
     watched.page.goto(server.url)
-    expect(watched.page.locator(".empty")).to_be_visible()
+    expect(watched.page.locator(".empty")).to_contain_text("No pictures here yet")
     return watched.page
 
 
@@ -74,7 +74,7 @@ def test_hundreds_of_chosen_pictures_are_added_and_the_bad_ones_named(
     expect(opened.locator(".tile .caption").first).to_contain_text(".png")
     opened.set_input_files("#add-files", many(20))
     expect(status).to_have_text("20 pictures: 0 added, 20 there already")
-    opened.get_by_role("button", name="Close").click()
+    opened.locator("#adding-stop").click()
     expect(status).to_be_hidden()
 
 
@@ -98,7 +98,9 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
 
     opened.route(IMAGES, hold_after_the_first)
     opened.set_input_files("#add-files", many(100))
-    expect(opened.locator("#adding-status")).to_have_text(re.compile(r"Adding: [1-9]\d* of 100 pictures"))
+    expect(opened.locator("#adding-status")).to_have_text(
+        re.compile(r"Adding to default: [1-9]\d* of 100 pictures")
+    )
     opened.get_by_role("button", name="Stop").click()
     expect(opened.locator("#adding-status")).to_contain_text("not sent")
     n_told = int(opened.locator("#adding-status").inner_text().split(": ")[1].split()[0])
@@ -113,10 +115,11 @@ def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
     full = {"title": "No room", "detail": "no space is left on the disk of the data folder"}
     opened.route(IMAGES, lambda route: route.fulfill(status=507, json=full))
     opened.set_input_files("#add-files", many(40))
-    expect(opened.locator("#adding-problem")).to_contain_text("no space is left on the disk")
+    problem = opened.locator(".adding .problem")
+    expect(problem).to_contain_text("no space is left on the disk")
     assert n_images(server) == 0
     opened.unroute(IMAGES)
-    opened.locator("#adding-problem").get_by_role("button", name="Try again").click()
+    problem.get_by_role("button", name="Try again").click()
     expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
 
 
@@ -144,7 +147,7 @@ def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
     with serve(tiny_repo, TINY, tmp_path / "data", "--max-add-items", "4") as running:
         page = new_page().page
         page.goto(running.url)
-        expect(page.locator(".empty")).to_be_visible()
+        expect(page.locator(".empty")).to_contain_text("No pictures here yet")
         page.set_input_files("#add-files", [*many(30), file("bad.png", b"x")])
         expect(page.locator("#adding-status")).to_have_text("31 pictures: 30 added, 1 failed", timeout=30_000)
         expect(page.locator("#adding-failures")).to_contain_text("1 picture failed")

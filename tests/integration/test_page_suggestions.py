@@ -18,7 +18,7 @@ from support.default_model import default_bundle
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "server" / "gallery"
-PAGE = ROOT / "server" / "src" / "diptych" / "http" / "page" / "index.html"
+PAGE = ROOT / "server" / "src" / "diptych" / "http" / "page" / "js" / "search" / "suggestions.js"
 WRITTEN = json.loads((ROOT / "tests" / "data" / "gallery_queries.json").read_text(encoding="utf-8"))
 CANDIDATES: dict[str, dict[str, list[str]]] = WRITTEN["suggestion_candidates"]
 QUERIES: dict[str, dict[str, list[str]]] = WRITTEN["queries"]
@@ -67,9 +67,7 @@ def wrong_first_hits(queries: dict[str, list[str]], precision: str) -> dict[str,
 
 def suggestions(kind: str) -> list[str]:
     """What the page suggests for photographs, or for drawings."""
-    examples = re.search(r'<p id="examples".*?</p>', PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert examples is not None
-    return re.findall(rf'<button type="button" data-kind="{KINDS[kind]}">(.*?)</button>', examples.group())
+    return re.findall(rf'\["([^"]+)", "{KINDS[kind]}"\]', PAGE.read_text(encoding="utf-8"))
 
 
 def skip_if_unknown(kind: str) -> None:

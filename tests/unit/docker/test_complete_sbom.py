@@ -58,7 +58,7 @@ def test_hashes_licences_and_vendored_files_are_added(complete_sbom: ModuleType,
     files = Files(tmp_path, components=("alpha", "beta-b"), licences=("Beta_b", "alpha", "ours"))
     complete_sbom.main(*files.arguments())
     sbom = json.loads(files.sbom.read_text())
-    alpha, beta, swagger = sbom["components"]
+    alpha, beta, swagger, *others = sbom["components"]
     assert [one["hashes"][0]["content"] for one in (alpha, beta)] == ["aa", "bb"]
     assert alpha["properties"] == [{"name": "diptych:archive", "value": "alpha-1-py3-none-any.whl"}]
     assert beta["licenses"] == [{"license": {"name": "L Beta_b"}}]
@@ -67,9 +67,11 @@ def test_hashes_licences_and_vendored_files_are_added(complete_sbom: ModuleType,
         f"pkg:npm/swagger-ui-dist@{swagger['version']}",
     )
     assert [one["name"] for one in swagger["components"]] == ["swagger-ui-bundle.js", "swagger-ui.css"]
-    assert sbom["dependencies"][0]["dependsOn"] == sorted(["zeta", swagger["bom-ref"]])
+    assert [one["name"] for one in others] == ["preact", "htm"]
+    references = [one["bom-ref"] for one in (swagger, *others)]
+    assert sbom["dependencies"][0]["dependsOn"] == sorted(["zeta", *references])
     names = re.findall(r"^\| ([\w-]+) \| \d", files.list.read_text(), re.MULTILINE)
-    assert names == ["alpha", "Beta_b", "ours", "swagger-ui-dist"]
+    assert names == ["alpha", "Beta_b", "htm", "ours", "preact", "swagger-ui-dist"]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,6 @@ def test_package_that_a_tool_leaves_out_is_an_error(
 
 
 def test_release_of_the_vendored_files_agrees_with_dependencies_md(complete_sbom: ModuleType) -> None:
-    found = complete_sbom.vendored_component(complete_sbom.VENDORED)
     text = (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8")
-    assert f"{found['name']} {found['version']} ({found['licenses'][0]['license']['id']})" in text
+    for found in complete_sbom.vendored_components(complete_sbom.VENDORED):
+        assert f"{found['name']} {found['version']} ({found['licenses'][0]['license']['id']})" in text

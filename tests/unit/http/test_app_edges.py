@@ -312,3 +312,15 @@ def test_description_covers_bodies_that_fastapi_does_not_parse(client: TestClien
     assert set(content) == {"application/json", "multipart/form-data", "image/*", "text/plain"}
     assert "EmbedItem" in described["components"]["schemas"]
     assert "/assets/{path}" not in described["paths"]
+
+
+def test_scripts_and_styles_are_compressed_for_browsers_that_take_it(client: TestClient) -> None:
+    for path in ("/assets/js/main.js", "/assets/css/base.css"):
+        plain = client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in plain.headers
+        assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert packed.content == plain.content
+        assert packed.headers["content-type"] == plain.headers["content-type"]
+        again = client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]})
+        assert again.status_code == 304

@@ -1,8 +1,11 @@
 """The web page, the API documentation, and their files."""
 
+import gzip
+from functools import lru_cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -11,6 +14,7 @@ from diptych.http.access import GuardedRoute
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 _FOLDER = Path(__file__).parent.parent / "page"
 _ASSETS = StaticFiles(directory=_FOLDER, check_dir=False)
+_TEXTS = {".js", ".css", ".html", ".svg"}
 # The pages set their own rules for scripts and styles; only a header can forbid framing.
 _HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
 
@@ -35,7 +39,25 @@ async def openapi(request: Request) -> Response:
 
 @router.get("/assets/{path:path}")
 async def assets(request: Request, path: str) -> Response:
-    """Scripts, styles and pictures of the pages."""
+    """Scripts, styles and pictures of the pages, compressed for browsers that take it."""
     response = await _ASSETS.get_response(path, request.scope)
     response.headers["Cache-Control"] = "no-cache"  # a new server may have others
+    if isinstance(response, FileResponse) and response.status_code == 200 and _is_compressible(request, path):
+        packed = await run_in_threadpool(_compressed, Path(response.path))
+        headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return Response(packed, headers=headers)
     return response
+
+
+def _is_compressible(request: Request, path: str) -> bool:
+    return Path(path).suffix in _TEXTS and "gzip" in request.headers.get("accept-encoding", "")
+
+
+def _compressed(file: Path) -> bytes:
+    return _compressed_once(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _compressed_once(file: Path, _changed_ns: int) -> bytes:
+    return gzip.compress(file.read_bytes(), mtime=0)

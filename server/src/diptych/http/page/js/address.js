@@ -1,24 +1,69 @@
-/** The query and the collection in the address of the page. They are in the #fragment, which browsers never send, so that
- *  back, forward and bookmarks work and no log sees a query. */
+/**
+ * The view and what it shows, in the address: `#/search?collection=gallery&q=red`. All of it is in the #fragment, which browsers
+ * never send, so that back, forward and bookmarks work and no log sees a query.
+ */
 
-const decode = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+import { useEffect, useState } from "./html.js";
 
-/** `{kind: "browse"} | {kind: "text", text} | {kind: "id", id} | {kind: "upload"}` */
-export function queryOfAddress() {
-  const { q, id, upload } = decode();
-  if (q?.trim()) return { kind: "text", text: q.trim() };
-  if (id) return { kind: "id", id };
-  return { kind: upload ? "upload" : "browse" };
+const CHANGE = "diptych:address";
+
+/** `{view, rest, params}`; an address of earlier releases, such as `#q=red`, is a search. */
+export function readAddress() {
+  const hash = location.hash.slice(1);
+  const [path, query] = hash.startsWith("/") ? splitOnce(hash.slice(1), "?") : ["search", hash];
+  const [view, ...rest] = path.split("/").map(decodeURIComponent);
+  return { view: view || "search", rest, params: new URLSearchParams(query) };
 }
 
-/** The collection in the address, or null. */
-export const collectionOfAddress = () => decode().collection || null;
+function splitOnce(text, mark) {
+  const at = text.indexOf(mark);
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}
 
-/** Go to a query, in the same collection unless one is given. Fires "hashchange", also when
- *  the address stays the same. */
-export function goTo(parameters) {
-  const { collection } = decode();
-  const hash = new URLSearchParams({ ...(collection && { collection }), ...parameters }).toString();
-  if (location.hash.slice(1) === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
-  else location.hash = hash;
+/** `#/view/rest?name=value`. Parameters that are null, undefined or empty are left out; a list is repeated. */
+export function addressOf(path, params = {}) {
+  const search = params instanceof URLSearchParams ? params : new URLSearchParams();
+  if (!(params instanceof URLSearchParams)) {
+    for (const [name, value] of Object.entries(params)) {
+      for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") search.append(name, one);
+    }
+  }
+  const query = search.toString();
+  const parts = [path].flat().map(encodeURIComponent).join("/");
+  return `#/${parts}${query && `?${query}`}`;
+}
+
+/** Go to an address of `addressOf`. `replace` writes no step into the history. */
+export function goTo(address, { replace = false } = {}) {
+  if (address === location.hash) return;
+  if (replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+  window.dispatchEvent(new Event(CHANGE));
+}
+
+/** Go to the current address with some parameters changed. */
+export function changeParams(changes, options) {
+  const { view, rest, params } = readAddress();
+  for (const [name, value] of Object.entries(changes)) {
+    params.delete(name);
+    for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") params.append(name, one);
+  }
+  goTo(addressOf([view, ...rest], params), options);
+}
+
+/** The address of now; the component is drawn again when it changes. */
+export function useAddress() {
+  const [address, setAddress] = useState(readAddress);
+  useEffect(() => {
+    const read = () => setAddress(readAddress());
+    window.addEventListener(CHANGE, read);
+    window.addEventListener("hashchange", read);
+    window.addEventListener("popstate", read);
+    return () => {
+      window.removeEventListener(CHANGE, read);
+      window.removeEventListener("hashchange", read);
+      window.removeEventListener("popstate", read);
+    };
+  }, []);
+  return address;
 }

@@ -1,0 +1,204 @@
+/** One collection: add pictures, look at what it holds, change it, delete it. */
+
+import { addressOf, goTo } from "../address.js";
+import { bytes, count, duration, moment, plural, valueText } from "../format.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { Progress } from "../parts/busy.js";
+import { Confirm } from "../parts/dialog.js";
+import { Problem } from "../parts/problem.js";
+import { toast } from "../parts/toasts.js";
+import { client, may, readCollections, served } from "../server.js";
+import { useStore } from "../store.js";
+import { AddButton, AddingBar, addPictures } from "./adding_bar.js";
+import { picturesIn } from "./dropped.js";
+import { addable } from "./chosen.js";
+import { NAME, State } from "./state.js";
+
+export function CollectionDetail({ name, collections }) {
+  const collection = collections.find((one) => one.name === name);
+  const [dragging, setDragging] = useState(false);
+  if (!collection) {
+    return html`
+      <div class="empty">
+        <strong>There is no collection “${name}” here</strong>
+        <a class="quiet button" href=${addressOf("collections")}>All collections</a>
+      </div>`;
+  }
+  const writes = may("write");
+  const adds = addable(collection) === name;
+  const onDrop = async (event) => {
+    event.preventDefault();
+    setDragging(false);
+    if (adds) addPictures(name, await picturesIn(event.dataTransfer));
+  };
+  const onDragOver = (event) => {
+    event.preventDefault();
+    setDragging(adds && event.dataTransfer.types.includes("Files"));
+  };
+  return html`
+    <div class="detail" onDragOver=${onDragOver} onDrop=${onDrop} onDragLeave=${({ currentTarget, relatedTarget }) => {
+      if (!currentTarget.contains(relatedTarget)) setDragging(false);
+    }}>
+      <div class="view-head">
+        <h2><a href=${addressOf("collections")}>Collections</a> / ${name}</h2>
+        <${State} collection=${collection}/>
+        <span class="spring"></span>
+        <a class="quiet button" href=${addressOf("search", { collection: name })}>Search</a>
+      </div>
+      <${AddingBar}/>
+      ${adds && html`
+        <section class=${dragging ? "panel dragging" : "panel"} aria-label="Add pictures">
+          <div class="drop">
+            <strong>Drop a folder here</strong>
+            <span>or pictures; what is there already is not added twice</span>
+          </div>
+          <p class="row">
+            <${AddButton} target=${name}/>
+            <${FolderButton} target=${name}/>
+          </p>
+        </section>`}
+      <${Facts} collection=${collection}/>
+      <${Fields} name=${name} nImages=${collection.n_images}/>
+      ${writes && html`<${Settings} collection=${collection}/>`}
+    </div>`;
+}
+
+/** Chooses a whole folder. */
+function FolderButton({ target }) {
+  const input = useRef(null);
+  useEffect(() => { input.current.webkitdirectory = true; }, []);  // no attribute of HTML, but all browsers have it
+  const add = ({ target: { files } }) => {
+    addPictures(target, [...files].filter(({ type }) => type === "" || type.startsWith("image/"))
+      .map((file) => ({ name: file.webkitRelativePath || file.name, file })));
+    input.current.value = "";
+  };
+  return html`
+    <label class="quiet button">
+      <input ref=${input} class="unseen" type="file" multiple aria-label="Add a folder to ${target}" onChange=${add}/>
+      Add a folder
+    </label>`;
+}
+
+function Facts({ collection }) {
+  const { n_images: n, n_embedded: embedded, n_kept: kept, kept_bytes: keptBytes, memory_bytes: memory, load_s: load,
+    vectors, precision, created_at: created, keep, index, recall, rollout, reason, stays } = collection;
+  const rows = [
+    ["pictures", `${count(n)}${embedded < n ? `, of which ${count(embedded)} can be found` : ""}`],
+    ["files", keep === "none" && !kept ? "not kept" : `${count(kept)}, ${bytes(keptBytes)}${keep === "none" ? "; those of new pictures are not kept" : ""}`],
+    ["vectors", vectors ? `${vectors.name} version ${vectors.version}, ${vectors.precision}, ${vectors.decode} decoding` : "none yet"],
+    ["precision", precision],
+    ["in memory", `${bytes(memory)}${load ? `, read in ${duration(load)} at the start` : ""}`],
+    ["searched on", index ? `${index.device}${recall === null ? "" : `, recall ${recall}`}` : "nothing yet"],
+    ["created", moment(created)],
+  ];
+  return html`
+    <section class="panel" aria-label="Facts">
+      ${(reason || stays) && html`<p class="notice">${reason || stays}</p>`}
+      ${rollout && html`
+        <p>Moving to ${rollout.model} version ${rollout.version}, ${rollout.precision}: ${count(rollout.n_embedded)} of ${plural(rollout.n_images, "picture")}</p>
+        <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures"/>`}
+      <dl class="details">${rows.map(([term, text]) => html`<div key=${term}><dt>${term}</dt><dd>${text}</dd></div>`)}</dl>
+    </section>`;
+}
+
+/** Some pictures have the same value: it is no name or address of one. */
+const isShared = (nDistinct, n) => nDistinct < n || n <= 1;
+
+/** The fields of the metadata and their most frequent values, each a link to its pictures. */
+function Fields({ name, nImages }) {
+  const [fields, setFields] = useState(null);
+  useEffect(() => {
+    const controller = new AbortController();
+    client.fields(name, { limit: 8, signal: controller.signal }).then(({ fields: found }) => setFields(found), () => {});
+    return () => controller.abort();
+  }, [name, nImages]);
+  if (!fields?.length) return null;
+  const link = (field, value) => addressOf("search", { collection: name, only: JSON.stringify({ [field]: [value] }) });
+  return html`
+    <section class="panel" aria-label="Metadata">
+      <h3>Metadata</h3>
+      <dl class="details">
+        ${fields.map(({ name: field, n_images: n, n_distinct: nDistinct, values }) => html`
+          <div key=${field}>
+            <dt>${field}</dt>
+            <dd>
+              <span class="status">${plural(nDistinct, "value")} in ${plural(n, "picture")}${isShared(nDistinct, n) ? ":" : ""}</span>${" "}
+              ${isShared(nDistinct, n) && values.slice(0, 8).map(({ value, count: m }, i) => html`${i ? ", " : ""}<a key=${i} href=${link(field, value)}>${valueText(value)}</a> <span class="status">${count(m)}</span>`)}
+            </dd>
+          </div>`)}
+      </dl>
+    </section>`;
+}
+
+function Settings({ collection }) {
+  const { name, keep, precision, model } = collection;
+  const { models } = useStore(served);
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const [deleting, setDeleting] = useState(false);
+  const change = async (changes, done) => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await client.changeCollection(name, changes);
+      await readCollections();
+      toast(done);
+      if (changes.newName) goTo(addressOf(["collections", changes.newName]), { replace: true });
+    } catch (error) {
+      setProblem(error);
+    }
+    setBusy(false);
+  };
+  const rename = (event) => {
+    event.preventDefault();
+    const newName = new FormData(event.target).get("name");
+    if (newName !== name) change({ newName }, `Renamed to ${newName}`);
+  };
+  const remove = async () => {
+    setDeleting(false);
+    setBusy(true);
+    try {
+      await client.dropCollection(name);
+      await readCollections();
+      toast(`${name} deleted`);
+      goTo(addressOf("collections"), { replace: true });
+    } catch (error) {
+      setProblem(error);
+      setBusy(false);
+    }
+  };
+  const precisions = [...new Set(["server", precision, "fp32", "int8"])];
+  const names = models?.models.map((one) => one.name) ?? [model];
+  return html`
+    <section class="panel" aria-label="Settings">
+      <h3>Settings</h3>
+      <${Problem} problem=${problem}/>
+      <form class="row" onSubmit=${rename}>
+        <label class="row">Name <input name="name" required pattern=${NAME} title="Small letters, digits, and . _ -" value=${name}/></label>
+        <button type="submit" class="quiet" disabled=${busy}>Rename</button>
+      </form>
+      <label class="check">
+        <input type="checkbox" checked=${keep === "original"} disabled=${busy}
+          onChange=${({ target }) => change({ keep: target.checked ? "original" : "none" }, "Changed for new pictures")}/>
+        <span>Keep the files of new pictures</span>
+      </label>
+      <p class="row">
+        <label class="row">Precision
+          <select value=${precision} disabled=${busy} onChange=${({ target }) => change({ precision: target.value }, "Changed; vectors are made in the background")}>
+            ${precisions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+          </select>
+        </label>
+        ${names.length > 1 && html`
+          <label class="row">Model
+            <select value=${model} disabled=${busy} onChange=${({ target }) => change({ model: target.value }, "Moving; the former vectors answer meanwhile")}>
+              ${names.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+            </select>
+          </label>`}
+      </p>
+      <p class="row"><button type="button" class="quiet danger" disabled=${busy} onClick=${() => setDeleting(true)}>Delete the collection</button></p>
+      ${deleting && html`
+        <${Confirm} title="Delete “${name}”?" action="Delete it" onConfirm=${remove} onClose=${() => setDeleting(false)}>
+          <p>${plural(collection.n_images, "picture")}, their files and vectors are deleted. This cannot be undone.</p>
+        <//>`}
+    </section>`;
+}

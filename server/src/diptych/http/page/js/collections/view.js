@@ -1,0 +1,120 @@
+/** The collections view: all of them, or one with what can be done to it. */
+
+import { addressOf, goTo } from "../address.js";
+import { bytes, count, plural } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { Progress } from "../parts/busy.js";
+import { Dialog } from "../parts/dialog.js";
+import { Problem } from "../parts/problem.js";
+import { Picture } from "../parts/thumbnail.js";
+import { client, may, readCollections } from "../server.js";
+import { AddingBar } from "./adding_bar.js";
+import { useCollections } from "./chosen.js";
+import { CollectionDetail } from "./detail.js";
+import { NAME, State } from "./state.js";
+
+const POLL_MS = 3000;
+
+const N_SAMPLES = 4;
+
+/** A few of its pictures. */
+function Samples({ name, nImages }) {
+  const [images, setImages] = useState([]);
+  useEffect(() => {
+    const controller = new AbortController();
+    client.listImages(name, { limit: N_SAMPLES, signal: controller.signal }).then((page) => setImages(page.images), () => {});
+    return () => controller.abort();
+  }, [name, nImages]);
+  return html`
+    <a class="samples" href=${addressOf("search", { collection: name })} aria-label="Search ${name}" tabindex="-1">
+      ${images.filter(({ kept }) => kept).map(({ id }) => html`<${Picture} key=${id} collection=${name} id=${id}/>`)}
+    </a>`;
+}
+
+export function CollectionsView({ rest }) {
+  const collections = useCollections();
+  useEffect(() => {
+    const read = () => { if (!document.hidden) readCollections().catch(() => {}); };
+    read();
+    const timer = setInterval(read, POLL_MS);
+    return () => clearInterval(timer);
+  }, []);
+  if (rest[0]) return html`<${CollectionDetail} key=${rest[0]} name=${rest[0]} collections=${collections}/>`;
+  return html`<${All} collections=${collections}/>`;
+}
+
+function All({ collections }) {
+  const [creating, setCreating] = useState(false);
+  return html`
+    <div class="view-head">
+      <h2>${plural(collections.length, "collection")}</h2>
+      <span class="spring"></span>
+      ${may("write") && html`<button type="button" class="strong" onClick=${() => setCreating(true)}>New collection</button>`}
+    </div>
+    <${AddingBar}/>
+    ${collections.length === 0 && html`
+      <div class="empty"><strong>No collections yet</strong><p>A collection holds pictures that are searched together.</p></div>`}
+    <ul class="cards">
+      ${collections.map((collection) => html`<${Card} key=${collection.name} collection=${collection}/>`)}
+    </ul>
+    ${creating && html`<${Create} onClose=${() => setCreating(false)}/>`}`;
+}
+
+function Card({ collection }) {
+  const { name, n_images: n, n_embedded: embedded, kept_bytes: kept, memory_bytes: memory, model, vectors, rollout } = collection;
+  return html`
+    <li class="panel card">
+      <${Samples} name=${name} nImages=${n}/>
+      <h3><a href=${addressOf(["collections", name])}>${name}</a></h3>
+      <${State} collection=${collection}/>
+      <p class="big">${count(n)} <span>${n === 1 ? "picture" : "pictures"}</span></p>
+      ${embedded < n && html`<p class="status">${count(embedded)} of them can be found</p>`}
+      ${rollout && html`
+        <p class="status">moving to ${rollout.model} ${rollout.version}, ${rollout.precision}</p>
+        <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures of ${name}"/>`}
+      <p class="status">${bytes(kept)} of files, ${bytes(memory)} in memory<br/>${vectors ? `${vectors.name} ${vectors.version}, ${vectors.precision}` : model}</p>
+      <p class="row"><a class="quiet small button" href=${addressOf("search", { collection: name })}>Search</a></p>
+    </li>`;
+}
+
+function Create({ onClose }) {
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const submit = async (event) => {
+    event.preventDefault();
+    const { name, keep, precision } = Object.fromEntries(new FormData(event.target));
+    setBusy(true);
+    setProblem(null);
+    try {
+      await client.createCollection(name, { keep, precision: precision || undefined });
+      await readCollections();
+      onClose();
+      goTo(addressOf(["collections", name]));
+    } catch (error) {
+      setProblem(error);
+      setBusy(false);
+    }
+  };
+  return html`
+    <${Dialog} title="New collection" onClose=${onClose}>
+      <form class="form" onSubmit=${submit}>
+        <label>Name <input name="name" required pattern=${NAME} maxlength="64" autocomplete="off" placeholder="holiday-2026"
+                           title="Small letters, digits, and . _ -"/></label>
+        <label>Files
+          <select name="keep">
+            <option value="original">keep the pictures' files</option>
+            <option value="none">keep only vectors: smaller, but it cannot move to another model</option>
+          </select>
+        </label>
+        <label>Precision
+          <select name="precision">
+            <option value="">as the server has it</option>
+            <option value="fp32">fp32</option>
+            <option value="int8">int8</option>
+          </select>
+        </label>
+        <${Problem} problem=${problem}/>
+        <p class="row end"><button type="submit" class="strong" disabled=${busy}>Create</button></p>
+      </form>
+    <//>`;
+}

@@ -1,0 +1,85 @@
+/** Two versions side by side: numbers of each collection, and the queries whose pictures changed most. */
+
+import { addressOf } from "../address.js";
+import { count, percent, plural } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { Spinner } from "../parts/busy.js";
+import { Problem } from "../parts/problem.js";
+import { Picture } from "../parts/thumbnail.js";
+import { client, isAbort } from "../server.js";
+
+const N_SHOWN = 6;
+
+export function Comparison({ name, version, against }) {
+  const [comparison, setComparison] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [again, setAgain] = useState(0);
+  useEffect(() => {
+    const controller = new AbortController();
+    setProblem(null);
+    client.compareVersions(name, against, version, { signal: controller.signal })
+      .then(setComparison, (error) => { if (!isAbort(error)) setProblem(error); });
+    return () => controller.abort();
+  }, [name, version, against, again]);
+  return html`
+    <div class="view-head">
+      <h2><a href=${addressOf("models")}>Models</a> / ${name} version ${version} beside ${against}</h2>
+    </div>
+    <${Problem} problem=${problem} retry=${() => setAgain(again + 1)}/>
+    ${!comparison && !problem && html`<p class="row"><${Spinner} label="Comparing"/><span class="status">Comparing searches of both versions</span></p>`}
+    ${comparison && html`
+      <${Quality} comparison=${comparison}/>
+      ${comparison.collections.length === 0 && html`<p class="notice">No collection has vectors of both versions. A rollout makes them.</p>`}
+      ${comparison.collections.map((one) => html`<${Changed} key=${one.collection} collection=${one} version=${version} against=${against}/>`)}`}`;
+}
+
+/** One row a collection. */
+export function Quality({ comparison }) {
+  if (!comparison.collections.length) return null;
+  return html`
+    <div class="table-frame">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Collection</th><th scope="col" class="number">Pictures</th><th scope="col" class="number">With a vector</th>
+            <th scope="col" class="number">Same among ten hits</th><th scope="col">Accuracy, old and new</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${comparison.collections.map(({ collection, n_images: n, coverage, overlap_at_10: overlap, labels }) => html`
+            <tr key=${collection}>
+              <th scope="row">${collection}</th>
+              <td class="number">${count(n)}</td>
+              <td class="number">${percent(coverage)}</td>
+              <td class="number">${overlap === null ? "" : percent(overlap)}</td>
+              <td>${labels ? `${percent(labels.old_accuracy, 1)} → ${percent(labels.new_accuracy, 1)} of ${plural(labels.n_images, "labelled picture")}` : "no labels"}</td>
+            </tr>`)}
+        </tbody>
+      </table>
+    </div>`;
+}
+
+function Changed({ collection: { collection, changed }, version, against }) {
+  if (!changed.length) return null;
+  return html`
+    <section class="panel" aria-label="Changed searches of ${collection}">
+      <h3>${collection}: searches that changed most</h3>
+      ${changed.map(({ text, id, old: before, new: after, overlap }) => html`
+        <div class="changed" key=${text ?? id}>
+          <p>${text ? html`“${text}”` : html`pictures like <code>${id}</code>`} <span class="status">${percent(overlap)} the same</span></p>
+          <${Row} collection=${collection} label="version ${against}" ids=${before}/>
+          <${Row} collection=${collection} label="version ${version}" ids=${after}/>
+        </div>`)}
+    </section>`;
+}
+
+function Row({ collection, label, ids }) {
+  return html`
+    <div class="changed-row">
+      <span class="status">${label}</span>
+      <ul class="strip">
+        ${ids.slice(0, N_SHOWN).map((id) => html`
+          <li key=${id}><a href=${addressOf("search", { collection, picture: id })} title=${id}><${Picture} collection=${collection} id=${id} alt=${id}/></a></li>`)}
+      </ul>
+    </div>`;
+}

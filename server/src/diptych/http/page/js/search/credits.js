@@ -1,0 +1,26 @@
+/** Who made the pictures that are shown. */
+
+import { creditOf, nameOf } from "../format.js";
+import { html, useState } from "../html.js";
+
+/** A page of the picture itself, where its metadata names one. */
+const pageOf = ({ metadata }) => (/^https?:/.test(metadata?.source) ? metadata.source : null);
+
+function Credit({ item }) {
+  const page = pageOf(item);
+  return page ? html`<a href=${page} rel="noreferrer">${nameOf(item)}</a> ${creditOf(item)}` : creditOf(item);
+}
+
+export function Credits({ items }) {
+  const [open, setOpen] = useState(false);  // a long list that few people read is drawn for them only
+  // Pictures without a page of their own share a credit, such as the drawings of one style.
+  const credited = new Map(items.filter(creditOf).map((item) => [pageOf(item) ?? creditOf(item), item]));
+  const [first, ...others] = credited.values();
+  if (!first) return null;
+  if (!others.length) return html`<p id="credit" class="credits">Pictures: <${Credit} item=${first}/></p>`;
+  return html`
+    <details id="credit" class="credits" onToggle=${({ target }) => setOpen(target.open)}>
+      <summary>Pictures: ${creditOf(first)}, and ${others.length} more</summary>
+      ${open && html`<ul>${[first, ...others].map((item) => html`<li key=${item.id}><${Credit} item=${item}/></li>`)}</ul>`}
+    </details>`;
+}

@@ -1,0 +1,155 @@
+/** One picture, large: what is known of it, what is like it, and what can be done with it. */
+
+import { bytes, moment, nameOf, percent } from "../format.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { classifyLater } from "../classify/waiting.js";
+import { CodeBlock } from "../parts/copy.js";
+import { Problem } from "../parts/problem.js";
+import { saveFile } from "../parts/save.js";
+import { Picture } from "../parts/thumbnail.js";
+import { client, isAbort, may } from "../server.js";
+import { deleteWithUndo } from "./deleting.js";
+import { Metadata } from "./metadata.js";
+import { SNIPPETS } from "./snippets.js";
+
+const N_NEIGHBOURS = 12;
+
+/**
+ * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query, `onChanged` gets
+ * the picture after a change of its metadata, `onRemoved` the id of a deleted one.
+ */
+export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, onRemoved, onClose }) {
+  const dialog = useRef(null);
+  const [image, setImage] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const at = items.findIndex((item) => item.id === id);
+  const hit = items[at];
+  useEffect(() => { dialog.current.showModal(); }, []);
+  useEffect(() => {
+    const controller = new AbortController();
+    setProblem(null);
+    client.getImage(collection, id, { signal: controller.signal })
+      .then(setImage, (error) => { if (!isAbort(error)) setProblem(error); });
+    return () => controller.abort();
+  }, [collection, id]);
+  const step = (by) => { if (items[at + by]) open(items[at + by].id); };
+  const onKeyDown = (event) => {
+    if (event.target.closest("input, textarea, [tabindex='0'] pre")) return;
+    if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") step(1);
+  };
+  const onBackdrop = ({ target }) => { if (target === dialog.current) dialog.current.close(); };
+  const shown = image?.id === id ? image : hit;
+  const name = shown ? nameOf(shown) : id;
+  const addPart = (weight) => onParts([...parts.filter((part) => part.value !== id), { kind: "id", value: id, weight }]);
+  const remove = () => {
+    dialog.current.close();
+    onRemoved(id);
+    deleteWithUndo(collection, [{ id }]);
+  };
+  return html`
+    <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop} onKeyDown=${onKeyDown}>
+      <div class="picture-body">
+        <div class="picture-stage">
+          <${Original} key=${id} collection=${collection} image=${image?.id === id ? image : null} id=${id} name=${name}/>
+          ${at > 0 && html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>‹</button>`}
+          ${at >= 0 && at < items.length - 1 && html`
+            <button type="button" class="step on" aria-label="Next picture" onClick=${() => step(1)}>›</button>`}
+        </div>
+        <div class="picture-side">
+          <header class="dialog-head">
+            <h2>${name}</h2>
+            <button type="button" class="icon" aria-label="Close" onClick=${() => dialog.current.close()}>×</button>
+          </header>
+          ${problem && html`<${Problem} problem=${problem}/>`}
+          ${isSearch && hit && html`<${Match} hit=${hit}/>`}
+          <p class="row">
+            <button type="button" class="strong" onClick=${() => onParts([{ kind: "id", value: id, weight: 1 }])}>More like this</button>
+            ${parts.length > 0 && html`
+              <button type="button" class="quiet" title="Add this picture to the query" onClick=${() => addPart(0.5)}>And like this</button>
+              <button type="button" class="quiet" title="Move the query away from this picture" onClick=${() => addPart(-0.5)}>Not like this</button>`}
+            <button type="button" class="quiet" onClick=${() => classifyLater({ collection, id, name })}>Classify</button>
+          </p>
+          ${image?.id === id && html`
+            <${Metadata} key=${id} collection=${collection} image=${image} onChange=${(changed) => { setImage(changed); onChanged(changed); }}>
+              <${FileFacts} image=${image}/>
+            <//>`}
+          <${Neighbours} collection=${collection} id=${id} open=${open}/>
+          <${Snippets} collection=${collection} id=${id} parts=${parts} filter=${filter}/>
+          <p class="row">
+            ${image?.kept && html`<button type="button" class="quiet" onClick=${() => download(image, collection)}>Download</button>`}
+            ${may("write") && html`<button type="button" class="quiet danger" onClick=${remove}>Delete</button>`}
+          </p>
+        </div>
+      </div>
+    </dialog>`;
+}
+
+/** The file as it was added; where none is kept, a note. The thumbnail stands in until it is there. */
+function Original({ collection, image, id, name }) {
+  if (image && !image.kept) return html`<p class="notice">No file of this picture is kept, only its vector.</p>`;
+  return image
+    ? html`<${Picture} collection=${collection} id=${id} original alt=${name}/>`
+    : html`<${Picture} collection=${collection} id=${id} alt=${name} class="stand-in"/>`;
+}
+
+function Match({ hit: { relevance, cosine } }) {
+  if (relevance === null || relevance === undefined) return html`<p class="status">cosine ${cosine.toFixed(3)}</p>`;
+  return html`
+    <p class="status" title="The probability that this picture is what the query means">
+      relevance ${percent(relevance)}, cosine ${cosine.toFixed(3)}
+    </p>`;
+}
+
+function FileFacts({ image }) {
+  return html`
+    <div><dt>id</dt><dd><code>${image.id}</code></dd></div>
+    ${image.width > 0 && html`<div><dt>size</dt><dd>${image.width} × ${image.height}, ${bytes(image.n_bytes)}, ${image.media_type}</dd></div>`}
+    <div><dt>added</dt><dd>${moment(image.created_at)}</dd></div>`;
+}
+
+function Neighbours({ collection, id, open }) {
+  const [hits, setHits] = useState([]);
+  useEffect(() => {
+    const controller = new AbortController();
+    client.search({ id }, { collection, k: N_NEIGHBOURS, signal: controller.signal })
+      .then((answer) => setHits(answer.hits), () => setHits([]));
+    return () => controller.abort();
+  }, [collection, id]);
+  if (!hits.length) return null;
+  return html`
+    <section>
+      <h3>Nearest pictures</h3>
+      <ul class="strip">
+        ${hits.map((hit) => html`
+          <li key=${hit.id}>
+            <button type="button" aria-label=${nameOf(hit)} title=${`${nameOf(hit)}\ncosine ${hit.cosine.toFixed(2)}`} onClick=${() => open(hit.id)}>
+              <${Picture} collection=${collection} id=${hit.id}/>
+            </button>
+          </li>`)}
+      </ul>
+    </section>`;
+}
+
+function Snippets({ collection, id, parts, filter }) {
+  const [language, setLanguage] = useState("curl");
+  const asked = parts.length ? parts : [{ kind: "id", value: id, weight: 1 }];
+  return html`
+    <details class="snippets">
+      <summary>${parts.length ? "This search" : "A search for pictures like this"} as code</summary>
+      <p class="tabs" role="tablist" aria-label="Language">
+        ${Object.keys(SNIPPETS).map((name) => html`
+          <button key=${name} type="button" role="tab" aria-selected=${String(name === language)} onClick=${() => setLanguage(name)}>${name}</button>`)}
+      </p>
+      <${CodeBlock} code=${SNIPPETS[language]({ collection, parts: asked, filter })} label=${language}/>
+    </details>`;
+}
+
+const EXTENSIONS = { "image/jpeg": "jpg", "image/svg+xml": "svg" };
+
+async function download(image, collection) {
+  const blob = await client.original(collection, image.id);
+  const extension = EXTENSIONS[image.media_type] ?? image.media_type.split("/")[1];
+  saveFile(`${image.id.replace(/\.\w{3,4}$/, "")}.${extension}`, blob);
+}
+

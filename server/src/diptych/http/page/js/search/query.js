@@ -1,0 +1,72 @@
+/**
+ * The query of the search view and its form in the address.
+ *
+ * A query is a list of parts `{kind: "text" | "id" | "upload", value, weight, main}`. The words in the box are the `main` part, of
+ * weight 1: `q=red`. A single picture of weight 1 is `id=cat`; every other part is `part=KIND:VALUE*WEIGHT`. An upload is a picture
+ * of the user that only this tab knows.
+ */
+
+import { readAddress } from "../address.js";
+
+const KINDS = { t: "text", i: "id", u: "upload" };
+const LETTERS = { text: "t", id: "i", upload: "u" };
+
+const uploads = new Map();  // number -> File
+
+/** The name under which a picture of the user stands in the address. */
+export function keepUpload(file) {
+  const number = String(uploads.size + 1);
+  uploads.set(number, file);
+  return number;
+}
+
+export const uploaded = (number) => uploads.get(number) ?? null;
+
+/** The parts that an address asks for; uploads of another tab are left out. */
+export function partsOf(params) {
+  const parts = [];
+  if (params.get("q")?.trim()) parts.push({ kind: "text", value: params.get("q"), weight: 1, main: true });
+  if (params.get("id")) parts.push({ kind: "id", value: params.get("id"), weight: 1 });
+  for (const text of params.getAll("part")) {
+    const found = /^([tiu]):(.+)\*(-?[\d.]+)$/s.exec(text);
+    if (found) parts.push({ kind: KINDS[found[1]], value: found[2], weight: Number(found[3]) });
+  }
+  return parts.filter(({ kind, value }) => kind !== "upload" || uploads.has(value));
+}
+
+/** Parameters of the address for these parts. */
+export function paramsOfParts(parts) {
+  const further = parts.filter(({ main }) => !main);
+  const [first] = further;
+  const alone = further.length === 1 && first.kind === "id" && first.weight === 1;
+  return {
+    q: parts.find(({ main }) => main)?.value ?? null,
+    id: alone ? first.value : null,
+    part: alone ? [] : further.map(({ kind, value, weight }) => `${LETTERS[kind]}:${value}*${weight}`),
+  };
+}
+
+/** The chosen values of metadata fields: `{field: [value, ...]}`, and ranges of numbers: `{field: {gte, lte}}`. */
+export function chosenOf(params) {
+  try {
+    return JSON.parse(params.get("only") ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+export const paramOfChosen = (chosen) => (Object.keys(chosen).length ? JSON.stringify(chosen) : null);
+
+/** The filter of the API for the chosen values, or null. */
+export function filterOf(chosen) {
+  const conditions = Object.entries(chosen).map(([field, values]) => [field, Array.isArray(values) ? { in: values } : values]);
+  return conditions.length ? Object.fromEntries(conditions) : null;
+}
+
+/** The collection in the address, or null. */
+export const askedCollection = () => readAddress().params.get("collection");
+
+/** The query as the API takes it, pictures of the user as files. */
+export const queryOf = (parts) =>
+  parts.map(({ kind, value, weight }) =>
+    kind === "upload" ? { image: uploads.get(value), weight } : { [kind]: value, weight });

@@ -1,0 +1,156 @@
+/** Several pictures at once: delete with undo, tag, export. */
+
+import { nameOf, plural } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { Dialog } from "../parts/dialog.js";
+import { Progress } from "../parts/busy.js";
+import { csv, saveFile } from "../parts/save.js";
+import { zip } from "../parts/zip.js";
+import { toast } from "../parts/toasts.js";
+import { client, may } from "../server.js";
+import { deleteWithUndo } from "./deleting.js";
+
+const AT_ONCE = 4;
+
+/** The selected pictures of the shown `results`. A click with Shift selects all up to the last selected one. */
+export function useSelection(results) {
+  const [active, setActive] = useState(false);
+  const [picked, setPicked] = useState(new Map());  // id -> item
+  const [last, setLast] = useState(0);
+  const end = () => {
+    setActive(false);
+    setPicked(new Map());
+  };
+  useEffect(end, [results]);
+  const toggle = (item, index, range) => {
+    const next = new Map(picked);
+    if (range) for (const one of results.items.slice(Math.min(last, index), Math.max(last, index) + 1)) next.set(one.id, one);
+    else if (!next.delete(item.id)) next.set(item.id, item);
+    setPicked(next);
+    setLast(index);
+    setActive(true);
+  };
+  return {
+    active, end, toggle,
+    items: [...picked.values()],
+    has: (id) => picked.has(id),
+    all: () => setPicked(new Map(results.items.map((item) => [item.id, item]))),
+    Toggle: html`
+      <button type="button" class="quiet" aria-pressed=${String(active)} onClick=${() => (active ? end() : setActive(true))}>Select</button>`,
+  };
+}
+
+export function SelectionBar({ selection, collection, items }) {
+  const [open, setOpen] = useState(null);
+  if (!selection.active) return null;
+  const chosen = selection.items;
+  const remove = () => {
+    deleteWithUndo(collection, chosen);
+    selection.end();
+  };
+  const none = chosen.length === 0;
+  return html`
+    <div class="selection" role="toolbar" aria-label="Selected pictures">
+      <strong role="status">${none ? "Choose pictures" : `${plural(chosen.length, "picture")} selected`}</strong>
+      <button type="button" class="link" onClick=${selection.all}>All ${items.length} that are loaded</button>
+      <span class="spring"></span>
+      ${may("write") && html`
+        <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>`}
+      <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("export")}>Export</button>
+      ${may("write") && html`
+        <button type="button" class="quiet danger" disabled=${none} onClick=${remove}>Delete</button>`}
+      <button type="button" class="quiet" onClick=${selection.end}>Done</button>
+    </div>
+    ${open === "tag" && html`<${TagDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}
+    ${open === "export" && html`<${ExportDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
+}
+
+/** Do `work` for each item, a few at a time. Resolves to the problems. */
+async function forEach(items, work, onProgress) {
+  const left = [...items];
+  const problems = [];
+  const one = async () => {
+    for (let item = left.shift(); item; item = left.shift()) {
+      await work(item).catch((problem) => problems.push(problem));
+      onProgress(items.length - left.length);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+  return problems;
+}
+
+/** Sets one field of the metadata. */
+function TagDialog({ collection, items, onClose }) {
+  const [done, setDone] = useState(null);
+  const submit = async (event) => {
+    event.preventDefault();
+    const { field, value } = Object.fromEntries(new FormData(event.target));
+    setDone(0);
+    const problems = await forEach(items, async (item) => {
+      const { metadata } = await client.patchImage(collection, item.id, { [field.trim()]: valueOf(value) });
+      item.metadata = metadata;
+    }, setDone);
+    const tagged = items.length - problems.length;
+    toast(problems.length ? `${plural(tagged, "picture")} tagged, ${problems.length} failed: ${problems[0].detail}` : `${plural(tagged, "picture")} tagged`);
+    onClose();
+  };
+  return html`
+    <${Dialog} title="Tag ${plural(items.length, "picture")}" onClose=${onClose}>
+      <form class="form" onSubmit=${submit}>
+        <label>Field <input name="field" required maxlength="100" value="tag" autocomplete="off"/></label>
+        <label>Value <input name="value" required maxlength="1000" autocomplete="off"/></label>
+        <p class="status">The field of each picture's metadata is set; its other fields stay.</p>
+        ${done !== null && html`<${Progress} done=${done} total=${items.length} label="Tagged pictures"/>`}
+        <p class="row end"><button type="submit" class="strong" disabled=${done !== null}>Tag</button></p>
+      </form>
+    <//>`;
+}
+
+/** A number or true and false as such, so that filters can compare them; else text. */
+function valueOf(text) {
+  const trimmed = text.trim();
+  return /^(-?\d+(\.\d+)?|true|false)$/.test(trimmed) ? JSON.parse(trimmed) : trimmed;
+}
+
+function ExportDialog({ collection, items, onClose }) {
+  const [done, setDone] = useState(null);
+  const saveTable = () => {
+    const fields = [...new Set(items.flatMap(({ metadata }) => Object.keys(metadata ?? {})))];
+    const rows = items.map((item) => [item.id, item.cosine, item.relevance, ...fields.map((field) => flat(item.metadata?.[field]))]);
+    saveFile(`${collection}.csv`, csv([["id", "cosine", "relevance", ...fields], ...rows]));
+    onClose();
+  };
+  const saveJson = () => {
+    const lines = items.map(({ id, cosine, relevance, metadata }) => `${JSON.stringify({ id, cosine, relevance, metadata })}\n`);
+    saveFile(`${collection}.jsonl`, new Blob(lines, { type: "application/jsonl" }));
+    onClose();
+  };
+  const savePictures = async () => {
+    setDone(0);
+    const files = [];
+    const problems = await forEach(items, async (item) => {
+      const blob = await client.original(collection, item.id);
+      files.push({ name: fileName(item, blob.type), data: new Uint8Array(await blob.arrayBuffer()) });
+    }, setDone);
+    if (files.length) saveFile(`${collection}.zip`, zip(files));
+    if (problems.length) toast(`${plural(problems.length, "picture")} left out: ${problems[0].detail}`);
+    onClose();
+  };
+  return html`
+    <${Dialog} title="Export ${plural(items.length, "picture")}" onClose=${onClose}>
+      <p>What do you want to keep?</p>
+      <p class="row">
+        <button type="button" class="quiet" onClick=${saveTable}>Table (CSV)</button>
+        <button type="button" class="quiet" onClick=${saveJson}>JSON lines</button>
+        <button type="button" class="quiet" disabled=${done !== null} onClick=${savePictures}>Pictures (ZIP)</button>
+      </p>
+      ${done !== null && html`<${Progress} done=${done} total=${items.length} label="Downloaded pictures"/>`}
+    <//>`;
+}
+
+const flat = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
+
+function fileName(item, type) {
+  const name = nameOf(item).replace(/[^\w .-]/g, "_");
+  return /\.\w{3,4}$/.test(name) ? name : `${name}.${type.split("/")[1]?.replace("jpeg", "jpg").replace("svg+xml", "svg") ?? "bin"}`;
+}

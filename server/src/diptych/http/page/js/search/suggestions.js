@@ -1,0 +1,30 @@
+/** Queries to try on the sample gallery. */
+
+import { addressOf } from "../address.js";
+import { SAMPLES } from "../collections/chosen.js";
+import { html } from "../html.js";
+import { served } from "../server.js";
+import { useStore } from "../store.js";
+
+const QUERIES = [
+  ["a red panda", "photograph"], ["a car", "drawing"], ["windmill", "photograph"], ["weather", "drawing"],
+  ["solar panels", "photograph"], ["music", "drawing"], ["a polar bear", "photograph"], ["forbidden", "drawing"],
+  ["a butterfly", "photograph"], ["fruit", "drawing"],
+];
+
+/** Trained on the drawings of `pictograms`, with no image tower that others trained on photographs. */
+export function knowsDrawingsOnly({ version, models }) {
+  const model = models?.models.find(({ name }) => name === version?.model?.name);
+  return model?.source?.dataset === "pictograms" && !model.source.image_tower_from;
+}
+
+export function Suggestions({ collection }) {
+  const drawingsOnly = knowsDrawingsOnly(useStore(served));
+  if (collection !== SAMPLES) return null;
+  const shown = QUERIES.filter(([, kind]) => kind === "drawing" || !drawingsOnly);
+  return html`
+    <p id="examples" class="examples">
+      <span>Try</span>
+      ${shown.map(([words]) => html`<a key=${words} href=${addressOf("search", { collection, q: words })}>${words}</a>`)}
+    </p>`;
+}

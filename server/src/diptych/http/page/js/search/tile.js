@@ -1,0 +1,45 @@
+/** One picture of the grid. A click opens it; while pictures are being selected, a click selects it. */
+
+import { creditOf, nameOf, percent } from "../format.js";
+import { addressOf, readAddress } from "../address.js";
+import { html } from "../html.js";
+import { Picture } from "../parts/thumbnail.js";
+
+/** "82 %", or where relevance is unknown the cosine. */
+const matchOf = ({ relevance, cosine }) => {
+  if (relevance !== null && relevance !== undefined) return percent(relevance);
+  return cosine === undefined ? null : cosine.toFixed(2);
+};
+
+export function Tile({ item, place, poor, selection, open }) {
+  if (!item) return html`<li class="tile waiting" ...${place} tabindex=${undefined}></li>`;
+  const name = nameOf(item);
+  const match = matchOf(item);
+  const judged = item.relevance !== null && item.relevance !== undefined;
+  const selected = selection.has(item.id);
+  const onClick = (event) => {
+    if (event.ctrlKey || event.metaKey || event.button) return;  // a new tab
+    event.preventDefault();
+    if (selection.active || event.shiftKey) selection.toggle(item, place["data-index"], event.shiftKey);
+    else open(item.id);
+  };
+  const { tabindex, ...at } = place;
+  const classes = ["tile", poor && "poor", selected && "selected"].filter(Boolean).join(" ");
+  const title = [name, creditOf(item), judged && `relevance ${match}, cosine ${item.cosine.toFixed(2)}`].filter(Boolean).join("\n");
+  return html`
+    <li class=${classes} data-match=${poor ? undefined : match} ...${at}>
+      <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick}
+         role=${selection.active ? "checkbox" : undefined} aria-checked=${selection.active ? String(selected) : undefined}
+         aria-label=${match ? `${name}, ${judged ? "relevance" : "cosine"} ${match}` : name}>
+        <${Picture} collection=${item.collection} id=${item.id}/>
+        <span class="caption">${name}</span>
+      </a>
+    </li>`;
+}
+
+/** The address of the view as it is, with this picture opened. */
+function pictureLink(id) {
+  const { view, rest, params } = readAddress();
+  params.set("picture", id);
+  return addressOf([view, ...rest], params);
+}

@@ -1,0 +1,229 @@
+/** The search view: a query, filters, and the pictures that answer it. */
+
+import { addressOf, changeParams, goTo } from "../address.js";
+import { plural } from "../format.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { Grid } from "../parts/grid.js";
+import { Problem } from "../parts/problem.js";
+import { addable, shownCollection, useCollections } from "../collections/chosen.js";
+import { DropZone } from "../collections/drop_zone.js";
+import { AddButton, AddingBar } from "../collections/adding_bar.js";
+import { client, isPassing, noteModel, readCollections } from "../server.js";
+import { useStore } from "../store.js";
+import { Credits } from "./credits.js";
+import { Filters } from "./filters.js";
+import { PictureDialog } from "./picture.js";
+import { QueryBar } from "./query_bar.js";
+import { chosenOf, filterOf, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
+import { useResults } from "./results.js";
+import { SelectionBar, useSelection } from "./selection.js";
+import { hidden, isHidden } from "./deleting.js";
+import { Suggestions } from "./suggestions.js";
+import { Tile } from "./tile.js";
+
+const PAGE = 100;
+const BROWSE_PAGE = 500;
+const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
+/** A hit with less relevance does not fit, as docs/collections-and-search.md explains. */
+const MIN_RELEVANCE = 0.1;
+const fits = ({ relevance }) => relevance === null || relevance === undefined || relevance >= MIN_RELEVANCE;
+const N_FACETS = 8;
+const EMPTY_POLL_MS = 3000;
+
+/** Reads the pictures of a collection in the order of their ids. */
+function browsePages(collection, filter) {
+  let after = null;
+  return async (start, signal) => {
+    const { images, next, total } = await client.listImages(collection, { after, limit: BROWSE_PAGE, filter, signal });
+    after = next;
+    return { items: images, done: next === null, total };
+  };
+}
+
+/** Reads the hits of a search, best first. */
+function searchPages(collection, parts, filter, facets) {
+  return async (offset, signal) => {
+    const started = performance.now();
+    const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, facets: offset === 0 ? facets : [], signal };
+    const answer = await client.search(queryOf(parts), asked);
+    noteModel(answer.model);
+    const last = answer.hits.length < PAGE || offset + PAGE >= MAX_HITS;
+    return { isSearch: true, items: answer.hits, done: last, elapsed_ms: performance.now() - started, facets: answer.facets, truncated: answer.truncated };
+  };
+}
+
+export function SearchView({ params }) {
+  const collections = useCollections();
+  const chosen = shownCollection(collections, params.get("collection"));
+  if (chosen.missing) return html`<${NoSuchCollection} name=${chosen.name}/>`;
+  return html`<${Search} key=${chosen.name} collection=${chosen} params=${params}/>`;
+}
+
+function NoSuchCollection({ name }) {
+  return html`
+    <div class="empty">
+      <strong>There is no collection “${name}” here</strong>
+      <p>It was renamed or deleted, or your key does not see it.</p>
+      <a class="quiet button" href=${addressOf("search")}>Show another one</a>
+    </div>`;
+}
+
+function Search({ collection, params }) {
+  const { name, n_images: total } = collection;
+  const parts = partsOf(params);
+  const only = chosenOf(params);
+  const filter = filterOf(only);
+  const key = JSON.stringify([name, parts, only]);
+  const [fields, setFields] = useState([]);
+  const facets = fields.map((field) => field.name).slice(0, N_FACETS);
+  const readPage = useMemo(
+    () => (parts.length ? searchPages(name, parts, filter, facets) : browsePages(name, filter)), [key]);
+  const { results, stale, retry } = useResults(`${key} ${parts.length ? "" : total}`, total || filter ? readPage : null);
+  const selection = useSelection(results);
+  useStore(hidden);
+  const items = total || filter ? results?.items.filter(({ id }) => !isHidden(name, id)) ?? null : [];
+  const asks = parts.length > 0;
+  const isSearch = Boolean(results?.about.isSearch);  // those of the former query stay until the new ones are there
+  usePassing(results?.problem, retry);
+  useFilling(total === 0);
+
+  const openPicture = (id) => changeParams({ picture: id });
+  const setParts = (next, options) => changeParams({ ...paramsOfParts(next), picture: null }, options);
+  const setOnly = (next) => changeParams({ only: paramOfChosen(next) }, { replace: true });
+  const [showPoor, setShowPoor] = useState(false);
+  useEffect(() => { setShowPoor(false); window.scrollTo({ top: 0 }); }, [key]);
+
+  const nFit = items && isSearch ? countFitting(items) : null;
+  const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
+  const shown = nothingFits || !items ? [] : items;
+  const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - (results ? results.items.length - shown.length : 0);
+  const opened = params.get("picture");
+
+  return html`
+    <${DropZone} target=${addable(collection)}>
+      <div class="sticky">
+        <${QueryBar} collection=${name} parts=${parts} onChange=${setParts} busy=${stale && total > 0}/>
+      </div>
+      <div class="toolbar">
+        <${CollectionChooser} name=${name}/>
+        <${Filters} collection=${name} only=${only} counts=${isSearch ? results?.about.facets : null}
+                    onChange=${setOnly} onFields=${setFields}/>
+        <p id="find-status" class="status" role="status">
+          ${items && status({ results, isSearch, total, nFit, nothingFits, filter })}
+        </p>
+        <span class="spring"></span>
+        ${shown.length > 0 && selection.Toggle}
+        <${AddButton} target=${addable(collection)}/>
+      </div>
+      <${AddingBar}/>
+      ${!asks && !filter && total > 0 && html`<${Suggestions} collection=${name}/>`}
+      ${results?.problem && !isPassing(results.problem) && html`<${Problem} problem=${results.problem} retry=${retry}/>`}
+      ${results?.problem && isPassing(results.problem) && !items?.length && html`<${Waiting} problem=${results.problem}/>`}
+      <${SelectionBar} selection=${selection} collection=${name} items=${shown}/>
+      ${items === null && !results?.problem && html`<${Placeholders}/>`}
+      ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
+      ${items?.length === 0 && results?.done && (asks || filter) && html`<${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
+      ${nothingFits && html`<${NothingFits} show=${() => setShowPoor(true)}/>`}
+      ${shown.length > 0 && html`
+        <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
+          line=${isSearch && nFit < shown.length ? nFit : null} lineText=${nFit ? "Less relevant" : "The nearest pictures, which show something else"}
+          need=${(n) => results.want(n)}
+          tile=${(i, place) => html`<${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
+            selection=${selection} open=${openPicture}/>`}/>
+        <${Credits} items=${shown}/>`}
+      ${opened && html`
+        <${PictureDialog} collection=${name} id=${opened} items=${shown} isSearch=${isSearch} parts=${parts} filter=${filter}
+          open=${(id) => changeParams({ picture: id }, { replace: true })}
+          onParts=${setParts}
+          onChanged=${(image) => results?.change(image.id, { metadata: image.metadata })}
+          onRemoved=${(id) => results?.remove(new Set([id]))}
+          onClose=${() => changeParams({ picture: null }, { replace: true })}/>`}
+    <//>`;
+}
+
+function countFitting(items) {
+  const first = items.findIndex((item) => !fits(item));
+  return first < 0 ? items.length : first;
+}
+
+function status({ results, isSearch, total, nFit, nothingFits, filter }) {
+  const { about, items, done } = results ?? { about: {}, items: [], done: true };
+  const all = plural(total, "picture");
+  if (!isSearch) return filter ? `${plural(about.total ?? items.length, "picture")} of ${all}` : all;
+  const took = `${Math.max(1, Math.round(about.elapsed_ms ?? 0))} ms`;
+  if (!items.length) return `Nothing found, ${took}`;
+  if (nothingFits) return `None of ${all} may fit, ${took}`;
+  const read = about.truncated ? ", the text was longer than the model reads" : "";
+  if (nFit < items.length) return `${nFit || "None"} of ${all} may fit, ${took}${read}`;
+  return `${done ? "" : "Best "}${items.length} of ${all}, ${took}${read}`;
+}
+
+/** Ask again by itself while the server is loading or busy. */
+function usePassing(problem, retry) {
+  useEffect(() => {
+    if (!problem || !isPassing(problem)) return undefined;
+    const timer = setTimeout(retry, 1000 * (problem.retryAfterSeconds ?? 1));
+    return () => clearTimeout(timer);
+  }, [problem]);
+}
+
+/** Pictures may be added by others, such as `diptych add`. */
+function useFilling(isEmpty) {
+  useEffect(() => {
+    if (!isEmpty) return undefined;
+    const timer = setInterval(() => { if (!document.hidden) readCollections().catch(() => {}); }, EMPTY_POLL_MS);
+    return () => clearInterval(timer);
+  }, [isEmpty]);
+}
+
+function CollectionChooser({ name }) {
+  const collections = useCollections();
+  if (collections.length < 2) return null;
+  const choose = ({ target }) => goTo(addressOf("search", { collection: target.value }));
+  return html`
+    <label class="collection">
+      <span class="unseen">Collection</span>
+      <select id="collection" value=${name} onChange=${choose}>
+        ${collections.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}
+      </select>
+    </label>`;
+}
+
+const Placeholders = () => html`
+  <ul class="placeholders" aria-hidden="true">${Array.from({ length: 24 }, (_, i) => html`<li key=${i}></li>`)}</ul>`;
+
+const Waiting = ({ problem }) => html`
+  <div class="empty" role="status">
+    <strong>${problem.kind === "unreachable" ? "No answer from the server" : "Not ready yet"}</strong>
+    <p>${problem.detail}</p>
+    <p>The search is asked again by itself.</p>
+  </div>`;
+
+const NothingFits = ({ show }) => html`
+  <div class="empty">
+    <strong>Nothing here fits</strong>
+    <p>The nearest pictures show something else.</p>
+    <button type="button" class="quiet" onClick=${show}>Show them anyway</button>
+  </div>`;
+
+const NothingFound = ({ filter, clear }) => html`
+  <div class="empty">
+    <strong>Nothing found</strong>
+    <p>${filter ? "No picture passes these filters." : "The collection has no picture that can be searched."}</p>
+    ${filter && html`<button type="button" class="quiet" onClick=${clear}>Clear the filters</button>`}
+  </div>`;
+
+const NoPictures = ({ target }) => html`
+  <div class="empty">
+    <strong>No pictures here yet</strong>
+    ${target
+      ? html`<p>Drop some here, or add a folder of them:</p><code>${addCommand(target)}</code>`
+      : html`<p>Your key may look, but not add.</p>`}
+  </div>`;
+
+/** The command that adds a folder to the collection; it looks for the server where it is by default. */
+function addCommand(collection) {
+  const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
+  const url = here === "http://127.0.0.1:8000" ? "" : ` --url ${here}`;
+  return `diptych add${url} --collection ${collection} FOLDER`;
+}

@@ -1,0 +1,55 @@
+/** Long adds of the server, with their progress. */
+
+import { moment, plural } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { Progress } from "../parts/busy.js";
+import { Problem } from "../parts/problem.js";
+import { client, may } from "../server.js";
+
+const POLL_MS = 2000;
+const N_SHOWN = 10;
+const isOpen = ({ state }) => state === "queued" || state === "running";
+
+export function Jobs() {
+  const [jobs, setJobs] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [again, setAgain] = useState(0);
+  useEffect(() => {
+    const controller = new AbortController();
+    let timer = 0;
+    const read = async () => {
+      await client.jobs({ signal: controller.signal }).then((found) => {
+        setJobs(found);
+        setProblem(null);
+      }, (error) => { if (!controller.signal.aborted) setProblem(error); });
+      if (!controller.signal.aborted) timer = setTimeout(read, POLL_MS);
+    };
+    read();
+    return () => {
+      controller.abort();
+      clearTimeout(timer);
+    };
+  }, [again]);
+  const cancel = (id) => client.cancelJob(id).then(() => setAgain(again + 1), setProblem);
+  return html`
+    <section class="panel" aria-label="Jobs">
+      <h3>Jobs</h3>
+      ${problem && problem.kind !== "unreachable" && html`<${Problem} problem=${problem}/>`}
+      ${jobs?.length === 0 && html`<p class="status">None. More than 64 pictures in one request, or an archive, become a job.</p>`}
+      <ul class="jobs">
+        ${jobs?.slice(0, N_SHOWN).map((job) => html`
+          <li key=${job.id}>
+            <p class="row">
+              <strong>${job.collection}</strong>
+              <span class="tag ${job.state === "failed" ? "bad" : job.state === "done" ? "good" : ""}">${job.state}</span>
+              <span class="status">${job.n_done} of ${plural(job.n_items, "picture")}, ${moment(job.created_at)}</span>
+              <span class="spring"></span>
+              ${isOpen(job) && may("write") && html`<button type="button" class="quiet small" onClick=${() => cancel(job.id)}>Cancel</button>`}
+            </p>
+            ${isOpen(job) && html`<${Progress} done=${job.n_done} total=${job.n_items} label="Pictures of the job"/>`}
+            ${job.counts.failed > 0 && html`<p class="refused">${plural(job.counts.failed, "picture")} failed</p>`}
+            ${job.reason && html`<p class="status">${job.reason}</p>`}
+          </li>`)}
+      </ul>
+    </section>`;
+}

@@ -1,0 +1,110 @@
+/** Reads the metrics of the server every two seconds, and makes rates of its counters. */
+
+import { useEffect, useState } from "../html.js";
+import { client, noteAway } from "../server.js";
+
+const POLL_MS = 2000;
+const N_POINTS = 90;  // three minutes
+/** Calls that people and programs wait for; the page's own polling is left out. */
+const WORK = new Set(["/embed", "/classify", "/search", "/v1/embeddings", "/collections/{collection}/images"]);
+
+/** Lines of the Prometheus text format: `[name, labels, value]`. */
+export function parseMetrics(text) {
+  const lines = [];
+  for (const line of text.split("\n")) {
+    const found = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line);
+    if (!found) continue;
+    const labels = Object.fromEntries([...(found[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
+    lines.push([found[1], labels, Number(found[3])]);
+  }
+  return lines;
+}
+
+/** Totals of one reading. */
+function totalsOf(lines) {
+  const sum = (name, passes = () => true) =>
+    lines.reduce((total, [one, labels, value]) => (one === name && passes(labels) ? total + value : total), 0);
+  const isWork = ({ route }) => WORK.has(route);
+  const buckets = new Map();
+  for (const [name, labels, value] of lines) {
+    if (name !== "diptych_request_seconds_bucket" || !isWork(labels)) continue;
+    const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
+    buckets.set(bound, (buckets.get(bound) ?? 0) + value);
+  }
+  const image = ({ encoder }) => encoder.endsWith("image");
+  return {
+    at_s: performance.now() / 1000,
+    requests: sum("diptych_requests_total", isWork),
+    nRequests: sum("diptych_requests_total"),
+    nErrors: sum("diptych_requests_total", ({ code }) => code >= "500"),
+    images: sum("diptych_batch_size_sum", image),
+    batches: sum("diptych_batch_size_count", image),
+    queued: sum("diptych_queue_items"),
+    memory_bytes: sum("process_resident_memory_bytes"),
+    cpu_s: sum("process_cpu_seconds_total"),
+    uptime_s: Date.now() / 1000 - sum("process_start_time_seconds"),
+    buckets: [...buckets].sort(([a], [b]) => a - b),
+  };
+}
+
+/** The value below which `share` of the requests between two readings lay, between the bounds of its bucket; null without any. */
+export function quantile(before, after, share) {
+  const earlier = new Map(before);
+  const grown = after.map(([bound, n]) => [bound, n - (earlier.get(bound) ?? 0)]);
+  const total = grown.at(-1)?.[1] ?? 0;
+  if (!total) return null;
+  const at = grown.findIndex(([, n]) => n >= share * total);
+  const [upper, n] = grown[at];
+  const [lower, below] = at > 0 ? grown[at - 1] : [0, 0];
+  if (upper === Infinity) return lower;
+  return lower + ((upper - lower) * (share * total - below)) / Math.max(1, n - below);
+}
+
+function pointOf(before, after) {
+  const elapsed_s = after.at_s - before.at_s;
+  const rate = (name) => Math.max(0, after[name] - before[name]) / elapsed_s;
+  const batches = after.batches - before.batches;
+  return {
+    requests: rate("requests"),
+    images: rate("images"),
+    p50_s: quantile(before.buckets, after.buckets, 0.5),
+    p95_s: quantile(before.buckets, after.buckets, 0.95),
+    batch: batches > 0 ? (after.images - before.images) / batches : null,
+    queued: after.queued,
+    memory_bytes: after.memory_bytes,
+    cores: rate("cpu_s"),
+  };
+}
+
+/** `points` of the last three minutes while the view is shown, and the newest totals as `now`. */
+export function useMetrics() {
+  const [state, setState] = useState({ points: [], problem: null, now: null });
+  useEffect(() => {
+    const controller = new AbortController();
+    let last = null;
+    let timer = 0;
+    const read = async () => {
+      try {
+        const now = totalsOf(parseMetrics(await client.metrics({ signal: controller.signal })));
+        const before = last;
+        last = now;
+        setState(({ points }) => ({
+          points: before && now.at_s - before.at_s < 4 * POLL_MS / 1000 ? [...points, pointOf(before, now)].slice(-N_POINTS) : points,
+          problem: null, now,
+        }));
+      } catch (problem) {
+        if (controller.signal.aborted) return;
+        noteAway(problem);
+        setState((shown) => ({ ...shown, problem }));
+        if (problem.status === 401 || problem.status === 403) return;
+      }
+      timer = setTimeout(read, POLL_MS);
+    };
+    read();
+    return () => {
+      controller.abort();
+      clearTimeout(timer);
+    };
+  }, []);
+  return state;
+}

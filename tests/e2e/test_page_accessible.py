@@ -1,0 +1,90 @@
+"""The page at / for everybody: axe finds no violation in any view, in light and in dark."""
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from support.browser import Watched
+from support.pictures import picture
+from support.server import RunningServer
+
+pytestmark = pytest.mark.browser
+
+
+def show_search(page: Page) -> None:
+    expect(page.locator(".tile")).to_have_count(26)
+
+
+def show_hits_and_parts(page: Page) -> None:
+    page.fill("#query", "red")
+    expect(page.locator("#find-status")).to_contain_text("of 26 pictures")
+    page.locator(".tile a").last.click()
+    page.get_by_role("button", name="And like this").click()
+    expect(page.locator(".part")).to_have_count(1)
+    page.locator(".filters summary").click()
+
+
+def show_picture(page: Page) -> None:
+    page.locator(".tile a").first.click()
+    page.get_by_text("as code").click()
+    expect(page.locator(".strip button").first).to_be_visible()
+
+
+def show_selection(page: Page) -> None:
+    page.get_by_role("button", name="Select").click()
+    page.get_by_role("checkbox").first.click()
+
+
+def show_labels(page: Page) -> None:
+    page.set_input_files(
+        "#file",
+        [{"name": f"{c}.png", "mimeType": "image/png", "buffer": picture(c)} for c in ("red", "blue")],
+    )
+    expect(page.get_by_text("2 of 2 pictures classified")).to_be_visible()
+
+
+def show_collection(page: Page) -> None:
+    expect(page.get_by_role("region", name="Metadata")).to_be_visible()
+
+
+def show_new_collection(page: Page) -> None:
+    page.get_by_role("button", name="New collection").click()
+
+
+def show_version(page: Page) -> None:
+    expect(page.get_by_role("region", name="Parity")).to_be_visible()
+
+
+def show_status(page: Page) -> None:
+    expect(page.locator(".chart").first).to_be_visible()
+
+
+STATES = {
+    "search": ("search", show_search),
+    "hits": ("search", show_hits_and_parts),
+    "picture": ("search", show_picture),
+    "selection": ("search", show_selection),
+    "classify": ("classify", show_labels),
+    "collections": ("collections", show_new_collection),
+    "collection": ("collections/gallery", show_collection),
+    "models": ("models", lambda _: None),
+    "version": ("models/tiny/1", show_version),
+    "status": ("status", show_status),
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_no_violation(
+    new_page: Callable[..., Watched], gallery_server: RunningServer, state: str, scheme: str
+) -> None:
+    view, show = STATES[state]
+    page = new_page(color_scheme=scheme, reduced_motion="reduce", bypass_csp=True).page  # axe is put into it
+    page.goto(f"{gallery_server.url}/#/{view}")
+    expect(page.locator("#model")).to_contain_text("tiny")
+    show(page)
+    page.wait_for_load_state("networkidle")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

@@ -1,0 +1,67 @@
+"""The page at / with ten thousand pictures: few nodes, however far one scrolls."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+N_PICTURES = 10_000
+MAX_NODES = 500
+SCROLL = """async (steps) => {
+  const height = document.documentElement.scrollHeight - innerHeight;
+  for (let step = 0; step <= steps; step += 1) {
+    scrollTo(0, (height * step) / steps);
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Ready-made vectors stand for the pictures: there is nothing to decode."""
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("large")) as running, Client(running.url) as client:
+        model = client.embed(texts=["red"]).model
+        rows = (
+            np.random.default_rng(0).normal(size=(N_PICTURES, client.version().embed_dim)).astype(np.float32)
+        )
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        metadata = [{"name": f"picture {i}", "year": 2000 + i % 25} for i in range(N_PICTURES)]
+        ids = [f"p{i:05}" for i in range(N_PICTURES)]
+        client.add_vectors(rows, model=model, ids=ids, metadata=metadata)
+        yield running
+
+
+@pytest.mark.parametrize(
+    "size", [(2560, 1440), pytest.param((1280, 800), marks=pytest.mark.long)], ids=["2560", "1280"]
+)
+def test_ten_thousand_pictures_are_scrolled_with_few_nodes(
+    new_page: Callable[..., Watched], server: RunningServer, size: tuple[int, int]
+) -> None:
+    page: Page = new_page(viewport={"width": size[0], "height": size[1]}).page
+    page.goto(server.url)
+    expect(page.locator("#find-status")).to_have_text("10,000 pictures")
+    page.evaluate(SCROLL, 20)
+    expect(page.locator(".tile .caption", has_text="picture 9999")).to_be_visible(timeout=60_000)
+    assert page.evaluate("document.querySelectorAll('body *').length") < MAX_NODES
+
+
+@pytest.mark.long
+def test_page_that_jumps_to_the_end_shows_it(new_page: Callable[..., Watched], server: RunningServer) -> None:
+    page = new_page().page
+    page.goto(server.url)
+    expect(page.locator(".tile .caption").first).to_have_text("picture 0")
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator(f"[data-index='{N_PICTURES - 1}'] .caption")).to_have_text(
+        "picture 9999", timeout=60_000
+    )
+    assert httpx.get(f"{server.url}/readyz").is_success

@@ -1,0 +1,62 @@
+"""The models view of the page at /: versions, cards, comparison, activation and the way back."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.pictures import noise
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+pytestmark = pytest.mark.browser
+N_PICTURES = 12
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """Version 1 serves some pictures; version 2 waits."""
+    write_tiny_bundle(tmp_path / "model_repo")
+    with serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--rollout", "manual") as running:
+        with Client(running.url) as client:
+            client.add([noise(i) for i in range(N_PICTURES)], ids=[f"noise-{i}" for i in range(N_PICTURES)])
+        write_tiny_bundle(tmp_path / "model_repo", seed=1)
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(f"{server.url}/#/models")
+    expect(watched.page.get_by_role("link", name="version 2")).to_be_visible()
+    yield watched.page
+    assert watched.complaints == []
+
+
+@pytest.mark.long
+def test_version_shows_how_it_was_proven(opened: Page) -> None:
+    opened.get_by_role("link", name="version 1", exact=True).click()
+    expect(opened.get_by_role("heading", name="Models / tiny version 1")).to_be_visible()
+    expect(opened.locator(".tag", has_text="serves")).to_be_visible()
+    expect(opened.get_by_role("region", name="Parity").get_by_role("rowheader", name="fp32")).to_be_visible()
+    expect(opened.get_by_role("region", name="Facts")).to_contain_text("licence")
+    expect(opened.get_by_role("button", name="Activate")).to_have_count(0)
+
+
+def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
+    expect(opened.locator("#model")).to_contain_text("tiny version 1")
+    opened.get_by_role("link", name="version 2", exact=True).click()
+    opened.get_by_role("button", name="Activate").click()
+    rollout = opened.get_by_role("region", name="Rollout")
+    expect(rollout.locator(".tag")).to_have_text("serves")
+    expect(opened.locator("#model")).to_contain_text("tiny version 2")
+    rollout.get_by_role("button", name="Close").click()
+    opened.get_by_role("link", name="Compare with 2").click()
+    expect(opened.get_by_role("heading", name="tiny version 1 beside 2")).to_be_visible()
+    expect(opened.get_by_role("rowheader", name="default")).to_be_visible()
+    opened.get_by_role("link", name="Models").first.click()
+    opened.get_by_role("button", name="Back to tiny version 1").click()
+    expect(opened.locator("#model")).to_contain_text("tiny version 1")

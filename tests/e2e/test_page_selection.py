@@ -1,0 +1,137 @@
+"""Several pictures at once on the page at /: select, delete with undo, tag, export."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.pictures import noise
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+NAMES = [f"noise-{i}" for i in range(6)]
+
+
+@pytest.fixture
+def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    with serve(tiny_repo, TINY, tmp_path / "data") as running:
+        with Client(running.url) as client:
+            metadata = [{"name": name, "year": 2020 + i} for i, name in enumerate(NAMES)]
+            client.add([noise(i) for i in range(len(NAMES))], ids=NAMES, metadata=metadata)
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(server.url)
+    expect(watched.page.locator(".tile")).to_have_count(6)
+    yield watched.page
+    assert watched.complaints == []
+
+
+def select(page: Page, *names: str) -> None:
+    page.get_by_role("button", name="Select").click()
+    for name in names:
+        page.get_by_role("checkbox", name=name).click()
+
+
+def ids(server: RunningServer) -> list[str]:
+    with Client(server.url) as client:
+        return [image.id for image in client.list_images("default").images]
+
+
+def test_deleted_pictures_come_back_with_undo(opened: Page, server: RunningServer) -> None:
+    select(opened, "noise-1", "noise-2")
+    expect(opened.get_by_text("2 pictures selected")).to_be_visible()
+    opened.get_by_role("button", name="Delete").click()
+    expect(opened.locator(".tile")).to_have_count(4)
+    opened.get_by_role("button", name="Undo").click()
+    expect(opened.locator(".tile")).to_have_count(6)
+    assert ids(server) == NAMES
+
+
+@pytest.mark.long
+def test_deleted_pictures_are_gone_when_the_page_is_left(opened: Page, server: RunningServer) -> None:
+    select(opened, "noise-1", "noise-2")
+    opened.get_by_role("button", name="Delete").click()
+    expect(opened.locator(".tile")).to_have_count(4)
+    opened.goto("about:blank")
+    opened.wait_for_timeout(500)
+    assert ids(server) == ["noise-0", "noise-3", "noise-4", "noise-5"]
+
+
+@pytest.mark.long
+def test_range_is_selected_with_shift(opened: Page) -> None:
+    select(opened, "noise-1")
+    opened.get_by_role("checkbox", name="noise-4").click(modifiers=["Shift"])
+    expect(opened.get_by_text("4 pictures selected")).to_be_visible()
+
+
+def test_tag_is_written_to_the_metadata(opened: Page, server: RunningServer) -> None:
+    select(opened, "noise-0", "noise-5")
+    opened.get_by_role("button", name="Tag").click()
+    opened.get_by_label("Field").fill("rating")
+    opened.get_by_label("Value").fill("5")
+    opened.get_by_role("dialog").get_by_role("button", name="Tag").click()
+    expect(opened.get_by_text("2 pictures tagged")).to_be_visible()
+    with Client(server.url) as client:
+        assert client.get_image("default", "noise-0").metadata == {
+            "name": "noise-0",
+            "year": 2020,
+            "rating": 5,
+        }
+        assert "rating" not in client.get_image("default", "noise-1").metadata
+
+
+def test_metadata_of_a_picture_is_edited(opened: Page, server: RunningServer) -> None:
+    opened.locator(".tile", has_text="noise-3").click()
+    opened.get_by_role("button", name="Edit the metadata").click()
+    form = opened.get_by_role("form", name="Metadata")
+    form.get_by_label("Value 1").fill("storm")
+    form.get_by_label("Value 2").fill("2031")
+    form.get_by_role("button", name="Add a field").click()
+    form.get_by_label("Field 3").fill("place")
+    form.get_by_label("Value 3").fill("sea")
+    form.get_by_role("button", name="Save").click()
+    expect(opened.get_by_role("heading", name="storm")).to_be_visible()
+    with Client(server.url) as client:
+        assert client.get_image("default", "noise-3").metadata == {
+            "name": "storm",
+            "year": 2031,
+            "place": "sea",
+        }
+    opened.get_by_role("button", name="Edit the metadata").click()
+    opened.get_by_role("button", name="Remove year").click()
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_have_count(0)
+    with Client(server.url) as client:
+        assert client.get_image("default", "noise-3").metadata == {"name": "storm", "place": "sea"}
+    opened.keyboard.press("Escape")
+    expect(opened.locator(".tile", has_text="storm")).to_be_visible()
+
+
+def test_selected_pictures_are_exported(opened: Page) -> None:
+    def exported(kind: str) -> bytes:
+        opened.get_by_role("button", name="Export").click()
+        with opened.expect_download() as saved:
+            opened.get_by_role("button", name=kind).click()
+        return saved.value.path().read_bytes()
+
+    select(opened, "noise-2", "noise-3")
+    rows = list(csv.DictReader(io.StringIO(exported("CSV").decode())))
+    assert [(row["id"], row["year"]) for row in rows] == [("noise-2", "2022"), ("noise-3", "2023")]
+    lines = [json.loads(line) for line in exported("JSON").splitlines()]
+    assert [line["metadata"]["name"] for line in lines] == ["noise-2", "noise-3"]
+    with zipfile.ZipFile(io.BytesIO(exported("ZIP"))) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == ["noise-2.png", "noise-3.png"]
+        assert archive.read("noise-2.png") == noise(2)

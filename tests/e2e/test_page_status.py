@@ -1,0 +1,82 @@
+"""The status view of the page at /: live figures, jobs, keys."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from integration.store_parts import tiny_png
+from support.browser import Watched
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+KEY = "a-key-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    flags = ("--api-key", KEY, "--max-add-items", "4")
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("status"), *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Page:
+    page = new_page().page
+    page.goto(f"{server.url}/#/status")
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.locator(".chart")).to_have_count(8)
+    return page
+
+
+def test_figures_follow_the_work_of_the_server(opened: Page, server: RunningServer) -> None:
+    memory = opened.locator(".chart", has_text="Memory").locator("strong")
+    expect(memory).to_contain_text("MB")
+    with Client(server.url, KEY) as client:
+        client.add([tiny_png(i) for i in range(4)])
+    images = opened.locator(".chart", has_text="Images a second")
+    expect(images.locator(".status")).not_to_have_text("at most 0.0")
+    expect(images.locator("polyline")).to_have_count(1)
+    expect(opened.locator(".chart", has_text="Latency, median").locator("strong")).to_contain_text("s")
+
+
+def test_jobs_are_listed_with_what_failed(opened: Page, server: RunningServer) -> None:
+    jobs = opened.get_by_role("region", name="Jobs")
+    expect(jobs).to_contain_text("None.")
+    images = [("image", tiny_png(i)) for i in range(10, 18)] + [("image", b"no picture")]
+    url = f"{server.url}/collections/default/images"
+    assert httpx.post(url, files=images, headers={"X-API-Key": KEY}).status_code == 202
+    expect(jobs).to_contain_text("9 of 9 pictures")
+    expect(jobs.locator(".tag")).to_have_text("done")
+    expect(jobs).to_contain_text("1 picture failed")
+
+
+def test_key_is_made_shown_once_used_and_revoked(opened: Page, server: RunningServer) -> None:
+    opened.get_by_role("button", name="New key").click()
+    opened.get_by_label("Name, for people").fill("kiosk")
+    opened.get_by_label("default").check()
+    opened.get_by_role("button", name="Make the key").click()
+    token = opened.locator(".dialog pre").inner_text()
+    with Client(server.url, token) as visitor:
+        assert [one.name for one in visitor.collections()] == ["default"]
+    opened.get_by_role("dialog").get_by_role("button", name="Close").click()
+    row = opened.get_by_role("row", name="kiosk")
+    expect(row).to_contain_text("read")
+    expect(row).to_contain_text("default")
+    row.get_by_role("button", name="Revoke kiosk").click()
+    opened.get_by_role("dialog").get_by_role("button", name="Revoke it").click()
+    expect(row).to_have_count(0)
+    with Client(server.url, KEY) as client:
+        assert client.keys() == []
+
+
+@pytest.mark.long
+def test_key_is_forgotten(opened: Page) -> None:
+    opened.get_by_role("button", name="Forget it").click()
+    expect(opened.locator("#key-dialog")).to_be_visible()
+    assert opened.evaluate("sessionStorage.length") == 0
