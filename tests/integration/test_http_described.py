@@ -30,7 +30,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def described(client: TestClient) -> dict[str, Any]:
-    paths: dict[str, Any] = client.get("/openapi.json").json()["paths"]
+    """The calls by path and method, with the error responses that they refer to."""
+    description = client.get("/openapi.json").json()
+    paths: dict[str, Any] = description["paths"]
+    for call in (call for calls in paths.values() for call in calls.values()):
+        call["responses"] = {
+            status: description["components"]["responses"][one["$ref"].rpartition("/")[2]]
+            if "$ref" in one
+            else one
+            for status, one in call["responses"].items()
+        }
     return paths
 
 

@@ -61,6 +61,7 @@ def _keys(node: object) -> set[str]:
 def api(openapi: Json) -> Json:
     """Parameters, bodies and answers of each call. A shape that was there before is named by its place."""
     schemas, calls = openapi["components"]["schemas"], {}
+    errors = openapi["components"].get("responses", {})
 
     def content(holder: Json) -> Json:
         return {
@@ -74,7 +75,8 @@ def api(openapi: Json) -> Json:
             for one in call.get("parameters", []):
                 name = f"{one['in']} {one['name']}{'' if one['required'] else '?'}"
                 parameters[name] = content(one) or shape(one["schema"], schemas)
-            for status, one in call["responses"].items():
+            for status, response in call["responses"].items():
+                one = errors[response["$ref"].rpartition("/")[2]] if "$ref" in response else response
                 answer = {f"header {name}": "" for name in one.get("headers", {})} | content(one)
                 same = next((known for known in answers if answers[known] == answer), "")
                 answers[f"{same} {status}".strip()] = answers.pop(same, answer)

@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from diptych import __version__
@@ -113,14 +111,16 @@ def create_app(
     app = FastAPI(
         title="diptych",
         version=__version__,
-        description="Image-text embeddings, zero-shot labels and search.",
+        description="Image-text embeddings, zero-shot labels and search. Do not mix vectors of two versions "
+        "of a model: each answer with vectors names its model. Errors are problems (RFC 9457); under "
+        "`/v1` and `/hf` they have the shapes of OpenAI and Hugging Face.",
         lifespan=_lifespan(state, load, on_failure or _log_failure, background),
         openapi_url=None,  # endpoints.page serves it, as a named route
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         responses=other_errors(),
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=lambda route: route.name,  # the same even if a path changes
     )
     app.state.diptych = state
     for router in (*_ROUTERS, page.router):
@@ -141,12 +141,6 @@ def _prepare(router: APIRouter) -> None:
         assert isinstance(route, GuardedRoute), f"{route} does not check keys"
         if route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
-
-
-def _operation_id(route: APIRoute) -> str:
-    """FastAPI's operation id, but always of GET where a route also has HEAD."""
-    method = min(route.methods or {"GET"})
-    return re.sub(r"\W", "_", f"{route.name}{route.path_format}") + f"_{method.lower()}"
 
 
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:

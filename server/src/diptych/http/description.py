@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from diptych.core.limits import Limits
+from diptych.http.errors.documented_errors import share_errors
 from diptych.http.media_types import JSON, MULTIPART
 from diptych.http.parsing.schemas import FILE, FILTER, REF, Schema, ref, with_limits
 
@@ -21,6 +22,18 @@ _KEYS: Schema = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, if the server needs one"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
 }
+
+_TAGS: list[Schema] = [
+    {"name": "encode", "description": "Texts and images as vectors of one space, and labels for images."},
+    {"name": "search", "description": "Find images of collections by words, by images, or by both."},
+    {"name": "collections", "description": "Keep images and vectors, with metadata, and browse them."},
+    {"name": "jobs", "description": "Long additions of images: their progress and outcomes."},
+    {"name": "models", "description": "Models and their versions, and rollouts of another version."},
+    {"name": "keys", "description": "API keys: make, list and revoke them."},
+    {"name": "operate", "description": "For supervisors and Prometheus."},
+    {"name": "OpenAI", "description": "Embeddings for clients of OpenAI, infinity, Jina and vLLM."},
+    {"name": "Hugging Face", "description": "Tasks for the inference clients of Hugging Face."},
+]
 
 
 def request_body(
@@ -54,7 +67,11 @@ def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Lim
     with warnings.catch_warnings():  # HEAD has the operation id of its GET; it is removed below
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
         schema = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            tags=_TAGS,
+            routes=app.routes,
         )
     for calls in schema["paths"].values():
         calls.pop("head", None)
@@ -62,6 +79,7 @@ def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Lim
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Filter=FILTER)
     components["securitySchemes"] = _KEYS
+    components["responses"] = share_errors(schema["paths"])
     schema["security"] = [*({name: []} for name in _KEYS), {}]  # {}: no key, for servers without one
     for call in (call for calls in schema["paths"].values() for call in calls.values()):
         if "parameters" in call:

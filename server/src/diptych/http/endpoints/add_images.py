@@ -69,6 +69,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/collections/{collection}/images",
+    summary="Add images to a collection",
     response_model=AddResponse,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS) | _ACCEPTED,
     openapi_extra=request_body(form=_FORM, raw=(TAR,)),

@@ -84,6 +84,7 @@ router = APIRouter(
 
 @router.get(
     "/collections/{collection}/fields",
+    summary="Describe the metadata of a collection",
     response_model=FieldsResponse,
     responses=documented_errors(400, 404, 422),
 )

@@ -165,6 +165,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/classify",
+    summary="Label images",
     response_model=ClassifyResponse,
     responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(ClassifyRequest, _FORM),

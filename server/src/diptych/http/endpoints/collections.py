@@ -184,7 +184,7 @@ router = APIRouter(
 )
 
 
-@router.get("/collections", response_model=CollectionList)
+@router.get("/collections", summary="List collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all collections that the key sees, by name."""
     caller, moving = caller_of(request), services.rollouts.of_collections()
@@ -196,6 +196,7 @@ async def list_collections(request: Request, services: ReadyServices, _: NoQuery
 
 @router.post(
     "/collections",
+    summary="Create a collection",
     status_code=201,
     response_model=CollectionResponse,
     responses=documented_errors(409, 507, *BODY_ERRORS),
@@ -217,7 +218,12 @@ async def create_collection(
     return await _respond(request, services, created.name, 201)
 
 
-@router.get("/collections/{collection}", response_model=CollectionResponse, responses=documented_errors(404))
+@router.get(
+    "/collections/{collection}",
+    summary="Get a collection",
+    response_model=CollectionResponse,
+    responses=documented_errors(404),
+)
 async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
     return await _respond(request, services, collection)
@@ -225,6 +231,7 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 
 @router.patch(
     "/collections/{collection}",
+    summary="Rename or change a collection",
     response_model=CollectionResponse,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(CollectionPatch),
@@ -256,6 +263,7 @@ async def change_collection(
 
 @router.post(
     "/collections/{collection}/deletions",
+    summary="Delete images by a filter",
     response_model=DeletionResponse,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(DeletionRequest),
@@ -279,7 +287,12 @@ async def delete_images(
     return json_response(request, content)
 
 
-@router.delete("/collections/{collection}", status_code=204, responses=documented_errors(404, 507))
+@router.delete(
+    "/collections/{collection}",
+    summary="Delete a collection",
+    status_code=204,
+    responses=documented_errors(404, 507),
+)
 async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)

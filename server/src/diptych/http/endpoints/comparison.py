@@ -112,6 +112,7 @@ router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS),
 
 @router.get(
     "/models/{name}/versions/{version}/comparison",
+    summary="Compare two versions by their searches",
     response_model=ComparisonResponse,
     responses=documented_errors(404, 409, 422),
 )

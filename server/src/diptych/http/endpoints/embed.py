@@ -120,6 +120,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/embed",
+    summary="Embed texts and images",
     response_model=EmbedResponse,
     responses=_ROWS | documented_errors(*BODY_ERRORS),
     openapi_extra=request_body(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),

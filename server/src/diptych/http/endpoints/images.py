@@ -103,7 +103,12 @@ _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
 
 
-@router.get(_IMAGES, response_model=ImagePage, responses=documented_errors(400, 404, 422))
+@router.get(
+    _IMAGES,
+    summary="List images of a collection",
+    response_model=ImagePage,
+    responses=documented_errors(400, 404, 422),
+)
 async def list_images(
     request: Request, services: ReadyServices, options: Options, collection: str, query: ImagesQuery
 ) -> Response:
@@ -123,6 +128,7 @@ async def list_images(
 
 @router.post(
     "/collections/{collection}/lookups",
+    summary="Check which images exist",
     response_model=FoundImages,
     responses=documented_errors(404, *BODY_ERRORS),
     openapi_extra=request_body(LookupRequest),
@@ -144,7 +150,7 @@ async def find_images(
     return json_response(request, FoundImages(images=[ImageResponse.of(record) for record in found]))
 
 
-@router.get(_IMAGE, response_model=ImageResponse, responses=documented_errors(404))
+@router.get(_IMAGE, summary="Get an image", response_model=ImageResponse, responses=documented_errors(404))
 async def get_image(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
@@ -154,6 +160,7 @@ async def get_image(
 
 @router.patch(
     _IMAGE,
+    summary="Change the metadata of an image",
     response_model=ImageResponse,
     responses=documented_errors(404, 507, *BODY_ERRORS),
     openapi_extra=request_body(PatchRequest),
@@ -169,7 +176,7 @@ async def patch_image(
     return json_response(request, ImageResponse.of(record))
 
 
-@router.delete(_IMAGE, status_code=204, responses=documented_errors(404, 507))
+@router.delete(_IMAGE, summary="Delete an image", status_code=204, responses=documented_errors(404, 507))
 async def delete_image(services: ReadyServices, collection: str, id: str, _: NoQuery) -> Response:
     """Delete one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.delete(collection, id)
@@ -182,7 +189,13 @@ _FILE_RESPONSES: Responses = {
 }
 
 
-@router.get(f"{_IMAGE}/original", response_class=Response, responses=_FILE_RESPONSES | documented_errors(404))
+@router.get(
+    f"{_IMAGE}/original",
+    summary="Download the file of an image",
+    operation_id="get_original",
+    response_class=Response,
+    responses=_FILE_RESPONSES | documented_errors(404),
+)
 async def original(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
@@ -197,6 +210,8 @@ async def original(
 
 @router.get(
     f"{_IMAGE}/thumbnail",
+    summary="Get a thumbnail of an image",
+    operation_id="get_thumbnail",
     response_class=Response,
     responses=_FILE_RESPONSES | documented_errors(404, 413, 422),
 )

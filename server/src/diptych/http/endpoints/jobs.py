@@ -118,7 +118,7 @@ _EVENTS = "text/event-stream"
 _STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
 
 
-@router.get("/jobs", response_model=JobList)
+@router.get("/jobs", summary="List jobs", response_model=JobList)
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all jobs of the collections that the key sees, newest first."""
     caller = caller_of(request)
@@ -126,13 +126,20 @@ async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Re
     return json_response(request, JobList(jobs=found))
 
 
-@router.get("/jobs/{job}", response_model=JobResponse, responses=documented_errors(404))
+@router.get(
+    "/jobs/{job}",
+    summary="Get the progress of a job",
+    response_model=JobResponse,
+    responses=documented_errors(404),
+)
 async def get_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """The progress of one job."""
     return json_response(request, JobResponse.of(await _seen_job(request, services, job)))
 
 
-@router.delete("/jobs/{job}", response_model=JobResponse, responses=documented_errors(404, 507))
+@router.delete(
+    "/jobs/{job}", summary="Cancel a job", response_model=JobResponse, responses=documented_errors(404, 507)
+)
 async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """Cancel a job: completed items stay, the others are not tried. A job that has ended does not change.
 
@@ -142,7 +149,12 @@ async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQ
     return json_response(request, JobResponse.of(await services.jobs.cancel(job)))
 
 
-@router.get("/jobs/{job}/outcomes", response_model=JobOutcomePage, responses=documented_errors(404, 422))
+@router.get(
+    "/jobs/{job}/outcomes",
+    summary="List the outcomes of a job",
+    response_model=JobOutcomePage,
+    responses=documented_errors(404, 422),
+)
 async def list_outcomes(
     request: Request, services: ReadyServices, options: Options, job: str, query: OutcomesQuery
 ) -> Response:
@@ -162,7 +174,10 @@ async def list_outcomes(
 
 
 @router.get(
-    "/jobs/{job}/events", response_class=StreamingResponse, responses=_STREAM | documented_errors(404, 422)
+    "/jobs/{job}/events",
+    summary="Follow a job as events",
+    response_class=StreamingResponse,
+    responses=_STREAM | documented_errors(404, 422),
 )
 async def follow_job(
     request: Request, services: ReadyServices, state: State, job: str, query: EventsQuery

@@ -83,7 +83,7 @@ router = APIRouter(tags=["keys"], responses=documented_errors(*COMMON_ERRORS), r
 _CREATED: Responses = {201: {"description": "The key, which is shown only now"}}
 
 
-@router.get("/keys", response_model=KeyList)
+@router.get("/keys", summary="List API keys", response_model=KeyList)
 async def list_keys(request: Request, state: State, _: NoQuery) -> Response:
     """List the API keys, without their tokens."""
     found = [KeyResponse.of(key, last_used_at) for key, last_used_at in await state.keys.list()]
@@ -92,6 +92,7 @@ async def list_keys(request: Request, state: State, _: NoQuery) -> Response:
 
 @router.post(
     "/keys",
+    summary="Create an API key",
     status_code=201,
     response_model=CreatedKeyResponse,
     responses=documented_errors(409, 507, *BODY_ERRORS) | _CREATED,
@@ -116,7 +117,9 @@ async def create_key(request: Request, state: State, options: Options, _: NoQuer
     return response
 
 
-@router.delete("/keys/{prefix}", status_code=204, responses=documented_errors(404, 507))
+@router.delete(
+    "/keys/{prefix}", summary="Revoke an API key", status_code=204, responses=documented_errors(404, 507)
+)
 async def revoke_key(state: State, prefix: str, _: NoQuery) -> Response:
     """Revoke the API key with this prefix: no later call is accepted with it. Calls that run are finished."""
     await state.keys.revoke(prefix)

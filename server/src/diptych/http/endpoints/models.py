@@ -259,7 +259,7 @@ class ModelVersions(BaseModel):
 router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 
 
-@router.get("/models", response_model=ModelList)
+@router.get("/models", summary="List models", response_model=ModelList)
 async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all models of the repository, and the rollout that is under way.
 
@@ -284,7 +284,12 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     return json_response(request, content)
 
 
-@router.get("/models/{name}", response_model=ModelVersions, responses=documented_errors(404))
+@router.get(
+    "/models/{name}",
+    summary="List the versions of a model",
+    response_model=ModelVersions,
+    responses=documented_errors(404),
+)
 async def get_model(request: Request, services: ReadyServices, name: str, _: NoQuery) -> Response:
     """List all versions of one model, each with its manifest, which includes parity and metrics."""
     entries = await services.catalogue.versions(name)
@@ -295,6 +300,7 @@ async def get_model(request: Request, services: ReadyServices, name: str, _: NoQ
 
 @router.get(
     "/models/{name}/versions/{version}",
+    summary="Get a version of a model",
     response_model=VersionEntryResponse,
     responses=documented_errors(404, 422),
 )

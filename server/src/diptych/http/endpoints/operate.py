@@ -73,13 +73,19 @@ router = APIRouter(tags=["operate"], route_class=GuardedRoute)
 _LINES: Responses = {200: {"content": {"text/plain": {}}}}
 
 
-@router.get("/healthz", response_model=Alive, openapi_extra=NO_KEY)
+@router.get("/healthz", summary="Check that the server is alive", response_model=Alive, openapi_extra=NO_KEY)
 async def healthz(request: Request) -> Response:
     """Whether the process responds, whatever the state of the model."""
     return json_response(request, Alive())
 
 
-@router.get("/readyz", response_model=Ready, responses=documented_errors(503), openapi_extra=NO_KEY)
+@router.get(
+    "/readyz",
+    summary="Check that the server is ready",
+    response_model=Ready,
+    responses=documented_errors(503),
+    openapi_extra=NO_KEY,
+)
 async def readyz(request: Request, services: ReadyServices) -> Response:
     """200 when the server can take requests.
 
@@ -94,7 +100,12 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     return json_response(request, ready)
 
 
-@router.get("/metrics", response_class=Response, responses=_LINES | documented_errors(*COMMON_ERRORS))
+@router.get(
+    "/metrics",
+    summary="Read metrics",
+    response_class=Response,
+    responses=_LINES | documented_errors(*COMMON_ERRORS),
+)
 async def metrics(services: ReadyServices) -> Response:
     """Metrics in the format of Prometheus."""
     services.metrics.set_ready((await services.report()).ready)
@@ -103,7 +114,12 @@ async def metrics(services: ReadyServices) -> Response:
     return Response(payload, media_type=content_type)
 
 
-@router.get("/version", response_model=ServerVersion, responses=documented_errors(401, 403))
+@router.get(
+    "/version",
+    summary="Get versions and limits",
+    response_model=ServerVersion,
+    responses=documented_errors(401, 403),
+)
 async def version(request: Request, state: State) -> Response:
     """The versions of server and model; available while the model loads, too."""
     services, options = state.services, state.options

@@ -70,6 +70,7 @@ _DONE: Responses = {
 
 @router.post(
     "/models/{name}/versions",
+    summary="Push a version of a model",
     response_model=PushedVersionResponse,
     status_code=201,
     responses=documented_errors(409, 507, *BODY_ERRORS) | _FORBIDDEN | _DONE,

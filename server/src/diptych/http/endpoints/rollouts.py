@@ -175,6 +175,7 @@ _STARTED: Responses = {
 
 @router.post(
     "/models/{name}/versions/{version}/activate",
+    summary="Activate a version of a model",
     response_model=RolloutResponse,
     status_code=202,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS) | _STARTED,
@@ -202,7 +203,7 @@ async def activate_version(
     return response
 
 
-@router.get("/rollouts", response_model=RolloutList)
+@router.get("/rollouts", summary="List rollouts", response_model=RolloutList)
 async def list_rollouts(
     request: Request, services: ReadyServices, options: Options, query: RolloutsQuery
 ) -> Response:
@@ -213,14 +214,22 @@ async def list_rollouts(
     return json_response(request, RolloutList(rollouts=rows))
 
 
-@router.get("/rollouts/{rollout}", response_model=RolloutResponse, responses=documented_errors(404))
+@router.get(
+    "/rollouts/{rollout}",
+    summary="Get the progress of a rollout",
+    response_model=RolloutResponse,
+    responses=documented_errors(404),
+)
 async def get_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
     """The state and progress of one rollout."""
     return json_response(request, _rollout(services.rollouts, await services.rollouts.get(rollout)))
 
 
 @router.delete(
-    "/rollouts/{rollout}", response_model=RolloutResponse, responses=documented_errors(404, 409, 507)
+    "/rollouts/{rollout}",
+    summary="Cancel a rollout",
+    response_model=RolloutResponse,
+    responses=documented_errors(404, 409, 507),
 )
 async def cancel_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
     """Cancel a rollout: what served before serves on. 409 once it has ended."""

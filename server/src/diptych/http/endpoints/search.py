@@ -265,7 +265,10 @@ _FORM = schemas.form(
 
 
 @router.get(
-    "/search", response_model=SearchResponse, responses=documented_errors(400, 404, 409, 413, 422, 429)
+    "/search",
+    summary="Search by words",
+    response_model=SearchResponse,
+    responses=documented_errors(400, 404, 409, 413, 422, 429),
 )
 async def search_by_words(
     request: Request, services: ReadyServices, options: Options, parameters: Annotated[SearchQuery, Query()]
@@ -278,6 +281,7 @@ async def search_by_words(
 
 @router.post(
     "/search",
+    summary="Search by words, images or both",
     response_model=SearchResponse,
     responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(SearchRequest, _FORM),

@@ -91,6 +91,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/collections/{collection}/vectors",
+    summary="Add ready-made vectors to a collection",
     response_model=AddResponse,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(AddVectorsRequest, _FORM),

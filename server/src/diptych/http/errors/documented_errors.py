@@ -1,13 +1,40 @@
-"""The error responses of a route, for the OpenAPI description.
+"""The error responses of a route, for the OpenAPI description, each with examples.
 
 @router.get("/things/{id}", responses=documented_errors(404))
 """
 
+import json
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from diptych.http.errors.problem_json import PROBLEM_JSON, HuggingFaceError, OpenAIError, Problem
+from diptych.errors import (
+    Conflict,
+    DiptychError,
+    Forbidden,
+    InvalidValue,
+    Malformed,
+    NotFound,
+    NotReady,
+    Overloaded,
+    StoreFull,
+    StoreReadOnly,
+    TooLarge,
+    UndecodableImage,
+    UnsupportedImage,
+)
+from diptych.http.errors.problem_json import (
+    PROBLEM_JSON,
+    HuggingFaceError,
+    OpenAIError,
+    Problem,
+    http_problem,
+    hugging_face_error,
+    openai_error,
+    problem_of,
+)
 from diptych.http.media_types import JSON
 
 COMMON_ERRORS = (
@@ -44,46 +71,165 @@ _HEADERS = {
     429: {"Retry-After": "seconds"},
     503: {"Retry-After": "seconds"},
 }
+# Examples by status and name. A text is the detail of a problem of HTTP itself. Those of 404 have the name of
+# the path parameter that names what is missing.
+_EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
+    400: {"malformed": Malformed("not JSON: Expecting value at line 1, column 11")},
+    401: {"no_key": "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
+    403: {
+        "scope": Forbidden("this call needs a key with scope 'write', key 'notebook' has read"),
+        "host": "Host 'photos.example' is not a name of this server: if it is, add it to "
+        "DIPTYCH_ALLOWED_HOSTS",
+    },
+    404: {
+        "collection": NotFound("no collection named 'holiday'"),
+        "id": NotFound("no image 'my-cat' in collection 'gallery'"),
+        "job": NotFound("no job '3f9a0c71d2b84e65'"),
+        "name": NotFound("no model named 'mine'; there is: everyday"),
+        "version": NotFound("model 'everyday' has no version 7; there is: 1, 2"),
+        "rollout": NotFound("there is no rollout '9f2c41d07be84a53'"),
+        "prefix": NotFound("no API key with prefix 'x4Tq9a'"),
+    },
+    405: {"method": "Method Not Allowed"},
+    408: {"too_slow": "body was not complete: 48210 bytes in 30 s"},
+    409: {
+        "name_taken": Conflict("there is a collection named 'gallery' already"),
+        "other_model": Conflict("collection 'sketches' belongs to model 'mine', which is not served here"),
+        "has_ended": Conflict("rollout '9f2c41d07be84a53' has ended: it is active"),
+    },
+    413: {
+        "pixels": TooLarge("image has 90000000 pixels, limit is 50000000", "input[3]"),
+        "items": TooLarge("300 items, limit is 256", "input"),
+    },
+    415: {
+        "media_type": "cannot read text/csv, send application/json or multipart/form-data",
+        "image": UnsupportedImage("not an image in one of: PNG, JPEG, WEBP, GIF, BMP, TIFF", "input[0]"),
+    },
+    422: {
+        "value": InvalidValue("Input should be greater than or equal to 1, got 0", "k"),
+        "image": UndecodableImage("image file is truncated (3 bytes not processed)", "input[0]"),
+    },
+    429: {"queue_full": Overloaded("the queue is full: 512 of 512 items, 61440000 of 268435456 bytes")},
+    503: {
+        "loading": NotReady("the model is being loaded"),
+        "read_only": StoreReadOnly("the database: the disk of the data folder is read-only"),
+    },
+    504: {"too_late": "the request was not answered within 30 s"},
+    507: {
+        "quota": StoreFull(
+            "the data folder would have 10000482304 bytes, the limit is 10000000000 (DIPTYCH_MAX_DATA_BYTES)"
+        )
+    },
+}
+_REQUEST_ID = "dfce98b90c5f4a6c8d7e1b2a3f405162"
+_NO_ERRORS = {"200", "201", "202", "204", "304"}
+_NAMED_IN_BODIES = {"collection", "id"}  # what a 404 of a path without parameters may be about
+_PARAMETER = re.compile(r"\{(\w+)\}")
+Shape = Callable[[Problem], BaseModel]
 
 
 def documented_errors(*statuses: int) -> Responses:
     """Describe problems (RFC 9457) with these statuses."""
-    return _responses(statuses, PROBLEM_JSON, Problem.__name__)
+    return _responses(statuses, PROBLEM_JSON, Problem, lambda problem: problem)
 
 
 def other_errors() -> Responses:
     """Describe the errors that any route may return beside those that it names."""
-    return {"default": _response(_OTHER, PROBLEM_JSON, Problem.__name__)}
+    return {"default": _other(PROBLEM_JSON, Problem, lambda problem: problem)}
 
 
 def openai_errors(*statuses: int) -> Responses:
     """Describe errors with these statuses, and all others, in OpenAI's shape."""
-    return _in_shape(OpenAIError, statuses)
+    return {"default": _other(JSON, OpenAIError, openai_error)} | _responses(
+        statuses, JSON, OpenAIError, openai_error, ("name",)
+    )
 
 
 def hugging_face_errors(*statuses: int) -> Responses:
     """Describe errors with these statuses, and all others, in Hugging Face's shape."""
-    return _in_shape(HuggingFaceError, statuses)
+    return {"default": _other(JSON, HuggingFaceError, hugging_face_error)} | _responses(
+        statuses, JSON, HuggingFaceError, hugging_face_error
+    )
 
 
-def _in_shape(shape: type[BaseModel], statuses: tuple[int, ...]) -> Responses:
-    name = shape.__name__
-    return {"default": _response(_OTHER, JSON, name)} | _responses(statuses, JSON, name)
+def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
+    """Replace the error responses of all calls by references, and return what these refer to.
+
+    Of the examples of a 404 those stay that are about what the path names.
+    """
+    shared: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    for path, calls in paths.items():
+        for responses in (call["responses"] for call in calls.values()):
+            for status in sorted(responses.keys() - _NO_ERRORS):
+                response = _about(path, responses[status]) if status == "404" else responses[status]
+                text = json.dumps(response, sort_keys=True)
+                if text not in names:
+                    names[text] = _free_name(response, status, shared)
+                    shared[names[text]] = response
+                responses[status] = {"$ref": f"#/components/responses/{names[text]}"}
+    return shared
 
 
-def _responses(statuses: tuple[int, ...], media_type: str, model: str) -> Responses:
+def _free_name(response: Mapping[str, Any], status: str, taken: Mapping[str, Any]) -> str:
+    (content,) = response["content"].values()
+    parts = [content["schema"]["$ref"].rpartition("/")[2], status]
+    name = "_".join([*parts, *(content["examples"] if status == "404" else ())])
+    return next(
+        free for n in range(len(taken) + 1) if (free := f"{name}_{n + 1}" if n else name) not in taken
+    )
+
+
+def _about(path: str, response: dict[str, Any]) -> dict[str, Any]:
+    """The response with examples of what the path names."""
+    ((media_type, content),) = response["content"].items()
+    named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES
+    examples = {name: one for name, one in content["examples"].items() if name in named}
+    return {**response, "content": {media_type: {**content, "examples": examples or content["examples"]}}}
+
+
+def _responses(
+    statuses: tuple[int, ...],
+    media_type: str,
+    model: type[BaseModel],
+    shape: Shape,
+    missing: tuple[str, ...] = (),
+) -> Responses:
+    """`missing`: the examples of a 404, if not all."""
     described: Responses = {}
     for status in statuses:
-        described[status] = _response(_MEANINGS[status], media_type, model)
+        examples = _examples(status, shape)
+        if status == 404 and missing:
+            examples = {name: examples[name] for name in missing}
+        described[status] = _response(_MEANINGS[status], media_type, model, examples)
         if status in _HEADERS:
             headers = _HEADERS[status].items()
             described[status]["headers"] = {name: _header(about) for name, about in headers}
     return described
 
 
-def _response(description: str, media_type: str, model: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model}"}
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+def _other(media_type: str, model: type[BaseModel], shape: Shape) -> dict[str, Any]:
+    return _response(_OTHER, media_type, model, _examples(405, shape))
+
+
+def _examples(status: int, shape: Shape) -> dict[str, Any]:
+    return {
+        name: {"value": shape(_problem(status, error)).model_dump(exclude_none=shape is not openai_error)}
+        for name, error in _EXAMPLES[status].items()
+    }
+
+
+def _problem(status: int, error: DiptychError | str) -> Problem:
+    if isinstance(error, str):
+        return http_problem(status, error, _REQUEST_ID)
+    return problem_of(error, _REQUEST_ID)
+
+
+def _response(
+    description: str, media_type: str, model: type[BaseModel], examples: dict[str, Any]
+) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"description": description, "content": {media_type: {"schema": schema, "examples": examples}}}
 
 
 def _header(description: str) -> dict[str, Any]:

@@ -137,9 +137,9 @@ def http_problem_bytes(status: int, detail: str, request_id: str) -> bytes:
 def respond(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """A response with the problem, in OpenAI's shape under /v1 and in Hugging Face's under /hf."""
     if request.url.path.startswith("/v1/"):
-        body, media_type = _openai(problem).model_dump_json(), "application/json"
+        body, media_type = openai_error(problem).model_dump_json(), "application/json"
     elif request.url.path.startswith("/hf/"):
-        body, media_type = HuggingFaceError(error=problem.detail).model_dump_json(), "application/json"
+        body, media_type = hugging_face_error(problem).model_dump_json(), "application/json"
     else:
         body, media_type = problem.model_dump_json(exclude_none=True), PROBLEM_JSON
     return Response(body, problem.status, headers, media_type)
@@ -157,10 +157,16 @@ def respond_http(
     return respond(request, http_problem(status, detail, context_of(request).request_id), headers)
 
 
-def _openai(problem: Problem) -> OpenAIError:
+def openai_error(problem: Problem) -> OpenAIError:
+    """The problem in OpenAI's shape."""
     kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
         problem.status, "invalid_request_error" if problem.status < 500 else "server_error"
     )
     code = problem.title.lower().replace(" ", "_")
     body = OpenAIErrorBody(message=problem.detail, type=kind, param=problem.item, code=code)
     return OpenAIError(error=body, detail=problem.detail)
+
+
+def hugging_face_error(problem: Problem) -> HuggingFaceError:
+    """The problem in Hugging Face's shape."""
+    return HuggingFaceError(error=problem.detail)

@@ -135,6 +135,8 @@ router = APIRouter(
 
 @router.post(
     "/zero-shot-image-classification",
+    summary="Label an image as with Hugging Face",
+    operation_id="huggingface_zero_shot_image_classification",
     response_model=ZeroShotImageResponse,
     responses=hugging_face_errors(*BODY_ERRORS),
     openapi_extra=request_body(ZeroShotImageRequest),
@@ -166,6 +168,8 @@ async def zero_shot_image_classification(request: Request) -> Response:
 
 @router.post(
     "/feature-extraction",
+    summary="Embed as with Hugging Face",
+    operation_id="huggingface_feature_extraction",
     response_model=FeatureExtractionResponse,
     responses=hugging_face_errors(*BODY_ERRORS),
     openapi_extra=request_body(FeatureExtractionRequest),

@@ -102,6 +102,8 @@ router = APIRouter(
 
 @router.post(
     "/embeddings",
+    summary="Embed as with OpenAI",
+    operation_id="openai_embeddings",
     response_model=OpenAIEmbeddings,
     responses=openai_errors(404, *BODY_ERRORS),
     openapi_extra=request_body(OpenAIEmbeddingRequest),
@@ -130,7 +132,9 @@ async def embeddings(request: Request) -> Response:
     return await sized_json_response(request, len(rows) * dimensions, lambda: _response(body, rows))
 
 
-@router.get("/models", response_model=OpenAIModels)
+@router.get(
+    "/models", summary="List models as with OpenAI", operation_id="openai_models", response_model=OpenAIModels
+)
 async def models(request: Request, services: ReadyServices) -> Response:
     """List the served model."""
     created = int(services.started_at.timestamp())
@@ -138,7 +142,12 @@ async def models(request: Request, services: ReadyServices) -> Response:
     return json_response(request, OpenAIModels(data=[OpenAIModel(id=name, created=created)]))
 
 
-@router.get("/health", response_model=InfinityHealth)
+@router.get(
+    "/health",
+    summary="Check health as with infinity",
+    operation_id="openai_health",
+    response_model=InfinityHealth,
+)
 async def health(request: Request, services: ReadyServices) -> Response:
     """Whether the server can take requests, for clients of infinity; 503 with the reason if not."""
     report = await services.report()
