@@ -1,10 +1,12 @@
 """How well relevance tells what fits, on galleries of several kinds and sizes.
 
-A hit is right if it has the name that was searched for. For each gallery: F1 of the hits that are shown, as
-a share of the best F1 that any number of hits could have (the oracle chooses it for each query), and how many
-hits each query of `absurd_queries.txt` shows; these were written down before anything was measured. Then how
-reliable relevance is, and whether some pictures are hubs. Prints markdown tables; `--figure` draws the
-reliability.
+A hit is right if it has the name that was searched for, or one of those that `wide_queries.json` has for a
+word such as "fruit". For each gallery: F1 of the hits that are shown, as a share of the best F1 that any
+number of hits could have (the oracle chooses it for each query), and how many hits each query of
+`absurd_queries.txt` shows; both lists were written down before anything was measured. The same for searches
+by a picture, where right is another picture of the same name, and absurd a picture of a name that is not
+there. Then how reliable relevance is, and whether some pictures are hubs. Prints markdown tables; `--figure`
+draws the reliability.
 
 PYTHONPATH=tests python -m benchmarks.relevance --bundle everyday --data ~/.cache/diptych/pictograms
 """
@@ -12,7 +14,7 @@ PYTHONPATH=tests python -m benchmarks.relevance --bundle everyday --data ~/.cach
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diptych.bundle.calibration import Calibration, QueryKind, calibration_file, read_calibration
+from diptych.bundle.calibration import (
+    RECOMMENDED_RELEVANCE,
+    Calibration,
+    QueryKind,
+    calibration_file,
+    read_calibration,
+)
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.repository import ModelRepository
 from diptych_training.calibrate.fit import BINS, MEASURED_HITS, calibration_error
@@ -32,12 +40,14 @@ from support.default_model import DEFAULT_MODEL
 from support.documents import ROOT
 
 ABSURD = Path(__file__).with_name("absurd_queries.txt")
-N_HITS = 100  # that are looked at
-CUT = 0.1  # what the page and the documentation start with
+WIDE = Path(__file__).with_name("wide_queries.json")  # words, and the names in the sample gallery they mean
+N_HITS = 200  # that are looked at
+CUT = RECOMMENDED_RELEVANCE
 CUTS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 COSINES = np.arange(0.0, 1.0, 0.01)
 SIZES = (1_000, 10_000, 100_000)
 N_QUERIES = 600
+N_PICTURE_QUERIES = 300
 NOISE = 0.1  # norm of what is added to a row where there are too few pictures
 INK, LINE = "#333333", "#1f5f8f"
 
@@ -83,14 +93,24 @@ class Model:
         return embed_texts(self.encoder.encoder, self.encoder.tokenizer, list(texts))
 
 
-def ranked(calibration: Calibration, kind: QueryKind, queries: Rows, rows: Rows, right: Bools) -> Ranked:
-    """Search rows (N, D) with queries (Q, D); `right` is (Q, N)."""
+def ranked(
+    calibration: Calibration,
+    kind: QueryKind,
+    queries: Rows,
+    rows: Rows,
+    right: Bools,
+    own: NDArray[np.intp] | None = None,
+) -> Ranked:
+    """Search rows (N, D) with queries (Q, D); `right` is (Q, N). `own` are the rows that are the queries."""
     cosines, relevance, order = [], [], []
-    for query in queries:
+    for i, query in enumerate(queries):
         found = rows @ query
-        best = np.argsort(-found, kind="stable")[:N_HITS]
+        if own is not None:
+            found[own[i]] = -np.inf  # a picture does not find itself
+        n_images = len(rows) - (own is not None)
+        best = np.argsort(-found, kind="stable")[: min(N_HITS, n_images)]
         judged = calibration.relevance(
-            kind, query, found[best], best=float(found[best[0]]), n_images=len(rows)
+            kind, query, found[best], best=float(found[best[0]]), n_images=n_images
         )
         assert judged is not None, f"there is no map for {kind} queries"
         cosines.append(found[best])
@@ -120,7 +140,7 @@ def mean_f1(one: Ranked, is_shown: Bools) -> float:
 
 @dataclass(frozen=True)
 class Gallery:
-    """One collection, what it is searched for, and the absurd queries on it."""
+    """One collection, the queries that it answers, and the absurd ones."""
 
     title: str
     n_images: int
@@ -137,16 +157,46 @@ class Gallery:
         absurd = float(shown(self.by_absurd).sum(axis=1).mean())
         return mean_f1(self.by_names, shown(self.by_names)) / self.oracle, absurd
 
+    def shown(self) -> tuple[float, float]:
+        """Hits above CUT of a query, and how many of them are right."""
+        is_shown = self.by_names.relevance >= CUT
+        right = is_shown & self.by_names.right
+        return float(is_shown.sum(axis=1).mean()), float(right.sum(axis=1).mean())
 
-def gallery(model: Model, title: str, pictures: Pictures, names: Sequence[str], absurd: Rows) -> Gallery:
-    """Search pictures by some of their names."""
-    right = np.array(names)[:, None] == pictures.names[None]
+
+def gallery(
+    model: Model,
+    title: str,
+    pictures: Pictures,
+    names: Sequence[str],
+    absurd: Rows,
+    meant: Mapping[str, Sequence[str]] | None = None,
+) -> Gallery:
+    """Search pictures by some of their names, or by words that have names in `meant`."""
+    right = np.stack([np.isin(pictures.names, [name] if meant is None else meant[name]) for name in names])
     none = np.zeros((len(absurd), len(pictures.rows)), bool)
     return Gallery(
         title,
         len(pictures.rows),
         ranked(model.calibration, "text", model.texts(names), pictures.rows, right),
         ranked(model.calibration, "text", absurd, pictures.rows, none),
+    )
+
+
+def gallery_by_pictures(
+    model: Model, title: str, pictures: Pictures, names: Sequence[str], strangers: Pictures
+) -> Gallery:
+    """Search pictures by some of those that have one of these names; `strangers` have names of their own."""
+    rng = np.random.default_rng(0)
+    own = np.sort(rng.permutation(np.flatnonzero(np.isin(pictures.names, names)))[:N_PICTURE_QUERIES])
+    right = pictures.names[own][:, None] == pictures.names[None]
+    right[np.arange(len(own)), own] = False
+    none = np.zeros((len(strangers.rows), len(pictures.rows)), bool)
+    return Gallery(
+        title,
+        len(pictures.rows),
+        ranked(model.calibration, "image", pictures.rows[own], pictures.rows, right, own),
+        ranked(model.calibration, "image", strangers.rows, pictures.rows, none),
     )
 
 
@@ -183,8 +233,13 @@ def packed(
     return Pictures(np.concatenate([one.rows for one in found]), np.concatenate([one.names for one in found]))
 
 
-def galleries(model: Model, own: Pictures, is_drawing: Bools, held_out: Pictures) -> list[Gallery]:
-    """Galleries with one, about four and many right pictures a name, alone and among others."""
+def galleries(
+    model: Model, own: Pictures, is_drawing: Bools, held_out: Pictures
+) -> tuple[list[Gallery], list[Gallery]]:
+    """Galleries with one, about four and many right pictures a name, alone and among others.
+
+    Searched by words, and those with several right pictures by pictures.
+    """
     rng = np.random.default_rng(7)
     absurd = model.texts(ABSURD.read_text(encoding="utf-8").splitlines())
     counts = Counter(held_out.names.tolist())
@@ -196,6 +251,8 @@ def galleries(model: Model, own: Pictures, is_drawing: Bools, held_out: Pictures
     mixed, crowd = (held_out.of(np.isin(held_out.names, chosen)) for chosen in (several, many))
     n_others = [min(n, len(others.rows)) for n in (10_000, 5_000)]
     among = [others.of(np.arange(n)) for n in n_others]
+    n_strangers = min(N_PICTURE_QUERIES, len(others.rows) // 10)
+    strangers = others.of(np.arange(len(others.rows) - n_strangers, len(others.rows)))
     wanted = [
         ("sample gallery", own, sorted(set(own.names.tolist()))),
         ("its drawings", drawings, drawings.names.tolist()),
@@ -205,7 +262,15 @@ def galleries(model: Model, own: Pictures, is_drawing: Bools, held_out: Pictures
     ]
     if len(many) >= 20:
         wanted.append(("many of each name", crowd, many.tolist()))
-    return [gallery(model, title, pictures, names, absurd) for title, pictures, names in wanted]
+        wanted.append((f"the same among {n_others[1]:,}", crowd.joined(among[1]), many.tolist()))
+    by_words = [gallery(model, title, pictures, names, absurd) for title, pictures, names in wanted]
+    meant = json.loads(WIDE.read_text(encoding="utf-8"))
+    by_words.append(gallery(model, "sample gallery, wide words", own, list(meant), absurd, meant))
+    foreign = strangers.of(~np.isin(strangers.names, among[1].names))
+    by_pictures = [
+        gallery_by_pictures(model, title, pictures, names, foreign) for title, pictures, names in wanted[3:]
+    ]
+    return by_words, by_pictures
 
 
 def table_of_galleries(found: Sequence[Gallery]) -> str:
@@ -213,14 +278,15 @@ def table_of_galleries(found: Sequence[Gallery]) -> str:
     cut = best_cosine(found)
     lines = [
         "| gallery | pictures | right | oracle F1 | best hit only | "
-        f"cosine ≥ {cut:.2f} | relevance ≥ {CUT} |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"cosine ≥ {cut:.2f} | relevance ≥ {CUT} | shown, right |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found:
-        first = one.ratio(lambda ranked: np.arange(N_HITS)[None] < np.ones((len(ranked.right), 1)))
+        first = one.ratio(is_best)
         cosine = one.ratio(lambda ranked: ranked.cosines >= cut)
         relevance = one.ratio(lambda ranked: ranked.relevance >= CUT)
         cells = [f"{ratio:.2f}, {absurd:.2f}" for ratio, absurd in (first, cosine, relevance)]
+        cells.append(", ".join(f"{count:.1f}" for count in one.shown()))
         right = f"{one.by_names.n_right.mean():.1f}"
         lines.append(f"| {one.title} | {one.n_images:,} | {right} | {one.oracle:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -234,6 +300,13 @@ def table_of_cuts(found: Sequence[Gallery]) -> str:
         cells = [one.ratio(lambda ranked, cut=cut: ranked.relevance >= cut) for one in found]
         lines.append(f"| ≥ {cut} | {' | '.join(f'{ratio:.2f}, {absurd:.2f}' for ratio, absurd in cells)} |")
     return "\n".join(lines)
+
+
+def is_best(ranked: Ranked) -> Bools:
+    """The best hit of each query."""
+    first: Bools = np.zeros_like(ranked.right)
+    first[:, 0] = True
+    return first
 
 
 def best_cosine(found: Sequence[Gallery]) -> float:
@@ -332,9 +405,10 @@ def main() -> None:
     own, is_drawing = sample_gallery(encoder, args.gallery)
     dataset = read_dataset(args.data)
     held_out = packed(encoder, dataset, "eval", args.pictures, args.keep)
-    found = galleries(model, own, is_drawing, held_out)
-    print(f"{encoder.name}: F1 as a share of the oracle's, hits of an absurd query\n")
-    print(table_of_galleries(found), table_of_cuts(found), sep="\n\n")
+    by_words, by_pictures = galleries(model, own, is_drawing, held_out)
+    print(f"{encoder.name}: F1 as a share of the oracle's, hits of an absurd query")
+    for kind, found in (("words", by_words), ("a picture", by_pictures)):
+        print(f"\nby {kind}", table_of_galleries(found), table_of_cuts(found), sep="\n\n")
     print(f"\nhubs: {hubs(model, own)}")
     rng = np.random.default_rng(0)
     measured = [reliability(model, enlarged(held_out, n, rng), rng) for n in SIZES]

@@ -34,6 +34,7 @@ MAX_ARRAY_BYTES = 128 * 2**20
 NORM_TOLERANCE = 0.01  # of the rows of the bank, which are float16
 MIN_DEVIATION = 1e-6
 MAX_LOG_ODDS = 50.0
+RECOMMENDED_RELEVANCE = 0.1  # below it, hits rarely fit: measured in tests/benchmarks/relevance.py
 TEMPORARY_PREFIX = ".tmp-"
 DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, RecursionError)
 

@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from diptych.bundle.calibration import Probabilities, RelevanceMap
 from diptych_training.calibrate.searches import Searches
 
-# Chosen on galleries with one, about five and many relevant pictures, of 600 to 10,000 pictures: a narrower
-# cut finds one relevant picture better, a wider one finds many.
-WIDTH = 2.0
+# Both were chosen so that one bound serves galleries with one, about five and many relevant pictures, of 600
+# to 10,000 pictures. A larger width finds one relevant picture better, a smaller one finds many.
+WIDTH = 1.75
 # Between 0, where as many more pictures fit as a collection grows, and about 0.6, where one alone stays.
-GROWTH = 0.3
+GROWTH = 0.4
 MIN_QUERIES = 30  # with something relevant; a map of fewer would be noise
 N_STEPS = 50
 RIDGE = 1e-6

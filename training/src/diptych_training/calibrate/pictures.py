@@ -22,6 +22,7 @@ from diptych_training.proof_set.proof_set import PROOF, REHEARSAL
 
 MAX_PICTURES = 4_000  # of a data set, beside those of the proof set
 MAX_QUERIES = 2_000  # of each kind
+BATCH_SIZE = 32  # more take memory, and are no faster on a CPU
 
 Advance = Callable[[int], object]
 
@@ -86,7 +87,7 @@ def embed_pictures(
             raise DataError(f"{data} has no pictures in validation")
         parts.append(draw_sample(dataset, MAX_PICTURES, splits=("validation",)))
     images = [
-        embed_images(model.encoder, part.images, model.image_spec, advance=advance)
+        embed_images(model.encoder, part.images, model.image_spec, batch_size=BATCH_SIZE, advance=advance)
         for part in parts
         if len(part.accepted)
     ]

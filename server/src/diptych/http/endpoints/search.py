@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
 from diptych.core.collections.duplicates import MAX_FOLDED
 from diptych.core.collections.facets import MAX_VALUES, Facet
 from diptych.core.collections.filter_parser import parse_filter, parse_path
@@ -122,7 +123,11 @@ class SearchOptions(RequestModel):
     )
     exact: bool = False
     min_relevance: float | None = Field(
-        None, ge=0, le=1, description="leave out hits with less relevance; a 422 if it is unknown"
+        None,
+        ge=0,
+        le=1,
+        description=f"leave out hits with less relevance, such as {RECOMMENDED_RELEVANCE}; a 422 if it is "
+        "unknown",
     )
     collapse: Annotated[
         Literal["bytes", "picture"] | Annotated[float, Field(gt=0, le=1)] | None,
