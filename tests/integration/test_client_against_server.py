@@ -167,6 +167,15 @@ def test_images_that_pass_a_filter_are_listed(client: Client, pets: str) -> None
     assert ([image.id for image in page.images], page.total) == (["b"], 1)
 
 
+def test_duplicates_of_a_collection_are_found(client: Client, pets: str) -> None:
+    client.add([picture("red")] * 2 + [picture("red", (64, 64))], ids=["a", "b", "c"], collection=pets)
+    same, alike = client.duplicates(pets), client.duplicates(pets, kind="picture")
+    assert [image.id for image in same.groups[0].images] == ["a", "b"]
+    assert [(group.n_images, len(group.images)) for group in alike.groups] == [(3, 3)]
+    assert (alike.next, alike.n_groups, alike.n_duplicates, alike.n_unknown) == (None, 1, 2, 0)
+    assert client.duplicates(pets, after="a").groups == ()
+
+
 def test_fields_of_a_collection_are_described(client: Client, pets: str) -> None:
     metadata = [{"year": 1999}, {"year": 2001}, {"colour": "red"}]
     client.add([noise(n) for n in range(3)], ids=["a", "b", "c"], metadata=metadata, collection=pets)

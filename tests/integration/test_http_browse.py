@@ -1,4 +1,4 @@
-"""What callers see of the content of a collection: images that pass a filter, and fields of metadata."""
+"""What callers see of the content of a collection: a filtered list, fields, duplicates."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from support.fixtures import client_fixture
 from support.image_requests import add_images
-from support.pictures import noise
+from support.pictures import noise, picture
 
 client = client_fixture(max_add_items=8)
 CATS = {"filter": json.dumps({"kind": "cat"})}
@@ -88,3 +88,44 @@ def test_number_of_values_is_limited(client: TestClient, pictures: str, limit: i
     refused = client.get("/collections/pets/fields", params={"limit": limit})
     assert (refused.status_code, refused.json()["item"]) == (422, "limit")
     assert client.get("/collections/absent/fields").status_code == 404
+
+
+@pytest.fixture
+def copies(client: TestClient, images_path: str) -> str:
+    """The path of the duplicates: two pairs of equal files, and one of the pictures in a larger file."""
+    files = [picture("red"), noise(1), picture("red"), noise(1), picture("red", (64, 64)), noise(2)]
+    answer = add_images(client, images_path, *files, items=[{"id": id} for id in "dbeacf"])
+    assert answer.status_code == 200
+    return "/collections/pets/duplicates"
+
+
+def ids_of(page: Any) -> list[list[str]]:
+    return [[image["id"] for image in group["images"]] for group in page["groups"]]
+
+
+def test_duplicates_come_in_groups_by_their_first_ids(client: TestClient, copies: str) -> None:
+    same = client.get(copies).json()
+    assert ids_of(same) == [["a", "b"], ["d", "e"]]
+    assert (same["next"], same["n_groups"], same["n_duplicates"], same["n_unknown"]) == (None, 2, 2, 0)
+    assert same["groups"][0]["images"][1] == client.get("/collections/pets/images/b").json()
+    alike = client.get(copies, params={"kind": "picture"}).json()
+    assert ids_of(alike) == [["a", "b"], ["c", "d", "e"]]
+    assert (alike["n_duplicates"], [group["n_images"] for group in alike["groups"]]) == (3, [2, 3])
+
+
+@pytest.mark.parametrize("kind", ["bytes", "picture"])
+def test_pages_of_duplicates_go_on_behind_the_last_group(client: TestClient, copies: str, kind: str) -> None:
+    first = client.get(copies, params={"kind": kind, "limit": 1}).json()
+    assert (first["next"], first["n_groups"]) == ("a", 2)
+    client.delete("/collections/pets/images/a")
+    rest = client.get(copies, params={"kind": kind, "limit": 1, "after": first["next"]}).json()
+    assert (ids_of(rest)[0][-1], rest["next"], rest["n_groups"]) == ("e", None, 1)
+
+
+@pytest.mark.parametrize(("params", "item"), [({"kind": "near"}, "kind"), ({"limit": 101}, "limit")])
+def test_duplicates_of_another_kind_are_refused(
+    client: TestClient, copies: str, params: dict[str, Any], item: str
+) -> None:
+    refused = client.get(copies, params=params)
+    assert (refused.status_code, refused.json()["item"]) == (422, item)
+    assert client.get("/collections/absent/duplicates").status_code == 404

@@ -1,13 +1,14 @@
 """The same picture in several files: its hash is made when it is added, or from the kept original."""
 
 import sqlite3
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from diptych.core.collections import service
 from diptych.core.collections.search import SearchInput, WeightedQuery, search_collection
 from diptych.core.types import Keep
-from diptych.errors import StoreFull
+from diptych.errors import InvalidValue, StoreFull
 from integration.store_parts import Opened, Run, without_urls
 from support.pictures import noise, picture
 
@@ -95,5 +96,58 @@ def test_earlier_rows_without_a_file_are_their_own_pictures(run: Run) -> None:
         await add(opened, "none")
         await forget_hashes(opened)
         assert await search(opened) == {"red": [], "large": [], "other": []}
+
+    run(story)
+
+
+async def same_pictures(opened: Opened, kind: Literal["bytes", "picture"] = "picture") -> tuple[Any, ...]:
+    """The ids of each group, and how many images have no hash."""
+    page = await opened.collections.duplicates("pets", kind, None, 9)
+    return [[image.id for image in group.images] for group in page.groups], page.n_unknown
+
+
+@pytest.mark.parametrize("keep", ["original", "none"])
+def test_same_pictures_of_a_collection_are_found(run: Run, keep: Keep) -> None:
+    async def story(opened: Opened) -> None:
+        await add(opened, keep)
+        assert await same_pictures(opened) == ([["large", "red"]], 0)
+        await opened.add("pets", picture("red"), "again")
+        assert await same_pictures(opened) == ([["again", "large", "red"]], 0)
+        assert await same_pictures(opened, "bytes") == ([["again", "red"]], 0)
+
+    run(story)
+
+
+def test_missing_hashes_are_made_a_part_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_FOLDED", 2)
+
+    async def story(opened: Opened) -> None:
+        await add(opened)
+        await opened.add("pets", noise(2), "z")
+        await forget_hashes(opened)
+        assert [await same_pictures(opened) for _ in range(3)] == [([], 2), *[([["large", "red"]], 0)] * 2]
+        assert await n_hashes(opened) == 4
+
+    run(story)
+
+
+def test_images_whose_picture_cannot_be_known_are_grouped_by_their_bytes(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add(opened, "none")
+        await opened.add("pets", picture("red"), "again")
+        await forget_hashes(opened)
+        assert await same_pictures(opened) == ([["again", "red"]], 4)
+
+    run(story)
+
+
+def test_too_many_images_are_refused_for_pictures_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_COMPARED", 2)
+
+    async def story(opened: Opened) -> None:
+        await add(opened)
+        with pytest.raises(InvalidValue, match="has 3 images, the same pictures are found among at most 2"):
+            await same_pictures(opened)
+        assert await same_pictures(opened, "bytes") == ([], 0)
 
     run(story)

@@ -258,6 +258,18 @@ export class Client {
     return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
 
+  /**
+   * Find images with the same bytes, or with `kind: "picture"` also of the same picture in another file: at most `limit` (20)
+   * groups, by the ids of their first images, beginning after the id `after`.
+   */
+  duplicates(
+    collection: string,
+    options: CallOptions & { kind?: "bytes" | "picture"; after?: string | null; limit?: number } = {},
+  ): Promise<api.DuplicatePage> {
+    const query = { kind: options.kind, after: options.after, limit: options.limit };
+    return this.call("GET", ["collections", collection, "duplicates"], options, { query });
+  }
+
   /** Return one image, or throw an error of status 404. */
   getImage(collection: string, id: string, options: CallOptions = {}): Promise<api.ImageRecord> {
     return this.get(["collections", collection, "images", id], options);

@@ -48,6 +48,8 @@ export type ImageRecord = Schemas["ImageResponse"];
 export type ImagePage = Schemas["ImagePage"];
 /** The fields of the metadata of a collection, the most common first. */
 export type MetadataFields = Schemas["FieldsResponse"];
+/** One page of groups of images that are alike. */
+export type DuplicatePage = Schemas["DuplicatesResponse"];
 /** How many images were deleted, or would be. */
 export type Deletion = Schemas["DeletionResponse"];
 /** What happened to an added image. */

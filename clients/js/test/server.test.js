@@ -177,6 +177,15 @@ withCollection("many images come from an iterator, in batches that report progre
   assert.equal(first.total, 70);
 });
 
+withCollection("duplicates are found", async (collection) => {
+  const items = ["a", "b"].map((id) => ({ image: picture("red"), id }));
+  await client.add(items, { collection });
+  for (const kind of ["bytes", "picture"]) {
+    const page = await client.duplicates(collection, { kind });
+    assert.deepEqual(page.groups.map(({ images }) => images.map(({ id }) => id)), [["a", "b"]]);
+  }
+});
+
 withCollection("images that pass a filter are listed, and fields described", async (collection) => {
   const items = [1999, 2001].map((year) => ({ image: picture("red"), id: `y${year}`, metadata: { year } }));
   await client.add(items, { collection });

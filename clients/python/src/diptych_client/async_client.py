@@ -73,6 +73,7 @@ class AsyncClient:
     drop_collection = _awaited(calls.drop_collection)
     list_images = _awaited(calls.list_images)
     fields = _awaited(calls.fields)
+    duplicates = _awaited(calls.duplicates)
     get_image = _awaited(calls.get_image)
     original = _awaited(calls.original)
     thumbnail = _awaited(calls.thumbnail)

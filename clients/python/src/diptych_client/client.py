@@ -74,6 +74,7 @@ class Client:
     drop_collection = _blocking(calls.drop_collection)
     list_images = _blocking(calls.list_images)
     fields = _blocking(calls.fields)
+    duplicates = _blocking(calls.duplicates)
     get_image = _blocking(calls.get_image)
     original = _blocking(calls.original)
     thumbnail = _blocking(calls.thumbnail)

@@ -28,6 +28,8 @@ from diptych_client.results import (
     Comparison,
     CudaGraphs,
     Duplicate,
+    DuplicateGroup,
+    DuplicatePage,
     EmbeddedItem,
     Embedding,
     Facet,
@@ -218,6 +220,17 @@ def image_record(row: Json) -> ImageRecord:
 def image_page(body: Json) -> ImagePage:
     """Parse one page of a listing."""
     return ImagePage(tuple(image_record(row) for row in body["images"]), body.get("next"), body.get("total"))
+
+
+def duplicate_page(body: Json) -> DuplicatePage:
+    """Parse one page of duplicates."""
+    groups = tuple(
+        DuplicateGroup(int(row["n_images"]), tuple(image_record(one) for one in row["images"]))
+        for row in body["groups"]
+    )
+    return DuplicatePage(
+        groups, body["next"], int(body["n_groups"]), int(body["n_duplicates"]), int(body["n_unknown"])
+    )
 
 
 def collection_info(row: Json) -> CollectionInfo:

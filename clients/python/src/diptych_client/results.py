@@ -287,6 +287,29 @@ class ImagePage:
 
 
 @dataclass(frozen=True)
+class DuplicateGroup:
+    """Images with the same bytes, or of the same picture as the first one; at most 100 of the `n_images`."""
+
+    n_images: int
+    images: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
+class DuplicatePage:
+    """A page of the `n_groups` groups of a collection. `next` is the `after` of the following page, or None.
+
+    `n_duplicates` images could go if one of each group stayed. `n_unknown` images are compared by their bytes
+    only, for want of a picture hash.
+    """
+
+    groups: tuple[DuplicateGroup, ...]
+    next: str | None
+    n_groups: int
+    n_duplicates: int
+    n_unknown: int
+
+
+@dataclass(frozen=True)
 class VersionRef:
     """One version of a model. `bundle`: the sha256 of its manifest, empty if the server does not tell it."""
 

@@ -179,6 +179,17 @@ class NewVector:
     metadata: Metadata | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    """What the image `key` of a collection is compared by; `picture_hash` is None while it is unknown."""
+
+    key: int
+    id: str
+    sha256: str
+    kept: bool
+    picture_hash: bytes | None
+
+
 @dataclass(frozen=True)
 class StoredImage:
     """An image of a collection. `collection` may be None where only one can be meant."""

@@ -74,6 +74,7 @@ ACCESS: dict[str, dict[str, Access]] = {
     f"{_COLLECTION}/deletions": {"POST": _WRITE_ONE},
     f"{_COLLECTION}/lookups": {"POST": _READ_ONE},
     f"{_COLLECTION}/vectors": {"POST": _WRITE_ONE},
+    f"{_COLLECTION}/duplicates": {"GET": _READ_ONE},
     f"{_COLLECTION}/fields": {"GET": _READ_ONE},
     f"{_COLLECTION}/images": {"GET": _READ_ONE, "POST": _WRITE_ONE},
     _IMAGE: {"GET": _READ_ONE, "PATCH": _WRITE_ONE, "DELETE": _WRITE_ONE},

@@ -1,4 +1,4 @@
-"""Hits that are duplicates of a better hit are folded into it."""
+"""Hits that are duplicates of a better hit are folded into it; images of a collection are grouped."""
 
 import io
 from pathlib import Path
@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.core.collections.duplicates import fold_near, fold_same_bytes, fold_same_picture, picture_hash
-from diptych.core.types import Duplicate, Hit
+from diptych.core.collections.duplicates import (
+    fold_near,
+    fold_same_bytes,
+    fold_same_picture,
+    picture_hash,
+    same_pictures,
+)
+from diptych.core.types import Duplicate, Hit, ImageContent
 
 GALLERY = Path(__file__).parents[4] / "server" / "gallery"
 DRAWINGS = sorted(GALLERY.glob("*.png"))
@@ -127,6 +133,79 @@ def test_hit_without_a_hash_is_folded_only_by_its_bytes() -> None:
     known = hash_of(drawing(GALLERY / "cat.png"))
     found = fold_same_picture(hits("a", "b", "c", "a"), {0: known, 2: known})
     assert folded(found) == [("0", [("2", "picture"), ("3", "bytes")]), ("1", [])]
+
+
+def images(*hashes: bytes | None, contents: str = "abcdefghij") -> list[ImageContent]:
+    """Images `i0`, `i1`, ... of a collection with these hashes; each letter stands for other bytes."""
+    pairs = zip(hashes, contents, strict=False)
+    return [ImageContent(n, f"i{n}", content, True, hash) for n, (hash, content) in enumerate(pairs)]
+
+
+def flipped(hash: bytes, *bits: int) -> bytes:
+    """The hash with other signs at these places."""
+    signs = int.from_bytes(hash[:8]) ^ sum(1 << bit for bit in bits)
+    return signs.to_bytes(8) + hash[8:]
+
+
+HASH = bytes(range(1, 9)) + bytes([100, 100, 100])
+
+
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        (HASH, True),
+        (flipped(HASH, 0, 20, 40, 63), True),
+        (flipped(HASH, 0, 1, 2, 3), True),
+        (flipped(HASH, 0, 13, 26, 39), True),
+        (flipped(HASH, 0, 13, 26, 39, 52), False),
+        (flipped(HASH, 0, 1, 2, 3, 4), False),
+        (HASH[:8] + bytes([108, 92, 108]), True),
+        (HASH[:8] + bytes([92, 100, 100]), True),
+        (HASH[:8] + bytes([109, 100, 100]), False),
+        (HASH[:8] + bytes([91, 100, 100]), False),
+        (HASH[:8] + bytes([100, 100, 109]), False),
+    ],
+)
+def test_pictures_of_a_collection_may_differ_a_little(other: bytes, is_same: bool) -> None:
+    assert same_pictures(images(HASH, other), {}) == ([["i0", "i1"]] if is_same else [])
+
+
+def test_groups_of_a_collection_hold_what_is_near_to_their_first_image() -> None:
+    chain = [flipped(HASH, *range(n)) for n in (0, 3, 6, 9)]  # 3 bits from one to the next
+    assert same_pictures(images(*chain), {}) == [["i0", "i1"], ["i2", "i3"]]
+    assert same_pictures(images(*chain[2::-1]), {}) == [["i0", "i1"]]
+
+
+def test_same_bytes_are_grouped_with_or_without_a_hash() -> None:
+    far = flipped(HASH, *range(30))
+    found = images(HASH, None, far, None, far, None, HASH, contents="abcbcda")
+    assert same_pictures(found, {}) == [["i0", "i6"], ["i1", "i3"], ["i2", "i4"]]
+    assert same_pictures(found, {1: HASH}) == [["i0", "i1", "i3", "i6"], ["i2", "i4"]]
+    assert same_pictures(images(None, contents="a"), {}) == same_pictures([], {}) == []
+
+
+def test_groups_are_those_of_comparing_all_pairs() -> None:
+    random = np.random.default_rng(0)
+    table = random.integers(0, 256, (40, 11), np.uint8)[random.integers(0, 40, 1_500)]
+    table[:, :8] ^= np.uint8(1) << random.integers(0, 8, (1_500, 8)).astype(np.uint8) * (
+        random.random((1_500, 8)) < 0.3
+    ).astype(np.uint8)
+    table[:, 8:] = np.clip(table[:, 8:].astype(int) + random.integers(-6, 7, (1_500, 3)), 0, 255)
+    hashes = [row.tobytes() for row in table]
+    found = [ImageContent(n, f"{n:04}", f"{n:04}", True, hash) for n, hash in enumerate(hashes)]
+    free, expected = dict.fromkeys(range(1_500)), list[list[str]]()
+    signs, colours = np.unpackbits(table[:, :8], axis=1), table[:, 8:].astype(int)
+    while free:
+        first = next(iter(free))
+        near = (signs != signs[first]).sum(axis=1) <= 4
+        near &= (np.abs(colours - colours[first]) <= 8).all(axis=1)
+        group = [n for n in np.flatnonzero(near).tolist() if n in free]
+        for n in group:
+            del free[n]
+        if len(group) > 1:
+            expected.append([f"{n:04}" for n in group])
+    assert len(expected) > 50
+    assert same_pictures(found, {}) == expected
 
 
 def test_chain_of_similar_pictures_does_not_become_one_hit() -> None:

@@ -5,7 +5,7 @@ A call is a generator of the steps in `diptych_client.steps`, and its result is 
 """
 
 from diptych_client.operations.adding import add
-from diptych_client.operations.browsing import fields, list_images
+from diptych_client.operations.browsing import duplicates, fields, list_images
 from diptych_client.operations.describing import (
     model_card,
     model_card_file,
@@ -63,6 +63,7 @@ __all__ = [
     "delete_image",
     "delete_images",
     "drop_collection",
+    "duplicates",
     "embed",
     "fields",
     "find_images",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from diptych_client import parsing
-from diptych_client.results import ImagePage, Json, MetadataFields
+from diptych_client.results import DuplicatePage, ImagePage, Json, MetadataFields
 from diptych_client.steps import Request, Steps, exchange, json_bytes, path_of
 
 
@@ -38,6 +40,20 @@ def fields(collection: str, *, filter: Json | None = None, limit: int = 20) -> S
     body = (yield from exchange(Request("GET", path_of("collections", collection, "fields"), params))).json()
     with parsing.reading("the fields of a collection"):
         return parsing.metadata_fields(body)
+
+
+def duplicates(
+    collection: str, *, kind: Literal["bytes", "picture"] = "bytes", after: str | None = None, limit: int = 20
+) -> Steps[DuplicatePage]:
+    """Find images with the same bytes, or also of the same picture in other files, in at most `limit` groups.
+
+    Groups come by the ids of their first images, beginning after the id `after`.
+    """
+    params = {"kind": kind, "limit": str(limit)} | ({} if after is None else {"after": after})
+    path = path_of("collections", collection, "duplicates")
+    body = (yield from exchange(Request("GET", path, params))).json()
+    with parsing.reading("the duplicates of a collection"):
+        return parsing.duplicate_page(body)
 
 
 def _filter_param(filter: Json | None) -> dict[str, str]:

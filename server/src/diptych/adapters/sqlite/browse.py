@@ -1,4 +1,4 @@
-"""The SQL statements that show what is in a collection: pages of images that pass a filter."""
+"""The SQL statements that show what is in a collection: images that pass a filter, and duplicates."""
 
 # ruff: noqa: S608 - only constants of this package are inserted into statements
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from diptych.adapters.sqlite.records import RECORD, record_of
 from diptych.adapters.sqlite.rows import ONE_OF
-from diptych.core.types import ImageRecord, Keys
+from diptych.core.types import ImageContent, ImageRecord, Keys
 
 FEW_KEYS = 10_000  # whose ids are sorted for each page; of more keys the index of ids meets some soon
 _CHUNK = 1_000  # entries of the index of ids that are read at once
@@ -24,6 +24,27 @@ def page_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, lim
     else:
         found = _first_of(db, collection, keys, after, limit)
     return _records(db, found)
+
+
+def same_bytes(db: sqlite3.Connection, collection: str) -> list[list[str]]:
+    """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
+    query = (
+        "SELECT sha256, id FROM images WHERE collection = ?1 AND sha256 IN"
+        " (SELECT sha256 FROM images WHERE collection = ?1 GROUP BY sha256 HAVING count(*) > 1) ORDER BY id"
+    )
+    groups: dict[str, list[str]] = {}
+    for sha256, id in db.execute(query, (collection,)):
+        groups.setdefault(sha256, []).append(id)
+    return list(groups.values())
+
+
+def contents(db: sqlite3.Connection, collection: str) -> list[ImageContent]:
+    """What all images of the collection are compared by, by id."""
+    query = "SELECT key, id, sha256, kept, picture_hash FROM images WHERE collection = ? ORDER BY id"
+    return [
+        ImageContent(key, id, sha256, bool(kept), hash)
+        for key, id, sha256, kept, hash in db.execute(query, (collection,))
+    ]
 
 
 def _first_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, limit: int) -> list[int]:

@@ -35,6 +35,7 @@ from diptych.core.types import (
     Embedding,
     Embeddings,
     IdentitySource,
+    ImageContent,
     ImageRecord,
     Keep,
     Keys,
@@ -354,6 +355,17 @@ class SqliteStore:
             return {} if number is None else sql.read_embeddings_of(db, keys, number)
 
         return await self._threads.read(work)
+
+    async def same_bytes(self, collection: str) -> list[list[str]]:
+        """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids.
+
+        Raises NotFound for the collection.
+        """
+        return await self._read_of(collection, lambda db: browse.same_bytes(db, collection))
+
+    async def contents(self, collection: str) -> list[ImageContent]:
+        """What all images of the collection are compared by, by id. Raises NotFound for the collection."""
+        return await self._read_of(collection, lambda db: browse.contents(db, collection))
 
     async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""

@@ -12,6 +12,7 @@ from diptych.core.types import (
     Embedding,
     Embeddings,
     IdentitySource,
+    ImageContent,
     ImageRecord,
     IndexPlacement,
     Keep,
@@ -243,6 +244,14 @@ class RecordStore(Protocol):
         self, collection: str, identity: str
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
         """All embeddings of this identity, in chunks of (keys, (N, D), keys whose embedding is damaged)."""
+        ...
+
+    async def same_bytes(self, collection: str) -> list[list[str]]:
+        """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
+        ...
+
+    async def contents(self, collection: str) -> list[ImageContent]:
+        """What all images of the collection are compared by, by id."""
         ...
 
     async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:

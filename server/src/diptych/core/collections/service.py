@@ -5,6 +5,7 @@ import builtins
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,18 @@ from diptych.bundle.calibration import QueryKind
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
+from diptych.core.collections.duplicates import (
+    MAX_COMPARED,
+    MAX_FOLDED,
+    MAX_GROUP_IMAGES,
+    Collapse,
+    DuplicateGroup,
+    DuplicatePage,
+    fold_near,
+    fold_same_bytes,
+    fold_same_picture,
+    same_pictures,
+)
 from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
@@ -54,7 +66,7 @@ from diptych.core.types import (
     VectorOrigin,
     VersionRef,
 )
-from diptych.errors import Conflict, CorruptStore, DiptychError, NotFound, NotReady, StoreFull
+from diptych.errors import Conflict, CorruptStore, DiptychError, InvalidValue, NotFound, NotReady, StoreFull
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +107,7 @@ class Collections:
         self._metrics = metrics
         self._note_texts = note_texts
         self._max_metadata_bytes = max_metadata_bytes
-        self._one_summary = asyncio.Lock()  # several at once would leave searches no reader of the store
+        self._one_scan = asyncio.Lock()  # several at once would leave searches no reader of the store
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
         self._committer = committer = RowCommitter(files=files, records=records)
@@ -399,8 +411,38 @@ class Collections:
     async def fields(self, name: str, filter: Filter | None, limit: int) -> FieldSummary:
         """What the fields of the metadata that passes the filter hold, each with at most `limit` values."""
         collection = self._registry[name]
-        async with self._one_summary:
+        async with self._one_scan:
             return await collection.read(lambda name: self._records.fields(name, filter, limit))
+
+    async def duplicates(
+        self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int
+    ) -> DuplicatePage:
+        """At most `limit` groups of images with the same bytes or of the same picture, by their first ids,
+        which are above `after`.
+
+        Of images without a picture hash at most MAX_FOLDED are given one. Raises InvalidValue for pictures in
+        a collection of more than MAX_COMPARED images; Conflict, Overloaded, NotReady if hashes are missing.
+        """
+        collection = self._registry[name]
+        async with self._one_scan:
+            if kind == "bytes":
+                groups, n_unknown = await collection.read(self._records.same_bytes), 0
+            else:
+                groups, n_unknown = await self._same_pictures(collection)
+        later = [group for group in groups if group[0] > (after or "")]
+        page = [group[:MAX_GROUP_IMAGES] for group in later[:limit]]
+        ids = [id for group in page for id in group]
+        found = await collection.read(lambda name: self._records.find(name, ids))
+        return DuplicatePage(
+            groups=[
+                DuplicateGroup(len(whole), [found[id] for id in group if id in found])
+                for whole, group in zip(later, page, strict=False)
+            ],
+            next=page[-1][0] if len(later) > limit else None,
+            n_groups=len(groups),
+            n_duplicates=sum(map(len, groups)) - len(groups),
+            n_unknown=n_unknown,
+        )
 
     async def get_image(self, name: str, id: str) -> ImageRecord:
         """The record of one image. Raises NotFound."""
@@ -521,6 +563,27 @@ class Collections:
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
+
+    async def _same_pictures(
+        self, collection: LoadedCollection
+    ) -> tuple[builtins.list[builtins.list[str]], int]:
+        """The ids of images of one picture, and the number of images whose picture is unknown."""
+        if collection.n_images > MAX_COMPARED:
+            raise InvalidValue(
+                f"collection {collection.name!r} has {collection.n_images:,} images, the same pictures are "
+                f"found among at most {MAX_COMPARED:,}; bytes has no limit",
+                "kind",
+            )
+        images = await collection.read(self._records.contents)
+        unknown = {one.key: one.sha256 for one in images if one.picture_hash is None}
+        missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
+        made: Mapping[int, bytes] = {}
+        if missing:
+            with self.using(collection.name) as vectors:
+                made = await self._originals.picture_hashes(
+                    {key: unknown[key] for key in missing}, vectors.pipeline.embedder
+                )
+        return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
 
     async def vector_or_file(
         self, name: str, id: str, model: ModelInfo, reserve: ReserveBytes

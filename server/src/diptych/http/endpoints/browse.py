@@ -1,17 +1,19 @@
-"""`/collections/{collection}/fields`: what the metadata of a collection holds."""
+"""`/collections/{collection}/fields` and `/duplicates`: what metadata holds, and which images are alike."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.core.collections import facets
+from diptych.core.collections.duplicates import MAX_GROUP_IMAGES, DuplicatePage
 from diptych.core.collections.facets import MAX_FIELDS, MAX_READ, MAX_VALUE_CHARS, MAX_VALUES, FieldKind
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
+from diptych.http.endpoints.images import ImageResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
 from diptych.http.parsing.json import parse_json
@@ -77,6 +79,52 @@ class FieldsResponse(BaseModel):
         )
 
 
+class _DuplicatesParameters(RequestModel):
+    """The query string of the duplicates of a collection."""
+
+    kind: Literal["bytes", "picture"] = Field(
+        "bytes",
+        description="the same bytes, or also the same picture in another file, as `collapse` of /search",
+    )
+    after: str | None = None
+    limit: int = Field(20, ge=1, le=100, description="groups on a page")
+
+
+DuplicatesQuery = Annotated[_DuplicatesParameters, Query()]
+
+
+class DuplicateGroupResponse(BaseModel):
+    """Images with the same bytes, or of the same picture as the first one, by id."""
+
+    n_images: int = Field(examples=[2])
+    images: list[ImageResponse] = Field(
+        description=f"at most {MAX_GROUP_IMAGES}", json_schema_extra={"maxItems": MAX_GROUP_IMAGES}
+    )
+
+
+class DuplicatesResponse(BaseModel):
+    """A page of groups by the ids of their first images. `next` is the `after` of the next page; null on the
+    last.
+    """
+
+    groups: list[DuplicateGroupResponse]
+    next: str | None
+    n_groups: int = Field(description="on all pages")
+    n_duplicates: int = Field(description="images that could go if one of each group stayed")
+    n_unknown: int = Field(
+        description="images without a picture hash, which are compared by their bytes; 0 for kind=bytes"
+    )
+
+    @classmethod
+    def of(cls, page: DuplicatePage) -> "DuplicatesResponse":
+        """Convert the domain object."""
+        groups = [
+            DuplicateGroupResponse(n_images=one.n_images, images=list(map(ImageResponse.of, one.images)))
+            for one in page.groups
+        ]
+        return cls(**{**vars(page), "groups": groups})
+
+
 router = APIRouter(
     tags=["collections"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute
 )
@@ -100,6 +148,25 @@ async def describe_fields(
         describing = services.collections.fields(collection, filter, query.limit)
         summary = await cancel_on_disconnect(request, describing)
     return json_response(request, FieldsResponse.of(summary))
+
+
+@router.get(
+    "/collections/{collection}/duplicates",
+    response_model=DuplicatesResponse,
+    responses=documented_errors(404, 409, 422, 429),
+)
+async def find_duplicates(
+    request: Request, services: ReadyServices, collection: str, query: DuplicatesQuery
+) -> Response:
+    """Find images with the same bytes, or of the same picture, in groups of two or more.
+
+    For `picture`, images that were added by earlier releases get their hash, at most 2,000 a call: call again
+    while `n_unknown` falls.
+    """
+    with context_of(request).stage("work"):
+        finding = services.collections.duplicates(collection, query.kind, query.after, query.limit)
+        page = await cancel_on_disconnect(request, finding)
+    return json_response(request, DuplicatesResponse.of(page))
 
 
 def _field(field: facets.Field) -> FieldResponse:

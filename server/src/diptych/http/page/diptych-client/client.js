@@ -77,6 +77,10 @@ export class Client {
         const query = { filter: options.filter && toJson("filter", options.filter), limit: options.limit };
         return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
+    duplicates(collection, options = {}) {
+        const query = { kind: options.kind, after: options.after, limit: options.limit };
+        return this.call("GET", ["collections", collection, "duplicates"], options, { query });
+    }
     getImage(collection, id, options = {}) {
         return this.get(["collections", collection, "images", id], options);
     }
