@@ -168,7 +168,7 @@ clients/js/node_modules/.package-lock.json: clients/js/package-lock.json
 
 wheels: $(VENV)/bin/python ## build dist/*.whl: the client, the server, training, and the default model with its gallery
 	rm -f dist/*.whl
-	$(PIP) wheel -q --no-deps -w dist ./clients/python ./server ./training ./packages/everyday
+	$(PIP) wheel -q --no-deps -w dist ./clients/python ./server ./training ./server/everyday
 
 chromium:
 	@[ -n "$$DIPTYCH_NO_BROWSER" ] || command -v chromium >/dev/null || { \

@@ -65,7 +65,7 @@ def test_wheel_of_the_default_model_has_its_newest_version_and_the_whole_gallery
     packed = zipfile.ZipFile(file).namelist()
     for line in listed:
         assert f"diptych_everyday/{line.removeprefix('server/')}" in packed
-    described = tomllib.loads((ROOT / "packages/everyday/pyproject.toml").read_text(encoding="utf-8"))
+    described = tomllib.loads((ROOT / "server/everyday/pyproject.toml").read_text(encoding="utf-8"))
     newest = max(int(path.name) for path in (ROOT / "model_repo/everyday").iterdir() if path.is_dir())
     assert int(described["project"]["version"].partition(".")[0]) == newest
 
