@@ -52,6 +52,8 @@ def _steps_in_data(detail: Mapping[str, Any], data: object) -> list[int | str]:
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             steps.append(step)
             data = data[step]
+        elif isinstance(data, dict) and isinstance(step, int):  # one object instead of a list of it
+            steps.append(step)
     return steps
 
 
