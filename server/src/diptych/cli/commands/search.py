@@ -105,7 +105,7 @@ def _probability(text: str) -> float:
     with suppress(ValueError):
         if 0 <= (number := float(text)) <= 1:
             return number
-    raise argparse.ArgumentTypeError(f"{text[:100]!r} must be a number from 0 to 1, such as 0.15")
+    raise argparse.ArgumentTypeError(f"{text[:100]!r} must be a number from 0 to 1, such as 0.1")
 
 
 def _collapse(text: str) -> str | float:
