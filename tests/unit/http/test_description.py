@@ -2,10 +2,14 @@
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
 
 from diptych.http.openapi import description_text
 
@@ -104,3 +108,51 @@ def test_every_error_status_is_checked() -> None:
 def test_examples_of_a_404_are_about_what_the_path_names(operation: str, missing: list[str]) -> None:
     (content,) = resolved(OPERATIONS[operation]["responses"]["404"])["content"].values()
     assert list(content["examples"]) == missing
+
+
+def bodies() -> Iterator[tuple[str, Json]]:
+    """Name and content of every request body, by media type."""
+    for name, call in OPERATIONS.items():
+        for media_type, content in call.get("requestBody", {}).get("content", {}).items():
+            yield f"{name} takes {media_type}", content
+
+
+def answers() -> Iterator[tuple[str, Json]]:
+    """Name and content of every answer in JSON, those of errors too."""
+    for name, call in OPERATIONS.items():
+        for status, response in call["responses"].items():
+            for media_type, content in resolved(response).get("content", {}).items():
+                if media_type.endswith("json"):
+                    yield f"{name} answers {status}", content
+
+
+def examples_of(content: Json) -> list[Any]:
+    """The examples of a body or answer, or else those of its schema."""
+    if "example" in content:
+        return [content["example"]]
+    if "examples" in content:
+        return [one["value"] for one in content["examples"].values()]
+    found: list[Any] = resolved(content["schema"]).get("examples", [])
+    return found
+
+
+CONTENTS = dict([*bodies(), *answers()])
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_body_or_answer_has_examples_of_its_own_schema(name: str) -> None:
+    content = CONTENTS[name]
+    examples = examples_of(content)
+    assert examples
+    schema = {**content["schema"], "components": DESCRIPTION["components"]}
+    validator = Draft202012Validator(schema)
+    for example in examples:
+        assert [error.message for error in validator.iter_errors(example)] == []
+
+
+def test_images_of_examples_can_be_decoded() -> None:
+    texts = json.dumps([examples_of(content) for content in CONTENTS.values()])
+    pictures = set(re.findall(r"data:image/png;base64,([^\"]+)", texts))
+    assert pictures
+    for one in pictures:
+        Image.open(BytesIO(b64decode(one, validate=True))).load()

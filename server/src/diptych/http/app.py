@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from diptych import __version__
@@ -143,6 +145,12 @@ def _prepare(router: APIRouter) -> None:
             route.methods.add("HEAD")
 
 
+def _response_models() -> set[type[BaseModel]]:
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    others = [response.get("model") for route in routes for response in route.responses.values()]
+    return {model for model in (*others, *(route.response_model for route in routes)) if model is not None}
+
+
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     """Add the innermost first: the middleware added last sees a request first."""
     options, limits = state.options, state.options.limits
@@ -165,7 +173,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
 def _cached_openapi(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = describe(app, _BODY_MODELS, limits)
+            app.openapi_schema = describe(app, _BODY_MODELS, _response_models(), limits)
         return app.openapi_schema
 
     return openapi

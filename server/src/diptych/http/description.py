@@ -1,6 +1,7 @@
 """Builds the OpenAPI description: request bodies, security schemes and the limits of this server."""
 
 import warnings
+from collections.abc import Iterable
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -9,13 +10,14 @@ from pydantic.json_schema import models_json_schema
 
 from diptych.core.limits import Limits
 from diptych.http.errors.documented_errors import share_errors
-from diptych.http.media_types import JSON, MULTIPART
-from diptych.http.parsing.schemas import FILE, FILTER, REF, Schema, ref, with_limits
+from diptych.http.media_types import JSON, MULTIPART, TEXT
+from diptych.http.parsing.schemas import EXAMPLE_FILE, FILE, FILTER, REF, Schema, ref, with_limits
 
 NO_KEY: Schema = {"security": []}  # for calls that never need the key
 
 
-BINARY: Schema = {"schema": FILE}
+BINARY: Schema = {"schema": FILE, "example": EXAMPLE_FILE}
+_TEXT: Schema = {"schema": FILE, "example": "a cat"}
 
 
 _KEYS: Schema = {
@@ -52,7 +54,7 @@ def request_body(
             "schema": form,
             "encoding": {name: _encoding(field) for name, field in form["properties"].items()},
         }
-    content |= dict.fromkeys(raw, BINARY)
+    content |= {kind: _TEXT if kind == TEXT else BINARY for kind in raw}
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -62,7 +64,12 @@ def _encoding(field: Schema) -> Schema:
     return {"style": "form", "explode": True}
 
 
-def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Limits) -> Schema:
+def describe(
+    app: FastAPI,
+    body_models: Iterable[type[BaseModel]],
+    response_models: Iterable[type[BaseModel]],
+    limits: Limits,
+) -> Schema:
     """The OpenAPI description, with the API key and the models of bodies, which FastAPI does not know."""
     with warnings.catch_warnings():  # HEAD has the operation id of its GET; it is removed below
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
@@ -78,6 +85,9 @@ def describe(app: FastAPI, body_models: tuple[type[BaseModel], ...], limits: Lim
     _, definitions = models_json_schema([(model, "validation") for model in body_models], ref_template=REF)
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Filter=FILTER)
+    for model in response_models:  # FastAPI leaves out what is null in an example
+        if examples := model.model_json_schema().get("examples"):
+            components["schemas"][model.__name__]["examples"] = examples
     components["securitySchemes"] = _KEYS
     components["responses"] = share_errors(schema["paths"])
     schema["security"] = [*({name: []} for name in _KEYS), {}]  # {}: no key, for servers without one

@@ -23,7 +23,7 @@ from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
-from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_add
+from diptych.http.endpoints.add_models import EXAMPLE_ITEMS, AddQuery, AddResponse, read_items, respond_add
 from diptych.http.endpoints.jobs import JobResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.media_types import MULTIPART, TAR, media_type, unsupported
@@ -64,6 +64,7 @@ _FORM = schemas.form(
         ),
     },
     required=("image",),
+    examples=[{"image": [schemas.EXAMPLE_FILE], "items": EXAMPLE_ITEMS}],
 )
 
 

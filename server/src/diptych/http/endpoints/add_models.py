@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,14 +15,17 @@ from diptych.core.types import (
 )
 from diptych.errors import InvalidValue
 from diptych.http.context import context_of
-from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.errors.problem_json import Problem, problem_of, respond_error
 from diptych.http.errors.validation import validated
+from diptych.http.parsing import schemas
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.limits import check_lengths
 from diptych.http.parsing.request_models import METADATA_RULES, FailFastList, ImageId, RequestModel
 from diptych.http.respond import sized_json_response
 from diptych.http.state import state_of
+
+EXAMPLE_ITEMS = [{"id": "cat", "metadata": {"title": "cat", "year": 2001}}]
 
 
 class _AddParameters(RequestModel):
@@ -58,6 +61,16 @@ class AddOutcomeResponse(BaseModel):
 
 class AddResponse(BaseModel):
     """One outcome per image, in the order of the request."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "model": EXAMPLE_MODEL,
+                "collection": "gallery",
+                "outcomes": [{"index": 0, "id": "cat", "status": "created", "error": None}],
+            }
+        )
+    )
 
     model: ModelRef
     collection: str

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.core.collections import facets
@@ -60,6 +60,27 @@ class FieldResponse(BaseModel):
 
 class FieldsResponse(BaseModel):
     """The fields of the metadata of a collection, the most common first."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "n_images": 1200,
+                "n_read": 1200,
+                "n_fields": 1,
+                "fields": [
+                    {
+                        "name": "year",
+                        "n_images": 1200,
+                        "kinds": ["number"],
+                        "n_distinct": 26,
+                        "values": [{"value": 2001, "count": 85}],
+                        "min": 1999,
+                        "max": 2024,
+                    }
+                ],
+            }
+        )
+    )
 
     n_images: int = Field(description="images of the collection that pass the filter")
     n_read: int = Field(

@@ -18,7 +18,7 @@ from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
-from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.endpoints.vectors import VectorModel, origin_of, parse_vector
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
@@ -111,6 +111,14 @@ class ClassifyRequest(ClassifyOptions):
     with an embedding, or with the id of an image in a collection.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {"images": [schemas.EXAMPLE_URI], "labels": ["cat", "dog"], "template": "a photo of a {}."},
+            {"images": [{"id": "cat", "collection": "gallery"}], "labels": ["cat", "dog"]},
+            **schemas.ONE_KIND_OF_TEMPLATES,
+        )
+    )
+
     images: FailFastList[
         Annotated[ClassifyItem, BeforeValidator(_as_item, json_schema_input_type=ImageUri | ClassifyItem)]
     ] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
@@ -138,6 +146,23 @@ class ClassifiedImage(BaseModel):
 class ClassifyResponse(BaseModel):
     """One entry per image, in the order of the request."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "model": EXAMPLE_MODEL,
+                "data": [
+                    {
+                        "index": 0,
+                        "predictions": [
+                            {"label": "cat", "score": 0.97, "cosine": 0.271, "truncated": False},
+                            {"label": "dog", "score": 0.03, "cosine": 0.236, "truncated": False},
+                        ],
+                    }
+                ],
+            }
+        )
+    )
+
     model: ModelRef
     data: list[ClassifiedImage]
 
@@ -159,6 +184,7 @@ _FORM = schemas.form(
         "top_k": {"type": "integer", "minimum": 1},
     },
     required=("image", "labels"),
+    examples=[{"image": [schemas.EXAMPLE_FILE], "labels": ["cat", "dog"]}],
     **schemas.ONE_KIND_OF_TEMPLATES,
 )
 

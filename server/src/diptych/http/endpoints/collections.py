@@ -12,7 +12,7 @@ from diptych.core.services import Services
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
 from diptych.http.access import GuardedRoute, caller_of, note_target
 from diptych.http.description import request_body
-from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.endpoints.rollouts import CollectionRolloutResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
@@ -33,6 +33,12 @@ def _any_string(*names: str) -> schemas.Schema:
 class CollectionRequest(RequestModel):
     """`POST /collections`."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {"name": "gallery"}, {"name": "holiday", "keep": "none", "precision": "fp32"}
+        )
+    )
+
     name: CollectionName
     keep: Literal["original", "none"] = Field(
         "original", description="none: image files are not kept, so the images cannot be embedded again"
@@ -50,7 +56,10 @@ class CollectionPatch(RequestModel):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"not": {"allOf": [_any_string("name", "keep"), _any_string("model", "precision")]}}
+        json_schema_extra=schemas.example(
+            {"name": "holiday", "keep": "none"},
+            **{"not": {"allOf": [_any_string("name", "keep"), _any_string("model", "precision")]}},
+        )
     )
 
     name: CollectionName | None = Field(None, description="its new name")
@@ -79,10 +88,11 @@ class DeletionRequest(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "examples": [{"filter": {"year": {"lt": 2000}}, "preview": True}],
             "anyOf": [
                 {"required": ["filter"], "properties": {"filter": {"type": "object"}}},
                 {"required": ["lacking"], "properties": {"lacking": {"const": True}}},
-            ]
+            ],
         }
     )
 
@@ -104,6 +114,29 @@ class IndexResponse(BaseModel):
     reason: str
 
 
+_EXAMPLE = {
+    "name": "gallery",
+    "model": "everyday",
+    "n_images": 1200,
+    "created_at": "2026-03-02T09:30:00.000+00:00",
+    "keep": "original",
+    "precision": "server",
+    "state": "ready",
+    "n_embedded": 1200,
+    "reason": "",
+    "n_kept": 1200,
+    "kept_bytes": 57855600,
+    "vectors": EXAMPLE_MODEL,
+    "recall": 1.0,
+    "index": {"device": "cpu", "reason": "this machine has no GPU"},
+    "memory_bytes": 1228800,
+    "load_s": 0.04,
+    "version": 1,
+    "stays": "",
+    "rollout": None,
+}
+
+
 class CollectionResponse(BaseModel):
     """One collection. Only a "ready" one can be searched.
 
@@ -114,6 +147,8 @@ class CollectionResponse(BaseModel):
     "other_version": it has vectors without an image that another version made; `reason` says what to do.
     "no_precision": the served version lacks its precision, or cannot serve it here; see `reason`.
     """
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
 
     name: str
     model: str
@@ -164,6 +199,10 @@ class CollectionResponse(BaseModel):
 class CollectionList(BaseModel):
     """All collections by name."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"collections": [_EXAMPLE], "database_bytes": 2785280})
+    )
+
     collections: list[CollectionResponse]
     database_bytes: int | None = Field(
         description="size on disk of the database of all collections and its log, without image files; null "
@@ -173,6 +212,10 @@ class CollectionList(BaseModel):
 
 class DeletionResponse(BaseModel):
     """How many images were deleted. In a preview: how many match, and the first of their `ids`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"n_images": 2, "preview": True, "ids": ["cat", "rocket"]})
+    )
 
     n_images: int
     preview: bool

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.core.rollout.comparison import Comparison
@@ -13,6 +13,7 @@ from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
+from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
@@ -90,8 +91,38 @@ class CollectionComparisonResponse(BaseModel):
     )
 
 
+_EXAMPLE_SIDE = {"model": "mine", "version": 3, "precision": "fp32", "golden_cosine_min": 0.9999}
+EXAMPLE_COMPARISON = {
+    "collections": [
+        {
+            "collection": "gallery",
+            "n_images": 1200,
+            "coverage": 1.0,
+            "old": _EXAMPLE_SIDE,
+            "new": {**_EXAMPLE_SIDE, "version": 4},
+            "queries": "recorded",
+            "n_queries": 200,
+            "overlap_at_10": 0.87,
+            "changed": [
+                {
+                    "text": "a black cat",
+                    "id": None,
+                    "overlap": 0.5,
+                    "old": ["cat", "rocket"],
+                    "new": ["cat", "kitten"],
+                }
+            ],
+            "labels": None,
+        }
+    ],
+    "unmet": [],
+}
+
+
 class ComparisonResponse(BaseModel):
     """A comparison of two kinds of vectors."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(EXAMPLE_COMPARISON))
 
     collections: list[CollectionComparisonResponse]
     unmet: list[str] = Field(description="gates that are not met, with figure and bound")

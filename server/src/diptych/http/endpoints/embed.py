@@ -21,7 +21,7 @@ from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
-from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import (
@@ -83,6 +83,10 @@ class EmbedOptions(RequestModel):
 class EmbedRequest(EmbedOptions):
     """`POST /embed` as JSON."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"input": [{"text": "a cat"}, {"image": schemas.EXAMPLE_URI}]})
+    )
+
     input: FailFastList[EmbedItem] = Field(
         min_length=1, json_schema_extra=schemas.limited(maxItems="max_items")
     )
@@ -102,6 +106,18 @@ class EmbeddedItem(BaseModel):
 class EmbedResponse(BaseModel):
     """One row per item, in the order of the request."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "model": EXAMPLE_MODEL,
+                "data": [
+                    {"index": 0, "embedding": [0.0131, -0.0482, 0.0955], "truncated": False},
+                    {"index": 1, "embedding": [0.0254, 0.0917, -0.0306], "truncated": False},
+                ],
+            }
+        )
+    )
+
     model: ModelRef
     data: list[EmbeddedItem]
 
@@ -115,6 +131,7 @@ _FORM = schemas.form(
         "encoding_format": {"enum": ["float", "base64"]},
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
+    examples=[{"image": [schemas.EXAMPLE_FILE], "text": ["a cat"]}],
 )
 
 

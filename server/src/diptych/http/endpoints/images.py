@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
@@ -14,7 +14,7 @@ from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
-from diptych.http.endpoints.references import Links
+from diptych.http.endpoints.references import EXAMPLE_LINKS, Links
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
@@ -52,17 +52,38 @@ ThumbnailQuery = Annotated[_ThumbnailParameters, Query()]
 class LookupRequest(RequestModel):
     """`POST /collections/{collection}/lookups`."""
 
+    model_config = ConfigDict(json_schema_extra=schemas.example({"ids": ["cat", "rocket"]}))
+
     ids: FailFastList[str] = Field(json_schema_extra=schemas.limited(maxItems="max_page_items"))
 
 
 class PatchRequest(RequestModel):
     """`PATCH` of an image: a merge patch (RFC 7396) of its metadata. null removes a key."""
 
+    model_config = ConfigDict(json_schema_extra=schemas.example({"metadata": {"year": 2002, "title": None}}))
+
     metadata: dict[str, Any] = Field(description=METADATA_RULES)
+
+
+_EXAMPLE = {
+    "id": "cat",
+    "collection": "gallery",
+    "sha256": "6b7fa434f92a8b80aab02d9bf1a12e49f7a2f0b1c3d4e5f60718293a4b5c6d7e",
+    "n_bytes": 48213,
+    "media_type": "image/png",
+    "width": 512,
+    "height": 512,
+    "metadata": {"title": "cat", "year": 2001},
+    "created_at": "2026-03-02T09:31:07.512+00:00",
+    "kept": True,
+    "links": EXAMPLE_LINKS,
+}
 
 
 class ImageResponse(BaseModel):
     """One image. For a ready-made vector: size and sha256 of its numbers, and no pixels."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
 
     id: str
     collection: str
@@ -85,11 +106,17 @@ class ImageResponse(BaseModel):
 class FoundImages(BaseModel):
     """The requested images that exist and can be found by a search, by id."""
 
+    model_config = ConfigDict(json_schema_extra=schemas.example({"images": [_EXAMPLE]}))
+
     images: list[ImageResponse]
 
 
 class ImagePage(BaseModel):
     """A page of images by id. `next` is the `after` of the next page; null on the last."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"images": [_EXAMPLE], "next": "cat", "total": 1200})
+    )
 
     images: list[ImageResponse]
     next: str | None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from diptych.core.job import Job, JobOutcome, JobState
@@ -55,11 +55,32 @@ class JobLinks(BaseModel):
     events: str
 
 
+_EXAMPLE = {
+    "id": "3f9a0c71d2b84e65a1f0c9d8e7b6a594",
+    "collection": "gallery",
+    "replace": False,
+    "state": "running",
+    "n_items": 1200,
+    "n_done": 301,
+    "counts": {"created": 300, "unchanged": 0, "replaced": 0, "failed": 1},
+    "created_at": "2026-03-02T09:31:00.000+00:00",
+    "finished_at": None,
+    "reason": "",
+    "links": {
+        "self": "/jobs/3f9a0c71d2b84e65a1f0c9d8e7b6a594",
+        "outcomes": "/jobs/3f9a0c71d2b84e65a1f0c9d8e7b6a594/outcomes",
+        "events": "/jobs/3f9a0c71d2b84e65a1f0c9d8e7b6a594/events",
+    },
+}
+
+
 class JobResponse(BaseModel):
     """An add that runs in the background.
 
     An outcome, not the job, acknowledges an item; `counts` counts them.
     """
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
 
     id: str
     collection: str
@@ -86,6 +107,8 @@ class JobResponse(BaseModel):
 class JobList(BaseModel):
     """Jobs, newest first. Of those that have ended, the last hundred are kept."""
 
+    model_config = ConfigDict(json_schema_extra=schemas.example({"jobs": [_EXAMPLE]}))
+
     jobs: list[JobResponse]
 
 
@@ -108,6 +131,18 @@ class JobOutcomeResponse(BaseModel):
 class JobOutcomePage(BaseModel):
     """A page of outcomes by index. `next` is the `after` of the next page; null if there are no more yet."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "job": _EXAMPLE,
+                "outcomes": [
+                    {"index": 0, "id": "cat", "status": "created", "error": None, "file": "pets/cat.jpg"}
+                ],
+                "next": 0,
+            }
+        )
+    )
+
     job: JobResponse
     outcomes: list[JobOutcomeResponse]
     next: int | None
@@ -115,7 +150,17 @@ class JobOutcomePage(BaseModel):
 
 router = APIRouter(tags=["jobs"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
 _EVENTS = "text/event-stream"
-_STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
+_EVENT: schemas.Schema = {
+    "type": "object",
+    "properties": {"event": schemas.STRING, "id": schemas.STRING, "data": schemas.STRING},
+    "required": ["data"],
+}
+_EXAMPLE_EVENT = (
+    'id: 0\nevent: outcome\ndata: {"index": 0, "id": "cat", "status": "created", "error": null, '
+    '"file": "pets/cat.jpg"}\n\n'
+)
+# `itemSchema` describes each event of a stream, as in OpenAPI 3.2.
+_STREAM: Responses = {200: {"content": {_EVENTS: {"itemSchema": _EVENT, "example": _EXAMPLE_EVENT}}}}
 
 
 @router.get("/jobs", summary="List jobs", response_model=JobList)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -14,6 +14,7 @@ from diptych.http.description import request_body
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.request_models import CollectionName, FailFastList, NoQuery, RequestModel
@@ -32,8 +33,29 @@ def _require_text(value: object) -> object:
     return value
 
 
+_NO_LIMITED_ADMIN: schemas.Schema = {
+    "not": {
+        "required": ["collections"],
+        "properties": {"collections": {"type": "array"}, "scopes": {"contains": {"const": "admin"}}},
+    }
+}
+
+
 class KeyRequest(RequestModel):
     """`POST /keys`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "name": "notebook",
+                "scopes": ["write"],
+                "collections": ["gallery"],
+                "expires_at": "2030-01-31T00:00:00Z",
+            },
+            {"name": "deployment", "scopes": ["admin"]},
+            **_NO_LIMITED_ADMIN,
+        )
+    )
 
     name: str = Field(min_length=1, max_length=MAX_NAME_CHARS, description="for people, and for the log")
     scopes: FailFastList[Scope] = Field(
@@ -50,8 +72,21 @@ class KeyRequest(RequestModel):
     )
 
 
+_EXAMPLE = {
+    "prefix": "x4Tq9a",
+    "name": "notebook",
+    "scopes": ["write"],
+    "collections": ["gallery"],
+    "created_at": "2026-03-02T09:30:00Z",
+    "expires_at": "2030-01-31T00:00:00Z",
+    "last_used_at": None,
+}
+
+
 class KeyResponse(BaseModel):
     """An API key without its token. `prefix` is the public part of the token."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
 
     prefix: str
     name: str
@@ -70,11 +105,15 @@ class KeyResponse(BaseModel):
 class CreatedKeyResponse(KeyResponse):
     """A new API key. `key` is its token, which is shown only now."""
 
+    model_config = ConfigDict(json_schema_extra=schemas.example({**_EXAMPLE, "key": "dk_x4Tq9a_..."}))
+
     key: str
 
 
 class KeyList(BaseModel):
     """All keys of the key file, oldest first. `DIPTYCH_API_KEY` is none of them."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example({"keys": [_EXAMPLE]}))
 
     keys: list[KeyResponse]
 

@@ -21,7 +21,13 @@ _FILE: Responses = {200: {"content": {"text/markdown": {}, "image/*": BINARY}}}
 _ERRORS = documented_errors(404, 413, 422)
 
 
-@router.get(_CARD, response_class=Response, responses=_MARKDOWN | _NOT_MODIFIED | _ERRORS)
+@router.get(
+    _CARD,
+    summary="Read the card of a version",
+    operation_id="get_card",
+    response_class=Response,
+    responses=_MARKDOWN | _NOT_MODIFIED | _ERRORS,
+)
 async def model_card(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
 ) -> Response:
@@ -32,7 +38,13 @@ async def model_card(
     return _respond(request, await services.catalogue.card(name, version))
 
 
-@router.get(f"{_CARD}/{{file}}", response_class=Response, responses=_FILE | _NOT_MODIFIED | _ERRORS)
+@router.get(
+    f"{_CARD}/{{file}}",
+    summary="Get a file of the card of a version",
+    operation_id="get_card_file",
+    response_class=Response,
+    responses=_FILE | _NOT_MODIFIED | _ERRORS,
+)
 async def model_card_file(
     request: Request, services: ReadyServices, name: str, version: int, file: str, _: NoQuery
 ) -> Response:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.bundle.calibration import Calibration, RelevanceMap
@@ -14,8 +14,9 @@ from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
 from diptych.http.access import GuardedRoute, caller_of
-from diptych.http.endpoints.rollouts import RolloutResponse, VersionResponse
+from diptych.http.endpoints.rollouts import EXAMPLE_ROLLOUT, EXAMPLE_VERSION, RolloutResponse, VersionResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
+from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
@@ -107,6 +108,40 @@ class ServingResponse(BaseModel):
     def of(cls, serving: Serving | None) -> "ServingResponse | None":
         """Convert the domain object."""
         return None if serving is None else cls.model_validate(asdict(serving))
+
+
+_EXAMPLE_PLAN = {"n_lanes": 1, "image_batch_size": 16, "text_batch_size": 32, "n_decode_threads": 2}
+_EXAMPLE_SERVING = {
+    "embed": {
+        "precision": "fp32",
+        "reason": "the fastest that passed",
+        "plan": _EXAMPLE_PLAN,
+        "candidates": [
+            {"precision": "fp32", "image_ms": 11.2, "text_ms": 3.1, "passed": True, "error": None}
+        ],
+    },
+    "collections": {"precision": "fp32", "reason": "the reference", "plan": _EXAMPLE_PLAN},
+    "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "this machine has no GPU"},
+    "running": [
+        {"precision": "fp32", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None}
+    ],
+}
+_EXAMPLE_CALIBRATION = {
+    "n_background": 256,
+    "text": {"error": 0.03, "n_queries": 400},
+    "image": {"error": 0.05, "n_queries": 400},
+}
+_EXAMPLE_ENTRY = {
+    "name": "everyday",
+    "version": 1,
+    "active": True,
+    "serving": _EXAMPLE_SERVING,
+    "manifest": {"name": "everyday", "version": 1, "embed_dim": 256},
+    "prompt_sets": ["photos", "pictograms"],
+    "error": None,
+    "ignored": None,
+    "calibration": _EXAMPLE_CALIBRATION,
+}
 
 
 class IgnoredVersion(BaseModel):
@@ -223,6 +258,32 @@ class ModelList(BaseModel):
     stays on the version that its settings name ("pinned").
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "models": [
+                    {
+                        "name": "everyday",
+                        "versions": [1],
+                        "active": 1,
+                        "serving": _EXAMPLE_SERVING,
+                        "source": {"kind": "import"},
+                        "ignored": [],
+                        "broken": [],
+                        "bundle": EXAMPLE_VERSION["bundle"],
+                        "replaced": False,
+                        "loaded": [1],
+                        "calibration": _EXAMPLE_CALIBRATION,
+                    }
+                ],
+                "policy": "latest",
+                "previous": None,
+                "rollout": EXAMPLE_ROLLOUT,
+                "broken": [],
+            }
+        )
+    )
+
     models: list[ModelResponse]
     policy: Policy
     previous: PreviousVersionResponse | None = Field(description="null if none is kept")
@@ -238,6 +299,8 @@ class VersionEntryResponse(BaseModel):
     `serving` is null unless the version is active.
     """
 
+    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE_ENTRY))
+
     name: str
     version: int
     active: bool
@@ -251,6 +314,10 @@ class VersionEntryResponse(BaseModel):
 
 class ModelVersions(BaseModel):
     """All versions of one model, ascending."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"name": "everyday", "versions": [_EXAMPLE_ENTRY]})
+    )
 
     name: str
     versions: list[VersionEntryResponse]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych import __version__
@@ -11,14 +11,17 @@ from diptych.core.keys.key import ANYONE, SCOPES, Key, Scope
 from diptych.errors import NotReady
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.description import NO_KEY
-from diptych.http.endpoints.references import ModelRef
+from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
+from diptych.http.parsing import schemas
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 
 
 class Alive(BaseModel):
     """The process runs."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example({"status": "ok"}))
 
     status: Literal["ok"] = "ok"
 
@@ -29,6 +32,10 @@ class Ready(BaseModel):
     `n_without_precision`: collections whose own precision cannot be served; see their `reason` in
     `/collections`.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example({"ready": True, "canary_age_s": 2.5, "n_without_precision": 0})
+    )
 
     ready: Literal[True] = True
     canary_age_s: float | None
@@ -58,6 +65,22 @@ class ServerVersion(BaseModel):
     `read_only`: whether every change is refused with 403.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "version": "0.1.0",
+                "model": EXAMPLE_MODEL,
+                "provider": "CPUExecutionProvider",
+                "embed_dim": 256,
+                "default_collection": "default",
+                "read_only": False,
+                "max_items": 256,
+                "max_add_items": 64,
+                "caller": {"key": "notebook", "scopes": ["read", "write"], "collections": ["gallery"]},
+            }
+        )
+    )
+
     version: str
     model: ModelRef | None
     provider: str | None
@@ -70,7 +93,7 @@ class ServerVersion(BaseModel):
 
 
 router = APIRouter(tags=["operate"], route_class=GuardedRoute)
-_LINES: Responses = {200: {"content": {"text/plain": {}}}}
+_LINES: Responses = {200: {"content": {"text/plain": {"example": "diptych_ready 1\n"}}}}
 
 
 @router.get("/healthz", summary="Check that the server is alive", response_model=Alive, openapi_extra=NO_KEY)

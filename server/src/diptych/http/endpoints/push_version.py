@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -19,6 +19,7 @@ from diptych.http.media_types import TAR, media_type, unsupported
 from diptych.http.middleware.body_budget import memory_releaser
 from diptych.http.middleware.timeout import deadline_extender
 from diptych.http.options import HttpOptions
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import body_chunks
 from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
@@ -34,6 +35,19 @@ NEEDS_KEY = (
 
 class PushedVersionResponse(BaseModel):
     """The version that the repository has now, under the next free number."""
+
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "name": "mine",
+                "version": 4,
+                "created": True,
+                "active": False,
+                "n_files": 9,
+                "n_bytes": 151204331,
+            }
+        )
+    )
 
     name: str
     version: int

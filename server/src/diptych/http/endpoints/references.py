@@ -6,6 +6,13 @@ from pydantic import BaseModel
 
 from diptych.core.types import ModelInfo
 
+EXAMPLE_MODEL = {"name": "everyday", "version": 1, "precision": "fp32", "decode": "exact"}
+EXAMPLE_LINKS = {
+    "self": "/collections/gallery/images/cat",
+    "thumbnail": "/collections/gallery/images/cat/thumbnail",
+    "original": "/collections/gallery/images/cat/original",
+}
+
 
 class ModelRef(BaseModel):
     """The model version that computed a response."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.core.rollout.service import Rollouts
@@ -13,7 +13,7 @@ from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, Conflict
 from diptych.http.access import GuardedRoute
 from diptych.http.description import request_body
-from diptych.http.endpoints.comparison import ComparisonResponse
+from diptych.http.endpoints.comparison import EXAMPLE_COMPARISON, ComparisonResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
@@ -29,6 +29,8 @@ from diptych.http.state import Options, ReadyServices
 
 class ActivateRequest(RequestModel):
     """`POST` of `activate`. The body may be left out."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example({"now": False}))
 
     now: bool = Field(
         False,
@@ -75,6 +77,34 @@ class ProgressResponse(BaseModel):
         return None if progress is None else cls(**vars(progress))
 
 
+EXAMPLE_VERSION = {
+    "name": "mine",
+    "version": 4,
+    "bundle": "f0c2d4e6a8b19375c0d1e2f3a4b5968778695a4b3c2d1e0f9182736455463728",
+}
+EXAMPLE_ROLLOUT = {
+    "id": "9f2c41d07be84a53",
+    "target": EXAMPLE_VERSION,
+    "state": "embedding",
+    "collection": None,
+    "precision": None,
+    "now": False,
+    "progress": {"n_images": 1200, "n_embedded": 450, "images_per_s": 85.5, "eta_s": 8.8},
+    "stays": {},
+    "reason": "",
+    "comparison": None,
+    "created_at": "2026-03-02T09:30:00.000+00:00",
+    "finished_at": None,
+}
+_EXAMPLE_ENDED = {
+    **EXAMPLE_ROLLOUT,
+    "state": "active",
+    "progress": None,
+    "comparison": EXAMPLE_COMPARISON,
+    "finished_at": "2026-03-02T09:30:21.000+00:00",
+}
+
+
 class RolloutResponse(BaseModel):
     """One move of the server, or of one collection, to a version.
 
@@ -83,6 +113,8 @@ class RolloutResponse(BaseModel):
     collections, "compared", "active". A rollout may also end as "failed" or "cancelled"; then what
     served before serves on.
     """
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(EXAMPLE_ROLLOUT, _EXAMPLE_ENDED))
 
     id: str
     target: VersionResponse
@@ -133,6 +165,8 @@ class RolloutResponse(BaseModel):
 
 class RolloutList(BaseModel):
     """Rollouts, newest first."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example({"rollouts": [EXAMPLE_ROLLOUT]}))
 
     rollouts: list[RolloutResponse]
 

@@ -40,7 +40,7 @@ from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
-from diptych.http.endpoints.references import Links, ModelRef
+from diptych.http.endpoints.references import EXAMPLE_LINKS, EXAMPLE_MODEL, Links, ModelRef
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
@@ -157,6 +157,14 @@ def _as_list(query: object) -> object:
 class SearchRequest(SearchOptions):
     """`POST /search` as JSON."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {"query": {"text": "a black cat"}, "k": 5, "filter": {"year": {"gte": 2000}}},
+            {"query": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.5}], "facets": ["year"]},
+            {"query": {"image": schemas.EXAMPLE_URI}, "k": 5},
+        )
+    )
+
     query: Annotated[
         FailFastList[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | _Queries)
     ]
@@ -239,6 +247,29 @@ class SearchResponse(BaseModel):
     `facets` has those that were asked for, in their order. `collection` is null if several were searched.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "model": EXAMPLE_MODEL,
+                "collection": "gallery",
+                "collections": ["gallery"],
+                "hits": [
+                    {
+                        "id": "cat",
+                        "cosine": 0.284,
+                        "relevance": 0.93,
+                        "metadata": {"title": "cat", "year": 2001},
+                        "links": EXAMPLE_LINKS,
+                        "duplicates": [{"id": "cat-copy", "kind": "bytes", "collection": "gallery"}],
+                        "collection": "gallery",
+                    }
+                ],
+                "truncated": False,
+                "facets": [{"field": "year", "n_hits": 100, "values": [{"value": 2001, "count": 12}]}],
+            }
+        )
+    )
+
     model: ModelRef
     collection: str | None
     collections: list[str]
@@ -266,6 +297,9 @@ _FORM = schemas.form(
         },
     },
     anyOf=[{"required": ["image"]}, {"required": ["text"]}],
+    examples=[
+        {"text": ["a black cat"], "image": [schemas.EXAMPLE_FILE], "k": 5, "filter": {"year": {"gte": 2000}}}
+    ],
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.core.types import ModelInfo, NewVector, VectorOrigin
@@ -19,7 +19,8 @@ from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
-from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_add
+from diptych.http.endpoints.add_models import EXAMPLE_ITEMS, AddQuery, AddResponse, read_items, respond_add
+from diptych.http.endpoints.references import EXAMPLE_MODEL
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, documented_errors
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
@@ -61,6 +62,12 @@ class VectorItem(RequestModel):
 class AddVectorsRequest(RequestModel):
     """`POST /collections/{collection}/vectors` as JSON."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {"model": EXAMPLE_MODEL, "items": [{"embedding": [0.6, 0.8], **EXAMPLE_ITEMS[0]}]}
+        )
+    )
+
     model: VectorModel
     items: FailFastList[VectorItem] = Field(
         min_length=1, json_schema_extra=schemas.limited(maxItems="max_add_vectors")
@@ -85,6 +92,7 @@ _FORM = schemas.form(
             "{id, metadata} of each row, in their order",
         ),
     },
+    examples=[{"model": EXAMPLE_MODEL, "embeddings": schemas.EXAMPLE_FILE, "items": EXAMPLE_ITEMS}],
     required=("model", "embeddings"),
 )
 

@@ -123,46 +123,47 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
 }
 _REQUEST_ID = "dfce98b90c5f4a6c8d7e1b2a3f405162"
 _NO_ERRORS = {"200", "201", "202", "204", "304"}
-_NAMED_IN_BODIES = {"collection", "id"}  # what a 404 of a path without parameters may be about
 _PARAMETER = re.compile(r"\{(\w+)\}")
-Shape = Callable[[Problem], BaseModel]
+_SHAPES: dict[str, Callable[[Problem], BaseModel]] = {
+    Problem.__name__: lambda problem: problem,
+    OpenAIError.__name__: openai_error,
+    HuggingFaceError.__name__: hugging_face_error,
+}
+# What a 404 of a path without parameters is about.
+_NAMED_IN_BODIES = {Problem.__name__: {"collection", "id"}, OpenAIError.__name__: {"name"}}
 
 
 def documented_errors(*statuses: int) -> Responses:
     """Describe problems (RFC 9457) with these statuses."""
-    return _responses(statuses, PROBLEM_JSON, Problem, lambda problem: problem)
+    return _responses(statuses, PROBLEM_JSON, Problem.__name__)
 
 
 def other_errors() -> Responses:
     """Describe the errors that any route may return beside those that it names."""
-    return {"default": _other(PROBLEM_JSON, Problem, lambda problem: problem)}
+    return {"default": _response(_OTHER, PROBLEM_JSON, Problem.__name__)}
 
 
 def openai_errors(*statuses: int) -> Responses:
     """Describe errors with these statuses, and all others, in OpenAI's shape."""
-    return {"default": _other(JSON, OpenAIError, openai_error)} | _responses(
-        statuses, JSON, OpenAIError, openai_error, ("name",)
-    )
+    return _in_shape(OpenAIError, statuses)
 
 
 def hugging_face_errors(*statuses: int) -> Responses:
     """Describe errors with these statuses, and all others, in Hugging Face's shape."""
-    return {"default": _other(JSON, HuggingFaceError, hugging_face_error)} | _responses(
-        statuses, JSON, HuggingFaceError, hugging_face_error
-    )
+    return _in_shape(HuggingFaceError, statuses)
 
 
 def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
-    """Replace the error responses of all calls by references, and return what these refer to.
+    """Replace the error responses of all calls by references, and return what these refer to, with examples.
 
-    Of the examples of a 404 those stay that are about what the path names.
+    The examples of a 404 are about what the path names.
     """
     shared: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
     for path, calls in paths.items():
         for responses in (call["responses"] for call in calls.values()):
             for status in sorted(responses.keys() - _NO_ERRORS):
-                response = _about(path, responses[status]) if status == "404" else responses[status]
+                response = _with_examples(responses[status], status, path)
                 text = json.dumps(response, sort_keys=True)
                 if text not in names:
                     names[text] = _free_name(response, status, shared)
@@ -173,63 +174,54 @@ def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
 
 def _free_name(response: Mapping[str, Any], status: str, taken: Mapping[str, Any]) -> str:
     (content,) = response["content"].values()
-    parts = [content["schema"]["$ref"].rpartition("/")[2], status]
-    name = "_".join([*parts, *(content["examples"] if status == "404" else ())])
+    parts = [_model_of(content), status, *(content["examples"] if status == "404" else ())]
+    name = "_".join(parts)
     return next(
         free for n in range(len(taken) + 1) if (free := f"{name}_{n + 1}" if n else name) not in taken
     )
 
 
-def _about(path: str, response: dict[str, Any]) -> dict[str, Any]:
-    """The response with examples of what the path names."""
+def _with_examples(response: dict[str, Any], status: str, path: str) -> dict[str, Any]:
     ((media_type, content),) = response["content"].items()
-    named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES
-    examples = {name: one for name, one in content["examples"].items() if name in named}
-    return {**response, "content": {media_type: {**content, "examples": examples or content["examples"]}}}
+    model, number = _model_of(content), 405 if status == "default" else int(status)
+    errors = _EXAMPLES[number]
+    if number == 404:
+        named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES[model]
+        errors = {name: error for name, error in errors.items() if name in named}
+    examples = {name: {"value": _value(model, number, error)} for name, error in errors.items()}
+    return {**response, "content": {media_type: {**content, "examples": examples}}}
 
 
-def _responses(
-    statuses: tuple[int, ...],
-    media_type: str,
-    model: type[BaseModel],
-    shape: Shape,
-    missing: tuple[str, ...] = (),
-) -> Responses:
-    """`missing`: the examples of a 404, if not all."""
+def _value(model: str, status: int, error: DiptychError | str) -> dict[str, Any]:
+    if isinstance(error, str):
+        problem = http_problem(status, error, _REQUEST_ID)
+    else:
+        problem = problem_of(error, _REQUEST_ID)
+    return _SHAPES[model](problem).model_dump(exclude_none=model == Problem.__name__)
+
+
+def _model_of(content: Mapping[str, Any]) -> str:
+    return str(content["schema"]["$ref"]).rpartition("/")[2]
+
+
+def _in_shape(shape: type[BaseModel], statuses: tuple[int, ...]) -> Responses:
+    name = shape.__name__
+    return {"default": _response(_OTHER, JSON, name)} | _responses(statuses, JSON, name)
+
+
+def _responses(statuses: tuple[int, ...], media_type: str, model: str) -> Responses:
     described: Responses = {}
     for status in statuses:
-        examples = _examples(status, shape)
-        if status == 404 and missing:
-            examples = {name: examples[name] for name in missing}
-        described[status] = _response(_MEANINGS[status], media_type, model, examples)
+        described[status] = _response(_MEANINGS[status], media_type, model)
         if status in _HEADERS:
             headers = _HEADERS[status].items()
             described[status]["headers"] = {name: _header(about) for name, about in headers}
     return described
 
 
-def _other(media_type: str, model: type[BaseModel], shape: Shape) -> dict[str, Any]:
-    return _response(_OTHER, media_type, model, _examples(405, shape))
-
-
-def _examples(status: int, shape: Shape) -> dict[str, Any]:
-    return {
-        name: {"value": shape(_problem(status, error)).model_dump(exclude_none=shape is not openai_error)}
-        for name, error in _EXAMPLES[status].items()
-    }
-
-
-def _problem(status: int, error: DiptychError | str) -> Problem:
-    if isinstance(error, str):
-        return http_problem(status, error, _REQUEST_ID)
-    return problem_of(error, _REQUEST_ID)
-
-
-def _response(
-    description: str, media_type: str, model: type[BaseModel], examples: dict[str, Any]
-) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"description": description, "content": {media_type: {"schema": schema, "examples": examples}}}
+def _response(description: str, media_type: str, model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
 def _header(description: str) -> dict[str, Any]:

@@ -45,6 +45,11 @@ def non_empty_list(item: Schema, limit: str) -> Schema:
     return {"type": "array", "items": item, "minItems": 1, **limited(maxItems=limit)}
 
 
+def example(*values: Any, **rules: Any) -> Schema:
+    """Keywords of a schema: these examples, and the given rules."""
+    return {"examples": list(values), **rules}
+
+
 def exactly_one(*names: str, given: Schema = STRING) -> Schema:
     """A rule: exactly one of these properties is a string, or what `given` describes."""
     return {"oneOf": [{"required": [name], "properties": {name: given}} for name in names]}
@@ -98,6 +103,13 @@ PATH = r"^[^.]+(\.[^.]+)*$"  # of a metadata field
 PRECISION: Schema = {**STRING, "format": "precision"}
 COLLECTION_NAME: Schema = {**STRING, "pattern": f"^{COLLECTION.pattern}$"}
 ID: Schema = {**STRING, "pattern": f"^{IMAGE_ID.pattern}$", "not": {"enum": [".", ".."]}}
+
+# A grey picture of one pixel, for examples that a reader can try.
+EXAMPLE_BASE64 = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+EXAMPLE_URI = f"data:image/png;base64,{EXAMPLE_BASE64}"
+EXAMPLE_FILE = "(the bytes of a file)"
 
 _CLAUSES: Schema = {"type": "array", "items": ref("Filter"), "minItems": 1, "maxItems": MAX_CLAUSES}
 _ORDERED: Schema = {"type": ["number", "string"]}

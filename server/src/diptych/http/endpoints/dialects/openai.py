@@ -27,6 +27,7 @@ from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, op
 from diptych.http.media_types import JSON, media_type, unsupported
 from diptych.http.middleware.body_budget import memory_reserver
 from diptych.http.options import HttpOptions
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import read_json
 from diptych.http.respond import encode_embedding, json_response, sized_json_response
@@ -84,12 +85,23 @@ class OpenAIModel(BaseModel):
 class OpenAIModels(BaseModel):
     """`GET /v1/models`."""
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "object": "list",
+                "data": [{"id": "everyday", "object": "model", "created": 1772443800, "owned_by": "diptych"}],
+            }
+        )
+    )
+
     object: Literal["list"] = "list"
     data: list[OpenAIModel]
 
 
 class InfinityHealth(BaseModel):
     """The server can take requests."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example({"unix": 1772443800.25}))
 
     unix: float = Field(description="Unix time")
 
