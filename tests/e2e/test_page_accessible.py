@@ -46,6 +46,7 @@ def show_labels(page: Page) -> None:
 
 
 def show_collection(page: Page) -> None:
+    page.get_by_role("button", name="Look for duplicates").click()
     expect(page.get_by_role("region", name="Metadata")).to_be_visible()
 
 

@@ -126,6 +126,20 @@ def test_values_in_the_metadata_lead_to_their_pictures(new_page: OpenPage, serve
     expect(page.locator(".filters .count")).to_have_text("1")
 
 
+def test_duplicates_are_shown_side_by_side_and_deleted(new_page: OpenPage, server: RunningServer) -> None:
+    add(server, "mine", "small.png", picture("blue", size=(30, 20)))
+    add(server, "mine", "large.png", picture("blue", size=(300, 200)))
+    page = opened(new_page, server, "#/collections/mine")
+    page.get_by_role("button", name="Look for duplicates").click()
+    expect(page.locator(".groups figure")).to_have_count(2)
+    expect(page.locator(".groups")).to_contain_text("300 × 200")
+    page.get_by_role("button", name="Delete small.png").click()
+    expect(page.locator(".groups figure")).to_have_count(0)
+    expect(page.get_by_text("1 picture deleted")).to_be_visible()
+    page.get_by_role("tab", name="the same file").click()
+    expect(page.get_by_text("None: every picture is there once.")).to_be_visible()
+
+
 @pytest.mark.long
 def test_one_that_is_chosen_and_empty_says_how_to_fill_it(new_page: OpenPage, server: RunningServer) -> None:
     httpx.post(f"{server.url}/collections", json={"name": "mine"}, verify=False).raise_for_status()

@@ -11,6 +11,7 @@ import { client, may, readCollections, served } from "../server.js";
 import { useStore } from "../store.js";
 import { AddButton, AddingBar, addPictures } from "./adding_bar.js";
 import { picturesIn } from "./dropped.js";
+import { Duplicates } from "./duplicates.js";
 import { addable } from "./chosen.js";
 import { NAME, State } from "./state.js";
 
@@ -59,6 +60,7 @@ export function CollectionDetail({ name, collections }) {
         </section>`}
       <${Facts} collection=${collection}/>
       <${Fields} name=${name} nImages=${collection.n_images}/>
+      <${Duplicates} name=${name} nImages=${collection.n_images}/>
       ${writes && html`<${Settings} collection=${collection}/>`}
     </div>`;
 }
