@@ -13,7 +13,7 @@ from diptych.core.collections.filter_parser import parse_filter
 from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
-from diptych.http.endpoints.images import ImageResponse
+from diptych.http.endpoints.images import IMAGE_EXAMPLE, ImageResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
 from diptych.http.parsing.json import parse_json
@@ -128,6 +128,18 @@ class DuplicatesResponse(BaseModel):
     last.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=schemas.example(
+            {
+                "groups": [{"n_images": 2, "images": [IMAGE_EXAMPLE, IMAGE_EXAMPLE | {"id": "cat-2"}]}],
+                "next": None,
+                "n_groups": 1,
+                "n_duplicates": 1,
+                "n_unknown": 0,
+            }
+        )
+    )
+
     groups: list[DuplicateGroupResponse]
     next: str | None
     n_groups: int = Field(description="on all pages")
@@ -173,6 +185,7 @@ async def describe_fields(
 
 @router.get(
     "/collections/{collection}/duplicates",
+    summary="Find duplicates in a collection",
     response_model=DuplicatesResponse,
     responses=documented_errors(404, 409, 422, 429),
 )

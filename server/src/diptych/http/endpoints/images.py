@@ -65,7 +65,7 @@ class PatchRequest(RequestModel):
     metadata: dict[str, Any] = Field(description=METADATA_RULES)
 
 
-_EXAMPLE = {
+IMAGE_EXAMPLE = {
     "id": "cat",
     "collection": "gallery",
     "sha256": "6b7fa434f92a8b80aab02d9bf1a12e49f7a2f0b1c3d4e5f60718293a4b5c6d7e",
@@ -83,7 +83,7 @@ _EXAMPLE = {
 class ImageResponse(BaseModel):
     """One image. For a ready-made vector: size and sha256 of its numbers, and no pixels."""
 
-    model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
+    model_config = ConfigDict(json_schema_extra=schemas.example(IMAGE_EXAMPLE))
 
     id: str
     collection: str
@@ -106,7 +106,7 @@ class ImageResponse(BaseModel):
 class FoundImages(BaseModel):
     """The requested images that exist and can be found by a search, by id."""
 
-    model_config = ConfigDict(json_schema_extra=schemas.example({"images": [_EXAMPLE]}))
+    model_config = ConfigDict(json_schema_extra=schemas.example({"images": [IMAGE_EXAMPLE]}))
 
     images: list[ImageResponse]
 
@@ -115,7 +115,7 @@ class ImagePage(BaseModel):
     """A page of images by id. `next` is the `after` of the next page; null on the last."""
 
     model_config = ConfigDict(
-        json_schema_extra=schemas.example({"images": [_EXAMPLE], "next": "cat", "total": 1200})
+        json_schema_extra=schemas.example({"images": [IMAGE_EXAMPLE], "next": "cat", "total": 1200})
     )
 
     images: list[ImageResponse]
