@@ -223,7 +223,7 @@ def test_model_of_drawings_alone_says_so_and_no_photographs_are_suggested(
     page = new_page().page
     page.route("**/models", as_pictograms)
     page.goto(gallery_server.url)
-    expect(page.locator("#examples a")).to_have_count(5 if drawings_only else 10)
+    expect(page.locator("#examples a")).to_have_count(5 if drawings_only else 9)
     page.get_by_role("link", name="Classify").click()
     expect(page.locator(".chip").first).to_be_visible()
     expect(page.locator("#drawings-only")).to_be_visible(visible=drawings_only)

@@ -7,7 +7,7 @@ import { served } from "../server.js";
 import { useStore } from "../store.js";
 
 const QUERIES = [
-  ["a red panda", "photograph"], ["a car", "drawing"], ["windmill", "photograph"], ["weather", "drawing"],
+  ["a red panda", "photograph"], ["a car", "drawing"], ["pizza", "drawing"],
   ["solar panels", "photograph"], ["music", "drawing"], ["a polar bear", "photograph"], ["forbidden", "drawing"],
   ["a butterfly", "photograph"], ["fruit", "drawing"],
 ];

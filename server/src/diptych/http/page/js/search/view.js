@@ -1,10 +1,11 @@
 /** The search view: a query, filters, and the pictures that answer it. */
 
 import { addressOf, changeParams, goTo } from "../address.js";
-import { plural } from "../format.js";
+import { nameOf, plural } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { Grid } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
+import { Picture } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
@@ -28,6 +29,7 @@ const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
 const MIN_RELEVANCE = 0.1;
 const fits = ({ relevance }) => relevance === null || relevance === undefined || relevance >= MIN_RELEVANCE;
 const N_FACETS = 8;
+const N_NEAREST = 6;
 const EMPTY_POLL_MS = 3000;
 
 /** Reads the pictures of a collection in the order of their ids. */
@@ -123,16 +125,16 @@ function Search({ collection, params }) {
       ${items === null && !results?.problem && html`<${Placeholders}/>`}
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
       ${items?.length === 0 && results?.done && (asks || filter) && html`<${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
-      ${nothingFits && html`<${NothingFits} show=${() => setShowPoor(true)}/>`}
+      ${nothingFits && html`<${NothingFits} items=${items} open=${openPicture} show=${() => setShowPoor(true)}/>`}
       ${shown.length > 0 && html`
         <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
-          line=${isSearch && nFit < shown.length ? nFit : null} lineText=${nFit ? "Less relevant" : "The nearest pictures, which show something else"}
+          line=${isSearch && nFit < shown.length ? nFit : null} lineText=${nFit ? "Less relevant" : "The nearest pictures"}
           need=${(n) => results.want(n)}
           tile=${(i, place) => html`<${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
             selection=${selection} open=${openPicture}/>`}/>
         <${Credits} items=${shown}/>`}
       ${opened && html`
-        <${PictureDialog} collection=${name} id=${opened} items=${shown} isSearch=${isSearch} parts=${parts} filter=${filter}
+        <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch} parts=${parts} filter=${filter}
           open=${(id) => changeParams({ picture: id }, { replace: true })}
           onParts=${setParts}
           onChanged=${(image) => results?.change(image.id, { metadata: image.metadata })}
@@ -199,11 +201,20 @@ const Waiting = ({ problem }) => html`
     <p>The search is asked again by itself.</p>
   </div>`;
 
-const NothingFits = ({ show }) => html`
+/** The nearest pictures are small: they are a guess, not an answer. */
+const NothingFits = ({ items, open, show }) => html`
   <div class="empty">
     <strong>Nothing here fits</strong>
-    <p>The nearest pictures show something else.</p>
-    <button type="button" class="quiet" onClick=${show}>Show them anyway</button>
+    <p>At least nothing surely does. These are the nearest pictures.</p>
+    <ul class="strip nearest">
+      ${items.slice(0, N_NEAREST).map((item) => html`
+        <li key=${item.id}>
+          <button type="button" aria-label=${nameOf(item)} title=${nameOf(item)} onClick=${() => open(item.id)}>
+            <${Picture} collection=${item.collection} id=${item.id}/>
+          </button>
+        </li>`)}
+    </ul>
+    <button type="button" class="quiet" onClick=${show}>Show them all</button>
   </div>`;
 
 const NothingFound = ({ filter, clear }) => html`
