@@ -114,6 +114,52 @@ def test_click_on_a_picture_opens_it_and_a_link_leads_there_again(
 
 
 @pytest.mark.long
+def test_way_back_from_a_closed_picture_leads_to_the_view_before(opened: Page) -> None:
+    opened.fill("#query", "red")
+    expect(opened.locator(".tile .caption").first).to_have_text("red")
+    opened.locator(".tile a").first.click()
+    expect(opened.get_by_role("dialog", name="red")).to_be_visible()
+    opened.keyboard.press("Escape")
+    expect(opened.get_by_role("dialog")).to_have_count(0)
+    opened.wait_for_url(lambda url: "picture" not in url)
+    opened.go_back()
+    expect(opened.locator("#query")).to_have_value("")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#/collections/100%",
+        "#/search?only=null",
+        "#/search?only=[1]",
+        "#/search?part=t:a*0",
+        "#100%",
+        "#/nowhere",
+    ],
+)
+def test_address_that_nobody_made_still_shows_a_view(
+    new_page: Callable[..., Watched], gallery_server: RunningServer, address: str
+) -> None:
+    watched = new_page()
+    watched.page.goto(f"{gallery_server.url}/{address}")
+    expect(watched.page.locator(".tile, .empty").first).to_be_visible()
+    assert watched.complaints == []
+
+
+@pytest.mark.long
+def test_picture_that_is_gone_is_named_and_offers_nothing(
+    new_page: Callable[..., Watched], gallery_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(f"{gallery_server.url}/#/search?collection=gallery&picture=nowhere")
+    dialog = page.get_by_role("dialog", name="nowhere")
+    expect(dialog.get_by_role("alert")).to_contain_text("no image 'nowhere'")
+    expect(dialog.get_by_text("More like this")).to_have_count(0)
+    expect(dialog.get_by_text("Delete")).to_have_count(0)
+
+
+@pytest.mark.long
 def test_opened_pictures_are_leafed_through_with_the_arrow_keys(opened: Page) -> None:
     first, second = captions(opened)[:2]
     opened.locator(".tile a").first.click()
@@ -149,6 +195,11 @@ def test_words_and_a_picture_are_mixed_with_weights_from_minus_to_plus(opened: P
     )
     opened.reload()
     expect(opened.get_by_label("Weight of blue")).to_have_value("1")
+    opened.wait_for_load_state("networkidle")
+    with opened.expect_request("**/search") as sent:
+        opened.get_by_label("Weight of blue").fill("0")
+    assert "blue" not in sent.value.post_data
+    expect(opened.get_by_label("Weight of blue")).to_have_value("0")
 
 
 @pytest.mark.long
@@ -156,6 +207,8 @@ def test_picture_of_the_user_is_searched_with(opened: Page) -> None:
     opened.get_by_label("Search with a picture").set_input_files(upload(picture("blue", size=(90, 30))))
     expect(opened.locator(".part")).to_contain_text("picture.png")
     expect(opened.locator(".tile .caption").first).to_have_text("blue")
+    opened.reload()
+    expect(opened.locator(".notice")).to_contain_text("only the tab knows")
 
 
 def first_line_of(code: str) -> str:
@@ -190,6 +243,21 @@ def test_search_is_shown_as_code_that_works(opened: Page) -> None:
     expect(opened.locator(".snippets pre")).to_contain_text('import { Client } from "diptych-client"')
 
 
+@pytest.mark.long
+def test_code_keeps_the_words_of_a_query_and_is_copied_where_the_browser_gives_no_clipboard(
+    opened: Page,
+) -> None:
+    opened.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    opened.fill("#query", "true null red")
+    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
+    opened.locator(".tile a").first.click()
+    opened.get_by_text("This search as code").click()
+    opened.get_by_role("tab", name="Python").click()
+    expect(opened.locator(".snippets pre")).to_contain_text('"true null red"')
+    opened.locator(".snippets").get_by_role("button", name="Copy").click()
+    expect(opened.locator(".snippets").get_by_role("button", name="Copied")).to_be_visible()
+
+
 def test_values_of_a_metadata_field_filter_what_is_shown(opened: Page) -> None:
     opened.locator(".filters summary").click()
     opened.get_by_role("group", name="author").get_by_label("nobody").check()
@@ -217,6 +285,8 @@ def test_page_is_used_without_a_mouse(opened: Page) -> None:
     expect(opened.get_by_role("dialog", name="yellow")).to_be_visible()
     opened.keyboard.press("Escape")
     expect(opened.get_by_role("dialog")).to_have_count(0)
+    opened.keyboard.press("/")
+    expect(opened.locator("#query")).to_be_focused()
     assert opened.locator(".tile a[tabindex='0']").count() == 1  # one stop for Tab, however many pictures
 
 

@@ -10,18 +10,25 @@ from playwright.sync_api import Page, expect
 
 from diptych_client import Client
 from support.browser import Watched
+from support.pictures import noise
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 
 pytestmark = pytest.mark.browser
 N_PICTURES = 10_000
 MAX_NODES = 500
+MAX_SCRIPT_MS = 50
+N_FRAMES = 60
 SCROLL = """async (steps) => {
   const height = document.documentElement.scrollHeight - innerHeight;
   for (let step = 0; step <= steps; step += 1) {
     scrollTo(0, (height * step) / steps);
     await new Promise(requestAnimationFrame);
   }
+}"""
+ONE_FRAME = """async (share) => {
+  scrollTo(0, (document.documentElement.scrollHeight - innerHeight) * share);
+  await new Promise(requestAnimationFrame);
 }"""
 
 
@@ -38,6 +45,44 @@ def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ids = [f"p{i:05}" for i in range(N_PICTURES)]
         client.add_vectors(rows, model=model, ids=ids, metadata=metadata)
         yield running
+
+
+@pytest.mark.long
+def test_frame_of_a_scroll_through_ten_thousand_runs_little_script(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page(viewport={"width": 2560, "height": 1440}).page
+    page.goto(server.url)
+    expect(page.locator(".tile .caption").first).to_have_text("picture 0")
+    devtools = page.context.new_cdp_session(page)
+    # The time of the processor: other programs on this machine do not count.
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def script_ms() -> float:
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(metric["value"] for metric in metrics if metric["name"] == "ScriptDuration")
+
+    taken = [script_ms()]
+    for frame in range(1, N_FRAMES + 1):
+        page.evaluate(ONE_FRAME, frame / N_FRAMES)
+        taken.append(script_ms())
+    assert max(np.diff(taken)) < MAX_SCRIPT_MS
+
+
+@pytest.mark.long
+def test_list_that_has_grown_is_read_anew_from_its_beginning(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(server.url)
+    expect(page.locator(".tile .caption").first).to_have_text("picture 0")
+    page.set_input_files("#add-files", {"name": "z.png", "mimeType": "image/png", "buffer": noise(1)})
+    expect(page.locator("#find-status")).to_have_text("10,001 pictures")
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("[data-index='1'] .caption")).to_have_text("picture 0")
+    with Client(server.url) as client:
+        [added] = [image.id for image in client.list_images("default", filter={"file": "z.png"}).images]
+        client.delete_image("default", added)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,63 @@ def test_deleted_pictures_come_back_with_undo(opened: Page, server: RunningServe
 
 
 @pytest.mark.long
+def test_opened_picture_that_is_deleted_comes_back_with_undo(opened: Page, server: RunningServer) -> None:
+    opened.locator(".tile", has_text="noise-1").click()
+    opened.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(opened.locator(".tile")).to_have_count(5)
+    opened.get_by_role("button", name="Undo").click()
+    expect(opened.locator(".tile")).to_have_count(6)
+    assert ids(server) == NAMES
+
+
+@pytest.mark.long
+def test_pictures_are_selected_deleted_and_brought_back_with_the_keyboard(opened: Page) -> None:
+    opened.get_by_role("button", name="Select").focus()
+    opened.keyboard.press("Enter")
+    opened.locator(".tile a").first.focus()
+    opened.keyboard.press("Space")
+    opened.keyboard.press("ArrowRight")
+    opened.keyboard.press("Space")
+    expect(opened.get_by_text("2 pictures selected")).to_be_visible()
+    opened.get_by_role("button", name="Delete").focus()
+    opened.keyboard.press("Enter")
+    expect(opened.locator(".tile")).to_have_count(4)
+    opened.keyboard.press("Control+z")
+    expect(opened.locator(".tile")).to_have_count(6)
+
+
+@pytest.mark.long
+def test_selection_begun_after_a_deletion_outlasts_it_and_has_what_is_shown(
+    opened: Page, server: RunningServer
+) -> None:
+    select(opened, "noise-0")
+    opened.get_by_role("button", name="Delete").click()
+    expect(opened.locator(".tile")).to_have_count(5)
+    select(opened, "noise-2")
+    opened.get_by_role("checkbox", name="noise-4").click(modifiers=["Shift"])
+    expect(opened.get_by_text("3 pictures selected")).to_be_visible()
+    opened.get_by_role("button", name="All 5").click()
+    expect(opened.get_by_text("5 pictures selected")).to_be_visible()
+    expect(opened.locator("#find-status")).to_have_text("5 pictures", timeout=20_000)
+    assert ids(server) == NAMES[1:]
+    expect(opened.get_by_text("5 pictures selected")).to_be_visible()
+
+
+@pytest.mark.long
+def test_picture_that_is_added_again_after_it_was_deleted_is_shown(opened: Page) -> None:
+    for n_tiles in (7, 6, 7):
+        if n_tiles == 6:
+            select(opened, "again.png")
+            opened.get_by_role("button", name="Delete").click()
+            expect(opened.locator("#find-status")).to_have_text("6 pictures", timeout=20_000)
+        else:
+            opened.set_input_files(
+                "#add-files", {"name": "again.png", "mimeType": "image/png", "buffer": noise(9)}
+            )
+        expect(opened.locator(".tile")).to_have_count(n_tiles)
+
+
+@pytest.mark.long
 def test_deleted_pictures_are_gone_when_the_page_is_left(opened: Page, server: RunningServer) -> None:
     select(opened, "noise-1", "noise-2")
     opened.get_by_role("button", name="Delete").click()
@@ -90,6 +147,9 @@ def test_tag_is_written_to_the_metadata(opened: Page, server: RunningServer) -> 
             "rating": 5,
         }
         assert "rating" not in client.get_image("default", "noise-1").metadata
+    opened.get_by_role("button", name="Done").click()
+    opened.locator(".filters summary").click()
+    expect(opened.get_by_role("group", name="rating").get_by_label("5")).to_be_visible()
 
 
 def test_metadata_of_a_picture_is_edited(opened: Page, server: RunningServer) -> None:

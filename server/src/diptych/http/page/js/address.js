@@ -11,8 +11,17 @@ const CHANGE = "diptych:address";
 export function readAddress() {
   const hash = location.hash.slice(1);
   const [path, query] = hash.startsWith("/") ? splitOnce(hash.slice(1), "?") : ["search", hash];
-  const [view, ...rest] = path.split("/").map(decodeURIComponent);
+  const [view, ...rest] = path.split("/").map(decoded);
   return { view: view || "search", rest, params: new URLSearchParams(query) };
+}
+
+/** Text as typed where its escapes are none, such as "100%". */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function splitOnce(text, mark) {
@@ -33,11 +42,11 @@ export function addressOf(path, params = {}) {
   return `#/${parts}${query && `?${query}`}`;
 }
 
-/** Go to an address of `addressOf`. `replace` writes no step into the history. */
-export function goTo(address, { replace = false } = {}) {
+/** Go to an address of `addressOf`. `replace` writes no step into the history; `state` stays with a new one. */
+export function goTo(address, { replace = false, state = null } = {}) {
   if (address === location.hash) return;
-  if (replace) history.replaceState(null, "", address);
-  else history.pushState(null, "", address);
+  if (replace) history.replaceState(history.state, "", address);
+  else history.pushState(state, "", address);
   window.dispatchEvent(new Event(CHANGE));
 }
 

@@ -30,15 +30,18 @@ export function duration(seconds) {
 export const moment = (text) =>
   new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
-/** The name of a picture: from its metadata, else of its file, else its id. */
+/** An id that the server made of the content of a file. */
+const CONTENT_ID = /^[0-9a-f]{32}$/;
+
+/** The name of a picture: from its metadata, else of its file, else its id, of which one that nobody chose is cut short. */
 export const nameOf = ({ metadata, id }) =>
-  textOf(metadata?.name) ?? textOf(metadata?.file)?.split("/").at(-1) ?? id;
+  textOf(metadata?.name) ?? textOf(metadata?.file)?.split("/").at(-1) ?? (CONTENT_ID.test(id) ? `picture ${id.slice(0, 6)}` : id);
 
 const textOf = (value) => (typeof value === "string" && value ? value : null);
 
 /** "fxemoji by Mozilla, Apache-2.0", from the metadata. */
 export function creditOf({ metadata }) {
-  const { style, author, licence } = metadata ?? {};
+  const [style, author, licence] = ["style", "author", "licence"].map((field) => textOf(metadata?.[field]));
   return [[style, author && `by ${author}`].filter(Boolean).join(" "), licence].filter(Boolean).join(", ");
 }
 

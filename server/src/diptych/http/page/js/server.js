@@ -52,11 +52,14 @@ export const isAbort = (error) => error?.kind === "aborted";
 /** The server loads a model or an index, is at its limit or away: asking again will help. */
 export const isPassing = ({ status, kind }) => status === 503 || status === 429 || kind === "unreachable";
 
-/** `{url, release}`: an address for an <img>. With a key, it is one in memory that `release` gives back. */
-export async function pictureAddress(collection, id, { original = false, signal }) {
-  if (!hasKey()) {
-    return { url: original ? client.originalUrl(collection, id) : client.thumbnailUrl(collection, id), release() {} };
-  }
+/** The address of a picture for an <img>, or null where a key must be sent with the request: see `pictureInMemory`. */
+export function pictureAddress(collection, id, original) {
+  if (hasKey()) return null;
+  return original ? client.originalUrl(collection, id) : client.thumbnailUrl(collection, id);
+}
+
+/** Resolves to `{url, release}`: an address in memory, which `release` gives back. */
+export async function pictureInMemory(collection, id, original, signal) {
   const blob = await (original ? client.original(collection, id, { signal }) : client.thumbnail(collection, id, { signal }));
   const url = URL.createObjectURL(blob);
   return { url, release: () => URL.revokeObjectURL(url) };

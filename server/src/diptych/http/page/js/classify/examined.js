@@ -92,7 +92,7 @@ export class Examined {
   }
 
   /** Ask again for what failed. */
-  again = () => this.ask(...this.#asked);
+  again = () => this.#asked && this.ask(...this.#asked);
 
   close() {
     this.#controller.abort();

@@ -4,6 +4,7 @@ import { plural, percent } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { PicturePicker } from "../parts/picker.js";
 import { Problem } from "../parts/problem.js";
+import { toast } from "../parts/toasts.js";
 import { picturesIn } from "../collections/dropped.js";
 import { served } from "../server.js";
 import { useStore } from "../store.js";
@@ -51,7 +52,8 @@ export function ClassifyView() {
   const onDrop = async (event) => {
     event.preventDefault();
     setDragging(false);
-    add((await picturesIn(event.dataTransfer)).map(({ file }) => file));
+    await picturesIn(event.dataTransfer)
+      .then((found) => add(found.map(({ file }) => file)), () => toast("The browser could not read what was dropped"));
   };
   const shown = pictures[Math.min(at, pictures.length - 1)];
   const clear = () => { setPictures([]); setAt(-1); };
@@ -92,6 +94,8 @@ function useExamined(pictures, labels, templates) {
   const [, redraw] = useState(0);
   const examined = useMemo(() => new Examined(() => redraw((n) => n + 1)), []);
   useEffect(() => { examined.ask(pictures, labels, templates); }, [pictures, labels, templates]);
+  const { state } = useStore(served);
+  useEffect(() => { if (state === "ready") examined.again(); }, [state]);  // the server may have been away
   useEffect(() => () => examined.close(), []);
   return examined;
 }

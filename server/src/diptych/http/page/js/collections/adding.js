@@ -2,6 +2,7 @@
 
 import { Client } from "../../diptych-client/index.js";
 import { client, served } from "../server.js";
+import { showAgain } from "../search/deleting.js";
 
 const AT_ONCE = 2;  // requests: one arrives while the other is worked on
 const BATCH = 16;  // small, so that the progress is seen
@@ -66,9 +67,10 @@ export class Adding {
     const taken = this.#waiting.splice(0, end < 0 ? this.#waiting.length : end);
     const items = taken.map(({ name, file }) => ({ image: file, metadata: { file: name } }));
     const settled = new Set();
-    const onOutcome = ({ index, status, error }) => {
+    const onOutcome = ({ index, id, status, error }) => {
       this.counts[status] += 1;
       settled.add(index);
+      if (status === "created") showAgain(collection, id);
       this.newest = [{ name: taken[index].name, status }, ...this.newest].slice(0, N_NEWEST);
       if (error) this.failures.push({ name: taken[index].name, reason: error.detail || error.title });
       this.#onChange();

@@ -5,6 +5,7 @@ import { html } from "../html.js";
 import { Progress } from "../parts/busy.js";
 import { PicturePicker } from "../parts/picker.js";
 import { Problem } from "../parts/problem.js";
+import { toast } from "../parts/toasts.js";
 import { readCollections } from "../server.js";
 import { createStore, useStore } from "../store.js";
 import { Adding } from "./adding.js";
@@ -19,7 +20,7 @@ const changed = () => state.set({ n: state.get().n + 1 });
 /** Add a list of {name, file}; it may be called again while pictures are being sent. */
 export function addPictures(collection, pictures) {
   const wanted = pictures.filter(({ name }) => !isHidden(name)).map((picture) => ({ ...picture, collection }));
-  if (!wanted.length) return;
+  if (!wanted.length) return void toast("There are no pictures among them");
   const { adding, ended } = state.get();
   const now = adding && !ended ? adding : new Adding(changed);
   state.set({ adding: now, collection, ended: false, problem: null });
@@ -49,7 +50,7 @@ addEventListener("beforeunload", (event) => {
 export function AddButton({ target }) {
   if (!target) return null;
   const add = (files) => addPictures(target, files.map((file) => ({ name: file.webkitRelativePath || file.name, file })));
-  return html`<${PicturePicker} id="add-files" multiple label="Add pictures to the collection “${target}”" onFiles=${add}>Add pictures<//>`;
+  return html`<${PicturePicker} id="add-files" multiple label="Add pictures to the collection “${target}”" onFiles=${add}>Add<span class="wordy">${" "}pictures</span><//>`;
 }
 
 export function AddingBar() {

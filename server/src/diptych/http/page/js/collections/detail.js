@@ -30,7 +30,9 @@ export function CollectionDetail({ name, collections }) {
   const onDrop = async (event) => {
     event.preventDefault();
     setDragging(false);
-    if (adds) addPictures(name, await picturesIn(event.dataTransfer));
+    if (!adds) return;
+    await picturesIn(event.dataTransfer)
+      .then((pictures) => addPictures(name, pictures), () => toast("The browser could not read what was dropped"));
   };
   const onDragOver = (event) => {
     event.preventDefault();
@@ -124,7 +126,9 @@ function Fields({ name, nImages }) {
           <div key=${field}>
             <dt>${field}</dt>
             <dd>
-              <span class="status">${plural(nDistinct, "value")} in ${plural(n, "picture")}${isShared(nDistinct, n) ? ":" : ""}</span>${" "}
+              <span class="status">
+                ${nDistinct ? `${plural(nDistinct, "value")} in ` : "nested, in "}${plural(n, "picture")}${values.length && isShared(nDistinct, n) ? ":" : ""}
+              </span>${" "}
               ${isShared(nDistinct, n) && values.slice(0, 8).map(({ value, count: m }, i) => html`${i ? ", " : ""}<a key=${i} href=${link(field, value)}>${valueText(value)}</a> <span class="status">${count(m)}</span>`)}
             </dd>
           </div>`)}

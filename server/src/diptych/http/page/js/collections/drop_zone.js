@@ -4,6 +4,7 @@ import { changeParams } from "../address.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { keepUpload, paramsOfParts } from "../search/query.js";
 import { addPictures } from "./adding_bar.js";
+import { toast } from "../parts/toasts.js";
 import { picturesIn } from "./dropped.js";
 
 const carriesFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
@@ -42,7 +43,7 @@ export function DropZone({ target, children }) {
     depth.current = 0;
     setDragging(false);
     if (!carriesFiles(event)) return;
-    take(await picturesIn(event.dataTransfer));
+    await picturesIn(event.dataTransfer).then(take, () => toast("The browser could not read what was dropped"));
   };
   const add = (pictures) => (target ? addPictures(target, pictures) : searchWith(pictures.map(({ file }) => file)));
   return html`

@@ -7,7 +7,7 @@ import { Progress } from "../parts/busy.js";
 import { Dialog } from "../parts/dialog.js";
 import { Problem } from "../parts/problem.js";
 import { Picture } from "../parts/thumbnail.js";
-import { client, may, readCollections } from "../server.js";
+import { client, may, noteAway, readCollections } from "../server.js";
 import { AddingBar } from "./adding_bar.js";
 import { useCollections } from "./chosen.js";
 import { CollectionDetail } from "./detail.js";
@@ -34,7 +34,7 @@ function Samples({ name, nImages }) {
 export function CollectionsView({ rest }) {
   const collections = useCollections();
   useEffect(() => {
-    const read = () => { if (!document.hidden) readCollections().catch(() => {}); };
+    const read = () => { if (!document.hidden) readCollections().catch(noteAway); };
     read();
     const timer = setInterval(read, POLL_MS);
     return () => clearInterval(timer);

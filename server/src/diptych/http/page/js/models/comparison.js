@@ -66,7 +66,10 @@ function Changed({ collection: { collection, changed }, version, against }) {
       <h3>${collection}: searches that changed most</h3>
       ${changed.map(({ text, id, old: before, new: after, overlap }) => html`
         <div class="changed" key=${text ?? id}>
-          <p>${text ? html`“${text}”` : html`pictures like <code>${id}</code>`} <span class="status">${percent(overlap)} the same</span></p>
+          <p>
+            ${text ? `“${text}”` : html`pictures like <${Picture} collection=${collection} id=${id} alt=${id} title=${id}/>`}${" "}
+            <span class="status">${percent(overlap)} the same</span>
+          </p>
           <${Row} collection=${collection} label="version ${against}" ids=${before}/>
           <${Row} collection=${collection} label="version ${version}" ids=${after}/>
         </div>`)}

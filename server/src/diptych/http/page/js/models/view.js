@@ -33,7 +33,8 @@ export function ModelsView({ rest }) {
     return () => clearInterval(timer);
   }, []);
   const [name, version, against] = rest;
-  if (name && against) return html`<${Comparison} name=${name} version=${Number(version)} against=${Number(against)}/>`;
+  if (name && against) return html`
+    <${Comparison} key=${rest.join("/")} name=${name} version=${Number(version)} against=${Number(against)}/>`;
   if (name && version) return html`<${Version} key=${`${name}/${version}`} name=${name} version=${Number(version)} onRollout=${setLast}/>`;
   return html`
     <div class="view-head">

@@ -13,7 +13,16 @@ export const hidden = createStore({ ids: new Set(), n: 0 });
 const waiting = new Set();  // what is to be done when the page is closed
 
 const keyOf = (collection, id) => `${collection}/${id}`;
-export const isHidden = (collection, id) => hidden.get().ids.has(keyOf(collection, id));
+const isHidden = (collection, id) => hidden.get().ids.has(keyOf(collection, id));
+
+/** The same list where nothing is hidden, as a rule. */
+export const withoutHidden = (collection, items) =>
+  (items && hidden.get().ids.size ? items.filter(({ id }) => !isHidden(collection, id)) : items);
+
+/** Show a picture again that was added again after it was deleted. */
+export function showAgain(collection, id) {
+  if (isHidden(collection, id)) hidden.set({ ids: new Set([...hidden.get().ids].filter((key) => key !== keyOf(collection, id))) });
+}
 
 /** Hide the pictures `items`, and delete them unless the user takes it back. */
 export function deleteWithUndo(collection, items) {
@@ -32,7 +41,7 @@ export function deleteWithUndo(collection, items) {
     await readCollections().catch(() => {});
   }, UNDO_MS);
   toast(`${plural(items.length, "picture")} deleted`, {
-    shown_ms: UNDO_MS,
+    shownMs: UNDO_MS,
     action: {
       label: "Undo",
       run: () => {

@@ -1,19 +1,30 @@
 /** Filters from the metadata of the collection: its fields, their values, and how many pictures have each. */
 
 import { count, valueText } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { client } from "../server.js";
+import { createStore, useStore } from "../store.js";
 
 const N_VALUES = 20;
 const MAX_SHOWN = 8;
+const MIN_SHARED = 1.5;  // pictures for each value
+
+const tagged = createStore({ n: 0 });
+/** The metadata of some pictures has changed: the fields are read again. */
+export const noteTagged = () => tagged.set({ n: tagged.get().n + 1 });
 
 /** A field is worth a filter if pictures share its values, or if it is a number. */
-const isUseful = (field) => field.values.length > 0 && (field.n_distinct <= N_VALUES || isRange(field));
+const isUseful = (field) => field.values.length > 0 && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
+/** Of many values, such as those of a camera, the most frequent ones are offered. */
+const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * nDistinct;
 const isRange = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
+const asField = (name) => ({ name, values: [], n_distinct: 0, min: null, max: null });
 
-/** `onFields` receives the fields that can be filtered, `counts` are the facets of a search. */
-export function Filters({ collection, only, counts, onChange, onFields }) {
+/** `total` pictures are in the collection. `onFields` receives the fields that can be filtered, `counts` are the facets of a search. */
+export function Filters({ collection, total, only, counts, onChange, onFields }) {
   const [fields, setFields] = useState([]);
+  const { n: changes } = useStore(tagged);
+  const details = useRef(null);
   useEffect(() => {
     const controller = new AbortController();
     client.fields(collection, { limit: N_VALUES, signal: controller.signal }).then(
@@ -25,21 +36,34 @@ export function Filters({ collection, only, counts, onChange, onFields }) {
       () => {},  // the pictures can be searched without filters
     );
     return () => controller.abort();
-  }, [collection]);
-  if (!fields.length) return null;
+  }, [collection, total, changes]);
+  useEffect(() => {
+    const closeOutside = ({ target }) => { if (!details.current?.contains(target)) details.current?.removeAttribute("open"); };
+    addEventListener("pointerdown", closeOutside);
+    return () => removeEventListener("pointerdown", closeOutside);
+  }, []);
+  const onKeyDown = ({ key }) => {
+    if (key !== "Escape") return;
+    details.current.open = false;
+    details.current.firstElementChild.focus();
+  };
+  // A link may choose a field that is none of those: what is chosen is shown, so that it can be taken back.
+  const others = Object.keys(only).filter((name) => !fields.some((field) => field.name === name)).map(asField);
+  const shown = [...others, ...fields];
+  if (!shown.length) return null;
   const nChosen = Object.keys(only).length;
   const set = (field, value) => {
-    const { [field]: _, ...others } = only;
-    onChange(value === null ? others : { ...others, [field]: value });
+    const { [field]: _, ...rest } = only;
+    onChange(value === null ? rest : { ...rest, [field]: value });
   };
   return html`
-    <details class="filters">
+    <details class="filters" ref=${details} onKeyDown=${onKeyDown}>
       <summary class="quiet button">Filters${nChosen > 0 && html` <span class="count">${nChosen}</span>`}</summary>
       <div class="filter-fields">
-        ${fields.map((field) => html`
+        ${shown.map((field) => html`
           <fieldset key=${field.name}>
             <legend>${field.name}</legend>
-            ${isRange(field)
+            ${isRange(field) && !Array.isArray(only[field.name])
               ? html`<${Range} field=${field} chosen=${only[field.name]} set=${(value) => set(field.name, value)}/>`
               : html`<${Values} field=${field} chosen=${only[field.name]} set=${(value) => set(field.name, value)}
                        facet=${counts?.find((facet) => facet.field === field.name)}/>`}
@@ -54,21 +78,25 @@ function Values({ field, facet, chosen, set }) {
   const [all, setAll] = useState(false);
   const picked = Array.isArray(chosen) ? chosen : [];
   const found = new Map((facet?.values ?? []).map(({ value, count: n }) => [JSON.stringify(value), n]));
-  const rows = field.values.map(({ value, count: n }) => ({ value, n: facet ? found.get(JSON.stringify(value)) ?? 0 : n }));
+  const known = field.values.map(({ value, count: n }) => ({ value, n: facet ? found.get(JSON.stringify(value)) ?? 0 : n }));
+  const rare = picked.filter((value) => !known.some((row) => row.value === value)).map((value) => ({ value, n: null }));
+  const rows = [...rare, ...known];
   const shown = all ? rows : rows.slice(0, MAX_SHOWN);
+  const nLeft = field.n_distinct - known.length;
   const toggle = (value, checked) => {
     const next = checked ? [...picked, value] : picked.filter((one) => one !== value);
     set(next.length ? next : null);
   };
   return html`
     ${shown.map(({ value, n }) => html`
-      <label class="check" key=${JSON.stringify(value)}>
+      <label class="check" key=${JSON.stringify(value)} title=${valueText(value)}>
         <input type="checkbox" checked=${picked.includes(value)} onChange=${({ target }) => toggle(value, target.checked)}/>
         <span>${valueText(value)}</span>
-        <span class="number">${count(n)}</span>
+        <span class="number">${n !== null && count(n)}</span>
       </label>`)}
     ${rows.length > MAX_SHOWN && html`
-      <button type="button" class="link" onClick=${() => setAll(!all)}>${all ? "Fewer" : `${rows.length - MAX_SHOWN} more`}</button>`}`;
+      <button type="button" class="link" onClick=${() => setAll(!all)}>${all ? "Fewer" : `${rows.length - MAX_SHOWN} more`}</button>`}
+    ${nLeft > 0 && (all || rows.length <= MAX_SHOWN) && html`<p class="status">and ${count(nLeft)} rarer ones</p>`}`;
 }
 
 /** From and to, for numbers with many values. */
@@ -80,7 +108,7 @@ function Range({ field: { min, max }, chosen, set }) {
   };
   return html`
     <p class="range">
-      <label>from <input type="number" placeholder=${min} value=${chosen?.gte ?? ""} onChange=${change("gte")}/></label>
-      <label>to <input type="number" placeholder=${max} value=${chosen?.lte ?? ""} onChange=${change("lte")}/></label>
+      <label>from <input type="number" step="any" placeholder=${min} value=${chosen?.gte ?? ""} onChange=${change("gte")}/></label>
+      <label>to <input type="number" step="any" placeholder=${max} value=${chosen?.lte ?? ""} onChange=${change("lte")}/></label>
     </p>`;
 }

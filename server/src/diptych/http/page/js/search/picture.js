@@ -1,7 +1,7 @@
 /** One picture, large: what is known of it, what is like it, and what can be done with it. */
 
 import { bytes, moment, nameOf, percent } from "../format.js";
-import { html, useEffect, useRef, useState } from "../html.js";
+import { Fragment, html, useEffect, useRef, useState } from "../html.js";
 import { classifyLater } from "../classify/waiting.js";
 import { CodeBlock } from "../parts/copy.js";
 import { Problem } from "../parts/problem.js";
@@ -10,15 +10,17 @@ import { Picture } from "../parts/thumbnail.js";
 import { client, isAbort, may } from "../server.js";
 import { deleteWithUndo } from "./deleting.js";
 import { Metadata } from "./metadata.js";
+import { askedOf } from "./query.js";
 import { SNIPPETS } from "./snippets.js";
 
 const N_NEIGHBOURS = 12;
+const SWIPE_PX = 50;
 
 /**
  * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query, `onChanged` gets
- * the picture after a change of its metadata, `onRemoved` the id of a deleted one.
+ * the picture after a change of its metadata.
  */
-export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, onRemoved, onClose }) {
+export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, onClose }) {
   const dialog = useRef(null);
   const [image, setImage] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -34,23 +36,30 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
   }, [collection, id]);
   const step = (by) => { if (items[at + by]) open(items[at + by].id); };
   const onKeyDown = (event) => {
-    if (event.target.closest("input, textarea, [tabindex='0'] pre")) return;
+    if (event.target.closest("input, textarea, pre")) return;
     if (event.key === "ArrowLeft") step(-1);
     else if (event.key === "ArrowRight") step(1);
   };
+  const swipeFrom = useRef(null);
+  const onTouchStart = ({ touches }) => { swipeFrom.current = touches.length === 1 ? touches[0] : null; };
+  const onTouchEnd = ({ changedTouches: [end] }) => {
+    const start = swipeFrom.current;
+    const across = start ? end.clientX - start.clientX : 0;
+    if (Math.abs(across) > SWIPE_PX && Math.abs(across) > 2 * Math.abs(end.clientY - start.clientY)) step(across < 0 ? 1 : -1);
+  };
   const onBackdrop = ({ target }) => { if (target === dialog.current) dialog.current.close(); };
   const shown = image?.id === id ? image : hit;
+  const isGone = problem?.status === 404;
   const name = shown ? nameOf(shown) : id;
   const addPart = (weight) => onParts([...parts.filter((part) => part.value !== id), { kind: "id", value: id, weight }]);
   const remove = () => {
     dialog.current.close();
-    onRemoved(id);
     deleteWithUndo(collection, [{ id }]);
   };
   return html`
     <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop} onKeyDown=${onKeyDown}>
       <div class="picture-body">
-        <div class="picture-stage">
+        <div class="picture-stage" onTouchStart=${onTouchStart} onTouchEnd=${onTouchEnd}>
           <${Original} key=${id} collection=${collection} image=${image?.id === id ? image : null} id=${id} name=${name}/>
           ${at > 0 && html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>‹</button>`}
           ${at >= 0 && at < items.length - 1 && html`
@@ -63,12 +72,15 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
           </header>
           ${problem && html`<${Problem} problem=${problem}/>`}
           ${isSearch && hit && html`<${Match} hit=${hit}/>`}
+          ${!isGone && html`<${Fragment}>
           <p class="row">
             <button type="button" class="strong" onClick=${() => onParts([{ kind: "id", value: id, weight: 1 }])}>More like this</button>
             ${parts.length > 0 && html`
               <button type="button" class="quiet" title="Add this picture to the query" onClick=${() => addPart(0.5)}>And like this</button>
               <button type="button" class="quiet" title="Move the query away from this picture" onClick=${() => addPart(-0.5)}>Not like this</button>`}
             <button type="button" class="quiet" onClick=${() => classifyLater({ collection, id, name })}>Classify</button>
+            ${image?.kept && html`
+              <button type="button" class="quiet" onClick=${() => download(image, collection).catch(setProblem)}>Download</button>`}
           </p>
           ${image?.id === id && html`
             <${Metadata} key=${id} collection=${collection} image=${image} onChange=${(changed) => { setImage(changed); onChanged(changed); }}>
@@ -76,10 +88,8 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
             <//>`}
           <${Neighbours} collection=${collection} id=${id} open=${open}/>
           <${Snippets} collection=${collection} id=${id} parts=${parts} filter=${filter}/>
-          <p class="row">
-            ${image?.kept && html`<button type="button" class="quiet" onClick=${() => download(image, collection)}>Download</button>`}
-            ${may("write") && html`<button type="button" class="quiet danger" onClick=${remove}>Delete</button>`}
-          </p>
+          ${may("write") && html`<p class="row"><button type="button" class="quiet danger" onClick=${remove}>Delete</button></p>`}
+          <//>`}
         </div>
       </div>
     </dialog>`;
@@ -133,10 +143,11 @@ function Neighbours({ collection, id, open }) {
 
 function Snippets({ collection, id, parts, filter }) {
   const [language, setLanguage] = useState("curl");
-  const asked = parts.length ? parts : [{ kind: "id", value: id, weight: 1 }];
+  const query = askedOf(parts);
+  const asked = query.length ? query : [{ kind: "id", value: id, weight: 1 }];
   return html`
     <details class="snippets">
-      <summary>${parts.length ? "This search" : "A search for pictures like this"} as code</summary>
+      <summary>${query.length ? "This search" : "A search for pictures like this"} as code</summary>
       <p class="tabs" role="tablist" aria-label="Language">
         ${Object.keys(SNIPPETS).map((name) => html`
           <button key=${name} type="button" role="tab" aria-selected=${String(name === language)} onClick=${() => setLanguage(name)}>${name}</button>`)}

@@ -28,11 +28,15 @@ export function partsOf(params) {
   if (params.get("q")?.trim()) parts.push({ kind: "text", value: params.get("q"), weight: 1, main: true });
   if (params.get("id")) parts.push({ kind: "id", value: params.get("id"), weight: 1 });
   for (const text of params.getAll("part")) {
-    const found = /^([tiu]):(.+)\*(-?[\d.]+)$/s.exec(text);
+    const found = /^([tiu]):(.+)\*(-?\d+(?:\.\d+)?)$/s.exec(text);
     if (found) parts.push({ kind: KINDS[found[1]], value: found[2], weight: Number(found[3]) });
   }
   return parts.filter(({ kind, value }) => kind !== "upload" || uploads.has(value));
 }
+
+/** Whether an address asks for a picture that was given to another tab, or before this one was loaded anew. */
+export const hasLostUpload = (params) =>
+  params.getAll("part").some((text) => text.startsWith("u:") && !uploads.has(text.slice(2).split("*")[0]));
 
 /** Parameters of the address for these parts. */
 export function paramsOfParts(parts) {
@@ -49,7 +53,8 @@ export function paramsOfParts(parts) {
 /** The chosen values of metadata fields: `{field: [value, ...]}`, and ranges of numbers: `{field: {gte, lte}}`. */
 export function chosenOf(params) {
   try {
-    return JSON.parse(params.get("only") ?? "{}");
+    const chosen = JSON.parse(params.get("only") ?? "{}");
+    return chosen !== null && typeof chosen === "object" && !Array.isArray(chosen) ? chosen : {};
   } catch {
     return {};
   }
@@ -65,6 +70,9 @@ export function filterOf(chosen) {
 
 /** The collection in the address, or null. */
 export const askedCollection = () => readAddress().params.get("collection");
+
+/** The parts that count: one of weight 0 waits in the query without a say. */
+export const askedOf = (parts) => parts.filter(({ weight }) => weight !== 0);
 
 /** The query as the API takes it, pictures of the user as files. */
 export const queryOf = (parts) =>

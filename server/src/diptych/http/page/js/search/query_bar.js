@@ -9,6 +9,7 @@ import { PicturePicker } from "../parts/picker.js";
 import { keepUpload, uploaded } from "./query.js";
 
 const TYPING_MS = 90;
+const STEP_MS = 3000;  // who types again after so long types another query
 
 /** `onChange(parts, {replace})`: without `replace` it is a new step in the history. */
 export function QueryBar({ collection, parts, onChange, busy }) {
@@ -17,6 +18,7 @@ export function QueryBar({ collection, parts, onChange, busy }) {
   const [typed, setTyped] = useState(text);
   const timer = useRef(0);
   const typing = useRef(false);
+  const typedAt = useRef(0);
   const latest = useRef(null);
   latest.current = { further, text };
   useEffect(() => {
@@ -25,6 +27,17 @@ export function QueryBar({ collection, parts, onChange, busy }) {
     typing.current = false;
   }, [text]);
   useEffect(() => () => clearTimeout(timer.current), []);
+  const input = useRef(null);
+  useEffect(() => {
+    const focusWithSlash = (event) => {
+      if (event.key !== "/" || event.target.closest?.("input, textarea, select, dialog")) return;
+      event.preventDefault();
+      input.current.focus();
+      input.current.select();
+    };
+    addEventListener("keydown", focusWithSlash);
+    return () => removeEventListener("keydown", focusWithSlash);
+  }, []);
 
   const search = (value, options) => {
     clearTimeout(timer.current);
@@ -37,6 +50,8 @@ export function QueryBar({ collection, parts, onChange, busy }) {
   const onInput = ({ target }) => {
     setTyped(target.value);
     clearTimeout(timer.current);
+    if (performance.now() - typedAt.current > STEP_MS) typing.current = false;
+    typedAt.current = performance.now();
     timer.current = setTimeout(() => {
       search(target.value, { replace: typing.current });
       typing.current = true;
@@ -57,7 +72,7 @@ export function QueryBar({ collection, parts, onChange, busy }) {
   return html`
     <form id="search" class="search" role="search" onSubmit=${onSubmit}>
       <label class="unseen" for="query">Describe the picture you look for</label>
-      <input id="query" type="search" placeholder=${further.length ? "Add words" : "Describe a picture"} maxlength="1000" autocomplete="off"
+      <input id="query" ref=${input} type="search" aria-keyshortcuts="/" placeholder=${further.length ? "Add words" : "Describe a picture"} maxlength="1000" autocomplete="off"
              spellcheck=${false} enterkeyhint="search" value=${typed} onInput=${onInput} autofocus=${matchMedia("(hover: hover)").matches}/>
       ${busy && html`<${Spinner} label="Searching"/>`}
       ${typed.trim() && html`
@@ -92,8 +107,8 @@ function Part({ part: { kind, value, weight }, collection, onWeight, onRemove })
       <span class="part-name">${prefix}${label}</span>
       <label class="weight">
         <span class="unseen">Weight of ${label}</span>
-        <input type="range" min="-1" max="1" step="0.1" value=${weight} onInput=${({ target }) => onWeight(Number(target.value) || 0.1)}/>
-        <output>${weight > 0 ? "+" : "−"}${Math.abs(weight).toFixed(1)}</output>
+        <input type="range" min="-1" max="1" step="0.1" value=${weight} onInput=${({ target }) => onWeight(Number(target.value))}/>
+        <output>${weight === 0 ? "" : weight > 0 ? "+" : "−"}${Math.abs(weight).toFixed(1)}</output>
       </label>
       <button type="button" class="icon small" aria-label="Remove ${label}" onClick=${onRemove}>×</button>
     </li>`;

@@ -57,12 +57,6 @@ class Results {
     this.#onChange();
   }
 
-  /** Take items out, such as deleted ones. */
-  remove(ids) {
-    this.items = this.items.filter(({ id }) => !ids.has(id));
-    this.#onChange();
-  }
-
   close() {
     this.#controller.abort();
   }

@@ -9,11 +9,12 @@ import { zip } from "../parts/zip.js";
 import { toast } from "../parts/toasts.js";
 import { client, may } from "../server.js";
 import { deleteWithUndo } from "./deleting.js";
+import { noteTagged } from "./filters.js";
 
 const AT_ONCE = 4;
 
-/** The selected pictures of the shown `results`. A click with Shift selects all up to the last selected one. */
-export function useSelection(results) {
+/** The selected pictures of `shown`, until `key` changes. A click with Shift selects all up to the last selected one. */
+export function useSelection(shown, key) {
   const [active, setActive] = useState(false);
   const [picked, setPicked] = useState(new Map());  // id -> item
   const [last, setLast] = useState(0);
@@ -21,10 +22,10 @@ export function useSelection(results) {
     setActive(false);
     setPicked(new Map());
   };
-  useEffect(end, [results]);
+  useEffect(end, [key]);
   const toggle = (item, index, range) => {
     const next = new Map(picked);
-    if (range) for (const one of results.items.slice(Math.min(last, index), Math.max(last, index) + 1)) next.set(one.id, one);
+    if (range) for (const one of shown.slice(Math.min(last, index), Math.max(last, index) + 1)) next.set(one.id, one);
     else if (!next.delete(item.id)) next.set(item.id, item);
     setPicked(next);
     setLast(index);
@@ -34,7 +35,7 @@ export function useSelection(results) {
     active, end, toggle,
     items: [...picked.values()],
     has: (id) => picked.has(id),
-    all: () => setPicked(new Map(results.items.map((item) => [item.id, item]))),
+    all: () => setPicked(new Map(shown.map((item) => [item.id, item]))),
     Toggle: html`
       <button type="button" class="quiet" aria-pressed=${String(active)} onClick=${() => (active ? end() : setActive(true))}>Select</button>`,
   };
@@ -90,6 +91,7 @@ function TagDialog({ collection, items, onClose }) {
       const { metadata } = await client.patchImage(collection, item.id, { [field.trim()]: valueOf(value) });
       item.metadata = metadata;
     }, setDone);
+    noteTagged();
     const tagged = items.length - problems.length;
     toast(problems.length ? `${plural(tagged, "picture")} tagged, ${problems.length} failed: ${problems[0].detail}` : `${plural(tagged, "picture")} tagged`);
     onClose();

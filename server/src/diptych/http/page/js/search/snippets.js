@@ -1,6 +1,9 @@
 /** The search that is shown, as code to copy. */
 
+import { hasKey } from "../server.js";
+
 const K = 10;
+const KEY = "DIPTYCH_API_KEY";  // the code names the key, and does not hold it
 const HERE = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 /** The body of `POST /search`; a picture of the user stands for its file. */
@@ -12,8 +15,15 @@ function bodyOf({ collection, parts, filter }) {
 }
 
 const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-/** JSON as Python writes it. */
-const python = (value) => JSON.stringify(value).replace(/\btrue\b/g, "True").replace(/\bfalse\b/g, "False").replace(/\bnull\b/g, "None");
+const CONSTANTS = new Map([[true, "True"], [false, "False"], [null, "None"]]);
+
+/** A value of JSON as Python writes it. */
+function python(value) {
+  if (CONSTANTS.has(value)) return CONSTANTS.get(value);
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value).map(([name, inner]) => `${python(name)}: ${python(inner)}`).join(", ")}}`;
+}
 
 const FILE = "picture.png";
 
@@ -31,16 +41,17 @@ function pythonPart({ kind, value, weight }) {
 }
 
 export const SNIPPETS = {
-  curl: (search) => `curl -s ${HERE()}/search \\
+  curl: (search) => `curl -s ${HERE()}/search \\${hasKey() ? `
+  -H "Authorization: Bearer $${KEY}" \\` : ""}
   -H 'Content-Type: application/json' \\
   -d ${shellQuoted(JSON.stringify(bodyOf(search)))}`,
 
   Python: ({ collection, parts, filter }) => {
     const [asked, names] = pythonQuery(parts);
     const options = [`collection=${python(collection)}`, `k=${K}`, filter && `filter=${python(filter)}`].filter(Boolean);
-    return `from diptych_client import ${names}
+    return `${hasKey() ? "import os\n\n" : ""}from diptych_client import ${names}
 
-with Client("${HERE()}") as client:
+with Client("${HERE()}"${hasKey() ? `, os.environ["${KEY}"]` : ""}) as client:
     answer = client.search(${[asked, ...options].join(", ")})
     for hit in answer.hits:
         print(hit.id, hit.cosine)`;
@@ -50,7 +61,7 @@ with Client("${HERE()}") as client:
     const { query, ...options } = bodyOf(search);
     return `import { Client } from "diptych-client";
 
-const client = new Client("${HERE()}");
+const client = new Client("${HERE()}"${hasKey() ? `, { apiKey: process.env.${KEY} }` : ""});
 const { hits } = await client.search(${JSON.stringify(query)}, ${JSON.stringify(options)});
 for (const { id, cosine } of hits) console.log(id, cosine);`;
   },

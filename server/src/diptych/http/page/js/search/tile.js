@@ -23,12 +23,17 @@ export function Tile({ item, place, poor, selection, open }) {
     if (selection.active || event.shiftKey) selection.toggle(item, place["data-index"], event.shiftKey);
     else open(item.id);
   };
+  const onKeyDown = (event) => {
+    if (event.key !== " " || !selection.active) return;
+    event.preventDefault();  // it would scroll; a check box is ticked with it
+    onClick(event);
+  };
   const { tabindex, ...at } = place;
   const classes = ["tile", poor && "poor", selected && "selected"].filter(Boolean).join(" ");
   const title = [name, creditOf(item), judged && `relevance ${match}, cosine ${item.cosine.toFixed(2)}`].filter(Boolean).join("\n");
   return html`
     <li class=${classes} data-match=${poor ? undefined : match} ...${at}>
-      <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick}
+      <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick} onKeyDown=${onKeyDown}
          role=${selection.active ? "checkbox" : undefined} aria-checked=${selection.active ? String(selected) : undefined}
          aria-label=${match ? `${name}, ${judged ? "relevance" : "cosine"} ${match}` : name}>
         <${Picture} collection=${item.collection} id=${item.id}/>

@@ -12,18 +12,21 @@ import { AddButton, AddingBar } from "../collections/adding_bar.js";
 import { client, isPassing, noteModel, readCollections } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
-import { Filters } from "./filters.js";
+import { Filters, noteTagged } from "./filters.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
-import { chosenOf, filterOf, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
+import { askedOf, chosenOf, filterOf, hasLostUpload, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
 import { useResults } from "./results.js";
 import { SelectionBar, useSelection } from "./selection.js";
-import { hidden, isHidden } from "./deleting.js";
+import { hidden, withoutHidden } from "./deleting.js";
 import { Suggestions } from "./suggestions.js";
 import { Tile } from "./tile.js";
 
 const PAGE = 100;
 const BROWSE_PAGE = 500;
+/** The state of a step of the history that a click on a picture made. */
+const OPENED = { isPicture: true };
+const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
 /** A hit with less relevance does not fit, as docs/collections-and-search.md explains. */
 const MIN_RELEVANCE = 0.1;
@@ -36,6 +39,7 @@ const EMPTY_POLL_MS = 3000;
 function browsePages(collection, filter) {
   let after = null;
   return async (start, signal) => {
+    if (start === 0) after = null;  // the list is read anew, such as after pictures were added
     const { images, next, total } = await client.listImages(collection, { after, limit: BROWSE_PAGE, filter, signal });
     after = next;
     return { items: images, done: next === null, total };
@@ -75,21 +79,27 @@ function Search({ collection, params }) {
   const parts = partsOf(params);
   const only = chosenOf(params);
   const filter = filterOf(only);
-  const key = JSON.stringify([name, parts, only]);
+  const asked = askedOf(parts);
+  const key = JSON.stringify([name, asked, only]);
   const [fields, setFields] = useState([]);
   const facets = fields.map((field) => field.name).slice(0, N_FACETS);
   const readPage = useMemo(
-    () => (parts.length ? searchPages(name, parts, filter, facets) : browsePages(name, filter)), [key]);
-  const { results, stale, retry } = useResults(`${key} ${parts.length ? "" : total}`, total || filter ? readPage : null);
-  const selection = useSelection(results);
+    () => (asked.length ? searchPages(name, asked, filter, facets) : browsePages(name, filter)), [key, facets.join()]);
+  const changes = asked.length ? facets.join() : total;  // what else gives other answers
+  const { results, stale, retry } = useResults(`${key} ${changes}`, total || filter ? readPage : null);
   useStore(hidden);
-  const items = total || filter ? results?.items.filter(({ id }) => !isHidden(name, id)) ?? null : [];
-  const asks = parts.length > 0;
+  const items = total || filter ? withoutHidden(name, results?.items ?? null) : [];
+  const selection = useSelection(items ?? [], key);
+  const asks = asked.length > 0;
   const isSearch = Boolean(results?.about.isSearch);  // those of the former query stay until the new ones are there
   usePassing(results?.problem, retry);
   useFilling(total === 0);
 
-  const openPicture = (id) => changeParams({ picture: id });
+  const openPicture = (id) => changeParams({ picture: id }, { state: OPENED });
+  const closePicture = () => {
+    if (history.state?.isPicture) history.back();  // else "Back" would show the same view again
+    else changeParams({ picture: null }, { replace: true });
+  };
   const setParts = (next, options) => changeParams({ ...paramsOfParts(next), picture: null }, options);
   const setOnly = (next) => changeParams({ only: paramOfChosen(next) }, { replace: true });
   const [showPoor, setShowPoor] = useState(false);
@@ -100,6 +110,8 @@ function Search({ collection, params }) {
   const shown = nothingFits || !items ? [] : items;
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - (results ? results.items.length - shown.length : 0);
   const opened = params.get("picture");
+  const openedAt = opened ? shown.findIndex(({ id }) => id === opened) : -1;
+  useEffect(() => { if (openedAt >= 0) results.want(openedAt + AHEAD); }, [results, openedAt]);
 
   return html`
     <${DropZone} target=${addable(collection)}>
@@ -108,7 +120,7 @@ function Search({ collection, params }) {
       </div>
       <div class="toolbar">
         <${CollectionChooser} name=${name}/>
-        <${Filters} collection=${name} only=${only} counts=${isSearch ? results?.about.facets : null}
+        <${Filters} collection=${name} total=${total} only=${only} counts=${isSearch ? results?.about.facets : null}
                     onChange=${setOnly} onFields=${setFields}/>
         <p id="find-status" class="status" role="status">
           ${items && status({ results, isSearch, total, nFit, nothingFits, filter })}
@@ -121,6 +133,10 @@ function Search({ collection, params }) {
       ${!asks && !filter && total > 0 && html`<${Suggestions} collection=${name}/>`}
       ${results?.problem && !isPassing(results.problem) && html`<${Problem} problem=${results.problem} retry=${retry}/>`}
       ${results?.problem && isPassing(results.problem) && !items?.length && html`<${Waiting} problem=${results.problem}/>`}
+      ${hasLostUpload(params) && html`
+        <p class="notice">
+          This query had a picture that only the tab knows to which it was given. Choose it again with “By picture”.
+        </p>`}
       <${SelectionBar} selection=${selection} collection=${name} items=${shown}/>
       ${items === null && !results?.problem && html`<${Placeholders}/>`}
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
@@ -137,9 +153,8 @@ function Search({ collection, params }) {
         <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch} parts=${parts} filter=${filter}
           open=${(id) => changeParams({ picture: id }, { replace: true })}
           onParts=${setParts}
-          onChanged=${(image) => results?.change(image.id, { metadata: image.metadata })}
-          onRemoved=${(id) => results?.remove(new Set([id]))}
-          onClose=${() => changeParams({ picture: null }, { replace: true })}/>`}
+          onChanged=${({ id, metadata }) => { results?.change(id, { metadata }); noteTagged(); }}
+          onClose=${closePicture}/>`}
     <//>`;
 }
 
