@@ -151,3 +151,11 @@ def test_size_beyond_which_usearch_builds_no_index_has_its_exact_searches() -> N
 
 def test_other_programs_take_a_share_of_the_processors() -> None:
     assert re.fullmatch(r"Other programs took \d+% of the processors meanwhile\.", OtherPrograms().said())
+
+
+def test_hits_with_the_same_cosine_may_stand_for_each_other() -> None:
+    cosines = np.array([0.9, 0.5, 0.5, 0.1], np.float32)
+    assert search.are_as_near(cosines, [0, 1], [0, 2])
+    assert not search.are_as_near(cosines, [0, 1], [0, 3])
+    assert not search.are_as_near(cosines, [0, 1], [0])
+    assert not search.are_as_near(cosines, [1, 2], [1, 1])
