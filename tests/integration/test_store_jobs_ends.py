@@ -360,3 +360,34 @@ def test_end_is_reported_although_old_jobs_cannot_be_forgotten(
             assert (await end_of(jobs, (await submit(jobs, 1, first=n)).id)).state == "done"
 
     run_jobs(story)
+
+
+def test_many_ended_jobs_of_one_collection_displace_none_of_others(
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        monkeypatch.setattr(jobs_module, "MAX_ENDED", 4)
+        await opened.collections.create("x")
+        quiet = [await ended(jobs, n, "x") for n in range(2)]
+        busy = [await ended(jobs, n) for n in range(6)]
+        change = jobs.next_change()
+        if len(await jobs.list()) > 4:  # one is forgotten right after the end of the last
+            await change.wait()
+        assert {job.id for job in await jobs.list()} == {*quiet, *busy[-2:]}
+        assert len(await jobs.outcomes(quiet[0], -1, 9)) == 1
+
+    async def ended(jobs: Jobs, n: int, collection: str = "default") -> str:
+        return (await end_of(jobs, (await submit(jobs, 1, first=n, collection=collection)).id)).id
+
+    run_jobs(story)
+
+
+def test_ended_job_goes_with_its_collection_to_the_new_name(run_jobs: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        job = await end_of(jobs, (await submit(jobs, 1)).id)
+        await opened.collections.change("default", CollectionChange(name="other"))
+        await opened.collections.create("default")
+        assert (await jobs.get(job.id)).collection == "other"
+        assert [one.collection for one in await jobs.list()] == ["other"]
+
+    run_jobs(story)

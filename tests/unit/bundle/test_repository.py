@@ -274,9 +274,13 @@ def test_absent_names_and_versions_are_not_found(repository):
         repository.latest("yours")
 
 
-@pytest.mark.parametrize("name", ["../mine", "..", ".", "", "Mine", "a/b", "-a", "a" * 65, "a\n", "a b"])
+STRANGE_NAMES = ["../mine", "..", ".", "", "Mine", "a/b", "-a", "a" * 65, "a" * 5_000, "a\n", "a\0", "a b"]
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES, ids=lambda name: repr(name[:10]))
 def test_names_cannot_lead_out_of_the_repository(repository, name):
     publish(repository)
+    assert repository.strangers(name) == {}
     with pytest.raises(NotFound):
         repository.versions(name)
     with pytest.raises(InvalidValue, match="model name"), repository.staging(name):

@@ -157,6 +157,7 @@ def test_path_in_another_spelling_is_checked_too(client: TestClient) -> None:
     for path in ("/collections/%73ecret", "/collections/secret/../secret", "/collections/secret%2Fimages"):
         assert client.get(path, headers=LIMITED[1]).status_code == 404, path
     assert client.get("//collections/secret", headers=LIMITED[1]).status_code == 404
+    assert client.get("/version%0A", headers=LIMITED[1]).status_code == 404
     assert client.get("/assets/../version").status_code in {401, 404}
     assert client.get("/assets/..%2fversion").status_code in {401, 404}
 
@@ -212,6 +213,7 @@ def test_paths_that_are_off_are_unknown_without_keys_too() -> None:
             answer, unknown = client.get(path), client.get("/nowhere")
             assert (answer.status_code, answer.json()["detail"]) == (404, f"there is no {path}")
             assert unknown.json().keys() == answer.json().keys()
+            assert client.get(f"{path}%0A").status_code == 404
 
 
 def audited(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

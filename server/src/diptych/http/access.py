@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.routing import Match
 from starlette.types import Scope as ASGIScope
 
 from diptych.core.keys.key import Key, Scope
@@ -109,6 +110,14 @@ class GuardedRoute(APIRoute):
 
     On a read-only server it refuses whatever needs the scope "write" or "admin" and is no GET.
     """
+
+    def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:
+        """As the base class, but no path that ends with a line break.
+
+        The "$" of the base class also matches before one: `/metrics%0A` would be `/metrics`, past the
+        middlewares, which compare whole paths.
+        """
+        return (Match.NONE, {}) if scope["path"].endswith("\n") else super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of the route, behind the check. Raises KeyError for a route without an entry."""

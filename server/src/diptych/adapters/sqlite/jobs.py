@@ -88,10 +88,14 @@ class SqliteJobs:
         await self._threads.write(lambda db: _run(db.execute(update, values)), makes_room=True)
 
     async def forget(self, keep: int) -> None:
-        """Remove ended jobs except the newest `keep`."""
+        """Remove ended jobs except `keep`: of each collection the newest, then the second newest, and so on.
+
+        Many jobs of one collection therefore never displace the newest jobs of others.
+        """
+        place = "row_number() OVER (PARTITION BY collection ORDER BY rowid DESC)"
         delete = (
-            "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"
-            " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
+            "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"  # noqa: S608 - a constant is inserted
+            f" (SELECT rowid FROM jobs WHERE state <> ? ORDER BY {place}, rowid DESC LIMIT ?)"
         )
         values = (OPEN, OPEN, keep)
         await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)

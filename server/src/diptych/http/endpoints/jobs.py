@@ -105,7 +105,7 @@ class JobResponse(BaseModel):
 
 
 class JobList(BaseModel):
-    """Jobs, newest first. Of those that have ended, the last hundred are kept."""
+    """Jobs, newest first. A hundred that have ended are kept: the newest of each collection first."""
 
     model_config = ConfigDict(json_schema_extra=schemas.example({"jobs": [_EXAMPLE]}))
 
