@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -51,7 +51,7 @@ test: $(VENV)/.installed-tests chromium strace nginx nodejs npm ## all tests but
 
 test-long: export DIPTYCH_TOOLS := $(abspath $(TOOLS))
 test-long: $(TOOLS)/.installed container-tools test ## the long tests too, but for the campaigns
-	$(BIN)/python -m pytest -m 'long and not kills and not rollouts and not conformance'
+	$(BIN)/python -m pytest -m 'long and not kills and not rollouts and not conformance and not api_conformance'
 
 kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
 	$(BIN)/python -m pytest -m kills
@@ -61,6 +61,9 @@ rollouts: $(VENV)/.installed-tests ## campaign: versions that change under 64 cl
 
 conformance: $(VENV)/.installed-tests ## campaign: every kind of checkpoint that can be imported, against its own library
 	$(BIN)/python -m pytest -m conformance
+
+api-conformance: $(VENV)/.installed-tests ## campaign: requests that schemathesis makes of the description of the API, with all checks (10 minutes; EXAMPLES=1000 for more)
+	API_EXAMPLES='$(or $(EXAMPLES),100)' $(BIN)/python -m pytest -m api_conformance
 
 surface: $(VENV)/.installed-tests ## show that what users rely on is as in another checkout: make surface AGAINST=../other (SURFACE=--deep: rows, runs and data folders too, some minutes)
 	PYTHONPATH=tests $(BIN)/python -m support.surface --against '$(or $(AGAINST),$(error say which checkout: AGAINST=../other))' $(SURFACE)

@@ -1,60 +1,127 @@
 """Hooks for schemathesis: valid values where openapi.json cannot say what is valid. See docs/http-api.md.
 
 A schema cannot say which bytes are a picture, what the served version has, or that two fields of a form are
-about the same number of items.
+about the same number of items. Requests that are meant to be invalid stay as they are.
+
+SERVED_BUNDLE: the folder of the served version, whose folder has the name of its model. SERVED_EMBED_DIM: its
+dimensions.
 """
 
 import base64
 import io
+import os
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.transport.requests import REQUESTS_TRANSPORT, multipart_serializer
 from schemathesis.transport.serialization import Binary
 
-EMBED_DIM = 448  # of the default model
+EMBED_DIM = int(os.environ.get("SERVED_EMBED_DIM", "256"))  # 256: of the default model
 UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE, DATA_URI = base64.b64decode(PIXEL), f"data:image/png;base64,{PIXEL}"
+IN_THE_FUTURE = "2099-01-31T00:00:00Z"
 
 
-def archive() -> bytes:
-    """A tar archive with one picture."""
-    out, entry = io.BytesIO(), tarfile.TarInfo("a.png")
-    entry.size = len(PICTURE)
+def archive(files: dict[str, bytes]) -> bytes:
+    """A tar archive with these files."""
+    out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        tar.addfile(entry, io.BytesIO(PICTURE))
+        for name, payload in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(payload)
+            tar.addfile(entry, io.BytesIO(payload))
     return out.getvalue()
 
 
-schemathesis.openapi.format("binary", st.just("a file"))  # see `complete`
+def bundle() -> bytes:
+    """The archive of a version, its manifest first."""
+    folder = Path(os.environ["SERVED_BUNDLE"])
+    files = sorted(folder.iterdir(), key=lambda file: (file.name != "manifest.json", file.name))
+    return archive({file.name: file.read_bytes() for file in files if file.is_file()})
+
+
+schemathesis.openapi.format("binary", st.just("a file"))  # see `form`
 schemathesis.openapi.format("image", st.just(DATA_URI))
 schemathesis.openapi.format("image-base64", st.just(PIXEL))
 schemathesis.openapi.format("precision", st.sampled_from(["server", "fp32"]))
 schemathesis.openapi.format("template-set", st.just("default"))
 schemathesis.openapi.media_type("image/*", st.just(PICTURE))
-schemathesis.openapi.media_type("application/x-tar", st.just(archive()))
+schemathesis.openapi.media_type("application/x-tar", st.just(archive({"a.png": PICTURE})))
+
+
+def is_meant_to_be_invalid(case: Any) -> bool:
+    return case.meta is not None and case.meta.generation.mode.is_negative
+
+
+@REQUESTS_TRANSPORT.serializer("image/*")
+def picture(context: Any, value: Any) -> dict[str, Any]:
+    return {"data": PICTURE if isinstance(value, str) else value}
+
+
+@REQUESTS_TRANSPORT.serializer("application/x-tar")
+def tar(context: Any, value: Any) -> dict[str, Any]:
+    if context.case.operation.path == "/models/{name}/versions":
+        return {"data": bundle()}
+    return {"data": archive({"a.png": PICTURE}) if isinstance(value, str) else value}
+
+
+@REQUESTS_TRANSPORT.serializer("multipart/form-data")
+def form(context: Any, value: Any) -> dict[str, Any]:
+    """A form with pictures and embeddings in place of the texts that stand for files."""
+    if isinstance(value, dict) and not is_meant_to_be_invalid(context.case):
+        value = dict(value)
+        if isinstance(value.get("image"), list):
+            value["image"] = [Binary(PICTURE) for _ in value["image"]]
+        if "embeddings" in value:
+            value["embeddings"] = Binary(bytes(4 * EMBED_DIM))
+    serialized: dict[str, Any] = multipart_serializer(context, value)
+    return serialized
 
 
 @schemathesis.hook("before_call")
 def complete(context: Any, case: Any, **_: Any) -> None:
     """Change a request to a like one with values that this server has."""
-    body = case.body if isinstance(case.body, dict) else {}
-    if case.operation.path == "/search":  # the default collection is there, others are a 404
+    if is_meant_to_be_invalid(case):
+        return
+    path, body = case.operation.path, case.body if isinstance(case.body, dict) else {}
+    _complete_body(path, body)
+    if path == "/search":  # the default collection is there, others are a 404
         body.pop("collection", None)
-        case.query = {name: value for name, value in (case.query or {}).items() if name != "collection"}
-    if case.operation.path == "/classify" and isinstance(body.get("images"), list):
+        body.pop("min_relevance", None)  # needs a version that is calibrated
+        queries = body.get("query", [])
+        for query in queries if isinstance(queries, list) else [queries]:
+            query.pop("collection", None)
+        others = {"collection", "min_relevance"}
+        case.query = {name: value for name, value in (case.query or {}).items() if name not in others}
+    if path == "/models/{name}/versions/{version}/comparison":  # with another one than itself
+        case.query = {**(case.query or {}), "against": int(case.path_parameters["version"]) + 1}
+    if case.media_type == "multipart/form-data":
+        _match_numbers(body)
+
+
+def _complete_body(path: str, body: dict[str, Any]) -> None:
+    if path == "/classify" and isinstance(body.get("images"), list):
         body.pop("model", None)  # what serves; images may be nothing else than files then
         body["images"] = [one if isinstance(one, str) else DATA_URI for one in body["images"]]
-    if case.operation.path.startswith(("/v1/", "/hf/")):
+    if path == "/v1/embeddings":
         _keep_to_one_item_of_the_model(body)
-    if case.operation.path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors
+    if path == "/hf/feature-extraction":
+        body.pop("truncate", None)  # a text that is too long may be refused
+        body.update({"dimensions": EMBED_DIM} if body.get("dimensions") else {})
+    if path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors
         for item in body.get("items", ()):
             if isinstance(item, dict) and "embedding" in item:
                 item["embedding"] = UNIT_VECTOR
-    if case.media_type == "multipart/form-data":
-        body.update(_with_files(body))
+    if path == "/collections/{collection}" and body.get("model"):  # another one is a 404
+        body["model"] = Path(os.environ["SERVED_BUNDLE"]).parent.name
+    if path == "/keys" and body:
+        body.update({"expires_at": IN_THE_FUTURE} if body.get("expires_at") else {})
+        if not body["name"].isprintable():
+            body["name"] = "a key"
 
 
 def _keep_to_one_item_of_the_model(body: dict[str, Any]) -> None:
@@ -65,16 +132,15 @@ def _keep_to_one_item_of_the_model(body: dict[str, Any]) -> None:
         body["messages"] = [{"role": "user", "content": "a cat"}]
 
 
-def _with_files(form: dict[str, Any]) -> dict[str, Any]:
-    changed: dict[str, Any] = {}
+def _match_numbers(form: dict[str, Any]) -> None:
+    """As many items as pictures, and no more pictures and texts together than the limit."""
     images, items, texts = form.get("image"), form.get("items"), form.get("text")
-    if isinstance(images, list):
-        n = min(len(images), len(items)) if isinstance(items, list) else len(images)
-        if isinstance(texts, list):  # as many as the limit, both together
-            n, changed["text"] = max(1, n - 1), texts[:1]
-        changed["image"] = [Binary(PICTURE)] * n
-        if isinstance(items, list):
-            changed["items"] = items[:n]
-    if "embeddings" in form:
-        changed["embeddings"] = Binary(bytes(4 * EMBED_DIM))
-    return changed
+    if "embeddings" in form and isinstance(items, list):
+        form["items"] = items[:1]
+    if not isinstance(images, list):
+        return
+    if isinstance(texts, list):
+        form["image"], form["text"] = images[: max(1, len(images) - 1)], texts[:1]
+    if isinstance(items, list):
+        n = min(len(images), len(items))
+        form["image"], form["items"] = images[:n], items[:n]

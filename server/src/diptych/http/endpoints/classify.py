@@ -76,12 +76,11 @@ class ClassifyItem(RequestModel):
     """An image, its embedding as /embed answers it, or the id of an image in a collection."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                *schemas.exactly_one("image", "id")["oneOf"],
-                *schemas.exactly_one("embedding", given={"type": ["array", "string"]})["oneOf"],
-            ]
-        }
+        json_schema_extra=schemas.any_rule(
+            schemas.exactly_one("image", without=["collection"]),
+            schemas.exactly_one("embedding", given={"type": ["array", "string"]}, without=["collection"]),
+            schemas.exactly_one("id"),
+        )
     )
 
     image: ImageUri | None = IMAGE_FIELD

@@ -33,6 +33,7 @@ def _require_text(value: object) -> object:
     return value
 
 
+_PRINTABLE = r"^[^\s\x00-\x1f\x7f-\xa0]([^\x00-\x1f\x7f-\xa0]*[^\s\x00-\x1f\x7f-\xa0])?$"
 _NO_LIMITED_ADMIN: schemas.Schema = {
     "not": {
         "required": ["collections"],
@@ -57,7 +58,12 @@ class KeyRequest(RequestModel):
         )
     )
 
-    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS, description="for people, and for the log")
+    name: str = Field(
+        min_length=1,
+        max_length=MAX_NAME_CHARS,
+        description="for people, and for the log: printable characters, no space at either end",
+        json_schema_extra={"pattern": _PRINTABLE},
+    )
     scopes: FailFastList[Scope] = Field(
         min_length=1, max_length=3, description="write includes read, admin includes both"
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from diptych.bundle.schema import NAME_PATTERN
 from diptych.core.push import PushedVersion
 from diptych.core.services import Services
 from diptych.http.access import GuardedRoute
@@ -25,6 +26,7 @@ from diptych.http.parsing.request_models import NoQuery
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices, State
 
+ModelName = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 CHUNK = 1_000_000  # bytes in memory before they are written
 NEEDS_KEY = (
     "this server was started without an API key, and takes no pushes then, since a model is as powerful as "
@@ -91,7 +93,7 @@ _DONE: Responses = {
     openapi_extra=request_body(raw=(TAR,)),
 )
 async def push_version(
-    request: Request, services: ReadyServices, state: State, options: Options, name: str, _: NoQuery
+    request: Request, services: ReadyServices, state: State, options: Options, name: ModelName, _: NoQuery
 ) -> Response:
     """Push a version: a tar archive of the files of one bundle, without folders.
 

@@ -85,7 +85,11 @@ class QueryItem(RequestModel):
     A negative weight searches for its opposite. An id needs `collection` when several are searched.
     """
 
-    model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
+    model_config = ConfigDict(
+        json_schema_extra=schemas.any_rule(
+            schemas.exactly_one("text", "image", without=["collection"]), schemas.exactly_one("id")
+        )
+    )
 
     text: QueryText | None = None
     image: ImageUri | None = IMAGE_FIELD

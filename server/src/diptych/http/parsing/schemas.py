@@ -50,9 +50,18 @@ def example(*values: Any, **rules: Any) -> Schema:
     return {"examples": list(values), **rules}
 
 
-def exactly_one(*names: str, given: Schema = STRING) -> Schema:
-    """A rule: exactly one of these properties is a string, or what `given` describes."""
-    return {"oneOf": [{"required": [name], "properties": {name: given}} for name in names]}
+def exactly_one(*names: str, given: Schema = STRING, without: Sequence[str] = ()) -> Schema:
+    """A rule: exactly one of these properties is a string, or what `given` describes.
+
+    The properties `without` must be null beside it.
+    """
+    nulls = {name: {"type": "null"} for name in without}
+    return {"oneOf": [{"required": [name], "properties": {name: given, **nulls}} for name in names]}
+
+
+def any_rule(*rules: Schema) -> Schema:
+    """A rule: exactly one alternative of all these rules holds."""
+    return {"oneOf": [alternative for rule in rules for alternative in rule["oneOf"]]}
 
 
 def form(properties: Schema, required: Sequence[str] = (), **rules: Any) -> Schema:

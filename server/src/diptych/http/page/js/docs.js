@@ -5,5 +5,5 @@ window.SwaggerUIBundle({
   dom_id: "#swagger",
   deepLinking: true,
   validatorUrl: null,
-  tryItOutEnabled: false,
+  tryItOutEnabled: true, // one click on Execute sends the example and shows its curl command
 });
