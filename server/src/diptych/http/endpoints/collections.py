@@ -57,7 +57,7 @@ class CollectionPatch(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra=schemas.example(
-            {"name": "holiday", "keep": "none"},
+            {"name": "pets", "keep": "none"},
             **{"not": {"allOf": [_any_string("name", "keep"), _any_string("model", "precision")]}},
         )
     )

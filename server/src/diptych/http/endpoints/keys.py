@@ -51,7 +51,7 @@ class KeyRequest(RequestModel):
                 "name": "notebook",
                 "scopes": ["write"],
                 "collections": ["gallery"],
-                "expires_at": "2030-01-31T00:00:00Z",
+                "expires_at": "2099-01-31T00:00:00Z",
             },
             {"name": "deployment", "scopes": ["admin"]},
             **_NO_LIMITED_ADMIN,
@@ -84,7 +84,7 @@ _EXAMPLE = {
     "scopes": ["write"],
     "collections": ["gallery"],
     "created_at": "2026-03-02T09:30:00Z",
-    "expires_at": "2030-01-31T00:00:00Z",
+    "expires_at": "2099-01-31T00:00:00Z",
     "last_used_at": None,
 }
 
