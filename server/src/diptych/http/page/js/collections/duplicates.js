@@ -5,7 +5,7 @@ import { html, useEffect, useState } from "../html.js";
 import { Problem } from "../parts/problem.js";
 import { Spinner } from "../parts/busy.js";
 import { Picture } from "../parts/thumbnail.js";
-import { hidden, isHidden, deleteWithUndo } from "../search/deleting.js";
+import { deleteWithUndo, hidden, withoutHidden } from "../search/deleting.js";
 import { client, isAbort, may } from "../server.js";
 import { useStore } from "../store.js";
 
@@ -56,7 +56,7 @@ function Groups({ name }) {
 function Found({ name, pages, more }) {
   const { n_groups: nGroups, n_duplicates: nDuplicates, n_unknown: nUnknown, next } = pages.at(-1);
   const groups = pages.flatMap((page) => page.groups)
-    .map(({ images }) => images.filter(({ id }) => !isHidden(name, id)))
+    .map(({ images }) => withoutHidden(name, images))
     .filter((images) => images.length > 1);
   return html`
     <p class="status" role="status">

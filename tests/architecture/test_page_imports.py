@@ -1,0 +1,40 @@
+"""Every name that a module of the page imports is exported by the module it names.
+
+One that is not keeps the whole page blank, and no merge of two changes reports it.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "server" / "src" / "diptych" / "http" / "page"
+MODULES = sorted((PAGE / "js").rglob("*.js"))
+IMPORT = re.compile(r"^(?:import|export) \{([^}]*)\} from \"([^\"]+)\";", re.MULTILINE)
+DECLARED = re.compile(r"^export (?:async )?(?:const|let|class|function\*?) (\w+)", re.MULTILINE)
+LISTED = re.compile(r"^export \{([^}]*)\}", re.MULTILINE)
+
+
+def names_in(braces: str, place: int) -> set[str]:
+    """The names in `{a, b as c}`: those before `as` (0) or after it (-1)."""
+    return {part.split(" as ")[place].strip() for part in braces.split(",") if part.strip()}
+
+
+def missing(module: Path) -> list[str]:
+    found = []
+    for braces, source in IMPORT.findall(module.read_text(encoding="utf-8")):
+        target = (module.parent / source).resolve()
+        if target.is_relative_to(PAGE / "js"):
+            text = target.read_text(encoding="utf-8")
+            exported = {*DECLARED.findall(text), *(n for b in LISTED.findall(text) for n in names_in(b, -1))}
+            found += [f"{name} of {source}" for name in sorted(names_in(braces, 0) - exported)]
+    return found
+
+
+def test_modules_are_found() -> None:
+    assert len(MODULES) > 40
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PAGE / "js")))
+def test_imported_names_are_exported(module: Path) -> None:
+    assert missing(module) == []
