@@ -195,3 +195,16 @@ def test_selected_pictures_are_exported(opened: Page) -> None:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == ["noise-2.png", "noise-3.png"]
         assert archive.read("noise-2.png") == noise(2)
+
+
+def test_exported_texts_are_no_formulas_of_a_spreadsheet(opened: Page, server: RunningServer) -> None:
+    texts = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1"]
+    with Client(server.url) as client:
+        client.patch_image("default", "noise-0", dict(zip("abcdefg", texts, strict=True)))
+    opened.reload()
+    select(opened, "noise-0")
+    opened.get_by_role("button", name="Export").click()
+    with opened.expect_download() as saved:
+        opened.get_by_role("button", name="CSV").click()
+    (row,) = csv.DictReader(io.StringIO(saved.value.path().read_bytes().decode(), newline=""))
+    assert [row[field] for field in "abcdefg"] == [f"'{text}" for text in texts]

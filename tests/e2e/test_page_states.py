@@ -252,6 +252,32 @@ def test_pictures_of_several_authors_are_credited_one_by_one(
     expect(credit.get_by_role("link")).to_have_attribute("href", "https://example.org/picture")
 
 
+def test_strange_metadata_hide_no_picture_and_run_nothing(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    no_text = {"toString": 1, "valueOf": 1}  # for scripts, an object that cannot become a text
+    markup = "<img src=https://example.com/x onerror=document.title='bad'>"
+
+    def with_strange_metadata(route: Route) -> None:
+        found = route.fetch().json()
+        found["images"][1]["metadata"] = {"author": "somebody", "source": no_text}
+        found["images"][2]["metadata"] = dict.fromkeys(["name", "style", "author", "licence"], no_text)
+        found["images"][3]["metadata"] = dict.fromkeys(["name", "author", "source"], markup)
+        route.fulfill(json=found)
+
+    watched = new_page()
+    page = watched.page
+    page.route("**/collections/gallery/images?*", with_strange_metadata)
+    page.goto(gallery_server.url)
+    expect(page.locator(".tile").nth(3)).to_contain_text(markup)
+    page.get_by_text("and 2 more").click()
+    expect(page.locator("#credit li")).to_have_text(
+        ["plain by nobody, CC0-1.0", "by somebody", f"by {markup}"]
+    )
+    assert page.title() == "diptych"
+    assert watched.foreign_requests(gallery_server.url) == watched.complaints == []
+
+
 def test_version_that_the_server_moved_to_is_named_once_it_has_answered(
     new_page: NewPage, tmp_path: Path
 ) -> None:

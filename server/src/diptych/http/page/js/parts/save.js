@@ -13,6 +13,6 @@ export const csv = (rows) => new Blob([rows.map((row) => `${row.map(cell).join("
 
 function cell(value) {
   // A spreadsheet takes text that begins with one of these for a formula.
-  const text = String(value ?? "").replace(/^(?=[=+\-@\t])/, typeof value === "number" ? "" : "'");
+  const text = String(value ?? "").replace(/^(?=[=+\-@\t\r\n])/, typeof value === "number" ? "" : "'");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

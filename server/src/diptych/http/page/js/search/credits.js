@@ -4,7 +4,7 @@ import { creditOf, nameOf } from "../format.js";
 import { html, useMemo, useState } from "../html.js";
 
 /** A page of the picture itself, where its metadata names one. */
-const pageOf = ({ metadata }) => (/^https?:/.test(metadata?.source) ? metadata.source : null);
+const pageOf = ({ metadata }) => (typeof metadata?.source === "string" && /^https?:/.test(metadata.source) ? metadata.source : null);
 
 function Credit({ item }) {
   const page = pageOf(item);

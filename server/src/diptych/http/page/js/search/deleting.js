@@ -13,7 +13,7 @@ export const hidden = createStore({ ids: new Set(), n: 0 });
 const waiting = new Set();  // what is to be done when the page is closed
 
 const keyOf = (collection, id) => `${collection}/${id}`;
-export const isHidden = (collection, id) => hidden.get().ids.has(keyOf(collection, id));
+const isHidden = (collection, id) => hidden.get().ids.has(keyOf(collection, id));
 
 /** The same list where nothing is hidden, as a rule. */
 export const withoutHidden = (collection, items) =>
