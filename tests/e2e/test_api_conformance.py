@@ -59,10 +59,26 @@ def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
     assert [line for line in server.log() if line.get("status", 0) >= 500 or line["level"] == "error"] == []
 
 
+# Values at every limit take minutes to make for a filter, and for patterns of labels and templates.
+SLOW = (
+    *("/classify", "/hf/zero-shot-image-classification", "/search"),
+    *(f"/collections/{{collection}}/{name}" for name in ("deletions", "fields", "images")),
+)
+
+
 def test_few_requests_are_answered_as_described(
     server: RunningServer, tiny_repo: Path, tmp_path: Path
 ) -> None:
     check(server, tiny_repo, tmp_path, "--phases", "fuzzing", "--max-examples", "2", "--seed", "1")
+
+
+@pytest.mark.long
+@pytest.mark.api_conformance
+def test_values_at_limits_and_unknown_methods_are_answered_as_described(
+    server: RunningServer, tiny_repo: Path, tmp_path: Path
+) -> None:
+    left_out = [flag for path in SLOW for flag in ("--exclude-path", path)]
+    check(server, tiny_repo, tmp_path, "--phases", "coverage", *left_out)
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ dimensions.
 import base64
 import io
 import os
+import re
 import struct
 import tarfile
 from pathlib import Path
@@ -86,25 +87,44 @@ def form(context: Any, value: Any) -> dict[str, Any]:
 @schemathesis.hook("before_call")
 def complete(context: Any, case: Any, **_: Any) -> None:
     """Change a request to a like one with values that this server has."""
+    path, body = case.operation.path, case.body if isinstance(case.body, dict) else {}
+    if case.media_type == "multipart/form-data":  # a form cannot say that a list is empty
+        for name in [name for name, value in body.items() if value == []]:
+            del body[name]
     if is_meant_to_be_invalid(case):
         return
-    path, body = case.operation.path, case.body if isinstance(case.body, dict) else {}
+    if isinstance(case.body, dict):
+        case.body = body = _with_pictures(body)
     _complete_body(path, body)
-    if path == "/search":  # the default collection is there, others are a 404
-        body.pop("collection", None)
-        body.pop("min_relevance", None)  # needs a version that is calibrated
-        queries = body.get("query", [])
-        for query in queries if isinstance(queries, list) else [queries]:
-            query.pop("collection", None)
-        others = {"collection", "min_relevance"}
-        case.query = {name: value for name, value in (case.query or {}).items() if name not in others}
-        for given in (body, case.query):
-            if given.get("collapse") is not None:  # reaches less far than searches without it
-                given.pop("offset", None)
+    if path == "/search":
+        _keep_to_default_collection(case, body)
     if path == "/models/{name}/versions/{version}/comparison":  # with another one than itself
         case.query = {**(case.query or {}), "against": int(case.path_parameters["version"]) + 1}
     if case.media_type == "multipart/form-data":
         _match_numbers(body)
+
+
+def _keep_to_default_collection(case: Any, body: dict[str, Any]) -> None:
+    """The default collection is there, others are a 404."""
+    body.pop("collection", None)
+    body.pop("min_relevance", None)  # needs a version that is calibrated
+    queries = body.get("query", [])
+    for query in queries if isinstance(queries, list) else [queries]:
+        query.pop("collection", None)
+    others = {"collection", "min_relevance"}
+    case.query = {name: value for name, value in (case.query or {}).items() if name not in others}
+    for given in (body, case.query):
+        if given.get("collapse") is not None:  # reaches less far than searches without it
+            given.pop("offset", None)
+
+
+def _with_pictures(value: Any) -> Any:
+    """The value with a picture for every data URI, which may be of no or any bytes."""
+    if isinstance(value, list):
+        return [_with_pictures(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _with_pictures(one) for name, one in value.items()}
+    return DATA_URI if isinstance(value, str) and re.match("data:.*;base64,", value) else value
 
 
 def _complete_body(path: str, body: dict[str, Any]) -> None:

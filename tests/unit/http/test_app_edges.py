@@ -324,3 +324,19 @@ def test_scripts_and_styles_are_compressed_for_browsers_that_take_it(client: Tes
         assert packed.headers["content-type"] == plain.headers["content-type"]
         again = client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]})
         assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/collections", "GET, HEAD, POST"),
+        ("POST", "/collections/a", "DELETE, GET, HEAD, PATCH"),
+        ("OPTIONS", "/search", "GET, HEAD, POST"),
+        ("GET", "/embed", "POST"),
+    ],
+)
+def test_405_lists_all_methods_of_the_path(
+    loaded_client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = loaded_client.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)

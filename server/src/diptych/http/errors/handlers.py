@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diptych.errors import CorruptStore, DiptychError, InvalidValue
+from diptych.http.access import ACCESS
 from diptych.http.context import context_of
 from diptych.http.errors.problem_json import respond_error, respond_http, status_of
 from diptych.http.errors.validation import first_invalid
@@ -76,6 +77,12 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
     if error.status_code == 404:
         detail = f"there is no {request.url.path[:200]}"
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        headers["Allow"] = ", ".join(_methods(request))
         detail = f"{request.method} is not one of {headers['Allow']}"
     return respond_http(request, error.status_code, detail, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path, which may be of several routes."""
+    methods = ACCESS[request.scope["route"].path].keys()
+    return sorted({*methods, "HEAD"} if "GET" in methods else methods)
