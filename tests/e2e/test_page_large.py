@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -83,6 +83,29 @@ def test_list_that_has_grown_is_read_anew_from_its_beginning(
     with Client(server.url) as client:
         [added] = [image.id for image in client.list_images("default", filter={"file": "z.png"}).images]
         client.delete_image("default", added)
+
+
+@pytest.mark.long
+def test_reading_of_a_long_list_goes_on_after_the_server_was_busy(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    page = new_page().page
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 4:
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"title": "Busy", "detail": "Busy"})
+        else:
+            route.continue_()
+
+    page.route("**/collections/default/images?*", answer)
+    page.goto(server.url)
+    expect(page.locator(".tile .caption").first).to_have_text("picture 0")
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator(".tile .caption", has_text="picture 9999")).to_be_visible(timeout=60_000)
+    assert len([url for url in asked if "after=" not in url]) == 1
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,22 @@ def test_key_that_is_limited_to_a_collection_shows_it(
 
 
 @pytest.mark.long
+def test_revoked_key_is_asked_for_once(new_page: NewPage, locked_empty_server: RunningServer) -> None:
+    with Client(locked_empty_server.url, KEY) as client:
+        made = client.create_key("visitor")
+        page = new_page().page
+        page.goto(f"{locked_empty_server.url}/#/collections")
+        page.get_by_label("API key").fill(made.key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="default", exact=True)).to_be_visible()
+        client.revoke_key(made.prefix)
+    expect(page.locator("#key-dialog")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_timeout(4000)  # the view has read the collections again
+    expect(page.locator("#key-dialog")).to_be_hidden()
+
+
+@pytest.mark.long
 def test_dismissed_key_dialog_leaves_an_error_that_can_be_retried(
     new_page: NewPage, locked_empty_server: RunningServer
 ) -> None:

@@ -21,11 +21,20 @@ async function askForKey(refused) {
   return key;
 }
 
+let dismissed = false;  // who closed the dialog is not asked again by whatever the page reads from time to time
+
+async function askOnce() {
+  if (dismissed) return null;
+  const key = await askForKey(client.apiKey !== null);
+  dismissed = !key;
+  return key;
+}
+
 /** Errors of the views are `DiptychError`s; a search that fails is asked again by the view, which shows that it waits. */
 export const client = new Client(undefined, {
   apiKey: sessionStorage.getItem(KEY),
   retries: 0,
-  onUnauthorized: () => askForKey(client.apiKey !== null),
+  onUnauthorized: askOnce,
 });
 
 /** Open the dialog for another key, such as one that may do more. */

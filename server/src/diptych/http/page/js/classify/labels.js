@@ -50,6 +50,11 @@ export function Labels({ labels, onChange }) {
   return html`
     <div class="labels">
       <h2 id="labels-title">${plural(labels.length, "label")} to choose from</h2>
+      <form id="add-label" class="add-label" onSubmit=${add}>
+        <label class="unseen" for="new-label">A new label</label>
+        <input id="new-label" ref=${input} placeholder="Add a label, or paste a list" maxlength="200" autocomplete="off" enterkeyhint="done" onPaste=${onPaste}/>
+        <button type="submit" class="quiet">Add</button>
+      </form>
       <ul id="chips" class="chips" ref=${list} aria-labelledby="labels-title">
         ${labels.map((label, index) => html`
           <li key=${label} class="chip">
@@ -59,11 +64,6 @@ export function Labels({ labels, onChange }) {
             <button type="button" aria-label="Remove ${label}" onClick=${() => remove(index)}>×</button>
           </li>`)}
       </ul>
-      <form id="add-label" class="add-label" onSubmit=${add}>
-        <label class="unseen" for="new-label">A new label</label>
-        <input id="new-label" ref=${input} placeholder="Add a label, or paste a list" maxlength="200" autocomplete="off" enterkeyhint="done" onPaste=${onPaste}/>
-        <button type="submit" class="quiet">Add</button>
-      </form>
       <p class="row">
         <button type="button" class="quiet small" onClick=${() => setChoosing(true)}>From a collection</button>
         <button type="button" class="quiet small" onClick=${() => onChange([])}>Clear</button>

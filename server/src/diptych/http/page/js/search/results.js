@@ -51,6 +51,12 @@ class Results {
     this.done = true;
   }
 
+  /** Go on after a problem: what was read stays. */
+  again() {
+    this.problem = null;
+    this.want(1);
+  }
+
   /** Show something else of one item. */
   change(id, changes) {
     this.items = this.items.map((item) => (item.id === id ? { ...item, ...changes } : item));
@@ -69,7 +75,6 @@ class Results {
 export function useResults(key, readPage) {
   const [, redraw] = useState(0);
   const [shown, setShown] = useState(null);
-  const [again, setAgain] = useState(0);
   useEffect(() => {
     if (readPage === null) return undefined;
     const results = new Results(readPage, () => {
@@ -78,6 +83,6 @@ export function useResults(key, readPage) {
     });
     results.want(1);
     return () => results.close();
-  }, [key, again]);
-  return { results: shown?.results ?? null, stale: shown?.key !== key, retry: () => setAgain((n) => n + 1) };
+  }, [key]);
+  return { results: shown?.results ?? null, stale: shown?.key !== key, retry: () => shown?.results.again() };
 }

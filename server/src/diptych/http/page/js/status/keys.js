@@ -62,6 +62,7 @@ function NewKey({ onClose }) {
   const collections = useCollections();
   const [made, setMade] = useState(null);
   const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
   const [scope, setScope] = useState("read");
   const submit = (event) => {
     event.preventDefault();
@@ -69,10 +70,11 @@ function NewKey({ onClose }) {
     const limited = form.getAll("collection");
     const expires = form.get("expires");
     setProblem(null);
+    setBusy(true);
     client.createKey(form.get("name"), scope, {
       ...(limited.length && scope !== "admin" && { collections: limited }),
       ...(expires && { expiresAt: new Date(expires) }),
-    }).then(setMade, setProblem);
+    }).then(setMade, setProblem).finally(() => setBusy(false));
   };
   if (made) {
     return html`
@@ -100,7 +102,7 @@ function NewKey({ onClose }) {
           </fieldset>`}
         <label>Expires <input name="expires" type="datetime-local"/></label>
         <${Problem} problem=${problem}/>
-        <p class="row end"><button type="submit" class="strong">Make the key</button></p>
+        <p class="row end"><button type="submit" class="strong" disabled=${busy}>Make the key</button></p>
       </form>
     <//>`;
 }
