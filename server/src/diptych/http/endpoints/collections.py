@@ -67,7 +67,9 @@ class CollectionPatch(RequestModel):
         None, description="for images that are added from now on; stored images do not change"
     )
     model: str | None = Field(
-        None, description="the model that makes its vectors, in its active version or else the newest"
+        None,
+        min_length=1,
+        description="the model that makes its vectors, in its active version or else the newest",
     )
     precision: Precision | None = Field(None, description="of its vectors and queries, or server")
 
