@@ -16,7 +16,7 @@ import pytest
 from diptych.adapters.backup.data_folder import check
 from diptych.adapters.sqlite import rows as sqlite_rows
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.collections.filters import Compare
+from diptych.core.collections.metadata.filters import Compare
 from diptych.core.types import NewRow
 from diptych.errors import CorruptStore
 from integration.backup_parts import Silent

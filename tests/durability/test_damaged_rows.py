@@ -12,7 +12,7 @@ import pytest
 
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.cli import main
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import CorruptStore
 from integration.store_parts import Opened, Run, stories, tiny_png

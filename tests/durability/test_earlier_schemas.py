@@ -16,7 +16,7 @@ import pytest
 from diptych.adapters.sqlite import threads
 from diptych.adapters.sqlite.schema import MIGRATIONS, connect, schema_version
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.collections.filters import Compare
+from diptych.core.collections.metadata.filters import Compare
 from diptych.core.types import SERVER, NewRow
 from diptych.errors import StoreFull
 from diptych.failpoints import VARIABLE

@@ -19,9 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.ids import content_id, sha256_of
-from diptych.core.collections.metadata import merge_patch
+from diptych.core.collections.metadata.checks import merge_patch
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.nearest import SearchTarget
 from diptych.core.types import SERVER, Deletion, NewImage, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady

@@ -12,8 +12,8 @@ import pytest
 from diptych.adapters.sqlite import browse
 from diptych.adapters.sqlite import fields as sql
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary
-from diptych.core.collections.filters import Compare, Exists, Filter
+from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary
+from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from diptych.core.types import NewRow
 from diptych.errors import NotFound
 

@@ -12,7 +12,7 @@ import pytest
 
 from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
-from diptych.core.collections.filters import Eq, Filter
+from diptych.core.collections.metadata.filters import Eq, Filter
 from diptych.core.types import NewRow
 
 Change = Callable[[SqliteStore], Awaitable[Any]]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from diptych.adapters.sqlite import filters
 from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
 from diptych.adapters.sqlite.rows import matching_keys
-from diptych.core.collections.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
-from diptych.core.collections.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
-from diptych.core.collections.metadata import to_json
+from diptych.core.collections.metadata.checks import to_json
+from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
+from diptych.core.collections.metadata.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
 
 KEYS = st.sampled_from(
     ["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul", "nul\0", "nul\0x", "\ud800", "$", "[0]"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import CorruptStore, NotFound
 from integration.store_parts import Opened, Run, tiny_png

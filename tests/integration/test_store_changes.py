@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diptych.core.collections import delete
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
 from integration.store_parts import EncoderGate, Opened, Run, tiny_png, writes_held_up

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite.store import DATABASE
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, TooLarge, UndecodableImage
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look, tiny_png

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import Removed
 from diptych.errors import NotFound, StoreFull
 from integration.store_parts import Opened, Run, stories, tiny_png

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import Deletion
 from diptych.errors import NotReady, StoreFull
 from integration.store_parts import Opened, Story, embedded

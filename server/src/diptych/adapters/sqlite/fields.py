@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from diptych.adapters.sqlite.rows import STEPS_BETWEEN_CHECKS
-from diptych.core.collections.facets import (
+from diptych.core.collections.metadata.facets import (
     MAX_FIELDS,
     MAX_READ,
     MAX_VALUE_CHARS,

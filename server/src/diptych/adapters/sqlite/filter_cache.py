@@ -13,8 +13,8 @@ from hashlib import sha256
 import numpy as np
 
 from diptych.adapters.sqlite.rows import matching_keys
-from diptych.core.collections.facets import FieldSummary
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.types import Keys
 
 MAX_KEYS = 4_000_000  # in all entries together: 32 MB

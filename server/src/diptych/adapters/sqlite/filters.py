@@ -1,4 +1,4 @@
-"""Translates a metadata filter into SQL. `diptych.core.collections.filters` defines what a filter means.
+"""Translates a metadata filter into SQL. `core.collections.metadata.filters` says what a filter means.
 
 SQLite reads JSON several times faster than Python and releases the GIL meanwhile. Where its result could
 differ from Python's (see `_NUL`, `_near` and `in_python`), the condition calls Python.
@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diptych.core.collections.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not, Order, Path
+from diptych.core.collections.metadata.filters import (
+    All,
+    AnyOf,
+    Compare,
+    Eq,
+    Exists,
+    Filter,
+    In,
+    Not,
+    Order,
+    Path,
+)
 
 ASK_PYTHON = "diptych_asks_python"  # (number of the part, metadata) -> 1 or 0
 # The oldest SQLite whose JSON functions read escapes in keys and cache what they have parsed.

@@ -9,7 +9,7 @@ from diptych import errors
 from diptych.adapters.sqlite.records import require_collection
 from diptych.adapters.sqlite.rows import now
 from diptych.adapters.sqlite.threads import SqliteThreads
-from diptych.core.collections.metadata import to_json
+from diptych.core.collections.metadata.checks import to_json
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
 from diptych.errors import Conflict, DiptychError, NotFound
 

@@ -10,7 +10,7 @@ from typing import Any
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.schema import DAMAGED_ROW
-from diptych.core.collections.metadata import to_json
+from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
 from diptych.errors import CorruptStore, NotFound
 

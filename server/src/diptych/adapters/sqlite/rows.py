@@ -15,8 +15,8 @@ from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
 from diptych.adapters.sqlite.records import RECORD, record_of, set_metadata
-from diptych.core.collections.filters import Filter
-from diptych.core.collections.metadata import to_json
+from diptych.core.collections.metadata.checks import to_json
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.types import (
     NO_ROWS,
     Embedding,

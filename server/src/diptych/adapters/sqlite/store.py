@@ -26,8 +26,8 @@ from diptych.adapters.sqlite.records import (
     set_metadata,
 )
 from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
-from diptych.core.collections.facets import FieldSummary
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
     SERVER,

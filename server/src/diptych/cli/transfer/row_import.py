@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from diptych.core.backup import Report
-from diptych.core.collections.metadata import to_json
+from diptych.core.collections.metadata.checks import to_json
 from diptych.core.transfer import Heading, LostRow, Row
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
 

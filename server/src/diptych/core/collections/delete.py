@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ports import RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed

@@ -9,8 +9,8 @@ import numpy as np
 
 from diptych.bundle.calibration import Calibration, QueryKind
 from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.filters import Filter
 from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ports import RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.timing import noted

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from diptych.core.collections.facets import FieldSummary
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
     SERVER,

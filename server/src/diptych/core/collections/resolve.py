@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diptych.core.collections.ids import check_id, content_id, sha256_of
-from diptych.core.collections.metadata import check_metadata
+from diptych.core.collections.metadata.checks import check_metadata
 from diptych.core.types import (
     NO_ROWS,
     AddOutcome,

@@ -11,9 +11,9 @@ import numpy as np
 from diptych.bundle.calibration import QueryKind
 from diptych.core.classification.scoring import normalised
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
-from diptych.core.collections.facets import Facet, count_facets
-from diptych.core.collections.filters import Filter, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.metadata.facets import Facet, count_facets
+from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.nearest import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes

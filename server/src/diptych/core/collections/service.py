@@ -25,14 +25,14 @@ from diptych.core.collections.duplicates import (
     fold_same_picture,
     same_pictures,
 )
-from diptych.core.collections.facets import FieldSummary
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.filters import Filter
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ingest import Ingest
-from diptych.core.collections.metadata import check_metadata, merge_patch
+from diptych.core.collections.metadata.checks import check_metadata, merge_patch
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.nearest import Finder, Judge, OpenTarget, SearchTarget
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from diptych.core.collections.ids import check_id
-from diptych.core.collections.metadata import check_metadata, json_kind
+from diptych.core.collections.metadata.checks import check_metadata, json_kind
 from diptych.core.job import JobItem
 from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.filters import Exists, Path
 from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.metadata.filters import Exists, Path
 from diptych.core.collections.reembed import Pace
 from diptych.core.rollout.comparison import LabelQuality
 from diptych.core.rollout.overlap import ComparedQuery, compare_hits, sample

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
 from diptych.core.types import Embedding, ImageRecord, Keys, VersionRef
 

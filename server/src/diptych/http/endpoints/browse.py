@@ -6,10 +6,16 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
-from diptych.core.collections import facets
 from diptych.core.collections.duplicates import MAX_GROUP_IMAGES, DuplicatePage
-from diptych.core.collections.facets import MAX_FIELDS, MAX_READ, MAX_VALUE_CHARS, MAX_VALUES, FieldKind
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata import facets
+from diptych.core.collections.metadata.facets import (
+    MAX_FIELDS,
+    MAX_READ,
+    MAX_VALUE_CHARS,
+    MAX_VALUES,
+    FieldKind,
+)
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.http.access import GuardedRoute
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of

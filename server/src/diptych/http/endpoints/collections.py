@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
 from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
 from diptych.http.access import GuardedRoute

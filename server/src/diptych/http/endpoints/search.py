@@ -22,9 +22,9 @@ from starlette.responses import Response
 
 from diptych.bundle.calibration import RECOMMENDED_RELEVANCE
 from diptych.core.collections.duplicates import MAX_FOLDED
-from diptych.core.collections.facets import MAX_VALUES, Facet
-from diptych.core.collections.filter_parser import parse_filter, parse_path
-from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata.facets import MAX_VALUES, Facet
+from diptych.core.collections.metadata.filter_parser import parse_filter, parse_path
+from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.search import (
     MAX_COLLECTIONS,
     SearchInput,

@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from diptych.core.collections.metadata import MAX_DEPTH
+from diptych.core.collections.metadata.checks import MAX_DEPTH
 from diptych.http.parsing import schemas
 
 EncodingFormat = Literal["float", "base64"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.facets import MAX_VALUES, count_values
+from diptych.core.collections.metadata.facets import MAX_VALUES, count_values
 from diptych.core.types import Hit
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.errors import InvalidValue
 
 IMAGE = {

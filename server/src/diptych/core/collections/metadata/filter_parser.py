@@ -9,8 +9,19 @@ several keys in one object              all must hold
 
 from typing import Any, get_args
 
-from diptych.core.collections.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not, Order, Path
-from diptych.core.collections.metadata import json_kind
+from diptych.core.collections.metadata.checks import json_kind
+from diptych.core.collections.metadata.filters import (
+    All,
+    AnyOf,
+    Compare,
+    Eq,
+    Exists,
+    Filter,
+    In,
+    Not,
+    Order,
+    Path,
+)
 from diptych.errors import InvalidValue
 
 OPERATORS = ("eq", "ne", "in", *get_args(Order), "exists")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from diptych.core.collections.filters import Path, lookup
+from diptych.core.collections.metadata.filters import Path, lookup
 from diptych.core.types import Hit
 
 MAX_VALUES = 100  # of one field
