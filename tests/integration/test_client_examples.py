@@ -12,7 +12,7 @@ from diptych_client import AsyncClient, Client, Embeddings
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
 from support.tars import tar_of
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY, add_files, write_tiny_bundle
 
 KEY = "a key of tests"
 OTHERS = {"run", "close"}
@@ -25,6 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the files that the examples name."""
     folder = tmp_path_factory.mktemp("examples")
     write_tiny_bundle(folder / "model_repo")
+    card = {"MODEL_CARD.md": b"# tiny\n\n![A figure](figure.png)\n", "figure.png": picture("red")}
+    add_files(folder / "model_repo" / TINY / "1", card)
     for name, payload in {"cat": picture("red"), "dog": picture("blue")}.items():
         (folder / f"{name}.png").write_bytes(payload)
     (folder / "photos.tar").write_bytes(tar_of({"one.png": noise(1), "two.png": noise(2)}))

@@ -1,7 +1,5 @@
 """The card of a model version and its figures, over HTTP and by the client."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from diptych.bundle.card import MAX_CARD_BYTES
 from diptych_client import Client, NotFound
 from support.app import running_app
 from support.pictures import picture
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY, add_files, write_tiny_bundle
 
 CARD = b"# tiny\n\n![A figure](figure.png), see [the data](DATA_CARD.md). \xc3\xbc\n"
 FILES = {
@@ -24,15 +22,6 @@ FILES = {
     "script.svg": b"<svg/>",
 }
 PATH = f"/models/{TINY}/versions/1/card"
-
-
-def add_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Add files to a published bundle, and to its manifest."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for name, payload in files.items():
-        (folder / name).write_bytes(payload)
-        manifest["files"][name] = {"sha256": hashlib.sha256(payload).hexdigest(), "bytes": len(payload)}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@
 The vector of a colour word (`support.tiny_graphs.COLOURS`) is close to those of pictures of that colour.
 """
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -98,6 +100,15 @@ def write_tiny_bundle(
         draft = _draft(weights, ungated, tuple(chosen), sizes)
         write_golden(folder / "golden.npz", _golden(folder, weights, draft))
         return repository.publish(name, folder, draft.model_copy(update={"extra": dict(extra or {})}))
+
+
+def add_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Add files to a published bundle, and to its manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, payload in files.items():
+        (folder / name).write_bytes(payload)
+        manifest["files"][name] = {"sha256": hashlib.sha256(payload).hexdigest(), "bytes": len(payload)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def _graph_files(precision: str) -> tuple[str, str]:

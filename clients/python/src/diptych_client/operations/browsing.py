@@ -48,6 +48,9 @@ def duplicates(
     """Find images with the same bytes, or also of the same picture in other files, in at most `limit` groups.
 
     Groups come by the ids of their first images, beginning after the id `after`.
+
+    >>> client.duplicates("pets", kind="picture").n_groups
+    0
     """
     params = {"kind": kind, "limit": str(limit)} | ({} if after is None else {"after": after})
     path = path_of("collections", collection, "duplicates")

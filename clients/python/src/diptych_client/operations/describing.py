@@ -31,13 +31,20 @@ def model_version(name: str, version: int) -> Steps[ModelVersion]:
 
 
 def model_card(name: str, version: int) -> Steps[str]:
-    """Return the model card of a version, as Markdown. Raises NotFound if it has none."""
+    """Return the model card of a version, as Markdown. Raises NotFound if it has none.
+
+    >>> client.model_card("tiny", 1).splitlines()[0]
+    '# tiny'
+    """
     path = path_of("models", name, "versions", str(version), "card")
     return (yield from exchange(Request("GET", path))).content.decode()
 
 
 def model_card_file(name: str, version: int, file: str) -> Steps[bytes]:
-    """Return a picture or Markdown file that the model card of a version shows. Raises NotFound."""
+    """Return a picture or Markdown file that the model card of a version shows. Raises NotFound.
+
+    >>> picture = client.model_card_file("tiny", 1, "figure.png")
+    """
     path = path_of("models", name, "versions", str(version), "card", file)
     return (yield from exchange(Request("GET", path))).content
 
