@@ -36,7 +36,7 @@ def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
-    """Run schemathesis with all checks; it must find no failure, and the server must log no error."""
+    """Run schemathesis with all its checks, which are on by default; the server must log no error, either."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "tests"),
@@ -45,7 +45,7 @@ def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
         "SERVED_BUNDLE": str(repo / TINY / "1"),
     }
     config = ["--config-file", str(ROOT / "tests" / "support" / "schemathesis.toml")]
-    request = ["run", f"{server.url}/openapi.json", "-H", f"X-API-Key: {KEY}", "--checks", "all"]
+    request = ["run", f"{server.url}/openapi.json", "-H", f"X-API-Key: {KEY}"]
     quiet = ["--no-color", "--suppress-health-check", "all", "--continue-on-failure"]
     done = subprocess.run(
         [sys.executable, "-c", RUN, *config, *request, *quiet, *flags],
