@@ -32,7 +32,7 @@ OLDEST = (3, 45, 0)
 _INT64 = range(-(2**63), 2**63)
 _OPERATORS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 # For SQLite a text or key ends at a NUL, so Python evaluates all metadata that contain one. This is its only
-# translation: `collections.metadata.to_json` writes all metadata, and escapes control characters.
+# translation: `metadata.checks.to_json` writes all metadata, and escapes control characters.
 _NUL = r"\u0000"
 
 
