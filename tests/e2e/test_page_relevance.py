@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -73,3 +73,24 @@ def test_a_query_that_nothing_fits_says_so_and_shows_the_nearest_on_request(page
     look_for(page, "blue")
     expect(page.locator("#find-status")).to_contain_text(f"1 of {2 + N_NOISE} pictures may fit")
     expect(page.locator(".tile .caption").first).to_have_text("blue")
+
+
+def test_hits_of_a_picture_need_more_relevance_than_those_of_words(page: Page) -> None:
+    def between_the_bounds(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["hits"] = [hit | {"relevance": 0.15} for hit in found["hits"]]
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/search", between_the_bounds)
+    look_for(page, "red")
+    expect(page.locator("#find-status")).to_contain_text(f"{2 + N_NOISE} of {2 + N_NOISE} pictures")
+    page.locator(".tile").first.click()
+    page.get_by_role("button", name="And like this").click()  # words still weigh more; "red" is an id, too
+    expect(page.locator(".parts .part")).to_have_count(1)
+    expect(page.locator("#query")).to_have_value("red")
+    expect(page.locator("#find-status")).to_contain_text(f"of {2 + N_NOISE} pictures, ")
+    page.locator(".tile").first.click()
+    page.get_by_role("button", name="More like this").click()
+    expect(page.locator("#find-status")).to_contain_text("may fit")
+    expect(page.locator(".empty")).to_contain_text("Nothing here fits")

@@ -34,11 +34,12 @@ MAX_ARRAY_BYTES = 128 * 2**20
 NORM_TOLERANCE = 0.01  # of the rows of the bank, which are float16
 MIN_DEVIATION = 1e-6
 MAX_LOG_ODDS = 50.0
-RECOMMENDED_RELEVANCE = 0.1  # below it, hits rarely fit: measured in tests/benchmarks/relevance.py
 TEMPORARY_PREFIX = ".tmp-"
 DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, RecursionError)
 
 QueryKind = Literal["text", "image"]
+# Below it, hits rarely fit: measured in tests/benchmarks/relevance.py.
+RECOMMENDED_RELEVANCE: Mapping[QueryKind, float] = {"text": 0.1, "image": 0.2}
 Probabilities = NDArray[np.float64]
 
 

@@ -130,8 +130,8 @@ class SearchOptions(RequestModel):
         None,
         ge=0,
         le=1,
-        description=f"leave out hits with less relevance, such as {RECOMMENDED_RELEVANCE}; a 422 if it is "
-        "unknown",
+        description=f"leave out hits with less relevance, such as {RECOMMENDED_RELEVANCE['text']}; "
+        "a 422 if it is unknown",
     )
     collapse: Annotated[
         Literal["bytes", "picture"] | Annotated[float, Field(gt=0, le=1)] | None,

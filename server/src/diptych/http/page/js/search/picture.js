@@ -51,7 +51,8 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
   const shown = image?.id === id ? image : hit;
   const isGone = problem?.status === 404;
   const name = shown ? nameOf(shown) : id;
-  const addPart = (weight) => onParts([...parts.filter((part) => part.value !== id), { kind: "id", value: id, weight }]);
+  const others = parts.filter(({ kind, value }) => kind !== "id" || value !== id);
+  const addPart = (weight) => onParts([...others, { kind: "id", value: id, weight }]);
   const remove = () => {
     dialog.current.close();
     deleteWithUndo(collection, [{ id }]);

@@ -15,7 +15,7 @@ import { Credits } from "./credits.js";
 import { Filters, noteTagged } from "./filters.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
-import { askedOf, chosenOf, filterOf, hasLostUpload, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
+import { askedOf, chosenOf, filterOf, hasLostUpload, minRelevanceOf, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
 import { useResults } from "./results.js";
 import { SelectionBar, useSelection } from "./selection.js";
 import { hidden, withoutHidden } from "./deleting.js";
@@ -28,9 +28,6 @@ const BROWSE_PAGE = 500;
 const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
-/** A hit with less relevance does not fit, as docs/collections-and-search.md explains. */
-const MIN_RELEVANCE = 0.1;
-const fits = ({ relevance }) => relevance === null || relevance === undefined || relevance >= MIN_RELEVANCE;
 const N_FACETS = 8;
 const N_NEAREST = 6;
 const EMPTY_POLL_MS = 3000;
@@ -54,7 +51,15 @@ function searchPages(collection, parts, filter, facets) {
     const answer = await client.search(queryOf(parts), asked);
     noteModel(answer.model);
     const last = answer.hits.length < PAGE || offset + PAGE >= MAX_HITS;
-    return { isSearch: true, items: answer.hits, done: last, elapsed_ms: performance.now() - started, facets: answer.facets, truncated: answer.truncated };
+    return {
+      isSearch: true,
+      items: answer.hits,
+      done: last,
+      elapsed_ms: performance.now() - started,
+      facets: answer.facets,
+      truncated: answer.truncated,
+      minRelevance: minRelevanceOf(parts),
+    };
   };
 }
 
@@ -105,7 +110,7 @@ function Search({ collection, params }) {
   const [showPoor, setShowPoor] = useState(false);
   useEffect(() => { setShowPoor(false); window.scrollTo({ top: 0 }); }, [key]);
 
-  const nFit = items && isSearch ? countFitting(items) : null;
+  const nFit = items && isSearch ? countFitting(items, results.about.minRelevance) : null;
   const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
   const shown = nothingFits || !items ? [] : items;
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - (results ? results.items.length - shown.length : 0);
@@ -158,8 +163,9 @@ function Search({ collection, params }) {
     <//>`;
 }
 
-function countFitting(items) {
-  const first = items.findIndex((item) => !fits(item));
+/** The hits are in the order of their relevance; where that is unknown, all of them count. */
+function countFitting(items, minRelevance) {
+  const first = items.findIndex(({ relevance }) => (relevance ?? 1) < minRelevance);
   return first < 0 ? items.length : first;
 }
 
