@@ -298,6 +298,14 @@ def test_responses_forbid_use_by_other_origins(client: TestClient) -> None:
         assert client.get(path).headers["cross-origin-resource-policy"] == "same-origin", path
 
 
+def test_pages_forbid_frames_at_every_address(client: TestClient) -> None:
+    for path in ("/", "/docs", "/assets/index.html", "/assets/docs.html"):
+        answer = client.get(path)
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'none'", path
+        etag = {"If-None-Match": answer.headers["etag"]}
+        assert client.get(path, headers=etag).headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
 def test_docs_load_nothing_from_other_servers(client: TestClient) -> None:
     for path in ("/", "/docs"):
         html = client.get(path).text

@@ -15,7 +15,8 @@ router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 _FOLDER = Path(__file__).parent.parent / "page"
 _ASSETS = StaticFiles(directory=_FOLDER, check_dir=False)
 _TEXTS = {".js", ".css", ".html", ".svg"}
-# The pages set their own rules for scripts and styles; only a header can forbid framing.
+# Also of the files, which include the pages; a new server may have others. The pages set their own rules for
+# scripts and styles; only a header can forbid framing.
 _HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
 
 
@@ -41,7 +42,7 @@ async def openapi(request: Request) -> Response:
 async def assets(request: Request, path: str) -> Response:
     """Scripts, styles and pictures of the pages, compressed for browsers that take it."""
     response = await _ASSETS.get_response(path, request.scope)
-    response.headers["Cache-Control"] = "no-cache"  # a new server may have others
+    response.headers.update(_HEADERS)
     if isinstance(response, FileResponse) and response.status_code == 200 and _is_compressible(request, path):
         packed = await run_in_threadpool(_compressed, Path(response.path))
         headers = {name: value for name, value in response.headers.items() if name != "content-length"}
