@@ -28,7 +28,7 @@ export interface SearchOptions extends CallOptions {
   filter?: Filter;
   /** The default collection of the server without it. */
   collection?: string;
-  /** Instead of `collection`: several of one model and version, or `["*"]` for all. */
+  /** Instead of `collection`: several of one model and version, or `["*"]` for all; an empty list is refused. */
   collections?: readonly string[];
   /** Compare with every image on the CPU, also where an index or a GPU searches. */
   exact?: boolean;
@@ -52,7 +52,7 @@ export async function search(
     offset: options.offset,
     filter: options.filter,
     collection: options.collection,
-    collections: options.collections?.length ? options.collections : undefined,
+    collections: options.collections,
     exact: options.exact,
     min_relevance: options.minRelevance,
     facets: options.facets?.length ? options.facets : undefined,

@@ -144,6 +144,7 @@ withCollection("refusals are errors with their reason", async (collection) => {
   await assert.rejects(client.search("red", { collection: "absent" }), refusal(404, { requestId: /.+/ }));
   await assert.rejects(client.search("red", { collection, k: 51 }), refusal(422, { message: /50.*\(HTTP 422\)$/ }));
   await assert.rejects(client.search("red", { collection, minRelevance: 0.5 }), refusal(422));
+  await assert.rejects(client.search("red", { collections: [] }), refusal(422, { message: /^collections: / }));
 });
 
 withCollection("many images come from an iterator, in batches that report progress", async (collection) => {

@@ -74,20 +74,26 @@ def test_revoking_the_last_key_leaves_an_empty_list(capsys: Capture) -> None:
     assert (len(printed.out.splitlines()), printed.err) == (1, "")
 
 
-def test_mistyped_data_folder_has_no_list(capsys: Capture, tmp_path: Path) -> None:
-    assert main(["keys", "list", "--data-dir", str(tmp_path / "dta")]) == 1
+@pytest.mark.parametrize("verb", [["list"], ["revoke", "abcdefgh"]], ids=lambda verb: verb[0])
+def test_mistyped_data_folder_is_an_error_and_is_not_made(
+    verb: list[str], capsys: Capture, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dta"
+    assert main(["keys", *verb, "--data-dir", str(folder)]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert f"there is no folder {tmp_path / 'dta'}" in printed.err
+    assert f"there is no folder {folder}" in printed.err
+    assert not folder.exists()
 
 
-def test_revoked_key_is_refused(capsys: Capture) -> None:
+def test_revoked_key_is_refused(capsys: Capture, data_dir: Path) -> None:
     key = created(capsys)
     assert main(["keys", "revoke", key["prefix"]]) == 0
     assert capsys.readouterr().out == f"{key['prefix']}: the key of ci is revoked\n"
     assert open_keys(read_settings({})).caller(key["key"]) is None
     assert main(["keys", "revoke", key["prefix"]]) == 1
-    assert f"no API key with prefix '{key['prefix']}'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told == f"diptych: no API key with prefix '{key['prefix']}' in {data_dir / 'keys.json'}\n"
 
 
 def test_key_file_is_another_place(capsys: Capture, tmp_path: Path, data_dir: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from diptych.cli.arguments import add_data_dir_argument
 from diptych.cli.output.console import err, out, out_json, out_table
 from diptych.core.keys.key import SCOPES, Key, new_key
-from diptych.errors import ConfigError, InvalidValue
+from diptych.errors import ConfigError, InvalidValue, NotFound
 from diptych.settings import PREFIX, Settings, read_settings
 from diptych.wiring.keys import key_file_of
 
@@ -98,9 +98,8 @@ def _create(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
+    _require_folder(settings)
     file = key_file_of(settings)
-    if not settings.key_file_path.parent.is_dir():
-        raise ConfigError(f"there is no folder {settings.key_file_path.parent}")
     keys, uses = file.read(), file.last_uses()
     if keys is None:
         err(f"there is no key file {settings.key_file_path}: no key was ever made there")
@@ -121,12 +120,22 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _revoke(args: argparse.Namespace, settings: Settings) -> int:
-    key = key_file_of(settings).remove(args.prefix)
+    _require_folder(settings)
+    try:
+        key = key_file_of(settings).remove(args.prefix)
+    except NotFound as error:
+        raise NotFound(f"{error.message} in {settings.key_file_path}") from None
     if args.json:
         out_json(_json_of(key, None))
     else:
         out(f"{key.prefix}: the key of {key.name} is revoked")
     return 0
+
+
+def _require_folder(settings: Settings) -> None:
+    """Raise ConfigError for a folder that is not there: only `create` makes it."""
+    if not settings.key_file_path.parent.is_dir():
+        raise ConfigError(f"there is no folder {settings.key_file_path.parent}")
 
 
 def _expiry(text: str) -> datetime:

@@ -9,7 +9,7 @@ export async function search(transport, query, options) {
         offset: options.offset,
         filter: options.filter,
         collection: options.collection,
-        collections: options.collections?.length ? options.collections : undefined,
+        collections: options.collections,
         exact: options.exact,
         min_relevance: options.minRelevance,
         facets: options.facets?.length ? options.facets : undefined,
