@@ -26,9 +26,9 @@ PATH = f"/models/{TINY}/versions/1/card"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with a version that has a card, one with a README, and two without either."""
+    """A model repository with a version that has a card, one with a README, and three without either."""
     folder = tmp_path_factory.mktemp("cards")
-    for _ in range(4):
+    for _ in range(5):
         write_tiny_bundle(folder / "model_repo")
     add_files(folder / "model_repo" / TINY / "1", FILES)
     add_files(folder / "model_repo" / TINY / "2", {"README.md": b"readme"})
@@ -58,7 +58,7 @@ def test_card_is_markdown_and_shows_its_figures(client: TestClient) -> None:
     ("path", "status"),
     [
         (f"/models/{TINY}/versions/3/card", 404),
-        (f"/models/{TINY}/versions/5/card", 404),
+        (f"/models/{TINY}/versions/6/card", 404),
         ("/models/none/versions/1/card", 404),
         (f"/models/{TINY}/versions/one/card", 422),
         (f"{PATH}/absent.png", 404),
@@ -76,15 +76,37 @@ def test_what_is_no_card_or_figure_is_not_shown(client: TestClient, path: str, s
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
-def test_changed_and_large_files_are_refused(client: TestClient, folder: Path) -> None:
+def test_damaged_and_large_files_are_refused(client: TestClient, folder: Path) -> None:
     bundle = folder / "model_repo" / TINY / "3"
     add_files(bundle, {"large.png": bytes(MAX_CARD_BYTES + 1), "changed.png": b"1", "gone.png": b"1"})
     (bundle / "changed.png").write_bytes(b"2")
     (bundle / "gone.png").unlink()
     path = f"/models/{TINY}/versions/3/card"
     assert client.get(f"{path}/large.png").status_code == 413
-    assert client.get(f"{path}/changed.png").status_code == 500
-    assert client.get(f"{path}/gone.png").status_code == 500
+    for name, reason in (
+        ("changed", "its sha256 is not that of the manifest"),
+        ("gone", "cannot be read: No such file or directory"),
+    ):
+        answer = client.get(f"{path}/{name}.png")
+        assert (answer.status_code, answer.json()["detail"]) == (409, f"{TINY}/3/{name}.png: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b'{"schema_version": 99}', "schema_version 99 is newer than 3, the newest this diptych reads"),
+    ],
+    ids=["not JSON", "newer"],
+)
+def test_version_with_a_broken_manifest_says_what_is_wrong(
+    client: TestClient, folder: Path, manifest: bytes, reason: str
+) -> None:
+    (folder / "model_repo" / TINY / "4" / "manifest.json").write_bytes(manifest)
+    path = f"/models/{TINY}/versions/4/card"
+    for answer in (client.get(path), client.get(f"{path}/figure.png")):
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+        assert answer.json()["detail"] == f"{TINY}/4/manifest.json: {reason}"
 
 
 def test_python_client_reads_card_and_figures(client: TestClient) -> None:

@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from diptych.bundle.card import CardFile
+from diptych.core.services import Services
+from diptych.errors import BundleError, Conflict
 from diptych.http.access import GuardedRoute
 from diptych.http.description import BINARY
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -18,7 +19,7 @@ _MARKDOWN: Responses = {
     200: {"content": {"text/markdown": {"example": "# everyday\n\nAn image-text model.\n"}}}
 }
 _FILE: Responses = {200: {"content": {"text/markdown": {}, "image/*": BINARY}}}
-_ERRORS = documented_errors(404, 413, 422)
+_ERRORS = documented_errors(404, 409, 413, 422)
 
 
 @router.get(
@@ -31,11 +32,11 @@ _ERRORS = documented_errors(404, 413, 422)
 async def model_card(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
 ) -> Response:
-    """The model card of a version, as Markdown; 404 if it has none.
+    """The model card of a version, as Markdown; 404 if it has none, 409 if the version is damaged.
 
     Figures and other cards that it links to by their bare names are at this path, a slash and the name.
     """
-    return _respond(request, await services.catalogue.card(name, version))
+    return await _respond(request, services, name, version)
 
 
 @router.get(
@@ -48,11 +49,20 @@ async def model_card(
 async def model_card_file(
     request: Request, services: ReadyServices, name: str, version: int, file: str, _: NoQuery
 ) -> Response:
-    """A picture or Markdown file of a version, as its card shows or links to it. Other files are a 404."""
-    return _respond(request, await services.catalogue.card(name, version, file))
+    """A picture or Markdown file of a version, as its card shows or links to it. Other files are a 404.
+
+    409 if the version is damaged.
+    """
+    return await _respond(request, services, name, version, file)
 
 
-def _respond(request: Request, card: CardFile) -> Response:
+async def _respond(
+    request: Request, services: Services, name: str, version: int, file: str | None = None
+) -> Response:
+    try:
+        card = await services.catalogue.card(name, version, file)
+    except BundleError as error:  # names the version, the file, and what is wrong with it
+        raise Conflict(str(error)) from error
     tag = f'"{card.sha256}"'
     return (
         not_modified(tag) if is_current(request, tag) else file_response(card.payload, tag, card.media_type)
