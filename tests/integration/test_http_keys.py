@@ -214,6 +214,32 @@ def test_limited_key_names_only_its_collections(client: TestClient) -> None:
     assert client.delete("/collections/ours", headers=headers).status_code == 204
 
 
+def test_readiness_counts_no_collections_for_callers_without_a_key(client: TestClient) -> None:
+    _, headers = created(client, "read", OWN)
+    for given in ({}, headers):
+        ready = client.get("/readyz", headers=given)
+        assert (ready.status_code, ready.json()["n_without_precision"]) == (200, None)
+
+
+def test_stray_folders_of_the_repository_are_shown_to_administrators_only(
+    client: TestClient, folder: Path
+) -> None:
+    strays = [folder / "model_repo" / "Mine", folder / "model_repo" / TINY / "1 (copy)"]
+    for stray in strays:
+        stray.mkdir()
+    try:
+        for headers in (created(client, "read")[1], created(client, "write", OWN)[1]):
+            told = client.get("/models", headers=headers).json()
+            assert (told["broken"], told["models"][0]["broken"]) == ([], [])
+        for headers in (created(client, "admin")[1], ROOT):
+            told = client.get("/models", headers=headers).json()
+            beside = [*told["broken"], *told["models"][0]["broken"]]
+            assert [one["folder"] for one in beside] == ["Mine", "1 (copy)"]
+    finally:
+        for stray in strays:
+            stray.rmdir()
+
+
 def test_reader_changes_nothing(client: TestClient) -> None:
     _, headers = created(client, "read")
     before = client.get(f"/collections/{OWN}", headers=ROOT).json()

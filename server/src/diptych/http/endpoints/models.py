@@ -1,7 +1,7 @@
 """`/models`: the models in the repository, the version that serves, and the rollout under way."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -204,7 +204,7 @@ class ModelResponse(BaseModel):
     )
     broken: list[BrokenFolder] = Field(
         description="what lies beside the versions and is none, such as a folder that was copied without its "
-        "manifest or a link, and why"
+        "manifest or a link, and why; empty for keys without scope admin"
     )
     bundle: str | None = Field(description="the sha256 of the manifest of the active version")
     replaced: bool = Field(
@@ -289,7 +289,8 @@ class ModelList(BaseModel):
     previous: PreviousVersionResponse | None = Field(description="null if none is kept")
     rollout: RolloutResponse | None = Field(description="the one under way")
     broken: list[BrokenFolder] = Field(
-        description="what lies beside the models and is none, such as a folder without a version, and why"
+        description="what lies beside the models and is none, such as a folder without a version, and why; "
+        "empty for keys without scope admin"
     )
 
 
@@ -334,11 +335,12 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     collections sees no rollouts, which tell of others: `rollout` and `previous` are null.
     """
     catalogue, status = services.catalogue, await services.rollouts.status()
-    sees_rollouts = caller_of(request).collections is None
-    models = [
-        await _model(entry, catalogue, services.rollouts.failures(entry.name) if sees_rollouts else {})
-        for entry in await catalogue.models()
-    ]
+    caller = caller_of(request)
+    sees_rollouts, sees_broken = caller.collections is None, caller.has("admin")
+    models = []
+    for entry in await catalogue.models():
+        failures = services.rollouts.failures(entry.name) if sees_rollouts else {}
+        models.append(await _model(entry if sees_broken else replace(entry, broken={}), catalogue, failures))
     content = ModelList(
         models=models,
         policy=status.policy,
@@ -346,7 +348,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
         rollout=None
         if status.running is None or not sees_rollouts
         else RolloutResponse.of(status.running, status.progress).without_queries(),
-        broken=_broken(await catalogue.broken()),
+        broken=_broken(await catalogue.broken() if sees_broken else {}),
     )
     return json_response(request, content)
 

@@ -30,7 +30,7 @@ class Ready(BaseModel):
     """The server accepts requests. `canary_age_s`: seconds since the encoder last passed its self-test.
 
     `n_without_precision`: collections whose own precision cannot be served; see their `reason` in
-    `/collections`.
+    `/collections`. Null on a server with API keys, which this call does not ask for.
     """
 
     model_config = ConfigDict(
@@ -39,7 +39,7 @@ class Ready(BaseModel):
 
     ready: Literal[True] = True
     canary_age_s: float | None
-    n_without_precision: int = 0
+    n_without_precision: int | None = 0
 
 
 class CallerResponse(BaseModel):
@@ -109,7 +109,7 @@ async def healthz(request: Request) -> Response:
     responses=documented_errors(503),
     openapi_extra=NO_KEY,
 )
-async def readyz(request: Request, services: ReadyServices) -> Response:
+async def readyz(request: Request, services: ReadyServices, state: State) -> Response:
     """200 when the server can take requests.
 
     503 with the reason while it loads, while the self-test of the encoder fails, or while the folder of image
@@ -118,7 +118,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     report = await services.report()
     if not report.ready:
         raise NotReady(report.reason)
-    n_without_precision = services.collections.n_without_precision
+    n_without_precision = None if state.keys.required else services.collections.n_without_precision
     ready = Ready(canary_age_s=report.canary_age_s, n_without_precision=n_without_precision)
     return json_response(request, ready)
 
