@@ -157,7 +157,8 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repo = ["--model-repo", str(tmp_path / "repo")]
-    assert main(["import", str(tiny_run), "--name", "first", *repo, *FEW, "--licence", "MIT"]) == 0
+    stated = ["--licence", "MIT", "--matryoshka-dimensions", "4,8"]
+    assert main(["import", str(tiny_run), "--name", "first", *repo, *FEW, *stated]) == 0
     out = capsys.readouterr().out
     assert "write image graph: " in out
     assert "peak memory" in out
@@ -172,6 +173,7 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     assert manifest.ungated
     assert manifest.licence == "MIT"
     assert manifest.source["bundle"] == "first/1"
+    assert manifest.matryoshka_dimensions == (4, 8)
     assert manifest.text.prompts["default"] == list(prompt_set("photos"))
     assert manifest.text.prompts["drawing"] == ["a drawing of {}", "{} icon"]
     assert (folder / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()

@@ -67,7 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=(),
         metavar="LIST",
         help="numbers of dimensions to which servers may cut embeddings, such as 64,128, "
-        "of a model that was trained for it",
+        "of a model that was trained for it (default: those of a version that is imported again)",
     )
     parser.add_argument("--licence", help="licence of the weights, if the checkpoint does not state it")
     parser.add_argument("--offline", action="store_true", help="use only files in the local hub cache")

@@ -25,7 +25,7 @@ class ImportOptions:
     ungated: bool = False
     optimise: bool = True
     weights: bool = True  # for training, if this package has the architecture
-    matryoshka_dimensions: tuple[int, ...] = ()  # to which servers may cut embeddings
+    matryoshka_dimensions: tuple[int, ...] = ()  # to which servers may cut embeddings; default: as stated
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ModelFacts:
     notes: tuple[str, ...]
     n_parameters: int
     no_weights: str | None  # why the bundle holds none to train from
+    matryoshka_dimensions: tuple[int, ...]  # which the checkpoint states
 
 
 def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None, no_weights: str | None) -> ModelFacts:
@@ -63,6 +64,7 @@ def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None, no_weight
         notes=tuple(imported.notes),
         n_parameters=sum(parameter.numel() for parameter in imported.model.parameters()),
         no_weights=no_weights,
+        matryoshka_dimensions=imported.matryoshka_dimensions,
     )
 
 
@@ -76,8 +78,8 @@ def manifest_draft(
     """The manifest's draft, without name, version and file digests."""
     notes: list[JsonValue] = [*facts.notes]
     extra: dict[str, JsonValue] = {"text_differences": differences.stated(), "notes": notes}
-    if options.matryoshka_dimensions:
-        extra[MATRYOSHKA_DIMENSIONS] = [*options.matryoshka_dimensions]
+    if dimensions := options.matryoshka_dimensions or facts.matryoshka_dimensions:
+        extra[MATRYOSHKA_DIMENSIONS] = [*dimensions]
     return ManifestDraft(
         family=facts.family,
         embed_dim=facts.embed_dim,

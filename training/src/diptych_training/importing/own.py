@@ -121,6 +121,7 @@ def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
         manifest.family,
         source={"bundle": f"{manifest.name}/{manifest.version}", "made_from": manifest.source},
         licence=licence,
+        matryoshka_dimensions=manifest.matryoshka_dimensions,
     )
 
 
@@ -142,6 +143,7 @@ def _own(
     *,
     source: dict[str, object],
     licence: str,
+    matryoshka_dimensions: tuple[int, ...] = (),
 ) -> ImportedModel:
     return ImportedModel(
         family=family,
@@ -156,6 +158,7 @@ def _own(
         conversion=Conversion(model.config, model.state_dict()),
         source={"kind": "import", "library": LIBRARY, "library_version": version_of(LIBRARY), **source},
         licence=licence,
+        matryoshka_dimensions=matryoshka_dimensions,
     )
 
 

@@ -69,6 +69,7 @@ class ImportedModel:
     licence: str
     # deliberate differences from the original, one sentence each
     notes: list[str] = field(default_factory=list)
+    matryoshka_dimensions: tuple[int, ...] = ()  # which the checkpoint states
 
 
 def conversion_of(
