@@ -1,0 +1,63 @@
+"""Collections, with their model, size and state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from diptych_client.results.common import ModelRef
+
+Keep: TypeAlias = Literal["original", "none"]
+"""Whether a collection keeps the files of added images."""
+
+
+@dataclass(frozen=True)
+class CollectionRollout:
+    """The rollout that a collection takes part in: `n_embedded` of its images have a new vector so far."""
+
+    id: str
+    model: str
+    version: int
+    precision: str
+    state: str
+    n_images: int
+    n_embedded: int
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """A collection with its model, size and state.
+
+    `state` is one of: "ready", it can be searched; "embedding", its images are being embedded again,
+    `n_embedded` so far; "failed", embedding again ended early; "other_model", its model is not served;
+    "other_version", rows without an image were made by another version; "no_precision", the served version
+    lacks the collection's own precision or cannot be served in it. `reason` says why, and what to do.
+
+    `precision` is its own, or "server" if it follows the server. `vectors` is the model version and precision
+    that make its vectors, and `recall` the share of the nearest images that a search finds; both are None if
+    that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
+    searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
+    `memory_bytes`: of its vectors in memory; `load_s`: the seconds that reading them took, None if unknown.
+    `stays`: why it does not follow the active version of its model. `rollout`: its move to other vectors.
+    """
+
+    name: str
+    model: str
+    n_images: int
+    created_at: str
+    state: str
+    n_embedded: int
+    reason: str = ""
+    keep: str = "original"
+    n_kept: int = 0
+    kept_bytes: int = 0
+    vectors: ModelRef | None = None
+    recall: float | None = None
+    precision: str = "server"
+    index_device: str | None = None
+    index_reason: str = ""
+    memory_bytes: int = 0
+    load_s: float | None = None
+    version: int | None = None
+    stays: str = ""
+    rollout: CollectionRollout | None = None

@@ -1,0 +1,50 @@
+"""The results of `search`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diptych_client.results.common import Json, ModelRef
+from diptych_client.results.metadata import Facet
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An image that was folded into a hit: `kind` is "bytes", "picture" or "near"."""
+
+    id: str
+    kind: str
+    collection: str = ""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image that a search found. `relevance` is the probability that it is what was meant, None if
+    the model is not calibrated.
+
+    `duplicates` were folded into it by `collapse`.
+    """
+
+    id: str
+    cosine: float
+    relevance: float | None
+    metadata: Json
+    links: Mapping[str, str]
+    duplicates: tuple[Duplicate, ...] = ()
+    collection: str = ""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads.
+
+    `facets` has those that were asked for, in their order. `collection` is None if several were searched.
+    """
+
+    model: ModelRef
+    collection: str | None
+    hits: tuple[Hit, ...]
+    truncated: bool
+    facets: tuple[Facet, ...] = ()
+    collections: tuple[str, ...] = ()

@@ -1,0 +1,98 @@
+"""How the server runs a model version: precisions, device, runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PrecisionCandidate:
+    """A precision that the server tried at its start. Milliseconds per item are None if it was the only one.
+
+    `error`: why it did not pass, or was not tried.
+    """
+
+    precision: str
+    passed: bool
+    image_ms: float | None
+    text_ms: float | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a precision runs: parallel batches, largest batch sizes, and threads that decode images."""
+
+    n_lanes: int
+    image_batch_size: int
+    text_batch_size: int
+    n_decode_threads: int
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """The chosen precision, the reason, the candidates, and the plan by which it runs."""
+
+    precision: str
+    reason: str
+    candidates: tuple[PrecisionCandidate, ...] = ()
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class ServingDevice:
+    """The device of the encoders and the reason. `name` is the name of the GPU; None on the CPU."""
+
+    provider: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class TowerGraphs:
+    """Whether batches of one tower run as CUDA graphs, and the reason."""
+
+    captured: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class CudaGraphs:
+    """Whether batches of images and of texts run as CUDA graphs."""
+
+    image: TowerGraphs
+    text: TowerGraphs
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """The state of TensorRT, "building", "serving" or "unavailable", and the reason."""
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunningPrecision:
+    """The runtime of a precision at the moment.
+
+    `cuda_graphs` is None on the CPU. `tensorrt` is None if the server does not use it.
+    """
+
+    precision: str
+    provider: str
+    cuda_graphs: CudaGraphs | None = None
+    tensorrt: TensorRt | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The precisions of the served version: for `embed` and `classify`, and for collections.
+
+    `device` is None and `running` empty from an older server.
+    """
+
+    embed: PrecisionChoice
+    collections: PrecisionChoice
+    device: ServingDevice | None = None
+    running: tuple[RunningPrecision, ...] = ()
