@@ -161,6 +161,28 @@ def test_limited_key_lists_its_collections_and_jobs_only(client: TestClient, job
         assert unknown.json()["detail"] == f"no job '{'0' * 32}'"
 
 
+def test_limited_key_sees_no_job_of_a_dropped_collection_whose_name_another_has(client: TestClient) -> None:
+    name = "again"
+    _, headers = created(client, "read", name)
+    client.post("/collections", json={"name": name}, headers=ROOT)
+    first = ended_job(client, name)
+    client.delete(f"/collections/{name}", headers=ROOT)
+    assert listed_jobs(client, headers) == [first]
+    client.post("/collections", json={"name": name}, headers=ROOT)
+    assert listed_jobs(client, headers) == []
+    for path in ("", "/outcomes", "/events"):
+        assert client.get(f"/jobs/{first}{path}", headers=headers).status_code == 404
+        assert client.get(f"/jobs/{first}{path}", headers=ROOT).status_code == 200
+    second = ended_job(client, name)
+    assert listed_jobs(client, headers) == [second]
+    assert {first, second} <= set(listed_jobs(client, ROOT))
+    assert client.delete(f"/collections/{name}", headers=ROOT).status_code == 204
+
+
+def listed_jobs(client: TestClient, headers: dict[str, str]) -> list[str]:
+    return [one["id"] for one in client.get("/jobs", headers=headers).json()["jobs"]]
+
+
 def test_limited_key_searches_all_of_its_collections_by_a_star(client: TestClient) -> None:
     _, headers = created(client, "read", OWN)
     found = client.get("/search", params={"q": "a", "collections": "*"}, headers=headers).json()

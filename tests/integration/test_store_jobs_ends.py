@@ -391,3 +391,21 @@ def test_ended_job_goes_with_its_collection_to_the_new_name(run_jobs: RunJobs) -
         assert [one.collection for one in await jobs.list()] == ["other"]
 
     run_jobs(story)
+
+
+def test_ended_job_of_a_dropped_collection_is_none_of_one_that_is_renamed_to_its_name(
+    run_jobs: RunJobs,
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.create("x")
+        gone = await end_of(jobs, (await submit(jobs, 1, collection="x")).id)
+        kept = await end_of(jobs, (await submit(jobs, 1)).id)
+        await opened.collections.drop("x")
+        assert (await jobs.get(gone.id)).collection == "x"
+        await opened.collections.change("default", CollectionChange(name="x"))
+        assert [one.id for one in await jobs.list()] == [kept.id]
+        assert await jobs.outcomes(gone.id, -1, 9) == []
+        with pytest.raises(NotFound):
+            await jobs.get(gone.id)
+
+    run_jobs(story)

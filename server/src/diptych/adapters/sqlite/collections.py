@@ -67,7 +67,10 @@ def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision:
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
-    """Rename a collection, in every row of its images and of its ended jobs. Raises NotFound, Conflict."""
+    """Rename a collection, in every row of its images and of its ended jobs. Raises NotFound, Conflict.
+
+    Jobs of a dropped collection of the new name are removed, so that nobody takes them for its own.
+    """
     require_collection(db, name)
     if new_name == name:
         return
@@ -80,6 +83,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {new_name!r} already")
+    db.execute("DELETE FROM jobs WHERE collection = ?", (new_name,))
     for table in ("images", "recorded_queries", "rollouts", "jobs"):
         db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new_name, name))  # noqa: S608
     db.execute("DELETE FROM collections WHERE name = ?", (name,))

@@ -10,9 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from diptych.core.job import Job, JobOutcome, JobState
 from diptych.core.jobs.service import Jobs, job_not_found
+from diptych.core.keys.key import Key
 from diptych.core.services import Services
 from diptych.core.types import AddStatus
-from diptych.errors import InvalidValue
+from diptych.errors import InvalidValue, NotFound
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -167,7 +168,7 @@ _STREAM: Responses = {200: {"content": {_EVENTS: {"itemSchema": _EVENT, "example
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all jobs of the collections that the key sees, newest first."""
     caller = caller_of(request)
-    found = [JobResponse.of(job) for job in await services.jobs.list() if caller.sees(job.collection)]
+    found = [JobResponse.of(job) for job in await services.jobs.list() if _sees(caller, job, services)]
     return json_response(request, JobList(jobs=found))
 
 
@@ -249,11 +250,25 @@ async def follow_job(
 
 
 async def _seen_job(request: Request, services: Services, id: str) -> Job:
-    """The job. Raises NotFound if there is none, or if the caller does not see its collection."""
+    """The job. Raises NotFound if there is none, or if the caller may not know of it."""
     job = await services.jobs.get(id)
-    if not caller_of(request).sees(job.collection):
+    if not _sees(caller_of(request), job, services):
         raise job_not_found(id)
     return job
+
+
+def _sees(caller: Key, job: Job, services: Services) -> bool:
+    """Whether the caller may know of a job.
+
+    A key that is limited to some collections sees no job of a dropped one whose name another has by now: ids
+    and names of files are in its outcomes.
+    """
+    if caller.collections is None:
+        return True
+    if not caller.sees(job.collection):
+        return False
+    collections = services.collections
+    return job.collection not in collections or collections[job.collection].created_at <= job.created_at
 
 
 async def job_events(
@@ -262,11 +277,15 @@ async def job_events(
     """Yield events (WHATWG HTML, 9.2): `outcome` of each item after index `after`, `progress`, finally `end`.
 
     The stream ends without `end` when the server stops: the client then reconnects with the last id it saw.
+    So it does when the job is forgotten: the client then gets a 404.
     """
     yield "retry: 1000\n\n"
     while not stopping():
         change = jobs.next_change()  # obtained before reading, so that later changes are noticed
-        job = await jobs.get(id)
+        try:
+            job = await jobs.get(id)
+        except NotFound:
+            return
         outcomes = await jobs.outcomes(id, after, PAGE_SIZE)
         for outcome in outcomes:
             yield _outcome_event(outcome, request_id)
