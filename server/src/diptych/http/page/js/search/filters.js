@@ -4,6 +4,7 @@ import { count, valueText } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { client } from "../server.js";
 import { createStore, useStore } from "../store.js";
+import { useCounts } from "./counts.js";
 
 const N_VALUES = 20;
 const MAX_SHOWN = 8;
@@ -20,19 +21,16 @@ const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * n
 const isRange = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
 const asField = (name) => ({ name, values: [], n_distinct: 0, min: null, max: null });
 
-/** `total` pictures are in the collection. `onFields` receives the fields that can be filtered, `counts` are the facets of a search. */
-export function Filters({ collection, total, only, counts, onChange, onFields }) {
+/** `total` pictures are in the collection, which is searched for `parts`; `only` are the chosen values. */
+export function Filters({ collection, total, parts, only, onChange }) {
   const [fields, setFields] = useState([]);
+  const [isOpen, setOpen] = useState(false);
   const { n: changes } = useStore(tagged);
   const details = useRef(null);
   useEffect(() => {
     const controller = new AbortController();
     client.fields(collection, { limit: N_VALUES, signal: controller.signal }).then(
-      ({ fields: found }) => {
-        const useful = found.filter(isUseful);
-        setFields(useful);
-        onFields(useful);
-      },
+      ({ fields: found }) => setFields(found.filter(isUseful)),
       () => {},  // the pictures can be searched without filters
     );
     return () => controller.abort();
@@ -50,6 +48,8 @@ export function Filters({ collection, total, only, counts, onChange, onFields })
   // A link may choose a field that is none of those: what is chosen is shown, so that it can be taken back.
   const others = Object.keys(only).filter((name) => !fields.some((field) => field.name === name)).map(asField);
   const shown = [...others, ...fields];
+  const listed = shown.filter((field) => !isRange(field) || Array.isArray(only[field.name]));
+  const counts = useCounts({ isOpen, collection, parts, only, names: listed.map(({ name }) => name) });
   if (!shown.length) return null;
   const nChosen = Object.keys(only).length;
   const set = (field, value) => {
@@ -57,29 +57,31 @@ export function Filters({ collection, total, only, counts, onChange, onFields })
     onChange(value === null ? rest : { ...rest, [field]: value });
   };
   return html`
-    <details class="filters" ref=${details} onKeyDown=${onKeyDown}>
+    <details class="filters" ref=${details} onKeyDown=${onKeyDown} onToggle=${({ target }) => setOpen(target.open)}>
       <summary class="quiet button">Filters${nChosen > 0 && html` <span class="count">${nChosen}</span>`}</summary>
       <div class="filter-fields">
         ${shown.map((field) => html`
           <fieldset key=${field.name}>
             <legend>${field.name}</legend>
-            ${isRange(field) && !Array.isArray(only[field.name])
-              ? html`<${Range} field=${field} chosen=${only[field.name]} set=${(value) => set(field.name, value)}/>`
-              : html`<${Values} field=${field} chosen=${only[field.name]} set=${(value) => set(field.name, value)}
-                       facet=${counts?.find((facet) => facet.field === field.name)}/>`}
+            <${listed.includes(field) ? Values : Range} field=${field} chosen=${only[field.name]} counts=${counts}
+              set=${(value) => set(field.name, value)}/>
           </fieldset>`)}
         ${nChosen > 0 && html`<p><button type="button" class="quiet small" onClick=${() => onChange({})}>Clear the filters</button></p>`}
       </div>
     </details>`;
 }
 
-/** Check boxes. Beside a search the counts are those among its hits. */
-function Values({ field, facet, chosen, set }) {
+/** Check boxes. A number that is not known is left out. */
+function Values({ field, counts, chosen, set }) {
   const [all, setAll] = useState(false);
   const picked = Array.isArray(chosen) ? chosen : [];
-  const found = new Map((facet?.values ?? []).map(({ value, count: n }) => [JSON.stringify(value), n]));
-  const known = field.values.map(({ value, count: n }) => ({ value, n: facet ? found.get(JSON.stringify(value)) ?? 0 : n }));
-  const rare = picked.filter((value) => !known.some((row) => row.value === value)).map((value) => ({ value, n: null }));
+  const counted = counts?.get(field.name);
+  const numberOf = (value, inAll) => {
+    if (counts === null) return inAll;
+    return counted?.of.get(JSON.stringify(value)) ?? (counted?.isComplete ? 0 : null);
+  };
+  const known = field.values.map(({ value, count: inAll }) => ({ value, n: numberOf(value, inAll) }));
+  const rare = picked.filter((value) => !known.some((row) => row.value === value)).map((value) => ({ value, n: numberOf(value, null) }));
   const rows = [...rare, ...known];
   const shown = all ? rows : rows.slice(0, MAX_SHOWN);
   const nLeft = field.n_distinct - known.length;

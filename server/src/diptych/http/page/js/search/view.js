@@ -28,7 +28,6 @@ const BROWSE_PAGE = 500;
 const OPENED = { isPicture: true };
 const AHEAD = 20;  // further pictures are read before the arrow keys reach the last one
 const MAX_HITS = 2000;  // further down nobody looks, and nothing fits
-const N_FACETS = 8;
 const N_NEAREST = 6;
 const EMPTY_POLL_MS = 3000;
 
@@ -44,10 +43,10 @@ function browsePages(collection, filter) {
 }
 
 /** Reads the hits of a search, best first. */
-function searchPages(collection, parts, filter, facets) {
+function searchPages(collection, parts, filter) {
   return async (offset, signal) => {
     const started = performance.now();
-    const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, facets: offset === 0 ? facets : [], signal };
+    const asked = { collection, k: PAGE, offset, filter: filter ?? undefined, signal };
     const answer = await client.search(queryOf(parts), asked);
     noteModel(answer.model);
     const last = answer.hits.length < PAGE || offset + PAGE >= MAX_HITS;
@@ -56,7 +55,6 @@ function searchPages(collection, parts, filter, facets) {
       items: answer.hits,
       done: last,
       elapsed_ms: performance.now() - started,
-      facets: answer.facets,
       truncated: answer.truncated,
       minRelevance: minRelevanceOf(parts),
     };
@@ -86,11 +84,8 @@ function Search({ collection, params }) {
   const filter = filterOf(only);
   const asked = askedOf(parts);
   const key = JSON.stringify([name, asked, only]);
-  const [fields, setFields] = useState([]);
-  const facets = fields.map((field) => field.name).slice(0, N_FACETS);
-  const readPage = useMemo(
-    () => (asked.length ? searchPages(name, asked, filter, facets) : browsePages(name, filter)), [key, facets.join()]);
-  const changes = asked.length ? facets.join() : total;  // what else gives other answers
+  const readPage = useMemo(() => (asked.length ? searchPages(name, asked, filter) : browsePages(name, filter)), [key]);
+  const changes = asked.length ? total > 0 : total;  // what else gives other answers
   const { results, stale, retry } = useResults(`${key} ${changes}`, total || filter ? readPage : null);
   useStore(hidden);
   const items = total || filter ? withoutHidden(name, results?.items ?? null) : [];
@@ -125,8 +120,7 @@ function Search({ collection, params }) {
       </div>
       <div class="toolbar">
         <${CollectionChooser} name=${name}/>
-        <${Filters} collection=${name} total=${total} only=${only} counts=${isSearch ? results?.about.facets : null}
-                    onChange=${setOnly} onFields=${setFields}/>
+        <${Filters} collection=${name} total=${total} parts=${asked} only=${only} onChange=${setOnly}/>
         <p id="find-status" class="status" role="status">
           ${items && status({ results, isSearch, total, nFit, nothingFits, filter })}
         </p>

@@ -1,0 +1,83 @@
+"""Filters of the page from the metadata of a collection, with their counts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from diptych_client import Client
+from support.browser import Watched
+from support.pictures import noise
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+N_PICTURES = 12
+KINDS = ("photograph", "drawing", "plan")  # 2, 4 and 6 pictures
+ROOMS = ("hall", "attic")
+
+
+def metadata_of(i: int) -> dict[str, object]:
+    kind = KINDS[0] if i < 2 else KINDS[1] if i < 6 else KINDS[2]
+    return {"kind": kind, "room": ROOMS[i % 2], "height": i}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("filters") / "data") as running:
+        with Client(running.url) as client:
+            client.add(
+                [noise(i) for i in range(N_PICTURES)],
+                ids=[f"noise-{i}" for i in range(N_PICTURES)],
+                metadata=[metadata_of(i) for i in range(N_PICTURES)],
+            )
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Iterator[Page]:
+    watched = new_page()
+    watched.page.goto(server.url)
+    expect(watched.page.locator(".tile")).to_have_count(N_PICTURES)
+    yield watched.page
+    assert watched.complaints == []
+
+
+def expect_counts(page: Page, field: str, **counts: int) -> None:
+    """The panel shows these values of the field with these numbers."""
+    rows = page.get_by_role("group", name=field, exact=True).locator(".check")
+    texts = [f"{value}{n}" for value, n in counts.items()]
+    expect(rows).to_have_text(texts, use_inner_text=False)
+
+
+@pytest.mark.parametrize("words", ["", "red"])
+def test_counts_are_of_what_the_other_fields_let_pass(opened: Page, words: str) -> None:
+    opened.fill("#query", words)
+    opened.locator(".filters summary").click()
+    expect_counts(opened, "kind", plan=6, drawing=4, photograph=2)
+    opened.get_by_label("drawing").check()
+    expect_counts(opened, "kind", plan=6, drawing=4, photograph=2)
+    expect_counts(opened, "room", attic=2, hall=2)
+    opened.get_by_label("photograph").check()  # a second value of the same field
+    expect(opened.locator(".tile")).to_have_count(6)
+    expect_counts(opened, "room", attic=3, hall=3)
+    opened.get_by_label("hall").check()
+    expect_counts(opened, "kind", plan=3, drawing=2, photograph=1)
+    expect_counts(opened, "room", attic=3, hall=3)
+    expect(opened.locator(".tile")).to_have_count(3)
+
+
+def test_link_to_a_filtered_search_searches_once(
+    new_page: Callable[..., Watched], server: RunningServer
+) -> None:
+    watched = new_page()
+    only = quote('{"kind":["plan"],"height":{"gte":8}}')
+    watched.page.goto(f"{server.url}/#/search?q=red&only={only}")
+    expect(watched.page.locator(".tile")).to_have_count(4)
+    expect(watched.page.locator(".filters .count")).to_have_text("2")
+    watched.page.wait_for_load_state("networkidle")
+    assert [url for url in watched.requests if url.endswith("/search")] == [f"{server.url}/search"]
+    watched.page.locator(".filters summary").click()
+    expect_counts(watched.page, "kind", plan=4, drawing=0, photograph=0)
