@@ -21,7 +21,12 @@ ROOMS = ("hall", "attic")
 
 def metadata_of(i: int) -> dict[str, object]:
     kind = KINDS[0] if i < 2 else KINDS[1] if i < 6 else KINDS[2]
-    return {"kind": kind, "room": ROOMS[i % 2], "height": i}
+    return {
+        "kind": kind,
+        "room": ROOMS[i % 2],
+        "height": i,
+        "camera": {"make": f"make {i % 3}", "mm": 10 * i},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,17 @@ def test_link_to_a_filtered_search_searches_once(
     assert [url for url in watched.requests if url.endswith("/search")] == [f"{server.url}/search"]
     watched.page.locator(".filters summary").click()
     expect_counts(watched.page, "kind", plan=4, drawing=0, photograph=0)
+
+
+def test_fields_inside_of_objects_filter_as_others_do(opened: Page, server: RunningServer) -> None:
+    opened.locator(".filters summary").click()
+    make = opened.get_by_role("group", name="camera.make")
+    expect(make.locator(".check")).to_have_text(["make 04", "make 14", "make 24"])
+    make.get_by_label("make 1").check()
+    expect(opened.locator(".tile .caption")).to_have_text(["noise-1", "noise-10", "noise-4", "noise-7"])
+    opened.get_by_role("group", name="camera.mm").get_by_label("from").fill("50")
+    opened.keyboard.press("Enter")
+    expect(opened.locator("#find-status")).to_have_text(f"2 pictures of {N_PICTURES} pictures")
+    opened.goto(f"{server.url}/#/collections/default")
+    opened.get_by_role("region", name="Metadata").get_by_role("link", name="make 2").click()
+    expect(opened.locator("#find-status")).to_have_text(f"4 pictures of {N_PICTURES} pictures")

@@ -186,6 +186,13 @@ def test_fields_of_a_collection_are_described(client: Client, pets: str) -> None
     assert (year.values, year.min, year.max) == ((FacetValue(1999, 1),), 1999, 2001)
     assert (colour.min, colour.values) == (None, (FacetValue("red", 1),))
     assert client.fields(pets, filter={"year": 1999}).n_images == 1
+    client.patch_image(pets, "c", {"camera": {"make": "X"}})
+    assert [one.name for one in client.fields(pets, nested=True).fields] == [
+        "year",
+        "camera",
+        "camera.make",
+        "colour",
+    ]
 
 
 def test_one_image_is_read_patched_and_deleted(client: Client, pets: str) -> None:

@@ -79,8 +79,10 @@ def test_fields_of_the_metadata_are_described(client: TestClient, pictures: str)
     some = client.get("/collections/pets/fields", params=CATS | {"limit": 1}).json()
     assert some["n_images"] == 3
     assert [len(field["values"]) for field in some["fields"]] == [1, 1]
-    client.patch(f"{pictures}/a", json={"metadata": {"kind": "emu"}})
+    client.patch(f"{pictures}/a", json={"metadata": {"kind": "emu", "camera": {"make": "X"}}})
     assert client.get("/collections/pets/fields").json()["fields"][0]["n_distinct"] == 3
+    nested = client.get("/collections/pets/fields", params={"nested": True}).json()["fields"]
+    assert [field["name"] for field in nested] == ["kind", "year", "camera", "camera.make"]
 
 
 @pytest.mark.parametrize("limit", [-1, 101])

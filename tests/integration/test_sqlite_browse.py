@@ -80,8 +80,10 @@ def test_page_shows_changes_at_once(store: SqliteStore) -> None:
         asyncio.run(store.page("none", None, 9, one))
 
 
-def summary(store: SqliteStore, filter: Filter | None = None, limit: int = 20) -> FieldSummary:
-    return asyncio.run(store.fields("c", filter, limit))
+def summary(
+    store: SqliteStore, filter: Filter | None = None, limit: int = 20, *, nested: bool = False
+) -> FieldSummary:
+    return asyncio.run(store.fields("c", filter, limit, nested=nested))
 
 
 def test_fields_have_their_kinds_counts_values_and_bounds(store: SqliteStore) -> None:
@@ -120,6 +122,30 @@ def test_fields_of_images_that_pass_a_filter(store: SqliteStore) -> None:
     assert summary(store, Exists(("z",), True)) == FieldSummary(0, 0, 0, [])
 
 
+def test_fields_inside_of_objects_have_the_paths_of_filters(store: SqliteStore) -> None:
+    put(
+        store,
+        a={"camera": {"make": "X", "lens": {"mm": 35, "tags": ["old", "old"]}}, "n": 1},
+        b={"camera": {"make": "X", "lens": {"mm": 50}}, "n.o": {"p": 1}},
+        c={"camera": "none", "list": [{"make": "Y"}], "n": {"": 1, "a.b": 1, "c": True}},
+    )
+    found = summary(store, nested=True)
+    assert {one.name: (one.n_images, one.values) for one in found.fields} == {
+        "camera": (3, [("none", 1)]),
+        "camera.make": (2, [("X", 2)]),
+        "camera.lens": (2, []),
+        "camera.lens.mm": (2, [(35, 1), (50, 1)]),
+        "camera.lens.tags": (1, [("old", 1)]),
+        "n": (2, [(1, 1)]),
+        "n.c": (1, [(True, 1)]),
+        "list": (1, []),
+    }
+    assert (found.n_fields, found.fields[0].kinds) == (8, ["object", "text"])
+    for one in found.fields:
+        assert summary(store, Exists(tuple(one.name.split(".")), True)).n_images == one.n_images
+    assert [one.name for one in summary(store).fields] == ["camera", "n", "list", "n.o"]
+
+
 def test_long_and_odd_texts_and_names_are_counted(store: SqliteStore) -> None:
     long = "x" * (MAX_VALUE_CHARS + 1)
     odd = {'q"\\\n': "\u20ac", "und.ü": "\ud800", "": "a\0b"}
@@ -152,10 +178,10 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
 ) -> None:
     n_made, make = 0, sql.summarise
 
-    def counted(*given: Any) -> FieldSummary | None:
+    def counted(*given: Any, **options: bool) -> FieldSummary | None:
         nonlocal n_made
         n_made += 1
-        return make(*given)
+        return make(*given, **options)
 
     monkeypatch.setattr(sql, "summarise", counted)
     asyncio.run(store.create_collection("other", "m"))

@@ -248,13 +248,14 @@ export class Client {
 
   /**
    * Describe the fields of the metadata of a collection, or of its images that pass a `filter`: each with at most `limit`
-   * (20) values.
+   * (20) values. With `nested` also the fields inside of objects, by paths such as `camera.make`.
    */
   fields(
     collection: string,
-    options: CallOptions & { filter?: api.Filter; limit?: number } = {},
+    options: CallOptions & { filter?: api.Filter; limit?: number; nested?: boolean } = {},
   ): Promise<api.MetadataFields> {
-    const query = { filter: options.filter && toJson("filter", options.filter), limit: options.limit };
+    const { filter, limit, nested } = options;
+    const query = { filter: filter && toJson("filter", filter), limit, nested };
     return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
 

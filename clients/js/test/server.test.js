@@ -195,6 +195,9 @@ withCollection("images that pass a filter are listed, and fields described", asy
   const { n_images: n, fields } = await client.fields(collection, { limit: 1 });
   assert.deepEqual([n, fields[0].name, fields[0].min, fields[0].max, fields[0].values.length], [2, "year", 1999, 2001, 1]);
   assert.equal((await client.fields(collection, { filter: { year: 1999 } })).n_images, 1);
+  await client.patchImage(collection, "y1999", { camera: { make: "X" } });
+  const nested = await client.fields(collection, { nested: true });
+  assert.deepEqual(nested.fields.map(({ name }) => name), ["year", "camera", "camera.make"]);
 });
 
 withCollection("known images are not sent again", async (collection) => {

@@ -28,15 +28,18 @@ def list_images(
         return parsing.image_page(body)
 
 
-def fields(collection: str, *, filter: Json | None = None, limit: int = 20) -> Steps[MetadataFields]:
+def fields(
+    collection: str, *, filter: Json | None = None, limit: int = 20, nested: bool = False
+) -> Steps[MetadataFields]:
     """Describe the fields of the metadata of a collection, each with at most `limit` values.
 
-    With `filter`, a condition on metadata as in `search`, only of images that pass it.
+    With `filter`, a condition on metadata as in `search`, only of images that pass it. With `nested` also the
+    fields inside of objects, by their paths, such as `camera.make`.
 
     >>> [(field.name, field.n_images) for field in client.fields("pets").fields]
     [('kind', 2)]
     """
-    params = {"limit": str(limit)} | _filter_param(filter)
+    params = {"limit": str(limit)} | ({"nested": "true"} if nested else {}) | _filter_param(filter)
     body = (yield from exchange(Request("GET", path_of("collections", collection, "fields"), params))).json()
     with parsing.reading("the fields of a collection"):
         return parsing.metadata_fields(body)

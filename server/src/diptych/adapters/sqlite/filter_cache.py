@@ -40,7 +40,7 @@ class FilterCache:
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
         self._entries: OrderedDict[tuple[str, bytes], Passing] = OrderedDict()
-        self._summaries: OrderedDict[tuple[str, bytes, int], tuple[int, FieldSummary]] = OrderedDict()
+        self._summaries: OrderedDict[tuple[str, bytes, int, bool], tuple[int, FieldSummary]] = OrderedDict()
         self._n_clears = 0
         self._lock = threading.Lock()
 
@@ -90,6 +90,7 @@ class FilterCache:
         *,
         filter: Filter | None,
         limit: int,
+        nested: bool,
         make: Callable[[], FieldSummary | None],
         n_clears: int,
     ) -> FieldSummary | None:
@@ -97,7 +98,7 @@ class FilterCache:
 
         `n_clears` as for `matching_keys`.
         """
-        place = (collection, _digest(filter), limit)
+        place = (collection, _digest(filter), limit, nested)
         query = "SELECT coalesce(max(key), 0) FROM images WHERE collection = ?"
         (newest,) = db.execute(query, (collection,)).fetchone()
         with self._lock:

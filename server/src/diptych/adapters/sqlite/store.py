@@ -289,10 +289,13 @@ class SqliteStore:
             ),
         )
 
-    async def fields(self, collection: str, filter: Filter | None, limit: int) -> FieldSummary:
+    async def fields(
+        self, collection: str, filter: Filter | None, limit: int, *, nested: bool = False
+    ) -> FieldSummary:
         """What the fields of the metadata that passes the filter hold, each with at most `limit` values.
 
-        Cancelling the call ends the scan. Raises NotFound for the collection.
+        With `nested`, fields inside of objects are described, too. Cancelling the call ends the scan. Raises
+        NotFound for the collection.
         """
 
         def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
@@ -302,10 +305,10 @@ class SqliteStore:
                     if filter is None
                     else self._filters.matching_keys(db, collection, filter, stopped, n_clears)
                 )
-                return fields.summarise(db, keys, limit, stopped)
+                return fields.summarise(db, keys, limit, stopped, nested=nested)
 
             return self._filters.summary(
-                db, collection, filter=filter, limit=limit, make=made, n_clears=n_clears
+                db, collection, filter=filter, limit=limit, nested=nested, make=made, n_clears=n_clears
             )
 
         found = await self._scan(collection, work)

@@ -226,9 +226,11 @@ class RecordStore(Protocol):
         """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
         ...
 
-    async def fields(self, collection: str, filter: Filter | None, limit: int) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values. A
-        cancelled call stops reading.
+    async def fields(
+        self, collection: str, filter: Filter | None, limit: int, *, nested: bool = False
+    ) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
+        `nested` also the fields inside of objects. A cancelled call stops reading.
         """
         ...
 

@@ -408,11 +408,17 @@ class Collections:
             return collection.n_images
         return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
 
-    async def fields(self, name: str, filter: Filter | None, limit: int) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values."""
+    async def fields(
+        self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
+    ) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
+        `nested` also the fields inside of objects.
+        """
         collection = self._registry[name]
         async with self._one_scan:
-            return await collection.read(lambda name: self._records.fields(name, filter, limit))
+            return await collection.read(
+                lambda name: self._records.fields(name, filter, limit, nested=nested)
+            )
 
     async def duplicates(
         self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int

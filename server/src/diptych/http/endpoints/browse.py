@@ -35,6 +35,7 @@ class _FieldsParameters(RequestModel):
         None, description="describe only images whose metadata passes this filter, as JSON"
     )
     limit: int = Field(20, ge=0, le=MAX_VALUES, description="values of each field, at most")
+    nested: bool = Field(False, description="describe fields inside of objects, too, by paths such as a.b")
 
 
 FieldsQuery = Annotated[_FieldsParameters, Query()]
@@ -48,7 +49,9 @@ class FieldValueResponse(BaseModel):
 
 
 class FieldResponse(BaseModel):
-    """One key of the metadata, on its top level. Of a list each element counts, once an image."""
+    """One key of the metadata on its top level, or with `nested` a path. Of a list each element counts, once
+    an image.
+    """
 
     name: str = Field(examples=["year"])
     n_images: int = Field(description="images that have the field")
@@ -184,7 +187,7 @@ async def describe_fields(
     """
     filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
     with context_of(request).stage("work"):
-        describing = services.collections.fields(collection, filter, query.limit)
+        describing = services.collections.fields(collection, filter, query.limit, nested=query.nested)
         summary = await cancel_on_disconnect(request, describing)
     return json_response(request, FieldsResponse.of(summary))
 

@@ -27,7 +27,7 @@ class Facet:
 
 @dataclass(frozen=True)
 class Field:
-    """One key of the metadata of a collection, on its top level.
+    """One key of the metadata of a collection, on its top level, or the path of one inside of objects.
 
     `n_images` have it. `values` are the most frequent of `n_distinct`, each with the number of images that
     have it; of a list each element counts, once an image. `min` and `max` are those of its numbers.

@@ -74,7 +74,8 @@ export class Client {
         return this.call("GET", ["collections", collection, "images"], options, { query });
     }
     fields(collection, options = {}) {
-        const query = { filter: options.filter && toJson("filter", options.filter), limit: options.limit };
+        const { filter, limit, nested } = options;
+        const query = { filter: filter && toJson("filter", filter), limit, nested };
         return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
     duplicates(collection, options = {}) {

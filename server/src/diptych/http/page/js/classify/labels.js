@@ -84,7 +84,7 @@ function FromField({ onLabels, onClose }) {
     setCollection(name);
     setFields(null);
     setProblem(null);
-    await client.fields(name, { limit: MAX_FROM_FIELD })
+    await client.fields(name, { limit: MAX_FROM_FIELD, nested: true })
       .then(({ fields: found }) => setFields(found.filter(({ values }) => values.length > 1)), setProblem);
   };
   return html`

@@ -108,12 +108,18 @@ function Facts({ collection }) {
 /** Some pictures have the same value: it is no name or address of one. */
 const isShared = (nDistinct, n) => nDistinct < n || n <= 1;
 
+/** What is inside of them has fields of its own. */
+const hasOnlyObjects = ({ kinds }) => kinds.every((kind) => kind === "object");
+
 /** The fields of the metadata and their most frequent values, each a link to its pictures. */
 function Fields({ name, nImages }) {
   const [fields, setFields] = useState(null);
   useEffect(() => {
     const controller = new AbortController();
-    client.fields(name, { limit: 8, signal: controller.signal }).then(({ fields: found }) => setFields(found), () => {});
+    client.fields(name, { limit: 8, nested: true, signal: controller.signal }).then(
+      ({ fields: found }) => setFields(found.filter((field) => !hasOnlyObjects(field))),
+      () => {},
+    );
     return () => controller.abort();
   }, [name, nImages]);
   if (!fields?.length) return null;

@@ -52,7 +52,7 @@ async function searchCounts(collection, parts, filter, names, signal) {
 }
 
 async function fieldCounts(collection, _parts, filter, names, signal) {
-  const { fields } = await client.fields(collection, { filter: filter ?? undefined, limit: MAX_VALUES, signal });
+  const { fields } = await client.fields(collection, { filter: filter ?? undefined, limit: MAX_VALUES, nested: true, signal });
   const found = new Map(fields.map((field) => [field.name, field]));
   return names.map((name) => {
     const { values, n_distinct: nDistinct } = found.get(name) ?? { values: [], n_distinct: 0 };

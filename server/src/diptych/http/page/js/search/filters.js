@@ -29,7 +29,7 @@ export function Filters({ collection, total, parts, only, onChange }) {
   const details = useRef(null);
   useEffect(() => {
     const controller = new AbortController();
-    client.fields(collection, { limit: N_VALUES, signal: controller.signal }).then(
+    client.fields(collection, { limit: N_VALUES, nested: true, signal: controller.signal }).then(
       ({ fields: found }) => setFields(found.filter(isUseful)),
       () => {},  // the pictures can be searched without filters
     );
