@@ -298,6 +298,45 @@ def test_no_answer_to_a_limited_key_tells_of_another_collection(
     assert client.get(f"/collections/{SECRET}", headers=ROOT).json()["n_images"] == 2
 
 
+def test_collections_of_others_look_like_those_that_do_not_exist(client: TestClient) -> None:
+    """Whatever the route, the method and the body: the same status, headers and text but for the name."""
+    _, headers = created(client, "write", OWN)
+    unknown = SECRET[:-1] + "z"
+    for path, row in ACCESS.items():
+        for method in sorted(row if "{collection}" in path else row.keys() - {"DELETE"}):
+            pairs = zip(requests_about(SECRET, method), requests_about(unknown, method), strict=True)
+            for about_secret, about_unknown in pairs:
+                secret = answer_about(SECRET, client, method, path, headers, about_secret)
+                assert secret == answer_about(unknown, client, method, path, headers, about_unknown)
+
+
+def requests_about(collection: str, method: str) -> Iterator[dict[str, Any]]:
+    """Query strings and bodies that name the collection, each of which some calls accept."""
+    yield {"params": {"q": "a", "collection": collection}}
+    if method in {"GET", "DELETE"}:
+        return
+    one = {"id": f"{SECRET}-id", "collection": collection}
+    yield {"json": body_of("/collections/{collection}/lookups", collection)}
+    yield {"json": body_of("/collections/{collection}/deletions", collection)}
+    yield {"json": {"name": collection}}
+    yield {"json": {"query": {"text": "a"}, "collections": [OWN, collection]}}
+    yield {"json": {"query": one, "collection": OWN}}
+    yield {"json": {"query": {"id": one["id"]}, "collection": collection}}
+    yield {"json": {"images": [one], "labels": ["a"]}}
+    yield {"files": files_of([noise(1)]), "data": {"collection": collection}}
+
+
+def answer_about(
+    collection: str, client: TestClient, method: str, path: str, key: dict[str, str], about: dict[str, Any]
+) -> tuple[int, dict[str, str], str]:
+    """The answer without the name of the collection, and without what differs from call to call."""
+    answer = client.request(method, filled(path, collection, "0" * 32), headers=key, **about)
+    varying = {"x-request-id", "server-timing", "content-length"}
+    headers = {name: value for name, value in answer.headers.items() if name not in varying}
+    text = re.sub(r'"(request_id|canary_age_s|unix)":[^,}]+', "", answer.text)
+    return answer.status_code, headers, text.replace(collection, "")
+
+
 def body_of(path: str, collection: str) -> dict[str, Any]:
     """A body that the call accepts, if it takes JSON."""
     bodies: dict[str, dict[str, Any]] = {
