@@ -15,6 +15,7 @@ from diptych.http.app import create_app
 from diptych.http.endpoints.embed import EmbedRequest
 from diptych.http.errors.validation import validated
 from diptych.http.options import HttpOptions
+from diptych.http.parsing.json_images import is_data_uri
 
 
 async def load_for_ever() -> Services:
@@ -114,6 +115,15 @@ def test_openai_input_is_a_text_or_a_data_uri(text: str, is_image: bool) -> None
     text_schema, image_schema = given["oneOf"][0]["anyOf"]
     assert bool(re.search(text_schema["not"]["pattern"], text)) is is_image
     assert bool(re.search(image_schema["pattern"], text)) is is_image
+
+
+def test_white_space_in_a_data_uri_is_the_same_for_every_reader_of_the_schema() -> None:
+    given, _ = model("OpenAIEmbeddingRequest")["properties"]["input"]["anyOf"]
+    pattern = given["oneOf"][0]["anyOf"][0]["not"]["pattern"]
+    for code in range(0x100):
+        for text in (f"data:{chr(code)};base64,", f"{chr(code)}data:image/"):
+            found = [bool(re.search(pattern, text, flags)) for flags in (0, re.ASCII)]
+            assert found == [is_data_uri(text)] * 2, text
 
 
 def test_schemas_do_not_change_validation() -> None:

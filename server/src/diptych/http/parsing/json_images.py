@@ -11,7 +11,9 @@ _DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re
 _MAX_HEAD_CHARS = (
     300  # up to the comma: matching a long head takes much memory, as the pattern records each repetition
 )
-_ANY_DATA_URI = re.compile(r"\s*data:(image/|[^\s,]*;base64,)", re.IGNORECASE)
+# Each white space is named: what `\s` stands for differs between Python and the readers of JSON schemas.
+ANY_DATA_URI = r"[ \t\n\r\f\v]*data:(image/|[^ \t\n\r\f\v,]*;base64,)"
+_ANY_DATA_URI = re.compile(ANY_DATA_URI, re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # base64 has no colon
 
@@ -23,7 +25,7 @@ def parse_image_uri(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
 
 def is_data_uri(text: str) -> bool:
     """Whether the text is a data URI, of an image or of another file."""
-    return _ANY_DATA_URI.match(text[:_MAX_HEAD_CHARS]) is not None
+    return _ANY_DATA_URI.match(text) is not None
 
 
 def parse_image(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:

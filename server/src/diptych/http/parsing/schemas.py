@@ -12,6 +12,7 @@ from diptych.core.classification.label_checks import MAX_LABEL_CHARS, MAX_TEMPLA
 from diptych.core.collections.ids import COLLECTION, IMAGE_ID
 from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES, MAX_DEPTH, MAX_IN_VALUES
 from diptych.core.limits import Limits
+from diptych.http.parsing.json_images import ANY_DATA_URI
 
 Schema = dict[str, Any]
 _LIMITS = "x-limits"
@@ -86,7 +87,7 @@ TEXT: Schema = {**STRING, **limited(maxLength="max_text_chars")}
 QUERY_TEXT: Schema = {**TEXT, "pattern": _NOT_BLANK}
 IMAGE_URI: Schema = {**STRING, "format": "image", "pattern": f"^({_DATA_URI}|https://)"}
 DATA_URI: Schema = {**STRING, "format": "image", "pattern": f"^{_DATA_URI}"}
-NO_DATA_URI: Schema = {**TEXT, "not": {"pattern": r"^\s*data:(image/|[^\s,]*;base64,)"}}
+NO_DATA_URI: Schema = {**TEXT, "not": {"pattern": f"^{ANY_DATA_URI}"}}
 TEXT_OR_DATA_URI: Schema = {"anyOf": [NO_DATA_URI, DATA_URI]}
 IMAGE_BASE64: Schema = {**STRING, "format": "image-base64", "contentEncoding": "base64", "minLength": 1}
 ANY_IMAGE: Schema = {"anyOf": [IMAGE_URI, IMAGE_BASE64]}
