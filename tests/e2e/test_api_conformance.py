@@ -35,7 +35,7 @@ def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
         yield running
 
 
-def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
+def check(server: RunningServer, repo: Path, folder: Path, *flags: str, **settings: str) -> None:
     """Run schemathesis with all its checks, which are on by default; the server must log no error, either."""
     environment = {
         **os.environ,
@@ -43,6 +43,7 @@ def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
         "SCHEMATHESIS_HOOKS": "support.schemathesis_hooks",
         "SERVED_EMBED_DIM": str(EMBED_DIM),
         "SERVED_BUNDLE": str(repo / TINY / "1"),
+        **settings,
     }
     config = ["--config-file", str(ROOT / "tests" / "support" / "schemathesis.toml")]
     request = ["run", f"{server.url}/openapi.json", "-H", f"X-API-Key: {KEY}"]
@@ -59,13 +60,6 @@ def check(server: RunningServer, repo: Path, folder: Path, *flags: str) -> None:
     assert [line for line in server.log() if line.get("status", 0) >= 500 or line["level"] == "error"] == []
 
 
-# Values at every limit take minutes to make for a filter, and for patterns of labels and templates.
-SLOW = (
-    *("/classify", "/hf/zero-shot-image-classification", "/search"),
-    *(f"/collections/{{collection}}/{name}" for name in ("deletions", "fields", "images")),
-)
-
-
 def test_few_requests_are_answered_as_described(
     server: RunningServer, tiny_repo: Path, tmp_path: Path
 ) -> None:
@@ -77,8 +71,7 @@ def test_few_requests_are_answered_as_described(
 def test_values_at_limits_and_unknown_methods_are_answered_as_described(
     server: RunningServer, tiny_repo: Path, tmp_path: Path
 ) -> None:
-    left_out = [flag for path in SLOW for flag in ("--exclude-path", path)]
-    check(server, tiny_repo, tmp_path, "--phases", "coverage", *left_out)
+    check(server, tiny_repo, tmp_path, "--phases", "coverage", FLAT_FILTERS="yes")
 
 
 @pytest.mark.long

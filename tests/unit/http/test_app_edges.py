@@ -198,10 +198,25 @@ def test_unknown_parameter_is_named_with_the_known_ones(
 
 
 @pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/search?q=red&q=car", "q: is given 2 times, and takes one value"),
+        ("/search?q=a&k=1&k=1&k=1", "k: is given 3 times, and takes one value"),
+        ("/jobs/j/outcomes?limit=5&limit=", "limit: is given 2 times, and takes one value"),
+    ],
+)
+def test_parameter_with_one_value_is_refused_when_it_is_given_again(
+    loaded_client: TestClient, path: str, detail: str
+) -> None:
+    answer = loaded_client.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+
+
+@pytest.mark.parametrize(
     "path", ["/", "/docs", "/openapi.json", "/healthz", "/metrics", "/version", "/v1/models"]
 )
 def test_unknown_parameters_are_ignored_for_other_programs(client: TestClient, path: str) -> None:
-    assert client.get(f"{path}?utm=1").status_code == client.get(path).status_code != 422
+    assert client.get(f"{path}?utm=1&utm=2").status_code == client.get(path).status_code != 422
 
 
 def test_head_is_get_without_a_body(client: TestClient) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
@@ -48,6 +48,7 @@ from diptych.http.middleware.body_budget import BodyBudgetMiddleware
 from diptych.http.middleware.drain import BodyDrainMiddleware
 from diptych.http.middleware.timeout import TimeoutMiddleware
 from diptych.http.options import HttpOptions
+from diptych.http.query import refuse_repeated_parameters
 from diptych.http.state import ServerState
 
 LOG = logging.getLogger("diptych.http")
@@ -121,6 +122,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(refuse_repeated_parameters)],
         responses=other_errors(),
         generate_unique_id_function=lambda route: route.name,  # the same even if a path changes
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from diptych.core.classification.label_checks import MAX_LABEL_CHARS
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import InvalidValue
@@ -96,7 +97,15 @@ def test_min_relevance_is_described_in_every_form_of_a_search() -> None:
 )
 def test_template_has_exactly_one_placeholder(text: str, fits: bool) -> None:
     template, _ = model("ClassifyRequest")["properties"]["template"]["anyOf"]
-    assert bool(re.search(template["pattern"], text)) is fits
+    has_two = re.search(template["not"]["pattern"], text)
+    assert bool(re.search(template["pattern"], text) and not has_two) is fits
+
+
+def test_label_and_template_have_the_smaller_of_two_limits() -> None:
+    for max_text_chars, longest in ((200, 200), (5_000, MAX_LABEL_CHARS)):
+        properties = model("ClassifyRequest", max_text_chars=max_text_chars)["properties"]
+        label, template = properties["labels"]["items"], properties["template"]["anyOf"][0]
+        assert (label["maxLength"], template["maxLength"]) == (longest, longest)
 
 
 def test_blank_texts_are_blank_for_the_schema_too() -> None:

@@ -5,7 +5,6 @@ import logging
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from diptych.http.access import ACCESS
 from diptych.http.context import context_of
 from diptych.http.errors.problem_json import respond_error, respond_http, status_of
 from diptych.http.errors.validation import first_invalid
+from diptych.http.query import query_model
 from diptych.http.state import state_of
 
 LOG = logging.getLogger("diptych.http")
@@ -54,18 +54,16 @@ async def _handle_invalid_parameters(request: Request, error: Exception) -> Resp
     ]
     names = {step: None for detail in details for step in detail["loc"]}
     if details[0]["type"] == "extra_forbidden":
-        name, known = str(details[0]["loc"][0]), _known_parameters(request.scope["route"])
+        name, known = str(details[0]["loc"][0]), _parameters(request.scope["route"])
         known_text = f"there is: {', '.join(known)}" if known else "this call takes none in its query string"
         return respond_error(request, InvalidValue(f"unknown parameter, {known_text}", name[:100]))
     return respond_error(request, first_invalid(details, names))
 
 
-def _known_parameters(route: APIRoute) -> list[str]:
+def _parameters(route: APIRoute) -> list[str]:
     """The parameters that its query string may have."""
-    (field,) = route.dependant.query_params
-    model = field.field_info.annotation
-    assert isinstance(model, type) and issubclass(model, BaseModel), "query strings are models"
-    return sorted(model.model_fields)
+    model = query_model(route)
+    return sorted(model.model_fields) if model else []
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

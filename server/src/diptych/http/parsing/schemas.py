@@ -27,12 +27,16 @@ def limited(**names: str) -> Schema:
 
 
 def with_limits(described: Any, limits: Limits) -> Any:
-    """Replace the names of limits in a description by their numbers."""
+    """Replace the names of limits in a description by their numbers.
+
+    Where a limit that is not a setting stands beside one that is, the smaller of the two holds.
+    """
     if isinstance(described, list):
         return [with_limits(item, limits) for item in described]
     if not isinstance(described, dict):
         return described
-    bounds = {keyword: getattr(limits, name) for keyword, name in described.get(_LIMITS, {}).items()}
+    numbers = {keyword: getattr(limits, name) for keyword, name in described.get(_LIMITS, {}).items()}
+    bounds = {keyword: min(number, described.get(keyword, number)) for keyword, number in numbers.items()}
     return {key: with_limits(value, limits) for key, value in described.items() if key != _LIMITS} | bounds
 
 
@@ -80,7 +84,8 @@ _DATA_URI = r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,"
 _BLANK = r"\s\x1c-\x1f\x85"  # what str.strip() removes; `\s` of JavaScript lacks some of it
 _NOT_BLANK = f"[^{_BLANK}]"
 _NO_LIST = rf"^[{_BLANK}]*[^{_BLANK}\[]"  # a single field that begins with [ is read as a JSON array
-_ONE_PLACE = r"^((?!\{\})[\s\S])*\{\}((?!\{\})[\s\S])*$"
+_A_LIST = rf"^[{_BLANK}]*\["
+_PLACE, _TWO_PLACES = r"\{\}", r"\{\}[\s\S]*\{\}"
 
 FILE: Schema = {**STRING, "format": "binary", "minLength": 1}
 TEXT: Schema = {**STRING, **limited(maxLength="max_text_chars")}
@@ -92,15 +97,20 @@ TEXT_OR_DATA_URI: Schema = {"anyOf": [NO_DATA_URI, DATA_URI]}
 IMAGE_BASE64: Schema = {**STRING, "format": "image-base64", "contentEncoding": "base64", "minLength": 1}
 ANY_IMAGE: Schema = {"anyOf": [IMAGE_URI, IMAGE_BASE64]}
 LABELS: Schema = {
-    **non_empty_list({**STRING, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
+    **non_empty_list({**TEXT, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
     "uniqueItems": True,
 }
 LABEL_FIELDS: Schema = {**LABELS, "items": {**LABELS["items"], "pattern": _NO_LIST}}
-TEMPLATE: Schema = {**STRING, "pattern": _ONE_PLACE, "maxLength": MAX_TEMPLATE_CHARS}
+TEMPLATE: Schema = {
+    **TEXT,
+    "pattern": _PLACE,
+    "not": {"pattern": _TWO_PLACES},
+    "maxLength": MAX_TEMPLATE_CHARS,
+}
 TEMPLATES = non_empty_list(TEMPLATE, "max_templates")
 TEMPLATE_FIELDS: Schema = {
     **TEMPLATES,
-    "items": {**TEMPLATE, "pattern": f"(?={_NO_LIST}){_ONE_PLACE}"},
+    "items": {**TEMPLATE, "not": {"pattern": f"{_TWO_PLACES}|{_A_LIST}"}},
 }
 TEMPLATE_SET: Schema = {**STRING, "format": "template-set"}
 ONE_KIND_OF_TEMPLATES: Schema = {
