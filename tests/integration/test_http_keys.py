@@ -173,6 +173,7 @@ def test_limited_key_sees_no_job_of_a_dropped_collection_whose_name_another_has(
     for path in ("", "/outcomes", "/events"):
         assert client.get(f"/jobs/{first}{path}", headers=headers).status_code == 404
         assert client.get(f"/jobs/{first}{path}", headers=ROOT).status_code == 200
+    assert client.get(f"/jobs/{first}", headers=ROOT).json()["collection"] == f"{name} (dropped)"
     second = ended_job(client, name)
     assert listed_jobs(client, headers) == [second]
     assert {first, second} <= set(listed_jobs(client, ROOT))

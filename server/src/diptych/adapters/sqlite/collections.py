@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
-from diptych.adapters.sqlite.jobs import end_with_collection, require_no_job
+from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.records import require_collection
 from diptych.adapters.sqlite.rollouts import cancel_with_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, VersionRef
@@ -63,14 +63,12 @@ def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision:
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {name!r} already")
+    mark_dropped(db, name)
     return CollectionInfo(name, model, 0, created_at, keep, precision)
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
-    """Rename a collection, in every row of its images and of its ended jobs. Raises NotFound, Conflict.
-
-    Jobs of a dropped collection of the new name are removed, so that nobody takes them for its own.
-    """
+    """Rename a collection, in every row of its images and of its ended jobs. Raises NotFound, Conflict."""
     require_collection(db, name)
     if new_name == name:
         return
@@ -83,7 +81,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {new_name!r} already")
-    db.execute("DELETE FROM jobs WHERE collection = ?", (new_name,))
+    mark_dropped(db, new_name)
     for table in ("images", "recorded_queries", "rollouts", "jobs"):
         db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new_name, name))  # noqa: S608
     db.execute("DELETE FROM collections WHERE name = ?", (name,))

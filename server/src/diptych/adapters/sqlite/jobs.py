@@ -133,6 +133,14 @@ def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
     )
 
 
+def mark_dropped(db: sqlite3.Connection, collection: str) -> None:
+    """Give the jobs of a dropped collection a name that no collection can have, before another takes theirs.
+
+    Ids and names of files are in their outcomes, which are not for whoever sees only the new collection.
+    """
+    db.execute("UPDATE jobs SET collection = ? WHERE collection = ?", (f"{collection} (dropped)", collection))
+
+
 def _run(cursor: sqlite3.Cursor) -> None:
     """Ignore the cursor of a statement that has run."""
 

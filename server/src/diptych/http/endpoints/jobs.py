@@ -10,7 +10,6 @@ from starlette.responses import Response, StreamingResponse
 
 from diptych.core.job import Job, JobOutcome, JobState
 from diptych.core.jobs.service import Jobs, job_not_found
-from diptych.core.keys.key import Key
 from diptych.core.services import Services
 from diptych.core.types import AddStatus
 from diptych.errors import InvalidValue, NotFound
@@ -84,7 +83,9 @@ class JobResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
 
     id: str
-    collection: str
+    collection: str = Field(
+        description='"NAME (dropped)" once another collection has the name of one that was dropped'
+    )
     replace: bool
     state: JobState = Field(description='"failed": an error that concerns all items ended it, see `reason`')
     n_items: int
@@ -168,7 +169,7 @@ _STREAM: Responses = {200: {"content": {_EVENTS: {"itemSchema": _EVENT, "example
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all jobs of the collections that the key sees, newest first."""
     caller = caller_of(request)
-    found = [JobResponse.of(job) for job in await services.jobs.list() if _sees(caller, job, services)]
+    found = [JobResponse.of(job) for job in await services.jobs.list() if caller.sees(job.collection)]
     return json_response(request, JobList(jobs=found))
 
 
@@ -250,25 +251,11 @@ async def follow_job(
 
 
 async def _seen_job(request: Request, services: Services, id: str) -> Job:
-    """The job. Raises NotFound if there is none, or if the caller may not know of it."""
+    """The job. Raises NotFound if there is none, or if the caller does not see its collection."""
     job = await services.jobs.get(id)
-    if not _sees(caller_of(request), job, services):
+    if not caller_of(request).sees(job.collection):
         raise job_not_found(id)
     return job
-
-
-def _sees(caller: Key, job: Job, services: Services) -> bool:
-    """Whether the caller may know of a job.
-
-    A key that is limited to some collections sees no job of a dropped one whose name another has by now: ids
-    and names of files are in its outcomes.
-    """
-    if caller.collections is None:
-        return True
-    if not caller.sees(job.collection):
-        return False
-    collections = services.collections
-    return job.collection not in collections or collections[job.collection].created_at <= job.created_at
 
 
 async def job_events(
