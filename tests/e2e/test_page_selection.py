@@ -85,6 +85,29 @@ def test_pictures_are_selected_deleted_and_brought_back_with_the_keyboard(opened
     expect(opened.locator(".tile")).to_have_count(6)
 
 
+def test_focus_moves_to_the_next_picture_after_a_deletion(opened: Page) -> None:
+    focused = opened.locator(".tile a:focus")
+    opened.locator(".tile a").first.focus()
+    for key in ("ArrowRight", "Enter"):
+        opened.keyboard.press(key)
+    opened.get_by_role("dialog", name="noise-1").get_by_role("button", name="Delete").press("Enter")
+    expect(opened.locator(".tile")).to_have_count(5)
+    expect(focused).to_have_accessible_name("noise-2")
+    opened.get_by_role("button", name="Undo").press("Enter")
+    expect(focused).to_have_accessible_name("noise-1")
+    select(opened, "noise-4", "noise-5")
+    opened.get_by_role("button", name="Delete").press("Enter")
+    expect(opened.locator(".tile")).to_have_count(4)
+    expect(focused).to_have_accessible_name("noise-3")  # those after it are gone
+    opened.get_by_role("button", name="Select").press("Enter")
+    opened.get_by_role("button", name="All 4").press("Enter")
+    opened.get_by_role("button", name="Delete").press("Enter")
+    expect(opened.locator(".tile")).to_have_count(0)
+    expect(opened.locator("#find-status")).to_be_focused()
+    opened.keyboard.press("Control+z")
+    expect(focused).to_have_accessible_name("noise-0")
+
+
 @pytest.mark.long
 def test_selection_begun_after_a_deletion_outlasts_it_and_has_what_is_shown(
     opened: Page, server: RunningServer

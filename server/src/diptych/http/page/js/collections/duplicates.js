@@ -1,7 +1,8 @@
 /** Pictures of a collection that are there more than once, side by side. */
 
 import { bytes, nameOf, plural } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { isFocusLost } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
 import { Spinner } from "../parts/busy.js";
 import { Picture } from "../parts/thumbnail.js";
@@ -58,28 +59,41 @@ function Found({ name, pages, more }) {
   const groups = pages.flatMap((page) => page.groups)
     .map(({ images }) => withoutHidden(name, images))
     .filter((images) => images.length > 1);
+  const status = useRef(null);
+  const list = useRef(null);
+  const [deleted, setDeleted] = useState(null);
+  const buttons = () => [...list.current.querySelectorAll("button")];
+  const remove = (image, { currentTarget }) => {
+    setDeleted({ index: buttons().indexOf(currentTarget) });
+    deleteWithUndo(name, [image]);
+  };
+  useEffect(() => {  // with the picture its button is gone, and with the last but one of a group all of them
+    if (deleted && isFocusLost()) (buttons()[deleted.index] ?? buttons().at(-1) ?? status.current).focus();
+  }, [deleted]);
   return html`
-    <p class="status" role="status">
+    <p class="status" role="status" tabindex="-1" ref=${status}>
       ${nGroups
         ? `${plural(nGroups, "group")}; ${plural(nDuplicates, "picture")} could go if one of each stayed`
         : "None: every picture is there once."}
       ${nUnknown > 0 && ` ${plural(nUnknown, "picture")} could be compared by their bytes only.`}
     </p>
-    <ul class="groups">
+    <ul class="groups" ref=${list}>
       ${groups.map((images) => html`
-        <li key=${images[0].id}>${images.map((image) => html`<${Copy} key=${image.id} name=${name} image=${image}/>`)}</li>`)}
+        <li key=${images[0].id}>
+          ${images.map((image) => html`
+            <${Copy} key=${image.id} name=${name} image=${image} onDelete=${(event) => remove(image, event)}/>`)}
+        </li>`)}
     </ul>
     ${next !== null && html`<p class="row"><button type="button" class="quiet" onClick=${more}>Further groups</button></p>`}`;
 }
 
-function Copy({ name, image }) {
+function Copy({ name, image, onDelete }) {
   const size = image.width > 0 ? `${image.width} × ${image.height}, ` : "";
   return html`
     <figure>
       <${Picture} collection=${name} id=${image.id} alt=${nameOf(image)}/>
       <figcaption>${nameOf(image)}<br/><span class="status">${size}${bytes(image.n_bytes)}</span></figcaption>
       ${may("write") && html`
-        <button type="button" class="quiet small danger" aria-label="Delete ${nameOf(image)}"
-                onClick=${() => deleteWithUndo(name, [image])}>Delete</button>`}
+        <button type="button" class="quiet small danger" aria-label="Delete ${nameOf(image)}" onClick=${onDelete}>Delete</button>`}
     </figure>`;
 }

@@ -44,11 +44,15 @@ export function layoutOf(width, n, line) {
   };
 }
 
+/** What had the focus is no longer in the page. */
+export const isFocusLost = () => document.activeElement === document.body;
+
 /**
  * `n` tiles, of which `tile(i, props)` draws one (`props` place it). `need(end)` is called with the number of tiles that are in
- * sight or soon will be. `line` and `lineText`: see `layoutOf`.
+ * sight or soon will be. `line` and `lineText`: see `layoutOf`. `focusAt` is `{index}` of the tile that gets the focus if nothing
+ * has it, such as after the tile that had it was deleted; then `onFocused` is called.
  */
-export function Grid({ n, tile, need, label, line = null, lineText = "", busy = false }) {
+export function Grid({ n, tile, need, label, line = null, lineText = "", busy = false, focusAt = null, onFocused }) {
   const list = useRef(null);
   const [width, setWidth] = useState(0);
   const [[first, end], setRange] = useState([0, 0]);
@@ -86,11 +90,15 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
     };
   }, []);
   useLayoutEffect(look, [n, line, width]);
-  useLayoutEffect(() => {
+  /** The tile is drawn already, or will be once the page has scrolled to it. */
+  const giveFocus = () => {
     if (focusNext.current === null) return;
-    list.current.querySelector(`[data-index="${focusNext.current}"] a`)?.focus({ preventScroll: true });
-    focusNext.current = null;
-  });
+    const isElsewhere = !isFocusLost() && !list.current.contains(document.activeElement);
+    const next = list.current.querySelector(`[data-index="${focusNext.current}"] a`);
+    if (next && !isElsewhere) next.focus({ preventScroll: true });
+    if (next || isElsewhere) focusNext.current = null;
+  };
+  useLayoutEffect(giveFocus);
 
   /** Arrow keys move through all tiles, drawn or not. */
   const onKeyDown = (event) => {
@@ -98,7 +106,10 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
     const step = steps[event.key];
     if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    const next = Math.min(n - 1, Math.max(0, current + step));
+    moveTo(current + step);
+  };
+  const moveTo = (index) => {
+    const next = Math.min(n - 1, Math.max(0, index));
     const { y } = layout.position(next);
     const top = list.current.getBoundingClientRect().top + scrollY + y;
     const height = layout.side + CAPTION_PX;
@@ -108,7 +119,13 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
     setCurrent(next);
     focusNext.current = next;
     look();
+    giveFocus();
   };
+  useEffect(() => {
+    if (!focusAt || !width) return;
+    if (isFocusLost()) moveTo(focusAt.index);
+    onFocused();
+  }, [focusAt, width]);
   const onFocus = ({ target }) => {
     const index = target.closest("[data-index]")?.dataset.index;
     if (index !== undefined) setCurrent(Number(index));

@@ -24,8 +24,8 @@ export function showAgain(collection, id) {
   if (isHidden(collection, id)) hidden.set({ ids: new Set([...hidden.get().ids].filter((key) => key !== keyOf(collection, id))) });
 }
 
-/** Hide the pictures `items`, and delete them unless the user takes it back. */
-export function deleteWithUndo(collection, items) {
+/** Hide the pictures `items`, and delete them unless the user takes it back: `onUndo` is called once they are shown again. */
+export function deleteWithUndo(collection, items, { onUndo = () => {} } = {}) {
   const keys = items.map(({ id }) => keyOf(collection, id));
   const show = () => hidden.set({ ids: new Set([...hidden.get().ids].filter((key) => !keys.includes(key))), n: hidden.get().n + 1 });
   hidden.set({ ids: new Set([...hidden.get().ids, ...keys]) });
@@ -48,6 +48,7 @@ export function deleteWithUndo(collection, items) {
         clearTimeout(timer);
         waiting.delete(deletion);
         show();
+        onUndo();
       },
     },
   });

@@ -8,7 +8,6 @@ import { Problem } from "../parts/problem.js";
 import { saveFile } from "../parts/save.js";
 import { Picture } from "../parts/thumbnail.js";
 import { client, isAbort, may } from "../server.js";
-import { deleteWithUndo } from "./deleting.js";
 import { Metadata } from "./metadata.js";
 import { askedOf } from "./query.js";
 import { SNIPPETS } from "./snippets.js";
@@ -18,9 +17,9 @@ const SWIPE_PX = 50;
 
 /**
  * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query, `onChanged` gets
- * the picture after a change of its metadata.
+ * the picture after a change of its metadata, `remove` deletes pictures.
  */
-export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, onClose }) {
+export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, remove, onClose }) {
   const dialog = useRef(null);
   const [image, setImage] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -53,9 +52,9 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
   const name = shown ? nameOf(shown) : id;
   const others = parts.filter(({ kind, value }) => kind !== "id" || value !== id);
   const addPart = (weight) => onParts([...others, { kind: "id", value: id, weight }]);
-  const remove = () => {
+  const removeThis = () => {
     dialog.current.close();
-    deleteWithUndo(collection, [{ id }]);
+    remove([{ id }]);
   };
   return html`
     <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop} onKeyDown=${onKeyDown}>
@@ -89,7 +88,7 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
             <//>`}
           <${Neighbours} collection=${collection} id=${id} open=${open}/>
           <${Snippets} collection=${collection} id=${id} parts=${parts} filter=${filter}/>
-          ${may("write") && html`<p class="row"><button type="button" class="quiet danger" onClick=${remove}>Delete</button></p>`}
+          ${may("write") && html`<p class="row"><button type="button" class="quiet danger" onClick=${removeThis}>Delete</button></p>`}
           <//>`}
         </div>
       </div>

@@ -8,7 +8,6 @@ import { csv, saveFile } from "../parts/save.js";
 import { zip } from "../parts/zip.js";
 import { toast } from "../parts/toasts.js";
 import { client, may } from "../server.js";
-import { deleteWithUndo } from "./deleting.js";
 import { noteTagged } from "./filters.js";
 
 const AT_ONCE = 4;
@@ -41,12 +40,12 @@ export function useSelection(shown, key) {
   };
 }
 
-export function SelectionBar({ selection, collection, items }) {
+export function SelectionBar({ selection, collection, items, remove }) {
   const [open, setOpen] = useState(null);
   if (!selection.active) return null;
   const chosen = selection.items;
-  const remove = () => {
-    deleteWithUndo(collection, chosen);
+  const removeChosen = () => {
+    remove(chosen);
     selection.end();
   };
   const none = chosen.length === 0;
@@ -59,7 +58,7 @@ export function SelectionBar({ selection, collection, items }) {
         <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("tag")}>Tag</button>`}
       <button type="button" class="quiet" disabled=${none} onClick=${() => setOpen("export")}>Export</button>
       ${may("write") && html`
-        <button type="button" class="quiet danger" disabled=${none} onClick=${remove}>Delete</button>`}
+        <button type="button" class="quiet danger" disabled=${none} onClick=${removeChosen}>Delete</button>`}
       <button type="button" class="quiet" onClick=${selection.end}>Done</button>
     </div>
     ${open === "tag" && html`<${TagDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}

@@ -2,8 +2,8 @@
 
 import { addressOf, changeParams, goTo } from "../address.js";
 import { nameOf, plural } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
-import { Grid } from "../parts/grid.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { Grid, isFocusLost } from "../parts/grid.js";
 import { Problem } from "../parts/problem.js";
 import { Picture } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
@@ -18,7 +18,7 @@ import { QueryBar } from "./query_bar.js";
 import { askedOf, chosenOf, filterOf, hasLostUpload, minRelevanceOf, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
 import { useResults } from "./results.js";
 import { SelectionBar, useSelection } from "./selection.js";
-import { hidden, withoutHidden } from "./deleting.js";
+import { deleteWithUndo, hidden, withoutHidden } from "./deleting.js";
 import { Suggestions } from "./suggestions.js";
 import { Tile } from "./tile.js";
 
@@ -111,6 +111,22 @@ function Search({ collection, params }) {
   const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - (results ? results.items.length - shown.length : 0);
   const opened = params.get("picture");
   const openedAt = opened ? shown.findIndex(({ id }) => id === opened) : -1;
+  const status = useRef(null);
+  const [focusAt, setFocusAt] = useState(null);
+  const remove = (some) => {
+    const index = shown.findIndex(({ id }) => some.some((one) => one.id === id));
+    const focusThere = () => {
+      status.current?.blur();  // it had the focus where no picture was left
+      setFocusAt({ index: Math.max(0, index) });
+    };
+    deleteWithUndo(name, some, { onUndo: focusThere });
+    focusThere();
+  };
+  useEffect(() => {
+    if (!focusAt || shown.length) return;
+    if (isFocusLost()) status.current.focus();
+    setFocusAt(null);
+  }, [focusAt]);
   useEffect(() => { if (openedAt >= 0) results.want(openedAt + AHEAD); }, [results, openedAt]);
 
   return html`
@@ -121,8 +137,8 @@ function Search({ collection, params }) {
       <div class="toolbar">
         <${CollectionChooser} name=${name}/>
         <${Filters} collection=${name} total=${total} parts=${asked} only=${only} onChange=${setOnly}/>
-        <p id="find-status" class="status" role="status">
-          ${items && status({ results, isSearch, total, nFit, nothingFits, filter })}
+        <p id="find-status" class="status" role="status" tabindex="-1" ref=${status}>
+          ${items && statusText({ results, isSearch, total, nFit, nothingFits, filter })}
         </p>
         <span class="spring"></span>
         ${shown.length > 0 && selection.Toggle}
@@ -136,7 +152,7 @@ function Search({ collection, params }) {
         <p class="notice">
           This query had a picture that only the tab knows to which it was given. Choose it again with “By picture”.
         </p>`}
-      <${SelectionBar} selection=${selection} collection=${name} items=${shown}/>
+      <${SelectionBar} selection=${selection} collection=${name} items=${shown} remove=${remove}/>
       ${items === null && !results?.problem && html`<${Placeholders}/>`}
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
       ${items?.length === 0 && results?.done && (asks || filter) && html`<${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
@@ -144,7 +160,7 @@ function Search({ collection, params }) {
       ${shown.length > 0 && html`
         <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
           line=${isSearch && nFit < shown.length ? nFit : null} lineText=${nFit ? "Less relevant" : "The nearest pictures"}
-          need=${(n) => results.want(n)}
+          need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
           tile=${(i, place) => html`<${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
             selection=${selection} open=${openPicture}/>`}/>
         <${Credits} items=${shown}/>`}
@@ -153,7 +169,7 @@ function Search({ collection, params }) {
           open=${(id) => changeParams({ picture: id }, { replace: true })}
           onParts=${setParts}
           onChanged=${({ id, metadata }) => { results?.change(id, { metadata }); noteTagged(); }}
-          onClose=${closePicture}/>`}
+          remove=${remove} onClose=${closePicture}/>`}
     <//>`;
 }
 
@@ -163,7 +179,7 @@ function countFitting(items, minRelevance) {
   return first < 0 ? items.length : first;
 }
 
-function status({ results, isSearch, total, nFit, nothingFits, filter }) {
+function statusText({ results, isSearch, total, nFit, nothingFits, filter }) {
   const { about, items, done } = results ?? { about: {}, items: [], done: true };
   const all = plural(total, "picture");
   if (!isSearch) return filter ? `${plural(about.total ?? items.length, "picture")} of ${all}` : all;
