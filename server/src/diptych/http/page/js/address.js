@@ -1,6 +1,6 @@
 /**
- * The view and what it shows, in the address: `#/search?collection=gallery&q=red`. All of it is in the #fragment, which browsers
- * never send, so that back, forward and bookmarks work and no log sees a query.
+ * The view and what it shows, in the address: `#/search?collection=gallery&q=red`. All of it is in the #fragment, which
+ * browsers never send, so that back, forward and bookmarks work and no log sees a query.
  */
 
 import { useEffect, useState } from "./html.js";

@@ -33,9 +33,13 @@ export const moment = (text) =>
 /** An id that the server made of the content of a file. */
 const CONTENT_ID = /^[0-9a-f]{32}$/;
 
-/** The name of a picture: from its metadata, else of its file, else its id, of which one that nobody chose is cut short. */
+/**
+ * The name of a picture: from its metadata, else of its file, else its id, of which one that nobody chose is cut short.
+ */
 export const nameOf = ({ metadata, id }) =>
-  textOf(metadata?.name) ?? textOf(metadata?.file)?.split("/").at(-1) ?? (CONTENT_ID.test(id) ? `picture ${id.slice(0, 6)}` : id);
+  textOf(metadata?.name)
+  ?? textOf(metadata?.file)?.split("/").at(-1)
+  ?? (CONTENT_ID.test(id) ? `picture ${id.slice(0, 6)}` : id);
 
 const textOf = (value) => (typeof value === "string" && value ? value : null);
 

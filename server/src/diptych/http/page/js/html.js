@@ -1,4 +1,6 @@
-/** Preact and htm: a component is a function that returns html`<tag>...</tag>`. Text is set as text, never as markup. */
+/**
+ * Preact and htm: a component is a function that returns html`<tag>...</tag>`. Text is set as text, never as markup.
+ */
 
 import { h } from "../vendor/preact/preact.js";
 import htm from "../vendor/htm/htm.js";

@@ -1,4 +1,6 @@
-/** The server that this page came from: its client, the key that it may ask for, and what all views need to know of it. */
+/**
+ * The server that this page came from: its client, the key that it may ask for, and what all views need to know of it.
+ */
 
 import { Client, DiptychError } from "../diptych-client/index.js";
 import { createStore } from "./store.js";
@@ -30,7 +32,9 @@ async function askOnce() {
   return key;
 }
 
-/** Errors of the views are `DiptychError`s; a search that fails is asked again by the view, which shows that it waits. */
+/**
+ * Errors of the views are `DiptychError`s; a search that fails is asked again by the view, which shows that it waits.
+ */
 export const client = new Client(undefined, {
   apiKey: sessionStorage.getItem(KEY),
   retries: 0,
@@ -69,14 +73,16 @@ export function pictureAddress(collection, id, original) {
 
 /** Resolves to `{url, release}`: an address in memory, which `release` gives back. */
 export async function pictureInMemory(collection, id, original, signal) {
-  const blob = await (original ? client.original(collection, id, { signal }) : client.thumbnail(collection, id, { signal }));
+  const reading = original ? client.original(collection, id, { signal }) : client.thumbnail(collection, id, { signal });
+  const blob = await reading;
   const url = URL.createObjectURL(blob);
   return { url, release: () => URL.revokeObjectURL(url) };
 }
 
 /** Read what the header and all views need. */
 export async function readServed() {
-  const [version, models, collections] = await Promise.all([client.version(), client.rolloutStatus(), client.collections()]);
+  const answers = [client.version(), client.rolloutStatus(), client.collections()];
+  const [version, models, collections] = await Promise.all(answers);
   served.set({ state: "ready", version, models, collections, caller: version.caller ?? null });
 }
 

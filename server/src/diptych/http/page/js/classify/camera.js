@@ -19,7 +19,10 @@ export function Camera({ onPicture, onClose }) {
       if (closed) return stop();
       video.current.srcObject = stream;
       return video.current.play().then(() => setRunning(true));
-    }).catch((error) => setProblem(error.name === "NotAllowedError" ? "The browser was not allowed to use the camera." : "No camera was found."));
+    }).catch(({ name }) => {
+      const isRefused = name === "NotAllowedError";
+      setProblem(isRefused ? "The browser was not allowed to use the camera." : "No camera was found.");
+    });
     return () => {
       closed = true;
       stop();
@@ -29,11 +32,16 @@ export function Camera({ onPicture, onClose }) {
     const { videoWidth: width, videoHeight: height } = video.current;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     canvas.getContext("2d").drawImage(video.current, 0, 0);
-    canvas.toBlob((blob) => onPicture(new File([blob], `camera ${new Date().toLocaleTimeString("en-GB")}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.95);
+    const name = `camera ${new Date().toLocaleTimeString("en-GB")}.jpg`;
+    canvas.toBlob((blob) => onPicture(new File([blob], name, { type: "image/jpeg" })), "image/jpeg", 0.95);
   };
   return html`
     <${Dialog} title="Camera" onClose=${onClose}>
-      ${problem ? html`<p class="notice" role="alert">${problem}</p>` : html`<video class="camera" ref=${video} muted playsinline></video>`}
-      <p class="row end"><button type="button" class="strong" disabled=${!running} onClick=${take}>Take the picture</button></p>
+      ${problem
+        ? html`<p class="notice" role="alert">${problem}</p>`
+        : html`<video class="camera" ref=${video} muted playsinline></video>`}
+      <p class="row end">
+        <button type="button" class="strong" disabled=${!running} onClick=${take}>Take the picture</button>
+      </p>
     <//>`;
 }

@@ -33,7 +33,8 @@ async function classifyOnce(picture, labels, templates, signal) {
     throw problem;
   }
   const { embedding, model } = embedded;
-  const { data: [{ predictions }] } = await client.classifyEmbeddings([embedding], labels, { model, ...templates, signal });
+  const asked = { model, ...templates, signal };
+  const { data: [{ predictions }] } = await client.classifyEmbeddings([embedding], labels, asked);
   return predictions;
 }
 
@@ -68,7 +69,8 @@ export class Examined {
     this.#controller = new AbortController();
     const { signal } = this.#controller;
     if (!labels.length) return;
-    const left = pictures.filter(({ key }) => this.#entries.get(key)?.question !== question).toReversed();  // the newest first
+    const isLeft = ({ key }) => this.#entries.get(key)?.question !== question;
+    const left = pictures.filter(isLeft).toReversed();  // the newest first
     for (const { key } of left) this.#entries.set(key, { ...this.#entries.get(key), busy: true });
     const work = async () => {
       for (let picture = left.shift(); picture && !signal.aborted; picture = left.shift()) {

@@ -52,7 +52,8 @@ export function Labels({ labels, onChange }) {
       <h2 id="labels-title">${plural(labels.length, "label")} to choose from</h2>
       <form id="add-label" class="add-label" onSubmit=${add}>
         <label class="unseen" for="new-label">A new label</label>
-        <input id="new-label" ref=${input} placeholder="Add a label, or paste a list" maxlength="200" autocomplete="off" enterkeyhint="done" onPaste=${onPaste}/>
+        <input id="new-label" ref=${input} placeholder="Add a label, or paste a list" maxlength="200"
+          autocomplete="off" enterkeyhint="done" onPaste=${onPaste}/>
         <button type="submit" class="quiet">Add</button>
       </form>
       <ul id="chips" class="chips" ref=${list} aria-labelledby="labels-title">
@@ -67,7 +68,9 @@ export function Labels({ labels, onChange }) {
       <p class="row">
         <button type="button" class="quiet small" onClick=${() => setChoosing(true)}>From a collection</button>
         <button type="button" class="quiet small" onClick=${() => onChange([])}>Clear</button>
-        <button type="button" id="reset-labels" class="quiet small" onClick=${() => onChange(DEFAULT_LABELS)}>Reset</button>
+        <button type="button" id="reset-labels" class="quiet small" onClick=${() => onChange(DEFAULT_LABELS)}>
+          Reset
+        </button>
       </p>
       ${choosing && html`
         <${FromField} onClose=${() => setChoosing(false)} onLabels=${(found) => { setChoosing(false); set(found); }}/>`}
@@ -91,7 +94,10 @@ function FromField({ onLabels, onClose }) {
     <${Dialog} title="Labels from a collection" onClose=${onClose}>
       <p class="row">
         ${collections.map(({ name }) => html`
-          <button key=${name} type="button" class="quiet" aria-pressed=${String(name === collection)} onClick=${() => open(name)}>${name}</button>`)}
+          <button key=${name} type="button" class="quiet" aria-pressed=${String(name === collection)}
+            onClick=${() => open(name)}>
+            ${name}
+          </button>`)}
       </p>
       ${!collections.length && html`<p class="status">No collection has pictures yet.</p>`}
       ${problem && html`<${Problem} problem=${problem} retry=${() => open(collection)}/>`}
@@ -101,9 +107,13 @@ function FromField({ onLabels, onClose }) {
         <ul class="choices">
           ${fields.map(({ name: field, values, n_distinct: n }) => html`
             <li key=${field}>
-              <button type="button" class="choice" onClick=${() => onLabels(values.map(({ value }) => valueText(value)))}>
+              <button type="button" class="choice"
+                onClick=${() => onLabels(values.map(({ value }) => valueText(value)))}>
                 <strong>${field}</strong>
-                <span>${n > values.length ? `the ${values.length} most frequent of ${n}` : plural(n, "value")}: ${values.slice(0, 4).map(({ value }) => valueText(value)).join(", ")}</span>
+                <span>
+                  ${n > values.length ? `the ${values.length} most frequent of ${n}` : plural(n, "value")}:${" "}
+                  ${values.slice(0, 4).map(({ value }) => valueText(value)).join(", ")}
+                </span>
               </button>
             </li>`)}
         </ul>`}

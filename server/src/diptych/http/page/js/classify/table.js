@@ -45,7 +45,9 @@ export function Table({ pictures, entryOf, choose }) {
           <tbody>
             ${rows.map(({ picture, entry }) => html`
               <tr key=${picture.key}>
-                <th scope="row"><button type="button" class="link" onClick=${() => choose(picture)}>${picture.name}</button></th>
+                <th scope="row">
+                  <button type="button" class="link" onClick=${() => choose(picture)}>${picture.name}</button>
+                </th>
                 ${entry?.problem
                   ? html`<td colspan="3" class="refused">${entry.problem.detail}</td>`
                   : html`

@@ -49,6 +49,9 @@ export function ClassifyView() {
     event.preventDefault();
     setDragging(true);
   };
+  const onDragLeave = ({ currentTarget, relatedTarget }) => {
+    if (!currentTarget.contains(relatedTarget)) setDragging(false);
+  };
   const onDrop = async (event) => {
     event.preventDefault();
     setDragging(false);
@@ -60,32 +63,41 @@ export function ClassifyView() {
 
   return html`
     <div class="classify">
-      <section class=${dragging ? "panel dragging" : "panel"} aria-label="Pictures" onDragOver=${onDragOver} onDrop=${onDrop}
-               onDragLeave=${({ currentTarget, relatedTarget }) => { if (!currentTarget.contains(relatedTarget)) setDragging(false); }}>
+      <section class=${dragging ? "panel dragging" : "panel"} aria-label="Pictures"
+               onDragOver=${onDragOver} onDragLeave=${onDragLeave} onDrop=${onDrop}>
         ${shown ? html`<${Preview} key=${shown.key} picture=${shown}/>` : html`
           <div class="drop">
             <strong>Drop pictures here</strong>
             <span>one or many, or paste one</span>
           </div>`}
         <p class="row">
-          <${PicturePicker} id="file" multiple strong=${!shown} label="Choose pictures" onFiles=${add}>Choose pictures<//>
+          <${PicturePicker} id="file" multiple strong=${!shown} label="Choose pictures" onFiles=${add}>
+            Choose pictures
+          <//>
           ${hasCamera() && html`<button type="button" class="quiet" onClick=${() => setCamera(true)}>Camera</button>`}
           ${pictures.length > 0 && html`<button type="button" class="quiet" onClick=${clear}>Clear</button>`}
         </p>
         ${pictures.length > 1 && html`<${Strip} pictures=${pictures} at=${at} choose=${setAt}/>`}
         ${knowsDrawingsOnly(server) && html`
-          <p id="drawings-only" class="notice">This model knows drawings: emoji and icons. For photographs, serve a model that knows them.</p>`}
+          <p id="drawings-only" class="notice">
+            This model knows drawings: emoji and icons. For photographs, serve a model that knows them.
+          </p>`}
       </section>
       <section class="panel" aria-label="Labels">
         ${pictures.length === 0 && html`<p class="status">The most likely of these labels appear here.</p>`}
-        ${pictures.length === 1 && html`<${Result} entry=${examined.entryOf(shown)} nLabels=${labels.length} retry=${examined.again}/>`}
-        ${pictures.length > 1 && html`<${Result} entry=${examined.entryOf(shown)} nLabels=${labels.length} retry=${examined.again} name=${shown.name}/>`}
+        ${pictures.length === 1 && html`
+          <${Result} entry=${examined.entryOf(shown)} nLabels=${labels.length} retry=${examined.again}/>`}
+        ${pictures.length > 1 && html`
+          <${Result} entry=${examined.entryOf(shown)} nLabels=${labels.length} retry=${examined.again}
+            name=${shown.name}/>`}
         <${Labels} labels=${labels} onChange=${setLabels}/>
         <${Templates} chosen=${templates} onChange=${setTemplates}/>
       </section>
       ${pictures.length > 1 && html`
-        <${Table} pictures=${pictures} entryOf=${examined.entryOf} choose=${(picture) => setAt(pictures.indexOf(picture))}/>`}
-      ${camera && html`<${Camera} onPicture=${(file) => { setCamera(false); add([file]); }} onClose=${() => setCamera(false)}/>`}
+        <${Table} pictures=${pictures} entryOf=${examined.entryOf}
+          choose=${(picture) => setAt(pictures.indexOf(picture))}/>`}
+      ${camera && html`
+        <${Camera} onPicture=${(file) => { setCamera(false); add([file]); }} onClose=${() => setCamera(false)}/>`}
     </div>`;
 }
 
@@ -130,7 +142,8 @@ function Strip({ pictures, at, choose }) {
     <ul class="strip" aria-label="All pictures">
       ${pictures.map((picture, i) => html`
         <li key=${picture.key}>
-          <button type="button" aria-label=${picture.name} aria-current=${i === at ? "true" : undefined} onClick=${() => choose(i)}>
+          <button type="button" aria-label=${picture.name} aria-current=${i === at ? "true" : undefined}
+            onClick=${() => choose(i)}>
             <${Preview} picture=${picture}/>
           </button>
         </li>`)}
@@ -146,19 +159,25 @@ function Result({ entry, nLabels, retry, name }) {
   const shown = all ? predictions : predictions.slice(0, N_BARS);
   return html`
     <p id="name-status" class="status" role="status">
-      ${name ? `${name}: most` : "Most"} likely of ${plural(predictions.length, "label")}, ${Math.max(1, Math.round(elapsed_ms))} ms
+      ${name ? `${name}: most` : "Most"} likely of ${plural(predictions.length, "label")},${" "}
+      ${Math.max(1, Math.round(elapsed_ms))} ms
     </p>
     <ol id="bars" class="bars" aria-label="Labels, most likely first" aria-busy=${busy}>
-      ${shown.map(({ label, score, cosine }) => html`<${Bar} key=${label} label=${label} score=${score} cosine=${cosine}/>`)}
+      ${shown.map(({ label, score, cosine }) => html`
+        <${Bar} key=${label} label=${label} score=${score} cosine=${cosine}/>`)}
     </ol>
     ${predictions.length > N_BARS && html`
-      <button type="button" class="link" onClick=${() => setAll(!all)}>${all ? "Fewer" : `All ${predictions.length}`}</button>`}`;
+      <button type="button" class="link" onClick=${() => setAll(!all)}>
+        ${all ? "Fewer" : `All ${predictions.length}`}
+      </button>`}`;
 }
 
 function Bar({ label, score, cosine }) {
   const fill = useRef(null);
   // From the width before, so that bars move as labels change.
-  useEffect(() => { requestAnimationFrame(() => { if (fill.current) fill.current.style.width = `${score * 100}%`; }); }, [score]);
+  useEffect(() => {
+    requestAnimationFrame(() => { if (fill.current) fill.current.style.width = `${score * 100}%`; });
+  }, [score]);
   return html`
     <li title="cosine ${cosine.toFixed(3)}">
       <span class="label">${label}</span>

@@ -9,7 +9,10 @@ const BATCH = 16;  // small, so that the progress is seen
 const N_NEWEST = 100;
 const RETRIES = 8;  // a full queue is waited for
 
-/** A queue of pictures that may grow while it is sent. `counts` has the outcomes, `newest` the last ones of single pictures. */
+/**
+ * A queue of pictures that may grow while it is sent. `counts` has the outcomes, `newest` the last ones of single
+ * pictures.
+ */
 export class Adding {
   counts = { created: 0, unchanged: 0, replaced: 0, failed: 0 };
   failures = [];  // {name, reason}
@@ -46,7 +49,10 @@ export class Adding {
     this.#onChange();
   }
 
-  /** Send until all have an outcome, or until stopped. Throws errors that concern all of them; it may then be called again. */
+  /**
+   * Send until all have an outcome, or until stopped. Throws errors that concern all of them; it may then be called
+   * again.
+   */
   async run() {
     while (this.#waiting.length && !this.stopped) {
       const { collection } = this.#waiting[0];

@@ -49,8 +49,12 @@ addEventListener("beforeunload", (event) => {
 /** A button that chooses files; nothing where nothing may be added (`target` null). */
 export function AddButton({ target }) {
   if (!target) return null;
-  const add = (files) => addPictures(target, files.map((file) => ({ name: file.webkitRelativePath || file.name, file })));
-  return html`<${PicturePicker} id="add-files" multiple label="Add pictures to the collection “${target}”" onFiles=${add}>Add<span class="wordy">${" "}pictures</span><//>`;
+  const named = (file) => ({ name: file.webkitRelativePath || file.name, file });
+  const add = (files) => addPictures(target, files.map(named));
+  return html`
+    <${PicturePicker} id="add-files" multiple label="Add pictures to the collection “${target}”" onFiles=${add}>
+      Add<span class="wordy">${" "}pictures</span>
+    <//>`;
 }
 
 export function AddingBar() {
@@ -61,14 +65,17 @@ export function AddingBar() {
   return html`
     <section class="adding" aria-label="Adding pictures">
       <p id="adding-status" role="status">${ended ? endText(adding) : goingText(adding, collection)}</p>
-      <button id="adding-stop" type="button" class="quiet small" onClick=${stopOrClose}>${running ? "Stop" : "Close"}</button>
+      <button id="adding-stop" type="button" class="quiet small" onClick=${stopOrClose}>
+        ${running ? "Stop" : "Close"}
+      </button>
       ${!ended && html`<${Progress} done=${adding.done} total=${adding.total} label="Added pictures"/>`}
       ${problem && html`<${Problem} problem=${problem} retry=${run}/>`}
       ${adding.failures.length > 0 && html`
         <details id="adding-failures">
           <summary>${plural(adding.failures.length, "picture")} failed</summary>
           <ul>
-            ${adding.failures.slice(0, N_FAILURES).map(({ name, reason }) => html`<li><strong>${name}</strong> ${reason}</li>`)}
+            ${adding.failures.slice(0, N_FAILURES).map(({ name, reason }) => html`
+              <li><strong>${name}</strong> ${reason}</li>`)}
             ${adding.failures.length > N_FAILURES && html`<li>and ${adding.failures.length - N_FAILURES} more</li>`}
           </ul>
         </details>`}

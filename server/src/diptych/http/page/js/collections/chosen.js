@@ -9,8 +9,8 @@ export const SAMPLES = "gallery";
 export const useCollections = () => useStore(served).collections ?? [];
 
 /**
- * The collection to show: the asked one; else the user's own, or the samples if only they have pictures, or if the key sees
- * neither, the first that it sees. `{name, n_images, missing}`
+ * The collection to show: the asked one; else the user's own, or the samples if only they have pictures, or if the key
+ * sees neither, the first that it sees. `{name, n_images, missing}`
  */
 export function shownCollection(collections, asked) {
   const own = served.get().version?.default_collection;

@@ -83,13 +83,19 @@ function FolderButton({ target }) {
     </label>`;
 }
 
+const vectorsText = ({ name, version, precision, decode }) =>
+  `${name} version ${version}, ${precision}, ${decode} decoding`;
+
 function Facts({ collection }) {
-  const { n_images: n, n_embedded: embedded, n_kept: kept, kept_bytes: keptBytes, memory_bytes: memory, load_s: load,
-    vectors, precision, created_at: created, keep, index, recall, rollout, reason, stays } = collection;
+  const {
+    n_images: n, n_embedded: embedded, n_kept: kept, kept_bytes: keptBytes, memory_bytes: memory, load_s: load,
+    vectors, precision, created_at: created, keep, index, recall, rollout, reason, stays,
+  } = collection;
+  const later = keep === "none" ? "; those of new pictures are not kept" : "";
   const rows = [
     ["pictures", `${count(n)}${embedded < n ? `, of which ${count(embedded)} can be found` : ""}`],
-    ["files", keep === "none" && !kept ? "not kept" : `${count(kept)}, ${bytes(keptBytes)}${keep === "none" ? "; those of new pictures are not kept" : ""}`],
-    ["vectors", vectors ? `${vectors.name} version ${vectors.version}, ${vectors.precision}, ${vectors.decode} decoding` : "none yet"],
+    ["files", keep === "none" && !kept ? "not kept" : `${count(kept)}, ${bytes(keptBytes)}${later}`],
+    ["vectors", vectors ? vectorsText(vectors) : "none yet"],
     ["precision", precision],
     ["in memory", `${bytes(memory)}${load ? `, read in ${duration(load)} at the start` : ""}`],
     ["searched on", index ? `${index.device}${recall === null ? "" : `, recall ${recall}`}` : "nothing yet"],
@@ -99,9 +105,14 @@ function Facts({ collection }) {
     <section class="panel" aria-label="Facts">
       ${(reason || stays) && html`<p class="notice">${reason || stays}</p>`}
       ${rollout && html`
-        <p>Moving to ${rollout.model} version ${rollout.version}, ${rollout.precision}: ${count(rollout.n_embedded)} of ${plural(rollout.n_images, "picture")}</p>
+        <p>
+          Moving to ${rollout.model} version ${rollout.version}, ${rollout.precision}:${" "}
+          ${count(rollout.n_embedded)} of ${plural(rollout.n_images, "picture")}
+        </p>
         <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures"/>`}
-      <dl class="details">${rows.map(([term, text]) => html`<div key=${term}><dt>${term}</dt><dd>${text}</dd></div>`)}</dl>
+      <dl class="details">
+        ${rows.map(([term, text]) => html`<div key=${term}><dt>${term}</dt><dd>${text}</dd></div>`)}
+      </dl>
     </section>`;
 }
 
@@ -123,23 +134,29 @@ function Fields({ name, nImages }) {
     return () => controller.abort();
   }, [name, nImages]);
   if (!fields?.length) return null;
-  const link = (field, value) => addressOf("search", { collection: name, only: JSON.stringify({ [field]: [value] }) });
   return html`
     <section class="panel" aria-label="Metadata">
       <h3>Metadata</h3>
       <dl class="details">
-        ${fields.map(({ name: field, n_images: n, n_distinct: nDistinct, values }) => html`
-          <div key=${field}>
-            <dt>${field}</dt>
-            <dd>
-              <span class="status">
-                ${nDistinct ? `${plural(nDistinct, "value")} in ` : "nested, in "}${plural(n, "picture")}${values.length && isShared(nDistinct, n) ? ":" : ""}
-              </span>${" "}
-              ${isShared(nDistinct, n) && values.slice(0, 8).map(({ value, count: m }, i) => html`${i ? ", " : ""}<a key=${i} href=${link(field, value)}>${valueText(value)}</a> <span class="status">${count(m)}</span>`)}
-            </dd>
-          </div>`)}
+        ${fields.map((field) => html`<${FieldRow} key=${field.name} collection=${name} field=${field}/>`)}
       </dl>
     </section>`;
+}
+
+function FieldRow({ collection, field: { name, n_images: n, n_distinct: nDistinct, values } }) {
+  const listed = isShared(nDistinct, n) ? values : [];
+  const link = (value) => addressOf("search", { collection, only: JSON.stringify({ [name]: [value] }) });
+  return html`
+    <div>
+      <dt>${name}</dt>
+      <dd>
+        <span class="status">
+          ${nDistinct ? plural(nDistinct, "value") : "nested,"} in ${plural(n, "picture")}${listed.length ? ":" : ""}
+        </span>
+        ${listed.map(({ value, count: m }, i) => html`
+          ${i ? ", " : " "}<a href=${link(value)}>${valueText(value)}</a> <span class="status">${count(m)}</span>`)}
+      </dd>
+    </div>`;
 }
 
 function Settings({ collection }) {
@@ -186,30 +203,42 @@ function Settings({ collection }) {
       <h3>Settings</h3>
       <${Problem} problem=${problem}/>
       <form class="row" onSubmit=${rename}>
-        <label class="row">Name <input name="name" required pattern=${NAME} title="Small letters, digits, and . _ -" value=${name}/></label>
+        <label class="row">
+          Name <input name="name" required pattern=${NAME} title="Small letters, digits, and . _ -" value=${name}/>
+        </label>
         <button type="submit" class="quiet" disabled=${busy}>Rename</button>
       </form>
       <label class="check">
         <input type="checkbox" checked=${keep === "original"} disabled=${busy}
-          onChange=${({ target }) => change({ keep: target.checked ? "original" : "none" }, "Changed for new pictures")}/>
+          onChange=${({ target: { checked } }) =>
+            change({ keep: checked ? "original" : "none" }, "Changed for new pictures")}/>
         <span>Keep the files of new pictures</span>
       </label>
       <p class="row">
         <label class="row">Precision
-          <select value=${precision} disabled=${busy} onChange=${({ target }) => change({ precision: target.value }, "Changed; vectors are made in the background")}>
+          <select value=${precision} disabled=${busy}
+            onChange=${({ target }) =>
+              change({ precision: target.value }, "Changed; vectors are made in the background")}>
             ${precisions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
           </select>
         </label>
         ${names.length > 1 && html`
           <label class="row">Model
-            <select value=${model} disabled=${busy} onChange=${({ target }) => change({ model: target.value }, "Moving; the former vectors answer meanwhile")}>
+            <select value=${model} disabled=${busy}
+              onChange=${({ target }) =>
+                change({ model: target.value }, "Moving; the former vectors answer meanwhile")}>
               ${names.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
             </select>
           </label>`}
       </p>
-      <p class="row"><button type="button" class="quiet danger" disabled=${busy} onClick=${() => setDeleting(true)}>Delete the collection</button></p>
+      <p class="row">
+        <button type="button" class="quiet danger" disabled=${busy} onClick=${() => setDeleting(true)}>
+          Delete the collection
+        </button>
+      </p>
       ${deleting && html`
-        <${Confirm} title="Delete “${name}”?" action="Delete it" onConfirm=${remove} onClose=${() => setDeleting(false)}>
+        <${Confirm} title="Delete “${name}”?" action="Delete it" onConfirm=${remove}
+          onClose=${() => setDeleting(false)}>
           <p>${plural(collection.n_images, "picture")}, their files and vectors are deleted. This cannot be undone.</p>
         <//>`}
     </section>`;

@@ -9,12 +9,17 @@ import { picturesIn } from "./dropped.js";
 
 const carriesFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
 
-/** `target` is the collection that dropped pictures are added to, or null where they cannot be; pasted ones are searched with. */
+/**
+ * `target` is the collection that dropped pictures are added to, or null where they cannot be; pasted ones are searched
+ * with.
+ */
 export function DropZone({ target, children }) {
   const [dragging, setDragging] = useState(false);
   const depth = useRef(0);
   const searchWith = ([file]) => {
-    if (file) changeParams({ ...paramsOfParts([{ kind: "upload", value: keepUpload(file), weight: 1 }]), picture: null });
+    if (!file) return;
+    const part = { kind: "upload", value: keepUpload(file), weight: 1 };
+    changeParams({ ...paramsOfParts([part]), picture: null });
   };
   useEffect(() => {
     const onPaste = ({ clipboardData }) => searchWith([...clipboardData.files]);
@@ -45,14 +50,19 @@ export function DropZone({ target, children }) {
     if (!carriesFiles(event)) return;
     await picturesIn(event.dataTransfer).then(take, () => toast("The browser could not read what was dropped"));
   };
-  const add = (pictures) => (target ? addPictures(target, pictures) : searchWith(pictures.map(({ file }) => file)));
+  const searchWithFound = (found) => searchWith(found.map(({ file }) => file));
+  const add = (found) => (target ? addPictures(target, found) : searchWithFound(found));
+  const dropToSearch = (event) => {
+    event.stopPropagation();
+    drop(event, searchWithFound);
+  };
   return html`
     <div class="drop-zone" onDragEnter=${enter} onDragLeave=${leave} onDrop=${(event) => drop(event, add)}>
       ${children}
       ${dragging && html`
         <div class="drop-targets">
           ${target && html`<div id="drop-add" class="drop-target">Add to “${target}”</div>`}
-          <div id="drop-search" class="drop-target" onDrop=${(event) => { event.stopPropagation(); drop(event, (found) => searchWith(found.map(({ file }) => file))); }}>
+          <div id="drop-search" class="drop-target" onDrop=${dropToSearch}>
             Search with this picture
           </div>
         </div>`}

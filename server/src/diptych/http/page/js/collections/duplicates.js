@@ -20,7 +20,10 @@ export function Duplicates({ name, nImages }) {
       <h3>Duplicates</h3>
       ${open
         ? html`<${Groups} name=${name}/>`
-        : html`<p class="row"><button type="button" class="quiet" onClick=${() => setOpen(true)}>Look for duplicates</button></p>`}
+        : html`
+          <p class="row">
+            <button type="button" class="quiet" onClick=${() => setOpen(true)}>Look for duplicates</button>
+          </p>`}
     </section>`;
 }
 
@@ -46,7 +49,10 @@ function Groups({ name }) {
   return html`
     <p class="tabs" role="tablist" aria-label="Kind of duplicates">
       ${Object.entries(KINDS).map(([value, text]) => html`
-        <button key=${value} type="button" role="tab" aria-selected=${String(kind === value)} onClick=${() => setKind(value)}>${text}</button>`)}
+        <button key=${value} type="button" role="tab" aria-selected=${String(kind === value)}
+          onClick=${() => setKind(value)}>
+          ${text}
+        </button>`)}
     </p>
     <${Problem} problem=${problem} retry=${() => read(pages ?? [])}/>
     ${pages === null && !problem && html`
@@ -84,7 +90,8 @@ function Found({ name, pages, more }) {
             <${Copy} key=${image.id} name=${name} image=${image} onDelete=${(event) => remove(image, event)}/>`)}
         </li>`)}
     </ul>
-    ${next !== null && html`<p class="row"><button type="button" class="quiet" onClick=${more}>Further groups</button></p>`}`;
+    ${next !== null && html`
+      <p class="row"><button type="button" class="quiet" onClick=${more}>Further groups</button></p>`}`;
 }
 
 function Copy({ name, image, onDelete }) {
@@ -94,6 +101,8 @@ function Copy({ name, image, onDelete }) {
       <${Picture} collection=${name} id=${image.id} alt=${nameOf(image)}/>
       <figcaption>${nameOf(image)}<br/><span class="status">${size}${bytes(image.n_bytes)}</span></figcaption>
       ${may("write") && html`
-        <button type="button" class="quiet small danger" aria-label="Delete ${nameOf(image)}" onClick=${onDelete}>Delete</button>`}
+        <button type="button" class="quiet small danger" aria-label="Delete ${nameOf(image)}" onClick=${onDelete}>
+          Delete
+        </button>`}
     </figure>`;
 }

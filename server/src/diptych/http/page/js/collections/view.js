@@ -22,7 +22,8 @@ function Samples({ name, nImages }) {
   const [images, setImages] = useState([]);
   useEffect(() => {
     const controller = new AbortController();
-    client.listImages(name, { limit: N_SAMPLES, signal: controller.signal }).then((page) => setImages(page.images), () => {});
+    client.listImages(name, { limit: N_SAMPLES, signal: controller.signal })
+      .then((page) => setImages(page.images), () => {});
     return () => controller.abort();
   }, [name, nImages]);
   return html`
@@ -49,11 +50,14 @@ function All({ collections }) {
     <div class="view-head">
       <h2>${plural(collections.length, "collection")}</h2>
       <span class="spring"></span>
-      ${may("write") && html`<button type="button" class="strong" onClick=${() => setCreating(true)}>New collection</button>`}
+      ${may("write") && html`
+        <button type="button" class="strong" onClick=${() => setCreating(true)}>New collection</button>`}
     </div>
     <${AddingBar}/>
     ${collections.length === 0 && html`
-      <div class="empty"><strong>No collections yet</strong><p>A collection holds pictures that are searched together.</p></div>`}
+      <div class="empty">
+        <strong>No collections yet</strong><p>A collection holds pictures that are searched together.</p>
+      </div>`}
     <ul class="cards">
       ${collections.map((collection) => html`<${Card} key=${collection.name} collection=${collection}/>`)}
     </ul>
@@ -61,7 +65,8 @@ function All({ collections }) {
 }
 
 function Card({ collection }) {
-  const { name, n_images: n, n_embedded: embedded, kept_bytes: kept, memory_bytes: memory, model, vectors, rollout } = collection;
+  const { name, n_images: n, n_embedded: embedded, kept_bytes: kept, memory_bytes: memory } = collection;
+  const { model, vectors, rollout } = collection;
   return html`
     <li class="panel card">
       <${Samples} name=${name} nImages=${n}/>
@@ -72,7 +77,10 @@ function Card({ collection }) {
       ${rollout && html`
         <p class="status">moving to ${rollout.model} ${rollout.version}, ${rollout.precision}</p>
         <${Progress} done=${rollout.n_embedded} total=${rollout.n_images} label="Embedded pictures of ${name}"/>`}
-      <p class="status">${bytes(kept)} of files, ${bytes(memory)} in memory<br/>${vectors ? `${vectors.name} ${vectors.version}, ${vectors.precision}` : model}</p>
+      <p class="status">
+        ${bytes(kept)} of files, ${bytes(memory)} in memory<br/>
+        ${vectors ? `${vectors.name} ${vectors.version}, ${vectors.precision}` : model}
+      </p>
       <p class="row"><a class="quiet small button" href=${addressOf("search", { collection: name })}>Search</a></p>
     </li>`;
 }
@@ -98,7 +106,8 @@ function Create({ onClose }) {
   return html`
     <${Dialog} title="New collection" onClose=${onClose}>
       <form class="form" onSubmit=${submit}>
-        <label>Name <input name="name" required pattern=${NAME} maxlength="64" autocomplete="off" placeholder="holiday-2026"
+        <label>
+          Name <input name="name" required pattern=${NAME} maxlength="64" autocomplete="off" placeholder="holiday-2026"
                            title="Small letters, digits, and . _ -"/></label>
         <label>Files
           <select name="keep">

@@ -10,6 +10,9 @@ import { client, isAbort } from "../server.js";
 
 const N_SHOWN = 6;
 
+const accuracyText = ({ old_accuracy: before, new_accuracy: after, n_images: n }) =>
+  `${percent(before, 1)} → ${percent(after, 1)} of ${plural(n, "labelled picture")}`;
+
 export function Comparison({ name, version, against }) {
   const [comparison, setComparison] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -26,11 +29,16 @@ export function Comparison({ name, version, against }) {
       <h2><a href=${addressOf("models")}>Models</a> / ${name} version ${version} beside ${against}</h2>
     </div>
     <${Problem} problem=${problem} retry=${() => setAgain(again + 1)}/>
-    ${!comparison && !problem && html`<p class="row"><${Spinner} label="Comparing"/><span class="status">Comparing searches of both versions</span></p>`}
+    ${!comparison && !problem && html`
+      <p class="row">
+        <${Spinner} label="Comparing"/><span class="status">Comparing searches of both versions</span>
+      </p>`}
     ${comparison && html`
       <${Quality} comparison=${comparison}/>
-      ${comparison.collections.length === 0 && html`<p class="notice">No collection has vectors of both versions. A rollout makes them.</p>`}
-      ${comparison.collections.map((one) => html`<${Changed} key=${one.collection} collection=${one} version=${version} against=${against}/>`)}`}`;
+      ${comparison.collections.length === 0 && html`
+        <p class="notice">No collection has vectors of both versions. A rollout makes them.</p>`}
+      ${comparison.collections.map((one) => html`
+        <${Changed} key=${one.collection} collection=${one} version=${version} against=${against}/>`)}`}`;
 }
 
 /** One row a collection. */
@@ -41,7 +49,9 @@ export function Quality({ comparison }) {
       <table>
         <thead>
           <tr>
-            <th scope="col">Collection</th><th scope="col" class="number">Pictures</th><th scope="col" class="number">With a vector</th>
+            <th scope="col">Collection</th>
+            <th scope="col" class="number">Pictures</th>
+            <th scope="col" class="number">With a vector</th>
             <th scope="col" class="number">Same among ten hits</th><th scope="col">Accuracy, old and new</th>
           </tr>
         </thead>
@@ -52,7 +62,9 @@ export function Quality({ comparison }) {
               <td class="number">${count(n)}</td>
               <td class="number">${percent(coverage)}</td>
               <td class="number">${overlap === null ? "" : percent(overlap)}</td>
-              <td>${labels ? `${percent(labels.old_accuracy, 1)} → ${percent(labels.new_accuracy, 1)} of ${plural(labels.n_images, "labelled picture")}` : "no labels"}</td>
+              <td>
+                ${labels ? accuracyText(labels) : "no labels"}
+              </td>
             </tr>`)}
         </tbody>
       </table>
@@ -67,7 +79,9 @@ function Changed({ collection: { collection, changed }, version, against }) {
       ${changed.map(({ text, id, old: before, new: after, overlap }) => html`
         <div class="changed" key=${text ?? id}>
           <p>
-            ${text ? `“${text}”` : html`pictures like <${Picture} collection=${collection} id=${id} alt=${id} title=${id}/>`}${" "}
+            ${text
+              ? `“${text}”`
+              : html`pictures like <${Picture} collection=${collection} id=${id} alt=${id} title=${id}/>`}${" "}
             <span class="status">${percent(overlap)} the same</span>
           </p>
           <${Row} collection=${collection} label="version ${against}" ids=${before}/>
@@ -82,7 +96,11 @@ function Row({ collection, label, ids }) {
       <span class="status">${label}</span>
       <ul class="strip">
         ${ids.slice(0, N_SHOWN).map((id) => html`
-          <li key=${id}><a href=${addressOf("search", { collection, picture: id })} title=${id}><${Picture} collection=${collection} id=${id} alt=${id}/></a></li>`)}
+          <li key=${id}>
+            <a href=${addressOf("search", { collection, picture: id })} title=${id}>
+              <${Picture} collection=${collection} id=${id} alt=${id}/>
+            </a>
+          </li>`)}
       </ul>
     </div>`;
 }

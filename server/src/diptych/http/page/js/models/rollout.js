@@ -40,7 +40,9 @@ export function Rollout({ rollout, onClose }) {
       ${progress && !ended && html`
         <${Progress} done=${progress.n_embedded} total=${progress.n_images} label="Embedded pictures"/>
         <p class="status">
-          ${count(progress.n_embedded)} of ${plural(progress.n_images, "picture")}${progress.images_per_s ? `, ${progress.images_per_s.toFixed(1)} a second` : ""}${progress.eta_s ? `, about ${duration(progress.eta_s)} left` : ""}
+          ${count(progress.n_embedded)} of ${plural(progress.n_images, "picture")}
+          ${progress.images_per_s ? `, ${progress.images_per_s.toFixed(1)} a second` : ""}
+          ${progress.eta_s ? `, about ${duration(progress.eta_s)} left` : ""}
         </p>`}
       ${reason && html`<p class=${state === "failed" ? "refused" : "status"}>${reason}</p>`}
       ${comparison?.unmet.map((unmet) => html`<p class="refused" key=${unmet}>${unmet}</p>`)}

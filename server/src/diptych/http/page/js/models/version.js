@@ -12,7 +12,9 @@ export function Version({ name, version, onRollout }) {
   const { models } = useStore(served);
   const [entry, setEntry] = useState(null);
   const [problem, setProblem] = useState(null);
-  useEffect(() => { client.modelVersion(name, version).then(setEntry, setProblem); }, [name, version, models?.rollout?.id]);
+  useEffect(() => {
+    client.modelVersion(name, version).then(setEntry, setProblem);
+  }, [name, version, models?.rollout?.id]);
   const model = models?.models.find((one) => one.name === name);
   const activate = async () => {
     setProblem(null);
@@ -31,9 +33,13 @@ export function Version({ name, version, onRollout }) {
       ${entry?.active && html`<span class="tag good">serves</span>`}
       <span class="spring"></span>
       ${active !== null && active !== version && html`
-        <a class="quiet button" href=${addressOf(["models", name, String(version), String(active)])}>Compare with version ${active}</a>`}
+        <a class="quiet button" href=${addressOf(["models", name, String(version), String(active)])}>
+          Compare with version ${active}
+        </a>`}
       ${entry && !entry.active && may("admin") && html`
-        <button type="button" class="strong" disabled=${Boolean(models?.rollout)} onClick=${activate}>Activate</button>`}
+        <button type="button" class="strong" disabled=${Boolean(models?.rollout)} onClick=${activate}>
+          Activate
+        </button>`}
     </div>
     <${Problem} problem=${problem}/>
     ${entry?.error && html`<p class="notice">${entry.error}</p>`}
@@ -53,7 +59,9 @@ function Parity({ precisions }) {
         <table>
           <thead>
             <tr>
-              <th scope="col">Precision</th><th scope="col" class="number">Mean cosine</th><th scope="col" class="number">Lowest cosine</th>
+              <th scope="col">Precision</th>
+              <th scope="col" class="number">Mean cosine</th>
+              <th scope="col" class="number">Lowest cosine</th>
               <th scope="col" class="number">Same best label</th><th scope="col" class="number">Measured on</th>
             </tr>
           </thead>
@@ -64,7 +72,9 @@ function Parity({ precisions }) {
                 <td class="number">${parity ? parity.cosine_mean.toFixed(5) : "not measured"}</td>
                 <td class="number">${parity?.cosine_min.toFixed(5)}</td>
                 <td class="number">${parity ? percent(parity.top1_agreement, 1) : ""}</td>
-                <td class="number">${parity ? `${count(parity.n_images)} pictures, ${count(parity.n_texts)} texts` : ""}</td>
+                <td class="number">
+                  ${parity ? `${count(parity.n_images)} pictures, ${count(parity.n_texts)} texts` : ""}
+                </td>
               </tr>`)}
           </tbody>
         </table>
@@ -81,7 +91,9 @@ function Facts({ manifest: { family, embed_dim: width, image, text, licence, cre
   return html`
     <section class="panel" aria-label="Facts">
       <h3>Facts</h3>
-      <dl class="details">${rows.map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>
+      <dl class="details">
+        ${rows.map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}
+      </dl>
     </section>`;
 }
 
@@ -91,7 +103,8 @@ function* groupsOf(metrics, path = []) {
   const numbers = entries.filter(([, value]) => typeof value === "number");
   if (numbers.length) yield [path.join(", "), numbers];
   for (const [name, inner] of entries) {
-    if (inner !== null && typeof inner === "object" && !Array.isArray(inner)) yield* groupsOf(inner, [...path, words(name)]);
+    const isGroup = inner !== null && typeof inner === "object" && !Array.isArray(inner);
+    if (isGroup) yield* groupsOf(inner, [...path, words(name)]);
   }
 }
 
@@ -108,7 +121,10 @@ function Metrics({ metrics }) {
         ${groups.map(([title, numbers]) => html`
           <div key=${title}>
             ${title && html`<h4>${title}</h4>`}
-            <dl class="details">${numbers.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd>${shown(value)}</dd></div>`)}</dl>
+            <dl class="details">
+              ${numbers.map(([name, value]) => html`
+                <div key=${name}><dt>${words(name)}</dt><dd>${shown(value)}</dd></div>`)}
+            </dl>
           </div>`)}
       </div>
     </section>`;

@@ -35,13 +35,17 @@ export function ModelsView({ rest }) {
   const [name, version, against] = rest;
   if (name && against) return html`
     <${Comparison} key=${rest.join("/")} name=${name} version=${Number(version)} against=${Number(against)}/>`;
-  if (name && version) return html`<${Version} key=${`${name}/${version}`} name=${name} version=${Number(version)} onRollout=${setLast}/>`;
+  if (name && version) {
+    return html`
+      <${Version} key=${`${name}/${version}`} name=${name} version=${Number(version)} onRollout=${setLast}/>`;
+  }
   return html`
     <div class="view-head">
       <h2>${plural(models?.models.length ?? 0, "model")}</h2>
       <span class="status">${POLICIES[models?.policy] ?? `stays at version ${models?.policy}`}</span>
       <span class="spring"></span>
-      ${models?.previous && may("admin") && html`<${BackButton} previous=${models.previous} onRollout=${setLast} disabled=${Boolean(rollout)}/>`}
+      ${models?.previous && may("admin") && html`
+        <${BackButton} previous=${models.previous} onRollout=${setLast} disabled=${Boolean(rollout)}/>`}
     </div>
     ${last && html`<${Rollout} rollout=${rollout ?? last} onClose=${() => setLast(null)}/>`}
     ${models?.models.map((model) => html`<${Model} key=${model.name} model=${model}/>`)}
@@ -60,7 +64,8 @@ function Model({ model: { name, versions, active, broken, ignored, serving } }) 
       <h2>${name}</h2>
       ${serving && html`
         <p class="status">
-          Requests ${serving.embed.precision}: ${serving.embed.reason}. Collections ${serving.collections.precision}: ${serving.collections.reason}.
+          Requests ${serving.embed.precision}: ${serving.embed.reason}.${" "}
+          Collections ${serving.collections.precision}: ${serving.collections.reason}.
         </p>`}
       <ul class="versions">
         ${newestFirst.map((version) => html`
@@ -69,10 +74,13 @@ function Model({ model: { name, versions, active, broken, ignored, serving } }) 
             ${version === active && html`<span class="tag good">serves</span>`}
             <span class="spring"></span>
             ${active !== null && version !== active && html`
-              <a class="quiet small button" href=${addressOf(["models", name, String(version), String(active)])}>Compare with ${active}</a>`}
+              <a class="quiet small button" href=${addressOf(["models", name, String(version), String(active)])}>
+                Compare with ${active}
+              </a>`}
           </li>`)}
       </ul>
-      ${[...broken, ...ignored].map(({ version, reason }) => html`<p class="notice" key=${version}>version ${version}: ${reason}</p>`)}
+      ${[...broken, ...ignored].map(({ version, reason }) => html`
+        <p class="notice" key=${version}>version ${version}: ${reason}</p>`)}
     </section>`;
 }
 
@@ -80,9 +88,9 @@ function BackButton({ previous, onRollout, disabled }) {
   const [problem, setProblem] = useState(null);
   const { name, version, n_lagging: lagging } = previous;
   const go = () => client.rollback().then(onRollout, setProblem);
+  const cost = lagging ? `${plural(lagging, "picture")} must be embedded first` : "It has vectors of all pictures";
   return html`
-    <button type="button" class="quiet" disabled=${disabled} onClick=${go}
-            title=${lagging ? `${plural(lagging, "picture")} must be embedded first` : "It has vectors of all pictures"}>
+    <button type="button" class="quiet" disabled=${disabled} title=${cost} onClick=${go}>
       Back to ${name} version ${version}
     </button>
     <${Problem} problem=${problem}/>`;

@@ -8,5 +8,6 @@ export const Spinner = ({ label = "Working" }) => html`<span class="spinner" rol
 /** `done` of `total`; without a total the bar only moves. */
 export function Progress({ done, total, label }) {
   const known = total > 0;
-  return html`<progress aria-label=${label} max=${known ? total : undefined} value=${known ? done : undefined}></progress>`;
+  return html`
+    <progress aria-label=${label} max=${known ? total : undefined} value=${known ? done : undefined}></progress>`;
 }

@@ -16,12 +16,13 @@ export function Chart({ title, points, text }) {
   const line = points
     .map((value, i) => (value === null || value === undefined ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`))
     .filter(Boolean).join(" ");
+  const summary = newest === undefined ? "none yet" : `now ${text(newest)}, at most ${text(highest)}`;
   return html`
     <figure class="chart">
       <figcaption>${title}</figcaption>
       <strong>${newest === undefined ? "none yet" : text(newest)}</strong>
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"
-           aria-label=${newest === undefined ? `${title}: none yet` : `${title}: now ${text(newest)}, at most ${text(highest)}`}>
+           aria-label="${title}: ${summary}">
         ${line && html`<polyline points=${line} fill="none" vector-effect="non-scaling-stroke"/>`}
       </svg>
       <span class="status">${known.length ? `at most ${text(highest)}` : ""}</span>

@@ -4,7 +4,9 @@ import { html, useRef, useState } from "../html.js";
 
 const COPIED_MS = 1500;
 
-/** Browsers give their clipboard only to pages of this machine and of HTTPS; elsewhere the text is selected and copied. */
+/**
+ * Browsers give their clipboard only to pages of this machine and of HTTPS; elsewhere the text is selected and copied.
+ */
 async function copyFrom(element) {
   try {
     await navigator.clipboard.writeText(element.textContent);

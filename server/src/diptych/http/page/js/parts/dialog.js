@@ -8,7 +8,8 @@ export function Dialog({ title, onClose, wide = false, children }) {
   useEffect(() => { dialog.current.showModal(); }, []);
   const onBackdrop = ({ target }) => { if (target === dialog.current) dialog.current.close(); };
   return html`
-    <dialog ref=${dialog} class=${wide ? "dialog wide" : "dialog"} aria-label=${title} onClose=${onClose} onClick=${onBackdrop}>
+    <dialog ref=${dialog} class=${wide ? "dialog wide" : "dialog"} aria-label=${title} onClose=${onClose}
+      onClick=${onBackdrop}>
       <div class="dialog-body">
         <header class="dialog-head">
           <h2>${title}</h2>

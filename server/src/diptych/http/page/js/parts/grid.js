@@ -48,9 +48,9 @@ export function layoutOf(width, n, line) {
 export const isFocusLost = () => document.activeElement === document.body;
 
 /**
- * `n` tiles, of which `tile(i, props)` draws one (`props` place it). `need(end)` is called with the number of tiles that are in
- * sight or soon will be. `line` and `lineText`: see `layoutOf`. `focusAt` is `{index}` of the tile that gets the focus if nothing
- * has it, such as after the tile that had it was deleted; then `onFocused` is called.
+ * `n` tiles, of which `tile(i, props)` draws one (`props` place it). `need(end)` is called with the number of tiles
+ * that are in sight or soon will be. `line` and `lineText`: see `layoutOf`. `focusAt` is `{index}` of the tile that
+ * gets the focus if nothing has it, such as after the tile that had it was deleted; then `onFocused` is called.
  */
 export function Grid({ n, tile, need, label, line = null, lineText = "", busy = false, focusAt = null, onFocused }) {
   const list = useRef(null);
@@ -102,7 +102,8 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
 
   /** Arrow keys move through all tiles, drawn or not. */
   const onKeyDown = (event) => {
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: layout.columns, ArrowUp: -layout.columns, Home: -n, End: n };
+    const { columns } = layout;
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -n, End: n };
     const step = steps[event.key];
     if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
@@ -136,7 +137,8 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
   const tabbable = current >= first && current < stop ? current : first;
   for (let i = Math.min(first, stop); i < stop; i += 1) {
     const { x, y } = layout.position(i);
-    const style = { transform: `translate(${x}px, ${y}px)`, width: `${layout.side}px`, height: `${layout.side + CAPTION_PX}px` };
+    const { side } = layout;
+    const style = { transform: `translate(${x}px, ${y}px)`, width: `${side}px`, height: `${side + CAPTION_PX}px` };
     inSight.push(tile(i, { "data-index": i, style, tabindex: i === tabbable ? 0 : -1 }));
   }
   return html`
@@ -144,6 +146,8 @@ export function Grid({ n, tile, need, label, line = null, lineText = "", busy = 
         onKeyDown=${onKeyDown} onFocusIn=${onFocus}>
       ${inSight}
       ${line !== null && html`
-        <li class="grid-line" style=${{ transform: `translateY(${layout.lineTop}px)`, height: `${LINE_PX}px` }}>${lineText}</li>`}
+        <li class="grid-line" style=${{ transform: `translateY(${layout.lineTop}px)`, height: `${LINE_PX}px` }}>
+          ${lineText}
+        </li>`}
     </ul>`;
 }

@@ -4,7 +4,17 @@ import { Fragment, html, useEffect, useState } from "../html.js";
 
 /** `figure(file)` resolves to a blob of a picture that the text names. */
 export function Markdown({ text, figure }) {
-  return html`<div class="markdown">${blocksOf(text).map((block, i) => html`<${Block} key=${i} block=${block} figure=${figure}/>`)}</div>`;
+  return html`
+    <div class="markdown">
+      ${blocksOf(text).map((block, i) => html`<${Block} key=${i} block=${block} figure=${figure}/>`)}
+    </div>`;
+}
+
+/** What a line begins; null for a line of a paragraph, and for one that goes on. */
+function kindOf(line) {
+  if (line.startsWith("|")) return "table";
+  if (/^\s*[-*] /.test(line)) return "list";
+  return /^\s*\d+\. /.test(line) ? "steps" : null;
 }
 
 /** Lines that belong together: `{kind, lines}`. */
@@ -28,7 +38,7 @@ function blocksOf(text) {
       begin("heading", line);
       block = null;
     } else {
-      const kind = line.startsWith("|") ? "table" : /^\s*[-*] /.test(line) ? "list" : /^\s*\d+\. /.test(line) ? "steps" : null;
+      const kind = kindOf(line);
       if (block && (kind === block.kind || kind === null)) block.lines.push(line);
       else begin(kind ?? "paragraph", line);
     }
@@ -50,7 +60,8 @@ function Block({ block: { kind, lines }, figure }) {
       else all[all.length - 1] += ` ${line.trim()}`;
       return all;
     }, []);
-    return html`<${kind === "list" ? "ul" : "ol"}>${items.map((item, i) => html`<li key=${i}>${inline(item)}</li>`)}<//>`;
+    return html`
+      <${kind === "list" ? "ul" : "ol"}>${items.map((item, i) => html`<li key=${i}>${inline(item)}</li>`)}<//>`;
   }
   return html`<p>${inline(lines.join(" "))}</p>`;
 }
@@ -62,7 +73,10 @@ function Table({ lines, inline }) {
     <div class="table-frame">
       <table>
         <thead><tr>${head.map((cell, i) => html`<th key=${i} scope="col">${inline(cell)}</th>`)}</tr></thead>
-        <tbody>${body.map((row, n) => html`<tr key=${n}>${row.map((cell, i) => html`<td key=${i}>${inline(cell)}</td>`)}</tr>`)}</tbody>
+        <tbody>
+          ${body.map((row, n) => html`
+            <tr key=${n}>${row.map((cell, i) => html`<td key=${i}>${inline(cell)}</td>`)}</tr>`)}
+        </tbody>
       </table>
     </div>`;
 }
@@ -77,7 +91,8 @@ function Inline({ text, figure }) {
     parts.push(text.slice(end, found.index));
     end = found.index + whole.length;
     if (source) parts.push(html`<${Figure} alt=${alt} file=${source} figure=${figure}/>`);
-    else if (target) parts.push(/^https?:/.test(target) ? html`<a href=${target} rel="noreferrer">${words}</a>` : words);
+    else if (/^https?:/.test(target ?? "")) parts.push(html`<a href=${target} rel="noreferrer">${words}</a>`);
+    else if (target) parts.push(words);
     else if (code) parts.push(html`<code>${code}</code>`);
     else if (strong) parts.push(html`<strong>${strong}</strong>`);
     else parts.push(html`<em>${emphasis}</em>`);

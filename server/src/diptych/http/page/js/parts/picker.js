@@ -10,10 +10,13 @@ export function PicturePicker({ onFiles, label, multiple = false, id, strong = f
   };
   return html`
     <label class="${strong ? "strong" : "quiet"} button" title=${label}>
-      <input id=${id} class="unseen" type="file" accept="image/*" multiple=${multiple} aria-label=${label} onChange=${choose}/>
+      <input id=${id} class="unseen" type="file" accept="image/*" multiple=${multiple} aria-label=${label}
+        onChange=${choose}/>
       ${children}
     </label>`;
 }
 
 /** The pictures among pasted or dropped things. */
-export const picturesIn = (transfer) => [...(transfer?.files ?? [])].filter(({ type, name }) => type.startsWith("image/") || /\.(heic|avif|jxl)$/i.test(name));
+export const picturesIn = (transfer) => [...(transfer?.files ?? [])].filter(isPicture);
+
+const isPicture = ({ type, name }) => type.startsWith("image/") || /\.(heic|avif|jxl)$/i.test(name);

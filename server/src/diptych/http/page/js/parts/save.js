@@ -9,7 +9,7 @@ export function saveFile(name, blob) {
 }
 
 /** Comma-separated values as RFC 4180 has them: a list of rows, each a list of values. */
-export const csv = (rows) => new Blob([rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("")], { type: "text/csv" });
+export const csv = (rows) => new Blob(rows.map((row) => `${row.map(cell).join(",")}\r\n`), { type: "text/csv" });
 
 function cell(value) {
   // A spreadsheet takes text that begins with one of these for a formula.

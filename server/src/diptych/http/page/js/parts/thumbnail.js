@@ -35,9 +35,11 @@ export function Picture({ collection, id, original = false, alt = "", ...attribu
     });
   }, [missing]);
   if (missing) {
-    return html`<span class="missing" role=${alt ? "img" : undefined} aria-label=${alt ? `${alt}, which cannot be shown` : undefined}
+    return html`<span class="missing" role=${alt ? "img" : undefined}
+                      aria-label=${alt ? `${alt}, which cannot be shown` : undefined}
       title="This picture cannot be shown"></span>`;
   }
-  return html`<img alt=${alt} draggable=${false} decoding="async" src=${address ?? inMemory ?? undefined} ...${attributes}
+  return html`<img alt=${alt} draggable=${false} decoding="async"
+                   src=${address ?? inMemory ?? undefined} ...${attributes}
     onError=${() => setMissing(true)}/>`;
 }

@@ -37,7 +37,8 @@ export function Toasts() {
       ${list.map(({ id, text, action, remove }) => html`
         <p class="toast" key=${id}>
           <span>${text}</span>
-          ${action && html`<button type="button" title="Ctrl+Z" onClick=${() => { remove(); action.run(); }}>${action.label}</button>`}
+          ${action && html`
+            <button type="button" title="Ctrl+Z" onClick=${() => { remove(); action.run(); }}>${action.label}</button>`}
         </p>`)}
     </div>`;
 }

@@ -36,14 +36,19 @@ export function zip(files) {
   let offset = 0;
   for (const { name, data } of files) {
     const encoded = new TextEncoder().encode(unique(name, names));
-    const common = [[2, VERSION], [2, UTF8_NAMES], [2, 0], [2, 0], [2, NEW_YEAR_1980], [4, crc32(data)], [4, data.length], [4, data.length], [2, encoded.length], [2, 0]];
+    const common = [
+      [2, VERSION], [2, UTF8_NAMES], [2, 0], [2, 0], [2, NEW_YEAR_1980],
+      [4, crc32(data)], [4, data.length], [4, data.length], [2, encoded.length], [2, 0],
+    ];
     const header = record([4, 0x04034b50], ...common);
     parts.push(header, encoded, data);
-    directory.push(record([4, 0x02014b50], [2, VERSION], ...common, [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), encoded);
+    const entry = [[4, 0x02014b50], [2, VERSION], ...common, [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]];
+    directory.push(record(...entry), encoded);
     offset += header.length + encoded.length + data.length;
   }
   const size = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = record([4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length], [4, size], [4, offset], [2, 0]);
+  const counts = [[2, files.length], [2, files.length]];
+  const end = record([4, 0x06054b50], [2, 0], [2, 0], ...counts, [4, size], [4, offset], [2, 0]);
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 

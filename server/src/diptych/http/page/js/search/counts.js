@@ -9,9 +9,9 @@ const MAX_VALUES = 100;  // that the server counts of one field
 const NONE = new Map();
 
 /**
- * The counts that the panel shows while it is open: `Map {field: {of, isComplete}}`, where `of` is a map from the JSON of a value
- * to its number. They are those of the best hits of `parts`, or of all pictures without parts. Null where nothing is chosen or
- * searched: the numbers of the whole collection hold.
+ * The counts that the panel shows while it is open: `Map {field: {of, isComplete}}`, where `of` is a map from the JSON
+ * of a value to its number. They are those of the best hits of `parts`, or of all pictures without parts. Null where
+ * nothing is chosen or searched: the numbers of the whole collection hold.
  */
 export function useCounts({ isOpen, collection, parts, only, names }) {
   const [counts, setCounts] = useState(NONE);
@@ -48,11 +48,13 @@ async function searchCounts(collection, parts, filter, names, signal) {
     some.push(client.search(queryOf(parts), { ...asked, facets: names.slice(i, i + MAX_FACETS) }));
   }
   const answers = await Promise.all(some);
-  return answers.flatMap(({ facets }) => facets.map(({ field, values }) => [field, numbersOf(values, values.length < MAX_VALUES)]));
+  const facets = answers.flatMap((answer) => answer.facets);
+  return facets.map(({ field, values }) => [field, numbersOf(values, values.length < MAX_VALUES)]);
 }
 
 async function fieldCounts(collection, _parts, filter, names, signal) {
-  const { fields } = await client.fields(collection, { filter: filter ?? undefined, limit: MAX_VALUES, nested: true, signal });
+  const asked = { filter: filter ?? undefined, limit: MAX_VALUES, nested: true, signal };
+  const { fields } = await client.fields(collection, asked);
   const found = new Map(fields.map((field) => [field.name, field]));
   return names.map((name) => {
     const { values, n_distinct: nDistinct } = found.get(name) ?? { values: [], n_distinct: 0 };
@@ -60,4 +62,7 @@ async function fieldCounts(collection, _parts, filter, names, signal) {
   });
 }
 
-const numbersOf = (values, isComplete) => ({ of: new Map(values.map(({ value, count }) => [JSON.stringify(value), count])), isComplete });
+const numbersOf = (values, isComplete) => ({
+  of: new Map(values.map(({ value, count }) => [JSON.stringify(value), count])),
+  isComplete,
+});

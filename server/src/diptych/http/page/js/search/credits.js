@@ -4,7 +4,8 @@ import { creditOf, nameOf } from "../format.js";
 import { html, useMemo, useState } from "../html.js";
 
 /** A page of the picture itself, where its metadata names one. */
-const pageOf = ({ metadata }) => (typeof metadata?.source === "string" && /^https?:/.test(metadata.source) ? metadata.source : null);
+const pageOf = ({ metadata }) =>
+  (typeof metadata?.source === "string" && /^https?:/.test(metadata.source) ? metadata.source : null);
 
 function Credit({ item }) {
   const page = pageOf(item);
@@ -37,6 +38,7 @@ export function Credits({ items }) {
   return html`
     <details id="credit" class="credits" onToggle=${({ target }) => setOpen(target.open)}>
       <summary>Pictures: ${creditOf(first)}, and ${others.length} more</summary>
-      ${open && html`<ul>${[first, ...others].map((item) => html`<li key=${item.id}><${Credit} item=${item}/></li>`)}</ul>`}
+      ${open && html`
+        <ul>${[first, ...others].map((item) => html`<li key=${item.id}><${Credit} item=${item}/></li>`)}</ul>`}
     </details>`;
 }

@@ -14,6 +14,7 @@ const waiting = new Set();  // what is to be done when the page is closed
 
 const keyOf = (collection, id) => `${collection}/${id}`;
 const isHidden = (collection, id) => hidden.get().ids.has(keyOf(collection, id));
+const hiddenWithout = (keys) => new Set([...hidden.get().ids].filter((key) => !keys.includes(key)));
 
 /** The same list where nothing is hidden, as a rule. */
 export const withoutHidden = (collection, items) =>
@@ -21,13 +22,16 @@ export const withoutHidden = (collection, items) =>
 
 /** Show a picture again that was added again after it was deleted. */
 export function showAgain(collection, id) {
-  if (isHidden(collection, id)) hidden.set({ ids: new Set([...hidden.get().ids].filter((key) => key !== keyOf(collection, id))) });
+  if (isHidden(collection, id)) hidden.set({ ids: hiddenWithout([keyOf(collection, id)]) });
 }
 
-/** Hide the pictures `items`, and delete them unless the user takes it back: `onUndo` is called once they are shown again. */
+/**
+ * Hide the pictures `items`, and delete them unless the user takes it back: `onUndo` is called once they are shown
+ * again.
+ */
 export function deleteWithUndo(collection, items, { onUndo = () => {} } = {}) {
   const keys = items.map(({ id }) => keyOf(collection, id));
-  const show = () => hidden.set({ ids: new Set([...hidden.get().ids].filter((key) => !keys.includes(key))), n: hidden.get().n + 1 });
+  const show = () => hidden.set({ ids: hiddenWithout(keys), n: hidden.get().n + 1 });
   hidden.set({ ids: new Set([...hidden.get().ids, ...keys]) });
   const deletion = { collection, ids: items.map(({ id }) => id) };
   waiting.add(deletion);

@@ -15,7 +15,8 @@ const tagged = createStore({ n: 0 });
 export const noteTagged = () => tagged.set({ n: tagged.get().n + 1 });
 
 /** A field is worth a filter if pictures share its values, or if it is a number. */
-const isUseful = (field) => field.values.length > 0 && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
+const isUseful = (field) =>
+  field.values.length > 0 && (field.n_distinct <= N_VALUES || isShared(field) || isRange(field));
 /** Of many values, such as those of a camera, the most frequent ones are offered. */
 const isShared = ({ n_images: n, n_distinct: nDistinct }) => n >= MIN_SHARED * nDistinct;
 const isRange = ({ min, max, n_distinct: nDistinct }) => min !== null && min < max && nDistinct > MAX_SHOWN;
@@ -36,7 +37,9 @@ export function Filters({ collection, total, parts, only, onChange }) {
     return () => controller.abort();
   }, [collection, total, changes]);
   useEffect(() => {
-    const closeOutside = ({ target }) => { if (!details.current?.contains(target)) details.current?.removeAttribute("open"); };
+    const closeOutside = ({ target }) => {
+      if (!details.current?.contains(target)) details.current?.removeAttribute("open");
+    };
     addEventListener("pointerdown", closeOutside);
     return () => removeEventListener("pointerdown", closeOutside);
   }, []);
@@ -66,7 +69,8 @@ export function Filters({ collection, total, parts, only, onChange }) {
             <${listed.includes(field) ? Values : Range} field=${field} chosen=${only[field.name]} counts=${counts}
               set=${(value) => set(field.name, value)}/>
           </fieldset>`)}
-        ${nChosen > 0 && html`<p><button type="button" class="quiet small" onClick=${() => onChange({})}>Clear the filters</button></p>`}
+        ${nChosen > 0 && html`
+          <p><button type="button" class="quiet small" onClick=${() => onChange({})}>Clear the filters</button></p>`}
       </div>
     </details>`;
 }
@@ -81,8 +85,8 @@ function Values({ field, counts, chosen, set }) {
     return counted?.of.get(JSON.stringify(value)) ?? (counted?.isComplete ? 0 : null);
   };
   const known = field.values.map(({ value, count: inAll }) => ({ value, n: numberOf(value, inAll) }));
-  const rare = picked.filter((value) => !known.some((row) => row.value === value)).map((value) => ({ value, n: numberOf(value, null) }));
-  const rows = [...rare, ...known];
+  const rare = picked.filter((value) => !known.some((row) => row.value === value));
+  const rows = [...rare.map((value) => ({ value, n: numberOf(value, null) })), ...known];
   const shown = all ? rows : rows.slice(0, MAX_SHOWN);
   const nLeft = field.n_distinct - known.length;
   const toggle = (value, checked) => {
@@ -92,12 +96,15 @@ function Values({ field, counts, chosen, set }) {
   return html`
     ${shown.map(({ value, n }) => html`
       <label class="check" key=${JSON.stringify(value)} title=${valueText(value)}>
-        <input type="checkbox" checked=${picked.includes(value)} onChange=${({ target }) => toggle(value, target.checked)}/>
+        <input type="checkbox" checked=${picked.includes(value)}
+          onChange=${({ target }) => toggle(value, target.checked)}/>
         <span>${valueText(value)}</span>
         <span class="number">${n !== null && count(n)}</span>
       </label>`)}
     ${rows.length > MAX_SHOWN && html`
-      <button type="button" class="link" onClick=${() => setAll(!all)}>${all ? "Fewer" : `${rows.length - MAX_SHOWN} more`}</button>`}
+      <button type="button" class="link" onClick=${() => setAll(!all)}>
+        ${all ? "Fewer" : `${rows.length - MAX_SHOWN} more`}
+      </button>`}
     ${nLeft > 0 && (all || rows.length <= MAX_SHOWN) && html`<p class="status">and ${count(nLeft)} rarer ones</p>`}`;
 }
 
@@ -110,7 +117,11 @@ function Range({ field: { min, max }, chosen, set }) {
   };
   return html`
     <p class="range">
-      <label>from <input type="number" step="any" placeholder=${min} value=${chosen?.gte ?? ""} onChange=${change("gte")}/></label>
-      <label>to <input type="number" step="any" placeholder=${max} value=${chosen?.lte ?? ""} onChange=${change("lte")}/></label>
+      <label>
+        from <input type="number" step="any" placeholder=${min} value=${chosen?.gte ?? ""} onChange=${change("gte")}/>
+      </label>
+      <label>
+        to <input type="number" step="any" placeholder=${max} value=${chosen?.lte ?? ""} onChange=${change("lte")}/>
+      </label>
     </p>`;
 }

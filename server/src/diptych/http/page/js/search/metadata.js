@@ -12,7 +12,10 @@ export function Metadata({ collection, image, onChange, children }) {
     setEditing(false);
     onChange(changed);
   };
-  if (editing) return html`<${Form} collection=${collection} image=${image} onSave=${save} onCancel=${() => setEditing(false)}/>`;
+  if (editing) {
+    return html`
+      <${Form} collection=${collection} image=${image} onSave=${save} onCancel=${() => setEditing(false)}/>`;
+  }
   const credit = creditOf(image);
   return html`
     <dl class="details">
@@ -22,7 +25,9 @@ export function Metadata({ collection, image, onChange, children }) {
     </dl>
     ${credit && html`<p class="status">${credit}</p>`}
     ${may("write") && html`
-      <p class="row"><button type="button" class="quiet small" onClick=${() => setEditing(true)}>Edit the metadata</button></p>`}`;
+      <p class="row">
+        <button type="button" class="quiet small" onClick=${() => setEditing(true)}>Edit the metadata</button>
+      </p>`}`;
 }
 
 function Value({ value }) {
@@ -30,7 +35,9 @@ function Value({ value }) {
   return /^https?:\/\/\S+$/.test(text) ? html`<a href=${text} rel="noreferrer">${text}</a>` : text;
 }
 
-/** What was no text before, such as a number, is read as JSON again; a new value that is a number or true or false, too. */
+/**
+ * What was no text before, such as a number, is read as JSON again; a new value that is a number or true or false, too.
+ */
 function read(text, before) {
   const wasText = typeof before === "string";
   if (wasText || (before === undefined && !/^(-?\d+(\.\d+)?|true|false)$/.test(text.trim()))) return text;
@@ -42,12 +49,14 @@ function read(text, before) {
 }
 
 function Form({ collection, image, onSave, onCancel }) {
-  const [rows, setRows] = useState(() => Object.entries(image.metadata).map(([field, value]) => ({ field, text: valueText(value), before: value })));
+  const [rows, setRows] = useState(() =>
+    Object.entries(image.metadata).map(([field, value]) => ({ field, text: valueText(value), before: value })));
   const [problem, setProblem] = useState(null);
   const change = (index, changes) => setRows(rows.map((row, i) => (i === index ? { ...row, ...changes } : row)));
   const save = async (event) => {
     event.preventDefault();
-    const wanted = Object.fromEntries(rows.filter(({ field }) => field.trim()).map(({ field, text, before }) => [field.trim(), read(text, before)]));
+    const named = rows.filter(({ field }) => field.trim());
+    const wanted = Object.fromEntries(named.map(({ field, text, before }) => [field.trim(), read(text, before)]));
     const gone = Object.keys(image.metadata).filter((field) => !(field in wanted));
     const patch = { ...wanted, ...Object.fromEntries(gone.map((field) => [field, null])) };  // null removes (RFC 7396)
     await client.patchImage(collection, image.id, patch).then(onSave, setProblem);
@@ -56,13 +65,20 @@ function Form({ collection, image, onSave, onCancel }) {
     <form class="metadata-form" aria-label="Metadata" onSubmit=${save}>
       ${rows.map(({ field, text, before }, index) => html`
         <div class="metadata-row" key=${index}>
-          <input aria-label="Field ${index + 1}" value=${field} readonly=${before !== undefined} placeholder="field" onInput=${({ target }) => change(index, { field: target.value })}/>
-          <input aria-label="Value ${index + 1}" value=${text} placeholder="value" onInput=${({ target }) => change(index, { text: target.value })}/>
-          <button type="button" class="icon small" aria-label="Remove ${field || "this field"}" onClick=${() => setRows(rows.toSpliced(index, 1))}>×</button>
+          <input aria-label="Field ${index + 1}" value=${field} readonly=${before !== undefined} placeholder="field"
+            onInput=${({ target }) => change(index, { field: target.value })}/>
+          <input aria-label="Value ${index + 1}" value=${text} placeholder="value"
+            onInput=${({ target }) => change(index, { text: target.value })}/>
+          <button type="button" class="icon small" aria-label="Remove ${field || "this field"}"
+            onClick=${() => setRows(rows.toSpliced(index, 1))}>
+            ×
+          </button>
         </div>`)}
       <${Problem} problem=${problem}/>
       <p class="row">
-        <button type="button" class="quiet small" onClick=${() => setRows([...rows, { field: "", text: "" }])}>Add a field</button>
+        <button type="button" class="quiet small" onClick=${() => setRows([...rows, { field: "", text: "" }])}>
+          Add a field
+        </button>
         <span class="spring"></span>
         <button type="button" class="quiet small" onClick=${onCancel}>Cancel</button>
         <button type="submit" class="strong small">Save</button>

@@ -16,10 +16,12 @@ const N_NEIGHBOURS = 12;
 const SWIPE_PX = 50;
 
 /**
- * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query, `onChanged` gets
- * the picture after a change of its metadata, `remove` deletes pictures.
+ * `items` are the pictures that are shown behind it, through which the arrow keys go. `onParts` changes the query,
+ * `onChanged` gets the picture after a change of its metadata, `remove` deletes pictures.
  */
-export function PictureDialog({ collection, id, items, isSearch, parts, filter, open, onParts, onChanged, remove, onClose }) {
+export function PictureDialog({
+  collection, id, items, isSearch, parts, filter, open, onParts, onChanged, remove, onClose,
+}) {
   const dialog = useRef(null);
   const [image, setImage] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -43,8 +45,10 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
   const onTouchStart = ({ touches }) => { swipeFrom.current = touches.length === 1 ? touches[0] : null; };
   const onTouchEnd = ({ changedTouches: [end] }) => {
     const start = swipeFrom.current;
-    const across = start ? end.clientX - start.clientX : 0;
-    if (Math.abs(across) > SWIPE_PX && Math.abs(across) > 2 * Math.abs(end.clientY - start.clientY)) step(across < 0 ? 1 : -1);
+    if (!start) return;
+    const across = end.clientX - start.clientX;
+    const down = end.clientY - start.clientY;
+    if (Math.abs(across) > Math.max(SWIPE_PX, 2 * Math.abs(down))) step(across < 0 ? 1 : -1);
   };
   const onBackdrop = ({ target }) => { if (target === dialog.current) dialog.current.close(); };
   const shown = image?.id === id ? image : hit;
@@ -57,13 +61,20 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
     remove([{ id }]);
   };
   return html`
-    <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop} onKeyDown=${onKeyDown}>
+    <dialog class="picture" ref=${dialog} aria-label=${name} onClose=${onClose} onClick=${onBackdrop}
+      onKeyDown=${onKeyDown}>
       <div class="picture-body">
         <div class="picture-stage" onTouchStart=${onTouchStart} onTouchEnd=${onTouchEnd}>
-          <${Original} key=${id} collection=${collection} image=${image?.id === id ? image : null} id=${id} name=${name}/>
-          ${at > 0 && html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>‹</button>`}
+          <${Original} key=${id} collection=${collection} image=${image?.id === id ? image : null} id=${id}
+            name=${name}/>
+          ${at > 0 && html`
+            <button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>
+              ‹
+            </button>`}
           ${at >= 0 && at < items.length - 1 && html`
-            <button type="button" class="step on" aria-label="Next picture" onClick=${() => step(1)}>›</button>`}
+            <button type="button" class="step on" aria-label="Next picture" onClick=${() => step(1)}>
+              ›
+            </button>`}
         </div>
         <div class="picture-side">
           <header class="dialog-head">
@@ -74,21 +85,34 @@ export function PictureDialog({ collection, id, items, isSearch, parts, filter, 
           ${isSearch && hit && html`<${Match} hit=${hit}/>`}
           ${!isGone && html`<${Fragment}>
           <p class="row">
-            <button type="button" class="strong" onClick=${() => onParts([{ kind: "id", value: id, weight: 1 }])}>More like this</button>
+            <button type="button" class="strong" onClick=${() => onParts([{ kind: "id", value: id, weight: 1 }])}>
+              More like this
+            </button>
             ${parts.length > 0 && html`
-              <button type="button" class="quiet" title="Add this picture to the query" onClick=${() => addPart(0.5)}>And like this</button>
-              <button type="button" class="quiet" title="Move the query away from this picture" onClick=${() => addPart(-0.5)}>Not like this</button>`}
-            <button type="button" class="quiet" onClick=${() => classifyLater({ collection, id, name })}>Classify</button>
+              <button type="button" class="quiet" title="Add this picture to the query" onClick=${() => addPart(0.5)}>
+                And like this
+              </button>
+              <button type="button" class="quiet" title="Move the query away from this picture"
+                onClick=${() => addPart(-0.5)}>
+                Not like this
+              </button>`}
+            <button type="button" class="quiet" onClick=${() => classifyLater({ collection, id, name })}>
+              Classify
+            </button>
             ${image?.kept && html`
-              <button type="button" class="quiet" onClick=${() => download(image, collection).catch(setProblem)}>Download</button>`}
+              <button type="button" class="quiet" onClick=${() => download(image, collection).catch(setProblem)}>
+                Download
+              </button>`}
           </p>
           ${image?.id === id && html`
-            <${Metadata} key=${id} collection=${collection} image=${image} onChange=${(changed) => { setImage(changed); onChanged(changed); }}>
+            <${Metadata} key=${id} collection=${collection} image=${image}
+              onChange=${(changed) => { setImage(changed); onChanged(changed); }}>
               <${FileFacts} image=${image}/>
             <//>`}
           <${Neighbours} collection=${collection} id=${id} open=${open}/>
           <${Snippets} collection=${collection} id=${id} parts=${parts} filter=${filter}/>
-          ${may("write") && html`<p class="row"><button type="button" class="quiet danger" onClick=${removeThis}>Delete</button></p>`}
+          ${may("write") && html`
+            <p class="row"><button type="button" class="quiet danger" onClick=${removeThis}>Delete</button></p>`}
           <//>`}
         </div>
       </div>
@@ -114,7 +138,8 @@ function Match({ hit: { relevance, cosine } }) {
 function FileFacts({ image }) {
   return html`
     <div><dt>id</dt><dd><code>${image.id}</code></dd></div>
-    ${image.width > 0 && html`<div><dt>size</dt><dd>${image.width} × ${image.height}, ${bytes(image.n_bytes)}, ${image.media_type}</dd></div>`}
+    ${image.width > 0 && html`
+      <div><dt>size</dt><dd>${image.width} × ${image.height}, ${bytes(image.n_bytes)}, ${image.media_type}</dd></div>`}
     <div><dt>added</dt><dd>${moment(image.created_at)}</dd></div>`;
 }
 
@@ -133,7 +158,8 @@ function Neighbours({ collection, id, open }) {
       <ul class="strip">
         ${hits.map((hit) => html`
           <li key=${hit.id}>
-            <button type="button" aria-label=${nameOf(hit)} title=${`${nameOf(hit)}\ncosine ${hit.cosine.toFixed(2)}`} onClick=${() => open(hit.id)}>
+            <button type="button" aria-label=${nameOf(hit)} title=${`${nameOf(hit)}\ncosine ${hit.cosine.toFixed(2)}`}
+              onClick=${() => open(hit.id)}>
               <${Picture} collection=${collection} id=${hit.id}/>
             </button>
           </li>`)}
@@ -150,7 +176,10 @@ function Snippets({ collection, id, parts, filter }) {
       <summary>${query.length ? "This search" : "A search for pictures like this"} as code</summary>
       <p class="tabs" role="tablist" aria-label="Language">
         ${Object.keys(SNIPPETS).map((name) => html`
-          <button key=${name} type="button" role="tab" aria-selected=${String(name === language)} onClick=${() => setLanguage(name)}>${name}</button>`)}
+          <button key=${name} type="button" role="tab" aria-selected=${String(name === language)}
+            onClick=${() => setLanguage(name)}>
+            ${name}
+          </button>`)}
       </p>
       <${CodeBlock} code=${SNIPPETS[language]({ collection, parts: asked, filter })} label=${language}/>
     </details>`;

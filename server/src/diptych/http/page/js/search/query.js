@@ -1,9 +1,9 @@
 /**
  * The query of the search view and its form in the address.
  *
- * A query is a list of parts `{kind: "text" | "id" | "upload", value, weight, main}`. The words in the box are the `main` part, of
- * weight 1: `q=red`. A single picture of weight 1 is `id=cat`; every other part is `part=KIND:VALUE*WEIGHT`. An upload is a picture
- * of the user that only this tab knows.
+ * A query is a list of parts `{kind: "text" | "id" | "upload", value, weight, main}`. The words in the box are the
+ * `main` part, of weight 1: `q=red`. A single picture of weight 1 is `id=cat`; every other part is
+ * `part=KIND:VALUE*WEIGHT`. An upload is a picture of the user that only this tab knows.
  */
 
 import { readAddress } from "../address.js";
@@ -64,7 +64,8 @@ export const paramOfChosen = (chosen) => (Object.keys(chosen).length ? JSON.stri
 
 /** The filter of the API for the chosen values, or null. */
 export function filterOf(chosen) {
-  const conditions = Object.entries(chosen).map(([field, values]) => [field, Array.isArray(values) ? { in: values } : values]);
+  const conditionOf = (values) => (Array.isArray(values) ? { in: values } : values);
+  const conditions = Object.entries(chosen).map(([field, values]) => [field, conditionOf(values)]);
   return conditions.length ? Object.fromEntries(conditions) : null;
 }
 
@@ -77,7 +78,10 @@ export const askedOf = (parts) => parts.filter(({ weight }) => weight !== 0);
 /** A hit with less relevance rarely fits, as docs/collections-and-search.md explains: by kind of query. */
 const MIN_RELEVANCE = { text: 0.1, image: 0.2 };
 
-/** The relevance that a hit of these parts needs. As the server judges it, words decide unless pictures have more of the weight. */
+/**
+ * The relevance that a hit of these parts needs. As the server judges it, words decide unless pictures have more of the
+ * weight.
+ */
 export function minRelevanceOf(parts) {
   const weightOf = (some) => some.reduce((sum, { weight }) => sum + Math.abs(weight), 0);
   const words = weightOf(parts.filter(({ kind }) => kind === "text"));

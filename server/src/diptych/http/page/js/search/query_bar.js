@@ -72,20 +72,30 @@ export function QueryBar({ collection, parts, onChange, busy }) {
   return html`
     <form id="search" class="search" role="search" onSubmit=${onSubmit}>
       <label class="unseen" for="query">Describe the picture you look for</label>
-      <input id="query" ref=${input} type="search" aria-keyshortcuts="/" placeholder=${further.length ? "Add words" : "Describe a picture"} maxlength="1000" autocomplete="off"
-             spellcheck=${false} enterkeyhint="search" value=${typed} onInput=${onInput} autofocus=${matchMedia("(hover: hover)").matches}/>
+      <input id="query" ref=${input} type="search" aria-keyshortcuts="/"
+             placeholder=${further.length ? "Add words" : "Describe a picture"} maxlength="1000" autocomplete="off"
+             spellcheck=${false} enterkeyhint="search" value=${typed} onInput=${onInput}
+             autofocus=${matchMedia("(hover: hover)").matches}/>
       ${busy && html`<${Spinner} label="Searching"/>`}
       ${typed.trim() && html`
-        <button type="button" class="quiet" title="Make these words a part of the query with a weight of its own" onClick=${addText}>Add as part</button>`}
-      <${PicturePicker} label="Search with a picture" onFiles=${([file]) => onChange([...parts, { kind: "upload", value: keepUpload(file), weight: 1 }])}>By picture<//>
+        <button type="button" class="quiet" title="Make these words a part of the query with a weight of its own"
+          onClick=${addText}>
+          Add as part
+        </button>`}
+      <${PicturePicker} label="Search with a picture"
+        onFiles=${([file]) => onChange([...parts, { kind: "upload", value: keepUpload(file), weight: 1 }])}>
+        By picture
+      <//>
       <button type="submit" class="strong">Search</button>
     </form>
     ${further.length > 0 && html`
       <ul class="parts" aria-label="Further parts of the query">
         ${further.map((part) => html`
           <${Part} key=${`${part.kind}:${part.value}`} part=${part} collection=${collection}
-            onWeight=${(weight) => setWeight(part, weight)} onRemove=${() => onChange(parts.filter((one) => one !== part))}/>`)}
-        ${parts.length > 1 && html`<li><button type="button" class="quiet small" onClick=${() => onChange([])}>Clear all</button></li>`}
+            onWeight=${(weight) => setWeight(part, weight)}
+            onRemove=${() => onChange(parts.filter((one) => one !== part))}/>`)}
+        ${parts.length > 1 && html`
+          <li><button type="button" class="quiet small" onClick=${() => onChange([])}>Clear all</button></li>`}
       </ul>`}`;
 }
 
@@ -107,7 +117,8 @@ function Part({ part: { kind, value, weight }, collection, onWeight, onRemove })
       <span class="part-name">${prefix}${label}</span>
       <label class="weight">
         <span class="unseen">Weight of ${label}</span>
-        <input type="range" min="-1" max="1" step="0.1" value=${weight} onInput=${({ target }) => onWeight(Number(target.value))}/>
+        <input type="range" min="-1" max="1" step="0.1" value=${weight}
+          onInput=${({ target }) => onWeight(Number(target.value))}/>
         <output>${weight === 0 ? "" : weight > 0 ? "+" : "−"}${Math.abs(weight).toFixed(1)}</output>
       </label>
       <button type="button" class="icon small" aria-label="Remove ${label}" onClick=${onRemove}>×</button>

@@ -4,8 +4,8 @@ import { useEffect, useState } from "../html.js";
 import { noteAway } from "../server.js";
 
 /**
- * A list that grows. `readPage(start, signal)` resolves to `{items, done, ...about}`: the items from `start` on, and whether
- * these are the last ones; `about` of the first page is kept in `about`.
+ * A list that grows. `readPage(start, signal)` resolves to `{items, done, ...about}`: the items from `start` on, and
+ * whether these are the last ones; `about` of the first page is kept in `about`.
  */
 class Results {
   items = [];
@@ -69,8 +69,8 @@ class Results {
 }
 
 /**
- * The results for `key`: a new list is read when the key changes, and the former one stays until the first page of the new one is
- * there. `results` is null before the first answer; `stale` says that it belongs to an older key.
+ * The results for `key`: a new list is read when the key changes, and the former one stays until the first page of the
+ * new one is there. `results` is null before the first answer; `stale` says that it belongs to an older key.
  */
 export function useResults(key, readPage) {
   const [, redraw] = useState(0);

@@ -12,7 +12,9 @@ import { noteTagged } from "./filters.js";
 
 const AT_ONCE = 4;
 
-/** The selected pictures of `shown`, until `key` changes. A click with Shift selects all up to the last selected one. */
+/**
+ * The selected pictures of `shown`, until `key` changes. A click with Shift selects all up to the last selected one.
+ */
 export function useSelection(shown, key) {
   const [active, setActive] = useState(false);
   const [picked, setPicked] = useState(new Map());  // id -> item
@@ -36,7 +38,10 @@ export function useSelection(shown, key) {
     has: (id) => picked.has(id),
     all: () => setPicked(new Map(shown.map((item) => [item.id, item]))),
     Toggle: html`
-      <button type="button" class="quiet" aria-pressed=${String(active)} onClick=${() => (active ? end() : setActive(true))}>Select</button>`,
+      <button type="button" class="quiet" aria-pressed=${String(active)}
+        onClick=${() => (active ? end() : setActive(true))}>
+        Select
+      </button>`,
   };
 }
 
@@ -62,7 +67,8 @@ export function SelectionBar({ selection, collection, items, remove }) {
       <button type="button" class="quiet" onClick=${selection.end}>Done</button>
     </div>
     ${open === "tag" && html`<${TagDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}
-    ${open === "export" && html`<${ExportDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
+    ${open === "export" && html`
+      <${ExportDialog} collection=${collection} items=${chosen} onClose=${() => setOpen(null)}/>`}`;
 }
 
 /** Do `work` for each item, a few at a time. Resolves to the problems. */
@@ -91,8 +97,8 @@ function TagDialog({ collection, items, onClose }) {
       item.metadata = metadata;
     }, setDone);
     noteTagged();
-    const tagged = items.length - problems.length;
-    toast(problems.length ? `${plural(tagged, "picture")} tagged, ${problems.length} failed: ${problems[0].detail}` : `${plural(tagged, "picture")} tagged`);
+    const tagged = `${plural(items.length - problems.length, "picture")} tagged`;
+    toast(problems.length ? `${tagged}, ${problems.length} failed: ${problems[0].detail}` : tagged);
     onClose();
   };
   return html`
@@ -117,12 +123,14 @@ function ExportDialog({ collection, items, onClose }) {
   const [done, setDone] = useState(null);
   const saveTable = () => {
     const fields = [...new Set(items.flatMap(({ metadata }) => Object.keys(metadata ?? {})))];
-    const rows = items.map((item) => [item.id, item.cosine, item.relevance, ...fields.map((field) => flat(item.metadata?.[field]))]);
+    const valuesOf = (item) => fields.map((field) => flat(item.metadata?.[field]));
+    const rows = items.map((item) => [item.id, item.cosine, item.relevance, ...valuesOf(item)]);
     saveFile(`${collection}.csv`, csv([["id", "cosine", "relevance", ...fields], ...rows]));
     onClose();
   };
   const saveJson = () => {
-    const lines = items.map(({ id, cosine, relevance, metadata }) => `${JSON.stringify({ id, cosine, relevance, metadata })}\n`);
+    const rows = items.map(({ id, cosine, relevance, metadata }) => ({ id, cosine, relevance, metadata }));
+    const lines = rows.map((row) => `${JSON.stringify(row)}\n`);
     saveFile(`${collection}.jsonl`, new Blob(lines, { type: "application/jsonl" }));
     onClose();
   };
@@ -153,5 +161,6 @@ const flat = (value) => (value !== null && typeof value === "object" ? JSON.stri
 
 function fileName(item, type) {
   const name = nameOf(item).replace(/[^\w .-]/g, "_");
-  return /\.\w{3,4}$/.test(name) ? name : `${name}.${type.split("/")[1]?.replace("jpeg", "jpg").replace("svg+xml", "svg") ?? "bin"}`;
+  if (/\.\w{3,4}$/.test(name)) return name;
+  return `${name}.${type.split("/")[1]?.replace("jpeg", "jpg").replace("svg+xml", "svg") ?? "bin"}`;
 }

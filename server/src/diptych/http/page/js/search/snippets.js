@@ -9,7 +9,8 @@ const HERE = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 /** The body of `POST /search`; a picture of the user stands for its file. */
 function bodyOf({ collection, parts, filter }) {
   const query = parts.map(({ kind, value, weight }) => ({
-    ...(kind === "upload" ? { image: "data:image/png;base64,..." } : { [kind]: value }), ...(weight !== 1 && { weight }),
+    ...(kind === "upload" ? { image: "data:image/png;base64,..." } : { [kind]: value }),
+    ...(weight !== 1 && { weight }),
   }));
   return { collection, query: query.length === 1 ? query[0] : query, k: K, ...(filter && { filter }) };
 }
@@ -48,7 +49,8 @@ export const SNIPPETS = {
 
   Python: ({ collection, parts, filter }) => {
     const [asked, names] = pythonQuery(parts);
-    const options = [`collection=${python(collection)}`, `k=${K}`, filter && `filter=${python(filter)}`].filter(Boolean);
+    const filtered = filter && `filter=${python(filter)}`;
+    const options = [`collection=${python(collection)}`, `k=${K}`, filtered].filter(Boolean);
     return `${hasKey() ? "import os\n\n" : ""}from diptych_client import ${names}
 
 with Client("${HERE()}"${hasKey() ? `, os.environ["${KEY}"]` : ""}) as client:

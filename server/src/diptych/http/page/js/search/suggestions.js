@@ -25,6 +25,7 @@ export function Suggestions({ collection }) {
   return html`
     <p id="examples" class="examples">
       <span>Try</span>
-      ${shown.map(([words]) => html`<a key=${words} href=${addressOf("search", { collection, q: words })}>${words}</a>`)}
+      ${shown.map(([words]) => html`
+        <a key=${words} href=${addressOf("search", { collection, q: words })}>${words}</a>`)}
     </p>`;
 }

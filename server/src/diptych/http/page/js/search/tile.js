@@ -30,11 +30,13 @@ export function Tile({ item, place, poor, selection, open }) {
   };
   const { tabindex, ...at } = place;
   const classes = ["tile", poor && "poor", selected && "selected"].filter(Boolean).join(" ");
-  const title = [name, creditOf(item), judged && `relevance ${match}, cosine ${item.cosine.toFixed(2)}`].filter(Boolean).join("\n");
+  const judgement = judged && `relevance ${match}, cosine ${item.cosine.toFixed(2)}`;
+  const title = [name, creditOf(item), judgement].filter(Boolean).join("\n");
   return html`
     <li class=${classes} data-match=${poor ? undefined : match} ...${at}>
       <a href=${pictureLink(item.id)} tabindex=${tabindex} title=${title} onClick=${onClick} onKeyDown=${onKeyDown}
-         role=${selection.active ? "checkbox" : undefined} aria-checked=${selection.active ? String(selected) : undefined}
+         role=${selection.active ? "checkbox" : undefined}
+         aria-checked=${selection.active ? String(selected) : undefined}
          aria-label=${match ? `${name}, ${judged ? "relevance" : "cosine"} ${match}` : name}>
         <${Picture} collection=${item.collection} id=${item.id}/>
         <span class="caption">${name}</span>

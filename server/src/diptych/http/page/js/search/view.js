@@ -15,7 +15,9 @@ import { Credits } from "./credits.js";
 import { Filters, noteTagged } from "./filters.js";
 import { PictureDialog } from "./picture.js";
 import { QueryBar } from "./query_bar.js";
-import { askedOf, chosenOf, filterOf, hasLostUpload, minRelevanceOf, paramOfChosen, paramsOfParts, partsOf, queryOf } from "./query.js";
+import {
+  askedOf, chosenOf, filterOf, hasLostUpload, minRelevanceOf, paramOfChosen, paramsOfParts, partsOf, queryOf,
+} from "./query.js";
 import { useResults } from "./results.js";
 import { SelectionBar, useSelection } from "./selection.js";
 import { deleteWithUndo, hidden, withoutHidden } from "./deleting.js";
@@ -108,7 +110,8 @@ function Search({ collection, params }) {
   const nFit = items && isSearch ? countFitting(items, results.about.minRelevance) : null;
   const nothingFits = nFit === 0 && items.length > 0 && !showPoor;
   const shown = nothingFits || !items ? [] : items;
-  const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - (results ? results.items.length - shown.length : 0);
+  const nLeftOut = results ? results.items.length - shown.length : 0;
+  const known = isSearch || results?.done ? shown.length : (results?.about.total ?? total) - nLeftOut;
   const opened = params.get("picture");
   const openedAt = opened ? shown.findIndex(({ id }) => id === opened) : -1;
   const status = useRef(null);
@@ -146,8 +149,10 @@ function Search({ collection, params }) {
       </div>
       <${AddingBar}/>
       ${!asks && !filter && total > 0 && html`<${Suggestions} collection=${name}/>`}
-      ${results?.problem && !isPassing(results.problem) && html`<${Problem} problem=${results.problem} retry=${retry}/>`}
-      ${results?.problem && isPassing(results.problem) && !items?.length && html`<${Waiting} problem=${results.problem}/>`}
+      ${results?.problem && !isPassing(results.problem) && html`
+        <${Problem} problem=${results.problem} retry=${retry}/>`}
+      ${results?.problem && isPassing(results.problem) && !items?.length && html`
+        <${Waiting} problem=${results.problem}/>`}
       ${hasLostUpload(params) && html`
         <p class="notice">
           This query had a picture that only the tab knows to which it was given. Choose it again with “By picture”.
@@ -155,17 +160,21 @@ function Search({ collection, params }) {
       <${SelectionBar} selection=${selection} collection=${name} items=${shown} remove=${remove}/>
       ${items === null && !results?.problem && html`<${Placeholders}/>`}
       ${total === 0 && !asks && !filter && html`<${NoPictures} target=${addable(collection)}/>`}
-      ${items?.length === 0 && results?.done && (asks || filter) && html`<${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
+      ${items?.length === 0 && results?.done && (asks || filter) && html`
+        <${NothingFound} filter=${filter} clear=${() => setOnly({})}/>`}
       ${nothingFits && html`<${NothingFits} items=${items} open=${openPicture} show=${() => setShowPoor(true)}/>`}
       ${shown.length > 0 && html`
         <${Grid} n=${known} label=${isSearch ? "Pictures, best match first" : "Pictures"} busy=${stale}
-          line=${isSearch && nFit < shown.length ? nFit : null} lineText=${nFit ? "Less relevant" : "The nearest pictures"}
+          line=${isSearch && nFit < shown.length ? nFit : null}
+          lineText=${nFit ? "Less relevant" : "The nearest pictures"}
           need=${(n) => results.want(n)} focusAt=${focusAt} onFocused=${() => setFocusAt(null)}
-          tile=${(i, place) => html`<${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
-            selection=${selection} open=${openPicture}/>`}/>
+          tile=${(i, place) => html`
+            <${Tile} key=${shown[i]?.id ?? i} item=${shown[i]} place=${place} poor=${isSearch && i >= nFit}
+              selection=${selection} open=${openPicture}/>`}/>
         <${Credits} items=${shown}/>`}
       ${opened && html`
-        <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch} parts=${parts} filter=${filter}
+        <${PictureDialog} collection=${name} id=${opened} items=${items ?? []} isSearch=${isSearch}
+          parts=${parts} filter=${filter}
           open=${(id) => changeParams({ picture: id }, { replace: true })}
           onParts=${setParts}
           onChanged=${({ id, metadata }) => { results?.change(id, { metadata }); noteTagged(); }}

@@ -72,7 +72,9 @@ export function App() {
       ${problem && html`<${Problem} problem=${problem} retry=${() => location.reload()}/>`}
       ${state === "away" && version && html`
         <p class="notice away" role="status">No answer from the server. This page goes on as soon as it is back.</p>`}
-      ${version ? html`<${View} rest=${rest} params=${params} key=${title}/>` : !problem && html`<${Waiting} state=${state}/>`}
+      ${version
+        ? html`<${View} rest=${rest} params=${params} key=${title}/>`
+        : !problem && html`<${Waiting} state=${state}/>`}
     </main>
     <footer class="foot">
       <span>${version && `diptych ${version.version}`}</span>
@@ -90,7 +92,10 @@ function skipTo(event) {
 const WAITING = {
   connecting: ["Connecting", "Asking the server what it serves."],
   loading: ["The model is loading", "The first start measures what is fastest on this machine; it takes some seconds."],
-  away: ["No answer from the server", "It may be stopped, or the connection is down. This page goes on as soon as it is back."],
+  away: [
+    "No answer from the server",
+    "It may be stopped, or the connection is down. This page goes on as soon as it is back.",
+  ],
 };
 
 function Waiting({ state }) {

@@ -14,7 +14,10 @@ const WAITING = {
 export function ModelBadge() {
   const { state, version, models } = useStore(served);
   if (state !== "ready" || !version?.model) {
-    return html`<p id="model" class="model" role="status"><span class="dot ${state}" aria-hidden="true"></span>${WAITING[state]}</p>`;
+    return html`
+      <p id="model" class="model" role="status">
+        <span class="dot ${state}" aria-hidden="true"></span>${WAITING[state]}
+      </p>`;
   }
   const { name, version: number, precision } = version.model;
   const device = models?.models.find((model) => model.name === name)?.serving?.device;

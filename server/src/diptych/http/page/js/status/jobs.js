@@ -35,16 +35,20 @@ export function Jobs() {
     <section class="panel" aria-label="Jobs">
       <h3>Jobs</h3>
       ${problem && problem.kind !== "unreachable" && html`<${Problem} problem=${problem}/>`}
-      ${jobs?.length === 0 && html`<p class="status">None. More than 64 pictures in one request, or an archive, become a job.</p>`}
+      ${jobs?.length === 0 && html`
+        <p class="status">None. More than 64 pictures in one request, or an archive, become a job.</p>`}
       <ul class="jobs">
         ${jobs?.slice(0, N_SHOWN).map((job) => html`
           <li key=${job.id}>
             <p class="row">
               <strong>${job.collection}</strong>
-              <span class="tag ${job.state === "failed" ? "bad" : job.state === "done" ? "good" : ""}">${job.state}</span>
+              <span class="tag ${job.state === "failed" ? "bad" : job.state === "done" ? "good" : ""}">
+                ${job.state}
+              </span>
               <span class="status">${job.n_done} of ${plural(job.n_items, "picture")}, ${moment(job.created_at)}</span>
               <span class="spring"></span>
-              ${isOpen(job) && may("write") && html`<button type="button" class="quiet small" onClick=${() => cancel(job.id)}>Cancel</button>`}
+              ${isOpen(job) && may("write") && html`
+                <button type="button" class="quiet small" onClick=${() => cancel(job.id)}>Cancel</button>`}
             </p>
             ${isOpen(job) && html`<${Progress} done=${job.n_done} total=${job.n_items} label="Pictures of the job"/>`}
             ${job.counts.failed > 0 && html`<p class="refused">${plural(job.counts.failed, "picture")} failed</p>`}

@@ -30,12 +30,20 @@ export function Keys() {
         <button type="button" class="quiet small" onClick=${() => setMaking(true)}>New key</button>
       </div>
       <${Problem} problem=${problem}/>
-      ${keys?.length === 0 && html`<p class="status">None. Without keys, whoever reaches this server may do everything.</p>`}
+      ${keys?.length === 0 && html`
+        <p class="status">None. Without keys, whoever reaches this server may do everything.</p>`}
       ${keys?.length > 0 && html`
         <div class="table-frame">
           <table>
             <thead>
-              <tr><th scope="col">Name</th><th scope="col">May</th><th scope="col">Collections</th><th scope="col">Expires</th><th scope="col">Last used</th><th></th></tr>
+              <tr>
+                <th scope="col">Name</th>
+                <th scope="col">May</th>
+                <th scope="col">Collections</th>
+                <th scope="col">Expires</th>
+                <th scope="col">Last used</th>
+                <th></th>
+              </tr>
             </thead>
             <tbody>
               ${keys.map((key) => html`
@@ -45,14 +53,20 @@ export function Keys() {
                   <td>${key.collections?.join(", ") ?? "all"}</td>
                   <td>${key.expires_at ? moment(key.expires_at) : "never"}</td>
                   <td>${key.last_used_at ? moment(key.last_used_at) : "never"}</td>
-                  <td><button type="button" class="quiet small danger" aria-label="Revoke ${key.name}" onClick=${() => setRevoking(key)}>Revoke</button></td>
+                  <td>
+                    <button type="button" class="quiet small danger" aria-label="Revoke ${key.name}"
+                      onClick=${() => setRevoking(key)}>
+                      Revoke
+                    </button>
+                  </td>
                 </tr>`)}
             </tbody>
           </table>
         </div>`}
       ${making && html`<${NewKey} onClose=${() => { setMaking(false); read(); }}/>`}
       ${revoking && html`
-        <${Confirm} title="Revoke “${revoking.name}”?" action="Revoke it" onConfirm=${revoke} onClose=${() => setRevoking(null)}>
+        <${Confirm} title="Revoke “${revoking.name}”?" action="Revoke it" onConfirm=${revoke}
+          onClose=${() => setRevoking(null)}>
           <p>Programs that use it get a 401 from now on.</p>
         <//>`}
     </section>`;
@@ -98,7 +112,9 @@ function NewKey({ onClose }) {
           <fieldset>
             <legend>Only these collections (none chosen: all)</legend>
             ${collections.map(({ name }) => html`
-              <label class="check" key=${name}><input type="checkbox" name="collection" value=${name}/><span>${name}</span></label>`)}
+              <label class="check" key=${name}>
+                <input type="checkbox" name="collection" value=${name}/><span>${name}</span>
+              </label>`)}
           </fieldset>`}
         <label>Expires <input name="expires" type="datetime-local"/></label>
         <${Problem} problem=${problem}/>

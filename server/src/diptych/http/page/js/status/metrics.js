@@ -14,7 +14,8 @@ export function parseMetrics(text) {
   for (const line of text.split("\n")) {
     const found = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line);
     if (!found) continue;
-    const labels = Object.fromEntries([...(found[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
+    const pairs = [...(found[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)];
+    const labels = Object.fromEntries(pairs.map(([, name, value]) => [name, value]));
     lines.push([found[1], labels, Number(found[3])]);
   }
   return lines;
@@ -47,7 +48,10 @@ function totalsOf(lines) {
   };
 }
 
-/** The value below which `share` of the requests between two readings lay, between the bounds of its bucket; null without any. */
+/**
+ * The value below which `share` of the requests between two readings lay, between the bounds of its bucket; null
+ * without any.
+ */
 export function quantile(before, after, share) {
   const earlier = new Map(before);
   const grown = after.map(([bound, n]) => [bound, n - (earlier.get(bound) ?? 0)]);
@@ -88,8 +92,9 @@ export function useMetrics() {
         const now = totalsOf(parseMetrics(await client.metrics({ signal: controller.signal })));
         const before = last;
         last = now;
+        const isNext = before && now.at_s - before.at_s < 4 * POLL_MS / 1000;
         setState(({ points }) => ({
-          points: before && now.at_s - before.at_s < 4 * POLL_MS / 1000 ? [...points, pointOf(before, now)].slice(-N_POINTS) : points,
+          points: isNext ? [...points, pointOf(before, now)].slice(-N_POINTS) : points,
           problem: null, now,
         }));
       } catch (problem) {

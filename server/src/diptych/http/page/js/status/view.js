@@ -28,7 +28,11 @@ export function StatusView() {
   return html`
     <div class="view-head">
       <h2>Status</h2>
-      ${now && html`<span class="status">running for ${duration(now.uptime_s)}, ${plural(now.nRequests, "request")}, ${plural(now.nErrors, "error")} of the server</span>`}
+      ${now && html`
+        <span class="status">
+          running for ${duration(now.uptime_s)}, ${plural(now.nRequests, "request")},${" "}
+          ${plural(now.nErrors, "error")} of the server
+        </span>`}
       <span class="spring"></span>
       ${version.read_only && html`<span class="tag">read-only</span>`}
       <${OwnKey}/>
@@ -38,7 +42,8 @@ export function StatusView() {
       : html`<${Problem} problem=${problem}/>`)}
     ${!problem && html`
       <div class="charts">
-        ${charts.map(([title, field, text]) => html`<${Chart} key=${field} title=${title} points=${points.map((point) => point[field])} text=${text}/>`)}
+        ${charts.map(([title, field, text]) => html`
+          <${Chart} key=${field} title=${title} points=${points.map((point) => point[field])} text=${text}/>`)}
       </div>`}
     <${Jobs}/>
     ${may("admin") && html`<${Keys}/>`}`;
@@ -49,7 +54,11 @@ function OwnKey() {
   const { caller } = useStore(served);
   return html`
     <span class="row">
-      ${hasKey() && html`<span class="status">key ${caller?.key ? `“${caller.key}”` : "of this tab"}${caller?.scopes ? `: ${caller.scopes.join(", ")}` : ""}</span>`}
+      ${hasKey() && html`
+        <span class="status">
+          key ${caller?.key ? `“${caller.key}”` : "of this tab"}
+          ${caller?.scopes ? `: ${caller.scopes.join(", ")}` : ""}
+        </span>`}
       <button type="button" class="quiet small" onClick=${changeKey}>${hasKey() ? "Another key" : "Use a key"}</button>
       ${hasKey() && html`<button type="button" class="quiet small" onClick=${forgetKey}>Forget it</button>`}
     </span>`;
