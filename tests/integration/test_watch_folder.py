@@ -107,6 +107,35 @@ def test_another_watch_of_the_folder_goes_on_without_sending_again(client: Clien
     assert changes == [("deleted", "deep~blue.png")]
 
 
+def test_names_that_no_id_can_have_are_told_apart(client: Client, folder: Path) -> None:
+    colours = {"猫.png": "green", "犬.png": "black", "c d.png": "white", "c-d.png": "yellow"}
+    for name, colour in colours.items():
+        (folder / name).write_bytes(picture(colour))
+    watch = watched(client, folder, [])
+    look_twice(watch)
+    (folder / "犬.png").unlink()
+    (folder / "猫.png").write_bytes(picture((99, 9, 9)))
+    look_twice(watch)
+    changes: Changes = []
+    look_twice(watched(client, folder, changes))
+    assert changes == []
+    files = {image.metadata["file"]: image.id for image in client.list_images("pets").images}
+    assert set(files) == {"red.png", "deep/blue.png", "猫.png", "c d.png", "c-d.png"}
+    assert client.original("pets", files["猫.png"]) == picture((99, 9, 9))
+
+
+def test_image_that_an_older_version_added_is_not_added_again(client: Client, folder: Path) -> None:
+    client.create_collection("pets")
+    (folder / "猫.png").write_bytes(picture("green"))
+    client.add([picture("green")], ids=["-.png"], metadata=[{"file": "猫.png"}], collection="pets")
+    (folder / "犬.png").write_bytes(picture("black"))
+    changes: Changes = []
+    look_twice(watched(client, folder, changes))
+    assert ("left", "猫.png") in changes
+    assert ("added", "犬.png") in changes
+    assert len(stored(client)) == 4
+
+
 def test_images_from_elsewhere_are_neither_replaced_nor_deleted(client: Client, folder: Path) -> None:
     client.create_collection("pets")
     client.add([picture("green"), picture("red")], ids=["red.png", "own"], collection="pets")

@@ -10,6 +10,7 @@ import pytest
 
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import add
+from diptych.core.collections.ids import IMAGE_ID
 from support.command_line import RunCommand, command_runner
 from support.fake_api import PETS, FakeApi, add_reply, parts, problem
 
@@ -81,19 +82,68 @@ def test_named_file_is_sent_whatever_its_suffix_and_only_once(
     assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG", "notes.txt"]
 
 
+def ids_of_names(run: RunCommand, api: FakeApi, folder: Path, *names: str) -> list[str]:
+    """The ids that files of these names are sent with."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    assert run(folder, "--id-from", "name") == 0
+    found = {item["metadata"]["file"]: item["id"] for item in sent_items(api)}  # type: ignore[index]
+    return [str(found[name]) for name in names]
+
+
 def test_ids_can_come_from_names(run: RunCommand, api: FakeApi, folder: Path) -> None:
-    (folder / "deep" / "ä b.png").write_text("x")
     run(folder, "--id-from", "name")
-    assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp", "deep~--b.png"]
+    assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp"]
+
+
+def test_names_with_characters_that_ids_lack_get_an_id_each(
+    run: RunCommand, api: FakeApi, tmp_path: Path
+) -> None:
+    long = "x" * 100
+    names = [
+        *("c d.png", "c-d.png", "c+d.png", "猫.png", "犬.png", "ä.png", "ö.png", "s/t.png", "s~t.png"),
+        *(f"{letter * 100}/{long}.png" for letter in "ab"),
+    ]
+    ids = ids_of_names(run, api, tmp_path / "photos", *names)
+    assert len(set(ids)) == len(names)
+    assert all(IMAGE_ID.fullmatch(id) for id in ids)
+    assert (ids[1], ids[7]) == ("c-d.png", "s~t.png")
+    assert ids[3] == f"-.png-{sha256('猫.png'.encode()).hexdigest()[:12]}"
+
+
+def test_id_of_a_name_does_not_depend_on_other_files(run: RunCommand, api: FakeApi, tmp_path: Path) -> None:
+    together = ids_of_names(run, api, tmp_path / "both", "犬.png", "猫.png")
+    assert ids_of_names(run, api, tmp_path / "one", "猫.png") == together[1:]
+
+
+def test_file_keeps_the_id_that_an_older_version_stored_it_with(
+    run: RunCommand, api: FakeApi, tmp_path: Path
+) -> None:
+    there = [
+        record_of("猫.png", id="-.png", metadata={"file": "猫.png"}),
+        record_of("c d.png", id="c-d.png", metadata={"file": "c d.png"}),
+    ]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("猫.png", "犬.png", "c d.png", "c-d.png"):
+        (folder / name).write_text(name)
+    assert run(folder, "--id-from", "name") == 0
+    assert sorted(sent_images(api)) == ["c-d.png", "犬.png"]
+    hashes = [sha256(name.encode()).hexdigest()[:12] for name in ("c-d.png", "犬.png")]
+    assert [item["id"] for item in sent_items(api)] == [f"c-d.png-{hashes[0]}", f"-.png-{hashes[1]}"]
 
 
 def test_two_files_with_one_id_are_refused_before_anything_is_sent(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "a b.png").write_text("x")
-    (folder / "a+b.png").write_text("y")
-    assert run(folder, "--id-from", "name") == 1
-    assert "a+b.png: gets the id 'a-b.png', which a b.png also gets" in capsys.readouterr().err
+    lines = [{"file": name, "id": "tom"} for name in ("cat.png", "dog.JPG")]
+    items = folder / "items.jsonl"
+    items.write_text("\n".join(map(json.dumps, lines)))
+    assert run(folder, "--metadata", items) == 1
+    assert "dog.JPG: gets the id 'tom', which cat.png also gets" in capsys.readouterr().err
     assert api.requests == []
 
 

@@ -14,7 +14,7 @@ from diptych.cli.output.console import err, out
 from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.archives import add_archive
-from diptych.cli.transfer.sources import Source, describe, find_images, read_items
+from diptych.cli.transfer.sources import IdFrom, Source, describe, find_images, find_older_ids, read_items
 from diptych.cli.transfer.watch_loop import watch_folder
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client
@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         "--id-from",
         choices=["content", "name"],
         help="take ids from the bytes (the default: equal files are one image), or from the path of the file "
-        "inside its folder",
+        "inside its folder; a path with characters other than A-Z a-z 0-9 . _ / - ends in a hash of the path",
     )
     parser.add_argument(
         "--metadata",
@@ -117,13 +117,16 @@ def _add_archive(args: argparse.Namespace, client: Client) -> int:
 
 def _add(args: argparse.Namespace, client: Client) -> int:
     items = read_items(args.metadata) if args.metadata else {}
-    sources, missing = describe(find_images(args.paths, args.recursive), args.id_from or "content", items)
+    id_from: IdFrom = args.id_from or "content"
+    sources, missing = describe(find_images(args.paths, args.recursive), id_from, items)
     if missing:
         err(f"{args.metadata} describes {len(missing)} files that are not being added, such as {missing[0]}")
     if not sources:
         raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection
     ensure_collection(client, collection)
+    if id_from == "name" and (older_ids := find_older_ids(client, collection, sources)):
+        sources, _ = describe(sources, id_from, items, older_ids)
     outcomes: list[AddOutcome] = []
     try:
         with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from diptych.cli.remote import ensure_collection
-from diptych.cli.transfer.sources import Source, describe, find_images
+from diptych.cli.transfer.sources import Source, describe, find_images, find_older_ids
 from diptych_client import AddOutcome, Client, NotFound
 
 ORIGIN_FIELD = "watch"  # in the metadata of an image: the machine and folder that it came from
@@ -39,6 +39,8 @@ class FolderWatch:
         self._origin = f"{socket.gethostname()}:{os.fsencode(folder.resolve()).decode(errors='replace')}"
         self._sha256s: dict[str, str] | None = None  # of the images of this folder, by id; None: to be read
         self._seen: dict[str, Stamp] = {}  # by id, at the last look
+        self._older_ids: dict[str, str] = {}  # by name; see find_older_ids
+        self._asked = set[str]()  # the names of which the older ids are known
         self._settled: dict[str, Stamp] = {}  # by id, of files that need nothing until they change
         self.counts = Counter[str]()
         self.trouble = ""  # why nothing is deleted
@@ -52,6 +54,8 @@ class FolderWatch:
         """Ask the server again at the next look: it may have lost or gained images."""
         self._sha256s = None
         self._settled.clear()
+        self._older_ids.clear()
+        self._asked.clear()
 
     def look(self) -> None:
         """Look at the folder once, and do what is needed. Raises ClientError, InvalidValue.
@@ -78,7 +82,13 @@ class FolderWatch:
     def _sources(self) -> Mapping[str, Source]:
         if not self._folder.is_dir():
             return {}
-        found, _ = describe(find_images([self._folder], self._recursive), "name", {})
+        files = find_images([self._folder], self._recursive)
+        found, _ = describe(files, "name", {}, self._older_ids)
+        new = [source for source in found if source.name not in self._asked]
+        if older_ids := find_older_ids(self._client, self._collection, new):
+            self._older_ids |= older_ids
+            found, _ = describe(files, "name", {}, self._older_ids)
+        self._asked = {source.name for source in found}
         return {source.id: source for source in found if source.id is not None}
 
     def _stored(self) -> dict[str, str]:

@@ -3,13 +3,15 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from diptych.cli.text_reader import read_lines
 from diptych.errors import InvalidValue
+from diptych_client import Client
 
 IdFrom = Literal["content", "name"]
 
@@ -17,6 +19,10 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 MAX_ID_CHARS = 128
+HASH_DIGITS = 12  # 48 bits: among 100,000 hashed names, the odds of one collision are 1 to 50,000
+LOOKUP_AT_ONCE = 1_000
+
+_NAME_THAT_STAYS = re.compile(rf"[A-Za-z0-9._/-]{{1,{MAX_ID_CHARS}}}")
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,19 @@ def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
 
 
 def describe(
-    sources: Iterable[Source], id_from: IdFrom, items: dict[str, dict[str, Any]]
+    sources: Iterable[Source],
+    id_from: IdFrom,
+    items: Mapping[str, dict[str, Any]],
+    older_ids: Mapping[str, str] | None = None,
 ) -> tuple[list[Source], list[str]]:
     """Return the sources with ids and metadata, and the files that `items` describes but that were not found.
 
-    Metadata always has the name of the file as `file`, so that a hit can be recognised. Raises InvalidValue
-    when two files get the same id.
+    Metadata always has the name of the file as `file`, so that a hit can be recognised. `older_ids` are ids
+    that files keep, by name: see `find_older_ids`. Raises InvalidValue when two files get the same id.
     """
-    described = [_described(source, id_from, items.get(source.name, {})) for source in sources]
+    sources = list(sources)
+    made = _ids_of_names(sources, older_ids or {}) if id_from == "name" else {}
+    described = [_described(source, made.get(source.name), items.get(source.name, {})) for source in sources]
     owner: dict[str, str] = {}
     for source in described:
         if source.id is not None and owner.setdefault(source.id, source.name) != source.name:
@@ -70,16 +81,59 @@ def describe(
     return described, [name for name in items if name not in names]
 
 
-def _described(source: Source, id_from: IdFrom, item: dict[str, Any]) -> Source:
-    own_id = item.get("id")
-    made_id = id_of_name(source.name) if id_from == "name" else None
+def _ids_of_names(sources: Sequence[Source], older_ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the id of each name. A file whose id another one keeps gets a hash, too."""
+    keeper: dict[str, str] = {}
+    for source in sources:
+        if source.name in older_ids:
+            keeper.setdefault(older_ids[source.name], source.name)
+    kept = {name: id for id, name in keeper.items()}
+    made = {source.name: kept.get(source.name) or id_of_name(source.name) for source in sources}
+    return {name: _hashed_id(name) if keeper.get(id, name) != name else id for name, id in made.items()}
+
+
+def _described(source: Source, made_id: str | None, item: dict[str, Any]) -> Source:
     file_name = os.fsencode(source.name).decode(errors="replace")  # not every file name is Unicode
-    return replace(source, id=own_id or made_id, metadata={"file": file_name} | item.get("metadata", {}))
+    metadata = {"file": file_name} | item.get("metadata", {})
+    return replace(source, id=item.get("id") or made_id, metadata=metadata)
 
 
 def id_of_name(name: str) -> str:
-    """Make an id of a file name: `/` becomes `~`, forbidden characters `-`; long names lose their start."""
-    return re.sub(r"[^A-Za-z0-9._~-]", "-", name.replace("/", "~"))[-MAX_ID_CHARS:]
+    """Make an id of a file name: the name with `/` as `~`, or an id with a hash of the name at its end.
+
+    The hash is for names with other characters (`~` too) and for long ones, since different names would get
+    one id without it. The id depends on the name alone, not on the files beside it: a file that comes or goes
+    changes no other id, so that a folder can be added again, also in parts, and nothing is stored twice.
+    """
+    return name.replace("/", "~") if _NAME_THAT_STAYS.fullmatch(name) else _hashed_id(name)
+
+
+def _hashed_id(name: str) -> str:
+    digits = sha256(os.fsencode(name)).hexdigest()[:HASH_DIGITS]
+    return f"{_replaced(name)[-(MAX_ID_CHARS - HASH_DIGITS - 1) :]}-{digits}"
+
+
+def _replaced(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._~-]", "-", name.replace("/", "~"))
+
+
+def find_older_ids(client: Client, collection: str, sources: Iterable[Source]) -> dict[str, str]:
+    """Return the ids, by name, that files have in the collection from 0.1.0, which added no hash.
+
+    An image belongs to the file that its metadata name: several names could get its id.
+    """
+    hashed = [source for source in sources if source.id == _hashed_id(source.name)]
+    older: dict[str, str] = {}
+    for start in range(0, len(hashed), LOOKUP_AT_ONCE):
+        asked = [
+            (source, _replaced(source.name)[-MAX_ID_CHARS:])
+            for source in hashed[start : start + LOOKUP_AT_ONCE]
+        ]
+        records = client.find_images(collection, sorted({id for _, id in asked}))
+        for source, id in asked:
+            if id in records and records[id].metadata.get("file") == (source.metadata or {}).get("file"):
+                older[source.name] = id
+    return older
 
 
 def read_items(file: Path) -> dict[str, dict[str, Any]]:
