@@ -32,6 +32,9 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     page = new_page().page
     page.goto(locked_empty_server.url)
     expect(page.get_by_text("The server refused that key.")).to_be_hidden()
+    page.get_by_label("API key").fill("ключ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#key:invalid")).to_be_visible()
     page.get_by_label("API key").fill("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_text("The server refused that key.")).to_be_visible()

@@ -1,9 +1,10 @@
 /** `add`: any number of images into a collection, in bounded batches, going on when single images fail. */
 
 import type { components } from "./schema.js";
+import { checkedOptions, checkIterable, checkObject, checkTexts } from "./checks.js";
 import { form } from "./encoding.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
-import { batches, floatBytes, type ImageInput, type Loaded } from "./images.js";
+import { batches, checkImage, checkVector, floatBytes, type ImageInput, type Loaded } from "./images.js";
 import { toJson, type CallOptions, type Transport } from "./transport.js";
 import type { AddStatus, ImageRecord, Metadata, ModelRef } from "./types.js";
 
@@ -78,13 +79,19 @@ type AddResponse = components["schemas"]["AddResponse"];
 const CONTENT_ID_DIGITS = 32;
 const MAX_VECTORS = 1000;
 
+const ADD_ITEM = "an object { image, id, metadata }";
+const VECTOR_ITEM = "an object { vector, id, metadata }";
+
 export async function add(transport: Transport, items: Items<AddItem>, options: AddOptions): Promise<AddOutcome[]> {
+  checkedOptions(options);
+  checkIterable("items", "objects { image, id, metadata }", items);
+  if (Array.isArray(items)) for (const [i, item] of items.entries()) checkAddItem(item, i);
   const { collection = await defaultCollection(transport, options) } = options;
   const call = new AddCall(transport, collection, options, totalBytes(items));
   let nItems = Array.isArray(items) ? items.length : null;
   const outcomes: AddOutcome[] = [];
   let nFailed = 0;
-  for await (const batch of batches(items, ({ image }) => image, "yield")) {
+  for await (const batch of batches(items, checkAddItem, "yield")) {
     const found = await call.addBatch(batch);
     for (const outcome of found) {
       outcomes.push(outcome);
@@ -106,6 +113,13 @@ export async function defaultCollection(transport: Transport, { signal }: CallOp
   return (await transport.json<components["schemas"]["ServerVersion"]>(request)).default_collection;
 }
 
+/** Return the image of the `index`-th item. */
+function checkAddItem(item: AddItem, index: number): ImageInput {
+  checkObject(`items[${index}]`, ADD_ITEM, item);
+  checkImage(`items[${index}].image`, item.image, false);
+  return item.image;
+}
+
 function totalBytes(items: Items<AddItem>): number | null {
   if (!Array.isArray(items)) return null;
   let total = 0;
@@ -121,6 +135,7 @@ type Batch = Loaded<AddItem>[];
 /** One call of `add`: what all of its requests share. */
 class AddCall {
   private sentBytes = 0;
+  private reportedBytes = -1;
 
   constructor(
     private readonly transport: Transport,
@@ -212,6 +227,8 @@ class AddCall {
 
   private report(sentBytes: number): void {
     this.sentBytes = sentBytes;
+    if (sentBytes === this.reportedBytes) return; // the end of a request was reported when its last byte was sent
+    this.reportedBytes = sentBytes;
     this.options.onUploadProgress?.({ sentBytes, totalBytes: this.totalBytes });
   }
 }
@@ -220,8 +237,10 @@ export async function lookUp(
   transport: Transport,
   collection: string,
   ids: readonly string[],
-  { signal }: CallOptions,
+  options: CallOptions,
 ): Promise<Map<string, ImageRecord>> {
+  const { signal } = checkedOptions(options);
+  checkTexts("ids", ids);
   const path = ["collections", collection, "lookups"];
   const request = { method: "POST", path, json: { ids }, signal } as const;
   const { images } = await transport.json<components["schemas"]["FoundImages"]>(request);
@@ -233,6 +252,10 @@ export async function addVectors(
   items: Items<VectorItem>,
   options: AddVectorsOptions,
 ): Promise<AddOutcome[]> {
+  checkedOptions(options, "an object with { model }");
+  checkObject("model", "an object { name, version, precision, decode }", options.model);
+  checkIterable("items", "objects { vector, id, metadata }", items);
+  if (Array.isArray(items)) for (const [i, item] of items.entries()) checkVectorItem(item, i);
   const { collection = await defaultCollection(transport, options), model, identity, signal } = options;
   const { name, version, precision, decode } = model;
   const outcomes: AddOutcome[] = [];
@@ -241,10 +264,11 @@ export async function addVectors(
     const width = batch[0]?.vector.length ?? 0;
     for (const [i, { vector }] of batch.entries())
       if (vector.length !== width || width === 0)
-        throw invalidCall(`vectors[${start + i}] has ${vector.length} numbers, vectors[${start}] has ${width}`);
+        throw invalidCall(`items[${start + i}].vector has ${vector.length} numbers, items[${start}].vector has ${width}`);
+    const embeddings = batch.map(({ vector }, i) => floatBytes(`items[${start + i}].vector`, vector));
     const fields: [string, string | Blob][] = [
       ["model", toJson("model", { name, version, precision, decode, identity })],
-      ["embeddings", new Blob(batch.map(({ vector }) => floatBytes(vector)))],
+      ["embeddings", new Blob(embeddings)],
     ];
     if (batch.some(({ id, metadata }) => id !== undefined || metadata !== undefined))
       fields.push(["items", toJson("metadata", batch.map(({ id, metadata }) => ({ id, metadata })))]);
@@ -265,11 +289,17 @@ export async function addVectors(
   };
   let batch: VectorItem[] = [];
   for await (const item of items) {
+    checkVectorItem(item, outcomes.length + batch.length);
     batch.push(item);
     if (batch.length === MAX_VECTORS) await send(batch.splice(0));
   }
   if (batch.length > 0) await send(batch);
   return outcomes;
+}
+
+function checkVectorItem(item: VectorItem, index: number): void {
+  checkObject(`items[${index}]`, VECTOR_ITEM, item);
+  checkVector(`items[${index}].vector`, item.vector);
 }
 
 /** The outcomes of one request. `indexes` are those of its items in the whole call. */

@@ -2,6 +2,7 @@
 
 import { add, addVectors, defaultCollection, lookUp } from "./adding.js";
 import type { AddItem, AddOptions, AddOutcome, AddVectorsOptions, UploadProgress, VectorItem } from "./adding.js";
+import { checkedOptions, checkList, checkObject, checkTexts, wrongArgument } from "./checks.js";
 import { classify, classifyItems, embed, without } from "./encoding.js";
 import type { ClassifyOptions, Embeddings, EmbedInput } from "./encoding.js";
 import { DiptychError } from "./errors.js";
@@ -100,21 +101,28 @@ export class Client {
    * const { model, images } = await client.embed({ images: [file] });
    * await client.classifyEmbeddings(images.map(({ embedding }) => embedding), ["a cat", "a dog"], { model });
    */
-  classifyEmbeddings(
+  async classifyEmbeddings(
     embeddings: readonly ArrayLike<number>[],
     labels: readonly string[],
     options: ClassifyOptions & { model: api.ModelRef },
   ): Promise<api.Classification> {
-    const items = embeddings.map((vector) => ({ embedding: base64(new Uint8Array(floatBytes(vector))) }));
+    const { model } = checkedOptions(options, "an object with { model }");
+    checkObject("model", "an object { name, version, precision, decode }", model);
+    checkList("embeddings", "vectors", embeddings);
+    const encoded = (vector: ArrayLike<number>, i: number): string =>
+      base64(new Uint8Array(floatBytes(`embeddings[${i}]`, vector)));
+    const items = embeddings.map((vector, i) => ({ embedding: encoded(vector, i) }));
     return classifyItems(this.transport, "embeddings", items, labels, options);
   }
 
   /** Classify images of a `collection`, or of the default one, by their ids. */
-  classifyStored(
+  async classifyStored(
     ids: readonly string[],
     labels: readonly string[],
-    { collection, ...options }: ClassifyOptions & { collection?: string } = {},
+    options: ClassifyOptions & { collection?: string } = {},
   ): Promise<api.Classification> {
+    const { collection } = checkedOptions(options);
+    checkTexts("ids", ids);
     const items = ids.map((id) => without({ id, collection }));
     return classifyItems(this.transport, "ids", items, labels, options);
   }
@@ -166,9 +174,10 @@ export class Client {
     archive: Blob,
     options: UploadOptions & { collection?: string; replace?: boolean } = {},
   ): Promise<api.Job> {
+    const sent = upload(archive, options);
     const { collection = await defaultCollection(this.transport, options) } = options;
     const path = ["collections", collection, "images"];
-    return this.post(path, options, { ...upload(archive, options), query: { replace: options.replace || undefined } });
+    return this.post(path, options, { ...sent, query: { replace: options.replace || undefined } });
   }
 
   /**
@@ -205,11 +214,12 @@ export class Client {
    * @example
    * await client.createCollection("pets");
    */
-  createCollection(
+  async createCollection(
     name: string,
     options: CallOptions & { keep?: "original" | "none"; precision?: string } = {},
   ): Promise<api.CollectionInfo> {
-    const json = without({ name, keep: options.keep, precision: options.precision });
+    const { keep, precision } = checkedOptions(options);
+    const json = without({ name, keep, precision });
     return this.post(["collections"], options, { json, repeatable: false });
   }
 
@@ -217,11 +227,12 @@ export class Client {
    * Change the name of a collection and whether it keeps the files of new images, or its model and precision. Another model
    * or precision begins a rollout of the collection, whose id is in `rollout` of the result.
    */
-  changeCollection(
+  async changeCollection(
     name: string,
     changes: { newName?: string; keep?: "original" | "none"; model?: string; precision?: string },
     options: CallOptions = {},
   ): Promise<api.CollectionInfo> {
+    checkObject("changes", "an object { newName, keep, model, precision }", changes);
     const { newName, keep, model, precision } = changes;
     const json = without({ name: newName, keep, model, precision });
     return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
@@ -238,11 +249,12 @@ export class Client {
    * List images in the order of their ids, or those that pass a `filter`: at most `limit` (100), beginning after the id
    * `after`.
    */
-  listImages(
+  async listImages(
     collection: string,
     options: CallOptions & { after?: string | null; limit?: number; filter?: api.Filter } = {},
   ): Promise<api.ImagePage> {
-    const query = { after: options.after, limit: options.limit, filter: options.filter && toJson("filter", options.filter) };
+    const { after, limit, filter } = checkedOptions(options);
+    const query = { after, limit, filter: filter && toJson("filter", filter) };
     return this.call("GET", ["collections", collection, "images"], options, { query });
   }
 
@@ -250,11 +262,11 @@ export class Client {
    * Describe the fields of the metadata of a collection, or of its images that pass a `filter`: each with at most `limit`
    * (20) values. With `nested` also the fields inside of objects, by paths such as `camera.make`.
    */
-  fields(
+  async fields(
     collection: string,
     options: CallOptions & { filter?: api.Filter; limit?: number; nested?: boolean } = {},
   ): Promise<api.MetadataFields> {
-    const { filter, limit, nested } = options;
+    const { filter, limit, nested } = checkedOptions(options);
     const query = { filter: filter && toJson("filter", filter), limit, nested };
     return this.call("GET", ["collections", collection, "fields"], options, { query });
   }
@@ -263,11 +275,12 @@ export class Client {
    * Find images with the same bytes, or with `kind: "picture"` also of the same picture in another file: at most `limit` (20)
    * groups, by the ids of their first images, beginning after the id `after`.
    */
-  duplicates(
+  async duplicates(
     collection: string,
     options: CallOptions & { kind?: "bytes" | "picture"; after?: string | null; limit?: number } = {},
   ): Promise<api.DuplicatePage> {
-    const query = { kind: options.kind, after: options.after, limit: options.limit };
+    const { kind, after, limit } = checkedOptions(options);
+    const query = { kind, after, limit };
     return this.call("GET", ["collections", collection, "duplicates"], options, { query });
   }
 
@@ -291,8 +304,9 @@ export class Client {
   }
 
   /** Return a small image, its longer side at most `size` (64, 128, 256, 512 or 1024; 256 by default) pixels. */
-  thumbnail(collection: string, id: string, options: CallOptions & { size?: number } = {}): Promise<Blob> {
-    return this.blob(["collections", collection, "images", id, "thumbnail"], options, { size: options.size });
+  async thumbnail(collection: string, id: string, options: CallOptions & { size?: number } = {}): Promise<Blob> {
+    const { size } = checkedOptions(options);
+    return this.blob(["collections", collection, "images", id, "thumbnail"], options, { size });
   }
 
   /** The URL of the file of an image, for `<img src>` where the server needs no key. */
@@ -301,7 +315,8 @@ export class Client {
   }
 
   /** The URL of a small image, for `<img src>` where the server needs no key. */
-  thumbnailUrl(collection: string, id: string, { size }: { size?: number } = {}): string {
+  thumbnailUrl(collection: string, id: string, options: { size?: number } = {}): string {
+    const { size } = checkedOptions(options, "an object { size }");
     return this.transport.url(["collections", collection, "images", id, "thumbnail"], { size }).href;
   }
 
@@ -327,11 +342,12 @@ export class Client {
    * @example
    * const { n_images } = await client.deleteImages("pets", { filter: { year: 2001 }, preview: true });
    */
-  deleteImages(
+  async deleteImages(
     collection: string,
     options: CallOptions & { filter?: api.Filter; lacking?: boolean; preview?: boolean },
   ): Promise<api.Deletion> {
-    const json = without({ filter: options.filter, lacking: options.lacking, preview: options.preview });
+    const { filter, lacking, preview } = checkedOptions(options, "an object with { filter } or { lacking }");
+    const json = without({ filter, lacking, preview });
     return this.post(["collections", collection, "deletions"], options, { json });
   }
 
@@ -353,8 +369,9 @@ export class Client {
   }
 
   /** Return the known outcomes of the items after index `after`, in order. */
-  jobOutcomes(id: string, options: CallOptions & { after?: number; limit?: number } = {}): Promise<api.JobPage> {
-    const query = { after: options.after, limit: options.limit };
+  async jobOutcomes(id: string, options: CallOptions & { after?: number; limit?: number } = {}): Promise<api.JobPage> {
+    const { after, limit } = checkedOptions(options);
+    const query = { after, limit };
     return this.call("GET", ["jobs", id, "outcomes"], options, { query });
   }
 
@@ -391,24 +408,24 @@ export class Client {
 
   /** Return one version of a model with its manifest: parity, metrics, preprocessing. */
   modelVersion(name: string, version: number, options: CallOptions = {}): Promise<api.ModelVersion> {
-    return this.get(["models", name, "versions", String(version)], options);
+    return this.get(["models", name, "versions", version], options);
   }
 
   /** Return the model card of a version, as Markdown. The error has status 404 if the version has none. */
   async modelCard(name: string, version: number, options: CallOptions = {}): Promise<string> {
-    return (await this.blob(["models", name, "versions", String(version), "card"], options)).text();
+    return (await this.blob(["models", name, "versions", version, "card"], options)).text();
   }
 
   /** Return a picture or Markdown file that the model card of a version shows. */
   modelCardFile(name: string, version: number, file: string, options: CallOptions = {}): Promise<Blob> {
-    return this.blob(["models", name, "versions", String(version), "card", file], options);
+    return this.blob(["models", name, "versions", version, "card", file], options);
   }
 
   /**
    * Publish a model version as the next one of `name`: an uncompressed tar archive of `manifest.json` and the files that it
    * lists. A version that the server has already is found again, so repeat an interrupted call.
    */
-  pushModel(name: string, archive: Blob, options: UploadOptions = {}): Promise<api.PushedVersion> {
+  async pushModel(name: string, archive: Blob, options: UploadOptions = {}): Promise<api.PushedVersion> {
     return this.post(["models", name, "versions"], options, upload(archive, options));
   }
 
@@ -426,9 +443,9 @@ export class Client {
    * const { id } = await client.activate("mine", 4);
    * const rollout = await client.waitForRollout(id, { onProgress: ({ state }) => console.log(state) });
    */
-  activate(name: string, version: number, options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
-    const path = ["models", name, "versions", String(version), "activate"];
-    return this.post(path, options, { json: { now: options.now ?? false } });
+  async activate(name: string, version: number, options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
+    const { now } = checkedOptions(options);
+    return this.post(["models", name, "versions", version, "activate"], options, { json: { now: now ?? false } });
   }
 
   /** Start a rollout back to the version that served before. Throws an error of status 404 if none is kept. */
@@ -441,7 +458,7 @@ export class Client {
 
   /** List the newest rollouts, newest first. */
   async rollouts(options: CallOptions & { limit?: number } = {}): Promise<api.Rollout[]> {
-    const query = { limit: options.limit };
+    const query = { limit: checkedOptions(options).limit };
     return (await this.call<{ rollouts: api.Rollout[] }>("GET", ["rollouts"], options, { query })).rollouts;
   }
 
@@ -458,6 +475,7 @@ export class Client {
       onProgress?: (rollout: api.Rollout) => void;
     } = {},
   ): Promise<api.Rollout> {
+    checkedOptions(options);
     for (;;) {
       const rollout = await this.rollout(id, options);
       options.onProgress?.(rollout);
@@ -475,15 +493,15 @@ export class Client {
    * Compare the searches of two versions, in all collections that have vectors of both, or in one of them. `oldName`: the
    * model of the old version, if it has another name.
    */
-  compareVersions(
+  async compareVersions(
     name: string,
     oldVersion: number,
     newVersion: number,
     options: CallOptions & { oldName?: string; collection?: string } = {},
   ): Promise<api.Comparison> {
-    const path = ["models", name, "versions", String(newVersion), "comparison"];
-    const query = { against: oldVersion, against_model: options.oldName, collection: options.collection };
-    return this.call("GET", path, options, { query });
+    const { oldName, collection } = checkedOptions(options);
+    const query = { against: oldVersion, against_model: oldName, collection };
+    return this.call("GET", ["models", name, "versions", newVersion, "comparison"], options, { query });
   }
 
   // Keys
@@ -500,12 +518,15 @@ export class Client {
    * @example
    * const { key } = await client.createKey("web page", "read", { collections: ["pets"] });
    */
-  createKey(
+  async createKey(
     name: string,
     scope: api.KeyScope = "read",
     options: CallOptions & { collections?: readonly string[]; expiresAt?: Date } = {},
   ): Promise<api.CreatedKey> {
-    const { collections, expiresAt } = options;
+    const { collections, expiresAt } = checkedOptions(options);
+    if (collections !== undefined && collections !== null) checkTexts("collections", collections);
+    if (expiresAt !== undefined && expiresAt !== null && !(expiresAt instanceof Date && !Number.isNaN(expiresAt.valueOf())))
+      throw wrongArgument("expiresAt", "a valid Date", expiresAt);
     const json = without({ name, scopes: [scope], collections, expires_at: expiresAt?.toISOString() });
     return this.post(["keys"], options, { json, repeatable: false });
   }
@@ -543,37 +564,43 @@ export class Client {
     return (await this.blob(["metrics"], options)).text();
   }
 
-  private call<T>(
+  private async call<T>(
     method: HttpRequest["method"],
-    path: readonly string[],
-    { signal }: CallOptions,
+    path: HttpRequest["path"],
+    options: CallOptions,
     more: Partial<HttpRequest> = {},
   ): Promise<T> {
+    const { signal } = checkedOptions(options);
     return this.transport.json({ method, path, signal, ...more });
   }
 
-  private get<T>(path: readonly string[], options: CallOptions): Promise<T> {
+  private get<T>(path: HttpRequest["path"], options: CallOptions): Promise<T> {
     return this.call("GET", path, options);
   }
 
-  private post<T>(path: readonly string[], options: CallOptions, more: Partial<HttpRequest>): Promise<T> {
+  private post<T>(path: HttpRequest["path"], options: CallOptions, more: Partial<HttpRequest>): Promise<T> {
     return this.call("POST", path, options, more);
   }
 
-  private async delete(path: readonly string[], { signal }: CallOptions): Promise<void> {
+  private async delete(path: HttpRequest["path"], options: CallOptions): Promise<void> {
+    const { signal } = checkedOptions(options);
     await this.transport.send({ method: "DELETE", path, signal });
   }
 
   private async blob(
-    path: readonly string[],
-    { signal }: CallOptions,
+    path: HttpRequest["path"],
+    options: CallOptions,
     query: HttpRequest["query"] = {},
   ): Promise<Blob> {
+    const { signal } = checkedOptions(options);
     return (await this.transport.send({ method: "GET", path, query, signal })).body;
   }
 }
 
-function upload(archive: Blob, { onUploadProgress }: UploadOptions): Partial<HttpRequest> {
+function upload(archive: Blob, options: UploadOptions): Partial<HttpRequest> {
+  const { onUploadProgress } = checkedOptions(options);
+  if (!(archive instanceof Blob))
+    throw wrongArgument("archive", "a Blob; fileBlob() of diptych-client/node opens files", archive);
   const onSent = onUploadProgress && ((sentBytes: number, totalBytes: number) => onUploadProgress({ sentBytes, totalBytes }));
   return { body: archive, contentType: TAR, onSent };
 }

@@ -1,7 +1,8 @@
 /** `embed` and `classify`: any number of texts and images, in requests of limited size. */
 
+import { checkedOptions, checkList, checkObject, checkTexts } from "./checks.js";
 import { DiptychError, invalidCall } from "./errors.js";
-import { batches, floats, MAX_BATCH_IMAGES, type ImageInput, type ImageSource } from "./images.js";
+import { batches, checkImage, floats, MAX_BATCH_IMAGES, type ImageInput, type ImageSource } from "./images.js";
 import { toJson, type CallOptions, type HttpRequest, type Transport } from "./transport.js";
 import type { Classification, ModelRef } from "./types.js";
 import type { components } from "./schema.js";
@@ -41,8 +42,12 @@ export interface ClassifyOptions extends CallOptions {
   topK?: number;
 }
 
-export async function embed(transport: Transport, input: EmbedInput, { signal }: CallOptions): Promise<Embeddings> {
+export async function embed(transport: Transport, input: EmbedInput, options: CallOptions): Promise<Embeddings> {
+  const { signal } = checkedOptions(options);
+  checkObject("the argument of embed", "an object { texts, images }", input);
   const { texts = [], images = [] } = input;
+  checkTexts("texts", texts);
+  checkImages(images);
   if (texts.length === 0 && images.length === 0) throw invalidCall("embed needs texts or images");
   const sent = new SameModel();
   const post = async (name: string, start: number, body: Partial<HttpRequest>): Promise<EmbeddedItem[]> => {
@@ -71,6 +76,8 @@ export async function classify(
   labels: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification> {
+  checkedOptions(options);
+  checkImages(images);
   if (images.length === 0) throw invalidCall("classify needs at least one image");
   const fields = classifyFields(labels, options);
   const sent = new SameModel();
@@ -111,6 +118,7 @@ export async function classifyItems(
 }
 
 function classifyFields(labels: readonly string[], options: ClassifyOptions) {
+  checkTexts("labels", labels);
   return without({
     labels,
     template: options.template,
@@ -132,6 +140,11 @@ export function form(fields: readonly (readonly [string, string | Blob])[]): For
     if (typeof value === "string") body.append(name, value);
     else body.append(name, value, "image");
   return body;
+}
+
+function checkImages(images: readonly ImageSource[]): void {
+  checkList("images", "images", images);
+  for (const [i, image] of images.entries()) checkImage(`images[${i}]`, image, true);
 }
 
 interface SourceBatch {

@@ -12,7 +12,8 @@ import type { Problem } from "./types.js";
  * - `unexpected`: something answered, but not as a diptych server does.
  * - `unreadable`: an image cannot be read; `item` names it.
  * - `version-changed`: the server moved to another model version between two requests of one call.
- * - `invalid-call`: the arguments contradict each other or cannot be sent. Nothing was sent.
+ * - `invalid-call`: the arguments are of a wrong kind, contradict each other or cannot be sent. Nothing was sent, except
+ *   earlier batches of an iterator.
  */
 export type ErrorKind =
   | "api"

@@ -1,6 +1,7 @@
 /** Images as callers give them, in bounded batches. */
 
-import { DiptychError, invalidCall } from "./errors.js";
+import { isBinary, wrongArgument } from "./checks.js";
+import { DiptychError } from "./errors.js";
 
 /** The bytes of an image file, in any format that the server decodes. */
 export type ImageBytes = Blob | ArrayBuffer | ArrayBufferView;
@@ -23,6 +24,14 @@ export interface Loaded<T> {
   bytes: Blob | DiptychError;
 }
 
+const BYTES = "a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files";
+
+/** Throw if a value is no image, for all that can be told before it is read. */
+export function checkImage(name: string, image: unknown, takesUrl: boolean): void {
+  if (isBinary(image) || typeof image === "function" || (takesUrl && image instanceof URL)) return;
+  throw wrongArgument(name, BYTES, image);
+}
+
 /** Read an image into memory. Throws an `unreadable` error, or `invalid-call` for what is no image. */
 export async function load(image: ImageInput, name: string): Promise<Blob> {
   let bytes: ImageBytes;
@@ -34,14 +43,14 @@ export async function load(image: ImageInput, name: string): Promise<Blob> {
     const reason = error instanceof Error ? error.message : String(error);
     throw new DiptychError("unreadable", { item: name, detail: `cannot be read: ${reason}`, cause: error });
   }
-  if (bytes instanceof ArrayBuffer || ArrayBuffer.isView(bytes)) return new Blob([bytes as BufferSource]);
-  throw invalidCall(`${name} must be a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files`);
+  if (!isBinary(bytes)) throw wrongArgument(name, BYTES, bytes);
+  return new Blob([bytes as BufferSource]);
 }
 
 /** Yield items with their images in batches with limits in number and in bytes. Holds one batch, and one image more. */
 export async function* batches<T>(
   items: Iterable<T> | AsyncIterable<T>,
-  imageOf: (item: T) => ImageInput,
+  imageOf: (item: T, index: number) => ImageInput,
   onUnreadable: "throw" | "yield",
   start = 0,
 ): AsyncGenerator<Loaded<T>[], void, undefined> {
@@ -49,7 +58,7 @@ export async function* batches<T>(
   let nBytes = 0;
   let index = start;
   for await (const item of items) {
-    const bytes = await load(imageOf(item), `images[${index}]`).catch((error: unknown) => {
+    const bytes = await load(imageOf(item, index), `images[${index}]`).catch((error: unknown) => {
       if (onUnreadable === "yield" && error instanceof DiptychError && error.kind === "unreadable") return error;
       throw error;
     });
@@ -86,9 +95,20 @@ export function floats(text: string): Float32Array {
   return Float32Array.from({ length: binary.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
 
-/** Encode numbers as little-endian float32. */
-export function floatBytes(numbers: ArrayLike<number>): ArrayBuffer {
-  const view = new DataView(new ArrayBuffer(4 * numbers.length));
-  for (let i = 0; i < numbers.length; i++) view.setFloat32(4 * i, numbers[i] as number, true);
+/** Encode a vector as little-endian float32 numbers. Throws for what is none; `name` is what the caller calls it. */
+export function floatBytes(name: string, vector: ArrayLike<number>): ArrayBuffer {
+  checkVector(name, vector);
+  const view = new DataView(new ArrayBuffer(4 * vector.length));
+  for (let i = 0; i < vector.length; i++) {
+    const number: unknown = vector[i];
+    if (typeof number !== "number") throw wrongArgument(`${name}[${i}]`, "a number", number);
+    view.setFloat32(4 * i, number, true);
+  }
   return view.buffer;
+}
+
+/** Throw if a value is neither a list nor a typed array. */
+export function checkVector(name: string, vector: unknown): void {
+  if (!Array.isArray(vector) && !(ArrayBuffer.isView(vector) && !(vector instanceof DataView)))
+    throw wrongArgument(name, "a list of numbers or a Float32Array", vector);
 }

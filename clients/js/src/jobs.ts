@@ -1,5 +1,6 @@
 /** Jobs: adds that run in the background, followed by server-sent events. */
 
+import { checkedOptions } from "./checks.js";
 import { DiptychError } from "./errors.js";
 import { pause, type CallOptions, type Transport } from "./transport.js";
 import type { Job, JobOutcome } from "./types.js";
@@ -27,8 +28,10 @@ const RECONNECT_AFTER_S = 1;
 export async function* jobEvents(
   transport: Transport,
   id: string,
-  { after = -1, signal }: JobEventsOptions,
+  options: JobEventsOptions,
 ): AsyncGenerator<JobEvent, void, undefined> {
+  const { signal } = checkedOptions(options);
+  let { after = -1 } = options;
   for (let nLost = 0; ; nLost++) {
     let lost: unknown = null;
     try {

@@ -1,5 +1,6 @@
 /** Sends requests: keys, retries, timeouts, cancellation, upload progress. Everything else is built on `Transport`. */
 
+import { checkedOptions, checkKey, wrongArgument } from "./checks.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
 
 /** Options of a `Client`. */
@@ -31,7 +32,7 @@ export interface CallOptions {
 /** One request. A `body` is a form or a file; `json` is written as JSON. */
 export interface HttpRequest extends CallOptions {
   method: "GET" | "POST" | "PATCH" | "DELETE";
-  path: readonly string[];
+  path: readonly (string | number)[];
   query?: Readonly<Record<string, string | number | boolean | null | undefined>>;
   json?: unknown;
   body?: FormData | Blob;
@@ -59,6 +60,16 @@ const MAX_RETRY_AFTER_S = 60;
 const SLOWEST_UPLOAD = 100_000;
 /** Statuses of a proxy whose server is restarting, usually without Retry-After. */
 const PROXY_STATUSES = new Set([502, 504]);
+/** What callers give behind a segment of a path. */
+const ARGUMENTS: Readonly<Record<string, string>> = {
+  collections: "the name of the collection",
+  images: "the id of the image",
+  models: "the name of the model",
+  card: "the file of the card",
+  jobs: "the id of the job",
+  rollouts: "the id of the rollout",
+  keys: "the prefix of the key",
+};
 const PROBLEM_JSON = "application/problem+json";
 const REDIRECTED = "the server redirects elsewhere: is the URL right?";
 const NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?";
@@ -67,7 +78,7 @@ const NOT_DIPTYCH_413 = "the body was refused, but not by diptych: a proxy in fr
 export class Transport {
   readonly base: URL;
   readonly retries: number;
-  apiKey: string | null;
+  private key: string | null = null;
   private readonly timeoutSeconds: number;
   private readonly fetch: typeof globalThis.fetch;
   private readonly onUnauthorized: ClientOptions["onUnauthorized"];
@@ -75,20 +86,31 @@ export class Transport {
 
   constructor(url: string | URL, options: ClientOptions) {
     this.base = baseUrl(url);
+    checkedOptions(options, "an object, such as { apiKey }");
     this.timeoutSeconds = options.timeoutSeconds ?? DEFAULT_TIMEOUT_S;
     this.retries = options.retries ?? DEFAULT_RETRIES;
-    if (!(this.timeoutSeconds > 0 && this.timeoutSeconds <= MAX_TIMEOUT_S))
-      throw invalidCall(`timeoutSeconds is ${this.timeoutSeconds}, must be more than 0 and at most ${MAX_TIMEOUT_S}`);
+    if (!(typeof this.timeoutSeconds === "number" && this.timeoutSeconds > 0 && this.timeoutSeconds <= MAX_TIMEOUT_S))
+      throw wrongArgument("timeoutSeconds", `a number above 0 and at most ${MAX_TIMEOUT_S}`, this.timeoutSeconds);
     if (!(Number.isInteger(this.retries) && this.retries >= 0))
-      throw invalidCall(`retries is ${this.retries}, must be a whole number from 0`);
+      throw wrongArgument("retries", "a whole number from 0", this.retries);
     this.apiKey = options.apiKey ?? null;
     this.fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+    if (typeof this.fetch !== "function") throw wrongArgument("fetch", "a function", this.fetch);
     this.onUnauthorized = options.onUnauthorized;
   }
 
+  get apiKey(): string | null {
+    return this.key;
+  }
+
+  set apiKey(key: string | null) {
+    checkKey("apiKey", key);
+    this.key = key ?? null;
+  }
+
   /** Return the URL of a path, whose segments are quoted. */
-  url(path: readonly string[], query: HttpRequest["query"] = {}): URL {
-    const url = new URL(path.map(quoted).join("/"), this.base);
+  url(path: HttpRequest["path"], query: HttpRequest["query"] = {}): URL {
+    const url = new URL(path.map((segment, i) => quoted(segment, path[i - 1])).join("/"), this.base);
     for (const [name, value] of Object.entries(query))
       if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
     return url;
@@ -144,6 +166,7 @@ export class Transport {
       this.asking ??= Promise.resolve(this.onUnauthorized(error)).finally(() => (this.asking = null));
       const key = await this.asking;
       if (!key) return false;
+      checkKey("the key that onUnauthorized returned", key);
       this.apiKey = key;
     }
     return true;
@@ -414,17 +437,25 @@ function baseUrl(url: string | URL): URL {
   try {
     base = new URL(url);
   } catch (error) {
-    throw invalidCall(`url ${String(url)} must look like http://127.0.0.1:8000`, error);
+    throw wrongArgument("url", "a URL such as http://127.0.0.1:8000", url, error);
   }
   if (base.protocol !== "http:" && base.protocol !== "https:")
-    throw invalidCall(`url ${base.href} must look like http://127.0.0.1:8000`);
+    throw wrongArgument("url", "a URL such as http://127.0.0.1:8000", base.href);
   base.search = base.hash = "";
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   return base;
 }
 
-/** Quote a segment of a path. URLs drop `.` and resolve `..`: deleting the image `..` would delete its collection. */
-function quoted(segment: string): string {
+/**
+ * Quote a segment of a path; `before` is the one before it. URLs drop `.` and resolve `..`: deleting the image `..` would
+ * delete its collection.
+ */
+function quoted(segment: string | number, before: string | number = ""): string {
+  if (before === "versions") {
+    if (!/^\d+$/.test(String(segment))) throw wrongArgument("the version of the model", "a whole number", segment);
+    return String(segment);
+  }
+  if (typeof segment !== "string") throw wrongArgument(ARGUMENTS[before] ?? "the name", "a string", segment);
   if (["", ".", ".."].includes(segment)) throw invalidCall(`${JSON.stringify(segment)} cannot be a name or an id`);
   try {
     return encodeURIComponent(segment);

@@ -1,16 +1,24 @@
+import { checkedOptions, checkIterable, checkObject, checkTexts } from "./checks.js";
 import { form } from "./encoding.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
-import { batches, floatBytes } from "./images.js";
+import { batches, checkImage, checkVector, floatBytes } from "./images.js";
 import { toJson } from "./transport.js";
 const CONTENT_ID_DIGITS = 32;
 const MAX_VECTORS = 1000;
+const ADD_ITEM = "an object { image, id, metadata }";
+const VECTOR_ITEM = "an object { vector, id, metadata }";
 export async function add(transport, items, options) {
+    checkedOptions(options);
+    checkIterable("items", "objects { image, id, metadata }", items);
+    if (Array.isArray(items))
+        for (const [i, item] of items.entries())
+            checkAddItem(item, i);
     const { collection = await defaultCollection(transport, options) } = options;
     const call = new AddCall(transport, collection, options, totalBytes(items));
     let nItems = Array.isArray(items) ? items.length : null;
     const outcomes = [];
     let nFailed = 0;
-    for await (const batch of batches(items, ({ image }) => image, "yield")) {
+    for await (const batch of batches(items, checkAddItem, "yield")) {
         const found = await call.addBatch(batch);
         for (const outcome of found) {
             outcomes.push(outcome);
@@ -30,6 +38,11 @@ export async function defaultCollection(transport, { signal }) {
     const request = { method: "GET", path: ["version"], signal };
     return (await transport.json(request)).default_collection;
 }
+function checkAddItem(item, index) {
+    checkObject(`items[${index}]`, ADD_ITEM, item);
+    checkImage(`items[${index}].image`, item.image, false);
+    return item.image;
+}
 function totalBytes(items) {
     if (!Array.isArray(items))
         return null;
@@ -47,6 +60,7 @@ class AddCall {
     options;
     totalBytes;
     sentBytes = 0;
+    reportedBytes = -1;
     constructor(transport, collection, options, totalBytes) {
         this.transport = transport;
         this.collection = collection;
@@ -135,16 +149,27 @@ class AddCall {
     }
     report(sentBytes) {
         this.sentBytes = sentBytes;
+        if (sentBytes === this.reportedBytes)
+            return;
+        this.reportedBytes = sentBytes;
         this.options.onUploadProgress?.({ sentBytes, totalBytes: this.totalBytes });
     }
 }
-export async function lookUp(transport, collection, ids, { signal }) {
+export async function lookUp(transport, collection, ids, options) {
+    const { signal } = checkedOptions(options);
+    checkTexts("ids", ids);
     const path = ["collections", collection, "lookups"];
     const request = { method: "POST", path, json: { ids }, signal };
     const { images } = await transport.json(request);
     return new Map(images.map((image) => [image.id, image]));
 }
 export async function addVectors(transport, items, options) {
+    checkedOptions(options, "an object with { model }");
+    checkObject("model", "an object { name, version, precision, decode }", options.model);
+    checkIterable("items", "objects { vector, id, metadata }", items);
+    if (Array.isArray(items))
+        for (const [i, item] of items.entries())
+            checkVectorItem(item, i);
     const { collection = await defaultCollection(transport, options), model, identity, signal } = options;
     const { name, version, precision, decode } = model;
     const outcomes = [];
@@ -153,10 +178,11 @@ export async function addVectors(transport, items, options) {
         const width = batch[0]?.vector.length ?? 0;
         for (const [i, { vector }] of batch.entries())
             if (vector.length !== width || width === 0)
-                throw invalidCall(`vectors[${start + i}] has ${vector.length} numbers, vectors[${start}] has ${width}`);
+                throw invalidCall(`items[${start + i}].vector has ${vector.length} numbers, items[${start}].vector has ${width}`);
+        const embeddings = batch.map(({ vector }, i) => floatBytes(`items[${start + i}].vector`, vector));
         const fields = [
             ["model", toJson("model", { name, version, precision, decode, identity })],
-            ["embeddings", new Blob(batch.map(({ vector }) => floatBytes(vector)))],
+            ["embeddings", new Blob(embeddings)],
         ];
         if (batch.some(({ id, metadata }) => id !== undefined || metadata !== undefined))
             fields.push(["items", toJson("metadata", batch.map(({ id, metadata }) => ({ id, metadata })))]);
@@ -179,6 +205,7 @@ export async function addVectors(transport, items, options) {
     };
     let batch = [];
     for await (const item of items) {
+        checkVectorItem(item, outcomes.length + batch.length);
         batch.push(item);
         if (batch.length === MAX_VECTORS)
             await send(batch.splice(0));
@@ -186,6 +213,10 @@ export async function addVectors(transport, items, options) {
     if (batch.length > 0)
         await send(batch);
     return outcomes;
+}
+function checkVectorItem(item, index) {
+    checkObject(`items[${index}]`, VECTOR_ITEM, item);
+    checkVector(`items[${index}].vector`, item.vector);
 }
 function outcomesOf(answer, indexes) {
     if (answer.outcomes?.length !== indexes.length)

@@ -1,4 +1,5 @@
 import { add, addVectors, defaultCollection, lookUp } from "./adding.js";
+import { checkedOptions, checkList, checkObject, checkTexts, wrongArgument } from "./checks.js";
 import { classify, classifyItems, embed, without } from "./encoding.js";
 import { DiptychError } from "./errors.js";
 import { base64, floatBytes } from "./images.js";
@@ -29,11 +30,17 @@ export class Client {
     classify(images, labels, options = {}) {
         return classify(this.transport, images, labels, options);
     }
-    classifyEmbeddings(embeddings, labels, options) {
-        const items = embeddings.map((vector) => ({ embedding: base64(new Uint8Array(floatBytes(vector))) }));
+    async classifyEmbeddings(embeddings, labels, options) {
+        const { model } = checkedOptions(options, "an object with { model }");
+        checkObject("model", "an object { name, version, precision, decode }", model);
+        checkList("embeddings", "vectors", embeddings);
+        const encoded = (vector, i) => base64(new Uint8Array(floatBytes(`embeddings[${i}]`, vector)));
+        const items = embeddings.map((vector, i) => ({ embedding: encoded(vector, i) }));
         return classifyItems(this.transport, "embeddings", items, labels, options);
     }
-    classifyStored(ids, labels, { collection, ...options } = {}) {
+    async classifyStored(ids, labels, options = {}) {
+        const { collection } = checkedOptions(options);
+        checkTexts("ids", ids);
         const items = ids.map((id) => without({ id, collection }));
         return classifyItems(this.transport, "ids", items, labels, options);
     }
@@ -44,9 +51,10 @@ export class Client {
         return add(this.transport, items, options);
     }
     async addTar(archive, options = {}) {
+        const sent = upload(archive, options);
         const { collection = await defaultCollection(this.transport, options) } = options;
         const path = ["collections", collection, "images"];
-        return this.post(path, options, { ...upload(archive, options), query: { replace: options.replace || undefined } });
+        return this.post(path, options, { ...sent, query: { replace: options.replace || undefined } });
     }
     addVectors(items, options) {
         return addVectors(this.transport, items, options);
@@ -57,11 +65,13 @@ export class Client {
     collection(name, options = {}) {
         return this.get(["collections", name], options);
     }
-    createCollection(name, options = {}) {
-        const json = without({ name, keep: options.keep, precision: options.precision });
+    async createCollection(name, options = {}) {
+        const { keep, precision } = checkedOptions(options);
+        const json = without({ name, keep, precision });
         return this.post(["collections"], options, { json, repeatable: false });
     }
-    changeCollection(name, changes, options = {}) {
+    async changeCollection(name, changes, options = {}) {
+        checkObject("changes", "an object { newName, keep, model, precision }", changes);
         const { newName, keep, model, precision } = changes;
         const json = without({ name: newName, keep, model, precision });
         return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
@@ -69,17 +79,19 @@ export class Client {
     async dropCollection(name, options = {}) {
         await this.delete(["collections", name], options);
     }
-    listImages(collection, options = {}) {
-        const query = { after: options.after, limit: options.limit, filter: options.filter && toJson("filter", options.filter) };
+    async listImages(collection, options = {}) {
+        const { after, limit, filter } = checkedOptions(options);
+        const query = { after, limit, filter: filter && toJson("filter", filter) };
         return this.call("GET", ["collections", collection, "images"], options, { query });
     }
-    fields(collection, options = {}) {
-        const { filter, limit, nested } = options;
+    async fields(collection, options = {}) {
+        const { filter, limit, nested } = checkedOptions(options);
         const query = { filter: filter && toJson("filter", filter), limit, nested };
         return this.call("GET", ["collections", collection, "fields"], options, { query });
     }
-    duplicates(collection, options = {}) {
-        const query = { kind: options.kind, after: options.after, limit: options.limit };
+    async duplicates(collection, options = {}) {
+        const { kind, after, limit } = checkedOptions(options);
+        const query = { kind, after, limit };
         return this.call("GET", ["collections", collection, "duplicates"], options, { query });
     }
     getImage(collection, id, options = {}) {
@@ -91,13 +103,15 @@ export class Client {
     original(collection, id, options = {}) {
         return this.blob(["collections", collection, "images", id, "original"], options);
     }
-    thumbnail(collection, id, options = {}) {
-        return this.blob(["collections", collection, "images", id, "thumbnail"], options, { size: options.size });
+    async thumbnail(collection, id, options = {}) {
+        const { size } = checkedOptions(options);
+        return this.blob(["collections", collection, "images", id, "thumbnail"], options, { size });
     }
     originalUrl(collection, id) {
         return this.transport.url(["collections", collection, "images", id, "original"]).href;
     }
-    thumbnailUrl(collection, id, { size } = {}) {
+    thumbnailUrl(collection, id, options = {}) {
+        const { size } = checkedOptions(options, "an object { size }");
         return this.transport.url(["collections", collection, "images", id, "thumbnail"], { size }).href;
     }
     patchImage(collection, id, metadata, options = {}) {
@@ -106,8 +120,9 @@ export class Client {
     async deleteImage(collection, id, options = {}) {
         await this.delete(["collections", collection, "images", id], options);
     }
-    deleteImages(collection, options) {
-        const json = without({ filter: options.filter, lacking: options.lacking, preview: options.preview });
+    async deleteImages(collection, options) {
+        const { filter, lacking, preview } = checkedOptions(options, "an object with { filter } or { lacking }");
+        const json = without({ filter, lacking, preview });
         return this.post(["collections", collection, "deletions"], options, { json });
     }
     async jobs(options = {}) {
@@ -119,8 +134,9 @@ export class Client {
     async cancelJob(id, options = {}) {
         return this.call("DELETE", ["jobs", id], options);
     }
-    jobOutcomes(id, options = {}) {
-        const query = { after: options.after, limit: options.limit };
+    async jobOutcomes(id, options = {}) {
+        const { after, limit } = checkedOptions(options);
+        const query = { after, limit };
         return this.call("GET", ["jobs", id, "outcomes"], options, { query });
     }
     jobEvents(id, options = {}) {
@@ -136,23 +152,23 @@ export class Client {
         return this.get(["models", name], options);
     }
     modelVersion(name, version, options = {}) {
-        return this.get(["models", name, "versions", String(version)], options);
+        return this.get(["models", name, "versions", version], options);
     }
     async modelCard(name, version, options = {}) {
-        return (await this.blob(["models", name, "versions", String(version), "card"], options)).text();
+        return (await this.blob(["models", name, "versions", version, "card"], options)).text();
     }
     modelCardFile(name, version, file, options = {}) {
-        return this.blob(["models", name, "versions", String(version), "card", file], options);
+        return this.blob(["models", name, "versions", version, "card", file], options);
     }
-    pushModel(name, archive, options = {}) {
+    async pushModel(name, archive, options = {}) {
         return this.post(["models", name, "versions"], options, upload(archive, options));
     }
     rolloutStatus(options = {}) {
         return this.get(["models"], options);
     }
-    activate(name, version, options = {}) {
-        const path = ["models", name, "versions", String(version), "activate"];
-        return this.post(path, options, { json: { now: options.now ?? false } });
+    async activate(name, version, options = {}) {
+        const { now } = checkedOptions(options);
+        return this.post(["models", name, "versions", version, "activate"], options, { json: { now: now ?? false } });
     }
     async rollback(options = {}) {
         const { previous } = await this.rolloutStatus(options);
@@ -161,13 +177,14 @@ export class Client {
         return this.activate(previous.name, previous.version, options);
     }
     async rollouts(options = {}) {
-        const query = { limit: options.limit };
+        const query = { limit: checkedOptions(options).limit };
         return (await this.call("GET", ["rollouts"], options, { query })).rollouts;
     }
     rollout(id, options = {}) {
         return this.get(["rollouts", id], options);
     }
     async waitForRollout(id, options = {}) {
+        checkedOptions(options);
         for (;;) {
             const rollout = await this.rollout(id, options);
             options.onProgress?.(rollout);
@@ -179,16 +196,20 @@ export class Client {
     cancelRollout(id, options = {}) {
         return this.call("DELETE", ["rollouts", id], options);
     }
-    compareVersions(name, oldVersion, newVersion, options = {}) {
-        const path = ["models", name, "versions", String(newVersion), "comparison"];
-        const query = { against: oldVersion, against_model: options.oldName, collection: options.collection };
-        return this.call("GET", path, options, { query });
+    async compareVersions(name, oldVersion, newVersion, options = {}) {
+        const { oldName, collection } = checkedOptions(options);
+        const query = { against: oldVersion, against_model: oldName, collection };
+        return this.call("GET", ["models", name, "versions", newVersion, "comparison"], options, { query });
     }
     async keys(options = {}) {
         return (await this.get(["keys"], options)).keys;
     }
-    createKey(name, scope = "read", options = {}) {
-        const { collections, expiresAt } = options;
+    async createKey(name, scope = "read", options = {}) {
+        const { collections, expiresAt } = checkedOptions(options);
+        if (collections !== undefined && collections !== null)
+            checkTexts("collections", collections);
+        if (expiresAt !== undefined && expiresAt !== null && !(expiresAt instanceof Date && !Number.isNaN(expiresAt.valueOf())))
+            throw wrongArgument("expiresAt", "a valid Date", expiresAt);
         const json = without({ name, scopes: [scope], collections, expires_at: expiresAt?.toISOString() });
         return this.post(["keys"], options, { json, repeatable: false });
     }
@@ -215,7 +236,8 @@ export class Client {
     async metrics(options = {}) {
         return (await this.blob(["metrics"], options)).text();
     }
-    call(method, path, { signal }, more = {}) {
+    async call(method, path, options, more = {}) {
+        const { signal } = checkedOptions(options);
         return this.transport.json({ method, path, signal, ...more });
     }
     get(path, options) {
@@ -224,14 +246,19 @@ export class Client {
     post(path, options, more) {
         return this.call("POST", path, options, more);
     }
-    async delete(path, { signal }) {
+    async delete(path, options) {
+        const { signal } = checkedOptions(options);
         await this.transport.send({ method: "DELETE", path, signal });
     }
-    async blob(path, { signal }, query = {}) {
+    async blob(path, options, query = {}) {
+        const { signal } = checkedOptions(options);
         return (await this.transport.send({ method: "GET", path, query, signal })).body;
     }
 }
-function upload(archive, { onUploadProgress }) {
+function upload(archive, options) {
+    const { onUploadProgress } = checkedOptions(options);
+    if (!(archive instanceof Blob))
+        throw wrongArgument("archive", "a Blob; fileBlob() of diptych-client/node opens files", archive);
     const onSent = onUploadProgress && ((sentBytes, totalBytes) => onUploadProgress({ sentBytes, totalBytes }));
     return { body: archive, contentType: TAR, onSent };
 }

@@ -1,9 +1,14 @@
+import { checkedOptions, checkList, checkObject, checkTexts } from "./checks.js";
 import { DiptychError, invalidCall } from "./errors.js";
-import { batches, floats, MAX_BATCH_IMAGES } from "./images.js";
+import { batches, checkImage, floats, MAX_BATCH_IMAGES } from "./images.js";
 import { toJson } from "./transport.js";
 const MAX_ITEMS = 256;
-export async function embed(transport, input, { signal }) {
+export async function embed(transport, input, options) {
+    const { signal } = checkedOptions(options);
+    checkObject("the argument of embed", "an object { texts, images }", input);
     const { texts = [], images = [] } = input;
+    checkTexts("texts", texts);
+    checkImages(images);
     if (texts.length === 0 && images.length === 0)
         throw invalidCall("embed needs texts or images");
     const sent = new SameModel();
@@ -28,6 +33,8 @@ export async function embed(transport, input, { signal }) {
     return { model: sent.model, ...result };
 }
 export async function classify(transport, images, labels, options) {
+    checkedOptions(options);
+    checkImages(images);
     if (images.length === 0)
         throw invalidCall("classify needs at least one image");
     const fields = classifyFields(labels, options);
@@ -62,6 +69,7 @@ export async function classifyItems(transport, name, items, labels, options) {
     return { model: sent.model, data };
 }
 function classifyFields(labels, options) {
+    checkTexts("labels", labels);
     return without({
         labels,
         template: options.template,
@@ -81,6 +89,11 @@ export function form(fields) {
         else
             body.append(name, value, "image");
     return body;
+}
+function checkImages(images) {
+    checkList("images", "images", images);
+    for (const [i, image] of images.entries())
+        checkImage(`images[${i}]`, image, true);
 }
 async function* sourceBatches(images) {
     let start = 0;

@@ -1,6 +1,13 @@
-import { DiptychError, invalidCall } from "./errors.js";
+import { isBinary, wrongArgument } from "./checks.js";
+import { DiptychError } from "./errors.js";
 export const MAX_BATCH_IMAGES = 64;
 export const MAX_BATCH_BYTES = 32_000_000;
+const BYTES = "a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files";
+export function checkImage(name, image, takesUrl) {
+    if (isBinary(image) || typeof image === "function" || (takesUrl && image instanceof URL))
+        return;
+    throw wrongArgument(name, BYTES, image);
+}
 export async function load(image, name) {
     let bytes;
     try {
@@ -14,16 +21,16 @@ export async function load(image, name) {
         const reason = error instanceof Error ? error.message : String(error);
         throw new DiptychError("unreadable", { item: name, detail: `cannot be read: ${reason}`, cause: error });
     }
-    if (bytes instanceof ArrayBuffer || ArrayBuffer.isView(bytes))
-        return new Blob([bytes]);
-    throw invalidCall(`${name} must be a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files`);
+    if (!isBinary(bytes))
+        throw wrongArgument(name, BYTES, bytes);
+    return new Blob([bytes]);
 }
 export async function* batches(items, imageOf, onUnreadable, start = 0) {
     let batch = [];
     let nBytes = 0;
     let index = start;
     for await (const item of items) {
-        const bytes = await load(imageOf(item), `images[${index}]`).catch((error) => {
+        const bytes = await load(imageOf(item, index), `images[${index}]`).catch((error) => {
             if (onUnreadable === "yield" && error instanceof DiptychError && error.kind === "unreadable")
                 return error;
             throw error;
@@ -57,9 +64,18 @@ export function floats(text) {
     const view = new DataView(Uint8Array.from(binary, (character) => character.charCodeAt(0)).buffer);
     return Float32Array.from({ length: binary.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
-export function floatBytes(numbers) {
-    const view = new DataView(new ArrayBuffer(4 * numbers.length));
-    for (let i = 0; i < numbers.length; i++)
-        view.setFloat32(4 * i, numbers[i], true);
+export function floatBytes(name, vector) {
+    checkVector(name, vector);
+    const view = new DataView(new ArrayBuffer(4 * vector.length));
+    for (let i = 0; i < vector.length; i++) {
+        const number = vector[i];
+        if (typeof number !== "number")
+            throw wrongArgument(`${name}[${i}]`, "a number", number);
+        view.setFloat32(4 * i, number, true);
+    }
     return view.buffer;
+}
+export function checkVector(name, vector) {
+    if (!Array.isArray(vector) && !(ArrayBuffer.isView(vector) && !(vector instanceof DataView)))
+        throw wrongArgument(name, "a list of numbers or a Float32Array", vector);
 }

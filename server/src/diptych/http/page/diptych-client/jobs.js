@@ -1,7 +1,10 @@
+import { checkedOptions } from "./checks.js";
 import { DiptychError } from "./errors.js";
 import { pause } from "./transport.js";
 const RECONNECT_AFTER_S = 1;
-export async function* jobEvents(transport, id, { after = -1, signal }) {
+export async function* jobEvents(transport, id, options) {
+    const { signal } = checkedOptions(options);
+    let { after = -1 } = options;
     for (let nLost = 0;; nLost++) {
         let lost = null;
         try {

@@ -1,18 +1,30 @@
+import { checkedOptions, checkObject, checkTexts } from "./checks.js";
 import { without } from "./encoding.js";
 import { invalidCall } from "./errors.js";
 import { imageJson } from "./images.js";
+const QUERY = "an object { text }, { image } or { id }";
 export async function search(transport, query, options) {
+    const { facets, collections } = checkedOptions(options);
+    if (facets !== undefined && facets !== null)
+        checkTexts("facets", facets);
+    if (collections !== undefined && collections !== null)
+        checkTexts("collections", collections);
     const parts = typeof query === "string" ? { text: query } : query;
+    if (isList(parts))
+        for (const [i, part] of parts.entries())
+            checkObject(`query[${i}]`, QUERY, part);
+    else
+        checkObject("query", `a string, ${QUERY}, or a list of these`, parts);
     const json = without({
         query: isList(parts) ? await Promise.all(parts.map(queryJson)) : await queryJson(parts, 0),
         k: options.k,
         offset: options.offset,
         filter: options.filter,
         collection: options.collection,
-        collections: options.collections,
+        collections,
         exact: options.exact,
         min_relevance: options.minRelevance,
-        facets: options.facets?.length ? options.facets : undefined,
+        facets: facets?.length ? facets : undefined,
         collapse: options.collapse,
     });
     return transport.json({ method: "POST", path: ["search"], json, signal: options.signal });

@@ -1,3 +1,4 @@
+import { checkedOptions, checkKey, wrongArgument } from "./checks.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
 export const DEFAULT_TIMEOUT_S = 60;
 export const DEFAULT_RETRIES = 4;
@@ -5,6 +6,15 @@ const MAX_TIMEOUT_S = 86_400;
 const MAX_RETRY_AFTER_S = 60;
 const SLOWEST_UPLOAD = 100_000;
 const PROXY_STATUSES = new Set([502, 504]);
+const ARGUMENTS = {
+    collections: "the name of the collection",
+    images: "the id of the image",
+    models: "the name of the model",
+    card: "the file of the card",
+    jobs: "the id of the job",
+    rollouts: "the id of the rollout",
+    keys: "the prefix of the key",
+};
 const PROBLEM_JSON = "application/problem+json";
 const REDIRECTED = "the server redirects elsewhere: is the URL right?";
 const NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?";
@@ -12,25 +22,35 @@ const NOT_DIPTYCH_413 = "the body was refused, but not by diptych: a proxy in fr
 export class Transport {
     base;
     retries;
-    apiKey;
+    key = null;
     timeoutSeconds;
     fetch;
     onUnauthorized;
     asking = null;
     constructor(url, options) {
         this.base = baseUrl(url);
+        checkedOptions(options, "an object, such as { apiKey }");
         this.timeoutSeconds = options.timeoutSeconds ?? DEFAULT_TIMEOUT_S;
         this.retries = options.retries ?? DEFAULT_RETRIES;
-        if (!(this.timeoutSeconds > 0 && this.timeoutSeconds <= MAX_TIMEOUT_S))
-            throw invalidCall(`timeoutSeconds is ${this.timeoutSeconds}, must be more than 0 and at most ${MAX_TIMEOUT_S}`);
+        if (!(typeof this.timeoutSeconds === "number" && this.timeoutSeconds > 0 && this.timeoutSeconds <= MAX_TIMEOUT_S))
+            throw wrongArgument("timeoutSeconds", `a number above 0 and at most ${MAX_TIMEOUT_S}`, this.timeoutSeconds);
         if (!(Number.isInteger(this.retries) && this.retries >= 0))
-            throw invalidCall(`retries is ${this.retries}, must be a whole number from 0`);
+            throw wrongArgument("retries", "a whole number from 0", this.retries);
         this.apiKey = options.apiKey ?? null;
         this.fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+        if (typeof this.fetch !== "function")
+            throw wrongArgument("fetch", "a function", this.fetch);
         this.onUnauthorized = options.onUnauthorized;
     }
+    get apiKey() {
+        return this.key;
+    }
+    set apiKey(key) {
+        checkKey("apiKey", key);
+        this.key = key ?? null;
+    }
     url(path, query = {}) {
-        const url = new URL(path.map(quoted).join("/"), this.base);
+        const url = new URL(path.map((segment, i) => quoted(segment, path[i - 1])).join("/"), this.base);
         for (const [name, value] of Object.entries(query))
             if (value !== null && value !== undefined)
                 url.searchParams.set(name, String(value));
@@ -84,6 +104,7 @@ export class Transport {
             const key = await this.asking;
             if (!key)
                 return false;
+            checkKey("the key that onUnauthorized returned", key);
             this.apiKey = key;
         }
         return true;
@@ -334,16 +355,23 @@ function baseUrl(url) {
         base = new URL(url);
     }
     catch (error) {
-        throw invalidCall(`url ${String(url)} must look like http://127.0.0.1:8000`, error);
+        throw wrongArgument("url", "a URL such as http://127.0.0.1:8000", url, error);
     }
     if (base.protocol !== "http:" && base.protocol !== "https:")
-        throw invalidCall(`url ${base.href} must look like http://127.0.0.1:8000`);
+        throw wrongArgument("url", "a URL such as http://127.0.0.1:8000", base.href);
     base.search = base.hash = "";
     if (!base.pathname.endsWith("/"))
         base.pathname += "/";
     return base;
 }
-function quoted(segment) {
+function quoted(segment, before = "") {
+    if (before === "versions") {
+        if (!/^\d+$/.test(String(segment)))
+            throw wrongArgument("the version of the model", "a whole number", segment);
+        return String(segment);
+    }
+    if (typeof segment !== "string")
+        throw wrongArgument(ARGUMENTS[before] ?? "the name", "a string", segment);
     if (["", ".", ".."].includes(segment))
         throw invalidCall(`${JSON.stringify(segment)} cannot be a name or an id`);
     try {

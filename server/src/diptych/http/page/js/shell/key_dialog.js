@@ -24,7 +24,8 @@ function Form({ refused, resolve }) {
         <p>It is kept in this tab only, and forgotten when the tab is closed.</p>
         ${refused && html`<p id="key-refused" class="refused" role="alert">The server refused that key.</p>`}
         <label for="key">API key</label>
-        <input id="key" ref=${input} type="password" autocomplete="off" required/>
+        <input id="key" ref=${input} type="password" autocomplete="off" required
+          pattern="[ -~]+" title="Letters, digits and signs of ASCII: a header carries no others"/>
         <p class="row end">
           <button type="button" id="key-cancel" class="quiet" onClick=${() => dialog.current.close()}>Cancel</button>
           <button type="submit" class="strong">Use this key</button>
