@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.server import RunningServer, serve
-from support.tiny_bundle import EMBED_DIM, TINY
+from support.tiny_bundle import TINY
 
 ROOT = Path(__file__).parents[2]
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
@@ -41,7 +41,6 @@ def check(server: RunningServer, repo: Path, folder: Path, *flags: str, **settin
         **os.environ,
         "PYTHONPATH": str(ROOT / "tests"),
         "SCHEMATHESIS_HOOKS": "support.schemathesis_hooks",
-        "SERVED_EMBED_DIM": str(EMBED_DIM),
         "SERVED_BUNDLE": str(repo / TINY / "1"),
         **settings,
     }

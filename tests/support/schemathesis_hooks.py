@@ -3,8 +3,7 @@
 A schema cannot say which bytes are a picture, what the served version has, or that two fields of a form are
 about the same number of items. Requests that are meant to be invalid stay as they are.
 
-SERVED_BUNDLE: the folder of the served version, whose folder has the name of its model. SERVED_EMBED_DIM: its
-dimensions.
+SERVED_BUNDLE: the folder of the served version, whose folder has the name of its model.
 """
 
 import base64
@@ -20,12 +19,14 @@ from urllib.parse import quote
 
 import schemathesis
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from schemathesis.transport.requests import REQUESTS_TRANSPORT, multipart_serializer
 from schemathesis.transport.serialization import Binary
 
 from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES
 
-EMBED_DIM = int(os.environ.get("SERVED_EMBED_DIM", "256"))  # 256: of the default model
+BUNDLE = Path(os.environ["SERVED_BUNDLE"])
+EMBED_DIM = json.loads((BUNDLE / "manifest.json").read_text())["embed_dim"]
 UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE, DATA_URI = base64.b64decode(PIXEL), f"data:image/png;base64,{PIXEL}"
@@ -46,8 +47,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 def bundle() -> bytes:
     """The archive of a version, its manifest first."""
-    folder = Path(os.environ["SERVED_BUNDLE"])
-    files = sorted(folder.iterdir(), key=lambda file: (file.name != "manifest.json", file.name))
+    files = sorted(BUNDLE.iterdir(), key=lambda file: (file.name != "manifest.json", file.name))
     return archive({file.name: file.read_bytes() for file in files if file.is_file()})
 
 
@@ -120,8 +120,26 @@ def shows_what_is_wrong(context: Any, case: Any) -> bool:
         return all(one is None or 0 < _n_clauses(one) <= MAX_CLAUSES for one in filters)
     if case.media_type != "multipart/form-data":
         return True
+    return not _is_valid_form(case, body)
+
+
+def _is_valid_form(case: Any, body: dict[str, Any]) -> bool:
+    """Whether the form is valid as it is sent: with texts as fields, and lists as repeated fields."""
     values = [one for value in body.values() if isinstance(value, list) for one in value]
-    return not any(one in ("", None) or isinstance(one, list | int | float) for one in values)
+    if any(one in ("", None) or isinstance(one, list) for one in values):
+        return True
+    content = case.operation.definition.raw["requestBody"]["content"]
+    schema = content[case.media_type]["schema"]
+    sent = {name: _as_sent(value, schema["properties"].get(name, {})) for name, value in body.items()}
+    components = case.operation.schema.raw_schema["components"]
+    return bool(Draft202012Validator({**schema, "components": components}).is_valid(sent))
+
+
+def _as_sent(value: Any, field: dict[str, Any]) -> Any:
+    """What a form has for this value of a field."""
+    if field.get("type") == "array":
+        return [_as_sent(one, field["items"]) for one in (value if isinstance(value, list) else [value])]
+    return str(value) if isinstance(value, int | float) and field.get("type") == "string" else value
 
 
 def _parsed(value: Any) -> Any:
@@ -195,7 +213,7 @@ def _complete_body(path: str, body: dict[str, Any]) -> None:
             if isinstance(item, dict) and "embedding" in item:
                 item["embedding"] = UNIT_VECTOR
     if path == "/collections/{collection}" and body.get("model"):  # another one is a 404
-        body["model"] = Path(os.environ["SERVED_BUNDLE"]).parent.name
+        body["model"] = BUNDLE.parent.name
     if path == "/keys" and body:
         body.update({"expires_at": IN_THE_FUTURE} if body.get("expires_at") else {})
         if not body["name"].isprintable():
