@@ -11,6 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from diptych.http.access import ACCESS
+from diptych.http.media_types import JSON
 from diptych.http.openapi import description_text
 
 Json = dict[str, Any]
@@ -25,12 +27,12 @@ ABOUT = {
     "400": "json",
     "401": "key",
     "403": "key|host",
-    "404": "no ",
+    "404": "no |not served",
     "408": "complete",
     "409": "already|not served|ended",
     "413": "limit",
     "415": "cannot read|not an image",
-    "422": "got|truncated",
+    "422": "parameter|dimensions|truncated",
     "429": "queue",
     "503": "loaded|read-only",
     "504": "within",
@@ -102,12 +104,34 @@ def test_every_error_status_is_checked() -> None:
         ("GET /models/{name}", ["name"]),
         ("DELETE /keys/{prefix}", ["prefix"]),
         ("POST /search", ["collection", "id"]),
-        ("POST /v1/embeddings", ["name"]),
+        ("POST /v1/embeddings", ["model"]),
     ],
 )
 def test_examples_of_a_404_are_about_what_the_path_names(operation: str, missing: list[str]) -> None:
     (content,) = resolved(OPERATIONS[operation]["responses"]["404"])["content"].values()
     assert list(content["examples"]) == missing
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_examples_of_errors_name_what_the_call_has(name: str) -> None:
+    call, path = OPERATIONS[name], name.partition(" ")[2]
+    parameters = {one["name"] for one in call.get("parameters", ()) if one["in"] == "query"}
+    texts = [json.dumps(content["examples"]) for of, _, content in errors() if of == name]
+    for known in re.findall(r"unknown parameter, there is: ([a-z_, ]+)", " ".join(texts)):
+        assert set(known.split(", ")) == parameters
+    for accepted in re.findall(r"cannot read text/csv, send ([^\"]+)", " ".join(texts)):
+        assert set(accepted.split(" or ")) == set(call["requestBody"]["content"])
+    for scope in re.findall("needs a key with scope '([a-z]+)'", " ".join(texts)):
+        assert scope == ACCESS[path][name.partition(" ")[0]].scope != "read"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_parameters_that_docs_fill_in_have_examples(name: str) -> None:
+    """Without one of a required parameter, /docs sends nothing and shows no `curl` command."""
+    for parameter in OPERATIONS[name].get("parameters", ()):
+        has_example = "example" in parameter or "example" in parameter.get("content", {}).get(JSON, {})
+        needs_one = parameter["required"] or "content" in parameter  # /docs makes up JSON
+        assert has_example is needs_one, parameter["name"]
 
 
 def bodies() -> Iterator[tuple[str, Json]]:

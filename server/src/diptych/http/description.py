@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -36,6 +37,21 @@ _TAGS: list[Schema] = [
     {"name": "OpenAI", "description": "Embeddings for clients of OpenAI, infinity, Jina and vLLM."},
     {"name": "Hugging Face", "description": "Tasks for the inference clients of Hugging Face."},
 ]
+
+
+# Of parameters that are required or hold JSON. The gallery has these.
+_EXAMPLES: dict[str, Any] = {
+    "collection": "gallery",
+    "file": "confusions.png",
+    "filter": {"kind": "drawing"},
+    "id": "cat",
+    "job": "3f9a0c71d2b84e6582cd1b04a9e6f753",
+    "name": "everyday",
+    "prefix": "x4Tq9a",
+    "q": "a red car",
+    "rollout": "9f2c41d07be84a53",
+    "version": 1,
+}
 
 
 def request_body(
@@ -108,9 +124,15 @@ def _has_valid_value(parameter: Schema) -> bool:
 
 
 def _describe_parameter(parameter: Schema) -> Schema:
-    """Describe a parameter that holds JSON by the schema of that JSON."""
+    """Describe a parameter that holds JSON by the schema of that JSON; a required one has an example.
+
+    /docs fills in examples, which is of no use for what may be left out; but for JSON it makes one up
+    if there is none.
+    """
+    if parameter["required"] and parameter["name"] in _EXAMPLES:
+        parameter = {**parameter, "example": _EXAMPLES[parameter["name"]]}
     content = parameter["schema"].get("contentSchema")
     if content is None:
         return parameter
     rest = {key: value for key, value in parameter.items() if key != "schema"}
-    return {**rest, "content": {JSON: {"schema": content}}}
+    return {**rest, "content": {JSON: {"schema": content, "example": _EXAMPLES[parameter["name"]]}}}

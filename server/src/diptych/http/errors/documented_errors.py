@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from diptych.bundle.image.formats import MEDIA_TYPES
 from diptych.errors import (
     Conflict,
     DiptychError,
@@ -25,6 +26,7 @@ from diptych.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
+from diptych.http.access import ACCESS, Access
 from diptych.http.errors.problem_json import (
     PROBLEM_JSON,
     HuggingFaceError,
@@ -77,7 +79,6 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
     400: {"malformed": Malformed("not JSON: Expecting value at line 1, column 11")},
     401: {"no_key": "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
     403: {
-        "scope": Forbidden("this call needs a key with scope 'write', key 'notebook' has read"),
         "host": "Host 'photos.example' is not a name of this server: if it is, add it to "
         "DIPTYCH_ALLOWED_HOSTS",
     },
@@ -101,14 +102,6 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
         "pixels": TooLarge("image has 90000000 pixels, limit is 50000000", "input[3]"),
         "items": TooLarge("300 items, limit is 256", "input"),
     },
-    415: {
-        "media_type": "cannot read text/csv, send application/json or multipart/form-data",
-        "image": UnsupportedImage("not an image in one of: PNG, JPEG, WEBP, GIF, BMP, TIFF", "input[0]"),
-    },
-    422: {
-        "value": InvalidValue("Input should be greater than or equal to 1, got 0", "k"),
-        "image": UndecodableImage("image file is truncated (3 bytes not processed)", "input[0]"),
-    },
     429: {"queue_full": Overloaded("the queue is full: 512 of 512 items, 61440000 of 268435456 bytes")},
     503: {
         "loading": NotReady("the model is being loaded"),
@@ -121,6 +114,28 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
         )
     },
 }
+_BROKEN_IMAGE = "image file is truncated (3 bytes not processed)"
+# Instead of the above, in the shapes of other services: their requests have names of their own.
+_EXAMPLES_OF_SHAPES: dict[str, dict[int, dict[str, DiptychError | str]]] = {
+    OpenAIError.__name__: {
+        404: {"model": NotFound("model 'mine' is not served here, 'everyday' is")},
+        422: {
+            "dimensions": InvalidValue(
+                "is 64, the model's embeddings have 448 dimensions and must not be cut: its version does not "
+                "allow it",
+                "dimensions",
+            ),
+            "image": UndecodableImage(_BROKEN_IMAGE, "input[0]"),
+        },
+    },
+    HuggingFaceError.__name__: {
+        413: {
+            "pixels": TooLarge("image has 90000000 pixels, limit is 50000000", "inputs"),
+        },
+        422: {"image": UndecodableImage(_BROKEN_IMAGE, "inputs")},
+    },
+}
+_TAKE_IMAGES = {"/embed", "/classify", "/search", "/collections/{collection}/images"}
 _REQUEST_ID = "dfce98b90c5f4a6c8d7e1b2a3f405162"
 _NO_ERRORS = {"200", "201", "202", "204", "304"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -129,8 +144,7 @@ _SHAPES: dict[str, Callable[[Problem], BaseModel]] = {
     OpenAIError.__name__: openai_error,
     HuggingFaceError.__name__: hugging_face_error,
 }
-# What a 404 of a path without parameters is about.
-_NAMED_IN_BODIES = {Problem.__name__: {"collection", "id"}, OpenAIError.__name__: {"name"}}
+_NAMED_IN_BODIES = {"collection", "id"}  # what a 404 of a path without parameters is about
 
 
 def documented_errors(*statuses: int) -> Responses:
@@ -154,16 +168,17 @@ def hugging_face_errors(*statuses: int) -> Responses:
 
 
 def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
-    """Replace the error responses of all calls by references, and return what these refer to, with examples.
+    """Replace the error responses of all calls by references.
 
-    The examples of a 404 are about what the path names.
+    Returns what these refer to, with examples.
     """
     shared: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
     for path, calls in paths.items():
-        for responses in (call["responses"] for call in calls.values()):
+        for method, call in calls.items():
+            responses = call["responses"]
             for status in sorted(responses.keys() - _NO_ERRORS):
-                response = _with_examples(responses[status], status, path)
+                response = _with_examples(responses[status], status, path, method.upper(), call)
                 text = json.dumps(response, sort_keys=True)
                 if text not in names:
                     names[text] = _free_name(response, status, shared)
@@ -181,15 +196,58 @@ def _free_name(response: Mapping[str, Any], status: str, taken: Mapping[str, Any
     )
 
 
-def _with_examples(response: dict[str, Any], status: str, path: str) -> dict[str, Any]:
+def _with_examples(
+    response: dict[str, Any], status: str, path: str, method: str, call: Mapping[str, Any]
+) -> dict[str, Any]:
     ((media_type, content),) = response["content"].items()
     model, number = _model_of(content), 405 if status == "default" else int(status)
-    errors = _EXAMPLES[number]
-    if number == 404:
-        named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES[model]
-        errors = {name: error for name, error in errors.items() if name in named}
+    errors = _EXAMPLES_OF_SHAPES.get(model, {}).get(number) or _errors_of(number, path, method, call)
     examples = {name: {"value": _value(model, number, error)} for name, error in errors.items()}
     return {**response, "content": {media_type: {**content, "examples": examples}}}
+
+
+def _errors_of(
+    status: int, path: str, method: str, call: Mapping[str, Any]
+) -> Mapping[str, DiptychError | str]:
+    """Errors that this very call may answer."""
+    if status == 403:
+        return _scope_errors(ACCESS[path][method]) | _EXAMPLES[403]
+    if status == 404:
+        named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES
+        return {name: error for name, error in _EXAMPLES[404].items() if name in named}
+    if status == 415:
+        return _media_type_errors(path, call)
+    if status == 422:
+        return _value_errors(path, call)
+    return _EXAMPLES[status]
+
+
+def _scope_errors(access: Access) -> dict[str, DiptychError | str]:
+    if access.scope in {"write", "admin"}:
+        text = f"this call needs a key with scope {access.scope!r}, key 'notebook' has read"
+        return {"scope": Forbidden(text)}
+    if access.concern == "all":
+        text = "this call concerns all collections, key 'notebook' is limited to some of them"
+        return {"limited": Forbidden(text)}
+    return {}
+
+
+def _media_type_errors(path: str, call: Mapping[str, Any]) -> dict[str, DiptychError | str]:
+    accepted = " or ".join(call["requestBody"]["content"])
+    errors: dict[str, DiptychError | str] = {"media_type": f"cannot read text/csv, send {accepted}"}
+    if path in _TAKE_IMAGES:
+        formats = ", ".join(MEDIA_TYPES)
+        errors["image"] = UnsupportedImage(f"not an image in one of: {formats}", "input[0]")
+    return errors
+
+
+def _value_errors(path: str, call: Mapping[str, Any]) -> dict[str, DiptychError | str]:
+    known = sorted(one["name"] for one in call.get("parameters", ()) if one["in"] == "query")
+    text = f"there is: {', '.join(known)}" if known else "this call takes none in its query string"
+    errors: dict[str, DiptychError | str] = {"parameter": InvalidValue(f"unknown parameter, {text}", "limt")}
+    if path in _TAKE_IMAGES:
+        errors["image"] = UndecodableImage(_BROKEN_IMAGE, "input[0]")
+    return errors
 
 
 def _value(model: str, status: int, error: DiptychError | str) -> dict[str, Any]:
