@@ -7,7 +7,10 @@ import { createStore } from "./store.js";
 
 const KEY = "diptych.api_key";
 
-/** `state`: connecting, loading (the model), away (no answer) or ready. `caller`: what the key of this tab may do. */
+/**
+ * `state`: connecting, loading (the model), away (no answer), locked (no key) or ready. `caller`: what the key of this
+ * tab may do.
+ */
 export const served = createStore({
   state: "connecting", version: null, models: null, collections: null, caller: null,
 });
@@ -54,10 +57,13 @@ export function forgetKey() {
 
 export const hasKey = () => client.apiKey !== null;
 
+/** Whether the server changes nothing, whatever a key may do. */
+export const isReadOnly = () => Boolean(served.get().version?.read_only);
+
 /** Whether the key of this tab may "read", "write" or "admin". Unknown counts as yes: the server decides. */
 export function may(scope) {
-  const { caller, version } = served.get();
-  if (version?.read_only && scope !== "read") return false;
+  const { caller } = served.get();
+  if (isReadOnly() && scope !== "read") return false;
   return caller?.scopes?.includes(scope) ?? true;
 }
 

@@ -9,7 +9,7 @@ import { Picture } from "../parts/thumbnail.js";
 import { addable, shownCollection, useCollections } from "../collections/chosen.js";
 import { DropZone } from "../collections/drop_zone.js";
 import { AddButton, AddingBar } from "../collections/adding_bar.js";
-import { client, isPassing, noteModel, readCollections } from "../server.js";
+import { client, isPassing, isReadOnly, noteModel, readCollections } from "../server.js";
 import { useStore } from "../store.js";
 import { Credits } from "./credits.js";
 import { Filters, noteTagged } from "./filters.js";
@@ -245,7 +245,7 @@ const Waiting = ({ problem }) => html`
 const NothingFits = ({ items, open, show }) => html`
   <div class="empty">
     <strong>Nothing here fits</strong>
-    <p>At least nothing surely does. These are the nearest pictures.</p>
+    <p>No picture is likely to be what you mean. These are the nearest ones.</p>
     <ul class="strip nearest">
       ${items.slice(0, N_NEAREST).map((item) => html`
         <li key=${item.id}>
@@ -268,8 +268,11 @@ const NoPictures = ({ target }) => html`
   <div class="empty">
     <strong>No pictures here yet</strong>
     ${target
-      ? html`<p>Drop some here, or add a folder of them:</p><code>${addCommand(target)}</code>`
-      : html`<p>Your key may look, but not add.</p>`}
+      ? html`
+        <p>Drop some here, choose them with the button above, or add a folder:</p>
+        <code>${addCommand(target).split(" ").map((word) => html`<span key=${word}>${word}</span>${" "}`)}</code>`
+      : html`
+        <p>${isReadOnly() ? "This server is read-only: nothing can be added." : "Your key may look, but not add."}</p>`}
   </div>`;
 
 /** The command that adds a folder to the collection; it looks for the server where it is by default. */

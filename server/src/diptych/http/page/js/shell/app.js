@@ -31,8 +31,10 @@ async function connect(onProblem) {
     const state = await client.ready().then(({ ready }) => (ready ? "ready" : "loading"), () => "away");
     if (state === "ready") {
       const done = await readServed().then(() => true, (problem) => {
-        onProblem(problem);
-        return problem.status === 401 || problem.status === 403;  // asking again does not help
+        const isLocked = problem.status === 401;
+        if (isLocked) served.set({ state: "locked" });
+        else onProblem(problem);
+        return isLocked || problem.status === 403;  // asking again does not help
       });
       if (done) return;
     } else {
@@ -96,6 +98,7 @@ const WAITING = {
     "No answer from the server",
     "It may be stopped, or the connection is down. This page goes on as soon as it is back.",
   ],
+  locked: ["This server asks for a key", "Whoever runs it can make one for you."],
 };
 
 function Waiting({ state }) {
@@ -104,5 +107,7 @@ function Waiting({ state }) {
     <div class="empty" role="status">
       <strong>${title}</strong>
       <p>${text}</p>
+      ${state === "locked" && html`
+        <button type="button" class="strong" onClick=${() => location.reload()}>Enter a key</button>`}
     </div>`;
 }

@@ -9,6 +9,7 @@ const WAITING = {
   connecting: "connecting",
   loading: "loading the model",
   away: "no answer from the server, trying again",
+  locked: "a key is needed",
 };
 
 export function ModelBadge() {
