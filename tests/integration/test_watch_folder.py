@@ -1,6 +1,7 @@
 """`diptych add --watch`: a collection in step with a folder, against a real server."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,32 @@ def test_image_that_an_older_version_added_is_not_added_again(client: Client, fo
     assert ("left", "猫.png") in changes
     assert ("added", "犬.png") in changes
     assert len(stored(client)) == 4
+
+
+def test_metadata_tell_neither_the_machine_nor_the_folder(client: Client, folder: Path) -> None:
+    look_twice(watched(client, folder, []))
+    metadata = client.get_image("pets", "red.png").metadata
+    assert set(metadata) == {"file", "watch"}
+    assert re.fullmatch(r"[0-9a-f]{16}", metadata["watch"])
+
+
+def test_links_out_of_the_folder_are_skipped(client: Client, folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "photos2" / "secret.png"  # beside a folder whose name begins alike
+    outside.parent.mkdir()
+    outside.write_bytes(picture("green"))
+    (folder / "out.png").symlink_to(outside)
+    (folder / "deep" / "zz.png").symlink_to(Path("..", "in.webp"))
+    (folder / "in.webp").symlink_to("notes.txt")
+    (folder / "notes.txt").write_bytes(picture("black"))
+    changes: Changes = []
+    watch = watched(client, folder, changes)
+    look_twice(watch)
+    assert sorted(change for change in changes if change[0] != "added") == [("skipped", "out.png")]
+    assert stored(client) == {"red.png", "deep~blue.png", "in.webp"}
+    (folder / "out.png").unlink()
+    (folder / "out.png").write_bytes(picture("green"))
+    look_twice(watch)
+    assert changes[-1] == ("added", "out.png")
 
 
 def test_images_from_elsewhere_are_neither_replaced_nor_deleted(client: Client, folder: Path) -> None:

@@ -249,6 +249,14 @@ def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, 
     assert sent_items(api) == [{"metadata": {"file": "caf\ufffd.png"}}]
 
 
+def test_link_to_itself_fails_alone(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "loop.png").symlink_to("loop.png")
+    assert run(folder) == 1
+    assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 1 failed\n"
+
+
 def record_of(content: str, **changes: object) -> dict[str, object]:
     """What the server says of an image that it has."""
     digits = sha256(content.encode()).hexdigest()

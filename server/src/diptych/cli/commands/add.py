@@ -71,7 +71,8 @@ def add_parser(subparsers: Any) -> None:
         "--watch",
         action="store_true",
         help="keep the collection in step with one folder until SIGINT or SIGTERM: add new files, replace "
-        "changed ones, delete the images of files that are gone; no other images are touched",
+        "changed ones, delete the images of files that are gone; no other images are touched, and links to "
+        "files outside of the folder are skipped",
     )
     parser.add_argument(
         "--poll-s",

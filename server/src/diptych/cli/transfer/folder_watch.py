@@ -11,12 +11,13 @@ from diptych.cli.remote import ensure_collection
 from diptych.cli.transfer.sources import Source, describe, find_images, find_older_ids
 from diptych_client import AddOutcome, Client, NotFound
 
-ORIGIN_FIELD = "watch"  # in the metadata of an image: the machine and folder that it came from
+ORIGIN_FIELD = "watch"  # in the metadata of an image: a hash of the machine and folder that it came from
+ORIGIN_DIGITS = 16
 SEND_AT_ONCE = 64
 PAGE = 1_000
 
 Stamp = tuple[int, int, int, int]  # of a file: bytes, times of change, inode
-# Called with what was done ("added", "replaced", "deleted", "failed", "left"), the file, and why.
+# Called with what was done ("added", "replaced", "deleted", "failed", "left", "skipped"), the file, and why.
 OnChange = Callable[[str, str, str], None]
 
 
@@ -36,7 +37,8 @@ class FolderWatch:
         self._collection = collection
         self._recursive = recursive
         self._on_change = on_change
-        self._origin = f"{socket.gethostname()}:{os.fsencode(folder.resolve()).decode(errors='replace')}"
+        self._origin = _origin_of(folder)
+        self._skipped = set[str]()  # the names of links that lead out of the folder, which were reported
         self._sha256s: dict[str, str] | None = None  # of the images of this folder, by id; None: to be read
         self._seen: dict[str, Stamp] = {}  # by id, at the last look
         self._older_ids: dict[str, str] = {}  # by name; see find_older_ids
@@ -82,7 +84,7 @@ class FolderWatch:
     def _sources(self) -> Mapping[str, Source]:
         if not self._folder.is_dir():
             return {}
-        files = find_images([self._folder], self._recursive)
+        files = self._without_links_out(find_images([self._folder], self._recursive))
         found, _ = describe(files, "name", {}, self._older_ids)
         new = [source for source in found if source.name not in self._asked]
         if older_ids := find_older_ids(self._client, self._collection, new):
@@ -90,6 +92,19 @@ class FolderWatch:
             found, _ = describe(files, "name", {}, self._older_ids)
         self._asked = {source.name for source in found}
         return {source.id: source for source in found if source.id is not None}
+
+    def _without_links_out(self, files: Sequence[Source]) -> list[Source]:
+        """Leave out links to files outside: who may write to the folder must not choose what else is read."""
+        inside = os.path.realpath(self._folder)
+        out = {
+            file.name
+            for file in files
+            if file.path.is_symlink() and os.path.commonpath([inside, os.path.realpath(file.path)]) != inside
+        }
+        for name in sorted(out - self._skipped):
+            self._report("skipped", name, "the link leads out of the folder")
+        self._skipped = out
+        return [file for file in files if file.name not in out]
 
     def _stored(self) -> dict[str, str]:
         """The sha256 of the images that watches of this folder have added, by id."""
@@ -168,6 +183,12 @@ class FolderWatch:
     def _report(self, change: str, file: str, reason: str = "") -> None:
         self.counts[change] += 1
         self._on_change(change, file, reason)
+
+
+def _origin_of(folder: Path) -> str:
+    """Name this machine and the folder without telling who reads the images what they are called."""
+    place = os.fsencode(f"{socket.gethostname()}:{folder.resolve()}")
+    return hashlib.sha256(place).hexdigest()[:ORIGIN_DIGITS]
 
 
 def _stamp_of(file: Path) -> Stamp | None:

@@ -41,12 +41,12 @@ def find_images(paths: Sequence[Path], recursive: bool) -> list[Source]:
     In folders, image files are recognised by their suffix. Hidden files are left out, and links to folders
     are not followed. Raises InvalidValue for a path that does not exist.
     """
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     for path in paths:
         if not path.exists():
             raise InvalidValue("no such file or folder", str(path))
         for source in _in_folder(path, recursive) if path.is_dir() else [Source(path, path.name)]:
-            found.setdefault(source.path.resolve(), source)
+            found.setdefault(os.path.realpath(source.path), source)  # resolve() raises at links to themselves
     return list(found.values())
 
 
