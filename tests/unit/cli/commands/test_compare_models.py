@@ -92,6 +92,14 @@ def test_page_has_the_pictures_that_the_server_has(
     assert f"{file} has the pictures of both" in capsys.readouterr().out
 
 
+def test_page_that_cannot_be_written_is_an_error_before_the_comparison(
+    run: RunCommand, api: FakeApi, capsys: Capture, tmp_path: Path
+) -> None:
+    assert run("compare", 4, 5, "--html", tmp_path) == 1
+    complaint = f"diptych: {tmp_path}: cannot be written: it is a folder\n"
+    assert (api.requests, capsys.readouterr().err) == ([], complaint)
+
+
 def test_without_versions_the_newest_rollout_that_compared_is_shown(
     run: RunCommand, api: FakeApi, capsys: Capture
 ) -> None:

@@ -21,6 +21,15 @@ def test_embed_writes_a_matrix_with_images_first(
     assert rows.tolist() == [[0, 6], [0, 1], [1, 2]]
 
 
+def test_file_that_cannot_be_written_is_an_error_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api, file = FakeApi(), tmp_path / "absent" / "rows.npy"
+    assert command_runner(embed, api, monkeypatch)("--text", "a", "--out", file) == 1
+    complaint = f"diptych: {file}: cannot be written: there is no folder {file.parent}\n"
+    assert (api.requests, capsys.readouterr().err) == ([], complaint)
+
+
 def test_embed_prints_json_without_out(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     command_runner(embed, FakeApi().on("POST /embed", embed_reply), monkeypatch)("--text", "abc")
     printed = json.loads(capsys.readouterr().out)

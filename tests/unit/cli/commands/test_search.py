@@ -10,7 +10,7 @@ import pytest
 
 from diptych.cli.commands import search
 from support.command_line import Capture, command_runner
-from support.fake_api import MODEL, FakeApi, body, ok, problem, search_reply
+from support.fake_api import MODEL, PETS, FakeApi, body, ok, problem, search_reply
 
 
 def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -221,3 +221,65 @@ def test_machine_without_a_browser_says_where_the_sheet_is(
     file = tmp_path / "cats.html"
     assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--open", "--sheet", file) == 0
     assert f"there is no browser to open {file} with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("absent/x.html", "there is no folder {0}/absent"), ("folder", "it is a folder")],
+)
+def test_sheet_that_cannot_be_written_is_an_error_before_the_search(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    api = sheet_api()
+    assert command_runner(search, api, monkeypatch)("a cat", "--sheet", tmp_path / name) == 1
+    complaint = f"diptych: {tmp_path / name}: cannot be written: {reason.format(tmp_path)}\n"
+    assert (api.requests, capsys.readouterr().err) == ([], complaint)
+
+
+def test_sheet_whose_writing_fails_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--sheet", "/proc/absent.html") == 1
+    assert "diptych: /proc/absent.html: cannot be written: " in capsys.readouterr().err
+
+
+def empty_api(**sizes: int) -> FakeApi:
+    rows = [PETS | {"name": name, "n_images": n_images} for name, n_images in sizes.items()]
+    return FakeApi().on("POST /search", search_reply()).on("GET /collections", ok({"collections": rows}))
+
+
+def test_search_of_an_empty_collection_names_those_with_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(webbrowser, "open", lambda address: pytest.fail("an empty page was opened"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    api = empty_api(pets=0, trip=3, gallery=1734)
+    assert command_runner(search, api, monkeypatch)("red car", "--open") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "nothing found\n"
+    assert printed.err == (
+        "note: pets has no images; search another with --collection gallery (1,734 images), "
+        "--collection trip (3 images)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [([], "diptych add FOLDER"), (["--collection", "pets"], "diptych add FOLDER --collection pets")],
+)
+def test_search_of_a_server_without_images_says_how_to_add_some(
+    flags: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION", raising=False)
+    assert command_runner(search, empty_api(pets=0), monkeypatch)("red car", *flags) == 0
+    assert capsys.readouterr().err == f"note: pets has no images; `{line}` adds some\n"
+
+
+def test_search_that_finds_none_of_the_images_gives_no_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run = command_runner(search, empty_api(pets=2, gallery=3), monkeypatch)
+    assert run("red car", "--filter", '{"n": 1}') == 0
+    assert capsys.readouterr().err == ""

@@ -10,6 +10,7 @@ from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.comparison_page import comparison_page, shown_images
 from diptych.cli.output.comparison_table import print_comparison
 from diptych.cli.output.console import err, out, out_json
+from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import run_with_client
 from diptych_client import Client, Comparison, NotFound
@@ -60,6 +61,7 @@ def _version(text: str) -> tuple[str | None, int]:
 
 
 def _compare(args: argparse.Namespace, client: Client) -> int:
+    require_writable(args.html)
     comparison = _of_rollout(client, args.collection) if args.old is None else _of_versions(args, client)
     if comparison is None:
         err("diptych: no rollout has compared anything: name two versions")
@@ -69,7 +71,9 @@ def _compare(args: argparse.Namespace, client: Client) -> int:
     else:
         print_comparison(comparison)
     if args.html is not None:
-        args.html.write_text(_page(client, comparison, hidden=args.json), encoding="utf-8")
+        page = _page(client, comparison, hidden=args.json)
+        with writing(args.html):
+            args.html.write_text(page, encoding="utf-8")
         if not args.json:
             out(f"{args.html} has the pictures of both")
     return 1 if comparison.unmet else 0

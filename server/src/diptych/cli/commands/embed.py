@@ -9,8 +9,8 @@ import numpy as np
 
 from diptych.cli.arguments import add_server_arguments, image_source
 from diptych.cli.output.console import cell, err, out, out_json
+from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import names_of_images, run_with_client
-from diptych.errors import InvalidValue
 from diptych_client import Client, EmbeddedItem, Embeddings, ImageUrl
 
 
@@ -57,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
 def _embed(args: argparse.Namespace, client: Client) -> int:
     if not args.images and not args.texts:
         args.usage_error("nothing to embed: give image files or --text")
+    require_writable(args.out)
     result = client.embed(images=args.images, texts=args.texts)
     if args.out is None:
         out_json(_as_json(args.images, args.texts, result))
         return 0
     rows = np.stack([np.asarray(item.embedding) for item in (*result.images, *result.texts)])  # (N, D)
-    _save(args.out, rows)
+    with writing(args.out):
+        np.save(args.out, rows, allow_pickle=False)
     if args.json:
         out_json({"model": vars(result.model), "file": str(args.out), "shape": rows.shape})
     else:
@@ -71,13 +73,6 @@ def _embed(args: argparse.Namespace, client: Client) -> int:
         if item.truncated:
             err(f"note: truncated, longer than the model reads: {cell(text)}")
     return 0
-
-
-def _save(file: Path, rows: Any) -> None:
-    try:
-        np.save(file, rows, allow_pickle=False)
-    except OSError as error:
-        raise InvalidValue(f"cannot be written: {error.strerror}", str(file)) from error
 
 
 def _as_json(files: Sequence[Path | ImageUrl], texts: Sequence[str], result: Embeddings) -> dict[str, object]:

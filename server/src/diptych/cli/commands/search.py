@@ -12,12 +12,14 @@ from typing import Any
 from diptych.cli.arguments import add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
 from diptych.cli.output.contact_sheet import brief, contact_sheet
+from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import run_with_client
-from diptych_client import Client, Hit, NotFound, Query, SearchResult
+from diptych_client import Client, ClientError, Hit, NotFound, Query, SearchResult
 
 NOT_WEIGHT = -0.5  # of `--not`
 THUMBNAIL_PX = 256
+MAX_HINTS = 3  # collections that are named
 MAX_VALUES = 20  # of a facet in the text; `--json` has all
 
 
@@ -82,7 +84,9 @@ def add_parser(subparsers: Any) -> None:
         "--sheet", type=Path, metavar="FILE", help="write the hits with their pictures as an HTML page"
     )
     parser.add_argument(
-        "--open", action="store_true", help="open that page in the browser; without --sheet a temporary file"
+        "--open",
+        action="store_true",
+        help="open that page in the browser, if anything was found; without --sheet a temporary file",
     )
     parser.add_argument(
         "--collection",
@@ -163,6 +167,7 @@ def run(args: argparse.Namespace) -> int:
 def _search(args: argparse.Namespace, client: Client) -> int:
     names = args.collection if isinstance(args.collection, list) else [args.collection]
     several = names if len(names) > 1 or names == ["*"] else None
+    require_writable(args.sheet)
     result = client.search(
         queries=args.queries,
         k=args.k,
@@ -175,7 +180,8 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         facets=args.facet,
         collapse=args.collapse,
     )
-    sheet = _write_sheet(args, client, result) if args.sheet is not None or args.open else None
+    opened = args.open and bool(result.hits)
+    sheet = _write_sheet(args, client, result) if args.sheet is not None or opened else None
     if args.json:
         out_json(asdict(result))
     else:
@@ -188,7 +194,9 @@ def _search(args: argparse.Namespace, client: Client) -> int:
             err("note: the words were truncated, longer than the model reads")
         if sheet is not None:
             out(f"{sheet} has the pictures")
-    if args.open and sheet is not None and not webbrowser.open(sheet.absolute().as_uri()):
+        if not result.hits:
+            _hint_at_other_collections(args, client, result)
+    if opened and sheet is not None and not webbrowser.open(sheet.absolute().as_uri()):
         err(f"note: there is no browser to open {sheet} with")
     return 0
 
@@ -206,11 +214,28 @@ def _write_sheet(args: argparse.Namespace, client: Client, result: SearchResult)
             bars.advance()
     page = contact_sheet(args.queries, result, thumbnails, offset=args.offset)
     if args.sheet is not None:
-        args.sheet.write_text(page, encoding="utf-8")
+        with writing(args.sheet):
+            args.sheet.write_text(page, encoding="utf-8")
         return Path(args.sheet)
     with NamedTemporaryFile("w", encoding="utf-8", prefix="diptych-", suffix=".html", delete=False) as file:
         file.write(page)
     return Path(file.name)
+
+
+def _hint_at_other_collections(args: argparse.Namespace, client: Client, result: SearchResult) -> None:
+    """Say so if what was searched has no images, and what has."""
+    with suppress(ClientError):  # the search itself has been answered
+        sizes = {one.name: one.n_images for one in client.collections()}
+        if any(sizes.get(name) for name in result.collections):
+            return
+        empty = " and ".join(result.collections[:MAX_HINTS]) or "the server"
+        others = sorted((name for name in sizes if sizes[name]), key=lambda name: -sizes[name])
+        if others:
+            shown = ", ".join(f"--collection {name} ({sizes[name]:,} images)" for name in others[:MAX_HINTS])
+            err(f"note: {empty} has no images; search another with {shown}")
+        else:
+            into = "".join(f" --collection {name}" for name in result.collections[:1] if args.collection)
+            err(f"note: {empty} has no images; `diptych add FOLDER{into}` adds some")
 
 
 def _show(result: SearchResult, offset: int, *, bounded: bool) -> None:
