@@ -462,7 +462,8 @@ def _with_installed_model(settings: Settings) -> Settings:
     found = installed_model(settings.model)
     if found is None:
         return settings
-    gallery = settings.gallery if "gallery" in settings.model_fields_set else found.gallery
+    has_own = "gallery" in settings.model_fields_set or settings.read_only  # which adds no pictures
+    gallery = settings.gallery if has_own else found.gallery
     return settings.model_copy(update={"model_repo": found.model_repo, "gallery": gallery})
 
 

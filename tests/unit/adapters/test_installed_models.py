@@ -83,6 +83,13 @@ def test_another_gallery_or_none_may_be_named(install: Install, gallery: str, ta
     assert read_settings({"gallery": gallery}).gallery == taken
 
 
+def test_read_only_server_takes_no_gallery_that_nobody_named(install: Install) -> None:
+    package = install("everyday", "model_repo/everyday", "gallery")
+    settings = read_settings({"read_only": True})
+    assert (settings.model_repo, settings.gallery) == (package / "model_repo", None)
+    assert read_settings({"read_only": True, "gallery": "mine"}).gallery == Path("mine")
+
+
 def test_name_that_no_package_has_is_looked_for_in_the_usual_folder(install: Install) -> None:
     install("everyday", "model_repo/everyday", "gallery")
     assert read_settings({"model": "other"}).model_repo == Path("model_repo")

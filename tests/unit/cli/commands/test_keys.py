@@ -98,10 +98,21 @@ def test_revoked_key_is_refused(capsys: Capture, data_dir: Path) -> None:
 
 def test_key_file_is_another_place(capsys: Capture, tmp_path: Path, data_dir: Path) -> None:
     file = tmp_path / "secrets" / "keys.json"
+    file.parent.mkdir()
     key = created(capsys, "--key-file", str(file))
     assert not (data_dir / "keys.json").exists()
     settings = read_settings({"key_file": str(file)})
     assert open_keys(settings).caller(key["key"])
+
+
+def test_key_file_in_a_missing_folder_is_an_error_and_the_folder_is_not_made(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    file = tmp_path / "secrts" / "keys.json"
+    assert main(["keys", "create", "--name", "ci", "--scope", "read", "--key-file", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"diptych: there is no folder {file.parent}\n")
+    assert not file.parent.exists()
 
 
 def test_file_that_goes_after_the_settings_were_read_does_not_open_the_network(

@@ -85,6 +85,8 @@ def _create(args: argparse.Namespace, settings: Settings) -> int:
     except InvalidValue as error:
         flags = {"scopes": "scope", "collections": "collection", "expires_at": "expires"}
         raise error.named(f"--{flags.get(error.item or '', error.item)}") from None
+    if settings.key_file is not None:  # a data folder is made
+        _require_folder(settings)
     key_file_of(settings).add(key)
     if args.json:
         out_json(_json_of(key, None) | {"key": token})
@@ -133,7 +135,7 @@ def _revoke(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _require_folder(settings: Settings) -> None:
-    """Raise ConfigError for a folder that is not there: only `create` makes it."""
+    """Raise ConfigError where the folder of the key file is not there."""
     if not settings.key_file_path.parent.is_dir():
         raise ConfigError(f"there is no folder {settings.key_file_path.parent}")
 

@@ -160,14 +160,21 @@ def _check_tls(settings: Settings) -> None:
     """Raise ConfigError for files of TLS that uvicorn could not use; it would ask for a password."""
     if settings.tls_cert is None:
         return
+
+    files = f"{settings.tls_cert} with the key {settings.tls_key}"
+
+    def refuse_password() -> bytes:
+        raise ConfigError(
+            f"TLS cannot use {files}: the key has a password, which is not supported; "
+            "`openssl pkey -in KEY -out NEW_KEY` writes it without one"
+        )
+
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: b"")
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, refuse_password)
     except OSError as error:  # SSLError is one
         reason = error.strerror or getattr(error, "reason", None) or "not a certificate and its key"
-        raise ConfigError(
-            f"TLS cannot use {settings.tls_cert} with the key {settings.tls_key}: {reason}"
-        ) from error
+        raise ConfigError(f"TLS cannot use {files}: {reason}") from error
 
 
 def _url(settings: Settings, host: str, port: int) -> str:
