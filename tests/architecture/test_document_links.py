@@ -1,5 +1,6 @@
 """Every relative link of a Markdown page leads to a file, and every anchor to a heading."""
 
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,6 +25,11 @@ def test_link_leads_to_a_file_and_its_anchor_to_a_heading(document: Path, target
     assert file.is_relative_to(ROOT), f"{document}: {target} leaves the repository"
     if anchor:
         assert anchor in anchors(file), f"{document}: {target}: {file.name} has no heading {anchor!r}"
+
+
+def test_description_of_the_server_s_wheel_has_no_relative_links() -> None:
+    project = tomllib.loads((ROOT / "server/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert all("://" in target for target in links(ROOT / "server" / project["readme"]))
 
 
 def test_links_are_found() -> None:
