@@ -48,7 +48,7 @@ def test_owner_without_items_is_not_there() -> None:
     assert (len(queue), queue.take(1)) == (0, [])
 
 
-def test_parties_take_turns_and_so_do_the_owners_of_each() -> None:
+def test_tenants_take_turns_and_so_do_the_owners_of_each() -> None:
     queue: FairQueue[str, str] = FairQueue()
     for owner in "abc":
         queue.push(owner, "12", "greedy")
@@ -57,7 +57,7 @@ def test_parties_take_turns_and_so_do_the_owners_of_each() -> None:
     assert names(queue.take(9)) == "z3 a2 b2 c2"
 
 
-def test_new_party_waits_for_one_item_of_each_other_party_only() -> None:
+def test_new_tenant_waits_for_one_item_of_each_other_tenant_only() -> None:
     queue: FairQueue[str, str] = FairQueue()
     for owner in "abcdefgh":
         queue.push(owner, "12", "greedy")
@@ -66,7 +66,7 @@ def test_new_party_waits_for_one_item_of_each_other_party_only() -> None:
     assert names(queue.take(2)) == "b1 z1"
 
 
-def test_party_whose_last_owner_is_dropped_takes_no_turn() -> None:
+def test_tenant_whose_last_owner_is_dropped_takes_no_turn() -> None:
     queue: FairQueue[str, str] = FairQueue()
     queue.push("a", "12", "greedy")
     queue.push("z", "12", "modest")

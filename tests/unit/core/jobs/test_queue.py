@@ -17,9 +17,9 @@ def filled(*jobs: tuple[str, str]) -> JobQueue:
             raise Conflict("away is not served")
 
     queue = JobQueue(require_served)
-    for id, party in jobs:
+    for id, tenant in jobs:
         collection = "away" if id.startswith("away") else "pets"
-        queue.put(Job(id, collection, False, "queued", 1, "2026-11-30T00:00:00.000+00:00"), party)
+        queue.put(Job(id, collection, False, "queued", 1, "2026-11-30T00:00:00.000+00:00"), tenant)
     return queue
 
 
@@ -51,8 +51,8 @@ def test_job_that_cannot_run_costs_its_key_no_turn() -> None:
     assert order_of(queue, 3) == ["b1", "a1", "b2"]
 
 
-@pytest.mark.parametrize(("party", "n_jobs"), [("a", 2), ("b", 1), ("c", 0)])
-def test_jobs_are_counted_by_key_until_they_are_removed(party: str, n_jobs: int) -> None:
+@pytest.mark.parametrize(("tenant", "n_jobs"), [("a", 2), ("b", 1), ("c", 0)])
+def test_jobs_are_counted_by_key_until_they_are_removed(tenant: str, n_jobs: int) -> None:
     queue = filled(("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b"))
     queue.remove("b2")
-    assert queue.n_of(party) == n_jobs
+    assert queue.n_of(tenant) == n_jobs

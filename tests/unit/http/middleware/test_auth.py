@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from diptych.core.concurrency.party import current_party
+from diptych.core.concurrency.tenant import current_tenant
 from diptych.core.keys.key import new_key
 from diptych.core.keys.service import Keys
 from diptych.core.services import Services
@@ -68,16 +68,16 @@ def test_origin_must_have_our_host_and_port(origin: str, host: str, same: bool) 
     assert same_origin(origin, host) is same
 
 
-def test_requests_of_a_key_are_one_party_and_those_without_one_another() -> None:
+def test_requests_of_a_key_are_one_tenant_and_those_without_one_another() -> None:
     key, token = new_key("shop", ["read"])
     seen = []
 
-    async def note_party(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(current_party())
+    async def note_tenant(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(current_tenant())
 
     async def ask(keys: Keys, token: str) -> None:
         scope = {"type": "http", "path": "/embed", "state": {}, "headers": [(b"x-api-key", token.encode())]}
-        await KeyMiddleware(note_party, ServerState(HttpOptions(), keys=keys))(scope, receive, send)
+        await KeyMiddleware(note_tenant, ServerState(HttpOptions(), keys=keys))(scope, receive, send)
 
     async def receive() -> Message:
         raise AssertionError("nothing is read")
@@ -88,4 +88,4 @@ def test_requests_of_a_key_are_one_party_and_those_without_one_another() -> None
     asyncio.run(ask(Keys(MemoryStore(key)), token))
     asyncio.run(ask(Keys(api_key="a key of tests"), "a key of tests"))
     asyncio.run(ask(Keys(), ""))
-    assert (seen, current_party()) == ([key.prefix, "setting0", ""], "")
+    assert (seen, current_tenant()) == ([key.prefix, "setting0", ""], "")

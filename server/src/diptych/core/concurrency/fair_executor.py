@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from diptych.core.concurrency.fair_queue import FairQueue
-from diptych.core.concurrency.party import current_party
+from diptych.core.concurrency.tenant import current_tenant
 
 Result = TypeVar("Result")
 
 
 class FairExecutor:
-    """`n_threads` threads for which parties, and the calls of `run` of a party, take turns, one piece each.
+    """`n_threads` threads for which tenants, and the calls of `run` of a tenant, take turns, one piece each.
 
     The threads take the next piece by themselves, so they never wait for the event loop while there is work.
     """
@@ -39,7 +39,7 @@ class FairExecutor:
             return []
         caller = _Caller(pieces)
         with self._lock:
-            self._queue.push(caller, range(len(pieces)), current_party())
+            self._queue.push(caller, range(len(pieces)), current_tenant())
             n_woken = min(self._n_threads - self._n_busy, len(pieces))
             self._n_busy += n_woken
         for _ in range(n_woken):

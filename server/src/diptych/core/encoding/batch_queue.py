@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Generic, TypeVar
 
 from diptych.core.concurrency.fair_queue import FairQueue
-from diptych.core.concurrency.party import Party
+from diptych.core.concurrency.tenant import Tenant
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
@@ -16,9 +16,9 @@ SORTED_BATCHES = 3  # sorted together; saves two thirds of the padding that sort
 
 
 class BatchQueue(Generic[Owner, Item]):
-    """A queue in which parties, and the owners of a party, take turns, one item each (see FairQueue).
+    """A queue in which tenants, and the owners of a tenant, take turns, one item each (see FairQueue).
 
-    So neither a thousand items of one owner nor a thousand owners of one party starve others.
+    So neither a thousand items of one owner nor a thousand owners of one tenant starve others.
 
     A batch is padded to its largest item, so where `size_of` gives items a size, items of similar size should
     share a batch. Then owners give their smallest items first. Up to SORTED_BATCHES batches' worth is taken
@@ -37,13 +37,13 @@ class BatchQueue(Generic[Owner, Item]):
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._next))
 
-    def push(self, owner: Owner, items: Sequence[Item], party: Party = "") -> None:
+    def push(self, owner: Owner, items: Sequence[Item], tenant: Tenant = "") -> None:
         """Add all items of one owner, who must not be waiting already."""
         if self._size_of is None:
-            self._waiting.push(owner, ((0, index) for index in range(len(items))), party)
+            self._waiting.push(owner, ((0, index) for index in range(len(items))), tenant)
         else:
             by_size = sorted(zip(map(self._size_of, items), range(len(items)), strict=True))
-            self._waiting.push(owner, by_size, party)
+            self._waiting.push(owner, by_size, tenant)
 
     def take(self) -> list[tuple[Owner, int]]:
         """Return the next batch as owners and indices of their items; empty when nothing waits."""

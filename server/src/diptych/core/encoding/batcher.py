@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
-from diptych.core.concurrency.party import current_party
+from diptych.core.concurrency.tenant import current_tenant
 from diptych.core.encoding.batch_queue import BatchQueue
 from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, Submission, settle_all
 from diptych.core.ports import EncoderName, Metrics
@@ -116,7 +116,7 @@ class Batcher(Generic[Item]):
 
     async def _wait_for(self, items: Sequence[Item]) -> list[Outcome]:
         submission = Submission(items)
-        self._queue.push(submission, items, current_party())
+        self._queue.push(submission, items, current_tenant())
         self._start_batches()
         try:
             return await submission.outcomes()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
-from diptych.core.concurrency.party import Party
+from diptych.core.concurrency.tenant import Tenant
 from diptych.core.job import Job
 from diptych.errors import Conflict, NotFound
 
@@ -13,7 +13,7 @@ LOOK_AGAIN_S = 1.0  # while jobs wait for their collections; each check is one d
 
 
 class JobQueue:
-    """Jobs of which parties take turns, each in order of arrival.
+    """Jobs of which tenants take turns, each in order of arrival.
 
     A job whose collection is not served lets those behind it go first.
 
@@ -24,9 +24,9 @@ class JobQueue:
         """`require_served(collection)` raises Conflict when it is not served, NotFound when it is gone."""
         self._require_served = require_served
         self._collections: dict[str, str] = {}  # by job
-        self._parties: dict[str, Party] = {}  # by job
+        self._tenants: dict[str, Tenant] = {}  # by job
         self._turns = count(1)
-        self._last_turns: dict[Party, int] = {}
+        self._last_turns: dict[Tenant, int] = {}
         self._cancelled: set[str] = set()
         self._more = asyncio.Event()
 
@@ -36,17 +36,17 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._collections)
 
-    def n_of(self, party: Party) -> int:
-        """The number of jobs of a party."""
-        return sum(one == party for one in self._parties.values())
+    def n_of(self, tenant: Tenant) -> int:
+        """The number of jobs of a tenant."""
+        return sum(one == tenant for one in self._tenants.values())
 
-    def party_of(self, id: str) -> Party:
+    def tenant_of(self, id: str) -> Tenant:
         """Whose job it is."""
-        return self._parties[id]
+        return self._tenants[id]
 
-    def put(self, job: Job, party: Party = "") -> None:
-        """Append a job. The party of a job that an earlier start accepted is not known."""
-        self._collections[job.id], self._parties[job.id] = job.collection, party
+    def put(self, job: Job, tenant: Tenant = "") -> None:
+        """Append a job. The tenant of a job that an earlier start accepted is not known."""
+        self._collections[job.id], self._tenants[job.id] = job.collection, tenant
         self._more.set()
 
     def cancel(self, id: str) -> None:
@@ -60,7 +60,7 @@ class JobQueue:
     def remove(self, id: str) -> None:
         """Remove a job that has ended; one that is not in the queue is fine."""
         self._collections.pop(id, None)
-        self._parties.pop(id, None)
+        self._tenants.pop(id, None)
         self._cancelled.discard(id)
 
     def has_job_of(self, collection: str) -> bool:
@@ -90,11 +90,11 @@ class JobQueue:
             waiting = [id for id in self._collections if id not in self._cancelled]
             for id in sorted(waiting, key=self._last_turn):
                 if not self.obstacle(id):
-                    self._last_turns[self._parties[id]] = next(self._turns)
+                    self._last_turns[self._tenants[id]] = next(self._turns)
                     return id
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_S if waiting else None):
                     await self._more.wait()
 
     def _last_turn(self, id: str) -> int:
-        return self._last_turns.get(self._parties[id], 0)
+        return self._last_turns.get(self._tenants[id], 0)

@@ -11,8 +11,8 @@ from dataclasses import replace as changed
 from datetime import UTC, datetime
 
 from diptych.core.collections.service import Collections
-from diptych.core.concurrency.party import Party, acting_for, current_party
 from diptych.core.concurrency.task_set import TaskSet
+from diptych.core.concurrency.tenant import Tenant, acting_for, current_tenant
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.jobs.items import check_items
 from diptych.core.jobs.ports import JobInput, JobInputs, JobStore
@@ -67,7 +67,7 @@ class Jobs:
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue = JobQueue(collections.require_served)
-        self._accepting = Counter[Party]()
+        self._accepting = Counter[Tenant]()
         self._running: str | None = None
         self._adding: asyncio.Task[None] | None = None  # of the job that runs
         self._visible: Job | None = None  # the job that runs, counting images that can be found
@@ -165,8 +165,8 @@ class Jobs:
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
         """Write the file, then the row: a kill in between leaves an input that no job needs."""
         self._require_place()
-        party = current_party()
-        self._accepting[party] += 1
+        tenant = current_tenant()
+        self._accepting[tenant] += 1
         try:
             await job_input.finish()
             try:
@@ -175,14 +175,14 @@ class Jobs:
                 with suppress(StoreError):  # otherwise the next start removes it
                     await self._inputs.remove(job.id)
                 raise
-            self._queue.put(job, party)
+            self._queue.put(job, tenant)
         finally:
-            self._accepting[party] -= 1
+            self._accepting[tenant] -= 1
 
     def _require_place(self) -> None:
-        party = current_party()
-        if self._queue.n_of(party) + self._accepting[party] >= MAX_WAITING:
-            whose = " of a key" if party else ""
+        tenant = current_tenant()
+        if self._queue.n_of(tenant) + self._accepting[tenant] >= MAX_WAITING:
+            whose = " of a key" if tenant else ""
             raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit{whose}", RETRY_S)
         if len(self._queue) + self._accepting.total() >= MAX_WAITING_OF_ALL:
             raise Overloaded(
@@ -192,7 +192,7 @@ class Jobs:
     async def _run_all(self) -> None:
         while True:
             self._running = id = await self._queue.next()
-            with acting_for(self._queue.party_of(id)):
+            with acting_for(self._queue.tenant_of(id)):
                 await self._run(id)
             self._running = self._visible = None
             self._notify()

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from diptych.core.concurrency.party import acting_for
+from diptych.core.concurrency.tenant import acting_for
 from diptych.core.keys.key import ANYONE, Key
 from diptych.core.limits import MAX_HEAD_BYTES
 from diptych.http.access import attach_caller
@@ -103,7 +103,7 @@ class KeyMiddleware:
     """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if there is none.
 
     What the key allows is checked once the route is known: see `http.access`. 404 for paths that are off. In
-    queues all requests of a key are one party.
+    queues all requests of a key are one tenant.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
