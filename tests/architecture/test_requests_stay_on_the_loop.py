@@ -12,8 +12,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from diptych.http import endpoints as package
-from diptych.http.endpoints import classify, embed, operate, page, search
+from diptych.http.endpoints import classify, embed, operate, page
 from diptych.http.endpoints.dialects import huggingface, openai
+from diptych.http.endpoints.search import routes as search
 
 MODULES = [import_module(one.name) for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 ROUTERS: list[APIRouter] = [module.router for module in MODULES if hasattr(module, "router")]

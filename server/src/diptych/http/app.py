@@ -35,10 +35,11 @@ from diptych.http.endpoints import (
     page,
     push_version,
     rollouts,
-    search,
     vectors,
 )
 from diptych.http.endpoints.dialects import huggingface, openai, openai_request
+from diptych.http.endpoints.search import request as search_request
+from diptych.http.endpoints.search import routes as search
 from diptych.http.errors.documented_errors import other_errors
 from diptych.http.errors.handlers import add_handlers
 from diptych.http.errors.problem_json import HuggingFaceError, OpenAIError, Problem
@@ -75,7 +76,7 @@ _ROUTERS = (
 _BODY_MODELS = (
     embed.EmbedRequest,
     classify.ClassifyRequest,
-    search.SearchRequest,
+    search_request.SearchRequest,
     collections.CollectionRequest,
     collections.CollectionPatch,
     collections.DeletionRequest,

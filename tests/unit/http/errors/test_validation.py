@@ -11,7 +11,7 @@ from diptych.http.endpoints.add_models import AddItems
 from diptych.http.endpoints.classify import ClassifyRequest
 from diptych.http.endpoints.dialects.openai_request import OpenAIEmbeddingRequest
 from diptych.http.endpoints.embed import EmbedRequest
-from diptych.http.endpoints.search import SearchRequest
+from diptych.http.endpoints.search.request import SearchRequest
 from diptych.http.errors.validation import validated
 from diptych.http.parsing.limits import check_lengths
 
