@@ -207,12 +207,12 @@ def test_clock_that_is_set_back_changes_no_order(
         async with Opened(model_repo, tmp_path, version=1) as opened:
             for id in ids:
                 await opened.add("default", tiny_png(1), id)
-            query = await opened.collections.embedding_of("default", "m")
+            query = await opened.collections.images.embedding("default", "m")
         for _ in range(2):
             async with Opened(model_repo, tmp_path, version=1) as opened:
                 assert await opened.ids(query) == ids
-                first, following = await opened.collections.list_images("default", None, 2)
-                second, _ = await opened.collections.list_images("default", following, 3)
+                first, following = await opened.collections.images.list("default", None, 2)
+                second, _ = await opened.collections.images.list("default", following, 3)
                 assert [record.id for record in first + second] == sorted(ids)
                 assert await opened.records.missing("default", "tiny/1") == {}
                 ids.append(f"{len(ids)}")

@@ -73,7 +73,7 @@ async def settled(opened: Opened) -> None:
 
 
 async def query_of(opened: Opened) -> Any:
-    return await opened.collections.embedding_of("default", "a")
+    return await opened.collections.images.embedding("default", "a")
 
 
 def test_flipped_bit_of_a_vector_is_known_at_the_start_and_its_image_is_embedded_again(
@@ -147,7 +147,7 @@ def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(filled: Path,
     overwrite(filled, b'{"year":2001', b'z"year":2001')  # one bit, and it is no JSON any more
 
     async def story(opened: Opened) -> None:
-        await opened.collections.delete("default", "b")
+        await opened.collections.images.delete("default", "b")
         assert len(opened.files()) == 2
         await opened.add("default", tiny_png(1), "b", {"year": 2001})
         assert await opened.listed() == ["a", "b", "c"]
@@ -178,7 +178,7 @@ def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
         query, filter = await query_of(opened), None if clause is None else parse_filter(clause)
         with pytest.raises(CorruptStore, match="`diptych check --data-dir` names its image") as raised:
             if clause is None:
-                await opened.collections.list_images("default", None, 10)
+                await opened.collections.images.list("default", None, 10)
             else:
                 await opened.collections.search("default", query, k=10, filter=filter)
         assert "2001" not in "".join(format_exception(raised.value))

@@ -131,7 +131,7 @@ class Images(RuleBasedStateMachine):
 
     @rule(id=IDS, patch=PATCHES)
     def patch(self, id: str, patch: Any) -> None:
-        call = self.opened.collections.patch(C, id, patch)
+        call = self.opened.collections.images.patch(C, id, patch)
         if id not in self.kept:
             with pytest.raises(NotFound):
                 self.runner.run(call)
@@ -142,7 +142,7 @@ class Images(RuleBasedStateMachine):
 
     @rule(id=IDS)
     def delete(self, id: str) -> None:
-        call = self.opened.collections.delete(C, id)
+        call = self.opened.collections.images.delete(C, id)
         if self.kept.pop(id, None) is None:
             with pytest.raises(NotFound):
                 self.runner.run(call)
@@ -234,7 +234,7 @@ class Images(RuleBasedStateMachine):
     def delete_lacking(self) -> None:
         """Delete images without a vector: there are none, since all originals are kept."""
         with suppress(NotReady):
-            call = self.opened.collections.delete_matching(C, None, lacking=True, preview=False)
+            call = self.opened.collections.images.delete_matching(C, None, lacking=True, preview=False)
             assert self.runner.run(call) == Deletion(0)
 
     @rule(clause=FILTERS, payload=PICTURES)
@@ -267,7 +267,7 @@ class Images(RuleBasedStateMachine):
     def list(self, limit: int) -> None:
         listed, after = [], None
         while True:
-            page, after = self.runner.run(self.opened.collections.list_images(C, after, limit))
+            page, after = self.runner.run(self.opened.collections.images.list(C, after, limit))
             listed += page
             if after is None:
                 break
@@ -278,7 +278,7 @@ class Images(RuleBasedStateMachine):
 
     @rule(id=IDS)
     def read(self, id: str) -> None:
-        call = self.opened.collections.original(C, id)
+        call = self.opened.collections.images.original(C, id)
         if id in self.kept:
             assert self.runner.run(call)[0] == self.kept[id].payload
         else:

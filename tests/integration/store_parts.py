@@ -263,7 +263,7 @@ class Opened:
 
     async def listed(self, collection: str = "default") -> list[str]:
         """Return the ids of all images of a small collection."""
-        page, _ = await self.collections.list_images(collection, None, 100)
+        page, _ = await self.collections.images.list(collection, None, 100)
         return [image.id for image in page]
 
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:

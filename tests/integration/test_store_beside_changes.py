@@ -23,19 +23,19 @@ async def listed(opened: Opened) -> Any:
 
 
 async def got(opened: Opened) -> Any:
-    return (await opened.collections.get_image("default", "i1")).metadata
+    return (await opened.collections.images.get("default", "i1")).metadata
 
 
 async def looked_up(opened: Opened) -> Any:
-    return [image.id for image in await opened.collections.find_images("default", ["i0", "i2"])]
+    return [image.id for image in await opened.collections.images.find("default", ["i0", "i2"])]
 
 
 async def original(opened: Opened) -> Any:
-    return await opened.collections.original("default", "i1")
+    return await opened.collections.images.original("default", "i1")
 
 
 async def embedding(opened: Opened) -> Any:
-    return (await opened.collections.embedding_of("default", "i1")).tolist()
+    return (await opened.collections.images.embedding("default", "i1")).tolist()
 
 
 async def found(opened: Opened) -> Any:
@@ -44,7 +44,7 @@ async def found(opened: Opened) -> Any:
 
 
 async def previewed(opened: Opened) -> Any:
-    return await opened.collections.delete_matching("default", FILTER, lacking=False, preview=True)
+    return await opened.collections.images.delete_matching("default", FILTER, lacking=False, preview=True)
 
 
 async def measured(opened: Opened) -> Any:
@@ -178,7 +178,7 @@ def test_image_that_is_not_there_is_not_found_while_a_rename_fails(
         monkeypatch.setattr(opened.records, "change_collection", failing)
         renaming = asyncio.create_task(rename(opened, "default", "renamed"))
         await began.wait()
-        reading = asyncio.create_task(opened.collections.get_image("default", "absent"))
+        reading = asyncio.create_task(opened.collections.images.get("default", "absent"))
         await asyncio.sleep(0.05)
         go_on.set()
         with pytest.raises(NotFound, match="no image 'absent' in collection 'default'"):
@@ -196,7 +196,9 @@ def test_statements_of_a_read_see_the_same_commit(run: Run) -> None:
 
         def work(db: Any) -> list[int]:
             counts = [db.execute("SELECT count(*) FROM images").fetchone()[0]]
-            asyncio.run_coroutine_threadsafe(opened.collections.delete("default", "i0"), loop).result(10)
+            asyncio.run_coroutine_threadsafe(opened.collections.images.delete("default", "i0"), loop).result(
+                10
+            )
             return [*counts, db.execute("SELECT count(*) FROM images").fetchone()[0]]
 
         assert await opened.records.threads.read(work) == [4, 4]
@@ -220,7 +222,7 @@ def before_next_file(
 
 
 async def thumbnail(opened: Opened) -> Any:
-    return await opened.collections.thumbnail("default", "i1", 64)
+    return await opened.collections.images.thumbnail("default", "i1", 64)
 
 
 @pytest.mark.parametrize("read", [original, thumbnail])
@@ -244,7 +246,7 @@ def test_file_of_an_image_that_is_deleted_meanwhile_is_not_found(
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        before_next_file(opened, monkeypatch, lambda: opened.collections.delete("default", "i1"))
+        before_next_file(opened, monkeypatch, lambda: opened.collections.images.delete("default", "i1"))
         with pytest.raises(NotFound, match="no image 'i1'"):
             await read(opened)
 
@@ -273,7 +275,7 @@ def test_file_that_is_there_again_by_the_second_look_is_no_damage(
 def test_file_that_is_lost_is_damage(run: Run, read: Read) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        sha256 = (await opened.collections.get_image("default", "i1")).sha256
+        sha256 = (await opened.collections.images.get("default", "i1")).sha256
         (opened.data_dir / "images" / sha256[:2] / sha256).unlink()
         with pytest.raises(CorruptStore, match="missing"):
             await read(opened)
@@ -292,7 +294,7 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
         async def late(keys: Any) -> Any:
             if not deleted:
                 deleted.append(first)
-                await opened.collections.delete("default", first)
+                await opened.collections.images.delete("default", first)
             return await by_key(keys)
 
         monkeypatch.setattr(opened.records, "by_key", late)

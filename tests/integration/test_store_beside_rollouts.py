@@ -55,8 +55,8 @@ def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
         held = Held(opened)
         rollout = await opened.rollouts.activate(TINY, 2)
         await until(held.entered.is_set)
-        await opened.collections.delete("default", "yellow")
-        await opened.collections.patch("default", "red", {"new": True})
+        await opened.collections.images.delete("default", "yellow")
+        await opened.collections.images.patch("default", "red", {"new": True})
         adding = [
             asyncio.create_task(opened.add("default", picture("white"), "white")),
             asyncio.create_task(opened.add("default", picture("black"), "green", replace=True)),
@@ -68,7 +68,7 @@ def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
             ids = await opened.ids(await look(opened, "black"), k=9)
             assert ids[0] == "green"
             assert sorted(ids) == ["blue", "green", "red", "white"]
-            assert (await opened.collections.get_image("default", "red")).metadata["new"] is True
+            assert (await opened.collections.images.get("default", "red")).metadata["new"] is True
             await opened.activate(TINY, 3 - opened.active.now.model.version)  # back to version 1
 
     run(story)
@@ -318,7 +318,7 @@ def test_image_that_is_deleted_while_it_is_embedded_does_not_end_the_rollout(
         async def late(sha256: str) -> bytes:
             if not deleted:
                 deleted.append("red")
-                await opened.collections.delete("default", "red")
+                await opened.collections.images.delete("default", "red")
             return await get(sha256)
 
         monkeypatch.setattr(opened.images, "get", late)

@@ -52,7 +52,7 @@ def test_file_of_the_last_image_is_removed_at_the_start_when_its_delete_was_kill
 ) -> None:
     async def deleted_but_for_its_file(opened: Opened) -> None:
         await opened.add("default", picture("red"), "red")
-        await opened.collections.thumbnail("default", "red", 64)
+        await opened.collections.images.thumbnail("default", "red", 64)
         await opened.records.delete("default", "red")
         assert len(opened.files()) == 2
 
@@ -122,15 +122,17 @@ def test_add_that_the_index_refuses_is_listed_and_counted_and_heals_when_added_a
         with pytest.raises(RuntimeError):
             await opened.add("default", picture("red"), "red")
         with pytest.raises(RuntimeError):
-            await opened.collections.delete("default", "blue")
+            await opened.collections.images.delete("default", "blue")
         index.apply = apply  # type: ignore[method-assign]
 
-        listed, _ = await opened.collections.list_images("default", None, 10)
+        listed, _ = await opened.collections.images.list("default", None, 10)
         info = await opened.collections.get("default")
         assert ([image.id for image in listed], info.n_images, info.n_embedded) == (["red"], 1, 0)
         assert opened.metrics.collections == {"default": 1}
         assert await opened.ids(await look(opened, "red")) == []
-        lacking = await opened.collections.delete_matching("default", None, lacking=True, preview=False)
+        lacking = await opened.collections.images.delete_matching(
+            "default", None, lacking=True, preview=False
+        )
         assert lacking.n_images == 0  # its vector is kept, and a start would put it into the index
 
         assert (await opened.add("default", picture("red"), "red")).status == "unchanged"
@@ -149,7 +151,7 @@ def test_concurrent_adds_of_one_id_agree_on_one_image(run: Run) -> None:
     async def story(opened: Opened) -> None:
         payloads = [picture(colour) for colour in COLOURS] * 3
         outcomes = await asyncio.gather(*(opened.add("default", one, "x") for one in payloads))
-        kept, _ = await opened.collections.original("default", "x")
+        kept, _ = await opened.collections.images.original("default", "x")
         for payload, outcome in zip(payloads, outcomes, strict=True):
             assert (outcome.status == "failed") == (payload != kept)
         assert [outcome.status for outcome in outcomes].count("created") == 1
@@ -188,6 +190,6 @@ def test_adding_an_image_again_heals_its_lost_or_damaged_file(run: Run) -> None:
         assert file.read_bytes() == picture("red")
         file.write_bytes(b"junk")
         assert (await opened.add("default", picture("red"), "y")).status == "created"
-        assert (await opened.collections.original("default", "y"))[0] == picture("red")
+        assert (await opened.collections.images.original("default", "y"))[0] == picture("red")
 
     run(story)

@@ -79,9 +79,11 @@ def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, las
         async with writes_held_up(opened):
             begun = begin(
                 collections.change("default", CollectionChange(name="renamed")),
-                collections.patch("default", "i00", {"patched": True}),
-                collections.delete("default", "i01"),
-                collections.delete_matching("default", parse_filter({"n": 2}), lacking=False, preview=False),
+                collections.images.patch("default", "i00", {"patched": True}),
+                collections.images.delete("default", "i01"),
+                collections.images.delete_matching(
+                    "default", parse_filter({"n": 2}), lacking=False, preview=False
+                ),
                 collections.change("default", CollectionChange(keep="none")),
             )
             if last == "drop":
@@ -94,7 +96,7 @@ def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, las
         else:
             (info,) = await collections.list()
             assert (info.name, info.keep, info.n_images) == ("renamed", "none", 1)
-            (left,) = (await collections.list_images("renamed", None, 9))[0]
+            (left,) = (await collections.images.list("renamed", None, 9))[0]
             assert (left.id, left.metadata) == ("i00", {"n": 0, "patched": True})
 
     run(story)
@@ -108,10 +110,12 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
             dropping = asyncio.create_task(collections.drop("default"))
             await until(lambda: opened.write_queue.n_open == 2)
             waiting = begin(
-                collections.patch("default", "i00", {}),
-                collections.delete("default", "i00"),
-                collections.delete_matching("default", parse_filter({"n": 0}), lacking=False, preview=False),
-                collections.delete_matching("default", None, lacking=True, preview=False),
+                collections.images.patch("default", "i00", {}),
+                collections.images.delete("default", "i00"),
+                collections.images.delete_matching(
+                    "default", parse_filter({"n": 0}), lacking=False, preview=False
+                ),
+                collections.images.delete_matching("default", None, lacking=True, preview=False),
                 collections.change("default", CollectionChange(name="other")),
                 collections.drop("default"),
             )
@@ -132,7 +136,7 @@ def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 10)
         query = await opened.embedder.embed_image(picture("red"))
-        deletion = await opened.collections.delete_matching(
+        deletion = await opened.collections.images.delete_matching(
             "default", parse_filter({"n": {"lt": 8}}), lacking=False, preview=False
         )
         assert deletion.n_images == 8
@@ -153,7 +157,7 @@ def test_preview_shows_the_first_ids_and_counts_all(run: Run, monkeypatch: pytes
 
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 5)
-        found = await opened.collections.delete_matching(
+        found = await opened.collections.images.delete_matching(
             "default", parse_filter({"n": {"gte": 1}}), lacking=False, preview=True
         )
         assert (found.n_images, found.ids) == (4, ("i01", "i02"))
@@ -179,7 +183,7 @@ def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
 
         monkeypatch.setattr(opened.records, "delete_keys", failing)
         with pytest.raises(StoreError):
-            await opened.collections.delete_matching(
+            await opened.collections.images.delete_matching(
                 "default", parse_filter({"n": {"gte": 0}}), lacking=False, preview=False
             )
         assert await opened.listed() == ["i02", "i03", "i04"]

@@ -34,7 +34,7 @@ def test_file_is_on_the_disk_before_its_image_is_encoded(run: Run) -> None:
     async def story(opened: Opened) -> None:
         async with adding(opened, RED, "red") as (task, gate):
             with pytest.raises(NotFound):
-                await opened.collections.get_image("default", "red")
+                await opened.collections.images.get("default", "red")
             gate.open()
             assert (await task).status == "created"
         assert opened.files() == [sha256_of(RED)]
@@ -46,12 +46,12 @@ def test_deleting_the_last_image_with_the_same_bytes_leaves_the_file_to_the_add(
     async def story(opened: Opened) -> None:
         await opened.add("default", RED, "old")
         async with adding(opened, RED, "new") as (task, gate):
-            await opened.collections.delete("default", "old")
+            await opened.collections.images.delete("default", "old")
             assert opened.files() == [sha256_of(RED)]
             gate.open()
             assert (await task).status == "created"
-        assert (await opened.collections.original("default", "new"))[0] == RED
-        await opened.collections.delete("default", "new")
+        assert (await opened.collections.images.original("default", "new"))[0] == RED
+        await opened.collections.images.delete("default", "new")
         assert opened.files() == []
 
     run(story)
@@ -61,7 +61,7 @@ def test_deleted_file_that_an_add_had_claimed_goes_when_the_add_fails(run: Run) 
     async def story(opened: Opened) -> None:
         await opened.add("default", RED, "old")
         async with adding(opened, RED, "new") as (task, gate):
-            await opened.collections.delete("default", "old")
+            await opened.collections.images.delete("default", "old")
             gate.open(fails=True)
             assert isinstance((await task).error, EncoderFailed)
         assert opened.files() == []
@@ -75,7 +75,7 @@ def test_failed_add_leaves_the_file_of_another_image_with_the_same_bytes(run: Ru
         async with adding(opened, RED, "new") as (task, gate):
             gate.open(fails=True)
             assert (await task).status == "failed"
-        assert (await opened.collections.original("default", "old"))[0] == RED
+        assert (await opened.collections.images.original("default", "old"))[0] == RED
 
     run(story)
 
@@ -89,7 +89,7 @@ def test_of_two_adds_of_the_same_bytes_the_one_that_fails_takes_nothing_from_the
             await asyncio.wait([first])
             gate.open()
             assert (await second).status == "created"
-        assert (await opened.collections.original("default", "second"))[0] == RED
+        assert (await opened.collections.images.original("default", "second"))[0] == RED
         assert opened.files() == [sha256_of(RED)]
 
     run(story)
@@ -111,7 +111,7 @@ def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_fi
     async def story(opened: Opened) -> None:
         await opened.add("default", RED, "old")
         async with writes_held_up(opened):
-            deleting = asyncio.create_task(opened.collections.delete("default", "old"))
+            deleting = asyncio.create_task(opened.collections.images.delete("default", "old"))
             await asyncio.sleep(0)  # it has its place in the queue
             adding = asyncio.create_task(opened.add("default", RED, "new"))
             await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
@@ -119,8 +119,8 @@ def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_fi
             await asyncio.sleep(0.05)
         await asyncio.wait([deleting, adding])
         assert await opened.listed() == ["new"]
-        assert (await opened.collections.original("default", "new"))[0] == RED
-        await opened.collections.delete("default", "new")
+        assert (await opened.collections.images.original("default", "new"))[0] == RED
+        await opened.collections.images.delete("default", "new")
         assert opened.files() == []  # nobody claims it any more
 
     run(story)

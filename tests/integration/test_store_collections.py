@@ -37,7 +37,9 @@ def test_search_is_the_exact_ranking_with_offset_and_filter(run: Run) -> None:
         items = [NewImage(tiny_png(n), f"i{n:02}", {"n": n}) for n in range(50)]
         await opened.collections.add_many("default", items)
         query = await look(opened, "red")
-        rows = np.stack([await opened.collections.embedding_of("default", item.id or "") for item in items])
+        rows = np.stack(
+            [await opened.collections.images.embedding("default", item.id or "") for item in items]
+        )
         ranked = [f"i{n:02}" for n in np.argsort(-(rows @ query), kind="stable")]
         assert await opened.ids(query, k=50) == ranked
         assert await opened.ids(query, k=7, offset=11) == ranked[11:18]
@@ -60,9 +62,9 @@ def test_adding_the_same_again_is_unchanged_and_costs_no_encoding(run: Run) -> N
         again = await opened.add("default", picture("red"), metadata={"a": 2})
         assert (first.status, again.status) == ("created", "unchanged")
         assert first.id == again.id
-        assert first.id == (await opened.collections.get_image("default", first.id or "")).sha256[:32]
+        assert first.id == (await opened.collections.images.get("default", first.id or "")).sha256[:32]
         assert len(opened.metrics.batches) == n_batches
-        assert (await opened.collections.get_image("default", first.id or "")).metadata == {"a": 1}
+        assert (await opened.collections.images.get("default", first.id or "")).metadata == {"a": 1}
 
     run(story)
 
@@ -76,15 +78,15 @@ def test_taken_id_is_a_conflict_unless_replace_is_asked_for(run: Run) -> None:
         assert len(opened.files()) == 1
         replaced = await opened.add("default", picture("blue"), "x", replace=True)
         assert replaced.status == "replaced"
-        record = await opened.collections.get_image("default", "x")
+        record = await opened.collections.images.get("default", "x")
         assert record.metadata == {"a": 1}
         assert opened.files() == [record.sha256]
-        assert await opened.collections.original("default", "x") == (picture("blue"), "image/png")
+        assert await opened.collections.images.original("default", "x") == (picture("blue"), "image/png")
         (hit,) = await opened.collections.search("default", await look(opened, "blue"), k=5)
         assert (hit.id, hit.cosine) == ("x", pytest.approx(1, abs=1e-4))
         same = await opened.add("default", picture("blue"), "x", {"a": 2}, replace=True)
         assert same.status == "replaced"
-        assert (await opened.collections.get_image("default", "x")).metadata == {"a": 2}
+        assert (await opened.collections.images.get("default", "x")).metadata == {"a": 2}
         assert (await opened.collections.get("default")).n_images == 1
 
     run(story)
@@ -132,16 +134,16 @@ def test_deleted_image_leaves_nothing_behind(run: Run) -> None:
         await add_colours(opened)
         await opened.collections.create("second")
         await opened.add("second", picture("red"), "also-red")
-        await opened.collections.thumbnail("default", "red", 64)
-        await opened.collections.thumbnail("default", "blue", 64)
-        await opened.collections.delete("default", "blue")
-        await opened.collections.delete("default", "red")
+        await opened.collections.images.thumbnail("default", "red", 64)
+        await opened.collections.images.thumbnail("default", "blue", 64)
+        await opened.collections.images.delete("default", "blue")
+        await opened.collections.images.delete("default", "red")
         assert set(await opened.ids(await look(opened, "red"))) == {"green", "yellow"}
         with pytest.raises(NotFound):
-            await opened.collections.get_image("default", "red")
+            await opened.collections.images.get("default", "red")
         with pytest.raises(NotFound):
-            await opened.collections.delete("default", "red")
-        red = (await opened.collections.get_image("second", "also-red")).sha256
+            await opened.collections.images.delete("default", "red")
+        red = (await opened.collections.images.get("second", "also-red")).sha256
         # green, yellow, and red with its thumbnail, which `second` still uses
         assert len(opened.files()) == 4
         assert f"{red}-64" in opened.files()
@@ -164,12 +166,12 @@ def test_pages_are_stable_while_images_come_and_go(run: Run) -> None:
         seen: list[str] = []
         after: str | None = None
         while True:
-            page, after = await opened.collections.list_images("default", after, 6)
+            page, after = await opened.collections.images.list("default", after, 6)
             seen += [record.id for record in page]
             if after is None:
                 break
             await opened.add("default", tiny_png(1), "01")
-            await opened.collections.delete("default", page[-1].id)
+            await opened.collections.images.delete("default", page[-1].id)
         assert seen == [f"{n:02}" for n in range(0, 40, 2)]
 
     run(story)
@@ -178,14 +180,14 @@ def test_pages_are_stable_while_images_come_and_go(run: Run) -> None:
 def test_metadata_is_patched_by_merging(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.add("default", picture("red"), "x", {"a": 1, "b": {"c": 2, "d": 3}})
-        record = await opened.collections.patch("default", "x", {"a": None, "b": {"c": 4}})
+        record = await opened.collections.images.patch("default", "x", {"a": None, "b": {"c": 4}})
         assert record.metadata == {"b": {"c": 4, "d": 3}}
-        assert (await opened.collections.get_image("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
+        assert (await opened.collections.images.get("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
         with pytest.raises(TooLarge):
-            await opened.collections.patch("default", "x", {"e": "x" * 20_000})
+            await opened.collections.images.patch("default", "x", {"e": "x" * 20_000})
         with pytest.raises(NotFound):
-            await opened.collections.patch("default", "y", {"a": 1})
-        assert (await opened.collections.get_image("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
+            await opened.collections.images.patch("default", "y", {"a": 1})
+        assert (await opened.collections.images.get("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
 
     run(story)
 
@@ -193,11 +195,11 @@ def test_metadata_is_patched_by_merging(run: Run) -> None:
 def test_thumbnail_is_kept_and_its_sizes_are_a_closed_set(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.add("default", noise(0, (300, 200)), "x")
-        made = await opened.collections.thumbnail("default", "x", 64)
-        assert await opened.collections.thumbnail("default", "x", 64) == made
+        made = await opened.collections.images.thumbnail("default", "x", 64)
+        assert await opened.collections.images.thumbnail("default", "x", 64) == made
         assert len(opened.files()) == 2
         with pytest.raises(InvalidValue, match="size 65 is not one of 64, 128"):
-            await opened.collections.thumbnail("default", "x", 65)
+            await opened.collections.images.thumbnail("default", "x", 65)
 
     run(story)
 

@@ -73,7 +73,7 @@ def test_drop_that_a_full_disk_ends_half_way_leaves_the_rest_to_be_seen_and_foun
 ) -> None:
     async def story(opened: Opened) -> None:
         await add_images(opened)
-        query = await opened.collections.embedding_of("default", "i8")
+        query = await opened.collections.images.embedding("default", "i8")
         with monkeypatch.context() as patched:
             FullDisk(opened, patched, room=2, n_commits=3)
             with pytest.raises(StoreFull):
@@ -93,7 +93,7 @@ def test_filter_deletes_in_parts_where_all_is_too_much_at_once(
         await add_images(opened)
         disk = FullDisk(opened, monkeypatch, room=1)
         some = parse_filter({"n": {"lt": 5}})
-        done = await opened.collections.delete_matching("default", some, lacking=False, preview=False)
+        done = await opened.collections.images.delete_matching("default", some, lacking=False, preview=False)
         assert (done.n_images, disk.asked) == (5, [5, 1, 1, 1, 1, 1])
         assert await opened.listed() == ["i5", "i6", "i7", "i8"]
 

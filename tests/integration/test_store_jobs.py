@@ -50,7 +50,7 @@ def test_job_goes_on_after_a_restart_where_it_was(run_jobs: RunJobs) -> None:
         known.extend([await submit(running, 5), await submit(running, 2, first=20)])
         gate.permits.release()
         await until_done(running, known[0].id, 2)
-        await opened.collections.delete("default", "i01")  # acknowledged, and deleted since
+        await opened.collections.images.delete("default", "i01")  # acknowledged, and deleted since
 
     async def after(opened: Opened, running: Jobs) -> None:
         assert (await end_of(running, known[1].id)).state == "done"

@@ -48,7 +48,7 @@ def test_image_that_was_deleted_before_its_job_was_killed_does_not_return(run_jo
         stops = StopsAfterAdds(opened)
         known.append(await submit(jobs, 3))
         await stops.until_added(2)
-        await opened.collections.delete("default", "i00")
+        await opened.collections.images.delete("default", "i00")
 
     async def after(opened: Opened, jobs: Jobs) -> None:
         assert (await end_of(jobs, known[0].id)).counts == {"created": 3}
@@ -69,15 +69,15 @@ def test_image_that_was_changed_before_its_job_was_killed_stays_changed(run_jobs
         stops = StopsAfterAdds(opened)
         known.append(await submit(jobs, 2, replace=True))
         await stops.until_added(2)
-        await opened.collections.patch("default", "i00", {"by": "hand"})
+        await opened.collections.images.patch("default", "i00", {"by": "hand"})
         await add("default", [NewImage(tiny_png(50), "i01", {"n": 50})], replace=True)
 
     async def after(opened: Opened, jobs: Jobs) -> None:
         assert (await end_of(jobs, known[0].id)).counts == {"replaced": 2}
-        patched, replaced = await opened.collections.find_images("default", ["i00", "i01"])
+        patched, replaced = await opened.collections.images.find("default", ["i00", "i01"])
         assert patched.metadata == {"n": 0, "by": "hand"}
         assert replaced.metadata == {"n": 50}
-        assert await opened.collections.original("default", "i01") == (tiny_png(50), "image/png")
+        assert await opened.collections.images.original("default", "i01") == (tiny_png(50), "image/png")
 
     run_jobs(before)
     run_jobs(after)
@@ -92,7 +92,7 @@ def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run_jobs: Ru
         known.append(await submit(jobs, 1))
         await until(lambda: gate.n_waiting == 1)
         async with writes_held_up(opened):
-            deleting = asyncio.create_task(opened.collections.delete("default", "same"))
+            deleting = asyncio.create_task(opened.collections.images.delete("default", "same"))
             await asyncio.sleep(0)  # it has its place in the queue
             gate.permits.release()
             await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
@@ -103,7 +103,7 @@ def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run_jobs: Ru
     async def after(opened: Opened, jobs: Jobs) -> None:
         assert (await end_of(jobs, known[0].id)).counts == {"created": 1}
         assert await opened.listed() == ["i00"]
-        assert await opened.collections.original("default", "i00") == (tiny_png(0), "image/png")
+        assert await opened.collections.images.original("default", "i00") == (tiny_png(0), "image/png")
 
     run_jobs(before)
     run_jobs(after)
@@ -227,7 +227,7 @@ def test_batch_that_fails_behind_its_commit_is_not_added_again(
         monkeypatch.setattr(opened.images, "remove", refuse_once)
         job = await submit(jobs, 4, replace=True)
         await failed.wait()
-        await opened.collections.delete("default", "i00")
+        await opened.collections.images.delete("default", "i00")
         assert (await end_of(jobs, job.id)).counts == {"replaced": 4}
         assert await opened.listed() == ["i01", "i02", "i03"]
 

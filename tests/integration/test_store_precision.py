@@ -52,8 +52,8 @@ def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Run) ->
         assert await precision_of(opened, "small") == ("int8", "int8")
         for name in ("exact", "small"):
             assert [await best(opened, name, colour) for colour in COLOURS] == list(COLOURS)
-        exact = await opened.collections.embedding_of("exact", "red")
-        small = await opened.collections.embedding_of("small", "red")
+        exact = await opened.collections.images.embedding("exact", "red")
+        small = await opened.collections.images.embedding("small", "red")
         assert np.allclose(small, np.roll(exact, 1), atol=1e-6)
         added = await opened.collections.add_many("small", [NewImage(picture("white"))])
         assert added.model.precision == "int8"
@@ -61,7 +61,7 @@ def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Run) ->
     async def again(opened: Opened) -> None:
         assert opened.opened == ["int8"]
         assert await precision_of(opened, "small") == ("int8", "int8")
-        assert await opened.collections.embedding_of("small", "red") is not None
+        assert await opened.collections.images.embedding("small", "red") is not None
         assert (await opened.collections.get("small")).state == "ready"
 
     run(story)
@@ -118,16 +118,16 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        exact = await opened.collections.embedding_of("pets", "blue")
+        exact = await opened.collections.images.embedding("pets", "blue")
         await opened.take("pets", "int8")
         assert [await best(opened, "pets", colour) for colour in COLOURS] == list(COLOURS)
         assert np.allclose(
-            await opened.collections.embedding_of("pets", "blue"), np.roll(exact, 1), atol=1e-6
+            await opened.collections.images.embedding("pets", "blue"), np.roll(exact, 1), atol=1e-6
         )
         n_batches = len(opened.metrics.batches)
         await opened.take("pets", SERVER)
         assert len(opened.metrics.batches) == n_batches
-        assert np.array_equal(await opened.collections.embedding_of("pets", "blue"), exact)
+        assert np.array_equal(await opened.collections.images.embedding("pets", "blue"), exact)
 
     run(story)
 
@@ -191,7 +191,7 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
         assert (added.model.precision, [one.status for one in added.outcomes]) == ("int8", ["created"])
         with opened.collections.using("default") as vectors:
             expected = await vectors.pipeline.embedder.embed_image(picture("red"))
-        assert np.array_equal(await opened.collections.embedding_of("default", "red"), expected)
+        assert np.array_equal(await opened.collections.images.embedding("default", "red"), expected)
 
     run(story)
 
@@ -250,7 +250,7 @@ def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Run) ->
         await fill(opened, "pets")
         rollout = await opened.rollouts.move_collection("pets", precision="int8")
         assert rollout is not None
-        await opened.collections.delete("pets", "red")
+        await opened.collections.images.delete("pets", "red")
         await opened.end_of(rollout)
         with opened.collections.using("pets") as vectors:
             query = (await vectors.pipeline.embedder.embed_text("red")).embedding
@@ -289,17 +289,17 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
         assert (await collections.stats("small")).vectors is None
         for refused in (
             collections.add_many("small", [NewImage(picture("white"))]),
-            collections.embedding_of("small", "red"),
+            collections.images.embedding("small", "red"),
             collections.search("small", np.zeros(16, np.float32), k=1),
-            collections.delete_matching("small", None, lacking=True, preview=True),
-            collections.delete_matching("small", None, lacking=True, preview=False),
+            collections.images.delete_matching("small", None, lacking=True, preview=True),
+            collections.images.delete_matching("small", None, lacking=True, preview=False),
         ):
             with pytest.raises(
                 Conflict, match="'small' has vectors of precision int8: tiny/1 has no precision"
             ):
                 await refused
-        assert await collections.original("small", "red") == (picture("red"), "image/png")
-        await collections.delete("small", "red")
+        assert await collections.images.original("small", "red") == (picture("red"), "image/png")
+        await collections.images.delete("small", "red")
         await collections.change("small", CollectionChange(keep="none"))
         assert (await collections.get("small")).precision == "int8"
 

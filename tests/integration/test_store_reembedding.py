@@ -80,11 +80,13 @@ def test_searches_wait_and_nothing_is_deleted_as_lacking_meanwhile(run: Callable
         for filter in (None, ANY):
             for preview in (True, False):
                 with pytest.raises(NotReady, match="'pets' is being embedded: which images cannot be found"):
-                    await opened.collections.delete_matching("pets", filter, lacking=True, preview=preview)
-        await opened.collections.delete("pets", "green")
+                    await opened.collections.images.delete_matching(
+                        "pets", filter, lacking=True, preview=preview
+                    )
+        await opened.collections.images.delete("pets", "green")
         gate.open.set()
         assert (await embedded(opened, "pets")).state == "ready"
-        found = await opened.collections.delete_matching("pets", None, lacking=True, preview=False)
+        found = await opened.collections.images.delete_matching("pets", None, lacking=True, preview=False)
         assert found == Deletion(0)
         await require_found(opened, "blue", "red")
 
@@ -125,7 +127,7 @@ def test_failure_says_why_and_the_same_precision_tries_again(run: Callable[..., 
             await opened.collections.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
         for preview in (True, False):
             with pytest.raises(NotReady, match=hint):
-                await opened.collections.delete_matching("pets", None, lacking=True, preview=preview)
+                await opened.collections.images.delete_matching("pets", None, lacking=True, preview=preview)
         opened.records.put_embeddings = put[0]  # type: ignore[method-assign]
         await opened.take("pets", "server")
         assert (await opened.collections.get("pets")).reason == ""

@@ -165,7 +165,7 @@ def test_rollback_now_does_not_wait_for_what_the_former_version_lacks(run: Run) 
         assert len(await opened.ids(np.eye(16, dtype=np.float32)[0])) == 4
         assert (await opened.collections.get("default")).n_embedded == 4
         with pytest.raises(NotReady, match="which images cannot be found is not known yet"):
-            await opened.collections.delete_matching("default", None, lacking=True, preview=False)
+            await opened.collections.images.delete_matching("default", None, lacking=True, preview=False)
         held.go_on()
         await until(lambda: not opened.collections["default"].all_vectors[0].pending)
         await require_found(opened, "red", "green", "blue", "yellow", "white")

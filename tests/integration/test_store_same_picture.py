@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from diptych.core.collections import service
+from diptych.core.collections import images
 from diptych.core.collections.search import SearchInput, WeightedQuery, search_collection
 from diptych.core.types import Keep
 from diptych.errors import InvalidValue, StoreFull
@@ -102,7 +102,7 @@ def test_earlier_rows_without_a_file_are_their_own_pictures(run: Run) -> None:
 
 async def same_pictures(opened: Opened, kind: Literal["bytes", "picture"] = "picture") -> tuple[Any, ...]:
     """The ids of each group, and how many images have no hash."""
-    page = await opened.collections.duplicates("pets", kind, None, 9)
+    page = await opened.collections.images.duplicates("pets", kind, None, 9)
     return [[image.id for image in group.images] for group in page.groups], page.n_unknown
 
 
@@ -119,7 +119,7 @@ def test_same_pictures_of_a_collection_are_found(run: Run, keep: Keep) -> None:
 
 
 def test_missing_hashes_are_made_a_part_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_FOLDED", 2)
+    monkeypatch.setattr(images, "MAX_FOLDED", 2)
 
     async def story(opened: Opened) -> None:
         await add(opened)
@@ -142,7 +142,7 @@ def test_images_whose_picture_cannot_be_known_are_grouped_by_their_bytes(run: Ru
 
 
 def test_too_many_images_are_refused_for_pictures_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_COMPARED", 2)
+    monkeypatch.setattr(images, "MAX_COMPARED", 2)
 
     async def story(opened: Opened) -> None:
         await add(opened)

@@ -43,9 +43,9 @@ def test_acknowledged_images_survive_kill(tmp_path: Path, n_lines: int) -> None:
             assert len(acknowledged) <= info.n_images <= len(acknowledged) + 2
             assert (info.state, len(opened.files())) == ("ready", info.n_images)
             for id in acknowledged:
-                payload, _ = await opened.collections.original("default", id)
+                payload, _ = await opened.collections.images.original("default", id)
                 assert payload == tiny_png(int(id[1:]))
-                query = await opened.collections.embedding_of("default", id)
+                query = await opened.collections.images.embedding("default", id)
                 best, *_ = await opened.collections.search("default", query, k=1)
                 assert best.cosine == pytest.approx(1, abs=1e-5)
 

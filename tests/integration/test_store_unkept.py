@@ -36,7 +36,7 @@ def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Run) 
         query = (await opened.embedder.embed_text("red")).embedding
         assert [hit.id for hit in await opened.collections.search("bare", query, k=3)] == ["red"]
         with pytest.raises(NotFound, match="no file is kept"):
-            await opened.collections.original("bare", "red")
+            await opened.collections.images.original("bare", "red")
 
     async def after(opened: Opened) -> None:
         info = await opened.collections.get("bare")
@@ -53,10 +53,10 @@ def test_file_that_another_collection_keeps_outlives_the_row_that_keeps_none(
         await opened.collections.create("bare", "none")
         await opened.add("default", picture("red"), "red")
         await opened.add("bare", picture("red"), "red")
-        await opened.collections.delete("bare", "red")
+        await opened.collections.images.delete("bare", "red")
         assert len(opened.files()) == 1
         await opened.add("bare", picture("red"), "red")
-        await opened.collections.delete("default", "red")
+        await opened.collections.images.delete("default", "red")
         assert opened.files() == []
 
     run(story)
@@ -97,7 +97,7 @@ def test_collection_follows_again_once_rows_without_an_image_are_gone(run: Run, 
         if way == "replaced":
             assert (await opened.add("default", picture("blue"), "old", replace=True)).status == "replaced"
         else:
-            await opened.collections.delete("default", "old")
+            await opened.collections.images.delete("default", "old")
 
     async def second(opened: Opened) -> None:
         for rollout in await opened.rollouts.list():

@@ -285,7 +285,7 @@ def test_activating_another_version_ends_the_rollout_under_way(run: Run) -> None
 def test_image_that_cannot_be_embedded_any_more_keeps_the_old_version(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
-        lost = (await opened.collections.get_image("default", "red")).sha256
+        lost = (await opened.collections.images.get("default", "red")).sha256
         file = next((opened.data_dir / "images").glob(f"*/{lost}"))
         payload = file.read_bytes()
         file.unlink()
@@ -371,8 +371,8 @@ def test_collection_of_a_model_that_is_gone_can_be_read_but_not_searched(run: Ru
             await opened.ids(np.ones(16, np.float32))
         with pytest.raises(Conflict):
             await opened.add("default", picture("black"))
-        assert (await opened.collections.original("default", "red"))[0] == picture("red")
-        await opened.collections.delete("default", "red")
+        assert (await opened.collections.images.original("default", "red"))[0] == picture("red")
+        await opened.collections.images.delete("default", "red")
         assert (await opened.collections.get("default")).n_images == 3
 
     run(add_colours)

@@ -121,7 +121,7 @@ def test_collection_follows_again_soon_after_what_held_it_is_gone(
         await opened.add("bare", picture("red"), "red")
         await opened.activate(TINY, 2)
         assert (await opened.collections.get("bare")).stays
-        await opened.collections.delete("bare", "red")
+        await opened.collections.images.delete("bare", "red")
         await until(lambda: opened.collections["bare"].current.version is opened.active.now.version)
         assert (await opened.collections.get("bare")).stays == ""
 
@@ -165,7 +165,7 @@ def test_collection_whose_move_has_failed_is_not_tried_again_by_itself(
         await opened.add("stays", picture("red"), "red")
         await opened.activate(TINY, 2)
         opened.room.error = StoreFull("no space is left")
-        await opened.collections.delete("bare", "red")
+        await opened.collections.images.delete("bare", "red")
         await until(lambda: opened.metrics.rollouts.get("failed", 0) == 1)
         await asyncio.sleep(0.2)  # several looks
         ended = await opened.rollouts.list()

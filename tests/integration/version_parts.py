@@ -27,7 +27,7 @@ async def require_found(opened: Opened, *colours: str) -> None:
             hits = await opened.collections.search([SearchTarget("default", vectors)], query, k=9)
         assert hits[0].id == colour
         assert sorted(hit.id for hit in hits) == sorted(colours)
-        stored = await opened.collections.embedding_of("default", colour)
+        stored = await opened.collections.images.embedding("default", colour)
         assert stored == pytest.approx(query, abs=1e-6)
 
 

@@ -1,6 +1,6 @@
 """Collections of images: add, list, change, delete and search.
 
 Image files or vectors go in and are acknowledged once they are durable and searchable; queries come back as
-hits. Read `service` first, then `ingest` (adding) and `search` (searching). `ports` names what the stores,
-the image files and the index must provide.
+hits. Read `service` first, then `ingest` (adding), `search` (searching), `images` (what is stored) and
+`moves` (to another model version). `ports` names what the stores, the image files and the index must provide.
 """

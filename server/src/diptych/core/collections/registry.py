@@ -1,4 +1,4 @@
-"""The collections of a data folder: opened, created, changed, moved to other vectors, dropped."""
+"""The collections of a data folder: opened, created, changed, dropped."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -83,7 +83,12 @@ class CollectionRegistry:
             await self._files.remove_unused(await self._images.stored())
         for collection in self:
             if collection.current is not None and collection.current.pending:
-                self._start_completing(collection, collection.current)
+                log.warning(
+                    "collection %s: %d of %d images have no vector yet",
+                    *(collection.name, len(collection.current.pending), collection.n_images),
+                )
+                if not self._read_only:
+                    self.embed_missing(collection)
 
     async def stop(self) -> None:
         """Stop embedding in the background."""
@@ -149,58 +154,13 @@ class CollectionRegistry:
             self._opener.retire(vectors)
         await self._files.remove(removed.released)
 
-    async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
-        """Give the collection `next` vectors of a version, filled with what is stored; drop other ones.
+    async def fill(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+        """Fill the index of new vectors with what is stored of their identity."""
+        for key in await self._opener.fill(vectors, collection.name):
+            log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
 
-        The vectors that are kept for a rollback are used if they are of that identity. Raises InvalidValue as
-        IndexOpener.open.
-        """
-        collection.require_not_dropped()
-        vectors = await self._opener.open(version, precision)
-        previous = collection.previous
-        if previous is not None and previous.identity == vectors.identity:
-            self._opener.retire(vectors)
-            vectors, collection.previous = previous, None
-            vectors.failed.clear()  # they are tried again
-        else:
-            await self._fill(collection, vectors)
-        self.abandon(collection)
-        collection.next, collection.reason = vectors, ""
-
-    async def open_previous(
-        self, collection: LoadedCollection, version: LoadedVersion, precision: str
-    ) -> None:
-        """Give the collection vectors of the version that served before, for a rollback."""
-        collection.require_not_dropped()
-        vectors = await self._opener.open(version, precision)
-        await self._fill(collection, vectors)
-        self.forget_previous(collection)
-        collection.previous, vectors.was_current = vectors, True
-
-    def abandon(self, collection: LoadedCollection) -> None:
-        """Drop the `next` vectors; those that answered searches before are kept for a rollback again."""
-        if collection.next is None:
-            return
-        abandoned, collection.next = collection.next, None
-        if abandoned.was_current and collection.previous is None:
-            collection.previous = abandoned
-        else:
-            self._opener.retire(abandoned)
-
-    def forget_previous(self, collection: LoadedCollection) -> None:
-        """Close the vectors that are kept for a rollback."""
-        if collection.previous is not None:
-            self._opener.retire(collection.previous)
-            collection.previous = None
-
-    def switch(
-        self, collection: LoadedCollection, *, model: str, precision: str, keeps_previous: bool
-    ) -> None:
-        """Answer searches with `next` from now on; the store has changed already. Awaits nothing."""
-        for vectors in collection.switch(keeps_previous=keeps_previous):
-            self._opener.retire(vectors)
-        collection.model, collection.precision = model, precision
-        collection.report_metrics()
+    def embed_missing(self, collection: LoadedCollection) -> None:
+        """Start to embed in the background what the `current` vectors lack, if anything."""
         if collection.current is not None and collection.current.pending:
             self._background.start(
                 self._complete(collection, collection.current), f"embedding collection {collection.name}"
@@ -248,18 +208,8 @@ class CollectionRegistry:
         finally:
             self._versions.release(version)
         collection = self._place(info, vectors)
-        await self._fill(collection, vectors)
+        await self.fill(collection, vectors)
         collection.may_lag |= self._read_only  # nothing will embed what is missing: searches see the others
-
-    def _start_completing(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
-        log.warning(
-            "collection %s: %d of %d images have no vector yet",
-            *(collection.name, len(vectors.pending), collection.n_images),
-        )
-        if not self._read_only:
-            self._background.start(
-                self._complete(collection, vectors), f"embedding collection {collection.name}"
-            )
 
     async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
         """Embed what `current` lacks: searches wait for it, or do not see it yet."""
@@ -272,10 +222,6 @@ class CollectionRegistry:
         except Exception as error:
             collection.reason = str(error) if isinstance(error, DiptychError) else type(error).__name__
             raise
-
-    async def _fill(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
-        for key in await self._opener.fill(vectors, collection.name):
-            log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
 
     def _place_without_version(self, info: CollectionInfo, reason: str) -> LoadedCollection:
         """Place a collection that a rollout will embed for the active version, if it is of its model."""

@@ -237,7 +237,7 @@ async def _embed(
                 return TextEmbedding(await embedder.embed_image(query), truncated=False)
             case StoredImage(id, collection):
                 assert collection is not None, "placed before"
-                row = await collections.embedding_of(collection, id, vectors[collection])
+                row = await collections.images.embedding(collection, id, vectors[collection])
                 return TextEmbedding(row, truncated=False)
     except (InputError, NotFound) as error:
         raise error.named(name) from None

@@ -1,11 +1,9 @@
-"""The public methods of collections, which routes and jobs call."""
+"""The collections of one data folder: created, described, changed, added to and searched."""
 
 import asyncio
 import builtins
-import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Literal
 
 import numpy as np
 
@@ -13,26 +11,15 @@ from diptych.bundle.calibration import QueryKind
 from diptych.core.collections.collection import LoadedCollection, PipelineChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
-from diptych.core.collections.duplicates import (
-    MAX_COMPARED,
-    MAX_FOLDED,
-    MAX_GROUP_IMAGES,
-    Collapse,
-    DuplicateGroup,
-    DuplicatePage,
-    fold_near,
-    fold_same_bytes,
-    fold_same_picture,
-    same_pictures,
-)
+from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
+from diptych.core.collections.images import CollectionImages
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.ingest import Ingest
-from diptych.core.collections.metadata.checks import check_metadata, merge_patch
-from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.moves import Moves
 from diptych.core.collections.nearest import Finder, Judge, OpenTarget, SearchTarget
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
@@ -42,7 +29,6 @@ from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
-from diptych.core.fetching.image_urls import ReserveBytes
 from diptych.core.job import JobOutcomes
 from diptych.core.ports import Metrics
 from diptych.core.timing import stage
@@ -53,12 +39,9 @@ from diptych.core.types import (
     CollectionChange,
     CollectionInfo,
     CollectionStats,
-    Deletion,
     Embedding,
     Hit,
-    ImageRecord,
     Keep,
-    Metadata,
     ModelInfo,
     NewImage,
     NewVector,
@@ -66,9 +49,7 @@ from diptych.core.types import (
     VectorOrigin,
     VersionRef,
 )
-from diptych.errors import Conflict, CorruptStore, DiptychError, InvalidValue, NotFound, NotReady, StoreFull
-
-log = logging.getLogger(__name__)
+from diptych.errors import Conflict, NotFound, StoreFull
 
 NoteTexts = Callable[[LoadedCollection, Sequence[str]], None]
 
@@ -78,6 +59,7 @@ class Collections:
 
     Every method that takes a name raises NotFound when there is no such collection, and StoreError when the
     data folder fails. Writes are durable when they return, and run to their end if the caller is cancelled.
+    `images` reads, changes and deletes stored images; `moves` gives collections other vectors, for rollouts.
     """
 
     def __init__(
@@ -106,12 +88,8 @@ class Collections:
         self._records = records
         self._metrics = metrics
         self._note_texts = note_texts
-        self._max_metadata_bytes = max_metadata_bytes
-        self._one_scan = asyncio.Lock()  # several at once would leave searches no reader of the store
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
-        self._committer = committer = RowCommitter(files=files, records=records)
-        group_commit = GroupCommit(committer.store, write_queue)
         self._finder = Finder(records, write_queue)
         self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
         self._originals = Originals(
@@ -124,21 +102,8 @@ class Collections:
         self._opener = opener = IndexOpener(
             versions=versions, records=records, new_index=new_index, read_only=read_only
         )
-        self._reembedder = reembedder = Reembedder(
-            opener=opener, images=images, records=records, write_queue=write_queue
-        )
-        self._ingest = Ingest(
-            follow=self._embed_for_next,
-            files=files,
-            committer=committer,
-            group_commit=group_commit,
-            write_queue=write_queue,
-            max_metadata_bytes=max_metadata_bytes,
-        )
-        self._vectors = VectorIngest(
-            committer=committer, group_commit=group_commit, max_metadata_bytes=max_metadata_bytes
-        )
-        self._registry = CollectionRegistry(
+        reembedder = Reembedder(opener=opener, images=images, records=records, write_queue=write_queue)
+        self._registry = registry = CollectionRegistry(
             versions=versions,
             active=active,
             opener=opener,
@@ -149,6 +114,37 @@ class Collections:
             pace=pace,
             metrics=metrics,
             read_only=read_only,
+        )
+        self.moves = Moves(
+            registry=registry,
+            records=records,
+            opener=opener,
+            reembedder=reembedder,
+            write_queue=write_queue,
+        )
+        committer = RowCommitter(files=files, records=records)
+        group_commit = GroupCommit(committer.store, write_queue)
+        self._ingest = Ingest(
+            follow=self.moves.embed_added,
+            files=files,
+            committer=committer,
+            group_commit=group_commit,
+            write_queue=write_queue,
+            max_metadata_bytes=max_metadata_bytes,
+        )
+        self._vectors = VectorIngest(
+            committer=committer, group_commit=group_commit, max_metadata_bytes=max_metadata_bytes
+        )
+        self.images = CollectionImages(
+            registry=registry,
+            records=records,
+            files=files,
+            originals=self._originals,
+            deletions=self._deletions,
+            committer=committer,
+            opener=opener,
+            write_queue=write_queue,
+            max_metadata_bytes=max_metadata_bytes,
         )
 
     async def open(self) -> None:
@@ -281,60 +277,6 @@ class Collections:
     def __contains__(self, name: str) -> bool:
         return name in self._registry
 
-    async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
-        """Give the collection `next` vectors of a version, filled with what is stored.
-
-        Raises NotFound once it is dropped, InvalidValue when the version lacks the precision.
-        """
-        await self._write_queue.run(self._registry.prepare(collection, version, precision))
-
-    async def open_previous(
-        self, collection: LoadedCollection, version: LoadedVersion, precision: str
-    ) -> None:
-        """Give the collection vectors of the version that served before. Raises as `prepare`."""
-        await self._write_queue.run(self._registry.open_previous(collection, version, precision))
-
-    async def abandon(self, collection: LoadedCollection) -> None:
-        """Drop the `next` vectors of a collection; those that answered searches before are kept."""
-        await self._write_queue.run(self._abandon(collection))
-
-    async def forget_previous(self, collection: LoadedCollection) -> None:
-        """Close the vectors of a collection that are kept for a rollback."""
-        await self._write_queue.run(self._forget_previous(collection))
-
-    async def require_embeddable(self, name: str, identity: str) -> None:
-        """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
-        collection = self._registry[name]
-        missing = await collection.read(lambda name: self._records.missing(name, identity))
-        if n_unkept := sum(not kept for kept in missing.values()):
-            raise Conflict(
-                f"collection {name!r} cannot move: {n_unkept} of {collection.n_images} rows keep no image "
-                "that could be embedded again"
-            )
-
-    async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
-        """Embed the images that the vectors lack now. Raises NotReady, StoreError."""
-        await self._reembedder.run(collection, vectors, pace)
-
-    async def switch(
-        self,
-        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
-        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
-        done: Callable[[], None],
-        *,
-        keeps_previous: bool,
-        may_lag: bool = False,
-    ) -> None:
-        """Let collections answer searches with their `next` vectors, all in one write.
-
-        `collections` says which, with their model and precision setting from then on. What they still lack is
-        embedded in the write, in which nothing can be added, or with `may_lag` later. Then `collections` is
-        called again, since images without a file may have turned up. `store` makes the move durable; what it
-        raises is raised, and nothing has changed. Then searches, and `done`, change without anything in
-        between.
-        """
-        await self._write_queue.run(self._switch(collections, store, done, keeps_previous, may_lag))
-
     async def add_many(
         self,
         name: str,
@@ -387,122 +329,6 @@ class Collections:
             return Added(model, await self._vectors.add(collection, model, items, replace=replace))
         except PipelineChanged:
             raise Conflict(f"collection {name!r} has just taken another precision") from None
-
-    async def list_images(
-        self, name: str, after: str | None, limit: int, filter: Filter | None = None
-    ) -> tuple[builtins.list[ImageRecord], str | None]:
-        """One page of images with ids above `after` that pass the filter, by id, and the `after` of the next
-        page or None.
-
-        Images that are added or deleted between pages never make another one appear twice or not at all.
-        """
-        collection = self._registry[name]
-        records = await collection.read(lambda name: self._records.page(name, after, limit + 1, filter))
-        page = records[:limit]
-        return page, page[-1].id if len(records) > limit else None
-
-    async def count_images(self, name: str, filter: Filter | None = None) -> int:
-        """The number of images that pass the filter."""
-        collection = self._registry[name]
-        if filter is None:
-            return collection.n_images
-        return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
-
-    async def fields(
-        self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
-    ) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
-        `nested` also the fields inside of objects.
-        """
-        collection = self._registry[name]
-        async with self._one_scan:
-            return await collection.read(
-                lambda name: self._records.fields(name, filter, limit, nested=nested)
-            )
-
-    async def duplicates(
-        self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int
-    ) -> DuplicatePage:
-        """At most `limit` groups of images with the same bytes or of the same picture, by their first ids,
-        which are above `after`.
-
-        Of images without a picture hash at most MAX_FOLDED are given one. Raises InvalidValue for pictures in
-        a collection of more than MAX_COMPARED images; Conflict, Overloaded, NotReady if hashes are missing.
-        """
-        collection = self._registry[name]
-        async with self._one_scan:
-            if kind == "bytes":
-                groups, n_unknown = await collection.read(self._records.same_bytes), 0
-            else:
-                groups, n_unknown = await self._same_pictures(collection)
-        later = [group for group in groups if group[0] > (after or "")]
-        page = [group[:MAX_GROUP_IMAGES] for group in later[:limit]]
-        ids = [id for group in page for id in group]
-        found = await collection.read(lambda name: self._records.find(name, ids))
-        return DuplicatePage(
-            groups=[
-                DuplicateGroup(len(whole), [found[id] for id in group if id in found])
-                for whole, group in zip(later, page, strict=False)
-            ],
-            next=page[-1][0] if len(later) > limit else None,
-            n_groups=len(groups),
-            n_duplicates=sum(map(len, groups)) - len(groups),
-            n_unknown=n_unknown,
-        )
-
-    async def get_image(self, name: str, id: str) -> ImageRecord:
-        """The record of one image. Raises NotFound."""
-        return await self._record(self._registry[name], id)
-
-    async def find_images(self, name: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
-        """The images that have these ids, by id, without those that adding again would repair: images that
-        searches cannot find, and images whose file is lost.
-        """
-        collection = self._registry[name]
-        found = await collection.read(lambda name: self._records.find(name, ids))
-        to_repair = await self._committer.ids_to_repair(collection) | await self._files.ids_without_file(
-            found.values()
-        )
-        return [found[id] for id in sorted(found) if id not in to_repair]
-
-    async def original(self, name: str, id: str) -> tuple[bytes, str]:
-        """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""
-        record, payload = await self._of_file(name, id, self._originals.original)
-        return payload, record.media_type
-
-    async def thumbnail(self, name: str, id: str, size_px: int) -> bytes:
-        """A thumbnail without metadata. Raises NotFound; InvalidValue for a size that is not offered."""
-        return (await self._of_file(name, id, lambda one: self._originals.thumbnail(one, size_px)))[1]
-
-    async def patch(self, name: str, id: str, metadata: Metadata) -> ImageRecord:
-        """Change the metadata by a JSON merge patch (RFC 7396). Raises NotFound, InvalidValue, TooLarge."""
-        check_metadata(metadata, self._max_metadata_bytes)
-
-        def change(old: Metadata) -> Metadata:
-            return check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
-
-        collection = self._registry[name]
-
-        async def patched() -> ImageRecord:
-            collection.require_not_dropped()
-            return await self._records.patch(collection.name, id, change)  # the name at that time
-
-        return await self._write_queue.run(patched())
-
-    async def delete(self, name: str, id: str) -> None:
-        """Remove the image, its embedding, and its files unless another row uses them. Raises NotFound."""
-        await self._deletions.one(self._registry[name], id)
-
-    async def delete_matching(
-        self, name: str, filter: Filter | None, *, lacking: bool, preview: bool
-    ) -> Deletion:
-        """Delete all images that pass the filter; with `lacking`, only those of them that cannot be found.
-
-        With `preview`, only report what would be deleted. With `lacking`, raises NotReady while images are
-        embedded or after that ended early, Conflict when the collection is not served: which images
-        have no vector is not known then.
-        """
-        return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
 
     async def search(
         self,
@@ -558,98 +384,6 @@ class Collections:
         if texts and name in self._registry:
             self._note_texts(self._registry[name], texts)
 
-    async def embedding_of(self, name: str, id: str, vectors: IndexedVectors | None = None) -> Embedding:
-        """The embedding (D,) of a stored image, of `vectors` or the current ones.
-
-        Raises NotFound; NotReady while it has none yet.
-        """
-        collection = self._registry[name]
-        identity = (vectors or collection.require_served()).identity
-        embedding = await collection.read(lambda name: self._records.embedding(name, id, identity))
-        if embedding is None:
-            raise NotReady(f"image {id!r} is not embedded for this model version yet")
-        return embedding
-
-    async def _same_pictures(
-        self, collection: LoadedCollection
-    ) -> tuple[builtins.list[builtins.list[str]], int]:
-        """The ids of images of one picture, and the number of images whose picture is unknown."""
-        if collection.n_images > MAX_COMPARED:
-            raise InvalidValue(
-                f"collection {collection.name!r} has {collection.n_images:,} images, the same pictures are "
-                f"found among at most {MAX_COMPARED:,}; bytes has no limit",
-                "kind",
-            )
-        images = await collection.read(self._records.contents)
-        unknown = {one.key: one.sha256 for one in images if one.picture_hash is None}
-        missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
-        made: Mapping[int, bytes] = {}
-        if missing:
-            with self.using(collection.name) as vectors:
-                made = await self._originals.picture_hashes(
-                    {key: unknown[key] for key in missing}, vectors.pipeline.embedder
-                )
-        return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
-
-    async def vector_or_file(
-        self, name: str, id: str, model: ModelInfo, reserve: ReserveBytes
-    ) -> Embedding | bytes:
-        """The stored embedding (D,) of an image if `model` made one, or else the bytes of its file.
-
-        Calls `reserve` with the size of the file before it holds the bytes. Raises NotFound; Conflict if
-        there is neither; CorruptStore.
-        """
-        collection = self._registry[name]
-        embedding = await collection.read(lambda name: self._records.embedding(name, id, model.identity))
-        if embedding is not None:
-            return embedding
-        record = await self._record(collection, id)
-        if not record.kept:
-            raise Conflict(
-                f"image {id!r} of collection {name!r} has a vector of another model than {model.ref} "
-                f"({model.precision}), and no file that could be embedded"
-            )
-        reserve(record.n_bytes)
-        return (await self.original(name, id))[0]
-
-    async def _embed_for_next(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
-        """Embed added images for the rollout that is under way, so that adding never outruns it."""
-        vectors = collection.next
-        if vectors is None or vectors is collection.writing:
-            return
-        try:
-            with self._opener.hold(vectors):
-                await self._reembedder.embed(collection, vectors, keys)
-        except DiptychError as error:  # the rollout tries again, and shows what fails
-            log.info("collection %s: added images wait for the rollout: %s", collection.name, error)
-
-    async def _abandon(self, collection: LoadedCollection) -> None:
-        self._registry.abandon(collection)
-
-    async def _forget_previous(self, collection: LoadedCollection) -> None:
-        self._registry.forget_previous(collection)
-
-    async def _switch(
-        self,
-        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
-        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
-        done: Callable[[], None],
-        keeps_previous: bool,
-        may_lag: bool,
-    ) -> None:
-        for collection in collections():
-            if collection.next is None:
-                continue
-            if may_lag:
-                await self._opener.note_without_image(collection.next, collection.name)
-            else:
-                await self._reembedder.finish_in_write(collection, collection.next)
-        moves = collections()
-        await store(moves)
-        for collection, (model, precision) in moves.items():
-            self._registry.switch(collection, model=model, precision=precision, keeps_previous=keeps_previous)
-        done()
-
     async def _drop(self, collection: LoadedCollection) -> None:
         await self._files.require_available()
         try:
@@ -659,33 +393,6 @@ class Collections:
                 raise
             await self._deletions.all_of(collection)
             await self._registry.drop(collection)
-
-    async def _record(self, collection: LoadedCollection, id: str) -> ImageRecord:
-        return await collection.read(lambda name: self._records.get(name, id))
-
-    async def _of_file(
-        self, name: str, id: str, read: Callable[[str], Awaitable[bytes]]
-    ) -> tuple[ImageRecord, bytes]:
-        """Return an image's record, and what `read` returns for its sha256. Raises NotFound, CorruptStore.
-
-        If the image was replaced or deleted after its record was read, its file is gone: read the record
-        again.
-        """
-        collection = self._registry[name]
-        record = await self._kept_image(collection, id)
-        while True:
-            try:
-                return record, await read(record.sha256)
-            except CorruptStore:
-                before, record = record, await self._kept_image(collection, id)
-                if record == before:
-                    raise
-
-    async def _kept_image(self, collection: LoadedCollection, id: str) -> ImageRecord:
-        record = await self._record(collection, id)
-        if not record.kept:
-            raise NotFound(f"no file is kept of image {id!r} in collection {collection.name!r}")
-        return record
 
     async def _stats(self, collection: LoadedCollection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` are those of the collection, if known already."""

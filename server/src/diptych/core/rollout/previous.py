@@ -38,7 +38,7 @@ class KeptVersion:
                 if vectors is None or not vectors.pending or is_rolling():
                     continue
                 try:
-                    await self._parts.collections.embed_pending(collection, vectors, pace)
+                    await self._parts.collections.moves.embed_pending(collection, vectors, pace)
                 except NotReady:
                     raise
                 except DiptychError as error:
@@ -80,7 +80,7 @@ class KeptVersion:
         version = await self._parts.versions.acquire(self.ref)
         try:
             if not is_rolling() and self._lacks(collection):  # loading may take long
-                await self._parts.collections.open_previous(collection, version, collection.precision)
+                await self._parts.collections.moves.open_previous(collection, version, collection.precision)
         finally:
             self._parts.versions.release(version)
 

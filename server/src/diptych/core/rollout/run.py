@@ -189,7 +189,7 @@ class RolloutRun:
         precision = self.rollout.precision or collection.precision
         self.moving[collection] = precision
         try:
-            await self.parts.collections.prepare(collection, self.version, precision)
+            await self.parts.collections.moves.prepare(collection, self.version, precision)
         except NotFound:
             return  # it was dropped meanwhile
         except InvalidValue as error:
@@ -198,7 +198,7 @@ class RolloutRun:
         if collection.next is None:
             return  # it was dropped meanwhile
         if collection.current is not None and _is_same(collection.current, collection.next):
-            await self.parts.collections.abandon(collection)  # it is there already
+            await self.parts.collections.moves.abandon(collection)  # it is there already
             await self._set_precision(collection, precision)
         elif n_unkept := len(collection.next.without_image):
             await self._let_stay(
@@ -219,7 +219,7 @@ class RolloutRun:
             collection.precision = precision
 
     async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
-        await self.parts.collections.abandon(collection)
+        await self.parts.collections.moves.abandon(collection)
         self.moving.pop(collection, None)
         if self.rollout.collection is not None:
             raise InvalidValue(f"collection {collection.name!r} cannot move: {reason}")
@@ -255,7 +255,7 @@ class RolloutRun:
                 return
             most_pending += BLOCKING_ROWS  # more each time: there may always be some that are being added
             for collection, vectors in lagging:
-                await self.parts.collections.embed_pending(collection, vectors, pace)
+                await self.parts.collections.moves.embed_pending(collection, vectors, pace)
 
     async def _compare(self) -> None:
         """Compare old and new answers, and show it even if it refuses the switch. Raises Conflict then.
@@ -323,7 +323,7 @@ class RolloutRun:
                 self.parts.versions.release(active.switch(version))
 
         try:
-            await self.parts.collections.switch(
+            await self.parts.collections.moves.switch(
                 self._moves,
                 store,
                 switch_active,
@@ -349,7 +349,7 @@ class RolloutRun:
     async def _abandon(self, error: BaseException) -> None:
         for collection in self.moving:
             with suppress(NotReady):  # the server stops, and closes all vectors
-                await self.parts.collections.abandon(collection)
+                await self.parts.collections.moves.abandon(collection)
             if collection.current is None and isinstance(error, DiptychError):
                 collection.unserved, collection.reason = "failed", str(error)
 

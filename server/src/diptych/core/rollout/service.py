@@ -233,7 +233,7 @@ class Rollouts:
                 await self._parts.store.switch(None, {loaded.name: move})
                 loaded.precision = wanted
                 return None
-            await self._parts.collections.require_embeddable(collection, identity)
+            await self._parts.collections.moves.require_embeddable(collection, identity)
         except BaseException:
             version.pipelines.release(pipeline)
             raise

@@ -117,7 +117,7 @@ class RepositoryWatcher:
             try:
                 active.pipelines.require_not_refused(collection.precision)
                 identity = active.pipelines.for_collections.model.identity
-                await self._parts.collections.require_embeddable(collection.name, identity)
+                await self._parts.collections.moves.require_embeddable(collection.name, identity)
             except (Conflict, InvalidValue) as error:
                 collection.stays = error.message
             else:

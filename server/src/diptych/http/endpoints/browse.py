@@ -187,7 +187,7 @@ async def describe_fields(
     """
     filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
     with context_of(request).stage("work"):
-        describing = services.collections.fields(collection, filter, query.limit, nested=query.nested)
+        describing = services.collections.images.fields(collection, filter, query.limit, nested=query.nested)
         summary = await cancel_on_disconnect(request, describing)
     return json_response(request, FieldsResponse.of(summary))
 
@@ -207,7 +207,7 @@ async def find_duplicates(
     while `n_unknown` falls.
     """
     with context_of(request).stage("work"):
-        finding = services.collections.duplicates(collection, query.kind, query.after, query.limit)
+        finding = services.collections.images.duplicates(collection, query.kind, query.after, query.limit)
         page = await cancel_on_disconnect(request, finding)
     return json_response(request, DuplicatesResponse.of(page))
 

@@ -214,7 +214,7 @@ async def classify(request: Request, _: NoQuery) -> Response:
             image_urls=services.image_urls,
             embedder=active.embedder,
             classifier=active.classifier,
-            stored=services.collections,
+            stored=services.collections.images,
             reserve=memory_reserver(request),
         )
         predictions = await cancel_on_disconnect(request, classification)

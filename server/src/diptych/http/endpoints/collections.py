@@ -325,7 +325,7 @@ async def delete_images(
         raise unsupported(request, (JSON,))
     body = validated(DeletionRequest, parse_json(await read_body(request, options.body)))
     filter = None if body.filter is None else parse_filter(body.filter)
-    deletion = await services.collections.delete_matching(
+    deletion = await services.collections.images.delete_matching(
         collection, filter, lacking=body.lacking, preview=body.preview
     )
     content = DeletionResponse(n_images=deletion.n_images, preview=body.preview, ids=list(deletion.ids))

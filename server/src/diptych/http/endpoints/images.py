@@ -146,9 +146,9 @@ async def list_images(
     filter = None if query.filter is None else parse_filter(parse_json(query.filter, "filter"))
     collections = services.collections
     with context_of(request).stage("work"):
-        listing = collections.list_images(collection, query.after, query.limit, filter)
+        listing = collections.images.list(collection, query.after, query.limit, filter)
         records, following = await cancel_on_disconnect(request, listing)
-        total = await collections.count_images(collection, filter)
+        total = await collections.images.count(collection, filter)
     content = ImagePage(images=list(map(ImageResponse.of, records)), next=following, total=total)
     return json_response(request, content)
 
@@ -173,7 +173,7 @@ async def find_images(
     body = check_lengths(
         parse_json(await read_body(request, options.body)), {"ids": options.limits.max_page_items}
     )
-    found = await services.collections.find_images(collection, validated(LookupRequest, body).ids)
+    found = await services.collections.images.find(collection, validated(LookupRequest, body).ids)
     return json_response(request, FoundImages(images=[ImageResponse.of(record) for record in found]))
 
 
@@ -182,7 +182,7 @@ async def get_image(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
     """One image."""
-    return json_response(request, ImageResponse.of(await services.collections.get_image(collection, id)))
+    return json_response(request, ImageResponse.of(await services.collections.images.get(collection, id)))
 
 
 @router.patch(
@@ -199,14 +199,14 @@ async def patch_image(
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     body = validated(PatchRequest, parse_json(await read_body(request, options.body)))
-    record = await services.collections.patch(collection, id, body.metadata)
+    record = await services.collections.images.patch(collection, id, body.metadata)
     return json_response(request, ImageResponse.of(record))
 
 
 @router.delete(_IMAGE, summary="Delete an image", status_code=204, responses=documented_errors(404, 507))
 async def delete_image(services: ReadyServices, collection: str, id: str, _: NoQuery) -> Response:
     """Delete one image: its row, its embedding, and its file unless another image has the same bytes."""
-    await services.collections.delete(collection, id)
+    await services.collections.images.delete(collection, id)
     return Response(status_code=204)
 
 
@@ -227,11 +227,11 @@ async def original(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
     """The file as it was added."""
-    record = await services.collections.get_image(collection, id)
+    record = await services.collections.images.get(collection, id)
     tag = f'"{record.sha256}"'
     if is_current(request, tag):
         return not_modified(tag)
-    payload, media_type = await services.collections.original(collection, id)
+    payload, media_type = await services.collections.images.original(collection, id)
     return file_response(payload, tag, media_type)
 
 
@@ -246,9 +246,9 @@ async def thumbnail(
     request: Request, services: ReadyServices, collection: str, id: str, query: ThumbnailQuery
 ) -> Response:
     """A thumbnail without metadata. Its longer side has at most `size` pixels."""
-    record = await services.collections.get_image(collection, id)
+    record = await services.collections.images.get(collection, id)
     tag = f'"{record.sha256}-{query.size}"'
     if is_current(request, tag):
         return not_modified(tag)
-    payload = await services.collections.thumbnail(collection, id, query.size)
+    payload = await services.collections.images.thumbnail(collection, id, query.size)
     return file_response(payload, tag, THUMBNAIL_MEDIA_TYPE)

@@ -156,7 +156,7 @@ async def zero_shot_image_classification(request: Request) -> Response:
             image_urls=services.image_urls,
             embedder=active.embedder,
             classifier=active.classifier,
-            stored=services.collections,
+            stored=services.collections.images,
             reserve=memory_reserver(request),
         )
         try:

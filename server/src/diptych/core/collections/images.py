@@ -1,0 +1,260 @@
+"""The images of collections: listed, counted, read, changed and deleted."""
+
+import asyncio
+import builtins
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
+
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.delete import Deletions
+from diptych.core.collections.duplicates import (
+    MAX_COMPARED,
+    MAX_FOLDED,
+    MAX_GROUP_IMAGES,
+    DuplicateGroup,
+    DuplicatePage,
+    same_pictures,
+)
+from diptych.core.collections.file_references import FileReferences
+from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.metadata.checks import check_metadata, merge_patch
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.originals import Originals
+from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.fetching.image_urls import ReserveBytes
+from diptych.core.types import Deletion, Embedding, ImageRecord, Metadata, ModelInfo
+from diptych.errors import Conflict, CorruptStore, InvalidValue, NotFound, NotReady
+
+
+class CollectionImages:
+    """The stored images of all collections.
+
+    Every method raises NotFound when there is no collection of the name, and StoreError when the data folder
+    fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectionRegistry,
+        records: RecordStore,
+        files: FileReferences,
+        originals: Originals,
+        deletions: Deletions,
+        committer: RowCommitter,
+        opener: IndexOpener,
+        write_queue: SerialWriteQueue,
+        max_metadata_bytes: int,
+    ) -> None:
+        self._registry = registry
+        self._records = records
+        self._files = files
+        self._originals = originals
+        self._committer = committer
+        self._opener = opener
+        self._write_queue = write_queue
+        self._max_metadata_bytes = max_metadata_bytes
+        self._deletions = deletions
+        self._one_scan = asyncio.Lock()  # several at once would leave searches no reader of the store
+
+    async def list(
+        self, name: str, after: str | None, limit: int, filter: Filter | None = None
+    ) -> tuple[builtins.list[ImageRecord], str | None]:
+        """One page of images with ids above `after` that pass the filter, by id, and the `after` of the next
+        page or None.
+
+        Images that are added or deleted between pages never make another one appear twice or not at all.
+        """
+        collection = self._registry[name]
+        records = await collection.read(lambda name: self._records.page(name, after, limit + 1, filter))
+        page = records[:limit]
+        return page, page[-1].id if len(records) > limit else None
+
+    async def count(self, name: str, filter: Filter | None = None) -> int:
+        """The number of images that pass the filter."""
+        collection = self._registry[name]
+        if filter is None:
+            return collection.n_images
+        return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
+
+    async def fields(
+        self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
+    ) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
+        `nested` also the fields inside of objects.
+        """
+        collection = self._registry[name]
+        async with self._one_scan:
+            return await collection.read(
+                lambda name: self._records.fields(name, filter, limit, nested=nested)
+            )
+
+    async def duplicates(
+        self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int
+    ) -> DuplicatePage:
+        """At most `limit` groups of images with the same bytes or of the same picture, by their first ids,
+        which are above `after`.
+
+        Of images without a picture hash at most MAX_FOLDED are given one. Raises InvalidValue for pictures in
+        a collection of more than MAX_COMPARED images; Conflict, Overloaded, NotReady if hashes are missing.
+        """
+        collection = self._registry[name]
+        async with self._one_scan:
+            if kind == "bytes":
+                groups, n_unknown = await collection.read(self._records.same_bytes), 0
+            else:
+                groups, n_unknown = await self._same_pictures(collection)
+        later = [group for group in groups if group[0] > (after or "")]
+        page = [group[:MAX_GROUP_IMAGES] for group in later[:limit]]
+        ids = [id for group in page for id in group]
+        found = await collection.read(lambda name: self._records.find(name, ids))
+        return DuplicatePage(
+            groups=[
+                DuplicateGroup(len(whole), [found[id] for id in group if id in found])
+                for whole, group in zip(later, page, strict=False)
+            ],
+            next=page[-1][0] if len(later) > limit else None,
+            n_groups=len(groups),
+            n_duplicates=sum(map(len, groups)) - len(groups),
+            n_unknown=n_unknown,
+        )
+
+    async def get(self, name: str, id: str) -> ImageRecord:
+        """The record of one image. Raises NotFound."""
+        return await self._record(self._registry[name], id)
+
+    async def find(self, name: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
+        """The images that have these ids, by id, without those that adding again would repair: images that
+        searches cannot find, and images whose file is lost.
+        """
+        collection = self._registry[name]
+        found = await collection.read(lambda name: self._records.find(name, ids))
+        to_repair = await self._committer.ids_to_repair(collection) | await self._files.ids_without_file(
+            found.values()
+        )
+        return [found[id] for id in sorted(found) if id not in to_repair]
+
+    async def original(self, name: str, id: str) -> tuple[bytes, str]:
+        """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""
+        record, payload = await self._of_file(name, id, self._originals.original)
+        return payload, record.media_type
+
+    async def thumbnail(self, name: str, id: str, size_px: int) -> bytes:
+        """A thumbnail without metadata. Raises NotFound; InvalidValue for a size that is not offered."""
+        return (await self._of_file(name, id, lambda one: self._originals.thumbnail(one, size_px)))[1]
+
+    async def patch(self, name: str, id: str, metadata: Metadata) -> ImageRecord:
+        """Change the metadata by a JSON merge patch (RFC 7396). Raises NotFound, InvalidValue, TooLarge."""
+        check_metadata(metadata, self._max_metadata_bytes)
+
+        def change(old: Metadata) -> Metadata:
+            return check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
+
+        collection = self._registry[name]
+
+        async def patched() -> ImageRecord:
+            collection.require_not_dropped()
+            return await self._records.patch(collection.name, id, change)  # the name at that time
+
+        return await self._write_queue.run(patched())
+
+    async def delete(self, name: str, id: str) -> None:
+        """Remove the image, its embedding, and its files unless another row uses them. Raises NotFound."""
+        await self._deletions.one(self._registry[name], id)
+
+    async def delete_matching(
+        self, name: str, filter: Filter | None, *, lacking: bool, preview: bool
+    ) -> Deletion:
+        """Delete all images that pass the filter; with `lacking`, only those of them that cannot be found.
+
+        With `preview`, only report what would be deleted. With `lacking`, raises NotReady while images are
+        embedded or after that ended early, Conflict when the collection is not served: which images
+        have no vector is not known then.
+        """
+        return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
+
+    async def embedding(self, name: str, id: str, vectors: IndexedVectors | None = None) -> Embedding:
+        """The embedding (D,) of a stored image, of `vectors` or the current ones.
+
+        Raises NotFound; NotReady while it has none yet.
+        """
+        collection = self._registry[name]
+        identity = (vectors or collection.require_served()).identity
+        embedding = await collection.read(lambda name: self._records.embedding(name, id, identity))
+        if embedding is None:
+            raise NotReady(f"image {id!r} is not embedded for this model version yet")
+        return embedding
+
+    async def vector_or_file(
+        self, name: str, id: str, model: ModelInfo, reserve: ReserveBytes
+    ) -> Embedding | bytes:
+        """The stored embedding (D,) of an image if `model` made one, or else the bytes of its file.
+
+        Calls `reserve` with the size of the file before it holds the bytes. Raises NotFound; Conflict if
+        there is neither; CorruptStore.
+        """
+        collection = self._registry[name]
+        embedding = await collection.read(lambda name: self._records.embedding(name, id, model.identity))
+        if embedding is not None:
+            return embedding
+        record = await self._record(collection, id)
+        if not record.kept:
+            raise Conflict(
+                f"image {id!r} of collection {name!r} has a vector of another model than {model.ref} "
+                f"({model.precision}), and no file that could be embedded"
+            )
+        reserve(record.n_bytes)
+        return (await self.original(name, id))[0]
+
+    async def _same_pictures(
+        self, collection: LoadedCollection
+    ) -> tuple[builtins.list[builtins.list[str]], int]:
+        """The ids of images of one picture, and the number of images whose picture is unknown."""
+        if collection.n_images > MAX_COMPARED:
+            raise InvalidValue(
+                f"collection {collection.name!r} has {collection.n_images:,} images, the same pictures are "
+                f"found among at most {MAX_COMPARED:,}; bytes has no limit",
+                "kind",
+            )
+        images = await collection.read(self._records.contents)
+        unknown = {one.key: one.sha256 for one in images if one.picture_hash is None}
+        missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
+        made: Mapping[int, bytes] = {}
+        if missing:
+            vectors = collection.require_served()
+            with self._opener.hold(vectors):
+                made = await self._originals.picture_hashes(
+                    {key: unknown[key] for key in missing}, vectors.pipeline.embedder
+                )
+        return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
+
+    async def _record(self, collection: LoadedCollection, id: str) -> ImageRecord:
+        return await collection.read(lambda name: self._records.get(name, id))
+
+    async def _of_file(
+        self, name: str, id: str, read: Callable[[str], Awaitable[bytes]]
+    ) -> tuple[ImageRecord, bytes]:
+        """Return an image's record, and what `read` returns for its sha256. Raises NotFound, CorruptStore.
+
+        If the image was replaced or deleted after its record was read, its file is gone: read the record
+        again.
+        """
+        collection = self._registry[name]
+        record = await self._kept_image(collection, id)
+        while True:
+            try:
+                return record, await read(record.sha256)
+            except CorruptStore:
+                before, record = record, await self._kept_image(collection, id)
+                if record == before:
+                    raise
+
+    async def _kept_image(self, collection: LoadedCollection, id: str) -> ImageRecord:
+        record = await self._record(collection, id)
+        if not record.kept:
+            raise NotFound(f"no file is kept of image {id!r} in collection {collection.name!r}")
+        return record
