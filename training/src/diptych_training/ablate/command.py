@@ -15,10 +15,11 @@ from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.config import TrainConfig
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
 from diptych_training.files import file_lock, write_text
-from diptych_training.paths import data_dir, model_repo, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import data_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
-from diptych_training.train.train_run import AUTO
+from diptych_training.train.flags import add_device_flag
 
 FAILED = 1
 Recipes = dict[str, TrainConfig]
@@ -42,22 +43,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     part.add_argument(
         "--table", action="store_true", help="train nothing, write the table of the existing runs"
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
     )
-    parser.add_argument(
-        "--model-repo",
-        type=Path,
-        default=model_repo(),
-        metavar="DIR",
-        help="where recipes that start from a model look for it (DIPTYCH_MODEL_REPO)",
-    )
-    parser.add_argument(
-        "--device",
-        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
-        help="as of train (DIPTYCH_DEVICE)",
-    )
+    add_model_repo_flag(parser, "where recipes that start from a model look for it")
+    add_device_flag(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="for ablation.md and .json; default: <runs-dir>/<plan's name>"
     )

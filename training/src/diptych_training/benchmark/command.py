@@ -26,7 +26,8 @@ from diptych_training.evaluate.evaluated_model import (
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.evaluate.zero_shot import cached_classifier
 from diptych_training.files import write_text
-from diptych_training.paths import cache_dir, data_dir, if_missing, model_repo, run_dir, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import cache_dir, data_dir, if_missing, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
@@ -71,14 +72,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--json", type=Path, metavar="DIR", help=f"for the results; default: <out>/{RESULTS_FOLDER}"
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument(
         "--which", choices=("best", "last", "start"), default="best", help="checkpoint of the runs"
     )
     parser.add_argument("--precision", default="fp32", help="precision of the bundles")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_model_repo_flag(parser)
     parser.add_argument("--data", type=Path, default=data_dir(), metavar="DIR", help="DIPTYCH_DATA")
     parser.add_argument("--split", choices=("eval", "validation"), default="eval", help="of packed data sets")
     parser.add_argument(

@@ -6,7 +6,7 @@ from pathlib import Path
 from diptych.bundle.repository import ModelRepository
 from diptych_training.calibrate.calibrate import calibrate_version, summary
 from diptych_training.evaluate.evaluated_model import named_bundle
-from diptych_training.paths import model_repo
+from diptych_training.flags import add_model_repo_flag
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,9 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "bundle", metavar="NAME[/V]", help="a model, by default its latest version with ONNX graphs"
     )
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_model_repo_flag(parser)
     parser.add_argument(
         "--data",
         type=Path,

@@ -33,7 +33,8 @@ from diptych_training.evaluate.measure import SourceObserver, evaluate, ignore_s
 from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.files import write_text
-from diptych_training.paths import RUN_HELP, data_dir, if_missing, model_repo, run_dir, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import RUN_HELP, data_dir, if_missing, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
@@ -55,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     model_group.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; by default the latest version"
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument(
         "--which",
         choices=("best", "last", "start"),
@@ -77,9 +78,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="data set of an old task that --compare measures too; may be given several times",
     )
     parser.add_argument("--precision", default="fp32", help="precision of the bundle")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_model_repo_flag(parser)
     parser.add_argument("--data", type=Path, default=data_dir(), metavar="DIR", help="DIPTYCH_DATA")
     parser.add_argument("--split", choices=("eval", "validation"), default="eval")
     parser.add_argument("--prompts", default=DEFAULT_PROMPTS, metavar="SET", help="template set of the model")

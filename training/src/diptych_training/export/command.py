@@ -13,7 +13,8 @@ from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
 from diptych_training.export.tensorrt.reference import n_proof_images
 from diptych_training.export.tensorrt.request import PlanRequest, add_flags, plan_request
-from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import RUN_HELP, data_dir, run_dir
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
 
@@ -31,12 +32,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         dest="run_dir",
         help=RUN_HELP,
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_model_repo_flag(parser)
     parser.add_argument(
         "--data",
         type=Path,

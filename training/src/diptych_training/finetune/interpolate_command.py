@@ -20,7 +20,8 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.finetune.interpolation import AlphaResult, interpolate_weights, interpolation_table
 from diptych_training.finetune.mixed_run import write_mixed_run
 from diptych_training.finetune.source_model import SourceModel, open_source_model
-from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import RUN_HELP, data_dir, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
@@ -70,10 +71,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="validation",
         help="choose alpha on validation; report the chosen one on eval",
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_runs_dir_flag(parser)
+    add_model_repo_flag(parser)
     parser.set_defaults(run=run)
 
 

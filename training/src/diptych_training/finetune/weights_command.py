@@ -9,8 +9,8 @@ from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
 from diptych_training.finetune.hugging_face_folder import write_hugging_face_folder
 from diptych_training.finetune.source_model import SourceModel, open_own_model
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.models import ModelConfig
-from diptych_training.paths import model_repo, runs_dir
 from diptych_training.weight_names.layouts import Layout, to_layout
 
 ENDING = ".safetensors"
@@ -41,10 +41,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help=f"a file that ends with {ENDING}, or with hugging_face a new folder",
     )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of a run")
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_runs_dir_flag(parser)
+    add_model_repo_flag(parser)
     parser.set_defaults(run=run)
 
 

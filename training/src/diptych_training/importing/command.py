@@ -15,6 +15,7 @@ from diptych_training.export.proof.gate import MIN_IMAGES
 from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
 from diptych_training.export.run_export import require_publishable
+from diptych_training.flags import add_model_repo_flag
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import (
     MIN_CONTEXT_LENGTH,
@@ -26,7 +27,6 @@ from diptych_training.importing.flags import (
 from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source, require_resolvable
-from diptych_training.paths import model_repo
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
 
@@ -57,9 +57,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="leave out the float32 weights, without which the version cannot be trained further",
     )
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_model_repo_flag(parser)
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
     parser.add_argument(
         "--matryoshka-dimensions",

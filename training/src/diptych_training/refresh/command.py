@@ -1,7 +1,6 @@
 """`diptych-train refresh`: teach a model one's own pictures, and publish the result as a new version."""
 
 import argparse
-import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -20,13 +19,14 @@ from diptych_training.data.pairs.tools.flags import (
 )
 from diptych_training.export.model_card.licence import UNKNOWN as UNKNOWN_LICENCE
 from diptych_training.export.run_export import require_publishable
-from diptych_training.paths import data_dir, model_repo, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import data_dir, model_repo
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.judge.choose import MAX_LOSS
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import Outcome, refresh
-from diptych_training.train.train_run import AUTO
+from diptych_training.train.flags import add_device_flag, add_overrides_flag
 
 INTERRUPTED = 130
 ABOUT = """Looks at the pairs, chooses a recipe by their number, trains, measures what was gained and lost on
@@ -79,23 +79,10 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", type=Path, metavar="FILE", help="train by this recipe, not by the chosen one"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="override a key of the recipe",
-    )
-    parser.add_argument(
-        "--device",
-        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
-        help="cpu, cuda, cuda:1 and so on; auto: cuda if available (DIPTYCH_DEVICE)",
-    )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
+    add_overrides_flag(parser)
+    add_device_flag(parser)
+    add_runs_dir_flag(parser)
+    add_model_repo_flag(parser)
     parser.add_argument(
         "--data",
         type=Path,

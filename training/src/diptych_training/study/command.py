@@ -1,7 +1,6 @@
 """`diptych-train study`: check the claims of the CLIP paper on a packed data set, by many runs."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -10,14 +9,15 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import EvaluationError, TrainingFailed
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.paths import cache_dir, data_dir, model_repo, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import cache_dir, data_dir
 from diptych_training.study.cells.cell import Cell, Run, cells_of
 from diptych_training.study.cells.plan import Part, Plan, read_plan, shipped_plans
 from diptych_training.study.cells.result import Result, all_results, read_result, result_file, write_result
 from diptych_training.study.estimate import seconds_of
 from diptych_training.study.report.page import TITLES, write_page
 from diptych_training.study.run_cells import Stopped, Workshop
-from diptych_training.train.train_run import AUTO
+from diptych_training.train.flags import add_device_flag
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -58,18 +58,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="whose marked sections are written; figures beside it; default: ./docs/study.md",
     )
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
     )
-    parser.add_argument(
-        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
-    )
-    parser.add_argument(
-        "--device",
-        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
-        help="as of train (DIPTYCH_DEVICE)",
-    )
+    add_model_repo_flag(parser)
+    add_device_flag(parser)
     parser.set_defaults(run=run)
 
 

@@ -15,12 +15,14 @@ from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.export.proof.samples import shortage
 from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
 from diptych_training.finetune.source_model import SourceModel, open_source_model
-from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir, shipped_recipes
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import data_dir, recipe_file, shipped_recipes
 from diptych_training.proof_set.find import default_proof_set_file
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
+from diptych_training.train.flags import add_device_flag, add_overrides_flag
 from diptych_training.train.teachers import open_teachers
-from diptych_training.train.train_run import AUTO, train_run
+from diptych_training.train.train_run import train_run
 
 INTERRUPTED = 130
 
@@ -33,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "config", metavar="CONFIG", help=f"a TOML file, or the name of a shipped recipe ({shipped})"
     )
     parser.add_argument("--name", help="name of the run; the recipe's own if left out")
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    add_runs_dir_flag(parser)
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
     )
@@ -43,13 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="train this model further instead of a new one: NAME/VERSION of the repository, a run, or a "
         "checkpoint of open_clip, transformers or OpenAI (`start` in the recipe)",
     )
-    parser.add_argument(
-        "--model-repo",
-        type=Path,
-        default=model_repo(),
-        metavar="DIR",
-        help="where --start and distill.teachers look for models, and --publish writes (DIPTYCH_MODEL_REPO)",
-    )
+    add_model_repo_flag(parser, "where --start and distill.teachers look for models, and --publish writes")
     parser.add_argument(
         "--publish",
         metavar="NAME",
@@ -57,19 +53,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_push_flag(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="override a key of the recipe",
-    )
-    parser.add_argument(
-        "--device",
-        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
-        help="cpu, cuda, cuda:1 and so on; auto: cuda if available (DIPTYCH_DEVICE)",
-    )
+    add_overrides_flag(parser)
+    add_device_flag(parser)
     parser.set_defaults(run=run)
 
 

@@ -91,12 +91,10 @@ class Shard(Protocol):
 
 
 @dataclass(frozen=True)
-class EveryNth:
-    """Every `step`-th entry of a shard from `first` on, for a shard that several streams share."""
+class _ShardView:
+    """A shard of which only a part is read."""
 
     shard: Shard
-    first: int
-    step: int
 
     @property
     def location(self) -> str:
@@ -112,6 +110,14 @@ class EveryNth:
     def files(self) -> tuple[str, ...]:
         """Those of the shard."""
         return self.shard.files
+
+
+@dataclass(frozen=True)
+class EveryNth(_ShardView):
+    """Every `step`-th entry of a shard from `first` on, for a shard that several streams share."""
+
+    first: int
+    step: int
 
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
@@ -122,25 +128,8 @@ class EveryNth:
 
 
 @dataclass(frozen=True)
-class WithoutImages:
+class WithoutImages(_ShardView):
     """A shard that is read without images, for uses that need only texts."""
-
-    shard: Shard
-
-    @property
-    def location(self) -> str:
-        """That of the shard."""
-        return self.shard.location
-
-    @property
-    def prefix(self) -> str:
-        """That of the shard."""
-        return self.shard.prefix
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Those of the shard."""
-        return self.shard.files
 
     def entries(
         self, start: int = 0, step: int = 1, *, with_images: bool = False, excluded: Set[str] = frozenset()

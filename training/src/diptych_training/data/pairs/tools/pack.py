@@ -58,7 +58,8 @@ from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import shortage
 from diptych_training.files import exclusive_lock
 from diptych_training.finetune.source_model import SourceModel, open_source_model
-from diptych_training.paths import model_repo, recipe_file, runs_dir
+from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import recipe_file
 from diptych_training.progress import progress_bar
 from diptych_training.proof_set.find import default_proof_set_file
 
@@ -111,16 +112,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--licence", default=UNKNOWN, help="licence of the images, for the data card")
     parser.add_argument("--author", default=UNKNOWN, help="author of the images, for the data card")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
-    parser.add_argument(
-        "--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="folder of runs (DIPTYCH_RUNS_DIR)"
-    )
-    parser.add_argument(
-        "--model-repo",
-        type=Path,
-        default=model_repo(),
-        metavar="DIR",
-        help="folder of model bundles, for the model that a recipe starts from (DIPTYCH_MODEL_REPO)",
-    )
+    add_runs_dir_flag(parser)
+    add_model_repo_flag(parser, "folder of model bundles, for the model that a recipe starts from")
     parser.epilog = f"SOURCE: {SOURCES_HELP}"
     add_source_flags(parser)
     parser.set_defaults(run=run)
