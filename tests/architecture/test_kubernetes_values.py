@@ -116,7 +116,7 @@ def test_ingress_sends_to_the_replicas_what_keeps_nothing_and_all_else_to_the_st
     assert paths == {**dict.fromkeys(prefixes, ENCODE), "/": STORE}
     sent = {route for route in ROUTES if any(f"{route}/".startswith(f"{prefix}/") for prefix in prefixes)}
     assert sent == {
-        *("/embed", "/classify", "/v1/embeddings", "/v1/health", "/v1/models"),
+        *("/embed", "/classify", "/v1/embeddings", "/v1/health", "/v1/models", "/v1/models/{model}"),
         *("/hf/zero-shot-image-classification", "/hf/feature-extraction"),
     }
 

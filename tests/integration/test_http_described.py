@@ -13,7 +13,14 @@ from support.pictures import picture
 KEY = "correct horse"
 IMAGES, IMAGE = "/collections/{collection}/images", "/collections/{collection}/images/{id}"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-NAMES = {"collection": "default", "id": "red", "name": "tiny", "version": "1", "rollout": "none"}
+NAMES = {
+    "collection": "default",
+    "id": "red",
+    "name": "tiny",
+    "model": "tiny",
+    "version": "1",
+    "rollout": "none",
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,7 @@ CASES: list[tuple[int, str, str, dict[str, Any]]] = [
     (422, "post", "/v1/embeddings", {"json": {"model": "tiny"}}),
     (422, "post", "/hf/feature-extraction", {"json": {}}),
     (415, "post", "/hf/zero-shot-image-classification", {"content": b"x"}),
+    (404, "get", "/v1/models/{model}", {"model": "none"}),
     (401, "get", "/v1/models", {"headers": {"X-API-Key": "wrong"}}),
     (401, "get", "/metrics", {"headers": {"X-API-Key": "wrong"}}),
     (403, "get", "/version", {"headers": {"Host": "evil.example"}}),

@@ -361,6 +361,7 @@ def filled(path: str, collection: str, job: str) -> str:
         "version": "1",
         "path": "icon.svg",
         "name": TINY,
+        "model": TINY,
         "file": "a.png",
     }
     return re.sub(r"\{(\w+)(:path)?\}", lambda found: values.get(found[1], f"{SECRET}-id"), path)

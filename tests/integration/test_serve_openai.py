@@ -81,8 +81,14 @@ def test_token_ids_are_refused_with_what_langchain_has_to_set(client: openai.Ope
         client.embeddings.create(model=TINY, input=tokens)
 
 
-def test_models_lists_the_served_one(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == [TINY]
+def test_served_model_is_listed_and_shown(client: openai.OpenAI) -> None:
+    (listed,) = client.models.list()
+    assert listed.id == TINY
+    assert client.models.retrieve(TINY) == listed
+    for other in ("text-embedding-3-small", f"{TINY}s", TINY.upper()):
+        with pytest.raises(openai.NotFoundError, match="is not served here, 'tiny' is") as missing:
+            client.models.retrieve(other)
+        assert missing.value.code == "not_found"
 
 
 def test_errors_arrive_as_the_clients_own(client: openai.OpenAI, server: RunningServer) -> None:

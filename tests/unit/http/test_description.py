@@ -105,6 +105,7 @@ def test_every_error_status_is_checked() -> None:
         ("DELETE /keys/{prefix}", ["prefix"]),
         ("POST /search", ["collection", "id"]),
         ("POST /v1/embeddings", ["model"]),
+        ("GET /v1/models/{model}", ["model"]),
     ],
 )
 def test_examples_of_a_404_are_about_what_the_path_names(operation: str, missing: list[str]) -> None:

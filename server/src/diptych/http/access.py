@@ -100,6 +100,7 @@ ACCESS: dict[str, dict[str, Access]] = {
     "/v1/embeddings": {"POST": _READ},
     "/v1/health": {"GET": _READ},
     "/v1/models": {"GET": _READ},
+    "/v1/models/{model}": {"GET": _READ},
     "/hf/zero-shot-image-classification": {"POST": _READ},
     "/hf/feature-extraction": {"POST": _READ},
 }

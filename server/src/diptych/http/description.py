@@ -47,6 +47,7 @@ _EXAMPLES: dict[str, Any] = {
     "id": "cat",
     "job": "3f9a0c71d2b84e6582cd1b04a9e6f753",
     "name": "everyday",
+    "model": "everyday",
     "prefix": "x4Tq9a",
     "q": "a red car",
     "rollout": "9f2c41d07be84a53",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from diptych.core.encoding.embed import check_dimensions, embed_items, shortened
+from diptych.core.services import Services
 from diptych.core.types import Embedding, ModelInfo, TextEmbedding
 from diptych.errors import NotFound, NotReady
 from diptych.http.access import GuardedRoute
@@ -73,8 +74,13 @@ class OpenAIEmbeddings(BaseModel):
     usage: OpenAIUsage
 
 
+_MODEL = {"id": "everyday", "object": "model", "created": 1772443800, "owned_by": "diptych"}
+
+
 class OpenAIModel(BaseModel):
     """The served model, in OpenAI's format."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.example(_MODEL))
 
     id: str
     object: Literal["model"] = "model"
@@ -86,12 +92,7 @@ class OpenAIModels(BaseModel):
     """`GET /v1/models`."""
 
     model_config = ConfigDict(
-        json_schema_extra=schemas.example(
-            {
-                "object": "list",
-                "data": [{"id": "everyday", "object": "model", "created": 1772443800, "owned_by": "diptych"}],
-            }
-        )
+        json_schema_extra=schemas.example({"object": "list", "data": [_MODEL]}),
     )
 
     object: Literal["list"] = "list"
@@ -149,9 +150,22 @@ async def embeddings(request: Request) -> Response:
 )
 async def models(request: Request, services: ReadyServices) -> Response:
     """List the served model."""
-    created = int(services.started_at.timestamp())
-    name = services.active.now.model.name
-    return json_response(request, OpenAIModels(data=[OpenAIModel(id=name, created=created)]))
+    return json_response(request, OpenAIModels(data=[_served_model(services)]))
+
+
+@router.get(
+    "/models/{model}",
+    summary="Show a model as with OpenAI",
+    operation_id="openai_model",
+    response_model=OpenAIModel,
+    responses=openai_errors(404),
+)
+async def model(request: Request, services: ReadyServices, model: str) -> Response:
+    """Show the served model by its name."""
+    served = _served_model(services)
+    if model != served.id:
+        raise _not_served(model, served.id)
+    return json_response(request, served)
 
 
 @router.get(
@@ -175,13 +189,22 @@ async def _read(request: Request, options: HttpOptions) -> ParsedRequest:
     return await read_json(body, partial(parse_embedding_request, limits=options.limits))
 
 
+def _served_model(services: Services) -> OpenAIModel:
+    created = int(services.started_at.timestamp())
+    return OpenAIModel(id=services.active.now.model.name, created=created)
+
+
+def _not_served(asked: str, served: str) -> NotFound:
+    return NotFound(f"model {asked[:100]!r} is not served here, {served!r} is")
+
+
 def _check_model(body: OpenAIEmbeddingRequest, model: ModelInfo) -> int:
     """The number of dimensions of the answer.
 
     Raises NotFound for a model that is not active, InvalidValue for dimensions that it cannot have.
     """
     if body.model not in {model.name, f"{model.name}/{model.version}"}:
-        raise NotFound(f"model {body.model[:100]!r} is not served here, {model.name!r} is")
+        raise _not_served(body.model, model.name)
     if body.dimensions:
         return check_dimensions(model, body.dimensions, "dimensions")
     return check_dimensions(model, body.output_dimension, "output_dimension")
