@@ -99,5 +99,5 @@ def test_errors_arrive_as_the_clients_own(client: openai.OpenAI, server: Running
         client.embeddings.create(model=TINY, input="red", dimensions=3)
     assert invalid.value.param == "dimensions"
     stranger = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0)
-    with stranger, pytest.raises(openai.AuthenticationError):
+    with stranger, pytest.raises(openai.AuthenticationError, match="unknown, revoked or expired"):
         stranger.models.list()

@@ -256,6 +256,34 @@ def test_key_is_accepted_in_either_header_and_probes_and_page_need_none() -> Non
         assert client.get("/v1/models").json()["error"]["type"] == "authentication_error"
 
 
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "an API key is needed: send"),
+        ({"Authorization": "Bearer "}, "an API key is needed: send"),
+        ({"Authorization": f"Basic {KEY}"}, "an API key is needed: send"),
+        ({"X-API-Key": "wrong"}, "this API key is not valid: unknown, revoked or expired"),
+        ({"Authorization": "Bearer wrong"}, "this API key is not valid: unknown, revoked or expired"),
+    ],
+)
+def test_refusal_tells_a_missing_key_from_one_that_is_not_valid(headers: dict[str, str], told: str) -> None:
+    with client_of(keys=Keys(api_key=KEY)) as client:
+        assert client.get("/version", headers=headers).json()["detail"].startswith(told)
+
+
+def test_refused_call_is_logged_with_its_route(caplog: pytest.LogCaptureFixture) -> None:
+    with client_of(keys=Keys(api_key=KEY)) as client, caplog.at_level(logging.INFO, "diptych.access"):
+        for path in ("/collections/private/images/name", "/v1/models", "/private"):
+            assert client.get(path).status_code == 401
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "diptych.access"]
+    assert [line["route"] for line in lines] == [
+        "/collections/{collection}/images/{id}",
+        "/v1/models",
+        "unmatched",
+    ]
+    assert "private" not in str(lines)
+
+
 def test_foreign_host_and_origin_are_rejected(client: TestClient) -> None:
     assert client.get("/version", headers={"Host": "evil.example"}).status_code == 403
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 200

@@ -10,7 +10,7 @@ ClientError
 ├── VersionChanged       the server moved to another model version between two parts of one call
 └── ApiError             the server refused the request: status, title, detail, item, request_id
     ├── BadRequest       400  not parseable as its content type
-    ├── Unauthorized     401  the API key is missing, wrong or expired
+    ├── Unauthorized     401  the API key is missing, unknown, revoked or expired
     ├── Forbidden        403  the key does not allow it, or not from here
     ├── NotFound         404  no such collection, image or model
     ├── Conflict         409  the id is taken by other bytes, or the name is taken

@@ -158,7 +158,8 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     """Add the innermost first: the middleware added last sees a request first."""
     options, limits = state.options, state.options.limits
     app.add_middleware(BodyBudgetMiddleware, state=state, max_bytes=limits.max_inflight_body_bytes)
-    app.add_middleware(KeyMiddleware, state=state)
+    routes = [route for router in (*_ROUTERS, page.router) for route in router.routes]
+    app.add_middleware(KeyMiddleware, state=state, routes=routes)
     app.add_middleware(
         HostMiddleware,
         host=options.host,

@@ -77,7 +77,10 @@ _HEADERS = {
 # the path parameter that names what is missing.
 _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
     400: {"malformed": Malformed("not JSON: Expecting value at line 1, column 11")},
-    401: {"no_key": "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
+    401: {
+        "no_key": "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+        "invalid_key": "this API key is not valid: unknown, revoked or expired",
+    },
     403: {
         "host": "Host 'photos.example' is not a name of this server: if it is, add it to "
         "DIPTYCH_ALLOWED_HOSTS",

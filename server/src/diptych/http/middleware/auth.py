@@ -6,11 +6,13 @@ cross-site posts.
 """
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diptych.core.concurrency.tenant import acting_for
@@ -26,6 +28,9 @@ PAGE = "/"  # without private content; it asks the user for the key
 DOCS = frozenset({"/docs", "/openapi.json"})
 METRICS = "/metrics"
 STATIC_FOLDER = "/assets/"
+# The second does not say why a key is refused: that would tell whoever guesses which prefixes exist.
+_NO_KEY = "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+_INVALID_KEY = "this API key is not valid: unknown, revoked or expired"
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -100,14 +105,15 @@ class HostMiddleware:
 
 
 class KeyMiddleware:
-    """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if there is none.
+    """Finds the key of each request, in `Authorization: Bearer` or `X-API-Key`; 401 if none is valid.
 
     What the key allows is checked once the route is known: see `http.access`. 404 for paths that are off. In
     queues all requests of a key are one tenant.
     """
 
-    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, routes: Sequence[BaseRoute]) -> None:
         self._app = app
+        self._routes = routes
         self._keys = state.keys
         options = state.options
         access = {**dict.fromkeys(DOCS, options.docs_access), METRICS: options.metrics_access}
@@ -130,14 +136,23 @@ class KeyMiddleware:
         """Attach and return the caller, or return the refusal."""
         path = scope["path"]
         is_public = path in self._public or path.startswith(STATIC_FOLDER)
-        caller = ANYONE if is_public else self._keys.caller(_token(Headers(scope=scope)))
+        token = _token(Headers(scope=scope))
+        caller = ANYONE if is_public else self._keys.caller(token)
         if caller is None:
-            detail = "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            self._note_route(scope)
+            detail = _INVALID_KEY if token else _NO_KEY
             return respond_http(Request(scope), 401, detail, {"WWW-Authenticate": "Bearer"})
         if path in self._off:
             return respond_http(Request(scope), 404, f"there is no {path}")
         attach_caller(scope, caller)
         return caller
+
+    def _note_route(self, scope: Scope) -> None:
+        """Set the route of a request that no router will see, for the access log and the metrics."""
+        for route in self._routes:
+            if route.matches(scope)[0] is Match.FULL:
+                scope["route"] = route
+                return
 
 
 def same_origin(origin: str, host: str) -> bool:
