@@ -49,8 +49,9 @@ def test_image_arguments_can_be_urls(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, picture_file: Path
 ) -> None:
     url = "https://images.example//a.png"
-    api = FakeApi().on("POST /classify", classify_reply(("a cat", 0.9))).on("POST /search", search_reply())
-    api.on("POST /embed", embed_reply)
+    hit = {"id": "tom", "cosine": 0.3, "metadata": {}}
+    api = FakeApi().on("POST /classify", classify_reply(("a cat", 0.9))).on("POST /embed", embed_reply)
+    api.on("POST /search", search_reply(hit))
     assert command_runner(classify, api, monkeypatch)(url, "--label", "a cat") == 0
     assert capsys.readouterr().out.splitlines()[0] == url
     assert command_runner(search, api, monkeypatch)("--image", url) == 0
