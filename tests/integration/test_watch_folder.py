@@ -82,7 +82,7 @@ def test_new_changed_and_deleted_files_are_followed(client: Client, folder: Path
         ("added", "deep/blue.png"),
         ("added", "green.png"),
         ("added", "red.png"),
-        ("deleted", "deep~blue.png"),
+        ("deleted", "deep/blue.png"),
         ("replaced", "red.png"),
     ]
     assert watch.n_images == 2
@@ -105,7 +105,7 @@ def test_another_watch_of_the_folder_goes_on_without_sending_again(client: Clien
     (folder / "red.png").touch()
     changes: Changes = []
     look_twice(watched(client, folder, changes))
-    assert changes == [("deleted", "deep~blue.png")]
+    assert changes == [("deleted", "deep/blue.png")]
 
 
 def test_names_that_no_id_can_have_are_told_apart(client: Client, folder: Path) -> None:

@@ -40,6 +40,7 @@ class FolderWatch:
         self._origin = _origin_of(folder)
         self._skipped = set[str]()  # the names of links that lead out of the folder, which were reported
         self._sha256s: dict[str, str] | None = None  # of the images of this folder, by id; None: to be read
+        self._files: dict[str, str] = {}  # the names of their files, by id
         self._seen: dict[str, Stamp] = {}  # by id, at the last look
         self._older_ids: dict[str, str] = {}  # by name; see find_older_ids
         self._asked = set[str]()  # the names of which the older ids are known
@@ -114,6 +115,7 @@ class FolderWatch:
                 self._collection, after=after, limit=PAGE, filter={ORIGIN_FIELD: self._origin}
             )
             found |= {image.id: image.sha256 for image in page.images}
+            self._files |= {image.id: str(image.metadata.get("file", image.id)) for image in page.images}
             after = page.next
             if after is None:
                 return found
@@ -148,6 +150,7 @@ class FolderWatch:
             if outcome.status in {"created", "replaced"}:
                 assert self._sha256s is not None, "read before"
                 self._sha256s[id] = digests[id]
+                self._files[id] = source.name
                 self._report("added" if outcome.status == "created" else "replaced", source.name)
             elif outcome.status == "failed":
                 self._report("failed", source.name, str(outcome.error))
@@ -178,7 +181,7 @@ class FolderWatch:
                 self._client.collection(self._collection)  # raises if it is the collection that is gone
             del self._sha256s[id]
             self._settled.pop(id, None)
-            self._report("deleted", id)
+            self._report("deleted", self._files.pop(id, id))
 
     def _report(self, change: str, file: str, reason: str = "") -> None:
         self.counts[change] += 1
