@@ -12,12 +12,13 @@ const COLUMNS = [
   ["Score", ({ entry }) => entry?.predictions?.[0].score ?? -1],
   ["Next label", ({ entry }) => entry?.predictions?.[1]?.label ?? ""],
 ];
+const SCORE = 2;
 
 export function Table({ pictures, entryOf, choose }) {
   const [[by, down], setOrder] = useState([null, false]);
   const rows = pictures.map((picture) => ({ picture, entry: entryOf(picture) }));
   if (by !== null) rows.sort((a, b) => compare(COLUMNS[by][1](a), COLUMNS[by][1](b)) * (down ? -1 : 1));
-  const sort = (column) => setOrder(by === column ? [column, !down] : [column, column === 2]);
+  const sort = (column) => setOrder(by === column ? [column, !down] : [column, column === SCORE]);
   const save = () => {
     const ranks = Array.from({ length: N_SAVED }, (_, i) => [`label ${i + 1}`, `score ${i + 1}`]).flat();
     const lines = rows.map(({ picture, entry }) =>
@@ -37,7 +38,8 @@ export function Table({ pictures, entryOf, choose }) {
           <thead>
             <tr>
               ${COLUMNS.map(([title], i) => html`
-                <th key=${title} scope="col" aria-sort=${by === i ? (down ? "descending" : "ascending") : undefined}>
+                <th key=${title} scope="col" class=${i === SCORE ? "number" : undefined}
+                    aria-sort=${by === i ? (down ? "descending" : "ascending") : undefined}>
                   <button type="button" onClick=${() => sort(i)}>${title}</button>
                 </th>`)}
             </tr>

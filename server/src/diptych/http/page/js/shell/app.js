@@ -66,7 +66,9 @@ export function App() {
       </a></h1>
       <nav class="views" aria-label="Views">
         ${VIEWS.map(([name, text]) => html`
-          <a key=${name} href=${addressOf(name)} aria-current=${text === title ? "page" : undefined}>${text}</a>`)}
+          <a key=${name} href=${addressOf(name)} data-text=${text} aria-current=${text === title ? "page" : undefined}>
+            ${text}
+          </a>`)}
       </nav>
       <${ModelBadge}/>
     </header>

@@ -31,7 +31,7 @@ export function StatusView() {
       ${now && html`
         <span class="status">
           running for ${duration(now.uptime_s)}, ${plural(now.nRequests, "request")},${" "}
-          ${plural(now.nErrors, "error")} of the server
+          ${plural(now.nErrors, "server error")}
         </span>`}
       <span class="spring"></span>
       ${version.read_only && html`<span class="tag">read-only</span>`}
