@@ -56,10 +56,11 @@ def test_image_arguments_can_be_urls(
     assert capsys.readouterr().out.splitlines()[0] == url
     assert command_runner(search, api, monkeypatch)("--image", url) == 0
     assert command_runner(embed, api, monkeypatch)(url, picture_file) == 0
-    assert body(api.requests[0])["images"] == [url]
-    assert body(api.requests[1])["query"] == [{"image": url, "weight": 1.0}]
-    assert body(api.requests[2])["input"] == [{"image": url}]
-    assert parts(api.requests[3])[0] == ("image", b"pixels")
+    classified, searched, embedded, uploaded = [one for one in api.requests if one.method == "POST"]
+    assert body(classified)["images"] == [url]
+    assert body(searched)["query"] == [{"image": url, "weight": 1.0}]
+    assert body(embedded)["input"] == [{"image": url}]
+    assert parts(uploaded)[0] == ("image", b"pixels")
 
 
 @pytest.mark.parametrize(
