@@ -2,22 +2,18 @@
 
 import argparse
 import math
-from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tqdm import tqdm
-
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
-from diptych.cli.output.console import err, out
-from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
+from diptych.cli.output.console import err
+from diptych.cli.output.outcome_summary import AddSummary
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.archives import add_archive
-from diptych.cli.transfer.sources import IdFrom, Source, describe, find_images, find_older_ids, read_items
+from diptych.cli.transfer.sources import IdFrom, describe, find_images, find_older_ids, read_items
 from diptych.cli.transfer.watch_loop import watch_folder
 from diptych.errors import InvalidValue
-from diptych_client import AddOutcome, Client
+from diptych_client import Client
 
 ARCHIVE = ".tar"
 
@@ -128,38 +124,15 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     ensure_collection(client, collection)
     if id_from == "name" and (older_ids := find_older_ids(client, collection, sources)):
         sources, _ = describe(sources, id_from, items, older_ids)
-    outcomes: list[AddOutcome] = []
-    try:
-        with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:
-
-            def done(outcome: AddOutcome) -> None:
-                outcomes.append(outcome)
-                progress.update()
-
-            client.add(
-                [source.path for source in sources],
-                ids=[source.id for source in sources],
-                metadata=[source.metadata for source in sources],
-                collection=collection,
-                replace=args.replace,
-                skip_known=not args.send_all,
-                on_outcome=done,
-            )
-    finally:
-        _report(collection, sources, outcomes, as_json=args.json)
-    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
-
-
-def _report(
-    collection: str, sources: Sequence[Source], outcomes: Sequence[AddOutcome], *, as_json: bool
-) -> None:
-    """Print what has been done so far, also when an error or an interrupt ends the command."""
-    n_left = len(sources) - len(outcomes)
-    counts = Counter(outcome.status for outcome in outcomes)
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    if as_json:
-        failures = [{"file": str(sources[o.index].path), "error": str(o.error)} for o in failed]
-        print_json_summary(counts, {"collection": collection}, n_left, failures)
-        return
-    show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
-    out(f"{collection}: {counts_line(counts, n_left)}")
+    files = [str(source.path) for source in sources]
+    with AddSummary(collection, len(sources), "image", files=files, as_json=args.json) as summary:
+        client.add(
+            [source.path for source in sources],
+            ids=[source.id for source in sources],
+            metadata=[source.metadata for source in sources],
+            collection=collection,
+            replace=args.replace,
+            skip_known=not args.send_all,
+            on_outcome=summary.note,
+        )
+    return summary.exit_status

@@ -3,21 +3,17 @@
 import argparse
 import json
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
-from diptych.cli.output.console import out
-from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
+from diptych.cli.output.outcome_summary import AddSummary
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.text_reader import read_lines, reason_of
 from diptych.errors import InvalidValue
-from diptych_client import AddOutcome, Client, ModelRef
+from diptych_client import Client, ModelRef
 
 _MODEL = re.compile(r"([^/]+)/([0-9]+)")
 
@@ -75,38 +71,17 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     collection = args.collection or client.version().default_collection
     ensure_collection(client, collection)
     name, version = args.model
-    outcomes: list[AddOutcome] = []
-    try:
-        with tqdm(total=len(rows), unit="vector", disable=True if args.json else None) as progress:
-
-            def done(outcome: AddOutcome) -> None:
-                outcomes.append(outcome)
-                progress.update()
-
-            client.add_vectors(
-                list(rows),
-                model=ModelRef(name, version, args.precision, args.decode),
-                ids=[item.get("id") for item in items],
-                metadata=[item.get("metadata") for item in items],
-                collection=collection,
-                replace=args.replace,
-                on_outcome=done,
-            )
-    finally:
-        _report(collection, len(rows), outcomes, args.json)
-    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
-
-
-def _report(collection: str, n_rows: int, outcomes: Sequence[AddOutcome], as_json: bool) -> None:
-    counts = Counter(outcome.status for outcome in outcomes)
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    n_left = n_rows - len(outcomes)
-    if as_json:
-        failures = [{"row": outcome.index, "error": str(outcome.error)} for outcome in failed]
-        print_json_summary(counts, {"collection": collection}, n_left, failures)
-        return
-    show_failures([(f"row {outcome.index}", str(outcome.error)) for outcome in failed])
-    out(f"{collection}: {counts_line(counts, n_left)}")
+    with AddSummary(collection, len(rows), "vector", as_json=args.json) as summary:
+        client.add_vectors(
+            list(rows),
+            model=ModelRef(name, version, args.precision, args.decode),
+            ids=[item.get("id") for item in items],
+            metadata=[item.get("metadata") for item in items],
+            collection=collection,
+            replace=args.replace,
+            on_outcome=summary.note,
+        )
+    return summary.exit_status
 
 
 def _model(text: str) -> tuple[str, int]:

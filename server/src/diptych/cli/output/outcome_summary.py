@@ -2,9 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
-from diptych.cli.output.console import err, out_json
-from diptych_client import AddStatus
+from tqdm import tqdm
+
+from diptych.cli.output.console import err, out, out_json
+from diptych_client import AddOutcome, AddStatus
 
 STATUSES: tuple[AddStatus, ...] = ("created", "replaced", "unchanged", "failed")
 
@@ -31,3 +35,56 @@ def show_failures(failed: Sequence[tuple[str, str]]) -> None:
     if 1 < len(failed) > len(reasons):
         for reason, n in reasons.most_common():
             err(f"{n} failed: {reason}")
+
+
+class AddSummary:
+    """A progress bar over an add, and at its end a summary, also when an error or an interrupt ends it.
+
+    `files` are the names of the items; without them failures name rows.
+    """
+
+    def __init__(
+        self, collection: str, n_items: int, unit: str, *, files: Sequence[str] | None = None, as_json: bool
+    ) -> None:
+        self._collection = collection
+        self._n_items = n_items
+        self._files = files
+        self._as_json = as_json
+        self._outcomes: list[AddOutcome] = []
+        self._bar: tqdm[Any] = tqdm(total=n_items, unit=unit, disable=True if as_json else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        counts = Counter(outcome.status for outcome in self._outcomes)
+        n_left = self._n_items - len(self._outcomes)
+        if self._as_json:
+            print_json_summary(counts, {"collection": self._collection}, n_left, self._failures())
+        else:
+            show_failures([(self._name(one.index), str(one.error)) for one in self._failed()])
+            out(f"{self._collection}: {counts_line(counts, n_left)}")
+
+    @property
+    def exit_status(self) -> int:
+        """1 if an item failed, else 0."""
+        return 1 if self._failed() else 0
+
+    def note(self, outcome: AddOutcome) -> None:
+        """Count an outcome."""
+        self._outcomes.append(outcome)
+        self._bar.update()
+
+    def _failed(self) -> list[AddOutcome]:
+        return [outcome for outcome in self._outcomes if outcome.status == "failed"]
+
+    def _failures(self) -> list[dict[str, object]]:
+        key = "row" if self._files is None else "file"
+        items = range(self._n_items) if self._files is None else self._files
+        return [{key: items[outcome.index], "error": str(outcome.error)} for outcome in self._failed()]
+
+    def _name(self, index: int) -> str:
+        return f"row {index}" if self._files is None else self._files[index]
