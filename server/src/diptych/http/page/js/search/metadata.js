@@ -19,7 +19,7 @@ export function Metadata({ collection, image, onChange, children }) {
   const credit = creditOf(image);
   return html`
     <dl class="details">
-      ${Object.entries(image.metadata ?? {}).map(([field, value]) => html`
+      ${fieldsOf(image.metadata ?? {}).map(([field, value]) => html`
         <div key=${field}><dt>${field}</dt><dd><${Value} value=${value}/></dd></div>`)}
       ${children}
     </dl>
@@ -29,6 +29,16 @@ export function Metadata({ collection, image, onChange, children }) {
         <button type="button" class="quiet small" onClick=${() => setEditing(true)}>Edit the metadata</button>
       </p>`}`;
 }
+
+/** The fields with their values; those inside of objects are named by their paths, as in filters. */
+function fieldsOf(metadata) {
+  return Object.entries(metadata).flatMap(([field, value]) => {
+    const inner = isObject(value) ? fieldsOf(value) : [];
+    return inner.length ? inner.map(([name, one]) => [`${field}.${name}`, one]) : [[field, value]];
+  });
+}
+
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
 function Value({ value }) {
   const text = valueText(value);

@@ -93,7 +93,7 @@ function TagDialog({ collection, items, onClose }) {
     const { field, value } = Object.fromEntries(new FormData(event.target));
     setDone(0);
     const problems = await forEach(items, async (item) => {
-      const { metadata } = await client.patchImage(collection, item.id, { [field.trim()]: valueOf(value) });
+      const { metadata } = await client.patchImage(collection, item.id, patchOf(field.trim(), valueOf(value)));
       item.metadata = metadata;
     }, setDone);
     noteTagged();
@@ -104,7 +104,10 @@ function TagDialog({ collection, items, onClose }) {
   return html`
     <${Dialog} title="Tag ${plural(items.length, "picture")}" onClose=${onClose}>
       <form class="form" onSubmit=${submit}>
-        <label>Field <input name="field" required maxlength="100" value="tag" autocomplete="off"/></label>
+        <label>
+          Field <input name="field" required maxlength="100" value="tag" autocomplete="off"
+                       pattern="[^.]+([.][^.]+)*" title="A name, or a path such as camera.make"/>
+        </label>
         <label>Value <input name="value" required maxlength="1000" autocomplete="off"/></label>
         <p class="status">The field of each picture's metadata is set; its other fields stay.</p>
         ${done !== null && html`<${Progress} done=${done} total=${items.length} label="Tagged pictures"/>`}
@@ -112,6 +115,9 @@ function TagDialog({ collection, items, onClose }) {
       </form>
     <//>`;
 }
+
+/** The change of the metadata that sets a field, or one inside of objects by its path, such as `camera.make`. */
+const patchOf = (field, value) => field.split(".").reduceRight((inner, key) => ({ [key]: inner }), value);
 
 /** A number or true and false as such, so that filters can compare them; else text. */
 function valueOf(text) {
