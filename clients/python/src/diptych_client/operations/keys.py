@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from diptych_client import parsing
+from diptych_client.errors import InvalidCall
 from diptych_client.results import ApiKey, CreatedKey, KeyScope
 from diptych_client.steps import Request, Steps, exchange, path_of
 
@@ -32,7 +33,8 @@ def create_key(
     """Make an API key. `key` of the result is what callers send; it cannot be shown again.
 
     "write" includes "read", "admin" includes both. With `collections` the key sees only these. `expires_at`
-    needs a time zone. Raises Forbidden without an admin key, and InvalidValue.
+    is a datetime with a time zone, such as `datetime(2030, 1, 1, tzinfo=UTC)`. Raises InvalidCall for
+    others, Forbidden without an admin key, and InvalidValue.
 
     >>> created = client.create_key("shop", "write", collections=["pets"])
     >>> created.key.startswith(f"dpt_{created.prefix}_")
@@ -42,7 +44,7 @@ def create_key(
         "name": name,
         "scopes": [scope],
         "collections": None if collections is None else list(collections),
-        "expires_at": None if expires_at is None else expires_at.isoformat(),
+        "expires_at": None if expires_at is None else _with_time_zone(expires_at),
     }
     answer = (yield from exchange(Request("POST", "/keys", json=body, repeatable=False))).json()
     with parsing.reading("/keys"):
@@ -55,3 +57,15 @@ def revoke_key(prefix: str) -> Steps[None]:
     >>> client.revoke_key(client.create_key("shop").prefix)
     """
     yield from exchange(Request("DELETE", path_of("keys", prefix), idempotent=False))
+
+
+def _with_time_zone(moment: datetime) -> str:
+    """The moment as ISO 8601. One without a time zone could be meant as local time or as UTC."""
+    if not isinstance(moment, datetime):
+        raise InvalidCall(f"expires_at must be a datetime with a time zone, not {moment!r:.100}")
+    if moment.utcoffset() is None:
+        raise InvalidCall(
+            f"expires_at {moment.isoformat()} has no time zone: "
+            "give it with tzinfo=UTC, or as local time with .astimezone()"
+        )
+    return moment.isoformat()
