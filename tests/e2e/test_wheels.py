@@ -8,13 +8,17 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support.documents import ROOT
+from support.projects import declared
 from support.server import log_lines
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -56,6 +60,16 @@ def test_wheel_holds_every_file_of_its_package_and_the_licence(wheels: Path, nam
     assert any(one.endswith("licenses/LICENSE") for one in zipfile.ZipFile(wheel(wheels, name)).namelist())
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_wheel_asks_for_what_its_project_declares(wheels: Path, name: str) -> None:
+    """`tests/architecture/test_imports_are_declared.py` shows that this is all that its package imports."""
+    archive = zipfile.ZipFile(wheel(wheels, name))
+    (file,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+    asked = message_from_bytes(archive.read(file)).get_all("Requires-Dist", [])
+    names = {canonicalize_name(Requirement(line).name) for line in asked}
+    assert names == declared(SOURCES[name].removesuffix("/src"))
+
+
 def test_wheel_of_the_default_model_has_its_newest_version_and_the_whole_gallery(wheels: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "model_repo/everyday", "server/gallery"],
@@ -92,17 +106,39 @@ def served(environment: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         assert process.wait(timeout=60) == 0, log_file.read_text()
 
 
-def test_wheels_serve_the_default_model_with_its_gallery_outside_the_repository(
-    wheels: Path, tmp_path: Path
-) -> None:
-    environment = tmp_path / "environment"
+@pytest.fixture(scope="module")
+def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a virtual environment with our wheels, and the packages of others as they are here."""
+    folder = tmp_path_factory.mktemp("wheels_installed")
+    environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     packages = [wheel(wheels, name) for name in (*SOURCES, "diptych_everyday")]
     install = [environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
-    subprocess.run([*map(str, [*install, *packages])], check=True, cwd=tmp_path)
+    subprocess.run([*map(str, [*install, *packages])], check=True, cwd=folder)
     (site,) = environment.glob("lib/python*/site-packages")
-    # The packages of others, as they are here. A plain path: links to our sources are not followed.
+    # A plain path: links to our sources are not followed.
     (site / "others.pth").write_text(f"{Path(np.__file__).parents[1]}\n")
+    return environment
+
+
+def test_training_runs_from_its_wheel_outside_the_repository(environment: Path, tmp_path: Path) -> None:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("DIPTYCH_", "PYTHON"))}
+    for words in (["--help"], ["train", "--help"], ["export", "--help"]):
+        command = [str(environment / "bin" / "diptych-train"), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=ours, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("usage: diptych-train")
+    source = "import diptych_training; print(diptych_training.__file__)"
+    python = [str(environment / "bin" / "python"), "-c", source]
+    printed = subprocess.run(
+        python, cwd=tmp_path, env=ours, capture_output=True, text=True, check=True
+    ).stdout
+    assert Path(printed.strip()).is_relative_to(environment)
+
+
+def test_wheels_serve_the_default_model_with_its_gallery_outside_the_repository(
+    environment: Path, tmp_path: Path
+) -> None:
     with served(environment, tmp_path) as (url, log_file):
         ready = next(line for line in log_lines(log_file) if line["message"] == "ready")
         assert (ready["model"], ready["version"]) == ("everyday", 1)

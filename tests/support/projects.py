@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 OURS = frozenset({"diptych", "diptych-client", "diptych-everyday", "diptych-training"})
@@ -14,6 +15,14 @@ def project(folder: str) -> dict[str, dict[str, list[str]]]:
     text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
     table: dict[str, dict[str, list[str]]] = tomllib.loads(text)["project"]
     return table
+
+
+def declared(folder: str) -> set[NormalizedName]:
+    """Return the names of all requirements of a project, those of its extras too."""
+    table = project(folder)
+    extras = table.get("optional-dependencies", {}).values()
+    lines = [*table["dependencies"], *(line for extra in extras for line in extra)]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
 def requirements_of(*folders: str) -> list[Requirement]:
