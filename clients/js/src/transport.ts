@@ -60,7 +60,7 @@ const MAX_RETRY_AFTER_S = 60;
 const SLOWEST_UPLOAD = 100_000;
 /** Statuses of a proxy whose server is restarting, usually without Retry-After. */
 const PROXY_STATUSES = new Set([502, 504]);
-/** What callers give behind a segment of a path. */
+/** What callers give behind a segment of a path, and parameters of queries that they know by another name. */
 const ARGUMENTS: Readonly<Record<string, string>> = {
   collections: "the name of the collection",
   images: "the id of the image",
@@ -69,6 +69,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   jobs: "the id of the job",
   rollouts: "the id of the rollout",
   keys: "the prefix of the key",
+  against: "the old version",
+  against_model: "oldName",
 };
 const PROBLEM_JSON = "application/problem+json";
 const REDIRECTED = "the server redirects elsewhere: is the URL right?";
@@ -111,8 +113,12 @@ export class Transport {
   /** Return the URL of a path, whose segments are quoted. */
   url(path: HttpRequest["path"], query: HttpRequest["query"] = {}): URL {
     const url = new URL(path.map((segment, i) => quoted(segment, path[i - 1])).join("/"), this.base);
-    for (const [name, value] of Object.entries(query))
-      if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
+    for (const [name, value] of Object.entries(query)) {
+      if (value === null || value === undefined) continue;
+      if (typeof value === "object" || typeof value === "symbol" || typeof value === "function")
+        throw wrongArgument(ARGUMENTS[name] ?? name, "a string, a number or a boolean", value);
+      url.searchParams.set(name, String(value));
+    }
     return url;
   }
 
@@ -222,12 +228,15 @@ export function toJson(name: string, value: unknown): string {
     if (typeof one === "number" && !Number.isFinite(one)) throw invalidCall(`${name} has ${key}: ${one}, which JSON lacks`);
     return one;
   };
+  let text: string | undefined;
   try {
-    return JSON.stringify(value, checked);
+    text = JSON.stringify(value, checked);
   } catch (error) {
     if (error instanceof DiptychError) throw error;
     throw invalidCall(`${name} cannot be written as JSON: ${messageOf(error)}`, error);
   }
+  if (text === undefined) throw wrongArgument(name, "a value that JSON has", value);
+  return text;
 }
 
 /** Wait, or throw an `aborted` error as soon as the signal is aborted. */
@@ -452,7 +461,7 @@ function baseUrl(url: string | URL): URL {
  */
 function quoted(segment: string | number, before: string | number = ""): string {
   if (before === "versions") {
-    if (!/^\d+$/.test(String(segment))) throw wrongArgument("the version of the model", "a whole number", segment);
+    if (typeof segment === "object" || !/^\d+$/.test(String(segment))) throw wrongArgument("the version of the model", "a whole number", segment);
     return String(segment);
   }
   if (typeof segment !== "string") throw wrongArgument(ARGUMENTS[before] ?? "the name", "a string", segment);

@@ -14,6 +14,8 @@ const ARGUMENTS = {
     jobs: "the id of the job",
     rollouts: "the id of the rollout",
     keys: "the prefix of the key",
+    against: "the old version",
+    against_model: "oldName",
 };
 const PROBLEM_JSON = "application/problem+json";
 const REDIRECTED = "the server redirects elsewhere: is the URL right?";
@@ -51,9 +53,13 @@ export class Transport {
     }
     url(path, query = {}) {
         const url = new URL(path.map((segment, i) => quoted(segment, path[i - 1])).join("/"), this.base);
-        for (const [name, value] of Object.entries(query))
-            if (value !== null && value !== undefined)
-                url.searchParams.set(name, String(value));
+        for (const [name, value] of Object.entries(query)) {
+            if (value === null || value === undefined)
+                continue;
+            if (typeof value === "object" || typeof value === "symbol" || typeof value === "function")
+                throw wrongArgument(ARGUMENTS[name] ?? name, "a string, a number or a boolean", value);
+            url.searchParams.set(name, String(value));
+        }
         return url;
     }
     async json(request) {
@@ -156,14 +162,18 @@ export function toJson(name, value) {
             throw invalidCall(`${name} has ${key}: ${one}, which JSON lacks`);
         return one;
     };
+    let text;
     try {
-        return JSON.stringify(value, checked);
+        text = JSON.stringify(value, checked);
     }
     catch (error) {
         if (error instanceof DiptychError)
             throw error;
         throw invalidCall(`${name} cannot be written as JSON: ${messageOf(error)}`, error);
     }
+    if (text === undefined)
+        throw wrongArgument(name, "a value that JSON has", value);
+    return text;
 }
 export async function pause(seconds, signal) {
     throwIfAborted(signal);
@@ -366,7 +376,7 @@ function baseUrl(url) {
 }
 function quoted(segment, before = "") {
     if (before === "versions") {
-        if (!/^\d+$/.test(String(segment)))
+        if (typeof segment === "object" || !/^\d+$/.test(String(segment)))
             throw wrongArgument("the version of the model", "a whole number", segment);
         return String(segment);
     }
