@@ -5,7 +5,7 @@ import { checkedOptions, checkIterable, checkObject, checkTexts } from "./checks
 import { form } from "./encoding.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
 import { batches, checkImage, checkVector, floatBytes, type ImageInput, type Loaded } from "./images.js";
-import { toJson, type CallOptions, type Transport } from "./transport.js";
+import { toJson, type CallOptions, type HttpRequest, type Transport } from "./transport.js";
 import type { AddStatus, ImageRecord, Metadata, ModelRef } from "./types.js";
 
 /** An image to add. Without an `id` the server makes one from the bytes. */
@@ -110,7 +110,7 @@ export async function add(transport: Transport, items: Items<AddItem>, options: 
 /** The default collection of the server. */
 export async function defaultCollection(transport: Transport, { signal }: CallOptions): Promise<string> {
   const request = { method: "GET", path: ["version"], signal } as const;
-  return (await transport.json<components["schemas"]["ServerVersion"]>(request)).default_collection;
+  return transport.json(request, (version: components["schemas"]["ServerVersion"]) => version.default_collection);
 }
 
 /** Return the image of the `index`-th item. */
@@ -209,16 +209,18 @@ class AddCall {
     const before = this.sentBytes;
     const size = sizeOf(batch);
     const counted = this.options.onUploadProgress !== undefined;
-    const answer = await this.transport.json<AddResponse>({
+    const request: HttpRequest = {
       method: "POST",
       path: ["collections", this.collection, "images"],
       query: { replace: this.options.replace || undefined },
       body: form(fields),
       signal: this.options.signal,
       onSent: counted ? (sent, total) => this.report(before + Math.round((size * sent) / total)) : undefined,
-    });
+    };
+    const indexes = batch.map(({ index }) => index);
+    const outcomes = await this.transport.json(request, (answer: AddResponse) => outcomesOf(answer, indexes));
     this.report(before + size);
-    return outcomesOf(answer, batch.map(({ index }) => index));
+    return outcomes;
   }
 
   private count(bytes: number): void {
@@ -243,8 +245,9 @@ export async function lookUp(
   checkTexts("ids", ids);
   const path = ["collections", collection, "lookups"];
   const request = { method: "POST", path, json: { ids }, signal } as const;
-  const { images } = await transport.json<components["schemas"]["FoundImages"]>(request);
-  return new Map(images.map((image) => [image.id, image]));
+  const read = ({ images }: components["schemas"]["FoundImages"]): Map<string, ImageRecord> =>
+    new Map(images.map((image) => [image.id, image]));
+  return transport.json(request, read);
 }
 
 export async function addVectors(
@@ -277,7 +280,8 @@ export async function addVectors(
     const request = { method: "POST", path, query, body: form(fields), signal } as const;
     let found: AddOutcome[];
     try {
-      found = outcomesOf(await transport.json(request), batch.map((_, i) => start + i));
+      const indexes = batch.map((_, i) => start + i);
+      found = await transport.json(request, (answer: AddResponse) => outcomesOf(answer, indexes));
     } catch (error) {
       if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]"))) throw error;
       found = [{ index: start, id: null, status: "failed", error: ofSingleItem(error) }];

@@ -198,7 +198,7 @@ export class Client {
 
   /** List all collections. */
   async collections(options: CallOptions = {}): Promise<api.CollectionInfo[]> {
-    return (await this.get<{ collections: api.CollectionInfo[] }>(["collections"], options)).collections;
+    return this.list("collections", options);
   }
 
   /** Return one collection, or throw an error of status 404. */
@@ -355,7 +355,7 @@ export class Client {
 
   /** List all jobs of the server, newest first. */
   async jobs(options: CallOptions = {}): Promise<api.Job[]> {
-    return (await this.get<{ jobs: api.Job[] }>(["jobs"], options)).jobs;
+    return this.list("jobs", options);
   }
 
   /** Return the state of one job. */
@@ -398,7 +398,7 @@ export class Client {
 
   /** List the models of the repository. The served one has an `active` version. */
   async models(options: CallOptions = {}): Promise<api.ModelSummary[]> {
-    return (await this.rolloutStatus(options)).models;
+    return this.list("models", options);
   }
 
   /** Return all versions of a model. */
@@ -451,15 +451,14 @@ export class Client {
   /** Start a rollout back to the version that served before. Throws an error of status 404 if none is kept. */
   async rollback(options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
     const { previous } = await this.rolloutStatus(options);
-    if (previous === null)
+    if (!previous)
       throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
     return this.activate(previous.name, previous.version, options);
   }
 
   /** List the newest rollouts, newest first. */
   async rollouts(options: CallOptions & { limit?: number } = {}): Promise<api.Rollout[]> {
-    const query = { limit: checkedOptions(options).limit };
-    return (await this.call<{ rollouts: api.Rollout[] }>("GET", ["rollouts"], options, { query })).rollouts;
+    return this.list("rollouts", options, { limit: checkedOptions(options).limit });
   }
 
   /** Return the state and the progress of one rollout. */
@@ -508,7 +507,7 @@ export class Client {
 
   /** List the API keys of the server, oldest first, without their tokens. */
   async keys(options: CallOptions = {}): Promise<api.ApiKey[]> {
-    return (await this.get<{ keys: api.ApiKey[] }>(["keys"], options)).keys;
+    return this.list("keys", options);
   }
 
   /**
@@ -572,6 +571,15 @@ export class Client {
   ): Promise<T> {
     const { signal } = checkedOptions(options);
     return this.transport.json({ method, path, signal, ...more });
+  }
+
+  /** Return the list that an answer has by the name of its path. */
+  private async list<T>(name: string, options: CallOptions, query: HttpRequest["query"] = {}): Promise<T[]> {
+    const { signal } = checkedOptions(options);
+    return this.transport.json({ method: "GET", path: [name], query, signal }, (answer: Record<string, unknown>) => {
+      if (!Array.isArray(answer[name])) throw new TypeError(`it has no list of ${name}`);
+      return answer[name] as T[];
+    });
   }
 
   private get<T>(path: HttpRequest["path"], options: CallOptions): Promise<T> {

@@ -52,9 +52,11 @@ export async function embed(transport: Transport, input: EmbedInput, options: Ca
   const sent = new SameModel();
   const post = async (name: string, start: number, body: Partial<HttpRequest>): Promise<EmbeddedItem[]> => {
     const request = { method: "POST", path: ["embed"], signal, ...body } as const;
-    const answer = await renamed(name, start, transport.json<components["schemas"]["EmbedResponse"]>(request));
-    sent.check(answer.model);
-    return answer.data.map((row) => ({ embedding: floats(row.embedding as string), truncated: row.truncated }));
+    const read = ({ model, data }: components["schemas"]["EmbedResponse"]): EmbeddedItem[] => {
+      sent.check(model);
+      return data.map((row) => ({ embedding: floats(row.embedding as string), truncated: row.truncated }));
+    };
+    return renamed(name, start, transport.json(request, read));
   };
   const result = { texts: [] as EmbeddedItem[], images: [] as EmbeddedItem[] };
   for (let start = 0; start < texts.length; start += MAX_ITEMS) {
@@ -88,9 +90,7 @@ export async function classify(
       files.push([name, typeof value === "string" ? value : toJson(name, value)]);
     const body = urls.length > 0 ? { json: { images: urls, ...fields } } : { body: form(files) };
     const request = { method: "POST", path: ["classify"], signal: options.signal, ...body } as const;
-    const answer = await renamed("images", start, transport.json<Classification>(request));
-    sent.check(answer.model);
-    for (const row of answer.data) data.push({ ...row, index: start + row.index });
+    data.push(...(await renamed("images", start, transport.json(request, sent.rows(start)))));
   }
   return { model: sent.model, data };
 }
@@ -110,9 +110,7 @@ export async function classifyItems(
   for (let start = 0; start < items.length; start += MAX_ITEMS) {
     const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
     const request = { method: "POST", path: ["classify"], signal: options.signal, json } as const;
-    const answer = await renamed(name, start, transport.json<Classification>(request));
-    sent.check(answer.model);
-    for (const row of answer.data) data.push({ ...row, index: start + row.index });
+    data.push(...(await renamed(name, start, transport.json(request, sent.rows(start)))));
   }
   return { model: sent.model, data };
 }
@@ -195,6 +193,14 @@ class SameModel {
   get model(): ModelRef {
     if (this.found === null) throw invalidCall("nothing was sent");
     return this.found;
+  }
+
+  /** Return a reader of the labels of the items from place `start` on, which checks their model. */
+  rows(start: number): (answer: Classification) => Classification["data"] {
+    return ({ model, data }) => {
+      this.check(model);
+      return data.map((row) => ({ ...row, index: start + row.index }));
+    };
   }
 
   /** Throw a `version-changed` error if an earlier answer had another model. */

@@ -1,7 +1,7 @@
 /** Jobs: adds that run in the background, followed by server-sent events. */
 
 import { checkedOptions } from "./checks.js";
-import { DiptychError } from "./errors.js";
+import { DiptychError, unexpected } from "./errors.js";
 import { pause, type CallOptions, type Transport } from "./transport.js";
 import type { Job, JobOutcome } from "./types.js";
 
@@ -39,11 +39,11 @@ export async function* jobEvents(
       for await (const event of serverSentEvents(transport.stream(request))) {
         nLost = 0;
         if (event.type === "outcome") {
-          const outcome = JSON.parse(event.data) as JobOutcome;
+          const outcome = parsed<JobOutcome>(event.data);
           after = outcome.index;
           yield { type: "outcome", outcome };
         } else if (event.type === "progress" || event.type === "end") {
-          yield { type: event.type, job: JSON.parse(event.data) as Job };
+          yield { type: event.type, job: parsed<Job>(event.data) };
           if (event.type === "end") return;
         }
       }
@@ -65,6 +65,14 @@ export async function followJob(transport: Transport, id: string, options: Follo
     else return event.job;
   }
   throw new Error("jobEvents ends with `end`");
+}
+
+function parsed<T>(data: string): T {
+  try {
+    return JSON.parse(data) as T;
+  } catch (error) {
+    throw unexpected("an event that is not JSON: is this a diptych server?", 200, error);
+  }
 }
 
 /** Parse a stream of events (WHATWG HTML, 9.2), which the server separates by empty lines. */

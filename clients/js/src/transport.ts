@@ -123,8 +123,19 @@ export class Transport {
   }
 
   /** Send a request and return the JSON of its answer. */
-  async json<T>(request: HttpRequest): Promise<T> {
-    return (await answerJson(await this.send(request))) as T;
+  async json<T>(request: HttpRequest): Promise<T>;
+  /** Send a request and return what `read` makes of the JSON of its answer. */
+  async json<T, R>(request: HttpRequest, read: (answer: T) => R): Promise<R>;
+  async json<T, R>(request: HttpRequest, read?: (answer: T) => R): Promise<T | R> {
+    const answer = await this.send(request);
+    const body = (await answerJson(answer)) as T;
+    try {
+      if (typeof body !== "object" || body === null) throw new TypeError("the answer is no object");
+      return read === undefined ? body : read(body);
+    } catch (error) {
+      if (error instanceof DiptychError) throw error;
+      throw unexpected(`an answer of another form: is this a diptych server? ${messageOf(error)}`, answer.status, error);
+    }
   }
 
   /** Send a request and return its complete answer. Repeats it as docs/javascript-client.md says. */

@@ -200,6 +200,35 @@ test("answers that no diptych server gives are named", async () => {
   await withServer([page], async (url) => {
     await assert.rejects(new Client(url).version(), { kind: "unexpected", message: /text\/html.*not JSON/ });
   });
+  const event = (_, response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.end("event: end\ndata: {\n\n");
+  };
+  await withServer([event], async (url) => {
+    await assert.rejects(new Client(url).followJob("j"), { kind: "unexpected", message: /not JSON/ });
+  });
+  const image = new Uint8Array([1]);
+  for (const body of [null, 3, "a", [], {}, { model: {}, data: [null], outcomes: [null], images: [null] }])
+    await withServer([json(body)], async (url) => {
+      const client = new Client(url);
+      const calls = [
+        client.embed({ texts: ["a"] }),
+        client.classify([image], ["a"]),
+        client.classifyStored(["a"], ["b"]),
+        client.add([{ image }], { collection: "pets" }),
+        client.addVectors([{ vector: [1] }], { model: MODEL, collection: "pets" }),
+        client.findImages("pets", ["a"]),
+        client.collections(),
+        client.jobs(),
+        client.models(),
+        client.rollouts(),
+        client.keys(),
+      ];
+      for (const { reason } of await Promise.allSettled(calls)) {
+        assert.equal(reason?.kind, "unexpected", String(reason));
+        assert.match(reason.message, /is this a diptych server\?|outcomes for 1 items/);
+      }
+    });
   const moved = (_, response) => response.writeHead(302, { Location: "/elsewhere" }).end();
   await withServer([moved], async (url, asked) => {
     await assert.rejects(new Client(url).version(), { kind: "unexpected", status: 302 });

@@ -36,7 +36,7 @@ export async function add(transport, items, options) {
 }
 export async function defaultCollection(transport, { signal }) {
     const request = { method: "GET", path: ["version"], signal };
-    return (await transport.json(request)).default_collection;
+    return transport.json(request, (version) => version.default_collection);
 }
 function checkAddItem(item, index) {
     checkObject(`items[${index}]`, ADD_ITEM, item);
@@ -133,16 +133,18 @@ class AddCall {
         const before = this.sentBytes;
         const size = sizeOf(batch);
         const counted = this.options.onUploadProgress !== undefined;
-        const answer = await this.transport.json({
+        const request = {
             method: "POST",
             path: ["collections", this.collection, "images"],
             query: { replace: this.options.replace || undefined },
             body: form(fields),
             signal: this.options.signal,
             onSent: counted ? (sent, total) => this.report(before + Math.round((size * sent) / total)) : undefined,
-        });
+        };
+        const indexes = batch.map(({ index }) => index);
+        const outcomes = await this.transport.json(request, (answer) => outcomesOf(answer, indexes));
         this.report(before + size);
-        return outcomesOf(answer, batch.map(({ index }) => index));
+        return outcomes;
     }
     count(bytes) {
         this.report(this.sentBytes + bytes);
@@ -160,8 +162,8 @@ export async function lookUp(transport, collection, ids, options) {
     checkTexts("ids", ids);
     const path = ["collections", collection, "lookups"];
     const request = { method: "POST", path, json: { ids }, signal };
-    const { images } = await transport.json(request);
-    return new Map(images.map((image) => [image.id, image]));
+    const read = ({ images }) => new Map(images.map((image) => [image.id, image]));
+    return transport.json(request, read);
 }
 export async function addVectors(transport, items, options) {
     checkedOptions(options, "an object with { model }");
@@ -191,7 +193,8 @@ export async function addVectors(transport, items, options) {
         const request = { method: "POST", path, query, body: form(fields), signal };
         let found;
         try {
-            found = outcomesOf(await transport.json(request), batch.map((_, i) => start + i));
+            const indexes = batch.map((_, i) => start + i);
+            found = await transport.json(request, (answer) => outcomesOf(answer, indexes));
         }
         catch (error) {
             if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]")))

@@ -60,7 +60,7 @@ export class Client {
         return addVectors(this.transport, items, options);
     }
     async collections(options = {}) {
-        return (await this.get(["collections"], options)).collections;
+        return this.list("collections", options);
     }
     collection(name, options = {}) {
         return this.get(["collections", name], options);
@@ -126,7 +126,7 @@ export class Client {
         return this.post(["collections", collection, "deletions"], options, { json });
     }
     async jobs(options = {}) {
-        return (await this.get(["jobs"], options)).jobs;
+        return this.list("jobs", options);
     }
     job(id, options = {}) {
         return this.get(["jobs", id], options);
@@ -146,7 +146,7 @@ export class Client {
         return followJob(this.transport, id, options);
     }
     async models(options = {}) {
-        return (await this.rolloutStatus(options)).models;
+        return this.list("models", options);
     }
     model(name, options = {}) {
         return this.get(["models", name], options);
@@ -172,13 +172,12 @@ export class Client {
     }
     async rollback(options = {}) {
         const { previous } = await this.rolloutStatus(options);
-        if (previous === null)
+        if (!previous)
             throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
         return this.activate(previous.name, previous.version, options);
     }
     async rollouts(options = {}) {
-        const query = { limit: checkedOptions(options).limit };
-        return (await this.call("GET", ["rollouts"], options, { query })).rollouts;
+        return this.list("rollouts", options, { limit: checkedOptions(options).limit });
     }
     rollout(id, options = {}) {
         return this.get(["rollouts", id], options);
@@ -202,7 +201,7 @@ export class Client {
         return this.call("GET", ["models", name, "versions", newVersion, "comparison"], options, { query });
     }
     async keys(options = {}) {
-        return (await this.get(["keys"], options)).keys;
+        return this.list("keys", options);
     }
     async createKey(name, scope = "read", options = {}) {
         const { collections, expiresAt } = checkedOptions(options);
@@ -239,6 +238,14 @@ export class Client {
     async call(method, path, options, more = {}) {
         const { signal } = checkedOptions(options);
         return this.transport.json({ method, path, signal, ...more });
+    }
+    async list(name, options, query = {}) {
+        const { signal } = checkedOptions(options);
+        return this.transport.json({ method: "GET", path: [name], query, signal }, (answer) => {
+            if (!Array.isArray(answer[name]))
+                throw new TypeError(`it has no list of ${name}`);
+            return answer[name];
+        });
     }
     get(path, options) {
         return this.call("GET", path, options);

@@ -14,9 +14,11 @@ export async function embed(transport, input, options) {
     const sent = new SameModel();
     const post = async (name, start, body) => {
         const request = { method: "POST", path: ["embed"], signal, ...body };
-        const answer = await renamed(name, start, transport.json(request));
-        sent.check(answer.model);
-        return answer.data.map((row) => ({ embedding: floats(row.embedding), truncated: row.truncated }));
+        const read = ({ model, data }) => {
+            sent.check(model);
+            return data.map((row) => ({ embedding: floats(row.embedding), truncated: row.truncated }));
+        };
+        return renamed(name, start, transport.json(request, read));
     };
     const result = { texts: [], images: [] };
     for (let start = 0; start < texts.length; start += MAX_ITEMS) {
@@ -45,10 +47,7 @@ export async function classify(transport, images, labels, options) {
             files.push([name, typeof value === "string" ? value : toJson(name, value)]);
         const body = urls.length > 0 ? { json: { images: urls, ...fields } } : { body: form(files) };
         const request = { method: "POST", path: ["classify"], signal: options.signal, ...body };
-        const answer = await renamed("images", start, transport.json(request));
-        sent.check(answer.model);
-        for (const row of answer.data)
-            data.push({ ...row, index: start + row.index });
+        data.push(...(await renamed("images", start, transport.json(request, sent.rows(start)))));
     }
     return { model: sent.model, data };
 }
@@ -61,10 +60,7 @@ export async function classifyItems(transport, name, items, labels, options) {
     for (let start = 0; start < items.length; start += MAX_ITEMS) {
         const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
         const request = { method: "POST", path: ["classify"], signal: options.signal, json };
-        const answer = await renamed(name, start, transport.json(request));
-        sent.check(answer.model);
-        for (const row of answer.data)
-            data.push({ ...row, index: start + row.index });
+        data.push(...(await renamed(name, start, transport.json(request, sent.rows(start)))));
     }
     return { model: sent.model, data };
 }
@@ -135,6 +131,12 @@ class SameModel {
         if (this.found === null)
             throw invalidCall("nothing was sent");
         return this.found;
+    }
+    rows(start) {
+        return ({ model, data }) => {
+            this.check(model);
+            return data.map((row) => ({ ...row, index: start + row.index }));
+        };
     }
     check(model) {
         if (this.found !== null && shown(this.found) !== shown(model)) {

@@ -1,5 +1,5 @@
 import { checkedOptions } from "./checks.js";
-import { DiptychError } from "./errors.js";
+import { DiptychError, unexpected } from "./errors.js";
 import { pause } from "./transport.js";
 const RECONNECT_AFTER_S = 1;
 export async function* jobEvents(transport, id, options) {
@@ -12,12 +12,12 @@ export async function* jobEvents(transport, id, options) {
             for await (const event of serverSentEvents(transport.stream(request))) {
                 nLost = 0;
                 if (event.type === "outcome") {
-                    const outcome = JSON.parse(event.data);
+                    const outcome = parsed(event.data);
                     after = outcome.index;
                     yield { type: "outcome", outcome };
                 }
                 else if (event.type === "progress" || event.type === "end") {
-                    yield { type: event.type, job: JSON.parse(event.data) };
+                    yield { type: event.type, job: parsed(event.data) };
                     if (event.type === "end")
                         return;
                 }
@@ -43,6 +43,14 @@ export async function followJob(transport, id, options) {
             return event.job;
     }
     throw new Error("jobEvents ends with `end`");
+}
+function parsed(data) {
+    try {
+        return JSON.parse(data);
+    }
+    catch (error) {
+        throw unexpected("an event that is not JSON: is this a diptych server?", 200, error);
+    }
 }
 async function* serverSentEvents(chunks) {
     const decoder = new TextDecoder();

@@ -62,8 +62,19 @@ export class Transport {
         }
         return url;
     }
-    async json(request) {
-        return (await answerJson(await this.send(request)));
+    async json(request, read) {
+        const answer = await this.send(request);
+        const body = (await answerJson(answer));
+        try {
+            if (typeof body !== "object" || body === null)
+                throw new TypeError("the answer is no object");
+            return read === undefined ? body : read(body);
+        }
+        catch (error) {
+            if (error instanceof DiptychError)
+                throw error;
+            throw unexpected(`an answer of another form: is this a diptych server? ${messageOf(error)}`, answer.status, error);
+        }
     }
     async send(request) {
         return this.exchange(request, (open) => open.complete());
