@@ -77,7 +77,7 @@ def test_requests_of_a_key_are_one_tenant_and_those_without_one_another() -> Non
 
     async def ask(keys: Keys, token: str) -> None:
         scope = {"type": "http", "path": "/embed", "state": {}, "headers": [(b"x-api-key", token.encode())]}
-        await KeyMiddleware(note_tenant, ServerState(HttpOptions(), keys=keys))(scope, receive, send)
+        await KeyMiddleware(note_tenant, ServerState(HttpOptions(), keys=keys), [])(scope, receive, send)
 
     async def receive() -> Message:
         raise AssertionError("nothing is read")
