@@ -70,7 +70,7 @@ def test_few_requests_are_answered_as_described(
 def test_values_at_limits_and_unknown_methods_are_answered_as_described(
     server: RunningServer, tiny_repo: Path, tmp_path: Path
 ) -> None:
-    check(server, tiny_repo, tmp_path, "--phases", "examples,coverage", FLAT_FILTERS="yes")
+    check(server, tiny_repo, tmp_path, "--phases", "coverage", FLAT_FILTERS="yes")
 
 
 @pytest.mark.long
