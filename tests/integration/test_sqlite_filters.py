@@ -91,6 +91,7 @@ def test_sql_and_python_agree(db: sqlite3.Connection, documents: list[Any], filt
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)  # four minutes on an idle machine
 @settings(deadline=None, max_examples=20_000)
 @given(DOCUMENTS, FILTERS)
 def test_sql_and_python_agree_on_many(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> None:
