@@ -30,6 +30,7 @@ EMBED_DIM = json.loads((BUNDLE / "manifest.json").read_text())["embed_dim"]
 UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE, DATA_URI = base64.b64decode(PIXEL), f"data:image/png;base64,{PIXEL}"
+ADDS = {"/collections/{collection}/images", "/collections/{collection}/vectors"}
 MAX_QUERY_CHARS = 60_000
 IN_THE_FUTURE = "2099-01-31T00:00:00Z"
 
@@ -108,9 +109,9 @@ def shows_what_is_wrong(context: Any, case: Any) -> bool:
     """Leave out requests that are not what they are meant to be, valid or invalid.
 
     A filter is made without a look at its `minProperties`, and its limit is on the clauses of all levels. In
-    a form a list becomes several fields, and a number a text. An empty file of an add is an outcome of its
-    own, not an error. A request that is longer than the server's parser of HTTP reads gets no answer of
-    the API.
+    a form a list becomes several fields, and a number a text. An empty file of an add, or an id that is not
+    allowed, is an outcome of its own, not an error. A request that is longer than the server's parser of
+    HTTP reads gets no answer of the API.
     """
     if len(quote(json.dumps(case.query or {}, default=str))) > MAX_QUERY_CHARS:
         return False
@@ -118,9 +119,10 @@ def shows_what_is_wrong(context: Any, case: Any) -> bool:
     if not is_meant_to_be_invalid(case):
         filters = [_parsed(given.get("filter")) for given in (case.query or {}, body)]
         return all(one is None or 0 < _n_clauses(one) <= MAX_CLAUSES for one in filters)
-    if case.media_type != "multipart/form-data":
-        return True
-    return not _is_valid_form(case, body)
+    if case.media_type == "multipart/form-data":
+        return not _is_valid_form(case, body)
+    adds_json = case.operation.path in ADDS and case.media_type == "application/json"
+    return not (adds_json and _is_valid(case, _with_valid_ids(body)))
 
 
 def _is_valid_form(case: Any, body: dict[str, Any]) -> bool:
@@ -128,11 +130,33 @@ def _is_valid_form(case: Any, body: dict[str, Any]) -> bool:
     values = [one for value in body.values() if isinstance(value, list) for one in value]
     if any(one in ("", None) or isinstance(one, list) for one in values):
         return True
-    content = case.operation.definition.raw["requestBody"]["content"]
-    schema = content[case.media_type]["schema"]
-    sent = {name: _as_sent(value, schema["properties"].get(name, {})) for name, value in body.items()}
+    fields = _schema_of_body(case)["properties"]
+    sent = {name: _as_sent(value, fields.get(name, {})) for name, value in body.items()}
+    return _is_valid(case, _with_valid_ids(sent) if case.operation.path in ADDS else sent)
+
+
+def _is_valid(case: Any, body: dict[str, Any]) -> bool:
     components = case.operation.schema.raw_schema["components"]
-    return bool(Draft202012Validator({**schema, "components": components}).is_valid(sent))
+    return bool(Draft202012Validator({**_schema_of_body(case), "components": components}).is_valid(body))
+
+
+def _schema_of_body(case: Any) -> dict[str, Any]:
+    contents: dict[str, Any] = case.operation.definition.raw["requestBody"]["content"]
+    schema: dict[str, Any] = contents[case.media_type]["schema"]
+    return schema
+
+
+def _with_valid_ids(body: dict[str, Any]) -> dict[str, Any]:
+    """The body of an add, with ids that are allowed: one that is not fails its own item, not the request."""
+    items = body.get("items")
+    if not isinstance(items, list):
+        return body
+    return {**body, "items": [_with_valid_id(item) for item in items]}
+
+
+def _with_valid_id(item: Any) -> Any:
+    has_text = isinstance(item, dict) and isinstance(item.get("id"), str)
+    return {**item, "id": "an-id"} if has_text else item
 
 
 def _as_sent(value: Any, field: dict[str, Any]) -> Any:
