@@ -63,9 +63,9 @@ schemathesis.openapi.media_type("application/x-tar", st.just(archive({"a.png": P
 
 @schemathesis.hook("before_load_schema")
 def keep_filters_flat(context: Any, raw_schema: dict[str, Any]) -> None:
-    """With FLAT_FILTERS: one level of `and`, `or` and `not`.
+    """Describe filters with one level of `and`, `or` and `not` if FLAT_FILTERS is set.
 
-    Values at every limit of filters within filters would take hours to make.
+    schemathesis would take hours to make values at every limit of filters within filters.
     """
     if "FLAT_FILTERS" in os.environ:
         schemas = raw_schema["components"]["schemas"]
@@ -105,7 +105,7 @@ def form(context: Any, value: Any) -> dict[str, Any]:
 
 
 @schemathesis.hook("filter_case")
-def shows_what_is_wrong(context: Any, case: Any) -> bool:
+def is_as_meant(context: Any, case: Any) -> bool:
     """Leave out requests that are not what they are meant to be, valid or invalid.
 
     A filter is made without a look at its `minProperties`, and its limit is on the clauses of all levels. In

@@ -1,5 +1,6 @@
 """Query strings, whose parameters FastAPI reads into one model for each route."""
 
+from collections.abc import Collection
 from typing import get_origin
 
 from fastapi import Request
@@ -19,8 +20,14 @@ def query_model(route: APIRoute) -> type[BaseModel] | None:
     return model
 
 
+def unknown_parameter(name: str, known: Collection[str]) -> InvalidValue:
+    """The error for a parameter that a call does not have, which names those that it has."""
+    text = f"there is: {', '.join(sorted(known))}" if known else "this call takes none in its query string"
+    return InvalidValue(f"unknown parameter, {text}", name)
+
+
 async def refuse_repeated_parameters(request: Request) -> None:
-    """Raises InvalidValue for a parameter that stands several times in the query string and is no list."""
+    """Raises InvalidValue for a parameter that takes one value and is given several times."""
     given = request.query_params
     if len(given.multi_items()) == len(given):
         return

@@ -26,7 +26,7 @@ from diptych.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
-from diptych.http.access import ACCESS, Access
+from diptych.http.access import ACCESS, INVALID_KEY, NO_KEY, Access
 from diptych.http.errors.problem_json import (
     PROBLEM_JSON,
     HuggingFaceError,
@@ -38,6 +38,7 @@ from diptych.http.errors.problem_json import (
     problem_of,
 )
 from diptych.http.media_types import JSON
+from diptych.http.query import unknown_parameter
 
 COMMON_ERRORS = (
     401,
@@ -78,8 +79,8 @@ _HEADERS = {
 _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
     400: {"malformed": Malformed("not JSON: Expecting value at line 1, column 11")},
     401: {
-        "no_key": "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-        "invalid_key": "this API key is not valid: unknown, revoked or expired",
+        "no_key": NO_KEY,
+        "invalid_key": INVALID_KEY,
     },
     403: {
         "host": "Host 'photos.example' is not a name of this server: if it is, add it to "
@@ -212,7 +213,7 @@ def _with_examples(
 def _errors_of(
     status: int, path: str, method: str, call: Mapping[str, Any]
 ) -> Mapping[str, DiptychError | str]:
-    """Errors that this very call may answer."""
+    """Examples of errors that this call may answer."""
     if status == 403:
         return _scope_errors(ACCESS[path][method]) | _EXAMPLES[403]
     if status == 404:
@@ -245,9 +246,8 @@ def _media_type_errors(path: str, call: Mapping[str, Any]) -> dict[str, DiptychE
 
 
 def _value_errors(path: str, call: Mapping[str, Any]) -> dict[str, DiptychError | str]:
-    known = sorted(one["name"] for one in call.get("parameters", ()) if one["in"] == "query")
-    text = f"there is: {', '.join(known)}" if known else "this call takes none in its query string"
-    errors: dict[str, DiptychError | str] = {"parameter": InvalidValue(f"unknown parameter, {text}", "limt")}
+    known = [one["name"] for one in call.get("parameters", ()) if one["in"] == "query"]
+    errors: dict[str, DiptychError | str] = {"parameter": unknown_parameter("limt", known)}
     if path in _TAKE_IMAGES:
         errors["image"] = UndecodableImage(_BROKEN_IMAGE, "input[0]")
     return errors

@@ -4,17 +4,16 @@ import logging
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from diptych.errors import CorruptStore, DiptychError, InvalidValue
+from diptych.errors import CorruptStore, DiptychError
 from diptych.http.access import ACCESS
 from diptych.http.context import context_of
 from diptych.http.errors.problem_json import respond_error, respond_http, status_of
 from diptych.http.errors.validation import first_invalid
-from diptych.http.query import query_model
+from diptych.http.query import query_model, unknown_parameter
 from diptych.http.state import state_of
 
 LOG = logging.getLogger("diptych.http")
@@ -54,16 +53,9 @@ async def _handle_invalid_parameters(request: Request, error: Exception) -> Resp
     ]
     names = {step: None for detail in details for step in detail["loc"]}
     if details[0]["type"] == "extra_forbidden":
-        name, known = str(details[0]["loc"][0]), _parameters(request.scope["route"])
-        known_text = f"there is: {', '.join(known)}" if known else "this call takes none in its query string"
-        return respond_error(request, InvalidValue(f"unknown parameter, {known_text}", name[:100]))
+        name, model = str(details[0]["loc"][0]), query_model(request.scope["route"])
+        return respond_error(request, unknown_parameter(name[:100], model.model_fields if model else ()))
     return respond_error(request, first_invalid(details, names))
-
-
-def _parameters(route: APIRoute) -> list[str]:
-    """The parameters that its query string may have."""
-    model = query_model(route)
-    return sorted(model.model_fields) if model else []
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

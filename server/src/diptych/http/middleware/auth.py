@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from diptych.core.concurrency.tenant import acting_for
 from diptych.core.keys.key import ANYONE, Key
 from diptych.core.limits import MAX_HEAD_BYTES
-from diptych.http.access import attach_caller
+from diptych.http.access import INVALID_KEY, NO_KEY, attach_caller
 from diptych.http.errors.problem_json import respond_http
 from diptych.http.state import ServerState
 
@@ -28,9 +28,6 @@ PAGE = "/"  # without private content; it asks the user for the key
 DOCS = frozenset({"/docs", "/openapi.json"})
 METRICS = "/metrics"
 STATIC_FOLDER = "/assets/"
-# The second does not say why a key is refused: that would tell whoever guesses which prefixes exist.
-_NO_KEY = "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-_INVALID_KEY = "this API key is not valid: unknown, revoked or expired"
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -140,7 +137,7 @@ class KeyMiddleware:
         caller = ANYONE if is_public else self._keys.caller(token)
         if caller is None:
             self._note_route(scope)
-            detail = _INVALID_KEY if token else _NO_KEY
+            detail = INVALID_KEY if token else NO_KEY
             return respond_http(Request(scope), 401, detail, {"WWW-Authenticate": "Bearer"})
         if path in self._off:
             return respond_http(Request(scope), 404, f"there is no {path}")
