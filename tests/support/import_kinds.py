@@ -56,6 +56,7 @@ KINDS: dict[str, Kind] = {
     "open-clip-vit": of_open_clip(partial(make_vit, quick_gelu=True), **SHORTEST),
     "open-clip-resnet": of_open_clip(make_resnet, **SHORTEST),  # attention pooling over a grid, ReLU
     "open-clip-timm-siglip": of_open_clip(make_timm_siglip, **SIGLIP),
+    "open-clip-timm-siglip2": of_open_clip(partial(make_timm_siglip, second=True), **SIGLIP),  # Gemma's BPE
     # mean of the tokens of a RoBERTa
     "open-clip-roberta": of_open_clip(make_hf_text, **SHORTEST),
     "open-clip-letterbox": of_open_clip(

@@ -26,7 +26,12 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from support.hugging_face_tokenizers import bert_tokenizer, siglip_tokenizer, xlm_roberta_tokenizer
+from support.hugging_face_tokenizers import (
+    bert_tokenizer,
+    gemma_tokenizer,
+    siglip_tokenizer,
+    xlm_roberta_tokenizer,
+)
 from support.sentencepiece_vocabulary import t5_tokenizer
 
 LAYERS, WIDTH, EMBED_DIM, PATCH_SIZE, IMAGE_SIZE = 2, 64, 32, 8, 32
@@ -83,15 +88,26 @@ def make_resnet(
 
 
 def make_timm_siglip(
-    folder: Path, *, layers: int = LAYERS, width: int = WIDTH, context_length: int = 16, seed: int = 0
+    folder: Path,
+    *,
+    second: bool = False,
+    layers: int = LAYERS,
+    width: int = WIDTH,
+    context_length: int = 16,
+    seed: int = 0,
 ) -> Path:
     """Timm's ViT with map pooling; text that sees its padding, pooled at the last token; logit bias.
 
-    timm fixes the depth by name: 9 layers, or 12 where `layers` is at least that.
+    timm fixes the depth by name: 9 layers, or 12 where `layers` is at least that. `second`: as SigLIP 2, with
+    Gemma's tokenizer, which keeps case, and tanh GELU in the text tower.
     """
     name = "vit_tiny_patch16_224" if layers >= 12 else "test_vit3"
     image_size = 224 if layers >= 12 else 160
-    tokenizer = t5_tokenizer(siglip_vocabulary(folder / "vocabulary"))
+    tokenizer = (
+        gemma_tokenizer(context_length, lowercase=False)
+        if second
+        else t5_tokenizer(siglip_vocabulary(folder / "vocabulary"))
+    )
     text = {
         **_text(layers, width, context_length),
         "vocab_size": len(tokenizer),
@@ -101,6 +117,7 @@ def make_timm_siglip(
         "proj_bias": True,
         "pool_type": "last",
         "norm_kwargs": {"eps": 1e-6},
+        **({"act_kwargs": {"approximate": "tanh"}} if second else {}),
     }
     trunk = timm.create_model(name, num_classes=0, global_pool="map")
     config = {

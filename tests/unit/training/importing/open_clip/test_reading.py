@@ -114,6 +114,20 @@ def test_trained_bias_makes_the_family_siglip(tmp_path):
     )
 
 
+def test_siglip_2_gets_the_ids_of_its_library_whose_tokenizer_makes_no_mask(tmp_path):
+    imported = load_open_clip(make_timm_siglip(tmp_path / "siglip2", second=True), Choices())
+    assert (imported.text.pad_to, imported.text.pad_id, imported.text.clean) == (
+        "context_length",
+        0,
+        "canonical",
+    )
+    imported.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path / "tokenizer.json", imported.text)
+    for text in ("A Cat, a DOG!", "eine Katze", "a cat"):
+        assert tokenizer.ids(text)[0].tolist() == imported.library.input_ids(text)
+    assert tokenizer.ids("A Cat, a DOG!")[0].tolist() == tokenizer.ids("a cat a dog")[0].tolist()
+
+
 @pytest.mark.parametrize(("kind", "clean"), [("bert", "clip"), ("xlm-roberta", "clip_cased")])
 def test_a_tokenizer_that_keeps_case_gets_texts_that_keep_it(tmp_path, kind, clean):
     imported = load_open_clip(make_hf_text(tmp_path / kind, kind=kind, layers=1), Choices())

@@ -145,7 +145,11 @@ def _ids_of(library: HFTokenizer, context_length: int) -> Callable[[str], list[i
     def library_ids(text: str) -> list[int]:
         row: list[int] = library([text])[0].tolist()
         padded = library.tokenizer(
-            [library.clean_fn(text)], max_length=context_length, padding="max_length", truncation=True
+            [library.clean_fn(text)],
+            max_length=context_length,
+            padding="max_length",
+            truncation=True,
+            return_attention_mask=True,  # tokenizers of SigLIP 2 leave it out
         )
         return row[: sum(padded.attention_mask[0])]
 
