@@ -60,3 +60,16 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     opened.get_by_role("link", name="Models").first.click()
     opened.get_by_role("button", name="Back to tiny version 1").click()
     expect(opened.locator("#model")).to_contain_text("tiny version 1")
+
+
+def test_suggested_checkpoint_shows_the_commands_that_import_it(opened: Page) -> None:
+    panel = opened.get_by_role("region", name="Checkpoints to import")
+    expect(panel.get_by_label("Command in a clone")).to_contain_text("make serve-hub SOURCE=laion/")
+    panel.get_by_role("radio", name="timm/ViT-B-32-SigLIP2-256").check()
+    expect(panel.get_by_label("Command in a clone")).to_have_text(
+        "make serve-hub SOURCE=timm/ViT-B-32-SigLIP2-256 NAME=siglip2-b-32"
+    )
+    expect(panel.get_by_label("Command elsewhere")).to_have_text(
+        "diptych-train import timm/ViT-B-32-SigLIP2-256 --name siglip2-b-32"
+    )
+    expect(panel.get_by_role("row", name="timm/ViT-B-32-SigLIP2-256")).to_contain_text("73.2")

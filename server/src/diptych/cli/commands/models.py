@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments
-from diptych.cli.commands import activate_model, compare_models, push_model
+from diptych.cli.commands import activate_model, compare_models, push_model, suggest_models
 from diptych.cli.output.console import cell, format_bytes, out, out_json, out_table
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import run_with_client
@@ -39,17 +39,18 @@ def add_parser(subparsers: Any) -> None:
         help="list the models and the served version; push and activate a version",
         description="List the models of the server's repository and their versions, and show the served "
         "version with its precisions and the reasons for them, and the rollout under way; or push a version, "
-        "activate one, go back, or compare two.",
+        "activate one, go back, compare two, or list checkpoints to import.",
     )
     add_server_arguments(parser)
     add_follow_flag(
         parser, default=None, about="follow the rollout under way to its end; default: on a terminal"
     )
     parser.set_defaults(run=run)
-    verbs = parser.add_subparsers(required=False, metavar="push|activate|rollback|cancel|compare")
+    verbs = parser.add_subparsers(required=False, metavar="push|activate|rollback|cancel|compare|suggest")
     push_model.add_verb(verbs)
     activate_model.add_verbs(verbs)
     compare_models.add_verb(verbs)
+    suggest_models.add_verb(verbs)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import { plural } from "../format.js";
 import { Problem } from "../parts/problem.js";
 import { client, may, noteAway, readModels, readServed, served } from "../server.js";
 import { useStore } from "../store.js";
+import { Checkpoints } from "./checkpoints.js";
 import { Comparison } from "./comparison.js";
 import { Rollout, ENDED } from "./rollout.js";
 import { Version } from "./version.js";
@@ -49,7 +50,8 @@ export function ModelsView({ rest }) {
     </div>
     ${last && html`<${Rollout} rollout=${rollout ?? last} onClose=${() => setLast(null)}/>`}
     ${models?.models.map((model) => html`<${Model} key=${model.name} model=${model}/>`)}
-    ${models?.broken.map(({ folder, reason }) => html`<p class="notice" key=${folder}>${folder}: ${reason}</p>`)}`;
+    ${models?.broken.map(({ folder, reason }) => html`<p class="notice" key=${folder}>${folder}: ${reason}</p>`)}
+    <${Checkpoints}/>`;
 }
 
 const POLICIES = {
