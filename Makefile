@@ -96,11 +96,11 @@ evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieva
 export: $(VENV)/.installed-training ## publish a run as the next version of a model: make export RUN=pictograms NAME=mine (in the precisions of the version before; FLAGS='--precisions fp32,int8' names others)
 	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))' $(FLAGS)
 
-import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=openai/clip-vit-base-patch32 NAME=clip
+import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' $(FLAGS)
 
-serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=openai/clip-vit-base-patch32 NAME=clip
-	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
+serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: diptych models suggest)
+	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K))' \
 	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
 
 bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
