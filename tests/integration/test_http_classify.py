@@ -51,6 +51,19 @@ def test_comma_does_not_split_a_label(client: TestClient) -> None:
     assert {one["label"] for one in row} == {"red, or green", "blue"}
 
 
+@pytest.mark.parametrize(
+    ("labels", "items"),
+    [(["red,blue"], ["labels[0]"]), (["red", "blue, or green"], []), (["red"], [])],
+)
+def test_single_label_with_commas_is_answered_as_one_with_a_warning(
+    client: TestClient, labels: list[str], items: list[str]
+) -> None:
+    answer = client.post("/classify", files=form(*labels)).json()
+    assert {one["label"] for one in answer["data"][0]["predictions"]} == set(labels)
+    assert [warning["item"] for warning in answer["warnings"]] == items
+    assert all("'red,blue' is one label" in warning["detail"] for warning in answer["warnings"])
+
+
 def test_top_k_and_multi_label_are_read_from_a_form(client: TestClient) -> None:
     (row,) = predictions(client, form(*LABELS, top_k="1", multi_label="true", template="{}"))
     assert len(row) == 1

@@ -84,15 +84,18 @@ export async function classify(
   const fields = classifyFields(labels, options);
   const sent = new SameModel();
   const data: Classification["data"] = [];
+  let warnings: Classification["warnings"] = [];  // of the labels, so the same in every answer
   for await (const { start, files, urls } of sourceBatches(images)) {
     // A list is one JSON value, since form parsers limit fields.
     for (const [name, value] of Object.entries(fields))
       files.push([name, typeof value === "string" ? value : toJson(name, value)]);
     const body = urls.length > 0 ? { json: { images: urls, ...fields } } : { body: form(files) };
     const request = { method: "POST", path: ["classify"], signal: options.signal, ...body } as const;
-    data.push(...(await renamed("images", start, transport.json(request, sent.rows(start)))));
+    const answer = await renamed("images", start, transport.json(request, sent.classified(start)));
+    data.push(...answer.data);
+    warnings = answer.warnings;
   }
-  return { model: sent.model, data };
+  return { model: sent.model, data, warnings };
 }
 
 /** Classify embeddings, or images of collections, as the API's items; in errors they are called `name`. */
@@ -107,12 +110,15 @@ export async function classifyItems(
   const fields = without({ ...classifyFields(labels, options), model: options.model });
   const sent = new SameModel();
   const data: Classification["data"] = [];
+  let warnings: Classification["warnings"] = [];  // of the labels, so the same in every answer
   for (let start = 0; start < items.length; start += MAX_ITEMS) {
     const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
     const request = { method: "POST", path: ["classify"], signal: options.signal, json } as const;
-    data.push(...(await renamed(name, start, transport.json(request, sent.rows(start)))));
+    const answer = await renamed(name, start, transport.json(request, sent.classified(start)));
+    data.push(...answer.data);
+    warnings = answer.warnings;
   }
-  return { model: sent.model, data };
+  return { model: sent.model, data, warnings };
 }
 
 function classifyFields(labels: readonly string[], options: ClassifyOptions) {
@@ -196,10 +202,10 @@ class SameModel {
   }
 
   /** Return a reader of the labels of the items from place `start` on, which checks their model. */
-  rows(start: number): (answer: Classification) => Classification["data"] {
-    return ({ model, data }) => {
+  classified(start: number): (answer: Classification) => Classification {
+    return ({ model, data, warnings = [] }) => {  // older servers warn of nothing
       this.check(model);
-      return data.map((row) => ({ ...row, index: start + row.index }));
+      return { model, data: data.map((row) => ({ ...row, index: start + row.index })), warnings };
     };
   }
 

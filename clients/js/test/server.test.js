@@ -74,6 +74,8 @@ test("labels come best first, with templates and options", async () => {
   const { data } = await client.classify(images, ["red", "blue", "a, b"], { template: "a {}." });
   assert.deepEqual(data.map(({ predictions }) => predictions[0].label), ["red", "blue"]);
   assert.ok(Math.abs(data[0].predictions.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-5);
+  const { warnings } = await client.classify(images, ["red,blue"]);
+  assert.deepEqual(warnings.map(({ item }) => item), ["labels[0]"]);
   const averaged = await client.classify(images, ["red", "blue"], { templates: ["a {}.", "{}"], topK: 1 });
   assert.equal(averaged.data[1].predictions.length, 1);
   const named = await client.classify(images, ["red", "blue"], { templates: "plain", multiLabel: true });

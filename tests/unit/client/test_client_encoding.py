@@ -19,7 +19,17 @@ from diptych_client import (
     UnreadableFile,
     VersionChanged,
 )
-from support.fake_api import MODEL, FakeApi, base64_row, body, classify_reply, embed_reply, parts, problem
+from support.fake_api import (
+    MODEL,
+    FakeApi,
+    base64_row,
+    body,
+    classify_reply,
+    embed_reply,
+    ok,
+    parts,
+    problem,
+)
 
 
 @pytest.fixture
@@ -67,6 +77,14 @@ def test_bad_item_of_a_later_request_is_named_by_its_place_in_the_call(client: C
         client.embed(images=[b"x"] * 130)
     assert caught.value.item == "images[67]"
     assert str(caught.value) == "images[67]: cannot be decoded (HTTP 422)"
+
+
+def test_warnings_of_a_classification_are_returned_once(client: Client, api: FakeApi) -> None:
+    warned = ok({"model": MODEL, "data": [], "warnings": [{"item": "labels[0]", "detail": "has commas"}]})
+    api.on("POST /classify", warned, warned)
+    result = client.classify([b"x"] * 65, ["a,b"])
+    assert [(one.item, one.detail) for one in result.warnings] == [("labels[0]", "has commas")]
+    assert len(api.requests) == 2
 
 
 def test_bad_label_keeps_its_own_index(client: Client, api: FakeApi) -> None:

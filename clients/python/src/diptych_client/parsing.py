@@ -20,6 +20,7 @@ from diptych_client.results import (
     Calibration,
     Caller,
     ChangedQuery,
+    Classification,
     ClassifiedImage,
     CollectionComparison,
     CollectionInfo,
@@ -38,6 +39,7 @@ from diptych_client.results import (
     IgnoredVersion,
     ImagePage,
     ImageRecord,
+    InputWarning,
     Job,
     JobOutcome,
     JobPage,
@@ -97,6 +99,17 @@ def model_ref(model: Json) -> ModelRef:
 def embedded_item(row: Json) -> EmbeddedItem:
     """Parse one entry of `data` of `/embed`."""
     return EmbeddedItem(embedding(row["embedding"]), bool(row.get("truncated", False)))
+
+
+def classification(body: Json) -> Classification:
+    """Parse the answer of `/classify`. Older servers warn of nothing."""
+    return Classification(
+        model=model_ref(body["model"]),
+        data=tuple(classified_image(row) for row in body["data"]),
+        warnings=tuple(
+            InputWarning(str(one["item"]), str(one["detail"])) for one in body.get("warnings", ())
+        ),
+    )
 
 
 def classified_image(row: Json) -> ClassifiedImage:

@@ -78,6 +78,18 @@ def test_truncated_labels_are_noted_and_do_not_break_the_layout(
     assert printed.err.startswith("note: truncated, longer than the model reads: dog dog")
 
 
+def test_warnings_of_the_server_are_printed_beside_the_result(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    warning = {"item": "labels[0]", "detail": "'a,b' is one label"}
+    answer = ok({"model": MODEL, "data": [{"index": 0, "predictions": [CAT]}], "warnings": [warning]})
+    run = command_runner(classify, FakeApi().on("POST /classify", answer), monkeypatch)
+    assert run(picture_file, "--label", "a,b", "--json") == 0
+    printed = capsys.readouterr()
+    assert printed.err == "warning: labels[0]: 'a,b' is one label\n"
+    assert json.loads(printed.out)["data"]
+
+
 def test_bad_label_is_named_by_its_position(
     picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
@@ -12,7 +13,6 @@ from diptych_client.operations.naming import rename_items, same_model
 from diptych_client.operations.vectors import Vector, model_json, vector_bytes
 from diptych_client.results import (
     Classification,
-    ClassifiedImage,
     EmbeddedItem,
     Embeddings,
     Json,
@@ -137,8 +137,7 @@ def classify(
         raise InvalidCall("classify needs at least one image")
     options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
     batches, progress = SourceBatches(images), _Progress(len(images), on_progress)
-    model: ModelRef | None = None
-    rows: list[ClassifiedImage] = []
+    answers: list[Classification] = []
     while batch := (yield from batches.take()):
         with rename_items("images", batch.start):
             if batch.urls:
@@ -147,11 +146,9 @@ def classify(
                 parts = [*_image_parts(batch.files), *_option_parts(options)]
                 request = Request("POST", "/classify", parts=parts)
             answer = yield from exchange(request)
-        n_before = len(rows)
-        model = _collect_classified(answer, model, rows)
-        progress.advance(len(rows) - n_before)
-    assert model is not None, "there is at least one batch"
-    return Classification(model, tuple(rows))
+        answers.append(_classification(answer, answers))
+        progress.advance(len(answers[-1].data))
+    return _joined(answers)
 
 
 def classify_embeddings(
@@ -210,23 +207,28 @@ def _classify_items(name: str, items: Sequence[Json], options: Json) -> Steps[Cl
     """Classify items of a JSON body, which are called `name` in the call."""
     if not items:
         raise InvalidCall(f"{name} needs at least one")
-    model: ModelRef | None = None
-    rows: list[ClassifiedImage] = []
+    answers: list[Classification] = []
     for start in range(0, len(items), MAX_ITEMS):
         body = {"images": list(items[start : start + MAX_ITEMS]), **options}
         with rename_items(name, start):
             answer = yield from exchange(Request("POST", "/classify", json=body))
-        model = _collect_classified(answer, model, rows)
-    assert model is not None, "there is at least one batch"
-    return Classification(model, tuple(rows))
+        answers.append(_classification(answer, answers))
+    return _joined(answers)
 
 
-def _collect_classified(answer: Answer, model: ModelRef | None, rows: list[ClassifiedImage]) -> ModelRef:
-    """As `_collect`, of an answer of `/classify`."""
+def _classification(answer: Answer, earlier: Sequence[Classification]) -> Classification:
+    """Parse one answer of `/classify`. Its model must equal that of earlier answers."""
     body = answer.json()
     with parsing.reading("/classify"):
-        rows.extend(parsing.classified_image(row) for row in body["data"])
-        return same_model(model, parsing.model_ref(body["model"]))
+        found = parsing.classification(body)
+    same_model(earlier[-1].model if earlier else None, found.model)
+    return found
+
+
+def _joined(answers: Sequence[Classification]) -> Classification:
+    """Join the answers of one call, whose labels are the same."""
+    data = tuple(image for answer in answers for image in answer.data)
+    return replace(answers[-1], data=data)
 
 
 def _options(

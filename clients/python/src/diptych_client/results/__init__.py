@@ -11,6 +11,7 @@ from diptych_client.results.encoding import (
     EmbeddedItem,
     Embedding,
     Embeddings,
+    InputWarning,
     Prediction,
 )
 from diptych_client.results.images import (
@@ -88,6 +89,7 @@ __all__ = [
     "IgnoredVersion",
     "ImagePage",
     "ImageRecord",
+    "InputWarning",
     "Job",
     "JobOutcome",
     "JobPage",

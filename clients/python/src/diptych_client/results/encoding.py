@@ -87,8 +87,19 @@ class ClassifiedImage:
 
 
 @dataclass(frozen=True)
+class InputWarning:
+    """What is probably a mistake in a call that was answered as it stands: the item, such as ``labels[0]``,
+    and why.
+    """
+
+    item: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Classification:
     """The predictions of a call. `data[i]` belongs to the i-th image."""
 
     model: ModelRef
     data: tuple[ClassifiedImage, ...]
+    warnings: tuple[InputWarning, ...] = ()

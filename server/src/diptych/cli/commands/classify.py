@@ -69,6 +69,8 @@ def _classify(args: argparse.Namespace, client: Client) -> int:
     else:
         _show(args.images, result)
         _note_truncated_labels(result)
+    for warning in result.warnings:
+        err(f"warning: {warning.item}: {warning.detail}")
     return 0
 
 

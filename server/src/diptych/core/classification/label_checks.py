@@ -1,6 +1,7 @@
 """Limits and rules for labels and templates."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from diptych.errors import InvalidValue
 
@@ -25,6 +26,22 @@ def check_labels(labels: Sequence[str]) -> None:
         if label in seen:
             raise InvalidValue(f"{label[:100]!r} is labels[{seen[label]}] too", f"labels[{index}]")
         seen[label] = index
+
+
+@dataclass(frozen=True)
+class InputWarning:
+    """What is probably a mistake in a request that is answered as it stands, and the item that has it."""
+
+    item: str
+    detail: str
+
+
+def warnings_of_labels(labels: Sequence[str]) -> list[InputWarning]:
+    """Warn of a single label with commas, which is probably meant as several. Labels are never split."""
+    if len(labels) != 1 or "," not in labels[0]:
+        return []
+    detail = f"{labels[0][:100]!r} is one label, commas do not separate labels: give each label by itself"
+    return [InputWarning("labels[0]", detail)]
 
 
 def check_templates(templates: Sequence[str]) -> None:

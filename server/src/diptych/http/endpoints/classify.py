@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from starlette.responses import Response
 
 from diptych.core.classification.classify import DEFAULT_TEMPLATES, ClassifyInput, classify_images
+from diptych.core.classification.label_checks import InputWarning, warnings_of_labels
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.types import Embedding, ModelInfo, Prediction, StoredImage
@@ -142,6 +143,13 @@ class ClassifiedImage(BaseModel):
     predictions: list[PredictionResponse]
 
 
+class InputWarningResponse(BaseModel):
+    """What is probably a mistake in the request, which was answered as it stands."""
+
+    item: str
+    detail: str
+
+
 class ClassifyResponse(BaseModel):
     """One entry per image, in the order of the request."""
 
@@ -158,12 +166,16 @@ class ClassifyResponse(BaseModel):
                         ],
                     }
                 ],
+                "warnings": [],
             }
         )
     )
 
     model: ModelRef
     data: list[ClassifiedImage]
+    warnings: list[InputWarningResponse] = Field(
+        description="such as a single label with commas, which do not separate labels"
+    )
 
 
 router = APIRouter(tags=["encode"], responses=documented_errors(*COMMON_ERRORS), route_class=GuardedRoute)
@@ -219,17 +231,26 @@ async def classify(request: Request, _: NoQuery) -> Response:
         )
         predictions = await cancel_on_disconnect(request, classification)
     n_values = 4 * sum(map(len, predictions))
-    return await sized_json_response(request, n_values, lambda: _response(active.model, predictions))
+    warnings = warnings_of_labels(classify_input.labels)
+    return await sized_json_response(
+        request, n_values, lambda: _response(active.model, predictions, warnings)
+    )
 
 
-def _response(model: ModelInfo, predictions: list[list[Prediction]]) -> ClassifyResponse:
+def _response(
+    model: ModelInfo, predictions: list[list[Prediction]], warnings: list[InputWarning]
+) -> ClassifyResponse:
     data = [
         ClassifiedImage(
             index=i, predictions=[PredictionResponse(**vars(prediction)) for prediction in of_image]
         )
         for i, of_image in enumerate(predictions)
     ]
-    return ClassifyResponse(model=ModelRef.of(model), data=data)
+    return ClassifyResponse(
+        model=ModelRef.of(model),
+        data=data,
+        warnings=[InputWarningResponse(**vars(warning)) for warning in warnings],
+    )
 
 
 async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput:

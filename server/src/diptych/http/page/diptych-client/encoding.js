@@ -42,14 +42,17 @@ export async function classify(transport, images, labels, options) {
     const fields = classifyFields(labels, options);
     const sent = new SameModel();
     const data = [];
+    let warnings = [];
     for await (const { start, files, urls } of sourceBatches(images)) {
         for (const [name, value] of Object.entries(fields))
             files.push([name, typeof value === "string" ? value : toJson(name, value)]);
         const body = urls.length > 0 ? { json: { images: urls, ...fields } } : { body: form(files) };
         const request = { method: "POST", path: ["classify"], signal: options.signal, ...body };
-        data.push(...(await renamed("images", start, transport.json(request, sent.rows(start)))));
+        const answer = await renamed("images", start, transport.json(request, sent.classified(start)));
+        data.push(...answer.data);
+        warnings = answer.warnings;
     }
-    return { model: sent.model, data };
+    return { model: sent.model, data, warnings };
 }
 export async function classifyItems(transport, name, items, labels, options) {
     if (items.length === 0)
@@ -57,12 +60,15 @@ export async function classifyItems(transport, name, items, labels, options) {
     const fields = without({ ...classifyFields(labels, options), model: options.model });
     const sent = new SameModel();
     const data = [];
+    let warnings = [];
     for (let start = 0; start < items.length; start += MAX_ITEMS) {
         const json = { images: items.slice(start, start + MAX_ITEMS), ...fields };
         const request = { method: "POST", path: ["classify"], signal: options.signal, json };
-        data.push(...(await renamed(name, start, transport.json(request, sent.rows(start)))));
+        const answer = await renamed(name, start, transport.json(request, sent.classified(start)));
+        data.push(...answer.data);
+        warnings = answer.warnings;
     }
-    return { model: sent.model, data };
+    return { model: sent.model, data, warnings };
 }
 function classifyFields(labels, options) {
     checkTexts("labels", labels);
@@ -132,10 +138,10 @@ class SameModel {
             throw invalidCall("nothing was sent");
         return this.found;
     }
-    rows(start) {
-        return ({ model, data }) => {
+    classified(start) {
+        return ({ model, data, warnings = [] }) => {
             this.check(model);
-            return data.map((row) => ({ ...row, index: start + row.index }));
+            return { model, data: data.map((row) => ({ ...row, index: start + row.index })), warnings };
         };
     }
     check(model) {
