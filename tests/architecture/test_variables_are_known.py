@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 NAME = re.compile(rf"\b{PREFIX}[A-Z][A-Z0-9_]*[A-Z0-9]\b")
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 OF_KUBERNETES = {f"{PREFIX}SERVICE_HOST", f"{PREFIX}PORT_8000_TCP_ADDR"}
-OF_TESTS = {f"{PREFIX}APIKEY", f"{PREFIX}COLOUR"}  # that a server must not know
+OF_TESTS = {f"{PREFIX}APIKEY", f"{PREFIX}COLOUR", f"{PREFIX}PROT"}  # that a server must not know
 
 
 def named() -> set[str]:

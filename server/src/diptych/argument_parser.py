@@ -1,8 +1,23 @@
-"""The argument parser of both command lines: argparse with short error messages."""
+"""The argument parser of both command lines: argparse with short error messages that say what was meant."""
 
 import argparse
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
+
+# Finds PORT for PROT. Lower, it would take IMAGE for IMAGE_URLS.
+_MIN_SIMILARITY = 0.75
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, if one is alike. Case, `-` and `_` are ignored."""
+    by_letters = {_letters(one): one for one in known}
+    found = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=_MIN_SIMILARITY)
+    return by_letters[found[0]] if found else None
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,3 +41,15 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the choice that was probably meant, in place of all choices."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError:
+            meant = nearest_name(str(value), map(str, action.choices or ()))
+            if meant is None:
+                raise
+            raise argparse.ArgumentError(
+                action, f"invalid choice: {value!r}, did you mean {meant!r}?"
+            ) from None

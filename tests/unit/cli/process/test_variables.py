@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from diptych.cli.process.variables import refuse_misspelt, warn_of_unknown
+from diptych.cli import main
+from diptych.cli.process.variables import misspelt_setting, warn_of_unknown
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -29,18 +30,30 @@ def of(*names: str, value: str = VALUE) -> dict[str, str]:
         ("MAX_IMAGE_PIXELS", "MAX_IMAGE_PX"),
         ("LOGFORMAT", "LOG_FORMAT"),
         ("PORTS", "PORT"),
+        ("PROT", "PORT"),
+        ("HSOT", "HOST"),
     ],
 )
-def test_misspelt_setting_is_refused_with_the_right_name(name: str, meant: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        refuse_misspelt(of(name) | of("MODEL"))
-    assert f"{PREFIX}{name} is not a setting, {PREFIX}{meant} is" in str(refused.value)
-    assert VALUE not in str(refused.value)
+def test_misspelt_setting_is_named_with_the_right_name(name: str, meant: str) -> None:
+    complaint = misspelt_setting(of(name) | of("MODEL"))
+    assert complaint is not None
+    assert f"{PREFIX}{name} is not a setting, did you mean {PREFIX}{meant}?" in complaint
+    assert VALUE not in complaint
+
+
+@pytest.mark.parametrize("command", [["serve"], ["check"], ["check", "--data-dir", "absent"]])
+def test_misspelt_setting_is_wrong_usage_of_commands_that_read_settings(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}PROT", "8100")
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert f"{PREFIX}PROT is not a setting, did you mean {PREFIX}PORT?" in capsys.readouterr().err
 
 
 def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFixture) -> None:
     given = of("COLOUR_OF_THE_SKY", "RAINBOW", "MODEL") | of("UNSET", value="") | {"PATH": VALUE}
-    refuse_misspelt(given)
+    assert misspelt_setting(given) is None
     with caplog.at_level(logging.WARNING):
         warn_of_unknown(given)
     assert caplog.messages == [
@@ -61,7 +74,7 @@ def test_known_variables_neither_warn_nor_fail(service: str, caplog: pytest.LogC
         **of(f"{service}PORT_8000_TCP_ADDR"),
         "diptych_model": VALUE,
     }
-    refuse_misspelt(given)
+    assert misspelt_setting(given) is None
     with caplog.at_level(logging.WARNING):
         warn_of_unknown(given)
     assert caplog.messages == []

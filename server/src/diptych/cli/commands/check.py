@@ -1,6 +1,7 @@
 """`diptych check`: verify the bundles of a model repository, or a data folder, without a server."""
 
 import argparse
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from diptych.cli.commands.backup import show
 from diptych.cli.output.console import err, out
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line
 from diptych.cli.output.progress import ProgressBars
+from diptych.cli.process.variables import misspelt_setting
 from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
@@ -46,6 +48,8 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if every bundle is sound in every precision, or the data folder is sound; otherwise 1."""
+    if complaint := misspelt_setting(os.environ):
+        args.usage_error(complaint)
     if args.data_dir is not None:
         if args.models or args.model_repo is not None:
             args.usage_error("--data-dir checks no bundles: leave out models and --model-repo")

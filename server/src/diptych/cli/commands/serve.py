@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from diptych import failpoints
 from diptych.cli.output.shell_completion import Values, complete_with
-from diptych.cli.process.variables import refuse_misspelt
+from diptych.cli.process.variables import misspelt_setting
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     # Only this command and check need the model runtime. The others start without loading it.
     from diptych.cli.process.server import serve  # noqa: PLC0415
 
-    refuse_misspelt(os.environ)
+    if complaint := misspelt_setting(os.environ):
+        args.usage_error(complaint)
     given = {name: value for name in Settings.model_fields if (value := getattr(args, name)) is not None}
     try:
         settings = read_settings(given)

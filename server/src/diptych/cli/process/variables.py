@@ -1,11 +1,10 @@
 """Find environment variables that look like settings but are none. Never shows a value."""
 
-import difflib
 import logging
 import re
 from collections.abc import Iterator, Mapping
 
-from diptych.errors import ConfigError
+from diptych.argument_parser import nearest_name
 from diptych.settings import PREFIX, Settings, is_service_address
 
 LOG = logging.getLogger("diptych")
@@ -24,21 +23,20 @@ _SERVICE_VARIABLE = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _PORT_SERVICE_VARIABLE = re.compile(rf"{PREFIX}(\w+_)?PORT")
-_MIN_SIMILARITY = (
-    0.8  # between names without underscores: matches APIKEYS and API_KEY, not MODEL_DIR and MODEL_REPO
-)
 _SECRETS = frozenset({"key", "authkey", "accesskey", "token", "apitoken", "authtoken", "secret", "password"})
-_SETTINGS = {name.replace("_", ""): f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+_SETTINGS = frozenset(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
 
 
-def refuse_misspelt(environment: Mapping[str, str]) -> None:
-    """Raise ConfigError for a variable that is a misspelt setting: a lost API key would open the server."""
+def misspelt_setting(environment: Mapping[str, str]) -> str | None:
+    """Return a complaint about the first variable that is a misspelt setting, if there is one.
+
+    It must stop the start: a lost API key would open the server.
+    """
     for name in _unknown(environment):
         meant = _intended(name)
         if meant is not None:
-            raise ConfigError(
-                f"{name} is not a setting, {meant} is: rename the variable, or remove it if another was meant"
-            )
+            return f"{name} is not a setting, did you mean {meant}? Rename the variable, or remove it"
+    return None
 
 
 def warn_of_unknown(environment: Mapping[str, str]) -> None:
@@ -49,7 +47,7 @@ def warn_of_unknown(environment: Mapping[str, str]) -> None:
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield unknown names, sorted. As with settings, case is ignored and an empty value counts as unset."""
-    known = OTHER_VARIABLES.union(_SETTINGS.values())
+    known = OTHER_VARIABLES | _SETTINGS
     for name in sorted(environment):
         value, upper = environment[name], name.upper()
         if value and upper.startswith(PREFIX) and upper not in known and not _is_of_service(upper, value):
@@ -62,10 +60,9 @@ def _is_of_service(name: str, value: str) -> bool:
 
 
 def _intended(name: str) -> str | None:
-    bare = name.upper().removeprefix(PREFIX).replace("_", "").lower()
-    if bare in _SECRETS or bare.startswith(
-        "apikey"
-    ):  # such as API_KEY_FILE, which would leave the server open
+    own_part = name.upper().removeprefix(PREFIX)
+    letters = own_part.replace("_", "").lower()
+    if letters in _SECRETS or letters.startswith("apikey"):  # such as API_KEY_FILE: it would open the server
         return f"{PREFIX}API_KEY"
-    nearest = difflib.get_close_matches(bare, _SETTINGS, n=1, cutoff=_MIN_SIMILARITY)
-    return _SETTINGS[nearest[0]] if nearest else None
+    meant = nearest_name(own_part, Settings.model_fields)
+    return None if meant is None else f"{PREFIX}{meant.upper()}"
