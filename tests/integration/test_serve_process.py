@@ -286,6 +286,8 @@ def test_data_folder_in_use_is_refused_before_the_model_is_read(tmp_path: Path) 
 
 def test_port_in_use_is_reported_before_the_model_is_loaded(model_repo: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        log = refusal(model_repo, TINY, tmp_path, "--port", str(taken.getsockname()[1]))
-    assert "cannot listen" in log
+        port = taken.getsockname()[1]
+        log = refusal(model_repo, TINY, tmp_path, "--port", str(port))
+    assert f"cannot listen on 127.0.0.1 port {port}: " in log
+    assert "choose another with --port" in log
     assert "loading" not in str(log_lines(tmp_path / "server.log"))

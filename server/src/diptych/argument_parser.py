@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 # Finds PORT for PROT. Lower, it would take IMAGE for IMAGE_URLS.
 _MIN_SIMILARITY = 0.75
+_MAX_SHOWN = 10
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -14,6 +15,14 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     by_letters = {_letters(one): one for one in known}
     found = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=_MIN_SIMILARITY)
     return by_letters[found[0]] if found else None
+
+
+def name_hint(name: str, known: Sequence[str]) -> str:
+    """Say what may be given in place of an unknown name: the nearest known one, or else the first ones."""
+    if (meant := nearest_name(name, known)) is not None:
+        return f"did you mean {meant!r}?"
+    more = f" and {len(known) - _MAX_SHOWN} more" if len(known) > _MAX_SHOWN else ""
+    return f"there is: {', '.join(known[:_MAX_SHOWN]) or 'none'}{more}"
 
 
 def _letters(name: str) -> str:

@@ -1,6 +1,7 @@
 """Commands that call a server: URL, key, time-out, image arguments, errors."""
 
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
@@ -8,7 +9,17 @@ import pytest
 from diptych.cli import main
 from diptych.cli.commands import classify, embed, models, search
 from support.command_line import Capture, command_runner
-from support.fake_api import FakeApi, body, classify_reply, embed_reply, ok, parts, problem, search_reply
+from support.fake_api import (
+    PETS,
+    FakeApi,
+    body,
+    classify_reply,
+    embed_reply,
+    ok,
+    parts,
+    problem,
+    search_reply,
+)
 
 
 def test_url_and_key_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +54,54 @@ def test_help_shows_a_url_with_a_percent_sign(monkeypatch: pytest.MonkeyPatch, c
     with pytest.raises(SystemExit):
         command_runner(models, FakeApi(), monkeypatch)("--help")
     assert "http://[fe80::1%25eth0]:8000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        (["default", "pets"], "did you mean 'pets'?"),
+        (["default", "scans"], "there is: default, scans"),
+        ([], "`diptych add` makes collections"),
+    ],
+)
+def test_unknown_collection_is_answered_with_those_that_the_key_may_see(
+    there: list[str], hint: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", problem(404, "no collection named 'pet'"))
+    api.on("GET /collections", ok({"collections": [PETS | {"name": name} for name in there]}))
+    assert command_runner(search, api, monkeypatch)("a cat", "--collection", "pet") == 1
+    assert capsys.readouterr().err == f"diptych: no collection named 'pet'; {hint} (HTTP 404)\n"
+
+
+def test_error_about_a_collection_stands_if_the_others_cannot_be_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", problem(404, "no collection named 'pet'"))
+    api.on("GET /collections", problem(403, "not with this key"))
+    assert command_runner(search, api, monkeypatch)("a cat", "--collection", "pet") == 1
+    assert capsys.readouterr().err == "diptych: no collection named 'pet' (HTTP 404)\n"
+
+
+@pytest.mark.parametrize("command", [classify, embed])
+def test_folder_stands_for_its_images(
+    command: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.png", "notes.txt", "deep/c.jpg", "a.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    api = FakeApi().on("POST /classify", problem(422, "stop here")).on("POST /embed", embed_reply)
+    labels = ["--label", "x"] if command is classify else []
+    command_runner(command, api, monkeypatch)(tmp_path, *labels)
+    sent = [content for name, content in parts(api.requests[0]) if name == "image"]
+    assert sent == [b"a.png", b"b.png", b"deep/c.jpg"]
+
+
+@pytest.mark.parametrize("command", [classify, embed])
+def test_folder_without_images_is_named(
+    command: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert command_runner(command, FakeApi(), monkeypatch)(tmp_path) == 1
+    assert capsys.readouterr().err == f"diptych: {tmp_path}: no image files in this folder\n"
 
 
 def test_image_arguments_can_be_urls(

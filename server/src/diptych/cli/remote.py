@@ -1,13 +1,18 @@
 """Run a command with a client of the server, and what such commands share."""
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from diptych.argument_parser import name_hint
 from diptych.core.types import SERVER
-from diptych_client import ApiError, Client, Conflict, ImageUrl, InvalidCall, NotFound
+from diptych_client import ApiError, Client, ClientError, Conflict, ImageUrl, InvalidCall, NotFound
 from diptych_client.errors import api_error
+
+_NO_COLLECTION = re.compile(r"no collection named '(.*)'")
 
 
 def run_with_client(
@@ -24,10 +29,20 @@ def run_with_client(
         try:
             return action(args, client)
         except ApiError as error:
-            name = (names or {}).get(error.item or "")
-            if name is None:
-                raise
-            raise api_error(replace(error.problem, item=name)) from None
+            item = (names or {}).get(error.item or "", error.item)
+            detail = error.detail + _collection_hint(error.detail, client)
+            raise api_error(replace(error.problem, item=item, detail=detail)) from None
+
+
+def _collection_hint(detail: str, client: Client) -> str:
+    """Say which collections there are, of those that the user may see, if the server knows no such one."""
+    absent = _NO_COLLECTION.fullmatch(detail)
+    if absent is None:
+        return ""
+    with suppress(ClientError):
+        known = sorted(one.name for one in client.collections())
+        return f"; {name_hint(absent[1], known)}" if known else "; `diptych add` makes collections"
+    return ""
 
 
 def _client(args: argparse.Namespace) -> Client:

@@ -19,7 +19,8 @@ MODELS = {
             "versions": [2, 4, 5],
             "active": 2,
             "ignored": [{"version": 5, "reason": "it is for another GPU"}],
-        }
+        },
+        {"name": "other", "versions": [1], "ignored": [{"version": 1, "reason": "it is for another GPU"}]},
     ],
     "policy": "manual",
     "previous": None,
@@ -48,6 +49,16 @@ def test_activation_is_followed_to_its_end(api: FakeApi, run: RunCommand, capsys
         "collection scans stays on the version of its vectors: 2 images keep no file",
     ]
     assert body(api.requests[0]) == {"now": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tinny", "did you mean 'tiny'?"), ("everyday", "there is: other, tiny")]
+)
+def test_unknown_model_is_answered_with_those_that_there_are(
+    name: str, hint: str, run: RunCommand, capsys: Capture
+) -> None:
+    assert run("activate", name) == 1
+    assert capsys.readouterr().err == f"diptych: no model named {name!r}; {hint}\n"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import argparse
 from typing import Any
 
+from diptych.argument_parser import name_hint
 from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import err
 from diptych.cli.remote import run_with_client
 from diptych.cli.rollouts import add_follow_flag, finish_rollout
+from diptych.errors import NotFound
 from diptych_client import Client
 
 _FOLLOW = "wait for the end and show the progress (the default); the server goes on without it, too"
@@ -60,20 +62,19 @@ def _verb(verbs: Any, name: str, action: Any, about: str, more: str) -> argparse
 
 def _activate(args: argparse.Namespace, client: Client) -> int:
     version = _newest(client, args.name) if args.version is None else args.version
-    if version is None:
-        err(f"diptych: the server has no version of {args.name} that it can serve")
-        return 1
     rollout = client.activate(args.name, version, now=args.now)
     return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
 
 
-def _newest(client: Client, name: str) -> int | None:
-    """The newest version of the model that the server can serve."""
-    for model in client.models():
-        if model.name == name:
-            ignored = {one.version for one in model.ignored}
-            return max((version for version in model.versions if version not in ignored), default=None)
-    return None
+def _newest(client: Client, name: str) -> int:
+    """The newest version of the model that the server can serve. Raises NotFound."""
+    models = {model.name: model for model in client.models()}
+    if name not in models:
+        raise NotFound(f"no model named {name!r}; {name_hint(name, sorted(models))}")
+    servable = set(models[name].versions) - {one.version for one in models[name].ignored}
+    if not servable:
+        raise NotFound(f"the server has no version of {name} that it can serve")
+    return max(servable)
 
 
 def _rollback(args: argparse.Namespace, client: Client) -> int:

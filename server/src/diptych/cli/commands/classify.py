@@ -9,6 +9,7 @@ from diptych.cli.arguments import add_server_arguments, existing_path, image_sou
 from diptych.cli.output.console import bar, cell, display_width, err, out, out_json, pad
 from diptych.cli.remote import names_of_images, run_with_client
 from diptych.cli.text_reader import read_lines
+from diptych.cli.transfer.sources import expand_folders
 from diptych_client import Classification, Client, ImageUrl, Prediction
 
 
@@ -21,7 +22,11 @@ def add_parser(subparsers: Any) -> None:
         "the labels, unless --multi-label scores each label by itself.",
     )
     parser.add_argument(
-        "images", nargs="+", type=image_source, metavar="IMAGE", help="image files, or https URLs"
+        "images",
+        nargs="+",
+        type=image_source,
+        metavar="IMAGE|FOLDER",
+        help="image files, folders of images, https URLs",
     )
     parser.add_argument(
         "--label",
@@ -49,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    args.images = expand_folders(args.images)
     return run_with_client(args, _classify, names_of_images(args.images))
 
 

@@ -11,6 +11,7 @@ from diptych.cli.arguments import add_server_arguments, image_source
 from diptych.cli.output.console import cell, err, out, out_json
 from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.remote import names_of_images, run_with_client
+from diptych.cli.transfer.sources import expand_folders
 from diptych_client import Client, EmbeddedItem, Embeddings, ImageUrl
 
 
@@ -23,7 +24,11 @@ def add_parser(subparsers: Any) -> None:
         "Without --out they are printed as JSON.",
     )
     parser.add_argument(
-        "images", nargs="*", type=image_source, metavar="IMAGE", help="image files, or https URLs"
+        "images",
+        nargs="*",
+        type=image_source,
+        metavar="IMAGE|FOLDER",
+        help="image files, folders of images, https URLs",
     )
     parser.add_argument(
         "--text",
@@ -51,6 +56,7 @@ def _npy_file(text: str) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    args.images = expand_folders(args.images)
     return run_with_client(args, _embed, names_of_images(args.images))
 
 

@@ -1,5 +1,6 @@
 """Run the HTTP server in this process until it is told to stop."""
 
+import errno
 import logging
 import math
 import os
@@ -192,7 +193,10 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program, perhaps diptych, uses it: choose another with --port"
+        raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
     if sys.platform == "linux":
         unread_ms = math.ceil(settings.write_timeout_s * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)

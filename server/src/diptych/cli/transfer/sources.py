@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from diptych.cli.text_reader import read_lines
 from diptych.errors import InvalidValue
-from diptych_client import Client
+from diptych_client import Client, ImageUrl
 
 IdFrom = Literal["content", "name"]
 
@@ -48,6 +48,20 @@ def find_images(paths: Sequence[Path], recursive: bool) -> list[Source]:
         for source in _in_folder(path, recursive) if path.is_dir() else [Source(path, path.name)]:
             found.setdefault(os.path.realpath(source.path), source)  # resolve() raises at links to themselves
     return list(found.values())
+
+
+def expand_folders(images: Iterable[Path | ImageUrl]) -> list[Path | ImageUrl]:
+    """Return the files and URLs, and in place of each folder its images. Raises InvalidValue without any."""
+    expanded: list[Path | ImageUrl] = []
+    for image in images:
+        if isinstance(image, Path) and image.is_dir():
+            found = find_images([image], recursive=True)
+            if not found:
+                raise InvalidValue("no image files in this folder", str(image))
+            expanded.extend(source.path for source in found)
+        else:
+            expanded.append(image)
+    return expanded
 
 
 def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
