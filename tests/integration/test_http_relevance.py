@@ -105,7 +105,7 @@ def test_a_kind_of_query_without_a_map_has_no_relevance(client: TestClient) -> N
     assert set(relevance(search(client, **by_image)).values()) == {None}
     answer = client.post("/search", json=by_image | {"min_relevance": 0.5})
     assert answer.status_code == 422
-    assert "no map for image queries" in answer.json()["detail"]
+    assert "image queries have no relevance by tiny/1" in answer.json()["detail"]
 
 
 def test_a_version_without_calibration_says_how_to_get_one(tmp_path: Path) -> None:
@@ -121,21 +121,32 @@ def test_models_show_how_reliable_relevance_is(tmp_path: Path) -> None:
     repo = tmp_path / "model_repo"
     for seed in range(3):
         write_tiny_bundle(repo, seed=seed)
-    measured = MAP.model_copy(update={"error": 0.04, "n_queries": 60})
-    write_tiny_calibration(repo, 1, relevance=measured)
+    write_tiny_calibration(repo, 1)
     write_tiny_calibration(repo, 2, of=1)
-    shown = {"n_background": 200, "text": {"error": 0.04, "n_queries": 60}, "image": None}
+    shown = {"n_background": 200, "text": {"error": 0.04, "n_queries": 60, "ignored": None}, "image": None}
     with running_app(tmp_path, version=1) as client:
         (model,) = client.get("/models").json()["models"]
         assert (model["active"], model["calibration"]) == (1, shown)
         versions = client.get("/models/tiny").json()["versions"]
         assert [one["calibration"] for one in versions] == [shown, None, None]
         write_tiny_calibration(repo, 3, kinds=("image",))
-        assert client.get("/models/tiny/versions/3").json()["calibration"] == {
-            "n_background": 200,
-            "text": None,
-            "image": {"error": None, "n_queries": 0},
-        }
+        calibration = client.get("/models/tiny/versions/3").json()["calibration"]
+        assert calibration == {"n_background": 200, "text": None, "image": shown["text"]}
+
+
+def test_a_calibration_that_is_worth_nothing_gives_no_relevance_and_says_why(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
+    random = MAP.model_copy(update={"error": 0.5})
+    write_tiny_calibration(tmp_path / "model_repo", relevance=random)
+    with running_app(tmp_path) as client:
+        fill(client)
+        assert set(relevance(search(client)).values()) == {None}
+        reason = "its calibration error is 0.50, more than 0.2"
+        (model,) = client.get("/models").json()["models"]
+        assert model["calibration"]["text"] == {"error": 0.5, "n_queries": 60, "ignored": reason}
+        answer = client.get("/search", params={"q": "red", "min_relevance": 0.5})
+        assert answer.status_code == 422
+        assert answer.json()["detail"].endswith(reason)
 
 
 def test_a_running_server_follows_the_file(tmp_path: Path) -> None:

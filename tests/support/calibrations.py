@@ -15,7 +15,7 @@ from diptych.bundle.calibration import (
 from diptych.bundle.repository import ModelRepository
 from support.tiny_bundle import TINY
 
-MAP = RelevanceMap(floor=2.0, width=1.0, slope=2.0, growth=0.3)
+MAP = RelevanceMap(floor=2.0, width=1.0, slope=2.0, growth=0.3, error=0.04, n_queries=60)
 
 
 def write_tiny_calibration(

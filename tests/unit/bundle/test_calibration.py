@@ -172,6 +172,22 @@ def test_a_kind_of_query_without_a_map_has_no_relevance() -> None:
     assert calibration().relevance("image", query, cosines, best=0.5, n_images=50) is None
 
 
+@pytest.mark.parametrize(
+    ("measured", "ignored"),
+    [
+        ({"error": 0.2, "n_queries": 50}, None),
+        ({"error": 0.21, "n_queries": 900}, "its calibration error is 0.21, more than 0.2"),
+        ({"error": 0.01, "n_queries": 49}, "it was fitted on 49 queries, fewer than 50"),
+        ({"error": None, "n_queries": 0}, "it was fitted on 0 queries, fewer than 50"),
+    ],
+)
+def test_an_unreliable_map_is_ignored(measured: dict[str, float | None], ignored: str | None) -> None:
+    judged = calibration(maps={"text": MAP.model_copy(update=measured)})
+    assert judged.without("text") == ignored
+    found = judged.relevance("text", unit_rows(1)[0], np.array([0.5], np.float32), best=0.5, n_images=50)
+    assert (found is None) == (ignored is not None)
+
+
 def test_a_bank_of_equal_cosines_does_not_divide_by_zero() -> None:
     row = unit_rows(1)[0]
     equal = calibration(bank=np.stack([row, row]))

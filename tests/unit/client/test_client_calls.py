@@ -162,7 +162,7 @@ def test_models_and_versions_are_read() -> None:
     models[0]["broken"] = [{"folder": "copy", "reason": "not a number"}]
     models[0]["calibration"] = {
         "n_background": 9,
-        "text": {"error": 0.5, "n_queries": 3},
+        "text": {"error": 0.5, "n_queries": 3, "ignored": "too few"},
         "image": {"error": None, "n_queries": 0},
     }
     entry |= {"serving": None, "ignored": "another GPU", "prompt_sets": ["default", "photos"]}
@@ -179,7 +179,7 @@ def test_models_and_versions_are_read() -> None:
     assert summary.versions == (1, 3)
     assert summary.ignored == (IgnoredVersion(1, "another GPU"),)
     assert summary.broken == (BrokenFolder("copy", "not a number"),)
-    assert summary.calibration == Calibration(9, Reliability(0.5, 3), Reliability(None, 0))
+    assert summary.calibration == Calibration(9, Reliability(0.5, 3, "too few"), Reliability(None, 0))
     assert summary.serving is not None
     assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
         "fp32",

@@ -320,7 +320,11 @@ def reliability(body: Json | None) -> Reliability | None:
     if body is None:
         return None
     error: Any = body.get("error")
-    return Reliability(None if error is None else float(error), int(body["n_queries"]))
+    return Reliability(
+        error=None if error is None else float(error),
+        n_queries=int(body["n_queries"]),
+        ignored=body.get("ignored"),
+    )
 
 
 def broken_folders(row: Json) -> tuple[BrokenFolder, ...]:

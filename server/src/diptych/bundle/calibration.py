@@ -34,6 +34,8 @@ MAX_ARRAY_BYTES = 128 * 2**20
 NORM_TOLERANCE = 0.01  # of the rows of the bank, which are float16
 MIN_DEVIATION = 1e-6
 MAX_LOG_ODDS = 50.0
+MAX_ERROR = 0.2  # of a map; the relevance of a random model, which means nothing, has about 0.5
+MIN_QUERIES = 50  # that a map was fitted on
 TEMPORARY_PREFIX = ".tmp-"
 DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, RecursionError)
 
@@ -60,6 +62,15 @@ class RelevanceMap(Part):
     error: float | None = Field(default=None, ge=0, le=1)
     n_queries: int = Field(default=0, ge=0)
 
+    @property
+    def ignored(self) -> str | None:
+        """Why the map gives no relevance: it would mislead; None if it gives one."""
+        if self.error is not None and self.error > MAX_ERROR:
+            return f"its calibration error is {self.error:.2f}, more than {MAX_ERROR}"
+        if self.n_queries < MIN_QUERIES:
+            return f"it was fitted on {self.n_queries} queries, fewer than {MIN_QUERIES}"
+        return None
+
     def probabilities(
         self,
         scores: NDArray[np.float64],
@@ -78,7 +89,7 @@ class Calibration:
     """What the relevance of hits is made of, for the vectors of one identity.
 
     `identity` is that of `calibrated_identity`. `bank` is (M, D), of unit norm. A kind of query that is not
-    in `maps` has no relevance.
+    in `maps`, or whose map is ignored, has no relevance.
     """
 
     identity: str
@@ -90,15 +101,19 @@ class Calibration:
         cosines = queries @ self.bank.T  # (Q, M)
         return cosines.mean(axis=-1), np.maximum(cosines.std(axis=-1), MIN_DEVIATION)
 
+    def without(self, kind: QueryKind) -> str | None:
+        """Why hits of this kind of query have no relevance; None if they have one."""
+        return self.maps[kind].ignored if kind in self.maps else "it has no map for them"
+
     def relevance(
         self, kind: QueryKind, query: Embeddings, cosines: Embeddings, *, best: float, n_images: int
     ) -> Probabilities | None:
         """The relevance in [0, 1] of hits with these cosines to a query (D,).
 
         `best` is the highest cosine of the search, `n_images` the number of images that it compared. None if
-        this kind of query is not calibrated.
+        this kind of query has no relevance.
         """
-        if kind not in self.maps:
+        if self.without(kind) is not None:
             return None
         ((mean,), (deviation,)) = self.background(query[None])
         scores = (np.asarray(cosines, np.float64) - mean) / deviation

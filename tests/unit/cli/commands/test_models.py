@@ -53,7 +53,7 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
             "calibration": {
                 "n_background": 1_200,
                 "text": {"error": 0.0449, "n_queries": 964},
-                "image": None,
+                "image": {"error": 0.5, "n_queries": 60, "ignored": "its calibration error is 0.50"},
             },
         },
         {"name": "mine", "versions": [1], "active": None, "source": None},
@@ -80,8 +80,8 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "  fp16 runs images as CUDA graphs: each shape of a batch is captured once",
         "  fp16 runs texts without CUDA graphs: a replay is off",
         "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
-        "  relevance of searches: by words 964 queries, error 0.045; by an image unknown; background of "
-        "1,200 images",
+        "  relevance of searches: by words 964 queries, error 0.045; by an image 60 queries, error 0.500, "
+        "ignored: its calibration error is 0.50; background of 1,200 images",
     ]
 
 

@@ -65,6 +65,7 @@ def summary(calibration: Calibration) -> str:
     """One line about what was fitted, and how reliable it is."""
     parts = [
         f"{TITLES[kind]} {one.n_queries:,} queries, error {one.error:.3f}"
+        + (f", ignored: {one.ignored}" if one.ignored else "")
         for kind, one in calibration.maps.items()
         if one.error is not None
     ]

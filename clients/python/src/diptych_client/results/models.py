@@ -28,11 +28,13 @@ class IgnoredVersion:
 class Reliability:
     """How reliable relevance is for one kind of query, and on how many it was fitted.
 
-    `error`: the expected calibration error; None if it was not measured.
+    `error`: the expected calibration error; None if it was not measured. `ignored`: why hits have no
+    relevance nevertheless, such as an error that is too large.
     """
 
     error: float | None
     n_queries: int
+    ignored: str | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,14 @@ class CalibrationReader:
         except (BundleError, FileNotFoundError) as error:
             LOG.warning("search hits of %s/%d have no relevance: %s", *self._version(), error)
             return None
-        LOG.info("search hits of %s/%d have a relevance", *self._version())
+        for kind, one in found.maps.items():
+            if one.ignored is None:
+                LOG.info("search hits of %s/%d have a relevance for %s queries", *self._version(), kind)
+            else:
+                LOG.warning(
+                    "search hits of %s/%d have no relevance for %s queries: %s",
+                    *(*self._version(), kind, one.ignored),
+                )
         return found
 
     def _version(self) -> tuple[str, int]:

@@ -126,7 +126,8 @@ def _reliability(found: Reliability | None) -> str:
     if found is None:
         return "unknown"
     error = "unknown" if found.error is None else f"{found.error:.3f}"
-    return f"{found.n_queries:,} queries, error {error}"
+    fitted = f"{found.n_queries:,} queries, error {error}"
+    return fitted if found.ignored is None else f"{fitted}, ignored: {found.ignored}"
 
 
 def _show(version: str, serving: Serving) -> None:

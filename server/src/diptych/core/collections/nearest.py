@@ -64,11 +64,9 @@ class Judge:
                 f"`diptych-train calibrate {model.ref}` does it",
                 "min_relevance",
             )
-        if self.kind not in self.calibration.maps:
+        if (reason := self.calibration.without(self.kind)) is not None:
             raise InvalidValue(
-                f"the calibration of {model.ref} has no map for {self.kind} queries, so that their hits have "
-                "no relevance",
-                "min_relevance",
+                f"hits of {self.kind} queries have no relevance by {model.ref}: {reason}", "min_relevance"
             )
 
     def relevance(

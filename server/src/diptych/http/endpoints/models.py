@@ -128,8 +128,8 @@ _EXAMPLE_SERVING = {
 }
 _EXAMPLE_CALIBRATION = {
     "n_background": 256,
-    "text": {"error": 0.03, "n_queries": 400},
-    "image": {"error": 0.05, "n_queries": 400},
+    "text": {"error": 0.03, "n_queries": 400, "ignored": None},
+    "image": {"error": 0.05, "n_queries": 400, "ignored": None},
 }
 _EXAMPLE_ENTRY = {
     "name": "everyday",
@@ -165,15 +165,20 @@ class ReliabilityResponse(BaseModel):
         description="the expected calibration error of the best hits; null if it was not measured"
     )
     n_queries: int = Field(description="queries that it was fitted on")
+    ignored: str | None = Field(
+        description="why hits have no relevance, such as an error that is too large; null if they have one"
+    )
 
     @classmethod
     def of(cls, map: RelevanceMap | None) -> "ReliabilityResponse | None":
         """Describe the map of one kind of query."""
-        return None if map is None else cls(error=map.error, n_queries=map.n_queries)
+        return None if map is None else cls(error=map.error, n_queries=map.n_queries, ignored=map.ignored)
 
 
 class CalibrationResponse(BaseModel):
-    """What gives search hits a relevance. A kind of query without a reliability has no relevance."""
+    """What gives search hits a relevance. A kind of query without a reliability, or whose map is ignored, has
+    no relevance.
+    """
 
     n_background: int = Field(description="pictures that a query is compared with beside the collection")
     text: ReliabilityResponse | None
@@ -215,7 +220,7 @@ class ModelResponse(BaseModel):
         description="versions in memory: the active one, the one before, and those that made the vectors of "
         "collections"
     )
-    calibration: CalibrationResponse | None = Field(description="null if search hits have no relevance")
+    calibration: CalibrationResponse | None = Field(description="null if the version is not calibrated")
 
 
 class PreviousVersionResponse(VersionResponse):
@@ -310,7 +315,7 @@ class VersionEntryResponse(BaseModel):
     prompt_sets: list[str] = Field(description="template sets that `templates` of /classify may name")
     error: str | None
     ignored: str | None = Field(description="why it cannot be served on this machine; else null")
-    calibration: CalibrationResponse | None = Field(description="null if search hits have no relevance")
+    calibration: CalibrationResponse | None = Field(description="null if the version is not calibrated")
 
 
 class ModelVersions(BaseModel):
