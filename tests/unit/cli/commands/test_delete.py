@@ -7,9 +7,20 @@ import pytest
 
 from diptych.cli.commands import delete
 from support.command_line import RunCommand, command_runner
-from support.fake_api import PETS, FakeApi, body, problem
+from support.fake_api import PETS, FakeApi, body, ok, problem
 
 DELETIONS = "POST /collections/pets/deletions"
+TOM_JPG = {
+    "id": "a",
+    "collection": "pets",
+    "sha256": "0" * 64,
+    "n_bytes": 1,
+    "media_type": "image/jpeg",
+    "width": 1,
+    "height": 1,
+    "metadata": {"file": "cats/tom.jpg"},
+    "created_at": "2026-01-01T00:00:00Z",
+}
 
 
 @pytest.fixture
@@ -49,12 +60,19 @@ def test_condition_is_only_a_preview_without_yes(
     found = {"n_images": 3, "preview": True, "ids": ["a", "b"]}
     done = {"n_images": 3, "preview": False, "ids": []}
     api.on(DELETIONS, httpx.Response(200, json=found), httpx.Response(200, json=done))
+    api.on("POST /collections/pets/lookups", ok({"images": [TOM_JPG]}))
     assert run("--filter", '{"year": 1999}') == 0
     told = capsys.readouterr().out
-    assert told == "a\nb\n... and 1 more\npets: 3 would be deleted; repeat it with --yes\n"
+    assert told.splitlines() == [
+        "name     id",
+        "tom.jpg  a",
+        "b        b",
+        "... and 1 more",
+        "pets: 3 would be deleted; repeat it with --yes",
+    ]
     assert run("--filter", '{"year": 1999}', "--lacking", "--yes") == 0
     assert capsys.readouterr().out == "pets: 3 deleted\n"
-    assert [body(request) for request in api.requests] == [
+    assert [body(request) for request in api.requests if "deletions" in request.url.path] == [
         {"filter": {"year": 1999}, "lacking": False, "preview": True},
         {"filter": {"year": 1999}, "lacking": True, "preview": False},
     ]

@@ -21,11 +21,24 @@ def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: 
     api = FakeApi().on("POST /search", search_reply(*hits))
     assert command_runner(search, api, monkeypatch)("a cat", "-k", 2) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "   cosine  id   metadata",
-        "1   0.346  tom  name=cat  n=1",
-        "2  -0.100  a",
+        "   name  cosine  metadata  id",
+        "1  cat    0.346  n=1       tom",
+        "2  a     -0.100            a",
     ]
     assert body(api.requests[0]) == {"query": [{"text": "a cat", "weight": 1}], "k": 2}
+
+
+def test_hit_leads_with_the_name_of_its_file_and_ends_with_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    id = "60098981a58e440da0d13d92005d3e11"
+    file = {"name": "tom.jpg", "folder": "pets/cats"}
+    api = FakeApi().on("POST /search", search_reply({"id": id, "cosine": 0.3, "metadata": {"file": file}}))
+    command_runner(search, api, monkeypatch)("a cat")
+    assert capsys.readouterr().out.splitlines() == [
+        "   name     cosine  metadata               id",
+        f"1  tom.jpg   0.300  file.folder=pets/cats  {id}",
+    ]
 
 
 def test_parts_of_a_search_are_mixed_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +74,8 @@ def test_search_shows_relevance_once_the_model_is_calibrated(
     api = FakeApi().on("POST /search", search_reply({"id": "a", "cosine": 0.3, "relevance": 0.75}))
     command_runner(search, api, monkeypatch)("--id", "b")
     assert capsys.readouterr().out.splitlines() == [
-        "   cosine  relevance  id  metadata",
-        "1   0.300       0.75  a",
+        "   id  cosine  relevance  metadata",
+        "1  a    0.300       0.75",
     ]
 
 
@@ -94,7 +107,7 @@ def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: 
     for collapse in ("bytes", "picture", "0.9"):
         assert run("cat", "--collapse", collapse) == 0
     assert [body(request)["collapse"] for request in api.requests] == ["bytes", "picture", 0.9]
-    assert capsys.readouterr().out.splitlines()[1] == "1   0.500  a (+2)"
+    assert capsys.readouterr().out.splitlines()[1] == "1  a (+2)   0.500"
 
 
 def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -109,7 +122,7 @@ def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPa
         "k": 10,
         "collections": ["pets", "cars"],
     }
-    assert capsys.readouterr().out.splitlines()[1:] == ["1   0.500  pets/a", "2   0.500  cars/a"]
+    assert capsys.readouterr().out.splitlines()[1:] == ["1  pets/a   0.500", "2  cars/a   0.500"]
     run("cat", "--collection", "*")
     run("cat", "--collection", "cars")
     run("cat")

@@ -17,7 +17,8 @@ def test_page_has_each_hit_with_picture_scores_and_metadata() -> None:
     assert "<h1>a cat</h1>" in page
     assert "2 hits in pets, by tiny/3 (fp32)" in page
     assert page.count("data:image/png;base64,") == 1
-    assert "11. tom" in page
+    assert "11. cat" in page
+    assert "id: tom" in page
     assert "cosine 0.346 · relevance 0.50" in page
     assert "year: 1999" in page
     assert "cosine 0.100 · 1 more of it" in page
@@ -29,7 +30,7 @@ def test_mixed_query_is_the_title_and_several_collections_name_each_hit() -> Non
     several = replace(FOUND, collection=None, collections=("pets", "farm"))
     page = contact_sheet(parts, several, {})
     assert "<title>sad (0.8) + the image tom + a dog (-0.5)</title>" in page
-    assert "1. pets/tom" in page
+    assert "id: pets/tom" in page
 
 
 def test_texts_ids_and_metadata_are_escaped_and_nothing_is_loaded() -> None:

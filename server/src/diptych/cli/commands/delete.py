@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from diptych.cli.arguments import add_collection_argument, add_server_arguments, json_object
-from diptych.cli.output.console import err, out, out_json
+from diptych.cli.output.console import err, out, out_json, out_table
+from diptych.cli.output.metadata import image_name
 from diptych.cli.remote import run_with_client
 from diptych_client import Client, Deletion, NotFound
 
@@ -74,16 +75,22 @@ def _by_condition(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json({"collection": collection, **vars(deletion)})
     else:
-        _show(collection, deletion)
+        _show(client, collection, deletion)
     return 0
 
 
-def _show(collection: str, deletion: Deletion) -> None:
+def _show(client: Client, collection: str, deletion: Deletion) -> None:
     if not deletion.preview:
         out(f"{collection}: {deletion.n_images} deleted")
         return
-    for id in deletion.ids:
-        out(id)
+    records = client.find_images(collection, deletion.ids) if deletion.ids else {}
+    names = {id: image_name(record.metadata) or id for id, record in records.items()}
+    rows = [[names.get(id, id), id] for id in deletion.ids]
+    if any(name != id for name, id in rows):
+        out_table(["name", "id"], rows, ["left", "left"])
+    else:
+        for id in deletion.ids:
+            out(id)
     if deletion.n_images > len(deletion.ids):
         out(f"... and {deletion.n_images - len(deletion.ids)} more")
     out(f"{collection}: {deletion.n_images} would be deleted; repeat it with --yes")

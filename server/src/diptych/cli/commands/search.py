@@ -11,7 +11,8 @@ from typing import Any
 
 from diptych.cli.arguments import add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
-from diptych.cli.output.contact_sheet import brief, contact_sheet
+from diptych.cli.output.contact_sheet import contact_sheet
+from diptych.cli.output.metadata import brief, flat, image_name
 from diptych.cli.output.named_file import require_writable, writing
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import run_with_client
@@ -239,20 +240,33 @@ def _hint_at_other_collections(args: argparse.Namespace, client: Client, result:
 
 
 def _show(result: SearchResult, offset: int, *, bounded: bool) -> None:
-    calibrated = any(hit.relevance is not None for hit in result.hits)
-    several = len(result.collections) > 1
-    header = ["", "cosine", *(["relevance"] if calibrated else []), "id", "metadata"]
-    align: list[Align] = ["right", "right", *(["right"] if calibrated else []), "left", "left"]  # type: ignore[list-item]
-    rows = [_row(rank, hit, calibrated, several) for rank, hit in enumerate(result.hits, offset + 1)]
-    if rows:
-        out_table(header, rows, align)
-    else:
+    if not result.hits:
         out("nothing fits" if bounded else "nothing found")
+        return
+    calibrated = any(hit.relevance is not None for hit in result.hits)
+    named = any(_name(hit, result) != _id(hit, result) for hit in result.hits)
+    header = ["", "name" if named else "id", "cosine", *(["relevance"] if calibrated else []), "metadata"]
+    align: list[Align] = ["right", "left", "right", *(["right"] if calibrated else []), "left"]  # type: ignore[list-item]
+    rows = [_row(rank, hit, result, calibrated) for rank, hit in enumerate(result.hits, offset + 1)]
+    if named:  # the id stands last, to be copied
+        header, align = [*header, "id"], [*align, "left"]
+        rows = [[*row, _id(hit, result)] for row, hit in zip(rows, result.hits, strict=True)]
+    out_table(header, rows, align)
 
 
-def _row(rank: int, hit: Hit, calibrated: bool, several: bool) -> list[str]:
+def _row(rank: int, hit: Hit, result: SearchResult, calibrated: bool) -> list[str]:
+    name = _name(hit, result)
+    shown = f"{name} (+{len(hit.duplicates)})" if hit.duplicates else name
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
-    id = f"{hit.collection}/{hit.id}" if several else hit.id
-    id = f"{id} (+{len(hit.duplicates)})" if hit.duplicates else id
-    metadata = "  ".join(f"{key}={brief(value)}" for key, value in hit.metadata.items())
-    return [str(rank), f"{hit.cosine:.3f}", *([relevance] if calibrated else []), id, metadata]
+    metadata = "  ".join(
+        f"{field}={brief(value)}" for field, value in flat(hit.metadata).items() if value != name
+    )
+    return [str(rank), shown, f"{hit.cosine:.3f}", *([relevance] if calibrated else []), metadata]
+
+
+def _name(hit: Hit, result: SearchResult) -> str:
+    return image_name(hit.metadata) or _id(hit, result)
+
+
+def _id(hit: Hit, result: SearchResult) -> str:
+    return f"{hit.collection}/{hit.id}" if len(result.collections) > 1 else hit.id

@@ -1,9 +1,9 @@
 """The hits of a search as one HTML file with their thumbnails: no script, nothing from elsewhere."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from diptych.cli.output.html import data_uri, filled_page, html_text
+from diptych.cli.output.metadata import brief, flat, image_name
 from diptych_client import Hit, Query, SearchResult
 
 Thumbnails = Mapping[tuple[str, str], bytes]  # by collection and id
@@ -25,11 +25,6 @@ def contact_sheet(
     )
 
 
-def brief(value: object) -> str:
-    """Return a value of metadata as one text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _name_of(query: Query) -> str:
     name = str(query.image or query.text or f"the image {query.id}")
     return name if query.weight == 1 else f"{name} ({query.weight:g})"
@@ -37,11 +32,12 @@ def _name_of(query: Query) -> str:
 
 def _hit(rank: int, hit: Hit, result: SearchResult, thumbnails: Thumbnails) -> str:
     id = f"{hit.collection}/{hit.id}" if len(result.collections) > 1 else hit.id
+    name = image_name(hit.metadata) or id
     relevance = "" if hit.relevance is None else f" · relevance {hit.relevance:.2f}"
     same = f" · {len(hit.duplicates)} more of it" if hit.duplicates else ""
     metadata = "".join(
         f'<div class="metadata">{html_text(key)}: {html_text(brief(value))}</div>'
-        for key, value in hit.metadata.items()
+        for key, value in {**flat(hit.metadata), "id": id}.items()
     )
     thumbnail = thumbnails.get((hit.collection, hit.id))
     picture = (
@@ -51,6 +47,6 @@ def _hit(rank: int, hit: Hit, result: SearchResult, thumbnails: Thumbnails) -> s
     )
     scores = f"cosine {hit.cosine:.3f}{relevance}{same}"
     return (
-        f'<li><figure>{picture}<figcaption><div class="id">{rank}. {html_text(id)}</div>'
+        f'<li><figure>{picture}<figcaption><div class="name">{rank}. {html_text(name)}</div>'
         f'<div class="scores">{scores}</div>{metadata}</figcaption></figure></li>'
     )
