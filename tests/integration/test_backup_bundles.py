@@ -27,7 +27,7 @@ def keep(data_dir: Path, model_repo: Path, *versions: int) -> list[str]:
         folder = ModelRepository(model_repo).folder(TINY, version)
         digests.append(bundle_digest(folder))
         if kept.folder(digests[-1]) is None:
-            kept.add(digests[-1], folder, links=True)
+            kept.add(digests[-1], folder)
     kept.retain(digests)
     return digests
 

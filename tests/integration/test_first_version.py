@@ -12,6 +12,8 @@ from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import TINY, TinySizes, write_tiny_bundle
 
+GRAPH = "image_encoder.onnx"
+
 
 def served(client: TestClient) -> tuple[str, int]:
     model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
@@ -121,7 +123,7 @@ def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_m
             write_tiny_bundle(repo, name, seed=seed)
     with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 2)
-    _damage(repo / "other" / "2")
+    _damage(tmp_path, "other/2")
     with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 1)
     assert "other/2, which was served last, cannot be served any more: " in caplog.text
@@ -132,14 +134,17 @@ def test_data_folder_without_any_version_that_can_be_served_is_an_error(tmp_path
     write_tiny_bundle(repo)
     with running_app(tmp_path):
         pass
-    _damage(repo / TINY / "1")
+    _damage(tmp_path, f"{TINY}/1")
     with pytest.raises(ConfigError, match=r"image_encoder\.onnx"), running_app(tmp_path):
         pass
 
 
-def _damage(version: Path) -> None:
-    """Damage its copy in the data folder, too, which is a hard link."""
-    (version / "image_encoder.onnx").write_bytes(b"damaged")
+def _damage(folder: Path, version: str) -> None:
+    """Damage a version in the model repository, and its copy in the data folder."""
+    whole = (folder / "model_repo" / version / GRAPH).read_bytes()
+    for graph in (*folder.glob(f"model_repo/{version}/{GRAPH}"), *folder.glob(f"data/models/*/{GRAPH}")):
+        if graph.read_bytes() == whole:
+            graph.write_bytes(b"damaged")
 
 
 @pytest.mark.parametrize("setting", ["precision", "collection_precision"])

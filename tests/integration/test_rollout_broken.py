@@ -61,8 +61,10 @@ def nan_weights(repo: Path, _: Patch) -> None:
 
 
 def no_disk(repo: Path, patch: Patch) -> None:
-    usage = shutil.disk_usage("/")._replace(free=100)
-    patch.setattr("shutil.disk_usage", lambda path: usage)
+    usage, full = shutil.disk_usage, shutil.disk_usage("/")._replace(free=100)
+    patch.setattr(
+        "shutil.disk_usage", lambda path: full if Path(path) == repo.parent / "data" else usage(path)
+    )
     write_tiny_bundle(repo, seed=1)
 
 
@@ -70,7 +72,7 @@ def no_room_for_a_copy(repo: Path, patch: Patch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    patch.setattr("os.link", full)
+    patch.setattr("fcntl.ioctl", full)
     patch.setattr("shutil.copyfileobj", full)
     write_tiny_bundle(repo, seed=1)
 

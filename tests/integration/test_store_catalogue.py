@@ -56,7 +56,7 @@ def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Pat
     write_tiny_bundle(repo, "tiny")
     serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "tiny", 1)
-    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1", links=True)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1")
     shutil.rmtree(repo / "tiny")
     catalogue = catalogue_of(repo, ref, serving, [])
 
@@ -75,7 +75,7 @@ def test_version_of_a_collection_is_listed_after_its_model_has_left_the_reposito
     write_tiny_bundle(repo, "tiny")
     serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "mine", 1)
-    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "mine" / "1", links=True)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "mine" / "1")
     shutil.rmtree(repo / "mine")
     catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), serving, [], beside=[ref])
 
@@ -96,7 +96,7 @@ def test_active_version_that_was_replaced_in_the_repository_is_marked(tmp_path: 
     write_tiny_bundle(repo, "tiny")
     serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "tiny", 1)
-    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1", links=True)
+    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1")
     catalogue = catalogue_of(repo, ref, serving, [])
 
     def told() -> list[tuple[str | None, bool]]:

@@ -74,23 +74,27 @@ class ModelBundles:
         return found
 
     def folder(self, ref: VersionRef) -> Path:
-        """The folder of a version: in the model repository if it is there in full, else the kept copy.
+        """The first of `folders`. Raises NotFound."""
+        return self.folders(ref)[0]
 
-        Where there is no copy, an incomplete version tells by its own files what it lacks. Raises NotFound.
+    def folders(self, ref: VersionRef) -> list[Path]:
+        """The folders of a version, at least one: in the model repository if it is there in full, and the
+        kept copy.
+
+        Where there is neither, an incomplete version tells by its own files what it lacks. Raises NotFound.
         """
-        folder = (
-            self._folder_in_repository(ref)
-            or self._kept.folder(ref.bundle)
-            or self._folder_in_repository(ref, incomplete=True)
-        )
-        if folder is None:
+        complete = [self._folder_in_repository(ref), self._kept.folder(ref.bundle)]
+        found = [folder for folder in complete if folder is not None]
+        if not found and (incomplete := self._folder_in_repository(ref, incomplete=True)) is not None:
+            found.append(incomplete)
+        if not found:
             raise NotFound(
                 f"{ref} is not in the model repository any more, and the data folder keeps no copy of it"
             )
-        return folder
+        return found
 
     def keep(self, refs: Sequence[VersionRef]) -> None:
-        """Keep copies of exactly these versions in the data folder, by hard links where that works.
+        """Keep copies of exactly these versions in the data folder.
 
         Raises StoreError, and CorruptBundle for a version that is nowhere, after the others were kept.
         """
@@ -109,13 +113,12 @@ class ModelBundles:
         return 0
 
     def _keep(self, ref: VersionRef) -> bool:
-        """Whether it is kept now."""
-        if self._kept.folder(ref.bundle) is not None:
-            return True
-        source = self._folder_in_repository(ref)
+        """Whether it is kept now. Hard links of earlier releases to the repository are replaced by a copy."""
+        kept, source = self._kept.folder(ref.bundle), self._folder_in_repository(ref)
         if source is None:
-            return False
-        self._kept.add(ref.bundle, source, links=True)
+            return kept is not None
+        if kept is None or (kept / MANIFEST_FILE).samefile(source / MANIFEST_FILE):
+            self._kept.add(ref.bundle, source)
         return True
 
     def _folder_in_repository(self, ref: VersionRef, *, incomplete: bool = False) -> Path | None:

@@ -130,7 +130,7 @@ class PreviousVersion(VersionRef):
 
     `n_lagging`: images that have no vector of it yet. `memory_bytes` and `vector_bytes`:
     what its indexes take in memory and its vectors in the database. `weight_bytes` and `bundle_bytes`: about
-    what its weights take in memory, and its files on the disk if the model repository has them no more.
+    what its weights take in memory, and the copy of its files in the data folder.
     """
 
     n_lagging: int

@@ -103,7 +103,7 @@ def _copy_bundles(source: KeptBundles, folder: Path, report: Report) -> tuple[st
         kept = source.folder(sha256)
         try:
             if kept is not None and copies.folder(sha256) is None:
-                copies.add(sha256, kept, links=False)
+                copies.add(sha256, kept)
         except (FileNotFoundError, BundleError):
             if source.folder(sha256) is not None:
                 raise

@@ -88,7 +88,7 @@ def _restore_bundles(backup: BackupFolder, data_dir: Path, report: Report, *, wi
             if not without_damaged:
                 raise
         else:
-            copies.add(sha256, folder, links=False)
+            copies.add(sha256, folder)
 
 
 def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> None:

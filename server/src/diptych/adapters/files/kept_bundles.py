@@ -1,12 +1,13 @@
 """Whole bundles under the sha256 of their manifests: in the data folder, and in its backups."""
 
+import fcntl
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from diptych.adapters.files.atomic_files import TMP_PREFIX, size_of
 from diptych.adapters.files.disk_errors import file_errors_translated
@@ -15,20 +16,21 @@ from diptych.adapters.files.quota import Quota
 from diptych.bundle.checksums import check_sizes
 from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from diptych.durable import fsync_file, fsync_folder
-from diptych.errors import BundleError, CorruptBundle
+from diptych.errors import BundleError, CorruptBundle, StoreFull
 from diptych.failpoints import around
 
 FOLDER = "models"  # in a data folder and in a backup
 N_DIGITS = 16  # of the sha256 of a manifest, in the name of a folder
 COPY_BYTES = 1 << 24
+FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file until one of the two is written
 
 
 class KeptBundles:
     """`<root>/<first 16 digits of the sha256 of the manifest>/`, each a complete bundle.
 
-    A bundle appears and disappears by one rename. Files are hard links to those of the source where the file
-    system allows it, since a published bundle never changes. Copies count against the quota. One process
-    writes. Raises OSError.
+    A bundle appears and disappears by one rename. Its files are copies, so that damage of the source does not
+    reach them; they share blocks with the source where the file system can do that. Copies count against the
+    quota. One process writes. Raises OSError.
     """
 
     def __init__(self, root: Path, quota: Quota | None = None) -> None:
@@ -48,7 +50,7 @@ class KeptBundles:
         return folder if found is not None and found[0] == bundle else None
 
     def n_bytes(self, bundle: str) -> int:
-        """What a bundle takes on the disk: the files that have no other name elsewhere."""
+        """What a bundle takes on the disk."""
         return _own_bytes(self._root / bundle[:N_DIGITS])
 
     def bundles(self) -> list[str]:
@@ -58,8 +60,8 @@ class KeptBundles:
         found = [_read(folder) for folder in sorted(self._root.iterdir()) if not _is_unfinished(folder)]
         return [one[0] for one in found if one is not None]
 
-    def add(self, bundle: str, source: Path, *, links: bool) -> None:
-        """Keep the bundle in the folder `source`; with `links`, by hard links where that works.
+    def add(self, bundle: str, source: Path) -> None:
+        """Keep a copy of the bundle in the folder `source`.
 
         Raises BundleError if the source is not that bundle, or not complete; StoreFull beyond the quota.
         """
@@ -67,11 +69,12 @@ class KeptBundles:
         if digest != bundle:
             raise CorruptBundle(f"{source}: its {MANIFEST_FILE} has changed")
         self._root.mkdir(mode=0o700, exist_ok=True)
+        self._require_space(manifest)
         staged = self._root / f"{TMP_PREFIX}{uuid.uuid4().hex}"
         staged.mkdir(mode=0o700)
         try:
             for name in (*manifest.files, MANIFEST_FILE):
-                self._bring(source / name, staged / name, links=links)
+                self._copy(source / name, staged / name)
             _require(staged, bundle)
             fsync_folder(staged)
             folder = self._root / bundle[:N_DIGITS]
@@ -93,17 +96,24 @@ class KeptBundles:
                 if folder.name not in kept:
                     self._remove(folder)
 
-    def _bring(self, source: Path, target: Path, *, links: bool) -> None:
-        if links:
-            with suppress(OSError):  # another disk, another owner, or a file system without hard links
-                os.link(source, target, follow_symlinks=False)
-                return
+    def _require_space(self, manifest: Manifest) -> None:
+        """Refuse a copy that does not fit before it fills the disk for all other writes."""
+        n_bytes = sum(entry.bytes for entry in manifest.files.values())
+        free = shutil.disk_usage(self._root).free
+        if n_bytes > free:
+            version = f"{manifest.name}/{manifest.version}"
+            raise StoreFull(
+                f"a copy of {version} takes {n_bytes} bytes of the disk, {free} are free: make room"
+            )
+
+    def _copy(self, source: Path, target: Path) -> None:
         n_bytes = size_of(source)
         self._quota.take_file(n_bytes)
         self._counted[target.parent] = self._counted.get(target.parent, 0) + n_bytes
         make_new(target)
         with source.open("rb") as read, target.open("wb") as written:
-            shutil.copyfileobj(read, written, COPY_BYTES)
+            if not _clone(read, written):
+                shutil.copyfileobj(read, written, COPY_BYTES)
         fsync_file(target)
 
     def _remove(self, folder: Path) -> None:
@@ -127,8 +137,16 @@ class KeptBundles:
             self._quota.count_file(self._counted[folder])
 
 
+def _clone(source: BinaryIO, target: BinaryIO) -> bool:
+    """Share the blocks of the source, where the file system copies them on write. Whether that worked."""
+    with suppress(OSError):
+        fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+        return True
+    return False
+
+
 def _own_bytes(folder: Path) -> int:
-    """The size of the files that have no other name: copies, and links to what is gone elsewhere."""
+    """The size of the files that have no other name: earlier releases made hard links to the source."""
     stats = [path.stat() for path in folder.iterdir()]
     return sum(one.st_size for one in stats if one.st_nlink == 1)
 

@@ -123,14 +123,14 @@ class Bundles(Protocol):
         ...
 
     def keep(self, refs: Sequence[VersionRef]) -> None:
-        """Keep copies of exactly these versions in the data folder, by hard links where that works.
+        """Keep copies of exactly these versions in the data folder.
 
         Raises StoreError; BundleError for one that is nowhere, after the others were kept.
         """
         ...
 
     def kept_bytes(self, ref: VersionRef) -> int:
-        """What the copy of a version takes on the disk; links to the model repository take nothing."""
+        """What the copy of a version takes on the disk; 0 if there is none."""
         ...
 
 

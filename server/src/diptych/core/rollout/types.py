@@ -104,8 +104,7 @@ class PreviousVersion:
 
     `n_lagging`: images that have no vector of it yet, such as those that were added since the switch.
     `memory_bytes`: of its indexes; `weight_bytes`: about what its loaded weights take in memory. On the disk,
-    `vector_bytes` of its vectors in the database, and `bundle_bytes` of its files that are in the data folder
-    alone.
+    `vector_bytes` of its vectors in the database, and `bundle_bytes` of the copy of its files.
     """
 
     ref: VersionRef

@@ -235,9 +235,7 @@ class PreviousVersionResponse(VersionResponse):
         description="of its weights in memory: about the size of the graphs that are loaded"
     )
     vector_bytes: int = Field(description="of its vectors in the database")
-    bundle_bytes: int = Field(
-        description="of its files in the data folder; 0 while they are hard links to the model repository"
-    )
+    bundle_bytes: int = Field(description="of the copy of its files in the data folder")
 
     @classmethod
     def of_previous(cls, previous: PreviousVersion | None) -> "PreviousVersionResponse | None":
