@@ -3,11 +3,12 @@
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, CorruptBundle
 from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import TINY, TinySizes, write_tiny_bundle
@@ -114,8 +115,22 @@ def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path
         assert client.post("/embed", json={"input": [{"text": "red"}]}).json() == before
 
 
-def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_model(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_damaged_version_is_served_from_its_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+    graph = repo / TINY / "1" / GRAPH
+    graph.write_bytes(graph.read_bytes()[::-1])  # of the same size
+    with running_app(tmp_path) as client:
+        assert served(client) == (TINY, 1)
+        assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
+    assert "tiny/1 is damaged in the model repository, its copy is loaded instead: " in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{}, {"version": 2}])
+def test_damaged_version_is_replaced_by_the_newest_sound_one_of_its_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
 ) -> None:
     repo = tmp_path / "model_repo"
     for name in (TINY, "other"):
@@ -123,10 +138,65 @@ def test_version_that_cannot_be_served_any_more_is_replaced_by_one_of_the_same_m
             write_tiny_bundle(repo, name, seed=seed)
     with running_app(tmp_path, model="other") as client:
         assert served(client) == ("other", 2)
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
     _damage(tmp_path, "other/2")
-    with running_app(tmp_path, model="other") as client:
+    with running_app(tmp_path, model="other", **settings) as client:
         assert served(client) == ("other", 1)
-    assert "other/2, which was served last, cannot be served any more: " in caplog.text
+        _wait_for_all(client)
+        assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
+        (model,) = (one for one in client.get("/models").json()["models"] if one["name"] == "other")
+        (ignored,) = model["ignored"]
+        assert (ignored["version"], GRAPH in ignored["reason"]) == (2, True)
+    assert "other/2, which was served last, is damaged: " in caplog.text
+    assert "other/1 is served instead of other/2, which is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{}, {"version": 1}])
+def test_damaged_version_without_another_one_is_replaced_by_the_model_that_the_settings_name(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    repo = tmp_path / "model_repo"
+    for name in (TINY, "other"):
+        write_tiny_bundle(repo, name, seed=len(name))
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+        _wait_for(client, client.post("/models/other/versions/1/activate").json()["id"])
+        before = client.get("/search", params={"q": "red"}).json()
+        assert before["model"]["name"] == "other"
+    whole = _damage(tmp_path, "other/1")
+    with running_app(tmp_path, **settings) as client:
+        assert served(client) == (TINY, 1)
+        _wait_for_all(client)
+        found = client.get("/search", params={"q": "red"}).json()
+        assert (found["model"]["name"], len(found["hits"])) == (TINY, 1)
+    (repo / "other" / "1" / GRAPH).write_bytes(whole)
+    with running_app(tmp_path) as client:
+        assert served(client) == (TINY, 1)
+        back = client.post("/models/other/versions/1/activate").json()
+        _wait_for(client, back["id"])
+        assert client.get("/search", params={"q": "red"}).json() == before
+
+
+def test_read_only_server_serves_no_other_version_than_the_damaged_one(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    for seed in (0, 1):
+        write_tiny_bundle(repo, seed=seed)
+    with running_app(tmp_path) as client:
+        assert served(client) == (TINY, 2)
+    _damage(tmp_path, f"{TINY}/2")
+    refusal = pytest.raises(CorruptBundle, match="a read-only server serves no other version: restore")
+    with refusal, running_app(tmp_path, read_only=True):
+        pass
+
+
+def test_failure_of_this_machine_ends_the_start_though_another_version_is_there(tmp_path: Path) -> None:
+    repo = tmp_path / "model_repo"
+    write_tiny_bundle(repo)
+    write_tiny_bundle(repo, seed=1, ungated=True)
+    with running_app(tmp_path, allow_ungated=True) as client:
+        assert served(client) == (TINY, 2)
+    with pytest.raises(ConfigError, match="tiny/2 cannot be served here"), running_app(tmp_path):
+        pass
 
 
 def test_data_folder_without_any_version_that_can_be_served_is_an_error(tmp_path: Path) -> None:
@@ -135,16 +205,23 @@ def test_data_folder_without_any_version_that_can_be_served_is_an_error(tmp_path
     with running_app(tmp_path):
         pass
     _damage(tmp_path, f"{TINY}/1")
-    with pytest.raises(ConfigError, match=r"image_encoder\.onnx"), running_app(tmp_path):
+    refusal = pytest.raises(ConfigError, match=f"tiny/1, which was served last, is damaged, and: .*{GRAPH}")
+    with refusal, running_app(tmp_path):
         pass
 
 
-def _damage(folder: Path, version: str) -> None:
-    """Damage a version in the model repository, and its copy in the data folder."""
+def _damage(folder: Path, version: str) -> bytes:
+    """Damage a version in the model repository and its copy in the data folder; return what it was."""
     whole = (folder / "model_repo" / version / GRAPH).read_bytes()
     for graph in (*folder.glob(f"model_repo/{version}/{GRAPH}"), *folder.glob(f"data/models/*/{GRAPH}")):
         if graph.read_bytes() == whole:
             graph.write_bytes(b"damaged")
+    return whole
+
+
+def _wait_for_all(client: TestClient) -> None:
+    for rollout in client.get("/rollouts").json()["rollouts"]:
+        _wait_for(client, rollout["id"])
 
 
 @pytest.mark.parametrize("setting", ["precision", "collection_precision"])

@@ -33,7 +33,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
 
 @pytest.fixture
 def interrupted(run: RunJobs, tmp_path: Path) -> Job:
-    """Two of its four images are added, the rest waits for the next start; its model is gone."""
+    """Two of its four images are added, the rest waits for the next start; its model is gone, and another
+    one serves.
+    """
     known: list[Job] = []
 
     async def story(opened: Opened, jobs: Jobs) -> None:
@@ -43,7 +45,11 @@ def interrupted(run: RunJobs, tmp_path: Path) -> Job:
         gate.permits.release()
         await until_done(jobs, known[0].id, 2)
 
+    async def other_model_serves(opened: Opened, jobs: Jobs) -> None:
+        Gate(opened)  # the job adds nothing
+
     run(story)
+    run(other_model_serves, model=OTHER)
     (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
     return known[0]
 

@@ -44,8 +44,8 @@ class Folders:
     def __init__(self, root: Path) -> None:
         self.repository = ModelRepository(root)
 
-    def folder(self, ref: VersionRef) -> Path:
-        return self.repository.folder(ref.name, ref.version)
+    def folders(self, ref: VersionRef) -> list[Path]:
+        return [self.repository.folder(ref.name, ref.version)]
 
     def ref(self, version: int) -> VersionRef:
         return VersionRef(TINY, version, bundle_digest(self.repository.folder(TINY, version)))

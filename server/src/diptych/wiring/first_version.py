@@ -7,7 +7,15 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
 from diptych.core.types import VersionRef
-from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed, NotFound
+from diptych.errors import (
+    BundleError,
+    ConfigError,
+    CorruptBundle,
+    DiptychError,
+    EncoderFailed,
+    InvalidManifest,
+    NotFound,
+)
 from diptych.settings import Settings
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version_choice import chosen_version, why_not_served
@@ -26,22 +34,48 @@ def load_first_version(
     """Load what the data folder served last; for a new one what the settings choose.
 
     What served last serves on in another precision if it cannot meet the settings, since collections have
-    its vectors. If it cannot be loaded any more, this chooses as in a new data folder, a version of the same
-    model if there is one, unless the server is read-only: it could not make vectors of that version. Raises
-    BundleError, EncoderFailed, ConfigError, NotFound.
+    its vectors. If its files are damaged or missing, the newest sound version of its model is loaded, else
+    what the settings choose; a read-only server could not make vectors of another version. Any other failure
+    is one of this machine, and stays an error. Raises BundleError, EncoderFailed, ConfigError, NotFound.
     """
     if served is None:
         return _load_newest(settings, repository, support, loader)
-    active = served.active
-    if settings.read_only:
-        return loader.load(active, falls_back=True)
     try:
-        return loader.load(active, falls_back=True)
-    except (BundleError, EncoderFailed, ConfigError, NotFound) as error:
-        LOG.error("%s, which was served last, cannot be served any more: %s", active, error)
-    if active.name in repository.names():
-        settings = settings.model_copy(update={"model": active.name})
-    return _load_newest(settings, repository, support, loader)
+        return loader.load(served.active, falls_back=True)
+    except (CorruptBundle, InvalidManifest, NotFound) as error:
+        damage = f"{served.active}, which was served last, is damaged: {error}"
+        if settings.read_only:
+            raise CorruptBundle(
+                f"{damage}; a read-only server serves no other version: restore the files of this one, "
+                "or start a server that may write to the data folder"
+            ) from error
+        LOG.error("%s; restore its files, restart, and activate it again", damage)
+    return _load_instead(served.active, settings, repository, support, loader)
+
+
+def _load_instead(
+    damaged: VersionRef,
+    settings: Settings,
+    repository: ModelRepository,
+    support: MachineSupport,
+    loader: VersionLoader,
+) -> LoadedVersion:
+    """Load the newest sound version of the damaged one's model, or else of the model that the settings name.
+
+    `--version` does not count: it may name the damaged one. Raises ConfigError if no version is sound.
+    """
+    names = [damaged.name] if damaged.name in repository.names() else []
+    failures = list[str]()
+    for name in dict.fromkeys([*names, settings.model]):
+        choice = settings.model_copy(update={"model": name, "version": None})
+        try:
+            version = _load_newest(choice, repository, support, loader)
+        except (BundleError, EncoderFailed, ConfigError) as error:
+            failures.append(str(error))
+        else:
+            LOG.error("%s is served instead of %s, which is damaged", version.ref, damaged)
+            return version
+    raise ConfigError(f"{damaged}, which was served last, is damaged, and: {'; '.join(failures)}")
 
 
 def _load_newest(

@@ -30,8 +30,10 @@ LOG = logging.getLogger("diptych.versions")
 class BundleFolders(Protocol):
     """Finds the files of versions."""
 
-    def folder(self, ref: VersionRef) -> Path:
-        """The folder of a version, in the model repository or in the data folder. Raises NotFound."""
+    def folders(self, ref: VersionRef) -> list[Path]:
+        """The folders of a version, at least one: in the model repository, in the data folder. Raises
+        NotFound.
+        """
         ...
 
 
@@ -114,12 +116,17 @@ class VersionLoader:
         return CalibrationReader(calibration_file(folder), bundle.manifest)
 
     def _verified(self, ref: VersionRef) -> VerifiedBundle:
-        """Verify the files of exactly this version. Raises BundleError, NotFound."""
-        bundle = verify_bundle(self._folders.folder(ref))
-        manifest = bundle.manifest
-        if (manifest.name, manifest.version, bundle.digest) != (ref.name, ref.version, ref.bundle):
-            raise CorruptBundle(f"{ref} is no longer the version that it was: its manifest has changed")
-        return bundle
+        """Verify the files of exactly this version, its copy if others are damaged.
+
+        Raises BundleError, NotFound.
+        """
+        *others, last = self._folders.folders(ref)
+        for folder in others:
+            try:
+                return _verified_in(folder, ref)
+            except BundleError as error:
+                LOG.error("%s is damaged in the model repository, its copy is loaded instead: %s", ref, error)
+        return _verified_in(last, ref)
 
     def _chosen(
         self, bundle: VerifiedBundle, serving: LoadedVersion | None, falls_back: bool
@@ -207,6 +214,15 @@ class VersionLoader:
             )
             upgrades.append(upgrade.run)
         return upgrades
+
+
+def _verified_in(folder: Path, ref: VersionRef) -> VerifiedBundle:
+    """Raises BundleError."""
+    bundle = verify_bundle(folder)
+    manifest = bundle.manifest
+    if (manifest.name, manifest.version, bundle.digest) != (ref.name, ref.version, ref.bundle):
+        raise CorruptBundle(f"{ref} is no longer the version that it was: its manifest has changed")
+    return bundle
 
 
 def _plan_of(serving: LoadedVersion | None) -> Plan | None:

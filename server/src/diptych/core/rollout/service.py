@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
 from diptych.core.types import VersionRef
 from diptych.errors import Conflict, DiptychError, NotFound
+
+log = logging.getLogger(__name__)
 
 
 class Rollouts:
@@ -69,6 +72,8 @@ class Rollouts:
             self._kept.ref = served.previous if self._parts.keeps_previous else None
         await self._known.open(self._parts.collections)
         await self._watcher.open()
+        if served is not None and served.active.name != active.name:
+            await self._take_over(served.active.name)
         idle = EncoderShare(0, self._parts.versions.busy_s)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
         self._background.start(self._worker.work(), "running rollouts")
@@ -239,6 +244,15 @@ class Rollouts:
             raise
         release = partial(version.pipelines.release, pipeline)
         return await self._known.add(rollout, Moved(loaded, keeps_version=model is None, release=release))
+
+    async def _take_over(self, model: str) -> None:
+        """Move the collections of a model that served last and is damaged to the one that serves instead."""
+        for collection in self._parts.collections.loaded():
+            if collection.model == model and collection.current is None:
+                try:
+                    await self.move_collection(collection.name, model=self._active.ref.name)
+                except DiptychError as error:
+                    log.warning("collection %s stays unserved: %s", collection.name, error)
 
     async def _move_newcomers(self, run: RolloutRun) -> None:
         """Let collections follow that were created between the last look of a rollout and its switch."""
