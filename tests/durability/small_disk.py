@@ -1,8 +1,8 @@
-"""A disk of a few megabytes in memory that tests fill, empty and make read-only. Needs root."""
+"""Disks of a few megabytes that tests fill, empty and make read-only. Needs root."""
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,30 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
     try:
         yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def failing_disk(folder: Path, megabytes: int) -> Iterator[Callable[[], object]]:
+    """Mount an ext4 file system for the block; yields what makes it fail, so that it takes no more writes.
+
+    Its flags need not show that. Skips the test where ext4 cannot be mounted from a file.
+    """
+    folder.mkdir()
+    image = folder.with_name(f"{folder.name}.img")
+    with image.open("wb") as file:
+        file.truncate(megabytes * 2**20)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+        options = "loop,errors=remount-ro"
+        subprocess.run(["mount", "-o", options, str(image), str(folder)], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("ext4 cannot be mounted from a file here")
+    device = folder.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    try:
+        yield lambda: (Path("/sys/fs/ext4") / name / "trigger_fs_error").write_text("1")
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 

@@ -2,13 +2,14 @@
 
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from durability.running import Running, problem
-from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only
+from durability.small_disk import NEEDS_ROOT, SmallDisk, failing_disk, read_only
 from integration.store_parts import tiny_png
 from support.tars import tar_of
 from support.warm_server import WarmServers
@@ -89,10 +90,33 @@ def test_image_folder_that_turns_read_only_refuses_writes_and_is_read(
         assert problem(answer) == (503, "store-read-only")
         assert "on a disk that is read-only" in answer.json()["detail"]
         assert 'diptych_rejected_total{reason="disk_read_only"} 1.0\n' in running.http.get("/metrics").text
+        assert running.http.get("/readyz").status_code == 503
         running.finish_embedding()
+    assert running.http.get("/readyz").status_code == 200
     assert running.add(1).is_success
     running.finish_embedding()
     running.stop()
+
+
+def test_disk_that_failed_refuses_every_write_and_is_read(warm: WarmServers, tmp_path: Path) -> None:
+    with failing_disk(tmp_path / "disk", 64) as fail:
+        running = Running(warm, SmallDisk(tmp_path / "disk"))
+        assert running.add(3).is_success
+        fail()
+        http = running.http
+        answers = [
+            running.add(1),
+            running.delete("i0"),
+            http.patch("/collections/default/images/i0", json={"metadata": {"a": 1}}),
+            http.post("/collections", json={"name": "new"}),
+            http.patch("/collections/default", json={"name": "renamed"}),
+            http.delete("/collections/default"),
+        ]
+        assert {problem(answer) for answer in answers} == {(503, "store-read-only")}
+        ready = http.get("/readyz")
+        assert (ready.status_code, "on a disk that is read-only" in ready.json()["detail"]) == (503, True)
+        assert len(http.get("/search", params={"q": "red"}).json()["hits"]) == 3
+        running.stop()
 
 
 def test_over_the_quota_is_507_and_deleting_makes_room(warm: WarmServers, disk: SmallDisk) -> None:

@@ -25,7 +25,7 @@ DiptychError
 │   ├── CorruptStore         its contents are damaged or contradict each other
 │   ├── StoreFull            its disk or its quota has no space left
 │   ├── StoreReadOnly        its disk is read-only
-│   └── StoreUnavailable     one of its folders is gone, for example because a disk was unmounted
+│   └── StoreUnavailable     a folder or file of it is gone, for example because a disk was unmounted
 └── ConfigError              settings contradict each other, or this machine cannot satisfy them
 """
 
@@ -162,7 +162,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """A folder inside the data folder is gone, such as after its disk was unmounted; it may come back."""
+    """A folder or file of the data folder is gone, such as after its disk was unmounted; it may come back."""
 
 
 class ConfigError(DiptychError):

@@ -19,7 +19,7 @@ from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.service import Rollouts
-from diptych.errors import StoreUnavailable
+from diptych.errors import StoreReadOnly, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class Services:
         await self.health.start()
 
     async def report(self) -> HealthReport:
-        """Whether requests should come here: the encoders answer, and image files are within reach."""
+        """Whether requests should come here: the encoders answer, and the data folder can be used."""
         report = self.health.report()
         if not report.ready:
             return report
         try:
-            await self.collections.require_files()
-        except StoreUnavailable as error:
+            await self.collections.require_writable()
+        except (StoreReadOnly, StoreUnavailable) as error:
             return replace(report, ready=False, reason=error.message)
         return report
 

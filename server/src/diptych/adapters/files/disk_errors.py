@@ -1,6 +1,7 @@
 """Translates errors of the operating system into ours: full disk, read-only disk, other."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,25 @@ from pathlib import Path
 from diptych.errors import StoreError, StoreFull, StoreReadOnly
 
 _KINDS = {errno.ENOSPC: StoreFull, errno.EDQUOT: StoreFull, errno.EROFS: StoreReadOnly}
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether the disk of a folder takes no writes, by a write that changes nothing.
+
+    The flags of the file system do not tell: ext4 keeps them when it stops to write after an error.
+    """
+    try:
+        found = folder.stat()
+        os.utime(folder, ns=(found.st_atime_ns, found.st_mtime_ns))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Raise StoreReadOnly if the disk of a folder takes no writes; `what` begins the message."""
+    if is_read_only(folder):
+        raise _read_only(what)
 
 
 @contextmanager
@@ -24,7 +44,7 @@ def file_errors_translated(what: str) -> Iterator[None]:
         if kind is StoreFull:
             raise StoreFull(f"{what}: no space is left on the disk of the data folder") from error
         if kind is StoreReadOnly:
-            raise StoreReadOnly(f"{what}: the data folder is on a disk that is read-only") from error
+            raise _read_only(what) from error
         raise StoreError(f"{what}: {error.strerror or type(error).__name__}") from error
 
 
@@ -38,6 +58,10 @@ def disk_errors_translated(work: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _kind(error)(f"{work} failed, {_reason(error, folder)}") from error
+
+
+def _read_only(what: str) -> StoreReadOnly:
+    return StoreReadOnly(f"{what}: the data folder is on a disk that is read-only")
 
 
 def _kind(error: OSError) -> type[StoreError]:

@@ -15,7 +15,8 @@ from diptych.adapters.files.atomic_files import (
     read_if_there,
     size_of,
 )
-from diptych.adapters.files.opened_folder import OpenedFolder
+from diptych.adapters.files.disk_errors import require_writable
+from diptych.adapters.files.opened import OpenedFolder
 from diptych.adapters.files.private_files import narrow
 from diptych.adapters.files.quota import Quota
 from diptych.durable import fsync_folder
@@ -42,6 +43,7 @@ class ImageFiles:
         With `read_only` the folders are not made, and nothing may be put or removed.
         """
         quota = quota or Quota()
+        self._read_only = read_only
         self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
         self._thumbnails = data_dir / "thumbnails"
@@ -64,6 +66,10 @@ class ImageFiles:
     async def require_available(self) -> None:
         """Raises StoreUnavailable while the folder of the images is missing, such as without its disk."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._opened.require)
+
+    async def require_writable(self) -> None:
+        """As `require_available`; also raises StoreReadOnly while the disk of the images takes no writes."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._require_writable)
 
     async def put(self, payloads: dict[str, bytes]) -> None:
         """Store files (sha256 -> bytes); all of them are durable and whole when this returns.
@@ -108,6 +114,11 @@ class ImageFiles:
         """Delete the files and all their thumbnails; missing ones are ignored."""
         if sha256s:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
+
+    def _require_writable(self) -> None:
+        self._opened.require()
+        if not self._read_only:
+            require_writable(self._images, "the image files")
 
     def _put(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
         with self._opened.required():

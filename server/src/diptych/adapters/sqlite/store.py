@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite import browse, fields, identities
 from diptych.adapters.sqlite import collections as tables
@@ -73,7 +73,11 @@ class SqliteStore:
         self._filters = FilterCache()  # cleared by all changes of images but pure additions
         try:
             self._threads = SqliteThreads(
-                data_dir / DATABASE, quota, read_only=read_only, checks_beside=checks_beside
+                data_dir / DATABASE,
+                quota,
+                read_only=read_only,
+                checks_beside=checks_beside,
+                lock_file=None if read_only else data_dir / LOCK_FILE,
             )
         except BaseException:
             self._lock.close()
@@ -91,6 +95,10 @@ class SqliteStore:
     def require_sound_now(self) -> None:
         """As `require_sound`, but blocking."""
         self._threads.require_sound()
+
+    async def require_writable(self) -> None:
+        """Raise StoreUnavailable, StoreReadOnly while writes fail; a read-only server has none."""
+        await asyncio.to_thread(self._threads.require_writable)
 
     async def close(self) -> None:
         """Finish running work and unlock the data folder."""

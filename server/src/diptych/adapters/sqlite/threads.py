@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from diptych.adapters.files.atomic_files import size_of
-from diptych.adapters.files.disk_errors import file_errors_translated
+from diptych.adapters.files.disk_errors import file_errors_translated, require_writable
+from diptych.adapters.files.opened import OpenedFiles
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
@@ -48,10 +49,17 @@ class SqliteThreads:
     """One thread writes, in order. Reader threads see the last commit (WAL) and never wait for the writer."""
 
     def __init__(
-        self, file: Path, quota: Quota | None = None, *, read_only: bool = False, checks_beside: bool = False
+        self,
+        file: Path,
+        quota: Quota | None = None,
+        *,
+        read_only: bool = False,
+        checks_beside: bool = False,
+        lock_file: Path | None = None,
     ) -> None:
         """Open, check and migrate the database, blocking. Raises StoreError, CorruptStore.
 
+        Every write raises StoreUnavailable once the database, its log or `lock_file` has been removed.
         With `read_only` nothing is written: raises StoreError for a database that would have to be, and
         every write raises StoreReadOnly. With `checks_beside`, a database that needs no migration is checked
         while it is read already. Writes wait for the check, and `require_sound` has its result.
@@ -59,6 +67,8 @@ class SqliteThreads:
         self._file = file
         self._read_only = read_only
         self._log = file.with_name(f"{file.name}-wal")
+        self._lock_file = lock_file
+        self._opened = OpenedFiles([])  # known once the database is prepared
         self._quota = quota or Quota()
         self._reserve_bytes = _reserve_bytes(file.parent, self._quota.max_bytes)
         self._connections: list[sqlite3.Connection] = []
@@ -121,6 +131,15 @@ class SqliteThreads:
         """Wait for the check of the database, blocking. Raises CorruptStore naming the first fault."""
         self._prepared.result()
 
+    def require_writable(self) -> None:
+        """Raise StoreUnavailable if an open file was removed, StoreReadOnly if the disk takes no writes.
+
+        Blocking. A server that is read-only writes nothing anyway.
+        """
+        if not self._read_only:
+            self._opened.require()
+            require_writable(self._file.parent, "the database")
+
     def close(self) -> None:
         """Finish submitted work, write the log into the database, then close the file. Blocking."""
         self._writer.shutdown()
@@ -138,6 +157,9 @@ class SqliteThreads:
             migrate(self._writer_db)
             self._reserve_log()
             self._measure()
+        lock_files = () if self._lock_file is None else (self._lock_file,)
+        with file_errors_translated("the database"):
+            self._opened = OpenedFiles((*lock_files, self._file, self._log))
 
     def _require_no_log(self) -> None:
         """Raise StoreError for a log that is not empty: it holds changes that only a writer can read."""
@@ -174,11 +196,12 @@ class SqliteThreads:
         if self._read_only:
             raise StoreReadOnly("the database: the server is read-only")
         self.require_sound()
-        try:
-            return self._try(work, step, makes_room)
-        except StoreFull:
-            self._reset_log()  # the failed attempt has used some of it, too
-            return self._try(work, step, makes_room)
+        with self._opened.required():  # after the commit, too: nothing that is lost is acknowledged
+            try:
+                return self._try(work, step, makes_room)
+            except StoreFull:
+                self._reset_log()  # the failed attempt has used some of it, too
+                return self._try(work, step, makes_room)
 
     def _try(self, work: Work[Result], step: AnyStep, makes_room: bool) -> Result:
         with sqlite_errors_translated(self._file.parent):
@@ -208,6 +231,7 @@ class SqliteThreads:
             self.require_sound()
         with sqlite_errors_translated(self._file.parent):
             if not hasattr(self._local, "db"):
+                self._opened.require()  # SQLite would make a new file
                 self._local.db = self._connect(writes=False)
             db: sqlite3.Connection = self._local.db
             db.execute("BEGIN")

@@ -65,6 +65,11 @@ class FileReferences:
         """Raise StoreUnavailable while the files are out of reach: a row must not go while its file stays."""
         await self._images.require_available()
 
+    async def require_writable(self) -> None:
+        """Raise StoreUnavailable, StoreReadOnly while files or rows cannot be written."""
+        await self._images.require_writable()
+        await self._records.require_writable()
+
     @asynccontextmanager
     async def claim(self) -> AsyncIterator[Claim]:
         """A claim for the duration of the block. Files that no row uses after the block are removed."""

@@ -72,6 +72,10 @@ class ImageStore(Protocol):
         """Raise StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
         ...
 
+    async def require_writable(self) -> None:
+        """As `require_available`; also raises StoreReadOnly while files cannot be written."""
+        ...
+
     async def put(self, payloads: dict[str, bytes]) -> None:
         """Write sha256 -> bytes; all are durable and whole when this returns; a damaged file is written
         again.
@@ -114,6 +118,12 @@ class RecordStore(Protocol):
         """Wait for the check of what is stored. Raises CorruptStore.
 
         Until it has ended, what is read may be wrong, and nothing may be removed because of it.
+        """
+        ...
+
+    async def require_writable(self) -> None:
+        """Raise StoreUnavailable while what is stored is out of reach, StoreReadOnly while its disk takes no
+        writes.
         """
         ...
 

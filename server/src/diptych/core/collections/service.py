@@ -201,9 +201,11 @@ class Collections:
             if not collection.dropped:
                 collection.report_metrics()
 
-    async def require_files(self) -> None:
-        """Raise StoreUnavailable while image files are out of reach, as when their disk is unmounted."""
-        await self._files.require_available()
+    async def require_writable(self) -> None:
+        """Raise StoreUnavailable while files of the data folder are gone, as when a disk is unmounted, and
+        StoreReadOnly while a disk takes no writes.
+        """
+        await self._files.require_writable()
 
     async def database_bytes(self) -> int:
         """Bytes on disk of the database of all collections, and of its log."""

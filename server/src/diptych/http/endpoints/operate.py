@@ -112,8 +112,8 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request, services: ReadyServices, state: State) -> Response:
     """200 when the server can take requests.
 
-    503 with the reason while it loads, while the self-test of the encoder fails, or while the folder of image
-    files is missing.
+    503 with the reason while it loads, while the self-test of the encoder fails, or while files of the data
+    folder are missing or its disk takes no writes.
     """
     report = await services.report()
     if not report.ready:
