@@ -15,6 +15,7 @@ from itertools import islice
 from PIL import ImageFile
 
 from diptych.bundle.image.formats import ImageFormat
+from diptych.bundle.image.jpeg import SOS, markers
 from diptych.errors import TooLarge
 
 MAX_EDGE_PX = 65_535  # the maximum of JPEG and GIF; a resize needs 32 to 48 bytes for each pixel of an edge
@@ -27,10 +28,6 @@ MAX_SCANS = 1_000
 MAX_SCANS_AT_LIMIT = 20  # for the largest picture, which takes 2 s; progressive files have about 10 scans
 
 _EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
-# inside a scan: neither a stuffed byte nor a restart marker
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
-_SOS, _EOI = 0xDA, 0xD9
-_BARE = frozenset({0x01, 0xD8, *range(0xF0, 0xFE)})  # markers that no segment follows
 _MARKERS_PER_SCAN = 10  # tables and comments that may precede a scan
 
 
@@ -106,14 +103,9 @@ def check_scans(payload: bytes, first: int, n_px: int, max_px: int) -> None:
 
 
 def _has_more_scans(payload: bytes, position: int, max_scans: int) -> bool:
-    n_scans, n_markers = 1, 0
-    while n_scans <= max_scans and n_markers <= max_scans * _MARKERS_PER_SCAN:
-        found = _MARKER.search(payload, position)
-        if found is None or payload[found.start(1)] == _EOI:
-            return False
-        marker = payload[found.start(1)]
-        n_scans += marker == _SOS
-        n_markers += 1
-        length = 0 if marker in _BARE else int.from_bytes(payload[found.end() : found.end() + 2], "big")
-        position = found.end() + length
-    return True
+    n_scans = 1
+    for n_markers, (code, _) in enumerate(markers(payload, position), 1):
+        n_scans += code == SOS
+        if n_scans > max_scans or n_markers > max_scans * _MARKERS_PER_SCAN:
+            return True
+    return False

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 
 from diptych.bundle.image import heic
 from diptych.bundle.image.formats import MEDIA_TYPES, ImageFormat, sniff
+from diptych.bundle.image.jpeg import lacks_data
 from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
 
 _OPTIONAL_DECODERS: dict[ImageFormat, str] = {"WEBP": "webp", "AVIF": "avif"}
@@ -129,7 +130,7 @@ def decode(
     """Decode the first picture fully, apply `convert` to its colours and turn it upright.
 
     The header is read once; the limits and `on_header` check it before any pixel is decoded.
-    Raises UnsupportedImage, UndecodableImage (truncated files too), TooLarge.
+    Raises UnsupportedImage, UndecodableImage (truncated files too, and JPEGs with too little data), TooLarge.
     """
     return decode_scaled(payload, limits, convert, on_header).image
 
@@ -157,6 +158,8 @@ def decode_scaled(
             transpose = _UPRIGHT.get(_orientation(image))
             image.draft(None, _turned(needed(*_turned(size, transpose)), transpose))
         image.load()
+        if image_format == "JPEG" and lacks_data(payload, image):
+            raise UndecodableImage(f"JPEG image: its data ends before its {size[0]} x {size[1]} pixels do")
         transpose = _UPRIGHT.get(_orientation(image))
         converted = convert(image)
         upright = converted if transpose is None else converted.transpose(transpose)
