@@ -40,6 +40,16 @@ def status(host: str, allowed: str) -> int:
         ("127.0.0.1.evil.example", False),
         ("", False),
         ("[::1", False),
+        ("evil@127.0.0.1", False),
+        ("evil.example:x@localhost:8000", False),
+        ("127.0.0.1/evil", False),
+        ("localhost?evil.example", False),
+        ("localhost#evil.example", False),
+        ("localhost:http", False),
+        ("[127.0.0.1]evil.example", False),
+        ("[::1%evil@x]", False),
+        ("[localhost]", False),
+        ("[127.0.0.1]", False),
     ],
 )
 def test_host_is_an_address_or_a_name_we_were_given(host: str, ours: bool) -> None:
@@ -48,6 +58,7 @@ def test_host_is_an_address_or_a_name_we_were_given(host: str, ours: bool) -> No
 
 def test_star_allows_every_host() -> None:
     assert status("anything.example", "*") == 200
+    assert status("evil@anything.example", "*") == 403
 
 
 @pytest.mark.parametrize(

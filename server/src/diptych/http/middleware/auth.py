@@ -6,6 +6,7 @@ cross-site posts.
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ PAGE = "/"  # without private content; it asks the user for the key
 DOCS = frozenset({"/docs", "/openapi.json"})
 METRICS = "/metrics"
 STATIC_FOLDER = "/assets/"
+# A name or an IPv6 address in brackets, and maybe a port.
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f.]*:[0-9a-f.:]*\])(?::[0-9]*)?", re.ASCII | re.IGNORECASE)
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -173,10 +176,9 @@ def _head_bytes(scope: Scope) -> int:
 
 
 def _host_name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
+    """The name or address in a Host header; None if the header is not `host[:port]` or `[address][:port]`."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else found[1].strip("[]").lower()
 
 
 def _is_address(name: str) -> bool:
