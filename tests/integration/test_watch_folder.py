@@ -108,6 +108,15 @@ def test_another_watch_of_the_folder_goes_on_without_sending_again(client: Clien
     assert changes == [("deleted", "deep/blue.png")]
 
 
+def test_special_files_fail_alone_and_once(client: Client, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    changes: Changes = []
+    watch = watched(client, folder, changes)
+    look_twice(watch)
+    look_twice(watch)
+    assert sorted(changes) == [("added", "deep/blue.png"), ("added", "red.png"), ("failed", "pipe.png")]
+
+
 def test_names_that_no_id_can_have_are_told_apart(client: Client, folder: Path) -> None:
     colours = {"猫.png": "green", "犬.png": "black", "c d.png": "white", "c-d.png": "yellow"}
     for name, colour in colours.items():

@@ -9,6 +9,7 @@ import pytest
 from diptych_client import (
     AddOutcome,
     Client,
+    FileTooLarge,
     InvalidCall,
     InvalidValue,
     TooLarge,
@@ -16,9 +17,10 @@ from diptych_client import (
     UnreadableFile,
     UnsupportedImage,
 )
-from diptych_client.images import ImageBatches, LoadedImage
+from diptych_client.images import MAX_BATCH_BYTES, ImageBatches, LoadedImage
 from diptych_client.steps import ReadFile
 from support.fake_api import FakeApi, add_reply, parts, problem
+from support.special_files import add_special_files
 
 PATH = "POST /collections/pets/images"
 
@@ -38,6 +40,35 @@ def test_failed_item_is_an_outcome_and_the_others_are_added(client: Client, tmp_
     assert [outcome.id for outcome in outcomes] == ["a", None, None, "c"]
     assert isinstance(outcomes[1].error, UnsupportedImage)
     assert isinstance(outcomes[2].error, UnreadableFile)
+
+
+def test_special_files_fail_alone(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    names = add_special_files(tmp_path)
+    outcomes = client.add(
+        [*(tmp_path / name for name in names), tmp_path / "folder.png", b"c"], collection="pets"
+    )
+    assert [str(outcome.error) for outcome in outcomes] == [
+        *(f"{tmp_path / name}: is not a regular file" for name in names),
+        f"{tmp_path / 'folder.png'}: is a folder",
+        "None",
+    ]
+
+
+@pytest.mark.parametrize(("limit", "n_sent"), [(MAX_BATCH_BYTES + 1, 1), (None, 0), (1_000, 0)])
+def test_large_file_is_read_up_to_the_limit_of_the_server(
+    client: Client, api: FakeApi, tmp_path: Path, limit: int | None, n_sent: int
+) -> None:
+    version = {"version": "0.1.0", "default_collection": "pets", "max_image_bytes": limit}
+    api.on("GET /version", httpx.Response(200, json=version))
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(MAX_BATCH_BYTES + 1)
+    [outcome] = client.add([large], collection="pets")
+    assert len(api.calls()) == 1 + n_sent
+    if not n_sent:
+        assert isinstance(outcome.error, FileTooLarge)
+        assert f"large.png: has 32000001 bytes, limit is {limit or 32_000_000}" in str(outcome.error)
 
 
 def test_outcomes_count_over_the_whole_call(client: Client, api: FakeApi) -> None:
@@ -143,8 +174,8 @@ def test_batches_are_limited_in_bytes_and_a_large_image_is_sent_alone() -> None:
 
 def test_files_are_read_only_when_their_batch_is_taken() -> None:
     steps = ImageBatches(["a.png", "b.png", "c.png"], max_images=2).take()
-    assert next(steps) == ReadFile(Path("a.png"))
-    assert steps.send(b"a") == ReadFile(Path("b.png"))
+    assert next(steps) == ReadFile(Path("a.png"), MAX_BATCH_BYTES)
+    assert steps.send(b"a") == ReadFile(Path("b.png"), MAX_BATCH_BYTES)
     with pytest.raises(StopIteration) as finished:
         steps.send(b"b")
     assert finished.value.value == [LoadedImage(0, b"a"), LoadedImage(1, b"b")]

@@ -1,9 +1,10 @@
-"""Atomic file replacement, advisory file locks, and arrays of a cache."""
+"""Files of users, atomic file replacement, advisory file locks, and arrays of a cache."""
 
 import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import DiptychError
+from diptych_training.errors import DataError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a used quota, a file above the limit
 NUMPY_WROTE_LESS = re.compile("[0-9]+ requested and [0-9]+ written")  # numpy's error has no number
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file; DataError for a device, which may never end, or a pipe, which may never begin.
+
+    The open file is looked at, since its name may stand for another one a moment later.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DataError(f"{path}: is not a regular file")
+    return os.fdopen(handle, "rb")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import httpx
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
 from diptych_client.errors import ClientError
+from diptych_client.files import read_file
 from diptych_client.pixels import encode_png
 from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps, resumed
 from diptych_client.transport import (
@@ -21,7 +22,6 @@ from diptych_client.transport import (
     httpx_errors_translated,
     opened_request,
     read_answer,
-    read_file,
     sent_chunks,
 )
 
@@ -132,7 +132,7 @@ class Client:
                         arguments["content"] = sent_chunks(stream, effect.on_progress)
                     return read_answer(self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
-                return read_file(effect.path)
+                return read_file(effect.path, effect.max_bytes)
             case EncodePng():
                 return encode_png(effect.image)
             case Sleep():

@@ -57,6 +57,10 @@ class UnreadableFile(ClientError):
     """A file cannot be read, or an image in memory cannot be written as PNG."""
 
 
+class FileTooLarge(UnreadableFile):
+    """A file is larger than the server takes."""
+
+
 class VersionChanged(ClientError):
     """The server changed to another model version during one call. Vectors of two versions do not compare."""
 

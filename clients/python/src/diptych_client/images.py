@@ -10,9 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from diptych_client.errors import InvalidCall, UnreadableFile
+from diptych_client import parsing
+from diptych_client.errors import FileTooLarge, InvalidCall, UnreadableFile
 from diptych_client.pixels import PillowImage, PixelArray, array_problem
-from diptych_client.steps import EncodePng, ReadFile, Steps
+from diptych_client.steps import EncodePng, ReadFile, Request, Steps, exchange
 
 T = TypeVar("T")
 ImageT = TypeVar("ImageT")
@@ -64,11 +65,22 @@ def load(image: ImageInput) -> Steps[bytes]:
         return image
     if isinstance(image, PixelArray) and (problem := array_problem(image)):
         raise InvalidCall(f"the image {problem}")
-    step = EncodePng(image) if isinstance(image, PillowImage | PixelArray) else ReadFile(Path(image))
-    content: bytes | UnreadableFile = yield step
+    if isinstance(image, PillowImage | PixelArray):
+        content: bytes | UnreadableFile = yield EncodePng(image)
+    else:
+        content = yield ReadFile(Path(image), MAX_BATCH_BYTES)
+        if isinstance(content, FileTooLarge):
+            content = yield ReadFile(Path(image), (yield from _max_image_bytes()))
     if isinstance(content, UnreadableFile):
         raise content
     return content
+
+
+def _max_image_bytes() -> Steps[int]:
+    """The size of the largest image that the server takes. Only asked for large files."""
+    body = (yield from exchange(Request("GET", "/version"))).json()
+    with parsing.reading("/version"):
+        return parsing.server_version(body).max_image_bytes or MAX_BATCH_BYTES
 
 
 @dataclass(frozen=True)

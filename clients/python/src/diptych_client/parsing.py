@@ -534,6 +534,7 @@ def server_version(body: Json) -> ServerVersion:
         embed_dim=body.get("embed_dim"),
         default_collection=str(body["default_collection"]),
         read_only=bool(body.get("read_only", False)),
+        max_image_bytes=body.get("max_image_bytes"),
         caller=caller(who) if who else None,
     )
 

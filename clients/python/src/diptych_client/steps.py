@@ -74,9 +74,10 @@ class Request:
 
 @dataclass(frozen=True)
 class ReadFile:
-    """Read a file. The result is its bytes."""
+    """Read a regular file of at most `max_bytes`. The result is its bytes, or an UnreadableFile."""
 
     path: Path
+    max_bytes: int
 
 
 @dataclass(frozen=True)

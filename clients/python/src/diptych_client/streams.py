@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diptych_client.errors import UnreadableFile
+from diptych_client.files import open_regular
 
 FILE_CHUNK = 262_144
 TAR_END = bytes(2 * tarfile.BLOCKSIZE)
@@ -70,11 +71,7 @@ def _padding(n_bytes: int) -> int:
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The open file and its size."""
-    try:
-        opened = file.open("rb")
-    except OSError as error:
-        raise UnreadableFile(f"{file}: {error.strerror or error}") from error
-    with opened:
+    with open_regular(file) as opened:
         yield opened, os.fstat(opened.fileno()).st_size
 
 

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +19,6 @@ from diptych_client.errors import (
     TimedOut,
     UnexpectedAnswer,
     Unreachable,
-    UnreadableFile,
 )
 from diptych_client.steps import Answer, Request, json_bytes
 from diptych_client.streams import BodyStream, file_body, tar_body
@@ -151,11 +149,3 @@ def httpx_errors_translated(url: str) -> Iterator[None]:
 def _message(error: Exception) -> str:
     """Return the message without error number and full stop, for use in a sentence."""
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(". ") or type(error).__name__
-
-
-def read_file(path: Path) -> bytes | UnreadableFile:
-    """Return the bytes of a file, or the error, so that a batch can go on without this file."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        return UnreadableFile(f"{path}: {error.strerror or error}")

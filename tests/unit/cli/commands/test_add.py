@@ -13,6 +13,7 @@ from diptych.cli.commands import add
 from diptych.core.collections.ids import IMAGE_ID
 from support.command_line import RunCommand, command_runner
 from support.fake_api import PETS, FakeApi, add_reply, parts, problem
+from support.special_files import add_special_files
 
 IMAGES = "POST /collections/pets/images"
 LOOKUPS = "POST /collections/pets/lookups"
@@ -255,6 +256,17 @@ def test_link_to_itself_fails_alone(
     (folder / "loop.png").symlink_to("loop.png")
     assert run(folder) == 1
     assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 1 failed\n"
+
+
+def test_special_files_fail_alone_and_are_named(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = add_special_files(folder)
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    for name in names:
+        assert f"failed: {folder / name}: {folder / name}: is not a regular file\n" in printed.err
+    assert printed.out == "pets: 3 created, 0 replaced, 0 unchanged, 2 failed\n"
 
 
 def record_of(content: str, **changes: object) -> dict[str, object]:

@@ -14,6 +14,7 @@ from diptych_client.results import PushedVersion
 from diptych_client.steps import TAR, ReadFile, Request, Steps, exchange, path_of
 
 MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 4_000_000  # as the server's
 
 
 def push_model(
@@ -36,7 +37,7 @@ def push_model(
     ('mine', 1)
     """
     folder = Path(folder)
-    raw: bytes | UnreadableFile = yield ReadFile(folder / MANIFEST_FILE)
+    raw: bytes | UnreadableFile = yield ReadFile(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
     if isinstance(raw, UnreadableFile):
         raise raw
     own_name, files = _listed(folder / MANIFEST_FILE, raw)

@@ -50,7 +50,8 @@ class Caller:
 class ServerVersion:
     """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading.
 
-    A server that is `read_only` refuses every change with 403. `caller` is None from an older server.
+    A server that is `read_only` refuses every change with 403. `max_image_bytes` limits one image file.
+    It and `caller` are None from an older server.
     """
 
     version: str
@@ -59,6 +60,7 @@ class ServerVersion:
     embed_dim: int | None
     default_collection: str
     read_only: bool = False
+    max_image_bytes: int | None = None
     caller: Caller | None = None
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from diptych.cli.remote import ensure_collection
 from diptych.cli.transfer.sources import Source, describe, find_images, find_older_ids
-from diptych_client import AddOutcome, Client, NotFound
+from diptych_client import AddOutcome, Client, NotFound, UnreadableFile
+from diptych_client.files import read_file
+from diptych_client.images import MAX_BATCH_BYTES
 
 ORIGIN_FIELD = "watch"  # in the metadata of an image: a hash of the machine and folder that it came from
 ORIGIN_DIGITS = 16
@@ -40,6 +42,7 @@ class FolderWatch:
         self._origin = _origin_of(folder)
         self._skipped = set[str]()  # the names of links that lead out of the folder, which were reported
         self._sha256s: dict[str, str] | None = None  # of the images of this folder, by id; None: to be read
+        self._max_bytes = 0  # of an image file, as the server takes it
         self._files: dict[str, str] = {}  # the names of their files, by id
         self._seen: dict[str, Stamp] = {}  # by id, at the last look
         self._older_ids: dict[str, str] = {}  # by name; see find_older_ids
@@ -67,6 +70,7 @@ class FolderWatch:
         """
         if self._sha256s is None:
             ensure_collection(self._client, self._collection)
+            self._max_bytes = self._client.version().max_image_bytes or MAX_BATCH_BYTES
             self._sha256s = self._stored()
         sources = self._sources()
         stamps = {
@@ -126,7 +130,7 @@ class FolderWatch:
         digests: dict[str, str] = {}
         for source in sources:
             id = str(source.id)
-            digests[id] = _sha256_of(source.path)
+            digests[id] = _sha256_of(source.path, self._max_bytes)
             if self._sha256s.get(id) == digests[id]:
                 self._settled[id] = stamps[id]
             else:
@@ -202,10 +206,7 @@ def _stamp_of(file: Path) -> Stamp | None:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _sha256_of(file: Path) -> str:
-    """The sha256 of a file; empty if it cannot be read, which sending it then reports."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        return ""
+def _sha256_of(file: Path, max_bytes: int) -> str:
+    """The sha256 of a file; empty if it cannot be read or is too large, which sending it then reports."""
+    content = read_file(file, max_bytes)
+    return "" if isinstance(content, UnreadableFile) else hashlib.sha256(content).hexdigest()

@@ -76,6 +76,7 @@ class ServerVersion(BaseModel):
                 "read_only": False,
                 "max_items": 256,
                 "max_add_items": 64,
+                "max_image_bytes": 20_000_000,
                 "caller": {"key": "notebook", "scopes": ["read", "write"], "collections": ["gallery"]},
             }
         )
@@ -89,6 +90,7 @@ class ServerVersion(BaseModel):
     read_only: bool
     max_items: int
     max_add_items: int
+    max_image_bytes: int
     caller: CallerResponse
 
 
@@ -158,6 +160,7 @@ async def version(request: Request, state: State) -> Response:
             read_only=options.read_only,
             max_items=options.limits.max_items,
             max_add_items=options.limits.max_add_items,
+            max_image_bytes=options.limits.max_image_bytes,
             caller=CallerResponse.of(caller_of(request)),
         ),
     )

@@ -18,6 +18,7 @@ from diptych_training.data.pairs.image_files import run_isolated
 from diptych_training.data.pairs.pair import Pair, Shard
 from diptych_training.errors import DataError
 from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.files import open_regular
 
 
 class Pictures(Protocol):
@@ -138,7 +139,7 @@ class StoredFile:
 
     def read(self) -> bytes:
         """The bytes of the image file."""
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             file.seek(self.offset)
             return file.read() if self.n_bytes is None else file.read(self.n_bytes)
 

@@ -21,6 +21,7 @@ from diptych_training.benchmark.data_sets.pictures import FilePictures, StoredFi
 from diptych_training.data.pairs.remote.streams import ForwardReader
 from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS, pair_key
 from diptych_training.errors import DataError
+from diptych_training.files import open_regular
 
 TASK_OF_ENDING: dict[str, Task] = {"cls": "classification", "npy": "multilabel", "txt": "retrieval"}
 METRIC_OF_TASK: dict[Task, Metric] = {
@@ -83,7 +84,7 @@ def _shards(place: Path) -> list[Path]:
 
 def _samples(shard: Path) -> Iterator[_Sample]:
     sample = _Sample("")
-    with shard.open("rb") as file:
+    with open_regular(shard) as file:
         read = ForwardReader(file)
         for member in members(read):
             key, ending = pair_key(member.name)

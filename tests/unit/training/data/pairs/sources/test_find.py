@@ -1,5 +1,6 @@
 """Every kind of source gives the same pairs, and says what is wrong with the others."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
 from support.pair_reading import captions, read, things, write_parquet
+from support.special_files import add_special_files
 from support.tars import tar_of
 from support.tiny_run import write_tiny_dataset
 
@@ -51,6 +53,20 @@ def test_an_image_over_the_limit_is_not_read_whole(tmp_path):
     write_files(tmp_path / "f", {"a.png": b"x" * 99, "a.txt": b"words"})
     (entry,) = read(tmp_path / "f", reader=SourceReader(limits=ImageLimits(max_bytes=50)))
     assert entry == Unusable("f:a.png", "has more than 50 bytes, the limit")
+
+
+def test_special_files_are_unusable_alone(tmp_path):
+    folder = write_files(tmp_path / "f", pair_files([0]))
+    names = add_special_files(folder)
+    for name in names:
+        (folder / name).with_suffix(".txt").write_text("words")
+    (folder / "0.png").write_bytes(picture(1))
+    os.mkfifo(folder / "0.txt")
+    entries = read(folder)
+    assert captions(entries) == things(1)
+    assert [entry for entry in entries if isinstance(entry, Unusable)] == [
+        Unusable(f"f:{name}", "is not a regular file") for name in ["0.png", *names]
+    ]
 
 
 def test_a_packed_data_set_gives_its_training_items_with_label_and_keywords(tmp_path):

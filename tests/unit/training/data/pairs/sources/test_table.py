@@ -13,6 +13,7 @@ from diptych_training.data.pairs.sources.table import ROWS_PER_SHARD, Columns
 from diptych_training.errors import DataError
 from support.pair_files import picture, write_files, write_image_table, write_table
 from support.pair_reading import captions, read, things
+from support.special_files import add_special_files
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,19 @@ def test_tables_give_images_by_their_path_from_the_table(tmp_path, ending):
     prefix = f"{tmp_path.name}/pairs.{ending}"
     assert [entry.name for entry in entries] == [f"{prefix}:images/{number}.png" for number in range(5)]
     assert entries[3].image == picture(3)
+
+
+def test_a_table_may_name_special_files_and_be_none(tmp_path):
+    names = add_special_files(tmp_path)
+    rows = "".join(f"{name},words\n" for name in names)
+    (tmp_path / "pairs.csv").write_text(f"image,caption\n{rows}")
+    prefix = f"{tmp_path.name}/pairs.csv"
+    assert read(tmp_path / "pairs.csv") == [
+        Unusable(f"{prefix}:{line} ({name})", "is not a regular file") for line, name in enumerate(names, 2)
+    ]
+    (tmp_path / "pipe.png").rename(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv: is not a regular file"):
+        read(tmp_path / "pipe.csv")
 
 
 def test_a_long_table_is_cut_into_parts_that_can_each_be_entered_anywhere(tmp_path):

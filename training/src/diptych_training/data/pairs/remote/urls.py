@@ -19,6 +19,7 @@ from diptych_training.data.pairs.remote.retry import (
 )
 from diptych_training.data.pairs.remote.streams import read_up_to
 from diptych_training.errors import DataError, NoSuchFile
+from diptych_training.files import open_regular
 
 MAX_NAMES = 1_000_000  # limit for one pattern
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -99,11 +100,11 @@ def name_of(url: str) -> str:
 def open_url(url: str) -> BinaryIO:
     """Open a file for reading.
 
-    DataError if there is no such file, or no installed library supports the URL; an error of the file system
-    if its server fails.
+    DataError if there is no such file, it is a device or a pipe, or no installed library supports the URL; an
+    error of the file system if its server fails.
     """
     if is_local(url):
-        return _translate_errors(url, lambda: Path(url).open("rb"))
+        return _translate_errors(url, lambda: open_regular(Path(url)))
     return _translate_errors(url, lambda: _of_file_system(url))
 
 

@@ -28,7 +28,7 @@ from diptych_training.data.pairs.sources.changes import file_tag
 from diptych_training.data.pairs.sources.rows import Row, read_rows
 from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS
 from diptych_training.errors import DataError
-from diptych_training.files import open_atomic
+from diptych_training.files import open_atomic, open_regular
 from diptych_training.paths import cache_dir
 
 ROWS_PER_SHARD = 100  # few, so that shards in random order mix a sorted table well
@@ -125,7 +125,7 @@ class TableShard:
         self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
     ) -> Iterator[Entry]:
         """One entry per row; a row that cannot be read, or without its image, is an unusable entry."""
-        with self.table.file.open("rb") as file:
+        with open_regular(self.table.file) as file:
             file.seek(self.start_byte)
             part = io.BytesIO(file.read(self.end_byte - self.start_byte))
         rows = self.table.rows(part, self.first_line, self.start_byte)
@@ -177,7 +177,7 @@ def table_shards(
     """Shards of a CSV or TSV file. DataError if its first row does not name its columns."""
     file = _local_copy(url)
     delimiter = "\t" if name_of(url).lower().endswith(".tsv") else ","
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         first = next(read_rows(opened, delimiter), None)
         if first is None:
             raise DataError(f"{url} is empty: its first row must name its columns")
