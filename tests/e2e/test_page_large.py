@@ -81,7 +81,7 @@ def test_list_that_has_grown_is_read_anew_from_its_beginning(
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator("[data-index='1'] .caption")).to_have_text("picture 0")
     with Client(server.url) as client:
-        [added] = [image.id for image in client.list_images("default", filter={"file": "z.png"}).images]
+        [added] = [image.id for image in client.list_images("default", filter={"file.name": "z.png"}).images]
         client.delete_image("default", added)
 
 

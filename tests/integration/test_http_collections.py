@@ -90,6 +90,7 @@ def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
         ([{"id": "a/b"}], "items[0].id"),
         ([{}] * 5, "items"),
         ([{"metadata": {"x": "y" * 20_000}}], "items[0].metadata"),
+        ([{"metadata": {"file": 7}}], "items[0].metadata"),
     ],
 )
 def test_items_must_fit_the_images(client: TestClient, images_path: str, items: Any, item: str) -> None:
@@ -137,6 +138,29 @@ def test_patch_merges_metadata_and_delete_removes(client: TestClient, images_pat
     assert client.delete(f"{images_path}/one").status_code == 204
     assert client.get(f"{images_path}/one").status_code == 404
     assert client.get("/collections/pets").json()["n_images"] == 0
+
+
+def test_metadata_that_an_unchanged_image_lacks_is_reported(client: TestClient, images_path: str) -> None:
+    def add(*metadata: Any, replace: bool = False) -> list[tuple[str, bool]]:
+        items = [{"id": "one", "metadata": one} for one in metadata]
+        params = {"replace": "true"} if replace else {}
+        added = add_images(client, images_path, *[picture("red")] * len(items), items=items, **params)
+        return [(one["status"], one["metadata_differs"]) for one in added.json()["outcomes"]]
+
+    assert add({"a": 1}) == [("created", False)]
+    assert add({"a": 2}) == [("unchanged", True)]
+    assert add({"a": 1}, {"a": 2}) == [("unchanged", False), ("unchanged", True)]  # one id, stored in turn
+    assert add({"a": 2}, replace=True) == [("replaced", False)]
+    assert add({"a": 2}) == [("unchanged", False)]
+    assert client.get(f"{images_path}/one").json()["metadata"] == {"a": 2}
+
+
+def test_patch_keeps_reserved_names_and_leaves_others_alone(client: TestClient, images_path: str) -> None:
+    add_images(client, images_path, picture("red"), items=[{"id": "one", "metadata": {"file": "red.png"}}])
+    refused = client.patch(f"{images_path}/one", json={"metadata": {"exif": "none"}})
+    assert (refused.status_code, "'exif' is a reserved name" in refused.json()["detail"]) == (422, True)
+    patched = client.patch(f"{images_path}/one", json={"metadata": {"a": 1, "file": {"folder": "x"}}})
+    assert patched.json()["metadata"] == {"a": 1, "file": {"folder": "x"}}
 
 
 def add_named(client: TestClient, path: str, **metadata: Any) -> None:

@@ -101,9 +101,19 @@ def test_archive_becomes_a_job_with_the_metadata_beside_its_images(client: TestC
         ("notes.txt", "failed"),
         ("big.png", "failed"),
     ]
-    assert client.get(f"{IMAGES}/tom").json()["metadata"] == {"file": "pets/cat.png", "age": 3}
+    assert client.get(f"{IMAGES}/tom").json()["metadata"] == {
+        "file": {"name": "cat.png", "folder": "pets"},
+        "age": 3,
+    }
     again = ended(client, send_tar(client, archive))["job"]["counts"]
     assert (again["unchanged"], again["failed"]) == (1, 2)
+
+
+def test_job_reports_metadata_that_an_unchanged_image_lacks(client: TestClient) -> None:
+    for age, differs in ((3, False), (3, False), (4, True)):
+        files = {"cat.png": noise(1), "cat.json": json.dumps({"metadata": {"age": age}}).encode()}
+        [outcome] = ended(client, send_tar(client, tar_of(files)))["outcomes"]
+        assert outcome["metadata_differs"] is differs
 
 
 def test_replace_applies_to_a_job(client: TestClient) -> None:

@@ -95,7 +95,7 @@ def test_vectors_alone_are_searched_as_the_images_were(
     assert code == 0
     assert json.loads(said) == {
         "collection": "vectors", "created": N, "replaced": 0, "unchanged": 0, "failed": 0, "not_tried": 0,
-        "failures": {},
+        "metadata_differs": 0, "failures": {},
     }  # fmt: skip
     with Client(server.url) as client:
         assert hits(client, "vectors") == hits(client, "pets")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from diptych.cli.transfer.folder_watch import FolderWatch
+from diptych.core.collections.metadata.reserved import file_path
 from diptych_client import Client
 from support.callers import wait_until
 from support.pictures import picture
@@ -71,7 +72,8 @@ def test_new_changed_and_deleted_files_are_followed(client: Client, folder: Path
     watch = watched(client, folder, changes)
     look_twice(watch)
     assert stored(client) == {"red.png", "deep~blue.png"}
-    assert client.get_image("pets", "red.png").metadata["file"] == "red.png"
+    file = client.get_image("pets", "deep~blue.png").metadata["file"]
+    assert (file["name"], file["folder"]) == ("blue.png", "deep")
     (folder / "green.png").write_bytes(picture("green"))
     (folder / "red.png").write_bytes(picture("yellow"))
     (folder / "deep" / "blue.png").unlink()
@@ -129,7 +131,7 @@ def test_names_that_no_id_can_have_are_told_apart(client: Client, folder: Path) 
     changes: Changes = []
     look_twice(watched(client, folder, changes))
     assert changes == []
-    files = {image.metadata["file"]: image.id for image in client.list_images("pets").images}
+    files = {file_path(image.metadata): image.id for image in client.list_images("pets").images}
     assert set(files) == {"red.png", "deep/blue.png", "猫.png", "c d.png", "c-d.png"}
     assert client.original("pets", files["猫.png"]) == picture((99, 9, 9))
 
@@ -150,6 +152,7 @@ def test_metadata_tell_neither_the_machine_nor_the_folder(client: Client, folder
     look_twice(watched(client, folder, []))
     metadata = client.get_image("pets", "red.png").metadata
     assert set(metadata) == {"file", "watch"}
+    assert set(metadata["file"]) == {"name", "folder", "modified"}
     assert re.fullmatch(r"[0-9a-f]{16}", metadata["watch"])
 
 

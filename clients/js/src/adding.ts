@@ -21,6 +21,8 @@ export interface AddOutcome {
   id: string | null;
   status: AddStatus;
   error: DiptychError | null;
+  /** Whether an "unchanged" image lacks metadata that was given, which `replace` would store. `file` does not count. */
+  metadata_differs: boolean;
 }
 
 /** How far an `add` is. */
@@ -76,8 +78,21 @@ export interface AddVectorsOptions extends CallOptions {
 type Items<T> = Iterable<T> | AsyncIterable<T>;
 type AddResponse = components["schemas"]["AddResponse"];
 
+/**
+ * The metadata `file` of a file: its path within what is added, and when it was modified, in milliseconds since 1970.
+ *
+ * @example
+ * const items = files.map((file) => ({ image: file, metadata: { file: fileMetadata(file.name, file.lastModified) } }));
+ */
+export function fileMetadata(path: string, modified?: number): { name: string; folder: string; modified?: string } {
+  const end = path.lastIndexOf("/");
+  const place = { name: path.slice(end + 1), folder: path.slice(0, Math.max(end, 0)) || "." };
+  return modified === undefined ? place : { ...place, modified: `${new Date(modified).toISOString().slice(0, 19)}Z` };
+}
+
 const CONTENT_ID_DIGITS = 32;
 const MAX_VECTORS = 1000;
+const FAILED = { id: null, status: "failed", metadata_differs: false } as const;
 
 const ADD_ITEM = "an object { image, id, metadata }";
 const VECTOR_ITEM = "an object { vector, id, metadata }";
@@ -150,7 +165,7 @@ class AddCall {
     let readable: Batch = [];
     for (const loaded of batch)
       if (loaded.bytes instanceof Blob) readable.push(loaded);
-      else outcomes.push({ index: loaded.index, id: null, status: "failed", error: loaded.bytes.withItem(null) });
+      else outcomes.push({ index: loaded.index, ...FAILED, error: loaded.bytes.withItem(null) });
     if (this.options.skipKnown && readable.length > 0) {
       const unchanged = await this.unchanged(readable);
       const known = new Set(unchanged.map(({ index }) => index));
@@ -177,7 +192,8 @@ class AddCall {
       const record = records.get(id);
       if (record === undefined || record.sha256 !== sha256) continue;
       if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata)) continue;
-      outcomes.push({ index, id, status: "unchanged", error: null });
+      const differs = metadata !== undefined && lacks(record.metadata, metadata);
+      outcomes.push({ index, id, status: "unchanged", error: null, metadata_differs: differs });
     }
     return outcomes;
   }
@@ -191,7 +207,7 @@ class AddCall {
       if (!(error instanceof DiptychError) || !concernsOneItem(error)) throw error;
       if (batch.length === 1) {
         this.report(before + sizeOf(batch));
-        return [{ index: batch[0]?.index ?? 0, id: null, status: "failed", error: ofSingleItem(error) }];
+        return [{ index: batch[0]?.index ?? 0, ...FAILED, error: ofSingleItem(error) }];
       }
       this.sentBytes = before;
     }
@@ -284,7 +300,7 @@ export async function addVectors(
       found = await transport.json(request, (answer: AddResponse) => outcomesOf(answer, indexes));
     } catch (error) {
       if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]"))) throw error;
-      found = [{ index: start, id: null, status: "failed", error: ofSingleItem(error) }];
+      found = [{ index: start, ...FAILED, error: ofSingleItem(error) }];
     }
     for (const outcome of found) {
       outcomes.push(outcome);
@@ -310,12 +326,19 @@ function checkVectorItem(item: VectorItem, index: number): void {
 function outcomesOf(answer: AddResponse, indexes: readonly number[]): AddOutcome[] {
   if (answer.outcomes?.length !== indexes.length)
     throw unexpected(`${answer.outcomes?.length} outcomes for ${indexes.length} items`);
-  return answer.outcomes.map(({ id, status, error }, i) => ({
+  return answer.outcomes.map(({ id, status, error, metadata_differs = false }, i) => ({
     index: indexes[i] as number,
     id,
     status,
     error: error === null ? null : problemError(error, error.status),
+    metadata_differs,
   }));
+}
+
+/** Whether stored metadata lacks a field that was given, as the server judges. */
+function lacks(stored: Metadata, given: Metadata): boolean {
+  const { file, ...wanted } = given;
+  return Object.entries(wanted).some(([name, value]) => !(name in stored) || !sameJson(value, stored[name]));
 }
 
 /** Whether smaller requests can succeed. An error of a too large body names no item. */

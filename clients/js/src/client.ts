@@ -150,7 +150,7 @@ export class Client {
    * it.
    *
    * @example
-   * const items = [...input.files].map((file) => ({ image: file, metadata: { file: file.name } }));
+   * const items = [...input.files].map((file) => ({ image: file, metadata: { file: fileMetadata(file.name) } }));
    * const outcomes = await client.add(items, {
    *   collection: "pets",
    *   onProgress: ({ nDone, nItems }) => console.log(`${nDone} of ${nItems}`),

@@ -8,6 +8,7 @@ export { Client } from "./client.js";
 export type { Readiness, UploadOptions } from "./client.js";
 export { DiptychError } from "./errors.js";
 export type { ErrorKind } from "./errors.js";
+export { fileMetadata } from "./adding.js";
 export type {
   AddItem,
   AddOptions,

@@ -209,6 +209,11 @@ withCollection("known images are not sent again", async (collection) => {
     (await client.add([{ image, id: "r", metadata }], { collection, skipKnown: true, replace }))[0].status;
   assert.equal(await again({ b: 2, a: 1 }, true), "unchanged");
   assert.equal(await again({ a: 2 }, true), "replaced");
+  for (const skipKnown of [true, false])
+    for (const [metadata, differs] of [[{ a: 3 }, true], [{ a: 2, file: "r.png" }, false], [undefined, false]]) {
+      const [{ metadata_differs }] = await client.add([{ image, id: "r", metadata }], { collection, skipKnown });
+      assert.equal(metadata_differs, differs);
+    }
   let nBytes = 0;
   const bytes = new Uint8Array(await image());
   await client.add([{ image: bytes, id: "r" }], { collection, skipKnown: true, onUploadProgress: (p) => (nBytes = p) });
@@ -277,7 +282,13 @@ withCollection("a folder is added with the names of its files", async (collectio
   const outcomes = await client.add(imageFiles(join(TEST_PICTURES, "few")), { collection });
   assert.deepEqual(outcomes.map(({ status }) => status), ["created", "created"]);
   const { images } = await client.listImages(collection);
-  assert.deepEqual(images.map(({ metadata }) => metadata.file).sort(), ["a/blue.png", "red.png"]);
+  const files = images.map(({ metadata }) => metadata.file).sort((one, other) => one.name.localeCompare(other.name));
+  assert.deepEqual(files.map(({ name, folder }) => [name, folder]), [["blue.png", "a"], ["red.png", "."]]);
+  assert.match(files[0].modified, /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+});
+
+test("a device is not read", async () => {
+  await assert.rejects(imageFile("/dev/zero")(), /\/dev\/zero is not a regular file/);
 });
 
 test("rollouts are started, followed and listed", async () => {

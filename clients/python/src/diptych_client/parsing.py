@@ -185,7 +185,7 @@ def add_outcome(row: Json, index: int) -> AddOutcome:
     """Parse one outcome of an add. `index` counts over the whole call, not over one request."""
     problem = row.get("error")
     error = api_error(Problem.from_json(problem, int(problem["status"]))) if problem else None
-    return AddOutcome(index, row.get("id"), row["status"], error)
+    return AddOutcome(index, row.get("id"), row["status"], error, bool(row.get("metadata_differs", False)))
 
 
 def job(row: Json) -> Job:

@@ -30,13 +30,14 @@ class JobItem:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """The outcome of item `index`. `error` is set exactly when the status is "failed"."""
+    """The outcome of item `index`, as AddOutcome. `file`: its name in an archive."""
 
     index: int
     id: str | None
     status: AddStatus
     error: DiptychError | None = None
     file: str | None = None
+    metadata_differs: bool = False
 
 
 # Outcomes of an add by job, durable in one commit with its rows: with two commits, a row could be deleted

@@ -214,12 +214,16 @@ AddStatus = Literal["created", "unchanged", "replaced", "failed"]
 
 @dataclass(frozen=True)
 class AddOutcome:
-    """The outcome of item `index` of an add. `error` is set exactly when the status is "failed"."""
+    """The outcome of item `index` of an add. `error` is set exactly when the status is "failed".
+
+    `metadata_differs`: the image is "unchanged", and its metadata lacks what was given.
+    """
 
     index: int
     id: str | None
     status: AddStatus
     error: DiptychError | None = None
+    metadata_differs: bool = False
 
 
 @dataclass(frozen=True)
@@ -333,12 +337,16 @@ class NewRow:
 
 @dataclass(frozen=True)
 class PutResult:
-    """The result of storing one row. `released` is a sha256 that no row uses any more."""
+    """The result of storing one row. `released` is a sha256 that no row uses any more.
+
+    `metadata_differs`: as in AddOutcome.
+    """
 
     status: Literal["created", "unchanged", "replaced", "conflict"]
     key: int
     removed_key: int | None = None
     released: str | None = None
+    metadata_differs: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import pytest
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import add
 from diptych.core.collections.ids import IMAGE_ID
+from diptych.core.collections.metadata.reserved import file_path
 from support.command_line import RunCommand, command_runner
 from support.fake_api import PETS, FakeApi, add_reply, parts, problem
 from support.special_files import add_special_files
 
 IMAGES = "POST /collections/pets/images"
 LOOKUPS = "POST /collections/pets/lookups"
+NOON_S, NOON = 1_772_366_400.5, "2026-03-01T12:00:00Z"
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ["cat.png", "dog.JPG", "deep/fox.webp", "notes.txt", "._cat.png", ".trash/old.png"]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
+        os.utime(root / name, (NOON_S, NOON_S))
     return root
 
 
@@ -60,14 +63,13 @@ def test_image_files_of_a_folder_are_added_and_counted(
     assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 0 failed\n"
 
 
-def test_hits_can_be_recognised_by_the_file_in_their_metadata(
-    run: RunCommand, api: FakeApi, folder: Path
-) -> None:
-    run(folder)
+def test_metadata_has_the_place_and_time_of_the_file(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    run(folder, folder / "notes.txt")
     assert [item["metadata"] for item in sent_items(api)] == [
-        {"file": "cat.png"},
-        {"file": "dog.JPG"},
-        {"file": "deep/fox.webp"},
+        {"file": {"name": "cat.png", "folder": ".", "modified": NOON}},
+        {"file": {"name": "dog.JPG", "folder": ".", "modified": NOON}},
+        {"file": {"name": "fox.webp", "folder": "deep", "modified": NOON}},
+        {"file": {"name": "notes.txt", "folder": ".", "modified": NOON}},
     ]
 
 
@@ -90,7 +92,7 @@ def ids_of_names(run: RunCommand, api: FakeApi, folder: Path, *names: str) -> li
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     assert run(folder, "--id-from", "name") == 0
-    found = {item["metadata"]["file"]: item["id"] for item in sent_items(api)}  # type: ignore[index]
+    found = {file_path(item["metadata"]): item["id"] for item in sent_items(api)}  # type: ignore[arg-type]
     return [str(found[name]) for name in names]
 
 
@@ -153,7 +155,8 @@ def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, fol
     items = folder / "items.jsonl"
     items.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     run(folder, "--metadata", items)
-    assert sent_items(api)[0] == {"id": "tom", "metadata": {"file": "cat.png", "age": 3}}
+    file = {"name": "cat.png", "folder": ".", "modified": NOON}
+    assert sent_items(api)[0] == {"id": "tom", "metadata": {"file": file, "age": 3}}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,14 @@ def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, fol
         ("[]", 'items.jsonl:2: is not an object with a "file"'),
         ('{"file": "a", "tags": 1}', "items.jsonl:2: has unknown keys ['tags']"),
         ('{"file": "a", "id": 7}', 'items.jsonl:2: "id" must be a string'),
+        (
+            '{"file": "a", "metadata": {"file": {}}}',
+            "items.jsonl:2: metadata has the name 'file', which is reserved",
+        ),
+        (
+            '{"file": "a", "metadata": {"exif.iso": 100}}',
+            "metadata has the name 'exif.iso', which is reserved",
+        ),
     ],
 )
 def test_bad_line_of_the_metadata_file_is_named(
@@ -247,7 +258,8 @@ def test_folder_without_images_is_an_error(
 def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_text("cat")
     assert run(tmp_path) == 0
-    assert sent_items(api) == [{"metadata": {"file": "caf\ufffd.png"}}]
+    [item] = sent_items(api)
+    assert file_path(item["metadata"]) == "caf\ufffd.png"  # type: ignore[arg-type]
 
 
 def test_link_to_itself_fails_alone(
@@ -290,7 +302,8 @@ def test_images_that_the_server_has_are_not_sent(
 def test_everything_is_sent_on_request_and_changed_metadata_is_replaced(
     run: RunCommand, api: FakeApi, folder: Path
 ) -> None:
-    there = [record_of("cat.png"), record_of("dog.JPG", metadata={"file": "dog.JPG"})]
+    file = {"name": "dog.JPG", "folder": ".", "modified": NOON}
+    there = [record_of("cat.png"), record_of("dog.JPG", metadata={"file": file})]
     api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
     assert run(folder, "--replace") == 0
     assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp"]
@@ -298,6 +311,28 @@ def test_everything_is_sent_on_request_and_changed_metadata_is_replaced(
     assert run(folder, "--send-all") == 0
     assert len(sent_images(api)) == 3
     assert LOOKUPS not in api.calls()
+
+
+def test_other_metadata_of_images_that_are_there_is_counted(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"file": name, "metadata": {"age": 3}} for name in ("cat.png", "dog.JPG", "deep/fox.webp")]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    there = [
+        record_of("cat.png", metadata={"file": "cat.png", "age": 2}),
+        record_of("dog.JPG", metadata={"file": "other.png", "age": 3, "tag": "added since"}),
+        record_of("deep/fox.webp"),
+    ]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    assert run(folder) == 0
+    assert capsys.readouterr().err == ""
+    assert run(folder, "--metadata", folder / "items.jsonl") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 0 created, 0 replaced, 3 unchanged, 0 failed\n"
+    assert printed.err == "note: metadata of 2 images differs from what was given: --replace stores it\n"
+    run(folder, "--metadata", folder / "items.jsonl", "--json")
+    assert json.loads(capsys.readouterr().out)["metadata_differs"] == 2
+    assert sent_images(api) == []
 
 
 def test_failures_with_the_same_reason_are_counted(

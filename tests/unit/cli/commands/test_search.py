@@ -32,7 +32,7 @@ def test_hit_leads_with_the_name_of_its_file_and_ends_with_its_id(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     id = "60098981a58e440da0d13d92005d3e11"
-    file = {"name": "tom.jpg", "folder": "pets/cats"}
+    file = {"name": "tom.jpg", "folder": "pets/cats", "modified": "2026-03-02T09:30:00Z"}
     api = FakeApi().on("POST /search", search_reply({"id": id, "cosine": 0.3, "metadata": {"file": file}}))
     command_runner(search, api, monkeypatch)("a cat")
     assert capsys.readouterr().out.splitlines() == [

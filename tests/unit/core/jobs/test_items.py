@@ -19,9 +19,9 @@ def test_files_are_items_in_their_order_with_their_names_as_metadata() -> None:
     archive = tar_of({"b.png": b"bb", "deep/a.jpg": b"aaa", "notes.txt": b"?"})
     items = read_items(archive)
     assert [item.metadata for item in items] == [
-        {"file": "b.png"},
-        {"file": "deep/a.jpg"},
-        {"file": "notes.txt"},
+        {"file": {"name": "b.png", "folder": "."}},
+        {"file": {"name": "a.jpg", "folder": "deep"}},
+        {"file": {"name": "notes.txt", "folder": "."}},
     ]
     assert [archive[item.offset : item.offset + item.n_bytes] for item in items] == [b"bb", b"aaa", b"?"]
     assert [item.number for item in items] == [0, 1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -119,7 +120,9 @@ class _AddCall:
         ids = {index: self._ids[index] or digits[:CONTENT_ID_DIGITS] for index, digits in sha256s.items()}
         records = yield from find_images(self._collection, sorted(set(ids.values())))
         return [
-            AddOutcome(index, id, "unchanged")
+            AddOutcome(
+                index, id, "unchanged", metadata_differs=_lacks(records[id].metadata, self._metadata[index])
+            )
             for index, id in ids.items()
             if id in records
             and records[id].sha256 == sha256s[index]
@@ -152,6 +155,12 @@ class _AddCall:
     def _item(self, index: int) -> dict[str, object]:
         item = {"id": self._ids[index], "metadata": self._metadata[index]}
         return {key: value for key, value in item.items() if value is not None}
+
+
+def _lacks(stored: Json, given: Mapping[str, Any] | None) -> bool:
+    """Whether stored metadata lacks a field that was given, as the server judges: `file` does not count."""
+    wanted = json.loads(json_bytes("metadata", given or {}))
+    return any(key not in stored or stored[key] != wanted[key] for key in wanted if key != "file")
 
 
 def _concerns_one_item(error: ApiError) -> bool:

@@ -13,12 +13,16 @@ AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]
 
 @dataclass(frozen=True)
 class AddOutcome:
-    """The outcome of the `index`-th image of an `add`. `error` is set if it failed."""
+    """The outcome of the `index`-th image of an `add`. `error` is set if it failed.
+
+    `metadata_differs`: the image is "unchanged" and lacks metadata that was given; `replace` would store it.
+    """
 
     index: int
     id: str | None
     status: AddStatus
     error: ClientError | None = None
+    metadata_differs: bool = False
 
 
 @dataclass(frozen=True)

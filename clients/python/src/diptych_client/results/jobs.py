@@ -11,13 +11,14 @@ from diptych_client.results.images import AddStatus
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """The outcome of the `index`-th image of a job. `file` is its name in the archive."""
+    """The outcome of the `index`-th image of a job, as `AddOutcome`. `file` is its name in the archive."""
 
     index: int
     id: str | None
     status: AddStatus
     error: ClientError | None = None
     file: str | None = None
+    metadata_differs: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class SqliteJobs:
     async def outcomes(self, id: str, after: int, limit: int) -> list[JobOutcome]:
         """The outcomes with an index above `after`, at most `limit`, in order."""
         query = (
-            "SELECT number, id, status, error, file FROM job_items"
+            "SELECT number, id, status, error, file, metadata_differs FROM job_items"
             " WHERE job = ? AND number > ? AND status IS NOT NULL ORDER BY number LIMIT ?"
         )
         return await self._threads.read(
@@ -111,10 +111,13 @@ def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> 
     if db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = ?", (job, OPEN)).fetchone() is None:
         raise NotFound(f"job {job!r} has ended")
     update = (
-        "UPDATE job_items SET status = ?, id = ?, error = ?, metadata = NULL"
+        "UPDATE job_items SET status = ?, id = ?, error = ?, metadata_differs = ?, metadata = NULL"
         " WHERE job = ? AND number = ? AND status IS NULL"
     )
-    rows = [(one.status, one.id, _error_text(one.error), job, one.index) for one in outcomes]
+    rows = [
+        (one.status, one.id, _error_text(one.error), int(one.metadata_differs), job, one.index)
+        for one in outcomes
+    ]
     db.executemany(update, rows)
 
 
@@ -173,8 +176,8 @@ def _item(row: Iterable[Any]) -> JobItem:
 
 
 def _outcome(row: Iterable[Any]) -> JobOutcome:
-    number, id, status, error, file = row
-    return JobOutcome(number, id, status, _error(error), file)
+    number, id, status, error, file, metadata_differs = row
+    return JobOutcome(number, id, status, _error(error), file, bool(metadata_differs))
 
 
 def _error_text(error: DiptychError | None) -> str | None:

@@ -17,6 +17,7 @@ from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
 from diptych.adapters.sqlite.records import RECORD, record_of, set_metadata
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.reserved import lacks_given, same_metadata
 from diptych.core.types import (
     NO_ROWS,
     Embedding,
@@ -218,8 +219,8 @@ def _put_same(
 ) -> PutResult:
     """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
     _put_embedding(db, key, row.embedding, identity)
-    if not replace or row.metadata is None or row.metadata == metadata:
-        return PutResult("unchanged", key)
+    if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
+        return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
     set_metadata(db, key, row.metadata)
     return PutResult("replaced", key)
 

@@ -148,6 +148,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # See `core.collections.duplicates`. NULL: not known yet, or no file is kept to compute it from.
     ("ALTER TABLE images ADD COLUMN picture_hash BLOB",),
+    # See `core.types.AddOutcome`.
+    ("ALTER TABLE job_items ADD COLUMN metadata_differs INTEGER NOT NULL DEFAULT 0",),
 )
 
 

@@ -43,7 +43,9 @@ def add_parser(subparsers: Any) -> None:
         help="search folders inside folders too (default)",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="replace an image whose id exists with different bytes"
+        "--replace",
+        action="store_true",
+        help="replace an image whose id exists with different bytes, and metadata that differs",
     )
     parser.add_argument(
         "--send-all",
@@ -61,7 +63,8 @@ def add_parser(subparsers: Any) -> None:
         "--metadata",
         type=existing_path,
         metavar="FILE.jsonl",
-        help='one {"file": .., "id": .., "metadata": {..}} per line; id and metadata are optional',
+        help='one {"file": .., "id": .., "metadata": {..}} per line; file is the path within the folder, id '
+        "and metadata are optional, and file and exif are reserved names in metadata",
     )
     parser.add_argument(
         "--watch",

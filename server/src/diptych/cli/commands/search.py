@@ -20,6 +20,7 @@ from diptych_client import Client, ClientError, Hit, NotFound, Query, SearchResu
 
 NOT_WEIGHT = -0.5  # of `--not`
 THUMBNAIL_PX = 256
+MODIFIED = "file.modified"  # of each file, which would only widen the table
 MAX_HINTS = 3  # collections that are named
 MAX_VALUES = 20  # of a facet in the text; `--json` has all
 
@@ -259,7 +260,9 @@ def _row(rank: int, hit: Hit, result: SearchResult, calibrated: bool) -> list[st
     shown = f"{name} (+{len(hit.duplicates)})" if hit.duplicates else name
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
     metadata = "  ".join(
-        f"{field}={brief(value)}" for field, value in flat(hit.metadata).items() if value != name
+        f"{field}={brief(value)}"
+        for field, value in flat(hit.metadata).items()
+        if value != name and field != MODIFIED
     )
     return [str(rank), shown, f"{hit.cosine:.3f}", *([relevance] if calibrated else []), metadata]
 

@@ -19,6 +19,13 @@ def counts_line(counts: Mapping[AddStatus, int], n_left: int) -> str:
     return ", ".join([*parts, f"{n_left} not tried"] if n_left else parts)
 
 
+def note_metadata_differs(n: int, noun: str) -> None:
+    """Say that items are there with other metadata than what was given, if there are any."""
+    if n:
+        items = f"{n:,} {noun}{'' if n == 1 else 's'}"
+        err(f"note: metadata of {items} differs from what was given: --replace stores it")
+
+
 def print_json_summary(
     counts: Mapping[AddStatus, int], about: Mapping[str, object], n_left: int, failures: object
 ) -> None:
@@ -48,6 +55,7 @@ class AddSummary:
     ) -> None:
         self._collection = collection
         self._n_items = n_items
+        self._unit = unit
         self._files = files
         self._as_json = as_json
         self._outcomes: list[AddOutcome] = []
@@ -62,11 +70,14 @@ class AddSummary:
         self._bar.close()
         counts = Counter(outcome.status for outcome in self._outcomes)
         n_left = self._n_items - len(self._outcomes)
+        n_differ = sum(outcome.metadata_differs for outcome in self._outcomes)
         if self._as_json:
-            print_json_summary(counts, {"collection": self._collection}, n_left, self._failures())
+            about = {"collection": self._collection, "metadata_differs": n_differ}
+            print_json_summary(counts, about, n_left, self._failures())
         else:
             show_failures([(self._name(one.index), str(one.error)) for one in self._failed()])
             out(f"{self._collection}: {counts_line(counts, n_left)}")
+            note_metadata_differs(n_differ, self._unit)
 
     @property
     def exit_status(self) -> int:

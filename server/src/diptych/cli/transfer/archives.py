@@ -7,7 +7,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diptych.cli.output.console import err, out
-from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
+from diptych.cli.output.outcome_summary import (
+    counts_line,
+    note_metadata_differs,
+    print_json_summary,
+    show_failures,
+)
 from diptych_client import Client, Job, JobOutcome
 
 
@@ -40,9 +45,11 @@ def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     failed = [(_name(one), str(one.error)) for one in outcomes if one.status == "failed"]
     n_left = job.n_items - len(outcomes)
+    n_differ = sum(outcome.metadata_differs for outcome in outcomes)
     if as_json:
         failures = [{"file": name, "error": error} for name, error in failed]
-        about = {"collection": job.collection, "job": job.id, "state": job.state, "reason": job.reason}
+        about: dict[str, object] = {"collection": job.collection, "job": job.id, "state": job.state}
+        about |= {"reason": job.reason, "metadata_differs": n_differ}
         print_json_summary(counts, about, n_left, failures)
         return
     show_failures(failed)
@@ -51,6 +58,7 @@ def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool) -> None:
     elif job.reason:
         err(f"the job failed: {job.reason}")
     out(f"{job.collection}: {counts_line(counts, n_left)}")
+    note_metadata_differs(n_differ, "image")
 
 
 def _name(outcome: JobOutcome) -> str:

@@ -1,17 +1,21 @@
 """`diptych collections import`: add the rows of an exported Parquet file to a collection of a server."""
 
 import argparse
-from collections import Counter
 from typing import Any
 
 from diptych.cli.arguments import add_server_arguments, existing_path
 from diptych.cli.output.console import err, out
-from diptych.cli.output.outcome_summary import counts_line, print_json_summary, show_failures
+from diptych.cli.output.outcome_summary import (
+    counts_line,
+    note_metadata_differs,
+    print_json_summary,
+    show_failures,
+)
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.row_import import RowImport
 from diptych.wiring.data_folders import open_parquet_file, require_parquet
-from diptych_client import AddStatus, Client
+from diptych_client import Client
 
 MAX_PRINTED = 20  # failures
 
@@ -53,19 +57,20 @@ def _import(args: argparse.Namespace, client: Client) -> int:
         with ProgressBars(hidden=args.json) as progress:
             row_import.run(progress)
     finally:
-        _report(collection, row_import.counts, row_import.failures, reader.n_rows, as_json=args.json)
+        _report(collection, row_import, reader.n_rows, as_json=args.json)
     return 1 if row_import.counts["failed"] else 0
 
 
-def _report(
-    collection: str, counts: Counter[AddStatus], failures: dict[str, str], n_rows: int, *, as_json: bool
-) -> None:
+def _report(collection: str, done: RowImport, n_rows: int, *, as_json: bool) -> None:
     """Print what has been done so far, also when an error or an interrupt ends the command."""
+    counts, failures = done.counts, done.failures
     n_left = n_rows - counts.total()
     if as_json:
-        print_json_summary(counts, {"collection": collection}, n_left, failures)
+        about = {"collection": collection, "metadata_differs": done.n_metadata_differs}
+        print_json_summary(counts, about, n_left, failures)
         return
     show_failures(list(failures.items())[:MAX_PRINTED])
     if len(failures) > MAX_PRINTED:
         err(f"and {len(failures) - MAX_PRINTED:,} more failed")
     out(f"{collection}: {counts_line(counts, n_left)}")
+    note_metadata_differs(done.n_metadata_differs, "row")

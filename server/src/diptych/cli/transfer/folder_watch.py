@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diptych.cli.remote import ensure_collection
 from diptych.cli.transfer.sources import Source, describe, find_images, find_older_ids
+from diptych.core.collections.metadata.reserved import file_path
 from diptych_client import AddOutcome, Client, NotFound, UnreadableFile
 from diptych_client.files import read_file
 from diptych_client.images import MAX_BATCH_BYTES
@@ -119,7 +120,7 @@ class FolderWatch:
                 self._collection, after=after, limit=PAGE, filter={ORIGIN_FIELD: self._origin}
             )
             found |= {image.id: image.sha256 for image in page.images}
-            self._files |= {image.id: str(image.metadata.get("file", image.id)) for image in page.images}
+            self._files |= {image.id: file_path(image.metadata) or image.id for image in page.images}
             after = page.next
             if after is None:
                 return found

@@ -27,7 +27,9 @@ class ExportedRows(Protocol):
 
 
 class RowImport:
-    """Adds a file to a collection. `counts` has the outcomes by status, `failures` the reasons by id."""
+    """Adds a file to a collection. `counts` has the outcomes by status, `failures` the reasons by id, and
+    `n_metadata_differs` counts the rows that are there with other metadata.
+    """
 
     def __init__(self, client: Client, exported: ExportedRows, collection: str, *, replace: bool) -> None:
         self._client = client
@@ -35,6 +37,7 @@ class RowImport:
         self._options: dict[str, Any] = {"collection": collection, "replace": replace}
         self.counts: Counter[AddStatus] = Counter()
         self.failures: dict[str, str] = {}
+        self.n_metadata_differs = 0
 
     def run(self, report: Report) -> None:
         """Add all rows. Raises errors that concern every row, such as vectors of another version."""
@@ -83,6 +86,7 @@ class RowImport:
                 self._fail(row.id, str(outcome.error))
             else:
                 self.counts[outcome.status] += 1
+                self.n_metadata_differs += outcome.metadata_differs
 
     def _fail(self, name: str, reason: str) -> None:
         self.counts["failed"] += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.cli.text_reader import read_lines
+from diptych.core.collections.metadata.reserved import FILE, file_metadata, file_path, reserved_name
 from diptych.errors import InvalidValue
 from diptych_client import Client, ImageUrl
 
@@ -81,8 +82,9 @@ def describe(
 ) -> tuple[list[Source], list[str]]:
     """Return the sources with ids and metadata, and the files that `items` describes but that were not found.
 
-    Metadata always has the name of the file as `file`, so that a hit can be recognised. `older_ids` are ids
-    that files keep, by name: see `find_older_ids`. Raises InvalidValue when two files get the same id.
+    Metadata always has the place of the file as `file`, so that hits can be recognised and filtered.
+    `older_ids` are ids that files keep, by name: see `find_older_ids`. Raises InvalidValue when two files get
+    the same id.
     """
     sources = list(sources)
     made = _ids_of_names(sources, older_ids or {}) if id_from == "name" else {}
@@ -108,8 +110,15 @@ def _ids_of_names(sources: Sequence[Source], older_ids: Mapping[str, str]) -> di
 
 def _described(source: Source, made_id: str | None, item: dict[str, Any]) -> Source:
     file_name = os.fsencode(source.name).decode(errors="replace")  # not every file name is Unicode
-    metadata = {"file": file_name} | item.get("metadata", {})
+    metadata = {FILE: file_metadata(file_name, _modified_s(source.path))} | item.get("metadata", {})
     return replace(source, id=item.get("id") or made_id, metadata=metadata)
+
+
+def _modified_s(file: Path) -> float | None:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # it fails when it is read
+        return None
 
 
 def id_of_name(name: str) -> str:
@@ -145,7 +154,7 @@ def find_older_ids(client: Client, collection: str, sources: Iterable[Source]) -
         ]
         records = client.find_images(collection, sorted({id for _, id in asked}))
         for source, id in asked:
-            if id in records and records[id].metadata.get("file") == (source.metadata or {}).get("file"):
+            if id in records and file_path(records[id].metadata) == file_path(source.metadata or {}):
                 older[source.name] = id
     return older
 
@@ -171,4 +180,7 @@ def _parse_item(line: str, where: str) -> dict[str, Any]:
         raise InvalidValue(f"has unknown keys {unknown}; file, id and metadata are known", where)
     if not isinstance(item.get("id", ""), str) or not isinstance(item.get("metadata", {}), dict):
         raise InvalidValue('"id" must be a string and "metadata" an object', where)
+    if name := reserved_name(item.get("metadata", {})):
+        what = "is reserved for what diptych writes itself: choose another"
+        raise InvalidValue(f"metadata has the name {name[:40]!r}, which {what}", where)
     return item

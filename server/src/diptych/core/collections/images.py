@@ -21,6 +21,7 @@ from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.metadata.checks import check_metadata, merge_patch
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
+from diptych.core.collections.metadata.reserved import check_reserved
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import RecordStore
 from diptych.core.collections.registry import CollectionRegistry
@@ -152,7 +153,9 @@ class CollectionImages:
         check_metadata(metadata, self._max_metadata_bytes)
 
         def change(old: Metadata) -> Metadata:
-            return check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
+            merged = check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
+            check_reserved({key: merged[key] for key in metadata if key in merged})
+            return merged
 
         collection = self._registry[name]
 

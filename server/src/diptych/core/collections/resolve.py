@@ -7,6 +7,7 @@ import numpy as np
 
 from diptych.core.collections.ids import check_id, content_id, sha256_of
 from diptych.core.collections.metadata.checks import check_metadata
+from diptych.core.collections.metadata.reserved import check_reserved, lacks_given, same_metadata
 from diptych.core.types import (
     NO_ROWS,
     AddOutcome,
@@ -38,7 +39,7 @@ def resolve_item(
     """
     try:
         if metadata is not None:
-            check_metadata(metadata, max_metadata_bytes)
+            check_reserved(check_metadata(metadata, max_metadata_bytes))
     except InputError as error:
         return error.named("metadata")
     sha256 = sha256_of(payload)
@@ -63,9 +64,10 @@ def early_outcome(i: int, item: ResolvedItem, record: ImageRecord | None, replac
     """The outcome that is known before any work; None if there is work to do."""
     if record is None:
         return None
-    same_metadata = item.metadata is None or item.metadata == record.metadata
-    if record.sha256 == item.sha256 and (same_metadata or not replace):
-        return AddOutcome(i, item.id, "unchanged")
+    keeps_metadata = not replace or item.metadata is None or same_metadata(item.metadata, record.metadata)
+    if record.sha256 == item.sha256 and keeps_metadata:
+        differs = lacks_given(item.metadata, record.metadata)
+        return AddOutcome(i, item.id, "unchanged", metadata_differs=differs)
     return None if replace else _conflict(i, item.id)
 
 
@@ -73,7 +75,7 @@ def stored_outcome(i: int, row: NewRow, result: PutResult) -> AddOutcome:
     """The outcome of item `i`, from the result of the store."""
     if result.status == "conflict":  # another add took the id during encoding
         return _conflict(i, row.id)
-    return AddOutcome(i, row.id, result.status)
+    return AddOutcome(i, row.id, result.status, metadata_differs=result.metadata_differs)
 
 
 def index_change(

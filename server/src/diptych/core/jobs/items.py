@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from diptych.core.collections.ids import check_id
 from diptych.core.collections.metadata.checks import check_metadata, json_kind
+from diptych.core.collections.metadata.reserved import FILE, check_reserved, file_metadata
 from diptych.core.job import JobItem
 from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members
@@ -54,7 +55,7 @@ def _item(number: int, image: Member, said: Description, max_image_bytes: int) -
     id, metadata = said.get("id"), said.get("metadata")
     assert id is None or isinstance(id, str)
     assert metadata is None or isinstance(metadata, dict)
-    file = {"file": image.name}  # as `diptych add` does, so that hits can be recognised
+    file = {FILE: file_metadata(image.name)}  # as `diptych add` does, so that hits can be recognised
     return JobItem(number, image.offset, image.n_bytes, id, file | (metadata or {}), file=image.name)
 
 
@@ -111,7 +112,7 @@ def check_items(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobIt
 def _check_item(item: JobItem, max_metadata_bytes: int) -> JobItem:
     try:
         if item.metadata is not None:
-            check_metadata(item.metadata, max_metadata_bytes)
+            check_reserved(check_metadata(item.metadata, max_metadata_bytes))
     except InputError as error:
         return replace(item, id=None, metadata=None, error=item.error or error.named("metadata"))
     try:

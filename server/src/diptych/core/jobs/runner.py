@@ -98,4 +98,4 @@ def _outcomes(batch: Sequence[JobItem], added: Sequence[AddOutcome]) -> list[Job
 
 
 def _outcome(item: JobItem, added: AddOutcome) -> JobOutcome:
-    return JobOutcome(item.number, added.id, added.status, added.error, item.file)
+    return JobOutcome(item.number, added.id, added.status, added.error, item.file, added.metadata_differs)

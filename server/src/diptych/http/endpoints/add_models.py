@@ -25,6 +25,11 @@ from diptych.http.parsing.request_models import METADATA_RULES, FailFastList, Im
 from diptych.http.respond import sized_json_response
 from diptych.http.state import state_of
 
+METADATA_DIFFERS = Field(
+    description="whether an `unchanged` image lacks metadata that was given, which replace=true would store; "
+    "`file` does not count"
+)
+_EXAMPLE_OUTCOME = {"index": 0, "id": "cat", "status": "created", "error": None, "metadata_differs": False}
 EXAMPLE_ITEMS = [{"id": "cat", "metadata": {"title": "cat", "year": 2001}}]
 
 
@@ -57,6 +62,7 @@ class AddOutcomeResponse(BaseModel):
     id: str | None
     status: AddStatus
     error: Problem | None
+    metadata_differs: bool = METADATA_DIFFERS
 
 
 class AddResponse(BaseModel):
@@ -67,7 +73,7 @@ class AddResponse(BaseModel):
             {
                 "model": EXAMPLE_MODEL,
                 "collection": "gallery",
-                "outcomes": [{"index": 0, "id": "cat", "status": "created", "error": None}],
+                "outcomes": [_EXAMPLE_OUTCOME],
             }
         )
     )
@@ -77,7 +83,7 @@ class AddResponse(BaseModel):
     outcomes: list[AddOutcomeResponse]
 
 
-_N_VALUES = 5  # JSON values in one outcome
+_N_VALUES = 6  # JSON values in one outcome
 
 
 def read_items(form: Form, n_rows: int, rows: str, limit: int) -> Sequence[AddItem]:
@@ -117,4 +123,4 @@ async def respond_add(request: Request, added: Added, collection: str, item: str
 def _outcome_response(outcome: AddOutcome, request_id: str) -> AddOutcomeResponse:
     """Convert one outcome; its error becomes a problem."""
     problem = None if outcome.error is None else problem_of(outcome.error, request_id)
-    return AddOutcomeResponse(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)
+    return AddOutcomeResponse(**vars(outcome) | {"error": problem})

@@ -15,6 +15,7 @@ from diptych.core.types import AddStatus
 from diptych.errors import InvalidValue, NotFound
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.context import context_of
+from diptych.http.endpoints.add_models import METADATA_DIFFERS
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.problem_json import Problem, problem_of
 from diptych.http.parsing import schemas
@@ -122,6 +123,7 @@ class JobOutcomeResponse(BaseModel):
     status: AddStatus
     error: Problem | None
     file: str | None
+    metadata_differs: bool = METADATA_DIFFERS
 
     @classmethod
     def of(cls, outcome: JobOutcome, request_id: str) -> "JobOutcomeResponse":
@@ -138,7 +140,14 @@ class JobOutcomePage(BaseModel):
             {
                 "job": _EXAMPLE,
                 "outcomes": [
-                    {"index": 0, "id": "cat", "status": "created", "error": None, "file": "pets/cat.jpg"}
+                    {
+                        "index": 0,
+                        "id": "cat",
+                        "status": "created",
+                        "error": None,
+                        "file": "pets/cat.jpg",
+                        "metadata_differs": False,
+                    }
                 ],
                 "next": 0,
             }
@@ -159,7 +168,7 @@ _EVENT: schemas.Schema = {
 }
 _EXAMPLE_EVENT = (
     'id: 0\nevent: outcome\ndata: {"index": 0, "id": "cat", "status": "created", "error": null, '
-    '"file": "pets/cat.jpg"}\n\n'
+    '"file": "pets/cat.jpg", "metadata_differs": false}\n\n'
 )
 # `itemSchema` describes each event of a stream, as in OpenAPI 3.2.
 _STREAM: Responses = {200: {"content": {_EVENTS: {"itemSchema": _EVENT, "example": _EXAMPLE_EVENT}}}}

@@ -31,7 +31,9 @@ Precision = Annotated[str, Field(min_length=1), WithJsonSchema(schemas.PRECISION
 CollectionName = Annotated[str, WithJsonSchema(schemas.COLLECTION_NAME)]
 ImageId = Annotated[str, WithJsonSchema(schemas.ID)]
 FilterObject = Annotated[dict[str, Any], WithJsonSchema(schemas.ref("Filter"))]
-METADATA_RULES = f"at most 16,384 bytes as JSON, nested at most {MAX_DEPTH} deep"
+METADATA_RULES = (
+    f"at most 16,384 bytes as JSON, nested at most {MAX_DEPTH} deep; `file` and `exif` are reserved names"
+)
 IMAGE_FIELD = Field(
     None,
     description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",

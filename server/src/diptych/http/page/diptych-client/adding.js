@@ -3,8 +3,14 @@ import { form } from "./encoding.js";
 import { DiptychError, invalidCall, problemError, unexpected } from "./errors.js";
 import { batches, checkImage, checkVector, floatBytes } from "./images.js";
 import { toJson } from "./transport.js";
+export function fileMetadata(path, modified) {
+    const end = path.lastIndexOf("/");
+    const place = { name: path.slice(end + 1), folder: path.slice(0, Math.max(end, 0)) || "." };
+    return modified === undefined ? place : { ...place, modified: `${new Date(modified).toISOString().slice(0, 19)}Z` };
+}
 const CONTENT_ID_DIGITS = 32;
 const MAX_VECTORS = 1000;
+const FAILED = { id: null, status: "failed", metadata_differs: false };
 const ADD_ITEM = "an object { image, id, metadata }";
 const VECTOR_ITEM = "an object { vector, id, metadata }";
 export async function add(transport, items, options) {
@@ -74,7 +80,7 @@ class AddCall {
             if (loaded.bytes instanceof Blob)
                 readable.push(loaded);
             else
-                outcomes.push({ index: loaded.index, id: null, status: "failed", error: loaded.bytes.withItem(null) });
+                outcomes.push({ index: loaded.index, ...FAILED, error: loaded.bytes.withItem(null) });
         if (this.options.skipKnown && readable.length > 0) {
             const unchanged = await this.unchanged(readable);
             const known = new Set(unchanged.map(({ index }) => index));
@@ -102,7 +108,8 @@ class AddCall {
                 continue;
             if (this.options.replace && metadata !== undefined && !sameJson(metadata, record.metadata))
                 continue;
-            outcomes.push({ index, id, status: "unchanged", error: null });
+            const differs = metadata !== undefined && lacks(record.metadata, metadata);
+            outcomes.push({ index, id, status: "unchanged", error: null, metadata_differs: differs });
         }
         return outcomes;
     }
@@ -116,7 +123,7 @@ class AddCall {
                 throw error;
             if (batch.length === 1) {
                 this.report(before + sizeOf(batch));
-                return [{ index: batch[0]?.index ?? 0, id: null, status: "failed", error: ofSingleItem(error) }];
+                return [{ index: batch[0]?.index ?? 0, ...FAILED, error: ofSingleItem(error) }];
             }
             this.sentBytes = before;
         }
@@ -199,7 +206,7 @@ export async function addVectors(transport, items, options) {
         catch (error) {
             if (!(error instanceof DiptychError && batch.length === 1 && error.item?.startsWith("items[0]")))
                 throw error;
-            found = [{ index: start, id: null, status: "failed", error: ofSingleItem(error) }];
+            found = [{ index: start, ...FAILED, error: ofSingleItem(error) }];
         }
         for (const outcome of found) {
             outcomes.push(outcome);
@@ -224,12 +231,17 @@ function checkVectorItem(item, index) {
 function outcomesOf(answer, indexes) {
     if (answer.outcomes?.length !== indexes.length)
         throw unexpected(`${answer.outcomes?.length} outcomes for ${indexes.length} items`);
-    return answer.outcomes.map(({ id, status, error }, i) => ({
+    return answer.outcomes.map(({ id, status, error, metadata_differs = false }, i) => ({
         index: indexes[i],
         id,
         status,
         error: error === null ? null : problemError(error, error.status),
+        metadata_differs,
     }));
+}
+function lacks(stored, given) {
+    const { file, ...wanted } = given;
+    return Object.entries(wanted).some(([name, value]) => !(name in stored) || !sameJson(value, stored[name]));
 }
 function concernsOneItem(error) {
     return error.kind === "api" && (error.item !== null || error.status === 413);

@@ -38,7 +38,8 @@ const CONTENT_ID = /^[0-9a-f]{32}$/;
  */
 export const nameOf = ({ metadata, id }) =>
   textOf(metadata?.name)
-  ?? textOf(metadata?.file)?.split("/").at(-1)
+  ?? textOf(metadata?.file?.name)
+  ?? textOf(metadata?.file)?.split("/").at(-1)  // as earlier releases stored it
   ?? (CONTENT_ID.test(id) ? `picture ${id.slice(0, 6)}` : id);
 
 const textOf = (value) => (typeof value === "string" && value ? value : null);

@@ -1,6 +1,6 @@
 /** Sends many pictures to their collections, while more may be queued. */
 
-import { Client } from "../../diptych-client/index.js";
+import { Client, fileMetadata } from "../../diptych-client/index.js";
 import { client, served } from "../server.js";
 import { showAgain } from "../search/deleting.js";
 
@@ -71,7 +71,8 @@ export class Adding {
     const most = Math.min(BATCH, served.get().version.max_add_items);  // the server makes a job of more
     const end = this.#waiting.findIndex((picture, i) => i === most || picture.collection !== collection);
     const taken = this.#waiting.splice(0, end < 0 ? this.#waiting.length : end);
-    const items = taken.map(({ name, file }) => ({ image: file, metadata: { file: name } }));
+    const items = taken.map(({ name, file }) => (
+      { image: file, metadata: { file: fileMetadata(name, file.lastModified) } }));
     const settled = new Set();
     const onOutcome = ({ index, id, status, error }) => {
       this.counts[status] += 1;

@@ -1,0 +1,85 @@
+"""The names in metadata that diptych writes itself, and how metadata is compared when an image comes again.
+
+`file` says which file an image was: its name, its folder within the folder or archive that was added, and
+when it was modified. Earlier releases stored it as one text, the path. `exif` is for what cameras record.
+"""
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from diptych.core.collections.metadata.checks import json_kind
+from diptych.core.collections.metadata.filters import same_json
+from diptych.core.types import Metadata
+from diptych.errors import InvalidValue
+
+FILE, EXIF = "file", "exif"
+MODIFIED = "modified"
+_RESERVED = {FILE, EXIF}
+_FILE_FIELDS = ("name", "folder", MODIFIED)
+
+
+def file_metadata(path: str, modified_s: float | None = None) -> Metadata:
+    """The value of `file` for a path within what was added; `modified_s` are seconds since 1970."""
+    within = PurePosixPath(path)
+    found = {"name": within.name, "folder": str(within.parent)}
+    if modified_s is not None:
+        try:
+            moment = datetime.fromtimestamp(modified_s, UTC).replace(tzinfo=None)
+        except (OverflowError, OSError, ValueError):  # a file may have any number
+            return found
+        found[MODIFIED] = f"{moment.isoformat(timespec='seconds')}Z"
+    return found
+
+
+def file_path(metadata: Metadata) -> str | None:
+    """The path that `file` names, in either form; None if there is none."""
+    file = metadata.get(FILE)
+    if isinstance(file, dict) and isinstance(name := file.get("name"), str):
+        return str(PurePosixPath(str(file.get("folder", ".")), name))
+    return file if isinstance(file, str) else None
+
+
+def reserved_name(metadata: Metadata) -> str | None:
+    """The first name that is reserved, or that begins as the path of a field in one; None without."""
+    return next((name for name in metadata if name.partition(".")[0] in _RESERVED), None)
+
+
+def check_reserved(metadata: Metadata) -> None:
+    """Raises InvalidValue for a reserved name with another value than diptych writes there."""
+    for name in metadata.keys() - _RESERVED:
+        if reserved_name({name: None}):
+            raise InvalidValue(f"metadata has {name[:40]!r}: names that begin so are reserved")
+    file, exif = metadata.get(FILE, {}), metadata.get(EXIF, {})
+    if not isinstance(exif, dict):
+        raise InvalidValue(f"'exif' is a reserved name: its value must be an object, not {json_kind(exif)}")
+    if not (isinstance(file, str) or _is_file(file)):
+        fields = ", ".join(_FILE_FIELDS)
+        raise InvalidValue(f"'file' is a reserved name: its value must be an object of the texts {fields}")
+
+
+def same_metadata(given: Metadata, stored: Metadata) -> bool:
+    """Whether both are the same, but for the time when the file was modified."""
+    return same_json(_without_time(given), _without_time(stored))
+
+
+def lacks_given(given: Metadata | None, stored: Metadata) -> bool:
+    """Whether what is stored lacks a field that was given, or has another value there; `file` does not count.
+
+    What others have added since does not count either, such as tags.
+    """
+    given = given or {}
+    fields = given.keys() - {FILE}
+    return any(name not in stored or not same_json(given[name], stored[name]) for name in fields)
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name in _FILE_FIELDS and isinstance(text, str) for name, text in value.items()
+    )
+
+
+def _without_time(metadata: Metadata) -> Metadata:
+    file = metadata.get(FILE)
+    if not isinstance(file, dict):
+        return metadata
+    return metadata | {FILE: {key: value for key, value in file.items() if key != MODIFIED}}
