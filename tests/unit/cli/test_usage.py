@@ -15,7 +15,7 @@ from diptych.cli import main
         (
             ["models", "activte"],
             "diptych models",
-            "argument push|activate|rollback|cancel|compare: invalid choice: ",
+            "argument push|activate|rollback|cancel|compare|suggest: invalid choice: ",
         ),
         (["frobnicate"], "diptych", "argument COMMAND: invalid choice: 'frobnicate' (choose from 'serve', "),
         ([], "diptych", "the following arguments are required: COMMAND"),
