@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -78,6 +78,8 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+training: $(VENV)/.installed-training ## install diptych-train beside the server (torch is several gigabytes; once)
+
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
 
@@ -96,12 +98,17 @@ evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieva
 export: $(VENV)/.installed-training ## publish a run as the next version of a model: make export RUN=pictograms NAME=mine (in the precisions of the version before; FLAGS='--precisions fp32,int8' names others)
 	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))' $(FLAGS)
 
-import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip
+# What import and serve-hub need, asked for before gigabytes are installed.
+SOURCE_IS = which checkpoint: SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+NAME_IS   = what the model is called here: NAME=clip
+given-%:
+	$(if $($*),,$(error say $($*_IS)))@:
+
+import: given-SOURCE given-NAME $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (FLAGS='--precisions fp32,int8': flags of diptych-train import)
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' $(FLAGS)
 
-serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: diptych models suggest)
-	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K))' \
-	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
+serve-hub: given-SOURCE given-NAME $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: diptych models suggest)
+	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' --serve $(FLAGS)
 
 bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)

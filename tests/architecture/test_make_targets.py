@@ -49,6 +49,48 @@ def test_help_lists_every_target() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("target", ["import", "serve-hub"])
+def test_import_asks_for_what_it_needs_before_it_installs_anything(target: str, tmp_path: Path) -> None:
+    command = [target, f"VENV={tmp_path / 'none'}"]
+    assert "SOURCE=" in make(*command, code=2).stderr
+    assert "NAME=" in make(*command, "SOURCE=a/b", code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+    told = make("--dry-run", *command, "SOURCE=a/b", "NAME=birds", "FLAGS=--offline")
+    assert "diptych-train import 'a/b' --name 'birds'" in told.stdout
+    assert told.stdout.rstrip().endswith("--offline")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_training_is_installed_once(tmp_path: Path) -> None:
+    environment = f"VENV={tmp_path}"
+    assert "-e training" in make("--dry-run", "training", environment).stdout
+    for name in (".installed-server", ".installed-training"):
+        (tmp_path / name).touch()
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.touch()
+    os.utime(python, (0, 0))
+    assert "Nothing to be done" in make("--dry-run", "training", environment).stdout
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/refresh.md",
+        "docs/training.md",
+        "docs/training-data.md",
+        "docs/models-and-rollouts.md",
+    ],
+)
+def test_page_installs_diptych_train_before_it_runs_it(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    first = re.search(r"^(\$ )?(\.venv/bin/)?diptych-train ", text, flags=re.MULTILINE)
+    assert first is not None
+    assert "make training" in text[: first.start()]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_export_asks_for_the_name_of_the_model() -> None:
     command = ["--dry-run", "export", "RUN=mine"]
     assert "NAME=mine" in make(*command, code=2).stderr
