@@ -9,7 +9,7 @@ from diptych_training.errors import ImportFailed
 from diptych_training.importing import source as sources
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle, load_own_run
-from diptych_training.importing.source import find_source
+from diptych_training.importing.source import find_source, require_importable
 from support.tiny_bundle import write_tiny_bundle
 from support.tiny_run import write_tiny_run
 
@@ -148,5 +148,43 @@ def test_a_missing_extra_is_said_with_the_way_to_install_it(
 ) -> None:
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
 
-    with pytest.raises(ImportFailed, match=r"needs open_clip, transformers, timm: pip install .*\[import\]"):
+    needed = r"needs open_clip, transformers, timm.*: `make import` installs .*\[import\]"
+    with pytest.raises(ImportFailed, match=needed):
         find_source(str(tmp_path), Choices())
+    for given in (str(tmp_path), "some/model"):
+        with pytest.raises(ImportFailed, match=needed):
+            require_importable(given, Choices())
+    write_tiny_run(tmp_path / "run")
+    require_importable(str(tmp_path / "run"), Choices())
+
+
+@pytest.mark.parametrize(
+    ("config", "content", "refusal"),
+    [
+        ("config.json", {"model_type": "clip"}, "words has no tokenizer files; pass --tokenizer"),
+        (
+            "open_clip_config.json",
+            {"model_cfg": {"text_cfg": {"hf_tokenizer_name": "some/bert"}}},
+            "hf_tokenizer_name is some/bert, and the checkpoint holds no tokenizer: pass --tokenizer",
+        ),
+    ],
+)
+def test_a_missing_tokenizer_is_said_before_anything_is_read(
+    tmp_path: Path, config: str, content: dict[str, object], refusal: str
+) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / config).write_text(json.dumps(content))
+
+    with pytest.raises(ImportFailed, match=refusal):
+        require_importable(str(folder), Choices())
+    require_importable(str(folder), Choices(tokenizer="some/words"))
+    with pytest.raises(ImportFailed, match="--tokenizer nowhere: not a local file or folder, nor a hub id"):
+        require_importable(str(folder), Choices(tokenizer="nowhere"))
+    (folder / "tokenizer.json").touch()
+    require_importable(str(folder), Choices())
+
+
+def test_clips_own_tokenizer_is_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"text_cfg": {"width": 64}}}))
+    require_importable(str(tmp_path), Choices())

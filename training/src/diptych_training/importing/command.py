@@ -26,7 +26,7 @@ from diptych_training.importing.flags import (
 )
 from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.publish import import_checkpoint
-from diptych_training.importing.source import find_source, require_resolvable
+from diptych_training.importing.source import find_source, require_importable
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
 
@@ -149,7 +149,7 @@ def _require_valid(args: argparse.Namespace) -> None:
             f"--proof-images {args.proof_images}: a proof needs at least {MIN_IMAGES:,} images; "
             "with fewer, also pass --ungated"
         )
-    require_resolvable(args.source)
+    require_importable(args.source, _choices(args))
     photographs()  # raises if the packages that ship them are not installed
     if args.push is not None:
         require_server(args.name, args.push, environment_key())

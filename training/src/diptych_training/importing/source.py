@@ -19,12 +19,22 @@ from typing import Protocol
 from diptych_training.errors import ImportFailed
 from diptych_training.export.model_card.card import DATA_CARD_FILE
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.tokenizer_files import require_tokenizer
 from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
 from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
 from diptych_training.paths import run_dir, runs_dir
 from diptych_training.proof_set.find import proof_set_file
 
 Read = Callable[[Path, Choices], ImportedModel]
+PACKAGES = (  # of the extra `import`
+    "open_clip",
+    "transformers",
+    "timm",
+    "torchvision",
+    "huggingface_hub",
+    "sentencepiece",
+    "yaml",
+)
 LOOKED_FOR = (
     "open_clip_config.json, config.json of a model of transformers, a run's model.json and preprocess.json, "
     "a bundle's manifest.json, or a file of weights (.safetensors, .pt, .bin)"
@@ -74,16 +84,28 @@ def find_source(
     if path.is_dir():
         return _find_in_folder(path, choices, {})
     match = _hub_id(given)
-    _require("huggingface_hub")
+    _require_packages()
     folder = _fetch(given, match, choices, fetch)
     # The folder of a hub snapshot is named after its commit.
     return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
 
 
-def require_resolvable(given: str) -> None:
-    """Raise ImportFailed unless `given` is a local path, a run or a hub id. Does not ask the hub."""
-    if not _local_path(given).exists():
+def require_importable(given: str, choices: Choices) -> None:
+    """Check, before any work and without a hub, what `find_source` and `load` need.
+
+    Raises ImportFailed unless `given` is a local path, a run or a hub id, the packages that read it are
+    installed, and its tokenizer is there or chosen.
+    """
+    path = _local_path(given)
+    if is_own_run(path) or is_own_bundle(path):
+        return
+    if not path.exists():
         _hub_id(given)
+    _require_packages()
+    if choices.tokenizer is not None:
+        _tokenizer_id(choices.tokenizer)
+    elif path.is_dir():
+        require_tokenizer(path)
 
 
 def _local_path(given: str) -> Path:
@@ -123,7 +145,7 @@ def _foreign_reader(path: Path) -> Read:
     open_clip comes first, since its hub repositories often also hold a conversion to transformers; except
     where a complete checkpoint of transformers has only open_clip's configuration beside it.
     """
-    _require("open_clip", "transformers", "timm")
+    _require_packages()
     # Imported here: the readers need an extra, and importing them takes seconds.
     from diptych_training.importing import hugging_face, open_clip  # noqa: PLC0415
 
@@ -136,17 +158,26 @@ def _foreign_reader(path: Path) -> Read:
     raise ImportFailed(f"{path} is not a supported checkpoint: looked for {LOOKED_FOR}")
 
 
+def _tokenizer_id(given: str) -> re.Match[str] | None:
+    """The hub id of --tokenizer; None for a local file or folder. Raises ImportFailed if it is neither."""
+    match = None if Path(given).exists() else HUB_ID.fullmatch(given)
+    if match is None and not Path(given).exists():
+        raise ImportFailed(f"--tokenizer {given}: not a local file or folder, nor a hub id")
+    return match
+
+
 def _with_local_tokenizer(choices: Choices, fetch: Fetch) -> Choices:
-    if choices.tokenizer is None or Path(choices.tokenizer).exists():
-        return choices
-    match = HUB_ID.fullmatch(choices.tokenizer)
+    match = None if choices.tokenizer is None else _tokenizer_id(choices.tokenizer)
     if match is None:
-        raise ImportFailed(f"--tokenizer {choices.tokenizer}: not a local file or folder, nor a hub id")
-    _require("huggingface_hub")
+        return choices
+    _require_packages()
     return replace(choices, tokenizer=str(fetch(match["id"], match["revision"], offline=choices.offline)))
 
 
-def _require(*packages: str) -> None:
-    missing = [package for package in packages if find_spec(package) is None]
+def _require_packages() -> None:
+    missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
-        raise ImportFailed(f"importing needs {', '.join(missing)}: pip install 'diptych-training[import]'")
+        raise ImportFailed(
+            f"importing needs {', '.join(missing)}: `make import` installs what is missing, or "
+            "pip install 'diptych-training[import]'"
+        )

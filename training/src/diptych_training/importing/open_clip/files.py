@@ -12,14 +12,6 @@ WEIGHT_NAMES = (  # in the library's order of preference
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
 )
-TOKENIZER_NAMES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-    "vocab.json",
-)
 
 
 def is_open_clip(path: Path) -> bool:
@@ -44,8 +36,3 @@ def weights_in(folder: Path) -> Path:
         return others[0]
     found = ", ".join(file.name for file in others) or "none"
     raise ImportFailed(f"{folder}: expected one file of weights, such as {WEIGHT_NAMES[0]}; found {found}")
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """True if the folder holds a tokenizer."""
-    return any((folder / name).is_file() for name in TOKENIZER_NAMES)
