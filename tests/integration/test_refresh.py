@@ -1,7 +1,10 @@
 """`diptych-train refresh` from twenty-five pictures to a published version, and interrupted at each stage."""
 
 import importlib
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -85,7 +88,7 @@ def test_pictures_become_a_version_with_the_precisions_and_the_proof_set_of_the_
     assert f"no data set at {tmp_path / 'cache' / 'pictograms'}: rehearses the 200 shipped pairs" in said
     assert "too few to judge" in said
     assert "validation not counted" in said
-    assert " min to judge and to export\n" in said
+    assert " min to judge, and roughly " in said
     assert said.endswith(
         f"To start a server: diptych serve --model mine --model-repo "
         f"{tmp_path / 'repo'} --data-dir ~/.local/state/diptych-mine\n"
@@ -221,6 +224,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, publis
         shutil.copytree(published, home / "repo")
         assert main(command_line(home, pictures)) == 0
     return weights_of(home)
+
+
+def test_sigterm_while_it_judges_says_that_the_same_command_continues_and_it_does(
+    command, tmp_path, monkeypatch, capsys
+):
+    module = importlib.import_module("diptych_training.refresh.judge.judge")
+    with monkeypatch.context() as terminated:
+
+        def terminate(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)  # a signal is handled between two steps of Python
+
+        terminated.setattr(module, "score_set", terminate)
+        assert main(command) == 130
+    assert capsys.readouterr().out.endswith("interrupted: the same command continues\n")
+
+    monkeypatch.setattr("diptych_training.refresh.refresh.train_run", None)  # it is trained already
+    assert main(command) == 0
+    assert ModelRepository(tmp_path / "repo").versions("mine") == [1]
 
 
 @pytest.mark.long

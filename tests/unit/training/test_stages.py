@@ -4,13 +4,20 @@ import errno
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych_training.export.proof.photo_sample import PixelFile
-from diptych_training.stages import ProgressReporter, Stages, files_table, report_progress
+from diptych_training.stages import (
+    ProgressReporter,
+    Stages,
+    files_table,
+    report_progress,
+    sigterm_as_interrupt,
+)
 
 
 def test_each_finished_stage_is_one_line_and_one_row() -> None:
@@ -107,3 +114,14 @@ def test_an_error_caused_by_ctrl_c_is_raised_as_an_interrupt() -> None:
         Stages(reporter).stage("embed"),
     ):
         broken()
+
+
+def test_sigterm_interrupts_as_ctrl_c_does_also_below_a_progress_bar() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    for bar in (nullcontext(), report_progress(10, "test")):
+        with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt(), bar:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)
+
+    assert signal.getsignal(signal.SIGTERM) is before

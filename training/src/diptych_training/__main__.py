@@ -3,6 +3,7 @@
 Worker processes of a run import this module again, so the commands are imported only inside `main`.
 """
 
+import os
 import sys
 
 INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
@@ -10,6 +11,9 @@ INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
 
 def main() -> int:
     """Run the command line. Ctrl-C during the imports prints one line, too."""
+    # Threads that wait for each other must not spin: on a machine that others use too, torch is slower by ten
+    # times. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from diptych_training.cli import main as run  # noqa: PLC0415  see above
 

@@ -31,13 +31,28 @@ class ProgressReporter:
 
 
 @contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt in the block, as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
     """Show a progress bar over `n_images` embeddings, with the lines of finished stages above it.
 
-    Ctrl-C interrupts at once. If a library swallows that KeyboardInterrupt, the next `advance` or `check`
-    raises it again.
+    Ctrl-C interrupts at once; so does SIGTERM within `sigterm_as_interrupt`. If a library swallows that
+    KeyboardInterrupt, the next `advance` or `check` raises it again.
     """
-    before = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
     pressed: list[int] = []
 
     def notice(number: int, _frame: object) -> None:
@@ -52,13 +67,14 @@ def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
         check()
         bar.update(n_done)
 
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, notice)
+    for number in before:
+        signal.signal(number, notice)
     try:
         with progress_bar(total=n_images, unit="image", desc=name) as bar:
             yield ProgressReporter(say=bar.write, advance=advance, check=check)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Stages:

@@ -1,5 +1,6 @@
 """The recipe of a refresh: chosen by the number of pairs, and a file that the trainer reads."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from diptych.bundle.manifest import Manifest, read_manifest
 from diptych_training.config import TrainConfig, model_tables, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, write_index
-from diptych_training.refresh.recipe import MIN_STEPS, OldPairs, old_pairs, write_recipe
+from diptych_training.refresh.recipe import OldPairs, old_pairs, write_recipe
 from support.default_model import default_bundle
 from support.small_recipe import small_recipe
 
@@ -42,9 +43,18 @@ def test_every_batch_is_filled_from_the_pairs_and_half_of_it_is_old(tmp_path, sh
 
 def test_more_pairs_are_trained_on_for_longer_but_each_is_shown_less_often(tmp_path, shipped):
     few, many = (recipe(tmp_path, shipped, n) for n in (100, 10_000))
-    assert few.run.steps == MIN_STEPS
     assert many.run.steps > few.run.steps
     assert many.run.steps * many.n_own / 10_000 < few.run.steps * few.n_own / 100
+
+
+def test_the_cost_grows_smoothly_with_the_pairs(tmp_path, shipped):
+    def cost(n_train: int) -> int:
+        config = recipe(tmp_path, shipped, n_train)
+        return config.run.steps * config.run.batch_size
+
+    costs = {n: cost(n) for n in (16, 32, 33, 64, 128, 256, 512, 1_000, 1_001, 5_000)}
+    for fewer, more in itertools.pairwise(costs):
+        assert 0.98 < costs[more] / costs[fewer] < 1.02 * more / fewer, (fewer, more)
 
 
 def test_a_further_refresh_has_a_seed_of_its_own(tmp_path, shipped):

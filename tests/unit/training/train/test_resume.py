@@ -219,13 +219,15 @@ def test_a_run_with_lasting_non_finite_loss_ends_at_the_next_log(dataset, tmp_pa
     assert loop.state.step == 4
 
 
-def test_the_remaining_time_is_estimated_again_after_the_first_steps(dataset, tmp_path, monkeypatch):
+def test_the_remaining_time_is_estimated_again_after_the_first_steps(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loops, "TIMED_STEPS", 3)
-    asked: list[tuple[int, float]] = []
-    loop = loop_for(recipe(steps=5, validate_every=100), dataset, tmp_path / "run")
-    loop.train(lambda n_done, took_s: asked.append((n_done, took_s)) or 60.0)
-    loop.log.close()
-    assert [n_done for n_done, _ in asked] == [3]
+    for n_steps, n_timed in ((5, 1), (26, 2), (48, 3)):
+        asked: list[int] = []
+        loop = loop_for(recipe(steps=n_steps, validate_every=100), dataset, tmp_path / f"run{n_steps}")
+        loop.train(lambda n_done, _, asked=asked: asked.append(n_done) or "a minute left")
+        loop.log.close()
+        assert asked == [n_timed]
+        assert "a minute left" in capsys.readouterr().out
 
 
 def test_the_estimate_is_corrected_by_the_measured_first_steps():

@@ -36,8 +36,8 @@ class ExportOptions:
 
     @property
     def n_embedded(self) -> int:
-        """How often the proof's sample is embedded: by the model, each precision, and halved weights."""
-        return 1 + len(self.precisions) + self.half_weights
+        """How often the proof's sample is embedded: by the model, and by each precision."""
+        return 1 + len(self.precisions)
 
     def licence_of(self, run: TrainedRun) -> Licence:
         """The licence of the run's weights."""

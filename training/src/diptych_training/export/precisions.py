@@ -86,15 +86,17 @@ def make_precisions(
             with stages.stage("optimise graphs"):
                 result.sources, result.reports["optimised"] = _optimise(context, Path(kept), reporter)
         try:
-            for name in asked:
+            # Last, if its weights are halved: the other precisions are made from float32 weights.
+            for name in sorted(asked, key=lambda name: (name == EXACT) == context.half_weights):
+                if name == EXACT and context.half_weights:
+                    with stages.stage("keep weights in float16"):
+                        _halve_weights(context.folder)
                 _make(context, name, result, reporter, stages)
-            if context.half_weights:  # last: the other precisions are made from float32 weights
-                with stages.stage("keep weights in float16"):
-                    _halve_weights(context.folder)
-                _make(context, EXACT, result, reporter, stages)
         finally:
+            result.measured = {name: result.measured[name] for name in asked if name in result.measured}
             if result.measured:
                 reporter.say(parity_table(result.measured, context.proof.n_texts_left_out))
+    result.published = {name: result.published[name] for name in asked if name in result.published}
     return result
 
 

@@ -23,9 +23,12 @@ from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import data_dir, model_repo
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.judge.choose import MAX_LOSS
+from diptych_training.refresh.judge.results import MIN_OWN_PAIRS
+from diptych_training.refresh.measure import FEW_SHIPPED
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import Outcome, refresh
+from diptych_training.stages import sigterm_as_interrupt
 from diptych_training.train.flags import add_device_flag, add_overrides_flag
 
 INTERRUPTED = 130
@@ -56,6 +59,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=MAX_LOSS,
         metavar="POINTS",
         help="publish nothing if top-1 on the shipped pairs falls by more (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--shipped-pictures",
+        type=positive,
+        metavar="N",
+        help=f"pictures of the shipped set to judge by; default: {FEW_SHIPPED} for fewer than "
+        f"{MIN_OWN_PAIRS} pairs, else all",
     )
     parser.add_argument(
         "--alpha",
@@ -129,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
         require_server(args.name, args.push, environment_key())
     say = partial(print, flush=True)
     try:
-        outcome = refresh(_options(args), places, say)
+        with sigterm_as_interrupt():
+            outcome = refresh(_options(args), places, say)
     except KeyboardInterrupt:
         return _interrupted(say)
     if outcome.is_interrupted:
@@ -183,6 +194,7 @@ def _options(args: argparse.Namespace) -> RefreshOptions:
         overrides=tuple(args.overrides),
         alpha=args.alpha,
         max_loss=args.max_loss,
+        shipped_pictures=args.shipped_pictures,
         old_data=_old_data(args.data),
         half_weights=args.half_weights,
         licence=args.licence,

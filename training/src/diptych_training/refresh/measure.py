@@ -11,8 +11,13 @@ from diptych_training.progress import progress_bar
 from diptych_training.refresh.folder import RefreshFolder
 from diptych_training.refresh.judge.changes import Changes, find_changes
 from diptych_training.refresh.judge.choose import Choice, choose_alpha
-from diptych_training.refresh.judge.judge import ALPHAS, judge, n_judged
-from diptych_training.refresh.judge.results import Judged
+from diptych_training.refresh.judge.judge import ALPHAS, judge, n_pairs
+from diptych_training.refresh.judge.mixes import Mixes
+from diptych_training.refresh.judge.picture_set import SPLIT
+from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
+from diptych_training.refresh.options import RefreshOptions
+
+FEW_SHIPPED = 600  # shipped pictures that fewer than MIN_OWN_PAIRS pairs are judged by
 
 
 @dataclass(frozen=True)
@@ -30,25 +35,39 @@ class Measured:
     changes: Changes
 
 
-def measure(folder: RefreshFolder, shipped: PackedDataset, alpha: float | None, max_loss: float) -> Measured:
-    """Measure all mixes; choose one unless `alpha` is given; find what changed most.
+def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptions) -> Measured:
+    """Measure all mixes; choose one unless the options say which; find what changed most.
 
     Results that the folder holds already are read from there.
     """
-    tuned = load_run(folder.run.path, "last")
+    tuned, alpha = load_run(folder.run.path, "last"), options.alpha
     old = dict(load_run(folder.run.path, "start").model.state_dict())
     own = read_dataset(folder.own)
+    mixes = Mixes(tuned, old, own, shipped, n_shipped(own, options.shipped_pictures))
     alphas = sorted({*ALPHAS, *(() if alpha is None else (alpha,))})
-    n_pictures = n_judged(own, shipped)
-    with progress_bar(total=len(alphas) * n_pictures, unit="image", desc="judge") as bar:
-        judged = judge(tuned, old, own, shipped, alphas, advance=bar.update, file=folder.judged_file)
+    with progress_bar(total=len(alphas) * mixes.n_pictures, unit="image", desc="judge") as bar:
+        judged = judge(mixes, alphas, advance=bar.update, file=folder.judged_file)
     choice = (
-        choose_alpha(judged, max_loss)
+        choose_alpha(judged, options.max_loss)
         if alpha is None
-        else Choice(alpha, True, "given by --alpha", judged.loss_points(alpha), max_loss)
+        else Choice(alpha, True, "given by --alpha", judged.loss_points(alpha), options.max_loss)
     )
-    with progress_bar(total=2 * n_pictures, unit="image", desc="compare") as bar:
-        changes = find_changes(
-            tuned, old, choice.alpha, own, shipped, advance=bar.update, file=folder.changes_file
-        )
+    n_left = mixes.n_to_embed((0.0, choice.alpha))
+    with progress_bar(total=n_left, unit="image", desc="compare", disable=not n_left) as bar:
+        changes = find_changes(mixes, choice.alpha, advance=bar.update, file=folder.changes_file)
     return Measured(tuned, old, own, shipped, judged, choice, changes)
+
+
+def n_shipped(own: PackedDataset, asked: int | None) -> int | None:
+    """How many shipped pictures to judge by; None: all.
+
+    Few pairs are trained on quickly, and the weight of what is learned is not chosen by what is measured.
+    """
+    return FEW_SHIPPED if asked is None and n_pairs(own) < MIN_OWN_PAIRS else asked
+
+
+def n_judged(own: PackedDataset, shipped: PackedDataset, asked: int | None) -> int:
+    """How many pictures each mix embeds."""
+    n_own, n_all = (sum(entry.n for _, entry in dataset.listed(SPLIT)) for dataset in (own, shipped))
+    wanted = n_shipped(own, asked)
+    return n_own + (n_all if wanted is None else min(wanted, n_all))

@@ -32,7 +32,8 @@ class RefreshOptions:
     `start` is NAME or NAME/VERSION of the repository; None: the newest version of `name`, or else the default
     model. `recipe` is a file in place of the chosen recipe.
     `alpha` is the weight of the mix, None to choose it. `max_loss`: points of top-1 on the shipped set that
-    may be lost. `half_weights`: whether weights are stored as float16; None: as the start stores its own.
+    may be lost; `shipped_pictures`: how many pictures of that set judge, None: by the number of pairs.
+    `half_weights`: whether weights are stored as float16; None: as the start stores its own.
     `old_data`: where the data set may be that the old model was trained on.
     """
 
@@ -45,6 +46,7 @@ class RefreshOptions:
     overrides: tuple[str, ...] = ()
     alpha: float | None = None
     max_loss: float = MAX_LOSS
+    shipped_pictures: int | None = None
     half_weights: bool | None = None
     licence: str | None = None
     device: str = AUTO

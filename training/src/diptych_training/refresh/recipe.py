@@ -11,10 +11,12 @@ from diptych_training.errors import DataError
 from diptych_training.files import write_text
 from diptych_training.objectives.contrastive import LossKind
 
-MIN_STEPS = 120
 OWN_SHARE = 0.5  # of a batch
-# (up to so many training pairs, batch size, how often each pair is shown at least)
-SIZES = ((32, 32, 20), (1_000, 64, 12), (5_000, 128, 8), (math.inf, 256, 4))
+# Pictures of the user's that all batches show: some however few there are, and each a number of times more.
+# The cost of a refresh is in proportion to them.
+N_SHOWN, N_SHOWN_EACH = 1_800, 8
+# The batch grows with the fourth root of the pairs, from so many pictures of the user's for so many pairs.
+MIN_OWN, MIN_OWN_PAIRS, GROWTH, OWN_MULTIPLE = 16, 32, 1 / 4, 2
 EMA_STEPS = 0.15  # share of the run over which weights are averaged
 TEMPLATE = Template("""\
 # How "$name" is trained: $start, on $n_train pairs of yours. `diptych-train refresh` wrote this file and
@@ -130,9 +132,8 @@ def write_recipe(
     `start` is NAME/VERSION of a model that was trained with `loss`; `knows_photographs` if its image tower is
     one of photographs and drawings.
     """
-    batch_size, n_shown = next((size, shown) for most, size, shown in SIZES if n_train <= most)
-    n_own = round(OWN_SHARE * batch_size)
-    steps = max(MIN_STEPS, math.ceil(n_shown * n_train / n_own))
+    n_own = own_of_batch(n_train)
+    steps = math.ceil((N_SHOWN + N_SHOWN_EACH * n_train) / n_own)
     about = "the data set that the model was trained on" if old.is_whole else "pairs shipped with the model"
     recipe = TEMPLATE.substitute(
         name=name,
@@ -146,11 +147,17 @@ def write_recipe(
         distill=DISTILL.substitute(teacher=_quoted(start)) if loss == "softmax" else "",
         steps=steps,
         n_shown=round(steps * n_own / n_train),
-        batch_size=batch_size,
+        batch_size=round(n_own / OWN_SHARE),
         ema_decay=f"{1 - 1 / (EMA_STEPS * steps):.3f}",
         checkpoint_every=max(20, steps // 10),
     )
     write_text(file, recipe)
+
+
+def own_of_batch(n_train: int) -> int:
+    """How many of the user's pictures a batch shows."""
+    grown: float = MIN_OWN * (n_train / MIN_OWN_PAIRS) ** GROWTH
+    return max(MIN_OWN, OWN_MULTIPLE * round(grown / OWN_MULTIPLE))
 
 
 def _quoted(text: str) -> str:

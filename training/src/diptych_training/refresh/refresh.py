@@ -7,7 +7,6 @@ interrupted command continues where it was and comes to the same result.
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 
 from diptych.errors import NotFound
@@ -18,16 +17,16 @@ from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, Traini
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.files import exclusive_lock, write_text
-from diptych_training.refresh.after_training import after_training
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
-from diptych_training.refresh.judge.judge import n_judged
-from diptych_training.refresh.measure import Measured, measure
+from diptych_training.refresh.judge.judge import ALPHAS
+from diptych_training.refresh.measure import Measured, measure, n_judged
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
 from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
 from diptych_training.refresh.recipe import old_pairs, write_recipe
+from diptych_training.refresh.remaining import Remaining, embedding_seconds
 from diptych_training.refresh.report.report import headline
 from diptych_training.refresh.start import Start, default_start, open_start
 from diptych_training.refresh.tell import summary, tell, too_much_lost
@@ -82,7 +81,7 @@ def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
         return Outcome(folder)
     if not _train(options, places, folder, start=start, recipe=recipe, say=say):
         return Outcome(folder, is_interrupted=True)
-    measured = measure(folder, start.shipped, options.alpha, options.max_loss)
+    measured = measure(folder, start.shipped, options)
     tell(options, folder, start, pairs=report, measured=measured, say=say)
     if measured.choice.alpha == 0:
         raise NothingGained(
@@ -195,6 +194,11 @@ def _train(
     if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
         return True
     own = read_dataset(folder.own)
+    remaining = Remaining(
+        n_mixes=len(ALPHAS),
+        n_pictures=n_judged(own, start.shipped, options.shipped_pictures),
+        n_precisions=len(start.manifest.precisions),
+    )
     return train_run(
         recipe,
         own,
@@ -204,9 +208,5 @@ def _train(
         resume=run.has_begun,
         device=options.device,
         say=say,
-        after_training=partial(
-            after_training,
-            n_pictures=n_judged(own, start.shipped),
-            n_precisions=len(start.manifest.precisions) + start.half_weights,  # proven once more
-        ),
+        after_training=lambda model: remaining.text(embedding_seconds(model, recipe.preprocess)),
     )

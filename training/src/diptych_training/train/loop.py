@@ -33,11 +33,11 @@ from diptych_training.train.step import (
 )
 from diptych_training.train.teachers import Teachers
 
-TIMED_STEPS = 50
+TIMED_STEPS, TIMED_PART = 50, 12  # time is measured over so many steps, at most over this part of them
 RESUME_ADVICE = "start all of them again with --resume"
 
 Validate = Callable[[TrainedModel], dict[str, float]]
-SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds of the remaining steps
+TimeLeft = Callable[[int, float], str]  # steps done, seconds they took -> a line about those that remain
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,19 @@ class Loop:
             teachers=self.teachers,
         )
 
-    def train(self, seconds_left: SecondsLeft | None = None, until: int | None = None) -> bool:
+    def train(self, time_left: TimeLeft | None = None, until: int | None = None) -> bool:
         """Train to the end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
         reached.
 
-        `seconds_left` is called once, after the first steps, when the speed of the machine is stable. Raises
+        `time_left` is called once, after the first steps, when the speed of the machine is stable. Raises
         TrainingFailed if loss or gradients stay non-finite, RankLost if another rank is gone.
         """
         with rank_loss_as_error(self.state.ranks, lambda: f"step {self.state.step}", RESUME_ADVICE):
-            return self._train(seconds_left, min(self.config.run.steps, until or self.config.run.steps))
+            return self._train(time_left, min(self.config.run.steps, until or self.config.run.steps))
 
-    def _train(self, seconds_left: SecondsLeft | None, n_steps: int) -> bool:
+    def _train(self, time_left: TimeLeft | None, n_steps: int) -> bool:
         ranks = self.state.ranks
-        first, started = self.state.step, time.perf_counter()
+        first, n_timed = self.state.step, self._n_timed(n_steps)
         bar = progress_bar(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
         with Interrupt() as interrupt, bar as progress:
 
@@ -100,7 +100,7 @@ class Loop:
 
             if self.config.start is not None and first == 0:
                 say(self._validate())  # the baseline, and the best so far
-            timer = _Timer(first)
+            timer, started = _Timer(first), time.perf_counter()
             while self.state.step < n_steps and not self._is_stopped(interrupt):
                 losses, norm = self._step()
                 progress.update()
@@ -109,11 +109,15 @@ class Loop:
                     progress.set_postfix(loss=f"{float(losses['loss']):.3f}", refresh=False)
                 if self._after_step(say):
                     timer = _Timer(self.state.step)
-                if seconds_left is not None and self.state.step - first == TIMED_STEPS:
-                    left_s = seconds_left(TIMED_STEPS, time.perf_counter() - started)
-                    say(f"about {left_s / 60:.1f} min left, measured over {TIMED_STEPS} steps")
+                if time_left is not None and self.state.step - first == n_timed:
+                    say(time_left(n_timed, time.perf_counter() - started))
+                    timer = _Timer(self.state.step)
         self._save_checkpoint()
         return self.state.step >= n_steps
+
+    def _n_timed(self, n_steps: int) -> int:
+        """Over how many steps the time is measured: few of a short run."""
+        return max(1, min(TIMED_STEPS, (n_steps - self.state.step) // TIMED_PART))
 
     def _step(self) -> tuple[Losses, Tensor]:
         """Queue the next step on the device. Its losses and gradient norm stay there."""

@@ -28,7 +28,7 @@ from diptych_training.train.checks import check_shares, check_validation
 from diptych_training.train.create_run import OpenDrawings, create_run
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
-from diptych_training.train.estimate import Estimate, estimate
+from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import RESUME_ADVICE, Loop
 from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
@@ -57,15 +57,15 @@ def train_run(
     until: int | None = None,
     say: Say,
     before_first_step: Callable[[], object] = lambda: None,
-    after_training: Callable[[Estimate], str] = lambda _: "",
+    after_training: Callable[[TrainedModel], str] = lambda _: "",
 ) -> bool:
     """Train `run_dir` to its end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
     reached.
 
     Arguments are those of `prepare`. `say` receives the folder, the estimate and the outcome as lines.
-    `before_first_step` is called once everything was found to be in order. `after_training` returns what the
-    line of the estimate says further, of the work that follows. Raises RunInUse if another process trains in
-    the folder.
+    `before_first_step` is called once everything was found to be in order. `after_training` gets the model
+    once the first steps are measured, and returns what their line says of the work that follows. Raises
+    RunInUse if another process trains in the folder.
     """
     keep_freed_memory()
     if config.run.n_threads:
@@ -222,15 +222,20 @@ def _say_nothing(_line: str) -> None:
     """Ranks but the first are silent."""
 
 
-def _train(loop: Loop, say: Say, after_training: Callable[[Estimate], str], until: int | None) -> bool:
+def _train(loop: Loop, say: Say, after_training: Callable[[TrainedModel], str], until: int | None) -> bool:
     ranks = loop.state.ranks
     try:
         with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
             cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
         say(f"run folder: {loop.folder.path}")
-        said = f"{cost}{after_training(cost)}"
-        say(said if ranks.is_single else f"{ranks.world_size} ranks, each: {said}")
-        return loop.train(cost.seconds_left, until)
+        say(str(cost) if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}")
+
+        def time_left(n_done: int, took_s: float) -> str:
+            minutes = cost.seconds_left(n_done, took_s) / 60
+            rest = after_training(loop.state.model)
+            return f"about {minutes:.1f} min left, measured over {n_done} steps{rest}"
+
+        return loop.train(time_left, until)
     finally:
         loop.batches.close()
         loop.log.close()

@@ -11,7 +11,8 @@ from diptych_training.refresh.judge.changes import (
     sample_captions,
     three_searches,
 )
-from diptych_training.refresh.judge.judge import judge, n_judged
+from diptych_training.refresh.judge.judge import judge
+from diptych_training.refresh.judge.mixes import Mixes
 from diptych_training.refresh.judge.view import LabelledView, Picture, View
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
@@ -134,10 +135,13 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
     run, old, own, shipped = parts
     embedded: list[int] = []
 
-    judged = judge(run, old, own, shipped, [1], advance=quiet)
-    changes = find_changes(run, old, 1, own, shipped, advance=embedded.append)
+    mixes = Mixes(run, old, own, shipped)
+    changes = find_changes(mixes, 1, advance=embedded.append)
+    assert sum(embedded) == 2 * mixes.n_pictures
+    judged = judge(mixes, [1], advance=embedded.append)
 
-    assert sum(embedded) == 2 * n_judged(own, shipped)
+    assert sum(embedded) == 2 * mixes.n_pictures  # each picture once
+    assert mixes.n_to_embed((0, 0.5, 1)) == mixes.n_pictures
     assert (changes.inputs, changes.alpha) == (judged.inputs, 1)
     assert {one.query for one in changes.searches} == {"red star", "moon", "sun"}
     assert {one.rank_after for one in changes.searches if one.query == "sun"} == {None}
@@ -151,7 +155,7 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
 def test_the_same_model_twice_changes_nothing(parts):
     run, old, own, shipped = parts
 
-    changes = find_changes(run, old, 0, own, shipped, advance=quiet)
+    changes = find_changes(Mixes(run, old, own, shipped), 0, advance=quiet)
 
     assert not (changes.gained_searches or changes.lost_searches)
     assert not (changes.gained_pictures or changes.lost_pictures)
@@ -162,11 +166,11 @@ def test_stored_changes_are_read_for_the_same_alpha_only(parts, tmp_path):
     run, old, own, shipped = parts
     file, embedded = tmp_path / "changes.json", []
 
-    first = find_changes(run, old, 1, own, shipped, advance=quiet, file=file)
+    first = find_changes(Mixes(run, old, own, shipped), 1, advance=quiet, file=file)
 
-    assert find_changes(run, old, 1, own, shipped, advance=embedded.append, file=file) == first
+    assert find_changes(Mixes(run, old, own, shipped), 1, advance=embedded.append, file=file) == first
     assert embedded == []
-    assert find_changes(run, old, 0.5, own, shipped, advance=embedded.append, file=file).alpha == 0.5
+    assert find_changes(Mixes(run, old, own, shipped), 0.5, advance=embedded.append, file=file).alpha == 0.5
     assert embedded != []
 
 

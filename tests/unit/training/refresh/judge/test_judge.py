@@ -9,7 +9,8 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
-from diptych_training.refresh.judge.judge import judge, n_judged
+from diptych_training.refresh.judge.judge import judge
+from diptych_training.refresh.judge.mixes import Mixes
 from diptych_training.refresh.judge.results import read_judged
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
@@ -59,10 +60,10 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_every_mix_is_measured_on_both_sets(run, old, own, shipped):
     embedded: list[int] = []
 
-    judged = judge(run, old, own, shipped, [0.5, 1], advance=embedded.append)
+    judged = judge(Mixes(run, old, own, shipped), [0.5, 1], advance=embedded.append)
 
     assert [mix.alpha for mix in judged.mixes] == [0, 0.5, 1]
-    assert sum(embedded) == 3 * n_judged(own, shipped) == 3 * 24
+    assert sum(embedded) == 3 * 24
     assert (judged.own, judged.shipped, judged.n_own_pairs) == ("mine", "proof", 10)
     for mix in judged.mixes:
         assert mix.own is not None
@@ -75,14 +76,14 @@ def test_the_run_keeps_its_weights_and_the_old_ones_are_not_changed(run, old, ow
     tuned = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in old.items()}
 
-    judge(run, old, own, shipped, [0.5], advance=quiet)
+    judge(Mixes(run, old, own, shipped), [0.5], advance=quiet)
 
     assert same(tuned, run.model.state_dict())
     assert same(before, old)
 
 
 def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):
-    last = judge(run, old, own, shipped, [1], advance=quiet).at(1)
+    last = judge(Mixes(run, old, own, shipped), [1], advance=quiet).at(1)
     measured = evaluate(evaluated_run(run, "tuned"), own, "validation", quiet).sources[0].all
 
     assert last.own is not None
@@ -95,30 +96,30 @@ def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):
 
 def test_an_interrupted_judgement_goes_on_where_it_stopped(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    whole = judge(run, old, own, shipped, [0.5, 1], advance=quiet)
+    whole = judge(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet)
     seen = 0
 
     def interrupt(n: int) -> None:
         nonlocal seen
         seen += n
-        if seen > n_judged(own, shipped):
+        if seen > 24:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        judge(run, old, own, shipped, [0.5, 1], advance=interrupt, file=file)
+        judge(Mixes(run, old, own, shipped), [0.5, 1], advance=interrupt, file=file)
     assert [mix.alpha for mix in read_judged(file).mixes] == [0]
 
-    assert judge(run, old, own, shipped, [0.5, 1], advance=quiet, file=file) == whole
+    assert judge(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet, file=file) == whole
     assert read_judged(file) == whole
 
 
 def test_a_finished_judgement_is_read_and_not_measured_again(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    judge(run, old, own, shipped, [1], advance=quiet, file=file)
+    judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
     text = file.read_text().replace('"text_to_image":{"1":', '"text_to_image":{"7":0.5,"1":')
     file.write_text(text)
 
-    again = judge(run, old, own, shipped, [1], advance=quiet, file=file)
+    again = judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
 
     assert again.old.shipped.text_to_image[7] == 0.5
     assert file.read_text() == text
@@ -126,27 +127,41 @@ def test_a_finished_judgement_is_read_and_not_measured_again(run, old, own, ship
 
 def test_other_weights_or_pictures_are_measured_anew(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    first = judge(run, old, own, shipped, [1], advance=quiet, file=file)
+    first = judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
     other_old = {name: tensor + 0.1 if tensor.is_floating_point() else tensor for name, tensor in old.items()}
 
-    second = judge(run, other_old, own, shipped, [1], advance=quiet, file=file)
+    second = judge(Mixes(run, other_old, own, shipped), [1], advance=quiet, file=file)
 
     assert second.inputs != first.inputs
-    assert second == judge(run, other_old, own, shipped, [1], advance=quiet)
+    assert second == judge(Mixes(run, other_old, own, shipped), [1], advance=quiet)
     assert read_judged(file) == second
 
 
 def test_without_held_out_pairs_only_the_shipped_set_is_measured(run, old, shipped, tmp_path):
     own = write_pictures(tmp_path / "few", {"learned": ("train", "pairs", ["red star"] * 3)})
 
-    judged = judge(run, old, own, shipped, [0.5], advance=quiet)
+    judged = judge(Mixes(run, old, own, shipped), [0.5], advance=quiet)
 
     assert (judged.n_own_pairs, judged.old.own, judged.own_difference(0.5)) == (3, None, None)
     assert judged.shipped_difference(0.5).n == 20
 
 
+def test_fewer_shipped_pictures_judge_by_the_labels_of_all(run, old, own, shipped, tmp_path):
+    file, embedded = tmp_path / "judged.json", list[int]()
+    few = Mixes(run, old, own, shipped, n_shipped=10)
+
+    judged = judge(few, [1], advance=embedded.append, file=file)
+
+    assert sum(embedded) == 2 * few.n_pictures == 2 * 14
+    assert (judged.old.shipped.n, judged.old.shipped.n_labels) == (10, 12)
+    assert {kind: part.n for kind, part in judged.old.kinds.items()} == {"emoji": 4, "icons": 6}
+    assert judged.old.own is not None
+    assert judged.old.own.n == 4
+    assert judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file).old.shipped.n == 20
+
+
 def test_differences_are_those_between_old_and_mix(run, old, own, shipped):
-    judged = judge(run, old, own, shipped, [1], advance=quiet)
+    judged = judge(Mixes(run, old, own, shipped), [1], advance=quiet)
 
     whole = judged.shipped_difference(1)
     kinds = dict(judged.kind_differences(1))
@@ -161,7 +176,7 @@ def test_an_empty_shipped_set_is_refused(run, old, own, tmp_path):
     empty = write_pictures(tmp_path / "proof", {"rehearsed": ("train", "icons", THINGS)})
 
     with pytest.raises(EvaluationError, match="the shipped set has no pictures in split 'validation'"):
-        judge(run, old, own, empty, advance=quiet)
+        Mixes(run, old, own, empty)
 
 
 def test_a_damaged_file_is_named(run, old, own, shipped, tmp_path):
@@ -169,4 +184,4 @@ def test_a_damaged_file_is_named(run, old, own, shipped, tmp_path):
     file.write_text('{"inputs": 3}')
 
     with pytest.raises(EvaluationError, match=r"judged\.json: inputs: .*; remove the file to measure again"):
-        judge(run, old, own, shipped, advance=quiet, file=file)
+        judge(Mixes(run, old, own, shipped), advance=quiet, file=file)

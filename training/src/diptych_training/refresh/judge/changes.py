@@ -1,18 +1,15 @@
 """What changed most between the old and the new model: searches, and pictures whose best label changed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
-from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, hash_fraction
 from diptych_training.evaluate.embedding import Advance
-from diptych_training.refresh.judge.judge import inputs_digest, mixed_weights, opened
+from diptych_training.refresh.judge.mixes import Mixes
 from diptych_training.refresh.judge.results import read_stored, write_stored
-from diptych_training.refresh.judge.view import OWN, SHIPPED, Picture, View, view_of
+from diptych_training.refresh.judge.view import Picture, View
 from diptych_training.schema import Frozen
 
 CHANGES_FILE = "changes.json"
@@ -81,38 +78,24 @@ class Changes(Frozen):
     lost_pictures: tuple[PictureChange, ...]
 
 
-def find_changes(
-    run: TrainedRun,
-    old: Mapping[str, Tensor],
-    alpha: float,
-    own: PackedDataset,
-    shipped: PackedDataset,
-    *,
-    advance: Advance,
-    file: Path | None = None,
-) -> Changes:
-    """Compare the old model with the mix of this alpha on split `validation` of both sets.
+def find_changes(mixes: Mixes, alpha: float, *, advance: Advance, file: Path | None = None) -> Changes:
+    """Compare the old model with the mix of this alpha.
 
-    `advance` gets the number of embedded pictures: twice `n_judged`. With `file`, the changes are stored
-    there, and read from it if it holds those of the same weights and data. Raises EvaluationError if the
-    shipped set has no pictures or `file` cannot be read.
+    `advance` gets the number of embedded pictures: `mixes.n_pictures` of each of the two that has not
+    embedded them yet. With `file`, the changes are stored there, and read from it if it holds those of the
+    same weights and data. Raises EvaluationError if `file` cannot be read.
     """
-    inputs = inputs_digest(run, old, own, shipped)
     if file is not None and file.exists():
         stored = read_stored(file, Changes)
-        if (stored.inputs, stored.alpha) == (inputs, alpha):
+        if (stored.inputs, stored.alpha) == (mixes.inputs, alpha):
             return stored
-    sets = dict(zip((OWN, SHIPPED), opened(run, own, shipped), strict=True))
-    labels = {label for pictures in sets.values() for label in pictures.labels}
-    captions = sample_captions(sets[OWN].labels, own)
-    queries = sorted(labels.union(captions))
-    with mixed_weights(run, old) as model_at:
-        before = view_of(model_at(0.0), sets, queries, advance)
-        after = view_of(model_at(alpha), sets, queries, advance)
+    captions = sample_captions(mixes.own_set.labels, mixes.own)
+    queries = sorted({*mixes.own_set.labels, *mixes.shipped_set.labels, *captions})
+    before, after = (mixes.view(each, queries, advance) for each in (0.0, alpha))
     gained, lost = changed_searches(before, after)
     gained_pictures, lost_pictures = changed_pictures(before, after)
     changes = Changes(
-        inputs=inputs,
+        inputs=mixes.inputs,
         alpha=alpha,
         searches=three_searches(before, after, captions),
         gained_searches=gained,

@@ -1,7 +1,7 @@
 """The pictures of a packed data set that models are judged on, and their embeddings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -25,11 +25,12 @@ SPLIT = "validation"
 class PictureSet:
     """N pictures of one or more sources, their N right answers, and the C labels to choose from, sorted.
 
-    Labels that the tokenizer cannot tell apart are one label: the first of them by name.
+    `chosen` are the sources, each with the positions of its pictures. Labels that the tokenizer cannot tell
+    apart are one label: the first of them by name.
     """
 
     name: str
-    sources: tuple[PackedSource, ...]
+    chosen: tuple[tuple[PackedSource, NDArray[np.int64]], ...]
     labels: tuple[str, ...]
     accepted: Accepted
 
@@ -38,7 +39,7 @@ class PictureSet:
 
     def pictures(self) -> Iterator[tuple[PackedSource, int]]:
         """The source of each picture, and its index there."""
-        return ((source, index) for source in self.sources for index in range(len(source.items)))
+        return ((source, int(index)) for source, chosen in self.chosen for index in chosen)
 
     def of_kind(self, kind: Kind) -> NDArray[np.int64]:
         """The positions of the pictures of one kind, in order."""
@@ -46,7 +47,28 @@ class PictureSet:
 
     def kinds(self) -> list[Kind]:
         """The kinds of its sources, in the usual order."""
-        return [kind for kind in KINDS if any(source.kind == kind for source in self.sources)]
+        return [kind for kind in KINDS if any(source.kind == kind for source, _ in self.chosen)]
+
+    def sample(self, n: int | None) -> "PictureSet":
+        """`n` of the pictures, always the same ones, of each source about its share; all if `n` is None.
+
+        The labels to choose from stay those of the whole set.
+        """
+        if n is None or n >= len(self):
+            return self
+        positions = (np.arange(n) + 0.5) * len(self) / n  # the middles of n equal parts
+        kept = np.zeros(len(self), dtype=np.bool_)
+        kept[positions.astype(np.int64)] = True
+        ends = np.cumsum([len(chosen) for _, chosen in self.chosen])[:-1]
+        sampled = (
+            (source, chosen[part])
+            for (source, chosen), part in zip(self.chosen, np.split(kept, ends), strict=True)
+        )
+        return replace(
+            self,
+            chosen=tuple((source, chosen) for source, chosen in sampled if len(chosen)),
+            accepted=[self.accepted[position] for position in np.flatnonzero(kept)],
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +100,10 @@ def label_names(items: Iterator[PackedItem], tokenizer: TextTokenizer) -> dict[s
 def embed_set(model: EvaluatedModel, pictures: PictureSet, advance: Advance) -> EmbeddedSet:
     """Embed pictures and labels; `advance` gets the number of embedded pictures. The set has pictures."""
     encoder, tokenizer, spec = model.encoder, model.tokenizer, model.image_spec
-    images = [embed_images(encoder, source.images, spec, advance=advance) for source in pictures.sources]
+    images = [
+        embed_images(encoder, source.images[chosen], spec, advance=advance)
+        for source, chosen in pictures.chosen
+    ]
     return EmbeddedSet(
         pictures=pictures,
         images=np.concatenate(images),
@@ -111,7 +136,8 @@ def score_set(embedded: EmbeddedSet, only: NDArray[np.int64] | None = None) -> S
 
 def _picture_set(name: str, sources: tuple[PackedSource, ...], names: Mapping[str, str]) -> PictureSet:
     labels = [names[item.label] for item in _items(sources)]
-    return PictureSet(name, sources, tuple(sorted(set(labels))), accepted_labels(_images(sources), labels))
+    chosen = tuple((source, np.arange(len(source.items))) for source in sources)
+    return PictureSet(name, chosen, tuple(sorted(set(labels))), accepted_labels(_images(sources), labels))
 
 
 def _items(sources: Sequence[PackedSource]) -> Iterator[PackedItem]:

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.bundle.encoder import Embeddings
 from diptych_training.evaluate.confusions import softmax
-from diptych_training.evaluate.embedding import Advance, embed_texts
-from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.ranking import best_ranks, relevance
-from diptych_training.refresh.judge.picture_set import EmbeddedSet, PictureSet, embed_set
+from diptych_training.refresh.judge.picture_set import EmbeddedSet
 from diptych_training.schema import Frozen
 
 SetName = Literal["own", "shipped"]
@@ -93,14 +92,12 @@ class View:
 
 
 def view_of(
-    model: EvaluatedModel, sets: Mapping[SetName, PictureSet], queries: Sequence[str], advance: Advance
+    embedded: Mapping[SetName, EmbeddedSet], queries: Sequence[str], rows: Embeddings, logit_scale: float
 ) -> View:
-    """Embed all sets that have pictures, and the queries; `advance` gets the number of embedded pictures."""
-    embedded = {name: embed_set(model, pictures, advance) for name, pictures in sets.items() if len(pictures)}
+    """What a model sees that embedded these sets, and the queries as `rows` (Q, D)."""
     images = np.concatenate([one.images for one in embedded.values()])  # (P, D)
-    rows = embed_texts(model.encoder, model.tokenizer, queries)  # (Q, D)
     accepted = [labels for one in embedded.values() for labels in one.pictures.accepted]
-    labelled = tuple(_labelled(name, one, model.logit_scale) for name, one in embedded.items())
+    labelled = tuple(_labelled(name, one, logit_scale) for name, one in embedded.items())
     return View(
         queries=tuple(queries),
         pictures=tuple(picture for one in labelled for picture in one.pictures),
