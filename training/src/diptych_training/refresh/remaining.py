@@ -13,7 +13,7 @@ from diptych_training.export.proof.samples import N_PARITY_IMAGES
 N_TIMED = 64  # pictures, about a second: shorter ones tell what other programs happen to do
 # What the export takes beside the reference's embeddings, in pictures that torch embeds: graphs and
 # calibration once, and for each precision its graphs and its proof by onnxruntime, which is faster.
-N_EXPORT, N_PRECISION = N_PARITY_IMAGES, 1_000
+N_EXPORT, N_PRECISION = 1_600, 1_500
 
 
 @dataclass(frozen=True)
