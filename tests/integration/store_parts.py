@@ -17,7 +17,6 @@ from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
-from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
@@ -38,9 +37,7 @@ from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
-from diptych.core.rollout.comparison import Gates
 from diptych.core.rollout.policy import RolloutPolicy
-from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import Rollout
@@ -125,9 +122,7 @@ class Opened:
         asked_model: str | None = None,
         pinned: int | None = None,
         keeps_previous: bool = True,
-        records_queries: bool = False,
-        gates: Gates | None = None,
-        label_field: str | None = None,
+        min_overlap: float | None = None,
     ) -> None:
         self._repository = ModelRepository(model_repo)
         self._precisions = precisions
@@ -159,9 +154,6 @@ class Opened:
             ),
             self._first,
         )
-        self.recorder = QueryRecorder(
-            SqliteQueries(self.records.threads), enabled=records_queries, write_every_s=60
-        )
         self.collections = Collections(
             versions=self.versions,
             active=lambda: self.active.now.version,
@@ -172,15 +164,12 @@ class Opened:
             metrics=self.metrics,
             write_queue=self.write_queue,
             pace=lambda: self.pace,
-            note_texts=self.recorder.note,
         )
         self.comparer = Comparer(
             collections=self.collections,
             images=self.records,
             versions=self.versions,
-            recorder=self.recorder,
-            gates=gates,
-            label_field=label_field,
+            min_overlap=min_overlap,
         )
         self.store = SqliteRollouts(self.records.threads)
         self.rollouts = Rollouts(
@@ -213,14 +202,12 @@ class Opened:
     async def __aenter__(self) -> "Opened":
         self.versions.adopt(self._first)
         await self.collections.open()
-        await self.recorder.open()
         await self.rollouts.open()
         await self.collections.ensure("default")
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.rollouts.close()
-        await self.recorder.close()
         await self.versions.close()
         await self.collections.close()
 

@@ -84,7 +84,7 @@ def use(client: TestClient) -> None:
 
 def test_reads_work_and_leave_the_data_folder_as_it_is(folder: Path) -> None:
     before = state_of(folder / "data")
-    with running_app(folder, read_only=True, record_queries=True, api_key="a key of tests") as client:
+    with running_app(folder, read_only=True, api_key="a key of tests") as client:
         client.headers["X-API-Key"] = "a key of tests"
         use(client)
         refused = client.delete(f"{IMAGES}/red")

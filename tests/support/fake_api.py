@@ -41,7 +41,6 @@ COMPARISON = {
             "coverage": 1.0,
             "old": {"model": "tiny", "version": 4, "precision": "fp32", "golden_cosine_min": 0.99999},
             "new": {"model": "tiny", "version": 5, "precision": "fp32", "golden_cosine_min": 0.99999},
-            "queries": "recorded",
             "n_queries": 40,
             "overlap_at_10": 0.832,
             "changed": [
@@ -54,16 +53,6 @@ COMPARISON = {
                 },
                 {"text": None, "id": "rex", "overlap": 0.5, "old": ["tom", "kit"], "new": ["kit", "gone"]},
             ],
-            "labels": {
-                "label_field": "kind",
-                "n_labels": 7,
-                "n_images": 500,
-                "n_label_queries": 7,
-                "old_accuracy": 0.712,
-                "new_accuracy": 0.7,
-                "old_recall_at_10": 0.8,
-                "new_recall_at_10": 1.0,
-            },
         }
     ],
     "unmet": [],

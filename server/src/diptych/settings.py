@@ -155,24 +155,12 @@ class Settings(BaseSettings):
         description="keep the version that served before loaded, and its vectors up to date, "
         "so that a rollback is immediate",
     )
-    compare_label_field: str | None = Field(
-        None,
-        min_length=1,
-        description="metadata field with the label of an image, or a list of them; if set, the accuracy of "
-        "old and new versions is compared, too",
-    )
     min_overlap: float | None = Field(
         None,
         ge=0,
         le=1,
         description="mean overlap@10 of old and new searches below which a rollout fails; "
         "if unset, it is reported only",
-    )
-    max_accuracy_loss: float | None = Field(
-        None,
-        ge=0,
-        le=100,
-        description="points of zero-shot accuracy that a rollout may lose; if unset, they are reported only",
     )
     poll_s: float = Field(
         2.0, gt=0, description="seconds between two looks for new versions in the model repository"
@@ -229,11 +217,6 @@ class Settings(BaseSettings):
         description="maximum bytes of files, database and log in the data folder; no limit if unset",
     )
     default_collection: str = Field("default", description="collection for requests that name none")
-    record_queries: bool = Field(
-        False,
-        description="keep the newest distinct texts of searches, to compare versions on them; "
-        "if off, recorded texts are deleted at the start",
-    )
     gallery: Path | None = Field(
         None,
         description="folder of pictures with an `items.jsonl`, which are added to the collection `gallery`; "

@@ -12,7 +12,6 @@ from diptych_client import (
     Client,
     CollectionRollout,
     Conflict,
-    LabelQuality,
     PreviousVersion,
     Rollout,
     RolloutProgress,
@@ -130,17 +129,17 @@ def test_comparison_names_both_versions_and_has_the_queries(api: FakeApi, client
     assert (str(pets.old), str(pets.new)) == ("tiny/4 (fp32)", "tiny/5 (fp32)")
     assert pets.changed[0] == ChangedQuery(0.5, ("tom", "rex"), ("rex", "<i>"), text="a <b> & c")
     assert pets.changed[1].id == "rex"
-    assert pets.labels == LabelQuality("kind", 7, 500, 7, 0.712, 0.7, 0.8, 1.0)
+    assert (pets.n_queries, pets.overlap_at_10) == (40, 0.832)
 
 
-def test_comparison_without_a_former_version_or_labels(api: FakeApi, client: Client) -> None:
+def test_comparison_without_a_former_version(api: FakeApi, client: Client) -> None:
     new = {"model": "tiny", "version": 5, "precision": "fp32", "golden_cosine_min": 0.99999}
-    row = {"collection": "pets", "n_images": 3, "coverage": 1.0, "old": None, "new": new, "labels": None}
+    row = {"collection": "pets", "n_images": 3, "coverage": 1.0, "old": None, "new": new}
     api.on("GET /models/tiny/versions/5/comparison", ok({"collections": [row], "unmet": ["too low"]}))
     found = client.compare_versions("tiny", 4, 5)
     assert found.unmet == ("too low",)
     (pets,) = found.collections
-    assert (pets.old, pets.overlap_at_10, pets.changed, pets.labels) == (None, None, (), None)
+    assert (pets.old, pets.overlap_at_10, pets.changed) == (None, None, ())
 
 
 def test_versions_that_no_collection_has_are_a_conflict(api: FakeApi, client: Client) -> None:

@@ -44,7 +44,6 @@ from diptych_client.results import (
     JobOutcome,
     JobPage,
     Json,
-    LabelQuality,
     MetadataField,
     MetadataFields,
     ModelRef,
@@ -450,18 +449,16 @@ def comparison(body: Json) -> Comparison:
 
 def collection_comparison(row: Json) -> CollectionComparison:
     """Parse the comparison of one collection."""
-    old, labels = row.get("old"), row.get("labels")
+    old = row.get("old")
     return CollectionComparison(
         collection=str(row["collection"]),
         n_images=int(row["n_images"]),
         coverage=float(row["coverage"]),
         new=compared_vectors(row["new"]),
         old=compared_vectors(old) if old else None,
-        queries=row.get("queries"),
         n_queries=int(row.get("n_queries", 0)),
         overlap_at_10=row.get("overlap_at_10"),
         changed=tuple(changed_query(one) for one in row.get("changed", [])),
-        labels=label_quality(labels) if labels else None,
     )
 
 
@@ -480,20 +477,6 @@ def changed_query(row: Json) -> ChangedQuery:
         new=tuple(str(id) for id in row["new"]),
         text=row.get("text"),
         id=row.get("id"),
-    )
-
-
-def label_quality(row: Json) -> LabelQuality:
-    """Parse accuracy and recall of both sides."""
-    return LabelQuality(
-        label_field=str(row["label_field"]),
-        n_labels=int(row["n_labels"]),
-        n_images=int(row["n_images"]),
-        n_label_queries=int(row["n_label_queries"]),
-        old_accuracy=float(row["old_accuracy"]),
-        new_accuracy=float(row["new_accuracy"]),
-        old_recall_at_10=float(row["old_recall_at_10"]),
-        new_recall_at_10=float(row["new_recall_at_10"]),
     )
 
 

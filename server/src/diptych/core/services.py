@@ -17,7 +17,6 @@ from diptych.core.ports import Metrics
 from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
-from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.service import Rollouts
 from diptych.errors import StoreReadOnly, StoreUnavailable
 
@@ -40,7 +39,6 @@ class Services:
     versions: LoadedVersions
     rollouts: Rollouts
     comparer: Comparer
-    recorder: QueryRecorder
     image_urls: ImageUrls
     collections: Collections
     jobs: Jobs
@@ -60,7 +58,6 @@ class Services:
         if self.read_only:
             await self.rollouts.open_read_only()
         else:
-            await self.recorder.open()
             await self.rollouts.open()
             await self.jobs.open()
         await self.health.start()
@@ -94,7 +91,6 @@ class Services:
         await self.health.close()
         await self.jobs.close()
         await self.rollouts.close()
-        await self.recorder.close()
         self.close_decoder()
         await self.collections.close()
         try:

@@ -14,7 +14,6 @@ from diptych.adapters.machine_room import MachineRoom
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.recorded_queries import SqliteQueries
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
@@ -32,10 +31,8 @@ from diptych.core.ports import EncoderName
 from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
-from diptych.core.rollout.comparison import Gates
 from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.policy import RolloutPolicy
-from diptych.core.rollout.recorded_queries import QueryRecorder
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
@@ -92,8 +89,6 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )
     active, versions = _active(settings, limits, metrics, version, loader)
-    records_queries = settings.record_queries and not settings.read_only
-    recorder = QueryRecorder(SqliteQueries(folder.store.threads), enabled=records_queries)
     collections = Collections(
         versions=versions,
         active=lambda: active.now.version,
@@ -105,17 +100,14 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         write_queue=SerialWriteQueue(),
         pace=lambda: EncoderShare(settings.rollout_share, versions.busy_s),
         max_metadata_bytes=limits.max_metadata_bytes,
-        note_texts=recorder.note,
         read_only=settings.read_only,
     )
     comparer = Comparer(
         collections=collections,
         images=folder.store,
         versions=versions,
-        recorder=recorder,
         share=settings.rollout_share,
-        gates=Gates(settings.min_overlap, settings.max_accuracy_loss),
-        label_field=settings.compare_label_field,
+        min_overlap=settings.min_overlap,
     )
     parts = RolloutParts(
         versions=versions,
@@ -143,7 +135,6 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
             poll_s=settings.poll_s,
         ),
         comparer=comparer,
-        recorder=recorder,
         image_urls=image_urls_of(settings, metrics),
         collections=collections,
         jobs=Jobs(

@@ -10,7 +10,7 @@ OLD, NEW = (ComparedVectors("mine", version, "fp32", 0.99999) for version in (4,
 PNG, JPEG = b"\x89PNG pixels", b"\xff\xd8\xff pixels"
 TEXT = ChangedQuery(0.5, ("tom", "rex"), ("rex", "kit"), text="cat & <script>alert(1)</script>")
 IMAGE = ChangedQuery(0.0, ("tom",), ('"><img src=x>',), id="rex")
-PETS = CollectionComparison("pets", 10, 1.0, NEW, OLD, "recorded", 2, 0.25, (TEXT, IMAGE))
+PETS = CollectionComparison("pets", 10, 1.0, NEW, OLD, 2, 0.25, (TEXT, IMAGE))
 
 
 def test_page_embeds_each_picture_once() -> None:
@@ -47,7 +47,7 @@ def test_page_loads_nothing_from_elsewhere() -> None:
 
 def test_collections_without_changes_and_several_pairs_have_a_page_too() -> None:
     same = replace(PETS, collection="scans", overlap_at_10=1.0, changed=())
-    empty = replace(same, collection="empty", old=None, overlap_at_10=None, queries=None, n_queries=0)
+    empty = replace(same, collection="empty", old=None, overlap_at_10=None, n_queries=0)
     page = comparison_page(Comparison((PETS, same, empty, replace(PETS, old=NEW, new=OLD))), {})
     assert "Comparison of versions" in page
     assert page.count("No query changes.") == 1

@@ -18,7 +18,7 @@ from diptych.http.app import create_app
 ACTIVE = VersionRef("tiny", 1, "b" * 64)
 OLD, NEW = (ComparedVectors("tiny", version, "fp32", 0.99999) for version in (1, 2))
 PETS = CollectionComparison(
-    "pets", 10, 1.0, NEW, OLD, "sampled", 10, 0.75, [ChangedQuery(0.5, ["a", "b"], ["b", "c"], id="d")]
+    "pets", 10, 1.0, NEW, OLD, 10, 0.75, [ChangedQuery(0.5, ["a", "b"], ["b", "c"], id="d")]
 )
 COMPARED = Comparison([PETS], ["too low"])
 PATH = "/models/tiny/versions/2/comparison"

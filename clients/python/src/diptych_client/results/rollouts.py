@@ -50,29 +50,12 @@ class ChangedQuery:
 
 
 @dataclass(frozen=True)
-class LabelQuality:
-    """How well both sides find the labels in the metadata of images, as shares from 0 to 1.
-
-    Accuracy: of `n_images` images, whose most similar label of `n_labels` is their own. Recall: of
-    `n_label_queries` labels, whose search has an image with the label among the first ten.
-    """
-
-    label_field: str
-    n_labels: int
-    n_images: int
-    n_label_queries: int
-    old_accuracy: float
-    new_accuracy: float
-    old_recall_at_10: float
-    new_recall_at_10: float
-
-
-@dataclass(frozen=True)
 class CollectionComparison:
     """What changes in one collection. `old` is None if nothing served yet.
 
-    `coverage`: of the images that the old vectors find, the share that has new ones. `queries`: "recorded"
-    texts, "sampled" images, or None; `overlap_at_10`: their mean. `changed`: those that change most.
+    `coverage`: of the images that the old vectors find, the share that has new ones.
+    `overlap_at_10`: the mean over `n_queries` queries, by sampled images and by their names. `changed`: those
+    that change most.
     """
 
     collection: str
@@ -80,16 +63,14 @@ class CollectionComparison:
     coverage: float
     new: ComparedVectors
     old: ComparedVectors | None = None
-    queries: str | None = None
     n_queries: int = 0
     overlap_at_10: float | None = None
     changed: tuple[ChangedQuery, ...] = ()
-    labels: LabelQuality | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two versions in each collection that has vectors of both. `unmet`: gates that do not pass."""
+    """Two versions in each collection that has vectors of both. `unmet`: why the switch is refused."""
 
     collections: tuple[CollectionComparison, ...]
     unmet: tuple[str, ...] = ()

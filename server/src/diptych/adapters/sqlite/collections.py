@@ -82,7 +82,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {new_name!r} already")
     mark_dropped(db, new_name)
-    for table in ("images", "recorded_queries", "rollouts", "jobs"):
+    for table in ("images", "rollouts", "jobs"):
         db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new_name, name))  # noqa: S608
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
 

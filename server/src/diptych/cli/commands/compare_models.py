@@ -25,7 +25,7 @@ def add_verb(verbs: Any) -> None:
         help="compare the searches of two versions",
         description="Compare the searches of two versions that both have vectors in the server: the one that "
         "serves, the one before, and the one of the rollout under way. Without versions, show what the "
-        "newest rollout has found, even if it was refused. Exit status 1 if a gate is not met.",
+        "newest rollout has found, even if it was refused. Exit status 1 if the switch is refused.",
     )
     verb.add_argument(
         "old",

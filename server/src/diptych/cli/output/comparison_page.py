@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from diptych.cli.output.comparison_table import HEADER, LABEL_HEADER, figures, name_of, parity_lines
+from diptych.cli.output.comparison_table import HEADER, figures, name_of, parity_lines
 from diptych.cli.output.html import data_uri, filled_page, html_text
 from diptych_client import ChangedQuery, CollectionComparison, Comparison
 
@@ -10,8 +10,7 @@ Thumbnails = Mapping[tuple[str, str], bytes]  # by collection and id
 
 _NOTE = (
     "Overlap@10: how many of the first ten images old and new have in common. Coverage: of the images that "
-    "the old version finds, those that the new one finds. Accuracy: images whose nearest label is their own. "
-    "Recall@10: labels whose search has an image of that label among the first ten."
+    "the old version finds, those that the new one finds."
 )
 _CARDS_NOTE = "The first ten pictures with the old and the new vectors. Framed ones are found by both."
 
@@ -54,14 +53,11 @@ def _pairs(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _summary(comparison: Comparison) -> str:
-    names = [*HEADER, *LABEL_HEADER]
-    omitted = set() if any(one.labels for one in comparison.collections) else set(LABEL_HEADER)
-    if len(_pairs(comparison)) == 1:
-        omitted |= {"old", "new"}  # the title has them
-    columns = [index for index, name in enumerate(names) if name not in omitted]
-    head = "".join(f'<th scope="col">{names[index]}</th>' for index in columns)
+    omitted = {"old", "new"} if len(_pairs(comparison)) == 1 else set()  # the title has them
+    columns = [index for index, name in enumerate(HEADER) if name not in omitted]
+    head = "".join(f'<th scope="col">{HEADER[index]}</th>' for index in columns)
     rows = "".join(_row([figures(one)[index] for index in columns]) for one in comparison.collections)
-    reasons = [f"A gate is not met: {reason}" for reason in comparison.unmet]
+    reasons = [f"The switch is refused: {reason}" for reason in comparison.unmet]
     unmet = "".join(f'<p class="unmet">{html_text(reason)}</p>' for reason in reasons)
     notes = "".join(f'\n<p class="note">{html_text(line)}.</p>' for line in parity_lines(comparison))
     return (
@@ -71,7 +67,7 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    first, *others = (html_text(one.replace("->", "→")) for one in cells)
+    first, *others = (html_text(one) for one in cells)
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{one}</td>" for one in others)}</tr>'
 
 

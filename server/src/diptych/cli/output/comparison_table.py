@@ -8,27 +8,22 @@ N_IDS = 3
 ID_CHARS = 20
 
 HEADER = ("collection", "old", "new", "images", "coverage", "overlap@10", "queries")
-LABEL_HEADER = ("accuracy", "Recall@10")
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print a table of the collections, and the queries of each that change most."""
-    has_labels = any(one.labels is not None for one in comparison.collections)
-    header = [*HEADER, *(LABEL_HEADER if has_labels else ())]
-    align: list[Align] = ["left", "left", "left", *["right" for _ in header[3:]]]  # type: ignore[list-item]
-    rows = [figures(one)[: len(header)] for one in comparison.collections]
-    out_table(header, rows, align)
+    align: list[Align] = ["left", "left", "left", "right", "right", "right", "right"]
+    out_table(list(HEADER), [figures(one) for one in comparison.collections], align)
     for line in parity_lines(comparison):
         out(line)
     for one in comparison.collections:
         _print_changed(one)
     for reason in comparison.unmet:
-        err(f"a gate is not met: {reason}")
+        err(f"refused: {reason}")
 
 
 def figures(one: CollectionComparison) -> list[str]:
-    """The cells of a collection, in the order of HEADER and LABEL_HEADER."""
-    labels = one.labels
+    """The cells of a collection, in the order of HEADER."""
     return [
         one.collection,
         "" if one.old is None else str(one.old),
@@ -36,9 +31,7 @@ def figures(one: CollectionComparison) -> list[str]:
         f"{one.n_images:,}",
         f"{one.coverage:.1%}",
         "" if one.overlap_at_10 is None else f"{one.overlap_at_10:.3f}",
-        "" if one.queries is None else f"{one.n_queries:,} {one.queries}",
-        "" if labels is None else f"{labels.old_accuracy:.1%} -> {labels.new_accuracy:.1%}",
-        "" if labels is None else f"{labels.old_recall_at_10:.1%} -> {labels.new_recall_at_10:.1%}",
+        f"{one.n_queries:,}",
     ]
 
 

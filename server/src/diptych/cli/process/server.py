@@ -53,9 +53,8 @@ def serve(settings: Settings) -> int:
     _check_tls(settings)
     keys = open_keys(settings)
     gallery = None if settings.gallery is None or settings.read_only else Gallery(settings.gallery)
-    for name in ("gallery", "record_queries") if settings.read_only else ():
-        if getattr(settings, name):
-            LOG.info("DIPTYCH_%s has no effect: the server is read-only", name.upper())
+    if settings.read_only and settings.gallery:
+        LOG.info("DIPTYCH_GALLERY has no effect: the server is read-only")
     with _listen(settings) as listener:
         return _Server(settings, listener, keys, gallery).run()
 

@@ -174,9 +174,6 @@ async def _search(
     )
     if asked.collapse is not None:
         best = await collections.fold_duplicates(best, asked.collapse, vectors[0])
-    texts = [one.query for one in asked.queries if isinstance(one.query, str) and one.weight > 0]
-    for name in names:
-        collections.note_texts(name, texts)
     counted = best[: asked.n_counted]
     return SearchResult(
         collections=names,

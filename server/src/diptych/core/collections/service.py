@@ -51,8 +51,6 @@ from diptych.core.types import (
 )
 from diptych.errors import Conflict, NotFound, StoreFull
 
-NoteTexts = Callable[[LoadedCollection, Sequence[str]], None]
-
 
 class Collections:
     """All collections of one data folder, each with vectors of one version and precision.
@@ -75,19 +73,16 @@ class Collections:
         write_queue: SerialWriteQueue,
         pace: Callable[[], Pace] = NoPause,
         max_metadata_bytes: int = 16_384,
-        note_texts: NoteTexts = lambda collection, texts: None,
         read_only: bool = False,
     ) -> None:
         """`active` returns the version of new collections; `new_index` makes an empty index for a width;
         `pace` lets requests go before images that are embedded in the background.
 
-        `note_texts` is called with the texts of each search. With `read_only`, opening and reading write
-        nothing; callers make no changes.
+        With `read_only`, opening and reading write nothing; callers make no changes.
         """
         self._active = active
         self._records = records
         self._metrics = metrics
-        self._note_texts = note_texts
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
         self._finder = Finder(records, write_queue)
@@ -380,11 +375,6 @@ class Collections:
         none = np.zeros(vectors.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
         rows = [found.get(hit.key, none) for hit in hits]  # N of (D,)
         return await asyncio.to_thread(fold_near, hits, np.array(rows), collapse)
-
-    def note_texts(self, name: str, texts: Sequence[str]) -> None:
-        """Take note of the texts that a collection was searched for."""
-        if texts and name in self._registry:
-            self._note_texts(self._registry[name], texts)
 
     async def _drop(self, collection: LoadedCollection) -> None:
         await self._files.require_available()

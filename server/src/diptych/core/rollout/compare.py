@@ -1,10 +1,12 @@
 """Compare the results of a version with those of the version that serves, before the switch."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -19,10 +21,8 @@ from diptych.core.rollout.comparison import (
     CollectionComparison,
     ComparedVectors,
     Comparison,
-    Gates,
-    QueryKind,
+    unmet_by,
 )
-from diptych.core.rollout.label_quality import LabelJudge
 from diptych.core.rollout.overlap import (
     ComparedHits,
     ComparedQuery,
@@ -33,20 +33,21 @@ from diptych.core.rollout.overlap import (
 )
 from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.ports import ComparedImages
-from diptych.core.rollout.recorded_queries import QueryRecorder
-from diptych.core.rollout.text_vectors import TextVectors
-from diptych.core.types import Keys
+from diptych.core.rollout.text_vectors import text_vectors
+from diptych.core.types import ImageRecord, Keys
 from diptych.errors import Conflict, InvalidValue, NotFound
 
 # Collections that move, with their new precision setting -> what their `next` vectors would change.
 Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Comparison]]
 
-MAX_SAMPLED = 100  # images of one collection that are used as queries
+MAX_SAMPLED = 100  # images of one collection that are used as queries, and as many of their names
 MAX_SAMPLED_IN_ALL = 2_000
 MIN_SAMPLED = 10
 MAX_SEARCH_S = 30.0  # a million images are searched in some tenths of a second
 MAX_SHOWN = 20  # queries of one collection that change most
 MAX_SHOWN_IN_ALL = 200
+MAX_NAME_CHARS = 200
+_HASH = re.compile(r"[0-9a-f]{32}")  # of an image that was added without an id
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class _Pair:
 class Comparer:
     """Compares two kinds of vectors of collections, one comparison at a time, giving way to requests.
 
-    Queries are the recorded ones, if there are any, else images of the collection.
+    Queries are sampled images of the collection, and their names.
     """
 
     def __init__(
@@ -70,24 +71,19 @@ class Comparer:
         collections: Collections,
         images: ComparedImages,
         versions: LoadedVersions,
-        recorder: QueryRecorder,
         share: float = 0.1,
-        gates: Gates | None = None,
-        label_field: str | None = None,
+        min_overlap: float | None = None,
         max_search_s: float = MAX_SEARCH_S,
     ) -> None:
-        """`share`: of the encoders' time while requests come. `label_field`: see LabelJudge. `max_search_s`:
+        """`share`: of the encoders' time while requests come. `min_overlap`: see `unmet_by`. `max_search_s`:
         of the searches in one collection, after which the remaining queries are left out.
         """
         self._collections = collections
         self._images = images
         self._versions = versions
-        self._recorder = recorder
         self._share = share
-        self._gates = gates or Gates()
+        self._min_overlap = min_overlap
         self._max_search_s = max_search_s
-        self._texts = TextVectors()
-        self._judge = None if label_field is None else LabelJudge(label_field, images, self._texts)
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, moving: Mapping[LoadedCollection, str]) -> Comparison:
@@ -132,7 +128,7 @@ class Comparer:
             for pair in pairs:
                 with suppress(NotFound):  # dropped meanwhile
                     found.append(await self._compare_pair(pair, len(pairs), pace))
-        return Comparison(found, [reason for one in found for reason in self._gates.unmet_by(one)])
+        return Comparison(found, [reason for one in found for reason in unmet_by(one, self._min_overlap)])
 
     async def _compare_pair(self, pair: _Pair, n_pairs: int, pace: Pace) -> CollectionComparison:
         collection, old, new = pair.collection, pair.old, pair.new
@@ -142,41 +138,36 @@ class Comparer:
             collection.require_not_dropped()  # its indexes are closed unless they were held before
             keys = np.array(await collection.read(self._images.keys), np.int64)
             allowed = _in_both(keys, old, new)
-            texts = await self._recorder.texts(collection)
-            kind: QueryKind = "recorded" if texts else "sampled"
-            if texts:
-                queries = await self._text_queries(texts, old, new, pace)
-            else:
-                limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_pairs, MIN_SAMPLED))
-                queries = await self._image_queries(keys, old, new, limit)
+            limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_pairs, MIN_SAMPLED))
+            queries = await self._queries(keys, old, new, limit, pace)
             hits = await self._search(queries, old, new, allowed, pace)
             shown = most_changed(hits, min(MAX_SHOWN, max(MAX_SHOWN_IN_ALL // n_pairs, 1)))
-            judge = self._judge
             return CollectionComparison(
                 collection=collection.name,
                 n_images=collection.n_images,
                 coverage=coverage(collection, old, new),
                 new=_described(new),
                 old=_described(old),
-                queries=kind if hits else None,
                 n_queries=len(hits),
                 overlap_at_10=mean_overlap(hits),
                 changed=await self._with_ids(shown),
-                labels=None if judge is None else await judge.judge(collection, old, new, allowed, pace),
             )
 
-    async def _text_queries(
-        self, texts: Sequence[str], old: IndexedVectors, new: IndexedVectors, pace: Pace
+    async def _queries(
+        self, keys: Keys, old: IndexedVectors, new: IndexedVectors, limit: int, pace: Pace
     ) -> list[ComparedQuery]:
-        old_rows = await self._texts.of_texts(old.pipeline, texts, pace)
-        new_rows = await self._texts.of_texts(new.pipeline, texts, pace)
-        both = [text for text in texts if text in old_rows and text in new_rows]
-        return [ComparedQuery(old_rows[text], new_rows[text], text) for text in both]
+        """Search by at most `limit` images and by their names, in turn: time may not be enough for all."""
+        chosen = sample(keys[~np.isin(keys, list(old.unindexed | new.unindexed))], limit)
+        by_image = await self._image_queries(chosen, old, new)
+        records = await self._images.by_key(chosen)
+        names = dict.fromkeys(name_of(records[key]) for key in chosen if key in records)
+        by_name = await _text_queries([name for name in names if name], old, new, pace)
+        in_turn = chain.from_iterable(zip_longest(by_image, by_name))
+        return [query for query in in_turn if query is not None]
 
     async def _image_queries(
-        self, keys: Keys, old: IndexedVectors, new: IndexedVectors, limit: int
+        self, chosen: Sequence[int], old: IndexedVectors, new: IndexedVectors
     ) -> list[ComparedQuery]:
-        chosen = sample(keys[~np.isin(keys, list(old.unindexed | new.unindexed))], limit)
         old_rows = await self._images.embeddings_of(chosen, old.identity)
         new_rows = await self._images.embeddings_of(chosen, new.identity)
         both = [key for key in chosen if key in old_rows and key in new_rows]
@@ -221,6 +212,23 @@ class Comparer:
             for one in shown
             if one.query.key is None or one.query.key in records
         ]
+
+
+def name_of(image: ImageRecord) -> str:
+    """The words that an image is called by: `name` of its metadata, else its id; empty if that is a hash."""
+    given = image.metadata.get("name")
+    if isinstance(given, str) and given.strip():
+        return given[:MAX_NAME_CHARS]
+    return "" if _HASH.fullmatch(image.id) else " ".join(re.split(r"[-_.~]+", image.id)).strip()
+
+
+async def _text_queries(
+    texts: Sequence[str], old: IndexedVectors, new: IndexedVectors, pace: Pace
+) -> list[ComparedQuery]:
+    old_rows = await text_vectors(old.pipeline, texts, pace)
+    new_rows = await text_vectors(new.pipeline, texts, pace)
+    both = [text for text in texts if text in old_rows and text in new_rows]
+    return [ComparedQuery(old_rows[text], new_rows[text], text) for text in both]
 
 
 def _without_old(collection: LoadedCollection, new: IndexedVectors) -> CollectionComparison:

@@ -4,9 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from diptych.core.collections.metadata.filters import Filter
 from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
-from diptych.core.types import Embedding, ImageRecord, Keys, VersionRef
+from diptych.core.types import Embedding, ImageRecord, VersionRef
 
 
 class RolloutStore(Protocol):
@@ -63,32 +62,12 @@ class ComparedImages(Protocol):
         """The keys of all images, ascending."""
         ...
 
-    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """The keys of the images whose metadata pass, ascending."""
-        ...
-
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
         """The records of those images that exist."""
         ...
 
     async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
         """The embeddings (D,) of those images that have one of this identity."""
-        ...
-
-
-class QueryStore(Protocol):
-    """Keeps texts with their collection, and deletes and renames them with it. Durable when they return."""
-
-    async def add_queries(self, collection: str, texts: Sequence[str], max_kept: int) -> None:
-        """Add texts as the newest ones, and forget older ones beyond `max_kept`. Raises NotFound."""
-        ...
-
-    async def queries(self, collection: str) -> list[str]:
-        """The texts of a collection, newest first. Raises NotFound."""
-        ...
-
-    async def forget_queries(self) -> int:
-        """Delete the texts of all collections; return how many there were."""
         ...
 
 

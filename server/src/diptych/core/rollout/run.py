@@ -268,7 +268,7 @@ class RolloutRun:
         comparison = await self.parts.compare(self.moving)
         await self._set("compared", comparison=comparison.as_json())
         require_coverage(self.moving)
-        comparison.require_gates()
+        comparison.require_met()
 
     async def _goes_back(self) -> bool:
         served = await self.parts.store.served()

@@ -1,6 +1,6 @@
 """`.../comparison`: what searches find with the vectors of two versions of a model."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,21 +55,6 @@ class ChangedQueryResponse(BaseModel):
     new: list[str]
 
 
-class LabelQualityResponse(BaseModel):
-    """How well both sides find the labels that metadata hold."""
-
-    label_field: str
-    n_labels: int
-    n_images: int = Field(description="that were classified")
-    n_label_queries: int
-    old_accuracy: float = Field(description="of images, whose most similar label is their own: " + _SHARE)
-    new_accuracy: float
-    old_recall_at_10: float = Field(
-        description="of label queries, with an image of that label among the first ten: " + _SHARE
-    )
-    new_recall_at_10: float
-
-
 class CollectionComparisonResponse(BaseModel):
     """What changes in one collection."""
 
@@ -80,15 +65,9 @@ class CollectionComparisonResponse(BaseModel):
     )
     old: ComparedVectorsResponse | None = Field(description="null if nothing served yet")
     new: ComparedVectorsResponse
-    queries: Literal["recorded", "sampled"] | None = Field(
-        description="recorded texts of searches, or sampled images; null if there are none"
-    )
-    n_queries: int
+    n_queries: int = Field(description="sampled images, and their names")
     overlap_at_10: float | None = Field(description="mean over all queries; null without any")
     changed: list[ChangedQueryResponse] = Field(description="queries that change most, these first")
-    labels: LabelQualityResponse | None = Field(
-        description="null unless the server has a label field, and images have it"
-    )
 
 
 _EXAMPLE_SIDE = {"model": "mine", "version": 3, "precision": "fp32", "golden_cosine_min": 0.9999}
@@ -100,7 +79,6 @@ EXAMPLE_COMPARISON = {
             "coverage": 1.0,
             "old": _EXAMPLE_SIDE,
             "new": {**_EXAMPLE_SIDE, "version": 4},
-            "queries": "recorded",
             "n_queries": 200,
             "overlap_at_10": 0.87,
             "changed": [
@@ -112,7 +90,6 @@ EXAMPLE_COMPARISON = {
                     "new": ["cat", "kitten"],
                 }
             ],
-            "labels": None,
         }
     ],
     "unmet": [],
@@ -125,7 +102,7 @@ class ComparisonResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra=schemas.example(EXAMPLE_COMPARISON))
 
     collections: list[CollectionComparisonResponse]
-    unmet: list[str] = Field(description="gates that are not met, with figure and bound")
+    unmet: list[str] = Field(description="why the switch is refused, with figure and bound")
 
     @classmethod
     def of(cls, comparison: Comparison) -> "ComparisonResponse":
@@ -153,7 +130,7 @@ async def compare_versions(
     """Compare the searches of a version with those of an older one, in collections with vectors of both.
 
     These are the version that serves, the one before if it is kept, and the one of the rollout under way: 409
-    for others. It takes seconds, or minutes with many recorded texts of a large model.
+    for others. It takes seconds.
     """
     old, new = _old_version(services, name, parameters), (name, version)
     with context_of(request).stage("work"):

@@ -1,7 +1,7 @@
 /** Two versions side by side: numbers of each collection, and the queries whose pictures changed most. */
 
 import { addressOf } from "../address.js";
-import { count, percent, plural } from "../format.js";
+import { count, percent } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Spinner } from "../parts/busy.js";
 import { Problem } from "../parts/problem.js";
@@ -9,9 +9,6 @@ import { Picture } from "../parts/thumbnail.js";
 import { client, isAbort } from "../server.js";
 
 const N_SHOWN = 6;
-
-const accuracyText = ({ old_accuracy: before, new_accuracy: after, n_images: n }) =>
-  `${percent(before, 1)} → ${percent(after, 1)} of ${plural(n, "labelled picture")}`;
 
 export function Comparison({ name, version, against }) {
   const [comparison, setComparison] = useState(null);
@@ -52,19 +49,16 @@ export function Quality({ comparison }) {
             <th scope="col">Collection</th>
             <th scope="col" class="number">Pictures</th>
             <th scope="col" class="number">With a vector</th>
-            <th scope="col" class="number">Same among ten hits</th><th scope="col">Accuracy, old and new</th>
+            <th scope="col" class="number">Same among ten hits</th>
           </tr>
         </thead>
         <tbody>
-          ${comparison.collections.map(({ collection, n_images: n, coverage, overlap_at_10: overlap, labels }) => html`
+          ${comparison.collections.map(({ collection, n_images: n, coverage, overlap_at_10: overlap }) => html`
             <tr key=${collection}>
               <th scope="row">${collection}</th>
               <td class="number">${count(n)}</td>
               <td class="number">${percent(coverage)}</td>
               <td class="number">${overlap === null ? "" : percent(overlap)}</td>
-              <td>
-                ${labels ? accuracyText(labels) : "no labels"}
-              </td>
             </tr>`)}
         </tbody>
       </table>
