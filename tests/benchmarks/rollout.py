@@ -216,7 +216,7 @@ def _embeds() -> list[bytes]:
 async def _precision(control: Connection) -> str:
     """The one in which `/embed` answers."""
     models = (await control.ask(request("GET", "/models"))).json()["models"]
-    return str(models[0]["serving"]["embed"]["precision"])
+    return str(models[0]["serving"]["precision"])
 
 
 async def _turns(record: Record, sending: asyncio.Event, seconds: float) -> None:

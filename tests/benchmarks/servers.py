@@ -120,10 +120,9 @@ def layout_of(server: Running) -> tuple[str, str]:
     serving = next(
         model["serving"] for model in json.loads(ask(server.port, "/models"))["models"] if model["serving"]
     )
-    plan = serving["embed"]["plan"] or {}
-    return serving["embed"]["precision"], ", ".join(
-        f"{name} {value}" for name, value in plan.items()
-    ) or "none"
+    serving = serving.get("embed", serving)  # an earlier commit tells of requests and of collections
+    plan = serving["plan"] or {}
+    return serving["precision"], ", ".join(f"{name} {value}" for name, value in plan.items()) or "none"
 
 
 def processes(pid: int) -> Iterator[int]:

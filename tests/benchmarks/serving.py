@@ -73,7 +73,7 @@ class Model:
 
     def program(self, checkout: Path, data_dir: Path, name: str) -> Program:
         """The server of a checkout with this model alone."""
-        flags = ["--precision", self.precision, "--collection-precision", self.precision]
+        flags = ["--precision", self.precision]
         flags += ["--allow-ungated"] if self.name == inputs.VIT else []
         repository = self.repository(checkout)
         return diptych(repository, self.name, data_dir, *flags, checkout=checkout, name=name)

@@ -40,7 +40,7 @@ from support.hostile.corpus import corpus
 GALLERY, CHANGING, ODD = "gallery", "soak", "soak-odd"
 GALLERY_FOLDER = REPOSITORY / "server" / "gallery"
 MIN_COSINE = 0.99999  # of a vector to the one that its item had alone
-SAME_COSINE = 0.9999  # of a picture to itself, in the precision of collections
+SAME_COSINE = 0.9999  # of a picture to itself
 MAX_TRIES = 10  # of a request that is refused with 429
 MAX_STORED, MAX_ADDED, K = 300, 4, 10
 N_PHOTOS, N_TEXTS, N_KNOWN, N_KNOWN_TEXTS = 48, 400, 32, 16

@@ -35,7 +35,6 @@ class Held:
     name: str
     images: Images
     keep: str = "original"
-    precision: str = "server"
 
 
 State = Held | None  # of one collection; None: it does not exist
@@ -88,7 +87,7 @@ def _difference(found: State, promised: State) -> str:
     has, should = found.images, promised.images
     lost, back = should.keys() - has.keys(), has.keys() - should.keys()
     other = {id for id in has.keys() & should.keys() if has[id] != should[id]}
-    told = [f"{one.name} ({one.keep}, {one.precision})" for one in (found, promised)]
+    told = [f"{one.name} ({one.keep})" for one in (found, promised)]
     named = f"is {told[0]} for {told[1]}"
     return f"{named}, lost {sorted(lost)}, came back {sorted(back)}, differ {sorted(other)}"
 

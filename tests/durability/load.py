@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,8 +23,7 @@ MOST_IMAGES = 24  # in one collection: above it, delete rather than add
 MOST_OF_A_JOB = 24  # images; a job adds 16 at a time
 MODEL = {"name": TINY, "version": 1}  # what made the vectors, they say
 JOB_ENDS_WITHIN_S = 30
-PRECISIONS = ("server", "fp32", "int8")  # of a collection; the server's is fp32
-SETTLED, NOT_TRIED = 200, 503  # all images were embedded, or not yet
+PRECISIONS = ("fp32", "int8")  # between which the server moves, with the collections that can
 
 
 def names_of(writer: str) -> tuple[str, str]:
@@ -64,9 +62,7 @@ class Writer:
             actions += [partial(self._on_one, self._patch), partial(self._on_one, self._delete)]
         if len(held.images) > MOST_IMAGES:
             actions = [partial(self._on_one, self._delete), self._delete_matching, self._drop]
-        if _all_have_files(held):  # others cannot be embedded again
-            actions.append(self._change_precision)
-        actions.append(self._delete_without_vector)
+        actions += [self._change_precision, self._delete_without_vector]
         self._random.choice(actions)(held)
 
     def _on_one(self, change: Callable[[Held, str], None], held: Held) -> None:
@@ -74,9 +70,8 @@ class Writer:
 
     def _create(self) -> None:
         keep = self._random.choice(["original", "original", "original", "none"])
-        name, precision = self._random.choice(names_of(self._collection)), self._random.choice(PRECISIONS)
-        asked = {"name": name, "keep": keep, "precision": precision}
-        self._ask(Held(name, {}, keep, precision), "POST", "/collections", json=asked)
+        name = self._random.choice(names_of(self._collection))
+        self._ask(Held(name, {}, keep), "POST", "/collections", json={"name": name, "keep": keep})
 
     def _add(self, held: Held) -> None:
         fresh = self._fresh(lambda: self._kept(held))
@@ -98,10 +93,8 @@ class Writer:
         """Send an archive. Once accepted, all its images will exist, except those changed or deleted later.
 
         While the job runs, images that it has added are changed and deleted. The archive holds new images and
-        replacements. The precision changes meanwhile if no replaced image is a vector. The next request waits
-        until the job has ended.
+        replacements. The next request waits until the job has ended.
         """
-        can_change = _all_have_files(held) and held.keep == "original"
         items = self._fresh(lambda: self._kept(held), most=self._random.choice([5, MOST_OF_A_JOB]))
         if held.images and self._random.random() < 0.5:
             items |= {id: self._kept(held) for id in self._some(held, 3)}
@@ -114,9 +107,9 @@ class Writer:
             files[f"{id}.json"] = json.dumps({"id": id, "metadata": kept.metadata}).encode()
         path, headers = f"/collections/{held.name}/images?replace=true", {"content-type": "application/x-tar"}
         answer = self._ask(_with(held, items), "POST", path, content=tar_of(files), headers=headers)
-        self._change_beside(items, f"/jobs/{answer.json()['id']}", can_change)
+        self._change_beside(items, f"/jobs/{answer.json()['id']}")
 
-    def _change_beside(self, items: Images, job: str, can_change_precision: bool) -> None:
+    def _change_beside(self, items: Images, job: str) -> None:
         deadline = time.monotonic() + JOB_ENDS_WITHIN_S
         left = list(items)
         while (told := self._http.get(job).json())["finished_at"] is None or left:
@@ -128,7 +121,7 @@ class Writer:
                 change = self._random.choice([self._delete, self._replace, self._patch, None, None])
                 if change is not None:
                     change(held, id)
-                elif can_change_precision and self._random.random() < 0.3:
+                elif self._random.random() < 0.3:
                     self._change_precision(held)
         assert (told["state"], told["counts"]["failed"]) == ("done", 0), told
 
@@ -167,35 +160,15 @@ class Writer:
         self._ask(replace(held, name=name), "PATCH", f"/collections/{held.name}", json={"name": name})
 
     def _change_precision(self, held: Held) -> None:
-        """Change the precision while another thread deletes images without a vector. Re-embedding goes on."""
-        after = replace(held, precision=self._other_precision(held))
-        with ThreadPoolExecutor(1) as beside:
-            asked = beside.submit(self._require_no_missing_vectors, held)
-            self._journal.begin(self._collection, after)
-            answer = self._http.patch(f"/collections/{held.name}", json={"precision": after.precision})
-            assert answer.is_success, answer.text
-            asked.result()
-        self._wait_for_rollout(held.name)
-        self._journal.acknowledge(self._collection)
-
-    def _wait_for_rollout(self, name: str) -> None:
-        """Wait until the collection has moved: vectors that are added meanwhile could not move with it."""
-        while self._http.get(f"/collections/{name}").raise_for_status().json()["rollout"] is not None:
-            time.sleep(0.005)
-
-    def _other_precision(self, held: Held) -> str:
-        return self._random.choice([one for one in PRECISIONS if one != held.precision])
+        """Begin to move the server to a precision; another writer may cancel that by naming the other one."""
+        path, body = f"/models/{TINY}/versions/1/activate", {"precision": self._random.choice(PRECISIONS)}
+        answer = self._http.post(path, json=body)
+        assert answer.is_success, answer.text
 
     def _delete_without_vector(self, held: Held) -> None:
-        self._journal.begin(self._collection, held)
-        self._require_no_missing_vectors(held)
-        self._journal.acknowledge(self._collection)
-
-    def _require_no_missing_vectors(self, held: Held) -> None:
-        """Delete images without a vector; check that there are none, since all images can be embedded."""
-        answer = self._http.post(f"/collections/{held.name}/deletions", json={"lacking": True})
-        assert answer.status_code in {SETTLED, NOT_TRIED}, answer.text
-        assert answer.status_code == NOT_TRIED or answer.json()["n_images"] == 0, answer.text
+        """Delete images without a vector: there are none, since each has one before it is acknowledged."""
+        answer = self._ask(held, "POST", f"/collections/{held.name}/deletions", json={"lacking": True})
+        assert answer.json()["n_images"] == 0, answer.text
 
     def _drop(self, held: Held) -> None:
         self._ask(None, "DELETE", f"/collections/{held.name}")
@@ -237,10 +210,6 @@ class Writer:
 
 def _with(held: Held, items: Images) -> Held:
     return replace(held, images=dict(held.images) | dict(items))
-
-
-def _all_have_files(held: Held) -> bool:
-    return all(kept.has_file for kept in held.images.values())
 
 
 def _told(items: Images) -> str:

@@ -20,6 +20,7 @@ from diptych.core.collections.metadata.filters import Compare
 from diptych.core.types import NewRow
 from diptych.errors import CorruptStore
 from integration.backup_parts import Silent
+from integration.data_folders import REF
 from integration.store_parts import Opened, tiny_png
 from support.server import serve, start
 from support.tiny_bundle import TINY
@@ -81,7 +82,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
     async def fill() -> dict[str, Any]:
         store = SqliteStore(data_dir)
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         rows = [
             NewRow(f"i{n:04}", f"{n:064x}", n, "image/png", 1, 1, {"n": n, "words": words(rng, n)},
                    rng.standard_normal(DIM).astype(np.float32), kept=False)
@@ -224,7 +225,7 @@ def test_clock_that_is_set_back_changes_no_order(
 def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
     async def story() -> None:
         store = SqliteStore(tmp_path)
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         row = NewRow("a", "0" * 64, 1, "image/png", 1, 1, {"name": "unforgotten"}, np.ones(4, np.float32))
         await store.put("c", [row], identity="i", replace=False)
         await store.delete("c", "a")

@@ -1,57 +1,115 @@
-"""A data folder of any earlier schema is brought up to date with everything in it.
+"""A data folder of the schema before is converted with everything in it; an older one is refused.
 
-`schemas/N.sql` is the database as the release with schema N wrote it. It is added with the migration from N.
+`schemas/9.sql` is the database as the release with schema 9 wrote it.
 """
 
 import asyncio
-import re
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.adapters.sqlite import threads
-from diptych.adapters.sqlite.schema import MIGRATIONS, connect, schema_version
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.schema import OLDEST, VERSION, connect, schema_version
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.metadata.filters import Compare
-from diptych.core.types import SERVER, NewRow
-from diptych.errors import StoreFull
+from diptych.core.rollout.types import Rollout, ServedVersions
+from diptych.core.types import NewRow, Target, VersionRef
+from diptych.errors import StoreError, StoreFull
 from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
 
 SCHEMAS = Path(__file__).parent / "schemas"
-KEPT = sorted(int(file.stem) for file in SCHEMAS.glob("*.sql"))
-KILLS = 5
+ONE = VersionRef(TINY, 1, "1111")  # which serves
+SECOND_IS_OF_ONE = (
+    "UPDATE identities SET (model, version, precision, decode, bundle)"
+    " = ('tiny', 1, 'int8', 'fast', '1111') WHERE number = 2;"
+)
+MORE_OF_SECOND = "INSERT INTO embeddings VALUES (3, 2, x'00', 0), (4, 2, x'00', 0);"
+LESS_OF_FIRST = "DELETE FROM embeddings WHERE key = 4 AND identity = 1;"
 
 
-def as_left_by(version: int, data_dir: Path) -> None:
-    """Create the database of that release and an empty folder of images."""
+def as_left_by_the_release_before(data_dir: Path, changes: str = "") -> None:
+    """Create the database of that release, with changes by SQL, and an empty folder of images."""
     (data_dir / "images").mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
-        db.executescript((SCHEMAS / f"{version}.sql").read_text(encoding="utf-8"))
+        db.executescript((SCHEMAS / f"{OLDEST}.sql").read_text(encoding="utf-8") + changes)
 
 
-def spelled(db: sqlite3.Connection) -> dict[str, str]:
-    """Return the definitions of tables and indexes by name, with white space normalised."""
-    rows = db.execute(
-        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'"
-    )
-    return {name: re.sub(r"\s+", " ", sql) for name, sql in rows}
+def tables_and_indexes(data_dir: Path) -> dict[str, Any]:
+    """The columns of each table, in any order, and the definition of each index, by name."""
+    with closing(sqlite3.connect(data_dir / DATABASE)) as db:
+        found: dict[str, Any] = {}
+        for kind, name, sql in db.execute("SELECT type, name, sql FROM sqlite_schema"):
+            columns = db.execute(f"PRAGMA table_info({name})")
+            found[name] = sorted(column for _, *column in columns) if kind == "table" else sql
+    return found
 
 
-def test_every_earlier_schema_is_kept() -> None:
-    assert set(KEPT) >= set(range(1, len(MIGRATIONS)))
-    assert max(KEPT) <= len(MIGRATIONS)
+def rollouts_of(data_dir: Path) -> tuple[ServedVersions | None, list[Rollout]]:
+    """What serves, and all rollouts."""
+
+    async def read() -> tuple[ServedVersions | None, list[Rollout]]:
+        store = SqliteStore(data_dir)
+        try:
+            rollouts = SqliteRollouts(store.threads)
+            return await rollouts.served(), await rollouts.rollouts(100)
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
 
 
-def test_steps_that_met_a_full_disk_are_taken_by_the_next_start_with_room(
+def test_converted_database_has_the_tables_of_a_new_one_and_everything_in_them(tmp_path: Path) -> None:
+    converted, new = tmp_path / "converted", tmp_path / "new"
+    as_left_by_the_release_before(converted)
+    for _ in range(2):  # and after opening it again
+        asyncio.run(check_rows(converted))
+    asyncio.run(SqliteStore(new).close())
+    assert tables_and_indexes(converted) == tables_and_indexes(new)
+    with closing(sqlite3.connect(converted / DATABASE)) as db:
+        assert schema_version(db) == VERSION
+
+
+@pytest.mark.parametrize(
+    ("changes", "precision", "decode"),
+    [
+        ("", "fp32", "exact"),
+        (SECOND_IS_OF_ONE, "fp32", "exact"),
+        (SECOND_IS_OF_ONE + MORE_OF_SECOND + LESS_OF_FIRST, "int8", "fast"),
+        ("UPDATE identities SET (precision, decode, bundle) = ('int8', 'fast', '2222')", "fp32", "exact"),
+    ],
+)
+def test_precision_of_most_vectors_of_the_version_that_serves_is_recorded(
+    tmp_path: Path, changes: str, precision: str, decode: Any
+) -> None:
+    as_left_by_the_release_before(tmp_path, changes)
+    served, _ = rollouts_of(tmp_path)
+    assert served == ServedVersions(Target(ONE, precision, decode), None, precision)
+
+
+def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not(tmp_path: Path) -> None:
+    of_server = "('a', 'tiny', 1, '1111', 'active', 'then', NULL, NULL, 0, '', 'later', '{}', NULL)"
+    of_collection = "('b', 'tiny', 1, '1111', 'waiting', 'then', 'mine', 'int8', 0, '', NULL, '{}', NULL)"
+    as_left_by_the_release_before(tmp_path, f"INSERT INTO rollouts VALUES {of_server}, {of_collection}")
+    _, rollouts = rollouts_of(tmp_path)
+    assert rollouts == [Rollout("a", Target(ONE, "fp32", "exact"), "active", "then", finished_at="later")]
+
+
+def test_conversion_that_met_a_full_disk_is_made_by_the_next_start_with_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_left_by(5, tmp_path)
+    many = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+        " INSERT INTO rollouts"
+        " SELECT i, 'tiny', 1, '1111', 'active', '', NULL, NULL, 0, '', '', '{}', NULL FROM n"
+    )
+    as_left_by_the_release_before(tmp_path, many)
     with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
         (n_pages,) = db.execute("PRAGMA page_count").fetchone()
     with monkeypatch.context() as patched:
@@ -68,36 +126,32 @@ def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
     return db
 
 
-@pytest.mark.parametrize("version", KEPT)
-def test_steps_that_were_released_were_not_edited(tmp_path: Path, version: int) -> None:
-    as_left_by(version, tmp_path)
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as kept, closing(sqlite3.connect(":memory:")) as made:
-        for statement in (statement for step in MIGRATIONS[:version] for statement in step):
-            made.execute(statement)
-        expected = spelled(made)
-        found = spelled(kept)
-        assert schema_version(kept) == version
-    assert {name: found[name] for name in expected} == expected
-    assert found.keys() - expected.keys() == {"schema_version"}
+def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    as_left_by_the_release_before(tmp_path, f"DELETE FROM schema_version WHERE version = {OLDEST}")
+    before = tables_and_indexes(tmp_path)
+    message = f"has schema {OLDEST - 1}, this version converts schema {OLDEST} at the oldest: add its images"
+    with pytest.raises(StoreError, match=message):
+        SqliteStore(tmp_path)
+    assert tables_and_indexes(tmp_path) == before
 
 
-@pytest.mark.parametrize("version", KEPT)
-def test_everything_is_there_after_the_steps_that_were_missing(tmp_path: Path, version: int) -> None:
-    as_left_by(version, tmp_path)
-    for _ in range(2):  # and after opening it again
-        asyncio.run(check_rows(tmp_path))
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        assert schema_version(db) == len(MIGRATIONS)
-        applied = [number for (number,) in db.execute("SELECT version FROM schema_version ORDER BY version")]
-        assert applied == list(range(1, len(MIGRATIONS) + 1))
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_conversion_that_was_cut_short_is_made_again(warm: WarmServers, tmp_path: Path, side: str) -> None:
+    as_left_by_the_release_before(tmp_path)
+    server = warm.start(tmp_path, environment={VARIABLE: f"migration_commit.{side}:1"})
+    assert server.url_when_ready() is None
+    assert server.wait() < 0
+    asyncio.run(check_rows(tmp_path))
 
 
 async def check_rows(data_dir: Path) -> None:
     store = SqliteStore(data_dir)
     try:
-        infos = {info.name: (info.model, info.n_images) for info in await store.collections()}
-        assert infos == {"mine": (TINY, 2), "theirs": (TINY, 1)}
-        assert {info.precision for info in await store.collections()} == {SERVER}
+        infos = {info.name: (info.model, info.n_images, info.keep) for info in await store.collections()}
+        assert infos == {"mine": (TINY, 2, "original"), "theirs": (TINY, 1, "none")}
+        (mine, _) = await store.collections()
+        assert (mine.identity, mine.previous_identity) == ("first", "second")
+        assert await store.identity_sources() == {"first": Target(ONE, "fp32", "exact")}
         a, b = await store.page("mine", None, 10)
         assert (a.id, a.sha256, a.n_bytes, a.media_type, a.width, a.height) == (
             "a",
@@ -119,20 +173,3 @@ async def check_rows(data_dir: Path) -> None:
         assert (await store.delete("theirs", "new")).released == ("3" * 64,)
     finally:
         await store.close()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("version", [version for version in KEPT if version < len(MIGRATIONS)])
-def test_steps_that_were_cut_short_are_taken_again(
-    warm: WarmServers, tmp_path: Path, version: int, side: str
-) -> None:
-    for n in range(KILLS):
-        step = 1 + n % (len(MIGRATIONS) - version)
-        data_dir = tmp_path / str(n)
-        as_left_by(version, data_dir)
-        server = warm.start(data_dir, environment={VARIABLE: f"migration_commit.{side}:{step}"})
-        assert server.url_when_ready() is None
-        assert server.wait() < 0
-        asyncio.run(check_rows(data_dir))
-        shutil.rmtree(data_dir)

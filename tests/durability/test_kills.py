@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from diptych.failpoints import POINTS, VARIABLE
@@ -20,7 +21,7 @@ from support.warm_server import WarmServer, WarmServers
 COLLECTIONS = ["a", "b", "c", "d"]
 KILLS_AT_POINT = 5
 REACHED_WITHIN_S = 60
-FIXED = ("--precision", "fp32")  # so that no start measures precisions
+FIXED = ("--precision", "fp32")  # so that no start measures precisions, and each goes back to this one
 MOST_ANSWERS = 30  # of one life, before it is killed
 SEED = 20261125
 
@@ -66,7 +67,10 @@ class Story:
     def check_content(self) -> None:
         """Check that all acknowledged content is there and that the server stops cleanly."""
         server = self._warm.start(self._data_dir, *FIXED)
-        settle_all(self._ready(server), self._data_dir, self.journal, COLLECTIONS, thorough=True)
+        url = self._ready(server)
+        settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=True)
+        rollouts = httpx.get(f"{url}/rollouts").json()["rollouts"]
+        assert [one for one in rollouts if one["state"] == "failed"] == []
         server.kill(signal.SIGTERM)
         assert server.wait() == 0
 

@@ -23,8 +23,8 @@ from diptych.core.collections.ids import content_id, sha256_of
 from diptych.core.collections.metadata.checks import merge_patch
 from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.nearest import SearchTarget
-from diptych.core.types import SERVER, Deletion, NewImage, VersionRef
-from diptych.errors import Conflict, NotFound, NotReady
+from diptych.core.types import Deletion, NewImage, Target
+from diptych.errors import Conflict, NotFound
 from durability.journal import Kept
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -34,6 +34,7 @@ C = "default"
 OTHER = "other"
 SETTLED_WITHIN_S = 60
 VERSIONS = [(TINY, 1), (TINY, 2), (OTHER, 1)]
+PRECISIONS = ["fp32", "int8"]
 ALL = 1000
 PICTURES = st.integers(0, 5).map(tiny_png)
 IDS = st.sampled_from(["a", "b", "c", "~d", "E.e"])
@@ -69,17 +70,15 @@ class Images(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kept: dict[str, Kept] = {}
-        self.precisions = {SERVER}  # it has one of them: that of a move under way, or the one before
-        self.active = (TINY, 1)  # when the folder was closed last
-        self.may_lag = False  # searches may lack images that were added before a switch without waiting
+        self.active = (TINY, 1, "fp32")  # when the folder was closed last
         self.folder = Path(tempfile.mkdtemp(prefix="diptych-states-"))
         self.runner = asyncio.Runner()
 
     @initialize()
     def open(self) -> None:
         async def opened() -> Opened:
-            name, version = self.active
-            return await Opened(self.model_repo, self.folder, version, name).__aenter__()
+            name, version, precision = self.active
+            return await Opened(self.model_repo, self.folder, version, name, precision=precision).__aenter__()
 
         self.opened = self.runner.run(opened())
 
@@ -91,8 +90,8 @@ class Images(RuleBasedStateMachine):
         served = SqliteRollouts(store.threads).served_now()
         store.close_now()
         assert served is not None
-        assert served.active == self.opened.active.now.version.ref
-        self.active = _name_and_version(served.active)
+        assert served.active == self.opened.active.now.version.target
+        self.active = (*_name_and_version(served.active), served.active.precision)
         self.open()
 
     @rule(payload=PICTURES, id=st.none() | IDS, metadata=st.none() | METADATA, replace=st.booleans())
@@ -157,46 +156,35 @@ class Images(RuleBasedStateMachine):
         self.runner.run(self.opened.collections.create(C))
         with pytest.raises(Conflict):
             self.runner.run(self.opened.collections.create(C))
-        self.kept, self.precisions = {}, {SERVER}
+        self.kept = {}
 
-    @rule(precision=st.sampled_from([SERVER, "fp32", "int8"]), model=st.sampled_from([None, TINY, OTHER]),
-          waits=st.booleans())  # fmt: skip
-    def move(self, precision: str, model: str | None, waits: bool) -> None:
-        """Change precision and model of the collection. Unless this waits, other rules run beside it."""
-        moving = self.opened.rollouts.move_collection(C, precision=precision, model=model)
-        self.precisions.add(precision)
-        self.runner.run(moving)
+    @rule(version=st.sampled_from(VERSIONS), precision=st.sampled_from(PRECISIONS), waits=st.booleans())
+    def activate(self, version: tuple[str, int], precision: str, waits: bool) -> None:
+        """Activate a version in a precision. Unless this waits, other rules run during its rollout."""
+        self.runner.run(self.opened.rollouts.activate(*version, precision))
         if waits:
             self.wait()
-            self.precisions = {precision}
+            target = self.opened.active.now.version.target
+            assert (_name_and_version(target), target.precision) == (version, precision)
 
-    @rule(version=st.sampled_from(VERSIONS), waits=st.booleans())
-    def activate(self, version: tuple[str, int], waits: bool) -> None:
-        """Activate a version. Unless this waits, other rules run beside its rollout."""
-        self.runner.run(self.opened.rollouts.activate(*version))
-        if waits:
-            self.wait()
-            assert _name_and_version(self.opened.active.now.version.ref) == version
-
-    @rule(now=st.booleans())
-    def roll_back(self, now: bool) -> None:
-        """Return to the version that served before."""
+    @rule()
+    def roll_back(self) -> None:
+        """Return to what served before."""
         status = self.runner.run(self.opened.rollouts.status())
         if status.previous is not None:
-            ref = status.previous.ref
-            self.may_lag |= now
-            with suppress(Conflict):  # a rollout has just ended: another version served before
-                self.runner.run(self.opened.rollouts.activate(ref.name, ref.version, now=now))
+            target = status.previous.target
+            self.runner.run(
+                self.opened.rollouts.activate(target.ref.name, target.ref.version, target.precision)
+            )
 
     @rule(number=st.integers(0, 2))
     def cancel(self, number: int) -> None:
         """Cancel a rollout that has not ended. It may be done before it is cancelled.
 
-        One that lets a collection follow the active version is left: without it, that waits for a restart.
+        One that lets a collection follow what serves is left: without it, that waits for a minute.
         """
-        rollouts, active = self.runner.run(self.opened.rollouts.list()), self.opened.active.now.version.ref
-        may_end = [one for one in rollouts if one.precision is not None or one.target != active]
-        if running := [one for one in may_end if not one.has_ended]:
+        rollouts, active = self.runner.run(self.opened.rollouts.list()), self.opened.active.now.version.target
+        if running := [one for one in rollouts if not one.has_ended and one.target != active]:
             chosen = running[number % len(running)]
             with suppress(Conflict):  # it has just ended
                 cancelled = self.runner.run(self.opened.rollouts.cancel(chosen.id))
@@ -206,12 +194,11 @@ class Images(RuleBasedStateMachine):
     def wait(self) -> None:
         """Wait until all rollouts have ended; none has failed, and the collection follows the server."""
         self.runner.run(self._settled())
-        self.may_lag = False
 
     async def _settled(self) -> None:
-        """Wait until nothing is left to do. A collection that was created beside a switch moves after it."""
+        """Wait until nothing is left to do. A collection that was created during a switch moves after it."""
         async with asyncio.timeout(SETTLED_WITHIN_S):
-            while await self._is_moving() or self._pending() or not self._follows():  # noqa: ASYNC110
+            while await self._is_moving() or not self._follows():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         info = await self.opened.collections.get(C)
         assert (info.state, info.stays) == ("ready", ""), info
@@ -221,21 +208,15 @@ class Images(RuleBasedStateMachine):
         return any(not one.has_ended for one in await self.opened.rollouts.list())
 
     def _follows(self) -> bool:
-        """Whether the collection has vectors of the version that serves, if it is of its model."""
-        collection, active = self.opened.collections[C], self.opened.active.now.version.ref
-        vectors = collection.current
-        return vectors is not None and (vectors.version.ref == active or collection.model != active.name)
-
-    def _pending(self) -> bool:
+        """Whether the collection has vectors of what serves."""
         vectors = self.opened.collections[C].current
-        return vectors is None or bool(vectors.pending)
+        return vectors is not None and vectors.version is self.opened.active.now.version
 
     @rule()
     def delete_lacking(self) -> None:
         """Delete images without a vector: there are none, since all originals are kept."""
-        with suppress(NotReady):
-            call = self.opened.collections.images.delete_matching(C, None, lacking=True, preview=False)
-            assert self.runner.run(call) == Deletion(0)
+        call = self.opened.collections.images.delete_matching(C, None, lacking=True, preview=False)
+        assert self.runner.run(call) == Deletion(0)
 
     @rule(clause=FILTERS, payload=PICTURES)
     def filter(self, clause: Any, payload: bytes) -> None:
@@ -244,10 +225,8 @@ class Images(RuleBasedStateMachine):
         Searches wait for nothing, and each cosine is that of the version that the collection names.
         """
         filter = parse_filter(clause)
-        if self.may_lag:
-            self.wait()
         with self.opened.collections.using(C) as vectors:
-            query = self._expected(payload, vectors.model.ref, vectors.model.precision)
+            query = self._expected(payload, vectors.model.target)
             search = self.opened.collections.search([SearchTarget(C, vectors)], query, k=ALL, filter=filter)
             found = self.runner.run(search)
             assert {hit.id for hit in found} == {
@@ -256,12 +235,12 @@ class Images(RuleBasedStateMachine):
             for hit in found:
                 kept = self.kept[hit.id]
                 assert hit.metadata == kept.metadata
-                row = self._expected(kept.payload, vectors.model.ref, vectors.model.precision)
+                row = self._expected(kept.payload, vectors.model.target)
                 assert hit.cosine == pytest.approx(float(query @ row), abs=1e-5)
 
-    def _expected(self, payload: bytes, ref: VersionRef, precision: str) -> Vector:
+    def _expected(self, payload: bytes, target: Target) -> Vector:
         """The vector of an image; int8 turns those of the store's parts by one place."""
-        return np.roll(self.expected[_name_and_version(ref)].image(payload), precision == "int8")
+        return np.roll(self.expected[_name_and_version(target)].image(payload), target.precision == "int8")
 
     @rule(limit=st.integers(1, 4))
     def list(self, limit: int) -> None:
@@ -290,9 +269,7 @@ class Images(RuleBasedStateMachine):
         if hasattr(self, "opened"):
             info = self.runner.run(self.opened.collections.get(C))
             assert info.n_images == len(self.kept), info
-            assert info.precision in self.precisions
-            if not self.may_lag:
-                assert (info.n_embedded, info.state) == (len(self.kept), "ready"), info
+            assert (info.n_embedded, info.state) == (len(self.kept), "ready"), info
             assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
 
     def teardown(self) -> None:
@@ -302,8 +279,8 @@ class Images(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def _name_and_version(ref: VersionRef) -> tuple[str, int]:
-    return ref.name, ref.version
+def _name_and_version(target: Target) -> tuple[str, int]:
+    return target.ref.name, target.ref.version
 
 
 def _same(a: Any, b: Any) -> bool:

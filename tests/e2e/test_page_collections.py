@@ -1,5 +1,6 @@
 """Which collection the page at / shows, and which one it adds to: the samples stay as they are."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from e2e.conftest import wait_until_filled, write_gallery
 from support.browser import Watched
 from support.pictures import picture
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY
+from support.tiny_bundle import TINY, write_tiny_bundle
 
 pytestmark = pytest.mark.browser
 
@@ -150,3 +151,24 @@ def test_one_that_is_chosen_and_empty_says_how_to_fill_it(new_page: OpenPage, se
     expect(page.locator(".empty code")).to_have_text(command)
     add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
     expect(page.locator(".tile .caption")).to_have_text("sea.png")
+
+
+@pytest.mark.long
+def test_collection_that_no_version_serves_says_why_and_offers_no_adding(
+    new_page: OpenPage, tiny_repo: Path, tmp_path: Path
+) -> None:
+    data, others = tmp_path / "data", tmp_path / "others"
+    with serve(tiny_repo, TINY, data) as running:
+        httpx.post(f"{running.url}/collections", json={"name": "mine", "keep": "none"}).raise_for_status()
+        add(running, "mine", "sea.png", picture("blue", size=(30, 20)))
+    shutil.rmtree(data / "models")
+    write_tiny_bundle(others, seed=1)
+    with serve(others, TINY, data) as running:
+        page = opened(new_page, running, "#/collections/mine")
+        expect(page.locator(".tag")).to_have_text("unserved")
+        facts = page.get_by_role("region", name="Facts")
+        expect(facts.locator(".notice")).to_contain_text("tiny/1 in fp32 cannot be loaded")
+        expect(facts.locator(".notice")).to_contain_text("1 of 1 rows keep no image that could be embedded")
+        expect(facts).to_contain_text("of tiny, which is not served")
+        expect(page.get_by_role("region", name="Settings")).to_be_visible()
+        expect(page.get_by_role("region", name="Add pictures")).to_have_count(0)

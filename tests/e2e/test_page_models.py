@@ -51,6 +51,7 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     opened.get_by_role("link", name="version 2", exact=True).click()
     opened.get_by_role("button", name="Activate").click()
     rollout = opened.get_by_role("region", name="Rollout")
+    expect(rollout.locator("strong")).to_have_text("tiny version 2, fp32")
     expect(rollout.locator(".tag")).to_have_text("serves")
     expect(opened.locator("#model")).to_contain_text("tiny version 2")
     rollout.get_by_role("button", name="Close").click()
@@ -58,7 +59,7 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     expect(opened.get_by_role("heading", name="tiny version 1 beside 2")).to_be_visible()
     expect(opened.get_by_role("rowheader", name="default")).to_be_visible()
     opened.get_by_role("link", name="Models").first.click()
-    opened.get_by_role("button", name="Back to tiny version 1").click()
+    opened.get_by_role("button", name="Back to tiny version 1, fp32").click()
     expect(opened.locator("#model")).to_contain_text("tiny version 1")
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.ids import sha256_of
-from diptych.core.types import ImageRecord, NewRow
+from diptych.core.types import ImageRecord, NewRow, VersionRef
 from diptych.errors import Conflict
 from support.child_python import python_path
 
 COLLECTION, IDENTITY = "pets", "tiny/1"
+REF = VersionRef("tiny", 1, "0" * 64)  # as if it made the vectors of any identity
 
 Work = Callable[[SqliteStore, ImageFiles], Awaitable[None]]
 
@@ -49,7 +50,7 @@ async def put(
 ) -> None:
     """Add images by id to an open data folder."""
     with suppress(Conflict):
-        await store.create_collection(COLLECTION, "tiny")
+        await store.create_collection(COLLECTION, "original", identity, REF)
     await files.put({sha256_of(payload): payload for payload in images.values()})
     rows = [row(id, payload) for id, payload in images.items()]
     for result in await store.put(COLLECTION, rows, identity=identity, replace=True):

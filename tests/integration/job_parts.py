@@ -20,7 +20,14 @@ JobStory = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
 class RunJobs(Protocol):
     """Opens a data folder with its jobs, runs a story over it and closes it."""
 
-    def __call__(self, story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None: ...
+    def __call__(
+        self,
+        story: JobStory,
+        *,
+        max_batch: int = 2,
+        model: str = TINY,
+        before: Callable[[Opened], None] = lambda opened: None,
+    ) -> None: ...
 
 
 def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None) -> RunJobs:
@@ -30,7 +37,13 @@ def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None
     """
     run = stories(model_repo, data_dir)
 
-    def run_story(story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None:
+    def run_story(
+        story: JobStory,
+        *,
+        max_batch: int = 2,
+        model: str = TINY,
+        before: Callable[[Opened], None] = lambda opened: None,
+    ) -> None:
         async def whole(opened: Opened) -> None:
             jobs = Jobs(
                 collections=opened.collections,
@@ -45,7 +58,7 @@ def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None
             finally:
                 await jobs.close()
 
-        run(whole, model=model)
+        run(whole, model=model, before=before)
 
     return run_story
 

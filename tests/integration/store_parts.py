@@ -20,7 +20,7 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
-from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
+from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.manifest import Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
@@ -32,7 +32,6 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.rollout.active import ActiveModel
@@ -42,7 +41,7 @@ from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import Rollout
 from diptych.core.tuning.precision import Choice, DeviceChoice, Serving
-from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage, VersionRef
+from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage, Target, VersionRef
 from diptych.errors import DiptychError, GoldenMismatch
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -50,9 +49,9 @@ from unit.core.core_fakes import IDLE_ENCODER, FakeMetrics, model_info
 
 SERVING = Serving(
     Choice("fp32", "the only one"),
-    Choice("fp32", "the only one"),
     DeviceChoice("CPUExecutionProvider", None, "of a test"),
 )
+PRECISIONS = ["fp32", "fp16", "int8"]  # of each version; fp16 fails its golden check
 COLOURS = ("red", "green", "blue", "yellow")
 
 Result = TypeVar("Result")
@@ -77,6 +76,7 @@ class RepositoryBundles:
     def __init__(self, model_repo: Path) -> None:
         self._repository = ModelRepository(model_repo)
         self.kept: list[set[VersionRef]] = []
+        self.precisions_of: dict[int, list[str]] = {}  # by number, of versions that have other ones
 
     def newest(self, name: str, excluding: Collection[VersionRef] = ()) -> VersionRef | None:
         if name not in self._repository.names():
@@ -92,6 +92,9 @@ class RepositoryBundles:
 
     def kept_bytes(self, ref: VersionRef) -> int:
         return 0
+
+    def precisions(self, ref: VersionRef) -> list[str]:
+        return self.precisions_of.get(ref.version, PRECISIONS)
 
 
 class FreeRoom:
@@ -117,29 +120,28 @@ class Opened:
         version: int,
         model: str = TINY,
         admission: Admission | None = None,
-        precisions: Sequence[str] = ("fp32", "int8", "fp16"),
+        precision: str = "fp32",
         policy: str = "manual",
         asked_model: str | None = None,
         pinned: int | None = None,
+        asked_precision: str | None = None,
         keeps_previous: bool = True,
         min_overlap: float | None = None,
     ) -> None:
         self._repository = ModelRepository(model_repo)
-        self._precisions = precisions
         self._new_admission = lambda: admission or _admission()
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
         self.metrics = FakeMetrics()
         self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
         self.versions = LoadedVersions(self._load)
-        self.opened: list[str] = []  # precisions loaded on demand
         self.refused: list[str] = [
             "fp16"
         ]  # precisions, of all versions or of one, that fail their golden check
-        self.proven: list[str] = []  # precisions whose golden check has run
         self.pace: Pace = NoPause()  # of what is embedded in the background for `current` vectors
         self.before_encode: Callable[[], None] = lambda: None  # called before each batch of images
         self._own_encoders: list[Callable[[Any, OnStart], Any]] = []  # of the versions, as they were loaded
-        self._first = self._load(self.bundles.find(model, version), lambda step: None)
+        first = Target(self.bundles.find(model, version), precision, "exact")
+        self._first = self._load(first, lambda step: None)
         # Encodes images for the first version; what replaces it encodes for all versions.
         self.encode_image = self._own_encoders[0]
         self.records = SqliteStore(data_dir)
@@ -183,7 +185,13 @@ class Opened:
                 compare=self.comparer,
                 keeps_previous=keeps_previous,
             ),
-            RolloutPolicy(self.bundles, manual=policy == "manual", asked_model=asked_model, pinned=pinned),
+            RolloutPolicy(
+                self.bundles,
+                manual=policy == "manual",
+                asked_model=asked_model,
+                pinned=pinned,
+                precision=asked_precision,
+            ),
             metrics=self.metrics,
             poll_s=0.01,
         )
@@ -193,11 +201,6 @@ class Opened:
     def embedder(self) -> Embedder:
         """The embedder of the active version."""
         return self.active.now.embedder
-
-    @property
-    def pipelines(self) -> PipelinePool:
-        """The pipelines of the active version."""
-        return self.active.now.version.pipelines
 
     async def __aenter__(self) -> "Opened":
         self.versions.adopt(self._first)
@@ -211,12 +214,6 @@ class Opened:
         await self.versions.close()
         await self.collections.close()
 
-    async def take(self, collection: str, precision: str) -> None:
-        """Move a collection to another precision, and wait until it has moved."""
-        rollout = await self.rollouts.move_collection(collection, precision=precision)
-        if rollout is not None:
-            await self.end_of(rollout)
-
     async def end_of(self, rollout: Rollout, state: str = "active") -> Rollout:
         """Wait until the rollout has ended in this state; return it."""
         while not (found := await self.rollouts.get(rollout.id)).has_ended:  # noqa: ASYNC110 - has no event
@@ -224,9 +221,11 @@ class Opened:
         assert found.state == state, found
         return found
 
-    async def activate(self, name: str, version: int | None = None, state: str = "active") -> Rollout:
+    async def activate(
+        self, name: str, version: int | None = None, state: str = "active", *, precision: str | None = None
+    ) -> Rollout:
         """Activate a version, and wait until the rollout has ended in this state."""
-        rollout = await self.rollouts.activate(name, version)
+        rollout = await self.rollouts.activate(name, version, precision)
         return rollout if rollout.has_ended else await self.end_of(rollout, state)
 
     async def add(
@@ -261,22 +260,15 @@ class Opened:
         self.indexes.append(FaissFlatIndex(embed_dim, self._index_thread))
         return self.indexes[-1]
 
-    def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
+    def _load(self, target: Target, on_step: OnStep) -> LoadedVersion:
+        ref, precision = target.ref, target.precision
         folder = self._repository.folder(ref.name, ref.version)
         manifest = self._repository.manifest(ref.name, ref.version)
         encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
         on_step("verified")
-
-        def open_precision(precision: str, decode: DecodeMode, at_start: bool) -> EncoderPipeline:
-            self.proven.append(precision)
-            if {precision, f"{ref}/{precision}"} & set(self.refused):
-                raise GoldenMismatch("golden image 1: cosine is 0.5")
-            self.opened.append(precision)
-            return self._pipeline(ref, manifest, encoder, precision)
-
-        exact = self._pipeline(ref, manifest, encoder, "fp32")
-        pool = PipelinePool(exact, exact, precisions=self._precisions, open=open_precision)
-        return LoadedVersion(ref, pool, SERVING)
+        if {precision, f"{ref}/{precision}"} & set(self.refused):
+            raise GoldenMismatch("golden image 1: cosine is 0.5")
+        return LoadedVersion(target, self._pipeline(ref, manifest, encoder, precision), SERVING)
 
     def _pipeline(
         self, ref: VersionRef, manifest: Manifest, encoder: OnnxEncoder, precision: str

@@ -16,7 +16,7 @@ from diptych.adapters.backup.folder import RECORD_FILE
 from diptych.adapters.files import image_tree
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
-from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.schema import VERSION
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.ids import sha256_of
@@ -27,6 +27,7 @@ from integration.backup_parts import back_up, ids, image, images, verify
 from integration.data_folders import (
     COLLECTION,
     IDENTITY,
+    REF,
     add,
     change,
     delete,
@@ -247,10 +248,10 @@ def test_what_is_no_data_folder_is_refused_before_anything_is_made(tmp_path: Pat
 
 
 def test_newer_schema_is_refused(data_dir: Path, target: Path) -> None:
-    newer = len(MIGRATIONS) + 1
+    newer = VERSION + 1
     with sqlite3.connect(data_dir / DATABASE) as db:
         db.execute("INSERT INTO schema_version VALUES (?, 'later')", (newer,))
-    with pytest.raises(StoreError, match=f"has schema {newer}, this version of diptych knows up to"):
+    with pytest.raises(StoreError, match=f"has schema {newer}, this version knows up to"):
         back_up(data_dir, target)
 
 
@@ -306,7 +307,7 @@ def test_read_only_disk_is_said(data_dir: Path, target: Path) -> None:
 
 def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection(COLLECTION, "tiny")
+        await store.create_collection(COLLECTION, "original", IDENTITY, REF)
 
     change(tmp_path / "data", work)
     done = back_up(tmp_path / "data", target)

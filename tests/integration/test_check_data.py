@@ -184,21 +184,6 @@ def test_vector_whose_row_is_gone_is_named_by_its_key(
     assert "?/key 99999, which has no row: its vector is damaged" in capsys.readouterr().err
 
 
-def test_rows_that_have_no_checksum_yet_are_told_of(
-    data_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(
-        data_dir, "UPDATE images SET checksum = NULL WHERE id = 'pet7'", "UPDATE images SET width = width + 1"
-    )
-    run(data_dir, "UPDATE images SET width = width - 1 WHERE id <> 'pet7'")
-    assert main(["check", "--data-dir", str(data_dir)]) == 0
-    said = capsys.readouterr()
-    assert said.out == f"{data_dir}: sound\n"
-    assert (
-        said.err == "rows without a checksum were not compared: a server adds the checksums when it starts\n"
-    )
-
-
 def test_a_folder_that_is_served_is_checked(data_dir: Path) -> None:
     with closing(DataLock(data_dir)):
         assert main(["check", "--data-dir", str(data_dir)]) == 0

@@ -86,22 +86,26 @@ def test_model_that_left_the_repository_serves_until_another_has_its_collections
         assert served(client) == (TINY, 1)
 
 
-def test_collections_of_two_models_with_the_same_graphs_stay_those_of_each(tmp_path: Path) -> None:
-    for name in (TINY, "other"):
-        write_tiny_bundle(tmp_path / "model_repo", name)
+def test_collections_of_a_model_that_is_gone_are_embedded_for_the_one_that_serves(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo")
     with running_app(tmp_path) as client:
-        for name in ("first", "moved", "last"):
-            client.post("/collections", json={"name": name})
-            client.post(f"/collections/{name}/images", files=[("image", ("red.png", picture("red")))])
-        moving = client.patch("/collections/moved", json={"model": "other"}).json()["rollout"]
-        _wait_for(client, moving["id"])
-        client.patch("/collections/last", json={"precision": "fp32"})
-        rollouts = client.get("/rollouts").json()
-    with running_app(tmp_path) as client:
-        for collection, model in {"first": TINY, "moved": "other", "last": TINY}.items():
-            found = client.get("/search", params={"q": "red", "collection": collection}).json()
-            assert (found["model"]["name"], len(found["hits"])) == (model, 1)
-        assert client.get("/rollouts").json() == rollouts
+        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
+        client.post("/collections", json={"name": "bare", "keep": "none"})
+        client.post("/collections/bare/images", files=[("image", ("red.png", picture("red")))])
+    shutil.rmtree(tmp_path / "model_repo" / TINY)
+    shutil.rmtree(tmp_path / "data" / "models")
+    write_tiny_bundle(tmp_path / "model_repo", "other", seed=1)
+    with running_app(tmp_path, model="other") as client:
+        _wait_for_all(client)
+        while client.get("/collections/default").json()["state"] == "embedding":
+            time.sleep(0.01)
+        found = client.get("/search", params={"q": "red"}).json()
+        assert (found["model"]["name"], len(found["hits"])) == ("other", 1)
+        bare = client.get("/collections/bare").json()
+        assert (bare["state"], bare["n_images"]) == ("unserved", 1)
+        refused = client.get("/search", params={"q": "red", "collection": "bare"})
+        assert refused.status_code == 409
+        assert "no images that could be embedded again" in refused.json()["detail"]
 
 
 def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path: Path) -> None:
@@ -222,18 +226,3 @@ def _damage(folder: Path, version: str) -> bytes:
 def _wait_for_all(client: TestClient) -> None:
     for rollout in client.get("/rollouts").json()["rollouts"]:
         _wait_for(client, rollout["id"])
-
-
-@pytest.mark.parametrize("setting", ["precision", "collection_precision"])
-def test_version_that_served_last_serves_on_though_it_cannot_meet_a_setting(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, setting: str
-) -> None:
-    repo = tmp_path / "model_repo"
-    write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "equal"})
-    write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "broken"}, seed=1)
-    with running_app(tmp_path) as client:
-        client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
-    with running_app(tmp_path, **{setting: "int8"}) as client:
-        assert served(client) == (TINY, 2)
-        assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
-    assert "tiny/2 is served in another precision than int8, which the settings name: " in caplog.text

@@ -1,11 +1,13 @@
 """`/classify` as callers see it, on the tiny bundle."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import data_uri
 from support.pictures import picture
@@ -132,3 +134,30 @@ def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:
 def test_label_over_the_context_is_truncated_and_marked(client: TestClient) -> None:
     (row,) = predictions(client, form("red", "x" * 10 * CONTEXT_LENGTH))
     assert {one["label"][:3]: one["truncated"] for one in row} == {"red": False, "xxx": True}
+
+
+def test_named_template_sets_work_and_an_unknown_one_is_a_422(client: TestClient) -> None:
+    for name in ("photos", "pictograms", "label", "plain"):
+        ((first, *_),) = predictions(client, form(*LABELS, templates=name))
+        assert first["label"] == "red"
+    unknown = client.post("/classify", files=form("red", templates="absent"))
+    assert (unknown.status_code, unknown.json()["item"]) == (422, "templates")
+    assert "only default, plain, label, pictograms, photos" in unknown.json()["detail"]
+
+
+@pytest.mark.long
+def test_thousand_labels_in_the_eighty_templates_are_within_the_limits(tmp_path: Path) -> None:
+    labels = ["red", *(f"thing {n}" for n in range(999))]
+    with running_app(tmp_path, max_batch_size=256) as client:
+        ((first,),) = predictions(client, form(json.dumps(labels), templates="photos", top_k="1"))
+    assert first["label"] == "red"
+
+
+def test_named_set_is_the_mean_over_its_templates(client: TestClient) -> None:
+    def cosine(**options: str) -> float:
+        ((first, *_),) = predictions(client, form("red", **options))
+        return float(first["cosine"])
+
+    spelt = json.dumps(["{}", "an icon of {}", "an emoji of {}"])
+    assert cosine(templates="pictograms") == pytest.approx(cosine(templates=spelt), abs=1e-6)
+    assert cosine(templates="label") == pytest.approx(cosine(template="{}"), abs=1e-6)

@@ -1,6 +1,7 @@
 """`/classify` with what is known of images already: embeddings, and images of collections."""
 
 import base64
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import add_images, data_uri
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM, write_tiny_bundle
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 LABELS = ["red", "green", "blue"]
 client = client_fixture(max_items=3)
@@ -121,13 +122,17 @@ def test_stored_image_that_is_not_there_is_a_404_that_names_it(client: TestClien
 
 def test_stored_image_of_another_precision_is_embedded_from_its_file(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "int8": "rounded"})
-    with running_app(tmp_path, precision="fp32", collection_precision="int8") as client:
-        path = "/collections/default/images"
+    with running_app(tmp_path, precision="int8") as client:
+        path = "/collections/default/images"  # which cannot move to another precision
         assert add_images(client, path, picture("red"), items=[{"id": "r"}]).status_code == 200
+        client.patch("/collections/default", json={"keep": "none"})
+        assert add_images(client, path, picture("blue"), items=[{"id": "b"}]).status_code == 200
+        moved = client.post(f"/models/{TINY}/versions/1/activate", json={"precision": "fp32"}).json()
+        while client.get(f"/rollouts/{moved['id']}").json()["finished_at"] is None:
+            time.sleep(0.01)
+        assert client.get("/collections/default").json()["vectors"]["precision"] == "int8"
         stored = by_items(client, {"id": "r"})
         assert stored.json() == by_items(client, data_uri(picture("red"))).json()
         assert stored.json()["model"]["precision"] == "fp32"
-        client.patch("/collections/default", json={"keep": "none"})
-        assert add_images(client, path, picture("blue"), items=[{"id": "b"}]).status_code == 200
         lost = by_items(client, {"id": "b"})
         assert (lost.status_code, "no file" in lost.json()["detail"]) == (409, True)

@@ -232,16 +232,7 @@ def test_limited_key_names_only_its_collections(client: TestClient) -> None:
             assert f"limited to some collections, and '{name}' is none" in answer.json()["detail"]
     assert client.post("/collections", json={"name": "ours"}, headers=headers).status_code == 201
     assert client.patch("/collections/ours", json={"keep": "none"}, headers=headers).status_code == 200
-    moved = client.patch("/collections/ours", json={"precision": "fp32"}, headers=headers)
-    assert (moved.status_code, "scope 'admin'" in moved.json()["detail"]) == (403, True)
     assert client.delete("/collections/ours", headers=headers).status_code == 204
-
-
-def test_readiness_counts_no_collections_for_callers_without_a_key(client: TestClient) -> None:
-    _, headers = created(client, "read", OWN)
-    for given in ({}, headers):
-        ready = client.get("/readyz", headers=given)
-        assert (ready.status_code, ready.json()["n_without_precision"]) == (200, None)
 
 
 def test_stray_folders_of_the_repository_are_shown_to_administrators_only(
@@ -266,7 +257,7 @@ def test_stray_folders_of_the_repository_are_shown_to_administrators_only(
 def test_reader_changes_nothing(client: TestClient) -> None:
     _, headers = created(client, "read")
     before = client.get(f"/collections/{OWN}", headers=ROOT).json()
-    body = {"filter": {}, "lacking": True, "name": "x", "precision": "fp32"}
+    body = {"filter": {}, "lacking": True, "name": "x"}
     for path, row in ACCESS.items():
         for method in row.keys() - {"GET"}:
             if row[method].scope != "read":

@@ -14,7 +14,6 @@ from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-WITHIN_S = 60
 Capture = pytest.CaptureFixture[str]
 
 
@@ -22,8 +21,8 @@ Capture = pytest.CaptureFixture[str]
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     """A server of version 2, which embeds as version 1 does not, and looks for new versions all the time."""
     write_tiny_bundle(tmp_path / "model_repo", seed=1)
-    write_tiny_bundle(tmp_path / "model_repo", seed=2)
-    often = {"DIPTYCH_POLL_S": "0.05"}
+    write_tiny_bundle(tmp_path / "model_repo", seed=2, precisions={"fp32": "equal", "int8": "rounded"})
+    often = {"DIPTYCH_POLL_S": "0.05", "DIPTYCH_PRECISION": "fp32"}
     with serve(tmp_path / "model_repo", TINY, tmp_path / "data", environment=often) as running:
         yield running
 
@@ -53,16 +52,16 @@ def test_activated_version_serves_when_the_command_ends_and_a_rollback_returns(
 ) -> None:
     assert versions(client) == (2, 2)
     assert models(server, "activate", TINY, 1) == 0
-    assert capsys.readouterr().out == "tiny/1 serves now\n"
+    assert capsys.readouterr().out == "tiny/1 in fp32 serves now\n"
     assert versions(client) == (1, 1)
     assert models(server) == 0
     assert re.search(
-        r"tiny/2 \([0-9a-f]{8}\) served before: a rollback is immediate", capsys.readouterr().out
+        r"tiny/2 \([0-9a-f]{8}\) in fp32 served before: a rollback is immediate", capsys.readouterr().out
     )
     time.sleep(0.5)  # many looks at the repository, whose newest version is not the active one
     assert versions(client) == (1, 1)
     assert models(server, "rollback") == 0
-    assert capsys.readouterr().out == "tiny/2 serves now\n"
+    assert capsys.readouterr().out == "tiny/2 in fp32 serves now\n"
     assert versions(client) == (2, 2)
     assert [one.target.version for one in client.rollouts()] == [2, 1, 2]
 
@@ -89,14 +88,17 @@ def test_damaged_version_does_not_serve_and_the_command_says_why(
     assert models(server, "cancel") == 1
 
 
-def test_precision_of_a_collection_is_a_rollout_of_its_own(server: RunningServer, client: Client) -> None:
-    changed = client.change_collection("pets", precision="fp32")
-    assert (changed.precision, changed.version, changed.stays) == ("fp32", 2, "")
-    deadline = time.monotonic() + WITHIN_S
-    while client.collection("pets").rollout is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert versions(client) == (2, 2)
+def test_another_precision_of_the_version_is_activated_and_a_rollback_returns(
+    server: RunningServer, client: Client, capsys: Capture
+) -> None:
+    assert models(server, "activate", TINY, 2, "--precision", "int8") == 0
+    assert capsys.readouterr().out == "tiny/2 in int8 serves now\n"
+    assert client.search("red", collection="pets").model.precision == "int8"
+    assert models(server, "rollback") == 0
+    assert capsys.readouterr().out == "tiny/2 in fp32 serves now\n"
+    assert client.search("red", collection="pets").model.precision == "fp32"
+    assert models(server, "activate", TINY, 2, "--precision", "int4") == 1
+    assert "has no precision 'int4', only fp32, int8" in capsys.readouterr().err
 
 
 def test_versions_are_compared_after_a_switch_with_the_pictures_of_both(
@@ -113,5 +115,5 @@ def test_versions_are_compared_after_a_switch_with_the_pictures_of_both(
     assert models(server, "compare", 2, 1, "--json", "--html", tmp_path / "page.html") == 0
     assert json.loads(capsys.readouterr().out) == of_rollout
     assert [one["collection"] for one in of_rollout["collections"]] == ["default", "pets"]
-    assert client.compare_versions(TINY, 2, 1, collection="pets").collections[0].n_queries == 2
+    assert client.compare_versions(TINY, 2, 1, collection="pets").collections[0].n_queries == 4
     assert "tiny/2 (fp32) → tiny/1 (fp32)" in (tmp_path / "page.html").read_text(encoding="utf-8")

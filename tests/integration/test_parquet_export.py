@@ -22,7 +22,7 @@ from diptych.core.collections.ids import sha256_of
 from diptych.core.transfer import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
-from integration.data_folders import COLLECTION, add, change, put
+from integration.data_folders import COLLECTION, REF, add, change, put
 from support.fixtures import model_repo_fixture
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -92,7 +92,6 @@ def test_every_row_is_there_in_typed_columns_and_the_file_says_what_made_the_vec
         "maker": {"name": TINY, "version": 1, "precision": "fp32", "decode": "exact"},
         "identity": identity_of(model_repo, 1),
         "embed_dim": 4,
-        "precision": "server",
     }
 
 
@@ -184,7 +183,7 @@ def test_unknown_and_empty_collections_are_named(
     data_dir: Path, model_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection("empty", TINY)
+        await store.create_collection("empty", "original", "any", REF)
 
     change(data_dir, work)
     places = ["--data-dir", str(data_dir), "--model-repo", str(model_repo)]

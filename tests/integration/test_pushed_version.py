@@ -79,7 +79,7 @@ def test_pushed_version_is_there_once_and_serves_when_the_command_ends(
         assert client.embed(texts=["red"]) == before
         assert "tiny/2 was pushed" in [line["message"] for line in server.log()]
         assert main(["models", "push", str(folder), *flags]) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == "tiny/2 serves now"
+        assert capsys.readouterr().out.splitlines()[-1] == "tiny/2 in fp32 serves now"
         after = client.embed(texts=["red"])
         assert after.model.version == 2
         assert after.texts != before.texts

@@ -6,7 +6,6 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from diptych.adapters.backup.folder import BackupFolder
@@ -14,7 +13,7 @@ from diptych.adapters.backup.restore import UNFINISHED, refuse_unfinished
 from diptych.adapters.files import image_tree
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.key_file import KEY_FILE, USES_FILE, KeyFile
-from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.schema import OLDEST, VERSION
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import LostImage
 from diptych.core.collections.ids import sha256_of
@@ -279,49 +278,26 @@ def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
     assert image(restored, b"a dog").read_bytes() == b"a dog"
 
 
-def test_newer_schema_is_refused_before_anything_is_made(tmp_path: Path, restored: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "complaint"),
+    [
+        (VERSION + 1, f"schema {VERSION + 1}, this version of diptych knows up to {VERSION}"),
+        (OLDEST - 1, f"schema {OLDEST - 1}, this version converts schema {OLDEST} at the oldest"),
+    ],
+)
+def test_unknown_schema_is_refused_before_anything_is_made(
+    tmp_path: Path, restored: Path, version: int, complaint: str
+) -> None:
     add(tmp_path / "data", PETS)
     backup = tmp_path / "backup"
-    record = back_up(tmp_path / "data", backup)
-    content = (backup / "backup.json").read_text().replace('"schema_version": ', '"schema_version": 9')
-    (backup / "backup.json").write_text(content)
-    with pytest.raises(
-        StoreError, match=rf"schema 9{record.schema_version}, .* knows up to {len(MIGRATIONS)}"
-    ):
+    back_up(tmp_path / "data", backup)
+    written = f'"schema_version": {VERSION}'
+    content = (backup / "backup.json").read_text()
+    assert written in content
+    (backup / "backup.json").write_text(content.replace(written, f'"schema_version": {version}'))
+    with pytest.raises(StoreError, match=complaint):
         restore(backup, restored)
     assert not restored.exists()
-
-
-def with_schema_1(data_dir: Path) -> None:
-    """A folder as the first version left it: one collection, one image."""
-    sha256 = sha256_of(b"cat")
-    (data_dir / "images" / sha256[:2]).mkdir(parents=True)
-    image(data_dir, b"cat").write_bytes(b"cat")
-    with closing(sqlite3.connect(data_dir / DATABASE, isolation_level=None)) as db:
-        db.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)")
-        for statement in MIGRATIONS[0]:
-            db.execute(statement)
-        db.execute("INSERT INTO schema_version VALUES (1, 'long ago')")
-        db.execute("INSERT INTO collections VALUES ('pets', 'tiny', 'long ago')")
-        row = ("pets", "cat", sha256, 3, "image/png", 4, 5, '{"n":3}', "long ago")
-        db.execute(
-            "INSERT INTO images (collection, id, sha256, n_bytes, media_type, width, height, metadata,"
-            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
-        )
-        db.execute("INSERT INTO identities VALUES (1, 'tiny/1')")
-        db.execute("INSERT INTO embeddings VALUES (1, 1, ?)", (np.full(4, 3, np.float32).tobytes(),))
-
-
-def test_backup_of_the_first_schema_is_restored_and_brought_up_to_date(
-    tmp_path: Path, restored: Path
-) -> None:
-    with_schema_1(tmp_path / "data")
-    made = back_up(tmp_path / "data", tmp_path / "backup")
-    assert (made.schema_version, made.counts.n_files) == (1, 1)
-    restore(tmp_path / "backup", restored)
-    assert contents(restored) == {"cat": b"cat"}
-    assert back_up(restored, tmp_path / "backup").schema_version == len(MIGRATIONS)
 
 
 def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:

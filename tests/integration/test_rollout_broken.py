@@ -277,7 +277,8 @@ def test_other_content_under_the_same_number_is_told_from_what_served_before(tmp
         after, previous = tiny(client), client.get("/models").json()["previous"]
         assert (after["active"], after["replaced"]) == (1, False)
         assert (previous["version"], previous["bundle"]) == (1, before["bundle"])
-        assert rollouts(client)[0]["target"] == {"name": TINY, "version": 1, "bundle": after["bundle"]}
+        target = {"name": TINY, "version": 1, "bundle": after["bundle"], "precision": "fp32"}
+        assert rollouts(client)[0]["target"] == target
         client.post(f"/models/{TINY}/versions/1/activate")  # the way back
         wait_for(lambda: tiny(client)["bundle"] == before["bundle"])
         looked_again(client, 2)

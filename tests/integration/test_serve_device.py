@@ -18,7 +18,7 @@ from diptych.settings import Settings
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
-from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
+from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
 from diptych.wiring.services import build
 from diptych.wiring.tuning import measuring
 from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
@@ -30,19 +30,15 @@ from support.tiny_bundle import IMAGE_SIZE, TINY, Fault, write_tiny_bundle
 ALL: dict[str, Fault] = {"fp32": "slow", "fp16": "equal", "int8": "equal"}
 
 
-def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: Any) -> ChosenPrecisions:
+def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: Any) -> ChosenPrecision:
     version = write_tiny_bundle(folder, precisions=precisions)
     options = {
         "precision": "auto",
-        "collection_precision": "auto",
+        "reason": "set by DIPTYCH_PRECISION",
         "device": "auto",
         "n_threads": 1,
     }
     return load_chosen(verify_bundle(ModelRepository(folder).folder(TINY, version)), **(options | given))
-
-
-def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
-    return found.embed.precision, found.collections.precision
 
 
 @pytest.mark.parametrize("fault", ["wrong_shapes", "stale_shapes"])
@@ -64,7 +60,7 @@ def test_wrong_replay_in_one_shape_is_reported_and_no_answer_is_wrong(
     with running_app(tmp_path, device="cuda", max_batch_size=8) as client:
         rows = [row["embedding"] for row in client.post("/embed", files=files).json()["data"]]
         (model,) = client.get("/models").json()["models"]
-    found = model["serving"]["running"][0]["cuda_graphs"]
+    found = model["serving"]["running"]["cuda_graphs"]
     tower, other = ("image", "text") if len(shape) == 4 else ("text", "image")
     reason = f"a replay of shape {shape} differs: item "
     assert not found[tower]["captured"]
@@ -82,10 +78,10 @@ def test_gpu_is_chosen_if_a_session_opens_on_it_and_the_version_has_fp16(
 ) -> None:
     cuda = FakeCuda().install(monkeypatch)
     found = served(tmp_path, ALL, device=device)
-    assert found.serving.device == DeviceChoice(CUDA, CARD, reason)
-    assert precisions_of(found) == ("fp16", "fp16")
-    assert found.embed.encoder.provider == CUDA
-    assert [one.error for one in found.serving.embed.candidates] == [None, None, "int8 is for a CPU"]
+    assert found.device == DeviceChoice(CUDA, CARD, reason)
+    assert found.loaded.precision == "fp16"
+    assert found.loaded.encoder.provider == CUDA
+    assert [one.error for one in found.choice.candidates] == [None, None, "int8 is for a CPU"]
     assert len(cuda.options) == 4  # two towers of two precisions: int8 was not tried
     assert all(options["use_tf32"] == 0 for options in cuda.options)
 
@@ -103,18 +99,16 @@ def test_precision_that_is_not_chosen_is_freed(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(encoders, "OnnxEncoder", remembered)
     found = served(tmp_path, ALL)
     assert len(made) == 2
-    assert [one() for one in made if one() is not None] == [found.embed.encoder]
+    assert [one() for one in made if one() is not None] == [found.loaded.encoder]
     assert cuda.n_freed == 2, "both towers"
 
 
-def test_all_tried_precisions_are_freed_if_the_named_one_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_precision_that_fails_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
     with pytest.raises(GoldenMismatch) as told:
-        served(tmp_path, ALL, precision="fp32", collection_precision="fp16", device="cuda")
+        served(tmp_path, ALL, precision="fp16", device="cuda")
     assert told.value.__traceback__ is not None
-    assert cuda.n_freed == 4
+    assert cuda.n_freed == 2
 
 
 def test_version_that_fails_while_warming_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,19 +121,6 @@ def test_version_that_fails_while_warming_is_freed(tmp_path: Path, monkeypatch: 
     assert cuda.n_freed == 2
 
 
-def test_precision_of_a_collection_that_fails_while_warming_is_freed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cuda = FakeCuda().install(monkeypatch)
-    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
-    with running_app(tmp_path, device="cuda", precision="fp16", collection_precision="fp16") as client:
-        monkeypatch.setattr("diptych.wiring.precisions.on_demand.warmed", _fail)
-        n_before = cuda.n_freed
-        answer = client.post("/collections", json={"name": "exact", "precision": "fp32"})
-        assert answer.status_code == 422, answer.text
-        assert cuda.n_freed == n_before + 2
-
-
 def _fail(loaded: LoadedBundle) -> LoadedBundle:
     raise EncoderFailed("the encoder raised RuntimeError on a batch of 4")
 
@@ -147,13 +128,13 @@ def _fail(loaded: LoadedBundle) -> LoadedBundle:
 def test_gpu_without_fp16_serves_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     found = served(tmp_path, {"fp32": "equal", "int8": "equal"})
-    assert (found.serving.device.provider, precisions_of(found)) == (CUDA, ("fp32", "fp32"))
+    assert (found.device.provider, found.loaded.precision) == (CUDA, "fp32")
 
 
 def test_requested_cpu_is_not_reported_as_a_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     found = served(tmp_path, device="cpu")
-    assert found.serving.device == DeviceChoice(CPU, None, "set by DIPTYCH_DEVICE")
+    assert found.device == DeviceChoice(CPU, None, "set by DIPTYCH_DEVICE")
     assert cuda.options == []
 
 
@@ -174,10 +155,10 @@ def test_unavailable_gpu_falls_back_to_the_cpu_unless_it_was_requested(
 ) -> None:
     FakeCuda(**machine).install(monkeypatch)
     found = served(tmp_path)
-    assert (found.serving.device.provider, found.serving.device.name) == (CPU, None)
-    assert found.serving.device.reason.startswith("no GPU: ")
-    assert why in found.serving.device.reason
-    assert found.embed.encoder.provider == CPU
+    assert (found.device.provider, found.device.name) == (CPU, None)
+    assert found.device.reason.startswith("no GPU: ")
+    assert why in found.device.reason
+    assert found.loaded.encoder.provider == CPU
     with pytest.raises((ConfigError, BundleError), match=why.removeprefix("fp32 fails on it: ")):
         served(tmp_path, device="cuda")
 
@@ -190,7 +171,7 @@ def test_reason_has_the_message_of_the_runtime_when_a_batch_fails(
         "onnxruntime.IOBinding.synchronize_inputs",
         lambda _: (_ for _ in ()).throw(RuntimeError("no kernel image is available")),
     )
-    reason = served(tmp_path).serving.device.reason
+    reason = served(tmp_path).device.reason
     assert reason.startswith("no GPU: fp32 fails on it: the encoder raised RuntimeError on a batch of 3: ")
     assert reason.endswith(": no kernel image is available")
 
@@ -212,10 +193,10 @@ def test_operators_that_run_on_the_cpu_are_logged_and_if_all_do_the_gpu_is_not_c
 ) -> None:
     cuda = FakeCuda(cpu_operators=("Cast", "Gather")).install(monkeypatch)
     with caplog.at_level("INFO", "diptych.onnx"):
-        assert served(tmp_path).serving.device.provider == CUDA
+        assert served(tmp_path).device.provider == CUDA
     assert re.search(r"image_encoder.onnx: the CPU computes 1 of \d+ operators: 1 Cast", caplog.text)
     cuda.cpu_operators = ("Gather", "ReduceSum", "LpNormalization")
-    reason = served(tmp_path).serving.device.reason
+    reason = served(tmp_path).device.reason
     assert (
         "text_encoder.onnx: CUDAExecutionProvider runs none of its operators, the CPU runs all of them"
         in reason
@@ -227,8 +208,8 @@ def test_later_precision_that_fails_on_the_gpu_is_left_out_without_changing_the_
 ) -> None:
     FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
     found = served(tmp_path, {"fp32": "equal", "fp16": "equal"})
-    assert (found.serving.device.provider, precisions_of(found)) == (CUDA, ("fp32", "fp32"))
-    _, fp16 = found.serving.embed.candidates
+    assert (found.device.provider, found.loaded.precision) == (CUDA, "fp32")
+    _, fp16 = found.choice.candidates
     assert re.match(r"golden image \d: cosine is -1\.000000", str(fp16.error))
 
 
@@ -238,8 +219,8 @@ def test_named_cpu_precision_makes_auto_choose_the_cpu(
     cuda = FakeCuda().install(monkeypatch)
     for given in ({"precisions": {"int8": "equal"}}, {"precisions": ALL, "precision": "int8"}):
         found = served(tmp_path, **given)
-        assert found.serving.device == DeviceChoice(CPU, None, "no GPU is tried: int8 is for a CPU")
-        assert found.embed.precision == "int8"
+        assert found.device == DeviceChoice(CPU, None, "no GPU is tried: int8 is for a CPU")
+        assert found.loaded.precision == "int8"
     assert cuda.options == []
 
 
@@ -299,7 +280,7 @@ def test_check_names_the_device_and_proves_cpu_precisions_on_the_cpu(
     head, device, choice, *candidates = capsys.readouterr().out.splitlines()
     assert head == "tiny/1  sound   fp32, fp16, int8"
     assert device == "  on CUDAExecutionProvider, A card: fp32 passed on it"
-    assert choice.startswith("  auto is fp16: fp16 is ")
+    assert choice.startswith("  auto is fp16: ")
     assert candidates[2] == "    int8  int8 is for a CPU"
     assert len(cuda.options) == 4
     assert cuda.n_freed == 4, "before the next version is loaded"
@@ -356,7 +337,7 @@ def test_captured_and_uncaptured_towers_are_reported_separately(
     FakeCuda(cpu_operators=("ReduceSum",)).install(monkeypatch)  # of texts alone
     with running_app(tmp_path, device="cuda") as client:
         (model,) = client.get("/models").json()["models"]
-        found = model["serving"]["running"][0]["cuda_graphs"]
+        found = model["serving"]["running"]["cuda_graphs"]
     assert found["image"]["captured"]
     assert found["image"]["reason"].startswith("each shape of a batch is captured once")
     assert not found["text"]["captured"]

@@ -131,7 +131,6 @@ def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
         loaded,
         ImageWorkers(ImageLimits(), n_threads=1),
         PrometheusMetrics(),
-        names=("image", "text"),
         decode="exact",
         on_stuck=print,
     )

@@ -95,16 +95,6 @@ def test_repository_without_a_servable_version_is_an_error_that_names_each(tmp_p
         assert why in reason
 
 
-def test_version_without_the_requested_precision_is_skipped(tmp_path: Path) -> None:
-    repo = tmp_path / "model_repo"
-    write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "equal"})
-    write_tiny_bundle(repo)
-    with running_app(tmp_path, precision="int8") as client:
-        (model,) = client.get("/models").json()["models"]
-    assert model["active"] == 1
-    assert model["ignored"] == [{"version": 2, "reason": "it has no precision 'int8', only fp32"}]
-
-
 def test_ungated_version_is_served_if_allowed(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
     ungated(tmp_path / "model_repo")

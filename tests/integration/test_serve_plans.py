@@ -77,7 +77,6 @@ def test_plans_are_served_on_the_gpu_that_they_were_built_on(tensorrt: FakeTenso
         ({"compute_capability": "8.0"}, {}, "here is NVIDIA H100 (compute capability 9.0)"),
         ({"version": "10.13.3.9"}, {}, "here is TensorRT 10.16.1.11"),
         ({}, {"device": "cpu"}, "DIPTYCH_DEVICE is cpu"),
-        ({}, {"precision": "fp32"}, "it has no precision 'fp32', only fp16"),
     ],
 )
 def test_plans_for_another_machine_are_ignored_and_the_newest_other_version_serves(

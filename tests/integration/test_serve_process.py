@@ -215,7 +215,7 @@ def test_failed_start_prints_one_line_and_exits_with_1(model_repo: Path, tmp_pat
 @pytest.mark.parametrize(
     ("flags", "status", "words"),
     [
-        (["--precision", "fp8"], 1, "has no precision 'fp8', only fp32"),
+        (["--version", "7"], 1, "has no version 7, only 1"),
         (["--max-image-px", "100000000"], 2, "error: --max-image-px: "),
         (["--api-key", "schlüssel-ü"], 2, "error: --api-key: must be printable ASCII"),
     ],

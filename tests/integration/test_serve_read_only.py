@@ -15,7 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.sqlite.schema import OLDEST
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.types import VersionRef
 from diptych.errors import ConfigError, CorruptStore, DataDirLocked, StoreError, StoreReadOnly
 from diptych.settings import Settings
 from diptych.wiring.keys import key_file_of
@@ -159,7 +161,7 @@ def test_log_of_a_killed_server_is_refused(folder: Path) -> None:
 def test_database_of_an_earlier_schema_is_refused_and_stays(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "data" / DATABASE)) as db:
         db.execute("PRAGMA journal_mode = DELETE")
-        db.execute("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)")
+        db.execute("UPDATE schema_version SET version = ?", (OLDEST,))
         db.commit()
     before = state_of(folder / "data")
     with pytest.raises(StoreError, match=r"needs schema .*: start a server once that may write"):
@@ -183,7 +185,7 @@ def test_store_that_is_read_only_refuses_writes(folder: Path) -> None:
         store = SqliteStore(folder / "data", read_only=True)
         try:
             with pytest.raises(StoreReadOnly, match="the server is read-only"):
-                await store.create_collection("more", TINY)
+                await store.create_collection("more", "original", "any", VersionRef(TINY, 1, "0" * 64))
             assert {one.name for one in await store.collections()} == {"default", "empty", "pets"}
         finally:
             await store.close()

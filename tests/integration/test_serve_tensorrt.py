@@ -86,7 +86,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def running(client: TestClient) -> dict[str, Any]:
     (model,) = client.get("/models").json()["models"]
-    return dict(model["serving"]["running"][0])  # that of requests
+    return dict(model["serving"]["running"])
 
 
 def wait_until_settled(client: TestClient) -> dict[str, Any]:
@@ -297,23 +297,3 @@ def test_missing_gpu_is_reported_only_if_tensorrt_is_requested(machine: Machine)
     with machine.app(tensorrt="off") as client:
         assert running(client)["tensorrt"] is None
     assert machine.builder.n_begun == 0
-
-
-def test_precision_of_a_single_collection_stays_on_cuda_with_a_reason(machine: Machine) -> None:
-    write_tiny_bundle(machine.folder / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
-    with machine.app(precision="fp16", collection_precision="fp16") as client:
-        assert client.post("/collections", json={"name": "exact", "precision": "fp32"}).status_code == 201
-        wait_until_settled(client)
-        (model,) = client.get("/models").json()["models"]
-        n_before, deadline = machine.cuda.n_freed, time.monotonic() + WAIT_S
-        assert client.delete("/collections/exact").status_code < 300
-        while machine.cuda.n_freed < n_before + 2:
-            assert time.monotonic() < deadline, "it is held"
-            time.sleep(0.01)
-        found = {row["precision"]: row for row in model["serving"]["running"]}
-    assert found["fp16"]["provider"] == TENSORRT
-    assert found["fp32"]["provider"] == CUDA
-    assert found["fp32"]["tensorrt"] == {
-        "state": "unavailable",
-        "reason": "only the server's own precisions are upgraded",
-    }

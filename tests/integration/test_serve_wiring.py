@@ -40,8 +40,6 @@ def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path
         ({"model": "unheard-of"}, "it holds tiny, ungated: choose with --model"),
         ({"model_repo": Path("/nowhere")}, "diptych-train export"),
         ({"version": 7}, "no version 7, only 1, 2"),
-        ({"precision": "int4"}, "no precision 'int4', only fp32"),
-        ({"collection_precision": "int8"}, "no precision 'int8', only fp32"),
         ({"model": "ungated"}, "--allow-ungated"),
     ],
 )

@@ -16,12 +16,13 @@ from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS
 from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from diptych.core.types import NewRow
 from diptych.errors import NotFound
+from integration.data_folders import REF
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path)
-    asyncio.run(store.create_collection("c", "m"))
+    asyncio.run(store.create_collection("c", "original", "i", REF))
     yield store
     store.close_now()
 
@@ -63,7 +64,7 @@ def test_pages_have_the_images_that_pass_in_the_order_of_their_ids(
     monkeypatch.setattr(browse, "FEW_KEYS", few)
     numbers = np.random.default_rng(0).permutation(2_500)
     put(store, **{f"i{n:04}": {"n": int(n)} for n in numbers})
-    asyncio.run(store.create_collection("other", "m"))
+    asyncio.run(store.create_collection("other", "original", "i", REF))
     put(store, "other", **{f"i{n:04}": {"n": n} for n in range(5)})
     wanted = [f"i{n:04}" for n in range(40)]
     assert all_pages(store, limit, Compare(("n",), "lt", 40)) == wanted
@@ -184,7 +185,7 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
         return make(*given, **options)
 
     monkeypatch.setattr(sql, "summarise", counted)
-    asyncio.run(store.create_collection("other", "m"))
+    asyncio.run(store.create_collection("other", "original", "i", REF))
     put(store, a={"n": 1})
     assert [summary(store).n_images, summary(store).n_images, n_made] == [1, 1, 1]
     assert [summary(store, limit=1).n_images, summary(store).n_images, n_made] == [1, 1, 2]

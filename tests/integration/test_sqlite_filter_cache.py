@@ -14,6 +14,7 @@ from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.filters import Eq, Filter
 from diptych.core.types import NewRow
+from integration.data_folders import REF
 
 Change = Callable[[SqliteStore], Awaitable[Any]]
 
@@ -24,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path)
 
     async def fill() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         await store.put("c", [row(f"i{n}", n) for n in range(6)], identity="i", replace=False)
 
     asyncio.run(fill())
@@ -121,11 +122,11 @@ def test_changes_of_rows_are_seen_at_once(
 
 def test_collection_that_takes_the_name_of_another_has_its_own_rows(store: SqliteStore, even: Even) -> None:
     async def story() -> None:
-        await store.create_collection("d", "m")
+        await store.create_collection("d", "original", "i", REF)
         await store.put("d", [row("x", 20)], identity="i", replace=False)
         assert (await numbers(store, even), await numbers(store, even, "d")) == ([0, 2, 4], [20])
         await store.drop_collection("d")
-        await store.change_collection("c", "d", "original", "server")
+        await store.change_collection("c", "d", "original")
         assert await numbers(store, even, "d") == [0, 2, 4]
 
     asyncio.run(story())

@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.sqlite import threads
-from diptych.adapters.sqlite.schema import require_sound
+from diptych.adapters.sqlite.schema import OLDEST, require_sound
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.types import IdentitySource, VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, CorruptStore
 from diptych.settings import Settings
 from diptych.wiring import services
-from integration.data_folders import COLLECTION, IDENTITY, add, contents
+from integration.data_folders import COLLECTION, IDENTITY, REF, add, contents
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY
 
 PETS = {f"pet{n}": b"x" * (n + 1) for n in range(30)}
 INDEX = "images_by_sha256"
+SCHEMAS = Path(__file__).parents[1] / "durability" / "schemas"  # as earlier releases wrote them
 DAMAGED = f"the database is damaged: .* index {INDEX}; a backup can be restored"
 
 
@@ -118,7 +119,7 @@ def test_sound_store_is_read_while_it_is_checked_and_written_afterwards(
         try:
             (found,) = await store.collections()
             assert (found.name, found.n_images) == (COLLECTION, len(PETS))
-            writing = asyncio.create_task(store.create_collection("other", "tiny"))
+            writing = asyncio.create_task(store.create_collection("other", "original", IDENTITY, REF))
             checking = asyncio.create_task(store.require_sound())
             await asyncio.sleep(0.05)
             assert not writing.done()
@@ -145,7 +146,7 @@ def test_damaged_store_is_neither_written_nor_read_once_it_was_checked(
             check.set()
             for call in (
                 store.require_sound(),
-                store.create_collection("other", "tiny"),
+                store.create_collection("other", "original", IDENTITY, REF),
                 store.collections(),
             ):
                 with pytest.raises(CorruptStore, match=DAMAGED):
@@ -157,19 +158,18 @@ def test_damaged_store_is_neither_written_nor_read_once_it_was_checked(
     asyncio.run(story())
 
 
-def test_database_that_is_to_be_migrated_is_checked_before_anything_is_read(data_dir: Path) -> None:
-    with closing(sqlite3.connect(data_dir / DATABASE)) as db, db:
-        db.execute("ALTER TABLE images DROP COLUMN picture_hash")
-        db.execute("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)")
-    damage(data_dir)
+def test_database_that_is_to_be_migrated_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
+        db.executescript((SCHEMAS / f"{OLDEST}.sql").read_text(encoding="utf-8"))
+    damage(tmp_path)
     with pytest.raises(CorruptStore, match=DAMAGED):
-        SqliteStore(data_dir, checks_beside=True)
-    mend(data_dir)
-    asyncio.run(SqliteStore(data_dir, checks_beside=True).close())
+        SqliteStore(tmp_path, checks_beside=True)
+    mend(tmp_path)
+    asyncio.run(SqliteStore(tmp_path, checks_beside=True).close())
 
 
 def test_known_identity_is_not_written_again(data_dir: Path) -> None:
-    source = IdentitySource(VersionRef(TINY, 1, "0" * 64), "fp32", "exact")
+    source = Target(VersionRef(TINY, 1, "0" * 64), "fp32", "exact")
 
     async def story() -> None:
         store = SqliteStore(data_dir)

@@ -14,7 +14,7 @@ from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore
 from diptych.settings import Settings
 from diptych.wiring.services import build
-from integration.data_folders import COLLECTION, IDENTITY, add, change, row
+from integration.data_folders import COLLECTION, IDENTITY, REF, add, change, row
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY
 
@@ -33,7 +33,7 @@ def unkept(data_dir: Path) -> None:
     """A collection that keeps no originals."""
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection(COLLECTION, "tiny", keep="none")
+        await store.create_collection(COLLECTION, "none", IDENTITY, REF)
         await store.put(
             COLLECTION, [replace(row("cat", b"cat"), kept=False)], identity=IDENTITY, replace=False
         )

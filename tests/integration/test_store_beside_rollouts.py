@@ -1,7 +1,6 @@
 """Images and collections change while a rollout runs or switches."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
 from typing import Any
@@ -14,7 +13,6 @@ from diptych.core.collections.search import (
     WeightedQuery,
     search_collection,
 )
-from diptych.core.rollout.types import Rollout
 from diptych.core.types import CollectionChange, StoredImage
 from integration.store_parts import Opened, Run, add_colours, look, without_urls
 from integration.version_parts import Held, require_found, version_of
@@ -24,29 +22,6 @@ from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
-
-
-async def is_moving(opened: Opened) -> bool:
-    running = (await opened.rollouts.status()).running
-    return running is not None or any(not one.has_ended for one in await opened.rollouts.list())
-
-
-async def activate_beside_a_newcomer(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch, before_storing: Callable[[Rollout], Awaitable[None]]
-) -> None:
-    """Activate version 2; the collection "late" is created after the last look of the rollout."""
-    put = opened.store.put_rollout
-
-    async def put_rollout(rollout: Rollout) -> None:
-        if rollout.state == "compared" and rollout.collection is None:
-            await opened.collections.create("late")
-        await before_storing(rollout)
-        await put(rollout)
-
-    monkeypatch.setattr(opened.store, "put_rollout", put_rollout)
-    await opened.activate(TINY, 2)
-    while await is_moving(opened):  # noqa: ASYNC110 - has no event
-        await asyncio.sleep(0.001)
 
 
 def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
@@ -177,135 +152,24 @@ def test_collection_that_is_created_during_the_switch_follows(
     run(story)
 
 
-def test_collection_whose_creation_began_before_the_switch_follows(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened) -> None:
-        record_identity, began, go_on = opened.records.record_identity, asyncio.Event(), asyncio.Event()
-
-        async def held_up(*values: Any) -> None:
-            await record_identity(*values)
-            if not began.is_set():
-                began.set()
-                await go_on.wait()
-
-        monkeypatch.setattr(opened.records, "record_identity", held_up)
-        creating = asyncio.create_task(opened.collections.create("late"))
-        await began.wait()
-        await opened.activate(TINY, 2)
-        while (await opened.rollouts.status()).running is not None:  # noqa: ASYNC110 - has no event
-            await asyncio.sleep(0.001)
-        go_on.set()
-        await creating
-        assert await version_of(opened, "late") == (TINY, 2)
-
-    run(story)
-
-
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_newcomer_that_changes_its_precision_before_it_follows_does_both(
-    run: Run, monkeypatch: pytest.MonkeyPatch, precision: str
-) -> None:
-    async def story(opened: Opened) -> None:
-        missing = opened.records.missing
-
-        async def change_first(name: str, identity: str) -> Any:
-            monkeypatch.setattr(opened.records, "missing", missing)
-            await opened.rollouts.move_collection("late", precision=precision)
-            return await missing(name, identity)
-
-        async def before_storing(rollout: Rollout) -> None:
-            if rollout.state == "active" and rollout.collection is None:
-                monkeypatch.setattr(opened.records, "missing", change_first)
-
-        await activate_beside_a_newcomer(opened, monkeypatch, before_storing)
-        assert await version_of(opened, "late") == (TINY, 2)
-        assert (await opened.collections.get("late")).precision == precision
-
-    run(story)
-
-
-def test_newcomer_that_changes_its_precision_while_it_follows_does_both(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened) -> None:
-        changing = list[asyncio.Task[Any]]()
-
-        async def before_storing(rollout: Rollout) -> None:
-            if rollout.state == "discovered" and rollout.collection == "late" and not changing:
-                move = opened.rollouts.move_collection("late", precision="fp32")
-                changing.append(asyncio.create_task(move))
-                await asyncio.sleep(1)  # until that cancels this rollout
-
-        await activate_beside_a_newcomer(opened, monkeypatch, before_storing)
-        await changing[0]
-        while await is_moving(opened):  # noqa: ASYNC110 - has no event
-            await asyncio.sleep(0.001)
-        assert await version_of(opened, "late") == (TINY, 2)
-        assert (await opened.collections.get("late")).precision == "fp32"
-
-    run(story)
-
-
-@pytest.mark.parametrize(
-    ("version", "precision"), [((TINY, 2), "int8"), ((TINY, 2), "fp32"), (("other", 1), "int8")]
-)
-def test_collection_whose_precision_changes_during_a_rollout_follows_the_server(
-    run: Run, version: tuple[str, int], precision: str
-) -> None:
+def test_collections_that_are_renamed_or_made_anew_during_a_rollout_follow(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
+        await opened.collections.create("dropped")
+        await opened.add("dropped", picture("red"), "red")
         held = Held(opened)
-        rollout = await opened.rollouts.activate(*version)
+        rollout = await opened.rollouts.activate(TINY, 2)
         await until(held.entered.is_set)
-        moving = asyncio.create_task(opened.take("default", precision))
-        await asyncio.sleep(0.01)
+        await opened.collections.change("default", CollectionChange(name="renamed"))
+        await opened.collections.drop("dropped")
+        await opened.collections.create("dropped")
         held.go_on()
         await opened.end_of(rollout)
-        await moving
-        info = await opened.collections.get("default")
-        assert (info.precision, info.stays) == (precision, "")
-        assert await version_of(opened) == version
-        await require_found(opened, "red", "green", "blue", "yellow")
+        for name, n_images in {"renamed": 4, "dropped": 0}.items():
+            assert await version_of(opened, name) == (TINY, 2)
+            assert (await opened.collections.get(name)).n_embedded == n_images
 
     run(story)
-
-
-def test_collection_that_is_renamed_while_its_rollout_waits_is_moved(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        held = Held(opened)
-        first = await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        moving = await opened.rollouts.move_collection("default", model="other")
-        assert moving is not None
-        await opened.collections.change("default", CollectionChange(name="renamed"))
-        held.go_on()
-        await opened.end_of(first)
-        await opened.end_of(moving)
-        assert await version_of(opened, "renamed") == ("other", 1)
-
-    run(story)
-
-
-def test_rollout_of_a_dropped_collection_does_not_move_its_namesake(run: Run) -> None:
-    async def dropped(opened: Opened) -> None:
-        await add_colours(opened)
-        held = Held(opened)
-        await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        assert await opened.rollouts.move_collection("default", precision="int8") is not None
-        await opened.collections.drop("default")
-        await opened.collections.create("default")
-        held.go_on()
-
-    async def after(opened: Opened) -> None:
-        for rollout in await opened.rollouts.list():
-            await opened.end_of(rollout, "cancelled" if rollout.collection else "active")
-        assert (await opened.collections.get("default")).precision == "server"
-
-    run(dropped)
-    run(after)
 
 
 def test_image_that_is_deleted_while_it_is_embedded_does_not_end_the_rollout(

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from diptych.errors import NotFound, StoreError
-from integration.store_parts import COLOURS, Opened, Run, add_colours, look
+from diptych.core.collections import registry
+from diptych.errors import NotFound, StoreError, StoreFull
+from integration.store_parts import COLOURS, Opened, Run, add_colours, embedded, look
 from support.pictures import picture
 
 
@@ -193,3 +194,34 @@ def test_adding_an_image_again_heals_its_lost_or_damaged_file(run: Run) -> None:
         assert (await opened.collections.images.original("default", "y"))[0] == picture("red")
 
     run(story)
+
+
+def test_lost_vectors_are_made_again_at_the_start_and_once_more_if_that_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "RETRY_S", 0.01)
+    failures: list[str] = []
+
+    async def lose(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.records.threads.write(lambda db: db.execute("DELETE FROM embeddings WHERE key < 3"))
+
+    def fail_once(opened: Opened) -> None:
+        put = opened.records.put_embeddings
+
+        async def put_later(*values: Any) -> Any:
+            if failures:
+                return await put(*values)
+            failures.append(opened.collections["default"].state)
+            raise StoreFull("no space is left")
+
+        opened.records.put_embeddings = put_later  # type: ignore[method-assign]
+
+    async def after(opened: Opened) -> None:
+        info = await embedded(opened)
+        assert (info.state, info.n_embedded, info.reason) == ("ready", 4, "")
+        assert failures == ["embedding"]
+        assert sorted(await opened.ids(await look(opened, "red"))) == sorted(COLOURS)
+
+    run(lose)
+    run(after, before=fail_once)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -13,38 +13,35 @@ from diptych.adapters.model_bundles import ModelBundles
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.tuning.precision import Choice, DeviceChoice, Running, Serving
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 
-
-def loaded_pipeline(running: Running) -> Any:
-    return SimpleNamespace(encoder=SimpleNamespace(running=lambda: running))
+SERVING = Serving(Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set"))
+RUNNING = Running("fp32", "CPUExecutionProvider", None)
 
 
 def ref_of(root: Path, name: str, version: int) -> VersionRef:
     return VersionRef(name, version, bundle_digest(ModelRepository(root).folder(name, version)))
 
 
-def catalogue_of(
-    folder: Path,
-    active: VersionRef,
-    serving: Serving,
-    loaded: list[Any],
-    beside: Sequence[VersionRef] = (),
-) -> Catalogue:
+def catalogue_of(folder: Path, active: VersionRef, others: Sequence[VersionRef] = ()) -> Catalogue:
     """The catalogue of a repository, of which no version of `other` can be served.
 
-    `loaded` are the pipelines of the active version, `beside` further versions in memory.
+    `others` are in memory, like the active version.
     """
-    repository, pipelines = ModelRepository(folder), SimpleNamespace(loaded=lambda: loaded)
+    repository = ModelRepository(folder)
+
+    def loaded(ref: VersionRef) -> LoadedVersion:
+        pipeline: Any = SimpleNamespace(encoder=SimpleNamespace(running=lambda: RUNNING))
+        return LoadedVersion(Target(ref, "fp32", "exact"), pipeline, SERVING)
+
     return Catalogue(
         repository,
-        lambda: LoadedVersion(active, cast(PipelinePool, pipelines), serving),
-        lambda: [LoadedVersion(ref, cast(PipelinePool, pipelines), serving) for ref in beside],
+        lambda: loaded(active),
+        lambda: [loaded(ref) for ref in others],
         ModelBundles(repository, KeptBundles(folder.parent / "kept"), lambda manifest: None),
         lambda manifest: "not on this GPU" if manifest.name == "other" else None,
     )
@@ -54,17 +51,16 @@ def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Pat
     repo = tmp_path / "repo"
     write_tiny_bundle(repo, "other")
     write_tiny_bundle(repo, "tiny")
-    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "tiny", 1)
     KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1")
     shutil.rmtree(repo / "tiny")
-    catalogue = catalogue_of(repo, ref, serving, [])
+    catalogue = catalogue_of(repo, ref)
 
     async def run() -> None:
         assert [(one.name, one.active) for one in await catalogue.models()] == [("other", None), ("tiny", 1)]
         (entry,) = await catalogue.versions("tiny")
         assert entry.manifest is not None
-        assert (entry.active, entry.manifest.name, entry.serving) == (True, "tiny", serving)
+        assert (entry.active, entry.manifest.name) == (True, "tiny")
 
     asyncio.run(run())
 
@@ -73,11 +69,10 @@ def test_version_of_a_collection_is_listed_after_its_model_has_left_the_reposito
     repo = tmp_path / "repo"
     write_tiny_bundle(repo, "mine")
     write_tiny_bundle(repo, "tiny")
-    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "mine", 1)
     KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "mine" / "1")
     shutil.rmtree(repo / "mine")
-    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), serving, [], beside=[ref])
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), [ref])
 
     async def run() -> None:
         mine, tiny = await catalogue.models()
@@ -94,10 +89,9 @@ def test_active_version_that_was_replaced_in_the_repository_is_marked(tmp_path: 
     repo = tmp_path / "repo"
     write_tiny_bundle(repo, "other")
     write_tiny_bundle(repo, "tiny")
-    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
     ref = ref_of(repo, "tiny", 1)
     KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1")
-    catalogue = catalogue_of(repo, ref, serving, [])
+    catalogue = catalogue_of(repo, ref)
 
     def told() -> list[tuple[str | None, bool]]:
         return [(one.bundle, one.is_replaced) for one in asyncio.run(catalogue.models())]
@@ -116,8 +110,7 @@ def test_versions_that_are_not_whole_and_foreign_folders_are_listed_with_the_rea
     (repo / "tiny" / "2" / "tokenizer.json").unlink()
     (repo / "tiny" / "3" / "manifest.json").unlink()
     shutil.copytree(repo / "tiny" / "1", repo / "tiny" / "1 (copy)")
-    serving = Serving(Choice("fp32", "exact"), Choice("fp32", "exact"), DeviceChoice("CPU", None, "set"))
-    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), serving, [])
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1))
 
     async def run() -> None:
         (model,) = await catalogue.models()
@@ -139,29 +132,24 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
     for name in ("tiny", "tiny", "other"):
         write_tiny_bundle(repo, name)
     (repo / "tiny" / "1" / "manifest.json").write_text("{}")
-    serving = Serving(
-        Choice("int8", "faster"), Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set")
-    )
-    running = Running("int8", "CPUExecutionProvider", None)
-    loaded = [loaded_pipeline(running)]
-    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 2), serving, loaded)
+    serving = replace(SERVING, running=RUNNING)
+    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 2))
 
     async def run() -> None:
         assert [(one.name, one.versions, one.active, one.serving) for one in await catalogue.models()] == [
             ("other", (1,), None, None),
-            ("tiny", (1, 2), 2, replace(serving, running=(running,))),
+            ("tiny", (1, 2), 2, serving),
         ]
         other, tiny = (one.ignored for one in await catalogue.models())
         assert other == {1: "not on this GPU"}
         assert list(tiny) == [1]
         assert "manifest.json" in tiny[1]
         assert [one.ignored for one in await catalogue.versions("other")] == ["not on this GPU"]
-        loaded.clear()  # what runs is asked for anew
         broken, served = await catalogue.versions("tiny")
         assert (broken.active, broken.manifest, broken.serving, broken.prompt_sets) == (False, None, None, ())
         assert broken.error is not None
         assert "manifest.json" in broken.error
-        assert (served.active, served.error, served.serving) == (True, None, replace(serving, running=()))
+        assert (served.active, served.error, served.serving) == (True, None, serving)
         assert (broken.ignored, served.ignored) == (None, None)
         assert served.prompt_sets == ("default", "plain", "label", "pictograms", "photos")
         with pytest.raises(NotFound):

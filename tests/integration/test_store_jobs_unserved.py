@@ -1,26 +1,27 @@
 """Jobs whose collection is not served for a while wait, say why, and continue when it is served again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.job import Job
 from diptych.core.jobs import queue
 from diptych.core.jobs.service import Jobs
-from diptych.errors import InvalidValue
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
+from diptych.core.rollout import watcher
+from diptych.errors import StoreFull
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, submit, until_done
 from integration.store_parts import Opened
 from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
 
 OTHER = "other"
 NOT_SERVED = (
-    "collection 'pets' belongs to model 'tiny', which is not served here: tiny/1 cannot be loaded: "
-    "no model named 'tiny'; there is: other; `diptych collections configure pets --model NAME` moves it to a "
-    "model that is"
+    "collection 'pets' has vectors of model 'tiny' and no images that could be embedded again, so that it "
+    "can be read and deleted from only: tiny/1 in fp32 cannot be loaded: no model named 'tiny'; there is: "
+    "other"
 )
-NO_PRECISION = "collection 'pets' has vectors of precision int8: tiny/1 has no precision 'int8'"
 
 
 @pytest.fixture
@@ -33,23 +34,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
 
 @pytest.fixture
 def interrupted(run: RunJobs, tmp_path: Path) -> Job:
-    """Two of its four images are added, the rest waits for the next start; its model is gone, and another
-    one serves.
-    """
+    """Two of its four images are added, the rest waits for the next start; its model is gone."""
     known: list[Job] = []
 
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate = Gate(opened)
-        await opened.collections.create("pets")
+        await opened.collections.create("pets", "none")
         known.append(await submit(jobs, 4, collection="pets"))
         gate.permits.release()
         await until_done(jobs, known[0].id, 2)
 
-    async def other_model_serves(opened: Opened, jobs: Jobs) -> None:
-        Gate(opened)  # the job adds nothing
-
     run(story)
-    run(other_model_serves, model=OTHER)
     (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
     return known[0]
 
@@ -96,35 +91,40 @@ def test_job_that_waits_for_its_model_ends_with_its_collection(run: RunJobs, int
     run(story, model=OTHER)
 
 
-def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
-    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+def test_job_waits_while_its_collection_has_to_be_embedded_and_lets_others_go_first(
+    run: RunJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Job] = []
-    acquire = PipelinePool.acquire
-
-    async def without_int8(pipelines: PipelinePool, precision: str, **options: bool) -> object:
-        if precision == "int8":
-            raise InvalidValue("tiny/1 has no precision 'int8'")
-        return await acquire(pipelines, precision, **options)
 
     async def before(opened: Opened, jobs: Jobs) -> None:
-        Gate(opened)
-        await opened.collections.create("pets", precision="int8")
-        known.append(await submit(jobs, 3, collection="pets"))
-        known.append(await submit(jobs, 2, first=10))
+        gate = Gate(opened)
+        await opened.collections.create("pets")
+        known.append(await submit(jobs, 6, collection="pets"))
+        gate.permits.release()
+        await until_done(jobs, known[0].id, 2)
+
+    def fail_beside_the_job(opened: Opened) -> None:
+        async def full(*values: Any) -> Any:
+            await until(lambda: opened.write_queue.n_open > 1)  # the job adds images
+            raise StoreFull("no space is left")
+
+        monkeypatch.setattr(opened.records, "put_embeddings", full)
 
     async def after(opened: Opened, jobs: Jobs) -> None:
-        waits, behind = known
+        waits = await once(jobs, known[0].id, lambda job: job.state == "queued" and job.n_done == 4)
+        assert waits.reason.startswith("collection 'pets' is being embedded for this model version")
+        await opened.collections.create("their_own")
+        behind = await submit(jobs, 2, first=10, collection="their_own")
         assert (await end_of(jobs, behind.id)).state == "done"
-        seen = await jobs.get(waits.id)
-        assert (seen.state, seen.reason, seen.n_done) == ("queued", NO_PRECISION, 0)
-        await opened.take("pets", "server")
-        ended = await end_of(jobs, waits.id)
-        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 3})
+        monkeypatch.undo()
+        monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+        monkeypatch.setattr(queue, "LOOK_AGAIN_S", 0.01)
+        ended = await end_of(jobs, known[0].id)
+        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 6})
 
     run(before)
-    monkeypatch.setattr(PipelinePool, "acquire", without_int8)
-    run(after)
+    (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
+    run(after, model=OTHER, before=fail_beside_the_job)
 
 
 def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs, interrupted: Job) -> None:

@@ -16,7 +16,7 @@ from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreFull
-from integration.data_folders import COLLECTION, IDENTITY, row
+from integration.data_folders import COLLECTION, IDENTITY, REF, row
 
 LIMIT = 600_000
 N_MOST = 300  # rows of 4 kB; far more than there is room for
@@ -27,7 +27,7 @@ def open_store(data_dir: Path, work: Callable[[SqliteStore, ImageFiles], Awaitab
         quota = Quota(LIMIT)
         store = SqliteStore(data_dir, quota)
         try:
-            await store.create_collection(COLLECTION, "tiny")
+            await store.create_collection(COLLECTION, "original", IDENTITY, REF)
             await work(store, ImageFiles(data_dir, quota))
         finally:
             await store.close()
@@ -101,7 +101,7 @@ def test_deleting_makes_room_although_the_log_of_it_is_long(tmp_path: Path) -> N
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await fill(store)
         await store.drop_collection(COLLECTION)
-        await store.create_collection(COLLECTION, "tiny")
+        await store.create_collection(COLLECTION, "original", IDENTITY, REF)
         await fill(store)
         assert (await store.collections())[0].n_images > 50
 

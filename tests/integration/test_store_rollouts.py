@@ -11,10 +11,11 @@ import pytest
 from diptych.adapters.sqlite.rollouts import MAX_ENDED, SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.rollout.types import CollectionMove, Rollout, RolloutState, ServedVersions
-from diptych.core.types import CollectionInfo, IdentitySource, NewRow, VersionRef
+from diptych.core.types import CollectionInfo, NewRow, Target, VersionRef
 from diptych.errors import NotFound
 
-ONE, TWO = VersionRef("m", 1, "a" * 64), VersionRef("m", 2, "b" * 64)
+ONE = Target(VersionRef("m", 1, "a" * 64), "fp32", "exact")
+TWO = Target(VersionRef("m", 2, "b" * 64), "int8", "fast")
 DIM = 4
 
 Story = Callable[[SqliteStore, SqliteRollouts], Awaitable[None]]
@@ -42,7 +43,7 @@ async def info(store: SqliteStore, name: str = "c") -> CollectionInfo:
 
 async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str) -> None:
     """Make a collection that is searched with the first identity; its images have vectors of all of them."""
-    await store.create_collection(collection, "m", identity=identities[0], ref=ONE)
+    await store.create_collection(collection, "original", identities[0], ONE.ref)
     rows = [
         NewRow(f"i{n}", f"{n:064}", 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
         for n in range(n_rows)
@@ -53,22 +54,22 @@ async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str
         await store.put_embeddings(keys, np.ones((n_rows, DIM), np.float32), identity)
 
 
-def move(identity: str, precision: str = "server", ref: VersionRef = ONE) -> CollectionMove:
-    return CollectionMove(ref, precision, identity)
+def move(identity: str, target: Target = ONE) -> CollectionMove:
+    return CollectionMove(target, identity)
 
 
 def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> None:
     async def before(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         assert await rollouts.served() is None
-        await rollouts.switch(ServedVersions(ONE), {})
-        assert await rollouts.served() == ServedVersions(ONE, None)
-        await rollouts.switch(ServedVersions(TWO, ONE), {})
+        await rollouts.switch(ServedVersions(ONE, None, "int8"), {})
+        assert await rollouts.served() == ServedVersions(ONE, None, "int8")
+        await rollouts.switch(ServedVersions(TWO, ONE, "fp16"), {})
         await rollouts.switch(None, {})
 
     run(tmp_path, before)
     store = SqliteStore(tmp_path)
     try:
-        assert SqliteRollouts(store.threads).served_now() == ServedVersions(TWO, ONE)
+        assert SqliteRollouts(store.threads).served_now() == ServedVersions(TWO, ONE, "fp16")
     finally:
         asyncio.run(store.close())
 
@@ -77,12 +78,13 @@ def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await add(store, "c", 1, "first")
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", None)
-        await rollouts.switch(None, {"c": move("second", "int8", VersionRef("n", 3, "c" * 64))})
+        other = Target(VersionRef("n", 3, "c" * 64), "fp32", "exact")
+        await rollouts.switch(None, {"c": move("second", other)})
         found = await info(store)
-        assert (found.model, found.precision, found.identity, found.previous_identity) == (
-            "n", "int8", "second", "first",
+        assert (found.model, found.ref, found.identity, found.previous_identity) == (
+            "n", other.ref, "second", "first",
         )  # fmt: skip
-        await rollouts.switch(None, {"c": move("second")})  # of another precision only
+        await rollouts.switch(None, {"c": move("second")})  # of another version only
         assert (await info(store)).previous_identity == "first"
         await rollouts.switch(None, {"c": move("first")})  # back
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", "second")
@@ -95,27 +97,25 @@ def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
 def test_switch_changes_all_or_nothing(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await add(store, "c", 1, "first")
-        await rollouts.switch(ServedVersions(ONE), {})
+        before = ServedVersions(ONE, None, "fp32")
+        await rollouts.switch(before, {})
         with pytest.raises(NotFound):
-            await rollouts.switch(ServedVersions(TWO, ONE), {"c": move("second"), "gone": move("second")})
-        assert await rollouts.served() == ServedVersions(ONE)
+            await rollouts.switch(
+                ServedVersions(TWO, ONE, "fp32"), {"c": move("second"), "gone": move("second")}
+            )
+        assert await rollouts.served() == before
         assert (await info(store)).identity == "first"
 
     run(tmp_path, story)
 
 
-def test_identity_moves_along_with_the_name_and_is_set_once(tmp_path: Path) -> None:
+def test_identity_moves_along_with_the_name(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await store.create_collection("c", "m")
-        assert (await info(store)).identity is None
-        await store.set_identity("c", "first", ONE)
-        await store.set_identity("c", "second", ONE)
-        await rollouts.switch(None, {"c": move("third")})
-        await store.change_collection("c", "d", "none", "server")
+        await add(store, "c", 1, "first")
+        await rollouts.switch(None, {"c": move("second")})
+        await store.change_collection("c", "d", "none")
         found = await info(store, "d")
-        assert (found.identity, found.previous_identity) == ("third", "first")
-        with pytest.raises(NotFound):
-            await store.set_identity("c", "first", ONE)
+        assert (found.identity, found.previous_identity, found.keep) == ("second", "first", "none")
 
     run(tmp_path, story)
 
@@ -124,13 +124,10 @@ def test_source_of_an_identity_is_the_latest_one(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await add(store, "c", 1, "first")
         assert await store.identity_sources() == {}
-        await store.record_identity("first", IdentitySource(ONE, "fp32", "exact"))
-        await store.record_identity("other", IdentitySource(ONE, "int8", "fast"))
-        await store.record_identity("first", IdentitySource(TWO, "fp32", "exact"))
-        assert await store.identity_sources() == {
-            "first": IdentitySource(TWO, "fp32", "exact"),
-            "other": IdentitySource(ONE, "int8", "fast"),
-        }
+        await store.record_identity("first", ONE)
+        await store.record_identity("other", ONE)
+        await store.record_identity("first", TWO)
+        assert await store.identity_sources() == {"first": TWO, "other": ONE}
 
     run(tmp_path, story)
 
@@ -167,12 +164,9 @@ def test_vectors_that_come_later_are_forgotten_too(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_no_vector_is_forgotten_without_knowing_which_are_needed(tmp_path: Path) -> None:
+def test_no_vector_of_a_collection_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await store.create_collection("c", "m")
-        row = NewRow("i", "0" * 64, 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
-        await store.put("c", [row], identity="first", replace=False)
-        assert await rollouts.forget_vectors("c", 10, keep=["second"]) == 0
+        await add(store, "c", 1, "first")
         assert await rollouts.forget_vectors("unknown", 10) == 0
         assert await store.missing("c", "first") == {}
 
@@ -181,7 +175,7 @@ def test_no_vector_is_forgotten_without_knowing_which_are_needed(tmp_path: Path)
 
 def test_rollouts_are_kept_newest_first_and_are_replaced_in_place(tmp_path: Path) -> None:
     whole = rollout(
-        "b", "active", collection="c", precision="int8", now=True, reason="why", finished_at="later",
+        "b", "active", reason="why", finished_at="later",
         stays={"d": "keeps no images"}, comparison={"overlap": 0.5, "queries": [1, 2]},
     )  # fmt: skip
 
@@ -202,10 +196,10 @@ def test_old_rollouts_that_have_ended_are_forgotten(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
         await rollouts.put_rollout(rollout("first"))
         for n in range(MAX_ENDED + 2):
-            await rollouts.put_rollout(replace(rollout(f"{n}", "failed"), collection="c"))
+            await rollouts.put_rollout(rollout(f"{n}", "failed"))
         await rollouts.put_rollout(rollout("last", "failed"))
         kept = [one.id for one in await rollouts.rollouts(1000)]
-        assert kept == ["last", *(str(n) for n in reversed(range(2, MAX_ENDED + 2))), "first"]
+        assert kept == ["last", *(str(n) for n in reversed(range(3, MAX_ENDED + 2))), "first"]
 
     run(tmp_path, story)
 

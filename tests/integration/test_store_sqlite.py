@@ -18,11 +18,12 @@ from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rows import EMBEDDINGS_AFTER
-from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.schema import VERSION
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.types import NewRow
 from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError, StoreFull
+from integration.data_folders import REF
 
 HOLD = """
 import sys, pathlib
@@ -100,12 +101,11 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
 
 def test_folder_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     run(SqliteStore(tmp_path), asyncio.sleep(0))
-    newer = len(MIGRATIONS) + 1
     db = sqlite3.connect(tmp_path / DATABASE)
     with db:
-        db.execute("INSERT INTO schema_version VALUES (?, 'then')", (newer,))
+        db.execute("INSERT INTO schema_version VALUES (?, 'then')", (VERSION + 1,))
     db.close()
-    with pytest.raises(StoreError, match=f"has schema {newer}, this version knows up to {len(MIGRATIONS)}"):
+    with pytest.raises(StoreError, match=f"has schema {VERSION + 1}, this version knows up to {VERSION}"):
         SqliteStore(tmp_path)
     with pytest.raises(StoreError, match="has schema"):  # and the failed try let go of the lock
         SqliteStore(tmp_path)
@@ -121,14 +121,14 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         bad = row("b")
         object.__setattr__(bad, "n_bytes", 1.5)  # which the table takes no more than the type does
         with pytest.raises(StoreError):
             await store.put("c", [row("a"), bad], identity="i", replace=False)
         assert await store.page("c", None, 10) == []
         with pytest.raises(Conflict):
-            await store.create_collection("c", "m")
+            await store.create_collection("c", "original", "i", REF)
         (result,) = await store.put("c", [row("a")], identity="i", replace=False)
         assert result.status == "created"
         with pytest.raises(NotFound):
@@ -141,7 +141,7 @@ def test_row_that_is_there_has_an_embedding_of_each_identity_that_it_was_added_u
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         await store.put("c", [row("a")], identity="one", replace=False)
         (again,) = await store.put("c", [row("a")], identity="two", replace=False)
         assert again.status == "unchanged"
@@ -166,7 +166,7 @@ def test_rows_and_their_job_outcomes_are_one_commit(tmp_path: Path) -> None:
         )
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         await jobs.create(Job("job", "c", False, "queued", 2, "now"), [JobItem(n, 0, 0) for n in range(2)])
         await put("a")
         assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
@@ -185,7 +185,7 @@ def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
     jobs = SqliteJobs(store.threads)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         await jobs.create(Job("job", "c", False, "queued", 1, "now"), [JobItem(0, 0, 0)])
         with pytest.raises(StoreFull):
             for n in range(1_000):
@@ -202,7 +202,7 @@ def test_keys_are_never_used_twice(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         (first,) = await store.put("c", [row("a")], identity="i", replace=False)
         await store.delete("c", "a")
         (second,) = await store.put("c", [row("a")], identity="i", replace=False)
@@ -215,7 +215,7 @@ def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         results = await store.put("c", [row("a"), row("bb")], identity="one", replace=False)
         keys = [result.key for result in results]
         assert await store.missing("c", "one") == {}
@@ -248,7 +248,7 @@ def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
 
     async def story() -> None:
         for name in ("c", "d"):
-            await store.create_collection(name, "m")
+            await store.create_collection(name, "original", "i", REF)
         shared = row("a", "f00")
         await store.put("c", [shared, row("b", "f00"), row("x", "f11")], identity="i", replace=False)
         await store.put("d", [shared], identity="i", replace=False)
@@ -273,7 +273,7 @@ def test_abandoned_scan_of_the_metadata_ends_early(tmp_path: Path) -> None:
             return gate.wait(10)
 
     async def story() -> None:
-        await store.create_collection("c", "m")
+        await store.create_collection("c", "original", "i", REF)
         rows = [row(f"i{n}", metadata={"n": n}) for n in range(50)]
         await store.put("c", rows, identity="i", replace=False)
         scan = asyncio.create_task(store.matching_keys("c", Waiting()))

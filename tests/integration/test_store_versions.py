@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from diptych.core.concurrency.admission import Admission
-from diptych.core.rollout.comparison import Gates
 from diptych.core.types import NewImage
-from diptych.errors import Conflict, NotFound, StoreFull
+from diptych.errors import Conflict, InvalidValue, NotFound, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from integration.version_parts import Held, gone, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
@@ -106,56 +105,86 @@ def test_copies_of_what_a_rollout_goes_to_are_kept_at_its_resumption(run: Run) -
         held.go_on()
 
     async def resumed(opened: Opened) -> None:
-        (rollout,) = [one for one in await opened.rollouts.list() if one.target.version == 2]
+        (rollout,) = [one for one in await opened.rollouts.list() if one.target.ref.version == 2]
         assert not rollout.has_ended
         await opened.end_of(rollout)
-        assert all(rollout.target in refs for refs in opened.bundles.kept)
+        assert all(rollout.target.ref in refs for refs in opened.bundles.kept)
         assert await version_of(opened) == (TINY, 2)
 
     run(begun)
     run(resumed)
 
 
-def test_collection_of_a_model_that_does_not_serve_moves_to_its_next_version(
-    run: Run, model_repo: Path
-) -> None:
+def test_another_model_takes_all_collections_along(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
-        for version in (1, 2):
-            moved = await opened.rollouts.move_collection("default", model="grown")
-            assert moved is not None
-            await opened.end_of(moved)
-            assert await version_of(opened) == ("grown", version)
-            if version == 1:
-                write_tiny_bundle(model_repo, name="grown", seed=4)
-        assert await opened.rollouts.move_collection("default", model="grown") is None
-
-    write_tiny_bundle(model_repo, name="grown", seed=3)
-    run(story)
-
-
-def test_another_name_takes_its_collections_along_and_one_alone_may_go_elsewhere(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.collections.create("apart")
-        await opened.add("apart", picture("red"), "red")
-        moved = await opened.rollouts.move_collection("apart", model="other")
-        assert moved is not None
-        await opened.end_of(moved)
-        assert await version_of(opened, "apart") == ("other", 1)
-        assert await version_of(opened) == (TINY, 1)
         await opened.activate("other")
         assert await version_of(opened) == ("other", 1)
         assert (await opened.collections.get("default")).model == "other"
-        await opened.activate(TINY, 2)
-        assert await version_of(opened, "apart") == (TINY, 2)
-        await require_found(opened, "red", "green", "blue", "yellow")
-
-    async def after(opened: Opened) -> None:
-        assert await version_of(opened, "apart") == (TINY, 2)
+        await require_found(opened, *COLOURS)
 
     run(story)
+
+
+def test_another_precision_of_the_version_that_serves_is_rolled_out_and_back(run: Run) -> None:
+    async def there_and_back(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 1, precision="int8")
+        assert (await opened.collections.stats("default")).vectors == opened.active.now.model
+        assert opened.active.now.model.precision == "int8"
+        await require_found(opened, *COLOURS)
+        encoded = Held(opened)
+        await opened.activate(TINY, 1, precision="fp32")
+        assert not encoded.entered.is_set()
+        encoded.go_on()
+        assert opened.active.now.model.precision == "fp32"
+        await require_found(opened, *COLOURS)
+        await opened.activate(TINY, 1, precision="int8")
+
+    async def again(opened: Opened) -> None:
+        served = await opened.store.served()
+        assert served is not None
+        assert (served.active.precision, served.previous and served.previous.precision) == ("int8", "fp32")
+        assert (await opened.collections.get("default")).state == "ready"
+        assert all(one.has_ended for one in await opened.rollouts.list())
+        await require_found(opened, *COLOURS)
+
+    run(there_and_back)
+    run(again, precision="int8")
+
+
+def test_precision_that_a_version_lacks_is_kept_for_the_next_one(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        assert opened.active.now.model.precision == "fp32"
+        served = await opened.store.served()
+        assert served is not None
+        assert (served.active.precision, served.wanted) == ("fp32", "int8")
+        with pytest.raises(InvalidValue, match="tiny/2 has no precision 'int8', only fp32"):
+            await opened.rollouts.activate(TINY, 2, "int8")
+
+    async def after(opened: Opened) -> None:
+        await opened.activate("other")
+        assert opened.active.now.model.precision == "int8"
+        await require_found(opened, *COLOURS)
+
+    def version_2_lacks_int8(opened: Opened) -> None:
+        opened.bundles.precisions_of[2] = ["fp32"]
+
+    run(story, precision="int8", before=version_2_lacks_int8)
     run(after, version=2)
+
+
+def test_precision_that_fails_here_leaves_what_served(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        rollout = await opened.activate(TINY, 1, "failed", precision="fp16")
+        assert "golden image" in rollout.reason
+        assert opened.active.now.model.precision == "fp32"
+        await require_found(opened, *COLOURS)
+
+    run(story)
 
 
 def test_collection_without_originals_stays_searchable_and_says_why(run: Run) -> None:
@@ -163,7 +192,7 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
         await add_colours(opened)
         await opened.collections.create("bare", "none")
         await opened.add("bare", picture("red"), "red")
-        rollout = await opened.activate(TINY, 2)
+        rollout = await opened.activate(TINY, 2, precision="fp32")
         assert dict(rollout.stays) == {"bare": "1 of 1 rows keep no image that could be embedded"}
         assert await version_of(opened) == (TINY, 2)
         assert await version_of(opened, "bare") == (TINY, 1)
@@ -172,15 +201,20 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
         with opened.collections.using("bare") as vectors:
             query = (await vectors.pipeline.embedder.embed_text("red")).embedding
             assert [hit.id for hit in await opened.collections.search("bare", query, k=3)] == ["red"]
-        with pytest.raises(Conflict, match="cannot move: 1 of 1 rows keep no image"):
-            await opened.rollouts.move_collection("bare", model="other")
+        assert (await opened.add("bare", picture("blue"), "blue")).status == "created"
 
     async def after(opened: Opened) -> None:
         assert await version_of(opened, "bare") == (TINY, 1)
-        assert (await opened.collections.get("bare")).stays
+        info = await opened.collections.get("bare")
+        assert (info.state, info.n_embedded) == ("ready", 2)
+        assert info.stays == "2 of 2 rows keep no image that could be embedded again"
+        with opened.collections.using("bare") as vectors:
+            assert vectors.model.precision == "int8"
+            query = (await vectors.pipeline.embedder.embed_text("blue")).embedding
+            assert (await opened.collections.search("bare", query, k=1))[0].id == "blue"
         await until(lambda: (TINY, 1) in {(one.name, one.version) for one in opened.bundles.kept[-1]})
 
-    run(story)
+    run(story, precision="int8")
     run(after, version=2)
 
 
@@ -263,7 +297,7 @@ def test_failed_rollout_that_is_tried_again_embeds_nothing_twice(run: Run) -> No
         await opened.activate(TINY, 2, state="failed")
         assert not encoded.entered.is_set()
 
-    run(story, gates=Gates(min_overlap=1.01))
+    run(story, min_overlap=1.01)
 
 
 def test_activating_another_version_ends_the_rollout_under_way(run: Run) -> None:
@@ -352,32 +386,41 @@ def test_collection_whose_version_is_gone_is_embedded_for_the_active_one(run: Ru
         run(without_version_1, version=2)
 
 
-def test_collection_of_another_model_stays_with_it(run: Run) -> None:
+def test_collection_of_another_model_follows_the_server(run: Run) -> None:
     async def other(opened: Opened) -> None:
-        assert opened.active.now.model.name == "other"
-        assert await version_of(opened) == (TINY, 1)
-        await require_found(opened, "red", "green", "blue", "yellow")
-        assert (await opened.add("default", picture("black"))).status == "created"
-        assert all(one.has_ended for one in await opened.rollouts.list())
+        assert (await opened.collections.get("default")).state == "ready"
+        await opened.end_of((await opened.rollouts.list())[0])
+        assert await version_of(opened) == ("other", 1)
+        await require_found(opened, *COLOURS)
 
     run(add_colours)
     run(other, model="other")
 
 
-def test_collection_of_a_model_that_is_gone_can_be_read_but_not_searched(run: Run, model_repo: Path) -> None:
-    async def other(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "other_model"
-        with pytest.raises(Conflict, match="belongs to model 'tiny'"):
-            await opened.ids(np.ones(16, np.float32))
-        with pytest.raises(Conflict):
-            await opened.add("default", picture("black"))
-        assert (await opened.collections.images.original("default", "red"))[0] == picture("red")
-        await opened.collections.images.delete("default", "red")
-        assert (await opened.collections.get("default")).n_images == 3
+def test_collection_without_originals_whose_version_is_gone_can_be_read_but_not_searched(
+    run: Run, model_repo: Path
+) -> None:
+    async def bare(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
 
-    run(add_colours)
-    with gone(model_repo / TINY):
-        run(other, model="other")
+    async def without_version_1(opened: Opened) -> None:
+        info = await opened.collections.get("bare")
+        assert (info.state, info.n_images) == ("unserved", 1)
+        for refused in (
+            opened.collections.search("bare", np.ones(16, np.float32), k=1),
+            opened.add("bare", picture("black")),
+            opened.collections.images.embedding("bare", "red"),
+            opened.collections.images.delete_matching("bare", None, lacking=True, preview=True),
+        ):
+            with pytest.raises(Conflict, match="read and deleted from only: tiny/1 in fp32 cannot be loaded"):
+                await refused
+        await opened.collections.images.delete("bare", "red")
+        assert (await opened.collections.get("bare")).n_images == 0
+
+    run(bare)
+    with gone(model_repo / TINY / "1"):
+        run(without_version_1, version=2)
 
 
 def test_rollout_that_is_cancelled_at_once_does_not_begin_again(run: Run) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from diptych.core.rollout import known, watcher
-from diptych.errors import StoreFull
-from integration.store_parts import Opened, Run, add_colours
-from integration.version_parts import require_found, version_of
+from integration.store_parts import COLOURS, Opened, Run, add_colours
+from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -93,22 +92,52 @@ def test_model_that_the_settings_name_is_waited_for(run: Run, model_repo: Path) 
     run(comes, asked_model="other")
 
 
-def test_rollback_stays_however_many_collections_move_afterwards(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known, "MAX_SHOWN", 2)
+def test_precision_that_the_settings_name_is_rolled_out_and_recorded(run: Run) -> None:
+    async def another(opened: Opened) -> None:
+        assert opened.active.now.model.precision == "fp32"
+        await until(lambda: opened.active.now.model.precision == "int8")
+        await require_found(opened, *COLOURS)
 
+    async def none_is_named(opened: Opened) -> None:
+        assert all(one.has_ended for one in await opened.rollouts.list())
+        await opened.activate(TINY, 2)
+        assert opened.active.now.model.precision == "int8"
+
+    run(add_colours)
+    run(another, asked_precision="int8")
+    run(none_is_named, precision="int8")
+
+
+def test_precision_that_the_settings_name_and_no_version_has_leaves_what_serves(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        await until(lambda: opened.active.now.model.version == 2)
-        await opened.activate(TINY, 1)
-        for _ in range(3):
-            await opened.take("default", "int8")
-            await opened.take("default", "server")
-        await asyncio.sleep(0.1)  # several looks at the repository
-        assert opened.active.now.model.version == 1
+        assert all(one.has_ended for one in await opened.rollouts.list())
+        assert opened.active.now.model.precision == "fp32"
 
-    run(story, policy="latest")
+    run(add_colours)
+    run(story, asked_precision="int4")
+
+
+def test_precision_that_the_settings_name_is_that_of_the_rollout_under_way(run: Run) -> None:
+    async def stopped(opened: Opened) -> None:
+        await add_colours(opened)
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        held.go_on()
+
+    async def resumed(opened: Opened) -> None:
+        await opened.end_of((await opened.rollouts.list())[0])
+        model = opened.active.now.model
+        assert (model.name, model.version, model.precision) == (TINY, 2, "int8")
+
+    async def another_model(opened: Opened) -> None:
+        await opened.end_of((await opened.rollouts.list())[0])
+        model = opened.active.now.model
+        assert (model.name, model.precision) == ("other", "fp32")
+
+    run(stopped, asked_model=TINY)
+    run(resumed, asked_precision="int8")
+    run(another_model, version=2, precision="int8", asked_model="other", asked_precision="fp32")
 
 
 def test_collection_follows_again_soon_after_what_held_it_is_gone(
@@ -124,52 +153,6 @@ def test_collection_follows_again_soon_after_what_held_it_is_gone(
         await opened.collections.images.delete("bare", "red")
         await until(lambda: opened.collections["bare"].current.version is opened.active.now.version)
         assert (await opened.collections.get("bare")).stays == ""
-
-    run(story)
-
-
-def test_collection_whose_precision_is_refused_stays_without_further_rollouts(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
-
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.take("default", "int8")
-        opened.refused.append("int8")
-        rollout = await opened.activate(TINY, 2)
-        n_proven = len(opened.proven)
-        await asyncio.sleep(0.2)  # several looks
-        assert (await opened.rollouts.list())[0].id == rollout.id
-        assert len(opened.proven) == n_proven
-        assert "precision int8 of tiny/2 cannot be served here" in opened.collections["default"].stays
-        opened.refused.remove("int8")
-        moving = await opened.rollouts.move_collection("default", model=TINY)
-        assert moving is not None
-        await opened.end_of(moving)
-        assert await version_of(opened) == (TINY, 2)
-        assert opened.collections["default"].stays == ""
-
-    run(story)
-
-
-def test_collection_whose_move_has_failed_is_not_tried_again_by_itself(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
-
-    async def story(opened: Opened) -> None:
-        await opened.collections.create("bare", "none")
-        await opened.add("bare", picture("red"), "red")
-        await opened.collections.create("stays", "none")
-        await opened.add("stays", picture("red"), "red")
-        await opened.activate(TINY, 2)
-        opened.room.error = StoreFull("no space is left")
-        await opened.collections.images.delete("bare", "red")
-        await until(lambda: opened.metrics.rollouts.get("failed", 0) == 1)
-        await asyncio.sleep(0.2)  # several looks
-        ended = await opened.rollouts.list()
-        assert [one.state for one in ended[:2]] == ["failed", "active"]
 
     run(story)
 

@@ -1,4 +1,4 @@
-"""Loading a version beside the one that serves: its steps, its precisions, and what stops it."""
+"""Loading a version in a precision: its steps, and what stops it."""
 
 import shutil
 from collections.abc import Callable
@@ -16,8 +16,7 @@ from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.manifest import MANIFEST_FILE, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.versions import LoadedVersion
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import (
     BundleError,
     ConfigError,
@@ -56,8 +55,8 @@ def loader_of(folder: Path, **given: object) -> VersionLoader:
     settings = Settings(**{"model_repo": folder / "repo", "data_dir": folder / "data", **plan, **given})
     workers, metrics = ImageWorkers(ImageLimits(), n_threads=1), PrometheusMetrics()
 
-    def build(loaded: LoadedBundle, names: tuple[str, str], decode: DecodeMode) -> EncoderPipeline:
-        return build_pipeline(settings, loaded, workers, metrics, names=names, decode=decode, on_stuck=print)
+    def build(loaded: LoadedBundle, decode: DecodeMode) -> EncoderPipeline:
+        return build_pipeline(settings, loaded, workers, metrics, decode=decode, on_stuck=print)
 
     return VersionLoader(settings, Folders(folder / "repo"), support_of(settings), build)
 
@@ -83,65 +82,45 @@ def changed(folder: Path, change: Callable[[Path], None]) -> VersionRef:
         return folders.ref(folders.repository.publish_copy(TINY, staged, described))
 
 
-def serving(loader: VersionLoader, ref: VersionRef) -> LoadedVersion:
-    version = loader.load(ref)
-    loader.follow(lambda: version)
-    return version
-
-
-def precisions_of(version: LoadedVersion) -> tuple[str, str]:
-    return version.serving.embed.precision, version.serving.collections.precision
+def exact(ref: VersionRef) -> Target:
+    return Target(ref, "fp32", "exact")
 
 
 def test_version_is_verified_proven_and_warmed_and_belongs_to_its_bundle(tmp_path: Path) -> None:
     (ref,) = written(tmp_path, {"fp32": "equal"})
     steps: list[str] = []
-    version = loader_of(tmp_path).load(ref, steps.append)
+    version = loader_of(tmp_path).load(exact(ref), steps.append)
     assert steps == ["verified", "proven", "warmed"]
     assert version.ref == version.model.ref == ref
-    assert version.serving.embed.plan is not None
+    assert version.target == version.model.target == exact(ref)
+    assert version.serving.choice.plan is not None
 
 
-def test_while_requests_run_nothing_is_measured_and_the_plan_and_precision_are_those_that_serve(
+def test_auto_is_replaced_by_the_chosen_precision(tmp_path: Path) -> None:
+    (ref,) = written(tmp_path, {"fp32": "broken", "int8": "equal"})
+    version = loader_of(tmp_path).load(Target(ref, "auto", "exact"))
+    assert version.target == Target(ref, "int8", "exact")
+
+
+def test_while_requests_run_nothing_is_measured_and_the_plan_is_that_of_the_version_that_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = written(tmp_path, {"fp32": "slow", "int8": "equal"}, {"fp32": "equal", "int8": "slow"})
+    both: dict[str, Fault] = {"fp32": "equal", "int8": "equal"}
+    first, second = written(tmp_path, both, both)
     loader = loader_of(tmp_path)
-    former = serving(loader, first)
-    assert precisions_of(former) == ("int8", "fp32")
+    former = loader.load(exact(first))
+    loader.follow(lambda: former)
     for module, name in ((chosen, "encoder_timings"), (planning, "cpu_layout")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it measures"))
-    version = loader.load(second)
-    assert precisions_of(version) == ("int8", "fp32")
-    assert version.serving.embed.plan == former.serving.embed.plan
-    assert "nothing is measured while requests run" in version.serving.embed.reason
+    version = loader.load(Target(second, "int8", "exact"))
+    assert version.target.precision == "int8"
+    assert version.serving.choice.plan == former.serving.choice.plan
 
 
-@pytest.mark.parametrize(
-    ("precisions", "found"),
-    [
-        ({"fp32": "equal"}, ("fp32", "fp32")),
-        ({"fp32": "equal", "int8": "broken"}, ("fp32", "fp32")),
-        ({"int8": "equal"}, ("int8", "int8")),
-    ],
-)
-def test_version_without_the_precision_that_serves_takes_another(
-    tmp_path: Path, precisions: dict[str, Fault], found: tuple[str, str]
-) -> None:
-    first, second = written(tmp_path, {"fp32": "slow", "int8": "equal"}, precisions)
-    loader = loader_of(tmp_path)
-    assert precisions_of(serving(loader, first)) == ("int8", "fp32")
-    assert precisions_of(loader.load(second)) == found
-
-
-def test_precision_of_the_settings_is_kept(tmp_path: Path) -> None:
-    both: dict[str, Fault] = {"fp32": "equal", "int8": "equal"}
-    first, second, third = written(tmp_path, both, both, {"fp32": "equal"})
-    loader = loader_of(tmp_path, precision="int8", collection_precision="int8")
-    serving(loader, first)
-    assert precisions_of(loader.load(second)) == ("int8", "int8")
-    with pytest.raises(ConfigError, match="tiny/3 cannot be served here: it has no precision 'int8'"):
-        loader.load(third)
+def test_precision_that_the_version_lacks_is_an_error_that_names_those_it_has(tmp_path: Path) -> None:
+    (ref,) = written(tmp_path, {"fp32": "equal"})
+    with pytest.raises(ConfigError, match="tiny/1 has no precision 'int8', only fp32"):
+        loader_of(tmp_path).load(Target(ref, "int8", "exact"))
 
 
 def truncate(folder: Path) -> None:
@@ -175,7 +154,7 @@ def test_version_with_a_broken_file_fails_with_the_reason(
 ) -> None:
     written(tmp_path, {"fp32": "equal"})
     with pytest.raises(error, match=words):
-        loader_of(tmp_path).load(changed(tmp_path, change))
+        loader_of(tmp_path).load(exact(changed(tmp_path, change)))
 
 
 def test_version_whose_files_differ_from_its_manifest_fails(tmp_path: Path) -> None:
@@ -184,15 +163,15 @@ def test_version_whose_files_differ_from_its_manifest_fails(tmp_path: Path) -> N
     with (repo / "1" / IMAGE_FILE).open("r+b") as file:
         file.write(b"\0")
     with pytest.raises(CorruptBundle, match=r"1/image_encoder.onnx: sha256 is"):
-        loader.load(first)
+        loader.load(exact(first))
     shutil.copy(repo / "3" / MANIFEST_FILE, repo / "2" / MANIFEST_FILE)
     with pytest.raises(CorruptBundle, match="2/"):
-        loader.load(second)
+        loader.load(exact(second))
     shutil.rmtree(repo / "3")
     with pytest.raises(DiptychError, match="no version 3"):
-        loader.load(third)
+        loader.load(exact(third))
     with pytest.raises(BundleError, match="golden image 1: cosine is"):
-        loader.load(fourth)
+        loader.load(exact(fourth))
 
 
 def test_folder_that_was_exchanged_for_another_version_of_the_number_is_not_loaded(tmp_path: Path) -> None:
@@ -200,14 +179,18 @@ def test_folder_that_was_exchanged_for_another_version_of_the_number_is_not_load
     shutil.rmtree(tmp_path / "repo" / TINY)
     write_tiny_bundle(tmp_path / "repo", seed=7)
     with pytest.raises(CorruptBundle, match="tiny/1 is no longer the version that it was"):
-        loader_of(tmp_path).load(ref)
+        loader_of(tmp_path).load(exact(ref))
 
 
 @pytest.mark.parametrize(
     ("failure", "error", "words"),
     [
-        (MemoryError(), EncoderFailed, "there is not enough memory to load tiny/1"),
-        (RuntimeError("no threads"), BundleError, "tiny/1 cannot be loaded: RuntimeError: no threads"),
+        (MemoryError(), EncoderFailed, "not enough memory to load tiny/1 in fp32"),
+        (
+            RuntimeError("no threads"),
+            BundleError,
+            "tiny/1 in fp32 cannot be loaded: RuntimeError: no",
+        ),
     ],
 )
 def test_want_of_memory_and_unexpected_errors_have_a_reason_and_free_the_encoders(
@@ -224,4 +207,4 @@ def test_want_of_memory_and_unexpected_errors_have_a_reason_and_free_the_encoder
 
     monkeypatch.setattr(version_loader, "warmed", fail)
     with pytest.raises(error, match=words):
-        loader_of(tmp_path).load(ref)
+        loader_of(tmp_path).load(exact(ref))

@@ -20,11 +20,8 @@ PETS = {
 }
 ROLLOUT = {
     "id": "r1",
-    "target": {"name": "tiny", "version": 4},
+    "target": {"name": "tiny", "version": 4, "precision": "fp32"},
     "state": "embedding",
-    "collection": None,
-    "precision": None,
-    "now": False,
     "progress": {"n_images": 10, "n_embedded": 4, "images_per_s": 2.0, "eta_s": 3.0},
     "stays": {},
     "reason": "",

@@ -216,25 +216,23 @@ export class Client {
    */
   async createCollection(
     name: string,
-    options: CallOptions & { keep?: "original" | "none"; precision?: string } = {},
+    options: CallOptions & { keep?: "original" | "none" } = {},
   ): Promise<api.CollectionInfo> {
-    const { keep, precision } = checkedOptions(options);
-    const json = without({ name, keep, precision });
+    const json = without({ name, keep: checkedOptions(options).keep });
     return this.post(["collections"], options, { json, repeatable: false });
   }
 
   /**
-   * Change the name of a collection and whether it keeps the files of new images, or its model and precision. Another model
-   * or precision begins a rollout of the collection, whose id is in `rollout` of the result.
+   * Change the name of a collection and whether it keeps the files of new images.
    */
   async changeCollection(
     name: string,
-    changes: { newName?: string; keep?: "original" | "none"; model?: string; precision?: string },
+    changes: { newName?: string; keep?: "original" | "none" },
     options: CallOptions = {},
   ): Promise<api.CollectionInfo> {
-    checkObject("changes", "an object { newName, keep, model, precision }", changes);
-    const { newName, keep, model, precision } = changes;
-    const json = without({ name: newName, keep, model, precision });
+    checkObject("changes", "an object { newName, keep }", changes);
+    const { newName, keep } = changes;
+    const json = without({ name: newName, keep });
     return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
   }
 
@@ -436,24 +434,24 @@ export class Client {
 
   /**
    * Start a rollout of the server to a version; an older one is activated in the same way. Until it has ended, what serves
-   * now serves on. `now` switches at once to a version that served before, even if images that were added since have no
-   * vector of it yet.
+   * now serves on. `precision` is that of all vectors from then on; without it the server takes the one that it has recorded,
+   * if the version has it.
    *
    * @example
    * const { id } = await client.activate("mine", 4);
    * const rollout = await client.waitForRollout(id, { onProgress: ({ state }) => console.log(state) });
    */
-  async activate(name: string, version: number, options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
-    const { now } = checkedOptions(options);
-    return this.post(["models", name, "versions", version, "activate"], options, { json: { now: now ?? false } });
+  async activate(name: string, version: number, options: CallOptions & { precision?: string } = {}): Promise<api.Rollout> {
+    const json = without({ precision: checkedOptions(options).precision });
+    return this.post(["models", name, "versions", version, "activate"], options, { json });
   }
 
   /** Start a rollout back to the version that served before. Throws an error of status 404 if none is kept. */
-  async rollback(options: CallOptions & { now?: boolean } = {}): Promise<api.Rollout> {
+  async rollback(options: CallOptions = {}): Promise<api.Rollout> {
     const { previous } = await this.rolloutStatus(options);
     if (!previous)
       throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
-    return this.activate(previous.name, previous.version, options);
+    return this.activate(previous.name, previous.version, { ...options, precision: previous.precision });
   }
 
   /** List the newest rollouts, newest first. */

@@ -26,7 +26,8 @@ export async function use(signal: AbortSignal): Promise<Hit[]> {
   const found = await client.findImages("a", ["b"]);
   console.log(found.get("b")?.metadata["year"]);
   try {
-    await client.rollback({ now: true });
+    await client.activate("a", 2, { precision: "int8" });
+    await client.rollback();
   } catch (error) {
     if (error instanceof DiptychError && error.kind === "api") console.log(error.retryAfterSeconds);
   }

@@ -1,4 +1,4 @@
--- A data folder of schema 9: as of schema 8, with the picture hash of an image.
+-- A data folder of schema 9.
 BEGIN TRANSACTION;
 CREATE TABLE collections (
             name       TEXT PRIMARY KEY,

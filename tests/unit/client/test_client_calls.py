@@ -19,8 +19,10 @@ from diptych_client import (
     IgnoredVersion,
     InvalidCall,
     Plan,
+    PrecisionCandidate,
     Reliability,
     RunningPrecision,
+    Serving,
     ServingDevice,
     TensorRt,
     TowerGraphs,
@@ -140,21 +142,20 @@ def test_models_and_versions_are_read() -> None:
     tried = {"precision": "int8", "passed": False, "image_ms": None, "text_ms": None, "error": "too far off"}
     plan = {"n_lanes": 2, "image_batch_size": 8, "text_batch_size": 16, "n_decode_threads": 4}
     serving = {
-        "embed": {"precision": "fp32", "reason": "exact", "candidates": [tried]},
-        "collections": {"precision": "fp32", "reason": "exact", "plan": plan},
+        "precision": "fp32",
+        "reason": "the only one that passed here",
+        "candidates": [tried],
+        "plan": plan,
         "device": {"provider": "CUDAExecutionProvider", "name": "A card", "reason": "fp32 passed on it"},
-        "running": [
-            {
-                "precision": "fp32",
-                "provider": "CUDAExecutionProvider",
-                "cuda_graphs": {
-                    "image": {"captured": True, "reason": "each shape"},
-                    "text": {"captured": False, "reason": "a replay is off"},
-                },
-                "tensorrt": {"state": "building", "reason": "CUDA serves"},
+        "running": {
+            "precision": "fp32",
+            "provider": "CUDAExecutionProvider",
+            "cuda_graphs": {
+                "image": {"captured": True, "reason": "each shape"},
+                "text": {"captured": False, "reason": "a replay is off"},
             },
-            {"precision": "int8", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None},
-        ],
+            "tensorrt": {"state": "building", "reason": "CUDA serves"},
+        },
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
@@ -180,22 +181,18 @@ def test_models_and_versions_are_read() -> None:
     assert summary.ignored == (IgnoredVersion(1, "another GPU"),)
     assert summary.broken == (BrokenFolder("copy", "not a number"),)
     assert summary.calibration == Calibration(9, Reliability(0.5, 3, "too few"), Reliability(None, 0))
-    assert summary.serving is not None
-    assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
+    assert summary.serving == Serving(
         "fp32",
-        "too far off",
-    )
-    assert summary.serving.collections.candidates == ()
-    assert (summary.serving.embed.plan, summary.serving.collections.plan) == (None, Plan(2, 8, 16, 4))
-    assert summary.serving.device == ServingDevice("CUDAExecutionProvider", "A card", "fp32 passed on it")
-    assert summary.serving.running == (
+        "the only one that passed here",
+        (PrecisionCandidate("int8", False, None, None, "too far off"),),
+        Plan(2, 8, 16, 4),
+        ServingDevice("CUDAExecutionProvider", "A card", "fp32 passed on it"),
         RunningPrecision(
             "fp32",
             "CUDAExecutionProvider",
             CudaGraphs(TowerGraphs(True, "each shape"), TowerGraphs(False, "a replay is off")),
             TensorRt("building", "CUDA serves"),
         ),
-        RunningPrecision("int8", "CPUExecutionProvider"),
     )
     version_3 = client.model_version("tiny", 3)
     assert (version_3.ignored, version_3.calibration) == ("another GPU", None)

@@ -29,11 +29,11 @@ def api() -> FakeApi:
     return FakeApi()
 
 
-def test_activate_sends_whether_to_switch_at_once(api: FakeApi, client: Client) -> None:
+def test_activate_sends_the_precision_if_one_is_named(api: FakeApi, client: Client) -> None:
     api.on("POST /models/tiny/versions/4/activate", httpx.Response(202, json=ROLLOUT))
     begun = client.activate("tiny", 4)
-    client.activate("tiny", 4, now=True)
-    assert [body(request) for request in api.requests] == [{"now": False}, {"now": True}]
+    client.activate("tiny", 4, precision="int8")
+    assert [body(request) for request in api.requests] == [{}, {"precision": "int8"}]
     assert begun == Rollout(
         "r1",
         VersionRef("tiny", 4),
@@ -41,7 +41,7 @@ def test_activate_sends_whether_to_switch_at_once(api: FakeApi, client: Client) 
         "2026-01-01T00:00:00Z",
         progress=RolloutProgress(10, 4, 2.0, 3.0),
     )
-    assert str(begun.target) == "tiny/4"
+    assert (str(begun.target), begun.target.precision) == ("tiny/4", "fp32")
     assert not begun.has_ended
 
 
@@ -81,7 +81,7 @@ def test_rollouts_are_listed_and_cancelled(api: FakeApi, client: Client) -> None
 def test_status_has_what_serves_and_what_a_rollback_returns_to(api: FakeApi, client: Client) -> None:
     models = [{"name": "tiny", "versions": [1, 2], "active": 2}, {"name": "mine", "versions": [4]}]
     previous = {"name": "tiny", "version": 1, "n_lagging": 3, "memory_bytes": 20, "vector_bytes": 10}
-    previous |= {"weight_bytes": 40, "bundle_bytes": 30}
+    previous |= {"weight_bytes": 40, "bundle_bytes": 30, "precision": "int8"}
     whole = {"models": models, "policy": "manual", "previous": previous, "rollout": ROLLOUT}
     models[0]["bundle"], previous["bundle"] = "a" * 64, "b" * 64
     whole["broken"] = [{"folder": "mine.tar", "reason": "it is a file"}]
@@ -91,6 +91,7 @@ def test_status_has_what_serves_and_what_a_rollback_returns_to(api: FakeApi, cli
     assert status.previous == PreviousVersion("tiny", 1, 3, 20, 10, 40, 30)
     assert status.active is not None
     assert (status.active.exact, status.previous.exact) == ("tiny/2 (aaaaaaaa)", "tiny/1 (bbbbbbbb)")
+    assert status.previous.precision == "int8"
     assert status.broken == (BrokenFolder("mine.tar", "it is a file"),)
     assert status.rollout is not None
     assert status.rollout.target == VersionRef("tiny", 4)
@@ -101,14 +102,13 @@ def test_older_server_has_no_policy(api: FakeApi, client: Client) -> None:
     assert client.rollout_status() == RolloutStatus(VersionRef("tiny", 1), None)
 
 
-def test_change_of_model_shows_the_rollout_of_the_collection(api: FakeApi, client: Client) -> None:
+def test_collection_shows_the_rollout_that_it_takes_part_in(api: FakeApi, client: Client) -> None:
     moving = {"id": "r2", "model": "mine", "version": 4, "precision": "fp32", "state": "embedding"}
     moving |= {"n_images": 12, "n_embedded": 5}
-    api.on("PATCH /collections/pets", ok(PETS | {"version": 3, "stays": "", "rollout": moving}))
-    changed = client.change_collection("pets", model="mine")
-    assert body(api.requests[0]) == {"model": "mine"}
-    assert changed.rollout == CollectionRollout("r2", "mine", 4, "fp32", "embedding", 12, 5)
-    assert (changed.version, changed.stays) == (3, "")
+    api.on("GET /collections/pets", ok(PETS | {"version": 3, "stays": "", "rollout": moving}))
+    found = client.collection("pets")
+    assert found.rollout == CollectionRollout("r2", "mine", 4, "fp32", "embedding", 12, 5)
+    assert (found.version, found.stays) == (3, "")
 
 
 def test_answer_without_a_target_is_unexpected(api: FakeApi, client: Client) -> None:

@@ -29,7 +29,7 @@ ABOUT = {
     "403": "key|host",
     "404": "no |not served",
     "408": "complete",
-    "409": "already|not served|ended",
+    "409": "already|deleted from only|ended",
     "413": "limit",
     "415": "cannot read|not an image",
     "422": "parameter|dimensions|truncated",

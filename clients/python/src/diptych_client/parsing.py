@@ -51,7 +51,6 @@ from diptych_client.results import (
     ModelVersion,
     Plan,
     PrecisionCandidate,
-    PrecisionChoice,
     Prediction,
     PreviousVersion,
     PushedVersion,
@@ -261,7 +260,6 @@ def collection_info(row: Json) -> CollectionInfo:
         kept_bytes=int(row.get("kept_bytes", 0)),
         vectors=model_ref(row["vectors"]) if row.get("vectors") else None,
         recall=row.get("recall"),
-        precision=str(row.get("precision", "server")),
         index_device=index.get("device"),
         index_reason=str(index.get("reason", "")),
         memory_bytes=int(row.get("memory_bytes", 0)),
@@ -332,16 +330,20 @@ def broken_folders(row: Json) -> tuple[BrokenFolder, ...]:
 
 
 def serving(row: Json) -> Serving | None:
-    """Parse the precisions of a served model or version; None for the others."""
+    """Parse how a model or version is served; None for the others."""
     found: Any = row.get("serving")
     if found is None:
         return None
-    device = found.get("device")
+    device, running, plan = found.get("device"), found.get("running"), found.get("plan")
     return Serving(
-        precision_choice(found["embed"]),
-        precision_choice(found["collections"]),
-        ServingDevice(str(device["provider"]), device["name"], str(device["reason"])) if device else None,
-        tuple(running_precision(row) for row in found.get("running", ())),
+        precision=str(found["precision"]),
+        reason=str(found["reason"]),
+        candidates=tuple(map(precision_candidate, found.get("candidates", ()))),
+        plan=Plan(**plan) if plan else None,
+        device=ServingDevice(str(device["provider"]), device["name"], str(device["reason"]))
+        if device
+        else None,
+        running=running_precision(running) if running else None,
     )
 
 
@@ -363,21 +365,14 @@ def tower_graphs(body: Json) -> TowerGraphs:
     return TowerGraphs(bool(body["captured"]), str(body["reason"]))
 
 
-def precision_choice(body: Json) -> PrecisionChoice:
-    """Parse a precision with its reason, and its candidates if the server sends them."""
-    candidates = tuple(
-        PrecisionCandidate(
-            precision=str(row["precision"]),
-            passed=bool(row["passed"]),
-            image_ms=row.get("image_ms"),
-            text_ms=row.get("text_ms"),
-            error=row.get("error"),
-        )
-        for row in body.get("candidates", ())
-    )
-    plan = body.get("plan")
-    return PrecisionChoice(
-        str(body["precision"]), str(body["reason"]), candidates, Plan(**plan) if plan else None
+def precision_candidate(row: Json) -> PrecisionCandidate:
+    """Parse a precision that was tried."""
+    return PrecisionCandidate(
+        precision=str(row["precision"]),
+        passed=bool(row["passed"]),
+        image_ms=row.get("image_ms"),
+        text_ms=row.get("text_ms"),
+        error=row.get("error"),
     )
 
 
@@ -416,9 +411,6 @@ def rollout(row: Json) -> Rollout:
         target=version_ref(row["target"]),
         state=str(row["state"]),
         created_at=str(row["created_at"]),
-        collection=row.get("collection"),
-        precision=row.get("precision"),
-        now=bool(row.get("now", False)),
         progress=rollout_progress(progress) if progress else None,
         stays={str(name): str(reason) for name, reason in row.get("stays", {}).items()},
         reason=str(row.get("reason", "")),
@@ -429,7 +421,12 @@ def rollout(row: Json) -> Rollout:
 
 def version_ref(row: Json) -> VersionRef:
     """Parse a version."""
-    return VersionRef(str(row["name"]), int(row["version"]), bundle=str(row.get("bundle", "")))
+    return VersionRef(
+        str(row["name"]),
+        int(row["version"]),
+        bundle=str(row.get("bundle", "")),
+        precision=str(row.get("precision", "")),
+    )
 
 
 def rollout_progress(row: Json) -> RolloutProgress:
@@ -499,6 +496,7 @@ def previous_version(row: Json) -> PreviousVersion:
         name=str(row["name"]),
         version=int(row["version"]),
         bundle=str(row.get("bundle", "")),
+        precision=str(row.get("precision", "")),
         n_lagging=int(row["n_lagging"]),
         memory_bytes=int(row["memory_bytes"]),
         vector_bytes=int(row["vector_bytes"]),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diptych.core.transfer import Heading, LostRow, Row, VectorSource
-from diptych.core.types import SERVER, Embedding
+from diptych.core.types import Embedding
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import InvalidValue
 
@@ -147,7 +147,6 @@ class ParquetReader:
                 VectorSource(**stated["maker"]),
                 stated["identity"],
                 int(stated["embed_dim"]),
-                str(stated.get("precision", SERVER)),  # older exports have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidValue(

@@ -47,7 +47,6 @@ __all__ = [
     "bundle_digest",
     "complete",
     "identity",
-    "legacy_identity",
     "parse_manifest",
     "read_manifest",
 ]
@@ -118,11 +117,6 @@ def identity(manifest: Manifest, precision: str, decode: str) -> str:
     }
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def legacy_identity(digest: str, precision: str, decode: str) -> str:
-    """The identity that earlier releases gave to vectors of the bundle whose manifest has this sha256."""
-    return hashlib.sha256(f"{digest}\n{precision}\n{decode}".encode()).hexdigest()
 
 
 def graph_files(manifest: Manifest, graph: str) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.argument_parser import name_hint
-from diptych.core.types import SERVER
 from diptych_client import ApiError, Client, ClientError, Conflict, ImageUrl, InvalidCall, NotFound
 from diptych_client.errors import api_error
 
@@ -59,12 +58,12 @@ def names_of_images(images: Sequence[Path | ImageUrl]) -> dict[str, str]:
     return {f"images[{index}]": str(file) for index, file in enumerate(images)}
 
 
-def ensure_collection(client: Client, name: str, precision: str = SERVER) -> None:
-    """Create the collection with this precision unless it exists. An existing one stays as it is."""
+def ensure_collection(client: Client, name: str) -> None:
+    """Create the collection unless it exists. An existing one stays as it is."""
     try:
         client.collection(name)
     except NotFound:
         try:
-            client.create_collection(name, precision=precision)
+            client.create_collection(name)
         except Conflict:  # someone else created it in between
             return

@@ -49,7 +49,7 @@ def exit_status(rollout: Rollout) -> int:
 
 def print_rollout(rollout: Rollout) -> None:
     """Print how a rollout has ended, or how far it has come."""
-    what = f"{rollout.target}" if rollout.collection is None else f"{rollout.target} for {rollout.collection}"
+    what = f"{rollout.target} in {rollout.target.precision}"
     if rollout.state == "active":
         out(f"{what} serves now")
     elif rollout.state == "failed":

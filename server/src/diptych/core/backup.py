@@ -69,14 +69,12 @@ class DamagedImage:
 class Outcome:
     """The findings of a backup, a restore, or a check of a backup (`record`) or of a data folder.
 
-    `damaged_images` is known only after a check, which sets `lacks_checksums` if it could not compare all
-    rows and vectors.
+    `damaged_images` is known only after a check.
     """
 
     record: BackupRecord | None
     lost_images: tuple[LostImage, ...]
     damaged_images: tuple[DamagedImage, ...] = ()
-    lacks_checksums: bool = False
 
     @property
     def is_whole(self) -> bool:

@@ -22,7 +22,7 @@ WhyNot = Callable[[Manifest], str | None]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model name. `active` is the version that is served now, in the precisions of `serving`.
+    """One model name. `active` is the version that is served now, as `serving` says.
 
     Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
     why; `broken` lies beside the versions and is none, such as a folder that was named by hand, and why.
@@ -71,7 +71,7 @@ class _Now:
 
     @classmethod
     def of(cls, version: LoadedVersion, loaded: Iterable[LoadedVersion]) -> "_Now":
-        running = tuple(pipeline.encoder.running() for pipeline in version.pipelines.loaded())
+        running = version.pipeline.encoder.running()
         calibrations = {one.ref: one.calibration for one in (version, *loaded)}
         return cls(version.ref, replace(version.serving, running=running), calibrations)
 

@@ -4,9 +4,7 @@ from typing import Final, Literal, Protocol
 
 from diptych.errors import StoreFull, StoreReadOnly
 
-# "image" and "text"; "collection_image" and "collection_text" where collections have another precision than
-# requests; "collection_image_int8" and the like for a precision that only some collections asked for.
-EncoderName = str
+EncoderName = Literal["image", "text"]
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
 SearchPart = Literal["filter", "index", "metadata"]  # parts of the stage "search"
 # Why a request, or a try of a job, was refused; alerts and the dashboard use these values.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import made_by
-from diptych.core.types import SERVER, Embedding
+from diptych.core.types import Embedding
 from diptych.errors import NotFound
 
 
@@ -24,13 +24,12 @@ class VectorSource:
 
 @dataclass(frozen=True)
 class Heading:
-    """What an exported file says of all its rows, by key. `precision` is the collection's setting."""
+    """What an exported file says of all its rows, by key."""
 
     collection: str
     maker: VectorSource
     identity: str
     embed_dim: int
-    precision: str = SERVER
 
 
 @dataclass(frozen=True)
@@ -85,22 +84,15 @@ def chosen_identity(
     n_vectors: Mapping[str, int],
     sources: Mapping[str, VectorSource],
     wanted: SourceFilter,
-    *,
-    own: str = SERVER,
 ) -> str:
-    """The identity that `wanted` admits and that has the most vectors; ties go to the newest version, then
-    `own`.
+    """The identity that `wanted` admits and that has the most vectors; ties go to the newest version.
 
-    `n_vectors` counts the collection's vectors by identity; `own` is its precision. Raises NotFound that
-    names the available sources.
+    `n_vectors` counts the collection's vectors by identity. Raises NotFound that names the available sources.
     """
     known = {identity: sources[identity] for identity in n_vectors if identity in sources}
     meant = [identity for identity, source in known.items() if wanted.admits(source)]
     if meant:
-        return max(
-            meant,
-            key=lambda one: (n_vectors[one], known[one].version, known[one].precision == own),
-        )
+        return max(meant, key=lambda one: (n_vectors[one], known[one].version))
     if not n_vectors:
         raise NotFound(f"collection {collection!r} holds no vectors")
     if known:
@@ -127,10 +119,8 @@ def vector_sources(
     Several versions may make the same vectors: one that is `wanted` is named, else the newest.
     """
     found: dict[str, VectorSource] = {}
-    for made in made_by(repository, [name]):
-        ref, precision, decode = made.source.ref, made.source.precision, made.source.decode
-        source = VectorSource(name, ref.version, precision, decode)
-        for identity in (made.identity, *made.legacy):
-            if identity not in found or wanted.admits(source) or not wanted.admits(found[identity]):
-                found[identity] = source
+    for identity, target in made_by(repository, name):
+        source = VectorSource(name, target.ref.version, target.precision, target.decode)
+        if identity not in found or wanted.admits(source) or not wanted.admits(found[identity]):
+            found[identity] = source
     return found

@@ -42,6 +42,26 @@ class VersionRef:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a server serves: a version of a model in one precision and decode mode.
+
+    It makes the vectors of one identity.
+    """
+
+    ref: VersionRef
+    precision: str
+    decode: DecodeMode
+
+    def __str__(self) -> str:
+        return f"{self.ref} in {self.precision}"
+
+    @property
+    def exact(self) -> str:
+        """The target with the content of its version, where two may have one number."""
+        return f"{self.ref.exact} in {self.precision}"
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The served model version in one precision. `identity` keys everything that depends on its vectors."""
 
@@ -68,14 +88,10 @@ class ModelInfo:
         """The version, without its precision."""
         return VersionRef(self.name, self.version, self.bundle)
 
-
-@dataclass(frozen=True)
-class IdentitySource:
-    """The model, precision and decode mode that make the vectors of an identity."""
-
-    ref: VersionRef
-    precision: str
-    decode: DecodeMode
+    @property
+    def target(self) -> Target:
+        """The version with its precision."""
+        return Target(self.ref, self.precision, self.decode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +154,6 @@ class Hit:
 
 
 Keep = Literal["original", "none"]  # what a collection does with the files of added images
-SERVER = "server"  # the precision of a collection that uses the server's precision for collections
 
 
 @dataclass(frozen=True)
@@ -234,22 +249,17 @@ class Added:
     outcomes: list[AddOutcome]
 
 
-CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_version", "no_precision"]
+CollectionState = Literal["ready", "embedding", "unserved"]
 
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """One collection. Only a "ready" one can be searched. `stays`: why it does not follow the active version
-    of its model, empty if it does. The other states:
+    """One collection. Only a "ready" one can be searched. `stays`: why it does not follow the version that
+    the server serves, empty if it does. The other states:
 
-    "embedding": images are being embedded again for the served identity, `n_embedded` so far.
-    "failed": embedding ended early, for `reason`; it is tried again at the next start, or when the
-    collection is given its precision again.
-    "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
-    "other_version": some rows keep no image and have no vector of the served version, so that they can
-    neither be found nor be embedded again.
-    "no_precision": the served version lacks the collection's precision, or cannot serve it here, for
-    `reason`; the collection can be read, deleted from and given another precision.
+    "embedding": images are being embedded for the served version, `n_embedded` so far. With a `reason`, the
+    last try ended early; it is tried again, at first each minute.
+    "unserved": nothing here makes vectors like its own, for `reason`; it can be read and deleted from.
     """
 
     name: str
@@ -257,14 +267,12 @@ class CollectionInfo:
     n_images: int
     created_at: str  # ISO 8601, UTC
     keep: Keep = "original"
-    precision: str = SERVER
     state: CollectionState = "ready"
     n_embedded: int = 0
     reason: str = ""
     stays: str = ""
     identity: str | None = None  # of the vectors that answer searches
     previous_identity: str | None = None  # of the vectors that are kept for a rollback
-    may_lag: bool = False  # searches see what has vectors, although images are still to be embedded
     ref: VersionRef | None = None  # the version of these vectors, as far as it was stored
 
 

@@ -27,7 +27,6 @@ from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import MAX_WAITING, Jobs
 from diptych.core.limits import Limits
-from diptych.core.ports import EncoderName
 from diptych.core.push import Pushes
 from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
@@ -37,7 +36,7 @@ from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
 from diptych.core.types import ModelInfo
-from diptych.settings import Settings
+from diptych.settings import AUTO, Settings
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
 from diptych.wiring.index import new_index_of
@@ -72,13 +71,9 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
     metrics, limits = PrometheusMetrics(), limits_of(settings)
     workers = _image_workers(settings, limits)
 
-    def build(
-        loaded: LoadedBundle, names: tuple[EncoderName, EncoderName], decode: DecodeMode
-    ) -> EncoderPipeline:
+    def build(loaded: LoadedBundle, decode: DecodeMode) -> EncoderPipeline:
         workers.allow_decoded_px(max_decoded_px(settings, loaded.plan, loaded.encoder.provider))
-        return build_pipeline(
-            settings, loaded, workers, metrics, names=names, decode=decode, on_stuck=on_stuck
-        )
+        return build_pipeline(settings, loaded, workers, metrics, decode=decode, on_stuck=on_stuck)
 
     new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
     # Nothing is measured beside the check of the database, which keeps a processor busy.
@@ -129,6 +124,8 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
                 manual=settings.rollout == "manual",
                 pinned=settings.version,
                 asked_model=settings.model if "model" in settings.model_fields_set else None,
+                precision=None if settings.precision == AUTO else settings.precision,
+                decode=settings.decode,
             ),
             metrics=metrics,
             share=settings.rollout_share,

@@ -1,12 +1,13 @@
 """Load the version that a server serves first: what it served last, or one that the settings choose."""
 
 import logging
+from dataclasses import replace
 
-from diptych.bundle.manifest import Manifest, bundle_digest
+from diptych.bundle.manifest import COSINE_BOUNDS, Manifest, bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import (
     BundleError,
     ConfigError,
@@ -16,7 +17,7 @@ from diptych.errors import (
     InvalidManifest,
     NotFound,
 )
-from diptych.settings import Settings
+from diptych.settings import AUTO, Settings
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version_choice import chosen_version, why_not_served
 from diptych.wiring.version_loader import VersionLoader
@@ -31,30 +32,46 @@ def load_first_version(
     served: ServedVersions | None,
     loader: VersionLoader,
 ) -> LoadedVersion:
-    """Load what the data folder served last; for a new one what the settings choose.
+    """Load what the data folder served last, in its precision; for a new one what the settings choose.
 
-    What served last serves on in another precision if it cannot meet the settings, since collections have
-    its vectors. If its files are damaged or missing, the newest sound version of its model is loaded, else
-    what the settings choose; a read-only server could not make vectors of another version. Any other failure
-    is one of this machine, and stays an error. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+    If its files are damaged or missing, the newest sound version of its model is loaded, else what the
+    settings choose; a read-only server could not make vectors of another version. If this machine cannot run
+    the recorded precision, another one that the settings name is loaded. Any other failure is one of this
+    machine, and stays an error. Raises BundleError, EncoderFailed, ConfigError, NotFound.
     """
     if served is None:
-        return _load_newest(settings, repository, support, loader)
+        return _load_newest(settings, repository, support, loader, settings.precision)
+    active = served.active
     try:
-        return loader.load(served.active, falls_back=True)
+        return loader.load(active)
     except (CorruptBundle, InvalidManifest, NotFound) as error:
-        damage = f"{served.active}, which was served last, is damaged: {error}"
+        damage = f"{active.ref}, which was served last, is damaged: {error}"
         if settings.read_only:
             raise CorruptBundle(
                 f"{damage}; a read-only server serves no other version: restore the files of this one, "
                 "or start a server that may write to the data folder"
             ) from error
         LOG.error("%s; restore its files, restart, and activate it again", damage)
-    return _load_instead(served.active, settings, repository, support, loader)
+    except (BundleError, EncoderFailed) as error:
+        return _load_in_another_precision(settings, active, loader, error)
+    return _load_instead(served, settings, repository, support, loader)
+
+
+def _load_in_another_precision(
+    settings: Settings, active: Target, loader: VersionLoader, error: DiptychError
+) -> LoadedVersion:
+    """Load the precision that the settings name in place of one that this machine cannot run."""
+    if settings.precision in {AUTO, active.precision} or settings.read_only:
+        raise ConfigError(
+            f"{active}, which the data folder records, cannot be served on this machine: {error}; another "
+            "precision can be named with --precision"
+        ) from error
+    LOG.error("%s, which was served last, cannot be served on this machine: %s", active, error)
+    return loader.load(replace(active, precision=settings.precision))
 
 
 def _load_instead(
-    damaged: VersionRef,
+    served: ServedVersions,
     settings: Settings,
     repository: ModelRepository,
     support: MachineSupport,
@@ -64,12 +81,13 @@ def _load_instead(
 
     `--version` does not count: it may name the damaged one. Raises ConfigError if no version is sound.
     """
+    damaged = served.active.ref
     names = [damaged.name] if damaged.name in repository.names() else []
     failures = list[str]()
     for name in dict.fromkeys([*names, settings.model]):
         choice = settings.model_copy(update={"model": name, "version": None})
         try:
-            version = _load_newest(choice, repository, support, loader)
+            version = _load_newest(choice, repository, support, loader, served.wanted)
         except (BundleError, EncoderFailed, ConfigError) as error:
             failures.append(str(error))
         else:
@@ -79,16 +97,21 @@ def _load_instead(
 
 
 def _load_newest(
-    settings: Settings, repository: ModelRepository, support: MachineSupport, loader: VersionLoader
+    settings: Settings,
+    repository: ModelRepository,
+    support: MachineSupport,
+    loader: VersionLoader,
+    precision: str,
 ) -> LoadedVersion:
-    """Load the requested version, or else the newest one that this machine can serve.
+    """Load the requested version, or else the newest one that this machine can serve, in this precision if it
+    has it.
 
     When a version fails to load, `support` records the reason and the next older version is tried.
     """
     while True:
         name, number = chosen_version(settings, support)
         try:
-            version = loader.load(_ref(repository, name, number))
+            version = loader.load(_target(settings, repository, name, number, precision))
         except (BundleError, EncoderFailed, ConfigError) as error:
             manifest = repository.manifest(name, number)
             if settings.version is not None or _device_is_missing(error, manifest):
@@ -97,6 +120,18 @@ def _load_newest(
             continue
         _log_ignored_versions(repository, version.ref, support)
         return version
+
+
+def _target(
+    settings: Settings, repository: ModelRepository, name: str, version: int, precision: str
+) -> Target:
+    """Raises BundleError, NotFound."""
+    there = repository.manifest(name, version).precisions
+    exact = next(one for one in COSINE_BOUNDS if one in there)
+    if precision not in {AUTO, *there}:
+        LOG.warning("%s/%d has no precision %s: it is served in %s", name, version, precision, exact)
+        precision = exact
+    return Target(_ref(repository, name, version), precision, settings.decode)
 
 
 def _ref(repository: ModelRepository, name: str, version: int) -> VersionRef:

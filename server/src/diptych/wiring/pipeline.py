@@ -17,7 +17,6 @@ from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_b
 from diptych.core.encoding.health import PERIOD_S, Health
 from diptych.core.encoding.pipeline import Canary, EncoderPipeline
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
-from diptych.core.ports import EncoderName
 from diptych.core.types import InputIds, Pixels
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
@@ -35,19 +34,13 @@ def build_pipeline(
     workers: ImageWorkers,
     metrics: PrometheusMetrics,
     *,
-    names: tuple[EncoderName, EncoderName],
     decode: DecodeMode,
     on_stuck: OnStuck,
 ) -> EncoderPipeline:
-    """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch.
-
-    `names` are the names of the image and the text tower in metrics.
-    """
+    """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch."""
     timeout_s = max(settings.encode_timeout_s, TIMEOUT_FACTOR * loaded.slowest_batch_s)
     encoder = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
-    images, texts = _batchers(
-        settings, loaded, encoder, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
-    )
+    images, texts = _batchers(settings, loaded, encoder, metrics, timeout_s=timeout_s, on_stuck=on_stuck)
     embedder = Embedder(
         decoder=workers.decoder(loaded.bundle.manifest.image, decode),
         tokenizer=loaded.bundle.tokenizer,
@@ -120,19 +113,17 @@ def _batchers(
     loaded: LoadedBundle,
     encoder: SwappableEncoder,
     metrics: PrometheusMetrics,
-    names: tuple[EncoderName, EncoderName],
     *,
     timeout_s: float,
     on_stuck: OnStuck,
 ) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
     """Build the queues of images and of texts, each with the workers and the batch size of the plan."""
-    image_name, text_name = names
     manifest, parallel, plan = loaded.bundle.manifest, loaded.parallel_encoder, loaded.plan
     spec, embed_dim = manifest.text, manifest.embed_dim
     padded = partial(pad, spec=spec)
     return (
         Batcher(
-            image_name,
+            "image",
             image_batch_encoder(encoder),
             encode_parallel=None if parallel is None else image_batch_encoder(parallel),
             n_workers=plan.n_lanes,
@@ -143,7 +134,7 @@ def _batchers(
             on_stuck=on_stuck,
         ),
         Batcher(
-            text_name,
+            "text",
             text_batch_encoder(encoder, padded),
             encode_parallel=None if parallel is None else text_batch_encoder(parallel, padded),
             n_workers=plan.n_lanes,

@@ -11,9 +11,7 @@ from diptych.adapters.files.quota import Quota
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.repository import ModelRepository
-from diptych.core.identities import legacy_identities
 from diptych.core.services import Services
-from diptych.errors import StoreError, StoreReadOnly
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
 from diptych.wiring.loading.version_choice import check_choice, support_of
@@ -59,7 +57,6 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         raise
     try:
         repository, support = ModelRepository(settings.model_repo), support_of(settings)
-        _adopt_identities(store, repository)
         kept = KeptBundles(settings.data_dir / FOLDER, quota)
         bundles = ModelBundles(repository, kept, support.why_not_served)
         folder = OpenedFolder(store, quota, repository, support, bundles)
@@ -68,14 +65,3 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         store.close_now()
         store.require_sound_now()  # damage explains any other error
         raise
-
-
-def _adopt_identities(store: SqliteStore, repository: ModelRepository) -> None:
-    """Raises StoreError for a read-only folder whose vectors have identities of earlier releases."""
-    try:
-        store.adopt_identities(legacy_identities(repository))
-    except StoreReadOnly as error:
-        raise StoreError(
-            "the vectors of the data folder are named as in an earlier release: start a server once that may "
-            "write to the folder"
-        ) from error

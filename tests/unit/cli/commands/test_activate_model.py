@@ -45,10 +45,10 @@ def test_activation_is_followed_to_its_end(api: FakeApi, run: RunCommand, capsys
     printed = capsys.readouterr()
     assert printed.err.splitlines() == ["tiny/4: embedding", "tiny/4: active"]
     assert printed.out.splitlines() == [
-        "tiny/4 serves now",
+        "tiny/4 in fp32 serves now",
         "collection scans stays on the version of its vectors: 2 images keep no file",
     ]
-    assert body(api.requests[0]) == {"now": False}
+    assert body(api.requests[0]) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_unknown_model_is_answered_with_those_that_there_are(
 @pytest.mark.parametrize(
     ("ended", "told"),
     [
-        (FAILED, "tiny/4 does not serve, what served before serves on: no room for 20 MB"),
-        (FAILED | {"state": "cancelled"}, "the rollout to tiny/4 was cancelled: no room for 20 MB"),
+        (FAILED, "tiny/4 in fp32 does not serve, what served before serves on: no room for 20 MB"),
+        (FAILED | {"state": "cancelled"}, "the rollout to tiny/4 in fp32 was cancelled: no room for 20 MB"),
     ],
 )
 def test_rollout_that_does_not_end_well_is_status_one_with_the_reason(
@@ -80,7 +80,7 @@ def test_without_following_only_the_beginning_is_printed(
     api: FakeApi, run: RunCommand, capsys: Capture
 ) -> None:
     assert run("activate", "tiny", 4, "--no-follow") == 0
-    assert capsys.readouterr().out.startswith("rollout r1 to tiny/4: embedding, 4 of 10 images")
+    assert capsys.readouterr().out.startswith("rollout r1 to tiny/4 in fp32: embedding, 4 of 10 images")
     assert api.calls() == [ACTIVATE]
 
 
@@ -96,16 +96,16 @@ def test_version_that_serves_already_is_not_waited_for(
 ) -> None:
     api.on(ACTIVATE, ok(ACTIVE))
     assert run("activate", "tiny", 4) == 0
-    assert capsys.readouterr().out == "tiny/4 serves now\n"
+    assert capsys.readouterr().out == "tiny/4 in fp32 serves now\n"
 
 
 def test_without_a_number_the_newest_version_that_can_serve_is_activated(
     api: FakeApi, run: RunCommand, capsys: Capture
 ) -> None:
     api.on(ACTIVATE, ok(ACTIVE))
-    assert run("activate", "tiny", "--now") == 0
+    assert run("activate", "tiny", "--precision", "int8") == 0
     assert api.calls() == ["GET /models", ACTIVATE]
-    assert body(api.requests[-1]) == {"now": True}
+    assert body(api.requests[-1]) == {"precision": "int8"}
     assert run("activate", "other") == 1
     assert "the server has no version of other" in capsys.readouterr().err
 
@@ -116,10 +116,11 @@ def test_rollback_activates_the_version_that_served_before(
     assert run("rollback") == 1
     assert capsys.readouterr().err == "diptych: the server keeps no version to go back to\n"
     previous = {"name": "tiny", "version": 4, "n_lagging": 0, "memory_bytes": 1, "vector_bytes": 1}
+    previous["precision"] = "int8"
     api.on("GET /models", ok(MODELS | {"previous": previous})).on(ACTIVATE, ok(ACTIVE))
-    assert run("rollback", "--now") == 0
-    assert body(api.requests[-1]) == {"now": True}
-    assert capsys.readouterr().out == "tiny/4 serves now\n"
+    assert run("rollback") == 0
+    assert body(api.requests[-1]) == {"precision": "int8"}
+    assert capsys.readouterr().out == "tiny/4 in fp32 serves now\n"
 
 
 def test_cancel_ends_the_rollout_that_is_named_or_under_way(
@@ -133,14 +134,14 @@ def test_cancel_ends_the_rollout_that_is_named_or_under_way(
     assert run("cancel") == 0
     assert (
         capsys.readouterr().err.splitlines()
-        == ["the rollout to tiny/4 was cancelled: cancelled by a request"] * 2
+        == ["the rollout to tiny/4 in fp32 was cancelled: cancelled by a request"] * 2
     )
 
 
 def test_refusal_is_one_line_with_status_one(api: FakeApi, run: RunCommand, capsys: Capture) -> None:
-    api.on(ACTIVATE, problem(409, "tiny/4 was not active before"))
-    assert run("activate", "tiny", 4, "--now") == 1
-    assert capsys.readouterr().err == "diptych: tiny/4 was not active before (HTTP 409)\n"
+    api.on(ACTIVATE, problem(422, "tiny/4 has no precision 'int4'"))
+    assert run("activate", "tiny", 4, "--precision", "int4") == 1
+    assert capsys.readouterr().err == "diptych: tiny/4 has no precision 'int4' (HTTP 422)\n"
 
 
 def test_interrupt_leaves_the_rollout_alone_and_says_so(

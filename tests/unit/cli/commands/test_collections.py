@@ -38,46 +38,27 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]
 
 
-def test_precision_of_a_collection_is_set_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    vectors = {"name": "tiny", "version": 3, "precision": "int8", "decode": "exact"}
-    own = PETS | {"precision": "int8", "vectors": vectors}
-    unserved = own | {"state": "no_precision", "reason": "tiny/4 has no precision 'int8'", "vectors": None}
-    api = FakeApi().on("POST /collections", ok(own)).on("PATCH /collections/pets", ok(own))
-    api.on("GET /collections/pets", ok(unserved))
-    run = command_runner(collections, api, monkeypatch)
-    assert run("create", "pets", "--precision", "int8") == 0
-    capsys.readouterr()
-    assert run("configure", "pets", "--precision", "server") == 0
-    assert "vectors  tiny/3 (int8), a precision of its own\n" in capsys.readouterr().out
-    assert run("show", "pets") == 0
-    told = capsys.readouterr().out
-    assert "vectors  of tiny (int8, its own), which is not served\n" in told
-    assert "state    no_precision: tiny/4 has no precision 'int8'\n" in told
-    assert [body(request) for request in api.requests[:2]] == [
-        {"name": "pets", "keep": "original", "precision": "int8"},
-        {"precision": "server"},
-    ]
-    with pytest.raises(SystemExit, match="2"):
-        run("configure", "pets")
-    assert "nothing to change: give --keep, --model or --precision" in capsys.readouterr().err
-
-
-def test_model_of_a_collection_is_changed_and_its_rollout_shown(
+def test_rollout_of_a_collection_and_why_it_stays_or_is_not_served_are_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     moving = {"id": "r1", "model": "mine", "version": 4, "precision": "fp32", "state": "embedding"}
     moving |= {"n_images": 12, "n_embedded": 5}
     waiting = moving | {"state": "waiting", "n_images": 0, "n_embedded": 0}
+    reason = "tiny/3 in fp32 cannot be loaded"
     api = FakeApi().on(
-        "PATCH /collections/pets", ok(PETS | {"rollout": waiting}), ok(PETS | {"rollout": moving})
+        "GET /collections/pets",
+        ok(PETS | {"rollout": waiting}),
+        ok(PETS | {"rollout": moving}),
+        ok(PETS | {"stays": "2 images keep no file"}),
+        ok(PETS | {"state": "unserved", "reason": reason, "vectors": None}),
     )
-    api.on("GET /collections/pets", ok(PETS | {"stays": "2 images keep no file"}))
     run = command_runner(collections, api, monkeypatch)
-    assert run("configure", "pets", "--model", "mine", "--keep", "none") == 0
-    assert [body(request) for request in api.requests] == [{"model": "mine"}, {"keep": "none"}]
-    assert "state    ready, moving to mine/4 (fp32): 5 of 12\n" in capsys.readouterr().out
-    api.on("PATCH /collections/pets", ok(PETS | {"rollout": waiting}))
-    assert run("configure", "pets", "--model", "mine") == 0
-    assert "state    ready, moving to mine/4 (fp32): waiting\n" in capsys.readouterr().out
-    assert run("show", "pets") == 0
-    assert "stays    2 images keep no file\n" in capsys.readouterr().out
+    shown = []
+    for _ in range(4):
+        assert run("show", "pets") == 0
+        shown.append(capsys.readouterr().out)
+    assert "state    ready, moving to mine/4 (fp32): waiting\n" in shown[0]
+    assert "state    ready, moving to mine/4 (fp32): 5 of 12\n" in shown[1]
+    assert "stays    2 images keep no file\n" in shown[2]
+    assert f"state    unserved: {reason}\n" in shown[3]
+    assert "vectors  of tiny, which is not served\n" in shown[3]

@@ -9,35 +9,30 @@ from support.command_line import Capture, command_runner
 from support.fake_api import ACTIVE, ROLLOUT, FakeApi, ok
 
 SERVING = {
-    "embed": {
-        "precision": "int8",
-        "reason": "2.00 times as fast as fp32",
-        "candidates": [
-            {"precision": "fp32", "image_ms": 8.25, "text_ms": 1.5, "passed": True, "error": None},
-            {
-                "precision": "fp16",
-                "image_ms": None,
-                "text_ms": None,
-                "passed": False,
-                "error": "fp16 is for a GPU",
-            },
-            {"precision": "int8", "image_ms": 4.1234, "text_ms": 0.75, "passed": True, "error": None},
-        ],
-    },
-    "collections": {"precision": "fp32", "reason": "exact"},
-    "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "set by DIPTYCH_DEVICE"},
-    "running": [
-        {"precision": "int8", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None},
+    "precision": "int8",
+    "reason": "the fastest; no exacter one reaches two thirds of its speed",
+    "candidates": [
+        {"precision": "fp32", "image_ms": 8.25, "text_ms": 1.5, "passed": True, "error": None},
         {
             "precision": "fp16",
-            "provider": "CUDAExecutionProvider",
-            "cuda_graphs": {
-                "image": {"captured": True, "reason": "each shape of a batch is captured once"},
-                "text": {"captured": False, "reason": "a replay is off"},
-            },
-            "tensorrt": {"state": "unavailable", "reason": "libnvinfer.so.10 is missing"},
+            "image_ms": None,
+            "text_ms": None,
+            "passed": False,
+            "error": "fp16 is for a GPU",
         },
+        {"precision": "int8", "image_ms": 4.1234, "text_ms": 0.75, "passed": True, "error": None},
     ],
+    "plan": {"n_lanes": 2, "image_batch_size": 8, "text_batch_size": 16, "n_decode_threads": 4},
+    "device": {"provider": "CUDAExecutionProvider", "name": None, "reason": "set by DIPTYCH_DEVICE"},
+    "running": {
+        "precision": "int8",
+        "provider": "CUDAExecutionProvider",
+        "cuda_graphs": {
+            "image": {"captured": True, "reason": "each shape of a batch is captured once"},
+            "text": {"captured": False, "reason": "a replay is off"},
+        },
+        "tensorrt": {"state": "unavailable", "reason": "libnvinfer.so.10 is missing"},
+    },
 }
 
 
@@ -71,22 +66,22 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "mine.tar in the model repository is no model: it is a file",
         "",
         "pictograms/2 serves",
-        "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
-        "  requests in int8: 2.00 times as fast as fp32",
+        "  on CUDAExecutionProvider: set by DIPTYCH_DEVICE",
+        "  in int8: the fastest; no exacter one reaches two thirds of its speed",
         "    fp32  8.25 ms an image, 1.5 ms a text",
         "    fp16  fp16 is for a GPU",
         "    int8  4.12 ms an image, 0.75 ms a text",
-        "  collections in fp32: exact",
-        "  fp16 runs images as CUDA graphs: each shape of a batch is captured once",
-        "  fp16 runs texts without CUDA graphs: a replay is off",
-        "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
+        "    lanes: 2, batches of at most: 8 images or 16 texts, threads that decode: 4",
+        "  int8 runs images as CUDA graphs: each shape of a batch is captured once",
+        "  int8 runs texts without CUDA graphs: a replay is off",
+        "  int8 in TensorRT, unavailable: libnvinfer.so.10 is missing",
         "  relevance of searches: by words 964 queries, error 0.045; by an image 60 queries, error 0.500, "
         "ignored: its calibration error is 0.50; background of 1,200 images",
     ]
 
 
 PREVIOUS = {"name": "tiny", "version": 1, "n_lagging": 0, "memory_bytes": 20_000, "vector_bytes": 10_000}
-PREVIOUS |= {"weight_bytes": 600_000_000, "bundle_bytes": 0}
+PREVIOUS |= {"weight_bytes": 600_000_000, "bundle_bytes": 0, "precision": "fp32"}
 STATUS = {
     "models": [{"name": "tiny", "versions": [1, 2], "loaded": [1, 2], "active": 2}],
     "policy": "latest",
@@ -107,11 +102,11 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
         "name  versions  loaded  active",
         "tiny  1, 2      1, 2    2",
         "policy latest: the server moves to new versions of the active model by itself",
-        f"tiny/1 served before: a rollback is immediate; {cost}",
+        f"tiny/1 in fp32 served before: a rollback is immediate; {cost}",
         "name  versions  loaded  active",
         "tiny  1, 2      1, 2    2",
         "policy manual: the server moves when a version is activated",
-        f"tiny/1 served before: it lacks vectors of 3 images; {cost}",
+        f"tiny/1 in fp32 served before: it lacks vectors of 3 images; {cost}",
     ]
 
 
@@ -123,7 +118,7 @@ def test_models_tell_versions_of_one_number_apart(monkeypatch: pytest.MonkeyPatc
     assert "tiny/2 (aaaaaaaa) is no longer what the model repository has under its number" in printed
     assert "tiny/2 (aaaaaaaa) serves" in printed
     assert "  search hits have no relevance: `diptych-train calibrate tiny/2` gives them one" in printed
-    assert any(line.startswith("tiny/2 (bbbbbbbb) served before") for line in printed)
+    assert any(line.startswith("tiny/2 (bbbbbbbb) in fp32 served before") for line in printed)
 
 
 def test_rollout_under_way_is_followed_to_its_end_if_asked_to(
@@ -134,10 +129,10 @@ def test_rollout_under_way_is_followed_to_its_end_if_asked_to(
     run = command_runner(models, api, monkeypatch)
     assert run() == 0
     progress = "embedding, 4 of 10 images; `diptych models --follow` follows it"
-    assert capsys.readouterr().out.splitlines()[-1] == f"rollout r1 to tiny/4: {progress}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"rollout r1 to tiny/4 in fp32: {progress}"
     assert run("--follow") == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[-1] == "tiny/4 serves now"
+    assert printed.out.splitlines()[-1] == "tiny/4 in fp32 serves now"
     assert printed.err.splitlines() == ["tiny/4: embedding", "tiny/4: active"]
 
 

@@ -79,7 +79,7 @@ def test_pushed_version_is_activated_and_followed_by_the_policy_latest(
     api.on("POST /models/tiny/versions", httpx.Response(201, json=PUSHED)).on("GET /models", status("latest"))
     api.on(ACTIVATE, httpx.Response(202, json=ROLLOUT)).on("GET /rollouts/r1", ok(ROLLOUT), ok(ACTIVE))
     assert run("push", folder) == 0
-    assert capsys.readouterr().out.splitlines() == [f"tiny/{NEW}", "tiny/4 serves now"]
+    assert capsys.readouterr().out.splitlines() == [f"tiny/{NEW}", "tiny/4 in fp32 serves now"]
     api.on("GET /rollouts/r1", ok(ROLLOUT | {"state": "failed", "reason": "no room"}))
     assert run("push", folder) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("serves on: no room")
@@ -93,7 +93,7 @@ def test_activating_and_following_can_be_left_out(
     assert capsys.readouterr().out.splitlines()[-1].endswith("diptych models activate tiny 4")
     api.on(ACTIVATE, httpx.Response(202, json=ROLLOUT))
     assert run("push", folder, "--no-follow") == 0
-    assert "rollout r1 to tiny/4: embedding" in capsys.readouterr().out
+    assert "rollout r1 to tiny/4 in fp32: embedding" in capsys.readouterr().out
     assert "GET /rollouts/r1" not in api.calls()
 
 

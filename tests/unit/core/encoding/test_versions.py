@@ -78,7 +78,7 @@ def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
         with pytest.raises(EncoderFailed):
             await versions.acquire(ONE)
         loads.failure = None
-        assert (await versions.acquire(ONE)).ref == ONE
+        assert (await versions.acquire(ONE)).target == ONE
 
     story(run)
 
@@ -115,6 +115,24 @@ def test_upgrade_of_a_version_ends_before_it_is_closed() -> None:
         versions.release(version)
         await until(lambda: loads.closed == [ONE])
         assert order == ["upgrade"]
+
+    story(run)
+
+
+def test_pipelines_are_reported_again_after_each_upgrade() -> None:
+    upgraded = 0
+
+    async def upgrade() -> None:
+        nonlocal upgraded
+        upgraded += 1
+
+    async def run(versions: LoadedVersions, loads: Loads) -> None:
+        loads.upgrades = [upgrade, upgrade]
+        seen: list[tuple[int, int]] = []
+        versions.on_change(lambda pipelines: seen.append((len(pipelines), upgraded)))
+        await versions.acquire(ONE)
+        await until(lambda: len(seen) == 4)
+        assert seen == [(0, 0), (1, 0), (1, 1), (1, 2)]
 
     story(run)
 

@@ -42,5 +42,5 @@ def test_each_active_model_is_reported() -> None:
     versions = cast(Any, None)
     active = ActiveModel(versions, new_classifier, loads(ONE), on_switch=seen.append)
     active.switch(loads(TWO))
-    assert [model.ref for model in seen] == [ONE, TWO]
+    assert [model.target for model in seen] == [ONE, TWO]
     assert active.now.pipeline.model == seen[-1]

@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from diptych.core.rollout.comparison import ChangedQuery, CollectionComparison, ComparedVectors, Comparison
 from diptych.core.rollout.types import Rollout
 from diptych.core.services import Services
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import Conflict, DiptychError, NotFound
 from diptych.http.app import create_app
 
-ACTIVE = VersionRef("tiny", 1, "b" * 64)
+ACTIVE = Target(VersionRef("tiny", 1, "b" * 64), "fp32", "exact")
 OLD, NEW = (ComparedVectors("tiny", version, "fp32", 0.99999) for version in (1, 2))
 PETS = CollectionComparison(
     "pets", 10, 1.0, NEW, OLD, 10, 0.75, [ChangedQuery(0.5, ["a", "b"], ["b", "c"], id="d")]
@@ -73,7 +73,7 @@ def client(comparer: FakeComparer) -> Iterator[TestClient]:
         comparer=comparer,
         catalogue=FakeCatalogue(),
         rollouts=FakeRollouts(),
-        active=SimpleNamespace(now=SimpleNamespace(version=SimpleNamespace(ref=ACTIVE))),
+        active=SimpleNamespace(now=SimpleNamespace(version=SimpleNamespace(ref=ACTIVE.ref))),
         close=nothing,
     )
 

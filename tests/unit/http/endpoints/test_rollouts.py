@@ -17,11 +17,11 @@ from diptych.core.rollout.types import (
     RolloutStatus,
 )
 from diptych.core.services import Services
-from diptych.core.types import CollectionChange, CollectionInfo, CollectionStats, Sizes, VersionRef
-from diptych.errors import Conflict, CorruptBundle, DiptychError, NotFound
+from diptych.core.types import CollectionInfo, CollectionStats, Sizes, Target, VersionRef
+from diptych.errors import Conflict, CorruptBundle, DiptychError, InvalidValue, NotFound
 from diptych.http.app import create_app
 
-TARGET = VersionRef("tiny", 2, "b" * 64)
+TARGET, FORMER = (Target(VersionRef("tiny", number, "b" * 64), "fp32", "exact") for number in (2, 1))
 ROLLOUT = Rollout("r1", TARGET, "embedding", "2026-01-01T00:00:00Z", stays={"scans": "keeps no images"})
 PROGRESS = Progress(n_images=10, n_embedded=4, images_per_s=2.0, eta_s=3.0)
 PETS = CollectionInfo("pets", "tiny", 10, "2026-01-01T00:00:00Z")
@@ -41,18 +41,11 @@ class FakeRollouts:
         if self.refusal is not None:
             raise self.refusal
 
-    async def activate(self, name: str, version: int | None = None, *, now: bool = False) -> Rollout:
-        self._call("activate", name, version, now)
+    async def activate(self, name: str, version: int | None = None, precision: str | None = None) -> Rollout:
+        self._call("activate", name, version, precision)
         if version == 1:
-            return replace(ROLLOUT, state="active", target=replace(TARGET, version=1))
-        self.running = replace(ROLLOUT, now=now)
-        return self.running
-
-    async def move_collection(
-        self, collection: str, *, model: str | None = None, precision: str | None = None
-    ) -> Rollout | None:
-        self._call("move", collection, model, precision)
-        self.running = replace(ROLLOUT, collection=collection, precision=precision)
+            return replace(ROLLOUT, state="active", target=FORMER)
+        self.running = replace(ROLLOUT, target=replace(TARGET, precision=precision or "fp32"))
         return self.running
 
     async def cancel(self, id: str) -> Rollout:
@@ -71,15 +64,10 @@ class FakeRollouts:
         return PROGRESS if self.running is not None and self.running.id == id else None
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
-        if self.running is None:
-            return {}
-        return {self.running.collection or "pets": CollectionProgress(self.running, "fp32", 10, 4)}
-
-    def require_none(self, collection: str) -> None:
-        self._call("require none", collection)
+        return {} if self.running is None else {"pets": CollectionProgress(self.running, 10, 4)}
 
     async def status(self) -> RolloutStatus:
-        previous = PreviousVersion(replace(TARGET, version=1), 3, 2048, 4096, 1024, 512)
+        previous = PreviousVersion(FORMER, 3, 2048, 4096, 1024, 512)
         progress = None if self.running is None else PROGRESS
         return RolloutStatus(TARGET, "latest", previous, self.running, progress)
 
@@ -87,23 +75,11 @@ class FakeRollouts:
 class FakeCollections:
     """Two collections without a served model."""
 
-    async def stats(self, name: str) -> CollectionStats:
-        return next(one for one in await self.stats_of_all() if one.info.name == name)
-
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
         return [CollectionStats(info, Sizes(), None, None, None) for info in (PETS, SCANS)]
 
-    async def change(self, name: str, change: CollectionChange) -> CollectionInfo:
-        return PETS
-
     async def database_bytes(self) -> int:
         return 0
-
-
-class FakeJobs:
-    """No jobs."""
-
-    def require_none(self, collection: str) -> None: ...
 
 
 class FakeCatalogue:
@@ -129,7 +105,6 @@ def client(rollouts: FakeRollouts) -> Iterator[TestClient]:
         rollouts=rollouts,
         collections=FakeCollections(),
         catalogue=FakeCatalogue(),
-        jobs=FakeJobs(),
         close=nothing,
     )
 
@@ -147,14 +122,11 @@ def test_activating_begins_a_rollout_and_names_its_path(client: TestClient, roll
     answer = client.post("/models/tiny/versions/2/activate")
     assert answer.status_code == 202
     assert answer.headers["location"] == "/rollouts/r1"
-    assert rollouts.calls == [("activate", "tiny", 2, False)]
+    assert rollouts.calls == [("activate", "tiny", 2, None)]
     assert answer.json() == {
         "id": "r1",
-        "target": {"name": "tiny", "version": 2, "bundle": "b" * 64},
+        "target": {"name": "tiny", "version": 2, "bundle": "b" * 64, "precision": "fp32"},
         "state": "embedding",
-        "collection": None,
-        "precision": None,
-        "now": False,
         "progress": {"n_images": 10, "n_embedded": 4, "images_per_s": 2.0, "eta_s": 3.0},
         "stays": {"scans": "keeps no images"},
         "reason": "",
@@ -167,11 +139,11 @@ def test_activating_begins_a_rollout_and_names_its_path(client: TestClient, roll
 
 def test_body_of_activate_may_be_left_out_and_is_checked(client: TestClient, rollouts: FakeRollouts) -> None:
     path = "/models/tiny/versions/2/activate"
-    assert client.post(path, json={"now": True}).json()["now"] is True
-    assert client.post(path, json={}).json()["now"] is False
-    assert rollouts.calls == [("activate", "tiny", 2, True), ("activate", "tiny", 2, False)]
-    assert client.post(path, json={"later": True}).status_code == 422
-    assert client.post(path, json={"now": "yes"}).status_code == 422
+    assert client.post(path, json={"precision": "int8"}).json()["target"]["precision"] == "int8"
+    assert client.post(path, json={}).status_code == 202
+    assert rollouts.calls == [("activate", "tiny", 2, "int8"), ("activate", "tiny", 2, None)]
+    assert client.post(path, json={"now": True}).status_code == 422
+    assert client.post(path, json={"precision": 8}).status_code == 422
     assert client.post(path, content=b"{").status_code == 415
     assert client.post("/models/tiny/versions/two/activate").status_code == 422
     assert len(rollouts.calls) == 2
@@ -187,8 +159,8 @@ def test_version_that_serves_already_is_a_200(client: TestClient) -> None:
     ("refusal", "status"),
     [
         (NotFound("model 'tiny' has no version 9"), 404),
-        (Conflict("version 9 is not kept"), 409),
         (CorruptBundle("weights are missing"), 409),
+        (InvalidValue("tiny/9 has no precision 'int4', only fp32", "precision"), 422),
     ],
 )
 def test_refused_activation_says_why(
@@ -220,7 +192,7 @@ def test_cancelling_answers_the_rollout_or_that_it_has_ended(
 
 def test_models_show_policy_previous_version_and_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
     found = client.get("/models").json()
-    previous = {"name": "tiny", "version": 1, "bundle": "b" * 64, "n_lagging": 3}
+    previous = {"name": "tiny", "version": 1, "bundle": "b" * 64, "precision": "fp32", "n_lagging": 3}
     previous |= {"memory_bytes": 2048, "weight_bytes": 4096, "vector_bytes": 1024, "bundle_bytes": 512}
     broken = [{"folder": "mine.tar", "reason": "it is a file"}]
     assert found == {
@@ -241,34 +213,3 @@ def test_collection_shows_its_rollout_and_why_it_stays(client: TestClient, rollo
     moving = {"id": "r1", "model": "tiny", "version": 2, "precision": "fp32", "state": "embedding"}
     assert pets["rollout"] == moving | {"n_images": 10, "n_embedded": 4}
     assert (pets["stays"], scans["stays"], scans["rollout"]) == ("", "3 images keep no file", None)
-
-
-@pytest.mark.parametrize(
-    ("change", "call"),
-    [
-        ({"precision": "int8"}, ("move", "pets", None, "int8")),
-        ({"model": "mine"}, ("move", "pets", "mine", None)),
-        ({"model": "mine", "precision": "server"}, ("move", "pets", "mine", "server")),
-    ],
-)
-def test_change_of_model_or_precision_is_a_rollout_of_the_collection(
-    client: TestClient, rollouts: FakeRollouts, change: dict[str, str], call: object
-) -> None:
-    answer = client.patch("/collections/pets", json=change)
-    assert (answer.status_code, answer.json()["rollout"]["id"]) == (200, "r1")
-    assert rollouts.calls == [call]
-
-
-def test_other_changes_of_a_collection_begin_no_rollout(client: TestClient, rollouts: FakeRollouts) -> None:
-    assert client.patch("/collections/pets", json={"keep": "none"}).json()["rollout"] is None
-    mixed = client.patch("/collections/pets", json={"keep": "none", "precision": "int8"})
-    assert mixed.status_code == 422
-    assert "in another" in mixed.json()["detail"]
-    assert rollouts.calls == []
-
-
-def test_collection_that_moves_is_not_renamed(client: TestClient, rollouts: FakeRollouts) -> None:
-    assert client.patch("/collections/pets", json={"name": "animals"}).status_code == 200
-    rollouts.refusal = Conflict("collection 'pets' is moving to tiny/2")
-    answer = client.patch("/collections/pets", json={"name": "animals"})
-    assert (answer.status_code, answer.json()["detail"]) == (409, "collection 'pets' is moving to tiny/2")

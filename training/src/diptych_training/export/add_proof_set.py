@@ -17,9 +17,9 @@ MADE_FROM = "made_from"  # key of the manifest's `extra`: the version whose vect
 def add_proof_set(repository: ModelRepository, name: str, version: int, data: Path) -> int:
     """Publish the version's files byte for byte, with a proof set drawn from `data`; return its number.
 
-    `extra.made_from` names the version and the sha256 of its manifest, from which servers derive the identity
-    of its vectors. Raises NotFound, CorruptBundle, ExportError if it has a proof set or holds plans, and
-    DataError if `data` has too few openly licensed drawings.
+    `extra.made_from` names the version and the sha256 of its manifest. Raises NotFound, CorruptBundle,
+    ExportError if it has a proof set or holds plans, and DataError if `data` has too few openly licensed
+    drawings.
     """
     manifest, folder = repository.verify(name, version), repository.folder(name, version)
     title = f"{name}/{version}"

@@ -21,21 +21,16 @@ def collections() -> Steps[list[CollectionInfo]]:
         return [parsing.collection_info(row) for row in body["collections"]]
 
 
-def create_collection(
-    name: str, *, keep: Keep = "original", precision: str = "server"
-) -> Steps[CollectionInfo]:
+def create_collection(name: str, *, keep: Keep = "original") -> Steps[CollectionInfo]:
     """Create an empty collection for the served model. Raises Conflict when the name is taken.
 
     With `keep="none"` image files are not kept: such images have no original and no thumbnail, and another
-    version cannot embed them again. `precision` is the precision of vectors and queries, such as "int8";
-    "server" follows the server. A precision that is not in use yet is loaded first, which takes seconds.
-    Raises InvalidValue for a precision that the served version lacks.
+    version cannot embed them again.
 
     >>> client.create_collection("scans", keep="none").name
     'scans'
     """
-    own = {} if precision == "server" else {"precision": precision}
-    request = Request("POST", "/collections", json={"name": name, "keep": keep} | own, repeatable=False)
+    request = Request("POST", "/collections", json={"name": name, "keep": keep}, repeatable=False)
     body = (yield from exchange(request)).json()
     with parsing.reading("/collections"):
         return parsing.collection_info(body)
@@ -57,21 +52,15 @@ def change_collection(
     *,
     new_name: str | None = None,
     keep: Keep | None = None,
-    model: str | None = None,
-    precision: str | None = None,
 ) -> Steps[CollectionInfo]:
-    """Change the name of a collection and whether it keeps the files of new images, or model and precision.
+    """Change the name of a collection and whether it keeps the files of new images: both or neither.
 
-    Another `model` or `precision` (such as "int8", or "server" for that of the server) begins a rollout of
-    this collection: kept images are embedded again in the background, and searches use the former vectors
-    until that is done. `rollout` of the result has its id. Either all changes apply or none; name and keep
-    change in one call, model and precision in another. Raises NotFound, and Conflict when the new name is
-    taken, a job is adding to the collection, or rows have no image that could be embedded again.
+    Raises NotFound, and Conflict when the new name is taken or a job is adding to the collection.
 
     >>> client.change_collection("pets", new_name="animals").name
     'animals'
     """
-    given = {"name": new_name, "keep": keep, "model": model, "precision": precision}
+    given = {"name": new_name, "keep": keep}
     changes = {key: value for key, value in given.items() if value is not None}
     request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
     body = (yield from exchange(request)).json()

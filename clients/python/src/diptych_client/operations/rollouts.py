@@ -11,19 +11,22 @@ from diptych_client.steps import Request, Sleep, Steps, exchange, path_of
 POLL_S = 0.5
 
 
-def activate(name: str, version: int, *, now: bool = False) -> Steps[Rollout]:
+def activate(name: str, version: int, *, precision: str | None = None) -> Steps[Rollout]:
     """Start a rollout of the server to a version; `wait_for_rollout` returns when it has ended.
 
-    Until then, what serves now serves on. An older version is activated in the same way. `now` switches at
-    once to a version that served before, even if images that were added since have no vector of it yet. For a
-    version that serves already the result has ended (`has_ended`). Raises NotFound, and Conflict for a
-    version that cannot be served there, or for `now` with a version that is not kept.
+    Until then, what serves now serves on. An older version is activated in the same way. `precision` is that
+    of all vectors from then on, such as "int8"; None takes the one that the server has recorded, if the
+    version has it. For a version that serves already the result has ended (`has_ended`). Raises NotFound,
+    InvalidValue for a precision that the version lacks, and Conflict for a version that cannot be served
+    there.
 
     >>> client.activate("tiny", 1).state  # it serves already
     'active'
     """
     path = path_of("models", name, "versions", str(version), "activate")
-    body = (yield from exchange(Request("POST", path, json={"now": now}))).json()
+    body = (
+        yield from exchange(Request("POST", path, json={} if precision is None else {"precision": precision}))
+    ).json()
     with parsing.reading("an activation"):
         return parsing.rollout(body)
 

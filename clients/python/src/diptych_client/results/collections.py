@@ -28,17 +28,16 @@ class CollectionRollout:
 class CollectionInfo:
     """A collection with its model, size and state.
 
-    `state` is one of: "ready", it can be searched; "embedding", its images are being embedded again,
-    `n_embedded` so far; "failed", embedding again ended early; "other_model", its model is not served;
-    "other_version", rows without an image were made by another version; "no_precision", the served version
-    lacks the collection's own precision or cannot be served in it. `reason` says why, and what to do.
+    `state` is one of: "ready", it can be searched; "embedding", its images are being embedded, `n_embedded`
+    so far; "unserved", nothing there makes vectors like its own. `reason` says why, or why the last try to
+    embed it ended early.
 
-    `precision` is its own, or "server" if it follows the server. `vectors` is the model version and precision
-    that make its vectors, and `recall` the share of the nearest images that a search finds; both are None if
+    `vectors` is the model version and precision that make its vectors, and `recall` the share of the nearest
+    images that a search finds; both are None if
     that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
     searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
     `memory_bytes`: of its vectors in memory; `load_s`: the seconds that reading them took, None if unknown.
-    `stays`: why it does not follow the active version of its model. `rollout`: its move to other vectors.
+    `stays`: why it does not follow the version that the server serves. `rollout`: its move to other vectors.
     """
 
     name: str
@@ -53,7 +52,6 @@ class CollectionInfo:
     kept_bytes: int = 0
     vectors: ModelRef | None = None
     recall: float | None = None
-    precision: str = "server"
     index_device: str | None = None
     index_reason: str = ""
     memory_bytes: int = 0

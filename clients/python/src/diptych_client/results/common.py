@@ -24,11 +24,16 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class VersionRef:
-    """One version of a model. `bundle`: the sha256 of its manifest, empty if the server does not tell it."""
+    """One version of a model.
+
+    `bundle`: the sha256 of its manifest. `precision`: the one that it is served in. Both are empty where the
+    server does not tell them.
+    """
 
     name: str
     version: int
     bundle: str = field(default="", kw_only=True, compare=False)
+    precision: str = field(default="", kw_only=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

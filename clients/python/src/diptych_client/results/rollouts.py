@@ -78,7 +78,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One move of the server, or of one `collection`, to the version `target`.
+    """One move of the server, with all collections that can move, to the version `target`.
 
     `state` is "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared", in this
     order, and finally "active", "failed" or "cancelled"; then `reason` says why it failed or was cancelled.
@@ -90,9 +90,6 @@ class Rollout:
     target: VersionRef
     state: str
     created_at: str
-    collection: str | None = None
-    precision: str | None = None
-    now: bool = False
     progress: RolloutProgress | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""

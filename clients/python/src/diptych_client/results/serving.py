@@ -30,16 +30,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class PrecisionChoice:
-    """The chosen precision, the reason, the candidates, and the plan by which it runs."""
-
-    precision: str
-    reason: str
-    candidates: tuple[PrecisionCandidate, ...] = ()
-    plan: Plan | None = None
-
-
-@dataclass(frozen=True)
 class ServingDevice:
     """The device of the encoders and the reason. `name` is the name of the GPU; None on the CPU."""
 
@@ -87,12 +77,15 @@ class RunningPrecision:
 
 @dataclass(frozen=True)
 class Serving:
-    """The precisions of the served version: for `embed` and `classify`, and for collections.
+    """The precision that the version is served in, why, from which candidates, and what runs it.
 
-    `device` is None and `running` empty from an older server.
+    `candidates` is empty unless this start of the server has chosen. `device` and `running` are None where
+    the server does not tell them.
     """
 
-    embed: PrecisionChoice
-    collections: PrecisionChoice
+    precision: str
+    reason: str
+    candidates: tuple[PrecisionCandidate, ...] = ()
+    plan: Plan | None = None
     device: ServingDevice | None = None
-    running: tuple[RunningPrecision, ...] = ()
+    running: RunningPrecision | None = None

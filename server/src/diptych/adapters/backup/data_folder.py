@@ -133,9 +133,9 @@ def check(data_dir: Path, report: Report) -> Outcome:
     report.begin("checking the database", 1)
     with folder.snapshot() as snapshot:
         snapshot.require_sound()
-        damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
+        damaged = snapshot.damaged_images()
         files = list(snapshot.files())
     report.begin("checking images", len(files))
     faults = faults_of(folder.images.check(files), report)
     with folder.snapshot() as newest:
-        return Outcome(None, newest.lost_images(faults), damaged, lacks_checksums)
+        return Outcome(None, newest.lost_images(faults), damaged)

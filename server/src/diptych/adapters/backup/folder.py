@@ -17,7 +17,7 @@ from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import N_DIGITS, KeptBundles
 from diptych.adapters.files.private_files import make_new
-from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.schema import VERSION, require_known
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.bundle.checksums import check_files
 from diptych.bundle.manifest import read_manifest
@@ -57,7 +57,8 @@ class BackupFolder:
     def __init__(self, folder: Path) -> None:
         """Open a backup.
 
-        Raises StoreError if there is no complete one, DataDirLocked while it is being made.
+        Raises StoreError if there is no complete one or its schema is unknown, DataDirLocked while it is
+        being made.
         """
         self.folder = folder
         self.images = ImageTree(folder / IMAGES)
@@ -67,6 +68,7 @@ class BackupFolder:
             record = read_record(folder)
             if record is None:
                 raise StoreError(f"{folder} holds no complete backup: it has no {RECORD_FILE}")
+            require_known(record.schema_version)
         except BaseException:
             self.close()
             raise
@@ -144,8 +146,7 @@ def verify(folder: Path, report: Report) -> Outcome:
             report.begin("checking models", len(backup.record.bundles))
             for sha256 in backup.record.bundles:
                 backup.bundle(sha256, report)
-            damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
-            return Outcome(backup.record, snapshot.lost_images(faults), damaged, lacks_checksums)
+            return Outcome(backup.record, snapshot.lost_images(faults), snapshot.damaged_images())
 
 
 def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:
@@ -175,7 +176,7 @@ def read_record(folder: Path) -> BackupRecord | None:
         raise CorruptStore(f"{folder / RECORD_FILE} is not a record of a backup") from error
     for what, found, known in (
         ("backup format", read.format, FORMAT),
-        ("schema", read.backup.schema_version, len(MIGRATIONS)),
+        ("schema", read.backup.schema_version, VERSION),
     ):
         if found > known:
             raise StoreError(f"{folder} has {what} {found}, this version of diptych knows up to {known}")

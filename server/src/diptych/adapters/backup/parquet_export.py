@@ -48,10 +48,9 @@ class ParquetExport:
             model = export.model_of(snapshot, collection)
             n_vectors = export.n_vectors(snapshot, collection)
             sources = vector_sources(self._repository, model, wanted)
-            precision = export.precision_of(snapshot, collection)
-            identity = chosen_identity(collection, n_vectors, sources, wanted, own=precision)
+            identity = chosen_identity(collection, n_vectors, sources, wanted)
             dim = export.embed_dim(snapshot, identity)
-            heading = Heading(collection, sources[identity], identity, dim, precision)
+            heading = Heading(collection, sources[identity], identity, dim)
             self._report.begin("exporting images", export.n_images(snapshot, collection))
             rows = export.rows(snapshot, collection, identity)
             images = source.images if with_images else None

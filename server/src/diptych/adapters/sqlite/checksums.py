@@ -14,14 +14,11 @@ from zlib import crc32
 
 import numpy as np
 
-from diptych.failpoints import around
-
 # Texts as bytes: a damaged one may not be UTF-8 any more, and would make the whole query fail.
 CONTENT = (
     "CAST(id AS BLOB), CAST(sha256 AS BLOB), n_bytes, CAST(media_type AS BLOB), width, height,"
     " CAST(metadata AS BLOB), CAST(created_at AS BLOB), kept"
 )
-CHUNK = 4_096  # rows in one transaction
 FLOAT = np.dtype("<f4")
 
 
@@ -49,46 +46,15 @@ def vector_is_whole(embedding: Any, key: int, identity: int, checksum: Any) -> b
 
 
 def damaged_rows(db: sqlite3.Connection) -> Iterator[int]:
-    """The keys of all damaged rows. Rows without a checksum count as sound."""
+    """The keys of all damaged rows."""
     for key, checksum, *content in db.execute(f"SELECT key, checksum, {CONTENT} FROM images NOT INDEXED"):
-        if checksum is not None and not row_is_whole(tuple(content), checksum):
+        if not row_is_whole(tuple(content), checksum):
             yield key
 
 
 def damaged_vectors(db: sqlite3.Connection) -> Iterator[int]:
-    """The keys of rows with a damaged vector. Vectors without a checksum count as sound."""
+    """The keys of rows with a damaged vector."""
     query = "SELECT key, identity, embedding, checksum FROM embeddings NOT INDEXED"
     for key, identity, embedding, checksum in db.execute(query):
-        if checksum is not None and not vector_is_whole(embedding, key, identity, checksum):
+        if not vector_is_whole(embedding, key, identity, checksum):
             yield key
-
-
-def are_all_there(db: sqlite3.Connection) -> bool:
-    """Whether all rows and vectors have checksums. An index answers at once."""
-    queries = (f"SELECT 1 FROM {table} WHERE checksum IS NULL" for table in ("images", "embeddings"))
-    return all(db.execute(f"{query} LIMIT 1").fetchone() is None for query in queries)
-
-
-def fill(db: sqlite3.Connection) -> None:
-    """Compute the checksums of rows from older schemas. If interrupted, the next start continues."""
-    while not are_all_there(db):
-        db.execute("BEGIN IMMEDIATE")
-        _fill_rows(db)
-        _fill_vectors(db)
-        with around("migration_commit"):
-            db.execute("COMMIT")
-
-
-def _fill_rows(db: sqlite3.Connection) -> None:
-    query = f"SELECT key, {CONTENT} FROM images WHERE checksum IS NULL LIMIT {CHUNK}"
-    found = [(of_row(*content), key) for key, *content in db.execute(query).fetchall()]
-    db.executemany("UPDATE images SET checksum = ? WHERE key = ?", found)
-
-
-def _fill_vectors(db: sqlite3.Connection) -> None:
-    query = f"SELECT key, identity, embedding FROM embeddings WHERE checksum IS NULL LIMIT {CHUNK}"
-    found = [
-        (of_vector(embedding, key, identity), key, identity)
-        for key, identity, embedding in db.execute(query).fetchall()
-    ]
-    db.executemany("UPDATE embeddings SET checksum = ? WHERE key = ? AND identity = ?", found)

@@ -7,7 +7,6 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.records import require_collection
-from diptych.adapters.sqlite.rollouts import cancel_with_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, VersionRef
 from diptych.errors import Conflict
 
@@ -30,41 +29,39 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     """All collections by name, with their numbers of images."""
     rows = db.execute(
         "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
-        " precision, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
-        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), may_lag,"
-        " version, bundle"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
+        " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), version, bundle"
         " FROM collections c ORDER BY name"
     )
     return [_info(row) for row in rows]
 
 
 def _info(row: Iterable[Any]) -> CollectionInfo:
-    name, model, n_images, created_at, keep, precision, identity, previous, may_lag, version, bundle = row
+    name, model, n_images, created_at, keep, identity, previous, version, bundle = row
     return CollectionInfo(
         name,
         model,
         n_images,
         created_at,
         keep,
-        precision,
         identity=identity,
         previous_identity=previous,
-        may_lag=bool(may_lag),
         ref=None if version is None else VersionRef(model, version, bundle),
     )
 
 
-def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
-    """Create a collection without an identity. Raises Conflict if the name is taken."""
-    created_at = sql.now()
+def create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
+    """Create a collection. Raises Conflict if the name is taken."""
+    created_at, number = sql.now(), sql.add_identity(db, identity)
     added = db.execute(
-        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
-        (name, model, created_at, keep, precision),
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, identity, version, bundle)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name, ref.name, created_at, keep, number, ref.version, ref.bundle),
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {name!r} already")
     mark_dropped(db, name)
-    return CollectionInfo(name, model, 0, created_at, keep, precision)
+    return CollectionInfo(name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
@@ -73,7 +70,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if new_name == name:
         return
     require_no_job(db, name)
-    columns = "model, created_at, keep, precision, identity, previous_identity, may_lag, version, bundle"
+    columns = "model, created_at, keep, identity, previous_identity, version, bundle"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
         f" SELECT ?, {columns} FROM collections WHERE name = ?",
@@ -82,25 +79,15 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {new_name!r} already")
     mark_dropped(db, new_name)
-    for table in ("images", "rollouts", "jobs"):
+    for table in ("images", "jobs"):
         db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new_name, name))  # noqa: S608
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
 
 
-def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> None:
-    """Set what a collection keeps and its precision. Raises NotFound."""
+def configure(db: sqlite3.Connection, name: str, keep: Keep) -> None:
+    """Set what a collection keeps. Raises NotFound."""
     require_collection(db, name)
-    db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
-
-
-def set_identity(db: sqlite3.Connection, name: str, identity: str, ref: VersionRef) -> None:
-    """Set the identity of a collection that has none, and the version. Raises NotFound."""
-    require_collection(db, name)
-    number = sql.add_identity(db, identity)
-    db.execute(
-        "UPDATE collections SET identity = ?, version = ?, bundle = ? WHERE name = ? AND identity IS NULL",
-        (number, ref.version, ref.bundle, name),
-    )
+    db.execute("UPDATE collections SET keep = ? WHERE name = ?", (keep, name))
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:
@@ -110,7 +97,6 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
     removed = sql.delete_images(db, keys)
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
     end_with_collection(db, name)
-    cancel_with_collection(db, name)
     return removed
 
 

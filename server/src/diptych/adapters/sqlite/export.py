@@ -1,7 +1,5 @@
 """Reads one collection from a snapshot, row by row, for an export."""
 
-# ruff: noqa: S608 - only constants of this module are inserted into statements
-
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +8,6 @@ import numpy as np
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.core.transfer import Row
-from diptych.core.types import SERVER
 from diptych.errors import NotFound
 
 
@@ -20,14 +17,6 @@ def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
     if collection not in models:
         raise NotFound(f"no collection named {collection!r}; there is: {', '.join(models) or 'none'}")
     return str(models[collection])
-
-
-def precision_of(snapshot: SqliteSnapshot, collection: str) -> str:
-    """The precision setting of an existing collection."""
-    if not snapshot.has_precision_column:
-        return SERVER
-    ((precision,),) = snapshot.read("SELECT precision FROM collections WHERE name = ?", (collection,))
-    return str(precision)
 
 
 def n_images(snapshot: SqliteSnapshot, collection: str) -> int:
@@ -57,10 +46,9 @@ def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
 
 def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool]]:
     """The rows in order of creation, each with whether its image file is kept."""
-    kept = "kept" if snapshot.has_kept_column else "1"
     # NOT INDEXED reads the table in key order; with an index SQLite would sort all rows first.
     query = (
-        f"SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, {kept}"
+        "SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, kept"
         " FROM images i NOT INDEXED"
         " LEFT JOIN embeddings e ON e.key = i.key AND e.identity ="
         " (SELECT number FROM identities WHERE identity = ?) WHERE i.collection = ? ORDER BY i.key"

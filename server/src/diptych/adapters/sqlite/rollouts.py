@@ -11,13 +11,14 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.records import require_collection
 from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 
-MAX_ENDED = 100  # rollouts that have ended, of collections and of the server, beyond which they are forgotten
-MAX_TRIED = 1_000  # versions whose newest rollout of the server is kept, which tells that they were tried
+MAX_ENDED = 100  # rollouts that have ended, beyond which they are forgotten
+MAX_TRIED = 1_000  # versions whose newest rollout is kept, which tells that they were tried
 _COLUMNS = (
-    "id", "model", "version", "bundle", "state", "created_at", "collection", "precision", "now", "reason",
+    "id", "model", "version", "bundle", "precision", "decode", "state", "created_at", "reason",
     "finished_at", "stays", "comparison",
 )  # fmt: skip
 _ROLLOUT = ", ".join(_COLUMNS)
@@ -107,27 +108,36 @@ class SqliteRollouts:
         return await self._threads.read(lambda db: [_rollout(row) for row in db.execute(query, (limit,))])
 
 
-def cancel_with_collection(db: sqlite3.Connection, collection: str) -> None:
-    """Cancel the rollouts of a dropped collection: after a restart they would move another of its name."""
-    reason = f"collection {collection!r} was dropped"
-    db.execute(
-        "UPDATE rollouts SET state = 'cancelled', reason = ?, finished_at = ?"
-        f" WHERE collection = ? AND NOT {_ENDED}",
-        (reason, sql.now(), collection, *FINAL_STATES),
-    )
-
-
 def _served(db: sqlite3.Connection) -> ServedVersions | None:
-    rows = db.execute("SELECT role, model, version, bundle FROM serving")
-    refs = {role: VersionRef(*ref) for role, *ref in rows}
-    return ServedVersions(refs["active"], refs.get("previous")) if "active" in refs else None
+    rows = db.execute(
+        "SELECT role, model, version, bundle, precision, decode, wanted FROM serving"
+        " WHERE role IN ('active', 'previous')"
+    ).fetchall()
+    targets = {role: _target(*target) for role, *target, _ in rows}
+    wanted = {role: wanted for role, *_, wanted in rows}
+    if "active" not in targets:
+        return None
+    return ServedVersions(targets["active"], targets.get("previous"), wanted["active"])
+
+
+def _target(name: str, version: int, bundle: str, precision: str, decode: DecodeMode) -> Target:
+    return Target(VersionRef(name, version, bundle), precision, decode)
+
+
+def _columns(target: Target) -> tuple[str, int, str, str, str]:
+    ref = target.ref
+    return ref.name, ref.version, ref.bundle, target.precision, target.decode
 
 
 def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
-    refs = {"active": served.active, "previous": served.previous}
-    rows = [(role, ref.name, ref.version, ref.bundle) for role, ref in refs.items() if ref is not None]
+    targets = {"active": served.active, "previous": served.previous}
+    rows = [(role, *_columns(one), served.wanted) for role, one in targets.items() if one is not None]
     db.execute("DELETE FROM serving WHERE role IN ('active', 'previous')")
-    db.executemany("INSERT INTO serving (role, model, version, bundle) VALUES (?, ?, ?, ?)", rows)
+    db.executemany(
+        "INSERT INTO serving (role, model, version, bundle, precision, decode, wanted)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
 
 
 def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep_previous: bool) -> None:
@@ -139,15 +149,13 @@ def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep
         else "NULL"
     )
     db.execute(
-        f"UPDATE collections SET model = :model, precision = :precision, previous_identity = {before},"
-        " version = :version, bundle = :bundle, identity = :number, may_lag = :may_lag WHERE name = :name",
+        f"UPDATE collections SET model = :model, previous_identity = {before},"
+        " version = :version, bundle = :bundle, identity = :number WHERE name = :name",
         {
-            "model": move.ref.name,
-            "version": move.ref.version,
-            "bundle": move.ref.bundle,
-            "precision": move.precision,
+            "model": move.target.ref.name,
+            "version": move.target.ref.version,
+            "bundle": move.target.ref.bundle,
             "number": number,
-            "may_lag": int(move.may_lag),
             "name": collection,
         },
     )
@@ -195,32 +203,24 @@ def _put(db: sqlite3.Connection, rollout: Rollout) -> None:
         f" ON CONFLICT (id) DO UPDATE SET {changes}",
         _row(rollout),
     )
-    newest = (
-        f"SELECT rowid FROM rollouts WHERE {_ENDED} AND collection IS {{}} NULL ORDER BY rowid DESC LIMIT ?"
-    )
+    newest = f"SELECT rowid FROM rollouts WHERE {_ENDED} ORDER BY rowid DESC LIMIT ?"
     tried = (
-        f"SELECT max(rowid) FROM rollouts WHERE {_ENDED} AND collection IS NULL"
+        f"SELECT max(rowid) FROM rollouts WHERE {_ENDED}"
         " GROUP BY model, version, bundle ORDER BY 1 DESC LIMIT ?"
     )
-    kept = [(newest.format(""), MAX_ENDED), (newest.format("NOT"), MAX_ENDED), (tried, MAX_TRIED)]
     db.execute(
-        f"DELETE FROM rollouts WHERE {_ENDED}" + "".join(f" AND rowid NOT IN ({rows})" for rows, _ in kept),
-        (*FINAL_STATES, *(value for _, most in kept for value in (*FINAL_STATES, most))),
+        f"DELETE FROM rollouts WHERE {_ENDED} AND rowid NOT IN ({newest}) AND rowid NOT IN ({tried})",
+        (*FINAL_STATES, *FINAL_STATES, MAX_ENDED, *FINAL_STATES, MAX_TRIED),
     )
 
 
 def _row(rollout: Rollout) -> tuple[Any, ...]:
-    target, comparison = rollout.target, rollout.comparison
+    comparison = rollout.comparison
     return (
         rollout.id,
-        target.name,
-        target.version,
-        target.bundle,
+        *_columns(rollout.target),
         rollout.state,
         rollout.created_at,
-        rollout.collection,
-        rollout.precision,
-        int(rollout.now),
         rollout.reason,
         rollout.finished_at,
         json.dumps(dict(rollout.stays)),
@@ -229,17 +229,12 @@ def _row(rollout: Rollout) -> tuple[Any, ...]:
 
 
 def _rollout(row: Iterable[Any]) -> Rollout:
-    id, name, version, bundle, state, created_at, collection, precision, now, reason, ended, stays, found = (
-        row
-    )
+    id, name, version, bundle, precision, decode, state, created_at, reason, ended, stays, found = row
     return Rollout(
         id=id,
-        target=VersionRef(name, version, bundle),
+        target=_target(name, version, bundle, precision, decode),
         state=state,
         created_at=created_at,
-        collection=collection,
-        precision=precision,
-        now=bool(now),
         reason=reason,
         finished_at=ended,
         stays=json.loads(stays),

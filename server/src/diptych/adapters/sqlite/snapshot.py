@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych.adapters.files.private_files import make_new
-from diptych.adapters.sqlite.checksums import are_all_there, damaged_rows, damaged_vectors
+from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
-    MIGRATIONS,
     connect_immutable,
     is_of_damaged_row,
+    require_known,
     require_sound,
     schema_version,
 )
@@ -24,6 +24,7 @@ from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
 from diptych.errors import CorruptStore, StoreError
 
 BUSY_S = 30.0
+_KEPT = "(SELECT * FROM images WHERE kept)"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -35,7 +36,7 @@ class SqliteSnapshot:
     """
 
     def __init__(self, file: Path, *, immutable: bool = False) -> None:
-        """Raises StoreError if the file is not a diptych database or has a newer schema; CorruptStore.
+        """Raises StoreError if the file is not a diptych database or has an unknown schema; CorruptStore.
 
         `immutable`: nobody writes to the file, and no file is made beside it.
         """
@@ -44,12 +45,6 @@ class SqliteSnapshot:
             self._db = _open(file, immutable=immutable)
             try:
                 self.schema_version = _known_version(self._db, file)
-                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
-                self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
-                self.has_checksums = "checksum" in columns  # before schema 6 there were none
-                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(collections)")}
-                self.has_precision_column = "precision" in columns  # before schema 5 there was none
-                self._images = "(SELECT * FROM images WHERE kept)" if self.has_kept_column else "images"
             except BaseException:
                 self._db.close()
                 raise
@@ -67,25 +62,25 @@ class SqliteSnapshot:
             (n_images,) = self._db.execute("SELECT count(*) FROM images").fetchone()
             n_files, n_bytes = self._db.execute(
                 "SELECT count(*), coalesce(sum(n_bytes), 0) FROM"
-                f" (SELECT max(n_bytes) AS n_bytes FROM {self._images} GROUP BY sha256)"
+                f" (SELECT max(n_bytes) AS n_bytes FROM {_KEPT} GROUP BY sha256)"
             ).fetchone()
         return Counts(n_collections, n_images, n_files, n_bytes)
 
     def has_files(self) -> bool:
         """Whether rows refer to image files. An index answers, in a fraction of the time of `counts`."""
-        return next(self.read(f"SELECT 1 FROM {self._images} LIMIT 1"), None) is not None
+        return next(self.read(f"SELECT 1 FROM {_KEPT} LIMIT 1"), None) is not None
 
     def files(self) -> Iterator[File]:
         """(sha256, bytes) of each image file that rows refer to, once."""
-        return self.read(f"SELECT sha256, max(n_bytes) FROM {self._images} GROUP BY sha256")
+        return self.read(f"SELECT sha256, max(n_bytes) FROM {_KEPT} GROUP BY sha256")
 
     def keys_of(self, sha256: str) -> set[int]:
         """The keys of the images with this file. A key is never reused."""
-        return {key for (key,) in self.read(f"SELECT key FROM {self._images} WHERE sha256 = ?", (sha256,))}
+        return {key for (key,) in self.read(f"SELECT key FROM {_KEPT} WHERE sha256 = ?", (sha256,))}
 
     def lost_images(self, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
         """The images whose files are missing or damaged."""
-        query = f"SELECT collection, id FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
+        query = f"SELECT collection, id FROM {_KEPT} WHERE sha256 = ? ORDER BY collection, id"
         return tuple(
             LostImage(collection, id, sha256, fault)
             for sha256, fault in faults.items()
@@ -99,17 +94,10 @@ class SqliteSnapshot:
 
     def damaged_images(self) -> tuple[DamagedImage, ...]:
         """The images whose row or vector differs from its checksum."""
-        if not self.has_checksums:
-            return ()
         with _translated(self._file):
             rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db)]
             vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
         return (*rows, *vectors)
-
-    def lacks_checksums(self) -> bool:
-        """Whether rows or vectors from before schema 6 still lack checksums."""
-        with _translated(self._file):
-            return not (self.has_checksums and are_all_there(self._db))
 
     def _named(self, key: int) -> tuple[str, str]:
         """The collection and id of a row, as far as they can be read."""
@@ -127,7 +115,7 @@ class SqliteSnapshot:
 
     def origin(self) -> str:
         """The identifier of this data folder: the time at which its database was made, to the microsecond."""
-        query = "SELECT applied_at FROM schema_version WHERE version = 1"
+        query = "SELECT applied_at FROM schema_version ORDER BY version LIMIT 1"
         with _translated(self._file):
             return str(self._db.execute(query).fetchone()[0])
 
@@ -167,10 +155,7 @@ def _known_version(db: sqlite3.Connection, file: Path) -> int:
     version = schema_version(db) if made else 0
     if version == 0:
         raise StoreError(f"{file} holds no collections: it is empty, or not a database of diptych")
-    if version > len(MIGRATIONS):
-        raise StoreError(
-            f"{file} has schema {version}, this version of diptych knows up to {len(MIGRATIONS)}"
-        )
+    require_known(version)
     return version
 
 

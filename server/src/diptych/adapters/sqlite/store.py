@@ -30,11 +30,9 @@ from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
-    SERVER,
     CollectionInfo,
     Embedding,
     Embeddings,
-    IdentitySource,
     ImageContent,
     ImageRecord,
     Keep,
@@ -44,6 +42,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
     Sizes,
+    Target,
     VersionRef,
 )
 
@@ -116,41 +115,23 @@ class SqliteStore:
     async def create_collection(
         self,
         name: str,
-        model: str,
-        keep: Keep = "original",
-        precision: str = SERVER,
-        identity: str | None = None,
-        *,
-        ref: VersionRef | None = None,
+        keep: Keep,
+        identity: str,
+        ref: VersionRef,
     ) -> CollectionInfo:
         """Create a collection. Raises Conflict if the name is taken."""
+        return await self._threads.write(lambda db: tables.create(db, name, keep, identity, ref))
 
-        def work(db: sqlite3.Connection) -> CollectionInfo:
-            info = tables.create(db, name, model, keep, precision)
-            if identity is not None and ref is not None:
-                tables.set_identity(db, name, identity, ref)
-            return info
-
-        return await self._threads.write(work)
-
-    async def set_identity(self, collection: str, identity: str, ref: VersionRef) -> None:
-        """Set the identity of a collection that has none, and the version. Raises NotFound."""
-        await self._threads.write(lambda db: tables.set_identity(db, collection, identity, ref))
-
-    async def record_identity(self, identity: str, source: IdentitySource) -> None:
+    async def record_identity(self, identity: str, source: Target) -> None:
         """Remember what makes the vectors of an identity. Writes nothing that is known already."""
         if (await self.identity_sources()).get(identity) != source:
             await self._threads.write(lambda db: identities.record_source(db, identity, source))
 
-    async def identity_sources(self) -> dict[str, IdentitySource]:
+    async def identity_sources(self) -> dict[str, Target]:
         """What makes the vectors of each identity for which that is known."""
         return await self._threads.read(identities.sources)
 
-    def adopt_identities(self, legacy: Mapping[str, tuple[str, IdentitySource]]) -> None:
-        """Translate the identities of earlier releases, blocking; see `identities.adopt`."""
-        identities.adopt(self._threads, legacy)
-
-    async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
+    async def change_collection(self, name: str, new_name: str, keep: Keep) -> None:
         """Rename and configure a collection, in one transaction.
 
         Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
@@ -158,7 +139,7 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> None:
             tables.rename(db, name, new_name)
-            tables.configure(db, new_name, keep, precision)
+            tables.configure(db, new_name, keep)
 
         await self._threads.write(work, then=self._filters.clear)
 

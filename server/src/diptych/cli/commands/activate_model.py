@@ -34,13 +34,12 @@ def add_verbs(verbs: Any) -> None:
         "move the running server back to the version that it served before",
         "The switch is immediate if no images were added since; otherwise these are embedded first.",
     )
+    activate.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="of all vectors from then on, such as int8; default: the recorded one",
+    )
     for verb in (activate, rollback):
-        verb.add_argument(
-            "--now",
-            action="store_true",
-            help="switch at once to a version that served before: images that were added since are found "
-            "later",
-        )
         add_follow_flag(verb, default=True, about=_FOLLOW)
     cancel = _verb(verbs, "cancel", _cancel, "cancel a rollout", "What served before the rollout serves on.")
     cancel.add_argument("id", metavar="ID", nargs="?", help="the rollout; default: the one under way")
@@ -62,7 +61,7 @@ def _verb(verbs: Any, name: str, action: Any, about: str, more: str) -> argparse
 
 def _activate(args: argparse.Namespace, client: Client) -> int:
     version = _newest(client, args.name) if args.version is None else args.version
-    rollout = client.activate(args.name, version, now=args.now)
+    rollout = client.activate(args.name, version, precision=args.precision)
     return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
 
 
@@ -82,7 +81,7 @@ def _rollback(args: argparse.Namespace, client: Client) -> int:
     if previous is None:
         err("diptych: the server keeps no version to go back to")
         return 1
-    rollout = client.activate(previous.name, previous.version, now=args.now)
+    rollout = client.activate(previous.name, previous.version, precision=previous.precision or None)
     return finish_rollout(client, rollout, follow=args.follow, as_json=args.json)
 
 

@@ -113,7 +113,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
 def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
     from diptych.wiring.loading.compatibility import UNGATED  # noqa: PLC0415
-    from diptych.wiring.precisions.chosen import choose_for_requests  # noqa: PLC0415
+    from diptych.wiring.precisions.chosen import choose_precision  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
     try:
@@ -127,7 +127,7 @@ def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
         out(f"  not served: {UNGATED}")
     try:
         _show_device(trials.device)
-        choice = choose_for_requests(trials, AUTO)
+        choice = choose_precision(trials)
         _show(choice)
         _show_graphs(trials.load(choice.precision).running())
     except DiptychError as error:  # the bundle is sound, but for another device

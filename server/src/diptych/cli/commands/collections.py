@@ -11,7 +11,7 @@ from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import Align, format_bytes, out, out_json, out_table
 from diptych.cli.remote import run_with_client
 from diptych.cli.transfer import collection_export, collection_import
-from diptych.core.types import SERVER, Keep
+from diptych.core.types import Keep
 from diptych_client import Client, CollectionInfo
 
 
@@ -30,11 +30,7 @@ def add_parser(subparsers: Any) -> None:
         ("show", _show, "show everything about one collection"),
         ("create", _create, "create an empty collection"),
         ("rename", _rename, "rename a collection"),
-        (
-            "configure",
-            _configure,
-            "change whether files of new images are kept, the model, or the precision",
-        ),
+        ("configure", _configure, "change whether files of new images are kept"),
         ("drop", _drop, "delete a collection with all its images"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
@@ -46,16 +42,9 @@ def add_parser(subparsers: Any) -> None:
             verb.add_argument(
                 "--keep",
                 choices=["original", "none"],
+                required=action is _configure,
                 help="none: do not keep image files; such images cannot be embedded again",
             )
-            verb.add_argument(
-                "--precision",
-                metavar="NAME",
-                help="precision of its vectors and queries, such as int8; server: the server's for "
-                "collections",
-            )
-        if action is _configure:
-            verb.add_argument("--model", metavar="NAME", help="the model that makes its vectors")
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
     collection_export.add_verb(verbs)
@@ -142,16 +131,12 @@ def _memory(collection: CollectionInfo) -> str:
 
 
 def _vectors(collection: CollectionInfo) -> str:
-    if collection.precision == SERVER:
-        return str(collection.vectors or f"of {collection.model}, which is not served")
-    if collection.vectors is None:
-        return f"of {collection.model} ({collection.precision}, its own), which is not served"
-    return f"{collection.vectors}, a precision of its own"
+    return str(collection.vectors or f"of {collection.model}, which is not served")
 
 
 def _create(args: argparse.Namespace, client: Client) -> int:
     keep: Keep = args.keep or "original"
-    created = client.create_collection(args.name, keep=keep, precision=args.precision or SERVER)
+    created = client.create_collection(args.name, keep=keep)
     if args.json:
         out_json(asdict(created))
     else:
@@ -165,14 +150,7 @@ def _rename(args: argparse.Namespace, client: Client) -> int:
 
 
 def _configure(args: argparse.Namespace, client: Client) -> int:
-    moves = args.model is not None or args.precision is not None
-    if args.keep is None and not moves:
-        args.usage_error("nothing to change: give --keep, --model or --precision")
-    if moves:  # a rollout, in a call of its own
-        changed = client.change_collection(args.name, model=args.model, precision=args.precision)
-    if args.keep is not None:
-        changed = client.change_collection(args.name, keep=args.keep)
-    _out(args, changed)
+    _out(args, client.change_collection(args.name, keep=args.keep))
     return 0
 
 

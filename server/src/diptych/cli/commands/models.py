@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         "models",
         help="list the models and the served version; push and activate a version",
         description="List the models of the server's repository and their versions, and show the served "
-        "version with its precisions and the reasons for them, and the rollout under way; or push a version, "
+        "version with its precision and the reason for it, and the rollout under way; or push a version, "
         "activate one, go back, compare two, or list checkpoints to import.",
     )
     add_server_arguments(parser)
@@ -89,7 +89,8 @@ def _show_status(status: RolloutStatus) -> None:
     if status.policy in _POLICIES:
         out(f"policy {status.policy}: {_POLICIES[status.policy]}")
     if status.previous is not None:
-        out(f"{cell(status.previous.exact)} served before: {_kept(status.previous)}")
+        previous = status.previous
+        out(f"{cell(previous.exact)} in {previous.precision} served before: {_kept(previous)}")
 
 
 def _kept(previous: PreviousVersion) -> str:
@@ -135,19 +136,16 @@ def _show(version: str, serving: Serving) -> None:
     out(f"{version} serves")
     if serving.device is not None:
         out(f"  {device_line(**vars(serving.device))}")
-    out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")
-    for candidate in serving.embed.candidates:
+    out(f"  in {serving.precision}: {serving.reason}")
+    for candidate in serving.candidates:
         out(candidate_line(**vars(candidate)))
-    _show_plan(serving.embed.plan)
-    out(f"  collections in {serving.collections.precision}: {serving.collections.reason}")
-    if serving.collections.precision != serving.embed.precision:
-        _show_plan(serving.collections.plan)
-    for running in serving.running:
-        if running.cuda_graphs is not None:
-            out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
-            out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
-        if running.tensorrt is not None:
-            out(tensorrt_line(running.precision, **vars(running.tensorrt)))
+    _show_plan(serving.plan)
+    running = serving.running
+    if running is not None and running.cuda_graphs is not None:
+        out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
+        out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
+    if running is not None and running.tensorrt is not None:
+        out(tensorrt_line(running.precision, **vars(running.tensorrt)))
 
 
 def _show_plan(plan: Plan | None) -> None:

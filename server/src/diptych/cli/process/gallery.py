@@ -53,10 +53,8 @@ class Gallery:
         """Add new pictures and replace changed ones. Pictures that are there already cost only a lookup.
 
         Until all pictures are there for the first time, searches answer that the gallery is being loaded.
-        Where the model that made its vectors is gone, the gallery moves to the one that serves.
         """
-        if (await services.collections.ensure(COLLECTION)).state == "other_model":
-            await services.rollouts.move_collection(COLLECTION, model=services.active.now.model.name)
+        await services.collections.ensure(COLLECTION)
         with services.collections.loading(COLLECTION, len(self._items)):
             counts = await self._until_all_are_added(services)
         LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})

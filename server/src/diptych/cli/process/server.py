@@ -91,14 +91,12 @@ class _Server:
 
     async def _load(self) -> Services:
         services = await load(self._settings, self._on_stuck)
-        active = services.active.now
-        model = active.model
+        model = services.active.now.model
         fields = {
             "model": model.name,
             "version": model.version,
             "precision": model.precision,
             "decode": model.decode,
-            "collection_precision": active.version.pipelines.for_collections.model.precision,
             "provider": model.provider,
             "data_dir": str(self._settings.data_dir.absolute()),
             "url": self._url,

@@ -26,11 +26,11 @@ def add_verb(verbs: Any) -> None:
     verb = verbs.add_parser(
         "import",
         help=about,
-        description="Add the rows of an exported Parquet file to a collection, which is created with the "
-        "precision of the exported one if it does not exist. Rows with an image are added as images, which "
+        description="Add the rows of an exported Parquet file to a collection, which is created if "
+        "it does not exist. Rows with an image are added as images, which "
         "the server embeds. Other rows are added as ready-made vectors, which the server accepts only if "
-        "they have the version and precision of the collection. Rows that the collection already has do not "
-        "change, so repeat an interrupted run to resume it. Exit code 1 when a row failed.",
+        "they have the version and precision of the collection's vectors. Rows that the collection has do "
+        "not change, so repeat an interrupted run to resume it. Exit code 1 when a row failed.",
     )
     verb.add_argument("file", type=existing_path, metavar="FILE.parquet", help="the file to read")
     verb.add_argument("--into", metavar="NAME", help="the collection (default: the name of the exported one)")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace, client: Client) -> int:
     reader = open_parquet_file(args.file, with_images=not args.vectors_only)
     collection = args.into or reader.heading.collection
-    ensure_collection(client, collection, reader.heading.precision)
+    ensure_collection(client, collection)
     row_import = RowImport(client, reader, collection, replace=args.replace)
     try:
         with ProgressBars(hidden=args.json) as progress:

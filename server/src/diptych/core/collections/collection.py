@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.ports import Metrics
-from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
+from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 
 Found = TypeVar("Found")
@@ -22,9 +22,10 @@ class PipelineChanged(Exception):
 class LoadedCollection:
     """A collection and its vectors.
 
-    `current` answers searches; None while there is none that has all images, or its version is not at hand
-    (`reason`). `next` is being filled by a rollout, `previous` is kept for a rollback: both see every change,
-    and get the vectors of added images a little later. Changed by one write at a time (see SerialWriteQueue).
+    `current` answers searches; None while there is none that has all images, or nothing here makes such
+    vectors (`reason`). `next` is being filled by a rollout, `previous` is kept for a rollback: both see every
+    change, and get the vectors of added images a little later. Changed by one write at a time (see
+    SerialWriteQueue).
     """
 
     name: str
@@ -33,16 +34,15 @@ class LoadedCollection:
     metrics: Metrics
     n_images: int
     keep: Keep = "original"
-    precision: str = SERVER
     current: IndexedVectors | None = None
     next: IndexedVectors | None = None
     previous: IndexedVectors | None = None
-    unserved: CollectionState = "other_model"  # the state while it has neither `current` nor `next`
     made_by: VersionRef | None = None  # the version of its stored vectors, if it cannot be loaded
-    stays: str = ""  # why it does not follow the active version of its model
-    reason: str = ""  # why it is not served, or why filling `current` ended early
+    can_move: bool = True  # a rollout can embed its images, if it has no vectors that are served
+    stays: str = ""  # why it does not follow the version that the server serves
+    reason: str = ""  # why it is not served, or why embedding ended early
     n_expected: int = 0  # while loading: images it will have; searches wait for them
-    may_lag: bool = False  # searches see what `current` has, although images are still to be embedded
+    shows_part: bool = False  # searches see what `current` has: nothing will embed what it lacks
     dropped: bool = False
     n_renames: int = 0
     n_replacements: int = 0  # changes that replaced images, counted before the indexes have them
@@ -65,67 +65,51 @@ class LoadedCollection:
     @property
     def state(self) -> CollectionState:
         """What callers may do with it: see CollectionInfo."""
-        vectors = self.writing
-        if vectors is None:
-            return self.unserved
-        if self.current is None or (vectors.pending and not self.may_lag):
-            return "failed" if self.reason else "embedding"
-        return "other_version" if vectors.without_image else "ready"
+        if self.writing is None and not self.can_move:
+            return "unserved"
+        if self.current is None or (self.current.pending and not self.shows_part):
+            return "embedding"
+        return "ready"
 
     def info(self) -> CollectionInfo:
         """What callers may know about the collection."""
-        vectors, state = self.writing, self.state
+        vectors = self.writing
         return CollectionInfo(
             name=self.name,
             model=self.model,
             n_images=self.n_images,
             created_at=self.created_at,
             keep=self.keep,
-            precision=self.precision,
-            state=state,
+            state=self.state,
             n_embedded=0 if vectors is None else self.n_images - len(vectors.unindexed),
-            reason=self._without_image_reason(vectors)
-            if state == "other_version" and vectors is not None
-            else self.reason,
+            reason=self.reason,
             stays=self.stays,
             identity=None if self.current is None else self.current.identity,
             previous_identity=None if self.previous is None else self.previous.identity,
         )
 
     def require_served(self) -> IndexedVectors:
-        """Return the vectors that added images get. Raises Conflict if these are not served."""
+        """Return the vectors that added images get.
+
+        Raises Conflict if nothing here makes such vectors, NotReady until a rollout does.
+        """
         if self.writing is not None:
             return self.writing
-        if self.unserved == "no_precision":
-            raise Conflict(
-                f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}"
-            )
-        if self.unserved == "failed":
-            raise NotReady(f"collection {self.name!r} {self._failure()}")
-        if self.unserved == "embedding":
+        if self.can_move:
             raise NotReady(self._progress())
-        because = f": {self.reason}" if self.reason else ""
         raise Conflict(
-            f"collection {self.name!r} belongs to model {self.model!r}, which is not served here{because}; "
-            f"`diptych collections configure {self.name} --model NAME` moves it to a model that is"
+            f"collection {self.name!r} has vectors of model {self.model!r} and no images that could be "
+            f"embedded again, so that it can be read and deleted from only: {self.reason}"
         )
 
     def require_searchable(self) -> IndexedVectors:
         """Return the vectors to search. Raises unless a search would see every image.
 
-        Raises Conflict as `require_served`, and if there are rows without an image, whose vectors are of
-        another version: waiting would not help. Raises NotReady while images are loaded or embedded, or after
-        that ended early.
+        Raises Conflict as `require_served`; NotReady while images are loaded or embedded.
         """
-        vectors, state = self.require_served(), self.state
-        if state == "other_version":
-            raise Conflict(
-                f"collection {self.name!r} cannot be searched: {self._without_image_reason(vectors)}"
-            )
-        if state == "embedding":
+        vectors = self.require_served()
+        if self.state == "embedding":
             raise NotReady(self._progress())
-        if state == "failed":
-            raise NotReady(f"collection {self.name!r} {self._failure()}")
         if self.n_images < self.n_expected:
             raise NotReady(
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
@@ -135,18 +119,11 @@ class LoadedCollection:
     def require_embedded(self) -> IndexedVectors:
         """Return its vectors, once every image was tried. Until then it is unknown which cannot be found.
 
-        Raises Conflict as `require_served`; NotReady while images are embedded, or after that ended early.
+        Raises Conflict as `require_served`; NotReady while images are embedded.
         """
-        vectors, state = self.require_served(), self.state
-        if state == "embedding" or (vectors.pending and state != "failed"):
-            raise NotReady(
-                f"collection {self.name!r} is being embedded: which images cannot be found is not known yet"
-            )
-        if state == "failed":
-            raise NotReady(
-                f"collection {self.name!r} was not embedded completely ({self.reason}): which images "
-                f"cannot be found is not known yet. {self._retry_hint()}"
-            )
+        vectors = self.require_served()
+        if self.state == "embedding" or vectors.pending:
+            raise NotReady(f"{self._progress()}; which images cannot be found is not known yet")
         return vectors
 
     def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
@@ -220,32 +197,27 @@ class LoadedCollection:
         assert self.next is not None, "filled before"
         former, older = self.current, self.previous
         self.current, self.next, self.previous, self.reason = self.next, None, None, ""
-        self.may_lag = bool(self.current.pending)
+        self.model = self.current.model.name
         if keeps_previous and former is not None:
             self.previous, former.was_current = former, True
             return [] if older is None else [older]
         return [one for one in (former, older) if one is not None]
+
+    def stay(self, reason: str) -> None:
+        """Note why it cannot follow the version that the server serves."""
+        self.stays = reason
+        if self.writing is None:
+            self.can_move = False
 
     def report_metrics(self) -> None:
         """Report the size and the recall."""
         recall = 1.0 if self.writing is None else self.writing.index.recall
         self.metrics.set_collection(self.name, None if self.dropped else self.n_images, recall)
 
-    def _without_image_reason(self, vectors: IndexedVectors) -> str:
-        return (
-            f"{len(vectors.without_image)} of {self.n_images} rows keep no image and were made by another "
-            "version or precision. Serve that again, or add them again, or delete them"
-        )
-
     def _progress(self) -> str:
         info = self.info()
+        because = f" ({self.reason})" if self.reason else ""
         return (
             f"collection {self.name!r} is being embedded for this model version: "
-            f"{info.n_embedded} of {info.n_images} images done"
+            f"{info.n_embedded} of {info.n_images} images done{because}"
         )
-
-    def _failure(self) -> str:
-        return f"could not be embedded for this model version: {self.reason}. {self._retry_hint()}"
-
-    def _retry_hint(self) -> str:
-        return f"To try again, set its precision to {self.precision!r}, or start the server again"

@@ -52,7 +52,7 @@ class RowCommitter:
         none is kept, or the index failed. Empty while they are being embedded anyway.
         """
         vectors = collection.writing
-        if vectors is None or collection.state not in {"ready", "other_version"} or not vectors.unindexed:
+        if vectors is None or collection.state != "ready" or not vectors.unindexed:
             return set()
         return {record.id for record in (await self._records.by_key(sorted(vectors.unindexed))).values()}
 

@@ -1,28 +1,26 @@
-"""The vectors of one collection in one identity, in an index, with the pipeline that makes them."""
+"""The vectors of one collection in one identity, in an index, with the version that makes them."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.collections.ports import RecordStore, VectorIndex
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
-from diptych.core.types import NO_ROWS, Embeddings, IdentitySource, ModelInfo
+from diptych.core.types import NO_ROWS, Embeddings, ModelInfo
 
 
 @dataclass(eq=False)
 class IndexedVectors:
-    """An index of vectors that `pipeline` makes. Changed by one write at a time (see SerialWriteQueue).
+    """An index of vectors that `version` makes. Changed by one write at a time (see SerialWriteQueue).
 
     `unindexed` are the keys of images that the index lacks: those that keep no image (`without_image`), those
     that were tried in vain (`failed`), and those that are still to be embedded (`pending`).
     """
 
     version: LoadedVersion
-    pipeline: EncoderPipeline
     index: VectorIndex
     unindexed: set[int] = field(default_factory=set)
     without_image: set[int] = field(default_factory=set)
@@ -34,14 +32,19 @@ class IndexedVectors:
     n_users: int = 0
 
     @property
+    def pipeline(self) -> EncoderPipeline:
+        """What makes the vectors."""
+        return self.version.pipeline
+
+    @property
     def model(self) -> ModelInfo:
         """The model that makes the vectors."""
-        return self.pipeline.model
+        return self.version.model
 
     @property
     def identity(self) -> str:
         """The identity of the vectors."""
-        return self.pipeline.model.identity
+        return self.version.model.identity
 
     @property
     def pending(self) -> set[int]:
@@ -87,7 +90,7 @@ class IndexedVectors:
 
 
 class IndexOpener:
-    """Opens and closes indexes of collections, with the versions and pipelines that they need."""
+    """Opens and closes indexes of collections, with the versions that they need."""
 
     def __init__(
         self,
@@ -104,35 +107,16 @@ class IndexOpener:
         self._new_index = new_index
         self._background = TaskSet()
 
-    async def open(
-        self,
-        version: LoadedVersion,
-        precision: str,
-        *,
-        decode: DecodeMode | None = None,
-        at_start: bool = False,
-    ) -> IndexedVectors:
-        """An empty index of a version in a precision; it is a user of both until it is retired.
-
-        `decode` None: the mode of the server.
-
-        Raises InvalidValue when the version lacks the precision, or this machine cannot serve it.
-        """
-        version = await self._versions.acquire(version.ref)
+    async def open(self, version: LoadedVersion) -> IndexedVectors:
+        """An empty index of a version, of which it is a user until it is retired."""
+        version = await self._versions.acquire(version.target)
         try:
-            pipeline = await version.pipelines.acquire(precision, decode=decode, at_start=at_start)
+            if not self._read_only:
+                await self._records.record_identity(version.model.identity, version.target)
         except BaseException:
             self._versions.release(version)
             raise
-        try:
-            model = pipeline.model
-            source = IdentitySource(model.ref, model.precision, model.decode)
-            if not self._read_only:
-                await self._records.record_identity(model.identity, source)
-        except BaseException:
-            self._close_pipeline(version, pipeline)
-            raise
-        return IndexedVectors(version, pipeline, self._new_index(model.embed_dim))
+        return IndexedVectors(version, self._new_index(version.model.embed_dim))
 
     async def fill(self, vectors: IndexedVectors, collection: str) -> list[int]:
         """Put the stored vectors of a collection into the index, and note which images have none.
@@ -152,11 +136,6 @@ class IndexOpener:
         vectors.newest_key = max([vectors.newest_key, *vectors.unindexed])
         vectors.load_s = time.monotonic() - began
         return all_damaged
-
-    async def note_without_image(self, vectors: IndexedVectors, collection: str) -> None:
-        """Note which images cannot be embedded for these vectors, as none is kept. Only inside a write."""
-        missing = await self._records.missing(collection, vectors.identity)
-        vectors.without_image |= vectors.unindexed & {key for key, kept in missing.items() if not kept}
 
     @contextmanager
     def hold(self, vectors: IndexedVectors) -> Iterator[None]:
@@ -186,8 +165,4 @@ class IndexOpener:
         try:
             await vectors.index.close()
         finally:
-            self._close_pipeline(vectors.version, vectors.pipeline)
-
-    def _close_pipeline(self, version: LoadedVersion, pipeline: EncoderPipeline) -> None:
-        version.pipelines.release(pipeline)
-        self._versions.release(version)
+            self._versions.release(vectors.version)

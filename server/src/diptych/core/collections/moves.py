@@ -1,7 +1,7 @@
-"""Moves of collections to vectors of another version or precision, as rollouts make them."""
+"""Moves of collections to vectors of another version, as rollouts make them."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
@@ -37,29 +37,25 @@ class Moves:
         self._reembedder = reembedder
         self._write_queue = write_queue
 
-    async def require_embeddable(self, name: str, identity: str) -> None:
+    async def require_embeddable(self, collection: LoadedCollection, identity: str) -> None:
         """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
-        collection = self._registry[name]
         missing = await collection.read(lambda name: self._records.missing(name, identity))
         if n_unkept := sum(not kept for kept in missing.values()):
             raise Conflict(
-                f"collection {name!r} cannot move: {n_unkept} of {collection.n_images} rows keep no image "
-                "that could be embedded again"
+                f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"
             )
 
-    async def prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
+    async def prepare(self, collection: LoadedCollection, version: LoadedVersion) -> None:
         """Give the collection `next` vectors of a version, filled with what is stored; drop other ones.
 
         The vectors that are kept for a rollback are used if they are of that identity. Raises NotFound once
-        the collection is dropped, InvalidValue when the version lacks the precision.
+        the collection is dropped.
         """
-        await self._write_queue.run(self._prepare(collection, version, precision))
+        await self._write_queue.run(self._prepare(collection, version))
 
-    async def open_previous(
-        self, collection: LoadedCollection, version: LoadedVersion, precision: str
-    ) -> None:
+    async def open_previous(self, collection: LoadedCollection, version: LoadedVersion) -> None:
         """Give the collection vectors of the version that served before. Raises as `prepare`."""
-        await self._write_queue.run(self._open_previous(collection, version, precision))
+        await self._write_queue.run(self._open_previous(collection, version))
 
     async def abandon(self, collection: LoadedCollection) -> None:
         """Drop the `next` vectors of a collection; those that answered searches before are kept."""
@@ -82,26 +78,24 @@ class Moves:
 
     async def switch(
         self,
-        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
-        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
+        collections: Callable[[], Sequence[LoadedCollection]],
+        store: Callable[[Sequence[LoadedCollection]], Awaitable[None]],
         done: Callable[[], None],
         *,
         keeps_previous: bool,
-        may_lag: bool = False,
     ) -> None:
         """Let collections answer searches with their `next` vectors, all in one write.
 
-        `collections` says which, with their model and precision setting from then on. What they still lack is
-        embedded in the write, in which nothing can be added, or with `may_lag` later. Then `collections` is
-        called again, since images without a file may have turned up. `store` makes the move durable; what it
-        raises is raised, and nothing has changed. Then searches, and `done`, change without anything in
-        between.
+        `collections` says which. What they still lack is embedded in the write, in which nothing can be
+        added. Then `collections` is called again, since images without a file may have turned up. `store`
+        makes the move durable; what it raises is raised, and nothing has changed. Then searches, and `done`,
+        change without anything in between.
         """
-        await self._write_queue.run(self._switch(collections, store, done, keeps_previous, may_lag))
+        await self._write_queue.run(self._switch(collections, store, done, keeps_previous))
 
-    async def _prepare(self, collection: LoadedCollection, version: LoadedVersion, precision: str) -> None:
+    async def _prepare(self, collection: LoadedCollection, version: LoadedVersion) -> None:
         collection.require_not_dropped()
-        vectors = await self._opener.open(version, precision)
+        vectors = await self._opener.open(version)
         previous = collection.previous
         if previous is not None and previous.identity == vectors.identity:
             self._opener.retire(vectors)
@@ -112,11 +106,9 @@ class Moves:
         await self._abandon(collection)
         collection.next, collection.reason = vectors, ""
 
-    async def _open_previous(
-        self, collection: LoadedCollection, version: LoadedVersion, precision: str
-    ) -> None:
+    async def _open_previous(self, collection: LoadedCollection, version: LoadedVersion) -> None:
         collection.require_not_dropped()
-        vectors = await self._opener.open(version, precision)
+        vectors = await self._opener.open(version)
         await self._registry.fill(collection, vectors)
         if collection.previous is not None:
             self._opener.retire(collection.previous)
@@ -133,25 +125,18 @@ class Moves:
 
     async def _switch(
         self,
-        collections: Callable[[], Mapping[LoadedCollection, tuple[str, str]]],
-        store: Callable[[Mapping[LoadedCollection, tuple[str, str]]], Awaitable[None]],
+        collections: Callable[[], Sequence[LoadedCollection]],
+        store: Callable[[Sequence[LoadedCollection]], Awaitable[None]],
         done: Callable[[], None],
         keeps_previous: bool,
-        may_lag: bool,
     ) -> None:
         for collection in collections():
-            if collection.next is None:
-                continue
-            if may_lag:
-                await self._opener.note_without_image(collection.next, collection.name)
-            else:
+            if collection.next is not None:
                 await self._reembedder.finish_in_write(collection, collection.next)
-        moves = collections()
-        await store(moves)
-        for collection, (model, precision) in moves.items():  # awaits nothing
+        moving = collections()
+        await store(moving)
+        for collection in moving:  # awaits nothing
             for vectors in collection.switch(keeps_previous=keeps_previous):
                 self._opener.retire(vectors)
-            collection.model, collection.precision = model, precision
             collection.report_metrics()
-            self._registry.embed_missing(collection)
         done()

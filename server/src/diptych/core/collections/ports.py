@@ -7,11 +7,9 @@ from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.job import JobOutcomes
 from diptych.core.types import (
-    SERVER,
     CollectionInfo,
     Embedding,
     Embeddings,
-    IdentitySource,
     ImageContent,
     ImageRecord,
     IndexPlacement,
@@ -22,6 +20,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
     Sizes,
+    Target,
     VersionRef,
 )
 
@@ -134,12 +133,9 @@ class RecordStore(Protocol):
     async def create_collection(
         self,
         name: str,
-        model: str,
-        keep: Keep = "original",
-        precision: str = SERVER,
-        identity: str | None = None,
-        *,
-        ref: VersionRef | None = None,
+        keep: Keep,
+        identity: str,
+        ref: VersionRef,
     ) -> CollectionInfo:
         """Create an empty collection with vectors of an identity and version.
 
@@ -147,19 +143,15 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def set_identity(self, collection: str, identity: str, ref: VersionRef) -> None:
-        """Set the identity of a collection that has none yet, and the version. Raises NotFound."""
-        ...
-
-    async def record_identity(self, identity: str, source: IdentitySource) -> None:
+    async def record_identity(self, identity: str, source: Target) -> None:
         """Remember what makes vectors of an identity."""
         ...
 
-    async def identity_sources(self) -> dict[str, IdentitySource]:
+    async def identity_sources(self) -> dict[str, Target]:
         """What makes vectors, by identity, as far as it is known."""
         ...
 
-    async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
+    async def change_collection(self, name: str, new_name: str, keep: Keep) -> None:
         """Change all of it or nothing. Raises NotFound; Conflict if the new name is taken or a job adds to
         it.
         """

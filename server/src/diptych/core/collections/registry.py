@@ -1,5 +1,6 @@
 """The collections of a data folder: opened, created, changed, dropped."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,10 +14,12 @@ from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.ports import Metrics
-from diptych.core.types import CollectionChange, CollectionInfo, IdentitySource, Keep
-from diptych.errors import Conflict, DiptychError, InvalidValue, NotReady
+from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target
+from diptych.errors import Conflict, DiptychError, NotReady
 
 log = logging.getLogger(__name__)
+
+RETRY_S = 60.0  # after images could not be embedded
 
 
 class CollectionRegistry:
@@ -106,20 +109,12 @@ class CollectionRegistry:
         if name in self:
             raise Conflict(f"there is a collection named {name!r} already")
 
-    async def create(
-        self, name: str, keep: Keep, precision: str, vectors: IndexedVectors
-    ) -> LoadedCollection:
-        """Create an empty collection with these vectors, or with those of the version that is active by now.
-
-        Raises Conflict when the name is taken, InvalidValue when that version lacks the precision.
-        """
-        if vectors.version is not self._active():  # no rollout would find this collection any more
-            self._opener.retire(vectors)
-            vectors = await self._opener.open(self._active(), precision)
+    async def create(self, name: str, keep: Keep) -> LoadedCollection:
+        """Create an empty collection of the active version. Raises Conflict when the name is taken."""
+        self.require_name_free(name)
+        vectors = await self._opener.open(self._active())
         try:
-            info = await self._records.create_collection(
-                name, vectors.model.name, keep, precision, vectors.identity, ref=vectors.model.ref
-            )
+            info = await self._records.create_collection(name, keep, vectors.identity, vectors.model.ref)
         except BaseException:
             self._opener.retire(vectors)
             raise
@@ -139,7 +134,7 @@ class CollectionRegistry:
         collection.require_not_dropped()
         self.require_renamable(collection, name)
         with collection.renaming():
-            await self._records.change_collection(collection.name, name, keep, collection.precision)
+            await self._records.change_collection(collection.name, name, keep)
             self._rename(collection, name)
         collection.keep = keep
 
@@ -166,76 +161,56 @@ class CollectionRegistry:
                 self._complete(collection, collection.current), f"embedding collection {collection.name}"
             )
 
-    async def _open(self, info: CollectionInfo, sources: dict[str, IdentitySource]) -> None:
-        """Open one collection with the vectors that it had.
+    async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
+        """Open one collection with the vectors that it had, or with those of the active version.
 
-        One without images takes the active version; one whose vectors nobody can make is not served, until a
-        rollout embeds its images.
+        One whose vectors nothing here makes is not served, until a rollout embeds its images.
         """
-        active = self._active()
         source = None if info.identity is None else sources.get(info.identity)
-        if source is None and not info.n_images and info.model == active.ref.name:
-            await self._open_empty(info, active)
-        elif source is None:
-            self._place_without_version(info, "no version is at hand that made its vectors")
-        else:  # several versions may make vectors of one identity
+        if info.identity == self._active().model.identity:
+            await self._open_stored(info, self._active().target)
+        elif source is not None:  # several versions may make vectors of one identity
             await self._open_stored(info, replace(source, ref=info.ref or source.ref))
+        else:
+            self._place_without_version(info, "no version is at hand that made its vectors")
 
-    async def _open_empty(self, info: CollectionInfo, version: LoadedVersion) -> None:
+    async def _open_stored(self, info: CollectionInfo, source: Target) -> None:
         try:
-            vectors = await self._opener.open(version, info.precision, at_start=True)
-        except InvalidValue as error:
-            self._place_unserved(info, error)
-            return
-        if not self._read_only:
-            await self._records.set_identity(info.name, vectors.identity, vectors.model.ref)
-        self._place(info, vectors)
-
-    async def _open_stored(self, info: CollectionInfo, source: IdentitySource) -> None:
-        try:
-            version = await self._versions.acquire(source.ref)
+            version = await self._versions.acquire(source)
         except NotReady:
             raise
         except DiptychError as error:
-            log.warning("collection %s: %s cannot be loaded: %s", info.name, source.ref, error)
-            self._place_without_version(info, f"{source.ref} cannot be loaded: {error}").made_by = source.ref
+            log.warning("collection %s: %s cannot be loaded: %s", info.name, source, error)
+            self._place_without_version(info, f"{source} cannot be loaded: {error}").made_by = source.ref
             return
         try:
-            vectors = await self._opener.open(version, source.precision, decode=source.decode, at_start=True)
-        except InvalidValue as error:
-            self._place_unserved(info, error).made_by = source.ref
-            return
+            vectors = await self._opener.open(version)
         finally:
             self._versions.release(version)
         collection = self._place(info, vectors)
         await self.fill(collection, vectors)
-        collection.may_lag |= self._read_only  # nothing will embed what is missing: searches see the others
+        vectors.failed |= vectors.without_image  # their vectors are damaged or lost
+        vectors.without_image.clear()
+        collection.shows_part = self._read_only
 
     async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
         """Embed what `current` lacks: searches wait for it, or do not see it yet."""
         pace = self._pace()
-        try:
-            while vectors.pending and not (collection.dropped or vectors.is_retired):
+        while vectors.pending and not (collection.dropped or vectors.is_retired):
+            try:
                 await self._reembedder.run(collection, vectors, pace)
-        except NotReady:
-            raise
-        except Exception as error:
-            collection.reason = str(error) if isinstance(error, DiptychError) else type(error).__name__
-            raise
+                collection.reason = ""
+            except NotReady:
+                raise
+            except DiptychError as error:
+                collection.reason = str(error)
+                log.warning("collection %s cannot be embedded, it is tried again: %s", collection.name, error)
+                await asyncio.sleep(RETRY_S)
 
     def _place_without_version(self, info: CollectionInfo, reason: str) -> LoadedCollection:
-        """Place a collection that a rollout will embed for the active version, if it is of its model."""
+        """Place a collection that a rollout will embed for the active version, if it can."""
         collection = self._place(info, None)
-        if info.model == self._active().ref.name and not self._read_only:
-            collection.unserved = "embedding"
-        else:
-            collection.reason = reason
-        return collection
-
-    def _place_unserved(self, info: CollectionInfo, error: InvalidValue) -> LoadedCollection:
-        log.warning("collection %s is not served: %s", info.name, error.message)
-        collection = self._place(info, None)
-        collection.unserved, collection.reason = "no_precision", error.message
+        collection.can_move, collection.reason = not self._read_only, reason
         return collection
 
     def _place(self, info: CollectionInfo, vectors: IndexedVectors | None) -> LoadedCollection:
@@ -246,9 +221,7 @@ class CollectionRegistry:
             metrics=self._metrics,
             n_images=info.n_images,
             keep=info.keep,
-            precision=info.precision,
             current=vectors,
-            may_lag=info.may_lag,
         )
         self._collections[collection.name] = collection
         collection.report_metrics()

@@ -33,7 +33,6 @@ from diptych.core.job import JobOutcomes
 from diptych.core.ports import Metrics
 from diptych.core.timing import stage
 from diptych.core.types import (
-    SERVER,
     Added,
     AddOutcome,
     CollectionChange,
@@ -53,7 +52,7 @@ from diptych.errors import Conflict, NotFound, StoreFull
 
 
 class Collections:
-    """All collections of one data folder, each with vectors of one version and precision.
+    """All collections of one data folder, each with vectors of one version.
 
     Every method that takes a name raises NotFound when there is no such collection, and StoreError when the
     data folder fails. Writes are durable when they return, and run to their end if the caller is cancelled.
@@ -80,7 +79,6 @@ class Collections:
 
         With `read_only`, opening and reading write nothing; callers make no changes.
         """
-        self._active = active
         self._records = records
         self._metrics = metrics
         self._write_queue = write_queue
@@ -157,15 +155,13 @@ class Collections:
         """All collections, by name."""
         return [collection.info() for collection in self._registry]
 
-    async def create(self, name: str, keep: Keep = "original", precision: str = SERVER) -> CollectionInfo:
+    async def create(self, name: str, keep: Keep = "original") -> CollectionInfo:
         """Create an empty collection of the active version.
 
-        Raises Conflict if the name is taken, InvalidValue for a bad name, or for a precision that the version
-        lacks or that cannot be served here.
+        Raises Conflict if the name is taken, InvalidValue for a bad name.
         """
-        self._registry.require_name_free(check_collection_name(name))  # check before a precision is loaded
-        vectors = await self._opener.open(self._active(), precision)
-        collection = await self._write_queue.run(self._registry.create(name, keep, precision, vectors))
+        self._registry.require_name_free(check_collection_name(name))
+        collection = await self._write_queue.run(self._registry.create(name, keep))
         return collection.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
@@ -253,11 +249,6 @@ class Collections:
         finally:
             collection.n_expected = 0
 
-    @property
-    def n_without_precision(self) -> int:
-        """The number of collections that are not served for want of their own precision."""
-        return sum(collection.state == "no_precision" for collection in self._registry)
-
     def needed_versions(self) -> set[VersionRef]:
         """The versions that can make vectors of the collections, loaded or not."""
         found = {collection.made_by for collection in self._registry}
@@ -286,8 +277,8 @@ class Collections:
 
         An item is durable and searchable, or fails alone with its own error. What `job_outcomes` returns for
         the outcomes is durable in the same commit, even if there are no items. Raises for the whole add, with
-        nothing acknowledged: Conflict when the collection belongs to a model or has a precision that is not
-        served, NotFound when such a job has ended, Overloaded, TooLarge, NotReady.
+        nothing acknowledged: Conflict when the collection is not served, NotFound when such a job has ended,
+        Overloaded, TooLarge, NotReady.
         """
         while True:
             collection = self._registry[name]
@@ -305,7 +296,7 @@ class Collections:
         await self._write_queue.run(asyncio.sleep(0))
 
     def require_served(self, name: str) -> None:
-        """Raise Conflict when the collection belongs to a model or has a precision that is not served."""
+        """Raise Conflict when the collection is not served."""
         self._registry[name].require_served()
 
     def check_origin(self, name: str, origin: VectorOrigin) -> ModelInfo:
@@ -325,7 +316,7 @@ class Collections:
         try:
             return Added(model, await self._vectors.add(collection, model, items, replace=replace))
         except PipelineChanged:
-            raise Conflict(f"collection {name!r} has just taken another precision") from None
+            raise Conflict(f"collection {name!r} has just moved to another version") from None
 
     async def search(
         self,
@@ -343,9 +334,9 @@ class Collections:
 
         `targets` are the name of a collection, or collections whose vectors are of one identity: they are
         searched side by side. With `exact`, all images are compared, even if a collection's recall is below
-        1. Raises Conflict when a collection belongs to a model or has a precision that is not served;
-        NotReady while it is loaded or embedded; InvalidValue for `min_relevance`, below which hits are left
-        out, if the version is not calibrated for queries of this `kind`.
+        1. Raises Conflict when a collection is not served; NotReady while it is loaded or embedded;
+        InvalidValue for `min_relevance`, below which hits are left out, if the version is not calibrated for
+        queries of this `kind`.
         """
         opened = []
         for one in [SearchTarget(targets)] if isinstance(targets, str) else targets:

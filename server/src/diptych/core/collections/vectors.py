@@ -20,7 +20,7 @@ MEDIA_TYPE = "application/octet-stream"  # stored in place of an image's media t
 class VectorIngest:
     """From vectors to acknowledged rows. Vectors are stored bit for bit.
 
-    A row without an image cannot be embedded again: see the state "other_version" of a collection.
+    A row without an image cannot be embedded again: its collection stays on the version that made it.
     """
 
     def __init__(

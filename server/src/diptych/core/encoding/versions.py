@@ -1,4 +1,4 @@
-"""The versions that are loaded, each with its pipelines, shared by their users."""
+"""The versions that are loaded, each with its pipeline, shared by their users."""
 
 import asyncio
 import logging
@@ -11,9 +11,8 @@ from diptych.bundle.calibration import Calibration
 from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.tuning.precision import Serving
-from diptych.core.types import ModelInfo, VersionRef
+from diptych.core.types import ModelInfo, Target, VersionRef
 from diptych.errors import DiptychError, NotReady
 
 log = logging.getLogger(__name__)
@@ -27,28 +26,28 @@ ReadCalibration = Callable[[], Calibration | None]
 
 @dataclass(eq=False)
 class LoadedVersion:
-    """One version of a model, loaded and proven on this machine in its chosen precisions."""
+    """One version of a model, loaded and proven on this machine in one precision."""
 
-    ref: VersionRef
-    pipelines: PipelinePool
+    target: Target
+    pipeline: EncoderPipeline
     serving: Serving
     upgrades: Sequence[Upgrade] = ()  # run one after the other, in the background
     read_calibration: ReadCalibration = lambda: None
     calibration: Calibration | None = None  # of the relevance of search hits, as it was read last
 
     @property
-    def model(self) -> ModelInfo:
-        """The model in the precision of requests."""
-        return self.pipelines.for_requests.model
+    def ref(self) -> VersionRef:
+        """The version, without its precision."""
+        return self.target.ref
 
     @property
-    def weight_bytes(self) -> int:
-        """About what the weights of all loaded precisions take in memory."""
-        return sum(pipeline.weight_bytes for pipeline in self.pipelines.loaded())
+    def model(self) -> ModelInfo:
+        """The description of the model."""
+        return self.pipeline.model
 
 
-# Loads a version. Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound.
-Load = Callable[[VersionRef, OnStep], LoadedVersion]
+# Loads a version in this very precision. Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+Load = Callable[[Target, OnStep], LoadedVersion]
 
 
 @dataclass(eq=False)
@@ -65,7 +64,7 @@ class LoadedVersions:
 
     def __init__(self, load: Load) -> None:
         self._load_version = load
-        self._entries: dict[VersionRef, _Entry] = {}
+        self._entries: dict[Target, _Entry] = {}
         self._tell: Callable[[Sequence[EncoderPipeline]], None] = lambda pipelines: None
         self._background = TaskSet()
         self._closed = False
@@ -73,7 +72,11 @@ class LoadedVersions:
     def on_change(self, tell: Callable[[Sequence[EncoderPipeline]], None]) -> None:
         """Call `tell` with all loaded pipelines, now and whenever they change."""
         self._tell = tell
-        self._changed()
+        self.changed()
+
+    def changed(self) -> None:
+        """Report the loaded pipelines: another one is loaded or closed, or runs on something else."""
+        self._tell(self.pipelines())
 
     def loaded(self) -> list[LoadedVersion]:
         """All loaded versions, in the order in which they were asked for."""
@@ -82,7 +85,7 @@ class LoadedVersions:
 
     def pipelines(self) -> list[EncoderPipeline]:
         """The pipelines of all loaded versions."""
-        return [pipeline for version in self.loaded() for pipeline in version.pipelines.loaded()]
+        return [version.pipeline for version in self.loaded()]
 
     def busy_s(self) -> float:
         """The seconds in which encoders were in use so far."""
@@ -98,32 +101,32 @@ class LoadedVersions:
             return version
 
         task = asyncio.get_running_loop().create_task(loaded())
-        self._entries[version.ref] = _Entry(task, 1)
+        self._entries[version.target] = _Entry(task, 1)
         task.add_done_callback(lambda _: self._begin(version))
         return version
 
-    async def acquire(self, ref: VersionRef, on_step: OnStep = lambda step: None) -> LoadedVersion:
+    async def acquire(self, target: Target, on_step: OnStep = lambda step: None) -> LoadedVersion:
         """Return the version for one more user, until it is released; load it off the loop if need be.
 
         Raises BundleError, EncoderFailed, ConfigError, NotFound, and NotReady when the server stops.
         """
         if self._closed:
             raise NotReady("the server is stopping")
-        if ref not in self._entries:
-            self._entries[ref] = _Entry(asyncio.create_task(self._load(ref, on_step)))
-        entry = self._entries[ref]
+        if target not in self._entries:
+            self._entries[target] = _Entry(asyncio.create_task(self._load(target, on_step)))
+        entry = self._entries[target]
         entry.n_users += 1
         try:
             return await asyncio.shield(entry.loading)
         except BaseException:
-            self._release_entry(ref, entry)
+            self._release_entry(target, entry)
             raise
 
     def release(self, version: LoadedVersion) -> None:
         """Count one user less."""
-        entry = self._entries.get(version.ref)
+        entry = self._entries.get(version.target)
         if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is version:
-            self._release_entry(version.ref, entry)
+            self._release_entry(version.target, entry)
 
     async def read_calibrations(self) -> None:
         """Read the calibrations of all loaded versions, which may have been made or replaced since."""
@@ -133,14 +136,14 @@ class LoadedVersions:
     @contextmanager
     def hold(self, version: LoadedVersion) -> Iterator[None]:
         """Keep the version loaded inside the block."""
-        entry = self._entries.get(version.ref)
+        entry = self._entries.get(version.target)
         if entry is not None:
             entry.n_users += 1
         try:
             yield
         finally:
             if entry is not None:
-                self._release_entry(version.ref, entry)
+                self._release_entry(version.target, entry)
 
     async def close(self) -> None:
         """Fail all waiting items with NotReady, and wait for the batches that run."""
@@ -148,34 +151,34 @@ class LoadedVersions:
         await self._background.close()
         for entry in self._entries.values():
             entry.loading.cancel()  # has no effect on one that is loaded
-        await asyncio.gather(*(version.pipelines.close() for version in self.loaded()))
+        await asyncio.gather(*(version.pipeline.embedder.close() for version in self.loaded()))
 
-    async def _load(self, ref: VersionRef, on_step: OnStep) -> LoadedVersion:
-        version = await load_or_discard(lambda: self._load_version(ref, on_step), _close_encoders)
-        log.info("%s is loaded", ref)
+    async def _load(self, target: Target, on_step: OnStep) -> LoadedVersion:
+        version = await load_or_discard(lambda: self._load_version(target, on_step), _close_encoder)
+        log.info("%s is loaded", target)
         asyncio.get_running_loop().call_soon(self._begin, version)  # runs once this task has its result
         return version
 
     def _begin(self, version: LoadedVersion) -> None:
-        """Report the pipelines of a version from now on, and start its upgrades."""
+        """Report the pipeline of a version from now on, and start its upgrades."""
         if self._closed:
             return
-        version.pipelines.on_change(lambda _: self._changed())
-        entry = self._entries.get(version.ref)
+        self.changed()
+        entry = self._entries.get(version.target)
         if version.upgrades and entry is not None:
             entry.upgrading = self._background.start(
-                _upgrade(version), f"moving {version.ref} to another runtime"
+                _upgrade(version, self.changed), f"moving {version.target} to another runtime"
             )
 
-    def _release_entry(self, ref: VersionRef, entry: _Entry) -> None:
+    def _release_entry(self, target: Target, entry: _Entry) -> None:
         entry.n_users -= 1
         if entry.n_users or self._closed:
             return
-        if self._entries.get(ref) is entry:
-            del self._entries[ref]
-        self._background.start(self._close(ref, entry), f"closing {ref}")
+        if self._entries.get(target) is entry:
+            del self._entries[target]
+        self._background.start(self._close(target, entry), f"closing {target}")
 
-    async def _close(self, ref: VersionRef, entry: _Entry) -> None:
+    async def _close(self, target: Target, entry: _Entry) -> None:
         """Close a version without users; if it is still being loaded, once that has ended."""
         try:
             version = await entry.loading
@@ -184,24 +187,21 @@ class LoadedVersions:
         if entry.upgrading is not None:
             entry.upgrading.cancel()
             await asyncio.wait([entry.upgrading])
-        self._changed()
-        await version.pipelines.close()
-        await asyncio.to_thread(_close_encoders, version)
-        log.info("%s is no longer loaded", ref)
-
-    def _changed(self) -> None:
-        self._tell(self.pipelines())
+        self.changed()
+        await version.pipeline.embedder.close()
+        await asyncio.to_thread(_close_encoder, version)
+        log.info("%s is no longer loaded", target)
 
 
 def _is_loaded(loading: "asyncio.Task[LoadedVersion]") -> bool:
     return loading.done() and not loading.cancelled() and loading.exception() is None
 
 
-def _close_encoders(version: LoadedVersion) -> None:
-    for pipeline in version.pipelines.loaded():
-        pipeline.encoder.close()
+def _close_encoder(version: LoadedVersion) -> None:
+    version.pipeline.encoder.close()
 
 
-async def _upgrade(version: LoadedVersion) -> None:
+async def _upgrade(version: LoadedVersion, changed: Callable[[], None]) -> None:
     for upgrade in version.upgrades:
         await upgrade()
+        changed()

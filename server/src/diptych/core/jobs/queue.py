@@ -7,7 +7,7 @@ from itertools import count
 
 from diptych.core.concurrency.tenant import Tenant
 from diptych.core.job import Job
-from diptych.errors import Conflict, NotFound
+from diptych.errors import Conflict, NotFound, NotReady
 
 LOOK_AGAIN_S = 1.0  # while jobs wait for their collections; each check is one dictionary look-up
 
@@ -21,7 +21,9 @@ class JobQueue:
     """
 
     def __init__(self, require_served: Callable[[str], object]) -> None:
-        """`require_served(collection)` raises Conflict when it is not served, NotFound when it is gone."""
+        """`require_served(collection)` raises Conflict when it is not served, NotReady until it is embedded,
+        NotFound when it is gone.
+        """
         self._require_served = require_served
         self._collections: dict[str, str] = {}  # by job
         self._tenants: dict[str, Tenant] = {}  # by job
@@ -77,7 +79,7 @@ class JobQueue:
             return ""
         try:
             self._require_served(self._collections[id])
-        except Conflict as error:
+        except (Conflict, NotReady) as error:
             return error.message
         except NotFound:
             return ""

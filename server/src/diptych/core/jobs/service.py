@@ -198,12 +198,15 @@ class Jobs:
             self._notify()
 
     async def _run(self, id: str) -> None:
-        """Run a job to its end, however often the data folder fails: a full disk may get room again."""
+        """Run a job to its end, however often the data folder fails: a full disk may get room again.
+
+        A job whose collection has to be embedded first stays in the queue, and lets others go first.
+        """
         while True:
             try:
                 await self._try(id)
                 return
-            except StoreError as error:
+            except (NotReady, StoreError) as error:
                 if self._problems.get(id) != str(error):  # log once, as it is tried again every few seconds
                     log.warning("job %s waits: %s", id, error)
                 self._problems[id] = str(error)
@@ -212,6 +215,9 @@ class Jobs:
                 self._notify()
             if self._queue.is_cancelled(id):
                 await self._end_cancelled(id)
+                return
+            if self._queue.obstacle(id):
+                self._problems.pop(id, None)
                 return
             try:
                 async with asyncio.timeout(PAUSE_S):

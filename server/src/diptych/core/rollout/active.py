@@ -20,13 +20,13 @@ class ActiveVersion:
 
     @property
     def model(self) -> ModelInfo:
-        """The model in the precision of requests."""
+        """The description of the model."""
         return self.version.model
 
     @property
     def pipeline(self) -> EncoderPipeline:
-        """The pipeline of requests."""
-        return self.version.pipelines.for_requests
+        """What embeds."""
+        return self.version.pipeline
 
     @property
     def embedder(self) -> Embedder:
@@ -50,7 +50,7 @@ class ActiveModel:
         """
         self._versions = versions
         self._new_classifier = new_classifier
-        self._now = ActiveVersion(version, new_classifier(version.pipelines.for_requests))
+        self._now = ActiveVersion(version, new_classifier(version.pipeline))
         self._on_switch = on_switch
         on_switch(version.model)
 
@@ -72,6 +72,6 @@ class ActiveModel:
         The caller releases the former version.
         """
         former = self._now.version
-        self._now = ActiveVersion(version, self._new_classifier(version.pipelines.for_requests))
+        self._now = ActiveVersion(version, self._new_classifier(version.pipeline))
         self._on_switch(version.model)
         return former

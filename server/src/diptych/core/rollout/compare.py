@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -37,8 +37,8 @@ from diptych.core.rollout.text_vectors import text_vectors
 from diptych.core.types import ImageRecord, Keys
 from diptych.errors import Conflict, InvalidValue, NotFound
 
-# Collections that move, with their new precision setting -> what their `next` vectors would change.
-Compare = Callable[[Mapping[LoadedCollection, str]], Awaitable[Comparison]]
+# Collections that move -> what their `next` vectors would change.
+Compare = Callable[[Sequence[LoadedCollection]], Awaitable[Comparison]]
 
 MAX_SAMPLED = 100  # images of one collection that are used as queries, and as many of their names
 MAX_SAMPLED_IN_ALL = 2_000
@@ -86,7 +86,7 @@ class Comparer:
         self._max_search_s = max_search_s
         self._one_at_a_time = asyncio.Lock()
 
-    async def __call__(self, moving: Mapping[LoadedCollection, str]) -> Comparison:
+    async def __call__(self, moving: Sequence[LoadedCollection]) -> Comparison:
         """Compare the `next` vectors of the collections with the current ones.
 
         Raises NotReady, EncoderFailed, StoreError.

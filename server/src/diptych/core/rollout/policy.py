@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 
+from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.ports import Bundles
 from diptych.core.rollout.types import Policy
 from diptych.core.types import VersionRef
@@ -21,8 +22,11 @@ class RolloutPolicy:
         manual: bool = False,
         pinned: int | None = None,
         asked_model: str | None = None,
+        precision: str | None = None,
+        decode: DecodeMode = "exact",
     ) -> None:
         """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
+        `precision` and `decode`: those of what is served from now on; None for the recorded precision.
 
         `asked_model`: the name that the settings give; what serves wins over it, unless it is another one
         than at the last start.
@@ -32,6 +36,8 @@ class RolloutPolicy:
         self._pinned = pinned
         self._tried_pin: int | None = None
         self._has_missed_pin = False
+        self.precision = precision
+        self.decode = decode
         self.asked_model = asked_model  # None once it serves, or was given at the last start already
 
     @property

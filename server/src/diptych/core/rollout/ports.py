@@ -94,6 +94,10 @@ class Bundles(Protocol):
         """
         ...
 
+    def precisions(self, ref: VersionRef) -> Sequence[str]:
+        """The precisions of a version, the most exact one first. Raises NotFound, BundleError."""
+        ...
+
     def folder(self, ref: VersionRef) -> Path:
         """The folder of a version: in the model repository if it is there, else the kept copy.
 

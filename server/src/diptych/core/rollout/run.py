@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
 from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
@@ -25,7 +24,7 @@ from diptych.core.rollout.types import (
     ServedVersions,
 )
 from diptych.core.types import VersionRef
-from diptych.errors import DiptychError, InvalidValue, NotFound, NotReady
+from diptych.errors import DiptychError, NotFound, NotReady
 from diptych.failpoints import around
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class RolloutParts:
 @dataclass(eq=False)
 class RolloutRun:
     """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
-    copy of the version, beside what is needed already.
+    copy of the version, beside what is needed already. `wanted`: see ServedVersions.
     """
 
     parts: RolloutParts
@@ -61,10 +60,9 @@ class RolloutRun:
     save: Callable[[Rollout], Awaitable[None]]
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
-    collection: LoadedCollection | None = None  # the one to move, which may be renamed meanwhile
+    wanted: str
     version: LoadedVersion | None = None
-    moving: dict[LoadedCollection, str] = field(default_factory=dict)  # with the new precision setting
-    names: frozenset[str] = frozenset()  # of the models whose collections follow the server
+    moving: list[LoadedCollection] = field(default_factory=list)
     _began: float = 0.0
     _n_at_begin: int = 0
 
@@ -99,20 +97,19 @@ class RolloutRun:
         for collection in self.moving:
             if collection.next is not None and not collection.dropped:
                 n_images, n_embedded = self._progress_of(collection)
-                precision = collection.next.model.precision
-                found[collection.name] = CollectionProgress(self.rollout, precision, n_images, n_embedded)
+                found[collection.name] = CollectionProgress(self.rollout, n_images, n_embedded)
         return found
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await self._set("discovered")
-        self.names = frozenset({self.parts.active.now.version.ref.name, self.rollout.target.name})
         with around("rollout_load"):
             self.version = await self.parts.versions.acquire(
                 self.rollout.target, lambda step: loop.call_soon_threadsafe(self._note, step)
             )
-        self._tell_precision(self.version)
-        await self.keep_bundles(self.rollout.target)
+        await self.keep_bundles(self.rollout.target.ref)
+        if self.wanted in await asyncio.to_thread(self.parts.bundles.precisions, self.rollout.target.ref):
+            self.wanted = self.rollout.target.precision
         await self._prepare()
         await self._set("embedding")
         telling = asyncio.create_task(self._tell_progress())
@@ -120,8 +117,7 @@ class RolloutRun:
             await self._embed()
         finally:
             telling.cancel()
-        if not self.rollout.now:
-            await self._compare()
+        await self._compare()
         await self._switch_to_the_end()
 
     def _note(self, step: RolloutState) -> None:
@@ -132,18 +128,6 @@ class RolloutRun:
 
     def _tell(self) -> None:
         log.info("rollout to %s: %s", self.rollout.target.exact, self.rollout.state)
-
-    def _tell_precision(self, version: LoadedVersion) -> None:
-        """Warn of requests that will be slower, since a precision does not pass here."""
-        former, new = self.parts.active.now.version.serving.embed, version.serving.embed
-        if self.rollout.collection is None and former.precision != new.precision:
-            log.warning(
-                "requests will be answered in %s instead of %s by %s: %s",
-                new.precision,
-                former.precision,
-                version.ref.exact,
-                new.reason,
-            )
 
     async def _tell_progress(self) -> None:
         """Log how far the images are, once in a while."""
@@ -173,58 +157,47 @@ class RolloutRun:
         self._began, (_, self._n_at_begin) = time.monotonic(), self._counts()
 
     def _candidates(self) -> list[LoadedCollection]:
-        """Collections that were not prepared yet: the one to move, or all that follow the server.
+        """Collections that were not prepared yet.
 
         Collections that stay, as a rollout found before a restart, say so again.
         """
-        if self.rollout.collection is not None:
-            return [] if self.moving else [self.collection or self.parts.collections[self.rollout.collection]]
-        found = [one for one in self.parts.collections.loaded() if one.model in self.names]
-        for one in found:
-            one.stays = self.rollout.stays.get(one.name, one.stays)
-        return [one for one in found if one not in self.moving and one.name not in self.rollout.stays]
+        stays = self.rollout.stays
+        for one in self.parts.collections.loaded():
+            if one.name in stays:
+                one.stay(stays[one.name])
+        return [
+            one
+            for one in self.parts.collections.loaded()
+            if one not in self.moving and one.name not in stays and not self._is_there(one)
+        ]
+
+    def _is_there(self, collection: LoadedCollection) -> bool:
+        """Whether it has vectors of the version already."""
+        return collection.current is not None and collection.current.version is self.version
 
     async def _prepare_one(self, collection: LoadedCollection) -> None:
         assert self.version is not None, "loaded before"
-        precision = self.rollout.precision or collection.precision
-        self.moving[collection] = precision
+        self.moving.append(collection)
+        reason = collection.reason
         try:
-            await self.parts.collections.moves.prepare(collection, self.version, precision)
+            await self.parts.collections.moves.prepare(collection, self.version)
         except NotFound:
             return  # it was dropped meanwhile
-        except InvalidValue as error:
-            await self._let_stay(collection, error.message)
-            return
         if collection.next is None:
             return  # it was dropped meanwhile
-        if collection.current is not None and _is_same(collection.current, collection.next):
-            await self.parts.collections.moves.abandon(collection)  # it is there already
-            await self._set_precision(collection, precision)
-        elif n_unkept := len(collection.next.without_image):
+        if n_unkept := len(collection.next.without_image):
+            collection.reason = reason  # why nothing here makes its vectors
             await self._let_stay(
                 collection, f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded"
             )
             return
-        collection.stays = ""
-
-    async def _set_precision(self, collection: LoadedCollection, precision: str) -> None:
-        """Change the setting of a collection whose vectors are those of the new precision already."""
-        if collection.current is None or collection.precision == precision:
-            return
-        move = CollectionMove(
-            collection.current.model.ref, precision, collection.current.identity, may_lag=collection.may_lag
-        )
-        with suppress(NotFound):  # it was dropped meanwhile
-            await self.parts.store.switch(None, {collection.name: move})
-            collection.precision = precision
+        collection.stays, collection.can_move = "", True
 
     async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
         await self.parts.collections.moves.abandon(collection)
-        self.moving.pop(collection, None)
-        if self.rollout.collection is not None:
-            raise InvalidValue(f"collection {collection.name!r} cannot move: {reason}")
+        self.moving.remove(collection)
         log.warning("collection %s stays on its version: %s", collection.name, reason)
-        collection.stays = reason
+        collection.stay(reason)
         self.rollout = replace(self.rollout, stays={**self.rollout.stays, collection.name: reason})
 
     async def _require_room(self) -> None:
@@ -242,7 +215,7 @@ class RolloutRun:
     async def _embed(self) -> None:
         """Embed what the new indexes lack, of collections that are created meanwhile, too."""
         pace, most_pending = self.pace(), 0
-        while not self.rollout.now:
+        while True:
             for collection in self._candidates():
                 await self._prepare_one(collection)
             lagging = [
@@ -272,8 +245,7 @@ class RolloutRun:
 
     async def _goes_back(self) -> bool:
         served = await self.parts.store.served()
-        is_of_server = self.rollout.collection is None
-        return is_of_server and served is not None and served.previous == self.rollout.target
+        return served is not None and served.previous == self.rollout.target
 
     async def _switch_to_the_end(self) -> None:
         """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""
@@ -293,65 +265,55 @@ class RolloutRun:
         assert self.version is not None, "loaded before"
         version, active = self.version, self.parts.active
         former = active.now.version
-        is_server = self.rollout.collection is None and former.ref != version.ref
-        keeps_previous = is_server and self.parts.keeps_previous
+        changes = former is not version  # else some collections catch up with what serves
+        keeps_previous = changes and self.parts.keeps_previous
         served = None
-        if is_server:
-            served = ServedVersions(version.ref, former.ref if self.parts.keeps_previous else None)
-            await self.parts.versions.acquire(version.ref)  # its new user is the active model
+        if changes:
+            previous = former.target if self.parts.keeps_previous else None
+            served = ServedVersions(version.target, previous, self.wanted)
+            await self.parts.versions.acquire(version.target)  # its new user is the active model
 
-        async def store(moves: Mapping[LoadedCollection, tuple[str, str]]) -> None:
-            if not self.rollout.now:
-                require_coverage(moves)
+        async def store(moving: Sequence[LoadedCollection]) -> None:
+            require_coverage(moving)
             await self.parts.store.switch(
                 served,
                 {
-                    collection.name: CollectionMove(
-                        version.ref,
-                        precision,
-                        collection.next.identity,
-                        may_lag=bool(collection.next.pending),
-                    )
-                    for collection, (_, precision) in moves.items()
+                    collection.name: CollectionMove(version.target, collection.next.identity)
+                    for collection in moving
                     if collection.next is not None
                 },
                 keep_previous=self.parts.keeps_previous,
             )
 
         def switch_active() -> None:
-            if is_server:
+            if changes:
                 self.parts.versions.release(active.switch(version))
 
         try:
             await self.parts.collections.moves.switch(
-                self._moves,
-                store,
-                switch_active,
-                keeps_previous=keeps_previous,
-                may_lag=self.rollout.now,
+                self._ready, store, switch_active, keeps_previous=keeps_previous
             )
         except BaseException:
-            if is_server and active.now.version is not version:
+            if changes and active.now.version is not version:
                 self.parts.versions.release(version)
             raise
         for collection in [one for one in self.moving if one.next is not None and not one.dropped]:
             await self._let_stay(collection, "images were added that it does not keep")
 
-    def _moves(self) -> dict[LoadedCollection, tuple[str, str]]:
-        """The collections to switch, with their new model and precision setting."""
-        name = self.rollout.target.name
-        return {
-            collection: (name, precision)
-            for collection, precision in self.moving.items()
+    def _ready(self) -> list[LoadedCollection]:
+        """The collections to switch."""
+        return [
+            collection
+            for collection in self.moving
             if collection.next is not None and not collection.dropped and not collection.next.without_image
-        }
+        ]
 
     async def _abandon(self, error: BaseException) -> None:
         for collection in self.moving:
             with suppress(NotReady):  # the server stops, and closes all vectors
                 await self.parts.collections.moves.abandon(collection)
             if collection.current is None and isinstance(error, DiptychError):
-                collection.unserved, collection.reason = "failed", str(error)
+                collection.reason = str(error)
 
     def _counts(self) -> tuple[int, int]:
         """(images, images with a vector of the new identity) of all collections that move"""
@@ -365,7 +327,3 @@ class RolloutRun:
         if collection.next is None:
             return collection.n_images, collection.n_images
         return collection.n_images, collection.n_images - len(collection.next.unindexed)
-
-
-def _is_same(one: IndexedVectors, other: IndexedVectors) -> bool:
-    return one.version is other.version and one.identity == other.identity

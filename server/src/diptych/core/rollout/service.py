@@ -2,22 +2,17 @@
 
 import asyncio
 import builtins
-import logging
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.ports import Metrics
-from diptych.core.rollout.known import MAX_SHOWN, KnownRollouts, Moved
+from diptych.core.rollout.known import MAX_SHOWN, KnownRollouts
 from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.previous import KeptVersion
-from diptych.core.rollout.run import RolloutParts, RolloutRun
+from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import (
-    CollectionMove,
     CollectionProgress,
     Progress,
     Rollout,
@@ -26,14 +21,12 @@ from diptych.core.rollout.types import (
 )
 from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
-from diptych.core.types import VersionRef
-from diptych.errors import Conflict, DiptychError, NotFound
-
-log = logging.getLogger(__name__)
+from diptych.core.types import Target, VersionRef
+from diptych.errors import Conflict, InvalidValue, NotFound
 
 
 class Rollouts:
-    """Moves the server and its collections between versions, one rollout at a time."""
+    """Moves the server with its collections between versions and precisions, one rollout at a time."""
 
     def __init__(
         self,
@@ -55,25 +48,24 @@ class Rollouts:
             self._kept,
             metrics,
             pace=lambda: EncoderShare(share, parts.versions.busy_s),
-            after_switch=self._move_newcomers,
+            wanted=policy.precision or parts.active.now.version.target.precision,
         )
         self._watcher = RepositoryWatcher(parts, self._known, policy, self.activate, poll_s=poll_s)
         self._background = TaskSet()
 
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
-        served = await self._parts.store.served()
-        active = self._active.ref
+        served, active = await self._parts.store.served(), self._active.target
+        if served is not None:
+            self._worker.wanted = self._policy.precision or served.wanted
         if served is None or served.active != active:
-            await self._parts.store.switch(ServedVersions(active), {})
+            await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {})
             begun = Rollout.new(active).ended("active")
             await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
         else:
-            self._kept.ref = served.previous if self._parts.keeps_previous else None
-        await self._known.open(self._parts.collections)
+            self._kept.target = served.previous if self._parts.keeps_previous else None
+        await self._known.open()
         await self._watcher.open()
-        if served is not None and served.active.name != active.name:
-            await self._take_over(served.active.name)
         idle = EncoderShare(0, self._parts.versions.busy_s)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
         self._background.start(self._worker.work(), "running rollouts")
@@ -82,7 +74,7 @@ class Rollouts:
 
     async def open_read_only(self) -> None:
         """Know the rollouts that there were; none is resumed, and nothing is watched."""
-        await self._known.open(self._parts.collections)
+        await self._known.open()
 
     async def close(self) -> None:
         """Stop; a rollout that is under way is resumed by the next start."""
@@ -90,50 +82,23 @@ class Rollouts:
         await self._background.close()
         await self._worker.close()
 
-    async def activate(self, name: str, version: int | None = None, *, now: bool = False) -> Rollout:
-        """Start a rollout of the server to a version (None: the newest), and return it.
+    async def activate(self, name: str, version: int | None = None, precision: str | None = None) -> Rollout:
+        """Start a rollout to a version (None: the newest) in a precision, and return it.
 
-        A rollout of the server that is under way is cancelled. With `now`, a version that was active before
-        is switched to at once, even if some images have no vector of it yet. A version that is active already
-        gives a rollout in the state "active". Raises NotFound, BundleError, ConfigError, and Conflict for
-        `now` with a version that is not kept.
+        Without a precision: in the recorded one if the version has it.
+
+        A rollout that is under way is cancelled. What is active already gives a rollout in the state
+        "active". Raises NotFound, BundleError, ConfigError, and InvalidValue for a precision that the version
+        lacks.
         """
-        target = await self._target(name, version)
-        if now and target != self._kept.ref:
-            raise Conflict(
-                f"{target} was not active before, so that no image has a vector of it: leave out `now`"
-            )
+        target = await self._target(await self._ref(name, version), precision)
         for rollout in self._known.open_ones():
-            if rollout.collection is None:
-                if rollout.target == target and rollout.now == now:
-                    return rollout
-                await self._worker.cancel(rollout, f"{target} is activated instead")
-        if target == self._active.ref:
+            if rollout.target == target:
+                return rollout
+            await self._worker.cancel(rollout, f"{target} is activated instead")
+        if target == self._active.target:
             return Rollout.new(target).ended("active")
-        return await self._known.add(replace(Rollout.new(target), now=now))
-
-    async def move_collection(
-        self, collection: str, *, model: str | None = None, precision: str | None = None
-    ) -> Rollout | None:
-        """Start a rollout of one collection to another model (its active or newest version) or precision.
-
-        None if there is nothing to embed. Raises NotFound, InvalidValue for a precision that the version
-        lacks, Conflict if the collection has rows that keep no image.
-        """
-        loaded = self._parts.collections[collection]
-        vectors, name = loaded.writing, model or loaded.model
-        stays = model is None and vectors is not None and bool(loaded.stays)
-        if name == self._active.ref.name and not stays:
-            ref = self._active.ref  # which the collection may not have followed yet
-        elif vectors is not None and model is None:
-            ref = vectors.version.ref
-        else:
-            ref = await self._target(name, None)
-        version = await self._parts.versions.acquire(ref)
-        try:
-            return await self._move(collection, version, precision, model)
-        finally:
-            self._parts.versions.release(version)
+        return await self._known.add(Rollout.new(target))
 
     async def cancel(self, id: str) -> Rollout:
         """End a rollout; what served before serves on. Raises NotFound, and Conflict once it has ended."""
@@ -161,32 +126,14 @@ class Rollouts:
         return self._known.failures(name)
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
-        """The collections that rollouts under way move, by their present names.
-
-        Those of a rollout of the server only once their images are being embedded.
-        """
-        begun = {
-            name: CollectionProgress(one, one.precision or self._parts.collections[name].precision, 0, 0)
-            for one in self._known.open_ones()
-            if (name := one.collection) is not None and name in self._parts.collections
-        }
-        run = self._known.run
-        return {**begun, **({} if run is None else run.of_collections())}
-
-    def require_none(self, collection: str) -> None:
-        """Raise Conflict while a rollout moves this collection alone: it knows the collection by its name."""
-        for rollout in self._known.open_ones():
-            if rollout.collection == collection:
-                raise Conflict(
-                    f"collection {collection!r} is moving to {rollout.target}: rename it once rollout "
-                    f"{rollout.id!r} has ended, or cancel that"
-                )
+        """The collections that the rollout under way moves, by their names, once they are being embedded."""
+        return {} if self._known.run is None else self._known.run.of_collections()
 
     async def status(self) -> RolloutStatus:
         """What serves, what served before, and what is under way."""
         previous, run = await self._kept.status(), self._known.run
         return RolloutStatus(
-            active=self._active.ref,
+            active=self._active.target,
             policy=self._policy.kind,
             previous=previous,
             running=None if run is None else run.rollout,
@@ -197,7 +144,7 @@ class Rollouts:
     def _active(self) -> LoadedVersion:
         return self._parts.active.now.version
 
-    async def _target(self, name: str, version: int | None) -> VersionRef:
+    async def _ref(self, name: str, version: int | None) -> VersionRef:
         """The version that is meant: one that serves or is kept, else one of the model repository."""
         if version is None:
             newest = await asyncio.to_thread(self._parts.bundles.newest, name)
@@ -205,7 +152,7 @@ class Rollouts:
                 raise NotFound(f"no version of model {name[:80]!r} can be served here")
             return newest
         loaded = [one.ref for one in self._parts.versions.loaded()]
-        kept = [*([self._kept.ref] if self._kept.ref else []), self._active.ref, *loaded]
+        kept = [*([self._kept.target.ref] if self._kept.target else []), self._active.ref, *loaded]
         # Where two have this number, the former one comes first: this is the way back.
         known = next((ref for ref in kept if (ref.name, ref.version) == (name, version)), None)
         try:
@@ -216,49 +163,17 @@ class Rollouts:
             return known
         return known if known is not None and found == self._active.ref else found
 
-    async def _move(
-        self, collection: str, version: LoadedVersion, precision: str | None, model: str | None
-    ) -> Rollout | None:
-        loaded = self._parts.collections[collection]
-        wanted = precision or loaded.precision
-        version.pipelines.require_known(wanted)
-        rollout = replace(Rollout.new(version.ref), collection=collection, precision=precision)
-        for other in self._known.open_ones():
-            if other.collection == collection:
-                await self._worker.cancel(other, "another move of the collection was asked for")
-        current = loaded.current
-        if current is not None and current.version is version and wanted == loaded.precision:
-            return None
-        pipeline = await version.pipelines.acquire(wanted)
-        try:
-            identity = pipeline.model.identity
-            is_same = current is not None and current.version is version and current.identity == identity
-            if is_same and not any(one.collection is None for one in self._known.open_ones()):
-                move = CollectionMove(version.ref, wanted, identity, may_lag=loaded.may_lag)
-                await self._parts.store.switch(None, {loaded.name: move})
-                loaded.precision = wanted
-                return None
-            await self._parts.collections.moves.require_embeddable(collection, identity)
-        except BaseException:
-            version.pipelines.release(pipeline)
-            raise
-        release = partial(version.pipelines.release, pipeline)
-        return await self._known.add(rollout, Moved(loaded, keeps_version=model is None, release=release))
-
-    async def _take_over(self, model: str) -> None:
-        """Move the collections of a model that served last and is damaged to the one that serves instead."""
-        for collection in self._parts.collections.loaded():
-            if collection.model == model and collection.current is None:
-                try:
-                    await self.move_collection(collection.name, model=self._active.ref.name)
-                except DiptychError as error:
-                    log.warning("collection %s stays unserved: %s", collection.name, error)
-
-    async def _move_newcomers(self, run: RolloutRun) -> None:
-        """Let collections follow that were created between the last look of a rollout and its switch."""
-        if run.rollout.collection is not None:
-            return
-        for collection in self._parts.collections.loaded():
-            if collection.model in run.names and collection not in run.moving and not collection.stays:
-                with suppress(DiptychError):
-                    await self.move_collection(collection.name, model=self._active.ref.name)
+    async def _target(self, ref: VersionRef, precision: str | None) -> Target:
+        """The version in the named precision; else as it served before, or in the recorded precision."""
+        previous, active = self._kept.target, self._active.target
+        if precision is None and ref == active.ref:
+            precision = active.precision
+        elif precision is None and previous is not None and ref == previous.ref:
+            return previous
+        there = await asyncio.to_thread(self._parts.bundles.precisions, ref)
+        if precision is not None and precision not in there:
+            raise InvalidValue(
+                f"{ref} has no precision {precision[:40]!r}, only {', '.join(there)}", "precision"
+            )
+        wanted = precision or self._worker.wanted
+        return Target(ref, wanted if wanted in there else there[0], self._policy.decode)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from diptych.core.types import VersionRef
+from diptych.core.types import Target
 
 # In this order. "waiting": another rollout is under way. "discovered": its files are being verified.
 # "verified": it is being loaded. "proven": it reproduces its golden outputs here. "warmed": it has run its
@@ -22,29 +22,23 @@ FINAL_STATES = ("active", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Rollout:
-    """One move of the server, or of one collection, to a version.
+    """One move of the server, with all collections that can move, to a version in a precision.
 
-    `collection` is None for a move of the server: of requests, new collections, and all collections that
-    follow it. `precision` is the new precision setting of the collection, None to keep it. `now`: switch
-    before all images are embedded (only to a version that was active before). `stays` maps collections that
-    cannot move to the reason. `comparison` is a JSON object, see `compare`.
+    `stays` maps collections that cannot move to the reason. `comparison` is a JSON object, see `compare`.
     """
 
     id: str
-    target: VersionRef
+    target: Target
     state: RolloutState
     created_at: str  # ISO 8601, UTC
-    collection: str | None = None
-    precision: str | None = None
-    now: bool = False
     reason: str = ""  # why it failed, or was cancelled
     finished_at: str | None = None
     stays: Mapping[str, str] = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None
 
     @classmethod
-    def new(cls, target: VersionRef) -> "Rollout":
-        """A rollout of the server, which waits for its turn."""
+    def new(cls, target: Target) -> "Rollout":
+        """A rollout that waits for its turn."""
         return cls(id=secrets.token_hex(8), target=target, state="waiting", created_at=_now())
 
     def ended(self, state: RolloutState, reason: str = "") -> "Rollout":
@@ -69,33 +63,31 @@ class Progress:
 
 @dataclass(frozen=True)
 class CollectionProgress:
-    """How far one collection has come in a rollout. `precision` is the one of its new vectors."""
+    """How far one collection has come in a rollout."""
 
     rollout: Rollout
-    precision: str
     n_images: int
     n_embedded: int
 
 
 @dataclass(frozen=True)
 class ServedVersions:
-    """The version that serves, and the one that served before, which a rollback returns to."""
+    """What serves, and what served before, which a rollback returns to.
 
-    active: VersionRef
-    previous: VersionRef | None = None
+    `wanted` is the precision of the versions that have it: one that lacks it is served in another.
+    """
+
+    active: Target
+    previous: Target | None
+    wanted: str
 
 
 @dataclass(frozen=True)
 class CollectionMove:
-    """What a switch changes of one collection. `ref` and `identity` are those of its vectors from then on.
+    """What a switch changes of one collection: what its vectors are of from then on."""
 
-    `may_lag`: its images need not all have one.
-    """
-
-    ref: VersionRef
-    precision: str
+    target: Target
     identity: str
-    may_lag: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +99,7 @@ class PreviousVersion:
     `vector_bytes` of its vectors in the database, and `bundle_bytes` of the copy of its files.
     """
 
-    ref: VersionRef
+    target: Target
     n_lagging: int
     memory_bytes: int
     weight_bytes: int
@@ -119,7 +111,7 @@ class PreviousVersion:
 class RolloutStatus:
     """What serves, what served before, and the rollout that is under way."""
 
-    active: VersionRef
+    active: Target
     policy: Policy
     previous: PreviousVersion | None = None
     running: Rollout | None = None

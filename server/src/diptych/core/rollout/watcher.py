@@ -5,18 +5,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from diptych.core.collections.collection import LoadedCollection
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.known import KnownRollouts
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import Rollout
-from diptych.core.types import SERVER
-from diptych.errors import Conflict, DiptychError, InvalidValue
+from diptych.errors import Conflict, DiptychError
 
 log = logging.getLogger(__name__)
 
 LOOK_AT_STAYS_S = 60.0  # between looks whether a collection may follow again
+MAX_LOOK_AT_STAYS_S = 3600.0  # while rollouts that let collections follow fail again and again
 
 
 class RepositoryWatcher:
@@ -27,21 +26,25 @@ class RepositoryWatcher:
         parts: RolloutParts,
         known: KnownRollouts,
         policy: RolloutPolicy,
-        activate: Callable[[str, int], Awaitable[object]],
+        activate: Callable[[str, int, str | None], Awaitable[object]],
         *,
         poll_s: float,
     ) -> None:
-        """`activate` starts a rollout of the server. `poll_s`: between looks at the repository."""
+        """`activate` starts a rollout to a version, in a precision if one is named. `poll_s`: between looks
+        at the repository.
+        """
         self._parts = parts
         self._known = known
         self._policy = policy
         self._activate = activate
         self._poll_s = poll_s
         self._stays_looked_at = time.monotonic()
+        self._look_at_stays_s = LOOK_AT_STAYS_S
 
     async def open(self) -> None:
         """Start what the settings ask for anew, or else what collections lack."""
         await self._note_asked_model()
+        await self._note_asked_precision()
         if not self._known.waiting():
             await self._align()
 
@@ -82,8 +85,23 @@ class RepositoryWatcher:
             log.info(
                 "%s serves until %s, which the settings name now, is rolled out", self._active.ref, found
             )
-            await self._activate(found.name, found.version)
+            await self._activate(found.name, found.version, None)
             await self._end_asking(found.name)
+
+    async def _note_asked_precision(self) -> None:
+        """Move to the precision and decode mode that the settings name: what serves, or is rolled out.
+
+        What serves, and the rollout, go on if that fails.
+        """
+        targets, policy = [one.target for one in self._known.waiting()], self._policy
+        target = targets[-1] if targets else self._active.target
+        precision = policy.precision or target.precision
+        if policy.asked_model is not None or (precision, policy.decode) == (target.precision, target.decode):
+            return
+        try:
+            await self._activate(target.ref.name, target.ref.version, precision)
+        except DiptychError as error:
+            log.warning("%s is served, not in %s as the settings say: %s", target, precision, error)
 
     async def _end_asking(self, name: str) -> None:
         await self._parts.store.set_asked_model(name)
@@ -91,45 +109,41 @@ class RepositoryWatcher:
 
     async def _look(self) -> None:
         await self._look_for_asked_model()
-        if any(one.collection is None for one in self._known.open_ones()):
+        if self._known.open_ones():
             return
         await self._look_at_stays()
         tried, failed = self._known.tried(), self._known.failed()
         found = await asyncio.to_thread(self._policy.wanted, self._active.ref, tried, failed)
         if found is not None:
-            await self._activate(found.name, found.version)
+            await self._activate(found.name, found.version, None)
 
     async def _look_at_stays(self) -> None:
-        """Let collections follow again that had stayed for rows that are gone by now; once in a while."""
-        if time.monotonic() - self._stays_looked_at < LOOK_AT_STAYS_S:
+        """Let collections follow that could not before, once in a while: the rows that kept no image may be
+        gone.
+        """
+        if time.monotonic() - self._stays_looked_at < self._look_at_stays_s:
             return
         self._stays_looked_at = time.monotonic()
-        has_stays = any(collection.stays for collection in self._parts.collections.loaded())
-        if has_stays and self._active.ref not in self._known.failed():
-            await self._align()
+        begins = await self._align()
+        self._look_at_stays_s = (
+            min(2 * self._look_at_stays_s, MAX_LOOK_AT_STAYS_S) if begins else LOOK_AT_STAYS_S
+        )
 
-    async def _align(self) -> None:
-        """Let collections move that do not have vectors of the active version, although they follow it."""
+    async def _align(self) -> bool:
+        """Let collections move that do not have vectors of the active version, although they could.
+
+        Returns whether there are any.
+        """
         active = self._active
         for collection in self._parts.collections.loaded():
-            if collection.model != active.ref.name or _has_vectors_of(collection, active):
+            if collection.current is not None and collection.current.version is active:
                 continue
             try:
-                active.pipelines.require_not_refused(collection.precision)
-                identity = active.pipelines.for_collections.model.identity
-                await self._parts.collections.moves.require_embeddable(collection.name, identity)
-            except (Conflict, InvalidValue) as error:
-                collection.stays = error.message
+                await self._parts.collections.moves.require_embeddable(collection, active.model.identity)
+            except Conflict as error:
+                collection.stay(error.message)
             else:
-                self._known.note(Rollout.new(active.ref))
+                self._known.note(Rollout.new(active.target))
                 self._known.begun.set()
-                return
-
-
-def _has_vectors_of(collection: LoadedCollection, active: LoadedVersion) -> bool:
-    current = collection.current
-    if current is None or current.version is not active:
+                return True
         return False
-    if collection.precision == SERVER:
-        return current.identity == active.pipelines.for_collections.model.identity
-    return (current.model.precision, current.model.decode) == (collection.precision, active.model.decode)

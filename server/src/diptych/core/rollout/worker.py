@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.reembed import Pace
@@ -12,7 +11,7 @@ from diptych.core.rollout.known import KnownRollouts
 from diptych.core.rollout.previous import KeptVersion
 from diptych.core.rollout.run import RolloutParts, RolloutRun
 from diptych.core.rollout.types import Rollout
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, DiptychError
 
 log = logging.getLogger(__name__)
@@ -31,15 +30,15 @@ class RolloutWorker:
         metrics: Metrics,
         *,
         pace: Callable[[], Pace],
-        after_switch: Callable[[RolloutRun], Awaitable[None]],
+        wanted: str,
     ) -> None:
-        """`pace` gives way to requests. `after_switch` is called with each rollout that has switched."""
+        """`pace` gives way to requests. `wanted`: the precision of the versions that have it."""
         self._parts = parts
         self._known = known
         self._kept = kept
         self._metrics = metrics
         self._pace = pace
-        self._after_switch = after_switch
+        self.wanted = wanted
         self._running: asyncio.Task[None] | None = None
         self._to_tidy: set[LoadedCollection] = set()  # may have vectors that nothing needs any more
         self._closing = False
@@ -76,7 +75,7 @@ class RolloutWorker:
         run, running = self._known.run, self._running
         cancelled = self._known.get(rollout.id).ended("cancelled", reason)
         self._known.note(cancelled)  # so that it does not begin, or begin again, meanwhile
-        self._to_tidy.update(self._collections_of(rollout))
+        self._to_tidy.update(self._parts.collections.loaded())
         if run is not None and run.rollout.id == rollout.id and running is not None:
             running.cancel(reason)
             await asyncio.wait([running])
@@ -88,21 +87,20 @@ class RolloutWorker:
         self._metrics.count_rollout("cancelled")
 
     @property
-    def _active(self) -> VersionRef:
-        return self._parts.active.now.version.ref
+    def _active(self) -> Target:
+        return self._parts.active.now.version.target
 
     async def _run(self, rollout: Rollout) -> None:
         if self._known.get(rollout.id).has_ended:
             return  # it was cancelled before it could begin
-        moved, former = self._known.moved(rollout), self._active
-        rollout = self._retargeted(rollout)
+        former = self._active
         self._known.run = run = RolloutRun(
             self._parts,
             rollout,
             self._known.save,
             self._pace,
             self._keep_bundles_and,
-            collection=None if moved is None else moved.collection,
+            wanted=self.wanted,
         )
         log.info("rollout to %s begins, %s serves", rollout.target.exact, former.exact)
         try:
@@ -115,28 +113,13 @@ class RolloutWorker:
         else:
             log.info("rollout to %s is done", rollout.target.exact)
             self._metrics.count_rollout("active")
-            if rollout.collection is None and former != self._active:
-                self._kept.ref = former if self._parts.keeps_previous else None
+            self.wanted = run.wanted
+            if former != self._active:
+                self._kept.target = former if self._parts.keeps_previous else None
             await self._keep_bundles()
-            await self._after_switch(run)
-            self._to_tidy.update(self._collections_of(rollout))
+            self._to_tidy.update(self._parts.collections.loaded())
         finally:
             self._known.run = None
-
-    def _retargeted(self, rollout: Rollout) -> Rollout:
-        """The rollout of one collection, to the version that serves by now or that the collection has by now.
-
-        The server may have moved on while it waited.
-        """
-        moved = self._known.moved(rollout)
-        if moved is None:
-            return rollout
-        target, vectors = rollout.target, moved.collection.writing
-        if moved.keeps_version and vectors is not None:
-            target = vectors.version.ref
-        if target.name == self._active.name:
-            target = self._active
-        return replace(rollout, target=target)
 
     async def _note_failure(self, run: RolloutRun, error: Exception) -> None:
         target = run.rollout.target.exact
@@ -151,10 +134,10 @@ class RolloutWorker:
 
     async def _keep_bundles_and(self, ref: VersionRef) -> None:
         """Keep copies of what is needed and will be, and of one version more. Raises StoreError."""
-        targets = [rollout.target for rollout in self._known.open_ones()]
-        refs = {*self._parts.collections.needed_versions(), self._active, ref, *targets}
-        if self._kept.ref is not None:
-            refs.add(self._kept.ref)
+        targets = [rollout.target.ref for rollout in self._known.open_ones()]
+        refs = {*self._parts.collections.needed_versions(), self._active.ref, ref, *targets}
+        if self._kept.target is not None:
+            refs.add(self._kept.target.ref)
         try:
             await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
         except BundleError as error:  # of a collection whose version was lost before; all others are kept
@@ -162,16 +145,9 @@ class RolloutWorker:
 
     async def _keep_bundles(self) -> None:
         try:
-            await self._keep_bundles_and(self._active)
+            await self._keep_bundles_and(self._active.ref)
         except DiptychError as error:
             log.warning("the data folder keeps no copy of what it needs: %s", error)
-
-    def _collections_of(self, rollout: Rollout) -> list[LoadedCollection]:
-        """The collections that a rollout may have made vectors for, in this run of the server or before."""
-        if (moved := self._known.moved(rollout)) is not None:
-            return [moved.collection]
-        names = {self._active.name, rollout.target.name}
-        return [one for one in self._parts.collections.loaded() if one.model in names]
 
     async def _forget_vectors(self) -> None:
         """Delete vectors that collections need no more, in small writes, while no rollout makes any.

@@ -1,7 +1,7 @@
-"""Decide which precision serves which purpose, from what was measured."""
+"""Decide which precision serves, from what was measured."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from diptych.errors import BundleError
 EXACT = "fp32"
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
-MIN_GAIN = 1.1  # a precision less than this many times as fast as EXACT is not worth inexact vectors
+SPEED_SHARE = 2 / 3  # of the fastest precision: an exacter one that reaches it is preferred
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision chosen for one purpose, why, from which candidates, and its plan once that is known."""
+    """The chosen precision, why, from which candidates, and its plan once that is known."""
 
     precision: str
     reason: str
@@ -105,15 +105,11 @@ class Running:
 
 @dataclass(frozen=True)
 class Serving:
-    """`embed` answers requests that embed and classify; `collections` embeds stored images and their queries.
+    """How a version is served: in which precision and why, on which device, and what runs it now."""
 
-    `running` lists all loaded precisions, including those that single collections asked for.
-    """
-
-    embed: Choice
-    collections: Choice
+    choice: Choice
     device: DeviceChoice
-    running: tuple[Running, ...] = ()
+    running: Running | None = None
 
 
 def unfit(precision: str, provider: str) -> str | None:
@@ -126,63 +122,29 @@ def unfit(precision: str, provider: str) -> str | None:
     return None
 
 
-def choose_fastest(candidates: Sequence[Candidate]) -> Choice:
-    """The fastest precision that passed; EXACT unless another gains MIN_GAIN. Raises BundleError if none
-    passed.
+def choose(candidates: Sequence[Candidate]) -> Choice:
+    """The most exact precision that passed and reaches SPEED_SHARE of the fastest one's speed.
+
+    `candidates` begin with the most exact one. Raises BundleError if none passed.
     """
     passed = [one for one in candidates if one.passed]
     if not passed:
         reasons = "; ".join(f"{one.precision}: {one.error}" for one in candidates)
         raise BundleError(f"no precision can be served on this machine: {reasons}")
-    best = min(passed, key=lambda one: one.pair_ms)
-    exact = next((one for one in passed if one.precision == EXACT), None)
     if len(passed) == 1:
-        precision, reason = best.precision, _only(candidates)
-    elif exact is None:
-        precision, reason = best.precision, "the fastest of those that passed"
-    elif best is exact:
-        precision, reason = EXACT, "the fastest, and exact"
-    else:
-        precision, reason = _against_exact(best, exact)
-    return Choice(precision, reason, tuple(candidates))
-
-
-def choose_like(wanted: str, precisions: Sequence[str], attempt: Callable[[str], Candidate]) -> Choice:
-    """The precision `wanted` if it passes, else EXACT, else the first that passes; nothing is measured.
-
-    Raises BundleError if none passes.
-    """
-    tried: list[Candidate] = []
-    for precision in dict.fromkeys((wanted, EXACT, *precisions)):
-        if precision not in precisions:
-            continue
-        tried.append(attempt(precision))
-        if tried[-1].passed:
-            reason = "that of the version before" if precision == wanted else "the first that passed"
-            return Choice(precision, f"{reason}: nothing is measured while requests run", tuple(tried))
-    return choose_fastest(tried)
-
-
-def choose_for_collections(provider: str, passes: Callable[[str], bool], *, otherwise: str) -> Choice:
-    """For stored vectors: EXACT on a CPU, fp16 on a GPU if it passes, else EXACT, else `otherwise`.
-
-    Speed does not matter here: a choice that changes from start to start would embed every collection again.
-    """
-    device, wanted = ("a CPU", (EXACT,)) if provider == CPU_PROVIDER else ("a GPU", ("fp16", EXACT))
-    for precision in wanted:
-        if passes(precision):
-            return Choice(precision, f"vectors that are kept are {precision} on {device}")
-    return Choice(otherwise, f"the one of requests: no {' or '.join(wanted)} of this version passes here")
+        return Choice(passed[0].precision, _only(candidates), tuple(candidates))
+    fastest = min(passed, key=lambda one: one.pair_ms)
+    best = next(one for one in passed if one.pair_ms * SPEED_SHARE <= fastest.pair_ms)
+    share = fastest.pair_ms / best.pair_ms
+    reason = (
+        "the fastest; no exacter one reaches two thirds of its speed"
+        if best is fastest
+        else f"the most exact of those that reach two thirds of the speed of {fastest.precision}: {share:.0%}"
+    )
+    if best is passed[0] is fastest:
+        reason = "the most exact, and the fastest"
+    return Choice(best.precision, reason, tuple(candidates))
 
 
 def _only(candidates: Sequence[Candidate]) -> str:
     return "the only precision of this version" if len(candidates) == 1 else "the only one that passed here"
-
-
-def _against_exact(best: Candidate, exact: Candidate) -> tuple[str, str]:
-    gain = exact.pair_ms / best.pair_ms
-    n_digits = 2 if abs(gain - MIN_GAIN) > 0.01 else 4  # enough to show on which side of MIN_GAIN it is
-    measured = f"{best.precision} is {gain:.{n_digits}f} times as fast as {EXACT} on an image and a text"
-    if gain <= MIN_GAIN:
-        return EXACT, f"{measured}, no more than {MIN_GAIN}: too little to give up exactness"
-    return best.precision, measured

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
-from diptych.core.types import SERVER, CollectionChange, CollectionState, CollectionStats, Keep
+from diptych.core.types import CollectionChange, CollectionState, CollectionStats, Keep
 from diptych.http.access import GuardedRoute, caller_of, note_target
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
@@ -20,69 +20,33 @@ from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
-from diptych.http.parsing.request_models import CollectionName, FilterObject, NoQuery, Precision, RequestModel
+from diptych.http.parsing.request_models import CollectionName, FilterObject, NoQuery, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
-
-
-def _any_string(*names: str) -> schemas.Schema:
-    """A rule: one of these properties at least is a string."""
-    return {"anyOf": [{"required": [name], "properties": {name: schemas.STRING}} for name in names]}
 
 
 class CollectionRequest(RequestModel):
     """`POST /collections`."""
 
     model_config = ConfigDict(
-        json_schema_extra=schemas.example(
-            {"name": "gallery"}, {"name": "holiday", "keep": "none", "precision": "fp32"}
-        )
+        json_schema_extra=schemas.example({"name": "gallery"}, {"name": "holiday", "keep": "none"})
     )
 
     name: CollectionName
     keep: Literal["original", "none"] = Field(
         "original", description="none: image files are not kept, so the images cannot be embedded again"
     )
-    precision: Precision = Field(
-        SERVER,
-        description="of its vectors and queries; server: the precision that the server uses for collections",
-    )
 
 
 class CollectionPatch(RequestModel):
-    """`PATCH` of a collection. Missing properties do not change.
+    """`PATCH` of a collection. Missing properties do not change."""
 
-    `name` and `keep` change at once, `model` and `precision` by a rollout: in requests of their own.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra=schemas.example(
-            {"name": "pets", "keep": "none"},
-            **{"not": {"allOf": [_any_string("name", "keep"), _any_string("model", "precision")]}},
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=schemas.example({"name": "pets", "keep": "none"}))
 
     name: CollectionName | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
         None, description="for images that are added from now on; stored images do not change"
     )
-    model: str | None = Field(
-        None,
-        min_length=1,
-        description="the model that makes its vectors, in its active version or else the newest",
-    )
-    precision: Precision | None = Field(None, description="of its vectors and queries, or server")
-
-    @property
-    def moves(self) -> bool:
-        """Whether it changes what makes the vectors."""
-        return self.model is not None or self.precision is not None
-
-    @model_validator(mode="after")
-    def _require_one_kind(self) -> Self:
-        if self.moves and (self.name is not None or self.keep is not None):
-            raise ValueError("change name or keep in one request, and model or precision in another")
-        return self
 
 
 class DeletionRequest(RequestModel):
@@ -122,7 +86,6 @@ _EXAMPLE = {
     "n_images": 1200,
     "created_at": "2026-03-02T09:30:00.000+00:00",
     "keep": "original",
-    "precision": "server",
     "state": "ready",
     "n_embedded": 1200,
     "reason": "",
@@ -142,12 +105,10 @@ _EXAMPLE = {
 class CollectionResponse(BaseModel):
     """One collection. Only a "ready" one can be searched.
 
-    "embedding": `n_embedded` counts up to `n_images`.
-    "failed": embedding ended early, `reason` says why; it is tried again when the server starts, or when the
-    precision of the collection is set again.
-    "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
-    "other_version": it has vectors without an image that another version made; `reason` says what to do.
-    "no_precision": the served version lacks its precision, or cannot serve it here; see `reason`.
+    "embedding": `n_embedded` counts up to `n_images`. With a `reason`, the last try ended early; it is tried
+    again, at first each minute.
+    "unserved": nothing here makes vectors like its own, and its images cannot be embedded again; it can be
+    read and deleted from.
     """
 
     model_config = ConfigDict(json_schema_extra=schemas.example(_EXAMPLE))
@@ -157,10 +118,11 @@ class CollectionResponse(BaseModel):
     n_images: int
     created_at: str = Field(description="ISO 8601, UTC")
     keep: Keep = Field(description="whether the files of added images are kept")
-    precision: str = Field(description='its own, or "server": then `vectors` has the precision in use')
     state: CollectionState
     n_embedded: int
-    reason: str = Field(description='why it is "failed", "other_version" or "no_precision", else empty')
+    reason: str = Field(
+        description='why it is "unserved" or the last try to embed it ended early, else empty'
+    )
     n_kept: int = Field(description="images whose file is kept")
     kept_bytes: int = Field(description="bytes of the kept files; images with the same bytes share one file")
     vectors: ModelRef | None = Field(
@@ -177,7 +139,7 @@ class CollectionResponse(BaseModel):
         description="seconds that reading its vectors took; null if there were none yet when it was opened"
     )
     version: int | None = Field(description="of the model of `vectors`; null when that is not served")
-    stays: str = Field(description="why it does not follow the active version of its model; else empty")
+    stays: str = Field(description="why it does not follow the version that the server serves; else empty")
     rollout: CollectionRolloutResponse | None = Field(description="the one that it takes part in now")
 
     @classmethod
@@ -250,16 +212,13 @@ async def list_collections(request: Request, services: ReadyServices, _: NoQuery
 async def create_collection(
     request: Request, services: ReadyServices, options: Options, _: NoQuery
 ) -> Response:
-    """Create an empty collection for the served model; 409 when the name is taken.
-
-    A precision that no collection uses yet is loaded first, which takes seconds.
-    """
+    """Create an empty collection for the served model; 409 when the name is taken."""
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     body = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
     note_target(request, body.name)
     caller_of(request).require_may_name(body.name)
-    created = await services.collections.create(body.name, body.keep, body.precision)
+    created = await services.collections.create(body.name, body.keep)
     return await _respond(request, services, created.name, 201)
 
 
@@ -284,24 +243,13 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
-    """Change the name and whether files of images that are added later are kept, or model and precision.
-
-    All changes are made or none. Another model or precision is a rollout of this collection: kept images are
-    embedded again in the background, and searches use the former vectors until that is done. 409 if the
-    collection has vectors whose images are not kept, or for a new name while a rollout of it is under way.
-    Another model or precision needs a key with scope admin.
-    """
+    """Change the name and whether files of images that are added later are kept: both or neither."""
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     body = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
-    if body.moves:
-        caller_of(request).require("admin")
-        await services.rollouts.move_collection(collection, model=body.model, precision=body.precision)
-        return await _respond(request, services, collection)
     if body.name is not None:
         caller_of(request).require_may_name(body.name)
         services.jobs.require_none(collection)
-        services.rollouts.require_none(collection)
     changed = await services.collections.change(collection, CollectionChange(body.name, body.keep))
     return await _respond(request, services, changed.name)
 

@@ -14,7 +14,7 @@ from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Serving
 from diptych.errors import NotFound
 from diptych.http.access import GuardedRoute, caller_of
-from diptych.http.endpoints.rollouts import EXAMPLE_ROLLOUT, EXAMPLE_VERSION, RolloutResponse, VersionResponse
+from diptych.http.endpoints.rollouts import EXAMPLE_ROLLOUT, EXAMPLE_VERSION, RolloutResponse, TargetResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
 from diptych.http.parsing.request_models import NoQuery
@@ -39,20 +39,6 @@ class ExecutionLayoutResponse(BaseModel):
     image_batch_size: int
     text_batch_size: int
     n_decode_threads: int
-
-
-class PrecisionResponse(BaseModel):
-    """The precision for one purpose, the reason for it, and its execution layout."""
-
-    precision: str
-    reason: str
-    plan: ExecutionLayoutResponse | None
-
-
-class PrecisionChoiceResponse(PrecisionResponse):
-    """A precision with all candidates that it was chosen from."""
-
-    candidates: list[CandidateResponse]
 
 
 class DeviceResponse(BaseModel):
@@ -94,37 +80,37 @@ class RunningResponse(BaseModel):
 
 
 class ServingResponse(BaseModel):
-    """`embed` is for /embed, /classify, /v1 and /hf; `collections` for stored vectors and /search.
+    """The precision of all vectors, why it was chosen and from which candidates, and what runs it now."""
 
-    `running`: all loaded precisions, including those that single collections use.
-    """
-
-    embed: PrecisionChoiceResponse
-    collections: PrecisionResponse
+    precision: str
+    reason: str
+    candidates: list[CandidateResponse] = Field(description="empty unless this start has chosen")
+    plan: ExecutionLayoutResponse | None
     device: DeviceResponse
-    running: list[RunningResponse]
+    running: RunningResponse | None
 
     @classmethod
     def of(cls, serving: Serving | None) -> "ServingResponse | None":
         """Convert the domain object."""
-        return None if serving is None else cls.model_validate(asdict(serving))
+        if serving is None:
+            return None
+        fields = asdict(serving)
+        return cls.model_validate({**fields.pop("choice"), **fields})
 
 
 _EXAMPLE_PLAN = {"n_lanes": 1, "image_batch_size": 16, "text_batch_size": 32, "n_decode_threads": 2}
 _EXAMPLE_SERVING = {
-    "embed": {
-        "precision": "fp32",
-        "reason": "the fastest that passed",
-        "plan": _EXAMPLE_PLAN,
-        "candidates": [
-            {"precision": "fp32", "image_ms": 11.2, "text_ms": 3.1, "passed": True, "error": None}
-        ],
-    },
-    "collections": {"precision": "fp32", "reason": "the reference", "plan": _EXAMPLE_PLAN},
+    "precision": "fp32",
+    "reason": "the most exact, and the fastest",
+    "candidates": [{"precision": "fp32", "image_ms": 11.2, "text_ms": 3.1, "passed": True, "error": None}],
+    "plan": _EXAMPLE_PLAN,
     "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "this machine has no GPU"},
-    "running": [
-        {"precision": "fp32", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None}
-    ],
+    "running": {
+        "precision": "fp32",
+        "provider": "CPUExecutionProvider",
+        "cuda_graphs": None,
+        "tensorrt": None,
+    },
 }
 _EXAMPLE_CALIBRATION = {
     "n_background": 256,
@@ -194,7 +180,7 @@ class CalibrationResponse(BaseModel):
 
 
 class ModelResponse(BaseModel):
-    """One model of the repository. `active`: the version that serves now, in the precisions of `serving`.
+    """One model of the repository. `active`: the version that serves now, as `serving` says.
 
     `source` and `calibration`: those of the active version, or else of the latest.
     """
@@ -223,7 +209,7 @@ class ModelResponse(BaseModel):
     calibration: CalibrationResponse | None = Field(description="null if the version is not calibrated")
 
 
-class PreviousVersionResponse(VersionResponse):
+class PreviousVersionResponse(TargetResponse):
     """The version that served before, which a rollback returns to.
 
     At once while `n_lagging` is 0: it counts the images that have no vector of it yet.
@@ -243,9 +229,7 @@ class PreviousVersionResponse(VersionResponse):
         if previous is None:
             return None
         return cls(
-            name=previous.ref.name,
-            version=previous.ref.version,
-            bundle=previous.ref.bundle,
+            **dict(TargetResponse.of_target(previous.target)),
             n_lagging=previous.n_lagging,
             memory_bytes=previous.memory_bytes,
             weight_bytes=previous.weight_bytes,

@@ -27,19 +27,12 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The server accepts requests. `canary_age_s`: seconds since the encoder last passed its self-test.
+    """The server accepts requests. `canary_age_s`: seconds since the encoder last passed its self-test."""
 
-    `n_without_precision`: collections whose own precision cannot be served; see their `reason` in
-    `/collections`. Null on a server with API keys, which this call does not ask for.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra=schemas.example({"ready": True, "canary_age_s": 2.5, "n_without_precision": 0})
-    )
+    model_config = ConfigDict(json_schema_extra=schemas.example({"ready": True, "canary_age_s": 2.5}))
 
     ready: Literal[True] = True
     canary_age_s: float | None
-    n_without_precision: int | None = 0
 
 
 class CallerResponse(BaseModel):
@@ -111,7 +104,7 @@ async def healthz(request: Request) -> Response:
     responses=documented_errors(503),
     openapi_extra=NO_KEY,
 )
-async def readyz(request: Request, services: ReadyServices, state: State) -> Response:
+async def readyz(request: Request, services: ReadyServices) -> Response:
     """200 when the server can take requests.
 
     503 with the reason while it loads, while the self-test of the encoder fails, or while files of the data
@@ -120,9 +113,7 @@ async def readyz(request: Request, services: ReadyServices, state: State) -> Res
     report = await services.report()
     if not report.ready:
         raise NotReady(report.reason)
-    n_without_precision = None if state.keys.required else services.collections.n_without_precision
-    ready = Ready(canary_age_s=report.canary_age_s, n_without_precision=n_without_precision)
-    return json_response(request, ready)
+    return json_response(request, Ready(canary_age_s=report.canary_age_s))
 
 
 @router.get(

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import CollectionProgress, Progress, Rollout, RolloutState
-from diptych.core.types import VersionRef
+from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, Conflict
 from diptych.http.access import GuardedRoute
 from diptych.http.description import request_body
@@ -22,7 +22,7 @@ from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.limits import check_at_most
-from diptych.http.parsing.request_models import NoQuery, RequestModel
+from diptych.http.parsing.request_models import NoQuery, Precision, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 
@@ -30,12 +30,12 @@ from diptych.http.state import Options, ReadyServices
 class ActivateRequest(RequestModel):
     """`POST` of `activate`. The body may be left out."""
 
-    model_config = ConfigDict(json_schema_extra=schemas.example({"now": False}))
+    model_config = ConfigDict(json_schema_extra=schemas.example({"precision": "fp32"}))
 
-    now: bool = Field(
-        False,
-        description="switch at once to a version that served before, even if images that were added since "
-        "have no vector of it yet; searches find those later",
+    precision: Precision | None = Field(
+        None,
+        description="of all vectors from then on; if left out, the one that the data folder records, if the "
+        "version has it",
     )
 
 
@@ -63,6 +63,17 @@ class VersionResponse(BaseModel):
         return cls(name=ref.name, version=ref.version, bundle=ref.bundle)
 
 
+class TargetResponse(VersionResponse):
+    """A version in one precision: what a server serves."""
+
+    precision: str
+
+    @classmethod
+    def of_target(cls, target: Target) -> "TargetResponse":
+        """Convert the domain object."""
+        return cls(**dict(VersionResponse.of(target.ref)), precision=target.precision)
+
+
 class ProgressResponse(BaseModel):
     """How many of the images that a rollout concerns have a vector of its version."""
 
@@ -82,13 +93,11 @@ EXAMPLE_VERSION = {
     "version": 4,
     "bundle": "f0c2d4e6a8b19375c0d1e2f3a4b5968778695a4b3c2d1e0f9182736455463728",
 }
+EXAMPLE_TARGET = {**EXAMPLE_VERSION, "precision": "fp32"}
 EXAMPLE_ROLLOUT = {
     "id": "9f2c41d07be84a53",
-    "target": EXAMPLE_VERSION,
+    "target": EXAMPLE_TARGET,
     "state": "embedding",
-    "collection": None,
-    "precision": None,
-    "now": False,
     "progress": {"n_images": 1200, "n_embedded": 450, "images_per_s": 85.5, "eta_s": 8.8},
     "stays": {},
     "reason": "",
@@ -106,7 +115,7 @@ _EXAMPLE_ENDED = {
 
 
 class RolloutResponse(BaseModel):
-    """One move of the server, or of one collection, to a version.
+    """One move of the server, with all collections that can move, to a version in a precision.
 
     The states follow each other: "waiting" for its turn, "discovered", "verified" (its files have their
     sha256), "proven" (it reproduces its golden outputs on this machine), "warmed", "embedding" the images of
@@ -117,11 +126,8 @@ class RolloutResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra=schemas.example(EXAMPLE_ROLLOUT, _EXAMPLE_ENDED))
 
     id: str
-    target: VersionResponse
+    target: TargetResponse
     state: RolloutState
-    collection: str | None = Field(description="the one that moves; null for the server with its collections")
-    precision: str | None = Field(description="the one that the collection takes; null if it keeps its own")
-    now: bool
     progress: ProgressResponse | None = Field(description="null unless it is under way")
     stays: dict[str, str] = Field(
         description="collections that stay on the version that made their vectors, and why; they can be "
@@ -140,11 +146,8 @@ class RolloutResponse(BaseModel):
         """Convert the domain objects."""
         return cls(
             id=rollout.id,
-            target=VersionResponse.of(rollout.target),
+            target=TargetResponse.of_target(rollout.target),
             state=rollout.state,
-            collection=rollout.collection,
-            precision=rollout.precision,
-            now=rollout.now,
             progress=ProgressResponse.of(progress),
             stays=dict(rollout.stays),
             reason=rollout.reason,
@@ -187,12 +190,12 @@ class CollectionRolloutResponse(BaseModel):
         """Convert the domain object."""
         if moving is None:
             return None
-        rollout = moving.rollout
+        rollout, ref = moving.rollout, moving.rollout.target.ref
         return cls(
             id=rollout.id,
-            model=rollout.target.name,
-            version=rollout.target.version,
-            precision=moving.precision,
+            model=ref.name,
+            version=ref.version,
+            precision=rollout.target.precision,
             state=rollout.state,
             n_images=moving.n_images,
             n_embedded=moving.n_embedded,
@@ -218,15 +221,14 @@ _STARTED: Responses = {
 async def activate_version(
     request: Request, services: ReadyServices, options: Options, name: str, version: int, _: NoQuery
 ) -> Response:
-    """Move the server to a version: requests, new collections, and collections that follow the server.
+    """Move the server to a version, with all collections whose images can be embedded again.
 
     What serves now serves until the version is loaded and proven, and all images have a vector of it. A
-    rollout that is under way is cancelled. 409 if the version cannot be read or served on this machine, or
-    for `now` with a version that is not kept.
+    rollout that is under way is cancelled. 409 if the version cannot be read or served on this machine.
     """
     body = await _activation(request, options)
     try:
-        rollout = await services.rollouts.activate(name, version, now=body.now)
+        rollout = await services.rollouts.activate(name, version, body.precision)
     except (BundleError, ConfigError) as error:
         raise Conflict(str(error)) from error
     content = _rollout(services.rollouts, rollout)

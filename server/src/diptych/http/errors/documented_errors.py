@@ -99,7 +99,10 @@ _EXAMPLES: dict[int, dict[str, DiptychError | str]] = {
     408: {"too_slow": "body was not complete: 48210 bytes in 30 s"},
     409: {
         "name_taken": Conflict("there is a collection named 'gallery' already"),
-        "other_model": Conflict("collection 'sketches' belongs to model 'mine', which is not served here"),
+        "unserved": Conflict(
+            "collection 'sketches' has vectors of model 'mine' and no images that could be embedded again, "
+            "so that it can be read and deleted from only: mine/2 in fp32 cannot be loaded"
+        ),
         "has_ended": Conflict("rollout '9f2c41d07be84a53' has ended: it is active"),
     },
     413: {

@@ -4,7 +4,7 @@ from diptych.adapters.cuda.device import first_gpu
 from diptych.adapters.tensorrt.library import tensorrt_version
 from diptych.bundle.manifest import Manifest, TensorrtBuild
 from diptych.errors import ConfigError
-from diptych.settings import AUTO, PREFIX, Device
+from diptych.settings import PREFIX, Device
 
 UNGATED = "it was built ungated, its parity is unknown: see --allow-ungated"
 
@@ -16,12 +16,9 @@ class MachineSupport:
     release that they were built for.
     """
 
-    def __init__(
-        self, device: Device, precisions: tuple[str, ...] = (), *, allow_ungated: bool = False
-    ) -> None:
-        """`device` and `precisions` are those that the settings require; `auto` requires none."""
+    def __init__(self, device: Device, *, allow_ungated: bool = False) -> None:
+        """`device` is the one that the settings name."""
         self._device = device
-        self._required = tuple(name for name in precisions if name != AUTO)
         self._allow_ungated = allow_ungated
         self._refused: dict[tuple[str, int], tuple[Manifest, str]] = {}
 
@@ -38,9 +35,6 @@ class MachineSupport:
         """Return why machine or settings exclude the version, whether or not it was tried; None if not."""
         if manifest.ungated and not self._allow_ungated:
             return UNGATED
-        missing = [name for name in self._required if name not in manifest.precisions]
-        if missing:
-            return f"it has no precision {missing[0]!r}, only {', '.join(manifest.precisions)}"
         if manifest.tensorrt is None:
             return None
         reason = self._build_mismatch(manifest.tensorrt)

@@ -1,20 +1,12 @@
-"""Choose the precisions of requests and of collections, and load a version in them."""
+"""Load a version in a named precision, or in the one that suits this machine."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from diptych.adapters.files.plan_file import PlanFile
-from diptych.core.tuning.precision import (
-    Candidate,
-    Choice,
-    Serving,
-    choose_fastest,
-    choose_for_collections,
-    choose_like,
-)
-from diptych.errors import BundleError, ConfigError, EncoderFailed
-from diptych.settings import AUTO, PREFIX, Device
+from diptych.core.tuning.precision import Candidate, Choice, DeviceChoice, choose
+from diptych.settings import AUTO, Device
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 from diptych.wiring.precisions.trials import Trials
 from diptych.wiring.tuning.encoder_timing import encoder_timings
@@ -23,94 +15,51 @@ LOG = logging.getLogger("diptych.precision")
 
 
 @dataclass(frozen=True)
-class ChosenPrecisions:
-    """The loaded precision of requests (`embed`) and that of collections; one object if both are the same."""
+class ChosenPrecision:
+    """A version that is loaded in one precision, why in this one, and on which device."""
 
-    embed: LoadedBundle
-    collections: LoadedBundle
-    serving: Serving
+    loaded: LoadedBundle
+    choice: Choice
+    device: DeviceChoice
 
 
 def load_chosen(
     bundle: VerifiedBundle,
     *,
     precision: str,
-    collection_precision: str,
+    reason: str,
     device: Device,
     n_threads: int,
     captures: bool = False,
     plan_file: PlanFile | None = None,
-    like: str | None = None,
-    falls_back: bool = False,
-) -> ChosenPrecisions:
-    """Try the precisions, choose, and close those that were not chosen.
+) -> ChosenPrecision:
+    """Load the named precision, for `reason`; or with `auto` try all, choose, and close the others.
 
     With `captures`, GPU batches run as CUDA graphs if they can. Precisions are timed unless `plan_file` has
-    their times from an earlier start. Pass `like`, the precision of the version that serves, while requests
-    run: then nothing is timed, and `precision` counts only where the version lacks `like`. With `falls_back`,
-    a named precision that cannot be served here counts as `auto`.
-
-    Raises BundleError, EncoderFailed, ConfigError.
+    their times from an earlier start. Raises BundleError, EncoderFailed, ConfigError.
     """
     required = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, required=required, captures=captures)
     try:
-        if falls_back:
-            precision, collection_precision = (
-                _servable(trials, named) for named in (precision, collection_precision)
-            )
-        requests = choose_for_requests(trials, precision, plan_file, like)
-        chosen = _with_collections(trials, requests, collection_precision)
+        choice = choose_precision(trials, plan_file) if precision == AUTO else Choice(precision, reason)
+        loaded = trials.load(choice.precision)
+        LOG.info("%s is served: %s", choice.precision, choice.reason)
+        manifest = bundle.manifest
+        for name, error in trials.failed().items():
+            LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, error)
+        chosen = ChosenPrecision(loaded, choice, trials.device)
+        LOG.info("encoders run on %s: %s", chosen.device.name or chosen.device.provider, chosen.device.reason)
     except BaseException:
         trials.close()
         raise
-    trials.close(keep=(chosen.embed, chosen.collections))
+    trials.close(keep=(loaded,))
     return chosen
 
 
-def _servable(trials: Trials, precision: str) -> str:
-    """The precision if it can be served here, else `auto`."""
-    if precision == AUTO:
-        return AUTO
-    try:
-        trials.load(precision)
-    except (BundleError, EncoderFailed, ConfigError) as error:
-        manifest = trials.bundle.manifest
-        LOG.warning(
-            "%s/%d is served in another precision than %s, which the settings name: %s",
-            *(manifest.name, manifest.version, precision, error),
-        )
-        return AUTO
-    return precision
-
-
-def _with_collections(trials: Trials, embed: Choice, collection_precision: str) -> ChosenPrecisions:
-    loaded = trials.load(embed.precision)
-    collections = _choose_for_collections(trials, collection_precision, loaded)
-    for purpose, choice in (("requests", embed), ("collections", collections)):
-        LOG.info("%s for %s: %s", choice.precision, purpose, choice.reason)
-    manifest = trials.bundle.manifest
-    for name, reason in trials.failed().items():
-        LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, reason)
-    device = trials.device
-    LOG.info("encoders run on %s: %s", device.name or device.provider, device.reason)
-    return ChosenPrecisions(loaded, trials.load(collections.precision), Serving(embed, collections, device))
-
-
-def choose_for_requests(
-    trials: Trials, precision: str, plan_file: PlanFile | None = None, like: str | None = None
-) -> Choice:
-    """Choose the named precision, or with `auto` the fastest that passes; with `like`, see load_chosen.
-
-    Raises as load_chosen.
-    """
-    if like is not None and (precision == AUTO or like in trials.precisions):
-        return choose_like(like, trials.precisions, trials.attempt)
-    if precision != AUTO:
-        trials.load(precision)
-        return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))
+def choose_precision(trials: Trials, plan_file: PlanFile | None = None) -> Choice:
+    """Choose the precision that suits this machine. Raises as load_chosen."""
     candidates = [trials.attempt(name) for name in trials.precisions]
-    return choose_fastest(_timed(trials, candidates, plan_file))
+    return choose(_timed(trials, candidates, plan_file))
 
 
 def _timed(trials: Trials, candidates: Sequence[Candidate], plan_file: PlanFile | None) -> list[Candidate]:
@@ -125,14 +74,3 @@ def _timed(trials: Trials, candidates: Sequence[Candidate], plan_file: PlanFile 
         else one
         for one in candidates
     ]
-
-
-def _choose_for_collections(trials: Trials, precision: str, embed: LoadedBundle) -> Choice:
-    if precision != AUTO:
-        trials.load(precision)
-        return Choice(precision, f"set by {PREFIX}COLLECTION_PRECISION")
-
-    def passes(name: str) -> bool:
-        return name in trials.precisions and trials.attempt(name).passed
-
-    return choose_for_collections(embed.encoder.provider, passes, otherwise=embed.precision)

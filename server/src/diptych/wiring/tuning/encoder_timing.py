@@ -1,7 +1,7 @@
 """Time the precisions of a version against each other, or reuse the times of an earlier start.
 
-Times are kept because the fastest precision is chosen by them: if each start measured again, the choice, and
-with it the vectors of requests, could change from start to start.
+Times are kept because the precision is chosen by them: if they were measured again for each new data folder,
+the folders of one machine could get different precisions.
 """
 
 import hashlib

@@ -66,14 +66,13 @@ export class Client {
         return this.get(["collections", name], options);
     }
     async createCollection(name, options = {}) {
-        const { keep, precision } = checkedOptions(options);
-        const json = without({ name, keep, precision });
+        const json = without({ name, keep: checkedOptions(options).keep });
         return this.post(["collections"], options, { json, repeatable: false });
     }
     async changeCollection(name, changes, options = {}) {
-        checkObject("changes", "an object { newName, keep, model, precision }", changes);
-        const { newName, keep, model, precision } = changes;
-        const json = without({ name: newName, keep, model, precision });
+        checkObject("changes", "an object { newName, keep }", changes);
+        const { newName, keep } = changes;
+        const json = without({ name: newName, keep });
         return this.call("PATCH", ["collections", name], options, { json, repeatable: false });
     }
     async dropCollection(name, options = {}) {
@@ -167,14 +166,14 @@ export class Client {
         return this.get(["models"], options);
     }
     async activate(name, version, options = {}) {
-        const { now } = checkedOptions(options);
-        return this.post(["models", name, "versions", version, "activate"], options, { json: { now: now ?? false } });
+        const json = without({ precision: checkedOptions(options).precision });
+        return this.post(["models", name, "versions", version, "activate"], options, { json });
     }
     async rollback(options = {}) {
         const { previous } = await this.rolloutStatus(options);
         if (!previous)
             throw new DiptychError("api", { status: 404, detail: "the server keeps no version to go back to" });
-        return this.activate(previous.name, previous.version, options);
+        return this.activate(previous.name, previous.version, { ...options, precision: previous.precision });
     }
     async rollouts(options = {}) {
         return this.list("rollouts", options, { limit: checkedOptions(options).limit });

@@ -7,8 +7,7 @@ import { Progress } from "../parts/busy.js";
 import { Confirm } from "../parts/dialog.js";
 import { Problem } from "../parts/problem.js";
 import { toast } from "../parts/toasts.js";
-import { client, may, readCollections, served } from "../server.js";
-import { useStore } from "../store.js";
+import { client, may, readCollections } from "../server.js";
 import { AddButton, AddingBar, addPictures } from "./adding_bar.js";
 import { picturesIn } from "./dropped.js";
 import { Duplicates } from "./duplicates.js";
@@ -26,7 +25,7 @@ export function CollectionDetail({ name, collections }) {
       </div>`;
   }
   const writes = may("write");
-  const adds = addable(collection) === name;
+  const adds = addable(collection) === name && collection.state !== "unserved";
   const onDrop = async (event) => {
     event.preventDefault();
     setDragging(false);
@@ -89,21 +88,21 @@ const vectorsText = ({ name, version, precision, decode }) =>
 function Facts({ collection }) {
   const {
     n_images: n, n_embedded: embedded, n_kept: kept, kept_bytes: keptBytes, memory_bytes: memory, load_s: load,
-    vectors, precision, created_at: created, keep, index, recall, rollout, reason, stays,
+    model, vectors, created_at: created, keep, index, recall, rollout, reason, stays, state,
   } = collection;
+  const none = state === "unserved" ? `of ${model}, which is not served` : "none yet";
   const later = keep === "none" ? "; those of new pictures are not kept" : "";
   const rows = [
     ["pictures", `${count(n)}${embedded < n ? `, of which ${count(embedded)} can be found` : ""}`],
     ["files", keep === "none" && !kept ? "not kept" : `${count(kept)}, ${bytes(keptBytes)}${later}`],
-    ["vectors", vectors ? vectorsText(vectors) : "none yet"],
-    ["precision", precision],
+    ["vectors", vectors ? vectorsText(vectors) : none],
     ["in memory", `${bytes(memory)}${load ? `, read in ${duration(load)} at the start` : ""}`],
     ["searched on", index ? `${index.device}${recall === null ? "" : `, recall ${recall}`}` : "nothing yet"],
     ["created", moment(created)],
   ];
   return html`
     <section class="panel" aria-label="Facts">
-      ${(reason || stays) && html`<p class="notice">${reason || stays}</p>`}
+      ${(reason || stays) && html`<p class="notice">${[reason, stays].filter(Boolean).join("; ")}</p>`}
       ${rollout && html`
         <p>
           Moving to ${rollout.model} version ${rollout.version}, ${rollout.precision}:${" "}
@@ -160,8 +159,7 @@ function FieldRow({ collection, field: { name, n_images: n, n_distinct: nDistinc
 }
 
 function Settings({ collection }) {
-  const { name, keep, precision, model } = collection;
-  const { models } = useStore(served);
+  const { name, keep } = collection;
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   const [deleting, setDeleting] = useState(false);
@@ -196,8 +194,6 @@ function Settings({ collection }) {
       setBusy(false);
     }
   };
-  const precisions = [...new Set(["server", precision, "fp32", "int8"])];
-  const names = models?.models.map((one) => one.name) ?? [model];
   return html`
     <section class="panel" aria-label="Settings">
       <h3>Settings</h3>
@@ -214,23 +210,6 @@ function Settings({ collection }) {
             change({ keep: checked ? "original" : "none" }, "Changed for new pictures")}/>
         <span>Keep the files of new pictures</span>
       </label>
-      <p class="row">
-        <label class="row">Precision
-          <select value=${precision} disabled=${busy}
-            onChange=${({ target }) =>
-              change({ precision: target.value }, "Changed; vectors are made in the background")}>
-            ${precisions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
-          </select>
-        </label>
-        ${names.length > 1 && html`
-          <label class="row">Model
-            <select value=${model} disabled=${busy}
-              onChange=${({ target }) =>
-                change({ model: target.value }, "Moving; the former vectors answer meanwhile")}>
-              ${names.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
-            </select>
-          </label>`}
-      </p>
       <p class="row">
         <button type="button" class="quiet danger" disabled=${busy} onClick=${() => setDeleting(true)}>
           Delete the collection

@@ -90,11 +90,11 @@ function Create({ onClose }) {
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
-    const { name, keep, precision } = Object.fromEntries(new FormData(event.target));
+    const { name, keep } = Object.fromEntries(new FormData(event.target));
     setBusy(true);
     setProblem(null);
     try {
-      await client.createCollection(name, { keep, precision: precision || undefined });
+      await client.createCollection(name, { keep });
       await readCollections();
       onClose();
       goTo(addressOf(["collections", name]));
@@ -112,14 +112,7 @@ function Create({ onClose }) {
         <label>Files
           <select name="keep">
             <option value="original">keep the pictures' files</option>
-            <option value="none">keep only vectors: smaller, but it cannot move to another model</option>
-          </select>
-        </label>
-        <label>Precision
-          <select name="precision">
-            <option value="">as the server has it</option>
-            <option value="fp32">fp32</option>
-            <option value="int8">int8</option>
+            <option value="none">keep only vectors: smaller, but it cannot move to another version</option>
           </select>
         </label>
         <${Problem} problem=${problem}/>

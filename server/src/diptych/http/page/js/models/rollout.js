@@ -24,15 +24,15 @@ const STEPS = {
 
 export function Rollout({ rollout, onClose }) {
   const [problem, setProblem] = useState(null);
-  const { target, state, progress, reason, comparison, collection } = rollout;
+  const { target, state, progress, reason, comparison } = rollout;
   const ended = ENDED.includes(state);
   const cancel = () => client.cancelRollout(rollout.id).catch(setProblem);
   const kind = state === "failed" ? "bad" : state === "active" ? "good" : "";
   return html`
     <section class="panel rollout" aria-label="Rollout">
       <div class="row">
-        <strong>${collection ? `${collection} to ` : ""}${target.name} version ${target.version}</strong>
-        <span class="tag ${kind}" role="status">${STEPS[state] ?? state.replaceAll("_", " ")}</span>
+        <strong>${target.name} version ${target.version}, ${target.precision}</strong>
+        <span class="tag ${kind}" role="status">${STEPS[state]}</span>
         <span class="spring"></span>
         ${!ended && may("admin") && html`<button type="button" class="quiet small" onClick=${cancel}>Cancel</button>`}
         ${ended && html`<button type="button" class="quiet small" onClick=${onClose}>Close</button>`}

@@ -43,7 +43,7 @@ export function ModelsView({ rest }) {
   return html`
     <div class="view-head">
       <h2>${plural(models?.models.length ?? 0, "model")}</h2>
-      <span class="status">${POLICIES[models?.policy] ?? `stays at version ${models?.policy}`}</span>
+      <span class="status">${POLICIES[models?.policy]}</span>
       <span class="spring"></span>
       ${models?.previous && may("admin") && html`
         <${BackButton} previous=${models.previous} onRollout=${setLast} disabled=${Boolean(rollout)}/>`}
@@ -57,6 +57,7 @@ export function ModelsView({ rest }) {
 const POLICIES = {
   latest: "A newer version takes over by itself once it has proven itself",
   manual: "A newer version waits until it is activated",
+  pinned: "Stays at the version that the settings name",
 };
 
 function Model({ model: { name, versions, active, broken, ignored, serving } }) {
@@ -66,8 +67,7 @@ function Model({ model: { name, versions, active, broken, ignored, serving } }) 
       <h2>${name}</h2>
       ${serving && html`
         <p class="status">
-          Requests ${serving.embed.precision}: ${serving.embed.reason}.${" "}
-          Collections ${serving.collections.precision}: ${serving.collections.reason}.
+          Served in ${serving.precision}: ${serving.reason}.
         </p>`}
       <ul class="versions">
         ${newestFirst.map((version) => html`
@@ -88,12 +88,12 @@ function Model({ model: { name, versions, active, broken, ignored, serving } }) 
 
 function BackButton({ previous, onRollout, disabled }) {
   const [problem, setProblem] = useState(null);
-  const { name, version, n_lagging: lagging } = previous;
+  const { name, version, precision, n_lagging: lagging } = previous;
   const go = () => client.rollback().then(onRollout, setProblem);
   const cost = lagging ? `${plural(lagging, "picture")} must be embedded first` : "It has vectors of all pictures";
   return html`
     <button type="button" class="quiet" disabled=${disabled} title=${cost} onClick=${go}>
-      Back to ${name} version ${version}
+      Back to ${name} version ${version}, ${precision}
     </button>
     <${Problem} problem=${problem}/>`;
 }
