@@ -119,13 +119,16 @@ def test_version_whose_number_has_other_content_now_is_served_as_it_was(tmp_path
         assert client.post("/embed", json={"input": [{"text": "red"}]}).json() == before
 
 
-def test_damaged_version_is_served_from_its_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("n_bytes", [None, 9])  # of the same size, cut short
+def test_damaged_version_is_served_from_its_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, n_bytes: int | None
+) -> None:
     repo = tmp_path / "model_repo"
     write_tiny_bundle(repo)
     with running_app(tmp_path) as client:
         client.post("/collections/default/images", files=[("image", ("red.png", picture("red")))])
     graph = repo / TINY / "1" / GRAPH
-    graph.write_bytes(graph.read_bytes()[::-1])  # of the same size
+    graph.write_bytes(graph.read_bytes()[::-1][:n_bytes])
     with running_app(tmp_path) as client:
         assert served(client) == (TINY, 1)
         assert len(client.get("/search", params={"q": "red"}).json()["hits"]) == 1
@@ -155,8 +158,8 @@ def test_damaged_version_is_replaced_by_the_newest_sound_one_of_its_model(
     assert "other/1 is served instead of other/2, which is damaged" in caplog.text
 
 
-@pytest.mark.parametrize("settings", [{}, {"version": 1}])
-def test_damaged_version_without_another_one_is_replaced_by_the_model_that_the_settings_name(
+@pytest.mark.parametrize("settings", [{}, {"version": 1}, {"model": "other"}])
+def test_damaged_version_without_another_one_is_replaced_by_what_served_before(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     repo = tmp_path / "model_repo"

@@ -315,8 +315,8 @@ def test_machine_that_cannot_run_the_recorded_precision_serves_another_only_if_i
         )
         with refusal, running_app(tmp_path, **given):
             pass
-    refusal = pytest.raises(ConfigError, match="tiny/1 has no precision 'int4', only fp32, int8")
-    with refusal, running_app(tmp_path, precision="int4"):
+    refusal = pytest.raises(ConfigError, match="tiny/1 has no precision 'fp16', only fp32, int8")
+    with refusal, running_app(tmp_path, precision="fp16"):
         pass
     with running_app(tmp_path, precision="fp32") as client:
         assert precision_of_requests(client) == "fp32"

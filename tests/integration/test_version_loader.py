@@ -46,6 +46,9 @@ class Folders:
     def folders(self, ref: VersionRef) -> list[Path]:
         return [self.repository.folder(ref.name, ref.version)]
 
+    def broken(self, name: str) -> dict[str, str]:
+        return {}
+
     def ref(self, version: int) -> VersionRef:
         return VersionRef(TINY, version, bundle_digest(self.repository.folder(TINY, version)))
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
 from diptych.adapters.files.key_file import KEY_FILE
 from diptych.adapters.installed_models import installed_model
 from diptych.bundle.image.preprocess import DecodeMode
+from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.repository import SHIPPED_NAME
 from diptych.core.fetching.host_rules import OFF, parse_host_rules
 from diptych.core.limits import Limits
@@ -345,6 +346,13 @@ class Settings(BaseSettings):
             if isinstance(value, str):
                 values[name] = tuple(one.strip() for one in value.split(",") if one.strip())
         return values
+
+    @field_validator("precision")
+    @classmethod
+    def _require_known_precision(cls, precision: str) -> str:
+        if precision not in {AUTO, *COSINE_BOUNDS}:
+            raise ValueError(f"must be {AUTO} or one of {', '.join(COSINE_BOUNDS)}")
+        return precision
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -62,6 +62,11 @@ def test_pixel_limit_is_at_most_the_limit_of_the_decoder() -> None:
         read_settings({"max_image_px": Image.MAX_IMAGE_PIXELS + 1})
 
 
+def test_precision_that_no_version_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be auto or one of fp32, fp16, int8"):
+        Settings(precision="fp8")
+
+
 def test_host_names_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPTYCH_ALLOWED_HOSTS", "a.example, b.example,")
     assert read_settings({}).allowed_hosts == ("a.example", "b.example")

@@ -108,7 +108,8 @@ class ModelBundles:
             lost = [ref for ref in dict.fromkeys(refs) if not self._keep(ref)]
         if lost:
             raise CorruptBundle(
-                f"{', '.join(map(str, lost))}: neither in the model repository nor in the data folder"
+                f"{', '.join(map(str, lost))}: neither in the model repository nor in the data folder, or "
+                "damaged in both"
             )
 
     def kept_bytes(self, ref: VersionRef) -> int:

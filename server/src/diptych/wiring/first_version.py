@@ -2,9 +2,10 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from diptych.bundle.manifest import COSINE_BOUNDS, Manifest, bundle_digest
-from diptych.bundle.repository import ModelRepository
+from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
 from diptych.core.types import Target, VersionRef
@@ -34,10 +35,10 @@ def load_first_version(
 ) -> LoadedVersion:
     """Load what the data folder served last, in its precision; for a new one what the settings choose.
 
-    If its files are damaged or missing, the newest sound version of its model is loaded, else what the
-    settings choose; a read-only server could not make vectors of another version. If this machine cannot run
-    the recorded precision, another one that the settings name is loaded. Any other failure is one of this
-    machine, and stays an error. Raises BundleError, EncoderFailed, ConfigError, NotFound.
+    If its files are damaged or missing, a sound version is loaded instead; a read-only server could not make
+    vectors of another one. If this machine cannot run the recorded precision, another one that the settings
+    name is loaded. Any other failure is one of this machine, and stays an error. Raises BundleError,
+    EncoderFailed, ConfigError, NotFound.
     """
     if served is None:
         return _load_newest(settings, repository, support, loader, settings.precision)
@@ -77,23 +78,31 @@ def _load_instead(
     support: MachineSupport,
     loader: VersionLoader,
 ) -> LoadedVersion:
-    """Load the newest sound version of the damaged one's model, or else of the model that the settings name.
+    """Load the newest sound version of the damaged one's model; or else what served before, or the newest
+    sound version of the model that the settings name, or of the default model.
 
     `--version` does not count: it may name the damaged one. Raises ConfigError if no version is sound.
     """
     damaged = served.active.ref
-    names = [damaged.name] if damaged.name in repository.names() else []
-    failures = list[str]()
-    for name in dict.fromkeys([*names, settings.model]):
+
+    def newest_of(name: str) -> LoadedVersion:
         choice = settings.model_copy(update={"model": name, "version": None})
+        return _load_newest(choice, repository, support, loader, served.wanted)
+
+    loads = [partial(newest_of, name) for name in (damaged.name, settings.model, SHIPPED_NAME)]
+    if served.previous is not None:
+        loads.insert(1, partial(loader.load, served.previous))
+    failures = list[str]()
+    for load in loads:
         try:
-            version = _load_newest(choice, repository, support, loader, served.wanted)
-        except (BundleError, EncoderFailed, ConfigError) as error:
+            version = load()
+        except (BundleError, EncoderFailed, ConfigError, NotFound) as error:
             failures.append(str(error))
         else:
             LOG.error("%s is served instead of %s, which is damaged", version.ref, damaged)
             return version
-    raise ConfigError(f"{damaged}, which was served last, is damaged, and: {'; '.join(failures)}")
+    reasons = "; ".join(dict.fromkeys(failures))
+    raise ConfigError(f"{damaged}, which was served last, is damaged, and: {reasons}")
 
 
 def _load_newest(

@@ -25,6 +25,7 @@ from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
 from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
+_COPY = "%s is damaged in the model repository, its copy is loaded instead: %s"
 
 BuildPipeline = Callable[[LoadedBundle, DecodeMode], EncoderPipeline]
 
@@ -36,6 +37,10 @@ class BundleFolders(Protocol):
         """The folders of a version, at least one: in the model repository, in the data folder. Raises
         NotFound.
         """
+        ...
+
+    def broken(self, name: str) -> dict[str, str]:
+        """What cannot be served of a model in the repository, such as an incomplete version, and why."""
         ...
 
 
@@ -129,8 +134,11 @@ class VersionLoader:
             try:
                 return _verified_in(folder, ref)
             except BundleError as error:
-                LOG.error("%s is damaged in the model repository, its copy is loaded instead: %s", ref, error)
-        return _verified_in(last, ref)
+                LOG.error(_COPY, ref, error)
+        bundle = _verified_in(last, ref)
+        if not others and (incomplete := self._folders.broken(ref.name).get(str(ref.version))):
+            LOG.error(_COPY, ref, incomplete)
+        return bundle
 
     def _chosen(self, bundle: VerifiedBundle, precision: str) -> ChosenPrecision:
         settings = self._settings

@@ -42,6 +42,7 @@ class RolloutWorker:
         self._running: asyncio.Task[None] | None = None
         self._to_tidy: set[LoadedCollection] = set()  # may have vectors that nothing needs any more
         self._closing = False
+        self._lost = ""  # the versions that could not be kept, as they were logged last
 
     async def work(self) -> None:
         """Run the rollouts that wait, for ever."""
@@ -141,7 +142,9 @@ class RolloutWorker:
         try:
             await asyncio.to_thread(self._parts.bundles.keep, sorted(refs, key=str))
         except BundleError as error:  # of a collection whose version was lost before; all others are kept
-            log.warning("not all versions are kept that stored vectors need: %s", error)
+            if str(error) != self._lost:  # it is asked again with each rollout
+                log.warning("not all versions are kept that stored vectors need: %s", error)
+            self._lost = str(error)
 
     async def _keep_bundles(self) -> None:
         try:
