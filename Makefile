@@ -125,7 +125,7 @@ bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images
 bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
 
-gpu-check: ## prove and measure what this machine's GPU can run, in one table, with what GPU_PYTHON has installed (8 minutes; GPU=--quick: 3)
+gpu-check: ## prove and measure what this machine's GPU can run, in one table, with what GPU_PYTHON has installed (within an hour; GPU=--quick is shorter)
 	PYTHONPATH=tests $(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 10' for less)

@@ -17,7 +17,6 @@ $uv -o docker/server.gpu.lock - <<END
 onnxruntime-gpu[cuda,cudnn]
 cuda-bindings>=13,<14
 faiss-cpu
-onnx
 END
 # What builds our wheels, in all images. Nothing that runs depends on it.
 $uv -o docker/build.lock - <<END

@@ -11,7 +11,6 @@ import pytest
 
 from diptych import cli as serving
 from diptych_training import cli as training
-from support.default_model import DEFAULT_MODEL, default_bundle
 from support.documents import DOCS, ROOT, command_lines, documents
 
 PARSERS = {"diptych": serving.build_parser, "diptych-train": training.build_parser}
@@ -75,15 +74,6 @@ def test_every_variable_of_the_products_is_documented() -> None:
     read = set[str]().union(*(re.findall(r'"(DIPTYCH_[A-Z_]+[A-Z])"', text) for text in texts))
     pages = "\n".join(page.read_text(encoding="utf-8") for page in documents())
     assert {name for name in read if f"`{name}" not in pages} == set()
-
-
-def test_plans_of_the_default_model_are_checked_as_the_version_that_they_become() -> None:
-    newest = int(default_bundle().name)
-    exports = [parse(words) for _, words in LINES if words[1] == "export" and "--tensorrt" in words]
-    (export,) = (args for args in exports if args.name == DEFAULT_MODEL)
-    checked = [words for _, words in LINES if words[1] == "check" and str(export.model_repo) in words]
-    assert export.from_version == newest
-    assert [words[2] for words in checked] == [f"{DEFAULT_MODEL}/{newest + 1}"]
 
 
 def test_command_line_that_the_parser_lacks_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def faulty_encoder(
     onnx.save(faulty(image_graph(WEIGHTS)), graph)
     if request.param == "cuda":
         FakeCuda().install(monkeypatch)
-    return OnnxEncoder(graph, files[1], n_threads=1, device=request.param, batch_sizes=(1, 4))
+    return OnnxEncoder(graph, files[1], n_threads=1, device=request.param)
 
 
 def flat(failure: Failure) -> Any:
@@ -133,7 +133,6 @@ def test_run_without_end_is_stopped_and_the_next_one_is_well(faulty_encoder: Onn
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("faulty_encoder", ["cpu"], indirect=True)  # on a GPU they wait for each other
 def test_stop_ends_its_own_run_and_no_other_of_the_session(faulty_encoder: OnnxEncoder) -> None:
     stops: dict[str, Any] = {}
     failed: list[str] = []

@@ -29,7 +29,7 @@ def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
 
 
 def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:
-    here = MachineSupport("cpu")
+    here = MachineSupport()
     assert chosen_version(settings(model_repo, tmp_path), here) == (TINY, 2)
     assert chosen_version(settings(model_repo, tmp_path, version=1), here) == (TINY, 1)
 

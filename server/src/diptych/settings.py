@@ -177,14 +177,10 @@ class Settings(BaseSettings):
     index_device: Device = Field(
         "auto", description="device that searches collections: cpu, cuda, or auto: a GPU if faiss can use one"
     )
-    cuda_graphs: Literal["auto", "off"] = Field(
-        AUTO,
-        description="run batches on a GPU as CUDA graphs; auto: all batches that can be captured; off: none",
-    )
     tensorrt: Literal["off", "auto"] = Field(
         "off",
-        description="TensorRT engines on a GPU; off: not used; auto: built while CUDA serves, "
-        "and used once they are proven",
+        description="TensorRT on a GPU; off: not used; auto: used if `diptych check --tensorrt` has built "
+        "its engines here, else CUDA serves",
     )
     decode: DecodeMode = Field(
         "exact",

@@ -9,12 +9,10 @@ import pytest
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CHECKS, MARKS, REPOSITORY, Task, check_faiss, check_tensorrt
-from diptych.adapters.tensorrt import build as tensorrt_build
 from support.child_python import python_path
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_faiss_gpu import FakeFaissGpu
 from support.fake_onnxruntime import FakeCuda
-from support.fake_tensorrt import FakeTensorrt
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 
@@ -64,18 +62,13 @@ def test_searches_of_the_gpu_are_held_against_the_cpu(monkeypatch: pytest.Monkey
 
 def test_engines_are_built_proven_and_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cuda = FakeCuda(gpu=FakeGpu()).install(monkeypatch)
-    tensorrt = FakeTensorrt(cuda.gpu).install(monkeypatch)
+    monkeypatch.setattr(gpu_check, "require_tensorrt", lambda: cuda.tensorrt)
     write_tiny_bundle(tmp_path, precisions={"fp32": "equal", "fp16": "equal"})
-
-    async def build(jobs: object) -> None:
-        tensorrt_build.build(jobs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(gpu_check, "build_in_child", build)
     monkeypatch.setattr(Task, "batches", (1, 4))
     monkeypatch.setattr(Task, "seconds", 0.01)
     task = Task(str(tmp_path), TINY, on_gpu=True, is_quick=True)
     rows = list(check_tensorrt(task))
     assert [(row.what, row.ok) for row in rows] == [("tiny fp32", True), ("tiny fp16", True)]
-    assert "engines built in" in rows[0].said and "images/s by batch 1: " in rows[0].said
-    tensorrt.turns_large_batches = 2
+    assert "built in" in rows[0].said and "images/s by batch 1: " in rows[0].said
+    cuda.turns_from = 2
     assert [row.ok for row in check_tensorrt(task)] == [False, False]

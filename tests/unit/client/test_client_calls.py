@@ -15,7 +15,6 @@ from diptych_client import (
     Calibration,
     Caller,
     Client,
-    CudaGraphs,
     IgnoredVersion,
     InvalidCall,
     Plan,
@@ -25,7 +24,6 @@ from diptych_client import (
     Serving,
     ServingDevice,
     TensorRt,
-    TowerGraphs,
     Unreachable,
     operations,
 )
@@ -150,11 +148,7 @@ def test_models_and_versions_are_read() -> None:
         "running": {
             "precision": "fp32",
             "provider": "CUDAExecutionProvider",
-            "cuda_graphs": {
-                "image": {"captured": True, "reason": "each shape"},
-                "text": {"captured": False, "reason": "a replay is off"},
-            },
-            "tensorrt": {"state": "building", "reason": "CUDA serves"},
+            "tensorrt": {"state": "unavailable", "reason": "CUDA serves"},
         },
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
@@ -190,8 +184,7 @@ def test_models_and_versions_are_read() -> None:
         RunningPrecision(
             "fp32",
             "CUDAExecutionProvider",
-            CudaGraphs(TowerGraphs(True, "each shape"), TowerGraphs(False, "a replay is off")),
-            TensorRt("building", "CUDA serves"),
+            TensorRt("unavailable", "CUDA serves"),
         ),
     )
     version_3 = client.model_version("tiny", 3)

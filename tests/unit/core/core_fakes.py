@@ -5,18 +5,16 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from diptych.bundle.encoder import OnStart, StoppableEncoder
+from diptych.bundle.encoder import OnStart
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
-from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.ports import EncoderName
-from diptych.core.tuning.precision import Running
 from diptych.core.types import DecodedImage, ModelInfo
 from diptych.errors import DiptychError, EncoderFailed, InvalidValue, UndecodableImage
 
@@ -246,10 +244,14 @@ def fake_embedder(
     )
 
 
-# of pipelines whose encoder is not asked
-IDLE_ENCODER = SwappableEncoder(
-    cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
-)
+class IdleEncoder:
+    """The encoder of a pipeline that is not asked; `on_close` is called when it is closed."""
+
+    def __init__(self, on_close: Callable[[], object] = lambda: None) -> None:
+        self.close = on_close
+
+
+IDLE_ENCODER = IdleEncoder()
 
 
 def model_info(**changes: Any) -> ModelInfo:

@@ -7,22 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from diptych.bundle.manifest import FileEntry, Manifest, TensorrtBuild, complete
-from diptych.bundle.tensorrt_build import Extent, Profile
+from diptych.bundle.manifest import FileEntry, Manifest, complete
 from diptych.core.push import MAX_PUSHES, PushedVersion, Pushes
 from diptych.errors import Conflict, InvalidValue, Overloaded, PublishFailed
 from support.default_model import DEFAULT_MODEL
 from unit.bundle.bundle_examples import draft
 from unit.core.core_fakes import until
 
-ALL = Extent(min=1, opt=1, max=64)
-BUILD = TensorrtBuild(
-    gpu="NVIDIA H100",
-    compute_capability="9.0",
-    version="10.16.1.11",
-    image_profiles=[Profile(batch=ALL)],
-    text_profiles=[Profile(batch=ALL, length=Extent(min=2, opt=4, max=8))],
-)
 FILES = ("image_encoder.onnx", "text_encoder.onnx", "golden.npz", "tokenizer.json")
 
 
@@ -135,12 +126,6 @@ def test_ungated_version_needs_a_server_that_serves_such() -> None:
         push(Pushes(staging, allow_ungated=False))
     assert staging.published == []
     assert push(Pushes(staging, allow_ungated=True)).created
-
-
-def test_plans_are_code_and_cannot_be_pushed() -> None:
-    staging = FakeStaging(manifest_of(tensorrt=BUILD))
-    with pytest.raises(InvalidValue, match=r"TensorRT plans .*executable code"):
-        push(Pushes(staging, allow_ungated=True))
 
 
 def test_pushes_beyond_the_limit_are_refused_until_one_ends() -> None:

@@ -1,16 +1,13 @@
 """Versions that are loaded without a model."""
 
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from diptych.bundle.encoder import StoppableEncoder
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.encoding.versions import LoadedVersion, OnStep
-from diptych.core.tuning.precision import Choice, DeviceChoice, Running, Serving
+from diptych.core.tuning.precision import Choice, DeviceChoice, Serving
 from diptych.core.types import Target, VersionRef
-from unit.core.core_fakes import FakeEncoder, fake_embedder, model_info
+from unit.core.core_fakes import FakeEncoder, IdleEncoder, fake_embedder, model_info
 
 ONE, TWO = (Target(VersionRef("fake", n, f"{n}" * 64), "fp32", "exact") for n in (1, 2))
 SERVING = Serving(Choice("fp32", ""), DeviceChoice("CPU", None, ""))
@@ -25,7 +22,6 @@ class Loads:
         self.gate = threading.Event()
         self.gate.set()
         self.failure: Exception | None = None
-        self.upgrades: list[Callable[[], Awaitable[None]]] = []
 
     def __call__(self, target: Target, on_step: OnStep = lambda step: None) -> LoadedVersion:
         assert self.gate.wait(10)
@@ -33,14 +29,9 @@ class Loads:
             raise self.failure
         on_step("verified")
         self.loaded.append(target)
-        encoder = SwappableEncoder(
-            cast(StoppableEncoder, None),
-            lambda: Running(target.precision, "CPU", None),
-            lambda: self.closed.append(target),
-        )
-        ref = target.ref
+        encoder, ref = IdleEncoder(lambda: self.closed.append(target)), target.ref
         info = model_info(name=ref.name, version=ref.version, bundle=ref.bundle, precision=target.precision)
         pipeline = EncoderPipeline(
             info, fake_embedder(FakeEncoder()), (lambda on_start: None,) * 2, cast(Any, ()), 60, encoder
         )
-        return LoadedVersion(target, pipeline, SERVING, self.upgrades)
+        return LoadedVersion(target, pipeline, SERVING)

@@ -195,7 +195,6 @@ def test_missing_key_and_the_name_of_the_default_model_need_no_server(api: FakeA
     [
         (["export", "--run", "nowhere", "--name", DEFAULT_MODEL], "is kept for the default model"),
         (["import", ".", "--name", DEFAULT_MODEL], "is kept for the default model"),
-        (["export", "--tensorrt", "--from-version", "1", "--name", "mine"], "plans cannot be pushed"),
     ],
 )
 def test_command_refuses_what_cannot_be_pushed_before_it_begins(

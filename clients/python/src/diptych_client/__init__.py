@@ -50,7 +50,6 @@ from diptych_client.results import (
     ComparedVectors,
     Comparison,
     CreatedKey,
-    CudaGraphs,
     Deletion,
     Duplicate,
     DuplicateGroup,
@@ -91,7 +90,6 @@ from diptych_client.results import (
     Serving,
     ServingDevice,
     TensorRt,
-    TowerGraphs,
     VersionRef,
 )
 
@@ -120,7 +118,6 @@ __all__ = [
     "Conflict",
     "ConnectionLost",
     "CreatedKey",
-    "CudaGraphs",
     "Deletion",
     "Duplicate",
     "DuplicateGroup",
@@ -176,7 +173,6 @@ __all__ = [
     "TensorRt",
     "TimedOut",
     "TooLarge",
-    "TowerGraphs",
     "Unauthorized",
     "UnexpectedAnswer",
     "Unreachable",

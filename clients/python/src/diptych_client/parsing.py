@@ -27,7 +27,6 @@ from diptych_client.results import (
     CollectionRollout,
     ComparedVectors,
     Comparison,
-    CudaGraphs,
     Duplicate,
     DuplicateGroup,
     DuplicatePage,
@@ -64,7 +63,6 @@ from diptych_client.results import (
     Serving,
     ServingDevice,
     TensorRt,
-    TowerGraphs,
     VersionRef,
 )
 
@@ -349,20 +347,12 @@ def serving(row: Json) -> Serving | None:
 
 def running_precision(body: Json) -> RunningPrecision:
     """Parse the runtime of one precision."""
-    graphs, tensorrt = body.get("cuda_graphs"), body.get("tensorrt")
+    tensorrt = body.get("tensorrt")
     return RunningPrecision(
         precision=str(body["precision"]),
         provider=str(body["provider"]),
-        cuda_graphs=CudaGraphs(tower_graphs(graphs["image"]), tower_graphs(graphs["text"]))
-        if graphs
-        else None,
         tensorrt=TensorRt(str(tensorrt["state"]), str(tensorrt["reason"])) if tensorrt else None,
     )
-
-
-def tower_graphs(body: Json) -> TowerGraphs:
-    """Parse how batches of one tower run on a GPU."""
-    return TowerGraphs(bool(body["captured"]), str(body["reason"]))
 
 
 def precision_candidate(row: Json) -> PrecisionCandidate:

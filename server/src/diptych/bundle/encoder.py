@@ -1,7 +1,7 @@
 """The Encoder protocol, which every runtime satisfies, and the check of what an encoder returns."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,6 @@ OnStart = Callable[[Stop], None]  # called when a call begins, with the function
 
 # The graph normalises its rows, in float16 at worst: a row whose norm is further from 1 is no embedding.
 MAX_NORM_ERROR = 1e-2
-
-
-class ByTower(NamedTuple):
-    """One message for each tower; empty if there is none."""
-
-    image: str = ""
-    text: str = ""
 
 
 class ImageEncoder(Protocol):

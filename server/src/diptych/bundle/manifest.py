@@ -17,6 +17,7 @@ from diptych.bundle.schema import (
     MATRYOSHKA_DIMENSIONS,
     NAME_PATTERN,
     SCHEMA_VERSION,
+    TENSORRT,
     TOKENIZER_FILE,
     FileEntry,
     ImageSpec,
@@ -25,7 +26,6 @@ from diptych.bundle.schema import (
     Precision,
     TextSpec,
 )
-from diptych.bundle.tensorrt_build import TensorrtBuild
 from diptych.errors import InvalidManifest
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     "ManifestDraft",
     "Parity",
     "Precision",
-    "TensorrtBuild",
     "TextSpec",
     "bundle_digest",
     "complete",
@@ -131,7 +130,7 @@ def graph_files(manifest: Manifest, graph: str) -> list[str]:
 
 
 def _check_schema(label: str, raw: bytes) -> None:
-    """Raises InvalidManifest for a newer schema by its number, before its unknown keys are reported."""
+    """Raises InvalidManifest for what other releases wrote, before its unknown keys are reported."""
 
     def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         """A JSON object.
@@ -153,6 +152,11 @@ def _check_schema(label: str, raw: bytes) -> None:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InvalidManifest(
             f"{label}: schema_version {version} is newer than {SCHEMA_VERSION}, the newest this diptych reads"
+        )
+    if TENSORRT in stated:
+        raise InvalidManifest(
+            f"{label}: the version holds TensorRT plans, which this diptych no longer reads: serve the "
+            "version with ONNX graphs that they were built from, with --tensorrt"
         )
 
 

@@ -67,13 +67,6 @@ class ModelRepository:
             raise NotFound(f"model {name!r} has no version")
         return versions[-1]
 
-    def latest_portable(self, name: str) -> int:
-        """The highest version whose graphs are ONNX, which any machine can read. Raises NotFound."""
-        for version in reversed(self.versions(name)):
-            if self.manifest(name, version).tensorrt is None:
-                return version
-        raise NotFound(f"model {name!r} has only versions that TensorRT built for one GPU")
-
     def folder(self, name: str, version: int) -> Path:
         """The folder of a complete version. Raises NotFound."""
         versions = self.versions(name)

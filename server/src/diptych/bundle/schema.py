@@ -10,17 +10,15 @@ from pydantic import (
     AwareDatetime,
     Field,
     JsonValue,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
 from diptych.bundle.parity import Parity, broken_bounds
 from diptych.bundle.part import Part
-from diptych.bundle.tensorrt_build import MIN_LENGTH, TensorrtBuild, require_every_shape
 
 SCHEMA_VERSION = 3  # the newest that is read; a manifest states the lowest schema that has all of its keys
-TENSORRT_SCHEMA = 2  # the schema that added `tensorrt`
+TENSORRT = "tensorrt"  # key of schema 2, of versions that held TensorRT plans: they are no longer read
+MIN_LENGTH = 2  # of a text in tokens: the start and the end
 CASED_SCHEMA = 3  # the schema that added `clip_cased` to `text.clean`
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -151,7 +149,6 @@ class ManifestDraft(Part):
     data_card: str
     licence: str
     ungated: bool = False
-    tensorrt: TensorrtBuild | None = None  # set in versions whose graphs TensorRT built for one GPU
     extra: Json = Field(default_factory=dict)
 
     @property
@@ -170,17 +167,8 @@ class ManifestDraft(Part):
 
     def _additions(self) -> Iterator[tuple[int, str]]:
         """The additions to the first schema: (the schema that added it, what older readers report)."""
-        if self.tensorrt is not None:
-            yield TENSORRT_SCHEMA, "tensorrt: unknown key"
         if self.text.clean == "clip_cased":
             yield CASED_SCHEMA, "text.clean: unknown value 'clip_cased'"
-
-    @model_serializer(mode="wrap")
-    def _omit_keys_that_older_readers_refuse(self, serialise: SerializerFunctionWrapHandler) -> Any:
-        stated = serialise(self)
-        if self.tensorrt is None:
-            stated.pop("tensorrt", None)
-        return stated
 
     @model_validator(mode="after")
     def _dimensions_can_be_cut_to(self) -> Self:
@@ -192,12 +180,6 @@ class ManifestDraft(Part):
                 f"extra.{MATRYOSHKA_DIMENSIONS} must be a list of whole numbers from 1 to embed_dim "
                 f"({self.embed_dim}), got {dims!r:.80}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _profiles_take_every_shape(self) -> Self:
-        if self.tensorrt is not None:
-            require_every_shape(self.tensorrt, self.text.lengths)
         return self
 
     @model_validator(mode="after")

@@ -71,7 +71,7 @@ class _Now:
 
     @classmethod
     def of(cls, version: LoadedVersion, loaded: Iterable[LoadedVersion]) -> "_Now":
-        running = version.pipeline.encoder.running()
+        running = version.pipeline.running
         calibrations = {one.ref: one.calibration for one in (version, *loaded)}
         return cls(version.ref, replace(version.serving, running=running), calibrations)
 

@@ -110,12 +110,6 @@ class Pushes:
 
     def _check(self, manifest: Manifest) -> None:
         """Raises InvalidValue for a bundle that may not be pushed."""
-        if manifest.tensorrt is not None:
-            raise InvalidValue(
-                f"the version holds TensorRT plans ({manifest.tensorrt}), which are executable code: build "
-                "them on the machine that serves them",
-                "manifest.json",
-            )
         if manifest.ungated and not self._allow_ungated:
             raise InvalidValue(
                 "the version is ungated, its parity is unknown: this server needs --allow-ungated to take it",

@@ -1,6 +1,6 @@
 """Assemble the services of a server: which adapter plays which role, with which limits."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from diptych.adapters.bundle_upload import BundleUploads
@@ -35,7 +35,6 @@ from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
-from diptych.core.types import ModelInfo
 from diptych.settings import AUTO, Settings
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
@@ -177,7 +176,7 @@ def _active(
 ) -> tuple[ActiveModel, LoadedVersions]:
     """Make a version the active one; from then on `loader` loads versions beside it."""
     versions = LoadedVersions(loader.load)
-    versions.on_change(lambda loaded: metrics.set_models([_running_model(one) for one in loaded]))
+    versions.on_change(lambda loaded: metrics.set_models([one.model for one in loaded]))
 
     def new_classifier(pipeline: EncoderPipeline) -> LabelClassifier:
         return LabelClassifier(
@@ -205,11 +204,6 @@ def _image_workers(settings: Settings, limits: Limits) -> ImageWorkers:
         n_threads=decode_threads(settings),
         n_sharing=resize_threads(settings),
     )
-
-
-def _running_model(pipeline: EncoderPipeline) -> ModelInfo:
-    """Return the model with the provider that runs it now, which an upgrade to TensorRT changes."""
-    return replace(pipeline.model, provider=pipeline.encoder.running().provider)
 
 
 def limits_of(settings: Settings) -> Limits:

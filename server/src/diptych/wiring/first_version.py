@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from functools import partial
 
-from diptych.bundle.manifest import COSINE_BOUNDS, Manifest, bundle_digest
+from diptych.bundle.manifest import COSINE_BOUNDS, bundle_digest
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
@@ -123,7 +123,7 @@ def _load_newest(
             version = loader.load(_target(settings, repository, name, number, precision))
         except (BundleError, EncoderFailed, ConfigError) as error:
             manifest = repository.manifest(name, number)
-            if settings.version is not None or _device_is_missing(error, manifest):
+            if settings.version is not None or isinstance(error, ConfigError):
                 raise
             support.refuse(manifest, str(error))
             continue
@@ -149,11 +149,6 @@ def _ref(repository: ModelRepository, name: str, version: int) -> VersionRef:
         return VersionRef(name, version, bundle_digest(repository.folder(name, version)))
     except OSError as error:
         raise BundleError(f"{name}/{version}: its manifest cannot be read: {error.strerror}") from error
-
-
-def _device_is_missing(error: DiptychError, manifest: Manifest) -> bool:
-    """Whether the device is unavailable for every version. TensorRT plans need one GPU model of their own."""
-    return isinstance(error, ConfigError) and manifest.tensorrt is None
 
 
 def _log_ignored_versions(repository: ModelRepository, served: VersionRef, support: MachineSupport) -> None:

@@ -16,7 +16,6 @@ from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.health import PERIOD_S, Health
 from diptych.core.encoding.pipeline import Canary, EncoderPipeline
-from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.types import InputIds, Pixels
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
@@ -39,8 +38,7 @@ def build_pipeline(
 ) -> EncoderPipeline:
     """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch."""
     timeout_s = max(settings.encode_timeout_s, TIMEOUT_FACTOR * loaded.slowest_batch_s)
-    encoder = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
-    images, texts = _batchers(settings, loaded, encoder, metrics, timeout_s=timeout_s, on_stuck=on_stuck)
+    images, texts = _batchers(settings, loaded, metrics, timeout_s=timeout_s, on_stuck=on_stuck)
     embedder = Embedder(
         decoder=workers.decoder(loaded.bundle.manifest.image, decode),
         tokenizer=loaded.bundle.tokenizer,
@@ -53,11 +51,12 @@ def build_pipeline(
     return EncoderPipeline(
         loaded.info(decode),
         embedder,
-        _canaries(loaded, encoder),
+        _canaries(loaded),
         (images, texts),
         timeout_s,
-        encoder,
+        loaded.encoder,
         loaded.weight_bytes(),
+        loaded.tensorrt,
     )
 
 
@@ -111,15 +110,14 @@ def _oldest_success(pipelines: Sequence[EncoderPipeline]) -> float | None:
 def _batchers(
     settings: Settings,
     loaded: LoadedBundle,
-    encoder: SwappableEncoder,
     metrics: PrometheusMetrics,
     *,
     timeout_s: float,
     on_stuck: OnStuck,
 ) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
     """Build the queues of images and of texts, each with the workers and the batch size of the plan."""
-    manifest, parallel, plan = loaded.bundle.manifest, loaded.parallel_encoder, loaded.plan
-    spec, embed_dim = manifest.text, manifest.embed_dim
+    encoder, parallel, plan = loaded.encoder, loaded.parallel_encoder, loaded.plan
+    spec, embed_dim = loaded.bundle.manifest.text, loaded.bundle.manifest.embed_dim
     padded = partial(pad, spec=spec)
     return (
         Batcher(
@@ -152,9 +150,9 @@ def _admission(settings: Settings) -> Admission:
     return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
 
 
-def _canaries(loaded: LoadedBundle, encoder: SwappableEncoder) -> tuple[Canary, Canary]:
+def _canaries(loaded: LoadedBundle) -> tuple[Canary, Canary]:
     """Return calls that encode one black image and one text, past the queues."""
     size = loaded.bundle.manifest.image.size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)
-    return partial(encoder.encode_image, pixels), partial(encoder.encode_text, input_ids)
+    return partial(loaded.encoder.encode_image, pixels), partial(loaded.encoder.encode_text, input_ids)

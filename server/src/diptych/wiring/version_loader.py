@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.files.calibration_reader import CalibrationReader
-from diptych.adapters.tensorrt.build import build_in_child
 from diptych.bundle.calibration import calibration_file
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.versions import LoadedVersion, OnStep, Upgrade
+from diptych.core.encoding.versions import LoadedVersion, OnStep
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Serving, TensorRt
+from diptych.core.tuning.precision import Serving
 from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings
@@ -21,7 +20,7 @@ from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, verify_
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
-from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
+from diptych.wiring.precisions.tensorrt import with_tensorrt
 from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
@@ -98,21 +97,21 @@ class VersionLoader:
         on_step("verified")
         serving = None if self._serving is None else self._serving()
         chosen = self._chosen(bundle, target.precision)
+        loaded = chosen.loaded
         try:
             on_step("proven")
-            planned = with_plan(chosen.loaded, self._settings, _plan_of(serving), self._plan_file)
-            loaded = warmed(planned)
+            loaded = with_tensorrt(loaded, self._settings)
+            loaded = warmed(with_plan(loaded, self._settings, _plan_of(serving), self._plan_file))
             on_step("warmed")
             pipeline = self._build(loaded, target.decode)
-        except BaseException:  # frees the memory: another version may be loaded next and capture CUDA graphs
-            chosen.loaded.encoder.close()
+        except BaseException:  # frees the memory: another version may be loaded next
+            loaded.encoder.close()
             raise
         read_calibration = self._calibration_reader(ref, bundle)
         return LoadedVersion(
             pipeline.model.target,
             pipeline,
             Serving(replace(chosen.choice, plan=loaded.plan), chosen.device),
-            self._upgrades(loaded, pipeline),
             read_calibration,
             read_calibration(),
         )
@@ -149,33 +148,8 @@ class VersionLoader:
             reason=f"set by {PREFIX}PRECISION" if is_set else "recorded in the data folder",
             device=settings.device,
             n_threads=threads_of(settings),
-            captures=settings.cuda_graphs == AUTO,
             plan_file=self._plan_file,
         )
-
-    def _upgrades(self, loaded: LoadedBundle, pipeline: EncoderPipeline) -> list[Upgrade]:
-        """Return the upgrade to TensorRT of a precision that CUDA serves, if the settings ask for it.
-
-        Sets the TensorRT state of the pipeline, with the reason where there is no upgrade.
-        """
-        if self._settings.tensorrt == "off":
-            return []
-        if loaded.encoder.provider == CPU_PROVIDER:
-            pipeline.encoder.set_tensorrt_state(TensorRt("unavailable", "the encoders run on a CPU"))
-            return []
-        if loaded.encoder.provider != CUDA_PROVIDER:
-            pipeline.encoder.set_tensorrt_state(TensorRt("serving", "this version was built by it"))
-            return []
-        pipeline.encoder.set_tensorrt_state(TensorRt("building", "it has not begun"))
-        upgrade = TensorRtUpgrade(
-            loaded,
-            pipeline.encoder,
-            identity=pipeline.model.identity,
-            cache_dir=self._settings.cache_dir,
-            build=build_in_child,
-            on_change=lambda: None,
-        )
-        return [upgrade.run]
 
 
 def _verified_in(folder: Path, ref: VersionRef) -> VerifiedBundle:

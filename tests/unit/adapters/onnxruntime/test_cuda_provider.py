@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from diptych.adapters.cuda.device import Gpu
+from diptych.adapters.gpu import Gpu
 from diptych.adapters.onnxruntime import cuda_provider
 from diptych.adapters.onnxruntime.cuda_provider import CUDA_OPTIONS, require_cuda
 from diptych.errors import ConfigError

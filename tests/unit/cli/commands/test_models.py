@@ -27,10 +27,6 @@ SERVING = {
     "running": {
         "precision": "int8",
         "provider": "CUDAExecutionProvider",
-        "cuda_graphs": {
-            "image": {"captured": True, "reason": "each shape of a batch is captured once"},
-            "text": {"captured": False, "reason": "a replay is off"},
-        },
         "tensorrt": {"state": "unavailable", "reason": "libnvinfer.so.10 is missing"},
     },
 }
@@ -72,8 +68,6 @@ def test_models_shows_the_served_version(monkeypatch: pytest.MonkeyPatch, capsys
         "    fp16  fp16 is for a GPU",
         "    int8  4.12 ms an image, 0.75 ms a text",
         "    lanes: 2, batches of at most: 8 images or 16 texts, threads that decode: 4",
-        "  int8 runs images as CUDA graphs: each shape of a batch is captured once",
-        "  int8 runs texts without CUDA graphs: a replay is off",
         "  int8 in TensorRT, unavailable: libnvinfer.so.10 is missing",
         "  relevance of searches: by words 964 queries, error 0.045; by an image 60 queries, error 0.500, "
         "ignored: its calibration error is 0.50; background of 1,200 images",

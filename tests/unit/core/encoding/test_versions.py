@@ -98,45 +98,6 @@ def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None
     story(run)
 
 
-def test_upgrade_of_a_version_ends_before_it_is_closed() -> None:
-    begun, order = asyncio.Event(), list[str]()
-
-    async def upgrade() -> None:
-        begun.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            order.append("upgrade")
-
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
-        loads.upgrades = [upgrade]
-        version = await versions.acquire(ONE)
-        await begun.wait()
-        versions.release(version)
-        await until(lambda: loads.closed == [ONE])
-        assert order == ["upgrade"]
-
-    story(run)
-
-
-def test_pipelines_are_reported_again_after_each_upgrade() -> None:
-    upgraded = 0
-
-    async def upgrade() -> None:
-        nonlocal upgraded
-        upgraded += 1
-
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
-        loads.upgrades = [upgrade, upgrade]
-        seen: list[tuple[int, int]] = []
-        versions.on_change(lambda pipelines: seen.append((len(pipelines), upgraded)))
-        await versions.acquire(ONE)
-        await until(lambda: len(seen) == 4)
-        assert seen == [(0, 0), (1, 0), (1, 1), (1, 2)]
-
-    story(run)
-
-
 def test_nothing_is_loaded_once_the_server_stops() -> None:
     async def run(versions: LoadedVersions, loads: Loads) -> None:
         await versions.close()

@@ -62,7 +62,6 @@ class Start:
             name: SimpleNamespace(
                 provider="CPUExecutionProvider",
                 device_name=None,
-                captures=None,
                 encode_image=None,
                 encode_text=None,
             )

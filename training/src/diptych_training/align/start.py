@@ -116,7 +116,7 @@ def _open(given: str, run: str, runs_dir: Path, model_repo: Path) -> SourceModel
     """Open a run or version; the name of the run that is about to begin means a version."""
     try:
         if given == run:
-            given = f"{given}/{ModelRepository(model_repo).latest_portable(given)}"
+            given = f"{given}/{ModelRepository(model_repo).latest(given)}"
         found = open_own_model(StartConfig(source=given), runs_dir, model_repo)
     except DiptychError as error:
         raise CheckpointError(f"{KEY}: {error}{if_missing(model_repo)}{MAKE_DRAWINGS}") from error

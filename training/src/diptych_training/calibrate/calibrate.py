@@ -16,7 +16,6 @@ from diptych.bundle.repository import ModelRepository
 from diptych.errors import DiptychError
 from diptych_training.calibrate.fit import fit_map
 from diptych_training.calibrate.pictures import LabelledPictures, embed_pictures, n_pictures, proof_pictures
-from diptych_training.errors import ExportError
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
 from diptych_training.progress import progress_bar
 
@@ -29,12 +28,9 @@ def calibrate_version(
     """Write the calibration of a version and return its file and content. It replaces an earlier one.
 
     The maps are fitted on the version's proof set, or else the default model's, and on held-out pictures of
-    the packed data set in `data`. Raises NotFound, BundleError, DataError, and ExportError for a version of
-    TensorRT plans.
+    the packed data set in `data`. Raises NotFound, BundleError, DataError.
     """
     manifest, folder = repository.manifest(name, version), repository.folder(name, version)
-    if manifest.tensorrt is not None:
-        raise ExportError(f"{name}/{version} holds TensorRT plans: name a version with ONNX graphs")
     precision = "fp32" if "fp32" in manifest.precisions else min(manifest.precisions)
     model = load_evaluated_bundle(repository, name, version, precision=precision)
     with tempfile.TemporaryDirectory(prefix="diptych-calibrate-") as scratch:

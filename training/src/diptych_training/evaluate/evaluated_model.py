@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from torch import nn
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
-from diptych.adapters.tensorrt.encoder import TensorrtEncoder
 from diptych.bundle.encoder import Encoder, ImageEncoder
 from diptych.bundle.manifest import ImageSpec, TextSpec, identity
 from diptych.bundle.repository import ModelRepository
@@ -113,26 +112,19 @@ def load_evaluated_bundle(
     prompts: str = DEFAULT_PROMPTS,
     n_threads: int = 0,
 ) -> EvaluatedModel:
-    """Open one precision of a verified bundle as the server runs it: through onnxruntime, or as TensorRT
-    engines.
-    """
+    """Open one precision of a verified bundle as the server runs it, through onnxruntime."""
     manifest = repository.verify(name, version)
     if precision not in manifest.precisions:
         known = ", ".join(sorted(manifest.precisions))
         raise EvaluationError(f"{name}/{version} has no precision {precision!r}, it has: {known}")
     folder = repository.folder(name, version)
-    encoder: Encoder
     files = manifest.precisions[precision]
     image_file, text_file = folder / files.image_file, folder / files.text_file
-    if manifest.tensorrt is None:
-        onnx = OnnxEncoder(image_file, text_file, n_threads=n_threads)
-        encoder, runtime = onnx, f"onnxruntime {onnx.provider}"
-    else:
-        encoder, runtime = TensorrtEncoder(image_file, text_file), f"TensorRT {manifest.tensorrt.version}"
+    encoder = OnnxEncoder(image_file, text_file, n_threads=n_threads)
     return EvaluatedModel(
         name=f"{name}/{version} ({precision})",
         identity=identity(manifest, precision, "exact"),
-        runtime=runtime,
+        runtime=f"onnxruntime {encoder.provider}",
         encoder=encoder,
         tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
         image_spec=manifest.image,
@@ -149,7 +141,7 @@ def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
     name, _, version = named.partition("/")
     if version and not version.isdecimal():
         raise EvaluationError(f"{named}: the version is {version!r}, it must be a number")
-    return name, int(version) if version else repository.latest_portable(name)
+    return name, int(version) if version else repository.latest(name)
 
 
 def _run_identity(run: TrainedRun) -> str:

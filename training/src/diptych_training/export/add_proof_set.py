@@ -18,15 +18,12 @@ def add_proof_set(repository: ModelRepository, name: str, version: int, data: Pa
     """Publish the version's files byte for byte, with a proof set drawn from `data`; return its number.
 
     `extra.made_from` names the version and the sha256 of its manifest. Raises NotFound, CorruptBundle,
-    ExportError if it has a proof set or holds plans, and DataError if `data` has too few openly licensed
-    drawings.
+    ExportError if it has a proof set, and DataError if `data` has too few openly licensed drawings.
     """
     manifest, folder = repository.verify(name, version), repository.folder(name, version)
     title = f"{name}/{version}"
     if PROOF_SET_FILE in manifest.files:
         raise ExportError(f"{title} has a proof set already")
-    if manifest.tensorrt is not None:
-        raise ExportError(f"{title} holds TensorRT plans: name a version with ONNX graphs")
     proof_set = draw_proof_set(read_dataset(data))
     digest = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
     with repository.staging(name) as staged:

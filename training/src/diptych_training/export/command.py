@@ -10,13 +10,9 @@ from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run
-from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
-from diptych_training.export.tensorrt.reference import n_proof_images
-from diptych_training.export.tensorrt.request import PlanRequest, add_flags, plan_request
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import RUN_HELP, data_dir, run_dir
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
-from diptych_training.stages import report_progress
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,40 +78,43 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish --from-version again with the same files and a proof set drawn from --data",
     )
+    parser.add_argument(
+        "--from-version", type=int, metavar="N", help="the version of --name that --add-proof-set copies"
+    )
     add_push_flag(parser)
-    add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the run; print the parity table and the version's folder; build plans or push it if asked."""
+    """Export the run; print the parity table and the version's folder; push it if asked."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
-    plans = plan_request(args)
+    _require_a_source(args)
     if args.push is not None:
-        if plans is not None:
-            raise InvalidValue("--push: TensorRT plans cannot be pushed, only served where they are built")
         require_server(args.name, args.push, environment_key())
     repository = ModelRepository(args.model_repo)
-    version = _publish(args, repository, plans)
+    version = _publish(args, repository)
     if args.push is not None:
         push_and_report(repository.folder(args.name, version), args.push)
     return 0
 
 
-def _publish(args: argparse.Namespace, repository: ModelRepository, plans: PlanRequest | None) -> int:
+def _require_a_source(args: argparse.Namespace) -> None:
+    """Raises InvalidValue for flags that cannot be combined."""
     if args.add_proof_set:
-        version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
-        calibrate_published(repository, args.name, version, partial(print, flush=True))
-        print(repository.folder(args.name, version))
-        return version
-    if plans is not None:
-        require_tensorrt()  # raises before an hour of other work
-    version = args.from_version or _export(args)
-    if plans is not None:
-        n_images = n_proof_images(repository.manifest(args.name, version)) * (1 + len(plans.precisions))
-        with report_progress(n_images, "parity") as reporter:
-            version = export_plans(repository, (args.name, version), plans, reporter, data=args.data)
-        print(repository.folder(args.name, version))
+        if args.run_dir is not None or args.from_version is None:
+            raise InvalidValue("--add-proof-set needs --from-version, and not --run")
+    elif args.from_version is not None:
+        raise InvalidValue("--from-version needs --add-proof-set: a version is already exported")
+    elif args.run_dir is None:
+        raise InvalidValue("--run is required: it names the run to export")
+
+
+def _publish(args: argparse.Namespace, repository: ModelRepository) -> int:
+    if not args.add_proof_set:
+        return _export(args)
+    version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
+    calibrate_published(repository, args.name, version, partial(print, flush=True))
+    print(repository.folder(args.name, version))
     return version
 
 

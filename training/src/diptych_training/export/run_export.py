@@ -141,7 +141,7 @@ def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) 
     started_from = [] if run.provenance is None else [*run.provenance.started_from]
     titles = [title for title in started_from if VERSION.fullmatch(title)]
     with suppress(NotFound, BundleError):  # the first version of this name
-        titles.append(f"{name}/{repository.latest_portable(name)}")
+        titles.append(f"{name}/{repository.latest(name)}")
     return {title: _precisions_of(repository, title) for title in titles}
 
 
@@ -158,7 +158,7 @@ def _half_weights(wanted: RunExport, repository: ModelRepository, say: Say) -> b
     if wanted.half_weights is not None:
         return wanted.half_weights
     with suppress(NotFound, BundleError):  # the first version of this name
-        version = repository.latest_portable(wanted.name)
+        version = repository.latest(wanted.name)
         if is_half_stored(repository.folder(wanted.name, version) / WEIGHTS_FILE):
             say(KEPT_HALVES.format(title=f"{wanted.name}/{version}"))
             return True

@@ -115,7 +115,7 @@ def _find_by_name(source: str, runs_dir: Path, model_repo: Path) -> Path | Check
         return runs_dir / name
     repository = ModelRepository(model_repo)
     try:
-        number = int(version) if version.isdecimal() else 0 if version else repository.latest_portable(name)
+        number = int(version) if version.isdecimal() else 0 if version else repository.latest(name)
         return repository.folder(name, number)
     except DiptychError as error:
         return CheckpointError(
@@ -142,9 +142,6 @@ def _open_run(folder: Path, start: StartConfig) -> SourceModel:
 def _open_bundle(folder: Path) -> SourceModel:
     manifest = read_manifest(folder)
     title = f"{manifest.name}/{manifest.version}"
-    if manifest.tensorrt is not None:
-        made_of = manifest.source.get("version")
-        raise CheckpointError(f"{title} holds TensorRT plans of {made_of}: name that version")
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise CheckpointError(missing_weights(manifest))
     try:

@@ -105,11 +105,6 @@ def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
     """Read a bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
     manifest = read_manifest(folder)
     _require_no_flags(f"bundle {manifest.name}/{manifest.version}", choices)
-    if manifest.tensorrt is not None:
-        made_of = manifest.source.get("version")
-        raise ImportFailed(
-            f"{manifest.name}/{manifest.version} holds TensorRT plans of {made_of}: import that version"
-        )
     licence = agreed_licence(manifest.licence, choices.licence, MANIFEST_FILE)
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise ImportFailed(f"{missing_weights(manifest)}; import its original again")

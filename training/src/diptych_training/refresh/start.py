@@ -38,7 +38,7 @@ class Start:
 def default_start(name: str, places: Places) -> str:
     """The newest version of the user's model, so that its refreshes add up; else the default model."""
     try:
-        return f"{name}/{places.repository.latest_portable(name)}"
+        return f"{name}/{places.repository.latest(name)}"
     except (NotFound, BundleError):
         return SHIPPED_NAME
 
@@ -53,7 +53,7 @@ def open_start(given: str, places: Places) -> Start:
     if number and not number.isdecimal():
         raise TrainingConfigError(f"--from {given}: must be NAME or NAME/VERSION of {places.model_repo}")
     repository = places.repository
-    manifest = repository.manifest(name, int(number) if number else repository.latest_portable(name))
+    manifest = repository.manifest(name, int(number) if number else repository.latest(name))
     title = f"{name}/{manifest.version}"
     bundle = repository.folder(name, manifest.version)
     source = open_source_model(StartConfig(source=title), places.runs_dir, places.model_repo)

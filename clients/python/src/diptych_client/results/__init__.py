@@ -47,14 +47,12 @@ from diptych_client.results.rollouts import (
 from diptych_client.results.searching import Duplicate, Hit, SearchResult
 from diptych_client.results.server import ApiKey, Caller, CreatedKey, KeyScope, Readiness, ServerVersion
 from diptych_client.results.serving import (
-    CudaGraphs,
     Plan,
     PrecisionCandidate,
     RunningPrecision,
     Serving,
     ServingDevice,
     TensorRt,
-    TowerGraphs,
 )
 
 __all__ = [
@@ -73,7 +71,6 @@ __all__ = [
     "ComparedVectors",
     "Comparison",
     "CreatedKey",
-    "CudaGraphs",
     "Deletion",
     "Duplicate",
     "DuplicateGroup",
@@ -115,6 +112,5 @@ __all__ = [
     "Serving",
     "ServingDevice",
     "TensorRt",
-    "TowerGraphs",
     "VersionRef",
 ]

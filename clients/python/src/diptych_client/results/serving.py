@@ -39,24 +39,8 @@ class ServingDevice:
 
 
 @dataclass(frozen=True)
-class TowerGraphs:
-    """Whether batches of one tower run as CUDA graphs, and the reason."""
-
-    captured: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class CudaGraphs:
-    """Whether batches of images and of texts run as CUDA graphs."""
-
-    image: TowerGraphs
-    text: TowerGraphs
-
-
-@dataclass(frozen=True)
 class TensorRt:
-    """The state of TensorRT, "building", "serving" or "unavailable", and the reason."""
+    """The state of TensorRT, "serving" or "unavailable", and the reason."""
 
     state: str
     reason: str
@@ -66,12 +50,11 @@ class TensorRt:
 class RunningPrecision:
     """The runtime of a precision at the moment.
 
-    `cuda_graphs` is None on the CPU. `tensorrt` is None if the server does not use it.
+    `tensorrt` is None if the server does not use it.
     """
 
     precision: str
     provider: str
-    cuda_graphs: CudaGraphs | None = None
     tensorrt: TensorRt | None = None
 
 

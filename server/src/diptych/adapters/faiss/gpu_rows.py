@@ -1,16 +1,11 @@
-"""Vectors on a GPU, in FAISS's GPU build, and the check that it works here.
-
-Every call holds the capture lock, also to free memory: a call during a capture would break both, and FAISS
-aborts the process if it cannot free memory.
-"""
+"""Vectors on a GPU, in FAISS's GPU build, and the check that it works here."""
 
 from typing import Any
 
 import faiss
 import numpy as np
 
-from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
-from diptych.adapters.cuda.device import first_gpu, free_bytes
+from diptych.adapters.gpu import first_gpu, free_bytes
 from diptych.core.types import Embedding, Embeddings, Keys
 from diptych.errors import ConfigError
 
@@ -49,19 +44,17 @@ class FaissGpu:
 
     def free_bytes(self) -> int:
         """The free bytes of its memory."""
-        with CAPTURE_LOCK.call():
-            return free_bytes()
+        return free_bytes()
 
     def rows(self, embed_dim: int) -> "GpuRows":
         """Make an empty `GpuRows`. Raises what FAISS raises."""
-        with CAPTURE_LOCK.call():
-            if self._resources is None:
-                self._resources = GPU.StandardGpuResources()
-                self._resources.setTempMemory(TEMPORARY_BYTES)
-            config = GPU.GpuIndexFlatConfig()
-            config.device = 0
-            # float32 throughout: FAISS does not let its products round to fewer bits.
-            return GpuRows(GPU.GpuIndexFlatIP(self._resources, embed_dim, config))
+        if self._resources is None:
+            self._resources = GPU.StandardGpuResources()
+            self._resources.setTempMemory(TEMPORARY_BYTES)
+        config = GPU.GpuIndexFlatConfig()
+        config.device = 0
+        # float32 throughout: FAISS does not let its products round to fewer bits.
+        return GpuRows(GPU.GpuIndexFlatIP(self._resources, embed_dim, config))
 
     def probe(self) -> None:
         """Search a few rows. Raises ConfigError unless the result is that of the CPU."""
@@ -85,9 +78,7 @@ class FaissGpu:
 class GpuRows:
     """Rows on the GPU under their keys. A search compares all of them.
 
-    Removed rows stay in FAISS's index, which ignores selectors on a GPU, and are filtered out of its hits.
-    The owner must call `close`, or the memory may be freed during a capture.
-    """
+    Removed rows stay in FAISS's index, which ignores selectors on a GPU, and are filtered out of its hits."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
@@ -111,8 +102,7 @@ class GpuRows:
 
     def add(self, keys: Keys, rows: Embeddings) -> None:
         """Add `rows` (N, D) under `keys` (N,). Raises what FAISS raises, for example without memory."""
-        with CAPTURE_LOCK.call():
-            self._index.add(np.ascontiguousarray(rows, np.float32))
+        self._index.add(np.ascontiguousarray(rows, np.float32))
         self._keys = np.concatenate([self._keys, keys])
         self._is_live = np.concatenate([self._is_live, np.ones(len(keys), np.bool_)])
 
@@ -124,16 +114,14 @@ class GpuRows:
     def nearest(self, query: Embedding, n: int) -> tuple[Keys, Embedding, float]:
         """Those of the n nearest rows (at most MAX_K) that are not removed, and the cosine of the nth."""
         row = np.ascontiguousarray(query[np.newaxis], np.float32)  # (1, D)
-        with CAPTURE_LOCK.call():
-            found, positions_found = self._index.search(row, min(n, self.n_rows))
+        found, positions_found = self._index.search(row, min(n, self.n_rows))
         cosines, positions = found[0], positions_found[0]
         is_live = self._is_live[positions]
         return self._keys[positions[is_live]], cosines[is_live], float(cosines[-1])
 
     def close(self) -> None:
         """Free the GPU's memory. No other call may follow."""
-        with CAPTURE_LOCK.call():
-            self._index = None
+        self._index = None
 
 
 def short(error: BaseException) -> str:

@@ -3,23 +3,21 @@
 import contextlib
 import ctypes
 import io
+import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnxruntime as ort
 
-from diptych.adapters.cuda.device import Gpu, first_gpu
+from diptych.adapters.gpu import Gpu, first_gpu
 from diptych.errors import ConfigError
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDA_PACKAGE = "onnxruntime-gpu"
 CUDNN = "cuDNN 9"  # that releases since 1.19 are built for
-CUDA_GRAPHS = "enable_cuda_graph"  # a further option, of sessions that capture
 # Deliberately unset: `user_compute_stream`, a stream of our own.
-CUDA_OPTIONS: dict[str, int | str] = {
+CUDA_OPTIONS: dict[str, int | str | bool] = {
     "device_id": 0,  # the first one in CUDA_VISIBLE_DEVICES
-    # Batches have few sizes: a doubled arena would never be used.
-    "arena_extend_strategy": "kSameAsRequested",
     # An exhaustive search takes seconds for each new shape, and may choose another algorithm at the next
     # start, whose vectors would then differ from the stored ones.
     "cudnn_conv_algo_search": "HEURISTIC",
@@ -79,15 +77,27 @@ def _require_libraries() -> None:
     CUDA libraries that were installed as Python packages are not on the system's search path, so they are
     loaded first.
     """
+    # TensorRT has no option for it, and its libraries read the variable once. CUDA has one: see above.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
         ort.preload_dlls()
-    folder = Path(ort.__file__).parent / "capi"
     for name in ("shared", "cuda"):  # the second needs the first
-        for library in folder.glob(f"*onnxruntime_providers_{name}.*"):
-            try:
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-            except OSError as error:
-                raise ConfigError(
-                    f"{CUDA_PROVIDER} cannot be loaded: {error}; {wanted()}: install server[gpu], which "
-                    "includes them, or name their folder in LD_LIBRARY_PATH"
-                ) from error
+        load_provider_library(name)
+
+
+def load_provider_library(name: str) -> ctypes.CDLL | None:
+    """Load onnxruntime's library of a provider, and those that it needs; None if this build has none.
+
+    Raises ConfigError naming the library that is missing.
+    """
+    folder, library = Path(ort.__file__).parent / "capi", None
+    for file in folder.glob(f"*onnxruntime_providers_{name}.*"):
+        try:
+            library = ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            extra = "server[tensorrt] in addition to server[gpu]" if name == "tensorrt" else "server[gpu]"
+            raise ConfigError(
+                f"onnxruntime's provider {name} cannot be loaded: {error}; {wanted()}: install {extra}, "
+                "which includes the libraries, or name their folder in LD_LIBRARY_PATH"
+            ) from error
+    return library

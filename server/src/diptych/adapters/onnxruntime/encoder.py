@@ -1,14 +1,13 @@
 """Runs the two ONNX graphs of a bundle with onnxruntime, on the CPU or the GPU."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from diptych.adapters.onnxruntime.cuda_provider import require_cuda
-from diptych.adapters.onnxruntime.gpu_run import Shapes
 from diptych.adapters.onnxruntime.session import Device
+from diptych.adapters.onnxruntime.tensorrt_provider import Engines, tensorrt_options
 from diptych.adapters.onnxruntime.tower import Port, Tower
-from diptych.bundle.encoder import ByTower, Embeddings, InputIds, OnStart, Pixels
+from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels
 
 PIXELS = Port("pixels", "tensor(uint8)", 4)  # (B, S, S, 3)
 INPUT_IDS = Port("input_ids", "tensor(int32)", 2)  # (B, L)
@@ -20,8 +19,7 @@ class OnnxEncoder:
     """Both towers of one model on onnxruntime; satisfies `Encoder` and `StoppableEncoder` of the bundle.
 
     `n_threads` is the size of each graph's thread pool; with 0 onnxruntime chooses (one per core). Calls may
-    come from any thread; a stopped call ends after the operator that it is in. On a GPU the calls of one
-    tower wait for each other, and batches are padded to the sizes that `fit` sets. Raises ConfigError if
+    come from any thread; a stopped call ends after the operator that it is in. Raises ConfigError if
     `device` cannot be used here; BundleError if a file does not load, or its graph does not have the bundle's
     signature.
     """
@@ -33,51 +31,21 @@ class OnnxEncoder:
         *,
         n_threads: int = 0,
         device: Device = "cpu",
-        batch_sizes: Sequence[int] = (),
-        text_lengths: Sequence[int] = (),
-        pad_id: int = 0,
-        captures: bool = False,
+        engines: Engines | None = None,
     ) -> None:
-        """`batch_sizes`, `text_lengths`, `pad_id` and `captures` matter on a GPU only.
-
-        Batches of both towers are padded to `batch_sizes` until `fit` is called. Texts are padded with
-        `pad_id` to the next of `text_lengths`, if there are any. With `captures` batches can run as CUDA
-        graphs, unless `why_not_captured` gives a reason against it.
-        """
+        """With `engines`, a GPU runs TensorRT, which takes minutes to build those that are missing."""
         self.device_name = None if device == "cpu" else require_cuda().name
-        self.text_lengths = tuple(text_lengths)
-        self.captures = captures if device == "cuda" else None
-        open_tower = partial(Tower, n_threads=n_threads, device=device, captures=captures)
-        self._image = open_tower(image_file, PIXELS, IMAGE_EMBEDDING, shapes=Shapes(tuple(batch_sizes)))
-        try:
-            shapes = Shapes(tuple(batch_sizes), text_lengths, pad_id)
-            self._text = open_tower(text_file, INPUT_IDS, TEXT_EMBEDDING, shapes=shapes)
-        except BaseException:
-            self._image.close()
-            raise
+        image_options = text_options = None
+        if engines is not None:
+            image_options = tensorrt_options(PIXELS.name, engines.images, engines.folder / "image")
+            text_options = tensorrt_options(INPUT_IDS.name, engines.texts, engines.folder / "text")
+        open_tower = partial(Tower, n_threads=n_threads, device=device)
+        self._image = open_tower(image_file, PIXELS, IMAGE_EMBEDDING, tensorrt=image_options)
+        self._text = open_tower(text_file, INPUT_IDS, TEXT_EMBEDDING, tensorrt=text_options)
         self.provider = self._image.provider
 
-    @property
-    def why_not_captured(self) -> ByTower:
-        """Why runs of each tower could not be captured as CUDA graphs; empty if they could."""
-        return ByTower(self._image.why_not_captured, self._text.why_not_captured)
-
-    def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
-        """On a GPU, keep buffers for batches of these sizes only. On the CPU any size runs as it is."""
-        self._image.fit(image_sizes)
-        self._text.fit(text_sizes)
-
-    def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
-        """If the encoder `captures`, capture CUDA graphs for the shapes of these batches and verify their
-        rows.
-
-        No other call may run meanwhile. Raises EncoderFailed.
-        """
-        self._image.capture(images)
-        self._text.capture(texts)
-
     def close(self) -> None:
-        """On a GPU, free its memory while nothing is captured. No call may run or follow."""
+        """Free the memory, after the last call that runs. Later calls raise EncoderFailed."""
         self._image.close()
         self._text.close()
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 import onnxruntime as ort
 
-from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
-from diptych.adapters.onnxruntime.cuda_provider import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
+from diptych.adapters.onnxruntime.cuda_provider import CUDA_OPTIONS, CUDA_PROVIDER, wanted
 from diptych.adapters.onnxruntime.processor import may_saturate
+from diptych.adapters.onnxruntime.tensorrt_provider import TENSORRT_PROVIDER, Options
 from diptych.errors import BundleError, ConfigError, DiptychError
 
 LOG = logging.getLogger("diptych.onnx")
@@ -21,14 +21,14 @@ Device = Literal["cpu", "cuda"]
 
 
 def open_session(
-    file: Path, *, n_threads: int, device: Device, captures: bool = False
+    file: Path, *, n_threads: int, device: Device, tensorrt: Options | None = None
 ) -> ort.InferenceSession:
-    """Open a session. Raises BundleError if the file does not load, ConfigError if the device cannot be used.
+    """Open a session, on a GPU with the TensorRT provider if its options are given.
 
-    With `captures`, on a GPU only, it also raises if runs cannot be captured as CUDA graphs.
+    Raises BundleError if the file does not load, ConfigError if the device cannot be used.
     """
     try:
-        return _on_cpu(file, n_threads) if device == "cpu" else _on_gpu(file, captures)
+        return _on_cpu(file, n_threads) if device == "cpu" else _on_gpu(file, tensorrt)
     except DiptychError:
         raise
     except MemoryError as error:
@@ -61,24 +61,35 @@ def _share_memory() -> None:
     ort.create_and_register_allocator(cpu, defaults)
 
 
-def _on_gpu(file: Path, captures: bool) -> ort.InferenceSession:
+def _on_gpu(file: Path, tensorrt: Options | None) -> ort.InferenceSession:
     options = _options(n_threads=1)  # the CPU computes little
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    options.add_session_config_entry(
-        WEIGHTS_FOLDER, str(file.parent)
-    )  # for a graph that was rewritten in memory
-    cuda = (CUDA_PROVIDER, CUDA_OPTIONS | ({CUDA_GRAPHS: 1} if captures else {}))
-    graph = _graph_for_cuda(file)
-    with CAPTURE_LOCK.load():
-        # The CPU provider computes the operators that CUDA has no kernel for, mostly on shapes. The fallback
-        # is disabled: it would continue on the CPU alone when a session cannot be made, and when a run fails.
-        session = ort.InferenceSession(graph, options, providers=[cuda, CPU_PROVIDER], enable_fallback=0)
-        problem = _problem(session)
-        if problem:
-            del session  # under the lock, so that nothing is captured meanwhile
-            raise ConfigError(f"{file.name}: {problem}")
-    _log_cpu_operators(file, session)
+    graph: str | bytes = str(file)
+    # The CPU provider computes the operators that CUDA has no kernel for, mostly on shapes. The fallback
+    # is disabled: it would continue on the CPU alone when a session cannot be made, and when a run fails.
+    providers: list[str | tuple[str, Options]] = [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER]
+    if tensorrt is not None:
+        providers.insert(0, (TENSORRT_PROVIDER, tensorrt))
+        graph = _graph_for_tensorrt(file)
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))  # of a graph in memory
+    session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    wanted_one = CUDA_PROVIDER if tensorrt is None else TENSORRT_PROVIDER
+    if problem := _problem(session, wanted_one):
+        raise ConfigError(f"{file.name}: {problem}")
+    _log_other_operators(file, session, wanted_one)
     return session
+
+
+def _graph_for_tensorrt(file: Path) -> bytes:
+    try:
+        from diptych.adapters.onnxruntime.tensorrt_graph import graph_for_tensorrt  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise ConfigError(
+            "the package onnx, which rewrites graphs for TensorRT, is missing: install server[tensorrt]"
+        ) from error
+    return graph_for_tensorrt(file)
 
 
 def _options(n_threads: int) -> ort.SessionOptions:
@@ -93,39 +104,24 @@ def _options(n_threads: int) -> ort.SessionOptions:
     return options
 
 
-def _graph_for_cuda(file: Path) -> str | bytes:
-    """The file, or its rewrite in operators that CUDA has.
-
-    Without `onnx` text towers may not be capturable.
-    """
-    try:
-        from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_cuda  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        return str(file)
-    return graph_for_cuda(file)
-
-
-def _problem(session: ort.InferenceSession) -> str:
-    """Why the session does not use the GPU; empty if it does."""
+def _problem(session: ort.InferenceSession, provider: str) -> str:
+    """Why the session does not use the provider; empty if it does."""
     used = session.get_providers()[0]
-    if (
-        used != CUDA_PROVIDER
-    ):  # if a library is missing onnxruntime warns, and continues on the CPU all the same
-        return f"{CUDA_PROVIDER} was requested, but onnxruntime uses {used}; {wanted()}"
-    if all(provider != CUDA_PROVIDER for provider, _ in _operators(session)):
-        return f"{CUDA_PROVIDER} runs none of its operators, the CPU runs all of them"
+    if used != provider:  # if a library is missing onnxruntime warns, and continues without it all the same
+        return f"{provider} was requested, but onnxruntime uses {used}; {wanted()}"
+    if all(found != provider for found, _ in _operators(session)):
+        return f"{provider} runs none of its operators"
     return ""
 
 
-def _log_cpu_operators(file: Path, session: ort.InferenceSession) -> None:
+def _log_other_operators(file: Path, session: ort.InferenceSession, provider: str) -> None:
     found = _operators(session)
-    elsewhere = Counter(kind for provider, kind in found if provider != CUDA_PROVIDER)
+    elsewhere = Counter((other, kind) for other, kind in found if other != provider)
     if elsewhere:
-        listed = ", ".join(f"{n} {kind}" for kind, n in elsewhere.most_common())
+        listed = ", ".join(f"{n} {kind} on {other}" for (other, kind), n in elsewhere.most_common())
         LOG.info(
-            "%s: the CPU computes %d of %d operators: %s", file.name, elsewhere.total(), len(found), listed
+            "%s: %d of %d operators do not run on %s: %s",
+            *(file.name, elsewhere.total(), len(found), provider, listed),
         )
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.commands.backup import show
 from diptych.cli.output.console import err, out
-from diptych.cli.output.precisions import candidate_line, device_line, graphs_line
+from diptych.cli.output.precisions import candidate_line, device_line, tensorrt_line
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.process.variables import misspelt_setting
-from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
+from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
-from diptych.settings import AUTO, PREFIX, Settings, read_settings
+from diptych.settings import PREFIX, Settings, read_settings
 from diptych.wiring.data_folders import check_data_folder
 
 if TYPE_CHECKING:
@@ -26,20 +26,25 @@ SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
 def add_parser(subparsers: SubParsers) -> None:
-    """Declare `diptych check [NAME[/VERSION] ...] [--model-repo DIR]` and `diptych check --data-dir DIR`."""
+    """Declare `diptych check [NAME[/VERSION] ...] [--model-repo DIR] [--tensorrt]`, and with `--data-dir`."""
     parser = subparsers.add_parser(
         "check",
         help="verify the bundles of a model repository, or a data folder",
         description="Verify every file of each bundle, load the bundle in every precision, reproduce its "
-        "reference outputs, and print which precision would be served here. Of a bundle that TensorRT built "
-        "for another machine only the files are verified. With --data-dir: compare every row, vector and "
-        "image file of a data folder, in use or not, with its checksum instead, and name those that differ. "
-        "Exit code 1 when something is damaged.",
+        "reference outputs, and print which precision would be served here. With --data-dir: compare every "
+        "row, vector and image file of a data folder, in use or not, with its checksum instead, and name "
+        "those that differ. Exit code 1 when something is damaged.",
     )
     parser.add_argument(
         "models", nargs="*", metavar="NAME[/VERSION]", help="models to check; all when none is given"
     )
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
+    parser.add_argument(
+        "--tensorrt",
+        action="store_true",
+        help="also build TensorRT engines for the GPU of this machine, prove them, and keep them in the "
+        f"cache folder ({PREFIX}CACHE_DIR) for `diptych serve --tensorrt auto`; takes minutes",
+    )
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="check this data folder instead of bundles"
     )
@@ -51,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if complaint := misspelt_setting(os.environ):
         args.usage_error(complaint)
     if args.data_dir is not None:
-        if args.models or args.model_repo is not None:
-            args.usage_error("--data-dir checks no bundles: leave out models and --model-repo")
+        if args.models or args.model_repo is not None or args.tensorrt:
+            args.usage_error("--data-dir checks no bundles: leave out models, --model-repo and --tensorrt")
         return _check_data(args.data_dir)
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
     for model in args.models:
@@ -61,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(given)
     repository = ModelRepository(settings.model_repo)
     sound = [
-        _check(repository, settings, name, version) for name, version in _chosen(repository, args.models)
+        _check(repository, settings, name, version, tensorrt=args.tensorrt)
+        for name, version in _chosen(repository, args.models)
     ]
     if not sound:
         err(f"no bundle in {settings.model_repo.absolute()}")
@@ -86,7 +92,9 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
             yield name, number
 
 
-def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
+def _check(
+    repository: ModelRepository, settings: Settings, name: str, version: int, *, tensorrt: bool
+) -> bool:
     # Only this command and serve need the model runtime. The others start without loading it.
     from diptych.wiring.loading.bundles import verify_bundle  # noqa: PLC0415
     from diptych.wiring.loading.compatibility import MachineSupport  # noqa: PLC0415
@@ -95,18 +103,17 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     try:
         repository.manifest(name, version)  # it must have the name and number of its folder
         bundle = verify_bundle(repository.folder(name, version))
-        ignored = MachineSupport(settings.device, allow_ungated=True).why_not_served(bundle.manifest)
+        ignored = MachineSupport(allow_ungated=True).why_not_served(bundle.manifest)
     except DiptychError as error:
         return _failed(name, version, error)
     if ignored is not None:
         out(f"{name}/{version}  files are sound, ignored here: {ignored}")
         return True
-    captures = settings.cuda_graphs == AUTO
-    trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
+    trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads)
     cpu_trials = Trials(bundle, device="cpu", n_threads=settings.n_threads)
     try:
-        return _try(trials, cpu_trials, settings)
-    finally:  # frees the memory: the next version may capture CUDA graphs
+        return _try(trials, cpu_trials, settings) and (not tensorrt or _build_engines(trials, settings))
+    finally:  # frees the memory for the next version
         for one in (trials, cpu_trials):
             one.close()
 
@@ -127,12 +134,29 @@ def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
         out(f"  not served: {UNGATED}")
     try:
         _show_device(trials.device)
-        choice = choose_precision(trials)
-        _show(choice)
-        _show_graphs(trials.load(choice.precision).running())
+        _show(choose_precision(trials))
     except DiptychError as error:  # the bundle is sound, but for another device
         out(f"  {error}")
     return True
+
+
+def _build_engines(trials: "Trials", settings: Settings) -> bool:
+    """Return whether all precisions that are for a GPU have engines now."""
+    from diptych.wiring.precisions.tensorrt import build_engines, reason_of  # noqa: PLC0415
+
+    if not trials.on_gpu:
+        out(f"  no TensorRT engines: {trials.device.reason}")
+        return False
+    is_whole = True
+    for precision in trials.precisions:
+        if unfit(precision, CUDA_PROVIDER) is not None:
+            continue
+        try:
+            out(tensorrt_line(precision, "ready", build_engines(trials.load(precision), settings)))
+        except DiptychError as error:
+            out(tensorrt_line(precision, "unavailable", reason_of(error)))
+            is_whole = False
+    return is_whole
 
 
 def _failed(name: str, version: int, error: DiptychError) -> bool:
@@ -150,12 +174,6 @@ def _prove(trials: "Trials", precision: str) -> None:
 
 def _show_device(device: DeviceChoice) -> None:
     out(f"  {device_line(**vars(device))}")
-
-
-def _show_graphs(running: Running) -> None:
-    if running.cuda_graphs is not None:
-        out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
-        out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
 
 
 def _show(choice: Choice) -> None:

@@ -1,4 +1,4 @@
-"""Lines about one precision: its result in the trial, its device, CUDA graphs and TensorRT."""
+"""Lines about one precision: its result in the trial, its device and TensorRT."""
 
 
 def device_line(provider: str, name: str | None, reason: str) -> str:
@@ -15,11 +15,6 @@ def candidate_line(
     if image_ms is None or text_ms is None:
         return f"    {precision}  passed"
     return f"    {precision}  {image_ms:.3g} ms an image, {text_ms:.3g} ms a text"
-
-
-def graphs_line(precision: str, items: str, captured: bool, reason: str) -> str:
-    """Return whether batches of a tower run as CUDA graphs in a precision, and why."""
-    return f"  {precision} runs {items} {'as' if captured else 'without'} CUDA graphs: {reason}"
 
 
 def tensorrt_line(precision: str, state: str, reason: str) -> str:

@@ -2,14 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from diptych.bundle.encoder import OnStart
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
-from diptych.core.encoding.swappable_encoder import SwappableEncoder
+from diptych.core.tuning.precision import Running, TensorRt
 from diptych.core.types import InputIds, ModelInfo, Pixels
 
 Canary = Callable[[OnStart], object]
+
+
+class ClosableEncoder(Protocol):
+    """An encoder whose memory is freed by `close`."""
+
+    def close(self) -> None:
+        """Free the memory, after the last call that runs."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,5 +34,11 @@ class EncoderPipeline:
     canaries: tuple[Canary, Canary]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
-    encoder: SwappableEncoder
+    encoder: ClosableEncoder
     weight_bytes: int = 0
+    tensorrt: TensorRt | None = None
+
+    @property
+    def running(self) -> Running:
+        """What runs this precision."""
+        return Running(self.model.precision, self.model.provider, self.tensorrt)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,6 @@ from diptych.errors import DiptychError, NotReady
 
 log = logging.getLogger(__name__)
 
-Upgrade = Callable[[], Awaitable[None]]  # moves a precision to a faster runtime
 # Called with each step of loading that is done: "verified", "proven", "warmed". In any thread.
 OnStep = Callable[[Literal["verified", "proven", "warmed"]], object]
 # Reads the calibration of a version; None if there is none. Blocking.
@@ -31,7 +30,6 @@ class LoadedVersion:
     target: Target
     pipeline: EncoderPipeline
     serving: Serving
-    upgrades: Sequence[Upgrade] = ()  # run one after the other, in the background
     read_calibration: ReadCalibration = lambda: None
     calibration: Calibration | None = None  # of the relevance of search hits, as it was read last
 
@@ -56,7 +54,6 @@ class _Entry:
 
     loading: "asyncio.Task[LoadedVersion]"
     n_users: int = 0
-    upgrading: "asyncio.Task[None] | None" = None
 
 
 class LoadedVersions:
@@ -160,15 +157,9 @@ class LoadedVersions:
         return version
 
     def _begin(self, version: LoadedVersion) -> None:
-        """Report the pipeline of a version from now on, and start its upgrades."""
-        if self._closed:
-            return
-        self.changed()
-        entry = self._entries.get(version.target)
-        if version.upgrades and entry is not None:
-            entry.upgrading = self._background.start(
-                _upgrade(version, self.changed), f"moving {version.target} to another runtime"
-            )
+        """Report the pipeline of a version from now on."""
+        if not self._closed:
+            self.changed()
 
     def _release_entry(self, target: Target, entry: _Entry) -> None:
         entry.n_users -= 1
@@ -184,9 +175,6 @@ class LoadedVersions:
             version = await entry.loading
         except DiptychError:
             return  # whoever asked has got the error
-        if entry.upgrading is not None:
-            entry.upgrading.cancel()
-            await asyncio.wait([entry.upgrading])
         self.changed()
         await version.pipeline.embedder.close()
         await asyncio.to_thread(_close_encoder, version)
@@ -199,9 +187,3 @@ def _is_loaded(loading: "asyncio.Task[LoadedVersion]") -> bool:
 
 def _close_encoder(version: LoadedVersion) -> None:
     version.pipeline.encoder.close()
-
-
-async def _upgrade(version: LoadedVersion, changed: Callable[[], None]) -> None:
-    for upgrade in version.upgrades:
-        await upgrade()
-        changed()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # padding costs twice what a batch of 16 gains.
 BATCH_SIZES = (8, 4, 1)
 GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains from larger batches than a CPU
-MIN_LENGTH = 8  # tokens; shorter texts cost a GPU the same
+MIN_LENGTH = 8  # tokens
 MIN_GAIN = 1.03  # a later layout must be so many times as fast as a preferred one
 MIN_THREADS_TO_HALVE = 4
 
@@ -74,8 +74,5 @@ def sizes_up_to(max_batch_size: int) -> tuple[int, ...]:
 
 
 def lengths_up_to(max_length: int) -> tuple[int, ...]:
-    """The lengths that texts are padded to on a GPU.
-
-    Each length needs buffers there: so there are few of them, and none far too long.
-    """
+    """The lengths of texts that stand for all lengths where a GPU is warmed and checked."""
     return tuple(size for size in sizes_up_to(max_length) if size >= MIN_LENGTH or size == max_length)

@@ -67,39 +67,22 @@ class DeviceChoice:
 
 
 @dataclass(frozen=True)
-class TowerGraphs:
-    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why."""
-
-    captured: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class CudaGraphs:
-    """Use of CUDA graphs by tower; each has its own reason."""
-
-    image: TowerGraphs
-    text: TowerGraphs
-
-
-@dataclass(frozen=True)
 class TensorRt:
-    """The progress of TensorRT for one precision, and why: `unavailable` keeps what ran before."""
+    """Whether TensorRT serves one precision, and why; while it is `unavailable`, another provider serves."""
 
-    state: Literal["building", "serving", "unavailable"]
+    state: Literal["serving", "unavailable"]
     reason: str
 
 
 @dataclass(frozen=True)
 class Running:
-    """What runs one precision now; it may change while the server runs.
+    """What runs one precision.
 
-    `cuda_graphs` is None on a CPU, `tensorrt` is None where it is not requested.
+    `tensorrt` is None where it is not requested.
     """
 
     precision: str
     provider: str
-    cuda_graphs: CudaGraphs | None
     tensorrt: TensorRt | None = None
 
 

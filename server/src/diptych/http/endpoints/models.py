@@ -44,29 +44,15 @@ class ExecutionLayoutResponse(BaseModel):
 class DeviceResponse(BaseModel):
     """Where the encoders run, and why; after a fallback to the CPU, `reason` says what was missing."""
 
-    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider, or TensorRT")
+    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
     name: str | None = Field(description="of the GPU; null on the CPU")
     reason: str
 
 
-class TowerGraphsResponse(BaseModel):
-    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why."""
-
-    captured: bool
-    reason: str
-
-
-class CudaGraphsResponse(BaseModel):
-    """Whether each tower runs as CUDA graphs."""
-
-    image: TowerGraphsResponse
-    text: TowerGraphsResponse
-
-
 class TensorRtResponse(BaseModel):
-    """The state of TensorRT. While it is `unavailable`, onnxruntime goes on serving; `reason` says why."""
+    """Whether TensorRT serves. If it is `unavailable`, CUDA or the CPU serves; `reason` says why."""
 
-    state: Literal["building", "serving", "unavailable"]
+    state: Literal["serving", "unavailable"]
     reason: str
 
 
@@ -75,7 +61,6 @@ class RunningResponse(BaseModel):
 
     precision: str
     provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
-    cuda_graphs: CudaGraphsResponse | None = Field(description="null on the CPU")
     tensorrt: TensorRtResponse | None = Field(description="null when it is not enabled")
 
 
@@ -105,12 +90,7 @@ _EXAMPLE_SERVING = {
     "candidates": [{"precision": "fp32", "image_ms": 11.2, "text_ms": 3.1, "passed": True, "error": None}],
     "plan": _EXAMPLE_PLAN,
     "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "this machine has no GPU"},
-    "running": {
-        "precision": "fp32",
-        "provider": "CPUExecutionProvider",
-        "cuda_graphs": None,
-        "tensorrt": None,
-    },
+    "running": {"precision": "fp32", "provider": "CPUExecutionProvider", "tensorrt": None},
 }
 _EXAMPLE_CALIBRATION = {
     "n_background": 256,

@@ -145,7 +145,7 @@ async def version(request: Request, state: State) -> Response:
         ServerVersion(
             version=__version__,
             model=None if active is None else ModelRef.of(active.model),
-            provider=None if active is None else active.pipeline.encoder.running().provider,
+            provider=None if active is None else active.pipeline.model.provider,
             embed_dim=None if active is None else active.model.embed_dim,
             default_collection=options.default_collection,
             read_only=options.read_only,

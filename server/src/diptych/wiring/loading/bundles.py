@@ -5,7 +5,6 @@ from pathlib import Path
 
 from diptych.adapters.onnxruntime.session import Device
 from diptych.bundle.checksums import check_files
-from diptych.bundle.encoder import ByTower
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.manifest import (
@@ -20,10 +19,9 @@ from diptych.bundle.manifest import (
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN, Plan
-from diptych.core.tuning.precision import CudaGraphs, Running, TowerGraphs
+from diptych.core.tuning.precision import TensorRt
 from diptych.core.types import ModelInfo
 from diptych.errors import CorruptBundle
-from diptych.settings import PREFIX
 from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
 
 
@@ -47,6 +45,7 @@ class LoadedBundle:
 
     `parallel_encoder` is the same encoder with fewer threads, for the batches that run side by side when
     `plan` has several workers. `slowest_batch_s` is how long the largest batch took; 0 until it is measured.
+    `tensorrt` is None where it is not requested.
     """
 
     bundle: VerifiedBundle
@@ -55,6 +54,7 @@ class LoadedBundle:
     parallel_encoder: ServedEncoder | None = None
     plan: Plan = SINGLE_WORKER_PLAN
     slowest_batch_s: float = 0.0
+    tensorrt: TensorRt | None = None
 
     def info(self, decode: DecodeMode) -> ModelInfo:
         """Return the description of the model for the domain, for images decoded in this mode."""
@@ -87,10 +87,6 @@ class LoadedBundle:
         n_encoders = 1 if self.parallel_encoder is None else 2
         return n_encoders * sum(manifest.files[file].bytes for file in files)
 
-    def running(self) -> Running:
-        """Return the runtime that runs this precision."""
-        return Running(self.precision, self.encoder.provider, _cuda_graphs(self.encoder))
-
 
 def verify_bundle(folder: Path) -> VerifiedBundle:
     """Read and verify every file of a version. Raises BundleError naming the file."""
@@ -105,37 +101,15 @@ def verify_bundle(folder: Path) -> VerifiedBundle:
     return VerifiedBundle(folder, digest, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
 
 
-def load_precision(
-    bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int, captures: bool = False
-) -> LoadedBundle:
+def load_precision(bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int) -> LoadedBundle:
     """Load both graphs on this very device and require that they reproduce the golden outputs.
 
-    With `captures`, GPU batches run as CUDA graphs if they can. Raises BundleError, EncoderFailed, and
-    ConfigError when the device is not available.
+    Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
     """
-    encoder = open_encoder(
-        bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
-    )
+    encoder = open_encoder(bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads)
     try:
         check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
-        if encoder.captures:
-            encoder.capture([bundle.golden.pixels], [bundle.golden.input_ids])
-            check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     except BaseException:
         encoder.close()
         raise
     return LoadedBundle(bundle, precision, encoder)
-
-
-def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
-    if encoder.captures is None:
-        return None
-    off = f"set by {PREFIX}CUDA_GRAPHS"
-    reasons = encoder.why_not_captured if encoder.captures else ByTower(off, off)
-    return CudaGraphs(_tower_graphs(reasons.image), _tower_graphs(reasons.text))
-
-
-def _tower_graphs(why_not_captured: str) -> TowerGraphs:
-    return TowerGraphs(
-        captured=not why_not_captured, reason=why_not_captured or "each shape of a batch is captured once"
-    )

@@ -11,7 +11,7 @@ from diptych.wiring.loading.compatibility import MachineSupport
 
 def support_of(settings: Settings) -> MachineSupport:
     """Return what this machine can serve under these settings."""
-    return MachineSupport(settings.device, allow_ungated=settings.allow_ungated)
+    return MachineSupport(allow_ungated=settings.allow_ungated)
 
 
 def chosen_version(settings: Settings, support: MachineSupport) -> tuple[str, int]:

@@ -30,16 +30,15 @@ def load_chosen(
     reason: str,
     device: Device,
     n_threads: int,
-    captures: bool = False,
     plan_file: PlanFile | None = None,
 ) -> ChosenPrecision:
     """Load the named precision, for `reason`; or with `auto` try all, choose, and close the others.
 
-    With `captures`, GPU batches run as CUDA graphs if they can. Precisions are timed unless `plan_file` has
-    their times from an earlier start. Raises BundleError, EncoderFailed, ConfigError.
+    Precisions are timed unless `plan_file` has their times from an earlier start. Raises BundleError,
+    EncoderFailed, ConfigError.
     """
     required = () if precision == AUTO else (precision,)
-    trials = Trials(bundle, device=device, n_threads=n_threads, required=required, captures=captures)
+    trials = Trials(bundle, device=device, n_threads=n_threads, required=required)
     try:
         choice = choose_precision(trials, plan_file) if precision == AUTO else Choice(precision, reason)
         loaded = trials.load(choice.precision)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from diptych.adapters.onnxruntime.cuda_provider import is_offered
 from diptych.adapters.onnxruntime.session import Device as SessionDevice
-from diptych.adapters.tensorrt.encoder import TENSORRT_PROVIDER
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Candidate, DeviceChoice, unfit
 from diptych.errors import BundleError, ConfigError, EncoderFailed
@@ -31,22 +30,14 @@ class Trials:
         device: Device,
         n_threads: int,
         required: Sequence[str] = (),
-        captures: bool = False,
     ) -> None:
-        """`required` are the precisions that decide between CPU and GPU; empty means all of the version.
-
-        With `captures`, GPU batches run as CUDA graphs if they can.
-        """
+        """`required` are the precisions that decide between CPU and GPU; empty means all of the version."""
         self.bundle = bundle
         self._device: SessionDevice | None = None if device == AUTO else device  # None: not decided yet
         self._reason = f"set by {PREFIX}DEVICE"
         self.n_threads = n_threads
-        self._captures = captures
         self._results: dict[str, LoadedBundle | Failure] = {}
         self._gpu_name: str | None = None
-        if bundle.manifest.tensorrt is not None:  # MachineSupport has compared the GPU before
-            self._device, self._reason = "cuda", "the version was built by TensorRT for this GPU"
-            return
         if device == AUTO and (reason := _reason_for_cpu(required or self.precisions)):
             self._decide("cpu", reason)
 
@@ -64,10 +55,7 @@ class Trials:
     def device(self) -> DeviceChoice:
         """The device of all precisions. Known once one has been loaded."""
         assert self._device is not None, "decided by the first precision that loads"
-        return DeviceChoice(self._provider(self._device), self._gpu_name, self._reason)
-
-    def _provider(self, device: SessionDevice) -> str:
-        return _PROVIDERS[device] if self.bundle.manifest.tensorrt is None else TENSORRT_PROVIDER
+        return DeviceChoice(_PROVIDERS[self._device], self._gpu_name, self._reason)
 
     def load(self, precision: str) -> LoadedBundle:
         """Return this precision, loaded and proven, whether or not it suits the device.
@@ -140,9 +128,7 @@ class Trials:
         return loaded
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
-        return load_precision(
-            self.bundle, precision, device=device, n_threads=self.n_threads, captures=self._captures
-        )
+        return load_precision(self.bundle, precision, device=device, n_threads=self.n_threads)
 
     def _decide(self, device: SessionDevice, reason: str) -> None:
         """Keep the choice that `auto` made: it holds for every precision."""

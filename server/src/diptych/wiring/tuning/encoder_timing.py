@@ -84,7 +84,7 @@ def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_thread
     parts = (
         METHOD,
         [
-            (name, identity(bundle.manifest, name, "exact"), one.provider, one.device_name, one.captures)
+            (name, identity(bundle.manifest, name, "exact"), one.provider, one.device_name)
             for name, one in encoders.items()
         ],
         machine(n_threads),

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.onnxruntime.processor import machine, n_cpus
-from diptych.core.tuning.execution_layout import Plan, sizes_up_to
+from diptych.core.tuning.execution_layout import Plan
 from diptych.core.tuning.precision import CPU_PROVIDER
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision
@@ -139,7 +139,6 @@ def _with_encoder(
 ) -> LoadedBundle:
     """Set the plan and prepare the encoder for it. `encoders`: the open ones, by number of threads."""
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
-    loaded.encoder.fit(sizes_up_to(plan.image_batch_size), sizes_up_to(plan.text_batch_size))
     if plan.n_lanes == 1:
         return replace(loaded, plan=plan, parallel_encoder=None)
     n_threads = max(1, threads_of(settings) // plan.n_lanes)

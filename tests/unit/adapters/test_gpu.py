@@ -1,11 +1,10 @@
-"""The first GPU, its memory and its streams, by a stand-in for NVIDIA's package."""
+"""The first GPU and its memory, by a stand-in for NVIDIA's package."""
 
 import sys
 
-import numpy as np
 import pytest
 
-from diptych.adapters.cuda.device import Gpu, GpuBuffer, Stream, first_gpu, free_bytes, page_locked
+from diptych.adapters.gpu import Gpu, first_gpu, free_bytes
 from diptych.errors import ConfigError, EncoderFailed
 from support.fake_cuda_bindings import FakeGpu
 
@@ -50,26 +49,7 @@ def test_missing_driver_or_package_is_named(gpu: FakeGpu, monkeypatch: pytest.Mo
         first_gpu()
 
 
-def test_bytes_come_back_from_the_gpu_after_waiting_for_the_stream(gpu: FakeGpu) -> None:
-    stream, there = Stream(), GpuBuffer(8)
-    source, target = page_locked((8,), np.uint8), page_locked((2, 4), np.uint8)
-    assert not source.any()
-    source[...] = np.arange(8)
-    stream.copy_in(there, source)
-    stream.copy_out(target[:1], there)
-    assert not target.any()
-    stream.wait()
-    assert target.tolist() == [[0, 1, 2, 3], [0, 0, 0, 0]]
-
-
-def test_memory_and_streams_are_freed_with_their_owners(gpu: FakeGpu) -> None:
-    kept = [Stream(), GpuBuffer(8), page_locked((2, 2), np.float32)[0]]  # a view keeps its array
-    assert [len(gpu.streams), len(gpu.on_gpu), len(gpu.on_host)] == [1, 1, 1]
-    del kept[:]
-    assert [len(gpu.streams), len(gpu.on_gpu), len(gpu.on_host)] == [0, 0, 0]
-
-
 def test_failed_call_is_named_with_its_status(gpu: FakeGpu) -> None:
-    gpu.fails["cudaMalloc"] = "cudaErrorMemoryAllocation"
-    with pytest.raises(EncoderFailed, match="cudaMalloc returned cudaErrorMemoryAllocation"):
-        GpuBuffer(8)
+    gpu.fails["cudaMemGetInfo"] = "cudaErrorMemoryAllocation"
+    with pytest.raises(EncoderFailed, match="cudaMemGetInfo returned cudaErrorMemoryAllocation"):
+        free_bytes()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
-from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_tensorrt, replace_argmax_by_reductions
+from diptych.adapters.onnxruntime.tensorrt_graph import graph_for_tensorrt, replace_argmax_by_reductions
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
 from diptych_training.export.fp16 import write_float16_simulation, write_fp16
