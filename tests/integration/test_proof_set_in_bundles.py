@@ -184,7 +184,7 @@ def test_a_version_is_published_again_with_a_proof_set(home: Path, tmp_path: Pat
         (["--from-version", "1", "--add-proof-set"], "drawings/1 has a proof set already"),
         (["--add-proof-set"], "--add-proof-set needs --from-version"),
         (["--add-proof-set", "--from-version", "1", "--run", "tiny"], "needs --from-version, and not --run"),
-        (["--from-version", "1"], "--from-version needs --add-proof-set"),
+        (["--from-version", "1"], "--from-version needs --add-proof-set or --tensorrt"),
     ],
 )
 def test_a_proof_set_is_added_only_to_a_version_without_one(

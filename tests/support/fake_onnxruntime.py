@@ -16,8 +16,10 @@ from typing import Any, ClassVar
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx.external_data_helper import load_external_data_for_model
 
 from diptych.adapters.onnxruntime import tensorrt_provider
+from diptych.adapters.onnxruntime.cuda_provider import require_cuda
 from diptych.errors import ConfigError
 from support.fake_cuda_bindings import FakeGpu
 from support.largest_id import has_integer_argmax
@@ -25,6 +27,7 @@ from support.tensorrt_parser import refused
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 ENGINE = "TensorrtExecutionProvider_TRTKernel_graph_sm90.engine"
 CARD = "A card"
 # Of the provider: what its parser takes, and of those that are closed, which values.
@@ -64,6 +67,8 @@ class FakeCuda:
     tensorrt_fails_with: Exception | None = None  # raised when a session is made on TensorRT
     n_built: int = 0  # engines
     keeps_engines: bool = True
+    takes_whole_graphs: bool = True  # else no compiled model is written
+    turns_compiled: bool = False  # rows of compiled models
     turns_from: int = 0  # TensorRT turns the rows of batches of that many items and more; 0: of none
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeCuda":
@@ -74,6 +79,7 @@ class FakeCuda:
             cuda: ClassVar = fake
 
         def require_tensorrt() -> str:
+            require_cuda()
             if not fake.tensorrt:
                 raise ConfigError(
                     "libnvinfer.so.10: cannot open shared object file: install server[tensorrt]"
@@ -106,8 +112,8 @@ class _Session(ort.InferenceSession):
         self._on_cpu = {*self.cuda.cpu_operators}
         self._profile: tuple[Any, Any] | None = None
         if names[0] == TENSORRT:
-            self._ask_for_tensorrt(path_or_bytes, providers[0][1])
-            assert names[1:] == [CUDA, CPU], "CUDA takes what TensorRT does not"
+            self._ask_for_tensorrt(path_or_bytes, providers[0][1], sess_options)
+            assert names[1] == CUDA, "CUDA takes what TensorRT does not"
         elif names[0] == CUDA:
             self._ask_for_gpu(str(path_or_bytes) if isinstance(path_or_bytes, str) else "", providers[0])
             if has_integer_argmax(path_or_bytes):
@@ -129,8 +135,11 @@ class _Session(ort.InferenceSession):
         self.cuda.options.append(options)
         self._turned = any(part in file for part in self.cuda.wrong_precisions)
 
-    def _ask_for_tensorrt(self, graph: bytes, options: dict[str, Any]) -> None:
+    def _ask_for_tensorrt(self, graph: str | bytes, options: dict[str, Any], sess_options: Any) -> None:
         assert options.keys() <= KNOWN_TENSORRT_OPTIONS
+        if isinstance(graph, str):  # one that was compiled
+            self._turned = self.cuda.turns_compiled
+            return
         assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
         if refused_by_parser := refused(onnx.load_from_string(graph)):
             raise RuntimeError(refused_by_parser)
@@ -138,10 +147,18 @@ class _Session(ort.InferenceSession):
             raise self.cuda.tensorrt_fails_with
         self.cuda.tensorrt_options.append(options)
         self._turned = has_integer_argmax(graph)
+        if options.get("trt_dump_ep_context_model") is True and self.cuda.takes_whole_graphs:
+            assert options["trt_ep_context_embed_mode"] == 1
+            model = onnx.load_from_string(graph)
+            if weights := sess_options.get_session_config_entry(WEIGHTS_FOLDER):
+                load_external_data_for_model(model, weights)
+            Path(options["trt_ep_context_file_path"]).write_bytes(model.SerializeToString())
         least, largest = (_shape(options[f"trt_profile_{which}_shapes"]) for which in ("min", "max"))
         self._profile = least, largest
+        if not self.cuda.keeps_engines or options.get("trt_engine_cache_enable") is not True:
+            return
         engine = Path(options["trt_engine_cache_path"]) / ENGINE
-        if self.cuda.keeps_engines and options["trt_engine_cache_enable"] is True and not engine.exists():
+        if not engine.exists():
             engine.parent.mkdir(exist_ok=True)
             engine.write_bytes(b"an engine")
             self.cuda.n_built += 1

@@ -69,3 +69,11 @@ def test_operator_that_computes_with_bytes_is_refused() -> None:
     model = small_graph("g (uint8[B,4] a) => (uint8[B,4] y) { y = Max (a, a) }", {})
     with pytest.raises(BundleError, match=re.escape("Max '' computes with the bytes a")):
         cast_uint8_inputs(model)
+
+
+def test_graph_that_holds_an_engine_is_refused(tmp_path: Path) -> None:
+    model = small_graph("g (float[B,4] a) => (float[B,4] y) { y = Identity (a) }", {})
+    model.graph.node[0].op_type, model.graph.node[0].domain = "EPContext", "com.microsoft"
+    onnx.save(model, tmp_path / "image.onnx")
+    with pytest.raises(BundleError, match=r"image\.onnx: holds a compiled engine"):
+        graph_for_tensorrt(tmp_path / "image.onnx")

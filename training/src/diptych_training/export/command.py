@@ -4,12 +4,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from diptych.adapters.onnxruntime.tensorrt_provider import require_tensorrt
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
 from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run
+from diptych_training.export.tensorrt import compile_version
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import RUN_HELP, data_dir, run_dir
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
@@ -79,14 +81,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="publish --from-version again with the same files and a proof set drawn from --data",
     )
     parser.add_argument(
-        "--from-version", type=int, metavar="N", help="the version of --name that --add-proof-set copies"
+        "--from-version",
+        type=int,
+        metavar="N",
+        help="this version of --name instead of a run, for --add-proof-set and --tensorrt",
+    )
+    parser.add_argument(
+        "--tensorrt",
+        type=Path,
+        metavar="DIR",
+        help="also compile the graphs with TensorRT for the GPU of this machine, into this folder; servers "
+        "build engines of their own (`diptych check --tensorrt`)",
     )
     add_push_flag(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the run; print the parity table and the version's folder; push it if asked."""
+    """Export the run; print the parity table and the version's folder; compile and push it if asked."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     _require_a_source(args)
     if args.push is not None:
@@ -103,18 +115,33 @@ def _require_a_source(args: argparse.Namespace) -> None:
     if args.add_proof_set:
         if args.run_dir is not None or args.from_version is None:
             raise InvalidValue("--add-proof-set needs --from-version, and not --run")
+        if args.tensorrt is not None:
+            raise InvalidValue("--add-proof-set compiles nothing: leave out --tensorrt")
     elif args.from_version is not None:
-        raise InvalidValue("--from-version needs --add-proof-set: a version is already exported")
+        if args.run_dir is not None or args.tensorrt is None:
+            raise InvalidValue("--from-version needs --add-proof-set or --tensorrt, and not --run")
     elif args.run_dir is None:
         raise InvalidValue("--run is required: it names the run to export")
 
 
 def _publish(args: argparse.Namespace, repository: ModelRepository) -> int:
     if not args.add_proof_set:
-        return _export(args)
+        return _export_and_compile(args, repository)
     version = add_proof_set(repository, args.name, args.from_version, args.data or data_dir())
     calibrate_published(repository, args.name, version, partial(print, flush=True))
     print(repository.folder(args.name, version))
+    return version
+
+
+def _export_and_compile(args: argparse.Namespace, repository: ModelRepository) -> int:
+    if args.tensorrt is not None:
+        require_tensorrt()  # raises before an hour of other work
+    version: int = args.from_version or _export(args)
+    if args.tensorrt is not None:
+        for file in compile_version(
+            repository, args.name, version, args.tensorrt, partial(print, flush=True)
+        ):
+            print(file)
     return version
 
 

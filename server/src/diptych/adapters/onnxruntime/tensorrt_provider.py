@@ -59,16 +59,21 @@ def text_shapes(lengths: Sequence[int], max_batch: int) -> Shapes:
 def tensorrt_options(source: str, shapes: Shapes, folder: Path) -> Options:
     """The options of a session whose input is `source`, and whose engines are in `folder`, or built there."""
     return {
-        "device_id": 0,  # the first one in CUDA_VISIBLE_DEVICES
-        "trt_max_workspace_size": MAX_WORKSPACE_BYTES,
-        # With shapes the engine is built when the session is made, not during the first batches.
-        "trt_profile_min_shapes": _profile(source, shapes.smallest),
-        "trt_profile_opt_shapes": _profile(source, shapes.usual),
-        "trt_profile_max_shapes": _profile(source, shapes.largest),
+        **_engine_options(source, shapes),
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": True,
         "trt_timing_cache_path": str(folder),
+    }
+
+
+def compiling_options(source: str, shapes: Shapes, target: Path) -> Options:
+    """The options of a session that writes its graph with the engine inside, as an EPContext model."""
+    return {
+        **_engine_options(source, shapes),
+        "trt_dump_ep_context_model": True,
+        "trt_ep_context_file_path": str(target),
+        "trt_ep_context_embed_mode": 1,
     }
 
 
@@ -88,6 +93,17 @@ def require_tensorrt() -> str:
 def release(number: int) -> str:
     """101602 -> 10.16.2."""
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def _engine_options(source: str, shapes: Shapes) -> Options:
+    return {
+        "device_id": 0,  # the first one in CUDA_VISIBLE_DEVICES
+        "trt_max_workspace_size": MAX_WORKSPACE_BYTES,
+        # With shapes the engine is built when the session is made, not during the first batches.
+        "trt_profile_min_shapes": _profile(source, shapes.smallest),
+        "trt_profile_opt_shapes": _profile(source, shapes.usual),
+        "trt_profile_max_shapes": _profile(source, shapes.largest),
+    }
 
 
 def _profile(source: str, shape: Shape) -> str:
