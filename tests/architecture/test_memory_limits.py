@@ -22,8 +22,9 @@ def n_bytes(amount: str) -> int:
 
 def needed_bytes() -> int:
     (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", PAGE, flags=re.MULTILINE)
-    fields = Settings.model_fields
-    waiting = fields["max_inflight_body_bytes"].default + N_ENCODERS * fields["max_queue_bytes"].default
+    waiting = (1 + N_ENCODERS) * Settings.model_fields[
+        "max_inflight_body_bytes"
+    ].default  # bodies, and queues
     return int(model_mb) * 10**6 + int(waiting)
 
 

@@ -1,10 +1,11 @@
-"""The page on configuration has every setting with its default, and each is a flag of `diptych serve`."""
+"""Every setting is a flag and is documented with its default; constant limits are documented, too."""
 
 import html
 
 import pytest
 
 from diptych.cli import build_parser
+from diptych.core.limits import Limits
 from diptych.settings import PREFIX, Settings
 from support.documents import DOCS
 
@@ -25,3 +26,17 @@ def test_setting_is_documented_and_a_flag(name: str) -> None:
         assert f"`{field.default}`" in row
     value = [] if field.annotation is bool else ["1"]
     assert build_parser().parse_args(["serve", flag, *value])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max_openai_inputs", "max_add_items", "max_job_bytes", "max_add_vectors"),
+        *("max_text_chars", "max_predictions"),
+    ],
+)
+def test_limit_that_is_no_setting_is_documented_with_the_api(name: str) -> None:
+    assert name not in Settings.model_fields
+    page = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    (_, section) = page.split("## Limits\n")
+    assert f"| {getattr(Limits(), name):,}" in section

@@ -301,7 +301,7 @@ def setting(record: Record) -> str:
         f"The default model, and a version of it with noise on its weights; {record.n_images:,} pictures of "
         f"128 x 128 in one collection. Clients, each with one request at a time: {clients}. "
         "During the rollout, load and pauses take turns. Re-embedding gets a tenth of the encoder time "
-        "under load (`DIPTYCH_ROLLOUT_SHARE=0.1`) and all of it in the pauses. "
+        "under load and all of it in the pauses. "
         f"`/embed` answers in {record.precisions[0]} before and in {record.precisions[1]} after."
     )
 

@@ -151,8 +151,6 @@ def main() -> int:
     world, tally = World(), Tally()
     with tempfile.TemporaryDirectory(prefix="diptych-soak-") as folder:
         flags = ["--gallery", str(GALLERY_FOLDER), "--default-collection", GALLERY]
-        # A cache that fills up all the time would look like a leak: this one is full within a minute.
-        flags += ["--label-cache-items", "2000"]
         program = diptych(MODEL_REPO, DEFAULT_MODEL, Path(folder), *flags, name="soak")
         try:
             with running(program) as server:

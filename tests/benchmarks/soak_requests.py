@@ -34,6 +34,8 @@ from benchmarks.load import (
     request,
 )
 from benchmarks.servers import REPOSITORY
+from diptych.core.limits import Limits
+from diptych.wiring.assemble import CACHED_LABELS
 from support.default_model import DEFAULT_MODEL
 from support.hostile.corpus import corpus
 
@@ -168,6 +170,15 @@ async def prepare(caller: Caller) -> None:
     for text in world.texts[:N_KNOWN_TEXTS]:
         answer = await caller.good(post_json("/embed", {"input": [{"text": text}]}, OCTETS))
         world.known_texts.append((text, vectors(answer)[0]))
+    await fill_label_cache(caller)
+
+
+async def fill_label_cache(caller: Caller) -> None:
+    """Ask for as many labels as are cached: a cache that fills up during the load would look like a leak."""
+    for seed in range(-CACHED_LABELS // Limits().max_labels, 0):
+        named = json.dumps(labels(Limits().max_labels, seed)).encode()
+        parts = [Part("labels", named), Part("template", b"{}"), Part("top_k", b"1")]
+        await caller.good(post_form("/classify", [caller.world.picture(), *parts]))
 
 
 async def embed_one(caller: Caller) -> None:

@@ -142,9 +142,9 @@ def damaged_image(client: httpx.Client, data_dir: Path) -> str:
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("scraped")
     tool("prometheus")  # where it is absent, no server is started
-    data, key = folder / "data", {"DIPTYCH_API_KEY": KEY}
+    data, key, short = folder / "data", {"DIPTYCH_API_KEY": KEY}, {"header_timeout_s": 1}
     with (
-        serve(MODEL_REPO, DEFAULT_MODEL, data, "--header-timeout-s", "1", environment=key) as server,
+        serve(MODEL_REPO, DEFAULT_MODEL, data, environment=key, constants=short) as server,
         httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as callers,
         prometheus(folder, server, KEY) as client,
     ):

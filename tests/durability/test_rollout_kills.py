@@ -40,7 +40,8 @@ ONE_EACH = (
 ENDS_WITHIN_S = 300
 MOST_IMAGES = 40
 MOST_ANSWERS = 30  # of one life, before it is killed
-FLAGS = ("--precision", "fp32", "--rollout", "manual", "--rollout-share", "1")
+FLAGS = ("--precision", "fp32", "--rollout", "manual")
+AT_FULL_SPEED = {"diptych.core.rollout.pacing.MIN_SHARE": 1}
 SEED = 20261129
 C = "default"
 
@@ -135,7 +136,7 @@ class Story:
 
     @contextmanager
     def _served(self, flags: tuple[str, ...]) -> Iterator[httpx.Client]:
-        server = self._warm.start(self._data_dir, *flags)
+        server = self._warm.start(self._data_dir, *flags, constants=AT_FULL_SPEED)
         url = server.url_when_ready()
         assert url is not None, server.log_file.read_text()
         try:
@@ -146,7 +147,7 @@ class Story:
             server.wait()
 
     def _start(self, environment: dict[str, str]) -> WarmServer:
-        return self._warm.start(self._data_dir, *FLAGS, environment=environment)
+        return self._warm.start(self._data_dir, *FLAGS, environment=environment, constants=AT_FULL_SPEED)
 
     @contextmanager
     def _writing(self, url: str) -> Iterator[None]:

@@ -17,21 +17,19 @@ from support.tiny_bundle import TINY
 ROOT = Path(__file__).parents[2]
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 KEY = "correct horse"
-LIMITS = {
+SETTINGS = {
+    "DIPTYCH_API_KEY": KEY,
     "DIPTYCH_MAX_LABELS": "6",
     "DIPTYCH_MAX_ITEMS": "4",
-    "DIPTYCH_MAX_OPENAI_INPUTS": "4",
-    "DIPTYCH_MAX_ADD_ITEMS": "4",
     "DIPTYCH_MAX_JOB_ITEMS": "6",
-    "DIPTYCH_MAX_ADD_VECTORS": "6",
-    "DIPTYCH_MAX_TEXT_CHARS": "200",
     "DIPTYCH_MAX_K": "20",
 }
+CONSTANTS = {"max_openai_inputs": 4, "max_add_items": 4, "max_add_vectors": 6, "max_text_chars": 200}
 
 
 @pytest.fixture
 def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
-    with serve(tiny_repo, TINY, tmp_path / "data", environment={"DIPTYCH_API_KEY": KEY, **LIMITS}) as running:
+    with serve(tiny_repo, TINY, tmp_path / "data", environment=SETTINGS, constants=CONSTANTS) as running:
         yield running
 
 

@@ -144,7 +144,7 @@ def test_full_queue_is_waited_for(opened: Page, server: RunningServer) -> None:
 def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
     new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
 ) -> None:
-    with serve(tiny_repo, TINY, tmp_path / "data", "--max-add-items", "4") as running:
+    with serve(tiny_repo, TINY, tmp_path / "data", constants={"max_add_items": 4}) as running:
         page = new_page().page
         page.goto(running.url)
         expect(page.locator(".empty")).to_contain_text("No pictures here yet")

@@ -19,8 +19,8 @@ KEY = "a-key-of-the-tests"
 
 @pytest.fixture(scope="module")
 def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    flags = ("--api-key", KEY, "--max-add-items", "4")
-    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("status"), *flags) as running:
+    data, few = tmp_path_factory.mktemp("status"), {"max_add_items": 4}
+    with serve(tiny_repo, TINY, data, "--api-key", KEY, constants=few) as running:
         yield running
 
 

@@ -125,7 +125,6 @@ class Opened:
         asked_model: str | None = None,
         pinned: int | None = None,
         asked_precision: str | None = None,
-        keeps_previous: bool = True,
         min_overlap: float | None = None,
     ) -> None:
         self._repository = ModelRepository(model_repo)
@@ -183,7 +182,6 @@ class Opened:
                 store=self.store,
                 room=self.room,
                 compare=self.comparer,
-                keeps_previous=keeps_previous,
             ),
             RolloutPolicy(
                 self.bundles,

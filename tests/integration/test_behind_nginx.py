@@ -45,8 +45,8 @@ class Proxied:
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     write_tiny_bundle(folder / "model_repo", precisions={"fp32": "glacial"})
-    flags = ["--trusted-proxies", "127.0.0.1", "--header-timeout-s", "60"]
-    with serve(folder / "model_repo", TINY, folder / "data", *flags) as server:
+    flags, patient = ["--trusted-proxies", "127.0.0.1"], {"header_timeout_s": 60}
+    with serve(folder / "model_repo", TINY, folder / "data", *flags, constants=patient) as server:
         config = config_for(folder, port, server.url.removeprefix("http://"))
         subprocess.run([*command(folder, config), "-t"], check=True)
         process = subprocess.Popen(command(folder, config))

@@ -22,8 +22,11 @@ def clients_of(folder: Path, n: int) -> Iterator[tuple[httpx.Client, RollingClie
     """Serve version 1, with clients that use it until the end of the block."""
     repo = folder / "model_repo"
     write_tiny_bundle(repo)
-    flags = ("--rollout", "manual", "--rollout-share", "0.5")
-    with serve(repo, TINY, folder / "data", *flags) as server, httpx.Client(base_url=server.url) as http:
+    share = {"diptych.core.rollout.pacing.MIN_SHARE": 0.5}
+    with (
+        serve(repo, TINY, folder / "data", "--rollout", "manual", constants=share) as server,
+        httpx.Client(base_url=server.url) as http,
+    ):
         write_tiny_bundle(repo, seed=1)
         expected = {version: VersionVectors(repo, TINY, version) for version in (1, 2)}
         clients = RollingClients(server.url, n, expected)

@@ -88,7 +88,7 @@ def test_version_that_fails_while_warming_is_freed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("diptych.wiring.version_loader.warmed", _fail)
     repo = {"model_repo": tmp_path / "repo", "model": TINY}
     with pytest.raises(ConfigError, match="tiny/1 cannot be served here: the encoder raised"):
-        build(settings(tmp_path, device="cuda", max_batch_size=4, n_decode_threads=1, **repo))
+        build(settings(tmp_path, device="cuda", max_batch_size=4, **repo))
     assert cuda.n_freed == 2
 
 
@@ -293,7 +293,7 @@ def test_plans_are_kept_separately_for_each_gpu(loaded: LoadedBundle, tmp_path: 
 def test_warming_runs_batches_of_many_sizes_and_lengths_on_a_gpu(
     cuda: FakeCuda, loaded: LoadedBundle, tmp_path: Path
 ) -> None:
-    planned = with_plan(loaded, settings(tmp_path, max_batch_size=6, n_decode_threads=1))
+    planned = with_plan(loaded, settings(tmp_path, max_batch_size=6))
     cuda.ran.clear()
     warmed(planned)
     images = [(size, IMAGE_SIZE, IMAGE_SIZE, 3) for size in (1, 2, 4, 6)]

@@ -28,6 +28,7 @@ from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
+ENCODE_TIMEOUT_S = "diptych.wiring.pipeline.ENCODE_TIMEOUT_S"
 model_repo = model_repo_fixture({"precisions": {"fp32": "faulty"}})
 
 
@@ -46,7 +47,7 @@ def later(call: Any, *arguments: Any) -> "Future[Any]":
 
 def test_only_the_request_with_the_bad_item_fails(model_repo: Path, tmp_path: Path) -> None:
     failures: tuple[Failure, ...] = ("raise", "nan", "long", "hang")
-    with serve(model_repo, TINY, tmp_path, "--encode-timeout-s", "0.5") as server:
+    with serve(model_repo, TINY, tmp_path, constants={ENCODE_TIMEOUT_S: 0.5}) as server:
         with ThreadPoolExecutor(16) as pool:
             good = [pool.submit(ask, server, noise(n), noise(n + 100)) for n in range(12)]
             bad = {name: pool.submit(ask, server, noise(50), picture(grey(name))) for name in failures}
@@ -68,7 +69,7 @@ def test_process_with_an_unstoppable_encoder_logs_it_and_exits_with_1(
     model_repo: Path, tmp_path: Path
 ) -> None:
     """After the deadline the call gets five seconds to stop; three seconds later the server stops."""
-    with serve(model_repo, TINY, tmp_path, "--encode-timeout-s", "0.5") as server:
+    with serve(model_repo, TINY, tmp_path, constants={ENCODE_TIMEOUT_S: 0.5}) as server:
         lost = later(ask, server, picture(grey("deaf")))
         time.sleep(0.2)
         behind = later(ask, server, noise(1))
@@ -99,8 +100,7 @@ def test_process_with_an_unstoppable_encoder_logs_it_and_exits_with_1(
 
 @pytest.mark.long
 def test_process_stopped_while_its_encoder_hangs_exits_with_1(model_repo: Path, tmp_path: Path) -> None:
-    flags = ("--encode-timeout-s", "2", "--grace-s", "1")
-    with serve(model_repo, TINY, tmp_path, *flags) as server:
+    with serve(model_repo, TINY, tmp_path, "--grace-s", "1", constants={ENCODE_TIMEOUT_S: 2}) as server:
         lost = later(ask, server, picture(grey("deaf")))
         time.sleep(0.5)
         assert server.stop() == 1

@@ -18,7 +18,7 @@ from support.pictures import noise
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 
-QUEUE = ("--max-items", "16", "--max-add-items", "16", "--max-queue-items", "32")
+QUEUE = ("--max-items", "16", "--max-queue-items", "32")
 MB = 2**20
 
 

@@ -72,14 +72,14 @@ def test_set_values_are_used_without_measuring(
     loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid_measuring(monkeypatch)
-    planned = with_plan(loaded, settings(tmp_path, n_lanes=2, max_batch_size=3, n_decode_threads=5))
+    planned = with_plan(loaded, settings(tmp_path, n_threads=5, n_lanes=2, max_batch_size=3))
     assert planned.plan == Plan(2, 3, 3, 5)
     assert planned.parallel_encoder is not None
     assert not (tmp_path / "data" / PLAN_FILE).exists()
 
 
 def test_set_value_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
-    plan = with_plan(loaded, settings(tmp_path, max_batch_size=3, n_decode_threads=5)).plan
+    plan = with_plan(loaded, settings(tmp_path, n_threads=5, max_batch_size=3)).plan
     assert (plan.image_batch_size, plan.text_batch_size, plan.n_decode_threads) == (3, 3, 5)
     assert with_plan(loaded, settings(tmp_path, n_lanes=2)).plan.n_lanes == 2
 

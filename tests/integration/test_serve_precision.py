@@ -201,7 +201,7 @@ def test_models_shows_the_candidates_the_choice_and_the_reason(tmp_path: Path) -
     assert (device["provider"], device["name"]) == ("CPUExecutionProvider", None)
     assert device["reason"].startswith("no GPU: onnxruntime ")
     assert result["plan"] == {
-        "n_lanes": 1, "image_batch_size": 16, "text_batch_size": 16, "n_decode_threads": 2
+        "n_lanes": 1, "image_batch_size": 16, "text_batch_size": 16, "n_decode_threads": 1
     }  # fmt: skip
     assert (result["precision"], result["running"]["precision"]) == ("int8", "int8")
     tried = {one["precision"]: one for one in result["candidates"]}

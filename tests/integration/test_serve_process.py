@@ -144,8 +144,8 @@ def test_endless_request_is_cut_off_after_the_grace_period(model_repo: Path, tmp
 
 
 def test_stalled_body_is_a_408_and_a_too_large_one_a_413(model_repo: Path, tmp_path: Path) -> None:
-    flags = ["--body-timeout-s", "0.3", "--max-body-bytes", "1000"]
-    with serve(model_repo, TINY, tmp_path, *flags) as server:
+    flags, short = ["--max-body-bytes", "1000"], {"body_timeout_s": 0.3}
+    with serve(model_repo, TINY, tmp_path, *flags, constants=short) as server:
         with half_sent(server, 100, b"{") as slow:
             assert slow.getresponse().status == 408
         assert httpx.post(f"{server.url}/embed", json={"input": "x" * 2000}).status_code == 413

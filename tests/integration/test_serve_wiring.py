@@ -77,9 +77,9 @@ def test_unreadable_gallery_is_refused_with_file_and_line(tmp_path: Path, line: 
 @pytest.mark.parametrize(
     ("given", "n_loaded"),
     [
-        ({"max_items": 3, "max_add_items": 3, "max_queue_items": 3}, 10),
+        ({"max_items": 3, "max_queue_items": 3}, 10),
         (
-            {"max_body_bytes": 4_000, "max_queue_bytes": 4_000},
+            {"max_body_bytes": 4_000, "max_inflight_body_bytes": 4_000},
             9,
         ),  # one image alone is more than the queue holds
     ],

@@ -26,9 +26,9 @@ JSON = "application/json"
 
 @pytest.fixture(scope="module")
 def server(model_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    flags = [f"--{name}-timeout-s=1" for name in ("header", "body", "write")]
-    flags += ["--keep-alive-s=1", f"--max-body-bytes={MAX_BODY_BYTES}"]
-    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags) as server:
+    flags = ["--keep-alive-s=1", f"--max-body-bytes={MAX_BODY_BYTES}"]
+    short = {"header_timeout_s": 1, "body_timeout_s": 1, "diptych.cli.process.server.WRITE_TIMEOUT_S": 1}
+    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags, constants=short) as server:
         yield server
 
 
@@ -47,7 +47,7 @@ def n_open(server: RunningServer) -> int:
 
 
 def test_five_hundred_connections_that_go_no_further_stop_nobody(model_repo: Path, tmp_path: Path) -> None:
-    with serve(model_repo, TINY, tmp_path, "--header-timeout-s=60") as server:
+    with serve(model_repo, TINY, tmp_path, constants={"header_timeout_s": 60}) as server:
         n_before = n_open(server)
         with connected(server, N_IDLE) as idle:
             for caller in idle[::2]:
@@ -63,8 +63,8 @@ def test_connections_beyond_the_limit_are_refused_until_silent_ones_are_closed(
     model_repo: Path, tmp_path: Path
 ) -> None:
     max_connections = 50
-    flags = [f"--max-connections={max_connections}", "--header-timeout-s=1"]
-    with serve(model_repo, TINY, tmp_path, *flags) as server:
+    flags, short = [f"--max-connections={max_connections}"], {"header_timeout_s": 1}
+    with serve(model_repo, TINY, tmp_path, *flags, constants=short) as server:
         n_before = n_open(server)
         with connected(server, N_IDLE):
             assert n_open(server) - n_before <= max_connections + 2  # one is being refused

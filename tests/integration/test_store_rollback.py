@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from diptych.core.rollout import previous
-from integration.store_parts import COLOURS, Opened, Run, add_colours
+from integration.store_parts import Opened, Run, add_colours
 from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
@@ -84,19 +84,3 @@ def test_collection_that_cannot_go_back_does_not_lag_for_ever(
         assert list(rollout.stays) == ["bare"]
 
     run(story)
-
-
-def test_vectors_of_a_version_that_is_not_kept_are_deleted(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        (before,) = await opened.records.collections()
-        assert before.identity is not None
-        await opened.activate(TINY, 2)
-        async with asyncio.timeout(20):
-            while len(await opened.records.missing("default", before.identity)) < len(COLOURS):  # noqa: ASYNC110 - has no event
-                await asyncio.sleep(0.01)
-        (after,) = await opened.records.collections()
-        assert after.previous_identity is None
-        assert await opened.records.missing("default", after.identity or "") == {}
-
-    run(story, keeps_previous=False)

@@ -29,9 +29,9 @@ model_repo = model_repo_fixture({"precisions": {"fp32": "glacial"}})
 @pytest.fixture(scope="module")
 def server(model_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     flags = ["--max-batch-size", "1", "--max-queue-items", str(N_ITEMS), "--max-items", str(N_ITEMS)]
-    flags += ["--max-add-items", str(N_ITEMS), "--body-timeout-s", "3"]
     flags += ["--max-body-bytes", "2000000", "--max-inflight-body-bytes", "2000000"]
-    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags) as server:
+    short = {"body_timeout_s": 3}
+    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags, constants=short) as server:
         yield server
 
 

@@ -54,7 +54,7 @@ class Folders:
 
 
 def loader_of(folder: Path, **given: object) -> VersionLoader:
-    plan = {"n_threads": 1, "n_lanes": 1, "n_decode_threads": 1}
+    plan = {"n_threads": 1, "n_lanes": 1}
     settings = Settings(**{"model_repo": folder / "repo", "data_dir": folder / "data", **plan, **given})
     workers, metrics = ImageWorkers(ImageLimits(), n_threads=1), PrometheusMetrics()
 

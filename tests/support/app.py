@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
 
+from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
@@ -18,7 +20,8 @@ from diptych.wiring.services import load
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 READY_WITHIN_S = 60
-FIXED_PLAN = {"n_threads": 1, "n_lanes": 1, "n_decode_threads": 2, "max_batch_size": 16}  # nothing to measure
+FIXED_PLAN = {"n_threads": 1, "n_lanes": 1, "max_batch_size": 16}  # nothing to measure
+CONSTANT_LIMITS = {field.name for field in fields(Limits)} - Settings.model_fields.keys()
 
 
 @contextmanager
@@ -28,24 +31,26 @@ def running_app(
     change: Callable[[Services], Services] = lambda services: services,
     **given: Any,
 ) -> Iterator[TestClient]:
-    """Yield a client of a ready app with model repository and data in `folder`. `given` are settings.
+    """Yield a client of a ready app with model repository and data in `folder`.
 
-    `change` may replace parts of the services.
+    `given` are settings and constant limits. `change` may replace parts of the services.
     """
     if not (folder / "model_repo").exists():
         write_tiny_bundle(folder / "model_repo")
     places = {"model_repo": folder / "model_repo", "model": TINY, "data_dir": folder / "data"}
+    constants = {name: given.pop(name) for name in CONSTANT_LIMITS & given.keys()}
     settings = Settings(**{**FIXED_PLAN, **places, **given})
+    limits = replace(limits_of(settings), **constants)
     options = HttpOptions(
         allowed_hosts=settings.allowed_hosts,
         default_collection=settings.default_collection,
         read_only=settings.read_only,
-        limits=limits_of(settings),
+        limits=limits,
     )
     failures: list[BaseException] = []
 
     async def load_changed() -> Services:
-        return change(await load(settings))
+        return change(await load(settings, limits=limits))
 
     app = create_app(load_changed, options, accepted_keys=open_keys(settings), on_failure=failures.append)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:

@@ -18,9 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partialmethod
 from pathlib import Path
 from typing import Any
+
+from diptych.core.limits import Limits
 
 WITHIN_S = 60
 POLL_S = 0.01
@@ -99,15 +101,21 @@ class Forks:
         self._process.communicate(timeout=WITHIN_S)
 
     def start(
-        self, arguments: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        log_file: Path,
+        environment: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> Forked:
         """Fork a process of `diptych` with these arguments and a new log file.
 
-        Its environment is that of the tests without settings of the server, plus what is given.
+        Its environment is that of the tests without settings of the server, plus what is given. `constants`:
+        other values of constant limits (`max_add_items`) and of modules (`diptych.wiring.pipeline.NAME`).
         """
         log_file.write_bytes(b"")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
         told = {"start": [*arguments], "log": str(log_file), "folder": str(Path.cwd())}
+        told["constants"] = {**(constants or {})}
         return Forked(self, self.ask({**told, "environment": {**ours, **(environment or {})}})["pid"])
 
     def ask(self, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,6 +165,7 @@ def _become_command(told: Mapping[str, Any]) -> None:
     try:
         from diptych.cli import main as diptych  # noqa: PLC0415 - see IMPORTED
 
+        _change_constants(told["constants"])
         status = diptych(told["start"])
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
@@ -164,6 +173,17 @@ def _become_command(told: Mapping[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _change_constants(constants: Mapping[str, float]) -> None:
+    """Change constants of this process, before the server reads them."""
+    limits = {name: value for name, value in constants.items() if "." not in name}
+    Limits.__init__ = partialmethod(Limits.__init__, **limits)  # type: ignore[assignment]
+    for place in constants.keys() - limits.keys():
+        module, _, name = place.rpartition(".")
+        holder = importlib.import_module(module)
+        assert hasattr(holder, name), place
+        setattr(holder, name, constants[place])
 
 
 def _say(**answer: object) -> None:

@@ -48,15 +48,22 @@ class RunningServer:
 
 
 # Nothing to measure: tests start many servers. Flags that come later win.
-FIXED_PLAN = ("--n-threads", "1", "--n-lanes", "1", "--n-decode-threads", "2", "--max-batch-size", "16")
+FIXED_PLAN = ("--n-threads", "1", "--n-lanes", "1", "--max-batch-size", "16")
 
 
 @contextmanager
 def serve(
-    model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+    model_repo: Path,
+    model: str,
+    data_dir: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> Iterator[RunningServer]:
-    """Start a server, wait until it is ready, stop it at the end."""
-    process, log_file = start(model_repo, model, data_dir, *flags, environment=environment)
+    """Start a server, wait until it is ready, stop it at the end. `constants`: see `Forks.start`."""
+    process, log_file = start(
+        model_repo, model, data_dir, *flags, environment=environment, constants=constants
+    )
     try:
         yield RunningServer(_url_when_ready(process, log_file), process, log_file)
     finally:
@@ -66,11 +73,16 @@ def serve(
 
 
 def start(
-    model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+    model_repo: Path,
+    model: str,
+    data_dir: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> tuple[Forked, Path]:
     """Start a server without waiting: the process and its log. The caller waits for its end."""
     arguments, log_file = _command(model_repo, model, data_dir, *flags)
-    return shared_forks().start(arguments, log_file, environment), log_file
+    return shared_forks().start(arguments, log_file, environment, constants), log_file
 
 
 def start_command(

@@ -65,12 +65,13 @@ class WarmServers:
         data_dir: Path,
         *flags: str,
         environment: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
         log_file: Path | None = None,
     ) -> WarmServer:
-        """Fork a server. Its log is in its data folder unless `log` is given."""
+        """Fork a server. Its log is in its data folder unless `log_file` is given."""
         if log_file is None:
             data_dir.mkdir(parents=True, exist_ok=True)
             log_file = data_dir / "server.log"
         where = ["--port", "0", "--model-repo", str(self.model_repo), "--model", self.model]
         arguments = ["serve", "--data-dir", str(data_dir), *where, *FIXED_PLAN, *flags]
-        return WarmServer(shared_forks().start(arguments, log_file, environment), log_file)
+        return WarmServer(shared_forks().start(arguments, log_file, environment, constants), log_file)

@@ -144,18 +144,6 @@ class Settings(BaseSettings):
         description="when the server moves to a new version of the model that it serves; latest: as soon as "
         "it appears in the model repository; manual: when it is activated",
     )
-    rollout_share: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        description="share of encoder time that a rollout gets at least while requests come; "
-        "it also gets half of what they leave",
-    )
-    keep_previous: bool = Field(
-        True,
-        description="keep the version that served before loaded, and its vectors up to date, "
-        "so that a rollback is immediate",
-    )
     min_overlap: float | None = Field(
         None,
         ge=0,
@@ -222,57 +210,30 @@ class Settings(BaseSettings):
         description="hosts that images may be fetched from, separated by commas; "
         "public: any public host; off: none",
     )
-    image_url_timeout_s: float = Field(
-        10.0, gt=0, description="seconds within which one image must be fetched"
-    )
-    max_image_url_fetches: int = Field(
-        32, ge=1, le=1024, description="maximum images that all requests together fetch at the same time"
-    )
 
     # resources and timeouts
-    n_threads: int = Field(0, ge=0, description="number of threads that encode; 0: one per core")
+    n_threads: int = Field(
+        0,
+        ge=0,
+        description="number of threads that encode, and of threads that decode images; 0: one per core",
+    )
     n_lanes: int = Field(
         0, ge=0, description="number of batches that are encoded in parallel; 0: measured at the start"
-    )
-    n_decode_threads: int = Field(
-        0, ge=0, description="number of threads that decode images; 0: one per core"
     )
     max_batch_size: int = Field(
         0, ge=0, le=1024, description="maximum items in one batch; 0: measured at the start"
     )
     max_queue_items: int = Field(1024, ge=1, description="maximum items that wait for one encoder")
-    max_queue_bytes: int = Field(500_000_000, ge=1, description="maximum bytes that wait for one encoder")
     max_inflight_body_bytes: int = Field(
-        _LIMITS.max_inflight_body_bytes, ge=1, description="maximum bytes of all request bodies held at once"
-    )
-    encode_timeout_s: float = Field(
-        60.0, gt=0, description="seconds after which the encoding of a batch is stopped"
-    )
-    label_cache_items: int = Field(
-        50_000,
-        ge=0,
-        description="number of embeddings of single labels cached in memory; "
-        "half as many again are cached as complete label lists",
+        _LIMITS.max_inflight_body_bytes,
+        ge=1,
+        description="maximum bytes of all request bodies held at once, and that wait for one encoder",
     )
     max_connections: int = Field(_LIMITS.max_connections, ge=1, description="maximum open connections")
-    header_timeout_s: float = Field(
-        _LIMITS.header_timeout_s, gt=0, description="seconds within which the head of a request must arrive"
-    )
-    body_timeout_s: float = Field(
-        _LIMITS.body_timeout_s, gt=0, description="seconds within which the body of a request must arrive"
-    )
-    long_body_timeout_s: float = Field(
-        _LIMITS.long_body_timeout_s,
-        gt=0,
-        description="seconds within which the body of a job or of a push must arrive",
-    )
     request_timeout_s: float = Field(
         _LIMITS.request_timeout_s,
         gt=0,
         description="seconds from the head of a request to its response, after which the server answers 504",
-    )
-    write_timeout_s: float = Field(
-        60.0, gt=0, description="seconds after which a response that the client does not read is aborted"
     )
     keep_alive_s: float = Field(
         30.0, gt=0, description="seconds that a connection may be idle between two requests"
@@ -293,34 +254,19 @@ class Settings(BaseSettings):
     max_items: int = Field(
         _LIMITS.max_items, ge=1, description="maximum items in one request to /embed or /classify"
     )
-    max_openai_inputs: int = Field(
-        _LIMITS.max_openai_inputs, ge=1, description="maximum inputs in one request to /v1/embeddings"
-    )
-    max_add_items: int = Field(
-        _LIMITS.max_add_items,
-        ge=1,
-        description="maximum images in one request that adds images; a longer list becomes a job",
-    )
     max_job_items: int = Field(_LIMITS.max_job_items, ge=1, description="maximum images in one job")
-    max_job_bytes: int = Field(
-        _LIMITS.max_job_bytes, ge=1, description="maximum bytes of the body of one job"
-    )
     max_bundle_bytes: int = Field(
         _LIMITS.max_bundle_bytes, ge=1, description="maximum bytes of one pushed model version, as an archive"
-    )
-    max_add_vectors: int = Field(
-        _LIMITS.max_add_vectors, ge=1, description="maximum ready-made vectors in one request"
     )
     max_labels: int = Field(
         _LIMITS.max_labels, ge=1, description="maximum labels in one request to /classify"
     )
-    max_text_chars: int = Field(_LIMITS.max_text_chars, ge=1, description="maximum characters of one text")
-    max_predictions: int = Field(
-        _LIMITS.max_predictions,
+    max_body_bytes: int = Field(
+        _LIMITS.max_body_bytes,
         ge=1,
-        description="maximum predictions in one response of /classify: images times labels (at most top_k)",
+        le=_LIMITS.max_job_bytes,
+        description="maximum bytes of one request body",
     )
-    max_body_bytes: int = Field(_LIMITS.max_body_bytes, ge=1, description="maximum bytes of one request body")
     max_k: int = Field(_LIMITS.max_k, ge=1, description="maximum hits in one response of /search")
 
     @classmethod
@@ -424,14 +370,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_room_for_one_request(self) -> Self:
-        if self.max_queue_items < max(self.max_items, self.max_add_items):
+        if self.max_queue_items < self.max_items:
             raise ValueError(f"max_queue_items is {self.max_queue_items}, less than the items of one request")
-        if self.max_queue_bytes < self.max_body_bytes:
-            raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}, less than one request body")
-        if self.max_job_bytes < self.max_body_bytes:
-            raise ValueError(
-                f"max_job_bytes is {self.max_job_bytes}, less than the body of one other request"
-            )
         if self.max_inflight_body_bytes < self.max_body_bytes:
             raise ValueError(
                 f"max_inflight_body_bytes is {self.max_inflight_body_bytes}, less than one request body"

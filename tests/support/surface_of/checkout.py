@@ -17,7 +17,7 @@ WITHIN_S = 120
 DEFAULT_MODELS = ("everyday", "pictograms")  # of this and of earlier checkouts
 KEY = "a key of the surface"
 FIXED_PLAN = (  # one item a batch, on one thread: the same bits every time, whatever else the machine does
-    *("--n-threads", "1", "--n-lanes", "1", "--n-decode-threads", "1", "--max-batch-size", "1"),
+    *("--n-threads", "1", "--n-lanes", "1", "--max-batch-size", "1"),
     *("--precision", "fp32", "--device", "cpu", "--index-device", "cpu"),
 )
 

@@ -1,6 +1,6 @@
 """Assemble the services of a server: which adapter plays which role, with which limits."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 from diptych.adapters.bundle_upload import BundleUploads
@@ -42,9 +42,12 @@ from diptych.wiring.index import new_index_of
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.pipeline import OnStuck, build_pipeline, health_of
-from diptych.wiring.tuning.planning import decode_threads, max_decoded_px, resize_threads
+from diptych.wiring.tuning.planning import max_decoded_px, resize_threads, threads_of
 from diptych.wiring.version_loader import VersionLoader
 
+# Embeddings of single labels that are cached, and half as many in whole lists: 150 MB with 512 numbers each.
+# A larger `max_labels` raises it, so that the longest list fits into both.
+CACHED_LABELS = 50_000
 INSTALLED = (
     "the model repository is that of an installed package, which takes no versions: start the server with "
     "--model-repo and a folder of its own"
@@ -62,12 +65,15 @@ class OpenedFolder:
     bundles: ModelBundles
 
 
-def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> Services:
+def assemble(
+    settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck, limits: Limits | None = None
+) -> Services:
     """Load the version that serves first, and connect it, the data folder and the adapters to each other.
 
+    `limits` of requests, if they are not those of the settings.
     Raises BundleError, EncoderFailed, StoreError, and ConfigError when a required device is missing.
     """
-    metrics, limits = PrometheusMetrics(), limits_of(settings)
+    metrics, limits = PrometheusMetrics(), limits or limits_of(settings)
     workers = _image_workers(settings, limits)
 
     def build(loaded: LoadedBundle, decode: DecodeMode) -> EncoderPipeline:
@@ -82,7 +88,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
     version = load_first_version(
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )
-    active, versions = _active(settings, limits, metrics, version, loader)
+    active, versions = _active(limits, metrics, version, loader)
     collections = Collections(
         versions=versions,
         active=lambda: active.now.version,
@@ -92,7 +98,7 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         new_index=new_index,
         metrics=metrics,
         write_queue=SerialWriteQueue(),
-        pace=lambda: EncoderShare(settings.rollout_share, versions.busy_s),
+        pace=lambda: EncoderShare(versions.busy_s),
         max_metadata_bytes=limits.max_metadata_bytes,
         read_only=settings.read_only,
     )
@@ -100,7 +106,6 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         collections=collections,
         images=folder.store,
         versions=versions,
-        share=settings.rollout_share,
         min_overlap=settings.min_overlap,
     )
     parts = RolloutParts(
@@ -111,7 +116,6 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
         store=rollout_store,
         room=MachineRoom(settings.data_dir, folder.quota),
         compare=comparer,
-        keeps_previous=settings.keep_previous,
     )
     return Services(
         active=active,
@@ -127,11 +131,10 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
                 decode=settings.decode,
             ),
             metrics=metrics,
-            share=settings.rollout_share,
             poll_s=settings.poll_s,
         ),
         comparer=comparer,
-        image_urls=image_urls_of(settings, metrics),
+        image_urls=image_urls_of(settings, limits, metrics),
         collections=collections,
         jobs=Jobs(
             collections=collections,
@@ -168,7 +171,6 @@ def assemble(settings: Settings, folder: OpenedFolder, *, on_stuck: OnStuck) -> 
 
 
 def _active(
-    settings: Settings,
     limits: Limits,
     metrics: PrometheusMetrics,
     version: LoadedVersion,
@@ -185,7 +187,7 @@ def _active(
             metrics=metrics,
             max_labels=limits.max_labels,
             max_label_texts=limits.max_label_texts,
-            max_cached_labels=settings.label_cache_items,
+            max_cached_labels=max(CACHED_LABELS, 2 * limits.max_labels),
         )
 
     active = ActiveModel(
@@ -201,12 +203,16 @@ def _active(
 def _image_workers(settings: Settings, limits: Limits) -> ImageWorkers:
     return ImageWorkers(
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
-        n_threads=decode_threads(settings),
+        n_threads=threads_of(settings),
         n_sharing=resize_threads(settings),
     )
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return the limits of requests: those that are settings, and the defaults of the others."""
+    """Return the limits of requests: those that are settings, and the defaults of the others.
+
+    A request adds no more images than the queue takes; a longer list becomes a job.
+    """
     names = {field.name for field in fields(Limits)} & Settings.model_fields.keys()
-    return Limits(**{name: getattr(settings, name) for name in names})
+    limits = Limits(**{name: getattr(settings, name) for name in names})
+    return replace(limits, max_add_items=min(limits.max_add_items, settings.max_queue_items))

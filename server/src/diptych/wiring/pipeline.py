@@ -21,6 +21,8 @@ from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle
 
+# Far more than a batch takes; a model that is slower than that on this machine has the factor.
+ENCODE_TIMEOUT_S = 60.0
 # A call may take this many times what the largest batch took at the start: the machine may be busy.
 TIMEOUT_FACTOR = 10
 
@@ -37,7 +39,7 @@ def build_pipeline(
     on_stuck: OnStuck,
 ) -> EncoderPipeline:
     """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch."""
-    timeout_s = max(settings.encode_timeout_s, TIMEOUT_FACTOR * loaded.slowest_batch_s)
+    timeout_s = max(ENCODE_TIMEOUT_S, TIMEOUT_FACTOR * loaded.slowest_batch_s)
     images, texts = _batchers(settings, loaded, metrics, timeout_s=timeout_s, on_stuck=on_stuck)
     embedder = Embedder(
         decoder=workers.decoder(loaded.bundle.manifest.image, decode),
@@ -147,7 +149,8 @@ def _batchers(
 
 
 def _admission(settings: Settings) -> Admission:
-    return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
+    # What waits is in bodies that are held; images of jobs, which are read from files, may take as much.
+    return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_inflight_body_bytes)
 
 
 def _canaries(loaded: LoadedBundle) -> tuple[Canary, Canary]:

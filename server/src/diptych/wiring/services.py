@@ -11,6 +11,7 @@ from diptych.adapters.files.quota import Quota
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.repository import ModelRepository
+from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
@@ -18,13 +19,15 @@ from diptych.wiring.loading.version_choice import check_choice, support_of
 from diptych.wiring.pipeline import OnStuck
 
 
-async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
+async def load(
+    settings: Settings, on_stuck: OnStuck = lambda reason: None, limits: Limits | None = None
+) -> Services:
     """Return services that are ready for requests. Raises BundleError, StoreError, ConfigError, NotFound.
 
     `on_stuck` is called on the event loop when a call of the encoder never returns: the process must be
-    replaced.
+    replaced. `limits`: see `assemble`.
     """
-    services = await asyncio.to_thread(build, settings, on_stuck)
+    services = await asyncio.to_thread(build, settings, on_stuck, limits)
     try:
         await services.start()
         if not settings.read_only:
@@ -35,7 +38,9 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
     return services
 
 
-def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
+def build(
+    settings: Settings, on_stuck: OnStuck = lambda reason: None, limits: Limits | None = None
+) -> Services:
     """Open the data folder; verify, load, prove and warm the version that serves. Blocks; starts nothing.
 
     Refuses a data folder that is in use, or that has lost its database or its originals, before it loads
@@ -60,7 +65,7 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         kept = KeptBundles(settings.data_dir / FOLDER, quota)
         bundles = ModelBundles(repository, kept, support.why_not_served)
         folder = OpenedFolder(store, quota, repository, support, bundles)
-        return assemble(settings, folder, on_stuck=on_stuck)
+        return assemble(settings, folder, on_stuck=on_stuck, limits=limits)
     except BaseException:
         store.close_now()
         store.require_sound_now()  # damage explains any other error

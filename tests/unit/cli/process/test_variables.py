@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from diptych.cli import main
-from diptych.cli.process.variables import misspelt_setting, warn_of_unknown
+from diptych.cli.process.variables import FORMER_SETTINGS, misspelt_setting, warn_of_unknown
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -60,6 +60,21 @@ def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFi
         f"{PREFIX}{name} is not a setting of the server and has no effect"
         for name in ("COLOUR_OF_THE_SKY", "RAINBOW")
     ]
+
+
+def test_former_setting_does_not_stop_the_start_and_is_named_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    given = of("MAX_ADD_ITEMS", "MAX_QUEUE_BYTES")  # which resemble settings
+    assert misspelt_setting(given) is None
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown(given)
+    assert caplog.messages == [
+        f"{PREFIX}{name} is no longer a setting and has no effect"
+        for name in ("MAX_ADD_ITEMS", "MAX_QUEUE_BYTES")
+    ]
+
+
+def test_former_settings_are_no_settings() -> None:
+    assert not {name.removeprefix(PREFIX).lower() for name in FORMER_SETTINGS} & Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize("service", ["", "SERVER_", "EMBEDDINGS_OF_US_"])

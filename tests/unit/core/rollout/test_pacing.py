@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from diptych.core.rollout import pacing
-from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.pacing import MIN_SHARE, EncoderShare
 
 
 class Clock:
@@ -23,10 +23,10 @@ class Clock:
         self.now += seconds
 
 
-def share_taken(monkeypatch: pytest.MonkeyPatch, *, load: float, share: float) -> float:
+def share_taken(monkeypatch: pytest.MonkeyPatch, *, load: float, only_spare: bool = False) -> float:
     """Work in pages of 50 ms for a minute; return the share of the time that was work."""
     clock = Clock(monkeypatch, load)
-    pace = EncoderShare(share, clock.busy_s)
+    pace = EncoderShare(clock.busy_s, only_spare=only_spare)
     worked_s = 0.0
 
     async def work() -> None:
@@ -42,19 +42,19 @@ def share_taken(monkeypatch: pytest.MonkeyPatch, *, load: float, share: float) -
 
 
 @pytest.mark.parametrize(
-    ("load", "share", "expected"),
-    [(0.0, 0.1, 1.0), (0.02, 0.1, 0.49), (0.4, 0.1, 0.3), (1.0, 0.1, 0.1), (1.0, 0.5, 0.5), (0.9, 0.0, 0.05)],
-    ids=["idle", "few requests", "many requests", "full", "full, larger share", "only spare time"],
+    ("load", "only_spare", "expected"),
+    [(0.0, False, 1.0), (0.02, False, 0.49), (0.4, False, 0.3), (1.0, False, MIN_SHARE), (0.9, True, 0.05)],
+    ids=["idle", "few requests", "many requests", "full", "only spare time"],
 )
 def test_work_takes_half_of_the_time_that_requests_leave_and_at_least_its_share(
-    monkeypatch: pytest.MonkeyPatch, load: float, share: float, expected: float
+    monkeypatch: pytest.MonkeyPatch, load: float, only_spare: bool, expected: float
 ) -> None:
-    assert share_taken(monkeypatch, load=load, share=share) == pytest.approx(expected, rel=0.3)
+    assert share_taken(monkeypatch, load=load, only_spare=only_spare) == pytest.approx(expected, rel=0.3)
 
 
 def test_waits_for_the_disk_count_as_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, load=1.0)
-    pace = EncoderShare(0.1, clock.busy_s)
+    pace = EncoderShare(clock.busy_s)
 
     async def work() -> None:
         while clock.now < 60:
@@ -63,4 +63,4 @@ def test_waits_for_the_disk_count_as_pauses(monkeypatch: pytest.MonkeyPatch) -> 
             await pace.pause(0.05, 0.05)
 
     asyncio.run(work())
-    assert clock.ours_s / clock.now == pytest.approx(0.1, rel=0.1)
+    assert clock.ours_s / clock.now == pytest.approx(MIN_SHARE, rel=0.1)

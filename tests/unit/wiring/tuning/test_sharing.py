@@ -14,8 +14,6 @@ from diptych.wiring.tuning.planning import MAX_RESIZE_THREADS, resize_threads
         (2, {}, 2),
         (64, {}, MAX_RESIZE_THREADS),
         (64, {"n_threads": 3}, 3),
-        (64, {"n_decode_threads": 1}, 1),
-        (2, {"n_decode_threads": 8}, 2),
     ],
 )
 def test_resize_threads_are_limited_by_cores_and_settings(

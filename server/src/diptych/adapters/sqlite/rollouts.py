@@ -42,24 +42,17 @@ class SqliteRollouts:
         """As `served`, but blocking."""
         return self._threads.read_now(_served)
 
-    async def switch(
-        self,
-        served: ServedVersions | None,
-        moves: Mapping[str, CollectionMove],
-        *,
-        keep_previous: bool = True,
-    ) -> None:
+    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
         """Set what serves (None keeps it) and move collections, by name, in one transaction.
 
-        Without `keep_previous` a moved collection has no previous identity afterwards. Raises NotFound for a
-        collection, and changes nothing then.
+        Raises NotFound for a collection, and changes nothing then.
         """
 
         def work(db: sqlite3.Connection) -> None:
             if served is not None:
                 _set_served(db, served)
             for collection, move in moves.items():
-                _move(db, collection, move, keep_previous=keep_previous)
+                _move(db, collection, move)
 
         await self._threads.write(work, step="switch_commit")
 
@@ -140,14 +133,10 @@ def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
     )
 
 
-def _move(db: sqlite3.Connection, collection: str, move: CollectionMove, *, keep_previous: bool) -> None:
+def _move(db: sqlite3.Connection, collection: str, move: CollectionMove) -> None:
     require_collection(db, collection)
     number = sql.add_identity(db, move.identity)
-    before = (
-        "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
-        if keep_previous
-        else "NULL"
-    )
+    before = "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
     db.execute(
         f"UPDATE collections SET model = :model, previous_identity = {before},"
         " version = :version, bundle = :bundle, identity = :number WHERE name = :name",

@@ -38,6 +38,8 @@ from diptych.wiring.loading.version_choice import check_choice
 from diptych.wiring.services import load
 
 LOG = logging.getLogger("diptych")
+# A client that takes nothing for a minute is gone, or holds a connection and a response in memory for no use.
+WRITE_TIMEOUT_S = 60.0
 # The address for clients on this machine, of a server that listens on all addresses.
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on
 
@@ -195,7 +197,7 @@ def _listen(settings: Settings) -> socket.socket:
             reason = "another program, perhaps diptych, uses it: choose another with --port"
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
     if sys.platform == "linux":
-        unread_ms = math.ceil(settings.write_timeout_s * 1000)
+        unread_ms = math.ceil(WRITE_TIMEOUT_S * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
     return listener
 

@@ -18,6 +18,18 @@ OTHER_VARIABLES = frozenset(  # variables of Compose, the client, training and t
         *("NO_BROWSER", "TOOLS", "TEST_KILL_AT", "TEST_MARK"),
     )
 )
+# Settings of earlier releases: constants now, or gone with what they chose.
+FORMER_SETTINGS = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        *("ROLLOUT_SHARE", "KEEP_PREVIOUS", "COLLECTION_PRECISION", "CUDA_GRAPHS"),
+        *("IMAGE_URL_TIMEOUT_S", "MAX_IMAGE_URL_FETCHES"),
+        *("N_DECODE_THREADS", "MAX_QUEUE_BYTES", "ENCODE_TIMEOUT_S", "LABEL_CACHE_ITEMS"),
+        *("HEADER_TIMEOUT_S", "BODY_TIMEOUT_S", "LONG_BODY_TIMEOUT_S", "WRITE_TIMEOUT_S"),
+        *("MAX_OPENAI_INPUTS", "MAX_ADD_ITEMS", "MAX_JOB_BYTES", "MAX_ADD_VECTORS"),
+        *("MAX_TEXT_CHARS", "MAX_PREDICTIONS"),
+    )
+)
 # Variables that Kubernetes sets in every pod for a Service whose name begins with `diptych`.
 _SERVICE_VARIABLE = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -34,7 +46,7 @@ def misspelt_setting(environment: Mapping[str, str]) -> str | None:
     """
     for name in _unknown(environment):
         meant = _intended(name)
-        if meant is not None:
+        if meant is not None and name.upper() not in FORMER_SETTINGS:
             return f"{name} is not a setting, did you mean {meant}? Rename the variable, or remove it"
     return None
 
@@ -42,7 +54,8 @@ def misspelt_setting(environment: Mapping[str, str]) -> str | None:
 def warn_of_unknown(environment: Mapping[str, str]) -> None:
     """Log a warning for each variable that has no effect."""
     for name in _unknown(environment):
-        LOG.warning("%s is not a setting of the server and has no effect", name)
+        now = "no longer a setting" if name.upper() in FORMER_SETTINGS else "not a setting of the server"
+        LOG.warning("%s is %s and has no effect", name, now)
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:

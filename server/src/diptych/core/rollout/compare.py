@@ -71,17 +71,15 @@ class Comparer:
         collections: Collections,
         images: ComparedImages,
         versions: LoadedVersions,
-        share: float = 0.1,
         min_overlap: float | None = None,
         max_search_s: float = MAX_SEARCH_S,
     ) -> None:
-        """`share`: of the encoders' time while requests come. `min_overlap`: see `unmet_by`. `max_search_s`:
-        of the searches in one collection, after which the remaining queries are left out.
+        """`min_overlap`: see `unmet_by`. `max_search_s`: of the searches in one collection, after which the
+        remaining queries are left out.
         """
         self._collections = collections
         self._images = images
         self._versions = versions
-        self._share = share
         self._min_overlap = min_overlap
         self._max_search_s = max_search_s
         self._one_at_a_time = asyncio.Lock()
@@ -124,7 +122,7 @@ class Comparer:
     async def _compare(self, pairs: Sequence[_Pair]) -> Comparison:
         found = []
         async with self._one_at_a_time:
-            pace = EncoderShare(self._share, self._versions.busy_s)
+            pace = EncoderShare(self._versions.busy_s)
             for pair in pairs:
                 with suppress(NotFound):  # dropped meanwhile
                     found.append(await self._compare_pair(pair, len(pairs), pace))

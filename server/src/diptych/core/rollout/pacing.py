@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+# Of all time: a rollout ends under full load, too, and slows requests down by a tenth at most.
+MIN_SHARE = 0.1
 WINDOW_S = 1.0  # over which the load by requests is measured
 IDLE_LOAD = 0.001  # below it no request comes
 SPARE_SHARE = 0.5  # of the time that requests leave; all of it would slow down each request that comes
@@ -11,16 +13,17 @@ STEP_S = 0.02
 
 
 class EncoderShare:
-    """Works all the time while no request comes; else half of the time that requests leave, and at least a
-    share of all time.
+    """Works all the time while no request comes; else half of the time that requests leave, and at least
+    MIN_SHARE of all time.
     """
 
-    def __init__(self, share: float, busy_s: Callable[[], float]) -> None:
-        """`share` is from 0 to 1. `busy_s` returns the seconds in which encoders were in use so far, by this
-        work or by requests.
+    def __init__(self, busy_s: Callable[[], float], *, only_spare: bool = False) -> None:
+        """`busy_s` returns the seconds in which encoders were in use so far, by this work or by requests.
+
+        `only_spare`: take nothing but what requests leave.
         """
-        self._share = share
         self._busy_s = busy_s
+        self._only_spare = only_spare
         self._encoded_s = 0.0
         self._load = 1.0  # of requests, until it is measured
         self._measured_at, self._requests_s = time.monotonic(), busy_s()
@@ -41,7 +44,7 @@ class EncoderShare:
         self._measure()
         if self._load < IDLE_LOAD:
             return 1.0
-        return max(self._share, SPARE_SHARE * (1 - self._load), IDLE_LOAD)
+        return max(IDLE_LOAD if self._only_spare else MIN_SHARE, SPARE_SHARE * (1 - self._load))
 
     def _measure(self) -> None:
         """Update the load, once in a while: the share of the time in which requests used the encoders."""

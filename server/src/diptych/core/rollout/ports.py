@@ -15,18 +15,12 @@ class RolloutStore(Protocol):
         """What served last; None in a new data folder."""
         ...
 
-    async def switch(
-        self,
-        served: ServedVersions | None,
-        moves: Mapping[str, CollectionMove],
-        *,
-        keep_previous: bool = True,
-    ) -> None:
+    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
         """Set what serves (None keeps it) and move collections, by name, in one transaction.
 
-        A collection that gets another identity remembers the one that it had before; without `keep_previous`
-        a moved collection remembers none. Vectors of other identities than these two are deleted later, by
-        `forget_vectors`. Raises NotFound for a collection, and changes nothing then.
+        A collection that gets another identity remembers the one that it had before. Vectors of other
+        identities than these two are deleted later, by `forget_vectors`. Raises NotFound for a collection,
+        and changes nothing then.
         """
         ...
 

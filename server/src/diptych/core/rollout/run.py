@@ -37,7 +37,7 @@ TELL_PROGRESS_S = 60.0  # between lines of the log
 
 @dataclass(frozen=True)
 class RolloutParts:
-    """What rollouts work with. `keeps_previous`: the version that served before is kept for a rollback."""
+    """What rollouts work with."""
 
     versions: LoadedVersions
     active: ActiveModel
@@ -46,7 +46,6 @@ class RolloutParts:
     store: RolloutStore
     room: Room
     compare: Compare
-    keeps_previous: bool
 
 
 @dataclass(eq=False)
@@ -266,11 +265,9 @@ class RolloutRun:
         version, active = self.version, self.parts.active
         former = active.now.version
         changes = former is not version  # else some collections catch up with what serves
-        keeps_previous = changes and self.parts.keeps_previous
         served = None
         if changes:
-            previous = former.target if self.parts.keeps_previous else None
-            served = ServedVersions(version.target, previous, self.wanted)
+            served = ServedVersions(version.target, former.target, self.wanted)
             await self.parts.versions.acquire(version.target)  # its new user is the active model
 
         async def store(moving: Sequence[LoadedCollection]) -> None:
@@ -282,7 +279,6 @@ class RolloutRun:
                     for collection in moving
                     if collection.next is not None
                 },
-                keep_previous=self.parts.keeps_previous,
             )
 
         def switch_active() -> None:
@@ -291,7 +287,7 @@ class RolloutRun:
 
         try:
             await self.parts.collections.moves.switch(
-                self._ready, store, switch_active, keeps_previous=keeps_previous
+                self._ready, store, switch_active, keeps_previous=changes
             )
         except BaseException:
             if changes and active.now.version is not version:

@@ -34,10 +34,9 @@ class Rollouts:
         policy: RolloutPolicy,
         *,
         metrics: Metrics,
-        share: float = 0.1,
         poll_s: float = 2.0,
     ) -> None:
-        """`share`: of the encoders' time while requests come. `poll_s`: between looks at the repository."""
+        """`poll_s`: between looks at the repository."""
         self._parts = parts
         self._policy = policy
         self._kept = KeptVersion(parts)
@@ -47,7 +46,7 @@ class Rollouts:
             self._known,
             self._kept,
             metrics,
-            pace=lambda: EncoderShare(share, parts.versions.busy_s),
+            pace=lambda: EncoderShare(parts.versions.busy_s),
             wanted=policy.precision or parts.active.now.version.target.precision,
         )
         self._watcher = RepositoryWatcher(parts, self._known, policy, self.activate, poll_s=poll_s)
@@ -63,10 +62,10 @@ class Rollouts:
             begun = Rollout.new(active).ended("active")
             await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
         else:
-            self._kept.target = served.previous if self._parts.keeps_previous else None
+            self._kept.target = served.previous
         await self._known.open()
         await self._watcher.open()
-        idle = EncoderShare(0, self._parts.versions.busy_s)
+        idle = EncoderShare(self._parts.versions.busy_s, only_spare=True)
         keeping_up = self._kept.keep_up(idle, lambda: self._known.run is not None)
         self._background.start(self._worker.work(), "running rollouts")
         self._background.start(self._watcher.watch(), "watching the model repository")

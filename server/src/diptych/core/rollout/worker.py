@@ -116,7 +116,7 @@ class RolloutWorker:
             self._metrics.count_rollout("active")
             self.wanted = run.wanted
             if former != self._active:
-                self._kept.target = former if self._parts.keeps_previous else None
+                self._kept.target = former
             await self._keep_bundles()
             self._to_tidy.update(self._parts.collections.loaded())
         finally:

@@ -22,7 +22,7 @@ REF = "#/components/schemas/{model}"
 
 
 def limited(**names: str) -> Schema:
-    """Keywords whose values are settings: `limited(maxLength="max_text_chars")`."""
+    """Keywords whose values are limits: `limited(maxLength="max_text_chars")`."""
     return {_LIMITS: names}
 
 

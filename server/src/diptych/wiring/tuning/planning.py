@@ -61,13 +61,8 @@ def with_plan(
 
 
 def threads_of(settings: Settings) -> int:
-    """Return the number of threads that encode, of all workers together."""
+    """Return the number of threads that encode, of all workers together, and of those that decode images."""
     return settings.n_threads or n_cpus()
-
-
-def decode_threads(settings: Settings) -> int:
-    """Return the number of threads that decode images."""
-    return settings.n_decode_threads or n_cpus()
 
 
 def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
@@ -82,8 +77,8 @@ def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
 
 
 def resize_threads(settings: Settings) -> int:
-    """Return how many threads resize an image that comes alone: no more than may encode or decode."""
-    return min(MAX_RESIZE_THREADS, threads_of(settings), decode_threads(settings))
+    """Return how many threads resize an image that comes alone."""
+    return min(MAX_RESIZE_THREADS, threads_of(settings))
 
 
 def _measured(
@@ -110,7 +105,7 @@ def _measured(
 
 
 def _plan(settings: Settings, n_workers: int, image_batch_size: int, text_batch_size: int) -> Plan:
-    return Plan(n_workers, image_batch_size, text_batch_size, decode_threads(settings))
+    return Plan(n_workers, image_batch_size, text_batch_size, threads_of(settings))
 
 
 def _can_run_parallel(loaded: LoadedBundle, settings: Settings) -> bool:
@@ -125,7 +120,7 @@ def _key(settings: Settings, loaded: LoadedBundle, n_workers: int) -> str:
         loaded.info(settings.decode).identity,
         (encoder.provider, encoder.device_name),
         machine(threads_of(settings)),
-        (n_workers, settings.max_batch_size, decode_threads(settings)),
+        (n_workers, settings.max_batch_size),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
