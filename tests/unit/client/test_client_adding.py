@@ -1,6 +1,8 @@
 """`add`: every image has an outcome, whatever happens to the others."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import httpx
@@ -53,6 +55,19 @@ def test_special_files_fail_alone(client: Client, tmp_path: Path) -> None:
         f"{tmp_path / 'folder.png'}: is a folder",
         "None",
     ]
+
+
+def test_file_that_has_nothing_to_read_now_fails_alone(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of the kernel such as /proc/kmsg claim to be regular."""
+    file = tmp_path / "pipe.png"
+    os.mkfifo(file)
+    writer = os.open(file, os.O_RDWR)
+    monkeypatch.setattr(stat, "S_ISREG", lambda mode: True)
+    outcomes = client.add([file, b"c"], collection="pets")
+    os.close(writer)
+    assert [str(outcome.error) for outcome in outcomes] == [f"{file}: has no data", "None"]
 
 
 @pytest.mark.parametrize(("limit", "n_sent"), [(MAX_BATCH_BYTES + 1, 1), (None, 0), (1_000, 0)])

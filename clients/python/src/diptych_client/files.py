@@ -33,7 +33,9 @@ def read_file(path: Path, max_bytes: int) -> bytes | UnreadableFile:
     """Return the bytes of a regular file, or the error, so that a batch can go on without this file."""
     try:
         with open_regular(path) as file:
-            content = file.read(max_bytes + 1)
+            content: bytes | None = file.read(max_bytes + 1)
+            if content is None:  # a file of the kernel that has nothing to read now
+                return UnreadableFile(f"{path}: has no data")
             n_bytes = max(len(content), os.fstat(file.fileno()).st_size)
     except UnreadableFile as error:
         return error

@@ -277,7 +277,7 @@ def test_special_files_fail_alone_and_are_named(
     assert run(folder) == 1
     printed = capsys.readouterr()
     for name in names:
-        assert f"failed: {folder / name}: {folder / name}: is not a regular file\n" in printed.err
+        assert f"failed: {folder / name}: is not a regular file\n" in printed.err
     assert printed.out == "pets: 3 created, 0 replaced, 0 unchanged, 2 failed\n"
 
 

@@ -89,7 +89,8 @@ def _as_json(files: Sequence[Path | ImageUrl], result: Classification) -> dict[s
         {"file": str(file), "predictions": [vars(prediction) for prediction in image.predictions]}
         for file, image in zip(files, result.data, strict=True)
     ]
-    return {"model": vars(result.model), "data": data}
+    warnings = [vars(warning) for warning in result.warnings]
+    return {"model": vars(result.model), "data": data, "warnings": warnings}
 
 
 def _show(files: Sequence[Path | ImageUrl], result: Classification) -> None:

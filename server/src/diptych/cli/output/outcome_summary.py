@@ -75,7 +75,7 @@ class AddSummary:
             about = {"collection": self._collection, "metadata_differs": n_differ}
             print_json_summary(counts, about, n_left, self._failures())
         else:
-            show_failures([(self._name(one.index), str(one.error)) for one in self._failed()])
+            show_failures([(self._name(one.index), self._reason(one)) for one in self._failed()])
             out(f"{self._collection}: {counts_line(counts, n_left)}")
             note_metadata_differs(n_differ, self._unit)
 
@@ -95,7 +95,11 @@ class AddSummary:
     def _failures(self) -> list[dict[str, object]]:
         key = "row" if self._files is None else "file"
         items = range(self._n_items) if self._files is None else self._files
-        return [{key: items[outcome.index], "error": str(outcome.error)} for outcome in self._failed()]
+        return [{key: items[outcome.index], "error": self._reason(outcome)} for outcome in self._failed()]
 
     def _name(self, index: int) -> str:
         return f"row {index}" if self._files is None else self._files[index]
+
+    def _reason(self, outcome: AddOutcome) -> str:
+        """The error without the name of the item, which stands before it."""
+        return str(outcome.error).removeprefix(f"{self._name(outcome.index)}: ")

@@ -158,7 +158,7 @@ class FolderWatch:
                 self._files[id] = source.name
                 self._report("added" if outcome.status == "created" else "replaced", source.name)
             elif outcome.status == "failed":
-                self._report("failed", source.name, str(outcome.error))
+                self._report("failed", source.name, str(outcome.error).removeprefix(f"{source.path}: "))
             elif not replace:
                 self._report("left", source.name, "the collection has it from elsewhere")
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from diptych.cli.output.console import err
 from diptych.cli.text_reader import read_lines
 from diptych.core.collections.metadata.reserved import FILE, file_metadata, file_path, reserved_name
 from diptych.errors import InvalidValue
@@ -52,17 +53,30 @@ def find_images(paths: Sequence[Path], recursive: bool) -> list[Source]:
 
 
 def expand_folders(images: Iterable[Path | ImageUrl]) -> list[Path | ImageUrl]:
-    """Return the files and URLs, and in place of each folder its images. Raises InvalidValue without any."""
+    """Return the files and URLs, and in place of each folder its images. Raises InvalidValue without any.
+
+    Names on stderr what a folder has that is no regular file, such as a pipe, and leaves it out.
+    """
     expanded: list[Path | ImageUrl] = []
     for image in images:
         if isinstance(image, Path) and image.is_dir():
-            found = find_images([image], recursive=True)
+            found = _regular_files(find_images([image], recursive=True))
             if not found:
                 raise InvalidValue("no image files in this folder", str(image))
-            expanded.extend(source.path for source in found)
+            expanded.extend(found)
         else:
             expanded.append(image)
     return expanded
+
+
+def _regular_files(sources: Iterable[Source]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        if source.path.is_file():
+            found.append(source.path)
+        else:
+            err(f"left out: {source.path}: is not a regular file")
+    return found
 
 
 def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:

@@ -65,8 +65,12 @@ def test_special_files_are_unusable_alone(tmp_path):
     entries = read(folder)
     assert captions(entries) == things(1)
     assert [entry for entry in entries if isinstance(entry, Unusable)] == [
-        Unusable(f"f:{name}", "is not a regular file") for name in ["0.png", *names]
+        Unusable("f:0.png", "its text file: is not a regular file"),
+        *(Unusable(f"f:{name}", "is not a regular file") for name in names),
     ]
+    os.mkfifo(tmp_path / "pairs.jsonl")
+    with pytest.raises(DataError, match=r"pairs\.jsonl: is not a regular file"):
+        read(tmp_path / "pairs.jsonl")
 
 
 def test_a_packed_data_set_gives_its_training_items_with_label_and_keywords(tmp_path):

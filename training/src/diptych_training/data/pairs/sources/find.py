@@ -9,7 +9,15 @@ from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.packed import INDEX_FILE
 from diptych_training.data.pairs.pair import CAPTION_KEY, Shard
 from diptych_training.data.pairs.remote.retry import is_local
-from diptych_training.data.pairs.remote.urls import exists, find, is_folder, join, name_of, without_query
+from diptych_training.data.pairs.remote.urls import (
+    exists,
+    find,
+    is_folder,
+    join,
+    name_of,
+    open_url,
+    without_query,
+)
 from diptych_training.data.pairs.sources.folder import folder_shards
 from diptych_training.data.pairs.sources.packed_shard import packed_shards
 from diptych_training.data.pairs.sources.parquet import parquet_shards
@@ -59,7 +67,9 @@ class SourceReader:
             return parquet_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
         if is_folder(name):
             return self._folder(name, prefix)
-        if not exists(name):
+        if is_local(name):
+            open_url(name).close()  # its error says why it cannot be read
+        elif not exists(name):
             raise DataError(f"{name}: no such file")
         hint = "; unpack it into a folder first" if ending.endswith(ARCHIVE_ENDINGS) else ""
         raise DataError(f"{name}: not {KINDS}{hint}")

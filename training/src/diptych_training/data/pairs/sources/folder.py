@@ -64,7 +64,10 @@ class FolderShard:
                 yield Unusable(name, str(error))
 
     def _texts(self, name: str) -> Texts:
-        payload = read_url(join(self.folder, name), MAX_TEXT_BYTES)
+        try:
+            payload = read_url(join(self.folder, name), MAX_TEXT_BYTES)
+        except ValueError as error:
+            raise ValueError(f"its text file: {error}") from error
         if name.lower().endswith(".txt"):
             return text_of_file(payload)
         texts = texts_of_json(payload, self.caption_key)
