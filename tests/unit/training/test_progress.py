@@ -57,5 +57,13 @@ def test_a_full_bar_and_one_without_a_total_show_none(clock: Clock) -> None:
             assert "left" not in str(bar)
 
 
+def test_a_bar_whose_pace_changes_shows_none(clock: Clock) -> None:
+    with progress_bar(unit="image", total=100, left=False) as bar:
+        bar.update(10)
+        clock.now += 10
+        bar.update(10)
+        assert shown(bar) == ""
+
+
 def test_each_counts_what_it_yields() -> None:
     assert list(each(["a", "b"], unit="letter")) == ["a", "b"]

@@ -86,6 +86,13 @@ def test_ctrl_c_interrupts_at_once_and_the_former_handler_is_restored() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_no_bar_is_shown_before_something_is_embedded(capsys: pytest.CaptureFixture[str]) -> None:
+    with report_progress(10, "test") as reporter, Stages(reporter).stage("find"):
+        assert capsys.readouterr().err == ""
+        reporter.advance(10)
+    assert "test: 10/10 images" in capsys.readouterr().err
+
+
 def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
     with report_progress(10, "test") as reporter:
         stages = Stages(reporter)

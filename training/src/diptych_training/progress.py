@@ -38,6 +38,7 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
     done already.
     """
 
+    estimates = True
     _started: tuple[float, float] | None = None  # when the first update came, and n then
 
     def update(self, n: float | None = 1) -> bool | None:
@@ -57,7 +58,7 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
         }
 
     def _seconds_left(self) -> float | None:
-        if self._started is None or not self.total or self.n >= self.total:
+        if not self.estimates or self._started is None or not self.total or self.n >= self.total:
             return None
         started, n_before = self._started
         took_s, n_measured = monotonic() - started, self.n - n_before
@@ -67,10 +68,12 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
 
 
 def progress_bar(
-    *, unit: str, total: int | None = None, desc: str | None = None, **options: Any
+    *, unit: str, total: int | None = None, desc: str | None = None, left: bool = True, **options: Any
 ) -> ProgressBar:
-    """Create a bar that the caller updates; `options` are tqdm's."""
-    return ProgressBar(unit=unit, total=total, desc=desc, **_display_options(total), **options)
+    """Create a bar that the caller updates; with `left` it estimates the time left; `options` are tqdm's."""
+    bar = ProgressBar(unit=unit, total=total, desc=desc, **_display_options(total), **options)
+    bar.estimates = left
+    return bar
 
 
 def each(items: Iterable[Item], *, unit: str, desc: str | None = None) -> Iterator[Item]:

@@ -4,12 +4,13 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.progress import progress_bar
+from diptych_training.progress import ProgressBar, progress_bar
 
 MB = 1e6
 
@@ -48,12 +49,19 @@ def sigterm_as_interrupt() -> Iterator[None]:
 def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
     """Show a progress bar over `n_images` embeddings, with the lines of finished stages above it.
 
+    The bar appears with the first embeddings, so that no error of earlier stages stands below an empty one.
+    It estimates no time left: stages embed at different rates, and other work comes in between.
+
     Ctrl-C interrupts at once; so does SIGTERM within `sigterm_as_interrupt`. If a library swallows that
     KeyboardInterrupt, the next `advance` or `check` raises it again.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: handler for number, handler in handlers.items() if callable(handler)}
     pressed: list[int] = []
+    shown = ExitStack()
+    bar = cache(
+        lambda: shown.enter_context(progress_bar(total=n_images, unit="image", desc=name, left=False))
+    )
 
     def notice(number: int, _frame: object) -> None:
         pressed.append(number)
@@ -65,13 +73,13 @@ def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
 
     def advance(n_done: int) -> None:
         check()
-        bar.update(n_done)
+        bar().update(n_done)
 
     for number in before:
         signal.signal(number, notice)
     try:
-        with progress_bar(total=n_images, unit="image", desc=name) as bar:
-            yield ProgressReporter(say=bar.write, advance=advance, check=check)
+        with shown:
+            yield ProgressReporter(say=ProgressBar.write, advance=advance, check=check)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

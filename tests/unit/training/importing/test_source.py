@@ -148,7 +148,7 @@ def test_a_missing_extra_is_said_with_the_way_to_install_it(
 ) -> None:
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
 
-    needed = r"needs open_clip, transformers, timm.*: `make import` installs .*\[import\]"
+    needed = r"needs open_clip, transformers, timm.*: `make import SOURCE=... NAME=...` installs .*\[import\]"
     with pytest.raises(ImportFailed, match=needed):
         find_source(str(tmp_path), Choices())
     for given in (str(tmp_path), "some/model"):

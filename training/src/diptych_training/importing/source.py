@@ -178,6 +178,6 @@ def _require_packages() -> None:
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise ImportFailed(
-            f"importing needs {', '.join(missing)}: `make import` installs what is missing, or "
+            f"importing needs {', '.join(missing)}: `make import SOURCE=... NAME=...` installs them, or "
             "pip install 'diptych-training[import]'"
         )
