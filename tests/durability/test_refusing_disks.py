@@ -88,7 +88,7 @@ def test_image_folder_that_turns_read_only_refuses_writes_and_is_read(
     with read_only(running.data_dir / "images"):
         answer = running.add(1)
         assert problem(answer) == (503, "store-read-only")
-        assert "on a disk that is read-only" in answer.json()["detail"]
+        assert answer.json()["detail"].startswith("the data folder is on a disk that is read-only")
         assert 'diptych_rejected_total{reason="disk_read_only"} 1.0\n' in running.http.get("/metrics").text
         assert running.http.get("/readyz").status_code == 503
         running.finish_embedding()
@@ -114,7 +114,10 @@ def test_disk_that_failed_refuses_every_write_and_is_read(warm: WarmServers, tmp
         ]
         assert {problem(answer) for answer in answers} == {(503, "store-read-only")}
         ready = http.get("/readyz")
-        assert (ready.status_code, "on a disk that is read-only" in ready.json()["detail"]) == (503, True)
+        assert (
+            ready.status_code,
+            ready.json()["detail"].startswith("the data folder is on a disk that is read-only"),
+        ) == (503, True)
         assert len(http.get("/search", params={"q": "red"}).json()["hits"]) == 3
         running.stop()
 

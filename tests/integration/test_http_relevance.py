@@ -141,7 +141,7 @@ def test_a_calibration_that_is_worth_nothing_gives_no_relevance_and_says_why(tmp
     with running_app(tmp_path) as client:
         fill(client)
         assert set(relevance(search(client)).values()) == {None}
-        reason = "its calibration error is 0.50, more than 0.2"
+        reason = "its calibration error is 0.5, more than 0.2"
         (model,) = client.get("/models").json()["models"]
         assert model["calibration"]["text"] == {"error": 0.5, "n_queries": 60, "ignored": reason}
         answer = client.get("/search", params={"q": "red", "min_relevance": 0.5})

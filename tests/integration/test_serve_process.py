@@ -289,5 +289,5 @@ def test_port_in_use_is_reported_before_the_model_is_loaded(model_repo: Path, tm
         port = taken.getsockname()[1]
         log = refusal(model_repo, TINY, tmp_path, "--port", str(port))
     assert f"cannot listen on 127.0.0.1 port {port}: " in log
-    assert "choose another with --port" in log
+    assert "choose another port with --port" in log
     assert "loading" not in str(log_lines(tmp_path / "server.log"))

@@ -22,7 +22,7 @@ def name_hint(name: str, known: Sequence[str]) -> str:
     if (meant := nearest_name(name, known)) is not None:
         return f"did you mean {meant!r}?"
     more = f" and {len(known) - _MAX_SHOWN} more" if len(known) > _MAX_SHOWN else ""
-    return f"there is: {', '.join(known[:_MAX_SHOWN]) or 'none'}{more}"
+    return f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known[:_MAX_SHOWN]) or 'none'}{more}"
 
 
 def _letters(name: str) -> str:

@@ -177,6 +177,7 @@ def test_a_kind_of_query_without_a_map_has_no_relevance() -> None:
     [
         ({"error": 0.2, "n_queries": 50}, None),
         ({"error": 0.21, "n_queries": 900}, "its calibration error is 0.21, more than 0.2"),
+        ({"error": 0.2001, "n_queries": 900}, "its calibration error is 0.2001, more than 0.2"),
         ({"error": 0.01, "n_queries": 49}, "it was fitted on 49 queries, fewer than 50"),
         ({"error": None, "n_queries": 0}, "it was fitted on 0 queries, fewer than 50"),
     ],

@@ -60,7 +60,8 @@ def test_help_shows_a_url_with_a_percent_sign(monkeypatch: pytest.MonkeyPatch, c
     ("there", "hint"),
     [
         (["default", "pets"], "did you mean 'pets'?"),
-        (["default", "scans"], "there is: default, scans"),
+        (["default", "scans"], "there are: default, scans"),
+        (["default"], "there is: default"),
         ([], "`diptych add` makes collections"),
     ],
 )

@@ -66,7 +66,7 @@ class RelevanceMap(Part):
     def ignored(self) -> str | None:
         """Why the map gives no relevance: it would mislead; None if it gives one."""
         if self.error is not None and self.error > MAX_ERROR:
-            return f"its calibration error is {self.error:.2f}, more than {MAX_ERROR}"
+            return f"its calibration error is {self.error:g}, more than {MAX_ERROR}"
         if self.n_queries < MIN_QUERIES:
             return f"it was fitted on {self.n_queries} queries, fewer than {MIN_QUERIES}"
         return None

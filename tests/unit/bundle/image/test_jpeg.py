@@ -32,7 +32,7 @@ def with_size(payload: bytes, width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(1400, 1400), (96, 64), (80, 80)])
 def test_header_that_states_a_larger_picture_is_damage(kind, mode, size):
     payload = with_size(encoded(noise(80, 64).convert(mode), "JPEG", **KINDS[kind]), *size)
-    stated = "its data ends before its {} x {} pixels do".format(*size)
+    stated = "has data for fewer than {} x {} pixels".format(*size)
     with pytest.raises(UndecodableImage, match=stated):
         open_rgb(payload, SPEC, LIMITS)
 

@@ -52,7 +52,7 @@ def test_activation_is_followed_to_its_end(api: FakeApi, run: RunCommand, capsys
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("tinny", "did you mean 'tiny'?"), ("everyday", "there is: other, tiny")]
+    ("name", "hint"), [("tinny", "did you mean 'tiny'?"), ("everyday", "there are: other, tiny")]
 )
 def test_unknown_model_is_answered_with_those_that_there_are(
     name: str, hint: str, run: RunCommand, capsys: Capture

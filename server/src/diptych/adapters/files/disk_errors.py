@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diptych.errors import StoreError, StoreFull, StoreReadOnly
 
+READ_ONLY = "the data folder is on a disk that is read-only"
 _KINDS = {errno.ENOSPC: StoreFull, errno.EDQUOT: StoreFull, errno.EROFS: StoreReadOnly}
 
 
@@ -25,10 +26,10 @@ def is_read_only(folder: Path) -> bool:
     return False
 
 
-def require_writable(folder: Path, what: str) -> None:
-    """Raise StoreReadOnly if the disk of a folder takes no writes; `what` begins the message."""
+def require_writable(folder: Path) -> None:
+    """Raise StoreReadOnly if the disk of a folder, part of the server's data folder, takes no writes."""
     if is_read_only(folder):
-        raise _read_only(what)
+        raise StoreReadOnly(READ_ONLY)
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def file_errors_translated(what: str) -> Iterator[None]:
         if kind is StoreFull:
             raise StoreFull(f"{what}: no space is left on the disk of the data folder") from error
         if kind is StoreReadOnly:
-            raise _read_only(what) from error
+            raise StoreReadOnly(READ_ONLY) from error
         raise StoreError(f"{what}: {error.strerror or type(error).__name__}") from error
 
 
@@ -58,10 +59,6 @@ def disk_errors_translated(work: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _kind(error)(f"{work} failed, {_reason(error, folder)}") from error
-
-
-def _read_only(what: str) -> StoreReadOnly:
-    return StoreReadOnly(f"{what}: the data folder is on a disk that is read-only")
 
 
 def _kind(error: OSError) -> type[StoreError]:

@@ -118,7 +118,7 @@ class ImageFiles:
     def _require_writable(self) -> None:
         self._opened.require()
         if not self._read_only:
-            require_writable(self._images, "the image files")
+            require_writable(self._images)
 
     def _put(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
         with self._opened.required():

@@ -60,14 +60,15 @@ class OpenedFiles(_Opened):
 
     def _trouble(self) -> str:
         for file, inode in self._inodes.items():
+            name = f"the file {file.name} of the data folder"
             try:
                 is_same = _inode(file) == inode
-            except OSError:
-                is_same = False
+            except OSError as error:
+                return f"{name} is not there ({error.strerror}): move it back, or restart the server"
             if not is_same:
                 return (
-                    f"the file {file.name} of the data folder is not the one that was opened: "
-                    "move that back, or restart the server"
+                    f"{name} is another one than the server opened: move the first one back, "
+                    "or restart the server"
                 )
         return ""
 

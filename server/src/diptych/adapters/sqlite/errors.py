@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diptych.adapters.files.disk_errors import is_read_only
+from diptych.adapters.files.disk_errors import READ_ONLY, is_read_only
 from diptych.adapters.sqlite.schema import DAMAGED_ROW, damaged, is_of_damaged_row
 from diptych.errors import CorruptStore, StoreError, StoreFull, StoreReadOnly
 
@@ -31,7 +31,7 @@ def sqlite_errors_translated(folder: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL or (code in _UNSPECIFIC and _is_full(folder)):
             raise StoreFull("the database: no space is left on the disk of the data folder") from error
         if code == sqlite3.SQLITE_READONLY or (code in _UNSPECIFIC and is_read_only(folder)):
-            raise StoreReadOnly("the database: the data folder is on a disk that is read-only") from error
+            raise StoreReadOnly(READ_ONLY) from error
         raise StoreError(f"the database failed: {error}") from error
 
 

@@ -138,7 +138,7 @@ class SqliteThreads:
         """
         if not self._read_only:
             self._opened.require()
-            require_writable(self._file.parent, "the database")
+            require_writable(self._file.parent)
 
     def close(self) -> None:
         """Finish submitted work, write the log into the database, then close the file. Blocking."""

@@ -159,7 +159,7 @@ def decode_scaled(
             image.draft(None, _turned(needed(*_turned(size, transpose)), transpose))
         image.load()
         if image_format == "JPEG" and lacks_data(payload, image):
-            raise UndecodableImage(f"JPEG image: its data ends before its {size[0]} x {size[1]} pixels do")
+            raise UndecodableImage(f"JPEG image: has data for fewer than {size[0]} x {size[1]} pixels")
         transpose = _UPRIGHT.get(_orientation(image))
         converted = convert(image)
         upright = converted if transpose is None else converted.transpose(transpose)

@@ -120,7 +120,8 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     id_from: IdFrom = args.id_from or "content"
     sources, missing = describe(find_images(args.paths, args.recursive), id_from, items)
     if missing:
-        err(f"{args.metadata} describes {len(missing)} files that are not being added, such as {missing[0]}")
+        described = "1 file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
+        err(f"{args.metadata} describes {described} not being added, such as {missing[0]}")
     if not sources:
         raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection

@@ -194,7 +194,7 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
-            reason = "another program, perhaps diptych, uses it: choose another with --port"
+            reason = "another program, perhaps diptych, uses it: choose another port with --port"
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
     if sys.platform == "linux":
         unread_ms = math.ceil(WRITE_TIMEOUT_S * 1000)
