@@ -32,3 +32,11 @@ def test_sizing_is_marked_while_its_figures_are() -> None:
     sizing = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     are_marked = [MARK in SECTIONS[name][0] for name in ("bench", "bench-store", "soak")]
     assert (MARK in sizing) == any(are_marked)
+
+
+def test_no_newer_measurement_stands_below_a_mark() -> None:
+    training = (ROOT / "docs" / "benchmarks-training.md").read_text(encoding="utf-8")
+    marked = [section.partition(MARK)[2] for section in re.split(r"^## ", training, flags=re.MULTILINE)]
+    dates = [date for part in marked for date in re.findall(r"\d{4}-\d\d-\d\d", part)]
+    assert dates
+    assert max(dates) < DEFAULT_SINCE
