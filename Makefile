@@ -107,7 +107,7 @@ given-%:
 import: given-SOURCE given-NAME $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (FLAGS='--precisions fp32,int8': flags of diptych-train import)
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' $(FLAGS)
 
-serve-hub: given-SOURCE given-NAME $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: diptych models suggest)
+serve-hub: given-SOURCE given-NAME $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: .venv/bin/diptych models suggest)
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' --serve $(FLAGS)
 
 bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
