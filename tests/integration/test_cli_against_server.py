@@ -132,7 +132,7 @@ def test_collections_and_models_are_listed(server: RunningServer) -> None:
     assert diptych(server, "collections", "drop", "brief").stdout == "dropped brief\n"
     shown = diptych(server, "models").stdout
     assert "tiny" in shown
-    assert "lanes: 1, batches of at most: 16 images or 16 texts, threads that decode: 2" in shown
+    assert "lanes: 1, batches of at most: 16 images or 16 texts, threads that decode: 1" in shown
 
 
 def test_broken_image_is_named_in_one_line(server: RunningServer, photos: Path) -> None:

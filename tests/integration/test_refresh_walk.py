@@ -19,7 +19,7 @@ from support.documents import ROOT
 from support.server import serve
 
 HEADING = "\n## Refresh a model with your own pictures\n"
-EXAMPLE = ["python", "-m", "diptych_training.refresh.example"]
+EXAMPLE = [".venv/bin/python", "-m", "diptych_training.refresh.example"]
 FEWER_STEPS = ["--set", "run.steps=2", "--max-loss", "100"]  # two steps at the full rate lose more than 3
 
 
@@ -35,7 +35,7 @@ def walk() -> list[list[str]]:
 def test_walk_draws_teaches_activates_and_searches() -> None:
     draw, teach, activate, add, search = walk()
     assert draw[:3] == EXAMPLE
-    assert teach[:2] == ["diptych-train", "refresh"]
+    assert teach[:2] == [".venv/bin/diptych-train", "refresh"]
     assert [words[:2] for words in (activate, add, search)] == [
         ["diptych", "models"],
         ["diptych", "add"],

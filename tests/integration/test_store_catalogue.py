@@ -35,7 +35,7 @@ def catalogue_of(folder: Path, active: VersionRef, others: Sequence[VersionRef] 
     repository = ModelRepository(folder)
 
     def loaded(ref: VersionRef) -> LoadedVersion:
-        pipeline: Any = SimpleNamespace(encoder=SimpleNamespace(running=lambda: RUNNING))
+        pipeline: Any = SimpleNamespace(running=RUNNING)
         return LoadedVersion(Target(ref, "fp32", "exact"), pipeline, SERVING)
 
     return Catalogue(

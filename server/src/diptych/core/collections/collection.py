@@ -82,7 +82,7 @@ class LoadedCollection:
             keep=self.keep,
             state=self.state,
             n_embedded=0 if vectors is None else self.n_images - len(vectors.unindexed),
-            reason=self.reason,
+            reason="" if self.state == "ready" else self.reason,
             stays=self.stays,
             identity=None if self.current is None else self.current.identity,
             previous_identity=None if self.previous is None else self.previous.identity,

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 LOOK_AT_STAYS_S = 60.0  # between looks whether a collection may follow again
 MAX_LOOK_AT_STAYS_S = 3600.0  # while rollouts that let collections follow fail again and again
+MAX_DOUBLINGS = 6
 
 
 class RepositoryWatcher:
@@ -39,7 +40,7 @@ class RepositoryWatcher:
         self._activate = activate
         self._poll_s = poll_s
         self._stays_looked_at = time.monotonic()
-        self._look_at_stays_s = LOOK_AT_STAYS_S
+        self._n_tries = 0  # rollouts that were to let collections follow, one after the other
 
     async def open(self) -> None:
         """Start what the settings ask for anew, or else what collections lack."""
@@ -121,13 +122,11 @@ class RepositoryWatcher:
         """Let collections follow that could not before, once in a while: the rows that kept no image may be
         gone.
         """
-        if time.monotonic() - self._stays_looked_at < self._look_at_stays_s:
+        wait_s = min(LOOK_AT_STAYS_S * 2**self._n_tries, MAX_LOOK_AT_STAYS_S)
+        if time.monotonic() - self._stays_looked_at < wait_s:
             return
         self._stays_looked_at = time.monotonic()
-        begins = await self._align()
-        self._look_at_stays_s = (
-            min(2 * self._look_at_stays_s, MAX_LOOK_AT_STAYS_S) if begins else LOOK_AT_STAYS_S
-        )
+        self._n_tries = min(self._n_tries + 1, MAX_DOUBLINGS) if await self._align() else 0
 
     async def _align(self) -> bool:
         """Let collections move that do not have vectors of the active version, although they could.
