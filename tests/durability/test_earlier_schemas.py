@@ -30,8 +30,9 @@ SECOND_IS_OF_ONE = (
     "UPDATE identities SET (model, version, precision, decode, bundle)"
     " = ('tiny', 1, 'int8', 'fast', '1111') WHERE number = 2;"
 )
-MORE_OF_SECOND = "INSERT INTO embeddings VALUES (3, 2, x'00', 0), (4, 2, x'00', 0);"
-LESS_OF_FIRST = "DELETE FROM embeddings WHERE key = 4 AND identity = 1;"
+MINE_HAS_SECOND = "UPDATE collections SET identity = 2 WHERE name = 'mine';"  # two images of three
+FIRST_IS_OF_TWO = "UPDATE identities SET version = 2, bundle = '2222' WHERE number = 1;"
+SERVES_AGAIN_AS_ONE = "UPDATE collections SET version = 1, bundle = '1111';"
 
 
 def as_left_by_the_release_before(data_dir: Path, changes: str = "") -> None:
@@ -81,11 +82,12 @@ def test_converted_database_has_the_tables_of_a_new_one_and_everything_in_them(t
     [
         ("", "fp32", "exact"),
         (SECOND_IS_OF_ONE, "fp32", "exact"),
-        (SECOND_IS_OF_ONE + MORE_OF_SECOND + LESS_OF_FIRST, "int8", "fast"),
-        ("UPDATE identities SET (precision, decode, bundle) = ('int8', 'fast', '2222')", "fp32", "exact"),
+        (SECOND_IS_OF_ONE + MINE_HAS_SECOND, "int8", "fast"),
+        (FIRST_IS_OF_TWO + SERVES_AGAIN_AS_ONE, "fp32", "exact"),
+        (FIRST_IS_OF_TWO, "auto", "exact"),
     ],
 )
-def test_precision_of_most_vectors_of_the_version_that_serves_is_recorded(
+def test_precision_of_most_images_that_the_serving_version_searches_is_recorded(
     tmp_path: Path, changes: str, precision: str, decode: Any
 ) -> None:
     as_left_by_the_release_before(tmp_path, changes)
@@ -124,6 +126,43 @@ def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
     db = connect(file, writes=True)
     db.execute(f"PRAGMA max_page_count = {max_pages}")
     return db
+
+
+def test_version_that_served_before_has_the_precision_of_its_vectors_or_of_the_one_that_serves(
+    tmp_path: Path,
+) -> None:
+    before = "INSERT INTO serving VALUES ('previous', 'tiny', 2, '2222');"
+    of_second = SECOND_IS_OF_ONE.replace("1, 'int8'", "2, 'int8'").replace("1111", "2222")
+    two = VersionRef(TINY, 2, "2222")
+    for folder, changes, precision, decode in (
+        ("vectors", before + of_second, "int8", "fast"),
+        ("none", before, "fp32", "exact"),
+    ):
+        as_left_by_the_release_before(tmp_path / folder, changes)
+        served, _ = rollouts_of(tmp_path / folder)
+        assert served is not None
+        assert served.previous == Target(two, precision, decode)  # type: ignore[arg-type]
+
+
+def test_rollout_under_way_is_dropped_where_no_vector_says_which_precision(tmp_path: Path) -> None:
+    under_way = "('a', 'tiny', 1, '1111', 'waiting', 'then', NULL, NULL, 0, '', NULL, '{}', NULL)"
+    as_left_by_the_release_before(tmp_path, f"{FIRST_IS_OF_TWO} INSERT INTO rollouts VALUES {under_way}")
+    served, rollouts = rollouts_of(tmp_path)
+    assert served is not None
+    assert (served.active.precision, served.wanted, rollouts) == ("auto", "auto", [])
+
+
+@pytest.mark.parametrize("table", ["images", "embeddings"])
+def test_folder_whose_rows_were_still_given_checksums_is_refused_and_left_alone(
+    tmp_path: Path, table: str
+) -> None:
+    as_left_by_the_release_before(tmp_path, f"UPDATE {table} SET checksum = NULL WHERE key = 3")
+    with pytest.raises(
+        StoreError, match=f"rows of the table {table} have no checksum yet: start the release"
+    ):
+        SqliteStore(tmp_path)
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
+        assert schema_version(db) == OLDEST
 
 
 def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

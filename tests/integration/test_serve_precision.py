@@ -1,8 +1,10 @@
 """The precision that a server serves in, over HTTP with real graphs: chosen, recorded, changed."""
 
 import re
+import sqlite3
 import time
 import weakref
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import onnx
 import pytest
 from fastapi.testclient import TestClient
 
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.golden import check_golden
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
@@ -229,9 +232,49 @@ def test_new_data_folder_records_what_auto_chose_and_a_start_with_other_times_ke
     measure(fp32=1, int8=5)
     with running_app(tmp_path) as client:
         result = serving(client)
-        assert (result["precision"], result["reason"]) == ("int8", "recorded in the data folder")
+        assert (result["precision"], result["reason"]) == (
+            "int8",
+            "recorded in the data folder, or asked for",
+        )
         assert (result["candidates"], found(client)) == ([], ("int8", 2))
         assert client.get("/models").json()["rollout"] is None
+
+
+def test_converted_data_folder_without_a_recorded_precision_chooses_one(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions={"int8": "equal"})
+    with running_app(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as db, db:
+        db.execute("UPDATE serving SET precision = 'auto', wanted = 'auto'")
+    for _ in range(2):
+        with running_app(tmp_path) as client:
+            assert precision_of_requests(client) == "int8"
+    with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as db:
+        rows = db.execute("SELECT precision, wanted FROM serving WHERE role = 'active'").fetchall()
+    assert rows == [("int8", "int8")]
+
+
+def test_read_only_server_warns_that_it_does_not_serve_the_named_precision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    with running_app(tmp_path, precision="fp32"):
+        pass
+    with running_app(tmp_path, precision="int8", read_only=True) as client:
+        assert precision_of_requests(client) == "fp32"
+    assert any("in fp32 is served, not int8 as the settings say" in one for one in warnings_of(caplog))
+
+
+def test_activation_without_a_precision_takes_the_recorded_one(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    with running_app(tmp_path, precision="fp32", version=1) as client:
+        add(client)
+        for version, precision in ((2, "int8"), (1, None)):
+            body = {"precision": precision} if precision else {}
+            begun = client.post(f"/models/{TINY}/versions/{version}/activate", json=body).json()
+            assert wait_for(client, begun["id"])["target"]["version"] == version
+            assert precision_of_requests(client) == "int8"
 
 
 def test_named_precision_is_rolled_out_and_recorded_and_a_rollback_returns_to_the_former_one(
@@ -269,6 +312,7 @@ def test_named_decode_mode_is_rolled_out_and_a_collection_that_cannot_move_is_se
     with running_app(tmp_path, decode="fast") as client:
         moved = wait_for(client, newest_rollout(client))
         assert (moved["state"], moved["comparison"] is None) == ("active", False)
+        assert client.get("/models").json()["previous"] is None  # a rollback would not change the setting
         answers = {
             name: client.get("/search", params={"q": "red", "collection": name}).json()
             for name in ("default", "bare")

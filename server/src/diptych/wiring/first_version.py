@@ -43,6 +43,14 @@ def load_first_version(
     if served is None:
         return _load_newest(settings, repository, support, loader, settings.precision)
     active = served.active
+    if active.precision == AUTO:  # a converted data folder without vectors records none
+        active = replace(active, precision=settings.precision)
+    elif settings.read_only and settings.precision not in {AUTO, active.precision}:
+        LOG.warning(
+            "%s is served, not %s as the settings say: a read-only server embeds nothing again",
+            active,
+            settings.precision,
+        )
     try:
         return loader.load(active)
     except (CorruptBundle, InvalidManifest, NotFound) as error:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
+import logging
 import sqlite3
 from datetime import UTC, datetime
 from itertools import chain
@@ -14,6 +15,8 @@ BUSY_S = 30.0
 MAX_IDLE_LOG_BYTES = (
     16_000_000  # a log that grew larger, as during a backup, is truncated once it is not read
 )
+
+LOG = logging.getLogger("diptych.store")
 
 DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
 
@@ -124,17 +127,29 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT""",
 )
 
-_SERVED_IDENTITY = (
+# What most images that are searched with the version that serves have vectors of. An identity names one
+# version, though several may make its vectors: a collection names the one that it is searched with.
+_OF_COLLECTIONS = (
+    "(SELECT n.{column} FROM collections c JOIN identities n ON n.number = c.identity"
+    " JOIN images i ON i.collection = c.name"
+    " WHERE c.model = serving.model AND coalesce(c.version, n.version) = serving.version"
+    " AND coalesce(c.bundle, n.bundle) = serving.bundle AND n.precision IS NOT NULL"
+    " GROUP BY n.number ORDER BY count(*) DESC, n.precision LIMIT 1)"
+)
+# What most vectors of the version that served before are of.
+_OF_VECTORS = (
     "(SELECT n.{column} FROM identities n JOIN embeddings e ON e.identity = n.number"
     " WHERE n.model = serving.model AND n.version = serving.version AND n.bundle = serving.bundle"
     " AND n.precision IS NOT NULL GROUP BY n.number ORDER BY count(*) DESC, n.precision LIMIT 1)"
 )
+_OF_ACTIVE = "(SELECT {column} FROM serving WHERE role = 'active')"
 OLDEST = 9  # the version that the first of these steps begins with
 CONVERSIONS: tuple[tuple[str, ...], ...] = (
     # See `core.types.AddOutcome`.
     ("ALTER TABLE job_items ADD COLUMN metadata_differs INTEGER NOT NULL DEFAULT 0",),
     # A server had precisions of requests, of collections and of single collections. It keeps the one that
-    # most of its vectors have; collections with other vectors move to it.
+    # most of its images have; collections with other vectors move to it. Without vectors, the next start
+    # chooses, and a rollout that was under way begins again.
     (
         "DROP TABLE recorded_queries",
         "DROP INDEX images_without_checksum",
@@ -144,8 +159,13 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE serving ADD COLUMN precision TEXT NOT NULL DEFAULT 'fp32'",
         "ALTER TABLE serving ADD COLUMN decode TEXT NOT NULL DEFAULT 'exact'",
         "ALTER TABLE serving ADD COLUMN wanted TEXT NOT NULL DEFAULT 'fp32'",
-        f"UPDATE serving SET precision = coalesce({_SERVED_IDENTITY.format(column='precision')}, 'fp32'),"
-        f" decode = coalesce({_SERVED_IDENTITY.format(column='decode')}, 'exact')",
+        f"UPDATE serving SET precision = coalesce({_OF_COLLECTIONS.format(column='precision')}, 'auto'),"
+        f" decode = coalesce({_OF_COLLECTIONS.format(column='decode')}, 'exact') WHERE role = 'active'",
+        "UPDATE serving SET"
+        f" precision = coalesce({_OF_VECTORS.format(column='precision')},"
+        f" {_OF_ACTIVE.format(column='precision')}),"
+        f" decode = coalesce({_OF_VECTORS.format(column='decode')}, {_OF_ACTIVE.format(column='decode')})"
+        " WHERE role = 'previous'",
         "UPDATE serving SET wanted = precision",
         "DELETE FROM rollouts WHERE collection IS NOT NULL",
         "ALTER TABLE rollouts DROP COLUMN collection",
@@ -156,6 +176,7 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE rollouts SET (precision, decode) ="
         " (SELECT precision, decode FROM serving WHERE role = 'active')"
         " WHERE EXISTS (SELECT 1 FROM serving WHERE role = 'active')",
+        "DELETE FROM rollouts WHERE precision = 'auto' AND finished_at IS NULL",
     ),
 )
 VERSION = OLDEST + len(CONVERSIONS)
@@ -221,6 +242,8 @@ def migrate(db: sqlite3.Connection) -> None:
         return
     if version:
         require_known(version)
+        _require_checksums(db, version)
+        LOG.info("the data folder is converted from schema %d to %d", version, VERSION)
     db.execute("BEGIN IMMEDIATE")
     steps = CONVERSIONS[version - OLDEST :] if version else (SCHEMA,)
     for statement in chain.from_iterable(steps):
@@ -251,6 +274,18 @@ def require_known(version: int) -> None:
             f"the data folder has schema {version}, this version converts schema {OLDEST} at the oldest: add "
             "its images to a new data folder"
         )
+
+
+def _require_checksums(db: sqlite3.Connection, version: int) -> None:
+    """Raise StoreError for rows that the release before was still giving checksums: without one, a row
+    counts as damaged.
+    """
+    for table in ("images", "embeddings") if version == OLDEST else ():
+        if db.execute(f"SELECT 1 FROM {table} WHERE checksum IS NULL LIMIT 1").fetchone():
+            raise StoreError(
+                f"rows of the table {table} have no checksum yet: start the release before once more, "
+                "wait until it is ready, and stop it"
+            )
 
 
 def _apply(db: sqlite3.Connection, statement: str, version: int) -> None:

@@ -73,8 +73,8 @@ def _row(collection: CollectionInfo) -> list[str]:
         str(collection.n_images),
         format_bytes(collection.kept_bytes),
         format_bytes(collection.memory_bytes),
-        collection.model,
-        _state(collection),
+        str(collection.vectors or collection.model),
+        f"{_state(collection)}, stays" if collection.stays else _state(collection),
         collection.created_at,
     ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import logging
 from collections.abc import Mapping
 
 from diptych.core.concurrency.task_set import TaskSet
@@ -23,6 +24,8 @@ from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
 from diptych.core.types import Target, VersionRef
 from diptych.errors import Conflict, InvalidValue, NotFound
+
+log = logging.getLogger(__name__)
 
 
 class Rollouts:
@@ -56,7 +59,9 @@ class Rollouts:
         """Resume the rollout that had not ended, and start to watch the model repository."""
         served, active = await self._parts.store.served(), self._active.target
         if served is not None:
-            self._worker.wanted = self._policy.precision or served.wanted
+            # A converted data folder without vectors records "auto": the start has chosen.
+            recorded = active.precision if served.wanted == "auto" else served.wanted
+            self._worker.wanted = self._policy.precision or recorded
         if served is None or served.active != active:
             await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {})
             begun = Rollout.new(active).ended("active")
@@ -129,8 +134,13 @@ class Rollouts:
         return {} if self._known.run is None else self._known.run.of_collections()
 
     async def status(self) -> RolloutStatus:
-        """What serves, what served before, and what is under way."""
+        """What serves, what served before, and what is under way.
+
+        What served with another decode mode is left out: a change of that setting is not rolled back.
+        """
         previous, run = await self._kept.status(), self._known.run
+        if previous is not None and previous.target.decode != self._policy.decode:
+            previous = None
         return RolloutStatus(
             active=self._active.target,
             policy=self._policy.kind,
@@ -163,16 +173,16 @@ class Rollouts:
         return known if known is not None and found == self._active.ref else found
 
     async def _target(self, ref: VersionRef, precision: str | None) -> Target:
-        """The version in the named precision; else as it served before, or in the recorded precision."""
-        previous, active = self._kept.target, self._active.target
-        if precision is None and ref == active.ref:
-            precision = active.precision
-        elif precision is None and previous is not None and ref == previous.ref:
-            return previous
+        """The version in the named precision, or in the recorded one if it has that."""
+        if precision is None and ref == self._active.ref:
+            precision = self._active.target.precision
         there = await asyncio.to_thread(self._parts.bundles.precisions, ref)
         if precision is not None and precision not in there:
             raise InvalidValue(
                 f"{ref} has no precision {precision[:40]!r}, only {', '.join(there)}", "precision"
             )
         wanted = precision or self._worker.wanted
-        return Target(ref, wanted if wanted in there else there[0], self._policy.decode)
+        if wanted not in there:
+            log.warning("%s has no precision %s, it is served in %s", ref, wanted, there[0])
+            wanted = there[0]
+        return Target(ref, wanted, self._policy.decode)

@@ -42,8 +42,10 @@ def load_chosen(
     try:
         choice = choose_precision(trials, plan_file) if precision == AUTO else Choice(precision, reason)
         loaded = trials.load(choice.precision)
-        LOG.info("%s is served: %s", choice.precision, choice.reason)
         manifest = bundle.manifest
+        LOG.info(
+            "%s/%d is loaded in %s: %s", manifest.name, manifest.version, choice.precision, choice.reason
+        )
         for name, error in trials.failed().items():
             LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, error)
         chosen = ChosenPrecision(loaded, choice, trials.device)
