@@ -234,7 +234,7 @@ def test_new_data_folder_records_what_auto_chose_and_a_start_with_other_times_ke
         result = serving(client)
         assert (result["precision"], result["reason"]) == (
             "int8",
-            "recorded in the data folder, or asked for",
+            "named by the data folder or by an activation",
         )
         assert (result["candidates"], found(client)) == ([], ("int8", 2))
         assert client.get("/models").json()["rollout"] is None

@@ -145,7 +145,7 @@ class VersionLoader:
         return load_chosen(
             bundle,
             precision=precision,
-            reason=f"set by {PREFIX}PRECISION" if is_set else "recorded in the data folder, or asked for",
+            reason=f"set by {PREFIX}PRECISION" if is_set else "named by the data folder or by an activation",
             device=settings.device,
             n_threads=threads_of(settings),
             plan_file=self._plan_file,
