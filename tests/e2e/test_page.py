@@ -184,7 +184,8 @@ def test_words_and_a_picture_are_mixed_with_weights_from_minus_to_plus(opened: P
     opened.fill("#query", "red")
     expect(opened.locator(".tile .caption").first).to_have_text("red")
     opened.locator(".tile", has_text="blue").first.click()
-    opened.get_by_role("button", name="Not like this").click()
+    with opened.expect_response("**/search"):  # so that the next request is the one of the new weight
+        opened.get_by_role("button", name="Not like this").click()
     weight = opened.get_by_label("Weight of blue")
     expect(weight).to_have_value("-0.5")
     expect(opened.locator(".tile .caption").first).to_have_text("red")
