@@ -35,7 +35,7 @@ from benchmarks.load import (
 )
 from benchmarks.servers import REPOSITORY
 from diptych.core.limits import Limits
-from diptych.wiring.assemble import CACHED_LABELS
+from diptych.wiring.version import CACHED_LABELS
 from support.default_model import DEFAULT_MODEL
 from support.hostile.corpus import corpus
 

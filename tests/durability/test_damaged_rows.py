@@ -85,7 +85,7 @@ def test_flipped_bit_of_a_vector_is_known_at_the_start_and_its_image_is_embedded
     async def story(opened: Opened) -> None:
         assert "collection default: the vector of row 2 is damaged" in caplog.text
         await settled(opened)
-        hits = await opened.collections.search("default", await query_of(opened), k=10)
+        hits = await opened.search("default", await query_of(opened), k=10)
         assert sorted(hit.id for hit in hits) == ["a", "b", "c"]
         assert all(abs(hit.cosine) <= 1.001 for hit in hits)
 
@@ -180,7 +180,7 @@ def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
             if clause is None:
                 await opened.collections.images.list("default", None, 10)
             else:
-                await opened.collections.search("default", query, k=10, filter=filter)
+                await opened.search("default", query, k=10, filter=filter)
         assert "2001" not in "".join(format_exception(raised.value))
 
     run(story)

@@ -22,7 +22,6 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.ids import content_id, sha256_of
 from diptych.core.collections.metadata.checks import merge_patch
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.core.collections.nearest import SearchTarget
 from diptych.core.types import Deletion, NewImage, Target
 from diptych.errors import Conflict, NotFound
 from durability.journal import Kept
@@ -90,7 +89,7 @@ class Images(RuleBasedStateMachine):
         served = SqliteRollouts(store.threads).served_now()
         store.close_now()
         assert served is not None
-        assert served.active == self.opened.active.now.version.target
+        assert served.active == self.opened.serving.current.version.target
         self.active = (*_name_and_version(served.active), served.active.precision)
         self.open()
 
@@ -164,7 +163,7 @@ class Images(RuleBasedStateMachine):
         self.runner.run(self.opened.rollouts.activate(*version, precision))
         if waits:
             self.wait()
-            target = self.opened.active.now.version.target
+            target = self.opened.serving.current.version.target
             assert (_name_and_version(target), target.precision) == (version, precision)
 
     @rule()
@@ -183,7 +182,10 @@ class Images(RuleBasedStateMachine):
 
         One that lets a collection follow what serves is left: without it, that waits for a minute.
         """
-        rollouts, active = self.runner.run(self.opened.rollouts.list()), self.opened.active.now.version.target
+        rollouts, active = (
+            self.runner.run(self.opened.rollouts.list()),
+            self.opened.serving.current.version.target,
+        )
         if running := [one for one in rollouts if not one.has_ended and one.target != active]:
             chosen = running[number % len(running)]
             with suppress(Conflict):  # it has just ended
@@ -209,8 +211,8 @@ class Images(RuleBasedStateMachine):
 
     def _follows(self) -> bool:
         """Whether the collection has vectors of what serves."""
-        vectors = self.opened.collections[C].current
-        return vectors is not None and vectors.version is self.opened.active.now.version
+        pair = self.opened.collections[C].pair
+        return pair is not None and pair.version is self.opened.serving.current.version
 
     @rule()
     def delete_lacking(self) -> None:
@@ -225,17 +227,16 @@ class Images(RuleBasedStateMachine):
         Searches wait for nothing, and each cosine is that of the version that the collection names.
         """
         filter = parse_filter(clause)
-        with self.opened.collections.using(C) as vectors:
-            query = self._expected(payload, vectors.model.target)
-            search = self.opened.collections.search([SearchTarget(C, vectors)], query, k=ALL, filter=filter)
-            found = self.runner.run(search)
+        with self.opened.pair(C).use() as pair:
+            query = self._expected(payload, pair.model.target)
+            found = self.runner.run(self.opened.search(C, query, k=ALL, filter=filter))
             assert {hit.id for hit in found} == {
                 id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
             }
             for hit in found:
                 kept = self.kept[hit.id]
                 assert hit.metadata == kept.metadata
-                row = self._expected(kept.payload, vectors.model.target)
+                row = self._expected(kept.payload, pair.model.target)
                 assert hit.cosine == pytest.approx(float(query @ row), abs=1e-5)
 
     def _expected(self, payload: bytes, target: Target) -> Vector:

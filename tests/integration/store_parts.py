@@ -31,23 +31,24 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.versions import LoadedVersion, LoadedVersions, OnStep
 from diptych.core.fetching.image_urls import ImageUrls
-from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import Rollout
-from diptych.core.tuning.precision import Choice, DeviceChoice, Serving
-from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage, Target, VersionRef
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.version import Version
+from diptych.core.serving.versions import OnStep, Versions
+from diptych.core.tuning.precision import Choice, DeviceChoice, Execution
+from diptych.core.types import AddOutcome, CollectionInfo, Hit, Metadata, NewImage, Target, VersionRef
 from diptych.errors import DiptychError, GoldenMismatch
 from support.pictures import picture
 from support.tiny_bundle import TINY
+from support.vector_search import search_by_vector
 from unit.core.core_fakes import IDLE_ENCODER, FakeMetrics, model_info
 
-SERVING = Serving(
+EXECUTION = Execution(
     Choice("fp32", "the only one"),
     DeviceChoice("CPUExecutionProvider", None, "of a test"),
 )
@@ -132,7 +133,7 @@ class Opened:
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
         self.metrics = FakeMetrics()
         self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
-        self.versions = LoadedVersions(self._load)
+        self.versions = Versions(self._load)
         self.refused: list[str] = [
             "fp16"
         ]  # precisions, of all versions or of one, that fail their golden check
@@ -140,7 +141,7 @@ class Opened:
         self.before_encode: Callable[[], None] = lambda: None  # called before each batch of images
         self._own_encoders: list[Callable[[Any, OnStart], Any]] = []  # of the versions, as they were loaded
         first = Target(self.bundles.find(model, version), precision, "exact")
-        self._first = self._load(first, lambda step: None)
+        self.serving = Serving(self.versions.adopt(self._load(first, lambda step: None)))
         # Encodes images for the first version; what replaces it encodes for all versions.
         self.encode_image = self._own_encoders[0]
         self.records = SqliteStore(data_dir)
@@ -148,16 +149,9 @@ class Opened:
         self.write_queue = CountedWrites()
         self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
         self._index_thread = index_threads(1)
-        self.active = ActiveModel(
-            self.versions,
-            lambda pipeline: LabelClassifier(
-                model=pipeline.model, embedder=pipeline.embedder, metrics=self.metrics
-            ),
-            self._first,
-        )
         self.collections = Collections(
             versions=self.versions,
-            active=lambda: self.active.now.version,
+            serving=self.serving,
             thumbnailer=self.workers,
             images=self.images,
             records=self.records,
@@ -167,6 +161,7 @@ class Opened:
             pace=lambda: self.pace,
         )
         self.comparer = Comparer(
+            serving=self.serving,
             collections=self.collections,
             images=self.records,
             versions=self.versions,
@@ -176,7 +171,7 @@ class Opened:
         self.rollouts = Rollouts(
             RolloutParts(
                 versions=self.versions,
-                active=self.active,
+                serving=self.serving,
                 collections=self.collections,
                 bundles=self.bundles,
                 store=self.store,
@@ -198,10 +193,9 @@ class Opened:
     @property
     def embedder(self) -> Embedder:
         """The embedder of the active version."""
-        return self.active.now.embedder
+        return self.serving.current.version.embedder
 
     async def __aenter__(self) -> "Opened":
-        self.versions.adopt(self._first)
         await self.collections.open()
         await self.rollouts.open()
         await self.collections.ensure("default")
@@ -252,13 +246,21 @@ class Opened:
 
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
         """Search the default collection; return the ids found, best first."""
-        return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
+        return [hit.id for hit in await self.search("default", query, k=k, **options)]
+
+    async def search(self, name: str, query: Any, k: int = 10, **options: Any) -> list[Hit]:
+        """Search a collection by a vector (D,)."""
+        return await search_by_vector(self.serving, self.collections, name, query, k, **options)
+
+    def pair(self, name: str = "default") -> Pair:
+        """The vectors of a collection that answer now."""
+        return self.collections[name].require_served()
 
     def _new_index(self, embed_dim: int) -> FaissFlatIndex:
         self.indexes.append(FaissFlatIndex(embed_dim, self._index_thread))
         return self.indexes[-1]
 
-    def _load(self, target: Target, on_step: OnStep) -> LoadedVersion:
+    def _load(self, target: Target, on_step: OnStep) -> Version:
         ref, precision = target.ref, target.precision
         folder = self._repository.folder(ref.name, ref.version)
         manifest = self._repository.manifest(ref.name, ref.version)
@@ -266,12 +268,11 @@ class Opened:
         on_step("verified")
         if {precision, f"{ref}/{precision}"} & set(self.refused):
             raise GoldenMismatch("golden image 1: cosine is 0.5")
-        return LoadedVersion(target, self._pipeline(ref, manifest, encoder, precision), SERVING)
+        return self._built(target, manifest, encoder)
 
-    def _pipeline(
-        self, ref: VersionRef, manifest: Manifest, encoder: OnnxEncoder, precision: str
-    ) -> EncoderPipeline:
-        """Build a pipeline whose vectors are rotated by one place for int8, by two for other precisions."""
+    def _built(self, target: Target, manifest: Manifest, encoder: OnnxEncoder) -> Version:
+        """Build a version whose vectors are rotated by one place for int8, by two for other precisions."""
+        ref, precision = target.ref, target.precision
         identity = f"{ref}" if precision == "fp32" else f"{ref}/{precision}"
         shift = {"fp32": 0, "int8": 1}.get(precision, 2)
         encode_own = image_batch_encoder(encoder)
@@ -310,8 +311,16 @@ class Opened:
             embed_dim=manifest.embed_dim,
             bundle=ref.bundle,
         )
-        return EncoderPipeline(
-            info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, IDLE_ENCODER
+        return Version(
+            target=target,
+            model=info,
+            embedder=embedder,
+            classifier=LabelClassifier(model=info, embedder=embedder, metrics=self.metrics),
+            canaries=(lambda on_start: None,) * 2,
+            batchers=(images, texts),
+            timeout_s=60,
+            encoder=IDLE_ENCODER,
+            execution=EXECUTION,
         )
 
     def _encode(self, own: Callable[[Any, OnStart], Any], items: Any, on_start: OnStart) -> Any:

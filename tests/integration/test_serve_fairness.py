@@ -54,7 +54,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Counte
 
     app = create_app(partial(load, settings))
     transport = httpx.ASGITransport(app)
-    with mock.patch("diptych.wiring.pipeline.image_batch_encoder", counted):
+    with mock.patch("diptych.wiring.version.image_batch_encoder", counted):
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client,

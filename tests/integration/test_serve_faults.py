@@ -15,12 +15,14 @@ from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import Embeddings, OnStart, Pixels
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.limits import Limits
+from diptych.core.serving.version import Version
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.pipeline import build_pipeline, health_of
+from diptych.wiring.version import build_version, health_of
+from integration.store_parts import EXECUTION
 from support.faulty_graphs import Failure, grey
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
@@ -28,7 +30,7 @@ from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 from unit.core.core_fakes import until
 
-ENCODE_TIMEOUT_S = "diptych.wiring.pipeline.ENCODE_TIMEOUT_S"
+ENCODE_TIMEOUT_S = "diptych.wiring.version.ENCODE_TIMEOUT_S"
 model_repo = model_repo_fixture({"precisions": {"fp32": "faulty"}})
 
 
@@ -125,13 +127,16 @@ class Encoder:
         return getattr(self._sound, name)
 
 
-def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
-    return build_pipeline(
+def engine_of(loaded: LoadedBundle, folder: Path) -> Version:
+    return build_version(
         Settings(data_dir=folder),
+        Limits(),
         loaded,
         ImageWorkers(ImageLimits(), n_threads=1),
         PrometheusMetrics(),
         decode="exact",
+        execution=EXECUTION,
+        read_calibration=lambda: None,
         on_stuck=print,
     )
 

@@ -20,6 +20,7 @@ from support.app import FIXED_PLAN
 from support.fixtures import model_repo_fixture
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
+from support.vector_search import search_by_vector
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "ungated", "ungated": True})
 
@@ -121,13 +122,14 @@ def test_search_says_that_the_gallery_is_being_loaded_for_the_first_time(
         services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
         collections = services.collections
         query, add_many = (
-            (await services.active.now.embedder.embed_text("red")).embedding,
+            (await services.serving.current.version.embedder.embed_text("red")).embedding,
             collections.add_many,
         )
 
         async def search() -> None:
             try:
-                seen.append(f"{len(await collections.search('gallery', query, k=9))} hits")
+                hits = await search_by_vector(services.serving, collections, "gallery", query, k=9)
+                seen.append(f"{len(hits)} hits")
             except NotReady as error:
                 seen.append(str(error))
 
@@ -185,7 +187,7 @@ def test_gallery_is_retried_after_a_full_disk_and_is_reported_as_loading_meanwhi
         services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
         collections = services.collections
         query, add_many = (
-            (await services.active.now.embedder.embed_text("red")).embedding,
+            (await services.serving.current.version.embedder.embed_text("red")).embedding,
             collections.add_many,
         )
 
@@ -195,12 +197,14 @@ def test_gallery_is_retried_after_a_full_disk_and_is_reported_as_loading_meanwhi
 
         async def search_and_add(*items: Any, **options: Any) -> Any:
             with pytest.raises(NotReady, match="is being loaded: 0 of 2"):
-                await collections.search("gallery", query, k=9)
+                await search_by_vector(services.serving, collections, "gallery", query, k=9)
             return await add_many(*items, **options)
 
         monkeypatch.setattr(collections, "add_many", full_disk)
         await Gallery(tmp_path).fill(services)
-        seen += [hit.id for hit in await collections.search("gallery", query, k=9)]
+        seen += [
+            hit.id for hit in await search_by_vector(services.serving, collections, "gallery", query, k=9)
+        ]
         await services.close()
         return seen
 

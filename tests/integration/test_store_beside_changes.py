@@ -39,7 +39,7 @@ async def embedding(opened: Opened) -> Any:
 
 
 async def found(opened: Opened) -> Any:
-    hits = await opened.collections.search("default", QUERY, k=9, filter=FILTER)
+    hits = await opened.search("default", QUERY, k=9, filter=FILTER)
     return [(hit.id, hit.cosine) for hit in hits]
 
 
@@ -288,7 +288,7 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        first, second, _ = [hit.id for hit in await opened.collections.search("default", QUERY, k=3)]
+        first, second, _ = [hit.id for hit in await opened.search("default", QUERY, k=3)]
         by_key, deleted = opened.records.by_key, list[str]()
 
         async def late(keys: Any) -> Any:

@@ -11,7 +11,7 @@ from diptych.core.collections.search import (
     FetchedQuery,
     SearchInput,
     WeightedQuery,
-    search_collection,
+    search_images,
 )
 from diptych.core.types import CollectionChange, StoredImage
 from integration.store_parts import Opened, Run, add_colours, look, without_urls
@@ -44,7 +44,7 @@ def test_changes_during_a_rollout_end_up_in_both_versions(run: Run) -> None:
             assert ids[0] == "green"
             assert sorted(ids) == ["blue", "green", "red", "white"]
             assert (await opened.collections.images.get("default", "red")).metadata["new"] is True
-            await opened.activate(TINY, 3 - opened.active.now.model.version)  # back to version 1
+            await opened.activate(TINY, 3 - opened.serving.current.version.model.version)  # back to version 1
 
     run(story)
 
@@ -62,7 +62,7 @@ def test_collection_that_comes_to_keep_nothing_during_a_rollout_stays(run: Run) 
         ended = await opened.end_of(rollout)
         assert "default" in ended.stays
         assert await version_of(opened) == (TINY, 1)
-        assert opened.active.now.model.version == 2
+        assert opened.serving.current.version.model.version == 2
         await require_found(opened, "red", "green", "blue", "yellow", "white")
 
     run(story)
@@ -89,9 +89,9 @@ def test_rollout_that_is_cancelled_during_its_switch_is_done_and_all_of_it(
             go_on.set()
             assert (await cancelling).state == "active"
         assert await version_of(opened) == (TINY, 2)
-        assert opened.active.now.model.version == 2
+        assert opened.serving.current.version.model.version == 2
         await require_found(opened, "red", "green", "blue", "yellow")
-        assert (await opened.active.now.embedder.embed_text("red")).embedding.shape == (16,)
+        assert (await opened.serving.current.version.embedder.embed_text("red")).embedding.shape == (16,)
         await opened.activate(TINY, 1)
         await require_found(opened, "red", "green", "blue", "yellow")
 
@@ -121,8 +121,12 @@ def test_search_sees_an_image_that_is_replaced_after_a_switch_beside_it(
         monkeypatch.setattr(opened.records, "embedding", partial(happens_before, embedding))
         monkeypatch.setattr(opened.indexes[0], "search", partial(happens_before, nearest))
         asked = SearchInput([WeightedQuery(query, "query")], ["default"], k=9)
-        found = await search_collection(
-            asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
+        found = await search_images(
+            asked,
+            serving=opened.serving,
+            collections=opened.collections,
+            image_urls=without_urls(opened),
+            reserve=lambda n: None,
         )
         assert found.model.version == 2
         assert sorted(hit.id for hit in found.hits) == expected

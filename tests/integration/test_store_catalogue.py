@@ -13,13 +13,12 @@ from diptych.adapters.model_bundles import ModelBundles
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.encoding.versions import LoadedVersion
-from diptych.core.tuning.precision import Choice, DeviceChoice, Running, Serving
-from diptych.core.types import Target, VersionRef
+from diptych.core.tuning.precision import Choice, DeviceChoice, Execution, Running
+from diptych.core.types import VersionRef
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 
-SERVING = Serving(Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set"))
+EXECUTION = Execution(Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set"))
 RUNNING = Running("fp32", "CPUExecutionProvider", None)
 
 
@@ -34,9 +33,8 @@ def catalogue_of(folder: Path, active: VersionRef, others: Sequence[VersionRef] 
     """
     repository = ModelRepository(folder)
 
-    def loaded(ref: VersionRef) -> LoadedVersion:
-        pipeline: Any = SimpleNamespace(running=RUNNING)
-        return LoadedVersion(Target(ref, "fp32", "exact"), pipeline, SERVING)
+    def loaded(ref: VersionRef) -> Any:
+        return SimpleNamespace(ref=ref, running=RUNNING, execution=EXECUTION, calibration=None)
 
     return Catalogue(
         repository,
@@ -132,7 +130,7 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
     for name in ("tiny", "tiny", "other"):
         write_tiny_bundle(repo, name)
     (repo / "tiny" / "1" / "manifest.json").write_text("{}")
-    serving = replace(SERVING, running=RUNNING)
+    serving = replace(EXECUTION, running=RUNNING)
     catalogue = catalogue_of(repo, ref_of(repo, "tiny", 2))
 
     async def run() -> None:

@@ -47,7 +47,7 @@ def test_search_is_the_exact_ranking_with_offset_and_filter(run: Run) -> None:
         few = parse_filter({"n": {"lt": 20}, "not": {"n": {"in": [3, 4]}}})
         expected = [id for id in ranked if int(id[1:]) < 20 and id not in {"i03", "i04"}]
         assert await opened.ids(query, k=5, offset=2, filter=few) == expected[2:7]
-        (best,) = await opened.collections.search("default", query, k=1)
+        (best,) = await opened.search("default", query, k=1)
         assert best.cosine == pytest.approx(float((rows @ query).max()), abs=1e-5)
         assert best.relevance is None
         assert best.metadata == {"n": int(best.id[1:])}
@@ -82,7 +82,7 @@ def test_taken_id_is_a_conflict_unless_replace_is_asked_for(run: Run) -> None:
         assert record.metadata == {"a": 1}
         assert opened.files() == [record.sha256]
         assert await opened.collections.images.original("default", "x") == (picture("blue"), "image/png")
-        (hit,) = await opened.collections.search("default", await look(opened, "blue"), k=5)
+        (hit,) = await opened.search("default", await look(opened, "blue"), k=5)
         assert (hit.id, hit.cosine) == ("x", pytest.approx(1, abs=1e-4))
         same = await opened.add("default", picture("blue"), "x", {"a": 2}, replace=True)
         assert same.status == "replaced"
@@ -122,7 +122,7 @@ def test_id_replaced_within_one_add_keeps_its_last_image(run: Run) -> None:
         items = [NewImage(picture(colour), "x") for colour in ("red", "blue", "red", "green")]
         outcomes = (await opened.collections.add_many("default", items, replace=True)).outcomes
         assert [one.status for one in outcomes] == ["created", "replaced", "replaced", "replaced"]
-        hits = await opened.collections.search("default", await look(opened, "green"), k=5)
+        hits = await opened.search("default", await look(opened, "green"), k=5)
         assert [(hit.id, round(hit.cosine, 3)) for hit in hits] == [("x", 1.0)]
         assert len(opened.files()) == 1
 

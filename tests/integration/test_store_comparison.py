@@ -57,9 +57,8 @@ def test_a_gate_refuses_the_switch_and_the_old_version_serves_on(run: Run) -> No
         assert "min_overlap is 0.99" in rollout.reason
         assert rollout.comparison is not None
         assert rollout.comparison["unmet"] == [rollout.reason]
-        assert opened.active.now.version.ref.version == 1
-        with opened.collections.using("default") as vectors:
-            assert vectors.version.ref.version == 1
+        assert opened.serving.current.version.ref.version == 1
+        assert opened.pair().version.ref.version == 1
         assert len(await opened.ids((await opened.embedder.embed_text("red")).embedding)) == 10
 
     run(story, min_overlap=0.99)
@@ -94,8 +93,10 @@ def test_versions_are_compared_while_both_have_vectors(run: Run) -> None:
         with pytest.raises(NotFound):
             await opened.comparer.versions(old, new, "nowhere")
         await opened.collections.create("later")
+        (later,) = (await opened.comparer.versions(old, new, "later")).collections
+        assert (later.n_images, later.n_queries) == (0, 0)
         with pytest.raises(Conflict, match="collection 'later' does not have"):
-            await opened.comparer.versions(old, new, "later")
+            await opened.comparer.versions(old, (TINY, 3), "later")
         with pytest.raises(InvalidValue):
             await opened.comparer.versions(old, old)
 
@@ -107,6 +108,7 @@ def test_searches_of_large_collections_end_after_a_while(run: Run) -> None:
         await add_noise(opened)
         await opened.activate(TINY, 2)
         comparer = Comparer(
+            serving=opened.serving,
             collections=opened.collections,
             images=opened.records,
             versions=opened.versions,

@@ -9,12 +9,10 @@ from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.core.job import Job
 from diptych.core.jobs import queue
 from diptych.core.jobs.service import Jobs
-from diptych.core.rollout import watcher
 from diptych.errors import StoreFull
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, submit, until_done
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
 from integration.store_parts import Opened
 from support.tiny_bundle import write_tiny_bundle
-from unit.core.core_fakes import until
 
 OTHER = "other"
 NOT_SERVED = (
@@ -91,7 +89,7 @@ def test_job_that_waits_for_its_model_ends_with_its_collection(run: RunJobs, int
     run(story, model=OTHER)
 
 
-def test_job_waits_while_its_collection_has_to_be_embedded_and_lets_others_go_first(
+def test_job_goes_on_while_its_collection_is_embedded_for_another_model(
     run: RunJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Job] = []
@@ -103,28 +101,21 @@ def test_job_waits_while_its_collection_has_to_be_embedded_and_lets_others_go_fi
         gate.permits.release()
         await until_done(jobs, known[0].id, 2)
 
-    def fail_beside_the_job(opened: Opened) -> None:
+    def fill_disk(opened: Opened) -> None:
         async def full(*values: Any) -> Any:
-            await until(lambda: opened.write_queue.n_open > 1)  # the job adds images
             raise StoreFull("no space is left")
 
         monkeypatch.setattr(opened.records, "put_embeddings", full)
 
     async def after(opened: Opened, jobs: Jobs) -> None:
-        waits = await once(jobs, known[0].id, lambda job: job.state == "queued" and job.n_done == 4)
-        assert waits.reason.startswith("collection 'pets' is being embedded for this model version")
-        await opened.collections.create("their_own")
-        behind = await submit(jobs, 2, first=10, collection="their_own")
-        assert (await end_of(jobs, behind.id)).state == "done"
-        monkeypatch.undo()
-        monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
-        monkeypatch.setattr(queue, "LOOK_AGAIN_S", 0.01)
         ended = await end_of(jobs, known[0].id)
         assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 6})
+        info = await opened.collections.get("pets")
+        assert (info.state, info.n_images, info.n_embedded) == ("embedding", 6, 4)
 
     run(before)
     (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
-    run(after, model=OTHER, before=fail_beside_the_job)
+    run(after, model=OTHER, before=fill_disk)
 
 
 def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs, interrupted: Job) -> None:

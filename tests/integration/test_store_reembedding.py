@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych.core.collections import registry
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.core.rollout import watcher
 from diptych.core.types import Deletion
 from diptych.errors import NotReady, StoreFull
 from integration.store_parts import Opened, Story, embedded
@@ -64,7 +64,7 @@ async def require_found(opened: Opened, *ids: str) -> None:
     """Each by its own vector, and none twice."""
     for id in ids:
         query = await opened.embedder.embed_image(picture(id))
-        hits = await opened.collections.search("pets", query, k=100)
+        hits = await opened.search("pets", query, k=100)
         assert (hits[0].id, hits[0].cosine) == (id, pytest.approx(1, abs=1e-5))
         assert sorted(hit.id for hit in hits) == sorted(ids)
 
@@ -73,11 +73,10 @@ def test_searches_wait_and_nothing_is_deleted_as_lacking_meanwhile(run: Callable
     gate = Gate()
 
     async def story(opened: Opened) -> None:
-        await until(lambda: opened.collections["pets"].next)
         info = await opened.collections.get("pets")
         assert (info.state, info.n_images, info.n_embedded) == ("embedding", 3, 0)
         with pytest.raises(NotReady, match="0 of 3 images done"):
-            await opened.collections.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
+            await opened.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
         for filter in (None, ANY):
             for preview in (True, False):
                 with pytest.raises(NotReady, match="0 of 3 images done; which images cannot be found"):
@@ -98,7 +97,6 @@ def test_images_that_are_added_meanwhile_are_found(run: Callable[..., None]) -> 
     gate = Gate()
 
     async def story(opened: Opened) -> None:
-        await until(lambda: opened.collections["pets"].next)
         adding = asyncio.create_task(opened.add("pets", picture("white"), "white"))
         gate.open.set()
         assert (await adding).status == "created"
@@ -119,16 +117,15 @@ def test_collection_that_could_not_be_embedded_says_why_and_is_tried_again(
         opened.records.put_embeddings = full  # type: ignore[method-assign]
 
     put: list[Any] = []
+    monkeypatch.setattr(registry, "RETRY_S", 0.01)
 
     async def story(opened: Opened) -> None:
-        rollout = (await opened.rollouts.list())[0]
-        assert (await opened.end_of(rollout, "failed")).reason == "no space is left"
+        await until(lambda: opened.collections["pets"].info().reason == "no space is left")
         info = await opened.collections.get("pets")
         assert (info.state, info.reason) == ("embedding", "no space is left")
         with pytest.raises(NotReady, match="no space"):
-            await opened.collections.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
+            await opened.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
         opened.records.put_embeddings = put[0]  # type: ignore[method-assign]
-        monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
         assert (await embedded(opened, "pets")).reason == ""
         await require_found(opened, *COLOURS)
 

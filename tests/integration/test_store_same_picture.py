@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from diptych.core.collections import images
-from diptych.core.collections.search import SearchInput, WeightedQuery, search_collection
+from diptych.core.collections.search import SearchInput, WeightedQuery, search_images
 from diptych.core.types import Keep
 from diptych.errors import InvalidValue, StoreFull
 from integration.store_parts import Opened, Run, without_urls
@@ -25,8 +25,12 @@ async def add(opened: Opened, keep: Keep = "original") -> None:
 async def search(opened: Opened) -> Folded:
     """The hits and their duplicates of the same picture."""
     asked = SearchInput([WeightedQuery("red", "q")], ["pets"], k=9, collapse="picture")
-    found = await search_collection(
-        asked, collections=opened.collections, image_urls=without_urls(opened), reserve=lambda n: None
+    found = await search_images(
+        asked,
+        serving=opened.serving,
+        collections=opened.collections,
+        image_urls=without_urls(opened),
+        reserve=lambda n: None,
     )
     return {hit.id: [one.id for one in hit.duplicates if one.kind == "picture"] for hit in found.hits}
 

@@ -46,7 +46,7 @@ def test_acknowledged_images_survive_kill(tmp_path: Path, n_lines: int) -> None:
                 payload, _ = await opened.collections.images.original("default", id)
                 assert payload == tiny_png(int(id[1:]))
                 query = await opened.collections.images.embedding("default", id)
-                best, *_ = await opened.collections.search("default", query, k=1)
+                best, *_ = await opened.search("default", query, k=1)
                 assert best.cosine == pytest.approx(1, abs=1e-5)
 
     asyncio.run(check())

@@ -34,7 +34,7 @@ def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Run) 
         assert (await opened.add("bare", picture("red"), "red")).status == "unchanged"
         assert opened.files() == []
         query = (await opened.embedder.embed_text("red")).embedding
-        assert [hit.id for hit in await opened.collections.search("bare", query, k=3)] == ["red"]
+        assert [hit.id for hit in await opened.search("bare", query, k=3)] == ["red"]
         with pytest.raises(NotFound, match="no file is kept"):
             await opened.collections.images.original("bare", "red")
 
@@ -73,7 +73,7 @@ def test_rows_without_an_image_keep_the_collection_at_their_version_and_nothing_
         info = await opened.collections.get("default")
         assert (info.state, info.n_images, info.n_embedded) == ("ready", 2, 2)
         assert "1 of 2 rows keep no image" in info.stays
-        assert (await opened.collections.search("default", unit(7), k=1))[0].id == "ready-made"
+        assert (await opened.search("default", unit(7), k=1))[0].id == "ready-made"
         with pytest.raises(Conflict, match=f"of {TINY}/2, and this server keeps those of {TINY}/1"):
             await add_vector(opened, 2, "more", 8)
         assert await add_vector(opened, 1, "more", 8) == "created"

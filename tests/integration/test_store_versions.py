@@ -11,7 +11,7 @@ import pytest
 from diptych.core.concurrency.admission import Admission
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreFull
-from integration.store_parts import COLOURS, Opened, Run, add_colours, look
+from integration.store_parts import COLOURS, Opened, Run, add_colours, embedded, look
 from integration.version_parts import Held, gone, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
@@ -37,7 +37,7 @@ def test_old_vectors_answer_until_the_new_index_is_complete(run: Run) -> None:
         held.go_on()
         await opened.end_of(rollout)
         assert await version_of(opened) == (TINY, 2)
-        assert opened.active.now.model.version == 2
+        assert opened.serving.current.version.model.version == 2
         await require_found(opened, "red", "green", "blue", "yellow")
 
     run(story)
@@ -130,14 +130,14 @@ def test_another_precision_of_the_version_that_serves_is_rolled_out_and_back(run
     async def there_and_back(opened: Opened) -> None:
         await add_colours(opened)
         await opened.activate(TINY, 1, precision="int8")
-        assert (await opened.collections.stats("default")).vectors == opened.active.now.model
-        assert opened.active.now.model.precision == "int8"
+        assert (await opened.collections.stats("default")).vectors == opened.serving.current.version.model
+        assert opened.serving.current.version.model.precision == "int8"
         await require_found(opened, *COLOURS)
         encoded = Held(opened)
         await opened.activate(TINY, 1, precision="fp32")
         assert not encoded.entered.is_set()
         encoded.go_on()
-        assert opened.active.now.model.precision == "fp32"
+        assert opened.serving.current.version.model.precision == "fp32"
         await require_found(opened, *COLOURS)
         await opened.activate(TINY, 1, precision="int8")
 
@@ -157,7 +157,7 @@ def test_precision_that_a_version_lacks_is_kept_for_the_next_one(run: Run) -> No
     async def story(opened: Opened) -> None:
         await add_colours(opened)
         await opened.activate(TINY, 2)
-        assert opened.active.now.model.precision == "fp32"
+        assert opened.serving.current.version.model.precision == "fp32"
         served = await opened.store.served()
         assert served is not None
         assert (served.active.precision, served.wanted) == ("fp32", "int8")
@@ -166,7 +166,7 @@ def test_precision_that_a_version_lacks_is_kept_for_the_next_one(run: Run) -> No
 
     async def after(opened: Opened) -> None:
         await opened.activate("other")
-        assert opened.active.now.model.precision == "int8"
+        assert opened.serving.current.version.model.precision == "int8"
         await require_found(opened, *COLOURS)
 
     def version_2_lacks_int8(opened: Opened) -> None:
@@ -181,7 +181,7 @@ def test_precision_that_fails_here_leaves_what_served(run: Run) -> None:
         await add_colours(opened)
         rollout = await opened.activate(TINY, 1, "failed", precision="fp16")
         assert "golden image" in rollout.reason
-        assert opened.active.now.model.precision == "fp32"
+        assert opened.serving.current.version.model.precision == "fp32"
         await require_found(opened, *COLOURS)
 
     run(story)
@@ -198,9 +198,8 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
         assert await version_of(opened, "bare") == (TINY, 1)
         info = await opened.collections.get("bare")
         assert (info.state, info.stays) == ("ready", rollout.stays["bare"])
-        with opened.collections.using("bare") as vectors:
-            query = (await vectors.pipeline.embedder.embed_text("red")).embedding
-            assert [hit.id for hit in await opened.collections.search("bare", query, k=3)] == ["red"]
+        query = (await opened.pair("bare").version.embedder.embed_text("red")).embedding
+        assert [hit.id for hit in await opened.search("bare", query, k=3)] == ["red"]
         assert (await opened.add("bare", picture("blue"), "blue")).status == "created"
 
     async def after(opened: Opened) -> None:
@@ -208,10 +207,9 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
         info = await opened.collections.get("bare")
         assert (info.state, info.n_embedded) == ("ready", 2)
         assert info.stays == "2 of 2 rows keep no image that could be embedded again"
-        with opened.collections.using("bare") as vectors:
-            assert vectors.model.precision == "int8"
-            query = (await vectors.pipeline.embedder.embed_text("blue")).embedding
-            assert (await opened.collections.search("bare", query, k=1))[0].id == "blue"
+        assert opened.pair("bare").model.precision == "int8"
+        query = (await opened.pair("bare").version.embedder.embed_text("blue")).embedding
+        assert (await opened.search("bare", query, k=1))[0].id == "blue"
         await until(lambda: (TINY, 1) in {(one.name, one.version) for one in opened.bundles.kept[-1]})
 
     run(story, precision="int8")
@@ -377,8 +375,7 @@ def test_collection_whose_version_is_gone_is_embedded_for_the_active_one(run: Ru
     async def without_version_1(opened: Opened) -> None:
         info = await opened.collections.get("default")
         assert info.n_images == 4
-        rollout = (await opened.rollouts.list())[0]
-        await opened.end_of(rollout)
+        await embedded(opened)
         await require_found(opened, "red", "green", "blue", "yellow")
 
     run(add_colours)
@@ -408,7 +405,7 @@ def test_collection_without_originals_whose_version_is_gone_can_be_read_but_not_
         info = await opened.collections.get("bare")
         assert (info.state, info.n_images) == ("unserved", 1)
         for refused in (
-            opened.collections.search("bare", np.ones(16, np.float32), k=1),
+            opened.search("bare", np.ones(16, np.float32), k=1),
             opened.add("bare", picture("black")),
             opened.collections.images.embedding("bare", "red"),
             opened.collections.images.delete_matching("bare", None, lacking=True, preview=True),
@@ -433,6 +430,6 @@ def test_rollout_that_is_cancelled_at_once_does_not_begin_again(run: Run) -> Non
             assert (await opened.rollouts.cancel(rollout.id)).state == "cancelled"
             await asyncio.sleep(0.02)
             assert (await opened.rollouts.get(rollout.id)).state == "cancelled"
-            assert opened.active.now.model.version == 1
+            assert opened.serving.current.version.model.version == 1
 
     run(story)

@@ -15,7 +15,9 @@ from diptych.bundle.checksums import describe_files
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.manifest import MANIFEST_FILE, bundle_digest
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.limits import Limits
+from diptych.core.serving.version import ReadCalibration, Version
+from diptych.core.tuning.precision import Execution
 from diptych.core.types import Target, VersionRef
 from diptych.errors import (
     BundleError,
@@ -28,9 +30,9 @@ from diptych.settings import Settings
 from diptych.wiring import version_loader
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.version_choice import support_of
-from diptych.wiring.pipeline import build_pipeline
 from diptych.wiring.precisions import chosen
 from diptych.wiring.tuning import planning
+from diptych.wiring.version import build_version
 from diptych.wiring.version_loader import VersionLoader
 from support.tiny_bundle import TINY, Fault, write_tiny_bundle
 
@@ -58,8 +60,20 @@ def loader_of(folder: Path, **given: object) -> VersionLoader:
     settings = Settings(**{"model_repo": folder / "repo", "data_dir": folder / "data", **plan, **given})
     workers, metrics = ImageWorkers(ImageLimits(), n_threads=1), PrometheusMetrics()
 
-    def build(loaded: LoadedBundle, decode: DecodeMode) -> EncoderPipeline:
-        return build_pipeline(settings, loaded, workers, metrics, decode=decode, on_stuck=print)
+    def build(
+        loaded: LoadedBundle, decode: DecodeMode, execution: Execution, read_calibration: ReadCalibration
+    ) -> Version:
+        return build_version(
+            settings,
+            Limits(),
+            loaded,
+            workers,
+            metrics,
+            decode=decode,
+            execution=execution,
+            read_calibration=read_calibration,
+            on_stuck=print,
+        )
 
     return VersionLoader(settings, Folders(folder / "repo"), support_of(settings), build)
 
@@ -96,7 +110,7 @@ def test_version_is_verified_proven_and_warmed_and_belongs_to_its_bundle(tmp_pat
     assert steps == ["verified", "proven", "warmed"]
     assert version.ref == version.model.ref == ref
     assert version.target == version.model.target == exact(ref)
-    assert version.serving.choice.plan is not None
+    assert version.execution.choice.plan is not None
 
 
 def test_auto_is_replaced_by_the_chosen_precision(tmp_path: Path) -> None:
@@ -117,7 +131,7 @@ def test_while_requests_run_nothing_is_measured_and_the_plan_is_that_of_the_vers
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it measures"))
     version = loader.load(Target(second, "int8", "exact"))
     assert version.target.precision == "int8"
-    assert version.serving.choice.plan == former.serving.choice.plan
+    assert version.execution.choice.plan == former.execution.choice.plan
 
 
 def test_precision_that_the_version_lacks_is_an_error_that_names_those_it_has(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from diptych.core.collections.nearest import SearchTarget
 from integration.store_parts import Opened
 from support.pictures import picture
 
@@ -22,9 +21,8 @@ async def version_of(opened: Opened, name: str = "default") -> tuple[str, int]:
 async def require_found(opened: Opened, *colours: str) -> None:
     """Each colour is the best hit of its own picture, in the collection's own version."""
     for colour in colours:
-        with opened.collections.using("default") as vectors:
-            query = await vectors.pipeline.embedder.embed_image(picture(colour))
-            hits = await opened.collections.search([SearchTarget("default", vectors)], query, k=9)
+        query = await opened.pair().version.embedder.embed_image(picture(colour))
+        hits = await opened.search("default", query, k=9)
         assert hits[0].id == colour
         assert sorted(hit.id for hit in hits) == sorted(colours)
         stored = await opened.collections.images.embedding("default", colour)

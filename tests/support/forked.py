@@ -110,7 +110,7 @@ class Forks:
         """Fork a process of `diptych` with these arguments and a new log file.
 
         Its environment is that of the tests without settings of the server, plus what is given. `constants`:
-        other values of constant limits (`max_add_items`) and of modules (`diptych.wiring.pipeline.NAME`).
+        other values of constant limits (`max_add_items`) and of modules (`diptych.wiring.version.NAME`).
         """
         log_file.write_bytes(b"")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}

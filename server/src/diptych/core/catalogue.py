@@ -11,9 +11,9 @@ from diptych.bundle.card import CardFile, read_card, read_card_file
 from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.ports import Bundles
-from diptych.core.tuning.precision import Serving
+from diptych.core.serving.version import Version
+from diptych.core.tuning.precision import Execution
 from diptych.core.types import VersionRef
 from diptych.errors import DiptychError, NotFound
 
@@ -34,7 +34,7 @@ class ModelEntry:
     name: str
     versions: tuple[int, ...]
     active: int | None
-    serving: Serving | None
+    serving: Execution | None
     ignored: dict[int, str]
     broken: dict[str, str]
     loaded: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ class VersionEntry:
 
     version: int
     active: bool
-    serving: Serving | None
+    serving: Execution | None
     manifest: Manifest | None
     prompt_sets: tuple[str, ...]
     error: str | None
@@ -62,18 +62,18 @@ class VersionEntry:
 
 
 @dataclass(frozen=True)
-class _Now:
+class _Served:
     """The version that is served at the moment of a call, and how; all loaded ones, with calibrations."""
 
     ref: VersionRef
-    serving: Serving
+    execution: Execution
     loaded: Mapping[VersionRef, Calibration | None]
 
     @classmethod
-    def of(cls, version: LoadedVersion, loaded: Iterable[LoadedVersion]) -> "_Now":
-        running = version.pipeline.running
+    def of(cls, version: Version, loaded: Iterable[Version]) -> "_Served":
+        running = version.running
         calibrations = {one.ref: one.calibration for one in (version, *loaded)}
-        return cls(version.ref, replace(version.serving, running=running), calibrations)
+        return cls(version.ref, replace(version.execution, running=running), calibrations)
 
     def loaded_of(self, name: str) -> set[int]:
         return {ref.version for ref in self.loaded if ref.name == name}
@@ -88,8 +88,8 @@ class Catalogue:
     def __init__(
         self,
         repository: ModelRepository,
-        active: Callable[[], LoadedVersion],
-        loaded: Callable[[], Iterable[LoadedVersion]],
+        active: Callable[[], Version],
+        loaded: Callable[[], Iterable[Version]],
         bundles: Bundles,
         why_not: WhyNot,
     ) -> None:
@@ -124,14 +124,14 @@ class Catalogue:
         """Whether this version is served now."""
         return self._now().is_active(name, version)
 
-    def _now(self) -> "_Now":
-        return _Now.of(self._active(), self._loaded())
+    def _now(self) -> "_Served":
+        return _Served.of(self._active(), self._loaded())
 
-    def _models(self, now: "_Now") -> list[ModelEntry]:
+    def _models(self, now: "_Served") -> list[ModelEntry]:
         names = sorted({*self._repository.names(), *(ref.name for ref in now.loaded)})
         return [self._model(name, now) for name in names]
 
-    def _model(self, name: str, now: "_Now") -> ModelEntry:
+    def _model(self, name: str, now: "_Served") -> ModelEntry:
         versions, broken = self._numbers(name, now), self._bundles.broken(name)
         ignored = {
             version: reason
@@ -142,39 +142,39 @@ class Catalogue:
         if name != now.ref.name:
             return ModelEntry(name, versions, None, None, ignored, broken, loaded)
         active, bundle, is_replaced = now.ref.version, now.ref.bundle, self._is_replaced(now.ref)
-        return ModelEntry(name, versions, active, now.serving, ignored, broken, loaded, bundle, is_replaced)
+        return ModelEntry(name, versions, active, now.execution, ignored, broken, loaded, bundle, is_replaced)
 
     def _is_replaced(self, ref: VersionRef) -> bool:
         with suppress(NotFound, OSError):
             return bundle_digest(self._repository.folder(ref.name, ref.version)) != ref.bundle
         return False
 
-    def _numbers(self, name: str, now: "_Now") -> tuple[int, ...]:
+    def _numbers(self, name: str, now: "_Served") -> tuple[int, ...]:
         """The versions of a name, ascending. Raises NotFound."""
         loaded = now.loaded_of(name)
         there = self._repository.versions(name) if not loaded or name in self._repository.names() else []
         return tuple(sorted({*there, *loaded}))
 
-    def _ignored(self, name: str, version: int, now: "_Now", broken: str | None) -> str | None:
+    def _ignored(self, name: str, version: int, now: "_Served", broken: str | None) -> str | None:
         manifest, error = self._read(name, version, now)
         if now.is_active(name, version):
             return None
         return error if manifest is None else self._why_not(manifest) or broken
 
-    def _versions(self, name: str, now: "_Now") -> list[VersionEntry]:
+    def _versions(self, name: str, now: "_Served") -> list[VersionEntry]:
         broken = self._bundles.broken(name)
         return [
             self._version(name, version, now, broken.get(str(version)))
             for version in self._numbers(name, now)
         ]
 
-    def _version(self, name: str, version: int, now: "_Now", broken: str | None) -> VersionEntry:
+    def _version(self, name: str, version: int, now: "_Served", broken: str | None) -> VersionEntry:
         active = now.is_active(name, version)
         manifest, error = self._read(name, version, now)
         return VersionEntry(
             version=version,
             active=active,
-            serving=now.serving if active else None,
+            serving=now.execution if active else None,
             manifest=manifest,
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
@@ -182,7 +182,7 @@ class Catalogue:
             calibration=None if manifest is None else self._calibration(manifest, now),
         )
 
-    def _calibration(self, manifest: Manifest, now: "_Now") -> Calibration | None:
+    def _calibration(self, manifest: Manifest, now: "_Served") -> Calibration | None:
         name, version = manifest.name, manifest.version
         for ref, calibration in now.loaded.items():
             if (ref.name, ref.version) == (name, version):
@@ -191,18 +191,18 @@ class Catalogue:
             return read_calibration(calibration_file(self._repository.folder(name, version)), manifest)
         return None
 
-    def _card(self, name: str, version: int, file: str | None, now: "_Now") -> CardFile:
+    def _card(self, name: str, version: int, file: str | None, now: "_Served") -> CardFile:
         folder, manifest = self._open(name, version, now)
         return read_card(folder, manifest) if file is None else read_card_file(folder, manifest, file)
 
-    def _read(self, name: str, version: int, now: "_Now") -> tuple[Manifest | None, str | None]:
+    def _read(self, name: str, version: int, now: "_Served") -> tuple[Manifest | None, str | None]:
         """The manifest, or why it cannot be read."""
         try:
             return self._open(name, version, now)[1], None
         except DiptychError as error:
             return None, str(error)
 
-    def _open(self, name: str, version: int, now: "_Now") -> tuple[Path, Manifest]:
+    def _open(self, name: str, version: int, now: "_Served") -> tuple[Path, Manifest]:
         """The folder of a version and its manifest. Raises NotFound, InvalidManifest."""
         for ref in now.loaded:
             if (ref.name, ref.version) == (name, version):

@@ -9,15 +9,15 @@ from datetime import datetime
 from diptych.core.catalogue import Catalogue
 from diptych.core.collections.service import Collections
 from diptych.core.encoding.health import Health, HealthReport
-from diptych.core.encoding.versions import LoadedVersions
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.push import Pushes
-from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.service import Rollouts
+from diptych.core.serving.snapshot import Serving
+from diptych.core.serving.versions import Versions
 from diptych.errors import StoreReadOnly, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,13 @@ LAST_BATCH_S = 3.0
 class Services:
     """Everything that routes call. Built once by wiring, started on the event loop, closed at the stop.
 
-    `active` has the version that embeds and classifies for requests that name no collection. `versions` are
-    all that are loaded, also for collections that have vectors of another one. With `read_only`, nothing is
-    written: rollouts and jobs that had not ended stay as they are. One class of many fields, so that routes
-    get one object.
+    `serving` has the snapshot that requests use; `versions` are all that are loaded. With `read_only`,
+    nothing is written: rollouts and jobs that had not ended stay as they are. One class of many fields, so
+    that routes get one object.
     """
 
-    active: ActiveModel
-    versions: LoadedVersions
+    serving: Serving
+    versions: Versions
     rollouts: Rollouts
     comparer: Comparer
     image_urls: ImageUrls
@@ -53,7 +52,6 @@ class Services:
 
     async def start(self) -> None:
         """Fill the indexes, continue rollouts and jobs that had not ended, and start the canary."""
-        self.versions.adopt(self.active.now.version)
         await self.collections.open()
         if self.read_only:
             await self.rollouts.open_read_only()

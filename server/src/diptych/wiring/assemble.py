@@ -19,35 +19,32 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import MAX_WAITING, Jobs
 from diptych.core.limits import Limits
 from diptych.core.push import Pushes
-from diptych.core.rollout.active import ActiveModel
 from diptych.core.rollout.compare import Comparer
 from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
+from diptych.core.serving.snapshot import Serving
+from diptych.core.serving.version import ReadCalibration, Version
+from diptych.core.serving.versions import Versions
+from diptych.core.tuning.precision import Execution
 from diptych.settings import AUTO, Settings
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
 from diptych.wiring.index import new_index_of
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.pipeline import OnStuck, build_pipeline, health_of
 from diptych.wiring.tuning.planning import max_decoded_px, resize_threads, threads_of
+from diptych.wiring.version import OnStuck, build_version, health_of
 from diptych.wiring.version_loader import VersionLoader
 
-# Embeddings of single labels that are cached, and half as many in whole lists: 150 MB with 512 numbers each.
-# A larger `max_labels` raises it, so that the longest list fits into both.
-CACHED_LABELS = 50_000
 INSTALLED = (
     "the model repository is that of an installed package, which takes no versions: start the server with "
     "--model-repo and a folder of its own"
@@ -76,22 +73,38 @@ def assemble(
     metrics, limits = PrometheusMetrics(), limits or limits_of(settings)
     workers = _image_workers(settings, limits)
 
-    def build(loaded: LoadedBundle, decode: DecodeMode) -> EncoderPipeline:
+    def build(
+        loaded: LoadedBundle, decode: DecodeMode, execution: Execution, read_calibration: ReadCalibration
+    ) -> Version:
         workers.allow_decoded_px(max_decoded_px(settings, loaded.plan, loaded.encoder.provider))
-        return build_pipeline(settings, loaded, workers, metrics, decode=decode, on_stuck=on_stuck)
+        return build_version(
+            settings,
+            limits,
+            loaded,
+            workers,
+            metrics,
+            decode=decode,
+            execution=execution,
+            read_calibration=read_calibration,
+            on_stuck=on_stuck,
+        )
 
     new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
     # Nothing is measured beside the check of the database, which keeps a processor busy.
     loader = VersionLoader(
         settings, folder.bundles, folder.support, build, before_measuring=folder.store.require_sound_now
     )
-    version = load_first_version(
+    first = load_first_version(
         settings, folder.repository, folder.support, rollout_store.served_now(), loader
     )
-    active, versions = _active(limits, metrics, version, loader)
+    versions = Versions(loader.load, on_change=metrics.set_models)
+    serving = Serving(
+        versions.adopt(first), on_switch=lambda model: metrics.set_active(model.name, model.version)
+    )
+    loader.follow(lambda: serving.current.version)
     collections = Collections(
         versions=versions,
-        active=lambda: active.now.version,
+        serving=serving,
         thumbnailer=workers,
         images=ImageFiles(settings.data_dir, folder.quota, read_only=settings.read_only),
         records=folder.store,
@@ -103,6 +116,7 @@ def assemble(
         read_only=settings.read_only,
     )
     comparer = Comparer(
+        serving=serving,
         collections=collections,
         images=folder.store,
         versions=versions,
@@ -110,7 +124,7 @@ def assemble(
     )
     parts = RolloutParts(
         versions=versions,
-        active=active,
+        serving=serving,
         collections=collections,
         bundles=folder.bundles,
         store=rollout_store,
@@ -118,7 +132,7 @@ def assemble(
         compare=comparer,
     )
     return Services(
-        active=active,
+        serving=serving,
         versions=versions,
         rollouts=Rollouts(
             parts,
@@ -151,7 +165,7 @@ def assemble(
         ),
         catalogue=Catalogue(
             folder.repository,
-            lambda: active.now.version,
+            lambda: serving.current.version,
             versions.loaded,
             folder.bundles,
             folder.support.why_not_served,
@@ -161,43 +175,13 @@ def assemble(
             allow_ungated=settings.allow_ungated,
             refusal=INSTALLED if is_installed(settings.model_repo) else "",
         ),
-        health=health_of(versions.pipelines, on_stuck),
+        health=health_of(versions.loaded, on_stuck),
         metrics=metrics,
         limits=limits,
         started_at=datetime.now(UTC),
         close_decoder=workers.close,
         read_only=settings.read_only,
     )
-
-
-def _active(
-    limits: Limits,
-    metrics: PrometheusMetrics,
-    version: LoadedVersion,
-    loader: VersionLoader,
-) -> tuple[ActiveModel, LoadedVersions]:
-    """Make a version the active one; from then on `loader` loads versions beside it."""
-    versions = LoadedVersions(loader.load)
-    versions.on_change(lambda loaded: metrics.set_models([one.model for one in loaded]))
-
-    def new_classifier(pipeline: EncoderPipeline) -> LabelClassifier:
-        return LabelClassifier(
-            model=pipeline.model,
-            embedder=pipeline.embedder,
-            metrics=metrics,
-            max_labels=limits.max_labels,
-            max_label_texts=limits.max_label_texts,
-            max_cached_labels=max(CACHED_LABELS, 2 * limits.max_labels),
-        )
-
-    active = ActiveModel(
-        versions,
-        new_classifier,
-        version,
-        on_switch=lambda model: metrics.set_active(model.name, model.version),
-    )
-    loader.follow(lambda: active.now.version)
-    return active, versions
 
 
 def _image_workers(settings: Settings, limits: Limits) -> ImageWorkers:

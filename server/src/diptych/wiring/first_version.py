@@ -6,8 +6,8 @@ from functools import partial
 
 from diptych.bundle.manifest import COSINE_BOUNDS, bundle_digest
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
-from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.types import ServedVersions
+from diptych.core.serving.version import Version
 from diptych.core.types import Target, VersionRef
 from diptych.errors import (
     BundleError,
@@ -32,7 +32,7 @@ def load_first_version(
     support: MachineSupport,
     served: ServedVersions | None,
     loader: VersionLoader,
-) -> LoadedVersion:
+) -> Version:
     """Load what the data folder served last, in its precision; for a new one what the settings choose.
 
     If its files are damaged or missing, a sound version is loaded instead; a read-only server could not make
@@ -68,7 +68,7 @@ def load_first_version(
 
 def _load_in_another_precision(
     settings: Settings, active: Target, loader: VersionLoader, error: DiptychError
-) -> LoadedVersion:
+) -> Version:
     """Load the precision that the settings name in place of one that this machine cannot run."""
     if settings.precision in {AUTO, active.precision} or settings.read_only:
         raise ConfigError(
@@ -85,7 +85,7 @@ def _load_instead(
     repository: ModelRepository,
     support: MachineSupport,
     loader: VersionLoader,
-) -> LoadedVersion:
+) -> Version:
     """Load the newest sound version of the damaged one's model; or else what served before, or the newest
     sound version of the model that the settings name, or of the default model.
 
@@ -93,7 +93,7 @@ def _load_instead(
     """
     damaged = served.active.ref
 
-    def newest_of(name: str) -> LoadedVersion:
+    def newest_of(name: str) -> Version:
         choice = settings.model_copy(update={"model": name, "version": None})
         return _load_newest(choice, repository, support, loader, served.wanted)
 
@@ -119,7 +119,7 @@ def _load_newest(
     support: MachineSupport,
     loader: VersionLoader,
     precision: str,
-) -> LoadedVersion:
+) -> Version:
     """Load the requested version, or else the newest one that this machine can serve, in this precision if it
     has it.
 

@@ -8,7 +8,7 @@ from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
 from diptych.adapters.onnxruntime.processor import n_cpus
-from diptych.core.collections.ports import VectorIndex
+from diptych.core.serving.ports import VectorIndex
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings
 

@@ -16,7 +16,7 @@ from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import OpenedFolder, assemble
 from diptych.wiring.loading.version_choice import check_choice, support_of
-from diptych.wiring.pipeline import OnStuck
+from diptych.wiring.version import OnStuck
 
 
 async def load(

@@ -1,4 +1,4 @@
-"""Load a version for the server: verify, prove, plan and warm it, and build its pipelines."""
+"""Load a version for the server: verify, prove, plan and warm it, and build its queues."""
 
 import logging
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from typing import Protocol
 from diptych.adapters.files.calibration_reader import CalibrationReader
 from diptych.bundle.calibration import calibration_file
 from diptych.bundle.image.preprocess import DecodeMode
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.encoding.versions import LoadedVersion, OnStep
+from diptych.core.serving.version import ReadCalibration, Version
+from diptych.core.serving.versions import OnStep
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import Serving
+from diptych.core.tuning.precision import Execution
 from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings
@@ -26,7 +26,7 @@ from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
 LOG = logging.getLogger("diptych.versions")
 _COPY = "%s is damaged in the model repository, its copy is loaded instead: %s"
 
-BuildPipeline = Callable[[LoadedBundle, DecodeMode], EncoderPipeline]
+BuildVersion = Callable[[LoadedBundle, DecodeMode, Execution, ReadCalibration], Version]
 
 
 class BundleFolders(Protocol):
@@ -55,22 +55,22 @@ class VersionLoader:
         settings: Settings,
         folders: BundleFolders,
         support: MachineSupport,
-        build: BuildPipeline,
+        build: BuildVersion,
         before_measuring: Callable[[], None] = lambda: None,
     ) -> None:
-        """`build` makes the pipeline of a loaded precision. `before_measuring` waits for other work."""
+        """`build` makes the queues of a loaded precision. `before_measuring` waits for other work."""
         self._settings = settings
         self._folders = folders
         self._support = support
         self._build = build
         self._plan_file = plan_file_of(settings, before_measuring)
-        self._serving: Callable[[], LoadedVersion] | None = None
+        self._serving: Callable[[], Version] | None = None
 
-    def follow(self, serving: Callable[[], LoadedVersion]) -> None:
+    def follow(self, serving: Callable[[], Version]) -> None:
         """Measure nothing from now on, since the version that `serving` returns gets requests."""
         self._serving = serving
 
-    def load(self, target: Target, on_step: OnStep = lambda step: None) -> LoadedVersion:
+    def load(self, target: Target, on_step: OnStep = lambda step: None) -> Version:
         """Verify, prove, plan and warm a version. Raises BundleError, EncoderFailed, ConfigError, NotFound.
 
         The precision `auto` is replaced by the one that suits this machine. `on_step` is called after each
@@ -86,7 +86,7 @@ class VersionLoader:
             LOG.exception("%s cannot be loaded", target)
             raise BundleError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
 
-    def _load(self, target: Target, on_step: OnStep) -> LoadedVersion:
+    def _load(self, target: Target, on_step: OnStep) -> Version:
         ref = target.ref
         bundle = self._verified(ref)
         if reason := self._support.why_unsuitable(bundle.manifest):
@@ -103,18 +103,11 @@ class VersionLoader:
             loaded = with_tensorrt(loaded, self._settings)
             loaded = warmed(with_plan(loaded, self._settings, _plan_of(serving), self._plan_file))
             on_step("warmed")
-            pipeline = self._build(loaded, target.decode)
+            execution = Execution(replace(chosen.choice, plan=loaded.plan), chosen.device)
+            return self._build(loaded, target.decode, execution, self._calibration_reader(ref, bundle))
         except BaseException:  # frees the memory: another version may be loaded next
             loaded.encoder.close()
             raise
-        read_calibration = self._calibration_reader(ref, bundle)
-        return LoadedVersion(
-            pipeline.model.target,
-            pipeline,
-            Serving(replace(chosen.choice, plan=loaded.plan), chosen.device),
-            read_calibration,
-            read_calibration(),
-        )
 
     def _calibration_reader(self, ref: VersionRef, bundle: VerifiedBundle) -> CalibrationReader:
         """Read the file in the model repository, also if the version itself has left it: a copy in the data
@@ -161,5 +154,5 @@ def _verified_in(folder: Path, ref: VersionRef) -> VerifiedBundle:
     return bundle
 
 
-def _plan_of(serving: LoadedVersion | None) -> Plan | None:
-    return None if serving is None else serving.serving.choice.plan
+def _plan_of(serving: Version | None) -> Plan | None:
+    return None if serving is None else serving.execution.choice.plan

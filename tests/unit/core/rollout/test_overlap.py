@@ -6,7 +6,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.rollout.overlap import (
     ComparedHits,
     ComparedQuery,
@@ -15,6 +14,7 @@ from diptych.core.rollout.overlap import (
     most_changed,
     sample,
 )
+from diptych.core.serving.live_index import LiveIndex
 
 ROW = np.ones(2, np.float32)
 
@@ -23,7 +23,7 @@ class RankedIndex:
     """Finds the same keys for every query."""
 
     def __init__(self, *keys: int) -> None:
-        self.index = self
+        self.vectors = self
         self._keys = keys
 
     async def search(self, query: Any, k: int, allowed: Any) -> Any:
@@ -33,7 +33,7 @@ class RankedIndex:
 
 def compared(old: Any, new: Any, *, key: int | None = None, allowed: Any = None) -> ComparedHits:
     query = ComparedQuery(ROW, ROW, None if key is not None else "a text", key)
-    sides = (cast(IndexedVectors, RankedIndex(*one)) for one in (old, new))
+    sides = (cast(LiveIndex, RankedIndex(*one)) for one in (old, new))
     return asyncio.run(compare_hits(query, *sides, allowed))
 
 

@@ -1,7 +1,6 @@
 """Texts for comparisons are embedded a few at a time."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ class CountingEmbedder:
 
 
 def embed(embedder: CountingEmbedder, texts: list[str]) -> Any:
-    return asyncio.run(text_vectors(SimpleNamespace(embedder=embedder), texts, NoPause()))  # type: ignore[arg-type]
+    return asyncio.run(text_vectors(embedder, texts, NoPause()))  # type: ignore[arg-type]
 
 
 def test_texts_go_to_the_encoder_a_few_at_a_time_even_when_it_is_busy() -> None:

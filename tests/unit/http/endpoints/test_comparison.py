@@ -73,7 +73,7 @@ def client(comparer: FakeComparer) -> Iterator[TestClient]:
         comparer=comparer,
         catalogue=FakeCatalogue(),
         rollouts=FakeRollouts(),
-        active=SimpleNamespace(now=SimpleNamespace(version=SimpleNamespace(ref=ACTIVE.ref))),
+        serving=SimpleNamespace(current=SimpleNamespace(version=SimpleNamespace(ref=ACTIVE.ref))),
         close=nothing,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.records import require_collection
-from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, VersionRef
+from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, Target, VersionRef
 from diptych.errors import Conflict
 
 # One index alone gives the sums of rows and bytes. Another index gives the files that several rows share;
@@ -88,6 +88,24 @@ def configure(db: sqlite3.Connection, name: str, keep: Keep) -> None:
     """Set what a collection keeps. Raises NotFound."""
     require_collection(db, name)
     db.execute("UPDATE collections SET keep = ? WHERE name = ?", (keep, name))
+
+
+def move(db: sqlite3.Connection, name: str, target: Target, identity: str) -> None:
+    """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound."""
+    require_collection(db, name)
+    number = sql.add_identity(db, identity)
+    before = "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
+    db.execute(
+        f"UPDATE collections SET model = :model, previous_identity = {before},"  # noqa: S608 - as above
+        " version = :version, bundle = :bundle, identity = :number WHERE name = :name",
+        {
+            "model": target.ref.name,
+            "version": target.ref.version,
+            "bundle": target.ref.bundle,
+            "number": number,
+            "name": name,
+        },
+    )
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:

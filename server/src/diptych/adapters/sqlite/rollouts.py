@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
-from diptych.adapters.sqlite.records import require_collection
+from diptych.adapters.sqlite.collections import move as move_collection
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
@@ -52,7 +52,7 @@ class SqliteRollouts:
             if served is not None:
                 _set_served(db, served)
             for collection, move in moves.items():
-                _move(db, collection, move)
+                move_collection(db, collection, move.target, move.identity)
 
         await self._threads.write(work, step="switch_commit")
 
@@ -130,23 +130,6 @@ def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
         "INSERT INTO serving (role, model, version, bundle, precision, decode, wanted)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         rows,
-    )
-
-
-def _move(db: sqlite3.Connection, collection: str, move: CollectionMove) -> None:
-    require_collection(db, collection)
-    number = sql.add_identity(db, move.identity)
-    before = "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
-    db.execute(
-        f"UPDATE collections SET model = :model, previous_identity = {before},"
-        " version = :version, bundle = :bundle, identity = :number WHERE name = :name",
-        {
-            "model": move.target.ref.name,
-            "version": move.target.ref.version,
-            "bundle": move.target.ref.bundle,
-            "number": number,
-            "name": collection,
-        },
     )
 
 

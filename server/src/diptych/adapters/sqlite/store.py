@@ -122,6 +122,10 @@ class SqliteStore:
         """Create a collection. Raises Conflict if the name is taken."""
         return await self._threads.write(lambda db: tables.create(db, name, keep, identity, ref))
 
+    async def move_collection(self, name: str, target: Target, identity: str) -> None:
+        """Note what makes the vectors of a collection from now on. Raises NotFound."""
+        await self._threads.write(lambda db: tables.move(db, name, target, identity))
+
     async def record_identity(self, identity: str, source: Target) -> None:
         """Remember what makes the vectors of an identity. Writes nothing that is known already."""
         if (await self.identity_sources()).get(identity) != source:

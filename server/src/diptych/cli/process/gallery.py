@@ -72,7 +72,7 @@ class Gallery:
 
     async def _add_all(self, services: Services) -> Counter[str]:
         counts: Counter[str] = Counter()
-        batch = min(BATCH, services.active.now.embedder.max_images)
+        batch = min(BATCH, services.serving.current.version.embedder.max_images)
         for start in range(0, len(self._items), batch):
             outcomes = await self._add(services.collections, self._items[start : start + batch])
             counts.update(outcome.status for outcome in outcomes)

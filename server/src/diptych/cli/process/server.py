@@ -93,7 +93,7 @@ class _Server:
 
     async def _load(self) -> Services:
         services = await load(self._settings, self._on_stuck)
-        model = services.active.now.model
+        model = services.serving.current.version.model
         fields = {
             "model": model.name,
             "version": model.version,

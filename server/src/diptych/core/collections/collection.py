@@ -1,4 +1,4 @@
-"""One collection in memory: its indexes, its counts and its state."""
+"""One collection: its name, its counts and its state. Its vectors are in the snapshots of the server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -6,131 +6,115 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.ports import Metrics
+from diptych.core.serving.snapshot import Pair, Serving, Snapshot
 from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 
 Found = TypeVar("Found")
 
 
-class PipelineChanged(Exception):
+class PairChanged(Exception):
     """The collection has moved to another identity since these rows were embedded: nothing was stored."""
 
 
 @dataclass(eq=False)
-class LoadedCollection:
-    """A collection and its vectors.
+class Collection:
+    """What is true of a collection now, whichever snapshot a request holds. Changed inside writes only.
 
-    `current` answers searches; None while there is none that has all images, or nothing here makes such
-    vectors (`reason`). `next` is being filled by a rollout, `previous` is kept for a rollback: both see every
-    change, and get the vectors of added images a little later. Changed by one write at a time (see
-    SerialWriteQueue).
+    `stored` is the version that made its vectors, as the data folder says, of a collection without a pair.
     """
 
+    number: int
     name: str
     model: str
     created_at: str
+    serving: Serving
     metrics: Metrics
     n_images: int
     keep: Keep = "original"
-    current: IndexedVectors | None = None
-    next: IndexedVectors | None = None
-    previous: IndexedVectors | None = None
-    made_by: VersionRef | None = None  # the version of its stored vectors, if it cannot be loaded
-    can_move: bool = True  # a rollout can embed its images, if it has no vectors that are served
+    stored: VersionRef | None = None
     stays: str = ""  # why it does not follow the version that the server serves
     reason: str = ""  # why it is not served, or why embedding ended early
     n_expected: int = 0  # while loading: images it will have; searches wait for them
-    shows_part: bool = False  # searches see what `current` has: nothing will embed what it lacks
+    shows_part: bool = False  # searches see what the index has: nothing will embed what it lacks
     dropped: bool = False
     n_renames: int = 0
     n_replacements: int = 0  # changes that replaced images, counted before the indexes have them
     _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
 
     @property
-    def writing(self) -> IndexedVectors | None:
-        """The vectors that are made of added images before they are acknowledged."""
-        return self.current or self.next
+    def pair(self) -> Pair | None:
+        """Its vectors that answer now; None if it is not served."""
+        return self.serving.current.pairs.get(self.number)
 
-    @property
-    def all_vectors(self) -> list[IndexedVectors]:
-        """All vectors that are open."""
-        return [one for one in (self.current, self.next, self.previous) if one is not None]
-
-    def n_bytes(self, vectors: IndexedVectors) -> int:
+    def n_bytes(self, pair: Pair) -> int:
         """The bytes of these vectors in memory."""
-        return 4 * vectors.model.embed_dim * (self.n_images - len(vectors.unindexed))
+        return 4 * pair.model.embed_dim * (self.n_images - len(pair.index.unindexed))
 
     @property
     def state(self) -> CollectionState:
         """What callers may do with it: see CollectionInfo."""
-        if self.writing is None and not self.can_move:
-            return "unserved"
-        if self.current is None or (self.current.pending and not self.shows_part):
-            return "embedding"
-        return "ready"
+        return self._state(self.pair)
 
     def info(self) -> CollectionInfo:
         """What callers may know about the collection."""
-        vectors = self.writing
+        pair, previous = self.pair, self.serving.previous
+        kept = None if previous is None else previous.pairs.get(self.number)
         return CollectionInfo(
             name=self.name,
-            model=self.model,
+            model=self.model if pair is None else pair.model.name,
             n_images=self.n_images,
             created_at=self.created_at,
             keep=self.keep,
-            state=self.state,
-            n_embedded=0 if vectors is None else self.n_images - len(vectors.unindexed),
-            reason="" if self.state == "ready" else self.reason,
+            state=self._state(pair),
+            n_embedded=0 if pair is None else self.n_images - len(pair.index.unindexed),
+            reason="" if self._state(pair) == "ready" else self.reason,
             stays=self.stays,
-            identity=None if self.current is None else self.current.identity,
-            previous_identity=None if self.previous is None else self.previous.identity,
+            identity=None if pair is None else pair.identity,
+            previous_identity=None if kept is None else kept.identity,
         )
 
-    def require_served(self) -> IndexedVectors:
-        """Return the vectors that added images get.
+    def require_served(self, snapshot: Snapshot | None = None) -> Pair:
+        """Its vectors in the snapshot, or those of now. Raises Conflict if it is not served."""
+        pair = (snapshot or self.serving.current).pairs.get(self.number)
+        if pair is None:
+            self.require_not_dropped()
+            raise Conflict(
+                f"collection {self.name!r} has vectors of model {self.model!r} and no images that could be "
+                f"embedded again, so that it can be read and deleted from only: {self.reason}"
+            )
+        return pair
 
-        Raises Conflict if nothing here makes such vectors, NotReady until a rollout does.
-        """
-        if self.writing is not None:
-            return self.writing
-        if self.can_move:
-            raise NotReady(self._progress())
-        raise Conflict(
-            f"collection {self.name!r} has vectors of model {self.model!r} and no images that could be "
-            f"embedded again, so that it can be read and deleted from only: {self.reason}"
-        )
-
-    def require_searchable(self) -> IndexedVectors:
-        """Return the vectors to search. Raises unless a search would see every image.
+    def require_searchable(self, snapshot: Snapshot) -> Pair:
+        """Its vectors in the snapshot. Raises unless a search would see every image.
 
         Raises Conflict as `require_served`; NotReady while images are loaded or embedded.
         """
-        vectors = self.require_served()
-        if self.state == "embedding":
-            raise NotReady(self._progress())
+        pair = self.require_served(snapshot)
+        if self._state(pair) == "embedding":
+            raise NotReady(self._progress(pair))
         if self.n_images < self.n_expected:
             raise NotReady(
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
             )
-        return vectors
+        return pair
 
-    def require_embedded(self) -> IndexedVectors:
-        """Return its vectors, once every image was tried. Until then it is unknown which cannot be found.
+    def require_embedded(self) -> Pair:
+        """Its vectors, once every image was tried. Until then it is unknown which cannot be found.
 
         Raises Conflict as `require_served`; NotReady while images are embedded.
         """
-        vectors = self.require_served()
-        if self.state == "embedding" or vectors.pending:
-            raise NotReady(f"{self._progress()}; which images cannot be found is not known yet")
-        return vectors
+        pair = self.require_served()
+        if pair.index.pending:
+            raise NotReady(f"{self._progress(pair)}; which images cannot be found is not known yet")
+        return pair
 
-    def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
-        """Return the identity of added vectors. Raises PipelineChanged unless all rows have it."""
-        identity = "" if self.writing is None else self.writing.identity
+    def require_identity_of(self, rows: Sequence[NewRow]) -> str:
+        """Return the identity of added vectors. Raises PairChanged unless all rows have it."""
+        identity = "" if self.pair is None else self.pair.identity
         if any(row.pipeline_identity != identity for row in rows):
-            raise PipelineChanged
+            raise PairChanged
         return identity
 
     def require_not_dropped(self) -> None:
@@ -178,46 +162,35 @@ class LoadedCollection:
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take images `removed` out and put `keys` with their embeddings (N, D) in, as one change.
 
-        The store has changed already, so the images are counted even if the index refuses them.
+        The indexes of other identities get the vectors of added images later. The store has changed already,
+        so the images are counted even if the index refuses them.
         """
         self.n_replacements += bool(keys and removed)
-        writing = self.writing
+        own = None if self.pair is None else self.pair.index
         try:
-            if writing is not None:
-                await writing.change(removed, keys, rows)
+            if own is not None:
+                await own.change(removed, keys, rows)
         finally:
-            for vectors in self.all_vectors:
-                if vectors is not writing:
-                    await vectors.follow(removed, keys)
+            for index in self.serving.indexes(self.number):
+                if index is not own:
+                    await index.follow(removed, keys)
             self.n_images += len(keys) - len(removed)
             self.report_metrics()
 
-    def switch(self, *, keeps_previous: bool) -> list[IndexedVectors]:
-        """Answer searches with `next` from now on. Returns the vectors that nothing refers to any more."""
-        assert self.next is not None, "filled before"
-        former, older = self.current, self.previous
-        self.current, self.next, self.previous, self.reason = self.next, None, None, ""
-        self.model = self.current.model.name
-        if keeps_previous and former is not None:
-            self.previous, former.was_current = former, True
-            return [] if older is None else [older]
-        return [one for one in (former, older) if one is not None]
-
-    def stay(self, reason: str) -> None:
-        """Note why it cannot follow the version that the server serves."""
-        self.stays = reason
-        if self.writing is None:
-            self.can_move = False
-
     def report_metrics(self) -> None:
         """Report the size and the recall."""
-        recall = 1.0 if self.writing is None else self.writing.index.recall
+        recall = 1.0 if self.pair is None else self.pair.index.vectors.recall
         self.metrics.set_collection(self.name, None if self.dropped else self.n_images, recall)
 
-    def _progress(self) -> str:
-        info = self.info()
+    def _state(self, pair: Pair | None) -> CollectionState:
+        if pair is None:
+            return "unserved"
+        return "embedding" if pair.index.pending and not self.shows_part else "ready"
+
+    def _progress(self, pair: Pair) -> str:
         because = f" ({self.reason})" if self.reason else ""
+        n_embedded = self.n_images - len(pair.index.unindexed)
         return (
             f"collection {self.name!r} is being embedded for this model version: "
-            f"{info.n_embedded} of {info.n_images} images done{because}"
+            f"{n_embedded} of {self.n_images} images done{because}"
         )

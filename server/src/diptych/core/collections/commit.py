@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import OutcomesOfResults
 from diptych.core.collections.ports import RecordStore
@@ -27,7 +27,7 @@ class RowCommitter:
         self._records = records
 
     async def early_outcomes(
-        self, collection: LoadedCollection, resolved: Sequence[ResolvedItem | InputError], replace: bool
+        self, collection: Collection, resolved: Sequence[ResolvedItem | InputError], replace: bool
     ) -> dict[int, AddOutcome]:
         """Outcomes that need no work: bad items, and images that are stored already and can be found.
 
@@ -47,28 +47,28 @@ class RowCommitter:
                 early[i] = outcome
         return early
 
-    async def ids_to_repair(self, collection: LoadedCollection) -> set[str]:
+    async def ids_to_repair(self, collection: Collection) -> set[str]:
         """Ids of images that adding again would repair: they are not in the index, as their file was lost,
         none is kept, or the index failed. Empty while they are being embedded anyway.
         """
-        vectors = collection.writing
-        if vectors is None or collection.state != "ready" or not vectors.unindexed:
+        pair = collection.pair
+        if pair is None or collection.state != "ready" or not pair.index.unindexed:
             return set()
-        return {record.id for record in (await self._records.by_key(sorted(vectors.unindexed))).values()}
+        return {record.id for record in (await self._records.by_key(sorted(pair.index.unindexed))).values()}
 
     async def store(
         self,
-        collection: LoadedCollection,
+        collection: Collection,
         rows: Sequence[NewRow],
         replace: bool,
         job_outcomes: OutcomesOfResults | None,
     ) -> list[PutResult]:
         """Store N rows and return N results; files that lost their last row are removed. Only inside a write.
 
-        Raises NotFound when the collection was dropped meanwhile, PipelineChanged, StoreError.
+        Raises NotFound when the collection was dropped meanwhile, PairChanged, StoreError.
         """
         collection.require_not_dropped()
-        identity = collection.require_rows_of_pipeline(rows)
+        identity = collection.require_identity_of(rows)
         await self._files.require_available()  # a replaced image has a file
         results = await self._records.put(
             collection.name, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
@@ -84,16 +84,16 @@ class RowCommitter:
         return results
 
     async def _fill_late(
-        self, collection: LoadedCollection, rows: Sequence[NewRow], results: Sequence[PutResult]
+        self, collection: Collection, rows: Sequence[NewRow], results: Sequence[PutResult]
     ) -> None:
         """Index rows that existed and could not be found: the store has their embeddings now."""
-        vectors = collection.writing
-        if vectors is None:
+        if collection.pair is None:
             return
+        index = collection.pair.index
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)
-            if result.status != "conflict" and result.key in vectors.unindexed
+            if result.status != "conflict" and result.key in index.unindexed
         }
         if late:
-            await vectors.fill(list(late), np.stack(list(late.values())))
+            await index.fill(list(late), np.stack(list(late.values())))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ports import RecordStore
@@ -24,12 +24,12 @@ class Deletions:
         self._records = records
         self._write_queue = write_queue
 
-    async def one(self, collection: LoadedCollection, id: str) -> None:
+    async def one(self, collection: Collection, id: str) -> None:
         """Delete one image. Raises NotFound."""
         await self._write_queue.run(self._one(collection, id))
 
     async def matching(
-        self, collection: LoadedCollection, filter: Filter | None, *, lacking: bool, preview: bool
+        self, collection: Collection, filter: Filter | None, *, lacking: bool, preview: bool
     ) -> Deletion:
         """Delete all rows that pass the filter, or with `lacking` those that cannot be found. See
         Collections.
@@ -38,26 +38,24 @@ class Deletions:
             return await self._previewed(collection, filter, lacking)
         return Deletion(await self._write_queue.run(self._matching(collection, filter, lacking)))
 
-    async def all_of(self, collection: LoadedCollection) -> None:
+    async def all_of(self, collection: Collection) -> None:
         """Delete all images. Only inside a write."""
         await self._delete(collection, await self._records.keys(collection.name))
 
-    async def _previewed(
-        self, collection: LoadedCollection, filter: Filter | None, lacking: bool
-    ) -> Deletion:
+    async def _previewed(self, collection: Collection, filter: Filter | None, lacking: bool) -> Deletion:
         """Count and name the images that `_matching` would delete."""
         keys = await self._keys(collection, filter, lacking)
         found = await self._records.by_key(keys[:N_SHOWN])
         return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
-    async def _matching(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> int:
+    async def _matching(self, collection: Collection, filter: Filter | None, lacking: bool) -> int:
         """Select and delete in one write, so that no row can change in between."""
         collection.require_not_dropped()
         keys = await self._keys(collection, filter, lacking)
         await self._delete(collection, keys)
         return len(keys)
 
-    async def _delete(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
+    async def _delete(self, collection: Collection, keys: Sequence[int]) -> None:
         """Delete in transactions, which shrink while a full disk refuses them: it has little room for their
         log. Removed files make more room.
         """
@@ -75,33 +73,33 @@ class Deletions:
             await self._finish(collection, removed)
             done += len(part)
 
-    async def _one(self, collection: LoadedCollection, id: str) -> None:
+    async def _one(self, collection: Collection, id: str) -> None:
         collection.require_not_dropped()
         await self._files.require_available()
         await self._finish(collection, await self._records.delete(collection.name, id))
 
-    async def _finish(self, collection: LoadedCollection, removed: Removed) -> None:
+    async def _finish(self, collection: Collection, removed: Removed) -> None:
         await collection.change(removed.keys, (), NO_ROWS)
         await self._files.remove(removed.released)
 
-    async def _keys(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> list[int]:
+    async def _keys(self, collection: Collection, filter: Filter | None, lacking: bool) -> list[int]:
         if not lacking:
             return [] if filter is None else await self._passing(collection, filter)
         keys = await self._keys_without_vector(collection)
         return sorted(keys if filter is None else keys.intersection(await self._passing(collection, filter)))
 
-    async def _passing(self, collection: LoadedCollection, filter: Filter) -> list[int]:
+    async def _passing(self, collection: Collection, filter: Filter) -> list[int]:
         found = await collection.read(lambda name: self._records.matching_keys(name, filter))
         return [int(key) for key in found]
 
-    async def _keys_without_vector(self, collection: LoadedCollection) -> set[int]:
+    async def _keys_without_vector(self, collection: Collection) -> set[int]:
         """Keys of rows without a vector in the store. Rows that are missing only in the index are
         left to the next start.
 
         Raises NotReady or Conflict while that is not known. Called in the write itself, as a change of
         precision may have run before it.
         """
-        vectors = collection.require_embedded()
-        if not vectors.unindexed:
+        pair = collection.require_embedded()
+        if not pair.index.unindexed:
             return set()
-        return set(await collection.read(lambda name: self._records.missing(name, vectors.identity)))
+        return set(await collection.read(lambda name: self._records.missing(name, pair.identity)))

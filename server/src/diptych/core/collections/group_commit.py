@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobOutcome, JobOutcomes
 from diptych.core.types import NewRow, PutResult
@@ -13,14 +13,12 @@ MAX_ROWS = 1_024  # in one group, so that others wait no longer than for one lar
 # Turns the results of an add into outcomes of jobs.
 OutcomesOfResults = Callable[[Sequence[PutResult]], JobOutcomes]
 # (collection, N rows, replace, job_outcomes) -> N results; all or nothing.
-Store = Callable[
-    [LoadedCollection, Sequence[NewRow], bool, OutcomesOfResults | None], Awaitable[list[PutResult]]
-]
+Store = Callable[[Collection, Sequence[NewRow], bool, OutcomesOfResults | None], Awaitable[list[PutResult]]]
 
 
 @dataclass(eq=False)
 class _Add:
-    collection: LoadedCollection
+    collection: Collection
     rows: Sequence[NewRow]
     replace: bool
     job_outcomes: OutcomesOfResults | None
@@ -42,7 +40,7 @@ class GroupCommit:
 
     async def store(
         self,
-        collection: LoadedCollection,
+        collection: Collection,
         rows: Sequence[NewRow],
         *,
         replace: bool,

@@ -5,7 +5,7 @@ import builtins
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.duplicates import (
@@ -17,7 +17,6 @@ from diptych.core.collections.duplicates import (
     same_pictures,
 )
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
 from diptych.core.collections.metadata.checks import check_metadata, merge_patch
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
@@ -27,6 +26,7 @@ from diptych.core.collections.ports import RecordStore
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.fetching.image_urls import ReserveBytes
+from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Deletion, Embedding, ImageRecord, Metadata, ModelInfo
 from diptych.errors import Conflict, CorruptStore, InvalidValue, NotFound, NotReady
 
@@ -47,7 +47,6 @@ class CollectionImages:
         originals: Originals,
         deletions: Deletions,
         committer: RowCommitter,
-        opener: IndexOpener,
         write_queue: SerialWriteQueue,
         max_metadata_bytes: int,
     ) -> None:
@@ -56,7 +55,6 @@ class CollectionImages:
         self._files = files
         self._originals = originals
         self._committer = committer
-        self._opener = opener
         self._write_queue = write_queue
         self._max_metadata_bytes = max_metadata_bytes
         self._deletions = deletions
@@ -180,13 +178,13 @@ class CollectionImages:
         """
         return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
 
-    async def embedding(self, name: str, id: str, vectors: IndexedVectors | None = None) -> Embedding:
-        """The embedding (D,) of a stored image, of `vectors` or the current ones.
+    async def embedding(self, name: str, id: str, pair: Pair | None = None) -> Embedding:
+        """The embedding (D,) of a stored image, of `pair` or of the current one.
 
         Raises NotFound; NotReady while it has none yet.
         """
         collection = self._registry[name]
-        identity = (vectors or collection.require_served()).identity
+        identity = (pair or collection.require_served()).identity
         embedding = await collection.read(lambda name: self._records.embedding(name, id, identity))
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
@@ -213,9 +211,7 @@ class CollectionImages:
         reserve(record.n_bytes)
         return (await self.original(name, id))[0]
 
-    async def _same_pictures(
-        self, collection: LoadedCollection
-    ) -> tuple[builtins.list[builtins.list[str]], int]:
+    async def _same_pictures(self, collection: Collection) -> tuple[builtins.list[builtins.list[str]], int]:
         """The ids of images of one picture, and the number of images whose picture is unknown."""
         if collection.n_images > MAX_COMPARED:
             raise InvalidValue(
@@ -228,14 +224,13 @@ class CollectionImages:
         missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
         made: Mapping[int, bytes] = {}
         if missing:
-            vectors = collection.require_served()
-            with self._opener.hold(vectors):
+            with collection.require_served().use() as pair:
                 made = await self._originals.picture_hashes(
-                    {key: unknown[key] for key in missing}, vectors.pipeline.embedder
+                    {key: unknown[key] for key in missing}, pair.version.embedder
                 )
         return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
 
-    async def _record(self, collection: LoadedCollection, id: str) -> ImageRecord:
+    async def _record(self, collection: Collection, id: str) -> ImageRecord:
         return await collection.read(lambda name: self._records.get(name, id))
 
     async def _of_file(
@@ -256,7 +251,7 @@ class CollectionImages:
                 if record == before:
                     raise
 
-    async def _kept_image(self, collection: LoadedCollection, id: str) -> ImageRecord:
+    async def _kept_image(self, collection: Collection, id: str) -> ImageRecord:
         record = await self._record(collection, id)
         if not record.kept:
             raise NotFound(f"no file is kept of image {id!r} in collection {collection.name!r}")

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.duplicates import picture_hash
 from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.job import JobOutcomes
+from diptych.core.serving.version import Version
 from diptych.core.types import AddOutcome, DecodedImage, Embedding, NewImage, NewRow, PutResult
 from diptych.errors import DiptychError, InputError
 
@@ -27,7 +27,7 @@ class Ingest:
     def __init__(
         self,
         *,
-        follow: Callable[[LoadedCollection, Sequence[int]], Awaitable[None]],
+        follow: Callable[[Collection, Sequence[int]], Awaitable[None]],
         files: FileReferences,
         committer: RowCommitter,
         group_commit: GroupCommit,
@@ -44,17 +44,17 @@ class Ingest:
 
     async def add(
         self,
-        collection: LoadedCollection,
-        pipeline: EncoderPipeline,
+        collection: Collection,
+        version: Version,
         items: Sequence[NewImage],
         *,
         replace: bool,
         job_outcomes: Callable[[Sequence[AddOutcome]], JobOutcomes] | None = None,
     ) -> list[AddOutcome]:
-        """Add N items and return N outcomes in their order, with vectors made by `pipeline`.
+        """Add N items and return N outcomes in their order, with vectors made by `version`.
 
         A bad item fails alone. The result of `job_outcomes` is stored in the commit of the rows. Raises for
-        the whole add: NotFound when the collection was dropped meanwhile, PipelineChanged, Overloaded,
+        the whole add: NotFound when the collection was dropped meanwhile, PairChanged, Overloaded,
         NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
         resolved = await asyncio.to_thread(self._resolve_all, items)  # N items or errors
@@ -66,7 +66,7 @@ class Ingest:
         }
         async with self._files.claim() as claim:
             prepared = await self._prepare(
-                collection, pipeline, list(to_add.values()), claim
+                collection, version, list(to_add.values()), claim
             )  # row or error each
             good = [(i, row) for i, row in zip(to_add, prepared, strict=True) if isinstance(row, NewRow)]
             rows = [row for _, row in good]
@@ -100,8 +100,8 @@ class Ingest:
 
     async def _prepare(
         self,
-        collection: LoadedCollection,
-        pipeline: EncoderPipeline,
+        collection: Collection,
+        version: Version,
         resolved: Sequence[ResolvedItem],
         claim: Claim,
     ) -> list[NewRow | DiptychError]:
@@ -117,13 +117,13 @@ class Ingest:
                 good = [item for item, image in zip(resolved, found, strict=True) if image is not None]
                 claim.begin({item.sha256: item.payload for item in good})
 
-        pipeline_identity = pipeline.model.identity
-        outcomes = await pipeline.embedder.embed_images([item.payload for item in resolved], on_decoded)
+        outcomes = await version.embedder.embed_images([item.payload for item in resolved], on_decoded)
+
         return await asyncio.to_thread(
             lambda: [
                 outcome
                 if isinstance(outcome, DiptychError)
-                else _row(item, image, outcome, kept, pipeline_identity)
+                else _row(item, image, outcome, kept, version.identity)
                 for item, image, outcome in zip(resolved, decoded, outcomes, strict=True)
             ]
         )

@@ -1,43 +1,45 @@
-"""Moves of collections to vectors of another version, as rollouts make them."""
+"""Build the next snapshot of all collections beside the one that answers, and switch to it."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.collection import Collection
+from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ports import RecordStore
 from diptych.core.collections.reembed import Pace, Reembedder
-from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.encoding.versions import LoadedVersion
-from diptych.errors import Conflict, DiptychError
+from diptych.core.concurrency.shared import Shared
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.version import Version
+from diptych.errors import Conflict, DiptychError, NotFound
 
 log = logging.getLogger(__name__)
 
+Moving = tuple[Collection, Pair]  # a collection with its vectors in the next snapshot
+
 
 class Moves:
-    """Gives collections new vectors beside those that answer searches, embeds images for them, and switches.
+    """Gives collections vectors of another version in the next snapshot, embeds images for it, and switches.
 
-    The vectors are a collection's `next` until the switch, then its `current`; those that answered before may
-    be kept as its `previous`, for a rollback. Methods raise StoreError when the data folder fails.
+    Methods raise StoreError when the data folder fails.
     """
 
     def __init__(
         self,
         *,
-        registry: CollectionRegistry,
+        serving: Serving,
         records: RecordStore,
-        opener: IndexOpener,
+        indexes: Indexes,
         reembedder: Reembedder,
         write_queue: SerialWriteQueue,
     ) -> None:
-        self._registry = registry
+        self._serving = serving
         self._records = records
-        self._opener = opener
+        self._indexes = indexes
         self._reembedder = reembedder
         self._write_queue = write_queue
 
-    async def require_embeddable(self, collection: LoadedCollection, identity: str) -> None:
+    async def require_embeddable(self, collection: Collection, identity: str) -> None:
         """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
         missing = await collection.read(lambda name: self._records.missing(name, identity))
         if n_unkept := sum(not kept for kept in missing.values()):
@@ -45,98 +47,105 @@ class Moves:
                 f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"
             )
 
-    async def prepare(self, collection: LoadedCollection, version: LoadedVersion) -> None:
-        """Give the collection `next` vectors of a version, filled with what is stored; drop other ones.
-
-        The vectors that are kept for a rollback are used if they are of that identity. Raises NotFound once
-        the collection is dropped.
+    async def begin(self, version: Shared[Version]) -> None:
+        """Begin the next snapshot. What is kept for a rollback is closed, unless this goes back to it or only
+        lets collections follow the version that serves.
         """
-        await self._write_queue.run(self._prepare(collection, version))
+        await self._write_queue.run(self._begin(version))
 
-    async def open_previous(self, collection: LoadedCollection, version: LoadedVersion) -> None:
-        """Give the collection vectors of the version that served before. Raises as `prepare`."""
-        await self._write_queue.run(self._open_previous(collection, version))
+    async def prepare(self, collection: Collection) -> Pair | None:
+        """Give the collection vectors in the next snapshot, filled with what is stored; None once it is
+        dropped.
+        """
+        return await self._write_queue.run(self._prepare(collection))
 
-    async def abandon(self, collection: LoadedCollection) -> None:
-        """Drop the `next` vectors of a collection; those that answered searches before are kept."""
-        await self._write_queue.run(self._abandon(collection))
+    async def leave(self, collection: Collection) -> None:
+        """Let the collection keep the vectors that it has."""
+        await self._write_queue.run(self._leave(collection))
 
-    async def embed_pending(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
+    async def keep(self, collection: Collection, version: Shared[Version]) -> None:
+        """Keep vectors of the version that served before for a rollback. Raises NotFound."""
+        await self._write_queue.run(self._keep(collection, version))
+
+    async def abandon(self) -> None:
+        """Drop the next snapshot; the stored vectors stay."""
+        await self._write_queue.run(self._abandon())
+
+    async def embed_pending(self, collection: Collection, pair: Pair, pace: Pace) -> None:
         """Embed the images that the vectors lack now. Raises NotReady."""
-        await self._reembedder.run(collection, vectors, pace)
+        await self._reembedder.run(collection, pair, pace)
 
-    async def embed_added(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
+    async def embed_added(self, collection: Collection, keys: Sequence[int]) -> None:
         """Embed added images for the rollout that is under way, so that adding never outruns it."""
-        vectors = collection.next
-        if vectors is None or vectors is collection.writing:
+        filled = self._serving.next_pair(collection.number)
+        if filled is None:
             return
         try:
-            with self._opener.hold(vectors):
-                await self._reembedder.embed(collection, vectors, keys)
+            with filled.use() as pair:
+                await self._reembedder.embed(collection, pair, keys)
         except DiptychError as error:  # the rollout tries again, and shows what fails
             log.info("collection %s: added images wait for the rollout: %s", collection.name, error)
 
     async def switch(
-        self,
-        collections: Callable[[], Sequence[LoadedCollection]],
-        store: Callable[[Sequence[LoadedCollection]], Awaitable[None]],
-        done: Callable[[], None],
-        *,
-        keeps_previous: bool,
-    ) -> None:
-        """Let collections answer searches with their `next` vectors, all in one write.
+        self, moving: Callable[[], Sequence[Moving]], store: Callable[[Sequence[Moving]], Awaitable[None]]
+    ) -> list[Collection]:
+        """Answer with the next snapshot, all in one write. Returns the collections that cannot follow.
 
-        `collections` says which. What they still lack is embedded in the write, in which nothing can be
-        added. Then `collections` is called again, since images without a file may have turned up. `store`
-        makes the move durable; what it raises is raised, and nothing has changed. Then searches, and `done`,
-        change without anything in between.
+        `moving` are the collections in it. What they lack is embedded in the write, in which nothing can be
+        added; those with images that were added without a file keep what they have. `store` makes the switch
+        durable; what it raises is raised, and nothing has changed.
         """
-        await self._write_queue.run(self._switch(collections, store, done, keeps_previous))
+        return await self._write_queue.run(self._switch(moving, store))
 
-    async def _prepare(self, collection: LoadedCollection, version: LoadedVersion) -> None:
-        collection.require_not_dropped()
-        vectors = await self._opener.open(version)
-        previous = collection.previous
-        if previous is not None and previous.identity == vectors.identity:
-            self._opener.retire(vectors)
-            vectors, collection.previous = previous, None
-            vectors.failed.clear()  # they are tried again
+    async def _begin(self, version: Shared[Version]) -> None:
+        previous, current = self._serving.previous, self._serving.current
+        if previous is not None and version.value not in (previous.version, current.version):
+            self._serving.drop_previous()
+        self._serving.begin(version)
+
+    async def _prepare(self, collection: Collection) -> Pair | None:
+        if collection.dropped:
+            return None
+        assert self._serving.next is not None, "begun before"
+        version, number = self._serving.next.shared_version, collection.number
+        for there in self._serving.pairs(number):
+            if there.identity == version.value.identity:
+                if there is not collection.pair:
+                    there.index.failed.clear()  # they are tried again
+                self._serving.set_next(number, Pair(version, there.shared_index))
+                break
         else:
-            await self._registry.fill(collection, vectors)
-        await self._abandon(collection)
-        collection.next, collection.reason = vectors, ""
+            async with self._indexes.pair(version, collection) as pair:
+                self._serving.set_next(number, pair)
+        return self._serving.next.pairs[number]
 
-    async def _open_previous(self, collection: LoadedCollection, version: LoadedVersion) -> None:
-        collection.require_not_dropped()
-        vectors = await self._opener.open(version)
-        await self._registry.fill(collection, vectors)
-        if collection.previous is not None:
-            self._opener.retire(collection.previous)
-        collection.previous, vectors.was_current = vectors, True
+    async def _leave(self, collection: Collection) -> None:
+        self._serving.set_next(collection.number, None)
 
-    async def _abandon(self, collection: LoadedCollection) -> None:
-        if collection.next is None:
-            return
-        abandoned, collection.next = collection.next, None
-        if abandoned.was_current and collection.previous is None:
-            collection.previous = abandoned
-        else:
-            self._opener.retire(abandoned)
+    async def _keep(self, collection: Collection, version: Shared[Version]) -> None:
+        if collection.dropped:
+            raise NotFound(f"collection {collection.name!r} was dropped")
+        if self._serving.previous is None or self._serving.previous.version is not version.value:
+            self._serving.keep(version)
+        async with self._indexes.pair(version, collection) as pair:
+            self._serving.set_previous(collection.number, pair)
+
+    async def _abandon(self) -> None:
+        self._serving.abandon()
 
     async def _switch(
-        self,
-        collections: Callable[[], Sequence[LoadedCollection]],
-        store: Callable[[Sequence[LoadedCollection]], Awaitable[None]],
-        done: Callable[[], None],
-        keeps_previous: bool,
-    ) -> None:
-        for collection in collections():
-            if collection.next is not None:
-                await self._reembedder.finish_in_write(collection, collection.next)
-        moving = collections()
-        await store(moving)
-        for collection in moving:  # awaits nothing
-            for vectors in collection.switch(keeps_previous=keeps_previous):
-                self._opener.retire(vectors)
+        self, moving: Callable[[], Sequence[Moving]], store: Callable[[Sequence[Moving]], Awaitable[None]]
+    ) -> list[Collection]:
+        left = list[Collection]()
+        for collection, pair in moving():
+            await self._reembedder.finish_in_write(collection, pair)
+            if pair.index.without_image:
+                await self._leave(collection)
+                left.append(collection)
+        moved = moving()
+        await store(moved)
+        self._serving.switch()  # nothing is awaited between the switch in the store and this one
+        for collection, _ in moved:
+            collection.reason, collection.stays = "", ""
             collection.report_metrics()
-        done()
+        return left

@@ -1,4 +1,4 @@
-"""What collections need from adapters: a record store, an image store, an index and thumbnails."""
+"""What collections need from adapters: a record store, an image store and thumbnails."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
@@ -12,7 +12,6 @@ from diptych.core.types import (
     Embeddings,
     ImageContent,
     ImageRecord,
-    IndexPlacement,
     Keep,
     Keys,
     Metadata,
@@ -30,37 +29,6 @@ class Thumbnailer(Protocol):
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """Scale the longer side to at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        ...
-
-
-class VectorIndex(Protocol):
-    """Nearest neighbours in one collection. Calls may overlap; each sees complete changes only."""
-
-    @property
-    def recall(self) -> float:
-        """The share of the true nearest neighbours that a search finds."""
-        ...
-
-    @property
-    def placement(self) -> IndexPlacement:
-        """The device that searches run on now."""
-        ...
-
-    async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
-        """Remove the keys `removed` and add `rows` (N, D) under `keys`, atomically for searches."""
-        ...
-
-    async def search(
-        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
-    ) -> tuple[Keys, Embedding]:
-        """Return at most k (keys, cosines), best first; among `allowed` keys only, if given.
-
-        With `exact`, all rows are compared, even if `recall` is below 1 otherwise.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Wait for running calls and free the index."""
         ...
 
 
@@ -140,6 +108,12 @@ class RecordStore(Protocol):
         """Create an empty collection with vectors of an identity and version.
 
         Raises Conflict when the name is taken.
+        """
+        ...
+
+    async def move_collection(self, name: str, target: Target, identity: str) -> None:
+        """Note what makes the vectors of a collection from now on; the ones before are kept. Raises
+        NotFound.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Embed kept images for an identity that lacks their vectors."""
+"""Embed kept images for an identity that lacks their index."""
 
 import asyncio
 import logging
@@ -7,11 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
 
@@ -38,7 +38,7 @@ class NoPause:
 
 
 class Reembedder:
-    """Embeds the pending images of a collection's vectors.
+    """Embeds the images that an index of a collection lacks.
 
     An image that cannot be embedded (its file is lost, or a limit was lowered) is logged and marked as
     failed.
@@ -47,70 +47,69 @@ class Reembedder:
     def __init__(
         self,
         *,
-        opener: IndexOpener,
         images: ImageStore,
         records: RecordStore,
         write_queue: SerialWriteQueue,
     ) -> None:
-        self._opener = opener
         self._images = images
         self._records = records
         self._write_queue = write_queue
 
-    async def run(self, collection: LoadedCollection, vectors: IndexedVectors, pace: Pace) -> None:
-        """Embed the images that are pending now, unless the vectors are retired meanwhile.
+    async def run(self, collection: Collection, pair: Pair, pace: Pace) -> None:
+        """Embed the images that are pending now, unless no snapshot has the pair any more.
 
         Images that are added meanwhile are left out: while they come steadily, there would be no end.
         Raises NotReady when the server stops, EncoderFailed and StoreError.
         """
-        pending, size = sorted(vectors.pending), self._page(vectors)
-        with self._opener.hold(vectors):
+        if not collection.serving.holds(collection.number, pair):
+            return  # it may be closed
+        pending, size = sorted(pair.index.pending), _page(pair)
+        with pair.use():
             for start in range(0, len(pending), size):
-                if collection.dropped or vectors.is_retired:
+                if not collection.serving.holds(collection.number, pair):
                     return
                 if start % LOG_EVERY < size:
                     log.info("collection %s: %d images to embed", collection.name, len(pending) - start)
-                busy_s = vectors.pipeline.embedder.busy_s
-                await self.embed(collection, vectors, pending[start : start + size])
+                busy_s = pair.version.embedder.busy_s
+                await self.embed(collection, pair, pending[start : start + size])
                 # Waits for the disk do not count: they take nothing from requests.
-                encoded_s = vectors.pipeline.embedder.busy_s - busy_s
+                encoded_s = pair.version.embedder.busy_s - busy_s
                 await pace.pause(encoded_s, encoded_s)
 
-    async def embed(self, collection: LoadedCollection, vectors: IndexedVectors, keys: Sequence[int]) -> None:
+    async def embed(self, collection: Collection, pair: Pair, keys: Sequence[int]) -> None:
         """Embed these images, if they are still pending. Raises as `run`."""
-        rows = await self._embedded(collection, vectors, keys)
+        rows = await self._embedded(collection, pair, keys)
         if rows:
-            await self._write_queue.run(self._write(collection, vectors, rows))
+            await self._write_queue.run(self._write(collection, pair, rows))
 
-    async def finish_in_write(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
+    async def finish_in_write(self, collection: Collection, pair: Pair) -> None:
         """Embed all pending images. Only inside a write: no image can be added meanwhile."""
-        pending = sorted(vectors.pending)
-        for start in range(0, len(pending), self._page(vectors)):
-            keys = pending[start : start + self._page(vectors)]
-            await self._write(collection, vectors, await self._embedded(collection, vectors, keys))
-
-    def _page(self, vectors: IndexedVectors) -> int:
-        return min(PAGE, vectors.pipeline.embedder.max_images)
+        pending, size = sorted(pair.index.pending), _page(pair)
+        for start in range(0, len(pending), size):
+            keys = pending[start : start + size]
+            await self._write(collection, pair, await self._embedded(collection, pair, keys))
 
     async def _embedded(
-        self, collection: LoadedCollection, vectors: IndexedVectors, keys: Sequence[int]
+        self, collection: Collection, pair: Pair, keys: Sequence[int]
     ) -> dict[int, Embedding]:
         """The embeddings (D,) by key; keys that fail, or keep no image, are marked so."""
+        index = pair.index
         found = await self._records.by_key(keys)
-        vectors.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
-        unkept = vectors.unindexed.intersection(key for key, record in found.items() if not record.kept)
-        # With `next` vectors the collection would lose these images; those of `current` are damaged vectors.
-        (vectors.failed if vectors is collection.current else vectors.without_image).update(unkept)
-        records = {key: record for key, record in found.items() if record.kept and key in vectors.pending}
-        outcomes = await self._embed(vectors.pipeline, [record.sha256 for record in records.values()])
+        index.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
+        unkept = index.unindexed.intersection(key for key, record in found.items() if not record.kept)
+        # In the next snapshot the collection would lose these images; in this one their vectors are damaged.
+        answers = collection.pair is not None and collection.pair.index is index
+        (index.failed if answers else index.without_image).update(unkept)
+        records = {key: record for key, record in found.items() if record.kept and key in index.pending}
+        outcomes = await self._embed(pair.version.embedder, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
         for key, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
-                if key not in vectors.unindexed:
+                if key not in index.unindexed:
                     continue  # deleted meanwhile, and its file with it
-                vectors.failed.add(key)
+                index.failed.add(key)
                 # logged by row: an id may be a file name, and a sha256 identifies the image
                 why = logged_of(outcome)
                 log.warning(
@@ -120,10 +119,10 @@ class Reembedder:
                 rows[key] = outcome
         return rows
 
-    async def _embed(self, pipeline: EncoderPipeline, sha256s: Sequence[str]) -> list[Outcome]:
+    async def _embed(self, embedder: Embedder, sha256s: Sequence[str]) -> list[Outcome]:
         originals = await asyncio.gather(*map(self._original, sha256s))
         payloads = [original for original in originals if isinstance(original, bytes)]
-        rows = iter(await self._embed_patiently(pipeline, payloads))
+        rows = iter(await self._embed_patiently(embedder, payloads))
         return [next(rows) if isinstance(original, bytes) else original for original in originals]
 
     async def _original(self, sha256: str) -> bytes | CorruptStore:
@@ -132,29 +131,31 @@ class Reembedder:
         except CorruptStore as error:
             return error
 
-    async def _embed_patiently(self, pipeline: EncoderPipeline, payloads: Sequence[bytes]) -> list[Outcome]:
+    async def _embed_patiently(self, embedder: Embedder, payloads: Sequence[bytes]) -> list[Outcome]:
         """Embed while giving way to requests: wait while the queue is full; items that never fit at once go
         one by one.
         """
         while True:
             try:
-                return await pipeline.embedder.embed_images(payloads)
+                return await embedder.embed_images(payloads)
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:
                 if len(payloads) == 1:
                     return [error]
-                return [(await self._embed_patiently(pipeline, [one]))[0] for one in payloads]
+                return [(await self._embed_patiently(embedder, [one]))[0] for one in payloads]
 
-    async def _write(
-        self, collection: LoadedCollection, vectors: IndexedVectors, rows: dict[int, Embedding]
-    ) -> None:
+    async def _write(self, collection: Collection, pair: Pair, rows: dict[int, Embedding]) -> None:
         """Store and index the rows, except images that were deleted or embedded meanwhile."""
-        if collection.dropped or vectors.is_retired:
+        if not collection.serving.holds(collection.number, pair):
             return
-        rows = {key: row for key, row in rows.items() if key in vectors.unindexed}
+        rows = {key: row for key, row in rows.items() if key in pair.index.unindexed}
         if not rows:
             return
-        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), vectors.identity)
+        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), pair.identity)
         if kept:
-            await vectors.fill(kept, np.stack([rows[key] for key in kept]))
+            await pair.index.fill(kept, np.stack([rows[key] for key in kept]))
+
+
+def _page(pair: Pair) -> int:
+    return min(PAGE, pair.version.embedder.max_images)

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ids import collection_not_found
-from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
-from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.ports import Metrics
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.version import Version
+from diptych.core.serving.versions import Versions
 from diptych.core.types import CollectionChange, CollectionInfo, Keep, Target
 from diptych.errors import Conflict, DiptychError, NotReady
 
@@ -23,14 +27,14 @@ RETRY_S = 60.0  # after images could not be embedded
 
 
 class CollectionRegistry:
-    """The loaded collections by name. Methods that change them run inside a write, except `open`."""
+    """The collections by name. Methods that change them run inside a write, except `open`."""
 
     def __init__(
         self,
         *,
-        versions: LoadedVersions,
-        active: Callable[[], LoadedVersion],
-        opener: IndexOpener,
+        versions: Versions,
+        serving: Serving,
+        indexes: Indexes,
         images: ImageStore,
         files: FileReferences,
         records: RecordStore,
@@ -39,24 +43,22 @@ class CollectionRegistry:
         metrics: Metrics,
         read_only: bool = False,
     ) -> None:
-        """`active` returns the version of new collections; `pace` gives way to requests.
-
-        `read_only`: write nothing, and embed nothing that has no vector.
-        """
+        """`pace` gives way to requests. `read_only`: write nothing, and embed nothing that has no vector."""
         self._read_only = read_only
         self._versions = versions
-        self._active = active
-        self._opener = opener
+        self._serving = serving
+        self._indexes = indexes
         self._images = images
         self._records = records
         self._files = files
         self._reembedder = reembedder
         self._pace = pace
         self._metrics = metrics
-        self._collections: dict[str, LoadedCollection] = {}
+        self._collections: dict[str, Collection] = {}
         self._background = TaskSet()
+        self._n_opened = 0
 
-    def __getitem__(self, name: str) -> LoadedCollection:
+    def __getitem__(self, name: str) -> Collection:
         if name not in self._collections:
             raise collection_not_found(name)
         return self._collections[name]
@@ -64,7 +66,7 @@ class CollectionRegistry:
     def __contains__(self, name: str) -> bool:
         return name in self._collections
 
-    def __iter__(self) -> Iterator[LoadedCollection]:
+    def __iter__(self) -> Iterator[Collection]:
         """All collections, by name."""
         return iter([self._collections[name] for name in sorted(self._collections)])
 
@@ -85,13 +87,15 @@ class CollectionRegistry:
         if not self._read_only:
             await self._files.remove_unused(await self._images.stored())
         for collection in self:
-            if collection.current is not None and collection.current.pending:
+            if collection.pair is not None and collection.pair.index.pending:
                 log.warning(
                     "collection %s: %d of %d images have no vector yet",
-                    *(collection.name, len(collection.current.pending), collection.n_images),
+                    *(collection.name, len(collection.pair.index.pending), collection.n_images),
                 )
                 if not self._read_only:
-                    self.embed_missing(collection)
+                    self._background.start(
+                        self._complete(collection, collection.pair), f"embedding collection {collection.name}"
+                    )
 
     async def stop(self) -> None:
         """Stop embedding in the background."""
@@ -99,33 +103,41 @@ class CollectionRegistry:
 
     async def close(self) -> None:
         """Close the indexes."""
-        await self._opener.close()
+        await self._indexes.close()
         for collection in self:
-            for vectors in collection.all_vectors:
-                await vectors.index.close()
+            for index in self._serving.indexes(collection.number):
+                await index.vectors.close()
 
     def require_name_free(self, name: str) -> None:
         """Raise Conflict when the name is taken."""
         if name in self:
             raise Conflict(f"there is a collection named {name!r} already")
 
-    async def create(self, name: str, keep: Keep) -> LoadedCollection:
-        """Create an empty collection of the active version. Raises Conflict when the name is taken."""
+    async def create(self, name: str, keep: Keep) -> Collection:
+        """Create an empty collection in all snapshots. Raises Conflict when the name is taken."""
         self.require_name_free(name)
-        vectors = await self._opener.open(self._active())
-        try:
-            info = await self._records.create_collection(name, keep, vectors.identity, vectors.model.ref)
-        except BaseException:
-            self._opener.retire(vectors)
-            raise
-        return self._place(info, vectors)
+        serving = self._serving
+        async with AsyncExitStack() as stack:
+            pair = await stack.enter_async_context(self._indexes.pair(serving.current.shared_version, None))
+            others = [
+                None
+                if one is None
+                else await stack.enter_async_context(self._empty(one.shared_version, pair))
+                for one in (serving.next, serving.previous)
+            ]
+            info = await self._records.create_collection(name, keep, pair.identity, pair.model.ref)
+            collection = self._place(info, pair)
+            for put, other in zip((serving.set_next, serving.set_previous), others, strict=True):
+                if other is not None:
+                    put(collection.number, other)
+        return collection
 
-    def require_renamable(self, collection: LoadedCollection, name: str) -> None:
+    def require_renamable(self, collection: Collection, name: str) -> None:
         """Raise Conflict when another collection has the name."""
         if name != collection.name:
             self.require_name_free(name)
 
-    async def change(self, collection: LoadedCollection, change: CollectionChange) -> None:
+    async def change(self, collection: Collection, change: CollectionChange) -> None:
         """Change all of it or nothing.
 
         Raises NotFound when the collection was dropped, Conflict when the name is taken, or a job adds to it.
@@ -138,67 +150,76 @@ class CollectionRegistry:
             self._rename(collection, name)
         collection.keep = keep
 
-    async def drop(self, collection: LoadedCollection) -> None:
+    async def drop(self, collection: Collection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
         collection.require_not_dropped()
         removed = await self._records.drop_collection(collection.name)
         del self._collections[collection.name]
         collection.dropped = True
         collection.report_metrics()
-        for vectors in collection.all_vectors:
-            self._opener.retire(vectors)
+        self._serving.remove(collection.number)
         await self._files.remove(removed.released)
 
-    async def fill(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
-        """Fill the index of new vectors with what is stored of their identity."""
-        for key in await self._opener.fill(vectors, collection.name):
-            log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
-
-    def embed_missing(self, collection: LoadedCollection) -> None:
-        """Start to embed in the background what the `current` vectors lack, if anything."""
-        if collection.current is not None and collection.current.pending:
-            self._background.start(
-                self._complete(collection, collection.current), f"embedding collection {collection.name}"
-            )
-
     async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
-        """Open one collection with the vectors that it had, or with those of the active version.
-
-        One whose vectors nothing here makes is not served, until a rollout embeds its images.
-        """
+        """Open one collection with the vectors that it had, or with those of the version that serves."""
+        serves = self._serving.current.version
         source = None if info.identity is None else sources.get(info.identity)
-        if info.identity == self._active().model.identity:
-            await self._open_stored(info, self._active().target)
+        if info.identity == serves.identity:
+            source = serves.target
         elif source is not None:  # several versions may make vectors of one identity
-            await self._open_stored(info, replace(source, ref=info.ref or source.ref))
-        else:
-            self._place_without_version(info, "no version is at hand that made its vectors")
-
-    async def _open_stored(self, info: CollectionInfo, source: Target) -> None:
-        try:
-            version = await self._versions.acquire(source)
-        except NotReady:
-            raise
-        except DiptychError as error:
-            log.warning("collection %s: %s cannot be loaded: %s", info.name, source, error)
-            self._place_without_version(info, f"{source} cannot be loaded: {error}").made_by = source.ref
-            return
-        try:
-            vectors = await self._opener.open(version)
-        finally:
-            self._versions.release(version)
-        collection = self._place(info, vectors)
-        await self.fill(collection, vectors)
-        vectors.failed |= vectors.without_image  # their vectors are damaged or lost
-        vectors.without_image.clear()
-        collection.shows_part = self._read_only
-
-    async def _complete(self, collection: LoadedCollection, vectors: IndexedVectors) -> None:
-        """Embed what `current` lacks: searches wait for it, or do not see it yet."""
-        pace = self._pace()
-        while vectors.pending and not (collection.dropped or vectors.is_retired):
+            source = replace(source, ref=info.ref or source.ref)
+        reason = "no version is at hand that made its vectors"
+        if source is not None:
             try:
-                await self._reembedder.run(collection, vectors, pace)
+                version = await self._versions.acquire(source)
+            except NotReady:
+                raise
+            except DiptychError as error:
+                reason = f"{source} cannot be loaded: {error}"
+                log.warning("collection %s: %s", info.name, reason)
+            else:
+                try:
+                    await self._open_stored(info, version)
+                finally:
+                    version.release()
+                return
+        await self._open_anew(self._place(info, None), reason)
+
+    async def _open_stored(self, info: CollectionInfo, version: Shared[Version]) -> None:
+        collection = self._place(info, None)
+        async with self._indexes.pair(version, collection) as pair:
+            pair.index.failed |= pair.index.without_image  # their vectors are damaged or lost
+            pair.index.without_image.clear()
+            self._serving.set_current(collection.number, pair)
+        collection.shows_part = self._read_only
+        collection.report_metrics()
+
+    async def _open_anew(self, collection: Collection, reason: str) -> None:
+        """Embed a collection for the version that serves, as nothing here makes vectors like its own.
+
+        It is not served if that is impossible, since some rows keep no image.
+        """
+        version = self._serving.current.shared_version
+        collection.reason = reason
+        if self._read_only:
+            return
+        async with self._indexes.pair(version, collection) as pair:
+            if n_unkept := len(pair.index.without_image):
+                collection.stays = (
+                    f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"
+                )
+                return
+            await self._records.move_collection(collection.name, version.value.target, pair.identity)
+            self._serving.set_current(collection.number, pair)
+            collection.reason = ""
+        collection.report_metrics()
+
+    async def _complete(self, collection: Collection, pair: Pair) -> None:
+        """Embed what the index lacks: searches wait for it, or do not see it yet."""
+        pace = self._pace()
+        while pair.index.pending and self._serving.holds(collection.number, pair):
+            try:
+                await self._reembedder.run(collection, pair, pace)
                 collection.reason = ""
             except NotReady:
                 raise
@@ -207,27 +228,35 @@ class CollectionRegistry:
                 log.warning("collection %s cannot be embedded, it is tried again: %s", collection.name, error)
                 await asyncio.sleep(RETRY_S)
 
-    def _place_without_version(self, info: CollectionInfo, reason: str) -> LoadedCollection:
-        """Place a collection that a rollout will embed for the active version, if it can."""
-        collection = self._place(info, None)
-        collection.can_move, collection.reason = not self._read_only, reason
-        return collection
+    @asynccontextmanager
+    async def _empty(self, version: Shared[Version], made: Pair) -> AsyncIterator[Pair]:
+        """Vectors of a new collection that `version` makes; `made` are those that it has already."""
+        if version.value.identity == made.identity:
+            yield Pair(version, made.shared_index)
+        else:
+            async with self._indexes.pair(version, None) as pair:
+                yield pair
 
-    def _place(self, info: CollectionInfo, vectors: IndexedVectors | None) -> LoadedCollection:
-        collection = LoadedCollection(
+    def _place(self, info: CollectionInfo, pair: Pair | None) -> Collection:
+        self._n_opened += 1
+        collection = Collection(
+            number=self._n_opened,
             name=info.name,
             model=info.model,
             created_at=info.created_at,
+            serving=self._serving,
             metrics=self._metrics,
             n_images=info.n_images,
             keep=info.keep,
-            current=vectors,
+            stored=info.ref,
         )
         self._collections[collection.name] = collection
+        if pair is not None:
+            self._serving.set_current(collection.number, pair)
         collection.report_metrics()
         return collection
 
-    def _rename(self, collection: LoadedCollection, name: str) -> None:
+    def _rename(self, collection: Collection, name: str) -> None:
         self._metrics.set_collection(collection.name, None)
         del self._collections[collection.name]
         collection.rename(name)

@@ -1,8 +1,7 @@
 """Use case "search": the images of collections that are nearest to a query, or to a mix of queries."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -10,22 +9,26 @@ import numpy as np
 
 from diptych.bundle.calibration import QueryKind
 from diptych.core.classification.scoring import normalised
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
-from diptych.core.collections.indexed_vectors import IndexedVectors
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
 from diptych.core.collections.nearest import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
+from diptych.core.relevance.relevance import Relevance
+from diptych.core.serving.snapshot import Pair, Serving, Snapshot
 from diptych.core.types import Embedding, Hit, ModelInfo, StoredImage, TextEmbedding
-from diptych.errors import InputError, InvalidValue, NotFound, NotReady, TooLarge
+from diptych.errors import Conflict, InputError, InvalidValue, NotFound, NotReady, TooLarge
 
 MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 MAX_COLLECTIONS = 32  # of one search
+ATTEMPTS = 3  # next to writes, before a search waits for its turn among them
 
 
-# A text, the bytes of an image file, or an image of a collection that is searched, which is itself no hit.
-FetchedQuery = str | bytes | StoredImage
+# A text, the bytes of an image file, an image of a collection that is searched, which is itself no hit, or a
+# vector (D,) of unit norm.
+FetchedQuery = str | bytes | StoredImage | Embedding
 
 
 @dataclass(frozen=True)
@@ -70,36 +73,40 @@ class SearchResult:
     facets: list[Facet]
 
 
-async def search_collection(
-    asked: SearchInput, *, collections: Collections, image_urls: ImageUrls, reserve: ReserveBytes
+async def search_images(
+    request: SearchInput,
+    *,
+    serving: Serving,
+    collections: Collections,
+    image_urls: ImageUrls,
+    reserve: ReserveBytes,
 ) -> SearchResult:
-    """Embed Q queries with the collections' own pipeline, mix them into one (D,) vector and search with it.
+    """Embed Q queries by the version that made the collections' vectors, mix them into one (D,) and search.
 
-    If a collection moves to other vectors meanwhile, these are searched: the former ones lack images that
-    were replaced since. Raises NotFound for an unknown collection before it encodes anything; InvalidValue
-    when the vectors of the collections may not be compared; the error of a bad query, with its name; and what
-    `Collections.search` raises.
+    All images that were acknowledged before the search began, and pass the filter, compete for the hits; one
+    that is replaced meanwhile as the old or the new image. So a search is repeated if an image vanished
+    between index and store or came in between, or if another snapshot answers by now: the former one lacks
+    images that were added since. In the end it runs between two writes.
+
+    Raises NotFound for an unknown collection before it encodes anything; Conflict when one is not served;
+    NotReady while one is loaded or embedded; InvalidValue when the vectors of the collections may not be
+    compared, and for a bound on a relevance that is unknown; the error of a bad query, with its name.
     """
-    names = _names(asked.collections)
+    names = _names(request.collections)
     searched = [collections[name] for name in names]
-    with _using(names, collections):  # checked before anything is fetched
-        placed = [_placed(one, names) for one in asked.queries]
-        queries: Sequence[FetchedQuery] = await image_urls.fetched(placed, "query", reserve)
-    while True:
-        with _using(names, collections) as vectors:
-            try:
-                found = await _search(asked, names, queries, collections, vectors)
-            except NotReady:  # as for an image that was replaced since the collection moved
-                if [one.writing for one in searched] == vectors:
-                    raise
-                continue
-            if [one.writing for one in searched] == vectors:
-                return found
+    _pairs(searched, serving.current)  # checked before anything is fetched
+    placed = [_placed(one, names) for one in request.queries]
+    queries: Sequence[FetchedQuery] = await image_urls.fetched(placed, "query", reserve)
+    search = _Search(request, names, searched, queries, serving, collections)
+    for _ in range(ATTEMPTS):
+        if (found := await search.attempt()) is not None:
+            return found
+    return await collections.between_writes(search.last_attempt)
 
 
-def _names(asked: Sequence[str]) -> list[str]:
+def _names(requested: Sequence[str]) -> list[str]:
     """The names of the collections to search, each once. Raises InvalidValue for none, TooLarge."""
-    names = list(dict.fromkeys(asked))
+    names = list(dict.fromkeys(requested))
     if not names:
         raise InvalidValue("there is no collection to search", "collections")
     if len(names) > MAX_COLLECTIONS:
@@ -107,89 +114,125 @@ def _names(asked: Sequence[str]) -> list[str]:
     return names
 
 
-def _placed(asked: WeightedQuery, names: Sequence[str]) -> FetchedQuery | ImageUrl:
+def _placed(queried: WeightedQuery, names: Sequence[str]) -> FetchedQuery | ImageUrl:
     """The query; one by a stored image with its collection. Raises InvalidValue unless that is searched."""
-    query = asked.query
+    query = queried.query
     if not isinstance(query, StoredImage):
         return query
     collection = query.collection or (names[0] if len(names) == 1 else None)
     if collection is None:
-        raise InvalidValue("an id needs its collection when several are searched", asked.name)
+        raise InvalidValue("an id needs its collection when several are searched", queried.name)
     if collection not in names:
         raise InvalidValue(
-            f"collection {collection[:80]!r} is not one of those that are searched", asked.name
+            f"collection {collection[:80]!r} is not one of those that are searched", queried.name
         )
     return StoredImage(query.id, collection)
 
 
-@contextmanager
-def _using(names: Sequence[str], collections: Collections) -> Iterator[list[IndexedVectors]]:
-    """The vectors of the collections, kept open inside the block. Raises InvalidValue unless they are of one
-    identity.
+def _pairs(searched: Sequence[Collection], snapshot: Snapshot) -> list[Pair]:
+    """The vectors of the collections. Raises InvalidValue unless they are of one identity, and as
+    Collection.require_served.
     """
-    with ExitStack() as stack:
-        vectors = [stack.enter_context(collections.using(name)) for name in names]
-        for name, one in zip(names, vectors, strict=True):
-            if one.identity != vectors[0].identity:
-                raise InvalidValue(
-                    f"collection {name!r} has vectors of {_described(one.model)}, collection {names[0]!r} of "
-                    f"{_described(vectors[0].model)}: search them one by one",
-                    "collections",
-                )
-        yield vectors
+    pairs = [collection.require_served(snapshot) for collection in searched]
+    for collection, pair in zip(searched, pairs, strict=True):
+        if pair.identity != pairs[0].identity:
+            raise InvalidValue(
+                f"collection {collection.name!r} has vectors of {_described(pair.model)}, collection "
+                f"{searched[0].name!r} of {_described(pairs[0].model)}: search them one by one",
+                "collections",
+            )
+    return pairs
 
 
 def _described(model: ModelInfo) -> str:
     return f"{model.ref.exact} in {model.precision} with {model.decode} decoding"
 
 
-async def _search(
-    asked: SearchInput,
-    names: list[str],
-    queries: Sequence[FetchedQuery],
-    collections: Collections,
-    vectors: Sequence[IndexedVectors],
-) -> SearchResult:
-    vectors_of = dict(zip(names, vectors, strict=True))
-    rows = await asyncio.gather(
-        *(
-            _embed(query, one.name, collections, vectors_of)
-            for query, one in zip(queries, asked.queries, strict=True)
+@dataclass(eq=False)
+class _Search:
+    """A search that may be repeated. Its queries are embedded again only for other vectors."""
+
+    request: SearchInput
+    names: list[str]  # as the request gives them
+    searched: Sequence[Collection]
+    queries: Sequence[FetchedQuery]
+    serving: Serving
+    collections: Collections
+    identity: str = ""  # of the embedded queries
+    embedded: Sequence[TextEmbedding] = ()
+
+    async def attempt(self) -> SearchResult | None:
+        """The result; None if it may lack an image, so that the search must be repeated."""
+        with self.serving.use() as snapshot:
+            try:
+                found, is_complete = await self._search(snapshot)
+            except (Conflict, NotReady):  # as for an image that was added since the switch
+                if snapshot.generation == self.serving.current.generation:
+                    raise
+                return None
+            return found if is_complete and snapshot.generation == self.serving.current.generation else None
+
+    async def last_attempt(self) -> SearchResult:
+        """The result of a search between two writes, so that it needs no other one."""
+        with self.serving.use() as snapshot:
+            found, _ = await self._search(snapshot)
+            return found
+
+    async def _search(self, snapshot: Snapshot) -> tuple[SearchResult, bool]:
+        request, pairs = self.request, _pairs(self.searched, snapshot)
+        rows = await self._embedded(pairs[0])
+        start, end = _ranks(request)
+        version = pairs[0].version
+        relevance = Relevance(version.calibration, query_kind(request.queries), request.min_relevance)
+        relevance.require_usable(version.ref)
+        nearest = await self.collections.nearest(
+            [
+                SearchTarget(one, one.require_searchable(snapshot).index, self._ids_in(name))
+                for name, one in zip(self.names, self.searched, strict=True)
+            ],
+            mix([row.embedding for row in rows], [one.weight for one in request.queries]),
+            k=end - start,
+            offset=start,
+            filter=request.filter,
+            exact=request.exact,
+            relevance=relevance,
         )
-    )  # Q of (D,)
-    start, end = _ranks(asked)
-    stored = [query for query in queries if isinstance(query, StoredImage)]
-    best = await collections.search(
-        [
-            SearchTarget(name, one, [query.id for query in stored if query.collection == name])
-            for name, one in vectors_of.items()
-        ],
-        mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
-        k=end - start,
-        offset=start,
-        filter=asked.filter,
-        kind=query_kind(asked.queries),
-        min_relevance=asked.min_relevance,
-        exact=asked.exact,
-    )
-    if asked.collapse is not None:
-        best = await collections.fold_duplicates(best, asked.collapse, vectors[0])
-    counted = best[: asked.n_counted]
-    return SearchResult(
-        collections=names,
-        hits=best[asked.offset - start :][: asked.k],
-        truncated=any(row.truncated for row in rows),
-        model=vectors[0].model,
-        facets=await asyncio.to_thread(count_facets, asked.facets, counted) if asked.facets else [],
-    )
+        best = nearest.hits
+        if request.collapse is not None:
+            best = await self.collections.fold_duplicates(best, request.collapse, pairs[0])
+        counted = best[: request.n_counted]
+        result = SearchResult(
+            collections=self.names,
+            hits=best[request.offset - start :][: request.k],
+            truncated=any(row.truncated for row in rows),
+            model=pairs[0].model,
+            facets=await asyncio.to_thread(count_facets, request.facets, counted) if request.facets else [],
+        )
+        return result, nearest.is_complete
+
+    async def _embedded(self, pair: Pair) -> Sequence[TextEmbedding]:
+        """The queries, Q of (D,)."""
+        if self.identity != pair.identity:
+            self.embedded = await asyncio.gather(
+                *(
+                    _embed(query, one.name, self.collections, pair)
+                    for query, one in zip(self.queries, self.request.queries, strict=True)
+                )
+            )
+            self.identity = pair.identity
+        return self.embedded
+
+    def _ids_in(self, name: str) -> list[str]:
+        stored = [query for query in self.queries if isinstance(query, StoredImage)]
+        return [query.id for query in stored if query.collection == name]
 
 
-def _ranks(asked: SearchInput) -> tuple[int, int]:
+def _ranks(request: SearchInput) -> tuple[int, int]:
     """The ranks to read, from and to: those of the page, or all that it depends on."""
-    end = asked.offset + asked.k
-    if asked.collapse is not None:
+    end = request.offset + request.k
+    if request.collapse is not None:
         return 0, MAX_FOLDED
-    return (0, max(end, asked.n_counted)) if asked.facets else (asked.offset, end)
+    return (0, max(end, request.n_counted)) if request.facets else (request.offset, end)
 
 
 def query_kind(queries: Sequence[WeightedQuery]) -> QueryKind:
@@ -219,23 +262,22 @@ def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
     return normalised(total)
 
 
-async def _embed(
-    query: FetchedQuery, name: str, collections: Collections, vectors: Mapping[str, IndexedVectors]
-) -> TextEmbedding:
-    """One query -> (D,). `vectors` are those of each collection. Raises InputError or, for an id, NotFound
-    naming `name`.
-    """
-    embedder = next(iter(vectors.values())).pipeline.embedder
+async def _embed(query: FetchedQuery, name: str, collections: Collections, pair: Pair) -> TextEmbedding:
+    """One query -> (D,). Raises InputError or, for an id, NotFound naming `name`."""
+    embedder = pair.version.embedder
     try:
         match query:
             case str():
                 return await embedder.embed_text(query)
             case bytes():
                 return TextEmbedding(await embedder.embed_image(query), truncated=False)
+            case np.ndarray():
+                return TextEmbedding(query, truncated=False)
             case StoredImage(id, collection):
                 assert collection is not None, "placed before"
-                row = await collections.images.embedding(collection, id, vectors[collection])
-                return TextEmbedding(row, truncated=False)
+                return TextEmbedding(
+                    await collections.images.embedding(collection, id, pair), truncated=False
+                )
     except (InputError, NotFound) as error:
         raise error.named(name) from None
     assert_never(query)

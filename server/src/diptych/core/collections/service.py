@@ -2,13 +2,13 @@
 
 import asyncio
 import builtins
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import numpy as np
 
-from diptych.bundle.calibration import QueryKind
-from diptych.core.collections.collection import LoadedCollection, PipelineChanged
+from diptych.core.collections.collection import Collection, PairChanged
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
@@ -16,21 +16,22 @@ from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.images import CollectionImages
-from diptych.core.collections.indexed_vectors import IndexedVectors, IndexOpener
+from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ingest import Ingest
-from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.moves import Moves
-from diptych.core.collections.nearest import Finder, Judge, OpenTarget, SearchTarget
+from diptych.core.collections.nearest import Finder, Nearest, SearchTarget
 from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
+from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.collections.reembed import NoPause, Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
-from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
 from diptych.core.job import JobOutcomes
 from diptych.core.ports import Metrics
+from diptych.core.serving.ports import VectorIndex
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.versions import Versions
 from diptych.core.timing import stage
 from diptych.core.types import (
     Added,
@@ -50,9 +51,11 @@ from diptych.core.types import (
 )
 from diptych.errors import Conflict, NotFound, StoreFull
 
+Found = TypeVar("Found")
+
 
 class Collections:
-    """All collections of one data folder, each with vectors of one version.
+    """All collections of one data folder.
 
     Every method that takes a name raises NotFound when there is no such collection, and StoreError when the
     data folder fails. Writes are durable when they return, and run to their end if the caller is cancelled.
@@ -62,8 +65,8 @@ class Collections:
     def __init__(
         self,
         *,
-        versions: LoadedVersions,
-        active: Callable[[], LoadedVersion],
+        versions: Versions,
+        serving: Serving,
         thumbnailer: Thumbnailer,
         images: ImageStore,
         records: RecordStore,
@@ -74,8 +77,8 @@ class Collections:
         max_metadata_bytes: int = 16_384,
         read_only: bool = False,
     ) -> None:
-        """`active` returns the version of new collections; `new_index` makes an empty index for a width;
-        `pace` lets requests go before images that are embedded in the background.
+        """`new_index` makes an empty index for a width; `pace` lets requests go before images that are
+        embedded in the background.
 
         With `read_only`, opening and reading write nothing; callers make no changes.
         """
@@ -83,7 +86,8 @@ class Collections:
         self._metrics = metrics
         self._write_queue = write_queue
         self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
-        self._finder = Finder(records, write_queue)
+        self._serving = serving
+        self._finder = Finder(records)
         self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
         self._originals = Originals(
             images=images,
@@ -92,14 +96,12 @@ class Collections:
             write_queue=write_queue,
             read_only=read_only,
         )
-        self._opener = opener = IndexOpener(
-            versions=versions, records=records, new_index=new_index, read_only=read_only
-        )
-        reembedder = Reembedder(opener=opener, images=images, records=records, write_queue=write_queue)
+        indexes = Indexes(records=records, new_index=new_index, read_only=read_only)
+        reembedder = Reembedder(images=images, records=records, write_queue=write_queue)
         self._registry = registry = CollectionRegistry(
             versions=versions,
-            active=active,
-            opener=opener,
+            serving=serving,
+            indexes=indexes,
             images=images,
             files=files,
             records=records,
@@ -109,9 +111,9 @@ class Collections:
             read_only=read_only,
         )
         self.moves = Moves(
-            registry=registry,
+            serving=serving,
             records=records,
-            opener=opener,
+            indexes=indexes,
             reembedder=reembedder,
             write_queue=write_queue,
         )
@@ -135,7 +137,6 @@ class Collections:
             originals=self._originals,
             deletions=self._deletions,
             committer=committer,
-            opener=opener,
             write_queue=write_queue,
             max_metadata_bytes=max_metadata_bytes,
         )
@@ -222,24 +223,6 @@ class Collections:
         await self._write_queue.run(self._drop(self._registry[name]))
 
     @contextmanager
-    def using(self, name: str) -> Iterator[IndexedVectors]:
-        """The vectors of added images, kept open inside the block even if the collection moves to others.
-
-        Raises Conflict if they are not served.
-        """
-        vectors = self._registry[name].require_served()
-        with self._opener.hold(vectors):
-            yield vectors
-
-    @contextmanager
-    def holding(self, *vectors: IndexedVectors) -> Iterator[None]:
-        """Keep the vectors open inside the block, even if their collection moves or is dropped."""
-        with ExitStack() as stack:
-            for one in vectors:
-                stack.enter_context(self._opener.hold(one))
-            yield
-
-    @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
         """Inside the block, searches raise NotReady while the collection has fewer than `n_images` images."""
         collection = self._registry[name]
@@ -251,15 +234,15 @@ class Collections:
 
     def needed_versions(self) -> set[VersionRef]:
         """The versions that can make vectors of the collections, loaded or not."""
-        found = {collection.made_by for collection in self._registry}
-        found |= {vectors.version.ref for one in self._registry for vectors in one.all_vectors}
+        found = {one.stored for one in self._registry if one.pair is None}
+        found |= {pair.version.ref for one in self._registry for pair in self._serving.pairs(one.number)}
         return {ref for ref in found if ref is not None}
 
-    def loaded(self) -> builtins.list[LoadedCollection]:
-        """All collections, by name, for rollouts."""
-        return [*self._registry]
+    def __iter__(self) -> Iterator[Collection]:
+        """All collections, by name."""
+        return iter(self._registry)
 
-    def __getitem__(self, name: str) -> LoadedCollection:
+    def __getitem__(self, name: str) -> Collection:
         return self._registry[name]
 
     def __contains__(self, name: str) -> bool:
@@ -281,15 +264,16 @@ class Collections:
         Overloaded, TooLarge, NotReady.
         """
         while True:
-            collection = self._registry[name]
-            with self.using(name) as vectors:
+            with self._serving.use() as snapshot:
+                collection = self._registry[name]
+                pair = collection.require_served(snapshot)
                 try:
                     outcomes = await self._ingest.add(
-                        collection, vectors.pipeline, items, replace=replace, job_outcomes=job_outcomes
+                        collection, pair.version, items, replace=replace, job_outcomes=job_outcomes
                     )
-                except PipelineChanged:
-                    continue  # embed them with the new pipeline
-                return Added(vectors.model, outcomes)
+                except PairChanged:
+                    continue  # embed them with the new version
+                return Added(pair.model, outcomes)
 
     async def finish_writes(self) -> None:
         """Wait until the writes that have begun have ended, which a cancelled caller does not do."""
@@ -315,59 +299,34 @@ class Collections:
         model, collection = self.check_origin(name, origin), self._registry[name]
         try:
             return Added(model, await self._vectors.add(collection, model, items, replace=replace))
-        except PipelineChanged:
+        except PairChanged:
             raise Conflict(f"collection {name!r} has just moved to another version") from None
 
-    async def search(
-        self,
-        targets: str | Sequence[SearchTarget],
-        query: Embedding,
-        *,
-        k: int,
-        offset: int = 0,
-        filter: Filter | None = None,
-        kind: QueryKind = "text",
-        min_relevance: float | None = None,
-        exact: bool = False,
-    ) -> builtins.list[Hit]:
-        """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
-
-        `targets` are the name of a collection, or collections whose vectors are of one identity: they are
-        searched side by side. With `exact`, all images are compared, even if a collection's recall is below
-        1. Raises Conflict when a collection is not served; NotReady while it is loaded or embedded;
-        InvalidValue for `min_relevance`, below which hits are left out, if the version is not calibrated for
-        queries of this `kind`.
-        """
-        opened = []
-        for one in [SearchTarget(targets)] if isinstance(targets, str) else targets:
-            collection = self._registry[one.name]
-            current = collection.require_searchable()
-            opened.append(OpenTarget(collection, one.vectors or current, one.without))
-        calibrations = (one.vectors.version.calibration for one in opened)
-        calibration = next((one for one in calibrations if one is not None), None)
-        judge = Judge(calibration, kind, min_relevance)
-        judge.require_usable(opened[0].vectors.model)
+    async def nearest(self, targets: Sequence[SearchTarget], query: Embedding, **options: Any) -> Nearest:
+        """Search once, as Finder.nearest; see core.collections.search for what a request needs."""
         with stage(self._metrics, "search"):
-            return await self._finder.nearest(
-                opened, query, k=k, offset=offset, filter=filter, exact=exact, judge=judge
-            )
+            return await self._finder.nearest(targets, query, **options)
+
+    async def between_writes(self, work: Callable[[], Coroutine[Any, Any, Found]]) -> Found:
+        """Run `work` in its turn between two writes, which it holds up. Raises NotReady."""
+        return await self._write_queue.run(work())
 
     async def fold_duplicates(
-        self, hits: Sequence[Hit], collapse: Collapse, vectors: IndexedVectors
+        self, hits: Sequence[Hit], collapse: Collapse, pair: Pair
     ) -> builtins.list[Hit]:
-        """Fold hits of a search in `vectors` that are duplicates of a better hit into that hit."""
+        """Fold hits of a search by a pair that are duplicates of a better hit into that hit."""
         if collapse == "bytes":
             return fold_same_bytes(hits)
         if collapse == "picture":
-            embedder = vectors.pipeline.embedder
+            embedder = pair.version.embedder
             hashes = await self._originals.picture_hashes({hit.key: hit.sha256 for hit in hits}, embedder)
             return await asyncio.to_thread(fold_same_picture, hits, hashes)
-        found = await self._records.embeddings_of([hit.key for hit in hits], vectors.identity)
-        none = np.zeros(vectors.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
+        found = await self._records.embeddings_of([hit.key for hit in hits], pair.identity)
+        none = np.zeros(pair.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
         rows = [found.get(hit.key, none) for hit in hits]  # N of (D,)
         return await asyncio.to_thread(fold_near, hits, np.array(rows), collapse)
 
-    async def _drop(self, collection: LoadedCollection) -> None:
+    async def _drop(self, collection: Collection) -> None:
         await self._files.require_available()
         try:
             await self._registry.drop(collection)
@@ -377,18 +336,20 @@ class Collections:
             await self._deletions.all_of(collection)
             await self._registry.drop(collection)
 
-    async def _stats(self, collection: LoadedCollection, sizes: Sizes | None) -> CollectionStats:
+    async def _stats(self, collection: Collection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` are those of the collection, if known already."""
         if sizes is None:
             found = await collection.read(self._records.sizes)
             (sizes,) = found.values()
-        vectors = collection.writing
+        pair = collection.pair
+        index = None if pair is None else pair.index
+        pairs = {one.index: one for one in self._serving.pairs(collection.number)}
         return CollectionStats(
             info=collection.info(),
             sizes=sizes,
-            vectors=None if vectors is None else vectors.model,
-            recall=None if vectors is None else vectors.index.recall,
-            index=None if vectors is None else vectors.index.placement,
-            memory_bytes=sum(map(collection.n_bytes, collection.all_vectors)),
-            load_s=None if vectors is None else vectors.load_s,
+            vectors=None if pair is None else pair.model,
+            recall=None if index is None else index.vectors.recall,
+            index=None if index is None else index.vectors.placement,
+            memory_bytes=sum(map(collection.n_bytes, pairs.values())),
+            load_s=None if index is None else index.load_s,
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome
@@ -31,7 +31,7 @@ class VectorIngest:
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(
-        self, collection: LoadedCollection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
+        self, collection: Collection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
     ) -> list[AddOutcome]:
         """Add N vectors made by `model` and return N outcomes in order; a bad one fails alone. Raises as
         Ingest.add.

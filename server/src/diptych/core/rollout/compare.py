@@ -11,11 +11,9 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from diptych.bundle.manifest import COSINE_BOUNDS
-from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
-from diptych.core.encoding.versions import LoadedVersions
 from diptych.core.rollout.comparison import (
     ChangedQuery,
     CollectionComparison,
@@ -34,11 +32,15 @@ from diptych.core.rollout.overlap import (
 from diptych.core.rollout.pacing import EncoderShare
 from diptych.core.rollout.ports import ComparedImages
 from diptych.core.rollout.text_vectors import text_vectors
+from diptych.core.serving.live_index import LiveIndex
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.versions import Versions
 from diptych.core.types import ImageRecord, Keys
 from diptych.errors import Conflict, InvalidValue, NotFound
 
-# Collections that move -> what their `next` vectors would change.
-Compare = Callable[[Sequence[LoadedCollection]], Awaitable[Comparison]]
+Moving = tuple[Collection, Pair]  # a collection with its vectors in the next snapshot
+# Collections that move -> what the next snapshot would change.
+Compare = Callable[[Sequence[Moving]], Awaitable[Comparison]]
 
 MAX_SAMPLED = 100  # images of one collection that are used as queries, and as many of their names
 MAX_SAMPLED_IN_ALL = 2_000
@@ -51,12 +53,12 @@ _HASH = re.compile(r"[0-9a-f]{32}")  # of an image that was added without an id
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
+class _Sides:
     """The vectors of one collection that are compared."""
 
-    collection: LoadedCollection
-    old: IndexedVectors | None
-    new: IndexedVectors
+    collection: Collection
+    old: Pair | None
+    new: Pair
 
 
 class Comparer:
@@ -68,15 +70,17 @@ class Comparer:
     def __init__(
         self,
         *,
+        serving: Serving,
         collections: Collections,
         images: ComparedImages,
-        versions: LoadedVersions,
+        versions: Versions,
         min_overlap: float | None = None,
         max_search_s: float = MAX_SEARCH_S,
     ) -> None:
         """`min_overlap`: see `unmet_by`. `max_search_s`: of the searches in one collection, after which the
         remaining queries are left out.
         """
+        self._serving = serving
         self._collections = collections
         self._images = images
         self._versions = versions
@@ -84,13 +88,12 @@ class Comparer:
         self._max_search_s = max_search_s
         self._one_at_a_time = asyncio.Lock()
 
-    async def __call__(self, moving: Sequence[LoadedCollection]) -> Comparison:
-        """Compare the `next` vectors of the collections with the current ones.
+    async def __call__(self, moving: Sequence[Moving]) -> Comparison:
+        """Compare the vectors of the collections in the next snapshot with those that answer.
 
         Raises NotReady, EncoderFailed, StoreError.
         """
-        pairs = [_Pair(one, one.current, one.next) for one in moving if one.next is not None]
-        return await self._compare([pair for pair in pairs if not pair.collection.dropped])
+        return await self._compare([_Sides(collection, collection.pair, pair) for collection, pair in moving])
 
     async def versions(
         self, old: tuple[str, int], new: tuple[str, int], collection: str | None = None
@@ -103,47 +106,53 @@ class Comparer:
         """
         if old == new:
             raise InvalidValue("compare a version with another one", "against")
-        chosen = self._collections.loaded() if collection is None else [self._collections[collection]]
-        pairs = [
-            _Pair(one, old_vectors, new_vectors)
+        chosen = list(self._collections) if collection is None else [self._collections[collection]]
+        compared = [
+            _Sides(one, old_pair, new_pair)
             for one in chosen
-            if (old_vectors := _vectors_of(one, old)) is not None
-            and (new_vectors := _vectors_of(one, new)) is not None
+            if (old_pair := self._pair_of(one, old)) is not None
+            and (new_pair := self._pair_of(one, new)) is not None
         ]
-        if not pairs:
+        if not compared:
             where = "no collection has" if collection is None else f"collection {collection!r} does not have"
             raise Conflict(
                 f"{where} vectors of {_named(old)} and of {_named(new)} at once: a collection has those of "
                 "the version that serves it, of the one that served before, if that is kept, and of the one "
                 "that a rollout moves it to"
             )
-        return await self._compare(pairs)
+        return await self._compare(compared)
 
-    async def _compare(self, pairs: Sequence[_Pair]) -> Comparison:
+    def _pair_of(self, collection: Collection, version: tuple[str, int]) -> Pair | None:
+        pairs = self._serving.pairs(collection.number)
+        return next((one for one in pairs if (one.model.name, one.model.version) == version), None)
+
+    async def _compare(self, compared: Sequence[_Sides]) -> Comparison:
         found = []
         async with self._one_at_a_time:
             pace = EncoderShare(self._versions.busy_s)
-            for pair in pairs:
-                with suppress(NotFound):  # dropped meanwhile
-                    found.append(await self._compare_pair(pair, len(pairs), pace))
+            for sides in compared:
+                with suppress(NotFound):  # dropped or switched meanwhile
+                    found.append(await self._compare_one(sides, len(compared), pace))
         return Comparison(found, [reason for one in found for reason in unmet_by(one, self._min_overlap)])
 
-    async def _compare_pair(self, pair: _Pair, n_pairs: int, pace: Pace) -> CollectionComparison:
-        collection, old, new = pair.collection, pair.old, pair.new
-        if old is None:
-            return _without_old(collection, new)
-        with self._collections.holding(old, new):
-            collection.require_not_dropped()  # its indexes are closed unless they were held before
+    async def _compare_one(self, sides: _Sides, n_compared: int, pace: Pace) -> CollectionComparison:
+        collection = sides.collection
+        for pair in (sides.old, sides.new):
+            if pair is not None and not self._serving.holds(collection.number, pair):
+                raise NotFound(f"collection {collection.name!r} has other vectors by now")
+        if sides.old is None:
+            return _without_old(collection, sides.new)
+        with sides.old.use() as old, sides.new.use() as new:
             keys = np.array(await collection.read(self._images.keys), np.int64)
-            allowed = _in_both(keys, old, new)
-            limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_pairs, MIN_SAMPLED))
+            allowed = _in_both(keys, old.index, new.index)
+            limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_compared, MIN_SAMPLED))
             queries = await self._queries(keys, old, new, limit, pace)
-            hits = await self._search(queries, old, new, allowed, pace)
-            shown = most_changed(hits, min(MAX_SHOWN, max(MAX_SHOWN_IN_ALL // n_pairs, 1)))
+            hits = await self._search(queries, old.index, new.index, allowed, pace)
+            shown = most_changed(hits, min(MAX_SHOWN, max(MAX_SHOWN_IN_ALL // n_compared, 1)))
             return CollectionComparison(
                 collection=collection.name,
                 n_images=collection.n_images,
-                coverage=coverage(collection, old, new),
+                coverage=coverage(collection, old.index, new.index),
                 new=_described(new),
                 old=_described(old),
                 n_queries=len(hits),
@@ -151,11 +160,9 @@ class Comparer:
                 changed=await self._with_ids(shown),
             )
 
-    async def _queries(
-        self, keys: Keys, old: IndexedVectors, new: IndexedVectors, limit: int, pace: Pace
-    ) -> list[ComparedQuery]:
+    async def _queries(self, keys: Keys, old: Pair, new: Pair, limit: int, pace: Pace) -> list[ComparedQuery]:
         """Search by at most `limit` images and by their names, in turn: time may not be enough for all."""
-        chosen = sample(keys[~np.isin(keys, list(old.unindexed | new.unindexed))], limit)
+        chosen = sample(keys[~np.isin(keys, list(old.index.unindexed | new.index.unindexed))], limit)
         by_image = await self._image_queries(chosen, old, new)
         records = await self._images.by_key(chosen)
         names = dict.fromkeys(name_of(records[key]) for key in chosen if key in records)
@@ -163,9 +170,7 @@ class Comparer:
         in_turn = chain.from_iterable(zip_longest(by_image, by_name))
         return [query for query in in_turn if query is not None]
 
-    async def _image_queries(
-        self, chosen: Sequence[int], old: IndexedVectors, new: IndexedVectors
-    ) -> list[ComparedQuery]:
+    async def _image_queries(self, chosen: Sequence[int], old: Pair, new: Pair) -> list[ComparedQuery]:
         old_rows = await self._images.embeddings_of(chosen, old.identity)
         new_rows = await self._images.embeddings_of(chosen, new.identity)
         both = [key for key in chosen if key in old_rows and key in new_rows]
@@ -174,8 +179,8 @@ class Comparer:
     async def _search(
         self,
         queries: Sequence[ComparedQuery],
-        old: IndexedVectors,
-        new: IndexedVectors,
+        old: LiveIndex,
+        new: LiveIndex,
         allowed: Keys | None,
         pace: Pace,
     ) -> list[ComparedHits]:
@@ -220,57 +225,44 @@ def name_of(image: ImageRecord) -> str:
     return "" if _HASH.fullmatch(image.id) else " ".join(re.split(r"[-_.~]+", image.id)).strip()
 
 
-async def _text_queries(
-    texts: Sequence[str], old: IndexedVectors, new: IndexedVectors, pace: Pace
-) -> list[ComparedQuery]:
-    old_rows = await text_vectors(old.pipeline, texts, pace)
-    new_rows = await text_vectors(new.pipeline, texts, pace)
+async def _text_queries(texts: Sequence[str], old: Pair, new: Pair, pace: Pace) -> list[ComparedQuery]:
+    old_rows = await text_vectors(old.version.embedder, texts, pace)
+    new_rows = await text_vectors(new.version.embedder, texts, pace)
     both = [text for text in texts if text in old_rows and text in new_rows]
     return [ComparedQuery(old_rows[text], new_rows[text], text) for text in both]
 
 
-def _without_old(collection: LoadedCollection, new: IndexedVectors) -> CollectionComparison:
+def _without_old(collection: Collection, new: Pair) -> CollectionComparison:
     """There is nothing to compare with: no vectors answer searches."""
-    share = coverage(collection, None, new)
+    share = coverage(collection, None, new.index)
     return CollectionComparison(collection.name, collection.n_images, share, _described(new))
 
 
-def coverage(collection: LoadedCollection, old: IndexedVectors | None, new: IndexedVectors) -> float:
+def coverage(collection: Collection, old: LiveIndex | None, new: LiveIndex) -> float:
     """The share of the images that searches find with the old vectors, or of all, that has new ones."""
     unfound = set() if old is None else old.unindexed
     n_found = collection.n_images - len(unfound)
     return 1 - len(new.unindexed - unfound) / n_found if n_found > 0 else 1.0
 
 
-def require_coverage(collections: Iterable[LoadedCollection]) -> None:
+def require_coverage(moving: Iterable[Moving]) -> None:
     """Raise Conflict if an image is found today that would not be found any more."""
-    for collection in collections:
-        if collection.next is None or collection.dropped:
-            continue
-        found_now = set() if collection.current is None else collection.current.unindexed
-        lost = collection.next.failed - found_now
-        if lost and collection.current is not None:
+    for collection, pair in moving:
+        if collection.pair is not None and (lost := pair.index.failed - collection.pair.index.unindexed):
             raise Conflict(
                 f"{len(lost)} of {collection.n_images} images of collection {collection.name!r} cannot be "
                 "embedded and would not be found any more: `diptych check --data-dir` names them"
             )
 
 
-def _in_both(keys: Keys, old: IndexedVectors, new: IndexedVectors) -> Keys | None:
+def _in_both(keys: Keys, old: LiveIndex, new: LiveIndex) -> Keys | None:
     """The images to search among: all, unless one side is still being filled."""
     pending = old.pending | new.pending
     return keys[~np.isin(keys, list(pending))] if pending else None
 
 
-def _vectors_of(collection: LoadedCollection, version: tuple[str, int]) -> IndexedVectors | None:
-    for vectors in collection.all_vectors:
-        if (vectors.version.ref.name, vectors.version.ref.version) == version:
-            return vectors
-    return None
-
-
-def _described(vectors: IndexedVectors) -> ComparedVectors:
-    model = vectors.model
+def _described(pair: Pair) -> ComparedVectors:
+    model = pair.model
     return ComparedVectors(model.name, model.version, model.precision, COSINE_BOUNDS[model.precision])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.serving.live_index import LiveIndex
 from diptych.core.types import Embedding, Keys
 
 DEPTH = 10
@@ -38,7 +38,7 @@ class ComparedHits:
 
 
 async def compare_hits(
-    query: ComparedQuery, old: IndexedVectors, new: IndexedVectors, allowed: Keys | None
+    query: ComparedQuery, old: LiveIndex, new: LiveIndex, allowed: Keys | None
 ) -> ComparedHits:
     """Search with both sides, among `allowed` images only if given. An image never finds itself."""
     return ComparedHits(
@@ -48,10 +48,8 @@ async def compare_hits(
     )
 
 
-async def _first(
-    vectors: IndexedVectors, row: Embedding, own_key: int | None, allowed: Keys | None
-) -> list[int]:
-    keys, _ = await vectors.index.search(row, DEPTH + (own_key is not None), allowed)
+async def _first(index: LiveIndex, row: Embedding, own_key: int | None, allowed: Keys | None) -> list[int]:
+    keys, _ = await index.vectors.search(row, DEPTH + (own_key is not None), allowed)
     return [key for key in keys.tolist() if key != own_key][:DEPTH]
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
-from diptych.core.collections.collection import LoadedCollection
-from diptych.core.collections.indexed_vectors import IndexedVectors
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.reembed import Pace
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import PreviousVersion
+from diptych.core.serving.snapshot import Pair
 from diptych.core.types import Target
 from diptych.errors import DiptychError, NotFound, NotReady, StoreError
 
@@ -24,7 +24,7 @@ class KeptVersion:
     def __init__(self, parts: RolloutParts) -> None:
         self._parts = parts
         self.target: Target | None = None
-        self._failed = WeakKeyDictionary[LoadedCollection, Target | None]()  # the last attempts that failed
+        self._failed = WeakKeyDictionary[Collection, Target | None]()  # the last attempts that failed
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
         """Open it, and embed what collections lack of it: in spare time, while no rollout runs."""
@@ -32,12 +32,11 @@ class KeptVersion:
         while True:
             await asyncio.sleep(CATCH_UP_S)
             await self._open(is_rolling)
-            for collection in self._parts.collections.loaded():
-                vectors = collection.previous
-                if vectors is None or not vectors.pending or is_rolling():
+            for collection, pair in self._kept():
+                if not pair.index.pending or is_rolling():
                     continue
                 try:
-                    await self._parts.collections.moves.embed_pending(collection, vectors, pace)
+                    await self._parts.collections.moves.embed_pending(collection, pair, pace)
                 except NotReady:
                     raise
                 except DiptychError as error:
@@ -49,15 +48,15 @@ class KeptVersion:
         if target is None:
             return None
         bundle_bytes = await asyncio.to_thread(self._parts.bundles.kept_bytes, target.ref)
-        kept = self._kept(target)
-        n_bytes = sum(collection.n_bytes(vectors) for collection, vectors in kept)
+        kept = self._kept()
+        n_bytes = sum(collection.n_bytes(pair) for collection, pair in kept)
         return PreviousVersion(
             target,
-            n_lagging=sum(len(vectors.pending) for _, vectors in kept)
+            n_lagging=sum(len(pair.index.pending) for _, pair in kept)
             + sum(collection.n_images for collection in self._lacking()),
             memory_bytes=n_bytes,
             weight_bytes=sum(
-                one.pipeline.weight_bytes for one in self._parts.versions.loaded() if one.target == target
+                one.weight_bytes for one in self._parts.versions.loaded() if one.target == target
             ),
             vector_bytes=n_bytes,
             bundle_bytes=bundle_bytes,
@@ -74,33 +73,31 @@ class KeptVersion:
                 self._failed[collection] = self.target  # would fail again
                 log.warning("collection %s cannot go back to %s: %s", collection.name, self.target, error)
 
-    async def _open_for(self, collection: LoadedCollection, is_rolling: Callable[[], bool]) -> None:
+    async def _open_for(self, collection: Collection, is_rolling: Callable[[], bool]) -> None:
         if self.target is None or is_rolling():
             return
         version = await self._parts.versions.acquire(self.target)
         try:
             if not is_rolling() and self._lacks(collection):  # loading may take long
-                await self._parts.collections.moves.open_previous(collection, version)
+                await self._parts.collections.moves.keep(collection, version)
         finally:
-            self._parts.versions.release(version)
+            version.release()
 
-    def _lacking(self) -> list[LoadedCollection]:
-        return [one for one in self._parts.collections.loaded() if self._lacks(one)]
+    def _lacking(self) -> list[Collection]:
+        return [one for one in self._parts.collections if self._lacks(one)]
 
-    def _lacks(self, collection: LoadedCollection) -> bool:
+    def _lacks(self, collection: Collection) -> bool:
         """Whether it follows the server, and has no vectors to go back with, though it may have them."""
-        current, next, previous = collection.current, collection.next, collection.previous
+        serving, pair = self._parts.serving, collection.pair
         return (
             self.target is not None
-            and current is not None
-            and current.version is self._parts.active.now.version
-            and not any(one is not None and one.version.target == self.target for one in (next, previous))
+            and pair is not None
+            and pair.version is serving.current.version
+            and not any(one.version.target == self.target for one in serving.pairs(collection.number))
             and self._failed.get(collection) != self.target
         )
 
-    def _kept(self, target: Target) -> list[tuple[LoadedCollection, IndexedVectors]]:
-        return [
-            (collection, collection.previous)
-            for collection in self._parts.collections.loaded()
-            if collection.previous is not None and collection.previous.version.target == target
-        ]
+    def _kept(self) -> list[tuple[Collection, Pair]]:
+        previous = self._parts.serving.previous
+        pairs: Mapping[int, Pair] = {} if previous is None else previous.pairs
+        return [(one, pairs[one.number]) for one in self._parts.collections if one.number in pairs]

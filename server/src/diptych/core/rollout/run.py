@@ -5,14 +5,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
-from diptych.core.encoding.versions import LoadedVersion, LoadedVersions
-from diptych.core.rollout.active import ActiveModel
+from diptych.core.concurrency.shared import Shared
 from diptych.core.rollout.compare import Compare, require_coverage
 from diptych.core.rollout.ports import Bundles, RolloutStore, Room
 from diptych.core.rollout.types import (
@@ -23,8 +22,11 @@ from diptych.core.rollout.types import (
     RolloutState,
     ServedVersions,
 )
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.serving.version import Version
+from diptych.core.serving.versions import Versions
 from diptych.core.types import VersionRef
-from diptych.errors import DiptychError, NotFound, NotReady
+from diptych.errors import NotReady
 from diptych.failpoints import around
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,8 @@ TELL_PROGRESS_S = 60.0  # between lines of the log
 class RolloutParts:
     """What rollouts work with."""
 
-    versions: LoadedVersions
-    active: ActiveModel
+    versions: Versions
+    serving: Serving
     collections: Collections
     bundles: Bundles
     store: RolloutStore
@@ -60,10 +62,10 @@ class RolloutRun:
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
     wanted: str
-    version: LoadedVersion | None = None
-    moving: list[LoadedCollection] = field(default_factory=list)
+    version: Shared[Version] | None = None
     _began: float = 0.0
     _n_at_begin: int = 0
+    _last_counts: tuple[int, int] = (0, 0)  # which stay after the switch
 
     async def run(self) -> None:
         """Run to the switch. What it raises leaves everything as it was, but for the stored vectors.
@@ -72,12 +74,12 @@ class RolloutRun:
         """
         try:
             await self._run()
-        except BaseException as error:
-            await asyncio.shield(self._abandon(error))
+        except BaseException:
+            await asyncio.shield(self._abandon())
             raise
         finally:
             if self.version is not None:
-                self.parts.versions.release(self.version)
+                self.version.release()
 
     def progress(self) -> Progress:
         """How far the images have come."""
@@ -92,12 +94,10 @@ class RolloutRun:
 
     def of_collections(self) -> Mapping[str, CollectionProgress]:
         """How far each collection has come, by its present name."""
-        found = {}
-        for collection in self.moving:
-            if collection.next is not None and not collection.dropped:
-                n_images, n_embedded = self._progress_of(collection)
-                found[collection.name] = CollectionProgress(self.rollout, n_images, n_embedded)
-        return found
+        return {
+            collection.name: CollectionProgress(self.rollout, *_progress_of(collection, pair))
+            for collection, pair in self._moving()
+        }
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -149,85 +149,70 @@ class RolloutRun:
         await self.save(self.rollout)
 
     async def _prepare(self) -> None:
-        """Open the indexes of all collections that move. Those that cannot move keep what they have."""
-        for collection in self._candidates():
-            await self._prepare_one(collection)
+        """Give all collections that move vectors in the next snapshot. Others keep what they have."""
+        assert self.version is not None, "loaded before"
+        await self.parts.collections.moves.begin(self.version)
+        self._stay_again()
+        for collection in list(self.parts.collections):
+            if collection.name not in self.rollout.stays and not self._is_there(collection):
+                await self._prepare_one(collection)
         await self._require_room()
         self._began, (_, self._n_at_begin) = time.monotonic(), self._counts()
 
-    def _candidates(self) -> list[LoadedCollection]:
-        """Collections that were not prepared yet.
+    def _stay_again(self) -> None:
+        """Let collections stay that did so before a restart."""
+        for collection in self.parts.collections:
+            if collection.name in self.rollout.stays:
+                collection.stays = self.rollout.stays[collection.name]
 
-        Collections that stay, as a rollout found before a restart, say so again.
-        """
-        stays = self.rollout.stays
-        for one in self.parts.collections.loaded():
-            if one.name in stays:
-                one.stay(stays[one.name])
-        return [
-            one
-            for one in self.parts.collections.loaded()
-            if one not in self.moving and one.name not in stays and not self._is_there(one)
-        ]
+    def _is_there(self, collection: Collection) -> bool:
+        """Whether it has vectors of the version already, or is new."""
+        assert self.version is not None and self.parts.serving.next is not None, "begun before"
+        if collection.number in self.parts.serving.next.pairs:
+            return True
+        return collection.pair is not None and collection.pair.version is self.version.value
 
-    def _is_there(self, collection: LoadedCollection) -> bool:
-        """Whether it has vectors of the version already."""
-        return collection.current is not None and collection.current.version is self.version
-
-    async def _prepare_one(self, collection: LoadedCollection) -> None:
-        assert self.version is not None, "loaded before"
-        self.moving.append(collection)
-        reason = collection.reason
-        try:
-            await self.parts.collections.moves.prepare(collection, self.version)
-        except NotFound:
-            return  # it was dropped meanwhile
-        if collection.next is None:
-            return  # it was dropped meanwhile
-        if n_unkept := len(collection.next.without_image):
-            collection.reason = reason  # why nothing here makes its vectors
-            await self._let_stay(
+    async def _prepare_one(self, collection: Collection) -> None:
+        pair = await self.parts.collections.moves.prepare(collection)
+        if pair is not None and (n_unkept := len(pair.index.without_image)):
+            await self.parts.collections.moves.leave(collection)
+            self._note_stay(
                 collection, f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded"
             )
-            return
-        collection.stays, collection.can_move = "", True
 
-    async def _let_stay(self, collection: LoadedCollection, reason: str) -> None:
-        await self.parts.collections.moves.abandon(collection)
-        self.moving.remove(collection)
+    def _note_stay(self, collection: Collection, reason: str) -> None:
         log.warning("collection %s stays on its version: %s", collection.name, reason)
-        collection.stay(reason)
+        collection.stays = reason
         self.rollout = replace(self.rollout, stays={**self.rollout.stays, collection.name: reason})
+
+    def _moving(self) -> list[tuple[Collection, Pair]]:
+        """The collections that move, each with its vectors in the next snapshot."""
+        next = self.parts.serving.next
+        pairs: Mapping[int, Pair] = {} if next is None else next.pairs
+        return [(one, pairs[one.number]) for one in self.parts.collections if one.number in pairs]
 
     async def _require_room(self) -> None:
         """Raises StoreFull, Conflict."""
         disk = memory = 0
-        for collection in self.moving:
-            if (vectors := collection.next) is not None:
-                row_bytes = 4 * vectors.model.embed_dim
-                disk += len(vectors.pending) * (row_bytes + ROW_BYTES)
-                memory += len(vectors.pending) * row_bytes
+        for _, pair in self._moving():
+            row_bytes = 4 * pair.model.embed_dim
+            disk += len(pair.index.pending) * (row_bytes + ROW_BYTES)
+            memory += len(pair.index.pending) * row_bytes
         await asyncio.to_thread(
             self.parts.room.require, disk_bytes=int(MARGIN * disk), memory_bytes=int(MARGIN * memory)
         )
 
     async def _embed(self) -> None:
-        """Embed what the new indexes lack, of collections that are created meanwhile, too."""
+        """Embed what the next snapshot lacks, of collections that are created meanwhile, too."""
         pace, most_pending = self.pace(), 0
         while True:
-            for collection in self._candidates():
-                await self._prepare_one(collection)
-            lagging = [
-                (collection, collection.next)
-                for collection in self.moving
-                if collection.next is not None and not collection.dropped and collection.next.pending
-            ]
-            n_pending = sum(len(vectors.pending) for _, vectors in lagging)
+            lagging = [(collection, pair) for collection, pair in self._moving() if pair.index.pending]
+            n_pending = sum(len(pair.index.pending) for _, pair in lagging)
             if n_pending <= most_pending:
                 return
             most_pending += BLOCKING_ROWS  # more each time: there may always be some that are being added
-            for collection, vectors in lagging:
-                await self.parts.collections.moves.embed_pending(collection, vectors, pace)
+            for collection, pair in lagging:
+                await self.parts.collections.moves.embed_pending(collection, pair, pace)
 
     async def _compare(self) -> None:
         """Compare old and new answers, and show it even if it refuses the switch. Raises Conflict then.
@@ -235,11 +220,11 @@ class RolloutRun:
         The way back to the version before is not compared: it must be fast, and no bound may bar it.
         """
         if await self._goes_back():
-            require_coverage(self.moving)
+            require_coverage(self._moving())
             return
-        comparison = await self.parts.compare(self.moving)
+        comparison = await self.parts.compare(self._moving())
         await self._set("compared", comparison=comparison.as_json())
-        require_coverage(self.moving)
+        require_coverage(self._moving())
         comparison.require_met()
 
     async def _goes_back(self) -> bool:
@@ -262,64 +247,29 @@ class RolloutRun:
 
     async def _switch(self) -> None:
         assert self.version is not None, "loaded before"
-        version, active = self.version, self.parts.active
-        former = active.now.version
-        changes = former is not version  # else some collections catch up with what serves
-        served = None
-        if changes:
-            served = ServedVersions(version.target, former.target, self.wanted)
-            await self.parts.versions.acquire(version.target)  # its new user is the active model
+        target, former = self.version.value.target, self.parts.serving.current.version.target
+        changes = former != target  # else some collections catch up with what serves
+        served = ServedVersions(target, former, self.wanted) if changes else None
 
-        async def store(moving: Sequence[LoadedCollection]) -> None:
+        async def store(moving: Sequence[tuple[Collection, Pair]]) -> None:
             require_coverage(moving)
-            await self.parts.store.switch(
-                served,
-                {
-                    collection.name: CollectionMove(version.target, collection.next.identity)
-                    for collection in moving
-                    if collection.next is not None
-                },
-            )
+            moves = {collection.name: CollectionMove(target, pair.identity) for collection, pair in moving}
+            await self.parts.store.switch(served, moves)
 
-        def switch_active() -> None:
-            if changes:
-                self.parts.versions.release(active.switch(version))
+        for collection in await self.parts.collections.moves.switch(self._moving, store):
+            self._note_stay(collection, "images were added that it does not keep")
 
-        try:
-            await self.parts.collections.moves.switch(
-                self._ready, store, switch_active, keeps_previous=changes
-            )
-        except BaseException:
-            if changes and active.now.version is not version:
-                self.parts.versions.release(version)
-            raise
-        for collection in [one for one in self.moving if one.next is not None and not one.dropped]:
-            await self._let_stay(collection, "images were added that it does not keep")
-
-    def _ready(self) -> list[LoadedCollection]:
-        """The collections to switch."""
-        return [
-            collection
-            for collection in self.moving
-            if collection.next is not None and not collection.dropped and not collection.next.without_image
-        ]
-
-    async def _abandon(self, error: BaseException) -> None:
-        for collection in self.moving:
-            with suppress(NotReady):  # the server stops, and closes all vectors
-                await self.parts.collections.moves.abandon(collection)
-            if collection.current is None and isinstance(error, DiptychError):
-                collection.reason = str(error)
+    async def _abandon(self) -> None:
+        with suppress(NotReady):  # the server stops, and closes all vectors
+            await self.parts.collections.moves.abandon()
 
     def _counts(self) -> tuple[int, int]:
         """(images, images with a vector of the new identity) of all collections that move"""
-        counts = [self._progress_of(collection) for collection in self.moving]
-        return sum(n for n, _ in counts), sum(n for _, n in counts)
+        if counts := [_progress_of(*moving) for moving in self._moving()]:
+            self._last_counts = sum(n for n, _ in counts), sum(n for _, n in counts)
+        return self._last_counts
 
-    def _progress_of(self, collection: LoadedCollection) -> tuple[int, int]:
-        """(images, images with a vector of the new identity)"""
-        if collection.dropped:
-            return 0, 0
-        if collection.next is None:
-            return collection.n_images, collection.n_images
-        return collection.n_images, collection.n_images - len(collection.next.unindexed)
+
+def _progress_of(collection: Collection, pair: Pair) -> tuple[int, int]:
+    """(images, images with a vector of the new identity)"""
+    return collection.n_images, collection.n_images - len(pair.index.unindexed)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 
 from diptych.core.concurrency.task_set import TaskSet
-from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import MAX_SHOWN, KnownRollouts
 from diptych.core.rollout.pacing import EncoderShare
@@ -22,6 +21,7 @@ from diptych.core.rollout.types import (
 )
 from diptych.core.rollout.watcher import RepositoryWatcher
 from diptych.core.rollout.worker import RolloutWorker
+from diptych.core.serving.version import Version
 from diptych.core.types import Target, VersionRef
 from diptych.errors import Conflict, InvalidValue, NotFound
 
@@ -50,7 +50,7 @@ class Rollouts:
             self._kept,
             metrics,
             pace=lambda: EncoderShare(parts.versions.busy_s),
-            wanted=policy.precision or parts.active.now.version.target.precision,
+            wanted=policy.precision or parts.serving.current.version.target.precision,
         )
         self._watcher = RepositoryWatcher(parts, self._known, policy, self.activate, poll_s=poll_s)
         self._background = TaskSet()
@@ -150,8 +150,8 @@ class Rollouts:
         )
 
     @property
-    def _active(self) -> LoadedVersion:
-        return self._parts.active.now.version
+    def _active(self) -> Version:
+        return self._parts.serving.current.version
 
     async def _ref(self, name: str, version: int | None) -> VersionRef:
         """The version that is meant: one that serves or is kept, else one of the model repository."""

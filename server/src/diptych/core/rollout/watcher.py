@@ -5,11 +5,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from diptych.core.encoding.versions import LoadedVersion
 from diptych.core.rollout.known import KnownRollouts
 from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.types import Rollout
+from diptych.core.serving.version import Version
 from diptych.errors import Conflict, DiptychError
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class RepositoryWatcher:
             await asyncio.sleep(self._poll_s)
 
     @property
-    def _active(self) -> LoadedVersion:
-        return self._parts.active.now.version
+    def _active(self) -> Version:
+        return self._parts.serving.current.version
 
     async def _note_asked_model(self) -> None:
         """Forget the name that the settings give, unless it is another one than at the last start."""
@@ -134,13 +134,13 @@ class RepositoryWatcher:
         Returns whether there are any.
         """
         active = self._active
-        for collection in self._parts.collections.loaded():
-            if collection.current is not None and collection.current.version is active:
+        for collection in list(self._parts.collections):
+            if collection.pair is not None and collection.pair.version is active:
                 continue
             try:
-                await self._parts.collections.moves.require_embeddable(collection, active.model.identity)
+                await self._parts.collections.moves.require_embeddable(collection, active.identity)
             except Conflict as error:
-                collection.stay(error.message)
+                collection.stays = error.message
             else:
                 self._known.note(Rollout.new(active.target))
                 self._known.begun.set()

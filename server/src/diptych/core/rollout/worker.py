@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.collection import Collection
 from diptych.core.collections.reembed import Pace
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import KnownRollouts
@@ -40,7 +40,7 @@ class RolloutWorker:
         self._pace = pace
         self.wanted = wanted
         self._running: asyncio.Task[None] | None = None
-        self._to_tidy: set[LoadedCollection] = set()  # may have vectors that nothing needs any more
+        self._to_tidy: set[Collection] = set()  # may have vectors that nothing needs any more
         self._closing = False
         self._lost = ""  # the versions that could not be kept, as they were logged last
 
@@ -76,7 +76,7 @@ class RolloutWorker:
         run, running = self._known.run, self._running
         cancelled = self._known.get(rollout.id).ended("cancelled", reason)
         self._known.note(cancelled)  # so that it does not begin, or begin again, meanwhile
-        self._to_tidy.update(self._parts.collections.loaded())
+        self._to_tidy.update(self._parts.collections)
         if run is not None and run.rollout.id == rollout.id and running is not None:
             running.cancel(reason)
             await asyncio.wait([running])
@@ -89,7 +89,7 @@ class RolloutWorker:
 
     @property
     def _active(self) -> Target:
-        return self._parts.active.now.version.target
+        return self._parts.serving.current.version.target
 
     async def _run(self, rollout: Rollout) -> None:
         if self._known.get(rollout.id).has_ended:
@@ -118,7 +118,7 @@ class RolloutWorker:
             if former != self._active:
                 self._kept.target = former
             await self._keep_bundles()
-            self._to_tidy.update(self._parts.collections.loaded())
+            self._to_tidy.update(self._parts.collections)
         finally:
             self._known.run = None
 
@@ -160,8 +160,9 @@ class RolloutWorker:
         while self._to_tidy:
             collection = self._to_tidy.pop()
             try:
+                pairs = self._parts.serving.pairs(collection.number)
                 while not collection.dropped and await self._parts.store.forget_vectors(
-                    collection.name, FORGET_ROWS, keep=[one.identity for one in collection.all_vectors]
+                    collection.name, FORGET_ROWS, keep=[pair.identity for pair in pairs]
                 ):
                     pass
             except DiptychError as error:

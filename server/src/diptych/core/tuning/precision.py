@@ -87,7 +87,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Serving:
+class Execution:
     """How a version is served: in which precision and why, on which device, and what runs it now."""
 
     choice: Choice

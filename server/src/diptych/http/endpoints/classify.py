@@ -220,12 +220,12 @@ async def classify(request: Request, _: NoQuery) -> Response:
         for image in classify_input.images:
             if isinstance(image, StoredImage) and image.collection is not None:
                 caller_of(request).require_seen(image.collection)
-    with context.stage("work"), services.active.using() as active:
+    with context.stage("work"), services.serving.use() as snapshot:
         classification = classify_images(
             classify_input,
             image_urls=services.image_urls,
-            embedder=active.embedder,
-            classifier=active.classifier,
+            embedder=snapshot.version.embedder,
+            classifier=snapshot.version.classifier,
             stored=services.collections.images,
             reserve=memory_reserver(request),
         )
@@ -233,7 +233,7 @@ async def classify(request: Request, _: NoQuery) -> Response:
     n_values = 4 * sum(map(len, predictions))
     warnings = warnings_of_labels(classify_input.labels)
     return await sized_json_response(
-        request, n_values, lambda: _response(active.model, predictions, warnings)
+        request, n_values, lambda: _response(snapshot.version.model, predictions, warnings)
     )
 
 

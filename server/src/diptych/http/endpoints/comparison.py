@@ -150,7 +150,7 @@ def _old_version(services: Services, name: str, parameters: _ComparisonParameter
         return parameters.against_model or name, parameters.against
     if parameters.against_model is not None:
         raise InvalidValue("needs `against`, the version of that model", "against_model")
-    active = services.active.now.version.ref
+    active = services.serving.current.version.ref
     return active.name, active.version
 
 

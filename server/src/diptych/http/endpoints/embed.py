@@ -153,13 +153,13 @@ async def embed(request: Request, _: NoQuery) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         parsed = await read_embed(request, options)
-    with context.stage("work"), services.active.using() as active:
-        model = ModelRef.of(active.model)
+    with context.stage("work"), services.serving.use() as snapshot:
+        model = ModelRef.of(snapshot.version.model)
         embedding = embed_items(
             parsed.items,
             "input",
             image_urls=services.image_urls,
-            embedder=active.embedder,
+            embedder=snapshot.version.embedder,
             reserve=memory_reserver(request),
         )
         rows = await cancel_on_disconnect(request, embedding)

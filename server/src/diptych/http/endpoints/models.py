@@ -11,7 +11,7 @@ from starlette.responses import Response
 from diptych.bundle.calibration import Calibration, RelevanceMap
 from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
-from diptych.core.tuning.precision import Serving
+from diptych.core.tuning.precision import Execution
 from diptych.errors import NotFound
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.endpoints.rollouts import EXAMPLE_ROLLOUT, EXAMPLE_VERSION, RolloutResponse, TargetResponse
@@ -75,7 +75,7 @@ class ServingResponse(BaseModel):
     running: RunningResponse | None
 
     @classmethod
-    def of(cls, serving: Serving | None) -> "ServingResponse | None":
+    def of(cls, serving: Execution | None) -> "ServingResponse | None":
         """Convert the domain object."""
         if serving is None:
             return None

@@ -139,13 +139,13 @@ async def metrics(services: ReadyServices) -> Response:
 async def version(request: Request, state: State) -> Response:
     """The versions of server and model; available while the model loads, too."""
     services, options = state.services, state.options
-    active = None if services is None else services.active.now
+    active = None if services is None else services.serving.current.version
     return json_response(
         request,
         ServerVersion(
             version=__version__,
             model=None if active is None else ModelRef.of(active.model),
-            provider=None if active is None else active.pipeline.model.provider,
+            provider=None if active is None else active.model.provider,
             embed_dim=None if active is None else active.model.embed_dim,
             default_collection=options.default_collection,
             read_only=options.read_only,

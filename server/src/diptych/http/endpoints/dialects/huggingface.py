@@ -150,12 +150,12 @@ async def zero_shot_image_classification(request: Request) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         given = await _read_json(request, options, partial(_zero_shot, limits=options.limits))
-    with context.stage("work"), services.active.using() as active:
+    with context.stage("work"), services.serving.use() as snapshot:
         classification = classify_images(
             given,
             image_urls=services.image_urls,
-            embedder=active.embedder,
-            classifier=active.classifier,
+            embedder=snapshot.version.embedder,
+            classifier=snapshot.version.classifier,
             stored=services.collections.images,
             reserve=memory_reserver(request),
         )
@@ -180,18 +180,18 @@ async def feature_extraction(request: Request) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         body, items = await _read_json(request, options, partial(_features, limits=options.limits))
-    with context.stage("work"), services.active.using() as active:
-        dimensions = check_dimensions(active.model, body.dimensions, "dimensions")
+    with context.stage("work"), services.serving.use() as snapshot:
+        dimensions = check_dimensions(snapshot.version.model, body.dimensions, "dimensions")
         embedding = embed_items(
             items,
             "inputs",
             image_urls=services.image_urls,
-            embedder=active.embedder,
+            embedder=snapshot.version.embedder,
             reserve=memory_reserver(request),
         )
         rows = await cancel_on_disconnect(request, embedding)
     if body.truncate is False:
-        _require_whole(rows, active.model.context_length)
+        _require_whole(rows, snapshot.version.model.context_length)
     rows = shortened(rows, dimensions)
     return await sized_json_response(request, len(rows) * dimensions, lambda: _embeddings(body, rows))
 

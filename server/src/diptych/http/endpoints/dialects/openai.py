@@ -131,13 +131,13 @@ async def embeddings(request: Request) -> Response:
     context = context_of(request)
     with context.stage("parse"):
         body, items = await _read(request, options)
-    with context.stage("work"), services.active.using() as active:
-        dimensions = _check_model(body, active.model)
+    with context.stage("work"), services.serving.use() as snapshot:
+        dimensions = _check_model(body, snapshot.version.model)
         embedding = embed_items(
             items,
             "input" if body.messages is None else "messages",
             image_urls=services.image_urls,
-            embedder=active.embedder,
+            embedder=snapshot.version.embedder,
             reserve=memory_reserver(request),
         )
         rows = await cancel_on_disconnect(request, embedding)
@@ -191,7 +191,7 @@ async def _read(request: Request, options: HttpOptions) -> ParsedRequest:
 
 def _served_model(services: Services) -> OpenAIModel:
     created = int(services.started_at.timestamp())
-    return OpenAIModel(id=services.active.now.model.name, created=created)
+    return OpenAIModel(id=services.serving.current.version.model.name, created=created)
 
 
 def _not_served(asked: str, served: str) -> NotFound:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from diptych.core.collections.search import SearchInput, search_collection
+from diptych.core.collections.search import SearchInput, search_images
 from diptych.core.services import Services
 from diptych.http.access import GuardedRoute, caller_of
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
@@ -61,8 +61,9 @@ async def search(request: Request, _: NoQuery) -> Response:
 async def _respond(request: Request, services: Services, query: SearchInput) -> Response:
     query = replace(query, collections=_seen(query.collections, request, services))
     with context_of(request).stage("work"):
-        search = search_collection(
+        search = search_images(
             query,
+            serving=services.serving,
             collections=services.collections,
             image_urls=services.image_urls,
             reserve=memory_reserver(request),
@@ -77,7 +78,7 @@ def _seen(names: Sequence[str], request: Request, services: Services) -> Sequenc
     """The collections to search, for ALL_COLLECTIONS all that the key sees. Raises NotFound for others."""
     caller = caller_of(request)
     if list(names) == [ALL_COLLECTIONS]:
-        return [one.name for one in services.collections.loaded() if caller.sees(one.name)]
+        return [one.name for one in services.collections if caller.sees(one.name)]
     for name in names:
         caller.require_seen(name)
     return names

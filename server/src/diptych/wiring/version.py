@@ -1,4 +1,4 @@
-"""Build the pipeline of a loaded precision: queues, embedder, canaries; and the health check over all."""
+"""Build a version from a loaded precision: queues, label cache, canaries; and the health check."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +11,14 @@ from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import OnStart
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.text.tokenizer import pad
+from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.health import PERIOD_S, Health
-from diptych.core.encoding.pipeline import Canary, EncoderPipeline
+from diptych.core.limits import Limits
+from diptych.core.serving.version import Canary, ReadCalibration, Version
+from diptych.core.tuning.precision import Execution
 from diptych.core.types import InputIds, Pixels
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
@@ -23,22 +26,28 @@ from diptych.wiring.loading.bundles import LoadedBundle
 
 # Far more than a batch takes; a model that is slower than that on this machine has the factor.
 ENCODE_TIMEOUT_S = 60.0
+# Embeddings of single labels that are cached, and half as many in whole lists: 150 MB with 512 numbers each.
+# A larger `max_labels` raises it, so that the longest list fits into both.
+CACHED_LABELS = 50_000
 # A call may take this many times what the largest batch took at the start: the machine may be busy.
 TIMEOUT_FACTOR = 10
 
 OnStuck = Callable[[str], None]  # called with the reason when a call of the encoder never returns
 
 
-def build_pipeline(
+def build_version(
     settings: Settings,
+    limits: Limits,
     loaded: LoadedBundle,
     workers: ImageWorkers,
     metrics: PrometheusMetrics,
     *,
     decode: DecodeMode,
+    execution: Execution,
+    read_calibration: ReadCalibration,
     on_stuck: OnStuck,
-) -> EncoderPipeline:
-    """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch."""
+) -> Version:
+    """Build a version of a loaded precision. Each tower starts its threads with its first batch."""
     timeout_s = max(ENCODE_TIMEOUT_S, TIMEOUT_FACTOR * loaded.slowest_batch_s)
     images, texts = _batchers(settings, loaded, metrics, timeout_s=timeout_s, on_stuck=on_stuck)
     embedder = Embedder(
@@ -50,43 +59,57 @@ def build_pipeline(
         text_admission=_admission(settings),
         metrics=metrics,
     )
-    return EncoderPipeline(
-        loaded.info(decode),
-        embedder,
-        _canaries(loaded),
-        (images, texts),
-        timeout_s,
-        loaded.encoder,
-        loaded.weight_bytes(),
-        loaded.tensorrt,
+    model = loaded.info(decode)
+    classifier = LabelClassifier(
+        model=model,
+        embedder=embedder,
+        metrics=metrics,
+        max_labels=limits.max_labels,
+        max_label_texts=limits.max_label_texts,
+        max_cached_labels=max(CACHED_LABELS, 2 * limits.max_labels),
+    )
+    return Version(
+        target=model.target,
+        model=model,
+        embedder=embedder,
+        classifier=classifier,
+        canaries=_canaries(loaded),
+        batchers=(images, texts),
+        timeout_s=timeout_s,
+        encoder=loaded.encoder,
+        execution=execution,
+        weight_bytes=loaded.weight_bytes(),
+        tensorrt=loaded.tensorrt,
+        read_calibration=read_calibration,
+        calibration=read_calibration(),
     )
 
 
 def health_of(
-    loaded: Callable[[], Sequence[EncoderPipeline]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
+    loaded: Callable[[], Sequence[Version]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
 ) -> Health:
-    """Build the health check: ready while the canaries of all loaded pipelines succeed and no call hangs.
+    """Build the health check: ready while the canaries of all loaded versions succeed and no call hangs.
 
-    `loaded` returns the pipelines that are loaded at the moment.
+    `loaded` returns the versions that are loaded at the moment.
     """
 
     def run_canaries(on_start: OnStart) -> None:
-        for pipeline in loaded():
-            successes = [batcher.last_success_at for batcher in pipeline.batchers]
-            for at, canary in zip(successes, pipeline.canaries, strict=True):
+        for version in loaded():
+            successes = [batcher.last_success_at for batcher in version.batchers]
+            for at, canary in zip(successes, version.canaries, strict=True):
                 if _is_recent(at, period_s):
                     continue
                 try:
                     canary(on_start)
                 except EncoderFailed:
-                    if pipeline in loaded():  # otherwise it was closed while the canary ran
+                    if version in loaded():  # otherwise it was closed while the canary ran
                         raise
 
     return Health(
         run_canaries,
         last_success_at=lambda: _oldest_success(loaded()),
         problem=lambda: _problems(loaded()),
-        timeout_s=lambda: max((pipeline.timeout_s for pipeline in loaded()), default=0.0),
+        timeout_s=lambda: max((version.timeout_s for version in loaded()), default=0.0),
         on_stuck=on_stuck,
         period_s=period_s,
     )
@@ -97,14 +120,14 @@ def _is_recent(success_at: float | None, period_s: float) -> bool:
     return success_at is not None and time.monotonic() - success_at < period_s
 
 
-def _problems(pipelines: Sequence[EncoderPipeline]) -> str:
-    batchers = [batcher for pipeline in pipelines for batcher in pipeline.batchers]
+def _problems(versions: Sequence[Version]) -> str:
+    batchers = [batcher for version in versions for batcher in version.batchers]
     return "; ".join(batcher.problem for batcher in batchers if batcher.problem)
 
 
-def _oldest_success(pipelines: Sequence[EncoderPipeline]) -> float | None:
+def _oldest_success(versions: Sequence[Version]) -> float | None:
     """Return the time since which every encoder has succeeded at least once; None until all of them have."""
-    times = [batcher.last_success_at for pipeline in pipelines for batcher in pipeline.batchers]
+    times = [batcher.last_success_at for version in versions for batcher in version.batchers]
     known = [time for time in times if time is not None]
     return min(known) if len(known) == len(times) else None
 

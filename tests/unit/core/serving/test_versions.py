@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from diptych.core.encoding.versions import LoadedVersions
+from diptych.core.serving.versions import Versions
 from diptych.errors import BundleError, EncoderFailed, NotReady
 from unit.core.core_fakes import until
 from unit.core.version_fakes import ONE, TWO, Loads
 
 
-def story(run: Callable[[LoadedVersions, Loads], Coroutine[Any, Any, None]]) -> None:
+def story(run: Callable[[Versions, Loads], Coroutine[Any, Any, None]]) -> None:
     async def whole() -> None:
         loads = Loads()
-        versions = LoadedVersions(loads)
+        versions = Versions(loads)
         await run(versions, loads)
         await versions.close()
 
@@ -23,14 +23,14 @@ def story(run: Callable[[LoadedVersions, Loads], Coroutine[Any, Any, None]]) -> 
 
 
 def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() -> None:
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
         first, second = await asyncio.gather(versions.acquire(ONE), versions.acquire(ONE))
         assert first is second
         assert loads.loaded == [ONE]
-        versions.release(first)
-        with versions.hold(first):
-            versions.release(first)
-            assert versions.loaded() == [first]
+        first.release()
+        with first.use() as version:
+            second.release()
+            assert versions.loaded() == [version]
         assert versions.loaded() == []
         await until(lambda: loads.closed == [ONE])
         again = await versions.acquire(ONE)
@@ -39,36 +39,34 @@ def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() 
     story(run)
 
 
-def test_pipelines_of_all_loaded_versions_are_reported() -> None:
-    seen: list[list[int]] = []
-
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
-        versions.on_change(lambda pipelines: seen.append([one.model.version for one in pipelines]))
+def test_models_of_all_loaded_versions_are_reported() -> None:
+    async def run() -> None:
+        loads, seen = Loads(), list[list[int]]()
+        versions = Versions(loads, on_change=lambda models: seen.append([one.version for one in models]))
         versions.adopt(loads(ONE))
         second = await versions.acquire(TWO)
-        await until(lambda: seen[-1] == [1, 2])
-        versions.release(second)
-        await until(lambda: seen[-1] == [1])
-        assert seen[0] == []
+        assert seen == [[1], [1, 2]]
+        second.release()
+        assert seen == [[1], [1, 2], [1]]
+        await versions.close()
 
-    story(run)
+    asyncio.run(run())
 
 
 def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
         version = versions.adopt(loads(ONE))
-        await asyncio.sleep(0)
         assert await versions.acquire(ONE) is version
-        versions.release(version)
-        assert versions.loaded() == [version]
-        versions.release(version)
+        version.release()
+        assert versions.loaded() == [version.value]
+        version.release()
         await until(lambda: loads.closed == [ONE])
 
     story(run)
 
 
 def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
         loads.failure = BundleError("golden image 1")
         for found in await asyncio.gather(
             versions.acquire(ONE), versions.acquire(ONE), return_exceptions=True
@@ -78,13 +76,13 @@ def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
         with pytest.raises(EncoderFailed):
             await versions.acquire(ONE)
         loads.failure = None
-        assert (await versions.acquire(ONE)).target == ONE
+        assert (await versions.acquire(ONE)).value.target == ONE
 
     story(run)
 
 
 def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None:
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
         loads.gate.clear()
         waiting = asyncio.create_task(versions.acquire(ONE))
         await asyncio.sleep(0)
@@ -98,8 +96,23 @@ def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None
     story(run)
 
 
+def test_user_who_gives_up_leaves_the_version_to_the_others() -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
+        loads.gate.clear()
+        leaving, staying = (asyncio.create_task(versions.acquire(ONE)) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        loads.gate.set()
+        version = await staying
+        version.release()
+        await until(lambda: loads.closed == [ONE])
+        assert loads.loaded == [ONE]
+
+    story(run)
+
+
 def test_nothing_is_loaded_once_the_server_stops() -> None:
-    async def run(versions: LoadedVersions, loads: Loads) -> None:
+    async def run(versions: Versions, loads: Loads) -> None:
         await versions.close()
         with pytest.raises(NotReady):
             await versions.acquire(ONE)

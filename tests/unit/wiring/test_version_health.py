@@ -1,4 +1,4 @@
-"""Readiness covers every loaded precision."""
+"""Readiness covers every loaded version."""
 
 import asyncio
 import time
@@ -9,25 +9,25 @@ from typing import Any
 
 import pytest
 
-from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.serving.version import Version
 from diptych.errors import EncoderFailed
-from diptych.wiring.pipeline import health_of
-from unit.core.core_fakes import IDLE_ENCODER, model_info
+from diptych.wiring.version import health_of
+from unit.core.version_fakes import ONE, Loads
 
 
-def pipeline(*, broken: bool = False, last_success_at: float | None = None, problem: str = "") -> Any:
+def version(*, broken: bool = False, last_success_at: float | None = None, problem: str = "") -> Any:
     def canary(on_start: Any) -> None:
         if broken:
             raise RuntimeError
 
     batchers: Any = (SimpleNamespace(last_success_at=last_success_at, problem=problem),) * 2
     canaries = (canary, canary)
-    return EncoderPipeline(model_info(), SimpleNamespace(), canaries, batchers, 60, IDLE_ENCODER)  # type: ignore[arg-type]
+    return replace(Loads()(ONE), canaries=canaries, batchers=batchers)
 
 
-def ready(*pipelines: EncoderPipeline) -> bool:
+def ready(*versions: Version) -> bool:
     async def run() -> bool:
-        health = health_of(lambda: pipelines, print)
+        health = health_of(lambda: versions, print)
         await health.start()
         report = health.report()
         await health.close()
@@ -36,35 +36,35 @@ def ready(*pipelines: EncoderPipeline) -> bool:
     return asyncio.run(run())
 
 
-def test_canary_of_either_precision_decides() -> None:
-    assert ready(pipeline(), pipeline())
-    assert not ready(pipeline(), pipeline(broken=True))
-    assert not ready(pipeline(broken=True), pipeline())
+def test_canary_of_either_version_decides() -> None:
+    assert ready(version(), version())
+    assert not ready(version(), version(broken=True))
+    assert not ready(version(broken=True), version())
 
 
-def test_hanging_call_of_either_precision_decides() -> None:
-    assert not ready(pipeline(), pipeline(problem="the text encoder hangs"))
+def test_hanging_call_of_either_version_decides() -> None:
+    assert not ready(version(), version(problem="the text encoder hangs"))
 
 
 def test_batches_prove_health_only_after_every_encoder_had_one() -> None:
     now = time.monotonic()
-    pipelines = [pipeline(last_success_at=now - 1000), pipeline(last_success_at=now)]
-    health = health_of(lambda: pipelines, print)
+    versions = [version(last_success_at=now - 1000), version(last_success_at=now)]
+    health = health_of(lambda: versions, print)
     age_s = health.report().canary_age_s
     assert age_s is not None
     assert age_s >= 1000
-    pipelines.append(pipeline())  # one that has just been loaded
+    versions.append(version())  # one that has just been loaded
     assert health.report().canary_age_s is None
 
 
-def test_canary_of_a_pipeline_closed_meanwhile_is_ignored() -> None:
-    loaded: list[EncoderPipeline] = [pipeline()]
+def test_canary_of_a_version_closed_meanwhile_is_ignored() -> None:
+    loaded: list[Version] = [version()]
 
     def closed(on_start: Any) -> None:
         del loaded[1:]
         raise EncoderFailed("the encoder was closed")
 
-    loaded.append(replace(pipeline(), canaries=(closed, closed)))
+    loaded.append(replace(version(), canaries=(closed, closed)))
 
     async def run() -> bool:
         health = health_of(lambda: tuple(loaded), print)
@@ -95,7 +95,7 @@ def test_canary_runs_only_for_towers_without_a_recent_success(
         for age_s in ages_s
     )
     canaries = tuple(partial(lambda name, on_start: seen.append(name), name) for name in ("image", "text"))
-    assert ready(replace(pipeline(), batchers=batchers, canaries=canaries))
+    assert ready(replace(version(), batchers=batchers, canaries=canaries))
     assert seen == asked
 
 
@@ -107,4 +107,4 @@ def test_canary_runs_for_a_tower_without_success_though_the_other_succeeds() -> 
         SimpleNamespace(last_success_at=None, problem=""),
         SimpleNamespace(last_success_at=time.monotonic(), problem=""),
     )
-    assert not ready(replace(pipeline(), batchers=batchers, canaries=(broken, lambda on_start: None)))
+    assert not ready(replace(version(), batchers=batchers, canaries=(broken, lambda on_start: None)))

@@ -1,0 +1,47 @@
+"""The relevance of the hits of one search."""
+
+from dataclasses import dataclass
+
+from diptych.bundle.calibration import Calibration, QueryKind
+from diptych.core.types import Embedding, VersionRef
+from diptych.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Says how relevant the hits of one kind of query are, and leaves out those below `min_relevance`.
+
+    `calibration` is that of the version; None where there is none, and relevance is unknown.
+    """
+
+    calibration: Calibration | None = None
+    kind: QueryKind = "text"
+    min_relevance: float | None = None
+
+    def require_usable(self, ref: VersionRef) -> None:
+        """Raise InvalidValue for a bound on a relevance that is unknown: ignoring it would be silent."""
+        if self.min_relevance is None:
+            return
+        if self.calibration is None:
+            raise InvalidValue(
+                f"{ref} is not calibrated, so that hits have no relevance: `diptych-train calibrate {ref}` "
+                "does it",
+                "min_relevance",
+            )
+        if (reason := self.calibration.without(self.kind)) is not None:
+            raise InvalidValue(
+                f"hits of {self.kind} queries have no relevance by {ref}: {reason}", "min_relevance"
+            )
+
+    def of(self, query: Embedding, cosines: Embedding, best: float, n_images: int) -> list[float] | None:
+        """The relevance of hits with these cosines (K,), as `Calibration.relevance`; None if unknown."""
+        if self.calibration is None or not len(cosines):
+            return None
+        found = self.calibration.relevance(self.kind, query, cosines, best=best, n_images=n_images)
+        return None if found is None else found.tolist()
+
+    def n_shown(self, relevance: list[float] | None, n: int) -> int:
+        """How many of the n hits are shown: relevance falls with the cosine, so they are the first ones."""
+        if relevance is None or self.min_relevance is None:
+            return n
+        return sum(one >= self.min_relevance for one in relevance)
