@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import diptych
 from fastapi.testclient import TestClient
+
+import diptych
 from support.app import running_app
 from support.pictures import picture
 

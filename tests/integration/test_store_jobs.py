@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.files.job_files import JobFiles
-from diptych.core.concurrency.tenant import acting_for
+from diptych.core.concurrency.fair_queue import acting_for
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs import runner, service
 from diptych.core.jobs.service import Jobs

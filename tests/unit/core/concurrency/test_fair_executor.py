@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from diptych.core.concurrency.fair_executor import FairExecutor
-from diptych.core.concurrency.tenant import acting_for
+from diptych.core.concurrency.fair_queue import acting_for
 from unit.core.core_fakes import until
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.concurrency.tenant import acting_for
+from diptych.core.concurrency.fair_queue import acting_for
 from unit.core.core_fakes import NumberEncoder, number_batcher, until
 
 BATCH = 16

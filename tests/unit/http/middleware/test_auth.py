@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from diptych.core.concurrency.tenant import current_tenant
+from diptych.core.concurrency.fair_queue import current_tenant
 from diptych.core.keys.key import new_key
 from diptych.core.keys.service import Keys
 from diptych.core.services import Services

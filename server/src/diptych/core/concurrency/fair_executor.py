@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from diptych.core.concurrency.fair_queue import FairQueue
-from diptych.core.concurrency.tenant import current_tenant
+from diptych.core.concurrency.fair_queue import FairQueue, current_tenant
 
 Result = TypeVar("Result")
 

@@ -1,13 +1,36 @@
-"""Give out the items of several owners in turns."""
+"""Give out the items of several tenants, and of each tenant's owners, in turns.
+
+A tenant is the API key whose requests and jobs share one turn in the queues.
+"""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Generic, TypeVar
-
-from diptych.core.concurrency.tenant import Tenant
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
+
+
+Tenant = str  # the prefix of a key; empty for calls without a key, and for the server's own work
+
+_TENANT: ContextVar[Tenant] = ContextVar("tenant", default="")
+
+
+@contextmanager
+def acting_for(tenant: Tenant) -> Iterator[None]:
+    """Count the work of the block, and of tasks that it starts, as that of a tenant."""
+    token = _TENANT.set(tenant)
+    try:
+        yield
+    finally:
+        _TENANT.reset(token)
+
+
+def current_tenant() -> Tenant:
+    """The tenant whose work this task does."""
+    return _TENANT.get()
 
 
 class FairQueue(Generic[Owner, Item]):

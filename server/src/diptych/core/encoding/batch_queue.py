@@ -6,8 +6,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from diptych.core.concurrency.fair_queue import FairQueue
-from diptych.core.concurrency.tenant import Tenant
+from diptych.core.concurrency.fair_queue import FairQueue, Tenant
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")

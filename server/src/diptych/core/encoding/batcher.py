@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
-from diptych.core.concurrency.tenant import current_tenant
+from diptych.core.concurrency.fair_queue import current_tenant
 from diptych.core.encoding.batch_queue import BatchQueue
 from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, Submission, settle_all
 from diptych.core.ports import EncoderName, Metrics

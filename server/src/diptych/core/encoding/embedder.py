@@ -10,12 +10,11 @@ import numpy as np
 
 from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.core.concurrency.admission import Admission
-from diptych.core.concurrency.busy_clock import BusyClock
 from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.deduplicate import deduplicated
 from diptych.core.ports import Metrics
-from diptych.core.timing import note
+from diptych.core.timing import BusyClock, note
 from diptych.core.types import (
     DecodedImage,
     Embedding,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
-from diptych.core.concurrency.tenant import Tenant
+from diptych.core.concurrency.fair_queue import Tenant
 from diptych.core.job import Job
 from diptych.errors import Conflict, NotFound, NotReady
 

@@ -11,8 +11,8 @@ from dataclasses import replace as changed
 from datetime import UTC, datetime
 
 from diptych.core.collections.service import Collections
+from diptych.core.concurrency.fair_queue import Tenant, acting_for, current_tenant
 from diptych.core.concurrency.task_set import TaskSet
-from diptych.core.concurrency.tenant import Tenant, acting_for, current_tenant
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.jobs.items import check_items
 from diptych.core.jobs.ports import JobInput, JobInputs, JobStore

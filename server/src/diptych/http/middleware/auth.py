@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from diptych.core.concurrency.tenant import acting_for
+from diptych.core.concurrency.fair_queue import acting_for
 from diptych.core.keys.key import ANYONE, Key
 from diptych.core.limits import MAX_HEAD_BYTES
 from diptych.http.access import INVALID_KEY, NO_KEY, attach_caller
