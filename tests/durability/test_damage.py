@@ -29,27 +29,28 @@ N_ROWS = 600
 DIM = 64
 PAGE = 4096
 N_FLIPS = 25
+C = 1  # the number of the only collection
 
 
 async def everything(store: SqliteStore) -> dict[str, Any]:
     """Return everything that can be read from the store, by every method."""
     listed, after = [], None
-    while page := await store.page("c", after, 100):
+    while page := await store.page(C, after, 100):
         listed += page
         after = page[-1].id
     embeddings = [
         (key, row.tobytes())
-        async for keys, rows, _ in store.embeddings("c", "i")
+        async for keys, rows, _ in store.embeddings(C, "i")
         for key, row in zip(keys, rows, strict=True)
     ]
     return {
         "collections": await store.collections(),
         "listed": listed,
-        "found": await store.find("c", [record.id for record in listed]),
+        "found": await store.find(C, [record.id for record in listed]),
         "by_key": await store.by_key([key for key, _ in embeddings]),
         "embeddings": embeddings,
-        "filtered": (await store.matching_keys("c", Compare(("n",), "gte", N_ROWS // 2))).tolist(),
-        "missing": await store.missing("c", "i"),
+        "filtered": (await store.matching_keys(C, Compare(("n",), "gte", N_ROWS // 2))).tolist(),
+        "missing": await store.missing(C, "i"),
         "used": sorted(await store.used_files([record.sha256 for record in listed])),
     }
 
@@ -88,7 +89,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
                    rng.standard_normal(DIM).astype(np.float32), kept=False)
             for n in range(N_ROWS)
         ]  # fmt: skip
-        await store.put("c", rows, identity="i", replace=False)
+        await store.put(C, rows, identity="i", replace=False)
         whole = await everything(store)
         await store.close()  # and with that, everything is in the one file
         return whole
@@ -215,7 +216,7 @@ def test_clock_that_is_set_back_changes_no_order(
                 first, following = await opened.collections.images.list("default", None, 2)
                 second, _ = await opened.collections.images.list("default", following, 3)
                 assert [record.id for record in first + second] == sorted(ids)
-                assert await opened.records.missing("default", "tiny/1") == {}
+                assert await opened.records.missing(opened.collections["default"].number, "tiny/1") == {}
                 ids.append(f"{len(ids)}")
                 await opened.add("default", tiny_png(1), ids[-1])
 
@@ -227,8 +228,8 @@ def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
         store = SqliteStore(tmp_path)
         await store.create_collection("c", "original", "i", REF)
         row = NewRow("a", "0" * 64, 1, "image/png", 1, 1, {"name": "unforgotten"}, np.ones(4, np.float32))
-        await store.put("c", [row], identity="i", replace=False)
-        await store.delete("c", "a")
+        await store.put(C, [row], identity="i", replace=False)
+        await store.delete(C, "a")
         await store.close()
 
     asyncio.run(story())

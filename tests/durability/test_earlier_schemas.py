@@ -1,6 +1,6 @@
-"""A data folder of the schema before is converted with everything in it; an older one is refused.
+"""A data folder of an earlier schema is converted with everything in it; an older one is refused.
 
-`schemas/9.sql` is the database as the release with schema 9 wrote it.
+`schemas/9.sql` and `schemas/11.sql` are databases as the releases with these schemas wrote them.
 """
 
 import asyncio
@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite import threads
+from diptych.adapters.sqlite import export, threads
+from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.schema import OLDEST, VERSION, connect, schema_version
+from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
-from diptych.errors import StoreError, StoreFull
+from diptych.errors import Conflict, CorruptStore, StoreError, StoreFull
 from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
@@ -35,11 +38,11 @@ FIRST_IS_OF_TWO = "UPDATE identities SET version = 2, bundle = '2222' WHERE numb
 SERVES_AGAIN_AS_ONE = "UPDATE collections SET version = 1, bundle = '1111';"
 
 
-def as_left_by_the_release_before(data_dir: Path, changes: str = "") -> None:
+def as_left_by_the_release_before(data_dir: Path, changes: str = "", schema: int = OLDEST) -> None:
     """Create the database of that release, with changes by SQL, and an empty folder of images."""
     (data_dir / "images").mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
-        db.executescript((SCHEMAS / f"{OLDEST}.sql").read_text(encoding="utf-8") + changes)
+        db.executescript((SCHEMAS / f"{schema}.sql").read_text(encoding="utf-8") + changes)
 
 
 def tables_and_indexes(data_dir: Path) -> dict[str, Any]:
@@ -66,9 +69,12 @@ def rollouts_of(data_dir: Path) -> tuple[ServedVersions | None, list[Rollout]]:
     return asyncio.run(read())
 
 
-def test_converted_database_has_the_tables_of_a_new_one_and_everything_in_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [9, 11])
+def test_converted_database_has_the_tables_of_a_new_one_and_everything_in_them(
+    tmp_path: Path, schema: int
+) -> None:
     converted, new = tmp_path / "converted", tmp_path / "new"
-    as_left_by_the_release_before(converted)
+    as_left_by_the_release_before(converted, schema=schema)
     for _ in range(2):  # and after opening it again
         asyncio.run(check_rows(converted))
     asyncio.run(SqliteStore(new).close())
@@ -165,6 +171,47 @@ def test_folder_whose_rows_were_still_given_checksums_is_refused_and_left_alone(
         assert schema_version(db) == OLDEST
 
 
+def test_jobs_keep_the_collections_that_they_added_to(tmp_path: Path) -> None:
+    as_left_by_the_release_before(tmp_path, schema=11)
+
+    async def story() -> None:
+        store = SqliteStore(tmp_path)
+        try:
+            jobs = SqliteJobs(store.threads)
+            assert [(job.id, job.collection, job.state) for job in await jobs.jobs()] == [
+                ("open", "theirs", "queued"),
+                ("of-gone-2", "gone", "failed"),
+                ("of-gone-1", "gone (dropped)", "failed"),
+                ("ended", "mine", "done"),
+            ]
+            assert [item.id for item in await jobs.pending_items("open", 9)] == ["a", "c"]
+            mine, theirs = await store.collections()
+            with pytest.raises(Conflict, match="a job adds to collection 'theirs'"):
+                await store.change_collection(theirs.number, "gone", "original")
+            await store.change_collection(mine.number, "gone", "original")
+            names = [job.collection for job in await jobs.jobs()]
+            assert names == ["theirs", "gone (dropped)", "gone (dropped)", "gone"]
+        finally:
+            await store.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("schema", [9, 11])
+def test_folder_that_is_not_converted_yet_can_be_checked_and_exported(tmp_path: Path, schema: int) -> None:
+    as_left_by_the_release_before(tmp_path, "UPDATE images SET width = 9 WHERE id = 'b';", schema)
+    with SqliteSnapshot(tmp_path / DATABASE) as snapshot:
+        assert snapshot.damaged_images() == (DamagedImage("mine", "b", "row"),)
+        assert [row.id for row, _ in export.rows(snapshot, "mine", "first")] == ["a", "b"]
+        assert export.n_vectors(snapshot, "theirs") == {"first": 1}
+
+
+def test_image_of_no_collection_prevents_the_conversion(tmp_path: Path) -> None:
+    as_left_by_the_release_before(tmp_path, "DELETE FROM collections WHERE name = 'theirs'", schema=11)
+    with pytest.raises(CorruptStore, match="its tables do not match schema 11: NOT NULL constraint"):
+        SqliteStore(tmp_path)
+
+
 def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     as_left_by_the_release_before(tmp_path, f"DELETE FROM schema_version WHERE version = {OLDEST}")
     before = tables_and_indexes(tmp_path)
@@ -174,9 +221,12 @@ def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert tables_and_indexes(tmp_path) == before
 
 
+@pytest.mark.parametrize("schema", [9, 11])
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_conversion_that_was_cut_short_is_made_again(warm: WarmServers, tmp_path: Path, side: str) -> None:
-    as_left_by_the_release_before(tmp_path)
+def test_conversion_that_was_cut_short_is_made_again(
+    warm: WarmServers, tmp_path: Path, side: str, schema: int
+) -> None:
+    as_left_by_the_release_before(tmp_path, schema=schema)
     server = warm.start(tmp_path, environment={VARIABLE: f"migration_commit.{side}:1"})
     assert server.url_when_ready() is None
     assert server.wait() < 0
@@ -188,10 +238,10 @@ async def check_rows(data_dir: Path) -> None:
     try:
         infos = {info.name: (info.model, info.n_images, info.keep) for info in await store.collections()}
         assert infos == {"mine": (TINY, 2, "original"), "theirs": (TINY, 1, "none")}
-        (mine, _) = await store.collections()
+        (mine, theirs) = await store.collections()
         assert (mine.identity, mine.previous_identity) == ("first", "second")
         assert await store.identity_sources() == {"first": Target(ONE, "fp32", "exact")}
-        a, b = await store.page("mine", None, 10)
+        a, b = await store.page(mine.number, None, 10)
         assert (a.id, a.sha256, a.n_bytes, a.media_type, a.width, a.height) == (
             "a",
             "1" * 64,
@@ -202,13 +252,13 @@ async def check_rows(data_dir: Path) -> None:
         )
         assert a.metadata == {"year": 2001, "tags": ["x", "é"]}
         assert (b.id, b.metadata, b.created_at) == ("b", {}, "2026-11-20T08:00:04.000+00:00")
-        assert (await store.embedding("mine", "a", "second")).tolist() == [0, 1]  # type: ignore[union-attr]
-        assert (await store.embedding("mine", "b", "first")).tolist() == [-0.5, 0.5]  # type: ignore[union-attr]
-        assert list(await store.missing("mine", "second")) == [3]
-        assert (await store.matching_keys("mine", Compare(("year",), "gte", 2001))).tolist() == [1]
+        assert (await store.embedding(mine.number, "a", "second")).tolist() == [0, 1]  # type: ignore[union-attr]
+        assert (await store.embedding(mine.number, "b", "first")).tolist() == [-0.5, 0.5]  # type: ignore[union-attr]
+        assert list(await store.missing(mine.number, "second")) == [3]
+        assert (await store.matching_keys(mine.number, Compare(("year",), "gte", 2001))).tolist() == [1]
         row = NewRow("new", "3" * 64, 1, "image/png", 1, 1, None, np.ones(2, np.float32))
-        (added,) = await store.put("theirs", [row], identity="first", replace=False)
+        (added,) = await store.put(theirs.number, [row], identity="first", replace=False)
         assert added.key > 9  # keys that were used once are not used again
-        assert (await store.delete("theirs", "new")).released == ("3" * 64,)
+        assert (await store.delete(theirs.number, "new")).released == ("3" * 64,)
     finally:
         await store.close()

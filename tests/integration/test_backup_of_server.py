@@ -19,7 +19,7 @@ from diptych.settings import Settings
 from diptych.wiring.services import build
 from diptych_client import Client
 from diptych_client.errors import ServerError
-from integration.data_folders import add, change
+from integration.data_folders import add, change, number_of
 from integration.store_parts import tiny_png
 from support.callers import wait_until
 from support.server import serve
@@ -96,7 +96,7 @@ def stored(data_dir: Path) -> dict[str, int]:
     found: dict[str, int] = {}
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        for record in await store.page(SHELF, None, 1000):
+        for record in await store.page(await number_of(store, SHELF), None, 1000):
             number = found[record.id] = record.metadata["n"]
             assert await files.get(record.sha256) == tiny_png(number)
 

@@ -62,7 +62,7 @@ def fewer_entries(data_dir: Path) -> None:
 
 def lost_page(data_dir: Path) -> None:
     """A disk has lost one."""
-    overwrite(data_dir, last_leaf(data_dir, "images_by_collection"), 0, bytes(PAGE))
+    overwrite(data_dir, last_leaf(data_dir, INDEX), 0, bytes(PAGE))
 
 
 def root_page(data_dir: Path, index: str) -> int:
@@ -91,7 +91,7 @@ def second_half_lost(data_dir: Path, index: str) -> None:
 
 
 def sector_lost(data_dir: Path, index: str) -> None:
-    overwrite(data_dir, last_leaf(data_dir, index), 1024, bytes(512))
+    overwrite(data_dir, last_leaf(data_dir, index), 2560, bytes(512))
 
 
 def end_lost(data_dir: Path, index: str) -> None:

@@ -22,7 +22,7 @@ from diptych.core.collections.ids import sha256_of
 from diptych.core.transfer import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
-from integration.data_folders import COLLECTION, REF, add, change, put
+from integration.data_folders import COLLECTION, REF, add, change, number_of, put
 from support.fixtures import model_repo_fixture
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -125,7 +125,9 @@ def test_folder_is_read_beside_the_process_that_holds_it_and_a_backup_as_well(
 
 
 async def embed_again(store: SqliteStore, identity: str, keys: list[int]) -> None:
-    await store.put_embeddings(keys, np.full((len(keys), 4), 7, np.float32), identity)
+    await store.put_embeddings(
+        await number_of(store, COLLECTION), keys, np.full((len(keys), 4), 7, np.float32), identity
+    )
 
 
 def test_of_several_versions_the_newest_complete_one_is_taken_unless_another_is_wanted(

@@ -16,20 +16,20 @@ from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS
 from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from diptych.core.types import NewRow
 from diptych.errors import NotFound
-from integration.data_folders import REF
+from integration.data_folders import created
+
+C = 1  # the number of the first collection
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path)
-    asyncio.run(store.create_collection("c", "original", "i", REF))
+    assert asyncio.run(created(store)) == C
     yield store
     store.close_now()
 
 
-def put(
-    store: SqliteStore, collection: str = "c", *, replace: bool = True, **metadata: dict[str, Any]
-) -> None:
+def put(store: SqliteStore, collection: int = C, *, replace: bool = True, **metadata: dict[str, Any]) -> None:
     """Add one row for each name, with its metadata."""
     rows = [
         NewRow(
@@ -51,7 +51,7 @@ def put(
 def all_pages(store: SqliteStore, limit: int, filter: Filter) -> list[str]:
     """The ids on all pages, which have `limit` images each but for the last."""
     ids: list[str] = []
-    while page := asyncio.run(store.page("c", ids[-1] if ids else None, limit, filter)):
+    while page := asyncio.run(store.page(C, ids[-1] if ids else None, limit, filter)):
         ids += [record.id for record in page]
     return ids
 
@@ -64,8 +64,8 @@ def test_pages_have_the_images_that_pass_in_the_order_of_their_ids(
     monkeypatch.setattr(browse, "FEW_KEYS", few)
     numbers = np.random.default_rng(0).permutation(2_500)
     put(store, **{f"i{n:04}": {"n": int(n)} for n in numbers})
-    asyncio.run(store.create_collection("other", "original", "i", REF))
-    put(store, "other", **{f"i{n:04}": {"n": n} for n in range(5)})
+    other = asyncio.run(created(store, "other"))
+    put(store, other, **{f"i{n:04}": {"n": n} for n in range(5)})
     wanted = [f"i{n:04}" for n in range(40)]
     assert all_pages(store, limit, Compare(("n",), "lt", 40)) == wanted
     assert all_pages(store, limit, Compare(("n",), "lt", 0)) == []
@@ -78,13 +78,13 @@ def test_page_shows_changes_at_once(store: SqliteStore) -> None:
     put(store, a={"n": 2}, c={"n": 0})
     assert all_pages(store, 9, one) == ["b", "c"]
     with pytest.raises(NotFound):
-        asyncio.run(store.page("none", None, 9, one))
+        asyncio.run(store.page(C + 1, None, 9, one))
 
 
 def summary(
     store: SqliteStore, filter: Filter | None = None, limit: int = 20, *, nested: bool = False
 ) -> FieldSummary:
-    return asyncio.run(store.fields("c", filter, limit, nested=nested))
+    return asyncio.run(store.fields(C, filter, limit, nested=nested))
 
 
 def test_fields_have_their_kinds_counts_values_and_bounds(store: SqliteStore) -> None:
@@ -185,16 +185,16 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
         return make(*given, **options)
 
     monkeypatch.setattr(sql, "summarise", counted)
-    asyncio.run(store.create_collection("other", "original", "i", REF))
+    other = asyncio.run(created(store, "other"))
     put(store, a={"n": 1})
     assert [summary(store).n_images, summary(store).n_images, n_made] == [1, 1, 1]
     assert [summary(store, limit=1).n_images, summary(store).n_images, n_made] == [1, 1, 2]
 
-    put(store, "other", replace=False, x={"n": 2})
+    put(store, other, replace=False, x={"n": 2})
     assert [summary(store).n_images, n_made] == [1, 2]
     put(store, replace=False, b={"n": 2})
     assert [summary(store).n_images, n_made] == [2, 3]
-    asyncio.run(store.patch("c", "a", lambda _: {"n": 2}))
+    asyncio.run(store.patch(C, "a", lambda _: {"n": 2}))
     assert [summary(store).fields[0].values, n_made] == [[(2, 2)], 4]
 
 

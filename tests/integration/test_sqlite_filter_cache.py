@@ -14,7 +14,9 @@ from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.filters import Eq, Filter
 from diptych.core.types import NewRow
-from integration.data_folders import REF
+from integration.data_folders import created
+
+C = 1  # the number of the first collection
 
 Change = Callable[[SqliteStore], Awaitable[Any]]
 
@@ -25,8 +27,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path)
 
     async def fill() -> None:
-        await store.create_collection("c", "original", "i", REF)
-        await store.put("c", [row(f"i{n}", n) for n in range(6)], identity="i", replace=False)
+        assert await created(store) == C
+        await store.put(C, [row(f"i{n}", n) for n in range(6)], identity="i", replace=False)
 
     asyncio.run(fill())
     yield store
@@ -63,9 +65,9 @@ class Even:
         return bool(metadata["n"] % 2 == 0)
 
 
-async def numbers(store: SqliteStore, filter: Filter, collection: str = "c") -> list[int]:
+async def numbers(store: SqliteStore, filter: Filter, c: int = C) -> list[int]:
     """The `n` of the rows that pass, in order of their keys."""
-    keys = (await store.matching_keys(collection, filter)).tolist()
+    keys = (await store.matching_keys(c, filter)).tolist()
     assert keys == sorted(keys)
     records = await store.by_key(keys)
     return [records[key].metadata["n"] for key in keys]
@@ -83,7 +85,7 @@ def test_repeated_filter_reads_only_rows_that_were_added_since(store: SqliteStor
         assert await numbers(store, even) == [0, 2, 4]
         assert await numbers(store, even) == [0, 2, 4]
         assert even.seen == [0, 1, 2, 3, 4, 5]
-        await store.put("c", [row("i8", 8), row("i9", 9)], identity="i", replace=False)
+        await store.put(C, [row("i8", 8), row("i9", 9)], identity="i", replace=False)
         assert await numbers(store, even) == [0, 2, 4, 8]
         assert even.seen == [0, 1, 2, 3, 4, 5, 8, 9]
 
@@ -91,19 +93,19 @@ def test_repeated_filter_reads_only_rows_that_were_added_since(store: SqliteStor
 
 
 async def replace_4(store: SqliteStore) -> None:
-    await store.put("c", [row("i4", 6, "other")], identity="i", replace=True)
+    await store.put(C, [row("i4", 6, "other")], identity="i", replace=True)
 
 
 async def replace_metadata_of_4(store: SqliteStore) -> None:
-    await store.put("c", [row("i4", 5)], identity="i", replace=True)
+    await store.put(C, [row("i4", 5)], identity="i", replace=True)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda store: store.patch("c", "i1", lambda _: {"n": 10}), [0, 10, 2, 4]),
-        (lambda store: store.delete("c", "i2"), [0, 4]),
-        (lambda store: store.delete_keys([1, 2]), [2, 4]),
+        (lambda store: store.patch(C, "i1", lambda _: {"n": 10}), [0, 10, 2, 4]),
+        (lambda store: store.delete(C, "i2"), [0, 4]),
+        (lambda store: store.delete_keys(C, [1, 2]), [2, 4]),
         (replace_4, [0, 2, 6]),
         (replace_metadata_of_4, [0, 2]),
     ],
@@ -122,12 +124,12 @@ def test_changes_of_rows_are_seen_at_once(
 
 def test_collection_that_takes_the_name_of_another_has_its_own_rows(store: SqliteStore, even: Even) -> None:
     async def story() -> None:
-        await store.create_collection("d", "original", "i", REF)
-        await store.put("d", [row("x", 20)], identity="i", replace=False)
-        assert (await numbers(store, even), await numbers(store, even, "d")) == ([0, 2, 4], [20])
-        await store.drop_collection("d")
-        await store.change_collection("c", "d", "original")
-        assert await numbers(store, even, "d") == [0, 2, 4]
+        d = await created(store, "d")
+        await store.put(d, [row("x", 20)], identity="i", replace=False)
+        assert (await numbers(store, even), await numbers(store, even, d)) == ([0, 2, 4], [20])
+        await store.drop_collection(d)
+        await store.change_collection(C, "d", "original")
+        assert await numbers(store, even) == [0, 2, 4]
 
     asyncio.run(story())
 
@@ -137,7 +139,7 @@ def test_change_beside_a_scan_is_seen_by_the_next_one(store: SqliteStore) -> Non
         even = Even()
         scan = asyncio.create_task(numbers(store, even))
         await asyncio.to_thread(even.reads_3.wait)
-        await store.patch("c", "i0", lambda _: {"n": 1})
+        await store.patch(C, "i0", lambda _: {"n": 1})
         even.go_on.set()
         await scan
         assert await numbers(store, even) == [2, 4]
@@ -148,7 +150,7 @@ def test_change_beside_a_scan_is_seen_by_the_next_one(store: SqliteStore) -> Non
 def test_filters_with_values_that_python_takes_for_equal_are_kept_apart(store: SqliteStore) -> None:
     async def story() -> None:
         for value in (1, True, 1.0):
-            keys = await store.matching_keys("c", Eq(("n",), value))
+            keys = await store.matching_keys(C, Eq(("n",), value))
             assert len(keys) == (value is not True)
 
     asyncio.run(story())
@@ -167,7 +169,7 @@ def test_oldest_filters_are_forgotten_when_they_hold_too_many_keys(store: Sqlite
 
     def found(bound: int) -> int:
         reads.clear()
-        work = lambda db: cache.matching_keys(db, "c", Below(bound), lambda: False, cache.n_clears)  # noqa: E731
+        work = lambda db: cache.matching_keys(db, C, Below(bound), lambda: False, cache.n_clears)  # noqa: E731
         return len(store.threads.read_now(work))
 
     assert [found(1), found(2), found(1)] == [1, 2, 1]

@@ -59,7 +59,7 @@ FILTERS: st.SearchStrategy[Filter] = st.recursive(
 @pytest.fixture(scope="module")
 def db() -> Iterator[sqlite3.Connection]:
     db = sqlite3.connect(":memory:", isolation_level=None)
-    db.execute("CREATE TABLE images (key INTEGER PRIMARY KEY, collection TEXT, metadata TEXT)")
+    db.execute("CREATE TABLE images (key INTEGER PRIMARY KEY, collection INTEGER, metadata TEXT)")
     yield db
     db.close()
 
@@ -67,8 +67,8 @@ def db() -> Iterator[sqlite3.Connection]:
 def found(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> list[int]:
     db.execute("DELETE FROM images")
     rows = [(key, to_json(document)) for key, document in enumerate(documents)]
-    db.executemany("INSERT INTO images VALUES (?, 'c', ?)", rows)
-    return matching_keys(db, "c", filter, lambda: False).tolist()
+    db.executemany("INSERT INTO images VALUES (?, 1, ?)", rows)
+    return matching_keys(db, 1, filter, lambda: False).tolist()
 
 
 def passing(documents: list[Any], filter: Filter) -> list[int]:
@@ -130,7 +130,7 @@ def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:
             "weight": {"exists": True},
         }
     )
-    condition = condition_of(filter, "metadata", ["c"])
+    condition = condition_of(filter, "metadata", [1])
     condition.asked[:] = [Watched(("never",), 1)] * len(condition.asked)
     image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
     assert found(db, [image, image | {"year": 2011}, {}], filter) == [0]

@@ -17,7 +17,7 @@ from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, CorruptStore
 from diptych.settings import Settings
 from diptych.wiring import services
-from integration.data_folders import COLLECTION, IDENTITY, REF, add, contents
+from integration.data_folders import COLLECTION, IDENTITY, REF, add, contents, number_of
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY
 
@@ -141,7 +141,9 @@ def test_damaged_store_is_neither_written_nor_read_once_it_was_checked(
     async def story() -> None:
         store = SqliteStore(data_dir, checks_beside=True)
         try:
-            chunks = [keys async for keys, *_ in store.embeddings(COLLECTION, IDENTITY)]
+            chunks = [
+                keys async for keys, *_ in store.embeddings(await number_of(store, COLLECTION), IDENTITY)
+            ]
             assert len(chunks) == 1
             check.set()
             for call in (

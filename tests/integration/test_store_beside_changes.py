@@ -115,7 +115,7 @@ def test_collection_whose_name_is_given_to_another_meanwhile_is_read(run: Run, r
 
 
 @pytest.mark.parametrize("read", READS)
-def test_read_between_the_commit_of_a_new_name_and_its_use_waits_for_that(
+def test_read_between_the_commit_of_a_new_name_and_its_use_is_of_that_collection(
     run: Run, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened) -> None:
@@ -160,31 +160,6 @@ def test_list_of_all_leaves_out_what_is_dropped_meanwhile(run: Run) -> None:
         await fill(opened)
         before_next_read(opened, lambda: opened.collections.drop("default"))
         assert [stats.info.name for stats in await opened.collections.stats_of_all()] == ["other"]
-
-    run(story)
-
-
-def test_image_that_is_not_there_is_not_found_while_a_rename_fails(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened) -> None:
-        began, go_on = asyncio.Event(), asyncio.Event()
-
-        async def failing(*values: Any) -> None:
-            began.set()
-            await go_on.wait()
-            raise CorruptStore("not now")
-
-        monkeypatch.setattr(opened.records, "change_collection", failing)
-        renaming = asyncio.create_task(rename(opened, "default", "renamed"))
-        await began.wait()
-        reading = asyncio.create_task(opened.collections.images.get("default", "absent"))
-        await asyncio.sleep(0.05)
-        go_on.set()
-        with pytest.raises(NotFound, match="no image 'absent' in collection 'default'"):
-            await reading
-        with pytest.raises(CorruptStore, match="not now"):
-            await renaming
 
     run(story)
 

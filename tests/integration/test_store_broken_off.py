@@ -54,7 +54,7 @@ def test_file_of_the_last_image_is_removed_at_the_start_when_its_delete_was_kill
     async def deleted_but_for_its_file(opened: Opened) -> None:
         await opened.add("default", picture("red"), "red")
         await opened.collections.images.thumbnail("default", "red", 64)
-        await opened.records.delete("default", "red")
+        await opened.records.delete(opened.collections["default"].number, "red")
         assert len(opened.files()) == 2
 
     async def after(opened: Opened) -> None:

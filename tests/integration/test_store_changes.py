@@ -175,11 +175,11 @@ def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
         await add_numbers(opened, 5)
         delete_keys, calls = opened.records.delete_keys, []
 
-        async def failing(keys: Any) -> Any:
+        async def failing(c: int, keys: Any) -> Any:
             calls.append(keys)
             if len(calls) == 2:
                 raise StoreError("the disk is full")
-            return await delete_keys(keys)
+            return await delete_keys(c, keys)
 
         monkeypatch.setattr(opened.records, "delete_keys", failing)
         with pytest.raises(StoreError):

@@ -32,17 +32,17 @@ class FullDisk:
         monkeypatch.setattr(opened.records, "delete_keys", self.delete_keys)
         monkeypatch.setattr(opened.records, "drop_collection", self.drop_collection)
 
-    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+    async def delete_keys(self, c: int, keys: Sequence[int]) -> Removed:
         self.asked.append(len(keys))
         if len(keys) > self._room or self._n_commits == 0:
             raise StoreFull("no space is left")
         self._n_commits -= 1
-        return await self._delete_keys(keys)
+        return await self._delete_keys(c, keys)
 
-    async def drop_collection(self, name: str) -> Removed:
-        if len(await self._opened.records.keys(name)) > self._room:
+    async def drop_collection(self, c: int) -> Removed:
+        if len(await self._opened.records.keys(c)) > self._room:
             raise StoreFull("no space is left")
-        return await self._drop(name)
+        return await self._drop(c)
 
 
 async def add_images(opened: Opened) -> None:

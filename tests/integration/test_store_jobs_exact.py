@@ -242,8 +242,8 @@ def test_first_outcome_of_an_item_is_the_one_that_counts(run_jobs: RunJobs) -> N
         job = await submit(jobs, 1)
         await until(lambda: gate.n_waiting > 0)
         with closing(sqlite3.connect(opened.data_dir / DATABASE)) as db, db:
-            record(db, job.id, [JobOutcome(0, "i00", "created")])
-            record(db, job.id, [JobOutcome(0, "i00", "unchanged")])
+            record(db, opened.collections["default"].number, job.id, [JobOutcome(0, "i00", "created")])
+            record(db, opened.collections["default"].number, job.id, [JobOutcome(0, "i00", "unchanged")])
             assert db.execute("SELECT status FROM job_items").fetchall() == [("created",)]
         gate.permits.release()
 

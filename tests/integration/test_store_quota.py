@@ -16,7 +16,7 @@ from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreFull
-from integration.data_folders import COLLECTION, IDENTITY, REF, row
+from integration.data_folders import COLLECTION, IDENTITY, REF, number_of, row
 
 LIMIT = 600_000
 N_MOST = 300  # rows of 4 kB; far more than there is room for
@@ -37,7 +37,7 @@ def open_store(data_dir: Path, work: Callable[[SqliteStore, ImageFiles], Awaitab
 
 async def add_row(store: SqliteStore, n: int) -> None:
     long = replace(row(f"i{n}", b"%d" % n), metadata={"long": "x" * 4_000})
-    await store.put(COLLECTION, [long], identity=IDENTITY, replace=False)
+    await store.put(await number_of(store, COLLECTION), [long], identity=IDENTITY, replace=False)
 
 
 async def fill(store: SqliteStore, after_each: Callable[[], None] = lambda: None) -> StoreFull:
@@ -88,7 +88,7 @@ def test_log_that_a_reader_keeps_counts_and_is_said_and_makes_room_when_the_read
             assert f"{log_bytes} of them in the log of the database, the limit is {LIMIT} " in str(refused)
             with pytest.raises(StoreFull):
                 await files.put({sha256_of(b"x" * 500_000): b"x" * 500_000})
-            await store.delete(COLLECTION, "i0")  # is always within it
+            await store.delete(await number_of(store, COLLECTION), "i0")  # is always within it
         await files.put({sha256_of(b"x" * 100_000): b"x" * 100_000})
         for n in range(N_MOST, N_MOST + 5):
             await add_row(store, n)
@@ -100,7 +100,7 @@ def test_log_that_a_reader_keeps_counts_and_is_said_and_makes_room_when_the_read
 def test_deleting_makes_room_although_the_log_of_it_is_long(tmp_path: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await fill(store)
-        await store.drop_collection(COLLECTION)
+        await store.drop_collection(await number_of(store, COLLECTION))
         await store.create_collection(COLLECTION, "original", IDENTITY, REF)
         await fill(store)
         assert (await store.collections())[0].n_images > 50
@@ -129,7 +129,7 @@ def test_log_holds_room_from_the_start_and_takes_the_place_of_the_reserve_of_ear
         log_bytes = sizes(tmp_path)[1]
         assert log_bytes > LIMIT / 32
         await add_row(store, 0)
-        await store.delete(COLLECTION, "i0")
+        await store.delete(await number_of(store, COLLECTION), "i0")
         assert sizes(tmp_path)[1] >= log_bytes
 
     open_store(tmp_path, work)

@@ -41,17 +41,20 @@ async def info(store: SqliteStore, name: str = "c") -> CollectionInfo:
     return found
 
 
-async def add(store: SqliteStore, collection: str, n_rows: int, *identities: str) -> None:
-    """Make a collection that is searched with the first identity; its images have vectors of all of them."""
-    await store.create_collection(collection, "original", identities[0], ONE.ref)
+async def add(store: SqliteStore, name: str, n_rows: int, *identities: str) -> int:
+    """Make a collection that is searched with the first identity; its images have vectors of all of them.
+    Return its number.
+    """
+    c = (await store.create_collection(name, "original", identities[0], ONE.ref)).number
     rows = [
         NewRow(f"i{n}", f"{n:064}", 1, "image/png", 1, 1, None, np.ones(DIM, np.float32))
         for n in range(n_rows)
     ]
-    put = await store.put(collection, rows, identity=identities[0], replace=False)
+    put = await store.put(c, rows, identity=identities[0], replace=False)
     for identity in identities[1:]:
         keys = [result.key for result in put]
-        await store.put_embeddings(keys, np.ones((n_rows, DIM), np.float32), identity)
+        await store.put_embeddings(c, keys, np.ones((n_rows, DIM), np.float32), identity)
+    return c
 
 
 def move(identity: str, target: Target = ONE) -> CollectionMove:
@@ -76,17 +79,17 @@ def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> N
 
 def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 1, "first")
+        c = await add(store, "c", 1, "first")
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", None)
         other = Target(VersionRef("n", 3, "c" * 64), "fp32", "exact")
-        await rollouts.switch(None, {"c": move("second", other)})
+        await rollouts.switch(None, {c: move("second", other)})
         found = await info(store)
         assert (found.model, found.ref, found.identity, found.previous_identity) == (
             "n", other.ref, "second", "first",
         )  # fmt: skip
-        await rollouts.switch(None, {"c": move("second")})  # of another version only
+        await rollouts.switch(None, {c: move("second")})  # of another version only
         assert (await info(store)).previous_identity == "first"
-        await rollouts.switch(None, {"c": move("first")})  # back
+        await rollouts.switch(None, {c: move("first")})  # back
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", "second")
 
     run(tmp_path, story)
@@ -94,12 +97,12 @@ def test_moved_collection_remembers_the_identity_before(tmp_path: Path) -> None:
 
 def test_switch_changes_all_or_nothing(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 1, "first")
+        c = await add(store, "c", 1, "first")
         before = ServedVersions(ONE, None, "fp32")
         await rollouts.switch(before, {})
         with pytest.raises(NotFound):
             await rollouts.switch(
-                ServedVersions(TWO, ONE, "fp32"), {"c": move("second"), "gone": move("second")}
+                ServedVersions(TWO, ONE, "fp32"), {c: move("second"), c + 1: move("second")}
             )
         assert await rollouts.served() == before
         assert (await info(store)).identity == "first"
@@ -109,9 +112,9 @@ def test_switch_changes_all_or_nothing(tmp_path: Path) -> None:
 
 def test_identity_moves_along_with_the_name(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 1, "first")
-        await rollouts.switch(None, {"c": move("second")})
-        await store.change_collection("c", "d", "none")
+        c = await add(store, "c", 1, "first")
+        await rollouts.switch(None, {c: move("second")})
+        await store.change_collection(c, "d", "none")
         found = await info(store, "d")
         assert (found.identity, found.previous_identity, found.keep) == ("second", "first", "none")
 
@@ -132,41 +135,41 @@ def test_source_of_an_identity_is_the_latest_one(tmp_path: Path) -> None:
 
 def test_vectors_that_nothing_needs_are_forgotten_in_small_steps(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 5, "now", "before", "filling", "old", "older")
-        await add(store, "other", 2, "old")
-        await rollouts.switch(None, {"c": move("before")})
-        await rollouts.switch(None, {"c": move("now")})
+        c = await add(store, "c", 5, "now", "before", "filling", "old", "older")
+        other = await add(store, "other", 2, "old")
+        await rollouts.switch(None, {c: move("before")})
+        await rollouts.switch(None, {c: move("now")})
         forgotten = []
-        while n_rows := await rollouts.forget_vectors("c", 3, keep=["filling"]):
+        while n_rows := await rollouts.forget_vectors(c, 3, keep=["filling"]):
             forgotten.append(n_rows)
         assert (sum(forgotten), max(forgotten)) == (10, 3)
-        assert [len(await store.missing("c", one)) for one in ("now", "before", "filling")] == [0, 0, 0]
-        assert [len(await store.missing("c", one)) for one in ("old", "older")] == [5, 5]
-        assert await store.missing("other", "old") == {}
-        assert await rollouts.forget_vectors("c", 100) == 5  # those of the rollout, which has ended
-        assert len(await store.missing("c", "filling")) == 5
+        assert [len(await store.missing(c, one)) for one in ("now", "before", "filling")] == [0, 0, 0]
+        assert [len(await store.missing(c, one)) for one in ("old", "older")] == [5, 5]
+        assert await store.missing(other, "old") == {}
+        assert await rollouts.forget_vectors(c, 100) == 5  # those of the rollout, which has ended
+        assert len(await store.missing(c, "filling")) == 5
 
     run(tmp_path, story)
 
 
 def test_vectors_that_come_later_are_forgotten_too(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 4, "now", "old")
-        assert await rollouts.forget_vectors("c", 3) == 3
-        key = (await store.keys("c"))[0]
-        await store.put_embeddings([key], np.ones((1, DIM), np.float32), "old")
-        assert await rollouts.forget_vectors("c", 3) == 1
-        assert await rollouts.forget_vectors("c", 3) == 1
-        assert await rollouts.forget_vectors("c", 3) == 0
+        c = await add(store, "c", 4, "now", "old")
+        assert await rollouts.forget_vectors(c, 3) == 3
+        key = (await store.keys(c))[0]
+        await store.put_embeddings(c, [key], np.ones((1, DIM), np.float32), "old")
+        assert await rollouts.forget_vectors(c, 3) == 1
+        assert await rollouts.forget_vectors(c, 3) == 1
+        assert await rollouts.forget_vectors(c, 3) == 0
 
     run(tmp_path, story)
 
 
 def test_no_vector_of_a_collection_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     async def story(store: SqliteStore, rollouts: SqliteRollouts) -> None:
-        await add(store, "c", 1, "first")
-        assert await rollouts.forget_vectors("unknown", 10) == 0
-        assert await store.missing("c", "first") == {}
+        c = await add(store, "c", 1, "first")
+        assert await rollouts.forget_vectors(c + 1, 10) == 0
+        assert await store.missing(c, "first") == {}
 
     run(tmp_path, story)
 

@@ -23,7 +23,7 @@ from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.types import NewRow
 from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError, StoreFull
-from integration.data_folders import REF
+from integration.data_folders import created
 
 HOLD = """
 import sys, pathlib
@@ -121,18 +121,18 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
+        c = await created(store)
         bad = row("b")
         object.__setattr__(bad, "n_bytes", 1.5)  # which the table takes no more than the type does
         with pytest.raises(StoreError):
-            await store.put("c", [row("a"), bad], identity="i", replace=False)
-        assert await store.page("c", None, 10) == []
+            await store.put(c, [row("a"), bad], identity="i", replace=False)
+        assert await store.page(c, None, 10) == []
         with pytest.raises(Conflict):
-            await store.create_collection("c", "original", "i", REF)
-        (result,) = await store.put("c", [row("a")], identity="i", replace=False)
+            await created(store)
+        (result,) = await store.put(c, [row("a")], identity="i", replace=False)
         assert result.status == "created"
         with pytest.raises(NotFound):
-            await store.put("d", [row("a")], identity="i", replace=False)
+            await store.put(c + 1, [row("a")], identity="i", replace=False)
 
     run(store, story())
 
@@ -141,12 +141,12 @@ def test_row_that_is_there_has_an_embedding_of_each_identity_that_it_was_added_u
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
-        await store.put("c", [row("a")], identity="one", replace=False)
-        (again,) = await store.put("c", [row("a")], identity="two", replace=False)
+        c = await created(store)
+        await store.put(c, [row("a")], identity="one", replace=False)
+        (again,) = await store.put(c, [row("a")], identity="two", replace=False)
         assert again.status == "unchanged"
-        assert await store.missing("c", "two") == {}
-        assert await store.embedding("c", "a", "two") == pytest.approx(row("a").embedding)
+        assert await store.missing(c, "two") == {}
+        assert await store.embedding(c, "a", "two") == pytest.approx(row("a").embedding)
 
     run(store, story())
 
@@ -155,10 +155,10 @@ def test_rows_and_their_job_outcomes_are_one_commit(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     jobs = SqliteJobs(store.threads)
 
-    async def put(id: str) -> None:
+    async def put(c: int, id: str) -> None:
         number = 0 if id == "a" else 1
         await store.put(
-            "c",
+            c,
             [row(id)],
             identity="i",
             replace=False,
@@ -166,15 +166,15 @@ def test_rows_and_their_job_outcomes_are_one_commit(tmp_path: Path) -> None:
         )
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
+        c = await created(store)
         await jobs.create(Job("job", "c", False, "queued", 2, "now"), [JobItem(n, 0, 0) for n in range(2)])
-        await put("a")
+        await put(c, "a")
         assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
-        await put("a")  # unchanged now, which is no news
+        await put(c, "a")  # unchanged now, which is no news
         await jobs.finish("job", "cancelled", "")
         with pytest.raises(NotFound, match="job 'job' has ended"):
-            await put("b")
-        assert [record.id for record in await store.page("c", None, 9)] == ["a"]
+            await put(c, "b")
+        assert [record.id for record in await store.page(c, None, 9)] == ["a"]
         assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
 
     run(store, story())
@@ -185,11 +185,11 @@ def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
     jobs = SqliteJobs(store.threads)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
+        c = await created(store)
         await jobs.create(Job("job", "c", False, "queued", 1, "now"), [JobItem(0, 0, 0)])
         with pytest.raises(StoreFull):
             for n in range(1_000):
-                await store.put("c", [row(f"i{n}", metadata={"x": "y" * 100})], identity="i", replace=False)
+                await store.put(c, [row(f"i{n}", metadata={"x": "y" * 100})], identity="i", replace=False)
         await jobs.finish("job", "cancelled", "x" * 20_000)  # more than a page
         found = await jobs.find("job")
         assert found is not None
@@ -202,10 +202,10 @@ def test_keys_are_never_used_twice(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
-        (first,) = await store.put("c", [row("a")], identity="i", replace=False)
-        await store.delete("c", "a")
-        (second,) = await store.put("c", [row("a")], identity="i", replace=False)
+        c = await created(store)
+        (first,) = await store.put(c, [row("a")], identity="i", replace=False)
+        await store.delete(c, "a")
+        (second,) = await store.put(c, [row("a")], identity="i", replace=False)
         assert second.key > first.key
 
     run(store, story())
@@ -215,22 +215,22 @@ def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
-        results = await store.put("c", [row("a"), row("bb")], identity="one", replace=False)
+        c = await created(store)
+        results = await store.put(c, [row("a"), row("bb")], identity="one", replace=False)
         keys = [result.key for result in results]
-        assert await store.missing("c", "one") == {}
-        assert await store.missing("c", "two") == dict.fromkeys(keys, True)
+        assert await store.missing(c, "one") == {}
+        assert await store.missing(c, "two") == dict.fromkeys(keys, True)
         other = np.eye(2, 6, dtype=np.float32)
-        assert await store.put_embeddings([keys[0], 999], other, "two") == [keys[0]]
-        assert await store.missing("c", "two") == dict.fromkeys(keys[1:], True)
-        chunks = [chunk async for chunk in store.embeddings("c", "two")]
+        assert await store.put_embeddings(c, [keys[0], 999], other, "two") == [keys[0]]
+        assert await store.missing(c, "two") == dict.fromkeys(keys[1:], True)
+        chunks = [chunk async for chunk in store.embeddings(c, "two")]
         assert [(keys, rows.tolist(), damaged) for keys, rows, damaged in chunks] == [
             ([keys[0]], [other[0].tolist()], [])
         ]
-        assert await store.embedding("c", "a", "one") == pytest.approx(row("a").embedding)
-        assert await store.embedding("c", "bb", "two") is None
-        assert await store.embedding("c", "bb", "never") is None
-        assert [chunk async for chunk in store.embeddings("c", "never")] == []
+        assert await store.embedding(c, "a", "one") == pytest.approx(row("a").embedding)
+        assert await store.embedding(c, "bb", "two") is None
+        assert await store.embedding(c, "bb", "never") is None
+        assert [chunk async for chunk in store.embeddings(c, "never")] == []
 
     run(store, story())
 
@@ -238,7 +238,7 @@ def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
 def test_chunks_of_embeddings_are_read_in_their_order_and_never_sorted(tmp_path: Path) -> None:
     asyncio.run(SqliteStore(tmp_path).close())
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        plan = db.execute(f"EXPLAIN QUERY PLAN {EMBEDDINGS_AFTER}", (1, "c", 0, 10)).fetchall()
+        plan = db.execute(f"EXPLAIN QUERY PLAN {EMBEDDINGS_AFTER}", (1, 1, 0, 10)).fetchall()
     assert plan
     assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step]
 
@@ -247,17 +247,16 @@ def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
 
     async def story() -> None:
-        for name in ("c", "d"):
-            await store.create_collection(name, "original", "i", REF)
+        c, d = await created(store, "c"), await created(store, "d")
         shared = row("a", "f00")
-        await store.put("c", [shared, row("b", "f00"), row("x", "f11")], identity="i", replace=False)
-        await store.put("d", [shared], identity="i", replace=False)
-        (replaced,) = await store.put("c", [row("x", "f22")], identity="i", replace=True)
+        await store.put(c, [shared, row("b", "f00"), row("x", "f11")], identity="i", replace=False)
+        await store.put(d, [shared], identity="i", replace=False)
+        (replaced,) = await store.put(c, [row("x", "f22")], identity="i", replace=True)
         assert replaced.released == "f11".ljust(64, "0")
-        assert (await store.delete("c", "a")).released == ()
-        assert (await store.drop_collection("c")).released == ("f22".ljust(64, "0"),)
+        assert (await store.delete(c, "a")).released == ()
+        assert (await store.drop_collection(c)).released == ("f22".ljust(64, "0"),)
         assert await store.used_files([shared.sha256, "0" * 64]) == {shared.sha256}
-        assert (await store.delete("d", "a")).released == (shared.sha256,)
+        assert (await store.delete(d, "a")).released == (shared.sha256,)
 
     run(store, story())
 
@@ -273,10 +272,10 @@ def test_abandoned_scan_of_the_metadata_ends_early(tmp_path: Path) -> None:
             return gate.wait(10)
 
     async def story() -> None:
-        await store.create_collection("c", "original", "i", REF)
+        c = await created(store)
         rows = [row(f"i{n}", metadata={"n": n}) for n in range(50)]
-        await store.put("c", rows, identity="i", replace=False)
-        scan = asyncio.create_task(store.matching_keys("c", Waiting()))
+        await store.put(c, rows, identity="i", replace=False)
+        scan = asyncio.create_task(store.matching_keys(c, Waiting()))
         await asyncio.to_thread(entered.wait)
         scan.cancel()
         await asyncio.wait([scan])

@@ -262,6 +262,7 @@ class CollectionInfo:
     "unserved": nothing here makes vectors like its own, for `reason`; it can be read and deleted from.
     """
 
+    number: int  # which refers to it in the store, and is never used again
     name: str
     model: str
     n_images: int
@@ -359,7 +360,10 @@ class PutResult:
 
 @dataclass(frozen=True)
 class Removed:
-    """Rows that left the store: their keys, and the sha256 of files that no row uses any more."""
+    """Rows that left the store: their keys, the sha256 of files that no row uses any more, and the change of
+    the collection that removed them.
+    """
 
-    keys: tuple[int, ...] = ()
-    released: tuple[str, ...] = ()
+    keys: tuple[int, ...]
+    released: tuple[str, ...]
+    change: int

@@ -24,7 +24,7 @@ from diptych.http.app import create_app
 TARGET, FORMER = (Target(VersionRef("tiny", number, "b" * 64), "fp32", "exact") for number in (2, 1))
 ROLLOUT = Rollout("r1", TARGET, "embedding", "2026-01-01T00:00:00Z", stays={"scans": "keeps no images"})
 PROGRESS = Progress(n_images=10, n_embedded=4, images_per_s=2.0, eta_s=3.0)
-PETS = CollectionInfo("pets", "tiny", 10, "2026-01-01T00:00:00Z")
+PETS = CollectionInfo(1, "pets", "tiny", 10, "2026-01-01T00:00:00Z")
 SCANS = replace(PETS, name="scans", stays="3 images keep no file")
 
 

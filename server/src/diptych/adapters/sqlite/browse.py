@@ -16,42 +16,42 @@ FEW_KEYS = 10_000  # whose ids are sorted for each page; of more keys the index 
 _CHUNK = 1_000  # entries of the index of ids that are read at once
 
 
-def page_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, limit: int) -> list[ImageRecord]:
+def page_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int) -> list[ImageRecord]:
     """At most `limit` records of the ascending `keys` with ids above `after`, by id."""
     if len(keys) <= FEW_KEYS:
         query = f"SELECT key FROM images WHERE key {ONE_OF} AND id > ? ORDER BY id LIMIT ?"
         found = [key for (key,) in db.execute(query, (json.dumps(keys.tolist()), after, limit))]
     else:
-        found = _first_of(db, collection, keys, after, limit)
+        found = _first_of(db, c, keys, after, limit)
     return _records(db, found)
 
 
-def same_bytes(db: sqlite3.Connection, collection: str) -> list[list[str]]:
+def same_bytes(db: sqlite3.Connection, c: int) -> list[list[str]]:
     """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
     query = (
         "SELECT sha256, id FROM images WHERE collection = ?1 AND sha256 IN"
         " (SELECT sha256 FROM images WHERE collection = ?1 GROUP BY sha256 HAVING count(*) > 1) ORDER BY id"
     )
     groups: dict[str, list[str]] = {}
-    for sha256, id in db.execute(query, (collection,)):
+    for sha256, id in db.execute(query, (c,)):
         groups.setdefault(sha256, []).append(id)
     return list(groups.values())
 
 
-def contents(db: sqlite3.Connection, collection: str) -> list[ImageContent]:
+def contents(db: sqlite3.Connection, c: int) -> list[ImageContent]:
     """What all images of the collection are compared by, by id."""
     query = "SELECT key, id, sha256, kept, picture_hash FROM images WHERE collection = ? ORDER BY id"
     return [
         ImageContent(key, id, sha256, bool(kept), hash)
-        for key, id, sha256, kept, hash in db.execute(query, (collection,))
+        for key, id, sha256, kept, hash in db.execute(query, (c,))
     ]
 
 
-def _first_of(db: sqlite3.Connection, collection: str, keys: Keys, after: str, limit: int) -> list[int]:
+def _first_of(db: sqlite3.Connection, c: int, keys: Keys, after: str, limit: int) -> list[int]:
     """The first `limit` of the keys in the order of their ids, which an index alone has."""
     found: list[int] = []
     query = "SELECT key FROM images WHERE collection = ? AND id > ? ORDER BY id"
-    in_order = db.execute(query, (collection, after))
+    in_order = db.execute(query, (c, after))
     while len(found) < limit and (chunk := in_order.fetchmany(_CHUNK)):
         there = np.array(chunk, np.int64)[:, 0]
         places = np.searchsorted(keys, there).clip(max=len(keys) - 1)

@@ -1,12 +1,13 @@
 """The SQL statements that list, create, rename, configure, measure and drop collections."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
-from diptych.adapters.sqlite.records import require_collection
+from diptych.adapters.sqlite.records import begin_change, require_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, Target, VersionRef
 from diptych.errors import Conflict
 
@@ -28,8 +29,8 @@ _SIZES = """
 def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     """All collections by name, with their numbers of images."""
     rows = db.execute(
-        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
-        " (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
+        "SELECT number, name, model, (SELECT count(*) FROM images WHERE collection = c.number),"
+        " created_at, keep, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
         " (SELECT n.identity FROM identities n WHERE n.number = c.previous_identity), version, bundle"
         " FROM collections c ORDER BY name"
     )
@@ -37,8 +38,9 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
 
 
 def _info(row: Iterable[Any]) -> CollectionInfo:
-    name, model, n_images, created_at, keep, identity, previous, version, bundle = row
+    number, name, model, n_images, created_at, keep, identity, previous, version, bundle = row
     return CollectionInfo(
+        number,
         name,
         model,
         n_images,
@@ -52,79 +54,74 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
 
 def create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
     """Create a collection. Raises Conflict if the name is taken."""
-    created_at, number = sql.now(), sql.add_identity(db, identity)
-    added = db.execute(
-        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, identity, version, bundle)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (name, ref.name, created_at, keep, number, ref.version, ref.bundle),
-    )
-    if added.rowcount == 0:
-        raise Conflict(f"there is a collection named {name!r} already")
-    mark_dropped(db, name)
-    return CollectionInfo(name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
+    created_at = sql.now()
+    with _name_is_free(db, name):
+        added = db.execute(
+            "INSERT INTO collections (name, model, created_at, keep, identity, version, bundle, change)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+            (name, ref.name, created_at, keep, sql.add_identity(db, identity), ref.version, ref.bundle),
+        )
+    assert added.lastrowid is not None
+    return CollectionInfo(added.lastrowid, name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
 
 
-def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
-    """Rename a collection, in every row of its images and of its ended jobs. Raises NotFound, Conflict."""
-    require_collection(db, name)
-    if new_name == name:
-        return
-    require_no_job(db, name)
-    columns = "model, created_at, keep, identity, previous_identity, version, bundle"
-    added = db.execute(
-        f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
-        f" SELECT ?, {columns} FROM collections WHERE name = ?",
-        (new_name, name),
-    )
-    if added.rowcount == 0:
-        raise Conflict(f"there is a collection named {new_name!r} already")
-    mark_dropped(db, new_name)
-    for table in ("images", "jobs"):
-        db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new_name, name))  # noqa: S608
-    db.execute("DELETE FROM collections WHERE name = ?", (name,))
+def change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
+    """Set the name of a collection and what it keeps.
+
+    Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
+    """
+    before = require_collection(db, c)
+    db.execute("UPDATE collections SET keep = ? WHERE number = ?", (keep, c))
+    if name != before:
+        require_no_job(db, c, before)
+        with _name_is_free(db, name):
+            db.execute("UPDATE collections SET name = ? WHERE number = ?", (name, c))
 
 
-def configure(db: sqlite3.Connection, name: str, keep: Keep) -> None:
-    """Set what a collection keeps. Raises NotFound."""
-    require_collection(db, name)
-    db.execute("UPDATE collections SET keep = ? WHERE name = ?", (keep, name))
-
-
-def move(db: sqlite3.Connection, name: str, target: Target, identity: str) -> None:
+def move(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:
     """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound."""
-    require_collection(db, name)
-    number = sql.add_identity(db, identity)
-    before = "CASE WHEN identity IS NULL OR identity = :number THEN previous_identity ELSE identity END"
+    begin_change(db, c)
+    before = "CASE WHEN identity IS NULL OR identity = :identity THEN previous_identity ELSE identity END"
     db.execute(
         f"UPDATE collections SET model = :model, previous_identity = {before},"  # noqa: S608 - as above
-        " version = :version, bundle = :bundle, identity = :number WHERE name = :name",
+        " version = :version, bundle = :bundle, identity = :identity WHERE number = :c",
         {
             "model": target.ref.name,
             "version": target.ref.version,
             "bundle": target.ref.bundle,
-            "number": number,
-            "name": name,
+            "identity": sql.add_identity(db, identity),
+            "c": c,
         },
     )
 
 
-def drop(db: sqlite3.Connection, name: str) -> Removed:
+def drop(db: sqlite3.Connection, c: int) -> Removed:
     """Drop a collection with all its images. Raises NotFound."""
-    require_collection(db, name)
-    keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
-    removed = sql.delete_images(db, keys)
-    db.execute("DELETE FROM collections WHERE name = ?", (name,))
-    end_with_collection(db, name)
-    return removed
+    change = begin_change(db, c)
+    keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (c,))]
+    released = sql.delete_images(db, c, keys)
+    end_with_collection(db, c, require_collection(db, c))
+    db.execute("DELETE FROM collections WHERE number = ?", (c,))
+    return Removed(tuple(keys), released, change)
 
 
-def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
-    """The sizes of one collection, or of all, by name. Raises NotFound."""
-    if name is None:
-        names = [one for (one,) in db.execute("SELECT name FROM collections")]
+def sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
+    """The sizes of one collection, or of all, by number. Raises NotFound."""
+    if c is None:
+        numbers = [one for (one,) in db.execute("SELECT number FROM collections")]
         rows = db.execute(_SIZES)
     else:
-        require_collection(db, name)
-        names, rows = [name], db.execute(f"{_SIZES} WHERE collection = ?", (name,))
+        require_collection(db, c)
+        numbers, rows = [c], db.execute(f"{_SIZES} WHERE collection = ?", (c,))
     found = {collection: Sizes(*row) for collection, *row in rows}
-    return {name: found.get(name, Sizes()) for name in names}
+    return {number: found.get(number, Sizes()) for number in numbers}
+
+
+@contextmanager
+def _name_is_free(db: sqlite3.Connection, name: str) -> Iterator[None]:
+    """Wrap the statement that gives a name to a collection. Raises Conflict if another has it."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise Conflict(f"there is a collection named {name!r} already") from None
+    mark_dropped(db, name)

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diptych.adapters.files.disk_errors import READ_ONLY, is_read_only
-from diptych.adapters.sqlite.schema import DAMAGED_ROW, damaged, is_of_damaged_row
+from diptych.adapters.sqlite.schema import (
+    DAMAGED_ROW,
+    damaged,
+    is_of_damaged_row,
+    is_of_damaged_tables,
+)
 from diptych.errors import CorruptStore, StoreError, StoreFull, StoreReadOnly
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -26,7 +31,7 @@ def sqlite_errors_translated(folder: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & PRIMARY  # errors of the Python module have none
         if is_of_damaged_row(error):
             raise CorruptStore(DAMAGED_ROW) from None  # the error contains text of the row
-        if code in _DAMAGED:
+        if code in _DAMAGED or is_of_damaged_tables(error):
             raise CorruptStore(damaged(error)) from error
         if code == sqlite3.SQLITE_FULL or (code in _UNSPECIFIC and _is_full(folder)):
             raise StoreFull("the database: no space is left on the disk of the data folder") from error

@@ -1,12 +1,14 @@
 """Reads one collection from a snapshot, row by row, for an export."""
 
+# ruff: noqa: S608 - only constants of this package are inserted into statements
+
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from diptych.adapters.sqlite.checksums import FLOAT
-from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.adapters.sqlite.snapshot import OF_NAME, SqliteSnapshot
 from diptych.core.transfer import Row
 from diptych.errors import NotFound
 
@@ -21,7 +23,7 @@ def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
 
 def n_images(snapshot: SqliteSnapshot, collection: str) -> int:
     """The number of rows that `rows` returns."""
-    ((count,),) = snapshot.read("SELECT count(*) FROM images WHERE collection = ?", (collection,))
+    ((count,),) = snapshot.read(f"SELECT count(*) FROM images i WHERE {OF_NAME}", (collection,))
     return int(count)
 
 
@@ -29,7 +31,7 @@ def n_vectors(snapshot: SqliteSnapshot, collection: str) -> dict[str, int]:
     """The number of vectors in the collection, by identity."""
     query = (
         "SELECT n.identity, count(*) FROM images i JOIN embeddings e ON e.key = i.key"
-        " JOIN identities n ON n.number = e.identity WHERE i.collection = ? GROUP BY n.identity"
+        f" JOIN identities n ON n.number = e.identity WHERE {OF_NAME} GROUP BY n.identity"
     )
     return dict(snapshot.read(query, (collection,)))
 
@@ -51,7 +53,7 @@ def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[t
         "SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, kept"
         " FROM images i NOT INDEXED"
         " LEFT JOIN embeddings e ON e.key = i.key AND e.identity ="
-        " (SELECT number FROM identities WHERE identity = ?) WHERE i.collection = ? ORDER BY i.key"
+        f" (SELECT number FROM identities WHERE identity = ?) WHERE {OF_NAME} ORDER BY i.key"
     )
     for *described, is_kept in snapshot.read(query, (identity, collection)):
         row = Row(*described)

@@ -39,8 +39,8 @@ class FilterCache:
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
-        self._entries: OrderedDict[tuple[str, bytes], Passing] = OrderedDict()
-        self._summaries: OrderedDict[tuple[str, bytes, int, bool], tuple[int, FieldSummary]] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, bytes], Passing] = OrderedDict()
+        self._summaries: OrderedDict[tuple[int, bytes, int, bool], tuple[int, FieldSummary]] = OrderedDict()
         self._n_clears = 0
         self._lock = threading.Lock()
 
@@ -59,20 +59,20 @@ class FilterCache:
     def matching_keys(
         self,
         db: sqlite3.Connection,
-        collection: str,
+        c: int,
         filter: Filter,
         stopped: Callable[[], bool],
         n_clears: int,
     ) -> Keys:
         """As `rows.matching_keys`. `n_clears` is that of the time before the transaction began."""
-        place = (collection, _digest(filter))
+        place = (c, _digest(filter))
         with self._lock:
             known = self._entries.get(place)
         (newest,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
         if known is None:
-            found = Passing(matching_keys(db, collection, filter, stopped), newest)
+            found = Passing(matching_keys(db, c, filter, stopped), newest)
         elif known.newest < newest:
-            added = matching_keys(db, collection, filter, stopped, after_key=known.newest)
+            added = matching_keys(db, c, filter, stopped, after_key=known.newest)
             found = Passing(np.concatenate([known.keys, added]), newest)
         else:
             found = known
@@ -86,7 +86,7 @@ class FilterCache:
     def summary(
         self,
         db: sqlite3.Connection,
-        collection: str,
+        c: int,
         *,
         filter: Filter | None,
         limit: int,
@@ -98,9 +98,9 @@ class FilterCache:
 
         `n_clears` as for `matching_keys`.
         """
-        place = (collection, _digest(filter), limit, nested)
+        place = (c, _digest(filter), limit, nested)
         query = "SELECT coalesce(max(key), 0) FROM images WHERE collection = ?"
-        (newest,) = db.execute(query, (collection,)).fetchone()
+        (newest,) = db.execute(query, (c,)).fetchone()
         with self._lock:
             known = self._summaries.get(place)
             if known is not None and known[0] == newest:

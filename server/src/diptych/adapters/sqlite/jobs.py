@@ -6,14 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from diptych import errors
-from diptych.adapters.sqlite.records import require_collection
 from diptych.adapters.sqlite.rows import now
 from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
 from diptych.errors import Conflict, DiptychError, NotFound
 
-_JOB = "id, collection, replaces, state, n_items, created_at, finished_at, reason"
+_JOBS = (
+    "SELECT j.id, coalesce(c.name, j.name), replaces, state, n_items, j.created_at, finished_at, reason"
+    " FROM jobs j LEFT JOIN collections c ON c.number = j.collection"
+)
 _COUNTS = "SELECT status, count(*) FROM job_items WHERE job = ? AND status IS NOT NULL GROUP BY status"
 OPEN = "queued"  # the stored state of every job that has not ended; which one runs is known in memory only
 
@@ -28,9 +31,15 @@ class SqliteJobs:
         """Store a waiting job. Raises NotFound if its collection was renamed or dropped meanwhile."""
 
         def work(db: sqlite3.Connection) -> None:
-            require_collection(db, job.collection)
-            values = (job.id, job.collection, int(job.replace), OPEN, job.n_items, job.created_at, None, "")
-            db.execute(f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+            found = db.execute("SELECT number FROM collections WHERE name = ?", (job.collection,)).fetchone()
+            if found is None:
+                raise collection_not_found(job.collection)
+            (c,) = found
+            db.execute(
+                "INSERT INTO jobs (id, collection, replaces, state, n_items, created_at, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, '')",
+                (job.id, c, int(job.replace), OPEN, job.n_items, job.created_at),
+            )
             db.executemany(
                 "INSERT INTO job_items (job, number, at, n_bytes, id, metadata, error, file)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -43,7 +52,7 @@ class SqliteJobs:
         """All jobs, newest first. A job that has not ended is "queued"."""
 
         def work(db: sqlite3.Connection) -> list[Job]:
-            rows = db.execute(f"SELECT {_JOB} FROM jobs ORDER BY rowid DESC").fetchall()  # noqa: S608
+            rows = db.execute(f"{_JOBS} ORDER BY j.rowid DESC").fetchall()
             return [_job(db, row) for row in rows]
 
         return await self._threads.read(work)
@@ -52,7 +61,7 @@ class SqliteJobs:
         """The job of this id, if there is one."""
 
         def work(db: sqlite3.Connection) -> Job | None:
-            row = db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (id,)).fetchone()  # noqa: S608
+            row = db.execute(f"{_JOBS} WHERE j.id = ?", (id,)).fetchone()
             return None if row is None else _job(db, row)
 
         return await self._threads.read(work)
@@ -92,7 +101,7 @@ class SqliteJobs:
 
         Many jobs of one collection therefore never displace the newest jobs of others.
         """
-        place = "row_number() OVER (PARTITION BY collection ORDER BY rowid DESC)"
+        place = "row_number() OVER (PARTITION BY collection, name ORDER BY rowid DESC)"
         delete = (
             "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"  # noqa: S608 - a constant is inserted
             f" (SELECT rowid FROM jobs WHERE state <> ? ORDER BY {place}, rowid DESC LIMIT ?)"
@@ -101,14 +110,14 @@ class SqliteJobs:
         await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)
 
 
-def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> None:
+def record(db: sqlite3.Connection, c: int, job: str, outcomes: Sequence[JobOutcome]) -> None:
     """Record the outcomes of items and delete their metadata. Only the first outcome of an item counts.
 
     An item may have two outcomes because an add that fails after its commit is tried again. Raises NotFound
-    if the job has ended. Until it has, its collection is the one that the job was made for: a collection with
-    a job cannot be renamed, and dropping it ends the job.
+    if the job has ended, or adds to another collection than `c`, as that of the same name before.
     """
-    if db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = ?", (job, OPEN)).fetchone() is None:
+    query = "SELECT 1 FROM jobs WHERE id = ? AND state = ? AND collection = ?"
+    if db.execute(query, (job, OPEN, c)).fetchone() is None:
         raise NotFound(f"job {job!r} has ended")
     update = (
         "UPDATE job_items SET status = ?, id = ?, error = ?, metadata_differs = ?, metadata = NULL"
@@ -121,27 +130,28 @@ def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> 
     db.executemany(update, rows)
 
 
-def require_no_job(db: sqlite3.Connection, collection: str) -> None:
-    """Raises Conflict while a job adds, or waits to add, to the collection."""
+def require_no_job(db: sqlite3.Connection, c: int, name: str) -> None:
+    """Raises Conflict while a job adds, or waits to add, to the collection of this name."""
     query = "SELECT 1 FROM jobs WHERE collection = ? AND state = ?"
-    if db.execute(query, (collection, OPEN)).fetchone() is not None:
-        raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
+    if db.execute(query, (c, OPEN)).fetchone() is not None:
+        raise Conflict(f"a job adds to collection {name!r}: wait for its end, or cancel it")
 
 
-def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
-    """End the jobs of a dropped collection, whose name a new collection may get before the jobs run."""
+def end_with_collection(db: sqlite3.Connection, c: int, name: str) -> None:
+    """End the jobs of a collection that is dropped. They keep its name."""
     db.execute(
         "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE collection = ? AND state = ?",
-        ("failed", f"collection {collection!r} was dropped", now(), collection, OPEN),
+        ("failed", f"collection {name!r} was dropped", now(), c, OPEN),
     )
+    db.execute("UPDATE jobs SET collection = NULL, name = ? WHERE collection = ?", (name, c))
 
 
-def mark_dropped(db: sqlite3.Connection, collection: str) -> None:
-    """Give the jobs of a dropped collection a name that no collection can have, before another takes theirs.
+def mark_dropped(db: sqlite3.Connection, name: str) -> None:
+    """Give the jobs of a dropped collection a name that no collection can have, as another takes theirs.
 
     Ids and names of files are in their outcomes, which are not for whoever sees only the new collection.
     """
-    db.execute("UPDATE jobs SET collection = ? WHERE collection = ?", (f"{collection} (dropped)", collection))
+    db.execute("UPDATE jobs SET name = ? WHERE name = ?", (f"{name} (dropped)", name))
 
 
 def _run(cursor: sqlite3.Cursor) -> None:

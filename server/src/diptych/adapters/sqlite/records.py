@@ -14,21 +14,38 @@ from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
 from diptych.errors import CorruptStore, NotFound
 
-RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept"
+RECORD = (
+    "id, (SELECT name FROM collections WHERE number = collection), sha256, n_bytes, media_type, width,"
+    " height, metadata, created_at, kept"
+)
 
 
-def require_collection(db: sqlite3.Connection, name: str) -> None:
-    """Raises NotFound if there is no such collection."""
-    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
-        raise NotFound(f"no collection named {name!r}")
-
-
-def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
-    """The key of an image. Raises NotFound."""
-    row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
+def require_collection(db: sqlite3.Connection, c: int) -> str:
+    """The name of a collection. Raises NotFound if there is none of this number."""
+    row = db.execute("SELECT name FROM collections WHERE number = ?", (c,)).fetchone()
     if row is None:
-        require_collection(db, collection)
-        raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
+        raise _dropped()
+    return str(row[0])
+
+
+def begin_change(db: sqlite3.Connection, c: int) -> int:
+    """Raise the change number of a collection, before anything of it is written. Raises NotFound."""
+    update = "UPDATE collections SET change = change + 1 WHERE number = ? RETURNING change"
+    row = db.execute(update, (c,)).fetchone()
+    if row is None:
+        raise _dropped()
+    return int(row[0])
+
+
+def _dropped() -> NotFound:
+    return NotFound("the collection was dropped")
+
+
+def find_key(db: sqlite3.Connection, c: int, id: str) -> int:
+    """The key of an image. Raises NotFound."""
+    row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (c, id)).fetchone()
+    if row is None:
+        raise NotFound(f"no image {id[:140]!r} in collection {require_collection(db, c)!r}")
     return int(row[0])
 
 
@@ -57,16 +74,16 @@ def _metadata_of(text: str) -> Metadata:
     return metadata
 
 
-def find_record(db: sqlite3.Connection, collection: str, id: str) -> tuple[int, ImageRecord]:
+def find_record(db: sqlite3.Connection, c: int, id: str) -> tuple[int, ImageRecord]:
     """The key and record of an image. Raises NotFound."""
-    key = find_key(db, collection, id)
+    key = find_key(db, c, id)
     return key, record_of(db.execute(f"SELECT {RECORD} FROM images WHERE key = ?", (key,)).fetchone())
 
 
-def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata) -> None:
+def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata, change: int) -> None:
     """Replace the metadata of a row and update its checksum."""
     content = list(db.execute(f"SELECT {CONTENT} FROM images WHERE key = ?", (key,)).fetchone())
     text = to_json(metadata)
     content[6] = text.encode()
-    values = (text, checksums.of_row(*content), key)
-    db.execute("UPDATE images SET metadata = ?, checksum = ? WHERE key = ?", values)
+    values = (text, checksums.of_row(*content), change, key)
+    db.execute("UPDATE images SET metadata = ?, checksum = ?, change = ? WHERE key = ?", values)

@@ -30,9 +30,7 @@ class SqliteRollouts:
 
     def __init__(self, threads: SqliteThreads) -> None:
         self._threads = threads
-        self._seen: dict[
-            str, int
-        ] = {}  # by collection, the last key whose vectors `forget_vectors` looked at
+        self._seen: dict[int, int] = {}  # by collection, the last key that `forget_vectors` looked at
 
     async def served(self) -> ServedVersions | None:
         """What served last; None in a new data folder."""
@@ -42,8 +40,8 @@ class SqliteRollouts:
         """As `served`, but blocking."""
         return self._threads.read_now(_served)
 
-    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
-        """Set what serves (None keeps it) and move collections, by name, in one transaction.
+    async def switch(self, served: ServedVersions | None, moves: Mapping[int, CollectionMove]) -> None:
+        """Set what serves (None keeps it) and move collections, by number, in one transaction.
 
         Raises NotFound for a collection, and changes nothing then.
         """
@@ -51,27 +49,25 @@ class SqliteRollouts:
         def work(db: sqlite3.Connection) -> None:
             if served is not None:
                 _set_served(db, served)
-            for collection, move in moves.items():
-                move_collection(db, collection, move.target, move.identity)
+            for c, move in moves.items():
+                move_collection(db, c, move.target, move.identity)
 
         await self._threads.write(work, step="switch_commit")
 
-    async def forget_vectors(self, collection: str, max_rows: int, *, keep: Sequence[str] = ()) -> int:
+    async def forget_vectors(self, c: int, max_rows: int, *, keep: Sequence[str] = ()) -> int:
         """Delete at most `max_rows` vectors of identities that are not current, previous, or in `keep`.
 
         Returns how many were deleted; 0 when none is left. A call goes on where the last one ended.
         """
         found: list[tuple[int, int]] = []
         while not found:
-            after_key = self._seen.pop(collection, 0)
-            find = partial(
-                _unused_vectors, collection=collection, keep=keep, after_key=after_key, limit=max_rows
-            )
+            after_key = self._seen.pop(c, 0)
+            find = partial(_unused_vectors, c=c, keep=keep, after_key=after_key, limit=max_rows)
             found = await self._threads.read(find)
             if not found and after_key == 0:
                 return 0
-        self._seen[collection] = found[-1][0] - 1  # its last image may have more of them
-        delete = partial(_delete_vectors, collection=collection, keep=keep, vectors=found)
+        self._seen[c] = found[-1][0] - 1  # its last image may have more of them
+        delete = partial(_delete_vectors, c=c, keep=keep, vectors=found)
         return await self._threads.write(delete, step="forget_commit", makes_room=True)
 
     async def asked_model(self) -> str | None:
@@ -134,7 +130,7 @@ def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
 
 
 def _unused_vectors(
-    db: sqlite3.Connection, collection: str, keep: Sequence[str], after_key: int, limit: int
+    db: sqlite3.Connection, c: int, keep: Sequence[str], after_key: int, limit: int
 ) -> list[tuple[int, int]]:
     """Key and identity of vectors that nothing needs, of images above a key, ascending."""
     query = (
@@ -142,26 +138,26 @@ def _unused_vectors(
         " WHERE i.collection = ? AND i.key > ? AND e.identity NOT IN (SELECT value FROM json_each(?))"
         " ORDER BY i.key LIMIT ?"
     )
-    kept = _kept_identities(db, collection, keep)
+    kept = _kept_identities(db, c, keep)
     if not kept:
         return []
-    return db.execute(query, (collection, after_key, json.dumps(kept), limit)).fetchall()
+    return db.execute(query, (c, after_key, json.dumps(kept), limit)).fetchall()
 
 
 def _delete_vectors(
-    db: sqlite3.Connection, collection: str, keep: Sequence[str], vectors: Sequence[tuple[int, int]]
+    db: sqlite3.Connection, c: int, keep: Sequence[str], vectors: Sequence[tuple[int, int]]
 ) -> int:
     """Delete vectors, unless a switch has made them needed meanwhile."""
-    kept = _kept_identities(db, collection, keep)
+    kept = _kept_identities(db, c, keep)
     unused = [(key, identity) for key, identity in vectors if kept and identity not in kept]
     db.executemany("DELETE FROM embeddings WHERE key = ? AND identity = ?", unused)
     return len(unused)
 
 
-def _kept_identities(db: sqlite3.Connection, collection: str, keep: Sequence[str]) -> list[int]:
+def _kept_identities(db: sqlite3.Connection, c: int, keep: Sequence[str]) -> list[int]:
     """The numbers of the identities that a collection needs; empty if it has none, or if it is gone."""
-    query = "SELECT identity, previous_identity FROM collections WHERE name = ? AND identity IS NOT NULL"
-    own = db.execute(query, (collection,)).fetchone()
+    query = "SELECT identity, previous_identity FROM collections WHERE number = ? AND identity IS NOT NULL"
+    own = db.execute(query, (c,)).fetchone()
     if own is None:
         return []
     numbers = [*own, *(sql.identity_number(db, identity) for identity in keep)]

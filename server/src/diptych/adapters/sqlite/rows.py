@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,12 +27,11 @@ from diptych.core.types import (
     Metadata,
     NewRow,
     PutResult,
-    Removed,
 )
 
 INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
-    " kept, checksum, picture_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " kept, checksum, picture_hash, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 # Takes any number of values as one parameter, a JSON array.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
@@ -57,42 +57,50 @@ def add_identity(db: sqlite3.Connection, identity: str) -> int:
     return number
 
 
-def put_row(
-    db: sqlite3.Connection, collection: str, row: NewRow, identity: int, *, replace: bool
-) -> PutResult:
+@dataclass(frozen=True)
+class Writing:
+    """What the rows of one write have in common: collection, number of the identity, and change number."""
+
+    c: int
+    identity: int
+    change: int
+
+
+def put_row(db: sqlite3.Connection, row: NewRow, writing: Writing, *, replace: bool) -> PutResult:
     """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
     found = db.execute(
-        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (collection, row.id)
+        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
     ).fetchone()
     if found is None:
-        return PutResult("created", _insert(db, collection, row, identity))
+        return PutResult("created", _insert(db, row, writing))
     key, there = int(found[0]), record_of(found[1:])
     if there.sha256 == row.sha256:
-        return _put_same(db, key, row, there.metadata, identity, replace=replace)
+        return _put_same(db, key, row, there.metadata, writing, replace=replace)
     if not replace:
         return PutResult("conflict", key)
     if row.metadata is None:
         row = dataclasses.replace(row, metadata=there.metadata)
-    return _put_in_place(db, collection, key, row, identity)
+    return _put_in_place(db, key, row, writing)
 
 
-def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, identity: int) -> list[int]:
-    """Add the embeddings of images that still exist; return their keys."""
-    there = {
-        key for (key,) in db.execute(f"SELECT key FROM images WHERE key {ONE_OF}", (json.dumps(list(keys)),))
-    }
+def put_embeddings(
+    db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, writing: Writing
+) -> list[int]:
+    """Add the embeddings of images of the collection that still exist; return their keys."""
+    query = f"SELECT key FROM images WHERE key {ONE_OF} AND +collection = ?"
+    there = {key for (key,) in db.execute(query, (json.dumps(list(keys)), writing.c))}
     for key, row in zip(keys, rows, strict=True):
         if key in there:
-            _put_embedding(db, key, row, identity)
+            _put_embedding(db, key, row, writing)
     return [key for key in keys if key in there]
 
 
-def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
-    """Delete rows with their embeddings; return the files that no other row uses."""
-    chosen = (json.dumps(list(keys)),)
-    sha256s = _sha256s(db, f"key {ONE_OF}", chosen)
-    db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
-    return Removed(tuple(keys), tuple(sorted(unused_files(db, sha256s))))
+def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
+    """Delete rows of the collection with their embeddings; return the files that no other row uses."""
+    chosen = (json.dumps(list(keys)), c)
+    sha256s = _sha256s(db, f"key {ONE_OF} AND +collection = ?", chosen)
+    db.execute(f"DELETE FROM images WHERE key {ONE_OF} AND +collection = ?", chosen)
+    return tuple(sorted(unused_files(db, sha256s)))
 
 
 def used_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
@@ -108,15 +116,15 @@ def unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
     return asked - used_files(db, asked)
 
 
-def all_keys(db: sqlite3.Connection, collection: str) -> Keys:
+def all_keys(db: sqlite3.Connection, c: int) -> Keys:
     """The keys of all rows, ascending."""
     query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
-    return np.array([key for (key,) in db.execute(query, (collection,))], dtype=np.int64)
+    return np.array([key for (key,) in db.execute(query, (c,))], dtype=np.int64)
 
 
 def matching_keys(
     db: sqlite3.Connection,
-    collection: str,
+    c: int,
     filter: Filter,
     stopped: Callable[[], bool],
     after_key: int = -1,
@@ -125,7 +133,7 @@ def matching_keys(
 
     Ends early with no keys once `stopped` is true.
     """
-    condition = condition_of(filter, "metadata", [collection, after_key])
+    condition = condition_of(filter, "metadata", [c, after_key])
 
     def ask_python(number: int, metadata: str) -> bool:
         if stopped():
@@ -135,7 +143,7 @@ def matching_keys(
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
     db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)
     try:
-        is_scan = after_key < 0 and _is_scan_faster(db, collection)
+        is_scan = after_key < 0 and _is_scan_faster(db, c)
         images = "images NOT INDEXED" if is_scan else "images"
         query = (
             f"SELECT key FROM {images} WHERE collection = ?1 AND key > ?2 AND {condition.sql} ORDER BY key"
@@ -158,10 +166,10 @@ EMBEDDINGS_AFTER = (
 
 
 def read_embeddings(
-    db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
+    db: sqlite3.Connection, c: int, identity: int, after_key: int, limit: int
 ) -> tuple[list[int], Embeddings, list[int]]:
     """At most `limit` keys above `after_key` with their embeddings (N, D), and the keys of damaged ones."""
-    found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
+    found = db.execute(EMBEDDINGS_AFTER, (identity, c, after_key, limit)).fetchall()
     whole = {
         key: blob for key, blob, checksum in found if checksums.vector_is_whole(blob, key, identity, checksum)
     }
@@ -193,18 +201,18 @@ def read_picture_hashes(db: sqlite3.Connection, keys: Sequence[int]) -> dict[int
     return dict(db.execute(query, (json.dumps(list(keys)),)))
 
 
-def _is_scan_faster(db: sqlite3.Connection, collection: str) -> bool:
+def _is_scan_faster(db: sqlite3.Connection, c: int) -> bool:
     """Whether a full table scan is faster than looking up each row of the collection in an index."""
-    (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (collection,)).fetchone()
+    (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (c,)).fetchone()
     (last_key,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
     return bool(4 * n_rows >= last_key)
 
 
-def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow, identity: int) -> PutResult:
+def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: Writing) -> PutResult:
     """Replace the row of `key` by a new one."""
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
-    new_key = _insert(db, collection, row, identity)
+    new_key = _insert(db, row, writing)
     return PutResult(
         "replaced", new_key, removed_key=key, released=next(iter(unused_files(db, sha256s)), None)
     )
@@ -215,17 +223,17 @@ def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set
 
 
 def _put_same(
-    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
+    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, writing: Writing, *, replace: bool
 ) -> PutResult:
     """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
-    _put_embedding(db, key, row.embedding, identity)
+    _put_embedding(db, key, row.embedding, writing)
     if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
         return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
-    set_metadata(db, key, row.metadata)
+    set_metadata(db, key, row.metadata, writing.change)
     return PutResult("replaced", key)
 
 
-def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int) -> int:
+def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
     text, created_at = to_json(row.metadata or {}), now()
     checksum = checksums.of_row(
         row.id.encode(),
@@ -238,17 +246,18 @@ def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int)
         created_at.encode(),
         row.kept,
     )
-    values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
-    values += (text, created_at, int(row.kept), checksum, row.picture_hash)  # type: ignore[assignment]
+    values = (row.id, writing.c, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
+    values += (text, created_at, int(row.kept), checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
     key = db.execute(INSERT, values).lastrowid
     assert key is not None
-    _put_embedding(db, key, row.embedding, identity)
+    _put_embedding(db, key, row.embedding, writing)
     return key
 
 
-def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, identity: int) -> None:
+def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, writing: Writing) -> None:
     blob = np.asarray(embedding, dtype=FLOAT).tobytes()
     db.execute(
-        "INSERT OR REPLACE INTO embeddings (key, identity, embedding, checksum) VALUES (?, ?, ?, ?)",
-        (key, identity, blob, checksums.of_vector(blob, key, identity)),
+        "INSERT OR REPLACE INTO embeddings (key, identity, embedding, checksum, change)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (key, writing.identity, blob, checksums.of_vector(blob, key, writing.identity), writing.change),
     )

@@ -20,35 +20,29 @@ LOG = logging.getLogger("diptych.store")
 
 DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
 
-SCHEMA: tuple[str, ...] = (
-    # What makes the vectors of an identity; NULL until a version is known that does.
-    """CREATE TABLE identities (
-        number    INTEGER PRIMARY KEY,
-        identity  TEXT NOT NULL UNIQUE,
-        model     TEXT,
-        version   INTEGER,
-        precision TEXT,
-        decode    TEXT,
-        bundle    TEXT
-    ) STRICT""",
-    # `identity`: the one that the collection is searched with; `previous_identity`: the one before. Several
-    # versions may make vectors of one identity: `version` and `bundle` are those that it has moved to.
-    """CREATE TABLE collections (
-        name              TEXT PRIMARY KEY,
+# `number` is what everything refers to a collection by: AUTOINCREMENT never uses one again. `change`: see
+# `core.collections.ports`; 1 is the creation. `identity`: the one that the collection is searched with;
+# `previous_identity`: the one before. Several versions may make vectors of one identity: `version` and
+# `bundle` are those that it has moved to.
+_COLLECTIONS = """CREATE TABLE collections (
+        number            INTEGER PRIMARY KEY AUTOINCREMENT,
+        name              TEXT NOT NULL UNIQUE,
         model             TEXT NOT NULL,
         created_at        TEXT NOT NULL,
         keep              TEXT NOT NULL DEFAULT 'original',
         identity          INTEGER REFERENCES identities (number),
         previous_identity INTEGER REFERENCES identities (number),
         version           INTEGER,
-        bundle            TEXT
-    ) STRICT""",
-    # AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image. `kept`:
-    # whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
-    # `picture_hash`: see `core.collections.duplicates`; NULL: unknown, or no file is kept to compute it from.
-    """CREATE TABLE images (
+        bundle            TEXT,
+        change            INTEGER NOT NULL
+    ) STRICT"""
+# AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image. `kept`:
+# whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
+# `picture_hash`: see `core.collections.duplicates`; NULL: unknown, or no file is kept to compute it from.
+# `change`: the change of the collection that wrote the row.
+_IMAGES = """CREATE TABLE images (
         key          INTEGER PRIMARY KEY AUTOINCREMENT,
-        collection   TEXT NOT NULL REFERENCES collections (name),
+        collection   INTEGER NOT NULL REFERENCES collections (number),
         id           TEXT NOT NULL,
         sha256       TEXT NOT NULL,
         n_bytes      INTEGER NOT NULL,
@@ -60,32 +54,53 @@ SCHEMA: tuple[str, ...] = (
         kept         INTEGER NOT NULL DEFAULT 1,
         checksum     INTEGER,
         picture_hash BLOB,
+        change       INTEGER NOT NULL,
         UNIQUE (collection, id)
-    ) STRICT""",
-    # This index alone gives the sizes of a collection.
-    "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
-    # Ordered by key within a collection. Without this index each chunk of embeddings sorts all remaining
-    # rows, and reading a million embeddings takes minutes.
-    "CREATE INDEX images_by_key ON images (collection)",
-    "CREATE INDEX images_by_sha256 ON images (sha256)",
-    """CREATE TABLE embeddings (
-        key       INTEGER NOT NULL REFERENCES images (key) ON DELETE CASCADE,
-        identity  INTEGER NOT NULL REFERENCES identities (number),
-        embedding BLOB NOT NULL,
-        checksum  INTEGER,
-        PRIMARY KEY (key, identity)
-    ) STRICT""",
-    # A job outlives its collection, so that its end can still be reported.
-    """CREATE TABLE jobs (
+    ) STRICT"""
+# A job outlives its collection, so that its end can still be reported: `collection` is NULL then, and `name`
+# what it was called.
+_JOBS = """CREATE TABLE jobs (
         id          TEXT NOT NULL UNIQUE,
-        collection  TEXT NOT NULL,
+        collection  INTEGER REFERENCES collections (number),
+        name        TEXT,
         replaces    INTEGER NOT NULL,
         state       TEXT NOT NULL,
         n_items     INTEGER NOT NULL,
         created_at  TEXT NOT NULL,
         finished_at TEXT,
         reason      TEXT NOT NULL
+    ) STRICT"""
+_IMAGE_INDEXES = (
+    # This index alone gives the sizes of a collection.
+    "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
+    # Ordered by key within a collection. Without this index each chunk of embeddings sorts all remaining
+    # rows, and reading a million embeddings takes minutes.
+    "CREATE INDEX images_by_key ON images (collection)",
+    "CREATE INDEX images_by_sha256 ON images (sha256)",
+)
+SCHEMA: tuple[str, ...] = (
+    # What makes the vectors of an identity; NULL until a version is known that does.
+    """CREATE TABLE identities (
+        number    INTEGER PRIMARY KEY,
+        identity  TEXT NOT NULL UNIQUE,
+        model     TEXT,
+        version   INTEGER,
+        precision TEXT,
+        decode    TEXT,
+        bundle    TEXT
     ) STRICT""",
+    _COLLECTIONS,
+    _IMAGES,
+    *_IMAGE_INDEXES,
+    """CREATE TABLE embeddings (
+        key       INTEGER NOT NULL REFERENCES images (key) ON DELETE CASCADE,
+        identity  INTEGER NOT NULL REFERENCES identities (number),
+        embedding BLOB NOT NULL,
+        checksum  INTEGER,
+        change    INTEGER NOT NULL DEFAULT 1,
+        PRIMARY KEY (key, identity)
+    ) STRICT""",
+    _JOBS,
     """CREATE TABLE job_items (
         job      TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
         number   INTEGER NOT NULL,
@@ -142,7 +157,29 @@ _OF_VECTORS = (
     " WHERE n.model = serving.model AND n.version = serving.version AND n.bundle = serving.bundle"
     " AND n.precision IS NOT NULL GROUP BY n.number ORDER BY count(*) DESC, n.precision LIMIT 1)"
 )
+
+
+def _rebuilt(create: str, columns: str, values: str, order: str) -> tuple[str, ...]:
+    """Replace a table by one that `create` makes, with a row of `values` for each row, in this order."""
+    table = create.split()[2]
+    return (
+        create.replace(f"CREATE TABLE {table} ", f"CREATE TABLE new_{table} "),
+        # A number that was used once is not used again.
+        f"INSERT INTO sqlite_sequence SELECT 'new_{table}', seq FROM sqlite_sequence WHERE name = '{table}'",
+        f"INSERT INTO new_{table} ({columns}) SELECT {values} FROM {table} ORDER BY {order}",
+        f"DROP TABLE {table}",
+        f"ALTER TABLE new_{table} RENAME TO {table}",
+    )
+
+
+_NUMBER = "(SELECT number FROM collections WHERE name = collection)"
+_OF_COLLECTION = "name, model, created_at, keep, identity, previous_identity, version, bundle"
+_OF_IMAGE = (
+    "id, sha256, n_bytes, media_type, width, height, metadata, created_at, kept, checksum, picture_hash"
+)
+_OF_JOB = "id, replaces, state, n_items, created_at, finished_at, reason"
 _OF_ACTIVE = "(SELECT {column} FROM serving WHERE role = 'active')"
+NUMBERED = 12  # the first version in which images refer to their collection by number
 OLDEST = 9  # the version that the first of these steps begins with
 CONVERSIONS: tuple[tuple[str, ...], ...] = (
     # See `core.types.AddOutcome`.
@@ -177,6 +214,19 @@ CONVERSIONS: tuple[tuple[str, ...], ...] = (
         " (SELECT precision, decode FROM serving WHERE role = 'active')"
         " WHERE EXISTS (SELECT 1 FROM serving WHERE role = 'active')",
         "DELETE FROM rollouts WHERE precision = 'auto' AND finished_at IS NULL",
+    ),
+    # Collections were referred to by name.
+    (
+        *_rebuilt(_COLLECTIONS, f"{_OF_COLLECTION}, change", f"{_OF_COLLECTION}, 1", "created_at, name"),
+        *_rebuilt(_IMAGES, f"key, collection, {_OF_IMAGE}, change", f"key, {_NUMBER}, {_OF_IMAGE}, 1", "key"),
+        *_IMAGE_INDEXES,
+        *_rebuilt(
+            _JOBS,
+            f"collection, name, {_OF_JOB}",
+            f"{_NUMBER}, iif({_NUMBER} IS NULL, collection, NULL), {_OF_JOB}",
+            "rowid",
+        ),
+        "ALTER TABLE embeddings ADD COLUMN change INTEGER NOT NULL DEFAULT 1",
     ),
 )
 VERSION = OLDEST + len(CONVERSIONS)
@@ -228,6 +278,11 @@ def is_of_damaged_row(error: sqlite3.DatabaseError) -> bool:
     return str(error).startswith(messages)
 
 
+def is_of_damaged_tables(error: sqlite3.DatabaseError) -> bool:
+    """Whether the error is that a statement of this package names what is not there, by its message."""
+    return str(error).startswith(("no such table", "no such column"))
+
+
 def migrate(db: sqlite3.Connection) -> None:
     """Make the tables of a new database, or bring those of the release before up to date; one transaction.
 
@@ -244,6 +299,7 @@ def migrate(db: sqlite3.Connection) -> None:
         require_known(version)
         _require_checksums(db, version)
         LOG.info("the data folder is converted from schema %d to %d", version, VERSION)
+    db.execute("PRAGMA foreign_keys = OFF")  # a table that is rebuilt is dropped with what refers to it
     db.execute("BEGIN IMMEDIATE")
     steps = CONVERSIONS[version - OLDEST :] if version else (SCHEMA,)
     for statement in chain.from_iterable(steps):
@@ -251,6 +307,7 @@ def migrate(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO schema_version VALUES (?, ?)", (VERSION, datetime.now(UTC).isoformat()))
     with around("migration_commit"):
         db.execute("COMMIT")
+    db.execute("PRAGMA foreign_keys = ON")
 
 
 def require_current(db: sqlite3.Connection) -> None:
@@ -291,9 +348,9 @@ def _require_checksums(db: sqlite3.Connection, version: int) -> None:
 def _apply(db: sqlite3.Connection, statement: str, version: int) -> None:
     try:
         db.execute(statement)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as a full disk
-            raise
+    except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}:
+            raise  # such as a full disk
         raise CorruptStore(damaged(f"its tables do not match schema {version}: {error}")) from error
 
 

@@ -14,8 +14,10 @@ from diptych.adapters.files.private_files import make_new
 from diptych.adapters.sqlite.checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite.schema import (
     DAMAGED_ROW,
+    NUMBERED,
     connect_immutable,
     is_of_damaged_row,
+    is_of_damaged_tables,
     require_known,
     require_sound,
     schema_version,
@@ -25,6 +27,10 @@ from diptych.errors import CorruptStore, StoreError
 
 BUSY_S = 30.0
 _KEPT = "(SELECT * FROM images WHERE kept)"
+# What images refer to their collections by, and their names, in a folder of any known schema.
+_NAMES = "CREATE TEMP VIEW collection_names AS SELECT {reference} AS collection, name FROM main.collections"
+# The images `i` of the collection with a name.
+OF_NAME = "i.collection = (SELECT collection FROM collection_names WHERE name = ?)"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -45,6 +51,8 @@ class SqliteSnapshot:
             self._db = _open(file, immutable=immutable)
             try:
                 self.schema_version = _known_version(self._db, file)
+                reference = "number" if self.schema_version >= NUMBERED else "name"
+                self._db.execute(_NAMES.format(reference=reference))
             except BaseException:
                 self._db.close()
                 raise
@@ -80,7 +88,10 @@ class SqliteSnapshot:
 
     def lost_images(self, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
         """The images whose files are missing or damaged."""
-        query = f"SELECT collection, id FROM {_KEPT} WHERE sha256 = ? ORDER BY collection, id"
+        query = (
+            f"SELECT name, id FROM {_KEPT} JOIN collection_names USING (collection) WHERE sha256 = ?"
+            " ORDER BY name, id"
+        )
         return tuple(
             LostImage(collection, id, sha256, fault)
             for sha256, fault in faults.items()
@@ -101,12 +112,15 @@ class SqliteSnapshot:
 
     def _named(self, key: int) -> tuple[str, str]:
         """The collection and id of a row, as far as they can be read."""
-        query = "SELECT CAST(collection AS BLOB), CAST(id AS BLOB) FROM images WHERE key = ?"
+        query = (
+            "SELECT CAST(name AS BLOB), CAST(id AS BLOB)"
+            " FROM images LEFT JOIN collection_names USING (collection) WHERE key = ?"
+        )
         row = self._db.execute(query, (key,)).fetchone()
         if row is None:  # a vector without its row
             return "?", f"key {key}, which has no row"
         collection, id = row
-        return collection.decode(errors="replace"), id.decode(errors="replace")
+        return (collection or b"?").decode(errors="replace"), id.decode(errors="replace")
 
     def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """Iterate over the rows of a query."""
@@ -170,6 +184,6 @@ def _translated(file: Path) -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         if is_of_damaged_row(error):
             raise CorruptStore(f"{file}: {DAMAGED_ROW}") from None  # the error contains text of the row
-        if code in _DAMAGED:
+        if code in _DAMAGED or is_of_damaged_tables(error):
             raise CorruptStore(f"database {file} is damaged: {error}") from error
         raise StoreError(f"database {file} cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from diptych.adapters.sqlite.filter_cache import FilterCache
 from diptych.adapters.sqlite.jobs import record
 from diptych.adapters.sqlite.records import (
     RECORD,
+    begin_change,
     find_key,
     find_record,
     record_of,
@@ -122,9 +123,9 @@ class SqliteStore:
         """Create a collection. Raises Conflict if the name is taken."""
         return await self._threads.write(lambda db: tables.create(db, name, keep, identity, ref))
 
-    async def move_collection(self, name: str, target: Target, identity: str) -> None:
+    async def move_collection(self, c: int, target: Target, identity: str) -> None:
         """Note what makes the vectors of a collection from now on. Raises NotFound."""
-        await self._threads.write(lambda db: tables.move(db, name, target, identity))
+        await self._threads.write(lambda db: tables.move(db, c, target, identity))
 
     async def record_identity(self, identity: str, source: Target) -> None:
         """Remember what makes the vectors of an identity. Writes nothing that is known already."""
@@ -135,27 +136,22 @@ class SqliteStore:
         """What makes the vectors of each identity for which that is known."""
         return await self._threads.read(identities.sources)
 
-    async def change_collection(self, name: str, new_name: str, keep: Keep) -> None:
+    async def change_collection(self, c: int, name: str, keep: Keep) -> None:
         """Rename and configure a collection, in one transaction.
 
         Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
         """
+        await self._threads.write(lambda db: tables.change(db, c, name, keep))
 
-        def work(db: sqlite3.Connection) -> None:
-            tables.rename(db, name, new_name)
-            tables.configure(db, new_name, keep)
-
-        await self._threads.write(work, then=self._filters.clear)
-
-    async def drop_collection(self, name: str) -> Removed:
+    async def drop_collection(self, c: int) -> Removed:
         """Remove a collection with all its images. Raises NotFound."""
         return await self._threads.write(
-            lambda db: tables.drop(db, name), makes_room=True, then=self._filters.clear
+            lambda db: tables.drop(db, c), makes_room=True, then=self._filters.clear
         )
 
-    async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """The sizes of one collection, or of all, by name. Raises NotFound."""
-        return await self._threads.read(lambda db: tables.sizes(db, name))
+    async def sizes(self, c: int | None = None) -> dict[int, Sizes]:
+        """The sizes of one collection, or of all, by number. Raises NotFound."""
+        return await self._threads.read(lambda db: tables.sizes(db, c))
 
     async def n_bytes(self) -> int:
         """The bytes of the database and its log on the disk."""
@@ -163,7 +159,7 @@ class SqliteStore:
 
     async def put(
         self,
-        collection: str,
+        c: int,
         rows: Sequence[NewRow],
         *,
         identity: str,
@@ -177,11 +173,11 @@ class SqliteStore:
         """
 
         def work(db: sqlite3.Connection) -> list[PutResult]:
-            require_collection(db, collection)
-            number = sql.add_identity(db, identity) if rows else 0
-            results = [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
+            change = begin_change(db, c)
+            writing = sql.Writing(c, sql.add_identity(db, identity) if rows else 0, change)
+            results = [sql.put_row(db, row, writing, replace=replace) for row in rows]
             for job, outcomes in ({} if job_outcomes is None else job_outcomes(results)).items():
-                record(db, job, outcomes)
+                record(db, c, job, outcomes)
             return results
 
         return await self._threads.write(
@@ -190,22 +186,24 @@ class SqliteStore:
             then=self._filters.clear if replace else lambda: None,
         )
 
-    async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
+    async def put_embeddings(self, c: int, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add the embeddings of rows that still exist; return their keys."""
-        return await self._threads.write(
-            lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity)),
-            step="embed_commit",
-        )
 
-    async def get(self, collection: str, id: str) -> ImageRecord:
+        def work(db: sqlite3.Connection) -> list[int]:
+            change = begin_change(db, c)
+            return sql.put_embeddings(db, keys, rows, sql.Writing(c, sql.add_identity(db, identity), change))
+
+        return await self._threads.write(work, step="embed_commit")
+
+    async def get(self, c: int, id: str) -> ImageRecord:
         """The record of an image. Raises NotFound."""
-        return (await self._threads.read(lambda db: find_record(db, collection, id)))[1]
+        return (await self._threads.read(lambda db: find_record(db, c, id)))[1]
 
-    async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
+    async def find(self, c: int, ids: Sequence[str]) -> dict[str, ImageRecord]:
         """The records of those ids that exist, by id. Raises NotFound for the collection."""
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
-        values = (collection, json.dumps(list(ids)))
-        found = await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
+        values = (c, json.dumps(list(ids)))
+        found = await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
         return {record.id: record for record in found}
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
@@ -217,7 +215,7 @@ class SqliteStore:
         )
 
     async def page(
-        self, collection: str, after: str | None, limit: int, filter: Filter | None = None
+        self, c: int, after: str | None, limit: int, filter: Filter | None = None
     ) -> list[ImageRecord]:
         """At most `limit` records with ids above `after` that pass the filter, by id (code point order).
 
@@ -226,64 +224,65 @@ class SqliteStore:
         if filter is not None:
 
             def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
-                keys = self._filters.matching_keys(db, collection, filter, stopped, n_clears)
-                return browse.page_of(db, collection, keys, after or "", limit)
+                keys = self._filters.matching_keys(db, c, filter, stopped, n_clears)
+                return browse.page_of(db, c, keys, after or "", limit)
 
-            return await self._scan(collection, work)
+            return await self._scan(c, work)
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
-        values = (collection, after or "", limit)
-        return await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
+        values = (c, after or "", limit)
+        return await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
 
-    async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
+    async def patch(self, c: int, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
         """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
 
         def work(db: sqlite3.Connection) -> ImageRecord:
-            key, found = find_record(db, collection, id)
-            set_metadata(db, key, change(found.metadata))
-            return find_record(db, collection, id)[1]
+            number = begin_change(db, c)
+            key, found = find_record(db, c, id)
+            set_metadata(db, key, change(found.metadata), number)
+            return find_record(db, c, id)[1]
 
         return await self._threads.write(work, then=self._filters.clear)
 
-    async def delete(self, collection: str, id: str) -> Removed:
+    async def delete(self, c: int, id: str) -> Removed:
         """Delete an image. Raises NotFound."""
-        return await self._threads.write(
-            lambda db: sql.delete_images(db, [find_key(db, collection, id)]),
-            makes_room=True,
-            then=self._filters.clear,
-        )
+        return await self._delete(c, lambda db: [find_key(db, c, id)])
 
-    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+    async def delete_keys(self, c: int, keys: Sequence[int]) -> Removed:
         """Delete existing rows by their keys."""
-        return await self._threads.write(
-            lambda db: sql.delete_images(db, keys), makes_room=True, then=self._filters.clear
-        )
+        return await self._delete(c, lambda db: keys)
 
-    async def keys(self, collection: str, ids: Sequence[str] | None = None) -> list[int]:
+    async def _delete(self, c: int, chosen: Work[Sequence[int]]) -> Removed:
+        def work(db: sqlite3.Connection) -> Removed:
+            change = begin_change(db, c)
+            keys = tuple(chosen(db))
+            return Removed(keys, sql.delete_images(db, c, keys), change)
+
+        return await self._threads.write(work, makes_room=True, then=self._filters.clear)
+
+    async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
         """The keys of all rows of a collection, or of those `ids` that exist, ascending.
 
         Raises NotFound for the collection.
         """
-        chosen, values = "ORDER BY key", [collection]
+        chosen, values = "ORDER BY key", tuple[int | str, ...]((c,))
         if ids is not None:
             # "+key": in the order of the index of ids. SQLite would read all rows to find them in order.
-            chosen, values = f"AND id {sql.ONE_OF} ORDER BY +key", [collection, json.dumps(list(ids))]
+            chosen, values = f"AND id {sql.ONE_OF} ORDER BY +key", (c, json.dumps(list(ids)))
         query = f"SELECT key FROM images WHERE collection = ? {chosen}"
-        return await self._read_of(collection, lambda db: [key for (key,) in db.execute(query, values)])
+        return await self._read_of(c, lambda db: [key for (key,) in db.execute(query, values)])
 
-    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+    async def matching_keys(self, c: int, filter: Filter) -> Keys:
         """The keys of the rows whose metadata pass the filter, ascending.
 
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
         return await self._scan(
-            collection,
-            lambda db, stopped, n_clears: self._filters.matching_keys(
-                db, collection, filter, stopped, n_clears
-            ),
+            c,
+            lambda db, stopped, n_clears: self._filters.matching_keys(db, c, filter, stopped, n_clears),
         )
 
     async def fields(
-        self, collection: str, filter: Filter | None, limit: int, *, nested: bool = False
+        self, c: int, filter: Filter | None, limit: int, *, nested: bool = False
     ) -> FieldSummary:
         """What the fields of the metadata that passes the filter hold, each with at most `limit` values.
 
@@ -294,32 +293,32 @@ class SqliteStore:
         def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
             def made() -> FieldSummary | None:
                 keys = (
-                    sql.all_keys(db, collection)
+                    sql.all_keys(db, c)
                     if filter is None
-                    else self._filters.matching_keys(db, collection, filter, stopped, n_clears)
+                    else self._filters.matching_keys(db, c, filter, stopped, n_clears)
                 )
                 return fields.summarise(db, keys, limit, stopped, nested=nested)
 
             return self._filters.summary(
-                db, collection, filter=filter, limit=limit, nested=nested, make=made, n_clears=n_clears
+                db, c, filter=filter, limit=limit, nested=nested, make=made, n_clears=n_clears
             )
 
-        found = await self._scan(collection, work)
+        found = await self._scan(c, work)
         assert found is not None, "only a cancelled call stops early"
         return found
 
-    async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
+    async def embedding(self, c: int, id: str, identity: str) -> Embedding | None:
         """The embedding of an image under this identity; None if it has none. Raises NotFound."""
 
         def work(db: sqlite3.Connection) -> Embedding | None:
-            key = find_key(db, collection, id)
+            key = find_key(db, c, id)
             number = sql.identity_number(db, identity)
             return None if number is None else sql.read_embedding(db, key, number)
 
         return await self._threads.read(work)
 
     async def embeddings(
-        self, collection: str, identity: str
+        self, c: int, identity: str
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
         """All embeddings of this identity in chunks of (keys, (N, D), keys whose embedding is damaged).
 
@@ -332,7 +331,7 @@ class SqliteStore:
             keys, rows, damaged = await self._threads.read(
                 partial(
                     sql.read_embeddings,
-                    collection=collection,
+                    c=c,
                     identity=number,
                     after_key=after_key,
                     limit=CHUNK,
@@ -352,16 +351,16 @@ class SqliteStore:
 
         return await self._threads.read(work)
 
-    async def same_bytes(self, collection: str) -> list[list[str]]:
+    async def same_bytes(self, c: int) -> list[list[str]]:
         """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids.
 
         Raises NotFound for the collection.
         """
-        return await self._read_of(collection, lambda db: browse.same_bytes(db, collection))
+        return await self._read_of(c, lambda db: browse.same_bytes(db, c))
 
-    async def contents(self, collection: str) -> list[ImageContent]:
+    async def contents(self, c: int) -> list[ImageContent]:
         """What all images of the collection are compared by, by id. Raises NotFound for the collection."""
-        return await self._read_of(collection, lambda db: browse.contents(db, collection))
+        return await self._read_of(c, lambda db: browse.contents(db, c))
 
     async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
@@ -373,7 +372,7 @@ class SqliteStore:
         query = "UPDATE images SET picture_hash = ? WHERE key = ?"
         await self._threads.write(lambda db: db.executemany(query, rows) and None)
 
-    async def missing(self, collection: str, identity: str) -> dict[int, bool]:
+    async def missing(self, c: int, identity: str) -> dict[int, bool]:
         """The keys of rows without an embedding of this identity, each with whether its image file is kept.
 
         Raises NotFound for the collection.
@@ -383,8 +382,8 @@ class SqliteStore:
             " JOIN identities n ON n.number = e.identity WHERE e.key = i.key AND n.identity = ?)"
         )
         return await self._read_of(
-            collection,
-            lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))},
+            c,
+            lambda db: {key: bool(kept) for key, kept in db.execute(query, (c, identity))},
         )
 
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
@@ -392,22 +391,22 @@ class SqliteStore:
         return await self._threads.read(lambda db: sql.used_files(db, sha256s))
 
     async def _scan(
-        self, collection: str, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
+        self, c: int, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
     ) -> Result:
         """As `_read_of`, for long work: it also gets what says that the call was cancelled, and how often
         the filters had been cleared before.
         """
         stop, n_clears = threading.Event(), self._filters.n_clears
         try:
-            return await self._read_of(collection, lambda db: work(db, stop.is_set, n_clears))
+            return await self._read_of(c, lambda db: work(db, stop.is_set, n_clears))
         finally:
             stop.set()
 
-    async def _read_of(self, collection: str, work: Work[Result]) -> Result:
+    async def _read_of(self, c: int, work: Work[Result]) -> Result:
         """Run `work` if the collection exists; a renamed one would seem to be empty."""
 
         def checked(db: sqlite3.Connection) -> Result:
-            require_collection(db, collection)
+            require_collection(db, c)
             return work(db)
 
         return await self._threads.read(checked)

@@ -1,17 +1,12 @@
 """One collection: its name, its counts and its state. Its vectors are in the snapshots of the server."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from diptych.core.ports import Metrics
 from diptych.core.serving.snapshot import Pair, Serving, Snapshot
 from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
-
-Found = TypeVar("Found")
 
 
 class PairChanged(Exception):
@@ -39,9 +34,7 @@ class Collection:
     n_expected: int = 0  # while loading: images it will have; searches wait for them
     shows_part: bool = False  # searches see what the index has: nothing will embed what it lacks
     dropped: bool = False
-    n_renames: int = 0
     n_replacements: int = 0  # changes that replaced images, counted before the indexes have them
-    _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
 
     @property
     def pair(self) -> Pair | None:
@@ -62,6 +55,7 @@ class Collection:
         pair, previous = self.pair, self.serving.previous
         kept = None if previous is None else previous.pairs.get(self.number)
         return CollectionInfo(
+            number=self.number,
             name=self.name,
             model=self.model if pair is None else pair.model.name,
             n_images=self.n_images,
@@ -121,43 +115,6 @@ class Collection:
         """Raise NotFound if the collection was dropped since it was looked up."""
         if self.dropped:
             raise NotFound(f"collection {self.name!r} was dropped")
-
-    @contextmanager
-    def renaming(self) -> Iterator[None]:
-        """Wrap a rename in the store; readers wait until the new name is set here, too."""
-        self._renamed = renamed = asyncio.Event()
-        try:
-            yield
-        finally:
-            self._renamed = None
-            renamed.set()
-
-    def rename(self, name: str) -> None:
-        """Set the name that the store uses now."""
-        if name != self.name:
-            self.name, self.n_renames = name, self.n_renames + 1
-
-    async def read(self, ask: Callable[[str], Awaitable[Found]]) -> Found:
-        """Return what `ask` reads from the store for this collection, whatever its name is at that moment.
-
-        The store may have renamed it already, before this object was, and may even have given the old name to
-        another collection since. Raises NotFound once it is dropped, and what `ask` raises.
-        """
-        while True:
-            self.require_not_dropped()
-            n_renames = self.n_renames
-            try:
-                found = await ask(self.name)
-            except NotFound:
-                if self._renamed is not None:
-                    await self._renamed.wait()
-                self.require_not_dropped()
-                if n_renames == self.n_renames:
-                    raise
-                continue
-            self.require_not_dropped()
-            if n_renames == self.n_renames:
-                return found
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take images `removed` out and put `keys` with their embeddings (N, D) in, as one change.

@@ -35,7 +35,7 @@ class RowCommitter:
         the item before it.
         """
         n_times = Counter(item.id for item in resolved if isinstance(item, ResolvedItem))
-        known = await collection.read(lambda name: self._records.find(name, list(n_times)))
+        known = await self._records.find(collection.number, list(n_times))
         to_repair = await self.ids_to_repair(collection)
         early: dict[int, AddOutcome] = {}
         for i, item in enumerate(resolved):
@@ -71,7 +71,7 @@ class RowCommitter:
         identity = collection.require_identity_of(rows)
         await self._files.require_available()  # a replaced image has a file
         results = await self._records.put(
-            collection.name, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
+            collection.number, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
         )
         if not rows:
             return []

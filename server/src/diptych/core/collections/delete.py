@@ -40,7 +40,7 @@ class Deletions:
 
     async def all_of(self, collection: Collection) -> None:
         """Delete all images. Only inside a write."""
-        await self._delete(collection, await self._records.keys(collection.name))
+        await self._delete(collection, await self._records.keys(collection.number))
 
     async def _previewed(self, collection: Collection, filter: Filter | None, lacking: bool) -> Deletion:
         """Count and name the images that `_matching` would delete."""
@@ -64,7 +64,7 @@ class Deletions:
         while done < len(keys):
             part = keys[done : done + size]
             try:
-                removed = await self._records.delete_keys(part)
+                removed = await self._records.delete_keys(collection.number, part)
             except StoreFull:
                 if len(part) == 1:
                     raise
@@ -76,7 +76,7 @@ class Deletions:
     async def _one(self, collection: Collection, id: str) -> None:
         collection.require_not_dropped()
         await self._files.require_available()
-        await self._finish(collection, await self._records.delete(collection.name, id))
+        await self._finish(collection, await self._records.delete(collection.number, id))
 
     async def _finish(self, collection: Collection, removed: Removed) -> None:
         await collection.change(removed.keys, (), NO_ROWS)
@@ -89,7 +89,7 @@ class Deletions:
         return sorted(keys if filter is None else keys.intersection(await self._passing(collection, filter)))
 
     async def _passing(self, collection: Collection, filter: Filter) -> list[int]:
-        found = await collection.read(lambda name: self._records.matching_keys(name, filter))
+        found = await self._records.matching_keys(collection.number, filter)
         return [int(key) for key in found]
 
     async def _keys_without_vector(self, collection: Collection) -> set[int]:
@@ -102,4 +102,4 @@ class Deletions:
         pair = collection.require_embedded()
         if not pair.index.unindexed:
             return set()
-        return set(await collection.read(lambda name: self._records.missing(name, pair.identity)))
+        return set(await self._records.missing(collection.number, pair.identity))

@@ -69,7 +69,7 @@ class CollectionImages:
         Images that are added or deleted between pages never make another one appear twice or not at all.
         """
         collection = self._registry[name]
-        records = await collection.read(lambda name: self._records.page(name, after, limit + 1, filter))
+        records = await self._records.page(collection.number, after, limit + 1, filter)
         page = records[:limit]
         return page, page[-1].id if len(records) > limit else None
 
@@ -78,7 +78,7 @@ class CollectionImages:
         collection = self._registry[name]
         if filter is None:
             return collection.n_images
-        return len(await collection.read(lambda name: self._records.matching_keys(name, filter)))
+        return len(await self._records.matching_keys(collection.number, filter))
 
     async def fields(
         self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
@@ -88,9 +88,7 @@ class CollectionImages:
         """
         collection = self._registry[name]
         async with self._one_scan:
-            return await collection.read(
-                lambda name: self._records.fields(name, filter, limit, nested=nested)
-            )
+            return await self._records.fields(collection.number, filter, limit, nested=nested)
 
     async def duplicates(
         self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int
@@ -104,13 +102,13 @@ class CollectionImages:
         collection = self._registry[name]
         async with self._one_scan:
             if kind == "bytes":
-                groups, n_unknown = await collection.read(self._records.same_bytes), 0
+                groups, n_unknown = await self._records.same_bytes(collection.number), 0
             else:
                 groups, n_unknown = await self._same_pictures(collection)
         later = [group for group in groups if group[0] > (after or "")]
         page = [group[:MAX_GROUP_IMAGES] for group in later[:limit]]
         ids = [id for group in page for id in group]
-        found = await collection.read(lambda name: self._records.find(name, ids))
+        found = await self._records.find(collection.number, ids)
         return DuplicatePage(
             groups=[
                 DuplicateGroup(len(whole), [found[id] for id in group if id in found])
@@ -131,7 +129,7 @@ class CollectionImages:
         searches cannot find, and images whose file is lost.
         """
         collection = self._registry[name]
-        found = await collection.read(lambda name: self._records.find(name, ids))
+        found = await self._records.find(collection.number, ids)
         to_repair = await self._committer.ids_to_repair(collection) | await self._files.ids_without_file(
             found.values()
         )
@@ -159,7 +157,7 @@ class CollectionImages:
 
         async def patched() -> ImageRecord:
             collection.require_not_dropped()
-            return await self._records.patch(collection.name, id, change)  # the name at that time
+            return await self._records.patch(collection.number, id, change)
 
         return await self._write_queue.run(patched())
 
@@ -185,7 +183,7 @@ class CollectionImages:
         """
         collection = self._registry[name]
         identity = (pair or collection.require_served()).identity
-        embedding = await collection.read(lambda name: self._records.embedding(name, id, identity))
+        embedding = await self._records.embedding(collection.number, id, identity)
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
@@ -199,7 +197,7 @@ class CollectionImages:
         there is neither; CorruptStore.
         """
         collection = self._registry[name]
-        embedding = await collection.read(lambda name: self._records.embedding(name, id, model.identity))
+        embedding = await self._records.embedding(collection.number, id, model.identity)
         if embedding is not None:
             return embedding
         record = await self._record(collection, id)
@@ -219,7 +217,7 @@ class CollectionImages:
                 f"found among at most {MAX_COMPARED:,}; bytes has no limit",
                 "kind",
             )
-        images = await collection.read(self._records.contents)
+        images = await self._records.contents(collection.number)
         unknown = {one.key: one.sha256 for one in images if one.picture_hash is None}
         missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
         made: Mapping[int, bytes] = {}
@@ -231,7 +229,7 @@ class CollectionImages:
         return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
 
     async def _record(self, collection: Collection, id: str) -> ImageRecord:
-        return await collection.read(lambda name: self._records.get(name, id))
+        return await self._records.get(collection.number, id)
 
     async def _of_file(
         self, name: str, id: str, read: Callable[[str], Awaitable[bytes]]

@@ -55,10 +55,10 @@ class Indexes:
     async def _fill(self, index: LiveIndex, collection: Collection) -> None:
         """Put the stored vectors of a collection into the index, and note which images have none."""
         began = time.monotonic()
-        missing = await self._records.missing(collection.name, index.identity)
+        missing = await self._records.missing(collection.number, index.identity)
         index.unindexed = set(missing)
         index.without_image = {key for key, kept in missing.items() if not kept}
-        async for keys, rows, damaged in self._records.embeddings(collection.name, index.identity):
+        async for keys, rows, damaged in self._records.embeddings(collection.number, index.identity):
             await index.fill(keys, rows)
             index.unindexed.update(damaged)
             for key in damaged:

@@ -41,7 +41,7 @@ class Moves:
 
     async def require_embeddable(self, collection: Collection, identity: str) -> None:
         """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
-        missing = await collection.read(lambda name: self._records.missing(name, identity))
+        missing = await self._records.missing(collection.number, identity)
         if n_unkept := sum(not kept for kept in missing.values()):
             raise Conflict(
                 f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"

@@ -116,11 +116,11 @@ class Finder:
         if filter is None:
             return None
         with noted("filter"):
-            return await collection.read(lambda name: self._records.matching_keys(name, filter))
+            return await self._records.matching_keys(collection.number, filter)
 
     async def _keys_of(self, collection: Collection, ids: Sequence[str]) -> Keys:
         """Keys of the images with one of these ids."""
-        keys = await collection.read(lambda name: self._records.keys(name, ids)) if ids else []
+        keys = await self._records.keys(collection.number, ids) if ids else []
         return np.array(keys, np.int64)
 
 

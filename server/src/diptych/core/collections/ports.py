@@ -77,8 +77,8 @@ class ImageStore(Protocol):
 class RecordStore(Protocol):
     """The source of truth about collections, images and embeddings. Writes are durable when they return.
 
-    A read sees one commit. Reads of a collection raise NotFound when none has the name, so that a collection
-    that has just been renamed does not seem to be empty: see LoadedCollection.read.
+    A read sees one commit. `c` is the number of a collection, which is never used again: what takes one
+    raises NotFound once that collection is dropped.
     """
 
     async def require_sound(self) -> None:
@@ -111,7 +111,7 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def move_collection(self, name: str, target: Target, identity: str) -> None:
+    async def move_collection(self, c: int, target: Target, identity: str) -> None:
         """Note what makes the vectors of a collection from now on; the ones before are kept. Raises
         NotFound.
         """
@@ -125,18 +125,18 @@ class RecordStore(Protocol):
         """What makes vectors, by identity, as far as it is known."""
         ...
 
-    async def change_collection(self, name: str, new_name: str, keep: Keep) -> None:
+    async def change_collection(self, c: int, name: str, keep: Keep) -> None:
         """Change all of it or nothing. Raises NotFound; Conflict if the new name is taken or a job adds to
         it.
         """
         ...
 
-    async def drop_collection(self, name: str) -> Removed:
+    async def drop_collection(self, c: int) -> Removed:
         """Remove it with all its images. Raises NotFound, and StoreFull as `delete_keys`."""
         ...
 
-    async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """The sizes of the kept images of one collection, or of all collections by name."""
+    async def sizes(self, c: int | None = None) -> dict[int, Sizes]:
+        """The sizes of the kept images of one collection, or of all collections by number."""
         ...
 
     async def n_bytes(self) -> int:
@@ -145,7 +145,7 @@ class RecordStore(Protocol):
 
     async def put(
         self,
-        collection: str,
+        c: int,
         rows: Sequence[NewRow],
         *,
         identity: str,
@@ -160,15 +160,15 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
+    async def put_embeddings(self, c: int, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add embeddings of existing rows; return the keys that still existed."""
         ...
 
-    async def get(self, collection: str, id: str) -> ImageRecord:
+    async def get(self, c: int, id: str) -> ImageRecord:
         """One record. Raises NotFound."""
         ...
 
-    async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
+    async def find(self, c: int, ids: Sequence[str]) -> dict[str, ImageRecord]:
         """The records of those ids that exist."""
         ...
 
@@ -177,40 +177,40 @@ class RecordStore(Protocol):
         ...
 
     async def page(
-        self, collection: str, after: str | None, limit: int, filter: Filter | None = None
+        self, c: int, after: str | None, limit: int, filter: Filter | None = None
     ) -> list[ImageRecord]:
         """At most `limit` records with ids above `after` that pass the filter, by id (code point order)."""
         ...
 
-    async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
+    async def patch(self, c: int, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
         """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
         ...
 
-    async def delete(self, collection: str, id: str) -> Removed:
+    async def delete(self, c: int, id: str) -> Removed:
         """Delete one image. Raises NotFound."""
         ...
 
-    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+    async def delete_keys(self, c: int, keys: Sequence[int]) -> Removed:
         """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
         ...
 
-    async def keys(self, collection: str, ids: Sequence[str] | None = None) -> list[int]:
+    async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
         """The keys of all rows, or of those `ids` that exist, ascending."""
         ...
 
-    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+    async def matching_keys(self, c: int, filter: Filter) -> Keys:
         """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
         ...
 
     async def fields(
-        self, collection: str, filter: Filter | None, limit: int, *, nested: bool = False
+        self, c: int, filter: Filter | None, limit: int, *, nested: bool = False
     ) -> FieldSummary:
         """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
         `nested` also the fields inside of objects. A cancelled call stops reading.
         """
         ...
 
-    async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
+    async def embedding(self, c: int, id: str, identity: str) -> Embedding | None:
         """The image's embedding of this identity, None if it has none. Raises NotFound."""
         ...
 
@@ -218,17 +218,15 @@ class RecordStore(Protocol):
         """The embeddings (D,) of those images that have one of this identity."""
         ...
 
-    def embeddings(
-        self, collection: str, identity: str
-    ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
+    def embeddings(self, c: int, identity: str) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
         """All embeddings of this identity, in chunks of (keys, (N, D), keys whose embedding is damaged)."""
         ...
 
-    async def same_bytes(self, collection: str) -> list[list[str]]:
+    async def same_bytes(self, c: int) -> list[list[str]]:
         """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
         ...
 
-    async def contents(self, collection: str) -> list[ImageContent]:
+    async def contents(self, c: int) -> list[ImageContent]:
         """What all images of the collection are compared by, by id."""
         ...
 
@@ -240,7 +238,7 @@ class RecordStore(Protocol):
         """Store the picture hashes of those images that still exist."""
         ...
 
-    async def missing(self, collection: str, identity: str) -> dict[int, bool]:
+    async def missing(self, c: int, identity: str) -> dict[int, bool]:
         """Keys of the rows without an embedding of this identity, and whether their image is kept."""
         ...
 

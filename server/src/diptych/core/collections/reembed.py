@@ -152,7 +152,9 @@ class Reembedder:
         rows = {key: row for key, row in rows.items() if key in pair.index.unindexed}
         if not rows:
             return
-        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), pair.identity)
+        kept = await self._records.put_embeddings(
+            collection.number, list(rows), np.stack(list(rows.values())), pair.identity
+        )
         if kept:
             await pair.index.fill(kept, np.stack([rows[key] for key in kept]))
 

@@ -56,7 +56,6 @@ class CollectionRegistry:
         self._metrics = metrics
         self._collections: dict[str, Collection] = {}
         self._background = TaskSet()
-        self._n_opened = 0
 
     def __getitem__(self, name: str) -> Collection:
         if name not in self._collections:
@@ -145,15 +144,15 @@ class CollectionRegistry:
         name, keep = change.name or collection.name, change.keep or collection.keep
         collection.require_not_dropped()
         self.require_renamable(collection, name)
-        with collection.renaming():
-            await self._records.change_collection(collection.name, name, keep)
+        await self._records.change_collection(collection.number, name, keep)
+        if name != collection.name:
             self._rename(collection, name)
         collection.keep = keep
 
     async def drop(self, collection: Collection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
         collection.require_not_dropped()
-        removed = await self._records.drop_collection(collection.name)
+        removed = await self._records.drop_collection(collection.number)
         del self._collections[collection.name]
         collection.dropped = True
         collection.report_metrics()
@@ -209,7 +208,7 @@ class CollectionRegistry:
                     f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"
                 )
                 return
-            await self._records.move_collection(collection.name, version.value.target, pair.identity)
+            await self._records.move_collection(collection.number, version.value.target, pair.identity)
             self._serving.set_current(collection.number, pair)
             collection.reason = ""
         collection.report_metrics()
@@ -238,9 +237,8 @@ class CollectionRegistry:
                 yield pair
 
     def _place(self, info: CollectionInfo, pair: Pair | None) -> Collection:
-        self._n_opened += 1
         collection = Collection(
-            number=self._n_opened,
+            number=info.number,
             name=info.name,
             model=info.model,
             created_at=info.created_at,
@@ -259,6 +257,6 @@ class CollectionRegistry:
     def _rename(self, collection: Collection, name: str) -> None:
         self._metrics.set_collection(collection.name, None)
         del self._collections[collection.name]
-        collection.rename(name)
+        collection.name = name
         self._collections[name] = collection
         collection.report_metrics()

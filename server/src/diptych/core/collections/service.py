@@ -179,12 +179,11 @@ class Collections:
 
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
         """All that is known of all collections, by name."""
-        collections = [(collection, collection.n_renames) for collection in self._registry]
+        collections = [*self._registry]
         sizes, found = await self._records.sizes(), list[CollectionStats]()
-        for collection, n_renames in collections:
+        for collection in collections:
             with suppress(NotFound):  # dropped meanwhile
-                known = sizes.get(collection.name) if collection.n_renames == n_renames else None
-                found.append(await self._stats(collection, known))
+                found.append(await self._stats(collection, sizes.get(collection.number)))
         return sorted(found, key=lambda stats: stats.info.name)
 
     def report_metrics(self) -> None:
@@ -339,7 +338,7 @@ class Collections:
     async def _stats(self, collection: Collection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` are those of the collection, if known already."""
         if sizes is None:
-            found = await collection.read(self._records.sizes)
+            found = await self._records.sizes(collection.number)
             (sizes,) = found.values()
         pair = collection.pair
         index = None if pair is None else pair.index

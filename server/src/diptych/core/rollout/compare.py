@@ -143,7 +143,7 @@ class Comparer:
         if sides.old is None:
             return _without_old(collection, sides.new)
         with sides.old.use() as old, sides.new.use() as new:
-            keys = np.array(await collection.read(self._images.keys), np.int64)
+            keys = np.array(await self._images.keys(collection.number), np.int64)
             allowed = _in_both(keys, old.index, new.index)
             limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_compared, MIN_SAMPLED))
             queries = await self._queries(keys, old, new, limit, pace)

@@ -15,8 +15,8 @@ class RolloutStore(Protocol):
         """What served last; None in a new data folder."""
         ...
 
-    async def switch(self, served: ServedVersions | None, moves: Mapping[str, CollectionMove]) -> None:
-        """Set what serves (None keeps it) and move collections, by name, in one transaction.
+    async def switch(self, served: ServedVersions | None, moves: Mapping[int, CollectionMove]) -> None:
+        """Set what serves (None keeps it) and move collections, by number, in one transaction.
 
         A collection that gets another identity remembers the one that it had before. Vectors of other
         identities than these two are deleted later, by `forget_vectors`. Raises NotFound for a collection,
@@ -24,7 +24,7 @@ class RolloutStore(Protocol):
         """
         ...
 
-    async def forget_vectors(self, collection: str, max_rows: int, *, keep: Sequence[str] = ()) -> int:
+    async def forget_vectors(self, c: int, max_rows: int, *, keep: Sequence[str] = ()) -> int:
         """Delete at most `max_rows` vectors of identities that are neither current nor previous.
 
         Those of `keep` are kept too, which are being filled. Returns how many were deleted; 0 when none is
@@ -52,7 +52,7 @@ class RolloutStore(Protocol):
 class ComparedImages(Protocol):
     """What a comparison reads of stored images. Reads of a collection raise NotFound without it."""
 
-    async def keys(self, collection: str) -> list[int]:
+    async def keys(self, c: int) -> list[int]:
         """The keys of all images, ascending."""
         ...
 

@@ -253,7 +253,7 @@ class RolloutRun:
 
         async def store(moving: Sequence[tuple[Collection, Pair]]) -> None:
             require_coverage(moving)
-            moves = {collection.name: CollectionMove(target, pair.identity) for collection, pair in moving}
+            moves = {collection.number: CollectionMove(target, pair.identity) for collection, pair in moving}
             await self.parts.store.switch(served, moves)
 
         for collection in await self.parts.collections.moves.switch(self._moving, store):

@@ -162,7 +162,7 @@ class RolloutWorker:
             try:
                 pairs = self._parts.serving.pairs(collection.number)
                 while not collection.dropped and await self._parts.store.forget_vectors(
-                    collection.name, FORGET_ROWS, keep=[pair.identity for pair in pairs]
+                    collection.number, FORGET_ROWS, keep=[pair.identity for pair in pairs]
                 ):
                     pass
             except DiptychError as error:
