@@ -26,6 +26,7 @@ from diptych.core.types import Deletion, NewImage, Target
 from diptych.errors import Conflict, NotFound
 from durability.journal import Kept
 from integration.store_parts import Opened, tiny_png
+from support.one_search import search_by
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.version_vectors import Vector, VersionVectors
 
@@ -227,17 +228,17 @@ class Images(RuleBasedStateMachine):
         Searches wait for nothing, and each cosine is that of the version that the collection names.
         """
         filter = parse_filter(clause)
-        with self.opened.pair(C).use() as pair:
-            query = self._expected(payload, pair.model.target)
-            found = self.runner.run(self.opened.search(C, query, k=ALL, filter=filter))
-            assert {hit.id for hit in found} == {
-                id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
-            }
-            for hit in found:
-                kept = self.kept[hit.id]
-                assert hit.metadata == kept.metadata
-                row = self._expected(kept.payload, pair.model.target)
-                assert hit.cosine == pytest.approx(float(query @ row), abs=1e-5)
+        serving, collections = self.opened.serving, self.opened.collections
+        found = self.runner.run(search_by(serving, collections, C, payload, ALL, filter=filter))
+        assert {hit.id for hit in found.hits} == {
+            id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
+        }
+        query = self._expected(payload, found.model.target)
+        for hit in found.hits:
+            kept = self.kept[hit.id]
+            assert hit.metadata == kept.metadata
+            row = self._expected(kept.payload, found.model.target)
+            assert hit.cosine == pytest.approx(float(query @ row), abs=1e-5)
 
     def _expected(self, payload: bytes, target: Target) -> Vector:
         """The vector of an image; int8 turns those of the store's parts by one place."""

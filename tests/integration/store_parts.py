@@ -43,9 +43,9 @@ from diptych.core.serving.versions import OnStep, Versions
 from diptych.core.tuning.precision import Choice, DeviceChoice, Execution
 from diptych.core.types import AddOutcome, CollectionInfo, Hit, Metadata, NewImage, Target, VersionRef
 from diptych.errors import DiptychError, GoldenMismatch
+from support.one_search import search_by_vector
 from support.pictures import picture
 from support.tiny_bundle import TINY
-from support.vector_search import search_by_vector
 from unit.core.core_fakes import IDLE_ENCODER, FakeMetrics, model_info
 
 EXECUTION = Execution(

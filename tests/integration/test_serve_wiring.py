@@ -18,9 +18,9 @@ from diptych.wiring.loading.version_choice import chosen_version
 from diptych.wiring.services import build, load
 from support.app import FIXED_PLAN
 from support.fixtures import model_repo_fixture
+from support.one_search import search_by_vector
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
-from support.vector_search import search_by_vector
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "ungated", "ungated": True})
 
