@@ -35,23 +35,23 @@ C = 1  # the number of the only collection
 async def everything(store: SqliteStore) -> dict[str, Any]:
     """Return everything that can be read from the store, by every method."""
     listed, after = [], None
-    while page := await store.page(C, after, 100):
+    while page := await store.rows.page(C, after, 100):
         listed += page
         after = page[-1].id
     embeddings = [
         (key, row.tobytes())
-        async for keys, rows, _ in store.embeddings(C, "i")
-        for key, row in zip(keys, rows, strict=True)
+        async for page in store.vectors.since(C, "i")
+        for key, row in zip(page.keys, page.rows, strict=True)
     ]
     return {
-        "collections": await store.collections(),
+        "collections": await store.catalogue.list(),
         "listed": listed,
-        "found": await store.find(C, [record.id for record in listed]),
-        "by_key": await store.by_key([key for key, _ in embeddings]),
+        "found": await store.rows.find(C, [record.id for record in listed]),
+        "by_key": await store.rows.by_key([key for key, _ in embeddings]),
         "embeddings": embeddings,
-        "filtered": (await store.matching_keys(C, Compare(("n",), "gte", N_ROWS // 2))).tolist(),
-        "missing": await store.missing(C, "i"),
-        "used": sorted(await store.used_files([record.sha256 for record in listed])),
+        "filtered": (await store.filtered.passing(C, Compare(("n",), "gte", N_ROWS // 2))).keys.tolist(),
+        "missing": await store.vectors.missing(C, "i"),
+        "used": sorted(await store.rows.used_files([record.sha256 for record in listed])),
     }
 
 
@@ -83,13 +83,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
     async def fill() -> dict[str, Any]:
         store = SqliteStore(data_dir)
-        await store.create_collection("c", "original", "i", REF)
+        await store.catalogue.create("c", "original", "i", REF)
         rows = [
             NewRow(f"i{n:04}", f"{n:064x}", n, "image/png", 1, 1, {"n": n, "words": words(rng, n)},
                    rng.standard_normal(DIM).astype(np.float32), kept=False)
             for n in range(N_ROWS)
         ]  # fmt: skip
-        await store.put(C, rows, identity="i", replace=False)
+        await store.writer.put(C, rows, identity="i", replace=False)
         whole = await everything(store)
         await store.close()  # and with that, everything is in the one file
         return whole
@@ -216,7 +216,9 @@ def test_clock_that_is_set_back_changes_no_order(
                 first, following = await opened.collections.images.list("default", None, 2)
                 second, _ = await opened.collections.images.list("default", following, 3)
                 assert [record.id for record in first + second] == sorted(ids)
-                assert await opened.records.missing(opened.collections["default"].number, "tiny/1") == {}
+                assert (
+                    await opened.records.vectors.missing(opened.collections["default"].number, "tiny/1") == {}
+                )
                 ids.append(f"{len(ids)}")
                 await opened.add("default", tiny_png(1), ids[-1])
 
@@ -226,10 +228,10 @@ def test_clock_that_is_set_back_changes_no_order(
 def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
     async def story() -> None:
         store = SqliteStore(tmp_path)
-        await store.create_collection("c", "original", "i", REF)
+        await store.catalogue.create("c", "original", "i", REF)
         row = NewRow("a", "0" * 64, 1, "image/png", 1, 1, {"name": "unforgotten"}, np.ones(4, np.float32))
-        await store.put(C, [row], identity="i", replace=False)
-        await store.delete(C, "a")
+        written = await store.writer.put(C, [row], identity="i", replace=False)
+        await store.writer.delete(C, [written.results[0].key])
         await store.close()
 
     asyncio.run(story())

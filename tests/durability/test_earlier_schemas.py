@@ -185,10 +185,10 @@ def test_jobs_keep_the_collections_that_they_added_to(tmp_path: Path) -> None:
                 ("ended", "mine", "done"),
             ]
             assert [item.id for item in await jobs.pending_items("open", 9)] == ["a", "c"]
-            mine, theirs = await store.collections()
+            mine, theirs = await store.catalogue.list()
             with pytest.raises(Conflict, match="a job adds to collection 'theirs'"):
-                await store.change_collection(theirs.number, "gone", "original")
-            await store.change_collection(mine.number, "gone", "original")
+                await store.catalogue.change(theirs.number, "gone", "original")
+            await store.catalogue.change(mine.number, "gone", "original")
             names = [job.collection for job in await jobs.jobs()]
             assert names == ["theirs", "gone (dropped)", "gone (dropped)", "gone"]
         finally:
@@ -236,12 +236,12 @@ def test_conversion_that_was_cut_short_is_made_again(
 async def check_rows(data_dir: Path) -> None:
     store = SqliteStore(data_dir)
     try:
-        infos = {info.name: (info.model, info.n_images, info.keep) for info in await store.collections()}
+        infos = {info.name: (info.model, info.n_images, info.keep) for info in await store.catalogue.list()}
         assert infos == {"mine": (TINY, 2, "original"), "theirs": (TINY, 1, "none")}
-        (mine, theirs) = await store.collections()
+        (mine, theirs) = await store.catalogue.list()
         assert (mine.identity, mine.previous_identity) == ("first", "second")
-        assert await store.identity_sources() == {"first": Target(ONE, "fp32", "exact")}
-        a, b = await store.page(mine.number, None, 10)
+        assert await store.catalogue.sources() == {"first": Target(ONE, "fp32", "exact")}
+        a, b = await store.rows.page(mine.number, None, 10)
         assert (a.id, a.sha256, a.n_bytes, a.media_type, a.width, a.height) == (
             "a",
             "1" * 64,
@@ -252,13 +252,17 @@ async def check_rows(data_dir: Path) -> None:
         )
         assert a.metadata == {"year": 2001, "tags": ["x", "é"]}
         assert (b.id, b.metadata, b.created_at) == ("b", {}, "2026-11-20T08:00:04.000+00:00")
-        assert (await store.embedding(mine.number, "a", "second")).tolist() == [0, 1]  # type: ignore[union-attr]
-        assert (await store.embedding(mine.number, "b", "first")).tolist() == [-0.5, 0.5]  # type: ignore[union-attr]
-        assert list(await store.missing(mine.number, "second")) == [3]
-        assert (await store.matching_keys(mine.number, Compare(("year",), "gte", 2001))).tolist() == [1]
+        assert (await store.vectors.find(mine.number, "a", "second")).tolist() == [0, 1]  # type: ignore[union-attr]
+        assert (await store.vectors.find(mine.number, "b", "first")).tolist() == [-0.5, 0.5]  # type: ignore[union-attr]
+        assert list(await store.vectors.missing(mine.number, "second")) == [3]
+        assert (await store.filtered.passing(mine.number, Compare(("year",), "gte", 2001))).keys.tolist() == [
+            1
+        ]
         row = NewRow("new", "3" * 64, 1, "image/png", 1, 1, None, np.ones(2, np.float32))
-        (added,) = await store.put(theirs.number, [row], identity="first", replace=False)
+        written = await store.writer.put(theirs.number, [row], identity="first", replace=False)
+        (added,) = written.results
+        assert written.change > 1
         assert added.key > 9  # keys that were used once are not used again
-        assert (await store.delete(theirs.number, "new")).released == ("3" * 64,)
+        assert (await store.writer.delete(theirs.number, [added.key])).released == ("3" * 64,)
     finally:
         await store.close()

@@ -47,12 +47,12 @@ def add(data_dir: Path, images: Mapping[str, bytes], identity: str = IDENTITY) -
 
 async def created(store: SqliteStore, name: str = "c", identity: str = "i") -> int:
     """Create a collection; return its number."""
-    return (await store.create_collection(name, "original", identity, REF)).number
+    return (await store.catalogue.create(name, "original", identity, REF)).number
 
 
 async def number_of(store: SqliteStore, name: str) -> int:
     """The number of an existing collection."""
-    (number,) = [one.number for one in await store.collections() if one.name == name]
+    (number,) = [one.number for one in await store.catalogue.list() if one.name == name]
     return number
 
 
@@ -61,17 +61,18 @@ async def put(
 ) -> None:
     """Add images by id to an open data folder."""
     with suppress(Conflict):
-        await store.create_collection(COLLECTION, "original", identity, REF)
+        await store.catalogue.create(COLLECTION, "original", identity, REF)
     c = await number_of(store, COLLECTION)
     await files.put({sha256_of(payload): payload for payload in images.values()})
     rows = [row(id, payload) for id, payload in images.items()]
-    for result in await store.put(c, rows, identity=identity, replace=True):
+    for result in (await store.writer.put(c, rows, identity=identity, replace=True)).results:
         await files.remove([] if result.released is None else [result.released])
 
 
 async def delete(store: SqliteStore, files: ImageFiles, id: str) -> None:
     """Delete an image: its row, then its file."""
-    await files.remove((await store.delete(await number_of(store, COLLECTION), id)).released)
+    c = await number_of(store, COLLECTION)
+    await files.remove((await store.writer.delete(c, await store.rows.keys(c, [id]))).released)
 
 
 def row(id: str, payload: bytes) -> NewRow:
@@ -86,10 +87,10 @@ def contents(data_dir: Path) -> dict[str, bytes]:
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         c = await number_of(store, COLLECTION)
-        records: list[ImageRecord] = await store.page(c, None, 100_000)
+        records: list[ImageRecord] = await store.rows.page(c, None, 100_000)
         for record in records:
             found[record.id] = await files.get(record.sha256)
-            embedding = await store.embedding(c, record.id, IDENTITY)
+            embedding = await store.vectors.find(c, record.id, IDENTITY)
             assert embedding is not None
             n_bytes = len(found[record.id])
             assert (record.metadata, embedding.tolist()) == ({"n": n_bytes}, [n_bytes] * 4)

@@ -163,7 +163,8 @@ class Opened:
         self.comparer = Comparer(
             serving=self.serving,
             collections=self.collections,
-            images=self.records,
+            rows=self.records.rows,
+            vectors=self.records.vectors,
             versions=self.versions,
             min_overlap=min_overlap,
         )
@@ -175,6 +176,7 @@ class Opened:
                 collections=self.collections,
                 bundles=self.bundles,
                 store=self.store,
+                vectors=self.records.vectors,
                 room=self.room,
                 compare=self.comparer,
             ),

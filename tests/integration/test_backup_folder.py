@@ -288,7 +288,7 @@ def test_full_disk_is_said_and_the_backup_goes_on_when_there_is_room(data_dir: P
 def test_rows_that_keep_no_image_are_copied_and_no_file_is_asked_for(data_dir: Path, target: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         vectors = [replace(row(f"vector {n}", b"numbers %d" % n), kept=False) for n in range(5)]
-        await store.put(await number_of(store, COLLECTION), vectors, identity=IDENTITY, replace=False)
+        await store.writer.put(await number_of(store, COLLECTION), vectors, identity=IDENTITY, replace=False)
 
     change(data_dir, work)
     done = back_up(data_dir, target)
@@ -308,7 +308,7 @@ def test_read_only_disk_is_said(data_dir: Path, target: Path) -> None:
 
 def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection(COLLECTION, "original", IDENTITY, REF)
+        await store.catalogue.create(COLLECTION, "original", IDENTITY, REF)
 
     change(tmp_path / "data", work)
     done = back_up(tmp_path / "data", target)

@@ -96,7 +96,7 @@ def stored(data_dir: Path) -> dict[str, int]:
     found: dict[str, int] = {}
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        for record in await store.page(await number_of(store, SHELF), None, 1000):
+        for record in await store.rows.page(await number_of(store, SHELF), None, 1000):
             number = found[record.id] = record.metadata["n"]
             assert await files.get(record.sha256) == tiny_png(number)
 

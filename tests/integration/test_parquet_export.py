@@ -125,7 +125,7 @@ def test_folder_is_read_beside_the_process_that_holds_it_and_a_backup_as_well(
 
 
 async def embed_again(store: SqliteStore, identity: str, keys: list[int]) -> None:
-    await store.put_embeddings(
+    await store.vectors.put(
         await number_of(store, COLLECTION), keys, np.full((len(keys), 4), 7, np.float32), identity
     )
 
@@ -185,7 +185,7 @@ def test_unknown_and_empty_collections_are_named(
     data_dir: Path, model_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection("empty", "original", "any", REF)
+        await store.catalogue.create("empty", "original", "any", REF)
 
     change(data_dir, work)
     places = ["--data-dir", str(data_dir), "--model-repo", str(model_repo)]

@@ -185,8 +185,8 @@ def test_store_that_is_read_only_refuses_writes(folder: Path) -> None:
         store = SqliteStore(folder / "data", read_only=True)
         try:
             with pytest.raises(StoreReadOnly, match="the server is read-only"):
-                await store.create_collection("more", "original", "any", VersionRef(TINY, 1, "0" * 64))
-            assert {one.name for one in await store.collections()} == {"default", "empty", "pets"}
+                await store.catalogue.create("more", "original", "any", VersionRef(TINY, 1, "0" * 64))
+            assert {one.name for one in await store.catalogue.list()} == {"default", "empty", "pets"}
         finally:
             await store.close()
 

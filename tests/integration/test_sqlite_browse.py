@@ -15,7 +15,6 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.facets import MAX_FIELDS, MAX_VALUE_CHARS, Field, FieldSummary
 from diptych.core.collections.metadata.filters import Compare, Exists, Filter
 from diptych.core.types import NewRow
-from diptych.errors import NotFound
 from integration.data_folders import created
 
 C = 1  # the number of the first collection
@@ -45,13 +44,13 @@ def put(store: SqliteStore, collection: int = C, *, replace: bool = True, **meta
         )
         for id, found in metadata.items()
     ]
-    asyncio.run(store.put(collection, rows, identity="i", replace=replace))
+    asyncio.run(store.writer.put(collection, rows, identity="i", replace=replace))
 
 
 def all_pages(store: SqliteStore, limit: int, filter: Filter) -> list[str]:
     """The ids on all pages, which have `limit` images each but for the last."""
     ids: list[str] = []
-    while page := asyncio.run(store.page(C, ids[-1] if ids else None, limit, filter)):
+    while page := asyncio.run(store.rows.page(C, ids[-1] if ids else None, limit, filter)):
         ids += [record.id for record in page]
     return ids
 
@@ -71,20 +70,10 @@ def test_pages_have_the_images_that_pass_in_the_order_of_their_ids(
     assert all_pages(store, limit, Compare(("n",), "lt", 0)) == []
 
 
-def test_page_shows_changes_at_once(store: SqliteStore) -> None:
-    put(store, a={"n": 1}, b={"n": 1})
-    one = Compare(("n",), "lte", 1)
-    assert all_pages(store, 9, one) == ["a", "b"]
-    put(store, a={"n": 2}, c={"n": 0})
-    assert all_pages(store, 9, one) == ["b", "c"]
-    with pytest.raises(NotFound):
-        asyncio.run(store.page(C + 1, None, 9, one))
-
-
 def summary(
     store: SqliteStore, filter: Filter | None = None, limit: int = 20, *, nested: bool = False
 ) -> FieldSummary:
-    return asyncio.run(store.fields(C, filter, limit, nested=nested))
+    return asyncio.run(store.rows.fields(C, filter, limit, nested=nested))
 
 
 def test_fields_have_their_kinds_counts_values_and_bounds(store: SqliteStore) -> None:
@@ -194,7 +183,7 @@ def test_summary_is_kept_until_an_image_of_the_collection_changes(
     assert [summary(store).n_images, n_made] == [1, 2]
     put(store, replace=False, b={"n": 2})
     assert [summary(store).n_images, n_made] == [2, 3]
-    asyncio.run(store.patch(C, "a", lambda _: {"n": 2}))
+    asyncio.run(store.writer.patch(C, "a", {"n": 2}, 99))
     assert [summary(store).fields[0].values, n_made] == [[(2, 2)], 4]
 
 

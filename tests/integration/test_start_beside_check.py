@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.sqlite import threads
+from diptych.adapters.sqlite.catalogue import SqliteCatalogue
 from diptych.adapters.sqlite.schema import OLDEST, require_sound
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.types import Target, VersionRef
@@ -96,7 +97,7 @@ def test_start_on_a_damaged_database_removes_no_file_and_writes_no_row(
 
 
 @pytest.mark.usefixtures("slow_check")
-@pytest.mark.parametrize("failing", [(services, "assemble"), (SqliteStore, "identity_sources")])
+@pytest.mark.parametrize("failing", [(services, "assemble"), (SqliteCatalogue, "sources")])
 def test_damage_is_named_where_it_may_have_caused_another_error(
     model_repo: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, failing: tuple[object, str]
 ) -> None:
@@ -117,9 +118,9 @@ def test_sound_store_is_read_while_it_is_checked_and_written_afterwards(
     async def story() -> None:
         store = SqliteStore(data_dir, checks_beside=True)
         try:
-            (found,) = await store.collections()
+            (found,) = await store.catalogue.list()
             assert (found.name, found.n_images) == (COLLECTION, len(PETS))
-            writing = asyncio.create_task(store.create_collection("other", "original", IDENTITY, REF))
+            writing = asyncio.create_task(store.catalogue.create("other", "original", IDENTITY, REF))
             checking = asyncio.create_task(store.require_sound())
             await asyncio.sleep(0.05)
             assert not writing.done()
@@ -142,14 +143,14 @@ def test_damaged_store_is_neither_written_nor_read_once_it_was_checked(
         store = SqliteStore(data_dir, checks_beside=True)
         try:
             chunks = [
-                keys async for keys, *_ in store.embeddings(await number_of(store, COLLECTION), IDENTITY)
+                page.keys async for page in store.vectors.since(await number_of(store, COLLECTION), IDENTITY)
             ]
             assert len(chunks) == 1
             check.set()
             for call in (
                 store.require_sound(),
-                store.create_collection("other", "original", IDENTITY, REF),
-                store.collections(),
+                store.catalogue.create("other", "original", IDENTITY, REF),
+                store.catalogue.list(),
             ):
                 with pytest.raises(CorruptStore, match=DAMAGED):
                     await call
@@ -176,12 +177,12 @@ def test_known_identity_is_not_written_again(data_dir: Path) -> None:
     async def story() -> None:
         store = SqliteStore(data_dir)
         try:
-            await store.record_identity(IDENTITY, source)
+            await store.catalogue.record_source(IDENTITY, source)
             log = data_dir / f"{DATABASE}-wal"
             before = log.read_bytes()
-            await store.record_identity(IDENTITY, source)
+            await store.catalogue.record_source(IDENTITY, source)
             assert log.read_bytes() == before
-            assert (await store.identity_sources())[IDENTITY] == source
+            assert (await store.catalogue.sources())[IDENTITY] == source
         finally:
             await store.close()
 

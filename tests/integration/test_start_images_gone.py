@@ -33,10 +33,8 @@ def unkept(data_dir: Path) -> None:
     """A collection that keeps no originals."""
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.create_collection(COLLECTION, "none", IDENTITY, REF)
-        await store.put(
-            COLLECTION, [replace(row("cat", b"cat"), kept=False)], identity=IDENTITY, replace=False
-        )
+        c = (await store.catalogue.create(COLLECTION, "none", IDENTITY, REF)).number
+        await store.writer.put(c, [replace(row("cat", b"cat"), kept=False)], identity=IDENTITY, replace=False)
 
     change(data_dir, work)
     shutil.rmtree(data_dir / "images")

@@ -121,14 +121,14 @@ def test_read_between_the_commit_of_a_new_name_and_its_use_is_of_that_collection
     async def story(opened: Opened) -> None:
         await fill(opened)
         before = await read(opened)
-        change, committed, go_on = opened.records.change_collection, asyncio.Event(), asyncio.Event()
+        change, committed, go_on = opened.records.catalogue.change, asyncio.Event(), asyncio.Event()
 
         async def held_up(*values: Any) -> None:
             await change(*values)
             committed.set()
             await go_on.wait()
 
-        monkeypatch.setattr(opened.records, "change_collection", held_up)
+        monkeypatch.setattr(opened.records.catalogue, "change", held_up)
         renaming = asyncio.create_task(rename(opened, "default", "renamed"))
         await committed.wait()
         reading = asyncio.create_task(read(opened))
@@ -272,7 +272,7 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
                 await opened.collections.images.delete("default", first)
             return await by_key(keys)
 
-        monkeypatch.setattr(opened.records, "by_key", late)
+        monkeypatch.setattr(opened.records.rows, "by_key", late)
         assert await opened.ids(QUERY, k=1) == [second]
 
     run(story)
@@ -281,7 +281,7 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
 def test_image_that_is_replaced_over_and_over_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        by_key, n_replaced = opened.records.by_key, 0
+        by_key, n_replaced = opened.records.rows.by_key, 0
 
         async def late(keys: Any) -> Any:
             nonlocal n_replaced
@@ -290,7 +290,7 @@ def test_image_that_is_replaced_over_and_over_is_found(run: Run, monkeypatch: py
                 await opened.add("default", tiny_png(9 + n_replaced), "i1", replace=True)
             return await by_key(keys)
 
-        monkeypatch.setattr(opened.records, "by_key", late)
+        monkeypatch.setattr(opened.records.rows, "by_key", late)
         assert sorted(await opened.ids(QUERY, k=9)) == ["i0", "i1", "i2"]
         assert n_replaced > 1
 
@@ -302,7 +302,7 @@ def test_image_that_is_replaced_between_filter_and_index_is_found(
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        matching_keys, n_replaced = opened.records.matching_keys, 0
+        matching_keys, n_replaced = opened.records.filtered.passing, 0
 
         async def late(*values: Any) -> Any:
             nonlocal n_replaced
@@ -312,7 +312,7 @@ def test_image_that_is_replaced_between_filter_and_index_is_found(
                 await opened.add("default", tiny_png(9 + n_replaced), "i1", replace=True)
             return keys
 
-        monkeypatch.setattr(opened.records, "matching_keys", late)
+        monkeypatch.setattr(opened.records.filtered, "passing", late)
         assert sorted(await opened.ids(QUERY, filter=FILTER)) == ["i1", "i2"]
         assert n_replaced > 1
 
@@ -324,7 +324,7 @@ def test_image_is_found_between_the_commit_of_its_replacement_and_the_index(
 ) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened)
-        put, committed, go_on = opened.records.put, asyncio.Event(), asyncio.Event()
+        put, committed, go_on = opened.records.writer.put, asyncio.Event(), asyncio.Event()
 
         async def held_up(*values: Any, **options: Any) -> Any:
             results = await put(*values, **options)
@@ -332,7 +332,7 @@ def test_image_is_found_between_the_commit_of_its_replacement_and_the_index(
             await go_on.wait()
             return results
 
-        monkeypatch.setattr(opened.records, "put", held_up)
+        monkeypatch.setattr(opened.records.writer, "put", held_up)
         replacing = asyncio.create_task(opened.add("default", tiny_png(9), "i1", replace=True))
         await committed.wait()
         searching = asyncio.create_task(opened.ids(QUERY, filter=FILTER))

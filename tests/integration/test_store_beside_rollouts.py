@@ -107,7 +107,7 @@ def test_search_sees_an_image_that_is_replaced_after_a_switch_beside_it(
 ) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
-        embedding, nearest = opened.records.embedding, opened.indexes[0].search
+        embedding, nearest = opened.records.vectors.find, opened.indexes[0].search
         has_happened = False
 
         async def happens_before(read: Any, *args: Any, **options: Any) -> Any:
@@ -118,7 +118,7 @@ def test_search_sees_an_image_that_is_replaced_after_a_switch_beside_it(
                 await opened.add("default", picture("white"), "red", replace=True)
             return await read(*args, **options)
 
-        monkeypatch.setattr(opened.records, "embedding", partial(happens_before, embedding))
+        monkeypatch.setattr(opened.records.vectors, "find", partial(happens_before, embedding))
         monkeypatch.setattr(opened.indexes[0], "search", partial(happens_before, nearest))
         asked = SearchInput([WeightedQuery(query, "query")], ["default"], k=9)
         found = await search_images(

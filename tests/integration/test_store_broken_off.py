@@ -14,14 +14,14 @@ from support.pictures import picture
 
 def test_write_finishes_when_the_client_goes_away(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        put, written = opened.records.put, asyncio.Event()
+        put, written = opened.records.writer.put, asyncio.Event()
 
         async def slow_put(*values: Any, **named: Any) -> Any:
             written.set()
             await asyncio.sleep(0.02)
             return await put(*values, **named)
 
-        opened.records.put = slow_put  # type: ignore[method-assign]
+        opened.records.writer.put = slow_put  # type: ignore[method-assign]
         adding = asyncio.create_task(opened.add("default", picture("red"), "x"))
         await written.wait()
         adding.cancel()
@@ -54,7 +54,8 @@ def test_file_of_the_last_image_is_removed_at_the_start_when_its_delete_was_kill
     async def deleted_but_for_its_file(opened: Opened) -> None:
         await opened.add("default", picture("red"), "red")
         await opened.collections.images.thumbnail("default", "red", 64)
-        await opened.records.delete(opened.collections["default"].number, "red")
+        c = opened.collections["default"].number
+        await opened.records.writer.delete(c, await opened.records.rows.keys(c, ["red"]))
         assert len(opened.files()) == 2
 
     async def after(opened: Opened) -> None:
@@ -96,16 +97,16 @@ def test_collection_dropped_while_images_are_encoded_takes_none(run: Run) -> Non
 
 def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        put = opened.records.put
+        put = opened.records.writer.put
 
         async def refuse(*values: Any, **named: Any) -> Any:
             raise StoreError("database or disk is full")
 
-        opened.records.put = refuse  # type: ignore[method-assign]
+        opened.records.writer.put = refuse  # type: ignore[method-assign]
         with pytest.raises(StoreError):
             await opened.add("default", picture("red"), "x")
         assert opened.files() == []
-        opened.records.put = put  # type: ignore[method-assign]
+        opened.records.writer.put = put  # type: ignore[method-assign]
         assert (await opened.add("default", picture("red"), "x")).status == "created"
 
     run(story)
@@ -207,7 +208,7 @@ def test_lost_vectors_are_made_again_at_the_start_and_once_more_if_that_fails(
         await opened.records.threads.write(lambda db: db.execute("DELETE FROM embeddings WHERE key < 3"))
 
     def fail_once(opened: Opened) -> None:
-        put = opened.records.put_embeddings
+        put = opened.records.vectors.put
 
         async def put_later(*values: Any) -> Any:
             if failures:
@@ -215,7 +216,7 @@ def test_lost_vectors_are_made_again_at_the_start_and_once_more_if_that_fails(
             failures.append(opened.collections["default"].state)
             raise StoreFull("no space is left")
 
-        opened.records.put_embeddings = put_later  # type: ignore[method-assign]
+        opened.records.vectors.put = put_later  # type: ignore[method-assign]
 
     async def after(opened: Opened) -> None:
         info = await embedded(opened)

@@ -173,7 +173,7 @@ def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
 
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 5)
-        delete_keys, calls = opened.records.delete_keys, []
+        delete_keys, calls = opened.records.writer.delete, []
 
         async def failing(c: int, keys: Any) -> Any:
             calls.append(keys)
@@ -181,7 +181,7 @@ def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
                 raise StoreError("the disk is full")
             return await delete_keys(c, keys)
 
-        monkeypatch.setattr(opened.records, "delete_keys", failing)
+        monkeypatch.setattr(opened.records.writer, "delete", failing)
         with pytest.raises(StoreError):
             await opened.collections.images.delete_matching(
                 "default", parse_filter({"n": {"gte": 0}}), lacking=False, preview=False

@@ -28,9 +28,9 @@ class FullDisk:
     ) -> None:
         self.asked: list[int] = []
         self._opened, self._room, self._n_commits = opened, room, n_commits
-        self._delete_keys, self._drop = opened.records.delete_keys, opened.records.drop_collection
-        monkeypatch.setattr(opened.records, "delete_keys", self.delete_keys)
-        monkeypatch.setattr(opened.records, "drop_collection", self.drop_collection)
+        self._delete_keys, self._drop = opened.records.writer.delete, opened.records.catalogue.drop
+        monkeypatch.setattr(opened.records.writer, "delete", self.delete_keys)
+        monkeypatch.setattr(opened.records.catalogue, "drop", self.drop_collection)
 
     async def delete_keys(self, c: int, keys: Sequence[int]) -> Removed:
         self.asked.append(len(keys))
@@ -40,7 +40,7 @@ class FullDisk:
         return await self._delete_keys(c, keys)
 
     async def drop_collection(self, c: int) -> Removed:
-        if len(await self._opened.records.keys(c)) > self._room:
+        if len(await self._opened.records.rows.keys(c)) > self._room:
             raise StoreFull("no space is left")
         return await self._drop(c)
 
@@ -61,7 +61,7 @@ def test_collection_is_dropped_in_parts_where_it_is_too_much_at_once(
         assert opened.files() == []
         with pytest.raises(NotFound):
             await opened.collections.get("default")
-        assert await opened.records.collections() == []
+        assert await opened.records.catalogue.list() == []
         await opened.collections.create("default")
         await opened.add("default", tiny_png(1))
 

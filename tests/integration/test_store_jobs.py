@@ -115,14 +115,14 @@ def test_job_waits_while_the_data_folder_fails_and_tells_why(
     monkeypatch.setattr(service, "PAUSE_S", 0.01)
 
     async def story(opened: Opened, running: Jobs) -> None:
-        broken, put = [True], opened.records.put
+        broken, put = [True], opened.records.writer.put
 
         async def failing(*args: Any, **options: Any) -> Any:
             if broken:
                 raise StoreError("the disk is full")
             return await put(*args, **options)
 
-        monkeypatch.setattr(opened.records, "put", failing)
+        monkeypatch.setattr(opened.records.writer, "put", failing)
         job = await submit(running, 2)
         told = await stalled_job(running, job.id)
         assert (told.state, told.reason, told.n_done) == ("running", "the disk is full", 0)

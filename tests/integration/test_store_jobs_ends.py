@@ -154,7 +154,7 @@ def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(ru
         with pytest.raises(Conflict, match="a job adds to collection 'default'"):
             await changing
         assert await opened.collections.list() == [before]
-        (kept,) = await opened.records.collections()
+        (kept,) = await opened.records.catalogue.list()
         assert (kept.name, kept.keep) == ("default", before.keep)
         gate.permits.release()
         await end_of(jobs, job.id)
@@ -219,14 +219,14 @@ def test_batch_that_is_being_written_when_its_job_is_cancelled_is_written(
     run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
-        put, begun, end = opened.records.put, asyncio.Event(), asyncio.Event()
+        put, begun, end = opened.records.writer.put, asyncio.Event(), asyncio.Event()
 
         async def slow(*args: Any, **options: Any) -> Any:
             begun.set()
             await end.wait()
             return await put(*args, **options)
 
-        monkeypatch.setattr(opened.records, "put", slow)
+        monkeypatch.setattr(opened.records.writer, "put", slow)
         job = await submit(jobs, 4)
         await begun.wait()
         cancelling = asyncio.create_task(jobs.cancel(job.id))
@@ -264,7 +264,7 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
 
         disk = Disk(monkeypatch, StoreFull("no space is left"))
         with monkeypatch.context() as patched:
-            patched.setattr(opened.records, "put", full)
+            patched.setattr(opened.records.writer, "put", full)
             first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
             await stalled_job(jobs, first.id)
             id = second.id if waits else first.id

@@ -9,10 +9,10 @@ import pytest
 
 from diptych.adapters.sqlite.jobs import SqliteJobs, record
 from diptych.adapters.sqlite.store import DATABASE
-from diptych.core.job import Job, JobItem, JobOutcome
+from diptych.core.job import Job, JobItem
 from diptych.core.jobs import service as jobs_module
 from diptych.core.jobs.service import Jobs
-from diptych.core.types import NewImage
+from diptych.core.types import AddOutcome, NewImage
 from diptych.errors import StoreError, TooLarge
 from integration.job_parts import Gate, RunJobs, end_of, stalled_job, submit, until_done
 from integration.store_parts import Opened, tiny_png, writes_held_up
@@ -147,7 +147,7 @@ def test_rows_without_their_outcomes_are_not_kept(run_jobs: RunJobs, monkeypatch
         def refuse(*args: Any) -> None:
             raise StoreError("no outcome can be written")
 
-        monkeypatch.setattr("diptych.adapters.sqlite.store.record", refuse)
+        monkeypatch.setattr("diptych.adapters.sqlite.row_writer.record", refuse)
         known.append(await submit(jobs, 2))
         await stalled_job(jobs, known[0].id)
         assert await opened.listed() == []
@@ -241,9 +241,10 @@ def test_first_outcome_of_an_item_is_the_one_that_counts(run_jobs: RunJobs) -> N
         gate = Gate(opened)
         job = await submit(jobs, 1)
         await until(lambda: gate.n_waiting > 0)
+        c = opened.collections["default"].number
         with closing(sqlite3.connect(opened.data_dir / DATABASE)) as db, db:
-            record(db, opened.collections["default"].number, job.id, [JobOutcome(0, "i00", "created")])
-            record(db, opened.collections["default"].number, job.id, [JobOutcome(0, "i00", "unchanged")])
+            record(db, c, job.id, 0, AddOutcome(0, "i00", "created"))
+            record(db, c, job.id, 0, AddOutcome(0, "i00", "unchanged"))
             assert db.execute("SELECT status FROM job_items").fetchall() == [("created",)]
         gate.permits.release()
 

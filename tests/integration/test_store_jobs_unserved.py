@@ -105,7 +105,7 @@ def test_job_goes_on_while_its_collection_is_embedded_for_another_model(
         async def full(*values: Any) -> Any:
             raise StoreFull("no space is left")
 
-        monkeypatch.setattr(opened.records, "put_embeddings", full)
+        monkeypatch.setattr(opened.records.vectors, "put", full)
 
     async def after(opened: Opened, jobs: Jobs) -> None:
         ended = await end_of(jobs, known[0].id)

@@ -27,7 +27,7 @@ def open_store(data_dir: Path, work: Callable[[SqliteStore, ImageFiles], Awaitab
         quota = Quota(LIMIT)
         store = SqliteStore(data_dir, quota)
         try:
-            await store.create_collection(COLLECTION, "original", IDENTITY, REF)
+            await store.catalogue.create(COLLECTION, "original", IDENTITY, REF)
             await work(store, ImageFiles(data_dir, quota))
         finally:
             await store.close()
@@ -37,7 +37,12 @@ def open_store(data_dir: Path, work: Callable[[SqliteStore, ImageFiles], Awaitab
 
 async def add_row(store: SqliteStore, n: int) -> None:
     long = replace(row(f"i{n}", b"%d" % n), metadata={"long": "x" * 4_000})
-    await store.put(await number_of(store, COLLECTION), [long], identity=IDENTITY, replace=False)
+    await store.writer.put(await number_of(store, COLLECTION), [long], identity=IDENTITY, replace=False)
+
+
+async def delete_first(store: SqliteStore) -> None:
+    c = await number_of(store, COLLECTION)
+    await store.writer.delete(c, await store.rows.keys(c, ["i0"]))
 
 
 async def fill(store: SqliteStore, after_each: Callable[[], None] = lambda: None) -> StoreFull:
@@ -88,7 +93,7 @@ def test_log_that_a_reader_keeps_counts_and_is_said_and_makes_room_when_the_read
             assert f"{log_bytes} of them in the log of the database, the limit is {LIMIT} " in str(refused)
             with pytest.raises(StoreFull):
                 await files.put({sha256_of(b"x" * 500_000): b"x" * 500_000})
-            await store.delete(await number_of(store, COLLECTION), "i0")  # is always within it
+            await delete_first(store)  # is always within it
         await files.put({sha256_of(b"x" * 100_000): b"x" * 100_000})
         for n in range(N_MOST, N_MOST + 5):
             await add_row(store, n)
@@ -100,10 +105,10 @@ def test_log_that_a_reader_keeps_counts_and_is_said_and_makes_room_when_the_read
 def test_deleting_makes_room_although_the_log_of_it_is_long(tmp_path: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await fill(store)
-        await store.drop_collection(await number_of(store, COLLECTION))
-        await store.create_collection(COLLECTION, "original", IDENTITY, REF)
+        await store.catalogue.drop(await number_of(store, COLLECTION))
+        await store.catalogue.create(COLLECTION, "original", IDENTITY, REF)
         await fill(store)
-        assert (await store.collections())[0].n_images > 50
+        assert (await store.catalogue.list())[0].n_images > 50
 
     open_store(tmp_path, work)
 
@@ -129,7 +134,7 @@ def test_log_holds_room_from_the_start_and_takes_the_place_of_the_reserve_of_ear
         log_bytes = sizes(tmp_path)[1]
         assert log_bytes > LIMIT / 32
         await add_row(store, 0)
-        await store.delete(await number_of(store, COLLECTION), "i0")
+        await delete_first(store)
         assert sizes(tmp_path)[1] >= log_bytes
 
     open_store(tmp_path, work)

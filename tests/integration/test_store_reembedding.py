@@ -113,8 +113,8 @@ def test_collection_that_could_not_be_embedded_says_why_and_is_tried_again(
         raise StoreFull("no space is left")
 
     def fill_disk(opened: Opened) -> None:
-        put.append(opened.records.put_embeddings)
-        opened.records.put_embeddings = full  # type: ignore[method-assign]
+        put.append(opened.records.vectors.put)
+        opened.records.vectors.put = full  # type: ignore[method-assign]
 
     put: list[Any] = []
     monkeypatch.setattr(registry, "RETRY_S", 0.01)

@@ -89,7 +89,7 @@ def test_hashes_that_cannot_be_stored_do_not_fail_the_search(
         async def refuse(hashes: Any) -> None:
             raise StoreFull("no space")
 
-        monkeypatch.setattr(opened.records, "put_picture_hashes", refuse)
+        monkeypatch.setattr(opened.records.writer, "put_hashes", refuse)
         assert await search(opened) == {"red": ["large"], "other": []}
 
     run(story)

@@ -5,25 +5,26 @@ import re
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-import numpy as np
 import pytest
 
 from diptych.adapters.files import data_lock
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.adapters.sqlite.rows import EMBEDDINGS_AFTER
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.schema import VERSION
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.job import Job, JobItem, JobOutcome
-from diptych.core.types import NewRow
-from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError, StoreFull
+from diptych.adapters.sqlite.vector_rows import VECTORS_SINCE
+from diptych.core.job import Job, JobItem
+from diptych.core.rollout.types import ServedVersions
+from diptych.core.types import Target, VersionRef
+from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from integration.data_folders import created
+from integration.store_contract import row
 
 HOLD = """
 import sys, pathlib
@@ -32,11 +33,6 @@ DataLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-def row(id: str, content: str = "", metadata: Any = None) -> NewRow:
-    embedding = np.random.default_rng(len(id)).standard_normal(4).astype(np.float32)
-    return NewRow(id, (content or id).ljust(64, "0"), 3, "image/png", 4, 5, metadata, embedding)
 
 
 def run(store: SqliteStore, *stories: Any) -> Any:
@@ -111,73 +107,21 @@ def test_folder_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
         SqliteStore(tmp_path)
 
 
+def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> None:
+    one, two = (Target(VersionRef("m", n, f"{n}" * 64), "fp32", "exact") for n in (1, 2))
+    store = SqliteStore(tmp_path)
+    rollouts = SqliteRollouts(store.threads)
+    assert rollouts.served_now() is None
+    run(store, rollouts.switch(ServedVersions(two, one, "fp16"), {}))
+    store = SqliteStore(tmp_path)
+    assert SqliteRollouts(store.threads).served_now() == ServedVersions(two, one, "fp16")
+    run(store, asyncio.sleep(0))
+
+
 def test_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
     with pytest.raises(CorruptStore):
         SqliteStore(tmp_path)
-
-
-def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-
-    async def story() -> None:
-        c = await created(store)
-        bad = row("b")
-        object.__setattr__(bad, "n_bytes", 1.5)  # which the table takes no more than the type does
-        with pytest.raises(StoreError):
-            await store.put(c, [row("a"), bad], identity="i", replace=False)
-        assert await store.page(c, None, 10) == []
-        with pytest.raises(Conflict):
-            await created(store)
-        (result,) = await store.put(c, [row("a")], identity="i", replace=False)
-        assert result.status == "created"
-        with pytest.raises(NotFound):
-            await store.put(c + 1, [row("a")], identity="i", replace=False)
-
-    run(store, story())
-
-
-def test_row_that_is_there_has_an_embedding_of_each_identity_that_it_was_added_under(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-
-    async def story() -> None:
-        c = await created(store)
-        await store.put(c, [row("a")], identity="one", replace=False)
-        (again,) = await store.put(c, [row("a")], identity="two", replace=False)
-        assert again.status == "unchanged"
-        assert await store.missing(c, "two") == {}
-        assert await store.embedding(c, "a", "two") == pytest.approx(row("a").embedding)
-
-    run(store, story())
-
-
-def test_rows_and_their_job_outcomes_are_one_commit(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-    jobs = SqliteJobs(store.threads)
-
-    async def put(c: int, id: str) -> None:
-        number = 0 if id == "a" else 1
-        await store.put(
-            c,
-            [row(id)],
-            identity="i",
-            replace=False,
-            job_outcomes=lambda results: {"job": [JobOutcome(number, id, results[0].status)]},  # type: ignore[arg-type]
-        )
-
-    async def story() -> None:
-        c = await created(store)
-        await jobs.create(Job("job", "c", False, "queued", 2, "now"), [JobItem(n, 0, 0) for n in range(2)])
-        await put(c, "a")
-        assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
-        await put(c, "a")  # unchanged now, which is no news
-        await jobs.finish("job", "cancelled", "")
-        with pytest.raises(NotFound, match="job 'job' has ended"):
-            await put(c, "b")
-        assert [record.id for record in await store.page(c, None, 9)] == ["a"]
-        assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
-
-    run(store, story())
 
 
 def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
@@ -189,7 +133,9 @@ def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
         await jobs.create(Job("job", "c", False, "queued", 1, "now"), [JobItem(0, 0, 0)])
         with pytest.raises(StoreFull):
             for n in range(1_000):
-                await store.put(c, [row(f"i{n}", metadata={"x": "y" * 100})], identity="i", replace=False)
+                await store.writer.put(
+                    c, [row(f"i{n}", metadata={"x": "y" * 100})], identity="i", replace=False
+                )
         await jobs.finish("job", "cancelled", "x" * 20_000)  # more than a page
         found = await jobs.find("job")
         assert found is not None
@@ -198,91 +144,12 @@ def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
     run(store, story())
 
 
-def test_keys_are_never_used_twice(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-
-    async def story() -> None:
-        c = await created(store)
-        (first,) = await store.put(c, [row("a")], identity="i", replace=False)
-        await store.delete(c, "a")
-        (second,) = await store.put(c, [row("a")], identity="i", replace=False)
-        assert second.key > first.key
-
-    run(store, story())
-
-
-def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-
-    async def story() -> None:
-        c = await created(store)
-        results = await store.put(c, [row("a"), row("bb")], identity="one", replace=False)
-        keys = [result.key for result in results]
-        assert await store.missing(c, "one") == {}
-        assert await store.missing(c, "two") == dict.fromkeys(keys, True)
-        other = np.eye(2, 6, dtype=np.float32)
-        assert await store.put_embeddings(c, [keys[0], 999], other, "two") == [keys[0]]
-        assert await store.missing(c, "two") == dict.fromkeys(keys[1:], True)
-        chunks = [chunk async for chunk in store.embeddings(c, "two")]
-        assert [(keys, rows.tolist(), damaged) for keys, rows, damaged in chunks] == [
-            ([keys[0]], [other[0].tolist()], [])
-        ]
-        assert await store.embedding(c, "a", "one") == pytest.approx(row("a").embedding)
-        assert await store.embedding(c, "bb", "two") is None
-        assert await store.embedding(c, "bb", "never") is None
-        assert [chunk async for chunk in store.embeddings(c, "never")] == []
-
-    run(store, story())
-
-
 def test_chunks_of_embeddings_are_read_in_their_order_and_never_sorted(tmp_path: Path) -> None:
     asyncio.run(SqliteStore(tmp_path).close())
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        plan = db.execute(f"EXPLAIN QUERY PLAN {EMBEDDINGS_AFTER}", (1, 1, 0, 10)).fetchall()
+        plan = db.execute(f"EXPLAIN QUERY PLAN {VECTORS_SINCE}", (1, 1, 0, 0, 10)).fetchall()
     assert plan
     assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step]
-
-
-def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-
-    async def story() -> None:
-        c, d = await created(store, "c"), await created(store, "d")
-        shared = row("a", "f00")
-        await store.put(c, [shared, row("b", "f00"), row("x", "f11")], identity="i", replace=False)
-        await store.put(d, [shared], identity="i", replace=False)
-        (replaced,) = await store.put(c, [row("x", "f22")], identity="i", replace=True)
-        assert replaced.released == "f11".ljust(64, "0")
-        assert (await store.delete(c, "a")).released == ()
-        assert (await store.drop_collection(c)).released == ("f22".ljust(64, "0"),)
-        assert await store.used_files([shared.sha256, "0" * 64]) == {shared.sha256}
-        assert (await store.delete(d, "a")).released == (shared.sha256,)
-
-    run(store, story())
-
-
-def test_abandoned_scan_of_the_metadata_ends_early(tmp_path: Path) -> None:
-    store, entered, gate = SqliteStore(tmp_path), threading.Event(), threading.Event()
-    seen: list[int] = []
-
-    class Waiting:
-        def matches(self, metadata: dict[str, Any]) -> bool:
-            seen.append(metadata["n"])
-            entered.set()
-            return gate.wait(10)
-
-    async def story() -> None:
-        c = await created(store)
-        rows = [row(f"i{n}", metadata={"n": n}) for n in range(50)]
-        await store.put(c, rows, identity="i", replace=False)
-        scan = asyncio.create_task(store.matching_keys(c, Waiting()))
-        await asyncio.to_thread(entered.wait)
-        scan.cancel()
-        await asyncio.wait([scan])
-        gate.set()
-
-    run(store, story())
-    assert len(seen) == 1
 
 
 def test_error_of_the_database_module_itself_is_a_store_error(tmp_path: Path) -> None:

@@ -273,14 +273,14 @@ def test_vectors_of_a_cancelled_rollout_are_deleted(run: Run) -> None:
         opened.before_encode = hold_the_second
         rollout = await opened.rollouts.activate(TINY, 2)
         await until(held.entered.is_set)
-        assert await opened.records.missing(opened.collections["default"].number, f"{TINY}/2") == {}
+        assert await opened.records.vectors.missing(opened.collections["default"].number, f"{TINY}/2") == {}
         cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
         await asyncio.sleep(0.01)
         held.go_on()
         await cancelling
         async with asyncio.timeout(20):
             c = opened.collections["default"].number
-            while len(await opened.records.missing(c, f"{TINY}/2")) < len(COLOURS):  # noqa: ASYNC110
+            while len(await opened.records.vectors.missing(c, f"{TINY}/2")) < len(COLOURS):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await require_found(opened, "red", "green", "blue", "yellow")
 
@@ -291,7 +291,7 @@ def test_failed_rollout_that_is_tried_again_embeds_nothing_twice(run: Run) -> No
     async def story(opened: Opened) -> None:
         await add_colours(opened)
         await opened.activate(TINY, 2, state="failed")
-        assert await opened.records.missing(opened.collections["default"].number, f"{TINY}/2") == {}
+        assert await opened.records.vectors.missing(opened.collections["default"].number, f"{TINY}/2") == {}
         encoded = Held(opened)
         await opened.activate(TINY, 2, state="failed")
         assert not encoded.entered.is_set()
@@ -345,7 +345,7 @@ def test_disk_that_is_full_keeps_the_old_version(run: Run, where: str) -> None:
             if where == "room":
                 opened.room.error = StoreFull("no space is left")
             elif where == "put_embeddings":
-                patch.setattr(opened.records, "put_embeddings", refuse)
+                patch.setattr(opened.records.vectors, "put", refuse)
             else:
                 patch.setattr(opened.store, "switch", refuse)
             ended = await opened.activate(TINY, 2, state="failed")

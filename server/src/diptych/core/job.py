@@ -1,10 +1,10 @@
 """Jobs, their items and outcomes: the values of long adds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diptych.core.types import AddStatus, Metadata
+from diptych.core.types import AddOutcome, AddStatus, Metadata
 from diptych.errors import DiptychError
 
 # "queued" and "running" end as one of the others. "failed": an error that concerns all items.
@@ -40,9 +40,18 @@ class JobOutcome:
     metadata_differs: bool = False
 
 
-# Outcomes of an add by job, durable in one commit with its rows: with two commits, a row could be deleted
-# in between, and would return when the job, which does not know that it was added, is resumed.
-JobOutcomes = Mapping[str, Sequence[JobOutcome]]
+@dataclass(frozen=True)
+class JobNote:
+    """The outcome of an item of a job: `outcome`, or else what comes of row number `row` of an add.
+
+    It is durable in one commit with that row: with two commits, the row could be deleted in between, and
+    would return when the job, which does not know that it was added, is resumed.
+    """
+
+    job: str
+    item: int
+    row: int | None = None
+    outcome: AddOutcome | None = None
 
 
 @dataclass(frozen=True)

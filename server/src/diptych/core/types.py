@@ -359,6 +359,44 @@ class PutResult:
 
 
 @dataclass(frozen=True)
+class Written:
+    """The results of storing N rows, in order, and the change of the collection that wrote them."""
+
+    results: list[PutResult]
+    change: int
+
+
+@dataclass(frozen=True)
+class WrittenVectors:
+    """The keys of the rows that still existed and got an embedding, and the change that wrote these."""
+
+    keys: list[int]
+    change: int
+
+
+@dataclass(frozen=True, eq=False)
+class VectorPage:
+    """Embeddings (N, D) of N rows by key, ascending; `damaged` are the keys of rows whose own is damaged.
+
+    `change`: of the collection when the page was read. What was written meanwhile comes again when reading
+    goes on after the change of the first page.
+    """
+
+    keys: list[int]
+    rows: Embeddings
+    damaged: list[int]
+    change: int
+
+
+@dataclass(frozen=True, eq=False)
+class PassingKeys:
+    """The keys of rows that pass a filter, ascending, and the change of the collection that was read."""
+
+    keys: Keys
+    change: int
+
+
+@dataclass(frozen=True)
 class Removed:
     """Rows that left the store: their keys, the sha256 of files that no row uses any more, and the change of
     the collection that removed them.

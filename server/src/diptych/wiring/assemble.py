@@ -118,7 +118,8 @@ def assemble(
     comparer = Comparer(
         serving=serving,
         collections=collections,
-        images=folder.store,
+        rows=folder.store.rows,
+        vectors=folder.store.vectors,
         versions=versions,
         min_overlap=settings.min_overlap,
     )
@@ -128,6 +129,7 @@ def assemble(
         collections=collections,
         bundles=folder.bundles,
         store=rollout_store,
+        vectors=folder.store.vectors,
         room=MachineRoom(settings.data_dir, folder.quota),
         compare=comparer,
     )

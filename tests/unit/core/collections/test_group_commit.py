@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.group_commit import MAX_ROWS, GroupCommit, OutcomesOfResults
+from diptych.core.collections.group_commit import MAX_ROWS, GroupCommit
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.job import JobOutcome, JobOutcomes
-from diptych.core.types import NewRow, PutResult
+from diptych.core.job import JobNote
+from diptych.core.types import AddOutcome, NewRow, PutResult
 from diptych.errors import NotReady, StoreFull
 
 COLLECTION: Any = "collection"
@@ -24,21 +24,19 @@ class Disk:
 
     def __init__(self, no_room_for: Sequence[str] = ()) -> None:
         self.groups: list[list[str]] = []
-        self.job_outcomes: list[JobOutcomes] = []
+        self.notes: list[tuple[str, str | None]] = []  # job and id of the row that a note is about
         self.gate = asyncio.Event()
         self._no_room_for = set(no_room_for)
 
     async def store(
-        self, collection: Any, rows: Sequence[NewRow], replace: bool, job_outcomes: OutcomesOfResults | None
+        self, collection: Any, rows: Sequence[NewRow], replace: bool, notes: Sequence[JobNote]
     ) -> list[PutResult]:
         self.groups.append([row.id for row in rows])
         await self.gate.wait()
         if self._no_room_for & {row.id for row in rows}:
             raise StoreFull("no room")
-        results = [PutResult("created", int(row.id[1:])) for row in rows]
-        if job_outcomes is not None:
-            self.job_outcomes.append(job_outcomes(results))
-        return results
+        self.notes += [(note.job, None if note.row is None else rows[note.row].id) for note in notes]
+        return [PutResult("created", int(row.id[1:])) for row in rows]
 
 
 async def begun(
@@ -48,14 +46,13 @@ async def begun(
     replace: bool = False,
     job: str | None = None,
 ) -> Any:
-    """Start an add and let it wait for its turn; its job outcomes have the keys of its rows."""
-
-    def job_outcomes(results: Sequence[PutResult]) -> JobOutcomes:
-        return {str(job): [JobOutcome(result.key, None, "created") for result in results]}
-
-    make_outcomes = None if job is None else job_outcomes
+    """Start an add and let it wait for its turn; its job has a note about no row, and one about each row."""
+    notes: list[JobNote] = []
+    if job is not None:
+        known = AddOutcome(0, None, "unchanged")
+        notes = [JobNote(job, 0, outcome=known), *(JobNote(job, 1 + n, row=n) for n in range(len(ids)))]
     task = asyncio.create_task(
-        group_commit.store(collection, [row(id) for id in ids], replace=replace, job_outcomes=make_outcomes)
+        group_commit.store(collection, [row(id) for id in ids], replace=replace, notes=notes)
     )
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -154,7 +151,7 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
     asyncio.run(story())
 
 
-def test_outcomes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
+def test_notes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
     async def story() -> None:
         disk = Disk()
         group_commit = GroupCommit(disk.store, SerialWriteQueue())
@@ -168,14 +165,14 @@ def test_outcomes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
         disk.gate.set()
         await asyncio.gather(*tasks)
         assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
-        (job_outcomes,) = disk.job_outcomes
-        heard = {job: [one.index for one in outcomes] for job, outcomes in job_outcomes.items()}
-        assert heard == {"one": [3, 4], "other": [5], "rowless": []}
+        assert disk.notes == [
+            ("one", None), ("one", "i3"), ("one", "i4"), ("other", None), ("other", "i5"), ("rowless", None),
+        ]  # fmt: skip
 
     asyncio.run(story())
 
 
-def test_job_outcomes_are_stored_even_without_rows() -> None:
+def test_notes_are_stored_even_without_rows() -> None:
     async def story() -> None:
         disk = Disk()
         disk.gate.set()
@@ -183,6 +180,6 @@ def test_job_outcomes_are_stored_even_without_rows() -> None:
         await (await begun(group_commit))
         assert disk.groups == []
         await (await begun(group_commit, job="one"))
-        assert (disk.groups, disk.job_outcomes) == ([[]], [{"one": []}])
+        assert (disk.groups, disk.notes) == ([[]], [("one", None)])
 
     asyncio.run(story())

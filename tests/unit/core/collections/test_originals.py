@@ -28,6 +28,10 @@ class FakeStore:
         self.held -= 1
         return payload.upper()
 
+    @property
+    def rows(self) -> Any:
+        return self
+
     async def used_files(self, sha256s: Any) -> set[str]:
         return set()
 

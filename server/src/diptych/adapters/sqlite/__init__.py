@@ -1,5 +1,7 @@
 """Collections, images, embeddings and jobs in one SQLite file, `<data_dir>/diptych.sqlite3`.
 
-Read `schema` first, then `store`. `threads` runs one writer and several readers; `rows`, `collections` and
-`records` hold the statements; `snapshot` reads one state of the database from another process.
+Read `schema` first, then `store`, which makes one class for each port: `catalogue`, `row_reader`,
+`row_writer` and `vector_rows` hold them with their statements, `rows` and `records` what they share.
+`threads` runs one writer and several readers; `snapshot` reads one state of the database from another
+process.
 """

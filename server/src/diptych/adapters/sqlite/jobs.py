@@ -11,6 +11,7 @@ from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
+from diptych.core.types import AddOutcome
 from diptych.errors import Conflict, DiptychError, NotFound
 
 _JOBS = (
@@ -110,8 +111,8 @@ class SqliteJobs:
         await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)
 
 
-def record(db: sqlite3.Connection, c: int, job: str, outcomes: Sequence[JobOutcome]) -> None:
-    """Record the outcomes of items and delete their metadata. Only the first outcome of an item counts.
+def record(db: sqlite3.Connection, c: int, job: str, item: int, outcome: AddOutcome) -> None:
+    """Record the outcome of an item and delete its metadata. Only the first outcome of an item counts.
 
     An item may have two outcomes because an add that fails after its commit is tried again. Raises NotFound
     if the job has ended, or adds to another collection than `c`, as that of the same name before.
@@ -119,15 +120,18 @@ def record(db: sqlite3.Connection, c: int, job: str, outcomes: Sequence[JobOutco
     query = "SELECT 1 FROM jobs WHERE id = ? AND state = ? AND collection = ?"
     if db.execute(query, (job, OPEN, c)).fetchone() is None:
         raise NotFound(f"job {job!r} has ended")
-    update = (
+    db.execute(
         "UPDATE job_items SET status = ?, id = ?, error = ?, metadata_differs = ?, metadata = NULL"
-        " WHERE job = ? AND number = ? AND status IS NULL"
+        " WHERE job = ? AND number = ? AND status IS NULL",
+        (
+            outcome.status,
+            outcome.id,
+            _error_text(outcome.error),
+            int(outcome.metadata_differs),
+            job,
+            item,
+        ),
     )
-    rows = [
-        (one.status, one.id, _error_text(one.error), int(one.metadata_differs), job, one.index)
-        for one in outcomes
-    ]
-    db.executemany(update, rows)
 
 
 def require_no_job(db: sqlite3.Connection, c: int, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from diptych.adapters.sqlite import checksums
 from diptych.adapters.sqlite.checksums import CONTENT
 from diptych.adapters.sqlite.schema import DAMAGED_ROW
+from diptych.adapters.sqlite.threads import Result, Work
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.types import ImageRecord, Metadata
 from diptych.errors import CorruptStore, NotFound
@@ -35,6 +36,24 @@ def begin_change(db: sqlite3.Connection, c: int) -> int:
     if row is None:
         raise _dropped()
     return int(row[0])
+
+
+def change_of(db: sqlite3.Connection, c: int) -> int:
+    """The change number of a collection. Raises NotFound."""
+    row = db.execute("SELECT change FROM collections WHERE number = ?", (c,)).fetchone()
+    if row is None:
+        raise _dropped()
+    return int(row[0])
+
+
+def of_collection(c: int, work: Work[Result]) -> Work[Result]:
+    """`work`, which raises NotFound unless the collection exists: one that is gone would seem to be empty."""
+
+    def checked(db: sqlite3.Connection) -> Result:
+        require_collection(db, c)
+        return work(db)
+
+    return checked
 
 
 def _dropped() -> NotFound:

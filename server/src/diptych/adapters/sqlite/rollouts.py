@@ -4,12 +4,10 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from diptych.adapters.sqlite import rows as sql
-from diptych.adapters.sqlite.collections import move as move_collection
+from diptych.adapters.sqlite.catalogue import move_collection
 from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, ServedVersions
@@ -30,7 +28,6 @@ class SqliteRollouts:
 
     def __init__(self, threads: SqliteThreads) -> None:
         self._threads = threads
-        self._seen: dict[int, int] = {}  # by collection, the last key that `forget_vectors` looked at
 
     async def served(self) -> ServedVersions | None:
         """What served last; None in a new data folder."""
@@ -53,22 +50,6 @@ class SqliteRollouts:
                 move_collection(db, c, move.target, move.identity)
 
         await self._threads.write(work, step="switch_commit")
-
-    async def forget_vectors(self, c: int, max_rows: int, *, keep: Sequence[str] = ()) -> int:
-        """Delete at most `max_rows` vectors of identities that are not current, previous, or in `keep`.
-
-        Returns how many were deleted; 0 when none is left. A call goes on where the last one ended.
-        """
-        found: list[tuple[int, int]] = []
-        while not found:
-            after_key = self._seen.pop(c, 0)
-            find = partial(_unused_vectors, c=c, keep=keep, after_key=after_key, limit=max_rows)
-            found = await self._threads.read(find)
-            if not found and after_key == 0:
-                return 0
-        self._seen[c] = found[-1][0] - 1  # its last image may have more of them
-        delete = partial(_delete_vectors, c=c, keep=keep, vectors=found)
-        return await self._threads.write(delete, step="forget_commit", makes_room=True)
 
     async def asked_model(self) -> str | None:
         """The name that the settings gave at the last start that was given one."""
@@ -127,41 +108,6 @@ def _set_served(db: sqlite3.Connection, served: ServedVersions) -> None:
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         rows,
     )
-
-
-def _unused_vectors(
-    db: sqlite3.Connection, c: int, keep: Sequence[str], after_key: int, limit: int
-) -> list[tuple[int, int]]:
-    """Key and identity of vectors that nothing needs, of images above a key, ascending."""
-    query = (
-        "SELECT e.key, e.identity FROM images i JOIN embeddings e ON e.key = i.key"
-        " WHERE i.collection = ? AND i.key > ? AND e.identity NOT IN (SELECT value FROM json_each(?))"
-        " ORDER BY i.key LIMIT ?"
-    )
-    kept = _kept_identities(db, c, keep)
-    if not kept:
-        return []
-    return db.execute(query, (c, after_key, json.dumps(kept), limit)).fetchall()
-
-
-def _delete_vectors(
-    db: sqlite3.Connection, c: int, keep: Sequence[str], vectors: Sequence[tuple[int, int]]
-) -> int:
-    """Delete vectors, unless a switch has made them needed meanwhile."""
-    kept = _kept_identities(db, c, keep)
-    unused = [(key, identity) for key, identity in vectors if kept and identity not in kept]
-    db.executemany("DELETE FROM embeddings WHERE key = ? AND identity = ?", unused)
-    return len(unused)
-
-
-def _kept_identities(db: sqlite3.Connection, c: int, keep: Sequence[str]) -> list[int]:
-    """The numbers of the identities that a collection needs; empty if it has none, or if it is gone."""
-    query = "SELECT identity, previous_identity FROM collections WHERE number = ? AND identity IS NOT NULL"
-    own = db.execute(query, (c,)).fetchone()
-    if own is None:
-        return []
-    numbers = [*own, *(sql.identity_number(db, identity) for identity in keep)]
-    return [number for number in numbers if number is not None]
 
 
 def _put(db: sqlite3.Connection, rollout: Rollout) -> None:

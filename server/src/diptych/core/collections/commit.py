@@ -7,9 +7,9 @@ import numpy as np
 
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.group_commit import OutcomesOfResults
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.ports import Records
 from diptych.core.collections.resolve import ResolvedItem, early_outcome, index_change
+from diptych.core.job import JobNote
 from diptych.core.types import AddOutcome, NewRow, PutResult
 from diptych.errors import InputError
 
@@ -22,7 +22,7 @@ class RowCommitter:
     again, makes it searchable.
     """
 
-    def __init__(self, *, files: FileReferences, records: RecordStore) -> None:
+    def __init__(self, *, files: FileReferences, records: Records) -> None:
         self._files = files
         self._records = records
 
@@ -35,7 +35,7 @@ class RowCommitter:
         the item before it.
         """
         n_times = Counter(item.id for item in resolved if isinstance(item, ResolvedItem))
-        known = await self._records.find(collection.number, list(n_times))
+        known = await self._records.rows.find(collection.number, list(n_times))
         to_repair = await self.ids_to_repair(collection)
         early: dict[int, AddOutcome] = {}
         for i, item in enumerate(resolved):
@@ -54,14 +54,15 @@ class RowCommitter:
         pair = collection.pair
         if pair is None or collection.state != "ready" or not pair.index.unindexed:
             return set()
-        return {record.id for record in (await self._records.by_key(sorted(pair.index.unindexed))).values()}
+        records = await self._records.rows.by_key(sorted(pair.index.unindexed))
+        return {record.id for record in records.values()}
 
     async def store(
         self,
         collection: Collection,
         rows: Sequence[NewRow],
         replace: bool,
-        job_outcomes: OutcomesOfResults | None,
+        notes: Sequence[JobNote],
     ) -> list[PutResult]:
         """Store N rows and return N results; files that lost their last row are removed. Only inside a write.
 
@@ -70,9 +71,10 @@ class RowCommitter:
         collection.require_not_dropped()
         identity = collection.require_identity_of(rows)
         await self._files.require_available()  # a replaced image has a file
-        results = await self._records.put(
-            collection.number, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
+        written = await self._records.writer.put(
+            collection.number, rows, identity=identity, replace=replace, notes=notes
         )
+        results = written.results
         if not rows:
             return []
         try:

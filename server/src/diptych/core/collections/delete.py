@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
+from diptych.core.collections.indexes import all_missing
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.ports import Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed
-from diptych.errors import StoreFull
+from diptych.errors import NotFound, StoreFull
 
 CHUNK = 5_000  # rows in one transaction; other writes wait for it
 N_SHOWN = 100  # ids in a preview
@@ -19,7 +20,7 @@ class Deletions:
     left behind is removed at the next start.
     """
 
-    def __init__(self, *, files: FileReferences, records: RecordStore, write_queue: SerialWriteQueue) -> None:
+    def __init__(self, *, files: FileReferences, records: Records, write_queue: SerialWriteQueue) -> None:
         self._files = files
         self._records = records
         self._write_queue = write_queue
@@ -40,12 +41,12 @@ class Deletions:
 
     async def all_of(self, collection: Collection) -> None:
         """Delete all images. Only inside a write."""
-        await self._delete(collection, await self._records.keys(collection.number))
+        await self._delete(collection, await self._records.rows.keys(collection.number))
 
     async def _previewed(self, collection: Collection, filter: Filter | None, lacking: bool) -> Deletion:
         """Count and name the images that `_matching` would delete."""
         keys = await self._keys(collection, filter, lacking)
-        found = await self._records.by_key(keys[:N_SHOWN])
+        found = await self._records.rows.by_key(keys[:N_SHOWN])
         return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
     async def _matching(self, collection: Collection, filter: Filter | None, lacking: bool) -> int:
@@ -64,7 +65,7 @@ class Deletions:
         while done < len(keys):
             part = keys[done : done + size]
             try:
-                removed = await self._records.delete_keys(collection.number, part)
+                removed = await self._records.writer.delete(collection.number, part)
             except StoreFull:
                 if len(part) == 1:
                     raise
@@ -76,7 +77,10 @@ class Deletions:
     async def _one(self, collection: Collection, id: str) -> None:
         collection.require_not_dropped()
         await self._files.require_available()
-        await self._finish(collection, await self._records.delete(collection.number, id))
+        keys = await self._records.rows.keys(collection.number, [id])
+        if not keys:
+            raise NotFound(f"no image {id[:140]!r} in collection {collection.name!r}")
+        await self._finish(collection, await self._records.writer.delete(collection.number, keys))
 
     async def _finish(self, collection: Collection, removed: Removed) -> None:
         await collection.change(removed.keys, (), NO_ROWS)
@@ -89,8 +93,8 @@ class Deletions:
         return sorted(keys if filter is None else keys.intersection(await self._passing(collection, filter)))
 
     async def _passing(self, collection: Collection, filter: Filter) -> list[int]:
-        found = await self._records.matching_keys(collection.number, filter)
-        return [int(key) for key in found]
+        found = await self._records.filtered.passing(collection.number, filter)
+        return [int(key) for key in found.keys]
 
     async def _keys_without_vector(self, collection: Collection) -> set[int]:
         """Keys of rows without a vector in the store. Rows that are missing only in the index are
@@ -102,4 +106,4 @@ class Deletions:
         pair = collection.require_embedded()
         if not pair.index.unindexed:
             return set()
-        return set(await self._records.missing(collection.number, pair.identity))
+        return set(await all_missing(self._records.vectors, collection.number, pair.identity))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from diptych.core.collections.ports import ImageStore, RecordStore
+from diptych.core.collections.ports import ImageStore, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.log_throttle import LogThrottle
 from diptych.core.types import ImageRecord
@@ -51,7 +51,7 @@ class FileReferences:
     them.
     """
 
-    def __init__(self, *, images: ImageStore, records: RecordStore, write_queue: SerialWriteQueue) -> None:
+    def __init__(self, *, images: ImageStore, records: Records, write_queue: SerialWriteQueue) -> None:
         self._images = images
         self._records = records
         self._write_queue = write_queue
@@ -90,7 +90,7 @@ class FileReferences:
         """Write the files of existing images again, as they may have been lost or damaged. Only inside a
         write.
         """
-        used = await self._records.used_files(list(payloads))
+        used = await self._records.rows.used_files(list(payloads))
         await self._put({sha256: payloads[sha256] for sha256 in used})
 
     async def ids_without_file(self, records: Iterable[ImageRecord]) -> set[str]:
@@ -104,7 +104,7 @@ class FileReferences:
     async def remove_unused(self, sha256s: Collection[str]) -> None:
         """Delete those of the files that no row uses. Only inside a write."""
         if sha256s:
-            await self.remove(set(sha256s) - await self._records.used_files(list(sha256s)))
+            await self.remove(set(sha256s) - await self._records.rows.used_files(list(sha256s)))
 
     async def remove(self, sha256s: Collection[str]) -> None:
         """Delete the files, which no row uses, except those that an add has claimed. Only inside a write."""

@@ -2,18 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 
 from diptych.core.collections.collection import Collection
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.job import JobOutcome, JobOutcomes
+from diptych.core.job import JobNote
 from diptych.core.types import NewRow, PutResult
 
 MAX_ROWS = 1_024  # in one group, so that others wait no longer than for one large add
 
-# Turns the results of an add into outcomes of jobs.
-OutcomesOfResults = Callable[[Sequence[PutResult]], JobOutcomes]
-# (collection, N rows, replace, job_outcomes) -> N results; all or nothing.
-Store = Callable[[Collection, Sequence[NewRow], bool, OutcomesOfResults | None], Awaitable[list[PutResult]]]
+# (collection, N rows, replace, notes) -> N results; all or nothing.
+Store = Callable[[Collection, Sequence[NewRow], bool, Sequence[JobNote]], Awaitable[list[PutResult]]]
 
 
 @dataclass(eq=False)
@@ -21,7 +20,7 @@ class _Add:
     collection: Collection
     rows: Sequence[NewRow]
     replace: bool
-    job_outcomes: OutcomesOfResults | None
+    notes: Sequence[JobNote]
     results: list[PutResult] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
@@ -44,17 +43,17 @@ class GroupCommit:
         rows: Sequence[NewRow],
         *,
         replace: bool,
-        job_outcomes: OutcomesOfResults | None = None,
+        notes: Sequence[JobNote] = (),
     ) -> list[PutResult]:
         """Store N rows and return N results, as `Store`; runs to its end if the caller is cancelled. Raises
         NotReady.
 
-        The job outcomes are stored even if there are no rows.
+        The notes are stored even if there are no rows.
         """
-        if not rows and job_outcomes is None:
+        if not rows and not notes:
             return []
         self._write_queue.require_open()
-        add = _Add(collection, rows, replace, job_outcomes)
+        add = _Add(collection, rows, replace, notes)
         self._waiting.append(add)
         return await self._write_queue.run(self._turn(add))
 
@@ -81,9 +80,7 @@ class GroupCommit:
     async def _store_group(self, group: Sequence[_Add]) -> None:
         rows = [row for add in group for row in add.rows]
         try:
-            results = iter(
-                await self._store(group[0].collection, rows, group[0].replace, _job_outcomes_of(group))
-            )
+            results = iter(await self._store(group[0].collection, rows, group[0].replace, _notes_of(group)))
         except Exception as error:
             await self._after_failure(group, error)
             return
@@ -100,18 +97,11 @@ class GroupCommit:
             await self._store_group([add])
 
 
-def _job_outcomes_of(group: Sequence[_Add]) -> OutcomesOfResults | None:
-    """Combine the job outcomes of all adds; each add reports on its own rows."""
-    if all(add.job_outcomes is None for add in group):
-        return None
-
-    def outcomes_of(results: Sequence[PutResult]) -> JobOutcomes:
-        rest = iter(results)
-        found: dict[str, list[JobOutcome]] = {}
-        for add in group:
-            own = [next(rest) for _ in add.rows]
-            for job, outcomes in (add.job_outcomes(own) if add.job_outcomes is not None else {}).items():
-                found.setdefault(job, []).extend(outcomes)
-        return found
-
-    return outcomes_of
+def _notes_of(group: Sequence[_Add]) -> list[JobNote]:
+    """The notes of all adds, about the rows of all of them."""
+    found: list[JobNote] = []
+    n_before = 0
+    for add in group:
+        found += [one if one.row is None else changed(one, row=n_before + one.row) for one in add.notes]
+        n_before += len(add.rows)
+    return found

@@ -17,12 +17,11 @@ from diptych.core.collections.duplicates import (
     same_pictures,
 )
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.metadata.checks import check_metadata, merge_patch
+from diptych.core.collections.metadata.checks import check_metadata
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.metadata.reserved import check_reserved
 from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.ports import Records
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.fetching.image_urls import ReserveBytes
@@ -42,7 +41,7 @@ class CollectionImages:
         self,
         *,
         registry: CollectionRegistry,
-        records: RecordStore,
+        records: Records,
         files: FileReferences,
         originals: Originals,
         deletions: Deletions,
@@ -69,7 +68,7 @@ class CollectionImages:
         Images that are added or deleted between pages never make another one appear twice or not at all.
         """
         collection = self._registry[name]
-        records = await self._records.page(collection.number, after, limit + 1, filter)
+        records = await self._records.rows.page(collection.number, after, limit + 1, filter)
         page = records[:limit]
         return page, page[-1].id if len(records) > limit else None
 
@@ -78,7 +77,7 @@ class CollectionImages:
         collection = self._registry[name]
         if filter is None:
             return collection.n_images
-        return len(await self._records.matching_keys(collection.number, filter))
+        return await self._records.rows.count(collection.number, filter)
 
     async def fields(
         self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
@@ -88,7 +87,7 @@ class CollectionImages:
         """
         collection = self._registry[name]
         async with self._one_scan:
-            return await self._records.fields(collection.number, filter, limit, nested=nested)
+            return await self._records.rows.fields(collection.number, filter, limit, nested=nested)
 
     async def duplicates(
         self, name: str, kind: Literal["bytes", "picture"], after: str | None, limit: int
@@ -102,13 +101,13 @@ class CollectionImages:
         collection = self._registry[name]
         async with self._one_scan:
             if kind == "bytes":
-                groups, n_unknown = await self._records.same_bytes(collection.number), 0
+                groups, n_unknown = await self._records.rows.same_bytes(collection.number), 0
             else:
                 groups, n_unknown = await self._same_pictures(collection)
         later = [group for group in groups if group[0] > (after or "")]
         page = [group[:MAX_GROUP_IMAGES] for group in later[:limit]]
         ids = [id for group in page for id in group]
-        found = await self._records.find(collection.number, ids)
+        found = await self._records.rows.find(collection.number, ids)
         return DuplicatePage(
             groups=[
                 DuplicateGroup(len(whole), [found[id] for id in group if id in found])
@@ -129,7 +128,7 @@ class CollectionImages:
         searches cannot find, and images whose file is lost.
         """
         collection = self._registry[name]
-        found = await self._records.find(collection.number, ids)
+        found = await self._records.rows.find(collection.number, ids)
         to_repair = await self._committer.ids_to_repair(collection) | await self._files.ids_without_file(
             found.values()
         )
@@ -147,17 +146,11 @@ class CollectionImages:
     async def patch(self, name: str, id: str, metadata: Metadata) -> ImageRecord:
         """Change the metadata by a JSON merge patch (RFC 7396). Raises NotFound, InvalidValue, TooLarge."""
         check_metadata(metadata, self._max_metadata_bytes)
-
-        def change(old: Metadata) -> Metadata:
-            merged = check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
-            check_reserved({key: merged[key] for key in metadata if key in merged})
-            return merged
-
         collection = self._registry[name]
 
         async def patched() -> ImageRecord:
             collection.require_not_dropped()
-            return await self._records.patch(collection.number, id, change)
+            return await self._records.writer.patch(collection.number, id, metadata, self._max_metadata_bytes)
 
         return await self._write_queue.run(patched())
 
@@ -183,7 +176,7 @@ class CollectionImages:
         """
         collection = self._registry[name]
         identity = (pair or collection.require_served()).identity
-        embedding = await self._records.embedding(collection.number, id, identity)
+        embedding = await self._records.vectors.find(collection.number, id, identity)
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
@@ -197,7 +190,7 @@ class CollectionImages:
         there is neither; CorruptStore.
         """
         collection = self._registry[name]
-        embedding = await self._records.embedding(collection.number, id, model.identity)
+        embedding = await self._records.vectors.find(collection.number, id, model.identity)
         if embedding is not None:
             return embedding
         record = await self._record(collection, id)
@@ -217,7 +210,7 @@ class CollectionImages:
                 f"found among at most {MAX_COMPARED:,}; bytes has no limit",
                 "kind",
             )
-        images = await self._records.contents(collection.number)
+        images = await self._records.rows.contents(collection.number)
         unknown = {one.key: one.sha256 for one in images if one.picture_hash is None}
         missing = [one.key for one in images if one.kept and one.picture_hash is None][:MAX_FOLDED]
         made: Mapping[int, bytes] = {}
@@ -229,7 +222,7 @@ class CollectionImages:
         return await asyncio.to_thread(same_pictures, images, made), len(unknown) - len(made)
 
     async def _record(self, collection: Collection, id: str) -> ImageRecord:
-        return await self._records.get(collection.number, id)
+        return await self._records.rows.get(collection.number, id)
 
     async def _of_file(
         self, name: str, id: str, read: Callable[[str], Awaitable[bytes]]

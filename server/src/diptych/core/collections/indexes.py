@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.ports import Records, VectorRows
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.serving.live_index import LiveIndex
@@ -17,11 +17,19 @@ from diptych.core.serving.version import Version
 log = logging.getLogger(__name__)
 
 
+async def all_missing(vectors: VectorRows, c: int, identity: str) -> dict[int, bool]:
+    """The keys of all rows without an embedding of the identity, and whether their image is kept."""
+    found: dict[int, bool] = {}
+    while page := await vectors.missing(c, identity, after=max(found, default=0)):
+        found |= page
+    return found
+
+
 class Indexes:
     """Makes indexes; each is closed once no snapshot has it and nobody uses it. Only inside a write."""
 
     def __init__(
-        self, *, records: RecordStore, new_index: Callable[[int], VectorIndex], read_only: bool = False
+        self, *, records: Records, new_index: Callable[[int], VectorIndex], read_only: bool = False
     ) -> None:
         """`new_index` makes an empty index of vectors of a width. `read_only`: record nothing."""
         self._records = records
@@ -38,7 +46,7 @@ class Indexes:
         """
         made_by = version.value
         if not self._read_only:
-            await self._records.record_identity(made_by.identity, made_by.target)
+            await self._records.catalogue.record_source(made_by.identity, made_by.target)
         index = Shared(LiveIndex(made_by.identity, self._new_index(made_by.model.embed_dim)), self._close)
         try:
             if collection is not None:
@@ -55,13 +63,14 @@ class Indexes:
     async def _fill(self, index: LiveIndex, collection: Collection) -> None:
         """Put the stored vectors of a collection into the index, and note which images have none."""
         began = time.monotonic()
-        missing = await self._records.missing(collection.number, index.identity)
+        missing = await all_missing(self._records.vectors, collection.number, index.identity)
         index.unindexed = set(missing)
         index.without_image = {key for key, kept in missing.items() if not kept}
-        async for keys, rows, damaged in self._records.embeddings(collection.number, index.identity):
-            await index.fill(keys, rows)
-            index.unindexed.update(damaged)
-            for key in damaged:
+        async for page in self._records.vectors.since(collection.number, index.identity):
+            if page.keys:
+                await index.fill(page.keys, page.rows)
+            index.unindexed.update(page.damaged)
+            for key in page.damaged:
                 log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
         index.newest_key = max([index.newest_key, *index.unindexed])
         index.load_s = time.monotonic() - began

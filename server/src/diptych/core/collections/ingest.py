@@ -1,7 +1,8 @@
 """Add images to a collection, durably and only once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace as changed
 
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.commit import RowCommitter
@@ -10,7 +11,7 @@ from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.job import JobOutcomes
+from diptych.core.job import JobNote
 from diptych.core.serving.version import Version
 from diptych.core.types import AddOutcome, DecodedImage, Embedding, NewImage, NewRow, PutResult
 from diptych.errors import DiptychError, InputError
@@ -49,12 +50,12 @@ class Ingest:
         items: Sequence[NewImage],
         *,
         replace: bool,
-        job_outcomes: Callable[[Sequence[AddOutcome]], JobOutcomes] | None = None,
+        notes: Sequence[JobNote] = (),
     ) -> list[AddOutcome]:
         """Add N items and return N outcomes in their order, with vectors made by `version`.
 
-        A bad item fails alone. The result of `job_outcomes` is stored in the commit of the rows. Raises for
-        the whole add: NotFound when the collection was dropped meanwhile, PairChanged, Overloaded,
+        A bad item fails alone. `notes`, whose rows are items, are stored in the commit of the rows. Raises
+        for the whole add: NotFound when the collection was dropped meanwhile, PairChanged, Overloaded,
         NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
         resolved = await asyncio.to_thread(self._resolve_all, items)  # N items or errors
@@ -87,7 +88,7 @@ class Ingest:
                 collection,
                 rows,
                 replace=replace,
-                job_outcomes=job_outcomes and (lambda stored: job_outcomes(outcomes(stored))),
+                notes=_of_rows(notes, early, [i for i, _ in good]),
             )
             claim.mark_used(
                 row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result)
@@ -118,7 +119,6 @@ class Ingest:
                 claim.begin({item.sha256: item.payload for item in good})
 
         outcomes = await version.embedder.embed_images([item.payload for item in resolved], on_decoded)
-
         return await asyncio.to_thread(
             lambda: [
                 outcome
@@ -148,6 +148,20 @@ def _row(
         pipeline_identity=pipeline_identity,
         picture_hash=picture_hash(image.pixels),
     )
+
+
+def _of_rows(
+    notes: Sequence[JobNote], early: Mapping[int, AddOutcome], items: Sequence[int]
+) -> list[JobNote]:
+    """Notes about items, as notes about the rows of these `items`, or with their early outcomes."""
+    rows = {item: row for row, item in enumerate(items)}
+
+    def of_row(note: JobNote) -> JobNote:
+        if note.row is None:
+            return note
+        return changed(note, row=rows.get(note.row), outcome=early.get(note.row))
+
+    return [of_row(note) for note in notes]
 
 
 def _is_new(row: NewRow, result: PutResult) -> bool:

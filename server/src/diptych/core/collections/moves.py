@@ -4,8 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from diptych.core.collections.collection import Collection
-from diptych.core.collections.indexes import Indexes
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.indexes import Indexes, all_missing
+from diptych.core.collections.ports import Records
 from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.concurrency.shared import Shared
@@ -28,7 +28,7 @@ class Moves:
         self,
         *,
         serving: Serving,
-        records: RecordStore,
+        records: Records,
         indexes: Indexes,
         reembedder: Reembedder,
         write_queue: SerialWriteQueue,
@@ -41,7 +41,7 @@ class Moves:
 
     async def require_embeddable(self, collection: Collection, identity: str) -> None:
         """Raise Conflict if the collection has rows without an image and without a vector of the identity."""
-        missing = await self._records.missing(collection.number, identity)
+        missing = await all_missing(self._records.vectors, collection.number, identity)
         if n_unkept := sum(not kept for kept in missing.values()):
             raise Conflict(
                 f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"

@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.collections.ports import RecordStore
+from diptych.core.collections.ports import Records
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.serving.live_index import LiveIndex
 from diptych.core.timing import noted
@@ -38,7 +38,7 @@ class Nearest:
 class Finder:
     """Cosine search in one or more collections, filtered on metadata."""
 
-    def __init__(self, records: RecordStore) -> None:
+    def __init__(self, records: Records) -> None:
         self._records = records
 
     async def nearest(
@@ -76,7 +76,7 @@ class Finder:
         order = order[: relevance.n_shown(judged, len(order))]
         page: list[int] = keys[order].tolist()
         with noted("metadata"):
-            records = await self._records.by_key(page)
+            records = await self._records.rows.by_key(page)
         hits = [
             Hit(
                 records[key].id,
@@ -116,11 +116,11 @@ class Finder:
         if filter is None:
             return None
         with noted("filter"):
-            return await self._records.matching_keys(collection.number, filter)
+            return (await self._records.filtered.passing(collection.number, filter)).keys
 
     async def _keys_of(self, collection: Collection, ids: Sequence[str]) -> Keys:
         """Keys of the images with one of these ids."""
-        keys = await self._records.keys(collection.number, ids) if ids else []
+        keys = await self._records.rows.keys(collection.number, ids) if ids else []
         return np.array(keys, np.int64)
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from diptych.core.collections.duplicates import picture_hash
-from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
+from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.log_throttle import LogThrottle
@@ -26,7 +26,7 @@ class Originals:
         self,
         *,
         images: ImageStore,
-        records: RecordStore,
+        records: Records,
         thumbnailer: Thumbnailer,
         write_queue: SerialWriteQueue,
         read_only: bool = False,
@@ -72,7 +72,7 @@ class Originals:
         Images of earlier releases have none: they are computed from the originals and stored, which takes as
         long as decoding those. Raises Overloaded, NotReady.
         """
-        found = await self._records.picture_hashes(list(sha256s))
+        found = await self._records.rows.hashes(list(sha256s))
         hashes = {key: hash for key, hash in found.items() if hash is not None}
         unknown = sorted(found.keys() - hashes.keys())
         size = min(MADE_AT_ONCE, embedder.max_images)
@@ -82,7 +82,7 @@ class Originals:
             if self._read_only:
                 continue
             try:
-                await self._records.put_picture_hashes(made)
+                await self._records.writer.put_hashes(made)
             except StoreError as error:
                 if self._throttle.should_log(type(error).__name__):
                     log.warning("picture hashes cannot be kept and are made again: %s", error)
@@ -101,5 +101,5 @@ class Originals:
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail, unless the image was deleted meanwhile: then no file of it may stay."""
-        if await self._records.used_files([sha256]):
+        if await self._records.rows.used_files([sha256]):
             await self._images.put_thumbnail(sha256, size_px, thumbnail)

@@ -1,11 +1,23 @@
-"""What collections need from adapters: a record store, an image store and thumbnails."""
+"""What collections need from adapters: records, an image store and thumbnails.
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+Records are the source of truth about collections, images and embeddings. Writes are durable when they return;
+a read sees one commit.
+
+- `c` is the number of a collection, which no other one ever gets. What takes one raises NotFound once that
+  collection is dropped.
+- A key stands for one row. It is opaque, but for this: a row that is added or put in the place of another has
+  a key of its own, which is larger than all that any collection had before.
+- Each write of rows or embeddings is one change of its collection. Changes are numbered from 1, the creation,
+  and each row and embedding knows the one that wrote it.
+"""
+
+import builtins
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.job import JobOutcomes
+from diptych.core.job import JobNote
 from diptych.core.types import (
     CollectionInfo,
     Embedding,
@@ -13,15 +25,19 @@ from diptych.core.types import (
     ImageContent,
     ImageRecord,
     Keep,
-    Keys,
     Metadata,
     NewRow,
-    PutResult,
+    PassingKeys,
     Removed,
     Sizes,
     Target,
+    VectorPage,
     VersionRef,
+    Written,
+    WrittenVectors,
 )
+
+MISSING_AT_ONCE = 10_000
 
 
 class Thumbnailer(Protocol):
@@ -74,12 +90,8 @@ class ImageStore(Protocol):
         ...
 
 
-class RecordStore(Protocol):
-    """The source of truth about collections, images and embeddings. Writes are durable when they return.
-
-    A read sees one commit. `c` is the number of a collection, which is never used again: what takes one
-    raises NotFound once that collection is dropped.
-    """
+class Database(Protocol):
+    """All that is stored of collections, as one: checked, measured, closed."""
 
     async def require_sound(self) -> None:
         """Wait for the check of what is stored. Raises CorruptStore.
@@ -94,75 +106,56 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def collections(self) -> list[CollectionInfo]:
+    async def n_bytes(self) -> int:
+        """Bytes on disk, without image files."""
+        ...
+
+    async def close(self) -> None:
+        """Finish running calls and close the data folder."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The collections, and what makes the vectors of each identity."""
+
+    async def list(self) -> builtins.list[CollectionInfo]:
         """All collections by name, with their numbers of images."""
         ...
 
-    async def create_collection(
-        self,
-        name: str,
-        keep: Keep,
-        identity: str,
-        ref: VersionRef,
-    ) -> CollectionInfo:
+    async def create(self, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
         """Create an empty collection with vectors of an identity and version.
 
         Raises Conflict when the name is taken.
         """
         ...
 
-    async def move_collection(self, c: int, target: Target, identity: str) -> None:
-        """Note what makes the vectors of a collection from now on; the ones before are kept. Raises
-        NotFound.
-        """
+    async def change(self, c: int, name: str, keep: Keep) -> None:
+        """Change all of it or nothing. Raises Conflict if a new name is taken, or a job adds to it."""
         ...
 
-    async def record_identity(self, identity: str, source: Target) -> None:
-        """Remember what makes vectors of an identity."""
+    async def move(self, c: int, target: Target, identity: str) -> None:
+        """Note what makes the vectors from now on; those before are kept until `VectorRows.forget`."""
         ...
 
-    async def identity_sources(self) -> dict[str, Target]:
-        """What makes vectors, by identity, as far as it is known."""
-        ...
-
-    async def change_collection(self, c: int, name: str, keep: Keep) -> None:
-        """Change all of it or nothing. Raises NotFound; Conflict if the new name is taken or a job adds to
-        it.
-        """
-        ...
-
-    async def drop_collection(self, c: int) -> Removed:
-        """Remove it with all its images. Raises NotFound, and StoreFull as `delete_keys`."""
+    async def drop(self, c: int) -> Removed:
+        """Remove it with all its images. Raises StoreFull as `RowWriter.delete`."""
         ...
 
     async def sizes(self, c: int | None = None) -> dict[int, Sizes]:
         """The sizes of the kept images of one collection, or of all collections by number."""
         ...
 
-    async def n_bytes(self) -> int:
-        """Bytes of the database and its log on disk, without image files."""
+    async def sources(self) -> dict[str, Target]:
+        """What makes vectors, by identity, as far as it is known."""
         ...
 
-    async def put(
-        self,
-        c: int,
-        rows: Sequence[NewRow],
-        *,
-        identity: str,
-        replace: bool,
-        job_outcomes: Callable[[Sequence[PutResult]], JobOutcomes] | None = None,
-    ) -> list[PutResult]:
-        """Add N rows in order, and the job outcomes of the N results, in one transaction.
-
-        A row that existed before has an embedding of this identity afterwards, too. Raises NotFound for the
-        collection, and for a job that has ended: it ends with its collection, and another collection may have
-        the name since. `job_outcomes` is called in any thread.
-        """
+    async def record_source(self, identity: str, source: Target) -> None:
+        """Remember what makes vectors of an identity."""
         ...
 
-    async def put_embeddings(self, c: int, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
-        """Add embeddings of existing rows; return the keys that still existed."""
-        ...
+
+class Rows(Protocol):
+    """Reads images."""
 
     async def get(self, c: int, id: str) -> ImageRecord:
         """One record. Raises NotFound."""
@@ -173,7 +166,11 @@ class RecordStore(Protocol):
         ...
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those keys that exist."""
+        """The records of those keys that exist, which may be of several collections."""
+        ...
+
+    async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
+        """The keys of all rows, or of those `ids` that exist, ascending."""
         ...
 
     async def page(
@@ -182,24 +179,8 @@ class RecordStore(Protocol):
         """At most `limit` records with ids above `after` that pass the filter, by id (code point order)."""
         ...
 
-    async def patch(self, c: int, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
-        ...
-
-    async def delete(self, c: int, id: str) -> Removed:
-        """Delete one image. Raises NotFound."""
-        ...
-
-    async def delete_keys(self, c: int, keys: Sequence[int]) -> Removed:
-        """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
-        ...
-
-    async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
-        """The keys of all rows, or of those `ids` that exist, ascending."""
-        ...
-
-    async def matching_keys(self, c: int, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
+    async def count(self, c: int, filter: Filter | None = None) -> int:
+        """The number of rows that pass the filter."""
         ...
 
     async def fields(
@@ -210,18 +191,6 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def embedding(self, c: int, id: str, identity: str) -> Embedding | None:
-        """The image's embedding of this identity, None if it has none. Raises NotFound."""
-        ...
-
-    async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
-        """The embeddings (D,) of those images that have one of this identity."""
-        ...
-
-    def embeddings(self, c: int, identity: str) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
-        """All embeddings of this identity, in chunks of (keys, (N, D), keys whose embedding is damaged)."""
-        ...
-
     async def same_bytes(self, c: int) -> list[list[str]]:
         """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids."""
         ...
@@ -230,22 +199,110 @@ class RecordStore(Protocol):
         """What all images of the collection are compared by, by id."""
         ...
 
-    async def picture_hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
+    async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
         """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
-        ...
-
-    async def put_picture_hashes(self, hashes: Mapping[int, bytes]) -> None:
-        """Store the picture hashes of those images that still exist."""
-        ...
-
-    async def missing(self, c: int, identity: str) -> dict[int, bool]:
-        """Keys of the rows without an embedding of this identity, and whether their image is kept."""
         ...
 
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the sha256 whose file a row uses."""
         ...
 
-    async def close(self) -> None:
-        """Finish running calls and close the data folder."""
+
+class FilteredRows(Protocol):
+    """Says which images may be found: what a search in an index needs of the store."""
+
+    async def passing(self, c: int, filter: Filter) -> PassingKeys:
+        """The rows whose metadata passes. A cancelled call stops reading."""
         ...
+
+
+class RowWriter(Protocol):
+    """Changes images. Each call is one transaction, and one change of the collection."""
+
+    async def put(
+        self,
+        c: int,
+        rows: Sequence[NewRow],
+        *,
+        identity: str,
+        replace: bool,
+        notes: Sequence[JobNote] = (),
+    ) -> Written:
+        """Add N rows in order, and the outcomes of items of jobs that `notes` tell of.
+
+        A row that existed before has an embedding of this identity afterwards, too. Raises NotFound for a job
+        that has ended, or adds to another collection.
+        """
+        ...
+
+    async def patch(self, c: int, id: str, merge: Metadata, max_bytes: int) -> ImageRecord:
+        """Change the metadata by a merge patch, see `metadata.reserved.patched`. Raises NotFound,
+        InvalidValue, TooLarge.
+        """
+        ...
+
+    async def delete(self, c: int, keys: Sequence[int]) -> Removed:
+        """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
+        ...
+
+    async def put_hashes(self, hashes: Mapping[int, bytes]) -> None:
+        """Store the picture hashes of those images that still exist: no change, as the images have them."""
+        ...
+
+
+class VectorRows(Protocol):
+    """The embeddings of images, by identity. One that is damaged counts as missing when it is read."""
+
+    async def find(self, c: int, id: str, identity: str) -> Embedding | None:
+        """The image's embedding (D,) of this identity, None if it has none. Raises NotFound."""
+        ...
+
+    async def of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
+        """The embeddings (D,) of those images that have one of this identity."""
+        ...
+
+    def since(self, c: int, identity: str, change: int = 0) -> AsyncIterator[VectorPage]:
+        """The embeddings of this identity that later changes than `change` wrote, 0 for all, by key.
+
+        There is at least one page, which may be empty. Compare keys to see which images are gone.
+        """
+        ...
+
+    async def missing(
+        self, c: int, identity: str, *, after: int = 0, limit: int = MISSING_AT_ONCE
+    ) -> dict[int, bool]:
+        """At most `limit` rows above the key `after` that have no embedding of this identity: their keys,
+        ascending, and whether their image is kept.
+        """
+        ...
+
+    async def put(self, c: int, keys: Sequence[int], rows: Embeddings, identity: str) -> WrittenVectors:
+        """Add the embeddings (N, D) of those rows that still exist, as one change of the collection."""
+        ...
+
+    async def forget(self, c: int, limit: int, *, keep: Sequence[str] = ()) -> int:
+        """Delete at most `limit` embeddings of identities that are neither current nor previous.
+
+        Those of `keep` are kept too, which are being filled. Returns how many were deleted; 0 when none is
+        left, or no collection has the number.
+        """
+        ...
+
+
+class Records(Database, Protocol):
+    """What a store offers to collections. Most callers need one or two of these ports."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...  # noqa: D102 - the port says it
+
+    @property
+    def rows(self) -> Rows: ...  # noqa: D102
+
+    @property
+    def filtered(self) -> FilteredRows: ...  # noqa: D102
+
+    @property
+    def writer(self) -> RowWriter: ...  # noqa: D102
+
+    @property
+    def vectors(self) -> VectorRows: ...  # noqa: D102

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from diptych.core.collections.collection import Collection
-from diptych.core.collections.ports import ImageStore, RecordStore
+from diptych.core.collections.ports import ImageStore, Records
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.serving.snapshot import Pair
@@ -48,7 +48,7 @@ class Reembedder:
         self,
         *,
         images: ImageStore,
-        records: RecordStore,
+        records: Records,
         write_queue: SerialWriteQueue,
     ) -> None:
         self._images = images
@@ -94,7 +94,7 @@ class Reembedder:
     ) -> dict[int, Embedding]:
         """The embeddings (D,) by key; keys that fail, or keep no image, are marked so."""
         index = pair.index
-        found = await self._records.by_key(keys)
+        found = await self._records.rows.by_key(keys)
         index.unindexed.difference_update(set(keys) - found.keys())  # deleted meanwhile
         unkept = index.unindexed.intersection(key for key, record in found.items() if not record.kept)
         # In the next snapshot the collection would lose these images; in this one their vectors are damaged.
@@ -152,11 +152,11 @@ class Reembedder:
         rows = {key: row for key, row in rows.items() if key in pair.index.unindexed}
         if not rows:
             return
-        kept = await self._records.put_embeddings(
+        written = await self._records.vectors.put(
             collection.number, list(rows), np.stack(list(rows.values())), pair.identity
         )
-        if kept:
-            await pair.index.fill(kept, np.stack([rows[key] for key in kept]))
+        if written.keys:
+            await pair.index.fill(written.keys, np.stack([rows[key] for key in written.keys]))
 
 
 def _page(pair: Pair) -> int:

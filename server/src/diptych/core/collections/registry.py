@@ -10,7 +10,7 @@ from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ids import collection_not_found
 from diptych.core.collections.indexes import Indexes
-from diptych.core.collections.ports import ImageStore, RecordStore
+from diptych.core.collections.ports import ImageStore, Records
 from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
@@ -37,7 +37,7 @@ class CollectionRegistry:
         indexes: Indexes,
         images: ImageStore,
         files: FileReferences,
-        records: RecordStore,
+        records: Records,
         reembedder: Reembedder,
         pace: Callable[[], Pace],
         metrics: Metrics,
@@ -76,8 +76,8 @@ class CollectionRegistry:
         that has ended.
         """
         try:
-            sources = await self._records.identity_sources()
-            for info in await self._records.collections():
+            sources = await self._records.catalogue.sources()
+            for info in await self._records.catalogue.list():
                 await self._open(info, sources)
         except Exception:
             await self._records.require_sound()  # damage explains any other error
@@ -124,7 +124,7 @@ class CollectionRegistry:
                 else await stack.enter_async_context(self._empty(one.shared_version, pair))
                 for one in (serving.next, serving.previous)
             ]
-            info = await self._records.create_collection(name, keep, pair.identity, pair.model.ref)
+            info = await self._records.catalogue.create(name, keep, pair.identity, pair.model.ref)
             collection = self._place(info, pair)
             for put, other in zip((serving.set_next, serving.set_previous), others, strict=True):
                 if other is not None:
@@ -144,7 +144,7 @@ class CollectionRegistry:
         name, keep = change.name or collection.name, change.keep or collection.keep
         collection.require_not_dropped()
         self.require_renamable(collection, name)
-        await self._records.change_collection(collection.number, name, keep)
+        await self._records.catalogue.change(collection.number, name, keep)
         if name != collection.name:
             self._rename(collection, name)
         collection.keep = keep
@@ -152,7 +152,7 @@ class CollectionRegistry:
     async def drop(self, collection: Collection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
         collection.require_not_dropped()
-        removed = await self._records.drop_collection(collection.number)
+        removed = await self._records.catalogue.drop(collection.number)
         del self._collections[collection.name]
         collection.dropped = True
         collection.report_metrics()
@@ -208,7 +208,7 @@ class CollectionRegistry:
                     f"{n_unkept} of {collection.n_images} rows keep no image that could be embedded again"
                 )
                 return
-            await self._records.move_collection(collection.number, version.value.target, pair.identity)
+            await self._records.catalogue.move(collection.number, version.value.target, pair.identity)
             self._serving.set_current(collection.number, pair)
             collection.reason = ""
         collection.report_metrics()

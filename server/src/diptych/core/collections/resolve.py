@@ -8,6 +8,7 @@ import numpy as np
 from diptych.core.collections.ids import check_id, content_id, sha256_of
 from diptych.core.collections.metadata.checks import check_metadata
 from diptych.core.collections.metadata.reserved import check_reserved, lacks_given, same_metadata
+from diptych.core.job import JobNote
 from diptych.core.types import (
     NO_ROWS,
     AddOutcome,
@@ -76,6 +77,14 @@ def stored_outcome(i: int, row: NewRow, result: PutResult) -> AddOutcome:
     if result.status == "conflict":  # another add took the id during encoding
         return _conflict(i, row.id)
     return AddOutcome(i, row.id, result.status, metadata_differs=result.metadata_differs)
+
+
+def outcome_of(note: JobNote, rows: Sequence[NewRow], results: Sequence[PutResult]) -> AddOutcome:
+    """The outcome of the item of a job, from what came of storing N rows."""
+    if note.outcome is not None:
+        return note.outcome
+    assert note.row is not None, "it has the one or the other"
+    return stored_outcome(note.item, rows[note.row], results[note.row])
 
 
 def index_change(

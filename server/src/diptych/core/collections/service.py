@@ -21,13 +21,13 @@ from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
 from diptych.core.collections.nearest import Finder, Nearest, SearchTarget
 from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
+from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
 from diptych.core.collections.reembed import NoPause, Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
-from diptych.core.job import JobOutcomes
+from diptych.core.job import JobNote
 from diptych.core.ports import Metrics
 from diptych.core.serving.ports import VectorIndex
 from diptych.core.serving.snapshot import Pair, Serving
@@ -35,7 +35,6 @@ from diptych.core.serving.versions import Versions
 from diptych.core.timing import stage
 from diptych.core.types import (
     Added,
-    AddOutcome,
     CollectionChange,
     CollectionInfo,
     CollectionStats,
@@ -69,7 +68,7 @@ class Collections:
         serving: Serving,
         thumbnailer: Thumbnailer,
         images: ImageStore,
-        records: RecordStore,
+        records: Records,
         new_index: Callable[[int], VectorIndex],
         metrics: Metrics,
         write_queue: SerialWriteQueue,
@@ -180,7 +179,7 @@ class Collections:
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
         """All that is known of all collections, by name."""
         collections = [*self._registry]
-        sizes, found = await self._records.sizes(), list[CollectionStats]()
+        sizes, found = await self._records.catalogue.sizes(), list[CollectionStats]()
         for collection in collections:
             with suppress(NotFound):  # dropped meanwhile
                 found.append(await self._stats(collection, sizes.get(collection.number)))
@@ -253,14 +252,14 @@ class Collections:
         items: Sequence[NewImage],
         *,
         replace: bool = False,
-        job_outcomes: Callable[[Sequence[AddOutcome]], JobOutcomes] | None = None,
+        notes: Sequence[JobNote] = (),
     ) -> Added:
         """Add N items and return N outcomes in their order.
 
-        An item is durable and searchable, or fails alone with its own error. What `job_outcomes` returns for
-        the outcomes is durable in the same commit, even if there are no items. Raises for the whole add, with
-        nothing acknowledged: Conflict when the collection is not served, NotFound when such a job has ended,
-        Overloaded, TooLarge, NotReady.
+        An item is durable and searchable, or fails alone with its own error. The outcomes that `notes` tell
+        of, whose rows are items, are durable in the same commit, even if there are no items. Raises for the
+        whole add, with nothing acknowledged: Conflict when the collection is not served, NotFound when such a
+        job has ended, Overloaded, TooLarge, NotReady.
         """
         while True:
             with self._serving.use() as snapshot:
@@ -268,7 +267,7 @@ class Collections:
                 pair = collection.require_served(snapshot)
                 try:
                     outcomes = await self._ingest.add(
-                        collection, pair.version, items, replace=replace, job_outcomes=job_outcomes
+                        collection, pair.version, items, replace=replace, notes=notes
                     )
                 except PairChanged:
                     continue  # embed them with the new version
@@ -320,7 +319,7 @@ class Collections:
             embedder = pair.version.embedder
             hashes = await self._originals.picture_hashes({hit.key: hit.sha256 for hit in hits}, embedder)
             return await asyncio.to_thread(fold_same_picture, hits, hashes)
-        found = await self._records.embeddings_of([hit.key for hit in hits], pair.identity)
+        found = await self._records.vectors.of([hit.key for hit in hits], pair.identity)
         none = np.zeros(pair.model.embed_dim, np.float32)  # of an image that was replaced meanwhile
         rows = [found.get(hit.key, none) for hit in hits]  # N of (D,)
         return await asyncio.to_thread(fold_near, hits, np.array(rows), collapse)
@@ -338,7 +337,7 @@ class Collections:
     async def _stats(self, collection: Collection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` are those of the collection, if known already."""
         if sizes is None:
-            found = await self._records.sizes(collection.number)
+            found = await self._records.catalogue.sizes(collection.number)
             (sizes,) = found.values()
         pair = collection.pair
         index = None if pair is None else pair.index

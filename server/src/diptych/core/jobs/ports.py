@@ -9,7 +9,7 @@ from diptych.core.job import EndState, Job, JobItem, JobOutcome
 class JobStore(Protocol):
     """Jobs, their items and outcomes. Writes are durable when they return. Raises StoreError.
 
-    An outcome is written with its row: see RecordStore.put. A job ends in the same commit as its collection,
+    An outcome is written with its row: see RowWriter.put. A job ends in the same commit as its collection,
     which cannot be renamed before.
     """
 

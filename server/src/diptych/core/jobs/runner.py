@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
+from itertools import count
 
 from diptych.core.collections.service import Collections
-from diptych.core.job import Job, JobItem, JobOutcome, JobOutcomes
+from diptych.core.job import Job, JobItem, JobNote, JobOutcome
 from diptych.core.jobs.ports import JobInputs, JobStore
 from diptych.core.types import AddOutcome, NewImage
 from diptych.errors import Overloaded, TooLarge
@@ -48,14 +49,11 @@ class JobRunner:
         fit at once.
         """
         images = await self._images(job, batch)
-
-        def job_outcomes(added: Sequence[AddOutcome]) -> JobOutcomes:
-            return {job.id: _outcomes(batch, added)}
-
+        notes = _notes(job, batch)
         while True:
             try:
                 added = await self._collections.add_many(
-                    job.collection, images, replace=job.replace, job_outcomes=job_outcomes
+                    job.collection, images, replace=job.replace, notes=notes
                 )
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
@@ -86,6 +84,17 @@ def _within(items: Sequence[JobItem]) -> list[JobItem]:
             break
         batch.append(item)
     return batch
+
+
+def _notes(job: Job, batch: Sequence[JobItem]) -> list[JobNote]:
+    """Notes about all items, in order; a row is the number of an image, which items without an error have."""
+    images = count()
+    return [
+        JobNote(job.id, item.number, outcome=AddOutcome(item.number, item.id, "failed", item.error))
+        if item.error
+        else JobNote(job.id, item.number, row=next(images))
+        for item in batch
+    ]
 
 
 def _outcomes(batch: Sequence[JobItem], added: Sequence[AddOutcome]) -> list[JobOutcome]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.ports import Rows, VectorRows
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
 from diptych.core.rollout.comparison import (
@@ -30,7 +31,6 @@ from diptych.core.rollout.overlap import (
     sample,
 )
 from diptych.core.rollout.pacing import EncoderShare
-from diptych.core.rollout.ports import ComparedImages
 from diptych.core.rollout.text_vectors import text_vectors
 from diptych.core.serving.live_index import LiveIndex
 from diptych.core.serving.snapshot import Pair, Serving
@@ -72,7 +72,8 @@ class Comparer:
         *,
         serving: Serving,
         collections: Collections,
-        images: ComparedImages,
+        rows: Rows,
+        vectors: VectorRows,
         versions: Versions,
         min_overlap: float | None = None,
         max_search_s: float = MAX_SEARCH_S,
@@ -82,7 +83,8 @@ class Comparer:
         """
         self._serving = serving
         self._collections = collections
-        self._images = images
+        self._rows = rows
+        self._vectors = vectors
         self._versions = versions
         self._min_overlap = min_overlap
         self._max_search_s = max_search_s
@@ -143,7 +145,7 @@ class Comparer:
         if sides.old is None:
             return _without_old(collection, sides.new)
         with sides.old.use() as old, sides.new.use() as new:
-            keys = np.array(await self._images.keys(collection.number), np.int64)
+            keys = np.array(await self._rows.keys(collection.number), np.int64)
             allowed = _in_both(keys, old.index, new.index)
             limit = min(MAX_SAMPLED, max(MAX_SAMPLED_IN_ALL // n_compared, MIN_SAMPLED))
             queries = await self._queries(keys, old, new, limit, pace)
@@ -164,15 +166,15 @@ class Comparer:
         """Search by at most `limit` images and by their names, in turn: time may not be enough for all."""
         chosen = sample(keys[~np.isin(keys, list(old.index.unindexed | new.index.unindexed))], limit)
         by_image = await self._image_queries(chosen, old, new)
-        records = await self._images.by_key(chosen)
+        records = await self._rows.by_key(chosen)
         names = dict.fromkeys(name_of(records[key]) for key in chosen if key in records)
         by_name = await _text_queries([name for name in names if name], old, new, pace)
         in_turn = chain.from_iterable(zip_longest(by_image, by_name))
         return [query for query in in_turn if query is not None]
 
     async def _image_queries(self, chosen: Sequence[int], old: Pair, new: Pair) -> list[ComparedQuery]:
-        old_rows = await self._images.embeddings_of(chosen, old.identity)
-        new_rows = await self._images.embeddings_of(chosen, new.identity)
+        old_rows = await self._vectors.of(chosen, old.identity)
+        new_rows = await self._vectors.of(chosen, new.identity)
         both = [key for key in chosen if key in old_rows and key in new_rows]
         return [ComparedQuery(old_rows[key], new_rows[key], key=key) for key in both]
 
@@ -199,7 +201,7 @@ class Comparer:
     async def _with_ids(self, shown: Sequence[ComparedHits]) -> list[ChangedQuery]:
         """The queries that change, without images that are deleted meanwhile."""
         keys = {key for one in shown for key in [*one.old, *one.new, one.query.key] if key is not None}
-        records = await self._images.by_key(sorted(keys))
+        records = await self._rows.by_key(sorted(keys))
 
         def ids(row: Iterable[int]) -> list[str]:
             return [records[key].id for key in row if key in records]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.core.rollout.types import CollectionMove, Rollout, ServedVersions
-from diptych.core.types import Embedding, ImageRecord, VersionRef
+from diptych.core.types import VersionRef
 
 
 class RolloutStore(Protocol):
@@ -19,16 +19,8 @@ class RolloutStore(Protocol):
         """Set what serves (None keeps it) and move collections, by number, in one transaction.
 
         A collection that gets another identity remembers the one that it had before. Vectors of other
-        identities than these two are deleted later, by `forget_vectors`. Raises NotFound for a collection,
+        identities than these two are deleted later, by `VectorRows.forget`. Raises NotFound for a collection,
         and changes nothing then.
-        """
-        ...
-
-    async def forget_vectors(self, c: int, max_rows: int, *, keep: Sequence[str] = ()) -> int:
-        """Delete at most `max_rows` vectors of identities that are neither current nor previous.
-
-        Those of `keep` are kept too, which are being filled. Returns how many were deleted; 0 when none is
-        left.
         """
         ...
 
@@ -46,22 +38,6 @@ class RolloutStore(Protocol):
 
     async def rollouts(self, limit: int) -> list[Rollout]:
         """The newest rollouts, newest first."""
-        ...
-
-
-class ComparedImages(Protocol):
-    """What a comparison reads of stored images. Reads of a collection raise NotFound without it."""
-
-    async def keys(self, c: int) -> list[int]:
-        """The keys of all images, ascending."""
-        ...
-
-    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those images that exist."""
-        ...
-
-    async def embeddings_of(self, keys: Sequence[int], identity: str) -> dict[int, Embedding]:
-        """The embeddings (D,) of those images that have one of this identity."""
         ...
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.ports import VectorRows
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.shared import Shared
@@ -46,6 +47,7 @@ class RolloutParts:
     collections: Collections
     bundles: Bundles
     store: RolloutStore
+    vectors: VectorRows
     room: Room
     compare: Compare
 

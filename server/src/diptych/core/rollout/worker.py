@@ -161,7 +161,7 @@ class RolloutWorker:
             collection = self._to_tidy.pop()
             try:
                 pairs = self._parts.serving.pairs(collection.number)
-                while not collection.dropped and await self._parts.store.forget_vectors(
+                while not collection.dropped and await self._parts.vectors.forget(
                     collection.number, FORGET_ROWS, keep=[pair.identity for pair in pairs]
                 ):
                     pass

@@ -1,4 +1,5 @@
-"""The names in metadata that diptych writes itself, and how metadata is compared when an image comes again.
+"""The names in metadata that diptych writes itself, and how metadata is changed by a patch, and compared when
+an image comes again.
 
 `file` says which file an image was: its name, its folder within the folder or archive that was added, and
 when it was modified. Earlier releases stored it as one text, the path. `exif` is for what cameras record.
@@ -7,7 +8,7 @@ when it was modified. Earlier releases stored it as one text, the path. `exif` i
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from diptych.core.collections.metadata.checks import json_kind
+from diptych.core.collections.metadata.checks import check_metadata, json_kind, merge_patch
 from diptych.core.collections.metadata.filters import same_json
 from diptych.core.types import Metadata
 from diptych.errors import InvalidValue
@@ -55,6 +56,16 @@ def check_reserved(metadata: Metadata) -> None:
     if not (isinstance(file, str) or _is_file(file)):
         fields = ", ".join(_FILE_FIELDS)
         raise InvalidValue(f"'file' is a reserved name: its value must be an object of the texts {fields}")
+
+
+def patched(metadata: Metadata, patch: Metadata, max_bytes: int) -> Metadata:
+    """Apply a JSON merge patch to what is stored. Raises InvalidValue, TooLarge.
+
+    Of reserved names only those that the patch has are checked: earlier releases may have stored others.
+    """
+    merged = check_metadata(merge_patch(metadata, patch), max_bytes)
+    check_reserved({name: merged[name] for name in patch if name in merged})
+    return merged
 
 
 def same_metadata(given: Metadata, stored: Metadata) -> bool:

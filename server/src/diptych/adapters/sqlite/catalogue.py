@@ -1,13 +1,18 @@
-"""The SQL statements that list, create, rename, configure, measure and drop collections."""
+"""The collections, and what makes the vectors of each identity."""
 
+# ruff: noqa: S608 - only constants of this module are inserted into statements
+
+import builtins
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from diptych.adapters.sqlite import rows as sql
 from diptych.adapters.sqlite.jobs import end_with_collection, mark_dropped, require_no_job
 from diptych.adapters.sqlite.records import begin_change, require_collection
+from diptych.adapters.sqlite.row_writer import delete_images
+from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes, Target, VersionRef
 from diptych.errors import Conflict
 
@@ -26,8 +31,55 @@ _SIZES = """
 """
 
 
-def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
-    """All collections by name, with their numbers of images."""
+_SOURCE = "model, version, bundle, precision, decode"
+
+
+class SqliteCatalogue:
+    """Satisfies `diptych.core.collections.ports.Catalogue`."""
+
+    def __init__(self, threads: SqliteThreads, on_drop: Callable[[], None]) -> None:
+        """`on_drop` is called after a collection was dropped, before that is acknowledged."""
+        self._threads = threads
+        self._on_drop = on_drop
+
+    async def list(self) -> builtins.list[CollectionInfo]:
+        """All collections by name, with their numbers of images."""
+        return await self._threads.read(_list)
+
+    async def create(self, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
+        """Create a collection. Raises Conflict if the name is taken."""
+        return await self._threads.write(lambda db: _create(db, name, keep, identity, ref))
+
+    async def change(self, c: int, name: str, keep: Keep) -> None:
+        """Rename and configure a collection, in one transaction.
+
+        Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
+        """
+        await self._threads.write(lambda db: _change(db, c, name, keep))
+
+    async def move(self, c: int, target: Target, identity: str) -> None:
+        """Note what makes the vectors from now on; those before are kept. Raises NotFound."""
+        await self._threads.write(lambda db: move_collection(db, c, target, identity))
+
+    async def drop(self, c: int) -> Removed:
+        """Remove a collection with all its images. Raises NotFound."""
+        return await self._threads.write(lambda db: _drop(db, c), makes_room=True, then=self._on_drop)
+
+    async def sizes(self, c: int | None = None) -> dict[int, Sizes]:
+        """The sizes of one collection, or of all, by number. Raises NotFound."""
+        return await self._threads.read(lambda db: _sizes(db, c))
+
+    async def sources(self) -> dict[str, Target]:
+        """What makes the vectors of each identity for which that is known."""
+        return await self._threads.read(_sources)
+
+    async def record_source(self, identity: str, source: Target) -> None:
+        """Remember what makes the vectors of an identity. Writes nothing that is known already."""
+        if (await self.sources()).get(identity) != source:
+            await self._threads.write(lambda db: _record_source(db, identity, source))
+
+
+def _list(db: sqlite3.Connection) -> list[CollectionInfo]:
     rows = db.execute(
         "SELECT number, name, model, (SELECT count(*) FROM images WHERE collection = c.number),"
         " created_at, keep, (SELECT n.identity FROM identities n WHERE n.number = c.identity),"
@@ -52,8 +104,7 @@ def _info(row: Iterable[Any]) -> CollectionInfo:
     )
 
 
-def create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
-    """Create a collection. Raises Conflict if the name is taken."""
+def _create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: VersionRef) -> CollectionInfo:
     created_at = sql.now()
     with _name_is_free(db, name):
         added = db.execute(
@@ -65,11 +116,7 @@ def create(db: sqlite3.Connection, name: str, keep: Keep, identity: str, ref: Ve
     return CollectionInfo(added.lastrowid, name, ref.name, 0, created_at, keep, identity=identity, ref=ref)
 
 
-def change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
-    """Set the name of a collection and what it keeps.
-
-    Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
-    """
+def _change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
     before = require_collection(db, c)
     db.execute("UPDATE collections SET keep = ? WHERE number = ?", (keep, c))
     if name != before:
@@ -78,12 +125,12 @@ def change(db: sqlite3.Connection, c: int, name: str, keep: Keep) -> None:
             db.execute("UPDATE collections SET name = ? WHERE number = ?", (name, c))
 
 
-def move(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:
+def move_collection(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:
     """Note what makes the vectors of a collection from now on, and what did before. Raises NotFound."""
     begin_change(db, c)
     before = "CASE WHEN identity IS NULL OR identity = :identity THEN previous_identity ELSE identity END"
     db.execute(
-        f"UPDATE collections SET model = :model, previous_identity = {before},"  # noqa: S608 - as above
+        f"UPDATE collections SET model = :model, previous_identity = {before},"
         " version = :version, bundle = :bundle, identity = :identity WHERE number = :c",
         {
             "model": target.ref.name,
@@ -95,18 +142,16 @@ def move(db: sqlite3.Connection, c: int, target: Target, identity: str) -> None:
     )
 
 
-def drop(db: sqlite3.Connection, c: int) -> Removed:
-    """Drop a collection with all its images. Raises NotFound."""
+def _drop(db: sqlite3.Connection, c: int) -> Removed:
     change = begin_change(db, c)
     keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (c,))]
-    released = sql.delete_images(db, c, keys)
+    released = delete_images(db, c, keys)
     end_with_collection(db, c, require_collection(db, c))
     db.execute("DELETE FROM collections WHERE number = ?", (c,))
     return Removed(tuple(keys), released, change)
 
 
-def sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
-    """The sizes of one collection, or of all, by number. Raises NotFound."""
+def _sizes(db: sqlite3.Connection, c: int | None) -> dict[int, Sizes]:
     if c is None:
         numbers = [one for (one,) in db.execute("SELECT number FROM collections")]
         rows = db.execute(_SIZES)
@@ -125,3 +170,18 @@ def _name_is_free(db: sqlite3.Connection, name: str) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise Conflict(f"there is a collection named {name!r} already") from None
     mark_dropped(db, name)
+
+
+def _record_source(db: sqlite3.Connection, identity: str, source: Target) -> None:
+    """Set what makes the vectors of an identity, which is added if it is new."""
+    number = sql.add_identity(db, identity)
+    values = (source.ref.name, source.ref.version, source.ref.bundle, source.precision, source.decode)
+    db.execute(f"UPDATE identities SET ({_SOURCE}) = (?, ?, ?, ?, ?) WHERE number = ?", (*values, number))
+
+
+def _sources(db: sqlite3.Connection) -> dict[str, Target]:
+    rows = db.execute(f"SELECT identity, {_SOURCE} FROM identities WHERE model IS NOT NULL")
+    return {
+        identity: Target(VersionRef(model, version, bundle), precision, decode)
+        for identity, model, version, bundle, precision, decode in rows
+    }

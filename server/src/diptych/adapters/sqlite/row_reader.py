@@ -1,0 +1,158 @@
+"""Reads images, and which of them pass a filter."""
+
+# ruff: noqa: S608 - only constants of this package are inserted into statements
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+
+from diptych.adapters.sqlite import browse, fields
+from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.filter_cache import FilterCache
+from diptych.adapters.sqlite.records import RECORD, change_of, find_record, of_collection, record_of
+from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
+from diptych.core.collections.metadata.facets import FieldSummary
+from diptych.core.collections.metadata.filters import Filter
+from diptych.core.types import ImageContent, ImageRecord, PassingKeys
+
+
+class SqliteRows:
+    """Satisfies `diptych.core.collections.ports.Rows` and `FilteredRows`."""
+
+    def __init__(self, threads: SqliteThreads, filters: FilterCache) -> None:
+        self._threads = threads
+        self._filters = filters
+
+    async def get(self, c: int, id: str) -> ImageRecord:
+        """The record of an image. Raises NotFound."""
+        return (await self._threads.read(lambda db: find_record(db, c, id)))[1]
+
+    async def find(self, c: int, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records of those ids that exist, by id. Raises NotFound for the collection."""
+        query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
+        values = (c, json.dumps(list(ids)))
+        found = await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
+        return {record.id: record for record in found}
+
+    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records of those keys that exist, by key."""
+        query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
+        values = (json.dumps(list(keys)),)
+        return await self._threads.read(
+            lambda db: {key: record_of(columns) for key, *columns in db.execute(query, values)}
+        )
+
+    async def page(
+        self, c: int, after: str | None, limit: int, filter: Filter | None = None
+    ) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after` that pass the filter, by id (code point order).
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+        if filter is not None:
+
+            def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> list[ImageRecord]:
+                keys = self._filters.matching_keys(db, c, filter, stopped, n_clears)
+                return browse.page_of(db, c, keys, after or "", limit)
+
+            return await self._scan(c, work)
+        query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
+        values = (c, after or "", limit)
+        return await self._read_of(c, lambda db: list(map(record_of, db.execute(query, values))))
+
+    async def keys(self, c: int, ids: Sequence[str] | None = None) -> list[int]:
+        """The keys of all rows of a collection, or of those `ids` that exist, ascending.
+
+        Raises NotFound for the collection.
+        """
+        chosen, values = "ORDER BY key", tuple[int | str, ...]((c,))
+        if ids is not None:
+            # "+key": in the order of the index of ids. SQLite would read all rows to find them in order.
+            chosen, values = f"AND id {sql.ONE_OF} ORDER BY +key", (c, json.dumps(list(ids)))
+        query = f"SELECT key FROM images WHERE collection = ? {chosen}"
+        return await self._read_of(c, lambda db: [key for (key,) in db.execute(query, values)])
+
+    async def count(self, c: int, filter: Filter | None = None) -> int:
+        """The number of rows that pass the filter. Raises NotFound for the collection."""
+        if filter is not None:
+            return len((await self.passing(c, filter)).keys)
+        query = "SELECT count(*) FROM images WHERE collection = ?"
+        return int(await self._read_of(c, lambda db: db.execute(query, (c,)).fetchone()[0]))
+
+    async def passing(self, c: int, filter: Filter) -> PassingKeys:
+        """The keys of the rows whose metadata pass the filter.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+
+        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> PassingKeys:
+            change = change_of(db, c)
+            return PassingKeys(self._filters.matching_keys(db, c, filter, stopped, n_clears), change)
+
+        return await self._scan(c, work)
+
+    async def fields(
+        self, c: int, filter: Filter | None, limit: int, *, nested: bool = False
+    ) -> FieldSummary:
+        """What the fields of the metadata that passes the filter hold, each with at most `limit` values.
+
+        With `nested`, fields inside of objects are described, too. Cancelling the call ends the scan. Raises
+        NotFound for the collection.
+        """
+
+        def work(db: sqlite3.Connection, stopped: Callable[[], bool], n_clears: int) -> FieldSummary | None:
+            def made() -> FieldSummary | None:
+                keys = (
+                    sql.all_keys(db, c)
+                    if filter is None
+                    else self._filters.matching_keys(db, c, filter, stopped, n_clears)
+                )
+                return fields.summarise(db, keys, limit, stopped, nested=nested)
+
+            return self._filters.summary(
+                db, c, filter=filter, limit=limit, nested=nested, make=made, n_clears=n_clears
+            )
+
+        found = await self._scan(c, work)
+        assert found is not None, "only a cancelled call stops early"
+        return found
+
+    async def same_bytes(self, c: int) -> list[list[str]]:
+        """The ids of images with the same bytes, ascending, in groups of two or more, by their first ids.
+
+        Raises NotFound for the collection.
+        """
+        return await self._read_of(c, lambda db: browse.same_bytes(db, c))
+
+    async def contents(self, c: int) -> list[ImageContent]:
+        """What all images of the collection are compared by, by id. Raises NotFound for the collection."""
+        return await self._read_of(c, lambda db: browse.contents(db, c))
+
+    async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
+        """The picture hashes of images by key; None where it is unknown and the image's file is kept."""
+        query = (
+            f"SELECT key, picture_hash FROM images WHERE key {sql.ONE_OF}"
+            " AND (picture_hash IS NOT NULL OR kept)"
+        )
+        values = (json.dumps(list(keys)),)
+        return await self._threads.read(lambda db: dict(db.execute(query, values)))
+
+    async def used_files(self, sha256s: Sequence[str]) -> set[str]:
+        """Those of the sha256 whose file is used by a row."""
+        return await self._threads.read(lambda db: sql.used_files(db, sha256s))
+
+    async def _scan(
+        self, c: int, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
+    ) -> Result:
+        """As `_read_of`, for long work: it also gets what says that the call was cancelled, and how often
+        the filters had been cleared before.
+        """
+        stop, n_clears = threading.Event(), self._filters.n_clears
+        try:
+            return await self._read_of(c, lambda db: work(db, stop.is_set, n_clears))
+        finally:
+            stop.set()
+
+    async def _read_of(self, c: int, work: Work[Result]) -> Result:
+        return await self._threads.read(of_collection(c, work))

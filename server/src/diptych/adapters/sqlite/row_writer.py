@@ -1,0 +1,167 @@
+"""Adds, changes and deletes images."""
+
+# ruff: noqa: S608 - only constants of this package are inserted into statements
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from diptych.adapters.sqlite import checksums
+from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.jobs import record
+from diptych.adapters.sqlite.records import RECORD, begin_change, find_record, record_of, set_metadata
+from diptych.adapters.sqlite.rows import ONE_OF
+from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.adapters.sqlite.vector_rows import Writing, put_embedding
+from diptych.core.collections.metadata.checks import to_json
+from diptych.core.collections.metadata.reserved import lacks_given, patched, same_metadata
+from diptych.core.collections.resolve import outcome_of
+from diptych.core.job import JobNote
+from diptych.core.types import ImageRecord, Metadata, NewRow, PutResult, Removed, Written
+
+INSERT = (
+    "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
+    " kept, checksum, picture_hash, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class SqliteRowWriter:
+    """Satisfies `diptych.core.collections.ports.RowWriter`."""
+
+    def __init__(self, threads: SqliteThreads, on_change: Callable[[], None]) -> None:
+        """`on_change` is called after every change but pure additions, before that is acknowledged."""
+        self._threads = threads
+        self._on_change = on_change
+
+    async def put(
+        self,
+        c: int,
+        rows: Sequence[NewRow],
+        *,
+        identity: str,
+        replace: bool,
+        notes: Sequence[JobNote] = (),
+    ) -> Written:
+        """Add N rows in order, and record what `notes` tell of items of jobs, in one transaction.
+
+        Raises NotFound for the collection, or for a job that has ended.
+        """
+
+        def work(db: sqlite3.Connection) -> Written:
+            change = begin_change(db, c)
+            writing = Writing(c, sql.add_identity(db, identity) if rows else 0, change)
+            results = [_put_row(db, row, writing, replace=replace) for row in rows]
+            for note in notes:
+                record(db, c, note.job, note.item, outcome_of(note, rows, results))
+            return Written(results, change)
+
+        return await self._threads.write(
+            work,
+            step="job_commit" if notes else "commit",
+            then=self._on_change if replace else lambda: None,
+        )
+
+    async def patch(self, c: int, id: str, merge: Metadata, max_bytes: int) -> ImageRecord:
+        """Change the metadata by a merge patch. Raises NotFound, InvalidValue, TooLarge."""
+
+        def work(db: sqlite3.Connection) -> ImageRecord:
+            change = begin_change(db, c)
+            key, found = find_record(db, c, id)
+            set_metadata(db, key, patched(found.metadata, merge, max_bytes), change)
+            return find_record(db, c, id)[1]
+
+        return await self._threads.write(work, then=self._on_change)
+
+    async def delete(self, c: int, keys: Sequence[int]) -> Removed:
+        """Delete existing rows by their keys."""
+
+        def work(db: sqlite3.Connection) -> Removed:
+            change = begin_change(db, c)
+            return Removed(tuple(keys), delete_images(db, c, keys), change)
+
+        return await self._threads.write(work, makes_room=True, then=self._on_change)
+
+    async def put_hashes(self, hashes: Mapping[int, bytes]) -> None:
+        """Store the picture hashes of those images that still exist."""
+        rows = [(hash, key) for key, hash in hashes.items()]
+        query = "UPDATE images SET picture_hash = ? WHERE key = ?"
+        await self._threads.write(lambda db: db.executemany(query, rows) and None)
+
+
+def delete_images(db: sqlite3.Connection, c: int, keys: Sequence[int]) -> tuple[str, ...]:
+    """Delete rows of the collection with their embeddings; return the files that no other row uses."""
+    chosen = (json.dumps(list(keys)), c)
+    sha256s = _sha256s(db, f"key {ONE_OF} AND +collection = ?", chosen)
+    db.execute(f"DELETE FROM images WHERE key {ONE_OF} AND +collection = ?", chosen)
+    return tuple(sorted(_unused_files(db, sha256s)))
+
+
+def _put_row(db: sqlite3.Connection, row: NewRow, writing: Writing, *, replace: bool) -> PutResult:
+    """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
+    found = db.execute(
+        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (writing.c, row.id)
+    ).fetchone()
+    if found is None:
+        return PutResult("created", _insert(db, row, writing))
+    key, there = int(found[0]), record_of(found[1:])
+    if there.sha256 == row.sha256:
+        return _put_same(db, key, row, there.metadata, writing, replace=replace)
+    if not replace:
+        return PutResult("conflict", key)
+    if row.metadata is None:
+        row = dataclasses.replace(row, metadata=there.metadata)
+    return _put_in_place(db, key, row, writing)
+
+
+def _put_in_place(db: sqlite3.Connection, key: int, row: NewRow, writing: Writing) -> PutResult:
+    """Replace the row of `key` by a new one."""
+    sha256s = _sha256s(db, "key = ?", (key,))
+    db.execute("DELETE FROM images WHERE key = ?", (key,))
+    new_key = _insert(db, row, writing)
+    return PutResult(
+        "replaced", new_key, removed_key=key, released=next(iter(_unused_files(db, sha256s)), None)
+    )
+
+
+def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:
+    return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE {where}", values)}
+
+
+def _put_same(
+    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, writing: Writing, *, replace: bool
+) -> PutResult:
+    """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
+    put_embedding(db, key, row.embedding, writing)
+    if not replace or row.metadata is None or same_metadata(row.metadata, metadata):
+        return PutResult("unchanged", key, metadata_differs=lacks_given(row.metadata, metadata))
+    set_metadata(db, key, row.metadata, writing.change)
+    return PutResult("replaced", key)
+
+
+def _insert(db: sqlite3.Connection, row: NewRow, writing: Writing) -> int:
+    text, created_at = to_json(row.metadata or {}), sql.now()
+    checksum = checksums.of_row(
+        row.id.encode(),
+        row.sha256.encode(),
+        row.n_bytes,
+        row.media_type.encode(),
+        row.width,
+        row.height,
+        text.encode(),
+        created_at.encode(),
+        row.kept,
+    )
+    values = (row.id, writing.c, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
+    values += (text, created_at, int(row.kept), checksum, row.picture_hash, writing.change)  # type: ignore[assignment]
+    key = db.execute(INSERT, values).lastrowid
+    assert key is not None
+    put_embedding(db, key, row.embedding, writing)
+    return key
+
+
+def _unused_files(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+    """The sha256 whose file is used by no row."""
+    asked = set(sha256s)
+    return asked - sql.used_files(db, asked)

@@ -1,0 +1,80 @@
+"""Opens each implementation of the ports of the store, for tests of what any of them must do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.rollouts import SqliteRollouts
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.core.collections.ports import Records
+from diptych.core.jobs.ports import JobStore
+from diptych.core.rollout.ports import RolloutStore
+from diptych.core.types import NewRow, PutResult, VersionRef
+
+REF = VersionRef("tiny", 1, "0" * 64)
+DIM = 4
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports over one data folder."""
+
+    records: Records
+    jobs: JobStore
+    rollouts: RolloutStore
+
+    async def created(self, name: str = "c", identity: str = "i") -> int:
+        """Create a collection; return its number."""
+        return (await self.records.catalogue.create(name, "original", identity, REF)).number
+
+    async def put(self, c: int, *rows: NewRow, identity: str = "i", replace: bool = False) -> list[PutResult]:
+        """Store rows; return their results."""
+        return (await self.records.writer.put(c, rows, identity=identity, replace=replace)).results
+
+    async def add(self, c: int, *ids: str, identity: str = "i") -> list[int]:
+        """Store one new row for each id; return their keys."""
+        return [one.key for one in await self.put(c, *map(row, ids), identity=identity)]
+
+    async def change(self, c: int) -> int:
+        """The change number of a collection, as a read of its vectors says it."""
+        pages = [page async for page in self.records.vectors.since(c, "none")]
+        return pages[0].change
+
+
+Story = Callable[[Ports], Awaitable[None]]
+Run = Callable[[Story], None]
+
+
+def sqlite(data_dir: Path) -> Ports:
+    """The implementation in one SQLite file."""
+    store = SqliteStore(data_dir)
+    return Ports(store, SqliteJobs(store.threads), SqliteRollouts(store.threads))
+
+
+@pytest.fixture(params=[sqlite])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Return what runs a story over one data folder, which it opens and closes each time."""
+
+    def run_story(story: Story) -> None:
+        async def whole() -> None:
+            ports: Ports = request.param(tmp_path)
+            try:
+                await story(ports)
+            finally:
+                await ports.records.close()
+
+        asyncio.run(whole())
+
+    return run_story
+
+
+def row(id: str, content: str = "", metadata: Any = None) -> NewRow:
+    """Return a row whose sha256 begins with its content, which is its id by default."""
+    embedding = np.random.default_rng(len(id)).standard_normal(DIM).astype(np.float32)
+    return NewRow(id, (content or id).ljust(64, "0"), 3, "image/png", 4, 5, metadata, embedding)
