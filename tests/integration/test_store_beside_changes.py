@@ -264,7 +264,7 @@ def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
     async def story(opened: Opened) -> None:
         await fill(opened)
         first, second, _ = [hit.id for hit in await opened.search("default", QUERY, k=3)]
-        by_key, deleted = opened.records.by_key, list[str]()
+        by_key, deleted = opened.records.rows.by_key, list[str]()
 
         async def late(keys: Any) -> Any:
             if not deleted:

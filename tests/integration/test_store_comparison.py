@@ -110,7 +110,8 @@ def test_searches_of_large_collections_end_after_a_while(run: Run) -> None:
         comparer = Comparer(
             serving=opened.serving,
             collections=opened.collections,
-            images=opened.records,
+            rows=opened.records.rows,
+            vectors=opened.records.vectors,
             versions=opened.versions,
             max_search_s=0,
         )

@@ -125,7 +125,7 @@ def test_collection_that_could_not_be_embedded_says_why_and_is_tried_again(
         assert (info.state, info.reason) == ("embedding", "no space is left")
         with pytest.raises(NotReady, match="no space"):
             await opened.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
-        opened.records.put_embeddings = put[0]  # type: ignore[method-assign]
+        opened.records.vectors.put = put[0]  # type: ignore[method-assign]
         assert (await embedded(opened, "pets")).reason == ""
         await require_found(opened, *COLOURS)
 
