@@ -5,11 +5,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
-from diptych.adapters.files.job_files import JobFiles
-from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs.service import Jobs
-from diptych.core.ports import Metrics
 from integration.store_parts import Opened, stories, tiny_png
 from support.tiny_bundle import TINY
 from unit.core.core_fakes import FakeMetrics
@@ -30,7 +27,7 @@ class RunJobs(Protocol):
     ) -> None: ...
 
 
-def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None) -> RunJobs:
+def job_stories(model_repo: Path, data_dir: Path, metrics: FakeMetrics | None = None) -> RunJobs:
     """Return a runner of stories with jobs.
 
     After a story, running jobs stop without writing anything, as at a kill.
@@ -45,20 +42,13 @@ def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None
         before: Callable[[Opened], None] = lambda opened: None,
     ) -> None:
         async def whole(opened: Opened) -> None:
-            jobs = Jobs(
-                collections=opened.collections,
-                store=SqliteJobs(opened.records.threads),
-                inputs=JobFiles(data_dir),
-                metrics=metrics or FakeMetrics(),
-                max_batch=max_batch,
-            )
-            await jobs.open()
+            await opened.jobs.open()
             try:
-                await story(opened, jobs)
+                await story(opened, opened.jobs)
             finally:
-                await jobs.close()
+                await opened.jobs.close()
 
-        run(whole, model=model, before=before)
+        run(whole, model=model, before=before, max_batch=max_batch, metrics=metrics)
 
     return run_story
 

@@ -15,8 +15,10 @@ import numpy as np
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
@@ -26,16 +28,11 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.collections.reembed import NoPause, Pace
-from diptych.core.collections.service import Collections
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.fetching.image_urls import ImageUrls
-from diptych.core.rollout.compare import Comparer
-from diptych.core.rollout.policy import RolloutPolicy
-from diptych.core.rollout.run import RolloutParts
-from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import Rollout
 from diptych.core.serving.snapshot import Pair, Serving
 from diptych.core.serving.version import Version
@@ -43,6 +40,7 @@ from diptych.core.serving.versions import OnStep, Versions
 from diptych.core.tuning.precision import Choice, DeviceChoice, Execution
 from diptych.core.types import AddOutcome, CollectionInfo, Hit, Metadata, NewImage, Target, VersionRef
 from diptych.errors import DiptychError, GoldenMismatch
+from diptych.wiring.core import Adapters, CorePlan, build_core
 from support.one_search import search_by_vector
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -122,16 +120,15 @@ class Opened:
         model: str = TINY,
         admission: Admission | None = None,
         precision: str = "fp32",
-        policy: str = "manual",
-        asked_model: str | None = None,
-        pinned: int | None = None,
         asked_precision: str | None = None,
-        min_overlap: float | None = None,
+        metrics: FakeMetrics | None = None,
+        **plan: Any,
     ) -> None:
+        """`precision` is the one that serves first; `plan` are values of a CorePlan."""
         self._repository = ModelRepository(model_repo)
         self._new_admission = lambda: admission or _admission()
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
-        self.metrics = FakeMetrics()
+        self.metrics = metrics or FakeMetrics()
         self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
         self.versions = Versions(self._load)
         self.refused: list[str] = [
@@ -149,47 +146,26 @@ class Opened:
         self.write_queue = CountedWrites()
         self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
         self._index_thread = index_threads(1)
-        self.collections = Collections(
-            versions=self.versions,
-            serving=self.serving,
-            thumbnailer=self.workers,
-            images=self.images,
-            records=self.records,
-            new_index=self._new_index,
-            metrics=self.metrics,
-            write_queue=self.write_queue,
-            pace=lambda: self.pace,
-        )
-        self.comparer = Comparer(
-            serving=self.serving,
-            collections=self.collections,
-            rows=self.records.rows,
-            vectors=self.records.vectors,
-            versions=self.versions,
-            min_overlap=min_overlap,
-        )
         self.store = SqliteRollouts(self.records.threads)
-        self.rollouts = Rollouts(
-            RolloutParts(
-                versions=self.versions,
-                serving=self.serving,
-                collections=self.collections,
-                bundles=self.bundles,
-                store=self.store,
-                vectors=self.records.vectors,
-                room=self.room,
-                compare=self.comparer,
-            ),
-            RolloutPolicy(
-                self.bundles,
-                manual=policy == "manual",
-                asked_model=asked_model,
-                pinned=pinned,
-                precision=asked_precision,
-            ),
+        adapters = Adapters(
             metrics=self.metrics,
-            poll_s=0.01,
+            records=self.records,
+            images=self.images,
+            thumbnailer=self.workers,
+            new_index=self._new_index,
+            jobs=SqliteJobs(self.records.threads),
+            job_inputs=JobFiles(data_dir),
+            rollouts=self.store,
+            bundles=self.bundles,
+            room=self.room,
+            write_queue=self.write_queue,
         )
+        values = {"manual": True, "poll_s": 0.01, "pace": lambda: self.pace} | plan
+        core = build_core(
+            adapters, self.versions, self.serving, CorePlan(**values, precision=asked_precision)
+        )
+        self.collections, self.comparer = core.collections, core.comparer
+        self.rollouts, self.jobs = core.rollouts, core.jobs
         self.data_dir = data_dir
 
     @property

@@ -2,7 +2,6 @@
 
 import pytest
 
-from diptych.core.rollout.compare import Comparer
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound
 from integration.store_parts import EncoderGate, Opened, Run
@@ -107,19 +106,11 @@ def test_searches_of_large_collections_end_after_a_while(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_noise(opened)
         await opened.activate(TINY, 2)
-        comparer = Comparer(
-            serving=opened.serving,
-            collections=opened.collections,
-            rows=opened.records.rows,
-            vectors=opened.records.vectors,
-            versions=opened.versions,
-            max_search_s=0,
-        )
-        (found,) = (await comparer.versions((TINY, 1), (TINY, 2))).collections
+        (found,) = (await opened.comparer.versions((TINY, 1), (TINY, 2))).collections
         assert found.n_queries == 10
         assert found.overlap_at_10 is not None
 
-    run(story)
+    run(story, max_search_s=0)
 
 
 def test_images_that_a_rollout_has_not_embedded_yet_do_not_count_as_changes(run: Run) -> None:

@@ -25,7 +25,7 @@ def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> No
         await asyncio.sleep(0.1)  # several looks at the repository
         assert opened.serving.current.version.model.version == 1
 
-    run(story, policy="latest")
+    run(story, manual=False)
 
 
 def test_version_that_fails_does_not_hide_an_older_new_one(run: Run, model_repo: Path) -> None:
@@ -36,7 +36,7 @@ def test_version_that_fails_does_not_hide_an_older_new_one(run: Run, model_repo:
         assert list(opened.rollouts.failures(TINY)) == [3]
         assert opened.metrics.rollouts["failed"] == 1
 
-    run(story, policy="latest")
+    run(story, manual=False)
 
 
 def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_after_that(run: Run) -> None:
@@ -173,4 +173,4 @@ def test_version_that_was_left_is_not_tried_again_however_often_others_are_activ
         await until(lambda: len(looks) > 3)
         assert (await opened.rollouts.list())[0].id == last.id
 
-    run(story, policy="latest")
+    run(story, manual=False)

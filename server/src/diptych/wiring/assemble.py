@@ -19,23 +19,18 @@ from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.collections.service import Collections
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.jobs.runner import MAX_BATCH
-from diptych.core.jobs.service import MAX_WAITING, Jobs
+from diptych.core.jobs.service import MAX_WAITING
 from diptych.core.limits import Limits
 from diptych.core.push import Pushes
-from diptych.core.rollout.compare import Comparer
-from diptych.core.rollout.pacing import EncoderShare
-from diptych.core.rollout.policy import RolloutPolicy
-from diptych.core.rollout.run import RolloutParts
-from diptych.core.rollout.service import Rollouts
 from diptych.core.services import Services
 from diptych.core.serving.snapshot import Serving
 from diptych.core.serving.version import ReadCalibration, Version
 from diptych.core.serving.versions import Versions
 from diptych.core.tuning.precision import Execution
 from diptych.settings import AUTO, Settings
+from diptych.wiring.core import Adapters, CorePlan, build_core
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
 from diptych.wiring.index import new_index_of
@@ -102,69 +97,29 @@ def assemble(
         versions.adopt(first), on_switch=lambda model: metrics.set_active(model.name, model.version)
     )
     loader.follow(lambda: serving.current.version)
-    collections = Collections(
-        versions=versions,
-        serving=serving,
-        thumbnailer=workers,
-        images=ImageFiles(settings.data_dir, folder.quota, read_only=settings.read_only),
-        records=folder.store,
-        new_index=new_index,
+    data_dir, quota, read_only = settings.data_dir, folder.quota, settings.read_only
+    adapters = Adapters(
         metrics=metrics,
-        write_queue=SerialWriteQueue(),
-        pace=lambda: EncoderShare(versions.busy_s),
-        max_metadata_bytes=limits.max_metadata_bytes,
-        read_only=settings.read_only,
-    )
-    comparer = Comparer(
-        serving=serving,
-        collections=collections,
-        rows=folder.store.rows,
-        vectors=folder.store.vectors,
-        versions=versions,
-        min_overlap=settings.min_overlap,
-    )
-    parts = RolloutParts(
-        versions=versions,
-        serving=serving,
-        collections=collections,
+        records=folder.store,
+        images=ImageFiles(data_dir, quota, read_only=read_only),
+        thumbnailer=workers,
+        new_index=new_index,
+        jobs=SqliteJobs(folder.store.threads),
+        job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
+        rollouts=rollout_store,
         bundles=folder.bundles,
-        store=rollout_store,
-        vectors=folder.store.vectors,
-        room=MachineRoom(settings.data_dir, folder.quota),
-        compare=comparer,
+        room=MachineRoom(data_dir, quota),
+        write_queue=SerialWriteQueue(),
     )
+    core = build_core(adapters, versions, serving, _core_plan(settings, limits))
     return Services(
         serving=serving,
         versions=versions,
-        rollouts=Rollouts(
-            parts,
-            RolloutPolicy(
-                folder.bundles,
-                manual=settings.rollout == "manual",
-                pinned=settings.version,
-                asked_model=settings.model if "model" in settings.model_fields_set else None,
-                precision=None if settings.precision == AUTO else settings.precision,
-                decode=settings.decode,
-            ),
-            metrics=metrics,
-            poll_s=settings.poll_s,
-        ),
-        comparer=comparer,
+        rollouts=core.rollouts,
+        comparer=core.comparer,
         image_urls=image_urls_of(settings, limits, metrics),
-        collections=collections,
-        jobs=Jobs(
-            collections=collections,
-            store=SqliteJobs(folder.store.threads),
-            inputs=JobFiles(
-                settings.data_dir,
-                folder.quota,
-                MAX_WAITING * limits.max_job_bytes,
-                read_only=settings.read_only,
-            ),
-            metrics=metrics,
-            max_batch=min(MAX_BATCH, settings.max_queue_items),
-            max_metadata_bytes=limits.max_metadata_bytes,
-        ),
+        collections=core.collections,
+        jobs=core.jobs,
         catalogue=Catalogue(
             folder.repository,
             lambda: serving.current.version,
@@ -183,6 +138,21 @@ def assemble(
         started_at=datetime.now(UTC),
         close_decoder=workers.close,
         read_only=settings.read_only,
+    )
+
+
+def _core_plan(settings: Settings, limits: Limits) -> CorePlan:
+    return CorePlan(
+        read_only=settings.read_only,
+        max_metadata_bytes=limits.max_metadata_bytes,
+        max_batch=min(MAX_BATCH, settings.max_queue_items),
+        min_overlap=settings.min_overlap,
+        poll_s=settings.poll_s,
+        manual=settings.rollout == "manual",
+        pinned=settings.version,
+        asked_model=settings.model if "model" in settings.model_fields_set else None,
+        precision=None if settings.precision == AUTO else settings.precision,
+        decode=settings.decode,
     )
 
 

@@ -9,29 +9,23 @@ from typing import Any, TypeVar
 import numpy as np
 
 from diptych.core.collections.collection import Collection, PairChanged
-from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.delete import Deletions
 from diptych.core.collections.duplicates import Collapse, fold_near, fold_same_bytes, fold_same_picture
 from diptych.core.collections.file_references import FileReferences
-from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.images import CollectionImages
-from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
 from diptych.core.collections.nearest import Finder, Nearest, SearchTarget
 from diptych.core.collections.originals import Originals
-from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
-from diptych.core.collections.reembed import NoPause, Pace, Reembedder
+from diptych.core.collections.ports import Records
 from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin
 from diptych.core.job import JobNote
 from diptych.core.ports import Metrics
-from diptych.core.serving.ports import VectorIndex
 from diptych.core.serving.snapshot import Pair, Serving
-from diptych.core.serving.versions import Versions
 from diptych.core.timing import stage
 from diptych.core.types import (
     Added,
@@ -64,81 +58,33 @@ class Collections:
     def __init__(
         self,
         *,
-        versions: Versions,
+        registry: CollectionRegistry,
         serving: Serving,
-        thumbnailer: Thumbnailer,
-        images: ImageStore,
         records: Records,
-        new_index: Callable[[int], VectorIndex],
-        metrics: Metrics,
+        files: FileReferences,
+        originals: Originals,
+        deletions: Deletions,
+        finder: Finder,
+        moves: Moves,
+        ingest: Ingest,
+        vectors: VectorIngest,
+        images: CollectionImages,
         write_queue: SerialWriteQueue,
-        pace: Callable[[], Pace] = NoPause,
-        max_metadata_bytes: int = 16_384,
-        read_only: bool = False,
+        metrics: Metrics,
     ) -> None:
-        """`new_index` makes an empty index for a width; `pace` lets requests go before images that are
-        embedded in the background.
-
-        With `read_only`, opening and reading write nothing; callers make no changes.
-        """
-        self._records = records
-        self._metrics = metrics
-        self._write_queue = write_queue
-        self._files = files = FileReferences(images=images, records=records, write_queue=write_queue)
+        self._registry = registry
         self._serving = serving
-        self._finder = Finder(records)
-        self._deletions = Deletions(files=files, records=records, write_queue=write_queue)
-        self._originals = Originals(
-            images=images,
-            records=records,
-            thumbnailer=thumbnailer,
-            write_queue=write_queue,
-            read_only=read_only,
-        )
-        indexes = Indexes(records=records, new_index=new_index, read_only=read_only)
-        reembedder = Reembedder(images=images, records=records, write_queue=write_queue)
-        self._registry = registry = CollectionRegistry(
-            versions=versions,
-            serving=serving,
-            indexes=indexes,
-            images=images,
-            files=files,
-            records=records,
-            reembedder=reembedder,
-            pace=pace,
-            metrics=metrics,
-            read_only=read_only,
-        )
-        self.moves = Moves(
-            serving=serving,
-            records=records,
-            indexes=indexes,
-            reembedder=reembedder,
-            write_queue=write_queue,
-        )
-        committer = RowCommitter(files=files, records=records)
-        group_commit = GroupCommit(committer.store, write_queue)
-        self._ingest = Ingest(
-            follow=self.moves.embed_added,
-            files=files,
-            committer=committer,
-            group_commit=group_commit,
-            write_queue=write_queue,
-            max_metadata_bytes=max_metadata_bytes,
-        )
-        self._vectors = VectorIngest(
-            committer=committer, group_commit=group_commit, max_metadata_bytes=max_metadata_bytes
-        )
-        self.images = CollectionImages(
-            registry=registry,
-            records=records,
-            files=files,
-            originals=self._originals,
-            deletions=self._deletions,
-            committer=committer,
-            write_queue=write_queue,
-            max_metadata_bytes=max_metadata_bytes,
-        )
+        self._records = records
+        self._files = files
+        self._originals = originals
+        self._deletions = deletions
+        self._finder = finder
+        self.moves = moves
+        self._ingest = ingest
+        self._vectors = vectors
+        self.images = images
+        self._write_queue = write_queue
+        self._metrics = metrics
 
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, and start to embed images that need it."""

@@ -1,0 +1,188 @@
+"""Connect the core to its adapters: the only place that does, for servers and for tests alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diptych.bundle.image.preprocess import DecodeMode
+from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.delete import Deletions
+from diptych.core.collections.file_references import FileReferences
+from diptych.core.collections.group_commit import GroupCommit
+from diptych.core.collections.images import CollectionImages
+from diptych.core.collections.indexes import Indexes
+from diptych.core.collections.ingest import Ingest
+from diptych.core.collections.moves import Moves
+from diptych.core.collections.nearest import Finder
+from diptych.core.collections.originals import Originals
+from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
+from diptych.core.collections.reembed import Pace, Reembedder
+from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.collections.service import Collections
+from diptych.core.collections.vectors import VectorIngest
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.jobs.ports import JobInputs, JobStore
+from diptych.core.jobs.runner import MAX_BATCH
+from diptych.core.jobs.service import Jobs
+from diptych.core.ports import Metrics
+from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
+from diptych.core.rollout.pacing import EncoderShare
+from diptych.core.rollout.policy import RolloutPolicy
+from diptych.core.rollout.ports import Bundles, RolloutStore, Room
+from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.service import Rollouts
+from diptych.core.serving.ports import VectorIndex
+from diptych.core.serving.snapshot import Serving
+from diptych.core.serving.versions import Versions
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What the core stands on. `new_index` makes an empty index of vectors of a width."""
+
+    metrics: Metrics
+    records: Records
+    images: ImageStore
+    thumbnailer: Thumbnailer
+    new_index: Callable[[int], VectorIndex]
+    jobs: JobStore
+    job_inputs: JobInputs
+    rollouts: RolloutStore
+    bundles: Bundles
+    room: Room
+    write_queue: SerialWriteQueue
+
+
+@dataclass(frozen=True)
+class CorePlan:
+    """What the core is to do, as values. See the settings of these names."""
+
+    read_only: bool = False
+    max_metadata_bytes: int = 16_384
+    max_batch: int = MAX_BATCH
+    min_overlap: float | None = None
+    max_search_s: float = MAX_SEARCH_S
+    poll_s: float = 2.0
+    manual: bool = False
+    pinned: int | None = None
+    asked_model: str | None = None
+    precision: str | None = None
+    decode: DecodeMode = "exact"
+    pace: Callable[[], Pace] | None = None  # of background embedding; None: gives way to requests
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts that work on one data folder."""
+
+    collections: Collections
+    comparer: Comparer
+    rollouts: Rollouts
+    jobs: Jobs
+
+
+def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: CorePlan) -> Core:
+    """Build the parts of a server that answers with the snapshots of `serving`. Starts nothing."""
+    records = adapters.records
+    collections = _collections(adapters, versions, serving, plan)
+    comparer = Comparer(
+        serving=serving,
+        collections=collections,
+        rows=records.rows,
+        vectors=records.vectors,
+        versions=versions,
+        min_overlap=plan.min_overlap,
+        max_search_s=plan.max_search_s,
+    )
+    parts = RolloutParts(
+        versions=versions,
+        serving=serving,
+        collections=collections,
+        bundles=adapters.bundles,
+        store=adapters.rollouts,
+        vectors=records.vectors,
+        room=adapters.room,
+        compare=comparer,
+    )
+    policy = RolloutPolicy(
+        adapters.bundles,
+        manual=plan.manual,
+        pinned=plan.pinned,
+        asked_model=plan.asked_model,
+        precision=plan.precision,
+        decode=plan.decode,
+    )
+    jobs = Jobs(
+        collections=collections,
+        store=adapters.jobs,
+        inputs=adapters.job_inputs,
+        metrics=adapters.metrics,
+        max_batch=plan.max_batch,
+        max_metadata_bytes=plan.max_metadata_bytes,
+    )
+    rollouts = Rollouts(parts, policy, metrics=adapters.metrics, poll_s=plan.poll_s)
+    return Core(collections, comparer, rollouts, jobs)
+
+
+def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan: CorePlan) -> Collections:
+    records, images, writes = adapters.records, adapters.images, adapters.write_queue
+    files = FileReferences(images=images, records=records, write_queue=writes)
+    deletions = Deletions(files=files, records=records, write_queue=writes)
+    originals = Originals(
+        images=images,
+        records=records,
+        thumbnailer=adapters.thumbnailer,
+        write_queue=writes,
+        read_only=plan.read_only,
+    )
+    indexes = Indexes(records=records, new_index=adapters.new_index, read_only=plan.read_only)
+    reembedder = Reembedder(images=images, records=records, write_queue=writes)
+    registry = CollectionRegistry(
+        versions=versions,
+        serving=serving,
+        indexes=indexes,
+        images=images,
+        files=files,
+        records=records,
+        reembedder=reembedder,
+        pace=plan.pace or (lambda: EncoderShare(versions.busy_s)),
+        metrics=adapters.metrics,
+        read_only=plan.read_only,
+    )
+    moves = Moves(
+        serving=serving, records=records, indexes=indexes, reembedder=reembedder, write_queue=writes
+    )
+    committer = RowCommitter(files=files, records=records)
+    group_commit = GroupCommit(committer.store, writes)
+    return Collections(
+        registry=registry,
+        serving=serving,
+        records=records,
+        files=files,
+        originals=originals,
+        deletions=deletions,
+        finder=Finder(records),
+        moves=moves,
+        ingest=Ingest(
+            follow=moves.embed_added,
+            files=files,
+            committer=committer,
+            group_commit=group_commit,
+            write_queue=writes,
+            max_metadata_bytes=plan.max_metadata_bytes,
+        ),
+        vectors=VectorIngest(
+            committer=committer, group_commit=group_commit, max_metadata_bytes=plan.max_metadata_bytes
+        ),
+        images=CollectionImages(
+            registry=registry,
+            records=records,
+            files=files,
+            originals=originals,
+            deletions=deletions,
+            committer=committer,
+            write_queue=writes,
+            max_metadata_bytes=plan.max_metadata_bytes,
+        ),
+        write_queue=writes,
+        metrics=adapters.metrics,
+    )
