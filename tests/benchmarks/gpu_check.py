@@ -42,7 +42,7 @@ from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN
 from diptych.errors import ConfigError, DiptychError
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
-from diptych.wiring.loading.warming import warmed
+from diptych.wiring.loading.golden import warmed
 from diptych.wiring.precisions.tensorrt import build_engines, with_tensorrt
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
 

@@ -17,7 +17,7 @@ from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismat
 from diptych.settings import Settings
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
-from diptych.wiring.loading.warming import warmed
+from diptych.wiring.loading.golden import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
 from diptych.wiring.services import build
 from diptych.wiring.tuning import measuring

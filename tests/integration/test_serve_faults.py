@@ -19,8 +19,7 @@ from diptych.core.limits import Limits
 from diptych.core.serving.version import Version
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
-from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder, load_precision, verify_bundle
 from diptych.wiring.version import build_version, health_of
 from integration.store_parts import EXECUTION
 from support.faulty_graphs import Failure, grey

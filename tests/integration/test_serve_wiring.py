@@ -13,8 +13,7 @@ from diptych.cli.process import gallery
 from diptych.cli.process.gallery import Gallery
 from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
-from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.version_choice import chosen_version
+from diptych.wiring.loading.version_choice import MachineSupport, chosen_version
 from diptych.wiring.services import build, load
 from support.app import FIXED_PLAN
 from support.fixtures import model_repo_fixture

@@ -35,7 +35,7 @@ from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
 from diptych.wiring.index import new_index_of
 from diptych.wiring.loading.bundles import LoadedBundle
-from diptych.wiring.loading.compatibility import MachineSupport
+from diptych.wiring.loading.version_choice import MachineSupport
 from diptych.wiring.tuning.planning import max_decoded_px, resize_threads, threads_of
 from diptych.wiring.version import OnStuck, build_version, health_of
 from diptych.wiring.version_loader import VersionLoader

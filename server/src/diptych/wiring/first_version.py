@@ -19,8 +19,7 @@ from diptych.errors import (
     NotFound,
 )
 from diptych.settings import AUTO, Settings
-from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.version_choice import chosen_version, why_not_served
+from diptych.wiring.loading.version_choice import MachineSupport, chosen_version, why_not_served
 from diptych.wiring.version_loader import VersionLoader
 
 LOG = logging.getLogger("diptych.versions")

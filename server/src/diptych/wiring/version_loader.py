@@ -17,8 +17,8 @@ from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, verify_bundle
-from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.warming import warmed
+from diptych.wiring.loading.golden import warmed
+from diptych.wiring.loading.version_choice import MachineSupport
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
 from diptych.wiring.precisions.tensorrt import with_tensorrt
 from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan

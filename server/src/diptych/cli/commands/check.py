@@ -97,7 +97,7 @@ def _check(
 ) -> bool:
     # Only this command and serve need the model runtime. The others start without loading it.
     from diptych.wiring.loading.bundles import verify_bundle  # noqa: PLC0415
-    from diptych.wiring.loading.compatibility import MachineSupport  # noqa: PLC0415
+    from diptych.wiring.loading.version_choice import MachineSupport  # noqa: PLC0415
     from diptych.wiring.precisions.trials import Trials  # noqa: PLC0415
 
     try:
@@ -119,7 +119,7 @@ def _check(
 
 
 def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
-    from diptych.wiring.loading.compatibility import UNGATED  # noqa: PLC0415
+    from diptych.wiring.loading.version_choice import UNGATED  # noqa: PLC0415
     from diptych.wiring.precisions.chosen import choose_precision  # noqa: PLC0415
 
     manifest = trials.bundle.manifest

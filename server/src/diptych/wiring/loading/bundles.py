@@ -1,10 +1,14 @@
-"""Verify the files of a version, load one of its precisions, and prove it against the golden outputs."""
+"""Verify the files of a version, and load its encoder in one precision."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.adapters.onnxruntime.session import Device
+from diptych.adapters.onnxruntime.tensorrt_provider import Engines
 from diptych.bundle.checksums import check_files
+from diptych.bundle.encoder import StoppableEncoder
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.bundle.manifest import (
@@ -22,7 +26,35 @@ from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN, Plan
 from diptych.core.tuning.precision import TensorRt
 from diptych.core.types import ModelInfo
 from diptych.errors import CorruptBundle
-from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
+
+
+class ServedEncoder(StoppableEncoder, Protocol):
+    """Both towers of one precision, and the device that they run on."""
+
+    provider: str
+    device_name: str | None  # of the GPU
+
+    def close(self) -> None:
+        """Free the memory. No call may run, or start later."""
+        ...
+
+
+def open_encoder(
+    folder: Path,
+    manifest: Manifest,
+    precision: str,
+    *,
+    device: Device,
+    n_threads: int,
+    engines: Engines | None = None,
+) -> ServedEncoder:
+    """Open both towers of one precision, with `engines` on TensorRT.
+
+    Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
+    """
+    files = manifest.precisions[precision]
+    image_file, text_file = folder / files.image_file, folder / files.text_file
+    return OnnxEncoder(image_file, text_file, n_threads=n_threads, device=device, engines=engines)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from diptych.core.tuning.execution_layout import GPU_BATCH_SIZES
 from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
 from diptych.errors import DiptychError, EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring.loading.agreement import require_golden_in_every_shape
-from diptych.wiring.loading.bundles import LoadedBundle
-from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
+from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder, open_encoder
+from diptych.wiring.loading.golden import require_golden_in_every_shape
 
 LOG = logging.getLogger("diptych.tensorrt")
 COMMAND = "diptych check --tensorrt"

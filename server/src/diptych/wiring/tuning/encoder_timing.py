@@ -19,8 +19,7 @@ from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds
 from diptych.core.tuning.precision import CPU_PROVIDER, EncoderTiming
-from diptych.wiring.loading.bundles import VerifiedBundle
-from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.bundles import ServedEncoder, VerifiedBundle
 
 LOG = logging.getLogger("diptych.precision")
 METHOD = 2  # incremented when the method of timing changes: older times are then discarded

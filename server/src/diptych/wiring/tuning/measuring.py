@@ -18,8 +18,7 @@ from diptych.core.tuning.execution_layout import (
     gpu_layouts,
 )
 from diptych.core.tuning.interleaved import Clock, median_seconds
-from diptych.wiring.loading.bundles import LoadedBundle
-from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder
 
 IMAGE_S, TEXT_S = 2.2, 0.7  # time for all layouts together, for the warm-up and again for the timed runs
 

@@ -14,8 +14,7 @@ from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.core.tuning.execution_layout import Plan
 from diptych.core.tuning.precision import CPU_PROVIDER
 from diptych.settings import Settings
-from diptych.wiring.loading.bundles import LoadedBundle, load_precision
-from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder, load_precision
 from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
 
 LOG = logging.getLogger("diptych.plan")
