@@ -17,6 +17,7 @@ PETS = {
     "n_images": 12,
     "created_at": "2026-01-01T00:00:00Z",
     "state": "ready",
+    "n_embedded": 12,
 }
 ROLLOUT = {
     "id": "r1",
@@ -153,9 +154,10 @@ def add_reply(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"model": MODEL, "collection": "pets", "outcomes": outcomes})
 
 
-def search_reply(*hits: dict[str, Any]) -> httpx.Response:
-    """The response of a search with these hits."""
-    return ok({"model": MODEL, "collection": "pets", "hits": list(hits), "truncated": False})
+def search_reply(*hits: dict[str, Any], **fields: Any) -> httpx.Response:
+    """The response of a search with these hits, and other fields."""
+    rows = [{"metadata": {}, "links": {}} | hit for hit in hits]
+    return ok({"model": MODEL, "collection": "pets", "hits": rows, "truncated": False} | fields)
 
 
 def classify_reply(*labels: tuple[str, float]) -> httpx.Response:

@@ -29,6 +29,7 @@ from support.fake_api import (
     ok,
     parts,
     problem,
+    search_reply,
 )
 
 
@@ -136,7 +137,7 @@ def test_nothing_to_embed_is_refused_before_it_is_sent(client: Client) -> None:
 
 def test_answer_without_rows_is_unexpected(client: Client, api: FakeApi) -> None:
     api.on("POST /embed", httpx.Response(200, json={"model": MODEL}))
-    with pytest.raises(UnexpectedAnswer, match="the answer to /embed has no 'data'"):
+    with pytest.raises(UnexpectedAnswer, match="the answer to POST /embed has no 'data'"):
         client.embed(texts=["a"])
 
 
@@ -218,9 +219,8 @@ def test_mixed_queries_are_sent_with_their_weights(client: Client, api: FakeApi)
 
 def test_several_collections_are_searched_and_each_hit_names_its_own(client: Client, api: FakeApi) -> None:
     copy = {"id": "a", "kind": "bytes", "collection": "cars"}
-    hit = {"id": "a", "cosine": 0.5, "metadata": {}, "collection": "pets", "duplicates": [copy]}
-    answer = {"model": MODEL, "collection": None, "collections": ["pets", "cars"], "hits": [hit]}
-    api.on("POST /search", httpx.Response(200, json=answer))
+    hit = {"id": "a", "cosine": 0.5, "collection": "pets", "duplicates": [copy]}
+    api.on("POST /search", search_reply(hit, collection=None, collections=["pets", "cars"]))
     query = Query(id="a", collection="pets")
     found = client.search(queries=[query], collections=["pets", "cars"])
     sent = body(api.requests[0])
@@ -246,8 +246,7 @@ def test_search_takes_exactly_one_query(client: Client) -> None:
 
 
 def _found() -> httpx.Response:
-    hit = {"id": "a", "cosine": 0.5, "relevance": None, "metadata": {"n": 1}, "links": {"self": "/x"}}
-    return httpx.Response(200, json={"model": MODEL, "collection": "pets", "hits": [hit], "truncated": False})
+    return search_reply({"id": "a", "cosine": 0.5, "relevance": None, "metadata": {"n": 1}})
 
 
 def test_embeddings_are_matrices_and_rows_of_numpy(client: Client, api: FakeApi) -> None:

@@ -13,15 +13,14 @@ import pytest
 from PIL import Image
 
 from diptych_client import AsyncClient, Client, InvalidCall, Query, UnreadableFile
-from support.fake_api import MODEL, FakeApi, body, embed_reply, parts
+from support.fake_api import FakeApi, body, embed_reply, parts, search_reply
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def api() -> FakeApi:
-    hits = httpx.Response(200, json={"model": MODEL, "collection": "pets", "hits": []})
-    return FakeApi().on("POST /embed", embed_reply).on("POST /search", hits)
+    return FakeApi().on("POST /embed", embed_reply).on("POST /search", search_reply())
 
 
 def sent_images(request: httpx.Request) -> list[Image.Image]:

@@ -5,19 +5,13 @@ from typing import Any
 
 import pytest
 
-from diptych_client import ApiKey, Client, CreatedKey, InvalidCall
+from diptych_client import Client, InvalidCall
 from support.fake_api import FakeApi, body, ok
 
 ROW = {
     "prefix": "abcdefgh", "name": "ci", "scopes": ["write"], "collections": ["pets"],
     "created_at": "2026-01-01T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z", "last_used_at": None,
 }  # fmt: skip
-KEY = ApiKey("abcdefgh", "ci", ("write",), ("pets",), "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", None)
-
-
-def test_keys_are_listed() -> None:
-    api = FakeApi().on("GET /keys", ok({"keys": [ROW]}))
-    assert Client(transport=api.transport()).keys() == [KEY]
 
 
 def test_key_is_created_with_what_was_given() -> None:
@@ -25,7 +19,7 @@ def test_key_is_created_with_what_was_given() -> None:
     created = Client(transport=api.transport()).create_key(
         "ci", "write", collections=["pets"], expires_at=datetime(2027, 1, 1, tzinfo=UTC)
     )
-    assert created == CreatedKey(**vars(KEY), key="dpt_abcdefgh_secret")
+    assert created.key == "dpt_abcdefgh_secret"
     assert "secret" not in repr(created)
     (sent,) = api.requests
     assert body(sent) == {

@@ -20,7 +20,6 @@ from diptych_client import (
     NotReady,
     PushedVersion,
     ServerError,
-    UnexpectedAnswer,
     UnreadableFile,
 )
 from support.fake_api import FakeApi, problem
@@ -103,11 +102,6 @@ def test_refusal_is_raised_by_its_class_at_once(folder: Path, status: int, error
     with pytest.raises(error, match=rf"golden.npz: no \(HTTP {status}\)"):
         Client(transport=api.transport()).push_model(folder)
     assert len(api.requests) == 1
-
-
-def test_answer_of_something_else_is_unexpected(folder: Path) -> None:
-    with pytest.raises(UnexpectedAnswer, match="a push has no 'version'"):
-        Client(transport=api_with(httpx.Response(201, json={"name": "mine"})).transport()).push_model(folder)
 
 
 @pytest.mark.parametrize(

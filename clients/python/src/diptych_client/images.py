@@ -10,10 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from diptych_client import parsing
 from diptych_client.errors import FileTooLarge, InvalidCall, UnreadableFile
 from diptych_client.pixels import PillowImage, PixelArray, array_problem
-from diptych_client.steps import EncodePng, ReadFile, Request, Steps, exchange
+from diptych_client.results import ServerVersion
+from diptych_client.steps import EncodePng, ReadFile, Request, Steps, result_of
 
 T = TypeVar("T")
 ImageT = TypeVar("ImageT")
@@ -78,9 +78,8 @@ def load(image: ImageInput) -> Steps[bytes]:
 
 def _max_image_bytes() -> Steps[int]:
     """The size of the largest image that the server takes. Only asked for large files."""
-    body = (yield from exchange(Request("GET", "/version"))).json()
-    with parsing.reading("/version"):
-        return parsing.server_version(body).max_image_bytes or MAX_BATCH_BYTES
+    server = yield from result_of(Request("GET", "/version"), ServerVersion)
+    return server.max_image_bytes or MAX_BATCH_BYTES
 
 
 @dataclass(frozen=True)

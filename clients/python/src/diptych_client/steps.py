@@ -25,6 +25,7 @@ from diptych_client.errors import (
     api_error,
 )
 from diptych_client.pixels import PillowImage, PixelArray
+from diptych_client.reading import read
 
 T = TypeVar("T")
 
@@ -160,6 +161,12 @@ def exchange(request: Request) -> Steps[Answer]:
     if answer.status >= 300:
         raise UnexpectedAnswer(f"HTTP {answer.status} redirects elsewhere: is the URL right?")
     return answer
+
+
+def result_of(request: Request, kind: type[T], key: str | None = None) -> Steps[T]:
+    """Send a request as `exchange` does. Return its answer, or the value of a `key` of it, as `kind`."""
+    answer = yield from exchange(request)
+    return read(kind, answer.json(), f"{request.method} {request.path}", key)
 
 
 def resumed(steps: Steps[T]) -> Steps[T]:

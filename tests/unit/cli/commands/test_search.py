@@ -111,9 +111,9 @@ def test_folded_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    hits = [{"id": "a", "cosine": 0.5, "metadata": {}, "collection": name} for name in ("pets", "cars")]
-    answer = {"model": MODEL, "collection": None, "collections": ["pets", "cars"], "hits": hits}
-    api = FakeApi().on("POST /search", ok(answer))
+    hits = [{"id": "a", "cosine": 0.5, "collection": name} for name in ("pets", "cars")]
+    reply = search_reply(*hits, collection=None, collections=["pets", "cars"])
+    api = FakeApi().on("POST /search", reply)
     run = command_runner(search, api, monkeypatch)
     monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "mine")
     assert run("--id", "pets/a", "--collection", "pets", "--collection", "cars") == 0

@@ -26,8 +26,8 @@ def test_control_characters_in_an_error_are_replaced(
 
 
 def test_control_characters_in_json_are_escaped(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    hit = {"id": "ä", "cosine": 0, "metadata": {"x": "\x9b2J\udcff"}}
-    answer = json.dumps({"model": MODEL, "collection": "pets", "hits": [hit]})
+    hit = {"id": "ä", "cosine": 0, "metadata": {"x": "\x9b2J\udcff"}, "links": {}}
+    answer = json.dumps({"model": MODEL, "collection": "pets", "hits": [hit], "truncated": False})
     api = FakeApi().on("POST /search", httpx.Response(200, text=answer))
     command_runner(search, api, monkeypatch)("cat", "--json")
     printed = capsys.readouterr().out

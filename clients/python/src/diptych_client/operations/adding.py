@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
 from diptych_client.images import ImageBatches, ImageInput, LoadedImage, image_list
 from diptych_client.operations.describing import version
 from diptych_client.operations.managing import find_images
 from diptych_client.operations.naming import error_of_single_item
 from diptych_client.results import AddOutcome, Json
-from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
+from diptych_client.steps import Part, Request, Steps, json_bytes, path_of, result_of
 
 T = TypeVar("T")
 
@@ -69,12 +69,12 @@ def one_per_item(name: str, values: Sequence[T | None] | None, items: Sequence[o
     return values
 
 
-def parse_outcomes(body: Json, indexes: Sequence[int]) -> list[AddOutcome]:
-    """Parse the outcomes in an answer. `indexes` are those of the items in the whole call."""
-    rows = body["outcomes"]
-    if len(rows) != len(indexes):
-        raise UnexpectedAnswer(f"{len(rows)} outcomes for {len(indexes)} items")
-    return [parsing.add_outcome(row, index) for row, index in zip(rows, indexes, strict=True)]
+def added(request: Request, indexes: Sequence[int]) -> Steps[list[AddOutcome]]:
+    """Send a request that adds items. `indexes` are those of the items in the whole call."""
+    outcomes = yield from result_of(request, list[AddOutcome], "outcomes")
+    if len(outcomes) != len(indexes):
+        raise UnexpectedAnswer(f"{len(outcomes)} outcomes for {len(indexes)} items")
+    return [replace(outcome, index=index) for outcome, index in zip(outcomes, indexes, strict=True)]
 
 
 class _AddCall:
@@ -147,10 +147,8 @@ class _AddCall:
         parts = [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]
         if any(items):
             parts.append(Part("items", json_bytes("metadata", items)))
-        answer = yield from exchange(Request("POST", self._path, self._params, parts=parts))
-        body = answer.json()
-        with parsing.reading("an add"):
-            return parse_outcomes(body, [loaded.index for loaded in batch])
+        request = Request("POST", self._path, self._params, parts=parts)
+        return added(request, [loaded.index for loaded in batch])
 
     def _item(self, index: int) -> dict[str, object]:
         item = {"id": self._ids[index], "metadata": self._metadata[index]}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from diptych_client import parsing
 from diptych_client.results import DuplicatePage, ImagePage, Json, MetadataFields
-from diptych_client.steps import Request, Steps, exchange, json_bytes, path_of
+from diptych_client.steps import Request, Steps, json_bytes, path_of, result_of
 
 
 def list_images(
@@ -23,9 +22,7 @@ def list_images(
     ['tom']
     """
     params = {"limit": str(limit)} | ({} if after is None else {"after": after}) | _filter_param(filter)
-    body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
-    with parsing.reading("a listing of images"):
-        return parsing.image_page(body)
+    return result_of(Request("GET", path_of("collections", collection, "images"), params), ImagePage)
 
 
 def fields(
@@ -40,9 +37,7 @@ def fields(
     [('kind', 2)]
     """
     params = {"limit": str(limit)} | ({"nested": "true"} if nested else {}) | _filter_param(filter)
-    body = (yield from exchange(Request("GET", path_of("collections", collection, "fields"), params))).json()
-    with parsing.reading("the fields of a collection"):
-        return parsing.metadata_fields(body)
+    return result_of(Request("GET", path_of("collections", collection, "fields"), params), MetadataFields)
 
 
 def duplicates(
@@ -57,9 +52,7 @@ def duplicates(
     """
     params = {"kind": kind, "limit": str(limit)} | ({} if after is None else {"after": after})
     path = path_of("collections", collection, "duplicates")
-    body = (yield from exchange(Request("GET", path, params))).json()
-    with parsing.reading("the duplicates of a collection"):
-        return parsing.duplicate_page(body)
+    return result_of(Request("GET", path, params), DuplicatePage)
 
 
 def _filter_param(filter: Json | None) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from diptych_client import parsing
 from diptych_client.results import ModelSummary, ModelVersion, Readiness, ServerVersion
-from diptych_client.steps import Answer, Request, Steps, exchange, path_of
+from diptych_client.steps import Answer, Request, Steps, exchange, path_of, result_of
 
 
 def models() -> Steps[list[ModelSummary]]:
@@ -13,9 +12,7 @@ def models() -> Steps[list[ModelSummary]]:
     >>> [(model.name, model.active) for model in client.models()]
     [('tiny', 1)]
     """
-    body = (yield from exchange(Request("GET", "/models"))).json()
-    with parsing.reading("/models"):
-        return [parsing.model_summary(row) for row in body["models"]]
+    return result_of(Request("GET", "/models"), list[ModelSummary], "models")
 
 
 def model_version(name: str, version: int) -> Steps[ModelVersion]:
@@ -25,9 +22,7 @@ def model_version(name: str, version: int) -> Steps[ModelVersion]:
     16
     """
     path = path_of("models", name, "versions", str(version))
-    body = (yield from exchange(Request("GET", path))).json()
-    with parsing.reading("a version of a model"):
-        return parsing.model_version(body)
+    return result_of(Request("GET", path), ModelVersion)
 
 
 def model_card(name: str, version: int) -> Steps[str]:
@@ -56,9 +51,7 @@ def version() -> Steps[ServerVersion]:
     >>> server.default_collection, server.read_only
     ('default', False)
     """
-    body = (yield from exchange(Request("GET", "/version"))).json()
-    with parsing.reading("/version"):
-        return parsing.server_version(body)
+    return result_of(Request("GET", "/version"), ServerVersion)
 
 
 def ready() -> Steps[Readiness]:

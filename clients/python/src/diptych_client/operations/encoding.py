@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
-from diptych_client import parsing
 from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageSource, LoadedImage, SourceBatches, image_list, require_list
 from diptych_client.operations.naming import rename_items, same_model
-from diptych_client.operations.vectors import Vector, model_json, vector_bytes
+from diptych_client.operations.vectors import Vector, vector_bytes
 from diptych_client.results import (
     Classification,
     EmbeddedItem,
@@ -18,7 +17,7 @@ from diptych_client.results import (
     Json,
     ModelRef,
 )
-from diptych_client.steps import Answer, Part, Request, Steps, exchange, json_bytes, utf8
+from diptych_client.steps import Part, Request, Steps, json_bytes, result_of, utf8
 
 OnProgress = Callable[[int, int], None]
 
@@ -52,6 +51,14 @@ def embed(
     return Embeddings(model, tuple(text_rows), tuple(image_rows))
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """One answer of `/embed`."""
+
+    model: ModelRef
+    data: tuple[EmbeddedItem, ...]
+
+
 class _Progress:
     """Counts the items of a call that are done, for a caller who wants to know."""
 
@@ -73,10 +80,10 @@ def _embed_texts(
     for start in range(0, len(texts), MAX_ITEMS):
         body = {"input": [{"text": text} for text in texts[start : start + MAX_ITEMS]]}
         with rename_items("texts", start):
-            answer = yield from exchange(
-                Request("POST", "/embed", json={**body, "encoding_format": "base64"})
-            )
-        model = _collect(answer, model, rows)
+            request = Request("POST", "/embed", json={**body, "encoding_format": "base64"})
+            answer = yield from result_of(request, _Embedded)
+        model = same_model(model, answer.model)
+        rows += answer.data
         progress.advance(len(body["input"]))
     return model, rows
 
@@ -94,20 +101,12 @@ def _embed_images(
             else:
                 parts = [*_image_parts(batch.files), Part("encoding_format", b"base64")]
                 request = Request("POST", "/embed", parts=parts)
-            answer = yield from exchange(request)
-        n_before = len(rows)
-        model = _collect(answer, model, rows)
-        progress.advance(len(rows) - n_before)
+            answer = yield from result_of(request, _Embedded)
+        model = same_model(model, answer.model)
+        rows += answer.data
+        progress.advance(len(answer.data))
     assert model is not None, "embed refuses a call without texts and images"
     return model, rows
-
-
-def _collect(answer: Answer, model: ModelRef | None, rows: list[EmbeddedItem]) -> ModelRef:
-    """Append the rows of one answer to `rows`. Return its model, which must equal that of earlier answers."""
-    body = answer.json()
-    with parsing.reading("/embed"):
-        rows.extend(parsing.embedded_item(row) for row in body["data"])
-        return same_model(model, parsing.model_ref(body["model"]))
 
 
 def classify(
@@ -145,8 +144,7 @@ def classify(
             else:
                 parts = [*_image_parts(batch.files), *_option_parts(options)]
                 request = Request("POST", "/classify", parts=parts)
-            answer = yield from exchange(request)
-        answers.append(_classification(answer, answers))
+            answers.append((yield from _classified(request, answers)))
         progress.advance(len(answers[-1].data))
     return _joined(answers)
 
@@ -176,7 +174,7 @@ def classify_embeddings(
         for i, vector in enumerate(embeddings)
     ]
     options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
-    return (yield from _classify_items("embeddings", items, options | {"model": model_json(model)}))
+    return (yield from _classify_items("embeddings", items, options | {"model": asdict(model)}))
 
 
 def classify_stored(
@@ -211,18 +209,16 @@ def _classify_items(name: str, items: Sequence[Json], options: Json) -> Steps[Cl
     for start in range(0, len(items), MAX_ITEMS):
         body = {"images": list(items[start : start + MAX_ITEMS]), **options}
         with rename_items(name, start):
-            answer = yield from exchange(Request("POST", "/classify", json=body))
-        answers.append(_classification(answer, answers))
+            request = Request("POST", "/classify", json=body)
+            answers.append((yield from _classified(request, answers)))
     return _joined(answers)
 
 
-def _classification(answer: Answer, earlier: Sequence[Classification]) -> Classification:
-    """Parse one answer of `/classify`. Its model must equal that of earlier answers."""
-    body = answer.json()
-    with parsing.reading("/classify"):
-        found = parsing.classification(body)
-    same_model(earlier[-1].model if earlier else None, found.model)
-    return found
+def _classified(request: Request, earlier: Sequence[Classification]) -> Steps[Classification]:
+    """Send one request of a call. The model of its answer must equal that of earlier answers."""
+    answer = yield from result_of(request, Classification)
+    same_model(earlier[-1].model if earlier else None, answer.model)
+    return answer
 
 
 def _joined(answers: Sequence[Classification]) -> Classification:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from diptych_client import parsing
 from diptych_client.operations.describing import version
 from diptych_client.results import Job, JobOutcome, JobPage
-from diptych_client.steps import TAR, Request, Sleep, Steps, exchange, path_of
+from diptych_client.steps import TAR, Request, Sleep, Steps, path_of, result_of
 
 PAGE = 500
 POLL_S = 0.5
@@ -38,9 +37,7 @@ def add_tar(
         content_type=TAR,
         idempotent=False,  # it would become a second job
     )
-    body = (yield from exchange(request)).json()
-    with parsing.reading("an archive"):
-        return parsing.job(body)
+    return (yield from result_of(request, Job))
 
 
 def jobs() -> Steps[list[Job]]:
@@ -48,9 +45,7 @@ def jobs() -> Steps[list[Job]]:
 
     >>> running = [job.id for job in client.jobs() if not job.has_ended]
     """
-    body = (yield from exchange(Request("GET", "/jobs"))).json()
-    with parsing.reading("/jobs"):
-        return [parsing.job(row) for row in body["jobs"]]
+    return result_of(Request("GET", "/jobs"), list[Job], "jobs")
 
 
 def job(id: str) -> Steps[Job]:
@@ -60,9 +55,7 @@ def job(id: str) -> Steps[Job]:
     >>> client.job(job.id).n_items
     2
     """
-    body = (yield from exchange(Request("GET", path_of("jobs", id)))).json()
-    with parsing.reading("a job"):
-        return parsing.job(body)
+    return result_of(Request("GET", path_of("jobs", id)), Job)
 
 
 def cancel_job(id: str) -> Steps[Job]:
@@ -72,9 +65,7 @@ def cancel_job(id: str) -> Steps[Job]:
     >>> client.cancel_job(job.id).has_ended
     True
     """
-    body = (yield from exchange(Request("DELETE", path_of("jobs", id)))).json()
-    with parsing.reading("a job"):
-        return parsing.job(body)
+    return result_of(Request("DELETE", path_of("jobs", id)), Job)
 
 
 def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage]:
@@ -86,9 +77,7 @@ def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage
     [0, 1]
     """
     params = {"after": str(after), "limit": str(limit)}
-    body = (yield from exchange(Request("GET", path_of("jobs", id, "outcomes"), params))).json()
-    with parsing.reading("the outcomes of a job"):
-        return parsing.job_page(body)
+    return result_of(Request("GET", path_of("jobs", id, "outcomes"), params), JobPage)
 
 
 def follow_job(

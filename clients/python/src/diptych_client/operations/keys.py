@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from diptych_client import parsing
 from diptych_client.errors import InvalidCall
 from diptych_client.results import ApiKey, CreatedKey, KeyScope
-from diptych_client.steps import Request, Steps, exchange, path_of
+from diptych_client.steps import Request, Steps, exchange, path_of, result_of
 
 
 def keys() -> Steps[list[ApiKey]]:
@@ -18,9 +17,7 @@ def keys() -> Steps[list[ApiKey]]:
     >>> [(key.name, key.scopes) for key in client.keys()]
     [('shop', ('read',))]
     """
-    body = (yield from exchange(Request("GET", "/keys"))).json()
-    with parsing.reading("/keys"):
-        return [parsing.api_key(row) for row in body["keys"]]
+    return result_of(Request("GET", "/keys"), list[ApiKey], "keys")
 
 
 def create_key(
@@ -46,9 +43,7 @@ def create_key(
         "collections": None if collections is None else list(collections),
         "expires_at": None if expires_at is None else _with_time_zone(expires_at),
     }
-    answer = (yield from exchange(Request("POST", "/keys", json=body, repeatable=False))).json()
-    with parsing.reading("/keys"):
-        return CreatedKey(**vars(parsing.api_key(answer)), key=str(answer["key"]))
+    return result_of(Request("POST", "/keys", json=body, repeatable=False), CreatedKey)
 
 
 def revoke_key(prefix: str) -> Steps[None]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diptych_client import parsing
 from diptych_client.results import CollectionInfo, Deletion, ImageRecord, Keep
-from diptych_client.steps import Request, Steps, exchange, path_of
+from diptych_client.steps import Request, Steps, exchange, path_of, result_of
 
 
 def collections() -> Steps[list[CollectionInfo]]:
@@ -16,9 +15,7 @@ def collections() -> Steps[list[CollectionInfo]]:
     >>> [(one.name, one.n_images) for one in client.collections()]
     [('default', 0), ('pets', 2)]
     """
-    body = (yield from exchange(Request("GET", "/collections"))).json()
-    with parsing.reading("/collections"):
-        return [parsing.collection_info(row) for row in body["collections"]]
+    return result_of(Request("GET", "/collections"), list[CollectionInfo], "collections")
 
 
 def create_collection(name: str, *, keep: Keep = "original") -> Steps[CollectionInfo]:
@@ -31,9 +28,7 @@ def create_collection(name: str, *, keep: Keep = "original") -> Steps[Collection
     'scans'
     """
     request = Request("POST", "/collections", json={"name": name, "keep": keep}, repeatable=False)
-    body = (yield from exchange(request)).json()
-    with parsing.reading("/collections"):
-        return parsing.collection_info(body)
+    return result_of(request, CollectionInfo)
 
 
 def collection(name: str) -> Steps[CollectionInfo]:
@@ -42,9 +37,7 @@ def collection(name: str) -> Steps[CollectionInfo]:
     >>> client.collection("pets").n_images
     2
     """
-    body = (yield from exchange(Request("GET", path_of("collections", name)))).json()
-    with parsing.reading("a collection"):
-        return parsing.collection_info(body)
+    return result_of(Request("GET", path_of("collections", name)), CollectionInfo)
 
 
 def change_collection(
@@ -63,9 +56,7 @@ def change_collection(
     given = {"name": new_name, "keep": keep}
     changes = {key: value for key, value in given.items() if value is not None}
     request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
-    body = (yield from exchange(request)).json()
-    with parsing.reading("a collection"):
-        return parsing.collection_info(body)
+    return result_of(request, CollectionInfo)
 
 
 def drop_collection(name: str) -> Steps[None]:
@@ -82,9 +73,7 @@ def get_image(collection: str, id: str) -> Steps[ImageRecord]:
     >>> client.get_image("pets", "tom").metadata
     {'kind': 'cat'}
     """
-    body = (yield from exchange(Request("GET", path_of("collections", collection, "images", id)))).json()
-    with parsing.reading("an image"):
-        return parsing.image_record(body)
+    return result_of(Request("GET", path_of("collections", collection, "images", id)), ImageRecord)
 
 
 def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRecord]]:
@@ -94,9 +83,7 @@ def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRec
     ['tom']
     """
     request = Request("POST", path_of("collections", collection, "lookups"), json={"ids": list(ids)})
-    body = (yield from exchange(request)).json()
-    with parsing.reading("a lookup"):
-        records = [parsing.image_record(row) for row in body["images"]]
+    records = yield from result_of(request, list[ImageRecord], "images")
     return {record.id: record for record in records}
 
 
@@ -132,9 +119,7 @@ def patch_image(
     {'name': 'Tom'}
     """
     request = Request("PATCH", path_of("collections", collection, "images", id), json={"metadata": metadata})
-    body = (yield from exchange(request)).json()
-    with parsing.reading("an image"):
-        return parsing.image_record(body)
+    return result_of(request, ImageRecord)
 
 
 def delete_images(
@@ -156,9 +141,7 @@ def delete_images(
     """
     asked = {"filter": filter, "lacking": lacking, "preview": preview}
     request = Request("POST", path_of("collections", collection, "deletions"), json=asked)
-    body = (yield from exchange(request)).json()
-    with parsing.reading("a deletion"):
-        return Deletion(int(body["n_images"]), bool(body["preview"]), tuple(map(str, body["ids"])))
+    return result_of(request, Deletion)
 
 
 def delete_image(collection: str, id: str) -> Steps[None]:

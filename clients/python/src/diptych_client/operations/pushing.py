@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diptych_client import parsing
 from diptych_client.errors import InvalidCall, UnreadableFile
 from diptych_client.results import PushedVersion
-from diptych_client.steps import TAR, ReadFile, Request, Steps, exchange, path_of
+from diptych_client.steps import TAR, ReadFile, Request, Steps, path_of, result_of
 
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4_000_000  # as the server's
@@ -48,9 +47,7 @@ def push_model(
         content_type=TAR,
         on_progress=on_progress,
     )
-    body = (yield from exchange(request)).json()
-    with parsing.reading("a push"):
-        return parsing.pushed_version(body)
+    return (yield from result_of(request, PushedVersion))
 
 
 def _listed(manifest_file: Path, raw: bytes) -> tuple[str, list[str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from diptych_client import parsing
-from diptych_client.results import Comparison, Rollout, RolloutStatus
-from diptych_client.steps import Request, Sleep, Steps, exchange, path_of
+from diptych_client.reading import read
+from diptych_client.results import Comparison, ModelSummary, Rollout, RolloutStatus, VersionRef
+from diptych_client.steps import Request, Sleep, Steps, exchange, path_of, result_of
 
 POLL_S = 0.5
 
@@ -24,11 +25,9 @@ def activate(name: str, version: int, *, precision: str | None = None) -> Steps[
     'active'
     """
     path = path_of("models", name, "versions", str(version), "activate")
-    body = (
-        yield from exchange(Request("POST", path, json={} if precision is None else {"precision": precision}))
-    ).json()
-    with parsing.reading("an activation"):
-        return parsing.rollout(body)
+    return result_of(
+        Request("POST", path, json={} if precision is None else {"precision": precision}), Rollout
+    )
 
 
 def rollouts(*, limit: int = 100) -> Steps[list[Rollout]]:
@@ -37,9 +36,7 @@ def rollouts(*, limit: int = 100) -> Steps[list[Rollout]]:
     >>> [(rollout.state, rollout.reason) for rollout in client.rollouts(limit=1)]
     [('active', '')]
     """
-    body = (yield from exchange(Request("GET", "/rollouts", {"limit": str(limit)}))).json()
-    with parsing.reading("/rollouts"):
-        return [parsing.rollout(row) for row in body["rollouts"]]
+    return result_of(Request("GET", "/rollouts", {"limit": str(limit)}), list[Rollout], "rollouts")
 
 
 def rollout(id: str) -> Steps[Rollout]:
@@ -48,9 +45,7 @@ def rollout(id: str) -> Steps[Rollout]:
     >>> client.rollout(client.rollouts()[0].id).state
     'active'
     """
-    body = (yield from exchange(Request("GET", path_of("rollouts", id)))).json()
-    with parsing.reading("a rollout"):
-        return parsing.rollout(body)
+    return result_of(Request("GET", path_of("rollouts", id)), Rollout)
 
 
 def wait_for_rollout(id: str, *, on_progress: Callable[[Rollout], None] | None = None) -> Steps[Rollout]:
@@ -79,9 +74,7 @@ def cancel_rollout(id: str) -> Steps[Rollout]:
     'cancelled'
     """
     request = Request("DELETE", path_of("rollouts", id), idempotent=False)
-    body = (yield from exchange(request)).json()
-    with parsing.reading("a rollout"):
-        return parsing.rollout(body)
+    return result_of(request, Rollout)
 
 
 def rollout_status() -> Steps[RolloutStatus]:
@@ -91,9 +84,12 @@ def rollout_status() -> Steps[RolloutStatus]:
     >>> status.active.name, status.policy, status.previous
     ('tiny', 'latest', None)
     """
-    body = (yield from exchange(Request("GET", "/models"))).json()
-    with parsing.reading("/models"):
-        return parsing.rollout_status(body)
+    answer = (yield from exchange(Request("GET", "/models"))).json()
+    status = read(RolloutStatus, answer, "GET /models")
+    for model in read(list[ModelSummary], answer, "GET /models", "models"):
+        if model.active is not None:
+            return replace(status, active=VersionRef(model.name, model.active, bundle=model.bundle))
+    return status
 
 
 def compare_versions(
@@ -112,6 +108,4 @@ def compare_versions(
     given = {"against": str(old), "against_model": old_name, "collection": collection}
     parameters = {key: value for key, value in given.items() if value is not None}
     path = path_of("models", name, "versions", str(new), "comparison")
-    body = (yield from exchange(Request("GET", path, parameters))).json()
-    with parsing.reading("a comparison"):
-        return parsing.comparison(body)
+    return result_of(Request("GET", path, parameters), Comparison)

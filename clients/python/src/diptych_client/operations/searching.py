@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from diptych_client import parsing
 from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageSource, ImageUrl, load
 from diptych_client.results import Json, SearchResult
-from diptych_client.steps import Request, Steps, exchange
+from diptych_client.steps import Request, Steps, result_of
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,12 @@ def search(
         "collections": None if collections is None else list(collections),
     }
     body |= {name: value for name, value in optional.items() if value is not None}
-    answer = yield from exchange(Request("POST", "/search", json=body))
-    found = answer.json()
-    with parsing.reading("/search"):
-        return parsing.search_result(found)
+    found = yield from result_of(Request("POST", "/search", json=body), SearchResult)
+    if found.collections or found.collection is None:
+        return found
+    # A server of version 0.1 names the one collection, but not in its hits.
+    hits = tuple(replace(hit, collection=found.collection) for hit in found.hits)
+    return replace(found, hits=hits, collections=(found.collection,))
 
 
 def _query_json(query: Query) -> Steps[Json]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall
-from diptych_client.operations.adding import one_per_item, parse_outcomes
+from diptych_client.operations.adding import added, one_per_item
 from diptych_client.operations.describing import version
 from diptych_client.operations.naming import error_of_single_item
-from diptych_client.results import AddOutcome, EmbeddedItem, Json, ModelRef
-from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
+from diptych_client.results import AddOutcome, EmbeddedItem, ModelRef
+from diptych_client.steps import Part, Request, Steps, json_bytes, path_of
 
 Vector: TypeAlias = Iterable[float] | EmbeddedItem
 """A vector of unit norm: an item that `embed` returned, a row of a float32 matrix, or plain numbers."""
@@ -47,7 +47,7 @@ def add_vectors(
     if collection is None:
         collection = (yield from version()).default_collection
     path = path_of("collections", collection, "vectors")
-    named = model_json(model)
+    named = asdict(model)
     if identity is not None:
         named["identity"] = identity
     outcomes: list[AddOutcome] = []
@@ -68,27 +68,14 @@ def add_vectors(
     return outcomes
 
 
-def model_json(model: ModelRef) -> Json:
-    """Name a model as the server does."""
-    return {
-        "name": model.name,
-        "version": model.version,
-        "precision": model.precision,
-        "decode": model.decode,
-    }
-
-
 def _send(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
     """Send one request. If it has one item and is refused because of it, return that as its outcome."""
     try:
-        answer = yield from exchange(request)
+        return (yield from added(request, range(start, start + n)))
     except ApiError as error:
         if n > 1 or not (error.item or "").startswith("items[0]"):
             raise
         return [AddOutcome(start, None, "failed", error_of_single_item(error))]
-    body = answer.json()
-    with parsing.reading("an add"):
-        return parse_outcomes(body, range(start, start + n))
 
 
 def vector_bytes(vector: Vector, name: str) -> bytes:

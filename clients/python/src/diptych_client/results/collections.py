@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from diptych_client.results.common import ModelRef
@@ -52,8 +52,8 @@ class CollectionInfo:
     kept_bytes: int = 0
     vectors: ModelRef | None = None
     recall: float | None = None
-    index_device: str | None = None
-    index_reason: str = ""
+    index_device: str | None = field(default=None, metadata={"keys": ("index", "device")})
+    index_reason: str = field(default="", metadata={"keys": ("index", "reason")})
     memory_bytes: int = 0
     load_s: float | None = None
     version: int | None = None

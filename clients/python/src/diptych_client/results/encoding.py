@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-Embedding: TypeAlias = "array[float]"
+    Embedding: TypeAlias = array[float]
+else:
+    Embedding = array
 """`array('f')` of embed_dim float32 numbers, unit norm; `numpy.asarray(embedding)` shares its memory."""
 
 
