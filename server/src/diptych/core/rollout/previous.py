@@ -25,6 +25,7 @@ class KeptVersion:
         self._parts = parts
         self.target: Target | None = None
         self._failed = WeakKeyDictionary[Collection, Target | None]()  # the last attempts that failed
+        self._n_lagging = 0  # as long as it is closed, since a rollout has begun: as it was last
 
     async def keep_up(self, pace: Pace, is_rolling: Callable[[], bool]) -> None:
         """Open it, and embed what collections lack of it: in spare time, while no rollout runs."""
@@ -49,11 +50,14 @@ class KeptVersion:
             return None
         bundle_bytes = await asyncio.to_thread(self._parts.bundles.kept_bytes, target.ref)
         kept = self._kept()
+        if self._parts.serving.previous is not None or self._parts.serving.next is None:
+            self._n_lagging = sum(len(pair.index.pending) for _, pair in kept) + sum(
+                collection.n_images for collection in self._lacking()
+            )
         n_bytes = sum(collection.n_bytes(pair) for collection, pair in kept)
         return PreviousVersion(
             target,
-            n_lagging=sum(len(pair.index.pending) for _, pair in kept)
-            + sum(collection.n_images for collection in self._lacking()),
+            n_lagging=self._n_lagging,
             memory_bytes=n_bytes,
             weight_bytes=sum(
                 one.weight_bytes for one in self._parts.versions.loaded() if one.target == target
