@@ -96,7 +96,7 @@ class RepositoryBundles:
         return self.precisions_of.get(ref.version, PRECISIONS)
 
 
-class FreeRoom:
+class AmpleSpace:
     """Enough disk and memory, unless `error` is set."""
 
     error: DiptychError | None = None
@@ -129,7 +129,7 @@ class Opened:
         self._new_admission = lambda: admission or _admission()
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
         self.metrics = metrics or FakeMetrics()
-        self.bundles, self.room = RepositoryBundles(model_repo), FreeRoom()
+        self.bundles, self.free_space = RepositoryBundles(model_repo), AmpleSpace()
         self.versions = Versions(self._load)
         self.refused: list[str] = [
             "fp16"
@@ -157,7 +157,7 @@ class Opened:
             job_inputs=JobFiles(data_dir),
             rollouts=self.store,
             bundles=self.bundles,
-            room=self.room,
+            free_space=self.free_space,
             write_queue=self.write_queue,
         )
         values = {"manual": True, "poll_s": 0.01, "pace": lambda: self.pace} | plan

@@ -343,14 +343,14 @@ def test_disk_that_is_full_keeps_the_old_version(run: Run, where: str) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             if where == "room":
-                opened.room.error = StoreFull("no space is left")
+                opened.free_space.error = StoreFull("no space is left")
             elif where == "put_embeddings":
                 patch.setattr(opened.records.vectors, "put", refuse)
             else:
                 patch.setattr(opened.store, "switch", refuse)
             ended = await opened.activate(TINY, 2, state="failed")
             assert ended.reason == "no space is left"
-        opened.room.error = None
+        opened.free_space.error = None
         assert await version_of(opened) == (TINY, 1)
         await require_found(opened, "red", "green", "blue", "yellow")
         await opened.activate(TINY, 2)

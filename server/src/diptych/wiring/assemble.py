@@ -7,10 +7,10 @@ from diptych.adapters.bundle_upload import BundleUploads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.quota import Quota
+from diptych.adapters.free_space import MachineFreeSpace
 from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.installed_models import is_installed
-from diptych.adapters.machine_room import MachineRoom
 from diptych.adapters.model_bundles import ModelBundles
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
@@ -108,7 +108,7 @@ def assemble(
         job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
         rollouts=rollout_store,
         bundles=folder.bundles,
-        room=MachineRoom(data_dir, quota),
+        free_space=MachineFreeSpace(data_dir, quota),
         write_queue=SerialWriteQueue(),
     )
     core = build_core(adapters, versions, serving, _core_plan(settings, limits))

@@ -26,10 +26,10 @@ from diptych.core.jobs.service import Jobs
 from diptych.core.ports import Metrics
 from diptych.core.rollout.compare import MAX_SEARCH_S, Comparer
 from diptych.core.rollout.pacing import EncoderShare
-from diptych.core.rollout.policy import RolloutPolicy
-from diptych.core.rollout.ports import Bundles, RolloutStore, Room
+from diptych.core.rollout.ports import Bundles, FreeSpace, RolloutStore
 from diptych.core.rollout.run import RolloutParts
 from diptych.core.rollout.service import Rollouts
+from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.serving.ports import VectorIndex
 from diptych.core.serving.snapshot import Serving
 from diptych.core.serving.versions import Versions
@@ -48,7 +48,7 @@ class Adapters:
     job_inputs: JobInputs
     rollouts: RolloutStore
     bundles: Bundles
-    room: Room
+    free_space: FreeSpace
     write_queue: SerialWriteQueue
 
 
@@ -100,10 +100,10 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         bundles=adapters.bundles,
         store=adapters.rollouts,
         vectors=records.vectors,
-        room=adapters.room,
+        free_space=adapters.free_space,
         compare=comparer,
     )
-    policy = RolloutPolicy(
+    triggers = RolloutTriggers(
         adapters.bundles,
         manual=plan.manual,
         pinned=plan.pinned,
@@ -119,7 +119,7 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         max_batch=plan.max_batch,
         max_metadata_bytes=plan.max_metadata_bytes,
     )
-    rollouts = Rollouts(parts, policy, metrics=adapters.metrics, poll_s=plan.poll_s)
+    rollouts = Rollouts(parts, triggers, metrics=adapters.metrics, poll_s=plan.poll_s)
     return Core(collections, comparer, rollouts, jobs)
 
 

@@ -87,7 +87,7 @@ class Bundles(Protocol):
         ...
 
 
-class Room(Protocol):
+class FreeSpace(Protocol):
     """The free disk and memory of this machine. Blocking."""
 
     def require(self, *, disk_bytes: int, memory_bytes: int) -> None:

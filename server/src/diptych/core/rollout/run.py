@@ -14,7 +14,7 @@ from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.shared import Shared
 from diptych.core.rollout.compare import Compare, require_coverage
-from diptych.core.rollout.ports import Bundles, RolloutStore, Room
+from diptych.core.rollout.ports import Bundles, FreeSpace, RolloutStore
 from diptych.core.rollout.types import (
     CollectionMove,
     CollectionProgress,
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 BLOCKING_ROWS = 16  # images that may be embedded in the write of the switch, in which adds wait
 ROW_BYTES = 100  # of a vector in the database, beside its numbers
 MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
-TELL_PROGRESS_S = 60.0  # between lines of the log
+REPORT_PROGRESS_S = 60.0  # between lines of the log
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RolloutParts:
     bundles: Bundles
     store: RolloutStore
     vectors: VectorRows
-    room: Room
+    free_space: FreeSpace
     compare: Compare
 
 
@@ -113,11 +113,11 @@ class RolloutRun:
             self.wanted = self.rollout.target.precision
         await self._prepare()
         await self._set("embedding")
-        telling = asyncio.create_task(self._tell_progress())
+        reporting = asyncio.create_task(self._report_progress())
         try:
             await self._embed()
         finally:
-            telling.cancel()
+            reporting.cancel()
         await self._compare()
         await self._switch_to_the_end()
 
@@ -125,15 +125,15 @@ class RolloutRun:
         """Show a step of loading; it is not stored, since loading begins anew after a restart."""
         if self.rollout.state in {"discovered", "verified", "proven"}:
             self.rollout = replace(self.rollout, state=step)
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         log.info("rollout to %s: %s", self.rollout.target.exact, self.rollout.state)
 
-    async def _tell_progress(self) -> None:
+    async def _report_progress(self) -> None:
         """Log how far the images are, once in a while."""
         while True:
-            await asyncio.sleep(TELL_PROGRESS_S)
+            await asyncio.sleep(REPORT_PROGRESS_S)
             found = self.progress()
             if found.images_per_s is not None and found.eta_s is not None:
                 log.info(
@@ -147,7 +147,7 @@ class RolloutRun:
 
     async def _set(self, state: RolloutState, **changes: Any) -> None:
         self.rollout = replace(self.rollout, state=state, **changes)
-        self._tell()
+        self._report()
         await self.save(self.rollout)
 
     async def _prepare(self) -> None:
@@ -201,7 +201,7 @@ class RolloutRun:
             disk += len(pair.index.pending) * (row_bytes + ROW_BYTES)
             memory += len(pair.index.pending) * row_bytes
         await asyncio.to_thread(
-            self.parts.room.require, disk_bytes=int(MARGIN * disk), memory_bytes=int(MARGIN * memory)
+            self.parts.free_space.require, disk_bytes=int(MARGIN * disk), memory_bytes=int(MARGIN * memory)
         )
 
     async def _embed(self) -> None:

@@ -9,9 +9,9 @@ from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.ports import Metrics
 from diptych.core.rollout.known import MAX_SHOWN, KnownRollouts
 from diptych.core.rollout.pacing import EncoderShare
-from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.previous import KeptVersion
 from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.rollout.types import (
     CollectionProgress,
     Progress,
@@ -34,14 +34,14 @@ class Rollouts:
     def __init__(
         self,
         parts: RolloutParts,
-        policy: RolloutPolicy,
+        triggers: RolloutTriggers,
         *,
         metrics: Metrics,
         poll_s: float = 2.0,
     ) -> None:
         """`poll_s`: between looks at the repository."""
         self._parts = parts
-        self._policy = policy
+        self._triggers = triggers
         self._kept = KeptVersion(parts)
         self._known = KnownRollouts(parts.store)
         self._worker = RolloutWorker(
@@ -50,9 +50,9 @@ class Rollouts:
             self._kept,
             metrics,
             pace=lambda: EncoderShare(parts.versions.busy_s),
-            wanted=policy.precision or parts.serving.current.version.target.precision,
+            wanted=triggers.precision or parts.serving.current.version.target.precision,
         )
-        self._watcher = RepositoryWatcher(parts, self._known, policy, self.activate, poll_s=poll_s)
+        self._watcher = RepositoryWatcher(parts, self._known, triggers, self.activate, poll_s=poll_s)
         self._background = TaskSet()
 
     async def open(self) -> None:
@@ -61,7 +61,7 @@ class Rollouts:
         if served is not None:
             # A converted data folder without vectors records "auto": the start has chosen.
             recorded = active.precision if served.wanted == "auto" else served.wanted
-            self._worker.wanted = self._policy.precision or recorded
+            self._worker.wanted = self._triggers.precision or recorded
         if served is None or served.active != active:
             await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {})
             begun = Rollout.new(active).ended("active")
@@ -139,11 +139,11 @@ class Rollouts:
         What served with another decode mode is left out: a change of that setting is not rolled back.
         """
         previous, run = await self._kept.status(), self._known.run
-        if previous is not None and previous.target.decode != self._policy.decode:
+        if previous is not None and previous.target.decode != self._triggers.decode:
             previous = None
         return RolloutStatus(
             active=self._active.target,
-            policy=self._policy.kind,
+            policy=self._triggers.kind,
             previous=previous,
             running=None if run is None else run.rollout,
             progress=None if run is None else run.progress(),
@@ -185,4 +185,4 @@ class Rollouts:
         if wanted not in there:
             log.warning("%s has no precision %s, it is served in %s", ref, wanted, there[0])
             wanted = there[0]
-        return Target(ref, wanted, self._policy.decode)
+        return Target(ref, wanted, self._triggers.decode)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from diptych.core.rollout.known import KnownRollouts
-from diptych.core.rollout.policy import RolloutPolicy
 from diptych.core.rollout.run import RolloutParts
+from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.rollout.types import Rollout
 from diptych.core.serving.version import Version
 from diptych.errors import Conflict, DiptychError
@@ -26,7 +26,7 @@ class RepositoryWatcher:
         self,
         parts: RolloutParts,
         known: KnownRollouts,
-        policy: RolloutPolicy,
+        triggers: RolloutTriggers,
         activate: Callable[[str, int, str | None], Awaitable[object]],
         *,
         poll_s: float,
@@ -36,7 +36,7 @@ class RepositoryWatcher:
         """
         self._parts = parts
         self._known = known
-        self._policy = policy
+        self._triggers = triggers
         self._activate = activate
         self._poll_s = poll_s
         self._stays_looked_at = time.monotonic()
@@ -65,23 +65,23 @@ class RepositoryWatcher:
 
     async def _note_asked_model(self) -> None:
         """Forget the name that the settings give, unless it is another one than at the last start."""
-        asked, policy = self._policy.asked_model, self._policy
+        asked, triggers = self._triggers.asked_model, self._triggers
         if asked is None or asked == await self._parts.store.asked_model():
-            policy.asked_model = None
+            triggers.asked_model = None
         elif asked == self._active.ref.name:
             await self._end_asking(asked)
         else:
             await self._look_for_asked_model()
-        if policy.asked_model is not None:
+        if triggers.asked_model is not None:
             log.warning(
                 "no version of %s, which the settings name, can be served here: %s serves until there is one",
-                policy.asked_model,
+                triggers.asked_model,
                 self._active.ref,
             )
 
     async def _look_for_asked_model(self) -> None:
         """Activate the model that the settings name anew, once it has a version."""
-        found = await asyncio.to_thread(self._policy.asked)
+        found = await asyncio.to_thread(self._triggers.asked)
         if found is not None:
             log.info(
                 "%s serves until %s, which the settings name now, is rolled out", self._active.ref, found
@@ -94,10 +94,13 @@ class RepositoryWatcher:
 
         What serves, and the rollout, go on if that fails.
         """
-        targets, policy = [one.target for one in self._known.waiting()], self._policy
+        targets, triggers = [one.target for one in self._known.waiting()], self._triggers
         target = targets[-1] if targets else self._active.target
-        precision = policy.precision or target.precision
-        if policy.asked_model is not None or (precision, policy.decode) == (target.precision, target.decode):
+        precision = triggers.precision or target.precision
+        if triggers.asked_model is not None or (precision, triggers.decode) == (
+            target.precision,
+            target.decode,
+        ):
             return
         try:
             await self._activate(target.ref.name, target.ref.version, precision)
@@ -106,7 +109,7 @@ class RepositoryWatcher:
 
     async def _end_asking(self, name: str) -> None:
         await self._parts.store.set_asked_model(name)
-        self._policy.asked_model = None
+        self._triggers.asked_model = None
 
     async def _look(self) -> None:
         await self._look_for_asked_model()
@@ -114,7 +117,7 @@ class RepositoryWatcher:
             return
         await self._look_at_stays()
         tried, failed = self._known.tried(), self._known.failed()
-        found = await asyncio.to_thread(self._policy.wanted, self._active.ref, tried, failed)
+        found = await asyncio.to_thread(self._triggers.wanted, self._active.ref, tried, failed)
         if found is not None:
             await self._activate(found.name, found.version, None)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.files.quota import Quota
-from diptych.adapters.machine_room import MachineRoom, available_memory
+from diptych.adapters.free_space import MachineFreeSpace, available_memory
 from diptych.errors import Conflict, StoreFull
 
 GB = 10**9
@@ -33,7 +33,7 @@ def limit(folder: Path, maximum: str, current: int, inactive: int) -> None:
 
 
 def test_disk_and_memory_that_suffice(tmp_path: Path, proc: Path, cgroups: Path) -> None:
-    room = MachineRoom(tmp_path, Quota(10 * GB), proc=proc, cgroups=cgroups)
+    room = MachineFreeSpace(tmp_path, Quota(10 * GB), proc=proc, cgroups=cgroups)
     room.require(disk_bytes=1000, memory_bytes=4_000_000 * 1024)
     with pytest.raises(Conflict, match=r"^4\.20 GB of memory are needed, 4\.10 GB are free$"):
         room.require(disk_bytes=0, memory_bytes=4_200_000_000)
@@ -42,7 +42,7 @@ def test_disk_and_memory_that_suffice(tmp_path: Path, proc: Path, cgroups: Path)
 def test_full_disk_is_named_with_what_is_free(tmp_path: Path, proc: Path, cgroups: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(StoreFull, match=r"GB are needed on the disk of the data folder, .* GB are free"):
-        MachineRoom(tmp_path, Quota(), proc=proc, cgroups=cgroups).require(
+        MachineFreeSpace(tmp_path, Quota(), proc=proc, cgroups=cgroups).require(
             disk_bytes=free + 10 * GB, memory_bytes=0
         )
 
@@ -53,7 +53,7 @@ def test_limit_of_the_data_folder_counts_files_and_database(
     quota = Quota(1000)
     quota.take_file(200)
     quota.set_database(300, 0)
-    room = MachineRoom(tmp_path, quota, proc=proc, cgroups=cgroups)
+    room = MachineFreeSpace(tmp_path, quota, proc=proc, cgroups=cgroups)
     room.require(disk_bytes=500, memory_bytes=0)
     with pytest.raises(StoreFull, match="DIPTYCH_MAX_DATA_BYTES"):
         room.require(disk_bytes=501, memory_bytes=0)
@@ -87,5 +87,5 @@ def test_limits_of_the_first_version_of_control_groups(proc: Path, cgroups: Path
 
 def test_machine_that_tells_nothing_refuses_nothing(tmp_path: Path, cgroups: Path) -> None:
     assert available_memory(tmp_path / "nowhere", cgroups) is None
-    room = MachineRoom(tmp_path, Quota(), proc=tmp_path / "nowhere", cgroups=cgroups)
+    room = MachineFreeSpace(tmp_path, Quota(), proc=tmp_path / "nowhere", cgroups=cgroups)
     room.require(disk_bytes=0, memory_bytes=10**15)

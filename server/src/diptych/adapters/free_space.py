@@ -10,8 +10,8 @@ from diptych.errors import Conflict, StoreFull
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
-class MachineRoom:
-    """Satisfies `diptych.core.rollout.ports.Room`."""
+class MachineFreeSpace:
+    """Satisfies `diptych.core.rollout.ports.FreeSpace`."""
 
     def __init__(self, data_dir: Path, quota: Quota, *, proc: Path = PROC, cgroups: Path = CGROUPS) -> None:
         self._data_dir = data_dir

@@ -12,7 +12,7 @@ from diptych.errors import BundleError, ConfigError, NotFound
 log = logging.getLogger(__name__)
 
 
-class RolloutPolicy:
+class RolloutTriggers:
     """Answers which version is wanted next. Blocking, since it reads the model repository."""
 
     def __init__(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.rollout.policy import RolloutPolicy
+from diptych.core.rollout.triggers import RolloutTriggers
 from diptych.core.types import VersionRef
 from diptych.errors import NotFound
 
@@ -29,14 +29,14 @@ class FakeBundles:
         raise NotFound(f"no version {version}")
 
     def keep(self, refs: Sequence[VersionRef]) -> None:
-        raise AssertionError("the policy keeps nothing")
+        raise AssertionError("the triggers keeps nothing")
 
     def kept_bytes(self, ref: VersionRef) -> int:
-        raise AssertionError("the policy keeps nothing")
+        raise AssertionError("the triggers keeps nothing")
 
 
 def wanted(bundles: FakeBundles, active: VersionRef, *tried: VersionRef, **options: Any) -> VersionRef | None:
-    return RolloutPolicy(bundles, **options).wanted(active, tried)
+    return RolloutTriggers(bundles, **options).wanted(active, tried)
 
 
 def test_latest_takes_the_newest_that_was_not_tried() -> None:
@@ -49,11 +49,11 @@ def test_latest_takes_the_newest_that_was_not_tried() -> None:
 
 def test_latest_passes_over_what_has_failed_but_not_over_what_was_left() -> None:
     three = VersionRef("mine", 3, "d")
-    policy = RolloutPolicy(FakeBundles(ONE, TWO, three))
-    assert policy.wanted(ONE, {three}, {three}) == TWO
-    assert policy.wanted(ONE, {TWO, three}, {TWO, three}) is None
-    assert policy.wanted(TWO, {three}, {three}) is None
-    assert policy.wanted(ONE, {three}) is None  # it served, and somebody went back
+    triggers = RolloutTriggers(FakeBundles(ONE, TWO, three))
+    assert triggers.wanted(ONE, {three}, {three}) == TWO
+    assert triggers.wanted(ONE, {TWO, three}, {TWO, three}) is None
+    assert triggers.wanted(TWO, {three}, {three}) is None
+    assert triggers.wanted(ONE, {three}) is None  # it served, and somebody went back
 
 
 def test_latest_takes_other_content_under_the_same_number() -> None:
@@ -65,28 +65,28 @@ def test_manual_takes_none() -> None:
 
 
 def test_pinned_takes_its_version_once_though_it_served_before() -> None:
-    policy = RolloutPolicy(FakeBundles(ONE, TWO), pinned=1)
-    assert policy.kind == "pinned"
-    assert policy.wanted(TWO, {ONE, TWO}) == ONE
-    assert policy.wanted(TWO, {ONE, TWO}) is None
-    assert policy.wanted(ONE, set()) is None
+    triggers = RolloutTriggers(FakeBundles(ONE, TWO), pinned=1)
+    assert triggers.kind == "pinned"
+    assert triggers.wanted(TWO, {ONE, TWO}) == ONE
+    assert triggers.wanted(TWO, {ONE, TWO}) is None
+    assert triggers.wanted(ONE, set()) is None
 
 
 def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bundles = FakeBundles(ONE)
-    policy = RolloutPolicy(bundles, pinned=2)
-    assert policy.wanted(ONE, set()) is None
-    assert policy.wanted(ONE, set()) is None
+    triggers = RolloutTriggers(bundles, pinned=2)
+    assert triggers.wanted(ONE, set()) is None
+    assert triggers.wanted(ONE, set()) is None
     assert [record.message for record in caplog.records] == [
         "version 2, which the settings name, is not served, mine/1 is: no version 2"
     ]
     bundles.refs.append(TWO)
-    assert policy.wanted(ONE, set()) == TWO
+    assert triggers.wanted(ONE, set()) == TWO
 
 
 def test_model_that_the_settings_name_is_there_or_not() -> None:
-    assert RolloutPolicy(FakeBundles(ONE, OTHER), asked_model="other").asked() == OTHER
-    assert RolloutPolicy(FakeBundles(ONE), asked_model="other").asked() is None
-    assert RolloutPolicy(FakeBundles(ONE, OTHER)).asked() is None
+    assert RolloutTriggers(FakeBundles(ONE, OTHER), asked_model="other").asked() == OTHER
+    assert RolloutTriggers(FakeBundles(ONE), asked_model="other").asked() is None
+    assert RolloutTriggers(FakeBundles(ONE, OTHER)).asked() is None
