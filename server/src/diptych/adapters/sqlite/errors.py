@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diptych.adapters.files.disk_errors import READ_ONLY, is_read_only
-from diptych.adapters.sqlite.schema import (
-    DAMAGED_ROW,
-    damaged,
-    is_of_damaged_row,
-    is_of_damaged_tables,
-)
+from diptych.adapters.sqlite.schema import DAMAGED_ROW, damaged, is_of_damaged_row, is_of_damaged_tables
 from diptych.errors import CorruptStore, StoreError, StoreFull, StoreReadOnly
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

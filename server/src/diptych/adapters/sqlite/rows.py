@@ -1,4 +1,4 @@
-"""The SQL statements on images and embeddings, as functions of a connection."""
+"""The SQL statements that several ports need, as functions of a connection."""
 
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
@@ -11,9 +11,7 @@ import numpy as np
 
 from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
 from diptych.core.collections.metadata.filters import Filter
-from diptych.core.types import (
-    Keys,
-)
+from diptych.core.types import Keys
 
 # Takes any number of values as one parameter, a JSON array.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
