@@ -13,9 +13,9 @@ import uvloop
 
 from diptych.core.limits import Limits
 from diptych.core.ports import Reason
-from diptych.http.in_flight import InFlightRequests
 from diptych.http.server.connection import connection_class
 from diptych.http.server.graceful_stop import GracefulServer
+from diptych.http.state import InFlightRequests
 
 WITHIN_S = 20.0
 LIMITS = Limits()

@@ -1,5 +1,6 @@
 """The state of the server, and the dependencies through which routes get it."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -11,8 +12,34 @@ from diptych.core.log_throttle import LogThrottle
 from diptych.core.ports import Reason, refusal_of
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
-from diptych.http.in_flight import InFlightRequests
 from diptych.http.options import HttpOptions
+
+
+class InFlightRequests:
+    """Belongs to one event loop; only `stopping` may be set from elsewhere, such as a signal handler."""
+
+    def __init__(self) -> None:
+        self.stopping = False  # no further request is accepted
+        self._deadlines: set[asyncio.Timeout] = set()
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def add(self, deadline: asyncio.Timeout) -> None:
+        """Register a request. Its deadline is unset (None) once its response has begun."""
+        self._deadlines.add(deadline)
+
+    def remove(self, deadline: asyncio.Timeout) -> None:
+        """Forget a request that was answered or abandoned."""
+        self._deadlines.discard(deadline)
+
+    def expire_deadlines(self) -> None:
+        """End the time of all requests that still have a deadline."""
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if deadline.when() is not None and not deadline.expired():
+                deadline.reschedule(now)
+
 
 LOG = logging.getLogger("diptych.http")
 STOPPING = "the server is stopping"

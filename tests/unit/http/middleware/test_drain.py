@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from diptych.core.services import Services
 from diptych.http.app import create_app
-from diptych.http.in_flight import InFlightRequests
 from diptych.http.middleware.drain import BodyDrainMiddleware
+from diptych.http.state import InFlightRequests
 from support.raw_http import is_closed, read_response, run, serving, wait_until
 
 LARGE = 30_000_000

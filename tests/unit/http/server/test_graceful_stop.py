@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from diptych.core import services
 from diptych.core.services import Services
-from diptych.http.in_flight import InFlightRequests
 from diptych.http.server import graceful_stop
 from diptych.http.server.graceful_stop import GracefulServer
+from diptych.http.state import InFlightRequests
 from support.raw_http import is_closed, read_response, run, serving, wait_until
 
 

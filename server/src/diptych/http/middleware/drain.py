@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diptych.http.in_flight import InFlightRequests
+from diptych.http.state import InFlightRequests
 
 STOPPING_S = 0.5  # while the server stops: responses then have one second, and this must end within it
 

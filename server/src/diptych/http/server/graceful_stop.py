@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from diptych.http.in_flight import InFlightRequests
+from diptych.http.state import InFlightRequests
 
 LOG = logging.getLogger("diptych")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.core.encoding.batch_queue import SORTED_BATCHES, BatchQueue
+from diptych.core.encoding.batcher import SORTED_BATCHES, BatchQueue
 
 
 def filled(max_batch_size: int, *owners: list[int], sized: bool) -> BatchQueue[int, int]:

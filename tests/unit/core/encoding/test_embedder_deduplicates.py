@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.core.encoding.deduplicate import deduplicated, first_of_each
+from diptych.core.encoding.embedder import deduplicated, first_of_each
 from diptych.errors import EncoderFailed
 
 
