@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.report import say
 from benchmarks.servers import REPOSITORY, in_cache, modules_of
-from diptych_training.export.proof.photos import photographs
+from diptych_training.evaluate.proof_set.photos import photographs
 from diptych_training.importing.common.weight_files import read_weights
 
 VIT = "vit-b-32"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.repository import ModelRepository
-from diptych_training.benchmark.data_sets.pictures import FilePictures, StoredFile
+from diptych_training.evaluate.benchmark.data_sets.pictures import FilePictures, StoredFile
 from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, load_evaluated_bundle, named_bundle
 from diptych_training.export.onnx.bundle_files import MODEL_FILE

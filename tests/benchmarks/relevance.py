@@ -31,11 +31,11 @@ from diptych.bundle.calibration import (
 )
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.repository import ModelRepository
-from diptych_training.calibrate.fit import BINS, MEASURED_HITS, calibration_error
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
+from diptych_training.evaluate.calibrate.fit import BINS, MEASURED_HITS, calibration_error
 from diptych_training.evaluate.embedding import embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, load_evaluated_bundle, named_bundle
-from diptych_training.export.proof.samples import even_shares
+from diptych_training.evaluate.proof_set.samples import even_shares
 from support.default_model import DEFAULT_MODEL
 from support.documents import ROOT
 

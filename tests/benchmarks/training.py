@@ -39,7 +39,7 @@ from diptych_training.data.packed import PackedDataset, PackedItem, SourceEntry,
 from diptych_training.importing.open_clip.bpe import clip_tokenizer
 from diptych_training.models import ModelConfig, TextConfig, ViTConfig, build_model
 from diptych_training.run_folder import RunFolder
-from diptych_training.tokenizer import write_tokenizer
+from diptych_training.train.tokenizer import write_tokenizer
 
 MARKS = "bench-training"
 OURS, THEIRS = "diptych-train", "open_clip"

@@ -20,8 +20,7 @@ from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.cli import main
-from diptych_training.export.proof.photos import photographs
-from diptych_training.export.proof.texts import awkward_texts
+from diptych_training.evaluate.proof_set.photos import awkward_texts, photographs
 from diptych_training.importing.text_differences import printable
 from support.import_kinds import KINDS, Kind
 from support.odd_pictures import odd_pictures

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks.environments import environment
-from diptych_training.benchmark.report.results import Result, read_result, result_file
 from diptych_training.cli import main
+from diptych_training.evaluate.benchmark.results import Result, read_result, result_file
 from support.labelled_folders import Label, write_shards
 from support.open_clip_checkpoints import make_vit
 from support.pictures import noise

@@ -11,9 +11,9 @@ from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.data.packed import PackedItem, write_index
-from diptych_training.proof_set.file import PROOF_SET_FILE, write_proof_set
-from diptych_training.proof_set.pictures import encode_lossless
-from diptych_training.proof_set.proof_set import ProofSet, ProofSource
+from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, write_proof_set
+from diptych_training.evaluate.proof_set.pictures import encode_lossless
+from diptych_training.evaluate.proof_set.proof_set import ProofSet, ProofSource
 from support.tiny_bundle import TINY, write_changed_bundle, write_tiny_bundle
 from support.tiny_graphs import COLOURS
 from support.tiny_run import write_tiny_dataset

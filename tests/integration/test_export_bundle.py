@@ -32,10 +32,10 @@ from diptych_training.export.onnx.towers import write_image_graph, write_text_gr
 from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import ProgressReporter, export_run
-from diptych_training.finetune.source_model import open_source_model
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.own import load_own_bundle
+from diptych_training.importing.source_model import open_source_model
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
 from support.documents import ROOT

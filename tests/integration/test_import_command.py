@@ -27,10 +27,11 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
+from diptych_training.evaluate.proof_set.file import read_proof_set
+from diptych_training.evaluate.proof_set.photos import PhotoVariants, photographs
 from diptych_training.export.onnx import files as onnx_files
 from diptych_training.export.optimise import FLOAT32, REWRITES
 from diptych_training.export.proof.gate import broken_bounds
-from diptych_training.export.proof.photos import PhotoVariants, photographs
 from diptych_training.importing import publish
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import fetch_checkpoint
@@ -38,7 +39,6 @@ from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
-from diptych_training.proof_set.file import read_proof_set
 from diptych_training.stages import ProgressReporter
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
@@ -403,7 +403,7 @@ def test_what_cannot_be_is_said_before_anything_is_fetched(
 def test_photographs_that_a_proof_needs_are_missed_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("diptych_training.export.proof.photos.find_spec", lambda _: None)
+    monkeypatch.setattr("diptych_training.evaluate.proof_set.photos.find_spec", lambda _: None)
     monkeypatch.setattr("diptych_training.importing.command.find_source", lambda *_: pytest.fail("fetched"))
     photographs.cache_clear()
 

@@ -9,17 +9,17 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.benchmark.report.results import Result, read_result
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import CheckpointError
+from diptych_training.evaluate.benchmark.results import Result, read_result
 from diptych_training.evaluate.results import read_evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import ProgressReporter, export_run
-from diptych_training.finetune.source_model import open_source_model
+from diptych_training.importing.source_model import open_source_model
 from support.labelled_folders import shades, write_class_folders
 from support.small_recipe import small_recipe, write_small_recipe
 from support.tiny_graphs import COLOURS as RGB

@@ -13,7 +13,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset
-from diptych_training.proof_set.find import default_proof_set_file
+from diptych_training.evaluate.proof_set.file import default_proof_set_file
 from support.default_model import MODEL_REPO
 from support.documents import ROOT
 

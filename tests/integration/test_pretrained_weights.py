@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych_training.errors import CheckpointError, ImportFailed
-from diptych_training.finetune.pretrained import load_pretrained
+from diptych_training.importing.pretrained import load_pretrained
+from diptych_training.importing.weight_names import to_layout
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.weight_names import to_layout
 from support.families import FAMILIES, random_model
 from support.openai_checkpoints import make_openai_archive, make_openai_state_dict, openai_model
 

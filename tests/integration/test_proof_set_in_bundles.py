@@ -15,7 +15,7 @@ from diptych.bundle.golden import read_golden
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
-from diptych_training.proof_set.file import read_proof_set
+from diptych_training.evaluate.proof_set.file import read_proof_set
 from support.default_model import DEFAULT_MODEL
 from support.exported_once import exported_once
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run

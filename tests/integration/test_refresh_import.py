@@ -7,8 +7,8 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
-from diptych_training.proof_set.file import read_proof_set_file
-from diptych_training.proof_set.proof_set import PROOF, REHEARSAL
+from diptych_training.evaluate.proof_set.file import read_proof_set_file
+from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL
 from diptych_training.refresh.example import draw_example
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 from support.tiny_run import TINY_VIT, write_tiny_run

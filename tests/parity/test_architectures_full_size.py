@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
+from diptych_training.importing.weight_names import from_layout, layout_of, to_layout
 from diptych_training.models.count import meta_model
 from diptych_training.models.named_architectures import architecture_names, named_config
-from diptych_training.weight_names import from_layout, layout_of, to_layout
 
 
 def theirs(name: str) -> nn.Module:

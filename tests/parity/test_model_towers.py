@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from diptych_training.importing.weight_names import from_layout, layout_of, to_layout
 from diptych_training.models.clip import GROUP_SIZE
-from diptych_training.weight_names import from_layout, layout_of, to_layout
 from support.families import (
     CONTEXT_LENGTH,
     FAMILIES,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diptych_training.benchmark.report.results import Confused, FewShot, Probe, Recalls, Result
+from diptych_training.evaluate.benchmark.results import Confused, FewShot, Probe, Recalls, Result
 
 RECALLS = {1: 0.25, 5: 0.5, 10: 0.75}
 

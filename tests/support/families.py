@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
+from diptych_training.importing.weight_names import Layout
 from diptych_training.models import (
     CLIP,
     ImageConfig,
@@ -26,7 +27,6 @@ from diptych_training.models import (
     build_model,
 )
 from diptych_training.models.config import Activation
-from diptych_training.weight_names import Layout
 
 CONTEXT_LENGTH, VOCAB_SIZE, EMBED_DIM, WIDTH, LAYERS, HEADS = 16, 60, 24, 32, 2, 2
 IMAGE_SIZE, PATCH_SIZE = 32, 8

@@ -17,7 +17,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from diptych_training.tokenizer import train_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer
 
 CORPUS = """
 a photo of a cat sleeping on a red chair

@@ -19,8 +19,8 @@ from diptych_training.data.packed import (
     write_index,
     write_source,
 )
-from diptych_training.finetune.source_model import SourceModel
-from diptych_training.tokenizer import train_tokenizer
+from diptych_training.importing.source_model import SourceModel
+from diptych_training.train.tokenizer import train_tokenizer
 from support.pair_files import write_files
 from support.pictures import noise
 from support.tiny_run import tiny_image_spec, tiny_text_spec

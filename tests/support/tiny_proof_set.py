@@ -3,8 +3,8 @@
 import numpy as np
 
 from diptych_training.data.packed import PackedItem, Split
-from diptych_training.proof_set.pictures import encode_lossless
-from diptych_training.proof_set.proof_set import ProofSet, ProofSource
+from diptych_training.evaluate.proof_set.pictures import encode_lossless
+from diptych_training.evaluate.proof_set.proof_set import ProofSet, ProofSource
 
 SIZE = 16
 

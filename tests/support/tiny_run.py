@@ -37,7 +37,7 @@ from diptych_training.models import (
     build_model,
 )
 from diptych_training.run_folder import RunFolder
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 
 IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH, VOCAB_SIZE = 32, 16, 12, 600
 TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem_pool=False)

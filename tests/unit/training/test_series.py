@@ -6,10 +6,10 @@ import pytest
 
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
-from diptych_training.flops import training_flops
 from diptych_training.models import ResNetConfig, ViTConfig
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.paths import recipe_file
+from diptych_training.train.flops import training_flops
 from support.tiny_run import write_tiny_dataset
 
 # Of the paper: embed_dim, image side, blocks of each stage, features, width and heads of texts, rate.

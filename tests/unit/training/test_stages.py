@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych_training.export.proof.photo_sample import PixelFile
+from diptych_training.importing.proof import PixelFile
 from diptych_training.stages import (
     ProgressReporter,
     Stages,

@@ -9,24 +9,25 @@ from diptych.argument_parser import Parser
 from diptych.errors import DiptychError
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
-from diptych_training.benchmark import command as benchmark
-from diptych_training.calibrate import command as calibrate
 from diptych_training.data.gallery import command as gallery
-from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
+from diptych_training.data.pairs.tools import inspect, near_duplicates, shards
 from diptych_training.data.photographs import command as photographs
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import icon_set_command as icon_set
 from diptych_training.data.wordnet import command as wordnet
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
+from diptych_training.evaluate.benchmark import command as benchmark
+from diptych_training.evaluate.calibrate import command as calibrate
 from diptych_training.export import command as export
-from diptych_training.finetune import interpolate_command as interpolate
-from diptych_training.finetune import weights_command as weights
 from diptych_training.importing import command as importing
+from diptych_training.importing import pack_command as pack
+from diptych_training.importing import weights_command as weights
 from diptych_training.models import command as models
 from diptych_training.refresh import command as refresh
 from diptych_training.study import command as study
 from diptych_training.train import command as train
+from diptych_training.train.interpolate import command as interpolate
 
 INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
 

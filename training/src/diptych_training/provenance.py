@@ -1,7 +1,7 @@
 """The provenance of a run: its data sets, start model and teachers, with licences and authors.
 
 It is recorded in the run folder when the run begins and copied into the model card. `changed_source` detects
-data that has changed since.
+data that has changed since. `is_open` says under which licences art may be shared.
 """
 
 from pathlib import Path
@@ -13,6 +13,18 @@ from diptych_training.data.packed import PackedDataset, SourceEntry, read_datase
 from diptych_training.errors import DataError
 from diptych_training.paths import expanded
 from diptych_training.schema import Frozen
+
+# Each has at least the requirements of those before it: none, notices, attribution, share-alike.
+BY_STRICTNESS = (
+    "CC0-1.0", "Unlicense", "0BSD", "MIT-0", "ISC", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0",
+    "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0",
+)  # fmt: skip
+RANKS = {name.casefold(): rank for rank, name in enumerate(BY_STRICTNESS)}
+
+
+def is_open(licence: str | None) -> bool:
+    """Whether a recorded licence is one that allows sharing the art itself, under that licence."""
+    return licence is not None and licence.casefold() in RANKS
 
 
 class Provenance(Frozen):

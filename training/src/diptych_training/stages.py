@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from diptych_training.evaluate.table import markdown_table
 from diptych_training.progress import ProgressBar, progress_bar
+from diptych_training.reports.markdown import markdown_table
 
 MB = 1e6
 

@@ -10,7 +10,7 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import CaptionConfig
 from diptych_training.data.captions import CaptionSampler, all_texts
 from diptych_training.data.packed import PackedItem
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 
 ITEM = PackedItem("1", "red heart", keywords=("love", "valentine"), captions=("symbols: heart",))
 BARE = PackedItem("2", "arrow left")

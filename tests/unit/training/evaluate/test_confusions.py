@@ -14,14 +14,14 @@ from PIL import Image, ImageChops
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource, read_dataset
 from diptych_training.evaluate import confusions
-from diptych_training.evaluate.confusion_picture import (
+from diptych_training.evaluate.confusion_report import (
     LEGEND,
     TEXT_WIDTH,
     WIDTH,
     Cell,
+    TrainingImages,
     draw_confusions,
 )
-from diptych_training.evaluate.confusion_report import TrainingImages
 from diptych_training.evaluate.confusions import (
     PER_KIND,
     Confusion,
@@ -31,7 +31,7 @@ from diptych_training.evaluate.confusions import (
 )
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import evaluated_run
-from diptych_training.sheet import MAX_BYTES, font, shortened
+from diptych_training.reports.pictures import MAX_BYTES, font, shortened
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 CLASSES = ["home", "house", "star", "heart"]

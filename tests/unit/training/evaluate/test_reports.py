@@ -9,7 +9,8 @@ from diptych_training.data.packed import Kind
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult, read_evaluation
-from diptych_training.evaluate.table import evaluation_tables, markdown_table
+from diptych_training.evaluate.table import evaluation_tables
+from diptych_training.reports.markdown import markdown_table
 
 
 def scores(top1: float, n_images: int = 10) -> Scores:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
+from diptych_training.evaluate.ranking import image_to_text_recall, text_to_image_recall
 
 TEXTS = ["sun", "moon"]
 TEXT_ROWS = np.eye(2, dtype=np.float32)

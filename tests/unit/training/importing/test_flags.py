@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from diptych_training.importing.flags import channels, spreads, whole_number, whole_numbers
+from diptych_training.importing.command import channels, spreads, whole_number, whole_numbers
 
 
 @pytest.mark.parametrize(

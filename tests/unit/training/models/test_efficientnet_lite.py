@@ -13,12 +13,12 @@ from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.importing.weight_names import Layout, to_layout
+from diptych_training.importing.weight_names.image_towers import image_tower_weights
 from diptych_training.models import CLIP, EfficientNetLiteConfig, build_model
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
 from diptych_training.train.state import new_state
-from diptych_training.weight_names import Layout, to_layout
-from diptych_training.weight_names.image_towers import image_tower_weights
 from support.families import random_model
 from support.small_recipe import gradient_step_of, random_batch, small_recipe
 from support.tiny_run import EMBED_DIM, IMAGE_SIZE, TINY_LITE, TINY_VIT, tiny_clip, tiny_image_spec

@@ -14,13 +14,13 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.importing.weight_names import Layout, from_layout, to_layout
 from diptych_training.models import CLIP, ViTConfig, build_model
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
 from diptych_training.train.optim import is_decayed
 from diptych_training.train.state import new_state
-from diptych_training.weight_names import Layout, from_layout, to_layout
 from support.families import random_model
 from support.small_recipe import gradient_step_of, random_batch, small_recipe, two_steps
 from support.tiny_run import (

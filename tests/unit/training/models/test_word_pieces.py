@@ -10,11 +10,11 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.onnx.towers import write_text_graph
+from diptych_training.importing.weight_names import Layout, to_layout
 from diptych_training.models import CLIP, ModelConfig, TextConfig, WordPiecesConfig, build_model
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
 from diptych_training.train.optim import is_decayed
-from diptych_training.weight_names import Layout, to_layout
 from support.tiny_run import TINY_VIT, TINY_WORD_PIECES, tiny_clip, tiny_image_spec, tiny_text_spec
 
 START, END = 2, TINY_WORD_PIECES.vocab_size - 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from diptych_training.objectives.icmlm import Icmlm, IcmlmConfig
 from diptych_training.objectives.virtex import Virtex, VirtexConfig
 from diptych_training.objectives.words import Captions
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 from support.tiny_run import tiny_text_spec
 
 CAPTIONS = ["red apple", "a fast red car", "", "ab"]

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from diptych_training.errors import TrainingConfigError
+from diptych_training.importing.weight_names.layouts import to_layout
 from diptych_training.models import build_model
 from diptych_training.objectives.contrastive import Pairs
 from diptych_training.objectives.convirt import Convirt, ConvirtConfig
-from diptych_training.weight_names.layouts import to_layout
 from support.small_recipe import small_recipe
 
 START, END = 98, 99

@@ -23,10 +23,10 @@ from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.models import CLIP
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.teachers import open_teachers
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 from diptych_training.train.train_run import prepare
 from support.small_recipe import small_recipe
 from support.tiny_run import TINY_POOLED_VIT, TINY_VIT, VOCAB_SIZE, write_tiny_dataset, write_tiny_run

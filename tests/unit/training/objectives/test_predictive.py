@@ -11,7 +11,7 @@ from diptych_training.objectives.bag_of_words import BagOfWords, BagOfWordsConfi
 from diptych_training.objectives.static_softmax import StaticSoftmax, StaticSoftmaxConfig
 from diptych_training.objectives.visual_ngrams import VisualNgrams, VisualNgramsConfig
 from diptych_training.objectives.words import Captions, key_of
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 from support.tiny_run import tiny_text_spec
 
 ITEMS = [["red apple", "apple"], ["green apple"], ["red car"], ["red car", "a fast red car"]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diptych_training.objectives.words import Captions, most_common
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 from support.tiny_run import tiny_text_spec
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.results import KINDS, Evaluation, Scores
-from diptych_training.evaluate.table import TITLES, markdown_table
+from diptych_training.evaluate.table import TITLES
+from diptych_training.reports.markdown import markdown_table
 
 Task = Literal["new", "old"]
 HEADER = [

@@ -10,14 +10,15 @@ from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.confusions import EmbeddedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
-from diptych_training.evaluate.ranking import Accepted, accepted_labels
-from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
-from diptych_training.evaluate.retrieval import (
+from diptych_training.evaluate.ranking import (
     RECALL_K,
+    Accepted,
+    accepted_labels,
     image_to_text_recall,
     recall_of_texts,
     text_to_image_recall,
 )
+from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.scoring import Scorer
 from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import Classifier, cached_classifier, top_k, zero_shot_top_k

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from diptych_training.data.packed import Kind
 from diptych_training.evaluate.results import KINDS, Evaluation, Means, Scores, SourceResult
+from diptych_training.reports.markdown import markdown_table
 
 Row = list[str]
 Pick = Callable[[SourceResult | Means], Scores | None]
@@ -61,23 +62,6 @@ def source_table(results: Sequence[SourceResult], pick: Pick) -> str:
             floor = result.pixel_floor if scores is result.all else None
             rows.append(_row(result.source, f"{result.n_classes:,}", floor, scores))
     return markdown_table(HEADER, rows)
-
-
-def markdown_table(header: Row, rows: Sequence[Row], n_words: int = 1) -> str:
-    """A Markdown table with padded columns: the first `n_words` are left-aligned, the others
-    right-aligned.
-    """
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-
-    def line(cells: Row) -> str:
-        padded = [
-            cell.ljust(width) if column < n_words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rules = ["-" * (w + 2) if column < n_words else "-" * (w + 1) + ":" for column, w in enumerate(widths)]
-    return "\n".join([line(header), f"|{'|'.join(rules)}|", *map(line, rows)])
 
 
 def _row(name: str, n_classes: str, floor: float | None, scores: Scores) -> Row:

@@ -8,8 +8,8 @@ from diptych.bundle.manifest import MANIFEST_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
-from diptych_training.proof_set.draw import draw_proof_set
-from diptych_training.proof_set.file import PROOF_SET_FILE, write_proof_set
+from diptych_training.evaluate.proof_set.draw import draw_proof_set
+from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, write_proof_set
 
 MADE_FROM = "made_from"  # key of the manifest's `extra`: the version whose vectors are the same
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from diptych.adapters.onnxruntime.tensorrt_provider import require_tensorrt
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
-from diptych_training.calibrate.calibrate import calibrate_published
+from diptych_training.evaluate.calibrate.calibrate import calibrate_published
 from diptych_training.export.add_proof_set import add_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run

@@ -12,6 +12,9 @@ from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.evaluated_model import run_title
+from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, read_proof_set_file
+from diptych_training.evaluate.proof_set.proof_set import ProofSet
+from diptych_training.evaluate.proof_set.samples import require_enough
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions, make_draft
@@ -21,10 +24,7 @@ from diptych_training.export.precisions import ExportContext, make_precisions
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.parity import row_cosines
 from diptych_training.export.proof.prove import Proof, Reference, proof_on_dataset
-from diptych_training.export.proof.samples import require_enough
 from diptych_training.files import naming_full_disk
-from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set_file
-from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 __all__ = ["ProgressReporter", "export_run"]

@@ -12,8 +12,10 @@ from pathlib import Path
 from diptych.bundle.manifest import NAME_PATTERN
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import BundleError, InvalidValue, NotFound
-from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.checkpoint import TrainedRun, Which, load_run
+from diptych_training.evaluate.calibrate.calibrate import calibrate_published
+from diptych_training.evaluate.proof_set.proof_data import VERSION, choose_proof_data
+from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, count_sample
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.model_card.assets import CardAssets
@@ -22,9 +24,7 @@ from diptych_training.export.model_card.refreshed import Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.proof.samples import N_PARITY_IMAGES, count_sample
 from diptych_training.export.publish import export_run
-from diptych_training.proof_set.proof_data import VERSION, choose_proof_data
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 

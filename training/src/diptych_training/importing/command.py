@@ -1,34 +1,72 @@
-"""`diptych-train import`: publish a foreign checkpoint as the next version of a model, with proof."""
+"""Parse the values of the import command's flags."""
 
 import argparse
+import math
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
-from diptych_training.calibrate.calibrate import calibrate_published
 from diptych_training.errors import TooFewSamples
+from diptych_training.evaluate.calibrate.calibrate import calibrate_published
+from diptych_training.evaluate.proof_set.photos import photographs
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.gate import MIN_IMAGES
-from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
-from diptych_training.export.proof.photos import photographs
 from diptych_training.export.run_export import require_publishable
 from diptych_training.flags import add_model_repo_flag
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.flags import (
-    MIN_CONTEXT_LENGTH,
-    channels,
-    spreads,
-    whole_number,
-    whole_numbers,
-)
 from diptych_training.importing.manifest import ImportOptions
+from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source, require_importable
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.stages import report_progress
+
+MIN_CONTEXT_LENGTH = 3  # start token, end token and one token of text
+
+
+def whole_number(lowest: int) -> Callable[[str], int]:
+    """A parser for whole numbers of at least `lowest`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least {lowest}") from None
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"{number} must be at least {lowest}")
+        return number
+
+    return read
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Parse whole numbers above 0 with commas between them."""
+    return tuple(map(whole_number(1), text.split(",")))
+
+
+def channels(text: str) -> tuple[float, float, float]:
+    """Parse one number for each of red, green and blue."""
+    message = f"{text!r} must be three numbers, such as 0.48,0.46,0.41"
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(message) from None
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(message)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def spreads(text: str) -> tuple[float, float, float]:
+    """Parse three standard deviations, which must be above 0."""
+    numbers = channels(text)
+    if min(numbers) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be three numbers above 0, such as 0.27,0.26,0.28")
+    return numbers
+
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 RESIZE_MODES = ("shortest", "longest", "squash")

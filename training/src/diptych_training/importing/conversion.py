@@ -15,9 +15,9 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import CheckpointError, NotConvertible, TrainingConfigError
 from diptych_training.importing.common.imported_model import Conversion, ImportedModel
 from diptych_training.importing.own import OwnEncoder
+from diptych_training.importing.weight_names import from_layout
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.models.depth import WORD_PIECES
-from diptych_training.weight_names import from_layout
 
 MIN_COSINE = 0.99999  # allows for rounding; a wrong activation falls below
 POSITIONS = ("positional_embedding", f"{WORD_PIECES}positional_embedding")  # of texts, under our names

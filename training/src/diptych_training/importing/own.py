@@ -25,9 +25,14 @@ from diptych_training.checkpoint import load_run
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE, logit_bias
-from diptych_training.importing.common.imported_model import Choices, Conversion, ImportedModel
-from diptych_training.importing.common.licence import UNKNOWN, agreed_licence
-from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
+from diptych_training.importing.common.folder_files import UNKNOWN, agreed_licence
+from diptych_training.importing.common.imported_model import (
+    Choices,
+    Conversion,
+    ImportedModel,
+    require_bias,
+    scale_of_logarithm,
+)
 from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.manifest import NO_WEIGHTS
 from diptych_training.models import CLIP, ModelConfig, build_model

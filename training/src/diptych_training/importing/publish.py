@@ -15,27 +15,31 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import PublishFailed
 from diptych_training.errors import ImportFailed, NotConvertible
+from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, read_proof_set_file, write_proof_set
+from diptych_training.evaluate.proof_set.photographs import proof_set_of_photographs
+from diptych_training.evaluate.proof_set.photos import awkward_texts, ordinary_texts
+from diptych_training.evaluate.proof_set.proof_set import N_PROOF, ProofSet
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions
-from diptych_training.export.proof.photo_sample import PIXELS_FILE
 from diptych_training.export.proof.prove import Proof
-from diptych_training.export.proof.texts import awkward_texts, ordinary_texts
-from diptych_training.importing.card import import_card
 from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.conversion import convert
-from diptych_training.importing.manifest import ImportOptions, ModelFacts, facts_of, manifest_draft
-from diptych_training.importing.proof import calibration_on_photographs, proof_by_library
+from diptych_training.importing.manifest import (
+    ImportOptions,
+    ModelFacts,
+    facts_of,
+    import_card,
+    manifest_draft,
+)
+from diptych_training.importing.proof import PIXELS_FILE, calibration_on_photographs, proof_by_library
 from diptych_training.importing.source import Source
 from diptych_training.importing.text_differences import (
     TextDifferences,
     measure_differences,
     require_equal_ids,
 )
-from diptych_training.proof_set.file import PROOF_SET_FILE, read_proof_set_file, write_proof_set
-from diptych_training.proof_set.photographs import proof_set_of_photographs
-from diptych_training.proof_set.proof_set import N_PROOF, ProofSet
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
 NO_WEIGHTS_WANTED = "it was imported with --no-weights"

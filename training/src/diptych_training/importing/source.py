@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych_training.errors import ImportFailed
+from diptych_training.evaluate.proof_set.file import proof_set_file
 from diptych_training.export.model_card.card import DATA_CARD_FILE
+from diptych_training.importing.common.folder_files import require_tokenizer
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
-from diptych_training.importing.common.tokenizer_files import require_tokenizer
 from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
 from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
 from diptych_training.paths import run_dir, runs_dir
-from diptych_training.proof_set.find import proof_set_file
 
 Read = Callable[[Path, Choices], ImportedModel]
 PACKAGES = (  # of the extra `import`

@@ -7,9 +7,9 @@ from pydantic import JsonValue
 
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ImportFailed
-from diptych_training.evaluate.table import markdown_table
-from diptych_training.export.proof.texts import AwkwardText
+from diptych_training.evaluate.proof_set.photos import AwkwardText
 from diptych_training.importing.common.imported_model import LibraryEncoder
+from diptych_training.reports.markdown import markdown_table
 
 MAX_CHARACTERS, MAX_IDS = 48, 16  # of a text and its ids in tables and messages
 

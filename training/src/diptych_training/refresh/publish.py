@@ -9,12 +9,12 @@ from diptych_training.export.model_card.refreshed import Change, Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.held_weights import is_half_stored
 from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
-from diptych_training.finetune.mixed_run import write_mixed_run
 from diptych_training.refresh.folder import Published, RefreshFolder
 from diptych_training.refresh.judge.results import SetResult
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.start import Start
+from diptych_training.train.interpolate.interpolation import write_mixed_run
 
 
 def publish(

@@ -7,8 +7,8 @@ import numpy as np
 from torch import nn
 
 from diptych.bundle.manifest import ImageSpec
+from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.proof.samples import N_PARITY_IMAGES
 
 N_TIMED = 64  # pictures, about a second: shorter ones tell what other programs happen to do
 # What the export takes beside the reference's embeddings, in pictures that torch embeds: graphs and

@@ -9,12 +9,12 @@ from diptych.errors import BundleError, NotFound
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.evaluate.proof_set.file import judged_proof_set
+from diptych_training.evaluate.proof_set.proof_set import NAME_SUFFIX
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.held_weights import is_half_stored
-from diptych_training.finetune.source_model import SourceModel, open_source_model
+from diptych_training.importing.source_model import SourceModel, open_source_model
 from diptych_training.paths import cache_dir
-from diptych_training.proof_set.find import judged_proof_set
-from diptych_training.proof_set.proof_set import NAME_SUFFIX
 from diptych_training.refresh.options import Places
 
 

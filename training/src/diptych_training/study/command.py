@@ -8,9 +8,9 @@ from typing import get_args
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import EvaluationError, TrainingFailed
-from diptych_training.evaluate.table import markdown_table
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import cache_dir, data_dir
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.cell import Cell, Run, cells_of
 from diptych_training.study.cells.plan import Part, Plan, read_plan, shipped_plans
 from diptych_training.study.cells.result import Result, all_results, read_result, result_file, write_result

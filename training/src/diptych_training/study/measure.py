@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.text.tokenizer import clean
-from diptych_training.benchmark import measure as benchmark
-from diptych_training.benchmark.data_sets.data_set import DataSet
-from diptych_training.benchmark.data_sets.pictograms import packed_data_sets
-from diptych_training.benchmark.features import FeatureCache
 from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.benchmark import measure as benchmark
+from diptych_training.evaluate.benchmark.data_sets.data_set import DataSet
+from diptych_training.evaluate.benchmark.data_sets.pictograms import packed_data_sets
+from diptych_training.evaluate.benchmark.features import FeatureCache
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
 from diptych_training.evaluate.ranking import accepted_labels

@@ -2,5 +2,5 @@
 
 In: a recipe (`TrainConfig`) and a packed data set. Out: a run folder with checkpoints, metrics and curves.
 Read `command` first: it checks the recipe, builds a `Loop` with `prepare`, and trains. Then `loop` and
-`step`.
+`step`. `align` and `text_teacher` bring what others trained; `interpolate` mixes weights after training.
 """

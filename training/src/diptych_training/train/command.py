@@ -8,18 +8,18 @@ from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.errors import InvalidValue
-from diptych_training.align.start import open_drawings
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TooFewSamples, TrainingConfigError
-from diptych_training.export.proof.samples import shortage
+from diptych_training.evaluate.proof_set.file import default_proof_set_file
+from diptych_training.evaluate.proof_set.samples import shortage
 from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
-from diptych_training.finetune.source_model import SourceModel, open_source_model
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.importing.source_model import SourceModel, open_source_model
 from diptych_training.paths import data_dir, recipe_file, shipped_recipes
-from diptych_training.proof_set.find import default_proof_set_file
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
+from diptych_training.train.align.start import open_drawings
 from diptych_training.train.flags import add_device_flag, add_overrides_flag
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run

@@ -10,22 +10,22 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer
 
 from diptych.bundle.manifest import TextSpec
-from diptych_training.align.class_names import class_names
-from diptych_training.align.start import aligned_start
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.finetune.source_model import SourceModel
+from diptych_training.evaluate.proof_set.file import read_proof_set_file
+from diptych_training.importing.source_model import SourceModel
 from diptych_training.models import ModelConfig, build_model
-from diptych_training.proof_set.file import read_proof_set_file
 from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
-from diptych_training.text_teacher.taught_texts import TaughtTexts, taught_texts
-from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
+from diptych_training.train.align.class_names import class_names
+from diptych_training.train.align.start import aligned_start
 from diptych_training.train.distributed.ranks import CPU
 from diptych_training.train.objective import write_dictionary
 from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
+from diptych_training.train.text_teacher.taught_texts import TaughtTexts, taught_texts
+from diptych_training.train.tokenizer import END, train_tokenizer, write_tokenizer
 
 OpenDrawings = Callable[[], SourceModel | None]
 

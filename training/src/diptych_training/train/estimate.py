@@ -10,9 +10,9 @@ from statistics import median
 import torch
 
 from diptych_training.config import TrainConfig
-from diptych_training.flops import training_flops
 from diptych_training.train.batches.batch import Batches
 from diptych_training.train.distributed.parallel import local_shard
+from diptych_training.train.flops import training_flops
 from diptych_training.train.step import GradientStep, PredictiveStep, RngState, copy_buffers, restore_buffers
 
 N_TRIALS = 3  # after one to warm up

@@ -8,7 +8,7 @@ from torch import nn
 
 from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
-from diptych_training.finetune.source_model import adapted_weights
+from diptych_training.importing.source_model import adapted_weights
 from diptych_training.models import CLIP, build_model
 from diptych_training.objectives.predictive import Predictive, PredictiveModel, TrainedModel
 from diptych_training.train.batches.batch import Position

@@ -13,7 +13,7 @@ from diptych_training.checkpoint import MODEL, Checkpoint, read_checkpoint
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.config.explain import format_value
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.finetune.source_model import SourceModel, open_own_model
+from diptych_training.importing.source_model import SourceModel, open_own_model
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batch

@@ -14,13 +14,12 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock, naming_full_disk
-from diptych_training.finetune.source_model import SourceModel
+from diptych_training.importing.source_model import SourceModel
 from diptych_training.models import WordPiecesConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.paths import cache_dir
 from diptych_training.run_folder import RunFolder
-from diptych_training.text_teacher.taught_texts import TaughtTexts
 from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.taught import TaughtBatches
 from diptych_training.train.batches.training_data import training_data
@@ -37,6 +36,7 @@ from diptych_training.train.objective import drawn, objective_of
 from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.teachers import OpenTeachers, load_teachers
+from diptych_training.train.text_teacher.taught_texts import TaughtTexts
 
 BEFORE_FIRST_STEP = "before the first step"  # after a resume, too
 AUTO = "auto"

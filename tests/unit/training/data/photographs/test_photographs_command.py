@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diptych_training.benchmark.data_sets.find import find_data_sets
+from diptych_training.evaluate.benchmark.data_sets.find import find_data_sets
 from diptych_training.cli import main
 from diptych_training.data.photographs.command import listed_photographs, write_photographs
 from diptych_training.errors import DataError

@@ -7,9 +7,9 @@ from pathlib import Path
 from diptych_training.checkpoint import load_run
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset, write_index
+from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence
-from diptych_training.proof_set.proof_set import ProofSet
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from diptych_training.data.packed import PackedItem
 from diptych_training.refresh.pairs.contact_sheet import CELL_HEIGHT, HEADING, SHEET_FILE, write_contact_sheet
-from diptych_training.sheet import MAX_BYTES
+from diptych_training.reports.pictures import MAX_BYTES
 
 
 def sheet_of(folder, images, labels):

@@ -1,7 +1,7 @@
 """A report as Markdown and as lines of a terminal."""
 
-from diptych_training.page.text import html_text, markdown_text, one_line, signed_points
 from diptych_training.refresh.report.table import gains_table, other_weights, report_markdown, searches_text
+from diptych_training.reports.text import html_text, markdown_text, one_line, signed_points
 from support.reports import judged, small_report
 
 

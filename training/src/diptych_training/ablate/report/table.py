@@ -1,7 +1,7 @@
 """An ablation as a Markdown table that also reads well in a terminal."""
 
 from diptych_training.ablate.report.results import Ablation, Outcome
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 
 NONE = "–"
 

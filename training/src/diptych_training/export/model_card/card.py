@@ -7,6 +7,8 @@ from typing import Literal
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, Split
+from diptych_training.evaluate.proof_set.proof_set import ProofSet
+from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, held_out
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import (
     FLOORS_NOTE,
@@ -28,10 +30,8 @@ from diptych_training.export.model_card.training_notes import dataset_notes, rec
 from diptych_training.export.model_card.weak_spots import weak_spots
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
 from diptych_training.export.proof.gate import parity_table
-from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
-from diptych_training.proof_set.proof_set import ProofSet
 from diptych_training.provenance import drawings_of
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"

@@ -3,10 +3,10 @@
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.data.pictograms.lists import NAMES_CREDIT
+from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL, ProofSet
 from diptych_training.evaluate.results import Evaluation
-from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.model_card.training_notes import rehearsed_set
-from diptych_training.proof_set.proof_set import PROOF, REHEARSAL, ProofSet
+from diptych_training.reports.markdown import markdown_table
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 UNNAMED = ("", "unknown")

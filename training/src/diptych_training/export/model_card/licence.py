@@ -5,8 +5,7 @@ A cautious rule, not legal advice: the user may give another licence at export.
 
 from dataclasses import dataclass
 
-from diptych_training.open_licences import BY_STRICTNESS, RANKS
-from diptych_training.provenance import Provenance
+from diptych_training.provenance import BY_STRICTNESS, RANKS, Provenance
 
 UNKNOWN = "unknown"
 N_NAMED = 3

@@ -15,8 +15,8 @@ from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.evaluate.proof_set.samples import draw_sample
 from diptych_training.export.proof.parity import row_cosines
-from diptych_training.export.proof.samples import draw_sample
 
 N_CALIBRATION_IMAGES = 192
 BATCH_SIZE = 8

@@ -3,8 +3,8 @@
 from diptych.bundle.manifest import Parity
 from diptych.bundle.parity import BOUNDS, MIN_BATCH_COSINE, MIN_IMAGES, MIN_TEXTS, broken_bounds
 from diptych_training.errors import ParityFailed, TooFewSamples
-from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.proof.parity import MIN_JUDGED
+from diptych_training.reports.markdown import markdown_table
 
 __all__ = ["MIN_BATCH_COSINE", "MIN_IMAGES", "broken_bounds", "parity_table", "require_parity"]
 

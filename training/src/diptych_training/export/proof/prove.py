@@ -18,6 +18,7 @@ from diptych.bundle.repository import STAGING_PREFIX
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, draw_sample
 from diptych_training.evaluate.ranking import relevance
 from diptych_training.export.fp16 import write_float16_simulation
 from diptych_training.export.onnx.bundle_files import graph_files
@@ -29,7 +30,6 @@ from diptych_training.export.proof.parity import (
     embed,
     measure_parity,
 )
-from diptych_training.export.proof.samples import N_PARITY_IMAGES, draw_sample
 
 N_GOLDEN_IMAGES = 18
 

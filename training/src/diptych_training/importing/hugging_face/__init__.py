@@ -5,7 +5,7 @@ configuration, image processor, tokenizer and weights in this order; `families` 
 """
 
 from diptych_training.importing.hugging_face.families import is_dual_encoder
-from diptych_training.importing.hugging_face.folder import is_hugging_face
+from diptych_training.importing.hugging_face.library import is_hugging_face
 from diptych_training.importing.hugging_face.load import load_hugging_face
 
 __all__ = ["is_dual_encoder", "is_hugging_face", "load_hugging_face"]

@@ -15,9 +15,12 @@ from transformers import (
 )
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.common.logits import require_bias, scale_of_logarithm, scale_of_temperature
-from diptych_training.importing.hugging_face.folder import is_hugging_face, model_type_of
-from diptych_training.importing.hugging_face.library import DualEncoder
+from diptych_training.importing.common.imported_model import (
+    require_bias,
+    scale_of_logarithm,
+    scale_of_temperature,
+)
+from diptych_training.importing.hugging_face.library import DualEncoder, is_hugging_face, model_type_of
 
 # Position from which a text tower takes its feature; it decides whether padding changes the feature:
 # - end_of_text: the end-of-text token, behind a causal mask: it never sees what follows;

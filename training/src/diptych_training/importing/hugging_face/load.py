@@ -10,19 +10,19 @@ from PIL import Image
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.folder_files import licence_of
 from diptych_training.importing.common.imported_model import Choices, ImportedModel, conversion_of
-from diptych_training.importing.common.licence import licence_of
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
-from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
 from diptych_training.importing.hugging_face.image_spec import read_image_spec
 from diptych_training.importing.hugging_face.library import (
+    CONFIG_FILE,
     DualEncoder,
     ImageProcessor,
     LibraryTokenizer,
     ModelConfig,
+    model_type_of,
     quiet_library,
 )
-from diptych_training.importing.hugging_face.library_encoder import TransformersEncoder
 from diptych_training.importing.hugging_face.own_architecture import own_architecture
 from diptych_training.importing.hugging_face.processor import load_processor
 from diptych_training.importing.hugging_face.text_spec import read_context_length, read_padding, text_spec
@@ -31,7 +31,12 @@ from diptych_training.importing.hugging_face.tokenizer import (
     require_vocabulary,
     to_tokenizer_file,
 )
-from diptych_training.importing.hugging_face.towers import Towers, embed_dim_of, padding_changes_nothing
+from diptych_training.importing.hugging_face.towers import (
+    Towers,
+    TransformersEncoder,
+    embed_dim_of,
+    padding_changes_nothing,
+)
 from diptych_training.importing.hugging_face.weights import load_config, load_model
 
 SAMPLE_TEXT = "a photo of a cat"

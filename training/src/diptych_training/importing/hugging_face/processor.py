@@ -12,11 +12,12 @@ from transformers.models.efficientnet.image_processing_pil_efficientnet import E
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
-from diptych_training.importing.hugging_face.folder import (
+from diptych_training.importing.hugging_face.library import (
     IMAGE_PROCESSOR_FILE,
+    ImageProcessor,
+    ModelConfig,
     says_how_to_prepare_images,
 )
-from diptych_training.importing.hugging_face.library import ImageProcessor, ModelConfig
 
 FLAGS = {
     "mean": "--mean",

@@ -10,8 +10,7 @@ import torch
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.weight_files import refused_pickle, require_finite
 from diptych_training.importing.hugging_face.families import Family
-from diptych_training.importing.hugging_face.folder import CONFIG_FILE
-from diptych_training.importing.hugging_face.library import DualEncoder, ModelConfig
+from diptych_training.importing.hugging_face.library import CONFIG_FILE, DualEncoder, ModelConfig
 
 N_NAMED = 6  # tensors that an error lists before it only counts
 

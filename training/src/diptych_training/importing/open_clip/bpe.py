@@ -1,14 +1,36 @@
-"""CLIP's byte-level BPE as a `tokenizers` file, without normalisation: the bundle cleans texts."""
+"""open_clip's text processing, and CLIP's byte-level BPE as a `tokenizers` file.
+
+The file has no normalisation: the bundle cleans texts.
+"""
 
 import gzip
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode, default_bpe
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
 
+from diptych.bundle.text.tokenizer import Clean
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.open_clip.text_processing import CLEANS, TextProcessing
+
+CLEANS: dict[str, Clean] = {"lower": "clip", "whitespace": "clip_cased", "canonicalize": "canonical"}
+
+
+@dataclass(frozen=True)
+class TextProcessing:
+    """`tokenizer` expects text cleaned by `clean`; `library` and `library_ids` use open_clip's own code."""
+
+    tokenizer: Tokenizer
+    clean: Clean
+    context_length: int  # of the ids that the exported text tower takes
+    pad_id: int
+    library: Callable[[Sequence[str]], Tensor]  # N texts -> (N, context length) int64
+    library_ids: Callable[[str], list[int]]  # one text, without padding
+    appended_id: int | None = None  # token that follows the padding of every text
+
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCAB_SIZE = 49408

@@ -7,12 +7,11 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from tokenizers import Tokenizer
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.folder_files import has_tokenizer
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.common.tokenizer_files import has_tokenizer
 from diptych_training.importing.open_clip.architecture import Architecture
-from diptych_training.importing.open_clip.bpe import simple_text_processing
+from diptych_training.importing.open_clip.bpe import TextProcessing, simple_text_processing
 from diptych_training.importing.open_clip.hugging_face_tokenizer import hugging_face_text_processing
-from diptych_training.importing.open_clip.text_processing import TextProcessing
 
 
 def choose_text_processing(architecture: Architecture, vocab_size: int, choices: Choices) -> TextProcessing:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, processors
 from diptych.bundle.text.tokenizer import Clean
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.tokenizer import to_tokenizer_file
-from diptych_training.importing.open_clip.text_processing import CLEANS, TextProcessing
+from diptych_training.importing.open_clip.bpe import CLEANS, TextProcessing
 
 model_format: Any = sentencepiece_model_pb2  # made at run time from a description
 

@@ -1,14 +1,21 @@
-"""Translate open_clip's image preprocessing to and from a bundle's ImageSpec."""
+"""Translate open_clip's image preprocessing to and from a bundle's ImageSpec, and embed with the library."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from pydantic import ValidationError
+from torch import Tensor
 
+from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import ImageSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.architecture import Architecture
+from diptych_training.importing.open_clip.bpe import TextProcessing
 
 INTERPOLATIONS = ("bicubic", "bilinear")  # those that the library supports at inference
 RESIZE_MODES = ("shortest", "longest", "squash")
@@ -82,3 +89,49 @@ def _channels(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return _channels(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+BATCH_SIZE = 16
+
+Item = TypeVar("Item")
+
+
+class OpenClipEncoder:
+    """The library's transform, tokenizer and model, float32; implements `LibraryEncoder`."""
+
+    def __init__(self, model: Any, spec: ImageSpec, text_processing: TextProcessing) -> None:
+        self._model = model
+        self._transform = image_transform_v2(PreprocessCfg(**preprocess_config(spec)), is_train=False)
+        self._text_processing = text_processing
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
+        """N upright 8-bit RGB images -> (N, D) float32 of unit norm."""
+        return _embed(self._encode_images(part) for part in _parts(images))
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """N texts -> (N, D) float32 of unit norm."""
+        return _embed(self._encode_texts(part) for part in _parts(texts))
+
+    def input_ids(self, text: str) -> list[int]:
+        """Token ids of one text, with special tokens and without padding."""
+        return self._text_processing.library_ids(text)
+
+    def _encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        batch = torch.stack([self._transform(image) for image in images])  # (B, 3, S, S)
+        features: Tensor = self._model.encode_image(batch, normalize=True)
+        return features
+
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        features: Tensor = self._model.encode_text(self._text_processing.library(list(texts)), normalize=True)
+        return features
+
+
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), BATCH_SIZE):
+        yield items[start : start + BATCH_SIZE]
+
+
+@torch.no_grad()
+def _embed(batches: Iterator[Tensor]) -> Embeddings:
+    rows = [embeddings.numpy() for embeddings in batches]
+    return np.concatenate(rows).astype(np.float32, copy=False)

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed, NotConvertible
-from diptych_training.importing.common.imported_model import Choices, ImportedModel, conversion_of
-from diptych_training.importing.common.licence import licence_of
-from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
+from diptych_training.importing.common.folder_files import licence_of
+from diptych_training.importing.common.imported_model import (
+    Choices,
+    ImportedModel,
+    conversion_of,
+    require_bias,
+    scale_of_logarithm,
+)
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.hugging_face.library import quiet_library
@@ -21,14 +26,13 @@ from diptych_training.importing.open_clip.architecture import (
     Architecture,
     architecture_in,
     architecture_named,
+    weights_in,
 )
+from diptych_training.importing.open_clip.bpe import TextProcessing
 from diptych_training.importing.open_clip.build import build_model, load_weights
 from diptych_training.importing.open_clip.choose_text_processing import choose_text_processing
-from diptych_training.importing.open_clip.files import weights_in
-from diptych_training.importing.open_clip.image_spec import image_spec
-from diptych_training.importing.open_clip.library_encoder import OpenClipEncoder
+from diptych_training.importing.open_clip.image_spec import OpenClipEncoder, image_spec
 from diptych_training.importing.open_clip.own_architecture import own_architecture
-from diptych_training.importing.open_clip.text_processing import TextProcessing
 from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, pad_to, text_tower
 from diptych_training.models import ModelConfig
 

@@ -8,7 +8,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.open_clip.text_processing import TextProcessing
+from diptych_training.importing.open_clip.bpe import TextProcessing
 
 POOLERS = (MeanPooler, ClsPooler, ClsLastHiddenStatePooler)
 

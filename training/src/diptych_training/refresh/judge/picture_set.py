@@ -12,9 +12,15 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
-from diptych_training.evaluate.ranking import Accepted, accepted_labels, best_ranks, relevance
+from diptych_training.evaluate.ranking import (
+    Accepted,
+    accepted_labels,
+    best_ranks,
+    image_to_text_recall,
+    relevance,
+    text_to_image_recall,
+)
 from diptych_training.evaluate.results import KINDS
-from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
 from diptych_training.evaluate.zero_shot import class_embeddings
 from diptych_training.refresh.judge.results import SetResult
 

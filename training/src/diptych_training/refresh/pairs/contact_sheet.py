@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from diptych_training.data.packed import Images, PackedItem, hash_fraction
 from diptych_training.files import open_atomic
-from diptych_training.sheet import FRAME, INK, PALE, PAPER, first_within, font, shortened, tile
+from diptych_training.reports.pictures import FRAME, INK, PALE, PAPER, first_within, font, shortened, tile
 
 SHEET_FILE = "contact-sheet.png"
 WIDTH, COLUMNS = 1000, 7

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from diptych_training.files import write_text
-from diptych_training.page.text import one_line
+from diptych_training.reports.text import one_line
 from diptych_training.schema import Frozen
 
 REPORT_FILE = "pairs.json"

@@ -13,7 +13,7 @@ from diptych_training.data.pairs.remote.urls import join
 from diptych_training.data.pairs.sources.changes import fingerprints
 from diptych_training.data.pairs.sources.parquet import ParquetShard
 from diptych_training.data.pairs.sources.table import TableShard
-from diptych_training.finetune.source_model import SourceModel
+from diptych_training.importing.source_model import SourceModel
 
 FORMAT = 2  # raise it when the same inputs give another data set or report
 

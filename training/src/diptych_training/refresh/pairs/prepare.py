@@ -13,7 +13,7 @@ from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.tools.flags import ReadingOptions, SourceFlags
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.files import exclusive_lock
-from diptych_training.finetune.source_model import SourceModel
+from diptych_training.importing.source_model import SourceModel
 from diptych_training.refresh.judge.results import MIN_OWN_PAIRS
 from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
 from diptych_training.refresh.pairs.captions import caption_findings

@@ -7,9 +7,9 @@ from pathlib import Path
 from diptych_training.data.pairs.pair import NO_CAPTION, NO_TEXT_FILE, Unusable
 from diptych_training.data.pairs.remote.retry import is_local
 from diptych_training.data.pairs.sources.find import PARQUET_ENDING, TABLE_ENDINGS
-from diptych_training.page.text import one_line
 from diptych_training.refresh.pairs.findings import Finding, first_examples, shortened
 from diptych_training.refresh.pairs.gather import Gathered, Listed
+from diptych_training.reports.text import one_line
 
 MAX_REASONS = 6
 MAX_REASON = 300  # characters

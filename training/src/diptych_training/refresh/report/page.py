@@ -3,14 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 
-from diptych_training.page.document import document, section, table
-from diptych_training.page.text import (
-    html_block,
-    html_caption,
-    html_text,
-    points,
-    signed_points,
-)
 from diptych_training.refresh.judge.changes import Answer, Found, PictureChange, SearchChange
 from diptych_training.refresh.judge.view import OWN
 from diptych_training.refresh.report.curve import draw_curve
@@ -34,6 +26,8 @@ from diptych_training.refresh.report.table import (
     figures_rows,
     rank_change,
 )
+from diptych_training.reports.page import document, section, table
+from diptych_training.reports.text import html_block, html_caption, html_text, points, signed_points
 
 MAX_BYTES = 3_000_000
 LONGEST_BLOCK = 100_000  # characters of the recipe, and of the report on the pairs

@@ -3,8 +3,8 @@
 from functools import cache
 
 from diptych_training.data.packed import PackedDataset, PackedSource
-from diptych_training.page.thumbnail import picture_uri
 from diptych_training.refresh.judge.view import OWN, Picture
+from diptych_training.reports.pictures import picture_uri
 
 
 class Thumbnails:

@@ -7,12 +7,12 @@ from datetime import date
 from diptych_training.data.packed import PackedDataset, SourceEntry
 from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.evaluate.table import TITLES
-from diptych_training.page.text import points, signed_points
 from diptych_training.refresh.judge.changes import Changes
 from diptych_training.refresh.judge.choose import Choice
 from diptych_training.refresh.judge.interval import Difference
 from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
 from diptych_training.refresh.judge.view import SHIPPED
+from diptych_training.reports.text import points, signed_points
 
 ALPHA_NOTE = (
     "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."

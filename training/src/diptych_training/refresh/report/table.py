@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from diptych_training.evaluate.table import markdown_table
-from diptych_training.page.text import markdown_text, one_line, points, signed_points
 from diptych_training.refresh.judge.changes import Answer, Found, PictureChange, SearchChange
 from diptych_training.refresh.judge.interval import METHOD
 from diptych_training.refresh.judge.results import Judged, MixResult, SetResult
@@ -18,6 +16,8 @@ from diptych_training.refresh.report.report import (
     own_credit,
     table_rows,
 )
+from diptych_training.reports.markdown import markdown_table
+from diptych_training.reports.text import markdown_text, one_line, points, signed_points
 
 HEADER = ["top-1", "pictures", "labels", "old", "new", "change", "95% interval", "verdict"]
 NOTE = (

@@ -10,12 +10,12 @@ from typing import Literal
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.flops import training_flops
 from diptych_training.objectives.static_softmax import StaticSoftmaxConfig
 from diptych_training.paths import recipe_file
 from diptych_training.schema import Tables
 from diptych_training.study.cells.plan import Efficiency, Part, Plan, Training, Variant
 from diptych_training.train.defaults import with_defaults
+from diptych_training.train.flops import training_flops
 
 Measure = Literal["sample", "benchmark", "labels"]
 MEASURED = "eval"  # the split of final figures; no choice of the study rests on it

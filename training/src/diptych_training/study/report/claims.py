@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.report.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
 from diptych_training.study.report.labels import Transferred
 from diptych_training.study.report.prompts import Prompted, equal_shots, shots_text

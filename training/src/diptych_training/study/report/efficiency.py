@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.plan import Efficiency
 from diptych_training.study.cells.result import Result
 from diptych_training.study.report.fits import Curve, Floats, Interval, factor, of_mean, over_data_sets

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.plan import Labels
 from diptych_training.study.cells.result import Result
 from diptych_training.study.report.prompts import Pools, pools_of, probes_table

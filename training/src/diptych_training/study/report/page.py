@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych_training.errors import EvaluationError
-from diptych_training.evaluate.table import markdown_table
 from diptych_training.files import write_text
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.cell import Cell
 from diptych_training.study.cells.plan import Part, Plan
 from diptych_training.study.cells.result import Result

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.result import Result, Scores
 from diptych_training.study.report.fits import Curve, Floats, Interval, of_mean, to_reach
 from diptych_training.study.report.marks import COLOURS, style_axis

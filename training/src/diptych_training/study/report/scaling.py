@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
-from diptych_training.evaluate.table import markdown_table
+from diptych_training.reports.markdown import markdown_table
 from diptych_training.study.cells.plan import Scaling
 from diptych_training.study.cells.result import Result
 from diptych_training.study.report.fits import Floats, Interval, PowerLaw, of_mean, over_data_sets, power_law

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.config import TrainConfig
-from diptych_training.text_teacher.taught_texts import TaughtTexts
 from diptych_training.train.batches.batch import Batch, Batches, Position, TaughtBatch
 from diptych_training.train.distributed.ranks import Ranks
+from diptych_training.train.text_teacher.taught_texts import TaughtTexts
 
 TAUGHT_STREAM = 6  # part of the seed, distinct from those of other draws
 

@@ -1,0 +1,85 @@
+"""Calibrate a published version: embed labelled pictures, fit the maps, write the file."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from diptych.bundle.calibration import (
+    Calibration,
+    QueryKind,
+    RelevanceMap,
+    calibrated_identity,
+    calibration_file,
+    write_calibration,
+)
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import DiptychError
+from diptych_training.evaluate.calibrate.fit import fit_map
+from diptych_training.evaluate.calibrate.pictures import (
+    LabelledPictures,
+    embed_pictures,
+    n_pictures,
+    proof_pictures,
+)
+from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
+from diptych_training.progress import progress_bar
+
+TITLES: dict[QueryKind, str] = {"text": "by words", "image": "by an image"}
+
+
+def calibrate_version(
+    repository: ModelRepository, name: str, version: int, data: Path | None = None
+) -> tuple[Path, Calibration]:
+    """Write the calibration of a version and return its file and content. It replaces an earlier one.
+
+    The maps are fitted on the version's proof set, or else the default model's, and on held-out pictures of
+    the packed data set in `data`. Raises NotFound, BundleError, DataError.
+    """
+    manifest, folder = repository.manifest(name, version), repository.folder(name, version)
+    precision = "fp32" if "fp32" in manifest.precisions else min(manifest.precisions)
+    model = load_evaluated_bundle(repository, name, version, precision=precision)
+    with tempfile.TemporaryDirectory(prefix="diptych-calibrate-") as scratch:
+        proof = proof_pictures(repository, folder, Path(scratch), model.image_spec.size)
+        with progress_bar(unit="image", total=n_pictures(proof, data), desc="calibrating") as bar:
+            pictures = embed_pictures(model, proof, data, bar.update)
+    calibration = Calibration(
+        calibrated_identity(manifest), pictures.images[: pictures.n_bank], _maps(pictures)
+    )
+    file = calibration_file(folder)
+    write_calibration(file, calibration)
+    return file, calibration
+
+
+def calibrate_published(
+    repository: ModelRepository, name: str, version: int, say: Callable[[str], object]
+) -> None:
+    """Calibrate a version that was just published, and say how it went: it serves without one, too."""
+    try:
+        _, calibration = calibrate_version(repository, name, version)
+    except DiptychError as error:
+        say(f"{name}/{version} is not calibrated, so that search hits have no relevance: {error}")
+    else:
+        say(summary(calibration))
+
+
+def summary(calibration: Calibration) -> str:
+    """One line about what was fitted, and how reliable it is."""
+    parts = [
+        f"{TITLES[kind]} {one.n_queries:,} queries, error {one.error:.3f}"
+        + (f", ignored: {one.ignored}" if one.ignored else "")
+        for kind, one in calibration.maps.items()
+        if one.error is not None
+    ]
+    missing = [
+        f"{TITLES[kind]} too few pictures share a label" for kind in TITLES if kind not in calibration.maps
+    ]
+    background = f"background of {len(calibration.bank):,} images"
+    return f"relevance of searches: {'; '.join([*parts, *missing, background])}"
+
+
+def _maps(pictures: LabelledPictures) -> dict[QueryKind, RelevanceMap]:
+    fitted: dict[QueryKind, RelevanceMap | None] = {
+        "text": fit_map(pictures.searches_by_words(), pictures.n_bank),
+        "image": fit_map(pictures.searches_by_image(), pictures.n_bank),
+    }
+    return {kind: one for kind, one in fitted.items() if one is not None}
