@@ -203,7 +203,7 @@ def _with_fp16(bundle: VerifiedBundle, scratch: Path, task: Task) -> VerifiedBun
     manifest = bundle.manifest
     if not task.on_gpu or "fp16" in manifest.precisions or find_spec("diptych_training") is None:
         return bundle
-    from diptych_training.export.fp16 import write_fp16  # noqa: PLC0415 - may be missing
+    from diptych_training.export.fp16.convert import write_fp16  # noqa: PLC0415 - may be missing
 
     exact, repository = manifest.precisions["fp32"], ModelRepository(scratch / "made")
     half = Precision(image_file="image_encoder.fp16.onnx", text_file="text_encoder.fp16.onnx")

@@ -26,11 +26,11 @@ from torch import nn
 
 from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.manifest import ImageSpec, TextSpec
-from diptych_training.export.int8.search import Plan
+from diptych_training.export.int8.search import LayerForms
 from diptych_training.export.int8.write import prepare
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.optimise import FLOAT32, REWRITES
 from diptych_training.export.proof.calibration import Batch
 from diptych_training.importing.common.imported_model import Choices
@@ -111,7 +111,7 @@ def write_rewritten(
     if precision == "int8":
         quantiser = prepare(target, [tower.inputs], target.parent)
         kinds = {site.name: type(site).__name__ for site in quantiser.sites}
-        plan: Plan = {site: "float" if kind == in_float else "static" for site, kind in kinds.items()}
+        plan: LayerForms = {site: "float" if kind == in_float else "static" for site, kind in kinds.items()}
         write_graph(quantiser.build(plan), target)
         changed += sorted(set(kinds.values()))
     return changed

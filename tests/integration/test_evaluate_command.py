@@ -23,7 +23,8 @@ from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.validation import validate
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.export.publish import export_run
+from diptych_training.stages import ProgressReporter
 from support.exported_once import exported_once
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.manifest import Manifest
+from diptych.bundle.parity import broken_bounds
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import GoldenMismatch
@@ -27,17 +28,22 @@ from diptych_training.errors import ExportError, ParityFailed, TooFewSamples
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_model_files
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
-from diptych_training.export.proof.gate import broken_bounds, require_parity
-from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
-from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.export.onnx.bundle_files import (
+    IMAGE_FILE,
+    TEXT_FILE,
+    write_image_graph,
+    write_model_files,
+    write_text_graph,
+)
+from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity, require_parity
+from diptych_training.export.publish import export_run
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.own import load_own_bundle
 from diptych_training.importing.source_model import open_source_model
 from diptych_training.models import ModelConfig, build_model
 from diptych_training.provenance import collect_provenance
+from diptych_training.stages import ProgressReporter
 from support.documents import ROOT
 from support.exported_once import exported_once
 from support.tiny_run import tiny_text_spec, write_tiny_dataset, write_tiny_run

@@ -18,8 +18,9 @@ from diptych_training.errors import ExportError
 from diptych_training.evaluate.evaluated_model import run_title
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.export.publish import export_run
 from diptych_training.provenance import collect_provenance
+from diptych_training.stages import ProgressReporter
 from support.exported_once import exported_once
 from support.tiny_run import (
     write_tiny_dataset,

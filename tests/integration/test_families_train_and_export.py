@@ -15,10 +15,11 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.export.publish import export_run
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
 from diptych_training.models import ResNetConfig
+from diptych_training.stages import ProgressReporter
 from support.tiny_run import (
     CONTEXT_LENGTH,
     IMAGE_SIZE,

@@ -12,10 +12,15 @@ from onnx import TensorProto
 from torch import Tensor
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
-from diptych_training.export.fp16 import write_fp16
-from diptych_training.export.onnx.towers import ImageGraph, TextGraph, write_image_graph, write_text_graph
+from diptych.bundle.parity import MIN_BATCH_COSINE
+from diptych_training.export.fp16.convert import write_fp16
+from diptych_training.export.onnx.bundle_files import (
+    ImageGraph,
+    TextGraph,
+    write_image_graph,
+    write_text_graph,
+)
 from diptych_training.export.optimise import REWRITES, optimise
-from diptych_training.export.proof.gate import MIN_BATCH_COSINE
 from diptych_training.export.proof.parity import row_cosines
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
 from diptych_training.models.layers import Row, Transformer, take_row

@@ -22,6 +22,7 @@ from diptych.bundle.encoder import Embeddings
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import Manifest
+from diptych.bundle.parity import broken_bounds
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
@@ -31,7 +32,6 @@ from diptych_training.evaluate.proof_set.file import read_proof_set
 from diptych_training.evaluate.proof_set.photos import PhotoVariants, photographs
 from diptych_training.export.onnx import files as onnx_files
 from diptych_training.export.optimise import FLOAT32, REWRITES
-from diptych_training.export.proof.gate import broken_bounds
 from diptych_training.importing import publish
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import fetch_checkpoint

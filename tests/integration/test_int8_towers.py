@@ -12,13 +12,13 @@ import torch
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ExportError
-from diptych_training.export.int8 import Int8Report, write_int8
 from diptych_training.export.int8.layers import MatMulGroup
-from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.int8.write import prepare
+from diptych_training.export.int8.observe import open_file, run
+from diptych_training.export.int8.search import Int8Report
+from diptych_training.export.int8.write import prepare, write_int8
 from diptych_training.export.onnx import files
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.export.onnx.files import write_graph
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, ViTConfig, build_model
 from support.tiny_run import TINY_LITE, TINY_RESNET, tiny_image_spec
 

@@ -18,8 +18,9 @@ from diptych_training.evaluate.benchmark.results import Result, read_result
 from diptych_training.evaluate.results import read_evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.publish import ProgressReporter, export_run
+from diptych_training.export.publish import export_run
 from diptych_training.importing.source_model import open_source_model
+from diptych_training.stages import ProgressReporter
 from support.labelled_folders import shades, write_class_folders
 from support.small_recipe import small_recipe, write_small_recipe
 from support.tiny_graphs import COLOURS as RGB

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hugging_face import load_hugging_face
 from support.hugging_face_checkpoints import (

@@ -12,7 +12,7 @@ from PIL import Image
 
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.open_clip import load_open_clip
 from support.hugging_face_tokenizers import bert_tokenizer

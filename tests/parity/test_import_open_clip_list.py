@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.importing.open_clip.architecture import Architecture
 from diptych_training.importing.open_clip.build import build_model, load_weights
 from diptych_training.importing.open_clip.towers import (

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from diptych.bundle.manifest import Parity
+from diptych.bundle.parity import broken_bounds
 from diptych_training.errors import ParityFailed
-from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
-from diptych_training.export.proof.gate import broken_bounds, require_parity
-from diptych_training.export.proof.prove import prove_parity
+from diptych_training.export.onnx.bundle_files import (
+    IMAGE_FILE,
+    TEXT_FILE,
+    write_image_graph,
+    write_text_graph,
+)
+from diptych_training.export.proof.prove import prove_parity, require_parity
 from diptych_training.importing.common.imported_model import Choices, ImportedModel, LibraryEncoder
 from diptych_training.importing.proof import proof_by_library
 from diptych_training.importing.publish import write_tokenizer

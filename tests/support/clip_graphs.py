@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.models import build_model
 from support.tiny_run import (
     CONTEXT_LENGTH,

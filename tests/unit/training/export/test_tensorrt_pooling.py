@@ -15,7 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from diptych.adapters.onnxruntime.tensorrt_graph import graph_for_tensorrt, replace_argmax_by_reductions
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
-from diptych_training.export.fp16 import write_float16_simulation, write_fp16
+from diptych_training.export.fp16.convert import write_fp16
+from diptych_training.export.fp16.simulate import write_float16_simulation
 from diptych_training.export.proof.parity import row_cosines
 from support.clip_graphs import clip_text_graph
 from support.default_model import default_bundle

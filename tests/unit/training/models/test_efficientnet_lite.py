@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from diptych_training.config import LockConfig
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.export.int8.observe import open_file, run
+from diptych_training.export.onnx.bundle_files import write_image_graph
 from diptych_training.importing.weight_names import Layout, to_layout
 from diptych_training.importing.weight_names.image_towers import image_tower_weights
 from diptych_training.models import CLIP, EfficientNetLiteConfig, build_model

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from diptych_training.config import LockConfig
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.export.int8.observe import open_file, run
+from diptych_training.export.onnx.bundle_files import write_image_graph
 from diptych_training.models import CLIP, PhotographsAndDrawingsConfig, build_model
 from diptych_training.models.efficientnet_lite import EfficientNetLite
 from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings

@@ -12,8 +12,8 @@ from torch import nn
 from diptych_training.config import LockConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.export.int8.observe import open_file, run
+from diptych_training.export.onnx.bundle_files import write_image_graph
 from diptych_training.importing.weight_names import Layout, from_layout, to_layout
 from diptych_training.models import CLIP, ViTConfig, build_model
 from diptych_training.models.count import meta_model, model_size

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from diptych_training.config import LockConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.onnx.towers import write_text_graph
+from diptych_training.export.int8.observe import open_file, run
+from diptych_training.export.onnx.bundle_files import write_text_graph
 from diptych_training.importing.weight_names import Layout, to_layout
 from diptych_training.models import CLIP, ModelConfig, TextConfig, WordPiecesConfig, build_model
 from diptych_training.models.depth import Depth, depths

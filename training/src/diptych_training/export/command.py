@@ -1,20 +1,50 @@
-"""`diptych-train export`: publish a run as the next version of a model, after proving its files."""
+"""Publish a version again as the next one, with a proof set and otherwise the same files."""
 
 import argparse
+import hashlib
+import shutil
 from functools import partial
 from pathlib import Path
 
 from diptych.adapters.onnxruntime.tensorrt_provider import require_tensorrt
+from diptych.bundle.manifest import MANIFEST_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
+from diptych_training.data.packed import read_dataset
+from diptych_training.errors import ExportError
 from diptych_training.evaluate.calibrate.calibrate import calibrate_published
-from diptych_training.export.add_proof_set import add_proof_set
+from diptych_training.evaluate.proof_set.draw import draw_proof_set
+from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, write_proof_set
 from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.run_export import RunExport, publish_run
 from diptych_training.export.tensorrt import compile_version
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import RUN_HELP, data_dir, run_dir
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
+
+MADE_FROM = "made_from"  # key of the manifest's `extra`: the version whose vectors are the same
+
+
+def add_proof_set(repository: ModelRepository, name: str, version: int, data: Path) -> int:
+    """Publish the version's files byte for byte, with a proof set drawn from `data`; return its number.
+
+    `extra.made_from` names the version and the sha256 of its manifest. Raises NotFound, CorruptBundle,
+    ExportError if it has a proof set, and DataError if `data` has too few openly licensed drawings.
+    """
+    manifest, folder = repository.verify(name, version), repository.folder(name, version)
+    title = f"{name}/{version}"
+    if PROOF_SET_FILE in manifest.files:
+        raise ExportError(f"{title} has a proof set already")
+    proof_set = draw_proof_set(read_dataset(data))
+    digest = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    with repository.staging(name) as staged:
+        for file in manifest.files:
+            shutil.copyfile(folder / file, staged / file)
+        write_proof_set(staged / PROOF_SET_FILE, proof_set)
+        kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
+        made_from = {"version": title, "manifest_sha256": digest}
+        draft = ManifestDraft(**{**kept, "extra": {**manifest.extra, MADE_FROM: made_from}})
+        return repository.publish(name, staged, draft)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,10 +9,9 @@ from diptych.bundle.manifest import ManifestDraft, Precision
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
-from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
 from diptych_training.export.model_card.card import DATA_CARD_FILE
 from diptych_training.export.model_card.licence import Licence, recorded_licence
-from diptych_training.export.model_card.refreshed import Refreshed
+from diptych_training.export.model_card.quality import NO_ASSETS, CardAssets, Refreshed
 from diptych_training.export.onnx.bundle_files import EXACT, logit_bias, logit_scale
 
 

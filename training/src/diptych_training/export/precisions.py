@@ -19,16 +19,15 @@ from diptych.bundle.golden import check_golden
 from diptych.bundle.manifest import COSINE_BOUNDS, TOKENIZER_FILE, ManifestDraft, Parity, Precision
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError, InvalidValue
-from diptych_training.export.fp16 import write_fp16
-from diptych_training.export.fp16.half_weights import halve_weights
-from diptych_training.export.int8 import Int8Report, write_int8
+from diptych_training.export.fp16.convert import write_fp16
+from diptych_training.export.int8.search import Int8Report
+from diptych_training.export.int8.write import write_int8
 from diptych_training.export.onnx.bundle_files import EXACT, WEIGHTS_FILE, graph_files
 from diptych_training.export.onnx.files import read_graph, write_graph
-from diptych_training.export.onnx.held_weights import write_weights_beside_graphs
+from diptych_training.export.onnx.half_weights import halve_weights, write_weights_beside_graphs
 from diptych_training.export.optimise import FLOAT32, Step, optimise
 from diptych_training.export.proof.calibration import Batch, Calibration, make_check, split
-from diptych_training.export.proof.gate import parity_table, require_parity
-from diptych_training.export.proof.prove import Proof, prove_parity
+from diptych_training.export.proof.prove import Proof, parity_table, prove_parity, require_parity
 from diptych_training.stages import ProgressReporter, Stages
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]

@@ -27,8 +27,6 @@ from diptych_training.export.proof.prove import Proof, Reference, proof_on_datas
 from diptych_training.files import naming_full_disk
 from diptych_training.stages import ProgressReporter, Stages, files_table
 
-__all__ = ["ProgressReporter", "export_run"]
-
 N_ROUNDED = 64  # images that show what rounding the weights changes
 
 

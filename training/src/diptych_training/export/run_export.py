@@ -18,11 +18,10 @@ from diptych_training.evaluate.proof_set.proof_data import VERSION, choose_proof
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, count_sample
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.manifest import ExportOptions
-from diptych_training.export.model_card.assets import CardAssets
 from diptych_training.export.model_card.licence import UNKNOWN
-from diptych_training.export.model_card.refreshed import Refreshed
+from diptych_training.export.model_card.quality import CardAssets, Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
-from diptych_training.export.onnx.held_weights import is_half_stored
+from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.publish import export_run
 from diptych_training.run_folder import RunFolder

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from diptych.bundle.parity import MIN_IMAGES
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
 from diptych_training.errors import TooFewSamples
 from diptych_training.evaluate.calibrate.calibrate import calibrate_published
 from diptych_training.evaluate.proof_set.photos import photographs
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.proof.gate import MIN_IMAGES
 from diptych_training.export.run_export import require_publishable
 from diptych_training.flags import add_model_repo_flag
 from diptych_training.importing.common.imported_model import Choices

@@ -19,8 +19,8 @@ from diptych.bundle.manifest import (
 )
 from diptych_training.evaluate.proof_set.proof_set import N_PROOF, ProofSet, sources_table
 from diptych_training.export.model_card.card import UNGATED_NOTE
-from diptych_training.export.model_card.credits import proof_set_note
-from diptych_training.export.proof.gate import parity_table
+from diptych_training.export.model_card.licence import proof_set_note
+from diptych_training.export.proof.prove import parity_table
 from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.text_differences import TextDifferences
 from diptych_training.reports.markdown import markdown_table

@@ -20,8 +20,13 @@ from diptych_training.evaluate.proof_set.photographs import proof_set_of_photogr
 from diptych_training.evaluate.proof_set.photos import awkward_texts, ordinary_texts
 from diptych_training.evaluate.proof_set.proof_set import N_PROOF, ProofSet
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
-from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import (
+    IMAGE_FILE,
+    TEXT_FILE,
+    write_image_graph,
+    write_text_graph,
+    write_weights,
+)
 from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions
 from diptych_training.export.proof.prove import Proof
 from diptych_training.importing.common.imported_model import ImportedModel

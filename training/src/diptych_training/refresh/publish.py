@@ -5,9 +5,9 @@ from functools import partial
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
-from diptych_training.export.model_card.refreshed import Change, Refreshed
+from diptych_training.export.model_card.quality import Change, Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
-from diptych_training.export.onnx.held_weights import is_half_stored
+from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
 from diptych_training.refresh.folder import Published, RefreshFolder
 from diptych_training.refresh.judge.results import SetResult

@@ -15,7 +15,7 @@ from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, TrainingConfigError
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
-from diptych_training.export.onnx.held_weights import is_half_stored
+from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.files import exclusive_lock, write_text
 from diptych_training.refresh.folder import Published, RefreshFolder, Request, latest_folder, open_folder
 from diptych_training.refresh.judge.judge import ALPHAS

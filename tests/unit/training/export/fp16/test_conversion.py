@@ -9,10 +9,10 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.errors import ExportError
-from diptych_training.export.fp16 import write_fp16
-from diptych_training.export.fp16.half_weights import halve_weights
+from diptych_training.export.fp16.convert import write_fp16
 from diptych_training.export.onnx import files
 from diptych_training.export.onnx.files import read_graph, write_graph
+from diptych_training.export.onnx.half_weights import halve_weights
 from support.small_graphs import random_weights, small_graph
 
 BLOCK = """g (float[B,8] x) => (float[B,8] y) {

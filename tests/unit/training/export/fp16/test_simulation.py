@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from diptych_training.export.fp16 import write_float16_simulation, write_fp16
+from diptych_training.export.fp16.convert import write_fp16
+from diptych_training.export.fp16.simulate import write_float16_simulation
 from diptych_training.export.onnx.files import write_graph
 from support.small_graphs import Arrays, random_weights, small_graph
 

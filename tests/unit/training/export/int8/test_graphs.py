@@ -18,15 +18,13 @@ from diptych_training.export.int8.layers import (
     find_layers,
     forms_of,
 )
-from diptych_training.export.int8.matmul import static_rewrite
-from diptych_training.export.int8.model_file import open_model, run
-from diptych_training.export.int8.observe import observe
-from diptych_training.export.int8.quantiser import Quantiser, replaced, tensors_to_observe
+from diptych_training.export.int8.observe import observe, open_model, run
+from diptych_training.export.int8.products import static_rewrite
 from diptych_training.export.int8.scales import weight_steps
 from diptych_training.export.int8.smooth_quant import SmoothedInput, own_normalisation, smooth
+from diptych_training.export.int8.write import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.onnx.graph import Graph, rebuilt
-from diptych_training.export.onnx.linear import find_linear, weight_of
-from diptych_training.export.onnx.patches import PatchEmbedding
+from diptych_training.export.onnx.patterns import PatchEmbedding, find_linear, weight_of
 
 RNG = np.random.default_rng(0)
 COARSER = 127 / weight_steps()  # 1, or 2 where weights have 7 bits

@@ -4,7 +4,7 @@ import pytest
 
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.layers import Form
-from diptych_training.export.int8.search import MAX_TRIES, TARGET, Plan, Search
+from diptych_training.export.int8.search import MAX_TRIES, TARGET, LayerForms, Search
 
 LADDER: tuple[Form, ...] = ("static", "rows", "float")
 
@@ -16,7 +16,7 @@ class Model:
         self.harm, self.rows_share, self.floor = harm, rows_share, floor
         self.lines: list[str] = []
 
-    def cosine(self, plan: Plan) -> float:
+    def cosine(self, plan: LayerForms) -> float:
         share = {"static": 1.0, "rows": self.rows_share, "float": 0.0}
         return 1 - self.floor - sum(self.harm[name] * share[form] for name, form in plan.items())
 

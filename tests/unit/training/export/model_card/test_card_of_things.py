@@ -6,9 +6,9 @@ from pathlib import Path
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config import TrainConfig
 from diptych_training.config.start import ImageStartConfig
-from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence
+from diptych_training.export.model_card.quality import NO_ASSETS, CardAssets
 from diptych_training.provenance import collect_provenance
 from support.tiny_run import TINY_PAIR, write_tiny_dataset, write_tiny_run
 

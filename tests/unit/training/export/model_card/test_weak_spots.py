@@ -2,7 +2,7 @@
 
 from diptych_training.data.packed import Kind
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
-from diptych_training.export.model_card.weak_spots import weak_spots
+from diptych_training.export.model_card.quality import weak_spots
 
 
 def result(source: str, top1: float, floor: float | None = None, kind: Kind = "icons") -> SourceResult:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
-from diptych_training.export.onnx.held_weights import write_weights_beside_graphs
+from diptych_training.export.onnx.half_weights import write_weights_beside_graphs
 from diptych_training.importing.common.weight_files import read_weights
 
 MATRIX = torch.arange(12, dtype=torch.float16).reshape(3, 4)

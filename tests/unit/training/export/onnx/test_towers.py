@@ -12,7 +12,7 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.checksums import describe_files
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.onnx import files
-from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, build_model
 from support.exported_once import exported_once
 from support.tiny_run import CONTEXT_LENGTH, IMAGE_SIZE, TINY_VIT, tiny_image_spec, tiny_text_spec

@@ -3,8 +3,9 @@
 import pytest
 
 from diptych.bundle.manifest import Parity
+from diptych.bundle.parity import broken_bounds
 from diptych_training.errors import ParityFailed, TooFewSamples
-from diptych_training.export.proof.gate import broken_bounds, parity_table, require_parity
+from diptych_training.export.proof.prove import parity_table, require_parity
 
 PERFECT = Parity(
     cosine_min=1.0,

@@ -1,11 +1,6 @@
 """Quantise a float32 ONNX graph to int8 for CPUs; embeddings do not depend on other items in the batch.
 
 In: a graph and calibration batches. Out: an int8 graph with the same signature, and an `Int8Report`. Start
-with `write.write_int8`: `layers` finds what can be int8, `observe` records value ranges, `quantiser` builds
-the graph for a plan, and `search` finds the fewest layers that must leave int8.
+with `write.write_int8`: `layers` finds what can be int8, `observe` records value ranges, and `search` finds
+the fewest layers that must leave int8.
 """
-
-from diptych_training.export.int8.report import Int8Report
-from diptych_training.export.int8.write import write_int8
-
-__all__ = ["Int8Report", "write_int8"]

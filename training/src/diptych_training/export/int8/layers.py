@@ -8,8 +8,7 @@ from typing import Literal
 from onnx import NodeProto
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.onnx.linear import Linear, find_linear
-from diptych_training.export.onnx.patches import PatchEmbedding, find_patch_embedding
+from diptych_training.export.onnx.patterns import Linear, PatchEmbedding, find_linear, find_patch_embedding
 
 Form = Literal["static", "rows", "weights", "float"]
 MIN_TABLE_VALUES = 1 << 16  # quantising a smaller table saves too little

@@ -19,7 +19,7 @@ from diptych_training.export.int8.layers import MatMulGroup
 from diptych_training.export.int8.observe import TensorStats
 from diptych_training.export.int8.scales import best_scale, quantised_columns
 from diptych_training.export.onnx.graph import Floats, Graph, constant, rewired
-from diptych_training.export.onnx.linear import weight_of
+from diptych_training.export.onnx.patterns import weight_of
 
 # Positions of gain and bias among a normalisation's inputs.
 NORMALISATIONS: Final = {"LayerNormalization": (1, 2), "SkipLayerNormalization": (2, 3)}

@@ -1,22 +1,126 @@
-"""Quantise a float32 graph: calibrate, search a plan, write the int8 graph and its report."""
+"""Quantise a float32 graph: calibrate, find a form for each layer, write the int8 graph and its report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto
 
 from diptych_training.errors import ExportError
-from diptych_training.export.int8.layers import Form, find_layers, forms_of
-from diptych_training.export.int8.model_file import open_model, read_simplified, run
-from diptych_training.export.int8.observe import Batches, observe
-from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
-from diptych_training.export.int8.report import Int8Report, Say
-from diptych_training.export.int8.scales import weight_steps
-from diptych_training.export.int8.search import Plan, Search, SearchResult
+from diptych_training.export.int8.convolutions import (
+    convolution_rewrite,
+    insert_quantize_dequantize,
+    quantised_tensors,
+)
+from diptych_training.export.int8.layers import (
+    Convolution,
+    EmbeddingTable,
+    Form,
+    Layer,
+    MatMulGroup,
+    find_layers,
+    forms_of,
+)
+from diptych_training.export.int8.observe import (
+    Batches,
+    TensorStats,
+    observe,
+    open_model,
+    read_simplified,
+    run,
+)
+from diptych_training.export.int8.products import (
+    patch_rewrite,
+    rows_rewrite,
+    static_rewrite,
+    table_rewrite,
+    weights_rewrite,
+)
+from diptych_training.export.int8.scales import Scale, best_scale, weight_steps
+from diptych_training.export.int8.search import Int8Report, LayerForms, Say, Search, SearchResult
+from diptych_training.export.int8.smooth_quant import SmoothedInput, smooth
 from diptych_training.export.onnx.files import write_graph
-from diptych_training.export.onnx.graph import Floats
+from diptych_training.export.onnx.graph import Floats, Graph, Rewrite, rebuilt
+from diptych_training.export.onnx.patterns import PatchEmbedding
+
+
+def tensors_to_observe(graph: Graph, layers: Sequence[Layer]) -> list[str]:
+    """Names of all tensors whose range any plan needs."""
+    convolutions = {layer.name for layer in layers if isinstance(layer, Convolution)}
+    sources = {layer.source for layer in layers if isinstance(layer, MatMulGroup)}
+    return sorted(sources | set(quantised_tensors(graph, convolutions)))
+
+
+class Quantiser:
+    """A float32 graph with the statistics of its tensors; caches quantised weights between models."""
+
+    def __init__(self, graph: Graph, layers: Sequence[Layer], stats: Mapping[str, TensorStats]) -> None:
+        self.graph, self.layers = graph, layers
+        self._stats = stats
+        self._scales: dict[str, Scale] = {}
+        self._smoothed: dict[str, SmoothedInput] = {}
+        self._rewrites: dict[tuple[str, Form, Scale | None], Rewrite] = {}
+
+    def build(self, plan: LayerForms) -> ModelProto:
+        """The model of a plan."""
+        chosen = [layer for layer in self.layers if plan[layer.name] != "float"]
+        owners = quantised_tensors(self.graph, {s.name for s in chosen if isinstance(s, Convolution)})
+        scales = {name: self._scale(owner) for name, owner in owners.items()}
+        rewrites = [self._rewrite(layer, plan[layer.name], scales) for layer in chosen]
+        nodes, constants = replaced(self.graph, rewrites)
+        nodes, more = insert_quantize_dequantize(self.graph, nodes, scales)
+        return rebuilt(self.graph, nodes, constants + more)
+
+    def _scale(self, name: str) -> Scale:
+        if name not in self._scales:
+            stats = self._stats[name]
+            self._scales[name] = best_scale(stats.lowest, stats.highest, stats.rows)
+        return self._scales[name]
+
+    def _rewrite(self, layer: Layer, form: Form, scales: Mapping[str, Scale]) -> Rewrite:
+        source = scales[self.graph.node[layer.name].input[0]] if isinstance(layer, Convolution) else None
+        key = (layer.name, form, source)
+        if key not in self._rewrites:
+            self._rewrites[key] = self._make_rewrite(layer, form, source)
+        return self._rewrites[key]
+
+    def _make_rewrite(self, layer: Layer, form: Form, source: Scale | None) -> Rewrite:
+        match layer:
+            case Convolution():
+                assert source is not None
+                return convolution_rewrite(self.graph, layer.name, source)
+            case EmbeddingTable():
+                return table_rewrite(self.graph, layer)
+            case PatchEmbedding():
+                return patch_rewrite(self.graph, layer)
+            case MatMulGroup() if form == "weights":
+                return weights_rewrite(self.graph, layer)
+            case MatMulGroup():
+                rewrite = static_rewrite if form == "static" else rows_rewrite
+                return rewrite(self.graph, layer, self._smooth(layer))
+
+    def _smooth(self, layer: MatMulGroup) -> SmoothedInput:
+        if layer.name not in self._smoothed:
+            self._smoothed[layer.name] = smooth(self.graph, layer, self._stats[layer.source])
+        return self._smoothed[layer.name]
+
+
+def replaced(graph: Graph, rewrites: Sequence[Rewrite]) -> tuple[list[NodeProto], list[TensorProto]]:
+    """The graph's nodes with the rewrites applied, and the constants of the rewrites."""
+    where = {name: rewrite for rewrite in rewrites for name in rewrite.replaces}
+    nodes: list[NodeProto] = []
+    done: set[int] = set()
+    for node in graph.nodes:
+        rewrite = where.get(node.name)
+        if rewrite is None:
+            nodes.append(node)
+        elif id(rewrite) not in done:
+            done.add(id(rewrite))
+            nodes += rewrite.nodes
+    return nodes, [tensor for rewrite in rewrites for tensor in rewrite.constants]
+
 
 N_PROBED = 16  # inputs on which layers are ranked
 
@@ -55,15 +159,15 @@ def prepare(source: Path, calibration: Batches, folder: Path) -> Quantiser:
 
 def _make_judge(
     quantiser: Quantiser, check: Callable[[Path], float], candidate: Path
-) -> Callable[[Plan], float]:
-    def judge(plan: Plan) -> float:
+) -> Callable[[LayerForms], float]:
+    def judge(plan: LayerForms) -> float:
         write_graph(quantiser.build(plan), candidate)
         return check(candidate)
 
     return judge
 
 
-def _make_probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Callable[[Plan], float]:
+def _make_probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Callable[[LayerForms], float]:
     """A function that returns a plan's mean cosine to the all-float plan, on a few inputs."""
     probes = _first_items(calibration)
 
@@ -71,13 +175,13 @@ def _make_probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Cal
     def reference() -> Floats:
         return _rows(quantiser, {layer.name: "float" for layer in quantiser.layers}, probes, folder)
 
-    def probe(plan: Plan) -> float:
+    def probe(plan: LayerForms) -> float:
         return float((_rows(quantiser, plan, probes, folder) * reference()).sum(axis=1).mean())
 
     return probe
 
 
-def _rows(quantiser: Quantiser, plan: Plan, batches: Batches, folder: Path) -> Floats:
+def _rows(quantiser: Quantiser, plan: LayerForms, batches: Batches, folder: Path) -> Floats:
     session = open_model(quantiser.build(plan), folder)
     return np.concatenate([run(session, batch) for batch in batches])
 

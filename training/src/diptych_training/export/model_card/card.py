@@ -16,20 +16,17 @@ from diptych_training.evaluate.table import (
     means_table,
     source_table,
 )
-from diptych_training.export.model_card.assets import NO_ASSETS, CardAssets
-from diptych_training.export.model_card.credits import (
+from diptych_training.export.model_card.licence import (
+    Licence,
     credits_of,
     evaluation_sources,
     proof_set_note,
     shared_authors_note,
 )
-from diptych_training.export.model_card.known_classes import known_classes
-from diptych_training.export.model_card.licence import Licence
-from diptych_training.export.model_card.refreshed import Refreshed
-from diptych_training.export.model_card.training_notes import dataset_notes, recipe_notes
-from diptych_training.export.model_card.weak_spots import weak_spots
+from diptych_training.export.model_card.quality import NO_ASSETS, CardAssets, Refreshed, weak_spots
+from diptych_training.export.model_card.training_notes import dataset_notes, known_classes, recipe_notes
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
-from diptych_training.export.proof.gate import parity_table
+from diptych_training.export.proof.prove import parity_table
 from diptych_training.models import ImageConfig, ViTConfig
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.provenance import drawings_of

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
-from diptych_training.export.onnx.held_weights import HELD, read_held_weights
+from diptych_training.export.onnx.half_weights import HELD, read_held_weights
 
 StateDict = dict[str, Tensor]
 PARALLEL = "module."  # prefix from open_clip's trainer, which saves the model in its data-parallel wrapper

@@ -19,8 +19,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedSource
 from diptych_training.evaluate.embedding import fit_pixels
 from diptych_training.evaluate.torch_encoder import evaluating
-from diptych_training.export.onnx.bundle_files import IMAGE_FILE
-from diptych_training.export.onnx.towers import write_image_graph
+from diptych_training.export.onnx.bundle_files import IMAGE_FILE, write_image_graph
 from diptych_training.export.proof.calibration import run_graph
 from diptych_training.files import file_lock, open_atomic, read_array
 from diptych_training.models.clip import CLIP

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.patches import patch_embedding_as_matmul
+from diptych_training.export.rewrites import patch_embedding_as_matmul
 from support.small_graphs import Arrays, random_weights, small_graph
 
 SCALED = """

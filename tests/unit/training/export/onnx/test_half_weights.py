@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from diptych_training.errors import ExportError
-from diptych_training.export.fp16.half_weights import halve_weights
+from diptych_training.export.onnx.half_weights import halve_weights
 from support.small_graphs import small_graph
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.upstream_gather import upstream_gather
+from diptych_training.export.rewrites import upstream_gather
 from support.small_graphs import Arrays, random_weights, small_graph
 
 WIDTH = 8

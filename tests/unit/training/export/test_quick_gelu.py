@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.quick_gelu import quick_gelu_as_silu
+from diptych_training.export.rewrites import quick_gelu_as_silu
 from support.small_graphs import Arrays, random_weights, small_graph
 
 FEED_FORWARD = """

@@ -2,7 +2,7 @@
 
 Rewrites are portable: standard operators, nothing specific to this machine, no measured times, so the same
 checkpoint gives the same graphs everywhere. onnxruntime does machine-specific optimisation (fusion into its
-own operators, memory layouts) when it loads a graph. Start with `optimise`; each module here is one rewrite.
+own operators, memory layouts) when it loads a graph.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,9 @@ from onnx import ModelProto
 
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.patches import patch_embedding_as_matmul
-from diptych_training.export.optimise.quick_gelu import quick_gelu_as_silu
-from diptych_training.export.optimise.upstream_gather import upstream_gather
 from diptych_training.export.proof.calibration import Batch, run_graph
 from diptych_training.export.proof.parity import row_cosines
-
-__all__ = ["FLOAT32", "REWRITES", "Rewrite", "Step", "optimise"]
+from diptych_training.export.rewrites import patch_embedding_as_matmul, quick_gelu_as_silu, upstream_gather
 
 MIN_COSINE = 0.999999  # a rewrite changes only the order of sums
 
