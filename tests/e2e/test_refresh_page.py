@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych_training.refresh.report.write import write_report
+from diptych_training.refresh.report.report import write_report
 from support.reports import small_report
 
 pytestmark = pytest.mark.browser

@@ -22,12 +22,15 @@ from support.default_model import DEFAULT_MODEL
 from support.tiny_run import TINY_RESNET, write_shareable_dataset, write_tiny_run
 
 N_STEPS = 6
-STAGES = ("prepare_pairs", "write_recipe", "train_run", "measure", "tell", "publish")
+STAGES = (
+    ("refresh", "prepare_pairs"), ("train", "write_recipe"), ("train", "train_run"), ("refresh", "measure"),
+    ("refresh", "report_gains"), ("refresh", "publish"),
+)  # fmt: skip
 INSIDE = (
     ("train.loop", "write_checkpoint"),
-    ("refresh.judge.judge", "write_stored"),
-    ("refresh.report.write", "write_text"),
-    ("finetune.mixed_run", "write_checkpoint"),
+    ("refresh.evaluation.evaluate", "write_stored"),
+    ("refresh.report.report", "write_text"),
+    ("train.interpolate.interpolation", "write_checkpoint"),
     ("export.publish", "write_golden"),
 )
 
@@ -160,7 +163,7 @@ def test_more_lost_than_allowed_publishes_nothing_until_the_bound_or_the_weight_
     assert "at most 3 may be lost (--max-loss). Nothing is published: --alpha 0.25 loses" in said
     assert "mine" not in ModelRepository(tmp_path / "repo").names()
 
-    monkeypatch.setattr(stages, "train_run", None)  # it is trained already
+    monkeypatch.setattr("diptych_training.refresh.train.train_run", None)  # it is trained already
     assert main([*command, "--alpha", "0.25"]) == 0
     assert ModelRepository(tmp_path / "repo").manifest("mine", 1).source["interpolated"]["alpha"] == 0.25
 
@@ -229,7 +232,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, publis
 def test_sigterm_while_it_judges_says_that_the_same_command_continues_and_it_does(
     command, tmp_path, monkeypatch, capsys
 ):
-    module = importlib.import_module("diptych_training.refresh.judge.judge")
+    module = importlib.import_module("diptych_training.refresh.evaluation.evaluate")
     with monkeypatch.context() as terminated:
 
         def terminate(*_: object) -> None:
@@ -240,7 +243,7 @@ def test_sigterm_while_it_judges_says_that_the_same_command_continues_and_it_doe
         assert main(command) == 130
     assert capsys.readouterr().out.endswith("interrupted: the same command continues\n")
 
-    monkeypatch.setattr("diptych_training.refresh.refresh.train_run", None)  # it is trained already
+    monkeypatch.setattr("diptych_training.refresh.train.train_run", None)  # it is trained already
     assert main(command) == 0
     assert ModelRepository(tmp_path / "repo").versions("mine") == [1]
 
@@ -249,8 +252,8 @@ def test_sigterm_while_it_judges_says_that_the_same_command_continues_and_it_doe
 def test_interrupted_after_each_stage_it_comes_to_the_same_weights(
     command, tmp_path, monkeypatch, undisturbed
 ):
-    module = importlib.import_module("diptych_training.refresh.refresh")
-    for stage in STAGES:
+    for name, stage in STAGES:
+        module = importlib.import_module(f"diptych_training.refresh.{name}")
         monkeypatch.setattr(module, stage, Interrupted(getattr(module, stage), before=False))
         assert main(command) == 130
     assert main(command) == 0

@@ -3,11 +3,11 @@
 from datetime import date
 from pathlib import Path
 
-from diptych_training.refresh.judge.changes import Answer, Changes, Found, PictureChange, SearchChange
-from diptych_training.refresh.judge.choose import choose_alpha
-from diptych_training.refresh.judge.results import Judged, MixResult, SetResult
-from diptych_training.refresh.judge.view import Picture, SetName
-from diptych_training.refresh.report.report import Report
+from diptych_training.refresh.evaluation.changes import Answer, Changes, Found, PictureChange, SearchChange
+from diptych_training.refresh.evaluation.evaluate import choose_alpha
+from diptych_training.refresh.evaluation.results import Judged, MixResult, SetResult
+from diptych_training.refresh.evaluation.view import Picture, SetName
+from diptych_training.refresh.report.content import Content
 from support.picture_sets import write_pictures
 
 DAY = date(2026, 3, 9)
@@ -39,7 +39,7 @@ def judged(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs:
 
 def small_report(
     folder: Path, measured: Judged | None = None, *, size: int = 32, caption: str = "red star", n: int = 3
-) -> Report:
+) -> Content:
     """A report whose lists have `n` entries each; every caption contains the given one."""
     labels = [f"{caption} {index}" for index in range(max(6, n))]
     own = write_pictures(folder / "mine", {"held-out": ("validation", "pairs", labels)}, size=size)
@@ -49,7 +49,7 @@ def small_report(
     )
     choice = choose_alpha(measured)
     searches = tuple(_search(labels, index) for index in range(n))
-    return Report(
+    return Content(
         name="mine/1",
         old_name="pictograms/5",
         day=DAY,

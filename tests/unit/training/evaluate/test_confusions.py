@@ -16,9 +16,6 @@ from diptych_training.data.packed import Kind, PackedDataset, PackedItem, Packed
 from diptych_training.evaluate import confusions
 from diptych_training.evaluate.confusion_report import (
     LEGEND,
-    TEXT_WIDTH,
-    WIDTH,
-    Cell,
     TrainingImages,
     draw_confusions,
 )
@@ -31,7 +28,7 @@ from diptych_training.evaluate.confusions import (
 )
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import evaluated_run
-from diptych_training.reports.pictures import MAX_BYTES, font, shortened
+from diptych_training.reports.pictures import MAX_BYTES, WIDTH, Cell, Line, font, shortened
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 CLASSES = ["home", "house", "star", "heart"]
@@ -149,7 +146,8 @@ def cells(n: int, size: int = 64, label: str = "arrow left") -> list[Cell]:
     def noise() -> NDArray[np.uint8]:
         return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
 
-    return [Cell(noise(), label, "arrow right", 0.5, "a-set", noise() if i % 2 else None) for i in range(n)]
+    lines = (Line(label, is_bold=True), Line("arrow right", tail=" 50%"), Line("a-set"))
+    return [Cell((noise(), noise() if i % 2 else None), lines) for i in range(n)]
 
 
 def test_the_picture_has_page_width_and_a_palette() -> None:
@@ -169,9 +167,7 @@ def test_a_picture_that_is_too_large_gets_fewer_colours_and_then_fewer_cells() -
 def test_images_are_enlarged_by_whole_pixels_if_possible() -> None:
     checks = (np.indices((46, 46)).sum(0) % 2).astype(np.uint8) * 255
     pixels = np.repeat(checks[..., None], 3, axis=2)
-    drawn = Image.open(
-        io.BytesIO(draw_confusions({"icons": [Cell(pixels, "a", "b", 1.0, "s", None)]}, ""))
-    ).convert("RGB")
+    drawn = Image.open(io.BytesIO(draw_confusions({"icons": [Cell((pixels,), ())]}, ""))).convert("RGB")
     expected = Image.fromarray(pixels).resize((92, 92), Image.Resampling.NEAREST)
     box = (8, 60 + 30 + 8, 8 + 92, 60 + 30 + 8 + 92)
     assert ImageChops.difference(drawn.crop(box), expected).getbbox() is None
@@ -179,9 +175,9 @@ def test_images_are_enlarged_by_whole_pixels_if_possible() -> None:
 
 def test_long_labels_are_cut_to_their_cell_and_keep_their_beginning() -> None:
     face = font(12)
-    cut = shortened("person in suit levitating: medium-dark skin tone", face, TEXT_WIDTH)
+    cut = shortened("person in suit levitating: medium-dark skin tone", face, 184)
     assert cut.startswith("person in suit")
     assert cut.endswith("…")
-    assert face.getlength(cut) <= TEXT_WIDTH
-    assert shortened("two\n lines", face, TEXT_WIDTH) == "two lines"
+    assert face.getlength(cut) <= 184
+    assert shortened("two\n lines", face, 184) == "two lines"
     assert shortened(LEGEND, face, WIDTH - 16) == LEGEND

@@ -6,10 +6,9 @@ confusions always give the same bytes.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from diptych.bundle.encoder import Pixels
 from diptych_training.data.packed import Kind, PackedDataset, PackedSource
@@ -17,88 +16,14 @@ from diptych_training.evaluate.confusions import Confusion, EmbeddedSource, sele
 from diptych_training.evaluate.embedding import embed_images, fit_pixels
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
 from diptych_training.evaluate.table import TITLES
-from diptych_training.reports.pictures import FRAME, INK, PALE, PAPER, first_within, font, shortened, tile
+from diptych_training.reports.pictures import PALE, Cell, Line, contact_sheet, first_within
 
-WIDTH, COLUMNS, MARGIN = 1000, 5, 8  # pixels
-TILE, GAP = 92, 4
-LINE, HEADING = 15, 30
+COLUMNS, TILE = 5, 92  # the side of a tile in pixels
 WRONG = "#b3261e"
-CELL_WIDTH = WIDTH // COLUMNS
-TEXT_WIDTH = CELL_WIDTH - 2 * MARGIN
-CELL_HEIGHT = TILE + 3 * LINE + 2 * MARGIN
 LEGEND = (
     "Left: the image as the model saw it, with its label. Right: the wrong label that it preferred most, its "
     "probability, and a training image of it."
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An image (S, S, 3) as the model saw it, its right and given label, and a training image of the given
-    one, if any.
-    """
-
-    image: Pixels
-    right: str
-    given: str
-    probability: float
-    source: str
-    nearest_training: Pixels | None
-
-
-def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
-    """PNG of at most `sheet.MAX_BYTES`; colours are reduced first, then cells of each kind."""
-    return first_within(_sheets(cells, title))
-
-
-def _sheets(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Iterator[Image.Image]:
-    n = max(map(len, cells.values()))
-    while True:
-        yield _sheet({kind: some[:n] for kind, some in cells.items()}, title)
-        n //= 2
-
-
-def _sheet(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Image.Image:
-    n_rows = sum(-(-len(some) // COLUMNS) for some in cells.values())
-    height = 2 * HEADING + len(cells) * HEADING + n_rows * CELL_HEIGHT
-    sheet = Image.new("RGB", (WIDTH, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    wide = WIDTH - 2 * MARGIN
-    draw.text((MARGIN, MARGIN), shortened(title, font(15, bold=True), wide), INK, font(15, bold=True))
-    draw.text((MARGIN, HEADING), shortened(LEGEND, font(12), wide), PALE, font(12))
-    y = 2 * HEADING
-    for kind, some in cells.items():
-        draw.text((MARGIN, y + MARGIN), TITLES[kind], INK, font(14, bold=True))
-        y += HEADING
-        for number, cell in enumerate(some):
-            _draw_cell(
-                sheet, draw, cell, CELL_WIDTH * (number % COLUMNS), y + CELL_HEIGHT * (number // COLUMNS)
-            )
-        y += CELL_HEIGHT * -(-len(some) // COLUMNS)
-    return sheet
-
-
-def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
-    left, top = x + MARGIN, y + MARGIN
-    for at, pixels in ((left, cell.image), (left + TILE + GAP, cell.nearest_training)):
-        if pixels is not None:
-            sheet.paste(tile(pixels, TILE), (at, top))
-            draw.rectangle((at - 1, top - 1, at + TILE, top + TILE), outline=FRAME)
-    lines = (
-        (shortened(cell.right, font(12, bold=True), TEXT_WIDTH), INK, font(12, bold=True)),
-        (_answer(cell), WRONG, font(12)),
-        (shortened(cell.source, font(11), TEXT_WIDTH), PALE, font(11)),
-    )
-    for number, (line, colour, face) in enumerate(lines):
-        draw.text((left, top + TILE + 2 + LINE * number), line, colour, face)
-
-
-def _answer(cell: Cell) -> str:
-    """The given label and its probability; only the label is shortened."""
-    sure = f" {cell.probability:.0%}"
-    return shortened(cell.given, font(12), TEXT_WIDTH - font(12).getlength(sure)) + sure
-
-
 MAX_COMPARED = 256  # training images of one label; a common label has about a hundred
 
 
@@ -126,6 +51,19 @@ class TrainingImages:
         return nearest
 
 
+def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
+    """PNG of at most `pictures.MAX_BYTES`; colours are reduced first, then cells of each kind."""
+    return first_within(_sheets(cells, title))
+
+
+def _sheets(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Iterator[Image.Image]:
+    n = max(map(len, cells.values()))
+    while True:
+        groups = {TITLES[kind]: some[:n] for kind, some in cells.items()}
+        yield contact_sheet(title, groups, columns=COLUMNS, tile_px=TILE, n_lines=3, note=LEGEND)
+        n //= 2
+
+
 class ConfusionCollector:
     """Collects the confusions of one model from all sources that `collect` gets."""
 
@@ -149,14 +87,15 @@ class ConfusionCollector:
         return draw_confusions(cells, title)
 
     def _cell(self, confusion: Confusion, training: TrainingImages) -> Cell:
-        nearest_training = training.nearest(confusion, self.model)
+        nearest = training.nearest(confusion, self.model)
+        seen = self._as_model_input(confusion.source.images[confusion.index])
         return Cell(
-            image=self._as_model_input(confusion.source.images[confusion.index]),
-            right=confusion.right,
-            given=confusion.given,
-            probability=confusion.probability,
-            source=confusion.source.name,
-            nearest_training=None if nearest_training is None else self._as_model_input(nearest_training),
+            pictures=(seen, None if nearest is None else self._as_model_input(nearest)),
+            lines=(
+                Line(confusion.right, is_bold=True),
+                Line(confusion.given, WRONG, tail=f" {confusion.probability:.0%}"),
+                Line(confusion.source.name, PALE),
+            ),
         )
 
     def _as_model_input(self, image: Pixels) -> Pixels:

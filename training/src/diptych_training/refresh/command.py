@@ -22,12 +22,12 @@ from diptych_training.export.run_export import require_publishable
 from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import data_dir, model_repo
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
-from diptych_training.refresh.judge.choose import MAX_LOSS
-from diptych_training.refresh.judge.results import MIN_OWN_PAIRS
+from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
 from diptych_training.refresh.measure import FEW_SHIPPED
-from diptych_training.refresh.options import Places, RefreshOptions, Say
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import Outcome, refresh
+from diptych_training.refresh.start import Places, RefreshOptions, Say
 from diptych_training.stages import sigterm_as_interrupt
 from diptych_training.train.flags import add_device_flag, add_overrides_flag
 

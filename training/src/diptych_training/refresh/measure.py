@@ -8,14 +8,13 @@ from torch import Tensor
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.progress import progress_bar
-from diptych_training.refresh.folder import RefreshFolder
-from diptych_training.refresh.judge.changes import Changes, find_changes
-from diptych_training.refresh.judge.choose import Choice, choose_alpha
-from diptych_training.refresh.judge.judge import ALPHAS, judge, n_pairs
-from diptych_training.refresh.judge.mixes import Mixes
-from diptych_training.refresh.judge.picture_set import SPLIT
-from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
-from diptych_training.refresh.options import RefreshOptions
+from diptych_training.refresh.evaluation.changes import Changes, find_changes
+from diptych_training.refresh.evaluation.evaluate import ALPHAS, Choice, choose_alpha, judge, n_pairs
+from diptych_training.refresh.evaluation.mixes import Mixes
+from diptych_training.refresh.evaluation.picture_set import SPLIT
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Judged
+from diptych_training.refresh.ledger import RefreshFolder
+from diptych_training.refresh.start import RefreshOptions
 
 FEW_SHIPPED = 600  # shipped pictures that fewer than MIN_OWN_PAIRS pairs are judged by
 

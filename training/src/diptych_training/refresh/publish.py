@@ -9,11 +9,10 @@ from diptych_training.export.model_card.quality import Change, Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
-from diptych_training.refresh.folder import Published, RefreshFolder
-from diptych_training.refresh.judge.results import SetResult
+from diptych_training.refresh.evaluation.results import SetResult
+from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
-from diptych_training.refresh.options import Places, RefreshOptions, Say
-from diptych_training.refresh.start import Start
+from diptych_training.refresh.start import Places, RefreshOptions, Say, Start
 from diptych_training.train.interpolate.interpolation import write_mixed_run
 
 
@@ -34,7 +33,7 @@ def publish(
     """
     alpha = measured.choice.alpha
     half_weights = start.half_weights if options.half_weights is None else options.half_weights
-    there = _find(places.repository, options.name, folder.id, alpha, half_weights=half_weights)
+    there = _find(places.repository, options.name, folder.ledger.id, alpha, half_weights=half_weights)
     if there is not None:
         return Published(name=options.name, version=there, alpha=alpha)
     mixed = folder.mixed_run(alpha).path
@@ -47,7 +46,7 @@ def publish(
         half_weights=half_weights,
         curves=folder.run.curves_file,
         licence=options.licence,
-        refreshed=_refreshed(folder.id, start, measured),
+        refreshed=_refreshed(folder.ledger.id, start, measured),
     )
     if half_weights and options.half_weights is None:
         say(KEPT_HALVES.format(title=start.title))

@@ -1,24 +1,84 @@
-"""Pictures of reports: sheets of small pictures with texts, and WebP files inside a page.
+"""Pictures of reports: contact sheets, and WebP files inside a page.
 
 The bytes of a sheet are reproducible: it is drawn with the font that ships with matplotlib.
 """
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from matplotlib import get_data_path
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from diptych.bundle.encoder import Pixels
 
+WIDTH, MARGIN, GAP, LINE, HEADING = 1000, 8, 4, 15, 30  # pixels
+TEXT = 12  # size of the texts in cells
 MAX_BYTES = 200_000
 INK, PALE, PAPER, FRAME = "#222222", "#707070", "#ffffff", "#d8d8d8"
 COLOURS = (256, 64, 16)  # palette sizes, tried in this order
 ELLIPSIS = "…"
+LARGEST = 112  # pixels of a side in a page; larger pictures are made smaller
+QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Line:
+    """A text in a cell, on up to `n_lines` lines; `tail` follows it and is never cut."""
+
+    text: str
+    colour: str = INK
+    is_bold: bool = False
+    tail: str = ""
+    n_lines: int = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Pictures (S, S, 3) side by side, each of which may be missing, and lines of text below them."""
+
+    pictures: tuple[Pixels | None, ...]
+    lines: tuple[Line, ...]
+
+
+def contact_sheet(
+    title: str,
+    groups: Mapping[str, Sequence[Cell]],
+    *,
+    columns: int,
+    tile_px: int,
+    n_lines: int,
+    note: str = "",
+    width: int = WIDTH,
+) -> Image.Image:
+    """Cells in rows under the heading of their group, if that is not empty."""
+    cell_width, cell_height = width // columns, tile_px + n_lines * LINE + 2 * MARGIN
+    top = HEADING * (2 if note else 1)
+    heights = [
+        (HEADING if name else 0) + cell_height * -(-len(cells) // columns) for name, cells in groups.items()
+    ]
+    sheet = Image.new("RGB", (width, top + sum(heights) + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    room = width - 2 * MARGIN
+    draw.text((MARGIN, MARGIN), shortened(title, font(15, bold=True), room), INK, font(15, bold=True))
+    draw.text((MARGIN, HEADING), shortened(note, font(TEXT), room), PALE, font(TEXT))
+    for (name, cells), height in zip(groups.items(), heights, strict=True):
+        draw.text(
+            (MARGIN, top + MARGIN), shortened(name, font(14, bold=True), room), INK, font(14, bold=True)
+        )
+        first = top + (HEADING if name else 0)
+        for number, cell in enumerate(cells):
+            left, above = cell_width * (number % columns), first + cell_height * (number // columns)
+            _draw_cell(sheet, draw, cell, (left + MARGIN, above + MARGIN), tile_px)
+            _draw_lines(
+                draw, cell.lines, (left + MARGIN, above + MARGIN + tile_px + 2), cell_width - MARGIN, n_lines
+            )
+        top += height
+    return sheet
 
 
 def first_within(
@@ -53,17 +113,6 @@ def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def tile(pixels: Pixels, size_px: int) -> Image.Image:
-    """Resize (S, S, 3) to a tile: by repeating pixels if the tile is a multiple of the image."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    whole = size_px % image.width == 0
-    return image.resize((size_px, size_px), Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
-
-
-LARGEST = 112  # pixels of a side; larger pictures are made smaller
-QUALITY = 80
-
-
 def picture_uri(pixels: Pixels) -> str:
     """(H, W, 3) -> ``data:image/webp;base64,...``."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -71,3 +120,41 @@ def picture_uri(pixels: Pixels) -> str:
     file = io.BytesIO()
     image.save(file, "webp", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _draw_cell(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, place: tuple[int, int], tile_px: int
+) -> None:
+    left, top = place
+    for pixels in cell.pictures:
+        if pixels is not None:
+            sheet.paste(_tile(pixels, tile_px), (left, top))
+            draw.rectangle((left - 1, top - 1, left + tile_px, top + tile_px), outline=FRAME)
+        left += tile_px + GAP
+
+
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, lines: Sequence[Line], place: tuple[int, int], width: int, n_lines: int
+) -> None:
+    left, top = place
+    drawn = [(text, line) for line in lines for text in _broken(line, width - MARGIN)]
+    for number, (text, line) in enumerate(drawn[:n_lines]):
+        draw.text((left, top + LINE * number), text, line.colour, font(TEXT, bold=line.is_bold))
+
+
+def _broken(line: Line, width: float) -> list[str]:
+    """The text on as many lines as it may have, each with as many words as fit; the last one is cut."""
+    face, words, found = font(TEXT, bold=line.is_bold), line.text.split(), list[str]()
+    while words and len(found) < line.n_lines - 1:
+        n = next((n for n in range(len(words), 1, -1) if face.getlength(" ".join(words[:n])) <= width), 1)
+        found.append(shortened(" ".join(words[:n]), face, width))
+        words = words[n:]
+    rest = shortened(" ".join(words), face, width - face.getlength(line.tail)) + line.tail
+    return [*found, rest] if rest else found
+
+
+def _tile(pixels: Pixels, size_px: int) -> Image.Image:
+    """Resize (S, S, 3) to a tile: by repeating pixels if the tile is a multiple of the image."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    whole = size_px % image.width == 0
+    return image.resize((size_px, size_px), Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)

@@ -1,12 +1,11 @@
-"""Texts of the user's, made safe for a line of a terminal, for Markdown and for HTML."""
+"""Texts of the user's, made safe for a line of a terminal and for HTML, and shares as points."""
 
-import re
 from html import escape
 
 LONGEST = 160  # characters of a caption in a report
+LONGEST_BLOCK = 100_000  # characters of a paragraph, or of lines of text
 JOINERS = "\u200c\u200d"  # not printable by themselves, but parts of emoji and of words
 MINUS = "\u2212"
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~])")
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
@@ -14,11 +13,6 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     line = " ".join(text.split())
     shown = "".join(char if char.isprintable() or char in JOINERS else "\ufffd" for char in line)
     return shown if len(shown) <= longest else f"{shown[: longest - 1].rstrip()}…"
-
-
-def markdown_text(text: str) -> str:
-    """The text on one line, with characters that Markdown would read escaped."""
-    return _MARKDOWN.sub(r"\\\1", one_line(text))
 
 
 def html_text(text: str) -> str:
@@ -31,16 +25,16 @@ def html_caption(text: str) -> str:
     return f"<bdi>{html_text(text)}</bdi>"
 
 
-def html_block(text: str, longest: int) -> str:
+def html_block(text: str, longest: int = LONGEST_BLOCK) -> str:
     """Lines of text as HTML, cut at `longest` characters."""
     shown = text if len(text) <= longest else f"{text[:longest]}\n… ({len(text) - longest:,} more characters)"
     kept = (char if char.isprintable() or char in f"\n\t{JOINERS}" else "\ufffd" for char in shown)
     return escape("".join(kept))
 
 
-def points(share: float) -> str:
-    """A share from 0 to 1 in points, as in ``63.5``."""
-    return f"{100 * share:.1f}"
+def points(share: float | None) -> str:
+    """A share from 0 to 1 in points, as in ``63.5``; a dash if there is none."""
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def signed_points(change: float) -> str:

@@ -56,7 +56,7 @@ def test_a_bundle_that_knows_colours_names_them_and_searches_nothing(home, capsy
     assert found.confusions == ()
     assert found.retrieval is None
     assert "100.0" in capsys.readouterr().out
-    assert (home / "benchmark" / "benchmark.md").read_text().startswith("# tiny/1 (fp32)")
+    assert (home / "benchmark" / "benchmark.md").read_text().startswith("# Benchmark of tiny/1 (fp32)\n")
 
 
 def test_wrong_answers_are_kept_with_the_class_that_was_preferred(home):

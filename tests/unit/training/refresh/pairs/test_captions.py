@@ -5,8 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from diptych_training.data.packed import PackedItem
 from diptych_training.errors import DataError
-from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
-from diptych_training.refresh.pairs.captions import caption_findings
+from diptych_training.refresh.pairs.captions import CaptionTokens, caption_findings
 from support.own_pairs import familiar, tiny_source_model, write_judged
 from support.pictures import noise
 from support.tiny_run import tiny_text_spec

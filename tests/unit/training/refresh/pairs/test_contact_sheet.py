@@ -4,8 +4,10 @@ import numpy as np
 from PIL import Image
 
 from diptych_training.data.packed import PackedItem
-from diptych_training.refresh.pairs.contact_sheet import CELL_HEIGHT, HEADING, SHEET_FILE, write_contact_sheet
-from diptych_training.reports.pictures import MAX_BYTES
+from diptych_training.refresh.pairs.own import SHEET_FILE, TILE, write_contact_sheet
+from diptych_training.reports.pictures import HEADING, LINE, MARGIN, MAX_BYTES
+
+CELL_HEIGHT = TILE + 2 * LINE + 2 * MARGIN
 
 
 def sheet_of(folder, images, labels):

@@ -13,9 +13,8 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.data.pairs.tools.flags import ReadingOptions
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.refresh.pairs import prepare
-from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE
 from diptych_training.refresh.pairs.findings import REPORT_FILE, read_report
-from diptych_training.refresh.pairs.own import OWN
+from diptych_training.refresh.pairs.own import OWN, SHEET_FILE
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_judged
 from support.pair_files import write_files, write_table

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych_training.refresh.judge.choose import choose_alpha
+from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from diptych_training.refresh.report.curve import draw_curve
-from diptych_training.refresh.report.page import MAX_BYTES, report_page
-from diptych_training.refresh.report.write import write_report
+from diptych_training.refresh.report.report import MAX_BYTES, report_page, write_report
 from support.html_pages import Page
 from support.reports import judged, small_report
 
@@ -130,7 +129,7 @@ def test_the_page_stays_small_with_many_noisy_pictures_and_long_texts(tmp_path):
 def test_lists_are_halved_until_the_page_fits(tmp_path, monkeypatch):
     report = small_report(tmp_path, size=112, n=24)
     whole = report_page(report)
-    monkeypatch.setattr("diptych_training.refresh.report.page.MAX_BYTES", len(whole) // 2)
+    monkeypatch.setattr("diptych_training.refresh.report.report.MAX_BYTES", len(whole) // 2)
 
     smaller = report_page(report)
 

@@ -1,7 +1,7 @@
 """What a report says: rows of its table, headline and advice, from measured figures."""
 
-from diptych_training.refresh.judge.choose import choose_alpha
-from diptych_training.refresh.report.report import advice, headline, table_rows
+from diptych_training.refresh.evaluation.evaluate import choose_alpha
+from diptych_training.refresh.report.content import advice, headline, table_rows
 from support.reports import judged
 
 

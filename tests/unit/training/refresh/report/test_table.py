@@ -1,13 +1,20 @@
 """A report as Markdown and as lines of a terminal."""
 
-from diptych_training.refresh.report.table import gains_table, other_weights, report_markdown, searches_text
-from diptych_training.reports.text import html_text, markdown_text, one_line, signed_points
+from diptych_training.refresh.report.cards import Thumbnails
+from diptych_training.refresh.report.content import Content
+from diptych_training.refresh.report.report import gains_table, other_weights, refresh_report, searches_text
+from diptych_training.reports.markdown import markdown_text
+from diptych_training.reports.text import html_text, one_line, signed_points
 from support.reports import judged, small_report
+
+
+def markdown(content: Content) -> str:
+    return refresh_report(content, Thumbnails(content.own, content.shipped)).markdown()
 
 
 def test_the_table_has_old_new_change_interval_and_verdict():
     # 40 of 100 gained, none lost: 41/102 - 1/102 = 0.392, +- 1.96 sqrt((42/102 - 0.392^2) / 102) = 0.098
-    lines = gains_table(judged({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).splitlines()
+    lines = gains_table(judged({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).markdown().splitlines()
 
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
@@ -25,17 +32,17 @@ def test_other_weights_are_told_on_both_sets():
 
 
 def test_markdown_has_every_part(tmp_path):
-    text = report_markdown(small_report(tmp_path))
+    text = markdown(small_report(tmp_path))
 
     for part in (
         "# mine/1: what was gained and lost",
-        "Made of pictograms/5, 2026-03-09.",
+        "Made of pictograms/5, 9 March 2026.",
         "Alpha 0.5, best of 3 measured mixes that lose at most 3 points",
         "## Searches that gained most",
         "- red star 1: first right picture: rank 4 before, 1 after",
         "## Pictures that are wrong now",
         "- emoji 0: red star 0 before (25%) before, red star 0 after (75%) now",
-        "\n\nYour pictures: by nobody (MIT).\n\n## What to do next",
+        "\n\nYour pictures: by nobody (MIT).\n",
     ):
         assert part in text
 
@@ -50,7 +57,7 @@ def test_searches_read_well_in_a_terminal(tmp_path):
 
 def test_captions_cannot_break_markdown_or_a_terminal(tmp_path):
     evil = "a | b\n\n# c `d` <img src=x> \x1b[31m\u202e"
-    text = report_markdown(small_report(tmp_path, caption=evil))
+    text = markdown(small_report(tmp_path, caption=evil))
 
     assert "\x1b" not in text
     assert "\u202e" not in text

@@ -13,9 +13,8 @@ from diptych_training.evaluate.benchmark.data_sets.find import default_names, fi
 from diptych_training.evaluate.benchmark.data_sets.known import all_known
 from diptych_training.evaluate.benchmark.features import FeatureCache
 from diptych_training.evaluate.benchmark.measure import Model, Plan, is_current, measure, pictures_of
-from diptych_training.evaluate.benchmark.page import Picture, benchmark_page
+from diptych_training.evaluate.benchmark.report import Picture, benchmark_report
 from diptych_training.evaluate.benchmark.results import Result, read_result, result_file, write_result
-from diptych_training.evaluate.benchmark.table import benchmark_tables
 from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,
     EvaluatedModel,
@@ -121,10 +120,11 @@ def run(args: argparse.Namespace) -> int:
     results: list[Result] = []
     for named in args.models:
         results += _measure_all(_model(args, named), data_sets, plan, args)
-    print(benchmark_tables(results))
+    report = benchmark_report(results, _picture_finder(data_sets))
     tables, page = args.out / TABLES_FILE, args.out / PAGE_FILE
-    write_text(tables, benchmark_tables(results))
-    write_text(page, benchmark_page(results, _picture_finder(data_sets)))
+    print(report.markdown())
+    write_text(tables, report.markdown())
+    write_text(page, report.page())
     print(tables, page, sep="\n")
     return 0
 

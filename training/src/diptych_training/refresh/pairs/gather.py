@@ -17,8 +17,7 @@ from diptych_training.data.pairs.packing import packed_item, prepared_pixels
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, reason_category
 from diptych_training.errors import DataError
 from diptych_training.progress import progress_bar
-from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
-from diptych_training.refresh.pairs.captions import texts_of_item
+from diptych_training.refresh.pairs.captions import CaptionTokens, texts_of_item
 from diptych_training.refresh.pairs.hold_out import names_in_sources
 
 

@@ -14,10 +14,8 @@ from diptych_training.data.pairs.tools.flags import ReadingOptions, SourceFlags
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.files import exclusive_lock
 from diptych_training.importing.source_model import SourceModel
-from diptych_training.refresh.judge.results import MIN_OWN_PAIRS
-from diptych_training.refresh.pairs.caption_tokens import CaptionTokens
-from diptych_training.refresh.pairs.captions import caption_findings
-from diptych_training.refresh.pairs.contact_sheet import SHEET_FILE, write_contact_sheet
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
+from diptych_training.refresh.pairs.captions import CaptionTokens, caption_findings
 from diptych_training.refresh.pairs.findings import (
     REPORT_FILE,
     Finding,
@@ -36,7 +34,7 @@ from diptych_training.refresh.pairs.near import (
     near_own_findings,
     picture_rows,
 )
-from diptych_training.refresh.pairs.own import OWN, write_own
+from diptych_training.refresh.pairs.own import OWN, SHEET_FILE, write_contact_sheet, write_own
 from diptych_training.refresh.pairs.reading import reading_findings
 
 LOCK_FILE = ".pairs.lock"

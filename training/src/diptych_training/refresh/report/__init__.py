@@ -1,5 +1,6 @@
-"""Tell what a refresh gained and lost: a table for the terminal, and a page that needs nothing else.
+"""What a refresh gained and lost: Markdown, and a page that needs nothing else.
 
-In: a `Report` (the judgement, the choice of a mix, the changes, and the data sets with the pictures). Out:
-`report.md` and `report.html`. Start with `write.write_report`.
+In: a `Content` (what was measured, the chosen mix, the changes, and the data sets with the pictures). Out:
+`report.md` and `report.html`. Start with `report.write_report`; `content` has what it says, `cards` and
+`curve` what it draws.
 """

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diptych_training.refresh.judge.choose import Choice
-from diptych_training.refresh.judge.results import POINTS, Judged
-from diptych_training.refresh.report.report import OWN_TITLE, SHIPPED_TITLE
+from diptych_training.refresh.evaluation.evaluate import Choice
+from diptych_training.refresh.evaluation.results import POINTS, Judged
+from diptych_training.refresh.report.content import OWN_TITLE, SHIPPED_TITLE
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 172, 28, 48

@@ -1,154 +1,224 @@
-"""What a report tells, independent of its form: the rows of its table, its headline, and what to do next."""
+"""What a refresh gained and lost, as `report.md`, and as `report.html` with pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
 
-from diptych_training.data.packed import PackedDataset, SourceEntry
-from diptych_training.data.pairs.packing import UNKNOWN
-from diptych_training.evaluate.table import TITLES
-from diptych_training.refresh.judge.changes import Changes
-from diptych_training.refresh.judge.choose import Choice
-from diptych_training.refresh.judge.interval import Difference
-from diptych_training.refresh.judge.results import MIN_OWN_PAIRS, Judged
-from diptych_training.refresh.judge.view import SHIPPED
-from diptych_training.reports.text import points, signed_points
-
-ALPHA_NOTE = (
-    "Alpha is the share of the new weights in the mix (WiSE-FT): 0 is the old model, 1 the newly trained one."
+from diptych_training.files import write_text
+from diptych_training.refresh.evaluation.changes import Answer, Found, PictureChange, SearchChange
+from diptych_training.refresh.evaluation.results import METHOD, Judged, MixResult, SetResult
+from diptych_training.refresh.report.cards import Thumbnails, picture_card, rank_change, search_card
+from diptych_training.refresh.report.content import (
+    ALPHA_NOTE,
+    OWN_TITLE,
+    SHIPPED_TITLE,
+    Content,
+    Row,
+    chosen_mix,
+    headline,
+    own_credit,
+    shown_sources,
+    table_rows,
 )
-TOO_FEW = "too few to judge"
-OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
+from diptych_training.refresh.report.curve import draw_curve
+from diptych_training.reports.markdown import markdown_list, markdown_text
+from diptych_training.reports.report import Code, Figure, Report, Section, Table, Text
+from diptych_training.reports.text import html_caption, html_text, one_line, points, signed_points
+
+MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
+MAX_BYTES = 3_000_000
+AMONG = "Searched among your held-out pictures and the shipped ones. Framed pictures are right."
+EACH = (
+    "With the probability of each answer among the labels of its set; the clearest first, each pair of "
+    "labels once."
+)
+HEADER = ["top-1", "pictures", "labels", "old", "new", "change", "95% interval", "verdict"]
+NOTE = (
+    "Top-1: the share of pictures whose best label is right, in points, among all labels of the set. "
+    f"Change: with the {METHOD}; it is clear if that excludes 0. "
+    "Pictures of one label tend to change together: with few labels the interval is too narrow."
+)
+RECALLS = (1, 5, 10)
+FIGURES_HEADER = [
+    "set", "model", "top-1", "top-5",
+    *(f"{way} R@{k}" for way in ("text to image", "image to text") for k in RECALLS),
+]  # fmt: skip
+SETS: tuple[tuple[str, Callable[[MixResult], SetResult | None]], ...] = (
+    (OWN_TITLE, lambda mix: mix.own),
+    (SHIPPED_TITLE, lambda mix: mix.shipped),
+)
+CURVE_HEADER = ["alpha", OWN_TITLE, SHIPPED_TITLE, "change"]
+SHORT = 40  # characters of a label in a line of results
 
 
-@dataclass(frozen=True)
-class Report:
-    """The parts of a report.
+def write_report(folder: Path, content: Content) -> Path:
+    """Write `report.md` and `report.html`, each atomically; returns the path of the page.
 
-    `name` and `old_name` are of the new model and of the one that it was made of; `own` and `shipped` hold
-    the pictures that `changes` name. `pairs` and `recipe` are texts to show, possibly empty; `next_steps`
-    are sentences, `advice` by default.
+    The same content gives the same bytes. Raises DataError if a picture's data set is incomplete.
     """
-
-    name: str
-    old_name: str
-    day: date
-    judged: Judged
-    choice: Choice
-    changes: Changes
-    own: PackedDataset
-    shipped: PackedDataset
-    pairs: str = ""
-    recipe: str = ""
-    next_steps: Sequence[str] | None = None
-
-    @property
-    def title(self) -> str:
-        """The heading."""
-        return f"{self.name}: what was gained and lost"
-
-    @property
-    def steps(self) -> list[str]:
-        """What to do next, as sentences."""
-        return advice(self.judged, self.choice) if self.next_steps is None else list(self.next_steps)
+    thumbnails = Thumbnails(content.own, content.shipped)
+    write_text(folder / MARKDOWN_FILE, refresh_report(content, thumbnails).markdown())
+    page = folder / PAGE_FILE
+    write_text(page, report_page(content, thumbnails))
+    return page
 
 
-@dataclass(frozen=True)
-class Row:
-    """A set of pictures in the table. `is_part`: a kind of the shipped set. `verdict` is in words."""
-
-    title: str
-    n_labels: int
-    difference: Difference
-    verdict: str
-    is_part: bool = False
-
-
-def table_rows(judged: Judged, alpha: float) -> list[Row]:
-    """The user's held-out pairs if there are any, the shipped set, and its kinds if it has several."""
-    new = judged.at(alpha)
-    rows = []
-    own = judged.own_difference(alpha)
-    if own is not None and new.own is not None:
-        verdict = TOO_FEW if judged.is_too_few else own.verdict
-        rows.append(Row(OWN_TITLE, new.own.n_labels, own, verdict))
-    shipped = judged.shipped_difference(alpha)
-    rows.append(Row(SHIPPED_TITLE, new.shipped.n_labels, shipped, shipped.verdict))
-    kinds = list(judged.kind_differences(alpha))
-    for kind, part in kinds if len(kinds) > 1 else []:
-        title = f"of it: {TITLES[kind].lower()}"
-        rows.append(Row(title, new.kinds[kind].n_labels, part, part.verdict, is_part=True))
-    return rows
+def report_page(content: Content, thumbnails: Thumbnails | None = None) -> str:
+    """HTML of at most MAX_BYTES: the number of searches and pictures of each list is halved until it fits."""
+    thumbnails = thumbnails or Thumbnails(content.own, content.shipped)
+    changes = content.changes
+    searches = (changes.searches, changes.gained_searches, changes.lost_searches)
+    lists: list[Sequence[object]] = [*searches, changes.gained_pictures, changes.lost_pictures]
+    n = max(1, *map(len, lists))
+    while True:
+        page = refresh_report(content, thumbnails, n).page()
+        if len(page.encode()) <= MAX_BYTES or n == 0:
+            return page
+        n //= 2
 
 
-def headline(judged: Judged, choice: Choice) -> list[str]:
-    """The result in two sentences: on the user's pairs, and on the shipped set against the bound."""
-    own, shipped = judged.own_difference(choice.alpha), judged.shipped_difference(choice.alpha)
-    if own is None:
-        first = "None of your pairs was held out, so that nothing can be said about them."
-    else:
-        first = (
-            f"Your pictures: top-1 {points(own.old)} before, {points(own.new)} now "
-            f"({signed_points(own.change)} points; {TOO_FEW if judged.is_too_few else own.verdict})."
-        )
-    bound = "within" if choice.is_within else "beyond"
-    second = (
-        f"Shipped set: {points(shipped.old)} before, {points(shipped.new)} now "
-        f"({signed_points(shipped.change)} points; {shipped.verdict}), {bound} the bound of a loss of "
-        f"{choice.max_loss:g}."
+def refresh_report(content: Content, thumbnails: Thumbnails, n: int | None = None) -> Report:
+    """The report with at most `n` searches and pictures of each list."""
+    day = f"{content.day.day} {content.day:%B %Y}"
+    return Report(
+        title=content.title,
+        lead=f"Made of {content.old_name}, {day}.",
+        sections=list(_sections(content, thumbnails, n)),
+        footer=tuple(_credits(content)),
+        style=files("diptych_training.refresh.report").joinpath("style.css").read_text("utf-8"),
     )
-    return [first, second]
 
 
-def chosen_mix(choice: Choice) -> str:
-    """Which mix was kept and why, as sentences."""
-    kept = f"Alpha {choice.alpha:g}, {choice.reason}."
-    flattering = " Since the held-out pairs chose it, their figure is slightly flattering."
-    return kept if choice.is_fixed or choice.alpha == 0 else f"{kept}{flattering}"
+def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterator[Section]:
+    judged, choice, changes = content.judged, content.choice, content.changes
 
-
-def shown_sources(report: Report) -> list[tuple[str, SourceEntry]]:
-    """The sources of the shipped set whose pictures are among the changes, by name."""
-    changes = report.changes
-    searches = (*changes.searches, *changes.gained_searches, *changes.lost_searches)
-    pictures = [found.picture for search in searches for found in (*search.before, *search.after)]
-    pictures += [change.picture for change in (*changes.gained_pictures, *changes.lost_pictures)]
-    names = {picture.source for picture in pictures if picture.set == SHIPPED}
-    return [(name, report.shipped.entries[name]) for name in sorted(names)]
-
-
-def own_credit(report: Report) -> str:
-    """Author and licence of the user's pictures, as far as they are stated; an empty text if neither is."""
-    entry = next(iter(report.own.entries.values()))  # both are given for all pictures
-    author = "" if entry.author == UNKNOWN else f"by {entry.author}"
-    licence = "" if entry.licence == UNKNOWN else f"({entry.licence})"
-    return " ".join(part for part in (author, licence) if part)
-
-
-def advice(judged: Judged, choice: Choice) -> list[str]:
-    """What the figures suggest to do next."""
-    own = judged.own_difference(choice.alpha)
-    steps = []
-    if not choice.is_within:
-        steps.append(
-            f"It loses {choice.loss:.1f} points on the shipped set, the bound is {choice.max_loss:g}. "
-            "Rehearse more, train fewer steps or at a lower rate (edit the recipe and run it again), or "
-            "accept the loss with a higher --max-loss."
+    def searches(heading: str, note: str, listed: Sequence[SearchChange], text: str = "") -> Section:
+        cards = "".join(search_card(search, thumbnails) for search in listed[:n])
+        text = text or markdown_list(f"{markdown_text(one.query)}: {rank_change(one)}" for one in listed[:n])
+        return Section(
+            heading,
+            [Figure(f'<p class="note">{note}</p>\n<ul class="cards">{cards}</ul>', text)] if cards else [],
         )
-    if judged.is_too_few:
-        lacking = MIN_OWN_PAIRS - judged.n_own_pairs
-        steps.append(
-            f"Add pairs: {judged.n_own_pairs:,} are too few to judge by. With {lacking:,} more, the mix of "
-            "old and new weights is chosen by what it does on held-out ones."
-        )
-    elif choice.alpha == 0:
-        steps.append(
-            "No mix within the bound is better on your pairs than the old model: keep that. Check the "
-            "captions, add pairs of what it does not know yet, or train longer."
-        )
-    elif own is not None and own.verdict != "better":
-        steps.append("No clear gain on your pairs: check the captions, add pairs, or train longer.")
-    steps.append(
-        "Look at the searches and pictures that lost: where one matters to you, add pairs that show it."
+
+    def pictures(heading: str, listed: Sequence[PictureChange]) -> Section:
+        cards = "".join(picture_card(change, thumbnails) for change in listed[:n])
+        page = f'<p class="note">{EACH}</p>\n<ul class="cards small">{cards}</ul>'
+        return Section(heading, [Figure(page, markdown_list(map(_picture, listed[:n])))] if cards else [])
+
+    gains = gains_table(judged, choice.alpha)
+    figures = Table(FIGURES_HEADER, list(_figures_rows(judged, choice.alpha)), n_words=2, fold="All figures")
+    lead = [Text(one, "lead") for one in headline(judged, choice)]
+    yield Section("Gained and lost", [*lead, gains, Text(NOTE, "note"), figures])
+    curve = Figure(
+        f'<figure class="scroll">{draw_curve(judged, choice)}\n'
+        "<figcaption>Top-1 in points for each mix.</figcaption></figure>"
     )
-    return steps
+    table = Table(CURVE_HEADER, list(_curve_rows(judged)), fold="As a table")
+    kept = Text(chosen_mix(choice))
+    yield Section("How much of the new weights was kept", [kept, Text(ALPHA_NOTE, "note"), curve, table])
+    lines = f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```"
+    yield searches("Three of your searches", AMONG, changes.searches, lines)
+    largest = f"The largest changes of the rank of the first right picture. {AMONG}"
+    yield searches("Searches that gained most", largest, changes.gained_searches)
+    yield searches("Searches that lost most", largest, changes.lost_searches)
+    yield pictures("Pictures that are right now", changes.gained_pictures)
+    yield pictures("Pictures that are wrong now", changes.lost_pictures)
+    yield Section("Your pairs", [Code(content.pairs)])
+    yield Section("The recipe", [Code(content.recipe)])
+    yield Section("What to do next", [Text(step) for step in content.steps])
+
+
+def gains_table(judged: Judged, alpha: float) -> Table:
+    """What a mix gained and lost against the old model: a row for each set."""
+    return Table(HEADER, [_row(row) for row in table_rows(judged, alpha)], style="gains")
+
+
+def _figures_rows(judged: Judged, alpha: float) -> Iterator[list[str]]:
+    """All measured figures of the old model and of a mix, in points: two rows for each set."""
+    for title, pick in SETS:
+        for name, result in (("old", pick(judged.old)), ("new", pick(judged.at(alpha)))):
+            if result is not None:
+                yield [title, name, *_figures(result)]
+
+
+def _curve_rows(judged: Judged) -> Iterator[list[str]]:
+    """A row for each measured mix: top-1 on both sets, and what is lost on the shipped one."""
+    for mix in judged.mixes:
+        own = "–" if mix.own is None else points(mix.own.top(1))
+        change = signed_points(judged.shipped_difference(mix.alpha).change)
+        yield [f"{mix.alpha:g}", own, points(mix.shipped.top(1)), change]
+
+
+def other_weights(judged: Judged, alpha: float) -> str:
+    """One line: top-1 with the weights other than the chosen one, on both sets."""
+    others = [mix for mix in judged.mixes if mix.alpha not in (judged.old.alpha, alpha)]
+    found = "; ".join(f"{mix.alpha:g}: {_both(mix)}" for mix in others)
+    sets = "the shipped set" if judged.old.own is None else "yours and the shipped set"
+    return f"other weights, which --alpha takes without training again ({sets}): {found}"
+
+
+def _both(mix: MixResult) -> str:
+    shipped = points(mix.shipped.top(1))
+    return shipped if mix.own is None else f"{points(mix.own.top(1))} and {shipped}"
+
+
+def searches_text(searches: Sequence[SearchChange]) -> str:
+    """Searches with the labels of the best pictures before and after, for a terminal; right ones are
+    marked.
+    """
+    blocks = []
+    for search in searches:
+        lines = [f"“{one_line(search.query)}” ({rank_change(search)})"]
+        lines += [f"  before  {_results(search.before)}", f"  after   {_results(search.after)}"]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _figures(result: SetResult) -> list[str]:
+    """Top-1, top-5, and the recalls in both directions, in points."""
+    recalls = [way[k] for way in (result.text_to_image, result.image_to_text) for k in RECALLS]
+    return [points(share) for share in (result.top(1), result.top(5), *recalls)]
+
+
+def _row(row: Row) -> list[str]:
+    difference = row.difference
+    return [
+        row.title,
+        f"{difference.n:,}",
+        f"{row.n_labels:,}",
+        points(difference.old),
+        points(difference.new),
+        signed_points(difference.change),
+        f"{signed_points(difference.low)} to {signed_points(difference.high)}",
+        row.verdict,
+    ]
+
+
+def _results(found: Sequence[Found]) -> str:
+    names = (f"{one_line(one.picture.label, SHORT)}{' ✓' if one.is_right else ''}" for one in found)
+    return "  ".join(f"{place} {name}" for place, name in enumerate(names, 1))
+
+
+def _picture(change: PictureChange) -> str:
+    picture = change.picture
+    where = f"{markdown_text(picture.source)} {picture.index}"
+    return f"{where}: {_answer(change.before)} before, {_answer(change.after)} now"
+
+
+def _answer(answer: Answer) -> str:
+    return f"{markdown_text(answer.label)} ({answer.probability:.0%})"
+
+
+def _credits(content: Content) -> Iterator[Figure]:
+    """Authors and licences of the user's pictures and of the shipped ones that the report shows."""
+    shipped = [(name, entry.author, entry.licence) for name, entry in shown_sources(content)]
+    listed = "; ".join(
+        f"{html_caption(name)} by {html_caption(author)} ({html_text(lic)})" for name, author, lic in shipped
+    )
+    own = own_credit(content)
+    if own:
+        yield Figure(
+            f'<p class="note">Your pictures: {html_text(own)}.</p>', f"Your pictures: {markdown_text(own)}."
+        )
+    if listed:
+        yield Figure(f'<p class="note">Shipped pictures: {listed}.</p>')

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diptych.bundle.encoder import Embeddings
 from diptych_training.evaluate.confusions import softmax
 from diptych_training.evaluate.ranking import best_ranks, relevance
-from diptych_training.refresh.judge.picture_set import EmbeddedSet
+from diptych_training.refresh.evaluation.picture_set import EmbeddedSet
 from diptych_training.schema import Frozen
 
 SetName = Literal["own", "shipped"]

@@ -7,7 +7,7 @@ import pytest
 
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.refresh.judge.picture_set import EmbeddedSet, open_sets, score_set
+from diptych_training.refresh.evaluation.picture_set import EmbeddedSet, open_sets, score_set
 from support.picture_sets import write_pictures
 from support.tiny_tokenizer import write_tiny_tokenizer
 

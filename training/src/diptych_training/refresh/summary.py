@@ -1,21 +1,19 @@
-"""Tell what was gained and lost: a table in the terminal, a page with pictures, and a summary at the end."""
+"""What the terminal shows at the end of a refresh: a table, three searches, and what was published."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from diptych.bundle.repository import ModelRepository
-from diptych_training.refresh.folder import Published, RefreshFolder
-from diptych_training.refresh.judge.results import POINTS
+from diptych_training.refresh.evaluation.results import POINTS
+from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
-from diptych_training.refresh.options import RefreshOptions, Say
 from diptych_training.refresh.pairs.findings import PairsReport
-from diptych_training.refresh.report.report import Report
-from diptych_training.refresh.report.table import gains_table, other_weights, searches_text
-from diptych_training.refresh.report.write import write_report
-from diptych_training.refresh.start import Start
+from diptych_training.refresh.report.content import Content
+from diptych_training.refresh.report.report import gains_table, other_weights, searches_text, write_report
+from diptych_training.refresh.start import RefreshOptions, Say, Start
 
 
-def tell(
+def report_gains(
     options: RefreshOptions,
     folder: RefreshFolder,
     start: Start,
@@ -24,8 +22,8 @@ def tell(
     measured: Measured,
     say: Say,
 ) -> None:
-    """Say the table and three searches, and write the page."""
-    report = Report(
+    """Write the report, and show its table and three searches."""
+    content = Content(
         name=options.name,
         old_name=start.title,
         day=datetime.now(UTC).date(),
@@ -37,9 +35,9 @@ def tell(
         pairs=pairs.text(),
         recipe=folder.recipe_file.read_text(encoding="utf-8"),
     )
-    write_report(folder.path, report)
+    write_report(folder.path, content)
     choice = measured.choice
-    say(f"\n{gains_table(measured.judged, choice.alpha)}\n")
+    say(f"\n{gains_table(measured.judged, choice.alpha).markdown()}\n")
     say(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
     say(other_weights(measured.judged, choice.alpha))
     say("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")

@@ -15,8 +15,8 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.embedding import Advance, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, evaluated_run
-from diptych_training.refresh.judge.picture_set import SPLIT, EmbeddedSet, embed_set, open_sets
-from diptych_training.refresh.judge.view import OWN, SHIPPED, SetName, View, view_of
+from diptych_training.refresh.evaluation.picture_set import SPLIT, EmbeddedSet, embed_set, open_sets
+from diptych_training.refresh.evaluation.view import OWN, SHIPPED, SetName, View, view_of
 from diptych_training.train.interpolate.interpolation import interpolate_weights
 
 

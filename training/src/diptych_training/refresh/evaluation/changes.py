@@ -7,9 +7,9 @@ from typing import Literal
 
 from diptych_training.data.packed import PackedDataset, hash_fraction
 from diptych_training.evaluate.embedding import Advance
-from diptych_training.refresh.judge.mixes import Mixes
-from diptych_training.refresh.judge.results import read_stored, write_stored
-from diptych_training.refresh.judge.view import Picture, View
+from diptych_training.refresh.evaluation.mixes import Mixes
+from diptych_training.refresh.evaluation.results import read_stored, write_stored
+from diptych_training.refresh.evaluation.view import Picture, View
 from diptych_training.schema import Frozen
 
 CHANGES_FILE = "changes.json"

@@ -3,7 +3,7 @@
 import pytest
 
 from diptych_training.errors import EvaluationError
-from diptych_training.refresh.judge.choose import choose_alpha
+from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from support.reports import judged
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych_training.refresh.judge.interval import paired_difference
+from diptych_training.refresh.evaluation.results import paired_difference
 
 
 def outcomes(both: int, lost: int, gained: int, neither: int) -> tuple[list[bool], list[bool]]:

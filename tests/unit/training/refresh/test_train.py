@@ -1,6 +1,6 @@
 """The time of a refresh after its training."""
 
-from diptych_training.refresh.remaining import Remaining
+from diptych_training.refresh.train import Remaining
 
 FEW = Remaining(n_mixes=5, n_pictures=600, n_precisions=1)
 

@@ -9,9 +9,9 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
-from diptych_training.refresh.judge.judge import judge
-from diptych_training.refresh.judge.mixes import Mixes
-from diptych_training.refresh.judge.results import read_judged
+from diptych_training.refresh.evaluation.evaluate import judge
+from diptych_training.refresh.evaluation.mixes import Mixes
+from diptych_training.refresh.evaluation.results import read_judged
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
 

@@ -8,9 +8,8 @@ import pytest
 
 from diptych.bundle.encoder import Pixels
 from diptych_training.evaluate.benchmark.curves import few_shot_svg
-from diptych_training.evaluate.benchmark.page import MAX_CONFUSIONS, benchmark_page
+from diptych_training.evaluate.benchmark.report import MAX_CONFUSIONS, benchmark_report
 from diptych_training.evaluate.benchmark.results import Result
-from diptych_training.evaluate.benchmark.table import benchmark_tables
 from support.benchmark_results import some_result
 from support.html_pages import Page
 
@@ -31,7 +30,7 @@ def full() -> list[Result]:
 
 
 def test_the_page_has_every_part() -> None:
-    page = Page(benchmark_page(full(), picture))
+    page = Page(benchmark_report(full(), picture).page())
 
     for part in (
         "Benchmark of tiny/1 (fp32)", "Measured on 3 data sets, 90 pictures", "zero-shot 35.0 points",
@@ -46,7 +45,7 @@ def test_the_page_has_every_part() -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
-    html = benchmark_page(full(), picture)
+    html = benchmark_report(full(), picture).page()
     page = Page(html)
 
     assert all(src.startswith("data:image/webp;base64,") for src in page.attributes("img", "src"))
@@ -58,7 +57,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
 
 def test_each_model_has_its_bar_and_its_confusions() -> None:
     other = [some_result("icons-a", model="mine (best, step 9)", confusions=[("sun", "moon")])]
-    page = Page(benchmark_page([*full(), *other], picture))
+    page = Page(benchmark_report([*full(), *other], picture).page())
 
     assert page.of_class("bar") == 3
     assert "Worst confusions of mine (best, step 9)" in page.text
@@ -67,7 +66,7 @@ def test_each_model_has_its_bar_and_its_confusions() -> None:
 
 def test_bars_are_as_long_as_the_scores_and_the_best_is_first() -> None:
     results = [some_result("low", ensemble=0.25), some_result("high", ensemble=0.75)]
-    html = benchmark_page(results, picture)
+    html = benchmark_report(results, picture).page()
 
     assert re.findall(r'class="bar c0" style="width:([0-9.]+)%"', html) == ["75.00", "25.00"]
     assert html.index("<bdi>high</bdi>") < html.index("<bdi>low</bdi>")
@@ -78,7 +77,7 @@ def test_worst_confusions_of_all_data_sets_come_before_second_ones() -> None:
         some_result(f"set {number}", confusions=[(f"first {number}", "x"), (f"second {number}", "y")])
         for number in range(MAX_CONFUSIONS - 1)
     ]
-    page = Page(benchmark_page(many, picture))
+    page = Page(benchmark_report(many, picture).page())
 
     assert len(page.attributes("img", "src")) == MAX_CONFUSIONS
     assert f"first {MAX_CONFUSIONS - 2}" in page.text
@@ -87,7 +86,7 @@ def test_worst_confusions_of_all_data_sets_come_before_second_ones() -> None:
 
 
 def test_pictures_that_are_not_at_hand_are_left_out() -> None:
-    page = Page(benchmark_page(full(), lambda name, index: None))
+    page = Page(benchmark_report(full(), lambda name, index: None).page())
 
     assert "Worst confusions" not in page.text
 
@@ -96,8 +95,8 @@ def test_pictures_that_are_not_at_hand_are_left_out() -> None:
     "name", ["<script>alert(1)</script>", '"><img src=x>', "$title ${sections}", "</style>"]
 )
 def test_names_are_only_text(name: str) -> None:
-    page = Page(benchmark_page([some_result(name, confusions=[(name, name)])], picture))
-    plain = Page(benchmark_page([some_result("plain", confusions=[("a", "b")])], picture))
+    page = Page(benchmark_report([some_result(name, confusions=[(name, name)])], picture).page())
+    plain = Page(benchmark_report([some_result("plain", confusions=[("a", "b")])], picture).page())
 
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
     assert name in page.text
@@ -122,9 +121,9 @@ def test_a_curve_of_one_point_is_drawn() -> None:
 
 
 def test_tables_have_means_probes_and_curves() -> None:
-    text = benchmark_tables(full())
+    text = benchmark_report(full(), picture).markdown()
 
     assert "**mean of 1**" in text
     rows = [line for line in text.splitlines() if line.startswith("| digits ")]
     assert rows[0].split()[-2] == "90.0"
-    assert [cell.strip() for cell in rows[1].split("|")[2:-1]] == ["20.0", "15.0", "45.0", "90.0", "1.1"]
+    assert [cell.strip() for cell in rows[-1].split("|")[2:-1]] == ["20.0", "15.0", "45.0", "90.0", "1.1"]

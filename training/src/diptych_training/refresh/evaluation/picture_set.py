@@ -22,7 +22,7 @@ from diptych_training.evaluate.ranking import (
 )
 from diptych_training.evaluate.results import KINDS
 from diptych_training.evaluate.zero_shot import class_embeddings
-from diptych_training.refresh.judge.results import SetResult
+from diptych_training.refresh.evaluation.results import SetResult
 
 SPLIT = "validation"
 

@@ -1,4 +1,4 @@
-"""A benchmark as one HTML page: figures in words, bars, curves, worst confusions as pictures, tables."""
+"""A benchmark as a report: figures in words, bars, curves, worst confusions as pictures, tables."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -6,28 +6,26 @@ from itertools import chain, zip_longest
 
 from diptych.bundle.encoder import Pixels
 from diptych_training.evaluate.benchmark.curves import few_shot_svg
-from diptych_training.evaluate.benchmark.results import Confused, Result
+from diptych_training.evaluate.benchmark.results import Confused, Prompts, Result
 from diptych_training.evaluate.benchmark.summary import (
+    PROMPTS,
     Summary,
     curve,
+    equal_shots,
     group_title,
     mean_score,
     of_models,
     shots_text,
     summary,
 )
-from diptych_training.evaluate.benchmark.table import (
-    HEADER,
-    few_shot_header,
-    few_shot_rows,
-    points,
-    retrieval_header,
-    retrieval_rows,
-    zero_shot_rows,
-)
-from diptych_training.reports.page import document, section, table
 from diptych_training.reports.pictures import picture_uri
-from diptych_training.reports.text import html_caption, html_text, signed_points
+from diptych_training.reports.report import Figure, Report, Section, Table, Text
+from diptych_training.reports.text import html_caption, html_text, points, signed_points
+
+HEADER = [
+    "data set", "group", "pictures", "classes", "metric", "name alone", "one template", "ensemble", "probe",
+]  # fmt: skip
+
 
 N_COLOURS = 6
 MAX_CONFUSIONS = 24  # of one model
@@ -35,43 +33,37 @@ SHOWN_TEMPLATES = 12
 Picture = Callable[[str, int], Pixels | None]  # name of a data set, number of a test picture -> (S, S, 3)
 
 
-def benchmark_page(results: Sequence[Result], picture: Picture) -> str:
-    """The page of all models. `picture` finds a test picture; None if its data set is not at hand."""
+def benchmark_report(results: Sequence[Result], picture: Picture) -> Report:
+    """The report on all models. `picture` finds a test picture; None if its data set is not at hand."""
     models = of_models(results)
     names = " and ".join(models) if len(models) < 3 else f"{len(models)} models"
-    style = files("diptych_training.evaluate.benchmark").joinpath("style.css").read_text("utf-8")
     sets = len({result.data_set for result in results})
-    lead = (
-        f"<p>Measured on {sets} data {'set' if sets == 1 else 'sets'}, {_n_images(results):,} pictures.</p>"
+    n_images = sum({result.data_set: result.n_images for result in results}.values())
+    return Report(
+        title=f"Benchmark of {names}",
+        lead=f"Measured on {sets} data {'set' if sets == 1 else 'sets'}, {n_images:,} pictures.",
+        sections=list(_sections(models, picture)),
+        footer=(Text("Made by diptych-train benchmark.", "note"),),
+        style=files("diptych_training.evaluate.benchmark").joinpath("style.css").read_text("utf-8"),
     )
-    footer = '<p class="note">Made by diptych-train benchmark.</p>'
-    return document(f"Benchmark of {names}", lead, _sections(models, picture), footer, style)
 
 
-def _n_images(results: Sequence[Result]) -> int:
-    return sum({result.data_set: result.n_images for result in results}.values())
-
-
-def _sections(models: Mapping[str, list[Result]], picture: Picture) -> Iterator[str]:
-    yield _summaries([found for own in models.values() if (found := summary(own)) is not None])
-    yield _bars(models)
-    yield _curves(models)
+def _sections(models: Mapping[str, list[Result]], picture: Picture) -> Iterator[Section]:
+    found = [one for own in models.values() if (one := summary(own)) is not None]
+    yield Section("In short", [Text(_sentence(one), "lead") for one in found])
+    yield Section("Zero-shot on each data set", [Figure(_bars(models))])
+    yield Section("All figures", [one for model, own in models.items() for one in _tables(model, own)])
+    yield Section("Zero-shot against a few examples", [Figure(_curves(models)), *_few_shot_tables(models)])
     for model, own in models.items():
-        yield _confusions(model, own, picture, is_alone=len(models) == 1)
-    yield _tables(models)
-    yield _templates(models)
-
-
-def _summaries(found: Sequence[Summary]) -> str:
-    if not found:
-        return ""
-    return section("In short", "\n".join(f'<p class="lead">{_sentence(one)}</p>' for one in found))
+        heading = "Worst confusions" if len(models) == 1 else f"Worst confusions of {model}"
+        yield Section(heading, [Figure(_confusions(own, picture))])
+    yield Section("Templates", _templates(models))
 
 
 def _sentence(one: Summary) -> str:
     gain = one.means["ensemble"] - one.means["name"]
     text = (
-        f"<b>{html_text(one.model)}</b>: zero-shot {points(one.means['ensemble'])} points, the mean of "
+        f"{one.model}: zero-shot {points(one.means['ensemble'])} points, the mean of "
         f"{one.n} data sets by their own metrics. The ensemble of prompts changes the mean by "
         f"{signed_points(gain)} against names alone: {one.n_better} better, {one.n_worse} worse."
     )
@@ -113,7 +105,7 @@ def _bars(models: Mapping[str, list[Result]]) -> str:
         "the mark is the class name alone, the ring a linear probe on all training pictures. A thin line is "
         "chance."
     )
-    return section("Zero-shot on each data set", f'<p class="note">{note}</p>\n' + "\n".join(parts))
+    return f'<p class="note">{note}</p>\n' + "\n".join(parts)
 
 
 def _legend(models: Iterable[str]) -> str:
@@ -170,19 +162,30 @@ def _curves(models: Mapping[str, list[Result]]) -> str:
         "mean, each dot one draw of pictures. Dashed: zero-shot with the ensemble. Points are of the metric "
         "of the data set."
     )
-    tables = "".join(
-        f"<h3>{html_text(model)}</h3>{table(few_shot_header(own), _escaped(few_shot_rows(own)))}"
-        for model, own in models.items()
-        if any(one.few_shot for one in own)
-    )
-    body = (
-        f'<p class="note">{note}</p>{_legend(models)}<div class="figures">{"".join(figures)}</div>'
-        f"<details><summary>As a table</summary>{tables}</details>"
-    )
-    return section("Zero-shot against a few examples", body)
+    return f'<p class="note">{note}</p>{_legend(models)}<div class="figures">{"".join(figures)}</div>'
 
 
-def _confusions(model: str, results: Sequence[Result], picture: Picture, *, is_alone: bool) -> str:
+def _few_shot_tables(models: Mapping[str, list[Result]]) -> Iterator[Table]:
+    for model, own in models.items():
+        shots = sorted({one.shots for result in own for one in result.few_shot})
+        header = ["data set", "zero-shot", *(f"{k} a class" for k in shots), "all", "equal to zero-shot"]
+        if shots:
+            yield Table(header, list(_few_shot_rows(own, shots)), fold=f"As a table: {html_text(model)}")
+
+
+def _few_shot_rows(results: Sequence[Result], shots: Sequence[int]) -> Iterator[list[str]]:
+    """Means over seeds, in points, and the examples with which a probe equals zero-shot."""
+    for result in results:
+        if result.few_shot:
+            found = dict(curve(result))
+            all_of_them = None if result.probe is None else result.probe.metrics[result.metric]
+            yield [
+                result.data_set, points(result.score()), *(points(found.get(k)) for k in shots),
+                points(all_of_them), shots_text(equal_shots(result), max(found)),
+            ]  # fmt: skip
+
+
+def _confusions(results: Sequence[Result], picture: Picture) -> str:
     """The worst of each data set first, then the second ones."""
     rounds = zip_longest(*([(result, one) for one in result.confusions] for result in results))
     ordered = (found for found in chain.from_iterable(rounds) if found is not None)
@@ -199,8 +202,7 @@ def _confusions(model: str, results: Sequence[Result], picture: Picture, *, is_a
         "The pictures whose wrong class beats the right one by the widest margin, with the probability of "
         "the wrong one among the classes of the data set."
     )
-    heading = "Worst confusions" if is_alone else f"Worst confusions of {html_text(model)}"
-    return section(heading, f'<p class="note">{note}</p>\n<ul class="cards small">{"".join(cards)}</ul>')
+    return f'<p class="note">{note}</p>\n<ul class="cards small">{"".join(cards)}</ul>'
 
 
 def _card(result: Result, one: Confused, pixels: Pixels) -> str:
@@ -213,47 +215,59 @@ def _card(result: Result, one: Confused, pixels: Pixels) -> str:
     )
 
 
-def _tables(models: Mapping[str, list[Result]]) -> str:
-    parts = []
-    for model, own in models.items():
-        parts.append(f"<h3>{html_text(model)} ({html_text(own[0].runtime)})</h3>")
-        if any(one.zero_shot for one in own):
-            parts.append(table(HEADER, _escaped(zero_shot_rows(own))))
-        if any(one.retrieval is not None for one in own):
-            parts.append(
-                f"<details><summary>Retrieval</summary>"
-                f"{table(retrieval_header(own), _escaped(retrieval_rows(own)))}</details>"
-            )
-    return section("All figures", "\n".join(parts))
+def _tables(model: str, own: Sequence[Result]) -> Iterator[Figure | Table]:
+    title = f"{model} ({own[0].runtime})"
+    yield Figure(f"<h3>{html_text(title)}</h3>", f"### {title}")
+    if any(one.zero_shot for one in own):
+        yield Table(HEADER, list(_zero_shot_rows(own)), n_words=2)
+    recalls = [(one.data_set, one.retrieval) for one in own if one.retrieval is not None]
+    ks = sorted({k for _, found in recalls for k in found.text_to_image})
+    if recalls:
+        ways = ("text to image", "image to text")
+        rows = [
+            [name, *(points(way.get(k)) for way in (found.text_to_image, found.image_to_text) for k in ks)]
+            for name, found in recalls
+        ]
+        yield Table(["data set", *(f"{way} R@{k}" for way in ways for k in ks)], rows, fold="Retrieval")
 
 
-def _templates(models: Mapping[str, list[Result]]) -> str:
+def _zero_shot_rows(results: Sequence[Result]) -> Iterator[list[str]]:
+    """Zero-shot and probe by each data set's own metric, in points: means of groups, then data sets."""
+    scored = [result for result in results if result.zero_shot]
+    for group in dict.fromkeys(result.group for result in scored):
+        own = [result for result in scored if result.group == group]
+        n_images = sum(result.n_images for result in own)
+        means = [points(mean_score(own, prompts)) for prompts in PROMPTS]
+        yield [f"**mean of {len(own)}**", group_title(group), f"{n_images:,}", "", "", *means, ""]
+    for result in scored:
+        probe = None if result.probe is None else result.probe.metrics[result.metric]
+        yield [
+            result.data_set, group_title(result.group), f"{result.n_images:,}", _classes(result),
+            result.metric.replace("_", " "), *_by_prompts(result), points(probe),
+        ]  # fmt: skip
+
+
+def _classes(result: Result) -> str:
+    unknown = f" ({result.n_unknown:,} unknown)" if result.n_unknown else ""
+    return f"{result.n_texts:,}{unknown}"
+
+
+def _by_prompts(result: Result) -> list[str]:
+    scores: dict[Prompts, float | None] = {prompts: result.score(prompts) for prompts in PROMPTS}
+    return [points(score) for score in scores.values()]
+
+
+def _templates(models: Mapping[str, list[Result]]) -> list[Table]:
     """The templates of each group of data sets that shares them."""
     used: dict[tuple[str, ...], list[str]] = {}
     for result in chain.from_iterable(models.values()):
         if result.templates:
             names = used.setdefault(result.templates, [])
             names += [result.data_set] if result.data_set not in names else []
-    rows = [
-        [_some(names), html_text("; ".join(templates[:SHOWN_TEMPLATES]))] for templates, names in used.items()
-    ]
-    return (
-        section("Templates", f'<div class="words">{table(["data sets", "templates"], rows)}</div>')
-        if rows
-        else ""
-    )
+    rows = [[_some(names), "; ".join(templates[:SHOWN_TEMPLATES])] for templates, names in used.items()]
+    return [Table(["data sets", "templates"], rows, n_words=2, style="templates")] if rows else []
 
 
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
-    return html_text(shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more")
-
-
-def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Cells as HTML; what Markdown writes in bold is bold."""
-
-    def cell(text: str) -> str:
-        bold = text.startswith("**") and text.endswith("**")
-        return f"<b>{html_text(text.strip('*'))}</b>" if bold else html_text(text)
-
-    return [[cell(text) for text in row] for row in rows]
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from diptych_training.checkpoint import load_run
-from diptych_training.refresh.judge.changes import (
+from diptych_training.refresh.evaluation.changes import (
     changed_pictures,
     changed_searches,
     find_changes,
     sample_captions,
     three_searches,
 )
-from diptych_training.refresh.judge.judge import judge
-from diptych_training.refresh.judge.mixes import Mixes
-from diptych_training.refresh.judge.view import LabelledView, Picture, View
+from diptych_training.refresh.evaluation.evaluate import judge
+from diptych_training.refresh.evaluation.mixes import Mixes
+from diptych_training.refresh.evaluation.view import LabelledView, Picture, View
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
 
