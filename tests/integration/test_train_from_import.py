@@ -13,8 +13,7 @@ from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.curves import draw_curves
-from diptych_training.train.metrics_log import read_metrics
+from diptych_training.train.metrics_log import draw_curves, read_metrics
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_chinese_clip
 from support.pair_files import pair_files, write_files

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from diptych.argument_parser import Parser
 from diptych.errors import DiptychError
 from diptych_training import __version__
-from diptych_training.ablate import command as ablate
 from diptych_training.data.gallery import command as gallery
 from diptych_training.data.pairs.tools import inspect, near_duplicates, shards
 from diptych_training.data.photographs import command as photographs
@@ -25,6 +24,7 @@ from diptych_training.importing import pack_command as pack
 from diptych_training.importing import weights_command as weights
 from diptych_training.models import command as models
 from diptych_training.refresh import command as refresh
+from diptych_training.study import ablate_command as ablate
 from diptych_training.study import command as study
 from diptych_training.train import command as train
 from diptych_training.train.interpolate import command as interpolate

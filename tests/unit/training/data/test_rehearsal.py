@@ -15,7 +15,7 @@ from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.train.batches.batch import (Batch)
 from diptych_training.train.train_run import prepare
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
-from diptych_training.train.checks import (check_shares)
+from diptych_training.train.defaults import check_shares
 from diptych_training.train.batches.training_data import training_data
 from support.pair_files import write_tars
 from support.small_recipe import small_recipe, write_small_recipe

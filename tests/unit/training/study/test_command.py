@@ -14,8 +14,8 @@ from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.errors import TrainingFailed
 from diptych_training.evaluate import validation
 from diptych_training.study import measure as measures
-from diptych_training.study import run_cells
-from diptych_training.study.cells.result import Result, all_results
+from diptych_training.study import runner as run_cells
+from diptych_training.study.results import Result, all_results
 from diptych_training.train import loop as loops
 from diptych_training.train.train_run import train_run
 from support.small_study import write_plan

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diptych_training.data.packed import PackedDataset
-from diptych_training.study.sample import sampled, sampled_sources
+from diptych_training.study.measure import sampled, sampled_sources
 from support.tiny_run import write_tiny_dataset
 
 

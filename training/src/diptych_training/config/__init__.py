@@ -4,8 +4,13 @@ In: a TOML file and overrides (`--set key=value`). Out: a `TrainConfig`. Read `r
 recipe and what they must agree on), then `reading`.
 """
 
-from diptych_training.config.augment import AugmentConfig
-from diptych_training.config.data import CaptionConfig, DataConfig, PairsConfig, RehearsalConfig
+from diptych_training.config.data import (
+    AugmentConfig,
+    CaptionConfig,
+    DataConfig,
+    PairsConfig,
+    RehearsalConfig,
+)
 from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig

@@ -7,8 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
-from diptych_training.config.augment import AugmentConfig
-from diptych_training.config.data import DataConfig
+from diptych_training.config.data import AugmentConfig, DataConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
 from diptych_training.config.start import (
     DistillConfig,

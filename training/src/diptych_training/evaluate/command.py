@@ -33,8 +33,8 @@ from diptych_training.evaluate.measure import SourceObserver, evaluate, ignore_s
 from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.files import write_text
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
-from diptych_training.paths import RUN_HELP, data_dir, if_missing, run_dir
+from diptych_training.flags import add_data_flag, add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import RUN_HELP, if_missing, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
@@ -79,7 +79,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--precision", default="fp32", help="precision of the bundle")
     add_model_repo_flag(parser)
-    parser.add_argument("--data", type=Path, default=data_dir(), metavar="DIR", help="DIPTYCH_DATA")
+    add_data_flag(parser)
     parser.add_argument("--split", choices=("eval", "validation"), default="eval")
     parser.add_argument("--prompts", default=DEFAULT_PROMPTS, metavar="SET", help="template set of the model")
     parser.add_argument("--batch-size", type=int, default=128)

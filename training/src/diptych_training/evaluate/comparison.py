@@ -1,6 +1,6 @@
 """Comparison of two models on the same sources, as one table of gains and losses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.results import KINDS, Evaluation, Scores
 from diptych_training.evaluate.table import TITLES
-from diptych_training.reports.markdown import markdown_table
+from diptych_training.reports.markdown import markdown_document, markdown_table
 
 Task = Literal["new", "old"]
 HEADER = [
@@ -59,15 +59,14 @@ def require_different_data(new: PackedDataset, old: PackedDataset, split: str) -
 def comparison_tables(comparison: Comparison) -> str:
     """Markdown with the means of each kind of sources, then every source."""
     first = comparison.measured[0]
-    return "\n\n".join(
+    return markdown_document(
         [
             f"# {first.after.model}, before: {first.before.model}",
             "Zero-shot top-1 over the classes of each source, and text_to_image Recall@1 within it.",
             "## Means over sources",
-            _table(row for measured in comparison.measured for row in _mean_rows(measured)),
+            markdown_table(HEADER, [row for one in comparison.measured for row in _mean_rows(one)]),
             "## Sources",
-            _table(row for measured in comparison.measured for row in _source_rows(measured)),
-            "",
+            markdown_table(HEADER, [row for one in comparison.measured for row in _source_rows(one)]),
         ]
     )
 
@@ -98,7 +97,3 @@ def _row(task: str, name: str, before: Scores, after: Scores) -> list[str]:
     ):
         cells += [f"{was:.3f}", f"{is_:.3f}", f"{is_ - was:+.3f}"]
     return cells
-
-
-def _table(rows: Iterator[list[str]] | Sequence[list[str]]) -> str:
-    return markdown_table(HEADER, list(rows))

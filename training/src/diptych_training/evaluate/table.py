@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from diptych_training.data.packed import Kind
 from diptych_training.evaluate.results import KINDS, Evaluation, Means, Scores, SourceResult
-from diptych_training.reports.markdown import markdown_table
+from diptych_training.reports.markdown import markdown_document, markdown_table
 
 Row = list[str]
 Pick = Callable[[SourceResult | Means], Scores | None]
@@ -38,7 +38,7 @@ def evaluation_tables(evaluation: Evaluation) -> str:
             sections += [f"## {TITLES[kind]}", source_table(results, lambda result: result.all)]
         if any(result.far is not None for result in results):
             sections += ["Without near duplicates:", source_table(results, lambda result: result.far)]
-    return "\n\n".join(sections) + "\n"
+    return markdown_document(sections)
 
 
 def means_table(evaluation: Evaluation) -> str:

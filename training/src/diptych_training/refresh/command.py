@@ -19,7 +19,13 @@ from diptych_training.data.pairs.tools.flags import (
 )
 from diptych_training.export.model_card.licence import UNKNOWN as UNKNOWN_LICENCE
 from diptych_training.export.run_export import require_publishable
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.flags import (
+    add_data_flag,
+    add_device_flag,
+    add_model_repo_flag,
+    add_overrides_flag,
+    add_runs_dir_flag,
+)
 from diptych_training.paths import data_dir, model_repo
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
@@ -29,7 +35,6 @@ from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import Outcome, refresh
 from diptych_training.refresh.start import Places, RefreshOptions, Say
 from diptych_training.stages import sigterm_as_interrupt
-from diptych_training.train.flags import add_device_flag, add_overrides_flag
 
 INTERRUPTED = 130
 ABOUT = """Looks at the pairs, chooses a recipe by their number, trains, measures what was gained and lost on
@@ -93,13 +98,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     add_device_flag(parser)
     add_runs_dir_flag(parser)
     add_model_repo_flag(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=data_dir(),
-        metavar="DIR",
-        help="data set that the old model was trained on, rehearsed if it is there (DIPTYCH_DATA)",
-    )
+    add_data_flag(parser, "data set that the old model was trained on, rehearsed if it is there")
     parser.add_argument(
         "--licence",
         help="licence of the new weights; default: the strictest licence recorded for what they learn from, "

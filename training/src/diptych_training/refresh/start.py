@@ -15,11 +15,11 @@ from diptych_training.evaluate.proof_set.file import judged_proof_set
 from diptych_training.evaluate.proof_set.proof_set import NAME_SUFFIX
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
+from diptych_training.flags import AUTO
 from diptych_training.importing.source_model import SourceModel, open_source_model
 from diptych_training.paths import cache_dir
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.pairs.prepare import PairsOptions
-from diptych_training.train.train_run import AUTO
 
 Say = Callable[[str], object]  # receives lines for the user
 

@@ -8,16 +8,21 @@ from typing import get_args
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pictograms.build import require_complete
 from diptych_training.errors import EvaluationError, TrainingFailed
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
-from diptych_training.paths import cache_dir, data_dir
+from diptych_training.flags import add_data_flag, add_device_flag, add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import cache_dir
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.cell import Cell, Run, cells_of
-from diptych_training.study.cells.plan import Part, Plan, read_plan, shipped_plans
-from diptych_training.study.cells.result import Result, all_results, read_result, result_file, write_result
-from diptych_training.study.estimate import seconds_of
-from diptych_training.study.report.page import TITLES, write_page
-from diptych_training.study.run_cells import Stopped, Workshop
-from diptych_training.train.flags import add_device_flag
+from diptych_training.study.cells import Cell, Run, cells_of
+from diptych_training.study.page import TITLES, write_page
+from diptych_training.study.plan import STUDIES, Part, StudyPlan, plans_in, read_study_plan
+from diptych_training.study.results import (
+    Result,
+    all_results,
+    read_result,
+    result_file,
+    seconds_of,
+    write_result,
+)
+from diptych_training.study.runner import Stopped, StudyRunner
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -34,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--budget",
         default="full",
         metavar="PLAN",
-        help=f"a shipped plan ({', '.join(shipped_plans())}) or a TOML file; default: full",
+        help=f"a shipped plan ({', '.join(plans_in(STUDIES))}) or a TOML file; default: full",
     )
     parser.add_argument(
         "--parts", metavar="PART[,PART]", help=f"run these parts only, of {', '.join(get_args(Part))}"
@@ -59,9 +64,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="whose marked sections are written; figures beside it; default: ./docs/study.md",
     )
     add_runs_dir_flag(parser)
-    parser.add_argument(
-        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
-    )
+    add_data_flag(parser, "a packed data set")
     add_model_repo_flag(parser)
     add_device_flag(parser)
     parser.set_defaults(run=run)
@@ -69,18 +72,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Run what is left. Returns 0 if all is measured, 1 if a run failed, 130 if a signal stopped it."""
-    plan = read_plan(args.budget)
+    plan = read_study_plan(args.budget)
     dataset = read_dataset(args.data)
     require_complete(dataset)
     cells = cells_of(plan, dataset)
-    shop = Workshop(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, print)
+    runner = StudyRunner(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, print)
     folder = args.results / plan.name
     chosen = _chosen(cells, args.parts)
-    print(_progress(plan, chosen, folder, args.results, shop), flush=True)
+    print(_progress(plan, chosen, folder, args.results, runner), flush=True)
     if args.plan:
         return 0
-    code = 0 if args.page_only else _run_all(chosen, folder, shop)
-    write_page(args.page, plan, cells, _current(cells, folder, shop.data))
+    code = 0 if args.page_only else _run_all(chosen, folder, runner)
+    write_page(args.page, plan, cells, _current(cells, folder, runner.data))
     print(args.page)
     return code
 
@@ -105,12 +108,14 @@ def _current(cells: Sequence[Cell], folder: Path, data: str) -> dict[str, Result
     }
 
 
-def _progress(plan: Plan, cells: Sequence[Cell], folder: Path, results: Path, shop: Workshop) -> str:
+def _progress(
+    plan: StudyPlan, cells: Sequence[Cell], folder: Path, results: Path, runner: StudyRunner
+) -> str:
     """A table of what is done, what is left, and how long that will take."""
-    done = _current(cells, folder, shop.data)
+    done = _current(cells, folder, runner.data)
     known = all_results(results)
-    left = [cell for cell in cells if cell.digest(shop.data) not in done]
-    seconds = seconds_of(left, known, shop.step_of)
+    left = [cell for cell in cells if cell.digest(runner.data) not in done]
+    seconds = seconds_of(left, known, runner.step_of)
     rows = []
     for part in TITLES:
         n = sum(cell.part == part for cell in cells)
@@ -121,18 +126,18 @@ def _progress(plan: Plan, cells: Sequence[Cell], folder: Path, results: Path, sh
     return f"study {plan.name}\n" + markdown_table(["part", "measured", "left", "runs", "about min"], rows)
 
 
-def _run_all(cells: Sequence[Cell], folder: Path, shop: Workshop) -> int:
+def _run_all(cells: Sequence[Cell], folder: Path, runner: StudyRunner) -> int:
     """Run the cells that are not current. A run that fails does not stop the others."""
     code, failed = 0, set[str]()
     for number, cell in enumerate(cells, 1):
         file = result_file(folder, cell.part, cell.name)
         stored = read_result(file)
-        is_current = stored is not None and stored.digest == cell.digest(shop.data)
+        is_current = stored is not None and stored.digest == cell.digest(runner.data)
         if is_current or (isinstance(cell.model, Run) and cell.model.name in failed):
             continue
         print(f"[{number}/{len(cells)}] {cell.part}/{cell.name}", flush=True)
         try:
-            write_result(file, shop.run(cell))
+            write_result(file, runner.run(cell))
         except TrainingFailed as error:
             assert isinstance(cell.model, Run)
             print(f"{cell.model.name} failed: {error}")

@@ -1,29 +1,72 @@
-"""The three ways in which a cell is measured; each returns figures by data set, from 0 to 1."""
+"""The three ways in which a cell is measured; each returns figures by data set, from 0 to 1.
 
-from collections.abc import Sequence
+A sample of a held-out source has the same names and pictures for every model.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.text.tokenizer import clean
-from diptych_training.data.packed import PackedDataset
+from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.evaluate.benchmark import measure as benchmark
 from diptych_training.evaluate.benchmark.data_sets.data_set import DataSet
 from diptych_training.evaluate.benchmark.data_sets.pictograms import packed_data_sets
 from diptych_training.evaluate.benchmark.features import FeatureCache
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.evaluated_model import EvaluatedModel, ScoredModel
-from diptych_training.evaluate.ranking import accepted_labels
+from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import cached_classifier, class_embeddings, top_k
 from diptych_training.objectives.words import most_common
 from diptych_training.progress import each, progress_bar
-from diptych_training.study.cells.cell import MEASURED, Cell
-from diptych_training.study.cells.result import Scores
-from diptych_training.study.sample import sampled_sources
+from diptych_training.study.cells import MEASURED, Cell
+from diptych_training.study.results import Scores
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class SampledSource:
+    """Pictures of a source and the names among which each is to be found."""
+
+    name: str
+    images: Pixels  # (N, S, S, 3)
+    accepted: Accepted
+    classes: tuple[str, ...]
+
+
+def sampled_sources(dataset: PackedDataset, split: str, names: int, pictures: int) -> Iterator[SampledSource]:
+    """Each source of a split with at most so many names and pictures, drawn by the name of the source."""
+    for source in dataset.sources(split):
+        yield sampled(source, names, pictures)
+
+
+def sampled(source: PackedSource, names: int, pictures: int) -> SampledSource:
+    """Draw names, then pictures that have one of them."""
+    rng = np.random.default_rng(int.from_bytes(sha256(source.name.encode()).digest()[:8], "big"))
+    labels = [item.label for item in source.items]
+    classes = _drawn(sorted(set(labels)), names, rng)
+    shown = set(classes)
+    chosen = _drawn([index for index, label in enumerate(labels) if label in shown], pictures, rng)
+    accepted = accepted_labels(source.images, labels)
+    return SampledSource(
+        source.name, source.images[chosen], [accepted[index] for index in chosen], tuple(classes)
+    )
+
+
+def _drawn(entries: list[Entry], n: int, rng: np.random.Generator) -> list[Entry]:
+    """At most n of the entries, in their order."""
+    chosen = np.sort(rng.permutation(len(entries))[:n])
+    return [entries[index] for index in chosen]
+
 
 Model = EvaluatedModel | ScoredModel
 DRAWS = 3  # of few examples, where softmax and language are compared

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.evaluate.proof_set.file import default_proof_set_file
 from diptych_training.evaluate.proof_set.samples import shortage
 from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
+from diptych_training.flags import (
+    add_data_flag,
+    add_device_flag,
+    add_model_repo_flag,
+    add_overrides_flag,
+    add_runs_dir_flag,
+)
 from diptych_training.importing.source_model import SourceModel, open_source_model
-from diptych_training.paths import data_dir, recipe_file, shipped_recipes
+from diptych_training.paths import recipe_file, shipped_recipes
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.align.start import open_drawings
-from diptych_training.train.flags import add_device_flag, add_overrides_flag
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
@@ -36,9 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--name", help="name of the run; the recipe's own if left out")
     add_runs_dir_flag(parser)
-    parser.add_argument(
-        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
-    )
+    add_data_flag(parser, "a packed data set")
     parser.add_argument(
         "--start",
         metavar="MODEL",
@@ -61,7 +65,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Train, publish and push. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
     _require_valid(args)
-    config, source_model = recipe_and_source_model(args)
+    config, source_model = open_recipe(
+        args.config, args.overrides, args.name, args.start,
+        runs_dir=args.runs_dir, model_repo=args.model_repo, resume=args.resume,
+    )  # fmt: skip
     if args.publish is not None and config.predictive is not None:
         raise InvalidValue(
             f"--publish: objective is {config.predictive.kind}, which has no text tower: it cannot be served"
@@ -151,19 +158,27 @@ def _lack(dataset: PackedDataset, kept: Path | None, model_repo: Path) -> str | 
     return shortage(dataset)
 
 
-def recipe_and_source_model(args: argparse.Namespace) -> tuple[TrainConfig, SourceModel | None]:
-    """Read the recipe, and open the model that a new run starts from; a resumed run has that model in its
-    folder.
+def open_recipe(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    start: str | None = None,
+    *,
+    runs_dir: Path,
+    model_repo: Path,
+    resume: bool,
+) -> tuple[TrainConfig, SourceModel | None]:
+    """Read a recipe by name or file, and open the model that a new run starts from; a resumed run has that
+    model in its folder.
     """
-    path = recipe_file(args.config)
     found: list[SourceModel] = []
 
     def start_tables(values: Tables) -> Tables:
-        ran = RunFolder(args.runs_dir / str(values.get("name"))).config_file
-        if args.resume and ran.is_file():
+        ran = RunFolder(runs_dir / str(values.get("name"))).config_file
+        if resume and ran.is_file():
             return model_tables(read_config(ran))
-        found.append(open_source_model(start_of(values), args.runs_dir, args.model_repo))
+        found.append(open_source_model(start_of(values), runs_dir, model_repo))
         return found[0].tables
 
-    config = read_config(path, args.overrides, args.name, args.start, start_tables)
+    config = read_config(recipe_file(recipe), overrides, name, start, start_tables)
     return config, found[0] if found else None

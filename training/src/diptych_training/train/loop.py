@@ -16,10 +16,9 @@ from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batches
-from diptych_training.train.curves import draw_curves
 from diptych_training.train.distributed.interrupt import Interrupt
 from diptych_training.train.distributed.ranks import rank_loss_as_error
-from diptych_training.train.metrics_log import Log, read_metrics
+from diptych_training.train.metrics_log import Log, draw_curves, read_metrics
 from diptych_training.train.objective import objective_of
 from diptych_training.train.optim import learning_rate
 from diptych_training.train.state import TrainState

@@ -1,5 +1,6 @@
-"""The state of training, and its conversion to and from checkpoints."""
+"""The state of a run: model, optimizer, moving average of the weights, and what a checkpoint has of them."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,9 +13,15 @@ from diptych_training.importing.source_model import adapted_weights
 from diptych_training.models import CLIP, build_model
 from diptych_training.objectives.predictive import Predictive, PredictiveModel, TrainedModel
 from diptych_training.train.batches.batch import Position
-from diptych_training.train.distributed.parallel import full_tensors, is_sharded, load_full, replicate, shard
+from diptych_training.train.distributed.parallel import (
+    full_tensors,
+    is_sharded,
+    load_full,
+    local_shard,
+    replicate,
+    shard,
+)
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
-from diptych_training.train.ema import Ema
 from diptych_training.train.lock import lock
 from diptych_training.train.memory_saving import checkpoint_blocks, compile_blocks
 from diptych_training.train.objective import objective_of
@@ -24,6 +31,37 @@ from diptych_training.train.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
+
+
+class Ema:
+    """A second model that averages the weights of the first (Polyak averaging); it often generalises
+    better.
+    """
+
+    def __init__(self, model: TrainedModel, decay: float) -> None:
+        """Start as a copy of the model, before the model is sharded."""
+        self._decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: TrainedModel, step: int, is_kept: torch.Tensor) -> None:
+        """Average in the weights after step 0, 1, .... Early steps weigh more, so that the random start is
+        forgotten.
+
+        A skipped step moves nothing. `is_kept` is a scalar on the device; this does not wait for its value.
+        """
+        decay = min(self._decay, (1 + step) / (10 + step))
+        average = _floats(self.model)
+        weight = torch.where(is_kept, 1 - decay, 0.0)
+        torch._foreach_lerp_(average, _floats(model), [weight] * len(average))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The averaged state dict."""
+        return dict(self.model.state_dict())
+
+
+def _floats(model: nn.Module) -> list[torch.Tensor]:
+    return [local_shard(tensor) for tensor in model.state_dict().values() if tensor.is_floating_point()]
 
 
 @dataclass

@@ -14,6 +14,7 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock, naming_full_disk
+from diptych_training.flags import AUTO
 from diptych_training.importing.source_model import SourceModel
 from diptych_training.models import WordPiecesConfig
 from diptych_training.models.clip import CLIP
@@ -23,9 +24,8 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.taught import TaughtBatches
 from diptych_training.train.batches.training_data import training_data
-from diptych_training.train.checks import check_shares, check_validation
 from diptych_training.train.create_run import OpenDrawings, create_run
-from diptych_training.train.defaults import with_defaults
+from diptych_training.train.defaults import check_shares, check_validation, with_defaults
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
@@ -39,7 +39,6 @@ from diptych_training.train.teachers import OpenTeachers, load_teachers
 from diptych_training.train.text_teacher.taught_texts import TaughtTexts
 
 BEFORE_FIRST_STEP = "before the first step"  # after a resume, too
-AUTO = "auto"
 
 Say = Callable[[str], object]  # receives one line
 

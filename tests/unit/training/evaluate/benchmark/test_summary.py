@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from diptych_training.evaluate.benchmark.summary import equal_shots, mean_score, shots_text, summary
+from diptych_training.evaluate.benchmark.summary import curve, equal_shots, mean_score, shots_text, summary
 from support.benchmark_results import some_result
 
 
@@ -55,7 +55,8 @@ def test_probes_are_compared_with_zero_shot_where_there_are_any() -> None:
 def test_examples_that_equal_zero_shot_are_interpolated(
     scores: dict[int, list[float]], expected: float | None
 ) -> None:
-    found = equal_shots(some_result(ensemble=0.5, few_shot=scores))
+    result = some_result(ensemble=0.5, few_shot=scores)
+    found = equal_shots(result.score(), curve(result))
 
     assert found == (None if expected is None else pytest.approx(expected))
 

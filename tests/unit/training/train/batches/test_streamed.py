@@ -16,7 +16,7 @@ import torch
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.checks import check_shares
+from diptych_training.train.defaults import check_shares
 from diptych_training.train.distributed.ranks import Ranks
 from support.pair_files import (
     json_file,

@@ -24,8 +24,8 @@ from diptych_training.evaluate.evaluated_model import (
 )
 from diptych_training.evaluate.zero_shot import cached_classifier
 from diptych_training.files import write_text
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
-from diptych_training.paths import cache_dir, data_dir, if_missing, run_dir
+from diptych_training.flags import add_data_flag, add_model_repo_flag, add_runs_dir_flag
+from diptych_training.paths import cache_dir, if_missing, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.reports.markdown import markdown_table
 from diptych_training.run_folder import RunFolder
@@ -77,7 +77,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--precision", default="fp32", help="precision of the bundles")
     add_model_repo_flag(parser)
-    parser.add_argument("--data", type=Path, default=data_dir(), metavar="DIR", help="DIPTYCH_DATA")
+    add_data_flag(parser)
     parser.add_argument("--split", choices=("eval", "validation"), default="eval", help="of packed data sets")
     parser.add_argument(
         "--prompts",

@@ -181,7 +181,7 @@ def _few_shot_rows(results: Sequence[Result], shots: Sequence[int]) -> Iterator[
             all_of_them = None if result.probe is None else result.probe.metrics[result.metric]
             yield [
                 result.data_set, points(result.score()), *(points(found.get(k)) for k in shots),
-                points(all_of_them), shots_text(equal_shots(result), max(found)),
+                points(all_of_them), shots_text(equal_shots(result.score(), curve(result)), max(found)),
             ]  # fmt: skip
 
 

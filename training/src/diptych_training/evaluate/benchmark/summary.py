@@ -12,6 +12,7 @@ GROUPS = {
     "emoji": "Emoji styles", "icons": "Icon sets", "pairs": "Image-text pairs", "pooled": "Pooled labels",
     "digits": "Digits", "folder": "Folders", "paper": "Data sets of the paper",
 }  # fmt: skip
+Curve = Sequence[tuple[float, float]]  # images (or examples) and what they give, fewest first
 PROMPTS: tuple[Prompts, ...] = ("name", "one_template", "ensemble")
 
 
@@ -63,7 +64,7 @@ def summary(results: Sequence[Result]) -> Summary | None:
         for result in scored
         if result.probe is not None
     ]
-    shots = [found for result in scored if (found := equal_shots(result)) is not None]
+    shots = [found for result in scored if (found := equal_shots(result.score(), curve(result))) is not None]
     return Summary(
         model=scored[0].model,
         n=len(scored),
@@ -82,25 +83,32 @@ def curve(result: Result) -> list[tuple[int, float]]:
     return [(k, fmean(one.score for one in result.few_shot if one.shots == k)) for k in shots]
 
 
-def equal_shots(result: Result) -> float | None:
-    """Examples a class with which a probe equals zero-shot: interpolated on a logarithmic scale.
+def equal_shots(zero_shot: float | None, curve: Curve) -> float | None:
+    """Examples a class with which a probe equals zero-shot, as in figure 7 of the paper.
 
-    As in figure 7 of the paper. 0 if one example is better already, infinity if even the most are worse; None
-    without a curve.
+    0 if one example is better already, infinity if even the most are worse; None without a curve.
     """
-    points, score = curve(result), result.score()
-    if not points or score is None:
+    if not curve or zero_shot is None:
         return None
-    if points[0][1] >= score:
-        return 0.0
-    for (few, low), (many, high) in pairwise(points):
-        if low < score <= high:
-            share = (score - low) / (high - low)
-            return 2 ** (math.log2(few) + share * (math.log2(many) - math.log2(few)))
+    return 0.0 if curve[0][1] >= zero_shot else to_reach(curve, zero_shot)
+
+
+def to_reach(curve: Curve, level: float) -> float:
+    """With how many images (or examples) a curve first reaches a level, interpolated on a logarithmic scale.
+
+    The first point's number if that is there already, infinity if no point is.
+    """
+    (first, start), *_ = curve
+    if start >= level:
+        return first
+    for (few, low), (many, high) in pairwise(curve):
+        if low < level <= high:
+            share = (level - low) / (high - low)
+            return math.exp(math.log(few) + share * (math.log(many) - math.log(few)))
     return math.inf
 
 
-def shots_text(shots: float | None, most: int | None = None) -> str:
+def shots_text(shots: float | None, most: float | None = None) -> str:
     """Examples in words."""
     if shots is None:
         return "–"

@@ -24,6 +24,7 @@ from diptych_training.data.pictograms.lists import NAMES_CREDIT
 from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.pictures import decode_picture
 from diptych_training.files import file_lock, write_text
+from diptych_training.reports.markdown import markdown_table
 
 CARD = """# Proof set of {name}
 
@@ -35,7 +36,6 @@ The images belong to their authors and stay under their licences:
 
 {sources}
 {names}"""
-TITLE_ROWS = "| source | split | kind | images | author | licence |\n|---|---|---|---|---|---|"
 
 
 def card_text(name: str, size: int, entries: Mapping[str, SourceEntry]) -> str:
@@ -59,15 +59,10 @@ def sources_table(entries: Mapping[str, SourceEntry]) -> str:
     """Markdown table of the sources, those of the proof first."""
     ordered = sorted(entries.items(), key=lambda pair: (pair[1].split != "validation", pair[0]))
     rows = [
-        f"| {source} | {entry.split} | {entry.kind} | {entry.n:,} "
-        f"| {_cell(entry.author)} | {_cell(entry.licence)} |"
+        [source, entry.split, entry.kind, f"{entry.n:,}", entry.author, entry.licence]
         for source, entry in ordered
     ]
-    return "\n".join([TITLE_ROWS, *rows])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
 
 
 N_PROOF, N_REHEARSAL = 1_000, 200

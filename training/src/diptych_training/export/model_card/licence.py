@@ -126,5 +126,4 @@ def shared_authors_note(own: PackedDataset) -> str:
 
 
 def _row(name: str, entry: SourceEntry, split: str) -> list[str]:
-    cells = (name, split, entry.kind, f"{entry.n:,}", entry.author, entry.licence)
-    return [cell.replace("|", "\\|") for cell in cells]
+    return [name, split, entry.kind, f"{entry.n:,}", entry.author, entry.licence]

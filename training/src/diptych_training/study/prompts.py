@@ -1,6 +1,5 @@
 """What prompts add, and how many examples zero-shot is worth (figures 4, 6 and 7 of the paper)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from diptych_training.evaluate.benchmark.summary import Curve, equal_shots, shots_text
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.result import Result, Scores
-from diptych_training.study.report.fits import Curve, Floats, Interval, of_mean, to_reach
-from diptych_training.study.report.marks import COLOURS, style_axis
+from diptych_training.study.fits import COLOURS, Floats, Interval, of_mean, style_axis
+from diptych_training.study.results import Result, Scores
 
 FIGURE = "study-prompts.png"
 PROMPTS = ("name", "one_template", "ensemble")
@@ -65,18 +64,6 @@ def _curve(figures: dict[str, float]) -> Curve:
     return [(k, figures[f"{SHOTS}{k}"]) for k in shots]
 
 
-def equal_shots(zero_shot: float, curve: Curve) -> float:
-    """Examples a class with which a probe equals zero-shot; 0 if one is better already."""
-    return 0.0 if curve[0][1] >= zero_shot else to_reach(curve, zero_shot)
-
-
-def shots_text(shots: float, curve: Curve) -> str:
-    """Examples in words."""
-    if shots == 0:
-        return "less than one"
-    return f"more than {curve[-1][0]}" if math.isinf(shots) else f"{shots:.1f}"
-
-
 def prompts_section(models: Sequence[Prompted]) -> str:
     """Tables of prompts and of probes."""
     rows = [
@@ -104,7 +91,7 @@ def probes_table(pools: Mapping[str, Pools]) -> str:
         [
             title, pool, f"{100 * zero:.1f}",
             *(f"{100 * found[k]:.1f}" if k in (found := dict(curve)) else "–" for k in shots),
-            f"{100 * everything:.1f}", shots_text(equal_shots(zero, curve), curve) if curve else "–",
+            f"{100 * everything:.1f}", equal_text(zero, curve),
         ]
         for title, own in pools.items()
         for pool, (zero, everything, curve) in own.items()
@@ -113,6 +100,11 @@ def probes_table(pools: Mapping[str, Pools]) -> str:
         "model", "pool", "zero-shot", *(f"{k} a class" for k in shots), "all examples", "equal to zero-shot",
     ]  # fmt: skip
     return f"Linear probes on pooled labels:\n\n{markdown_table(header, rows, n_words=2)}"
+
+
+def equal_text(zero_shot: float, curve: Curve) -> str:
+    """With how many examples a class a probe equals zero-shot, in words; a dash without a curve."""
+    return shots_text(equal_shots(zero_shot, curve), curve[-1][0] if curve else None)
 
 
 def draw_prompts(models: Sequence[Prompted], path: Path) -> None:

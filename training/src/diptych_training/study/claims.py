@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.report.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
-from diptych_training.study.report.labels import Transferred
-from diptych_training.study.report.prompts import Prompted, equal_shots, shots_text
-from diptych_training.study.report.scaling import ScalingLaw
+from diptych_training.study.efficiency import CAPTIONING, CONTRASTIVE, WORDS, Learner, factor_of, named
+from diptych_training.study.labels import Transferred
+from diptych_training.study.prompts import Prompted, equal_text
+from diptych_training.study.scaling import ScalingLaw
 
 NOT_YET = "not run yet"
 MAX_NAMED = 2  # probes with the same result
@@ -82,7 +82,7 @@ def _shots(prompted: Sequence[Prompted]) -> str:
     for one in prompted:
         for pool, (zero, _, curve) in one.pools.items():
             if curve:
-                text = shots_text(equal_shots(zero, curve), curve)
+                text = equal_text(zero, curve)
                 probes.setdefault(text, []).append(f"{one.title} on {pool}")
     found = [
         f"{text} ({', '.join(names) if len(names) <= MAX_NAMED else f'{len(names)} probes'})"

@@ -1,24 +1,28 @@
-"""Run cells: train their models as far as they need, and measure them."""
+"""Run a plan: train its models as far as they need, and measure them."""
 
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import checkpoint_step
+from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.evaluated_model import (
     load_evaluated_bundle,
     named_bundle,
     open_evaluated_run,
 )
+from diptych_training.importing.source_model import SourceModel
 from diptych_training.run_folder import RunFolder
-from diptych_training.study.cells.cell import Cell, Run, data_digest, without_validation
-from diptych_training.study.cells.result import Result
+from diptych_training.study.cells import Cell, Run, data_digest, without_validation
 from diptych_training.study.measure import Model, measure
+from diptych_training.study.results import Result
+from diptych_training.train.align.start import open_drawings
+from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
 
@@ -27,8 +31,8 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where a study finds its data and bundles, and keeps runs and what it derives."""
+class StudyRunner:
+    """Trains and measures the models of a plan: where its data and bundles are, and where runs are kept."""
 
     dataset: PackedDataset
     runs_dir: Path
@@ -63,9 +67,32 @@ class Workshop:
             scores=scores,
         )
 
-    def step_of(self, run: Run) -> int:
-        """How far a run is."""
-        last = RunFolder(self.runs_dir / run.name).last
+    def train(
+        self,
+        config: TrainConfig,
+        dataset: PackedDataset,
+        source: SourceModel | None = None,
+        *,
+        until: int | None = None,
+    ) -> bool:
+        """Begin or resume the run of a recipe; False if a signal stopped it, after a checkpoint."""
+        folder = RunFolder(self.runs_dir / config.name)
+        return train_run(
+            config,
+            dataset,
+            folder.path,
+            source,
+            open_teachers=partial(open_teachers, config, self.runs_dir, self.model_repo),
+            open_drawings=partial(open_drawings, config, self.runs_dir, self.model_repo),
+            resume=folder.has_begun,
+            device=self.device,
+            until=until,
+            say=self.say,
+        )
+
+    def step_of(self, name: str) -> int:
+        """How far the run of this name is."""
+        last = RunFolder(self.runs_dir / name).last
         return checkpoint_step(last) if last.is_file() else 0
 
     def _train(self, run: Run, step: int) -> float | None:
@@ -73,20 +100,16 @@ class Workshop:
         since it keeps its last weights only.
         """
         folder = RunFolder(self.runs_dir / run.name)
-        done = self.step_of(run)
+        done = self.step_of(run.name)
         if done > step:
             self.say(f"{run.name} is at step {done}, beyond {step}: trained again")
             shutil.rmtree(folder.path)
             done = 0
         if done == step:
             return None
-        part = without_validation(self.dataset)
         config = run.config.model_copy(update={"name": run.name})
         started = time.perf_counter()
-        is_there = train_run(
-            config, part, folder.path, resume=folder.has_begun, device=self.device, until=step, say=self.say
-        )
-        if not is_there:
+        if not self.train(config, without_validation(self.dataset), until=step):
             raise Stopped
         return round((step - done) * config.run.batch_size / (time.perf_counter() - started), 1)
 

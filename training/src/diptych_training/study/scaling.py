@@ -10,10 +10,18 @@ from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.plan import Scaling
-from diptych_training.study.cells.result import Result
-from diptych_training.study.report.fits import Floats, Interval, PowerLaw, of_mean, over_data_sets, power_law
-from diptych_training.study.report.marks import COLOURS, style_axis
+from diptych_training.study.fits import (
+    COLOURS,
+    Floats,
+    Interval,
+    PowerLaw,
+    of_mean,
+    over_data_sets,
+    power_law,
+    style_axis,
+)
+from diptych_training.study.plan import Scaling
+from diptych_training.study.results import Result
 
 FIGURE = "study-scaling.png"
 MIN_FITTED = 3  # models: any two points lie on a line

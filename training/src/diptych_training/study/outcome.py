@@ -1,26 +1,75 @@
-"""Outcomes of the variants of a plan, read from their run folders."""
+"""The results of an ablation as stored data, read from the run folders of its variants."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
-from diptych_training.ablate.plan import Plan, Variant
-from diptych_training.ablate.report.results import Ablation, Outcome
+from pydantic import Field
+
 from diptych_training.checkpoint import checkpoint_step, read_provenance
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.run_folder import RunFolder
+from diptych_training.schema import Frozen
+from diptych_training.study.plan import CHANGEABLE_RUN_KEYS, AblationPlan, AblationVariant
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.resume import recipe_difference
 
+State = Literal["finished", "broken off", "not begun"]
+
+
+class Outcome(Frozen):
+    """The outcome of one variant; measurements exist once it is finished. Rates and minutes count its steps
+    only.
+
+    `differs` describes how the recipe of its run differs from the plan's current one.
+    """
+
+    name: str
+    group: str
+    says: str
+    changes: tuple[str, ...]
+    run: str
+    state: State
+    step: int
+    n_steps: int
+    n_samples: int  # images seen up to `step`
+    validation: dict[str, float] = Field(default_factory=dict)
+    n_image_parameters: int | None = None
+    images_per_s: float | None = None
+    minutes: float | None = None
+    differs: str | None = None
+
+
+class Ablation(Frozen):
+    """All variants of a plan, the base first; `dataset` is the validation data, once a variant has begun."""
+
+    schema_version: Literal[1] = 1
+    plan: str
+    recipe: str
+    changes: tuple[str, ...]
+    dataset: str | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def base(self) -> Outcome:
+        """The variant that all others are compared with."""
+        return self.outcomes[0]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of all validation metrics of finished variants."""
+        return sorted({name for outcome in self.outcomes for name in outcome.validation})
+
+
 VALIDATION = "validation/"
-# Keys of `run` that do not change what is learned.
-CHANGEABLE_RUN_KEYS = ("n_threads", "log_every", "checkpoint_every", "validate_every")
 
 
-def read_outcome(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFolder) -> Outcome:
+def read_outcome(
+    plan: AblationPlan, variant: AblationVariant, planned: TrainConfig, folder: RunFolder
+) -> Outcome:
     """Read the outcome of a variant from its run folder. Raises CheckpointError, TrainingConfigError naming a
     file.
     """
@@ -43,7 +92,7 @@ def read_outcome(plan: Plan, variant: Variant, planned: TrainConfig, folder: Run
     )
 
 
-def collect_ablation(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
+def collect_ablation(plan: AblationPlan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
     """Combine the outcomes, with the data set that their runs name."""
     folders = [RunFolder(runs_dir / outcome.run) for outcome in outcomes if outcome.state != "not begun"]
     learned = [found for folder in folders if (found := read_provenance(folder)) is not None]

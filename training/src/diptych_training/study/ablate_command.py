@@ -4,24 +4,27 @@ change.
 
 import argparse
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from diptych_training.ablate.outcome import collect_ablation, read_outcome
-from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
-from diptych_training.ablate.report.results import Ablation, Outcome
-from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.config import TrainConfig
+from diptych_training.data.packed import read_dataset
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
 from diptych_training.files import file_lock, write_text
-from diptych_training.flags import add_model_repo_flag, add_runs_dir_flag
-from diptych_training.paths import data_dir
+from diptych_training.flags import add_data_flag, add_device_flag, add_model_repo_flag, add_runs_dir_flag
+from diptych_training.importing.source_model import SourceModel
+from diptych_training.paths import cache_dir
 from diptych_training.run_folder import RunFolder
-from diptych_training.train import command as train
-from diptych_training.train.flags import add_device_flag
+from diptych_training.study.ablation import ablation_tables
+from diptych_training.study.outcome import Ablation, Outcome, collect_ablation, read_outcome
+from diptych_training.study.plan import ABLATIONS, AblationPlan, AblationVariant, plans_in, read_ablation_plan
+from diptych_training.study.runner import StudyRunner
+from diptych_training.train.command import open_recipe
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 Recipes = dict[str, TrainConfig]
 
 
@@ -34,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "ones are resumed: after an interruption, the same command continues the plan.",
     )
     parser.add_argument(
-        "plan", metavar="PLAN", help=f"a TOML file, or a shipped plan ({', '.join(shipped_plans())})"
+        "plan", metavar="PLAN", help=f"a TOML file, or a shipped plan ({', '.join(plans_in(ABLATIONS))})"
     )
     part = parser.add_mutually_exclusive_group()
     part.add_argument(
@@ -44,9 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--table", action="store_true", help="train nothing, write the table of the existing runs"
     )
     add_runs_dir_flag(parser)
-    parser.add_argument(
-        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
-    )
+    add_data_flag(parser, "a packed data set")
     add_model_repo_flag(parser, "where recipes that start from a model look for it")
     add_device_flag(parser)
     parser.add_argument(
@@ -59,32 +60,51 @@ def run(args: argparse.Namespace) -> int:
     """Train the variants. Returns 0 if all finished, 1 if one failed, 130 if a signal stopped them."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingConfigError("ablate trains in one process: start several with --only, without torchrun")
-    plan = read_plan(args.plan)
+    plan = read_ablation_plan(args.plan)
     out = args.out or args.runs_dir / plan.name
     if RunFolder(out).config_file.is_file():
         raise TrainingConfigError(
             f"{out} is the folder of a run: choose another folder for the table with --out"
         )
     chosen = _select_variants(plan, args.only)
-    recipes = _recipes(plan, args)  # all of them first: an error in the last one must not show up after hours
+    recipes = {
+        variant.name: open_variant(plan, variant, args.runs_dir, args.model_repo)[0]
+        for variant in plan.variants
+    }  # all of them first: an error in the last one must not show up after hours
     if not args.table:
         _check_unfinished_runs(plan, [_outcome(plan, variant, recipes, args) for variant in chosen])
-    code = 0
-    for number, variant in enumerate([] if args.table else chosen, 1):
-        outcome = _outcome(plan, variant, recipes, args)  # read again: another process may have trained it
-        print(f"[{number}/{len(chosen)}] {_progress_line(outcome)}", flush=True)
-        if outcome.state != "finished":
-            code = _train(plan, variant, args) or code
-            _write(plan, recipes, args, out)
-        if code == train.INTERRUPTED:
-            print("stopped: the same command continues")
-            return code
+    code = 0 if args.table else _train_all(plan, chosen, recipes, args, out)
+    if code == INTERRUPTED:
+        print("stopped: the same command continues")
+        return code
     print(ablation_tables(_write(plan, recipes, args, out)))
     print(*(out / file for file in ("ablation.md", "ablation.json")), sep="\n")
     return code
 
 
-def _select_variants(plan: Plan, only: str | None) -> list[Variant]:
+def _train_all(
+    plan: AblationPlan,
+    chosen: Sequence[AblationVariant],
+    recipes: Recipes,
+    args: argparse.Namespace,
+    out: Path,
+) -> int:
+    say = partial(print, flush=True)
+    dataset = read_dataset(args.data)
+    runner = StudyRunner(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, say)
+    code = 0
+    for number, variant in enumerate(chosen, 1):
+        outcome = _outcome(plan, variant, recipes, args)  # read again: another process may have trained it
+        say(f"[{number}/{len(chosen)}] {_progress_line(outcome)}")
+        if outcome.state != "finished":
+            code = _train(plan, variant, runner) or code
+            _write(plan, recipes, args, out)
+        if code == INTERRUPTED:
+            return code
+    return code
+
+
+def _select_variants(plan: AblationPlan, only: str | None) -> list[AblationVariant]:
     if only is None:
         return list(plan.variants)
     named = {variant.name: variant for variant in plan.variants}
@@ -97,7 +117,7 @@ def _select_variants(plan: Plan, only: str | None) -> list[Variant]:
     return [named[name] for name in dict.fromkeys(wanted)]
 
 
-def _check_unfinished_runs(plan: Plan, outcomes: list[Outcome]) -> None:
+def _check_unfinished_runs(plan: AblationPlan, outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.state == "broken off" and outcome.differs is not None:
             raise TrainingConfigError(
@@ -116,11 +136,12 @@ def _progress_line(outcome: Outcome) -> str:
             return f"{outcome.run}: {outcome.says}"
 
 
-def _train(plan: Plan, variant: Variant, args: argparse.Namespace) -> int:
-    """Run `train` in this process. A failed variant does not stop the others."""
+def _train(plan: AblationPlan, variant: AblationVariant, runner: StudyRunner) -> int:
+    """Train a variant in this process. A failed one does not stop the others."""
     n_threads = torch.get_num_threads()
     try:
-        return train.run(recipe_arguments(plan, variant, args))
+        config, source = open_variant(plan, variant, runner.runs_dir, runner.model_repo)
+        return 0 if runner.train(config, runner.dataset, source) else INTERRUPTED
     except RunInUse as error:
         print(f"{error}: skipped here")
         return 0
@@ -131,36 +152,32 @@ def _train(plan: Plan, variant: Variant, args: argparse.Namespace) -> int:
         torch.set_num_threads(n_threads)
 
 
-def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> argparse.Namespace:
-    """The arguments of `diptych-train train` for a variant."""
-    parser = argparse.ArgumentParser()
-    train.add_parser(parser.add_subparsers())
+def open_variant(
+    plan: AblationPlan, variant: AblationVariant, runs_dir: Path, model_repo: Path
+) -> tuple[TrainConfig, SourceModel | None]:
+    """The recipe of a variant, and the model that a new run of it starts from.
+
+    Raises TrainingConfigError naming the variant and the key.
+    """
     name = plan.run_name(variant)
-    folders = [f"--runs-dir={args.runs_dir}", f"--data={args.data}", f"--model-repo={args.model_repo}"]
-    overrides = [f"--set={change}" for change in plan.overrides(variant)]
-    resume = ["--resume"] if RunFolder(args.runs_dir / name).has_begun else []
-    return parser.parse_args(
-        ["train", plan.base, "--name", name, *folders, "--device", args.device, *overrides, *resume]
-    )
+    is_begun = RunFolder(runs_dir / name).has_begun
+    changes = plan.overrides(variant)
+    try:
+        return open_recipe(
+            plan.base, changes, name, runs_dir=runs_dir, model_repo=model_repo, resume=is_begun
+        )
+    except TrainingConfigError as error:
+        raise TrainingConfigError(f"variant {variant.name} of plan {plan.name}: {error}") from error
 
 
-def _recipes(plan: Plan, args: argparse.Namespace) -> Recipes:
-    """The recipe of each variant by its name. Raises TrainingConfigError naming the variant and the key."""
-    found = {}
-    for variant in plan.variants:
-        try:
-            found[variant.name], _ = train.recipe_and_source_model(recipe_arguments(plan, variant, args))
-        except TrainingConfigError as error:
-            raise TrainingConfigError(f"variant {variant.name} of plan {plan.name}: {error}") from error
-    return found
-
-
-def _outcome(plan: Plan, variant: Variant, recipes: Recipes, args: argparse.Namespace) -> Outcome:
+def _outcome(
+    plan: AblationPlan, variant: AblationVariant, recipes: Recipes, args: argparse.Namespace
+) -> Outcome:
     folder = RunFolder(args.runs_dir / plan.run_name(variant))
     return read_outcome(plan, variant, recipes[variant.name], folder)
 
 
-def _write(plan: Plan, recipes: Recipes, args: argparse.Namespace, out: Path) -> Ablation:
+def _write(plan: AblationPlan, recipes: Recipes, args: argparse.Namespace, out: Path) -> Ablation:
     """Write the table of all runs so far, including those that other processes have finished meanwhile."""
     with file_lock(out.parent / f".{out.name}.lock"):
         outcomes = [_outcome(plan, variant, recipes, args) for variant in plan.variants]

@@ -1,7 +1,7 @@
 """An ablation as a Markdown table that also reads well in a terminal."""
 
-from diptych_training.ablate.report.results import Ablation, Outcome
-from diptych_training.reports.markdown import markdown_table
+from diptych_training.reports.markdown import markdown_document, markdown_table
+from diptych_training.study.outcome import Ablation, Outcome
 
 NONE = "–"
 
@@ -19,7 +19,7 @@ def ablation_tables(ablation: Ablation) -> str:
         ablation_table(ablation),
         *recipe_warnings(ablation),
     ]
-    return "\n\n".join(sections) + "\n"
+    return markdown_document(sections)
 
 
 def ablation_table(ablation: Ablation) -> str:
@@ -61,8 +61,7 @@ def _grouped(ablation: Ablation) -> list[Outcome]:
 
 
 def _row(outcome: Outcome, base: Outcome, metrics: list[str]) -> list[str]:
-    first = [f"`{outcome.name}`", outcome.group, outcome.says]
-    cells = [_cell(cell) for cell in first]
+    cells = [f"`{outcome.name}`", outcome.group, outcome.says]
     if outcome.state != "finished":
         return [*cells, _unfinished(outcome), *[NONE] * (len(metrics) + 3)]
     return [
@@ -88,7 +87,3 @@ def _figure(outcome: Outcome, base: Outcome, metric: str) -> str:
     if against is None or outcome is base:
         return f"{value:.3f}"
     return f"{value:.3f} ({100 * (value - against):+.1f})"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

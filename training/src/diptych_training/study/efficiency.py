@@ -8,11 +8,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from diptych_training.evaluate.benchmark.summary import Curve
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.plan import Efficiency
-from diptych_training.study.cells.result import Result
-from diptych_training.study.report.fits import Curve, Floats, Interval, factor, of_mean, over_data_sets
-from diptych_training.study.report.marks import COLOURS, INK, style_axis
+from diptych_training.study.fits import (
+    COLOURS,
+    INK,
+    Floats,
+    Interval,
+    factor,
+    of_mean,
+    over_data_sets,
+    style_axis,
+)
+from diptych_training.study.plan import Efficiency
+from diptych_training.study.results import Result
 
 FIGURE = "study-efficiency.png"
 CAPTIONING, WORDS, CONTRASTIVE = "virtex", "bag-of-words", "clip"  # the variants that the paper compares

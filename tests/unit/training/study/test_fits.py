@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from diptych_training.study.report.fits import factor, of_mean, over_data_sets, power_law, to_reach
+from diptych_training.study.fits import factor, of_mean, over_data_sets, power_law, to_reach
 
 CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]
 

@@ -1,32 +1,32 @@
-"""What is read off measured points: images to reach an accuracy, power laws, intervals over data sets."""
+"""What is read off measured points: images to reach an accuracy, power laws, intervals; and how figures
+look.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from diptych_training.evaluate.benchmark.summary import Curve, to_reach
+
+COLOURS = ("#1f5f8f", "#d1495b", "#3a8f5c", "#f2a541", "#7a4fa3", "#00798c", "#8c6d46", "#666666")
+INK = "#333333"
+
+
+def style_axis(axis: Axes) -> None:
+    """Pale grid, no frame."""
+    axis.grid(color="#e6e6e6", lw=0.7, zorder=0)
+    axis.tick_params(length=0, labelsize=8, colors=INK)
+    for side in ("top", "right", "left", "bottom"):
+        axis.spines[side].set_visible(False)
+
+
 Floats = NDArray[np.float64]
-Curve = Sequence[tuple[float, float]]  # images (or examples) and what they give, fewest first
 N_RESAMPLES = 2000
 LEVEL = 0.95
-
-
-def to_reach(curve: Curve, level: float) -> float:
-    """With how many images a curve first reaches a level, interpolated on a logarithmic scale.
-
-    The first point's number if that is there already, infinity if no point is.
-    """
-    (first, start), *_ = curve
-    if start >= level:
-        return first
-    for (few, low), (many, high) in pairwise(curve):
-        if low < level <= high:
-            share = (level - low) / (high - low)
-            return math.exp(math.log(few) + share * (math.log(many) - math.log(few)))
-    return math.inf
 
 
 def factor(slow: Curve, fast: Curve) -> float:

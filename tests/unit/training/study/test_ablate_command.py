@@ -4,20 +4,20 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from diptych_training.ablate import command
-from diptych_training.ablate.report.results import Ablation
-from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.cli import main
-from diptych_training.config import dump_config, read_config
+from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.errors import DataError, TrainingFailed
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
-from diptych_training.train import command as train
+from diptych_training.study.ablation import ablation_tables
+from diptych_training.study.outcome import Ablation
+from diptych_training.study.runner import StudyRunner
 from diptych_training.train import train_run
 from diptych_training.train.metrics_log import read_metrics
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -203,14 +203,14 @@ def test_a_variant_that_fails_or_is_in_use_does_not_stop_the_others(
 ) -> None:
     for name in ("try-base", "try-fast", "try-wide"):
         shutil.rmtree(runs / name)
-    run_one = train.run
+    train = StudyRunner.train
 
-    def failing(args) -> int:
-        if args.name == "try-base":
+    def failing(self: StudyRunner, config: TrainConfig, *more: Any) -> bool:
+        if config.name == "try-base":
             raise TrainingFailed("loss is not finite")
-        return run_one(args)
+        return train(self, config, *more)
 
-    monkeypatch.setattr(command.train, "run", failing)
+    monkeypatch.setattr(StudyRunner, "train", failing)
     with exclusive_lock(runs / ".try-fast.lock", DataError("not free")):
         assert main(arguments(home, runs)) == 1
     said = capsys.readouterr().out
@@ -224,14 +224,14 @@ def test_a_variant_finished_by_another_process_is_skipped(
 ) -> None:
     for name in ("try-base", "try-fast"):
         shutil.rmtree(runs / name)
-    run_one, trained = train.run, list[str]()
+    train, trained = StudyRunner.train, list[str]()
 
-    def trained_beside(args) -> int:
-        trained.append(args.name)
+    def trained_elsewhere(self: StudyRunner, config: TrainConfig, *more: Any) -> bool:
+        trained.append(config.name)
         shutil.copytree(home / "runs" / "try-fast", runs / "try-fast")
-        return run_one(args)
+        return train(self, config, *more)
 
-    monkeypatch.setattr(command.train, "run", trained_beside)
+    monkeypatch.setattr(StudyRunner, "train", trained_elsewhere)
     assert main(arguments(home, runs)) == 0
     assert trained == ["try-base"]
     assert "[2/3] try-fast: finished" in capsys.readouterr().out

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from diptych_training.errors import EvaluationError
-from diptych_training.study.cells.plan import Efficiency, Labels, Scaling
-from diptych_training.study.cells.result import Result, Scores
-from diptych_training.study.report.claims import NOT_YET, claims_table
-from diptych_training.study.report.efficiency import draw_efficiency, efficiency_section, learners
-from diptych_training.study.report.labels import labels_section, transferred
-from diptych_training.study.report.page import filled
-from diptych_training.study.report.prompts import draw_prompts, prompted_models, prompts_section
-from diptych_training.study.report.scaling import draw_scaling, scaling_law, scaling_section, trained_models
+from diptych_training.study.claims import NOT_YET, claims_table
+from diptych_training.study.efficiency import draw_efficiency, efficiency_section, learners
+from diptych_training.study.labels import labels_section, transferred
+from diptych_training.study.page import filled
+from diptych_training.study.plan import Efficiency, Labels, Scaling
+from diptych_training.study.prompts import draw_prompts, prompted_models, prompts_section
+from diptych_training.study.results import Result, Scores
+from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
 
 SETS = ("icons-a", "icons-b", "icons-c", "emoji-a")
 

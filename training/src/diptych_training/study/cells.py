@@ -13,14 +13,12 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.objectives.static_softmax import StaticSoftmaxConfig
 from diptych_training.paths import recipe_file
 from diptych_training.schema import Tables
-from diptych_training.study.cells.plan import Efficiency, Part, Plan, Training, Variant
+from diptych_training.study.plan import CHANGEABLE_RUN_KEYS, Efficiency, Part, StudyPlan, Training, Variant
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.flops import training_flops
 
 Measure = Literal["sample", "benchmark", "labels"]
 MEASURED = "eval"  # the split of final figures; no choice of the study rests on it
-# Keys of `run` that do not change what is learned.
-CHANGEABLE_RUN_KEYS = {"n_threads", "log_every", "checkpoint_every", "validate_every"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Run:
         full, short = (
             self.config.model_dump(
                 mode="json",
-                exclude={"name": True, "scale": True, "run": CHANGEABLE_RUN_KEYS},
+                exclude={"name": True, "scale": True, "run": {*CHANGEABLE_RUN_KEYS}},
                 exclude_defaults=is_short,
             )
             for is_short in (False, True)
@@ -109,7 +107,7 @@ def data_digest(dataset: PackedDataset) -> str:
     return sha256(repr(entries).encode()).hexdigest()[:16]
 
 
-def cells_of(plan: Plan, dataset: PackedDataset) -> list[Cell]:
+def cells_of(plan: StudyPlan, dataset: PackedDataset) -> list[Cell]:
     """All cells, in the order in which they are run. Raises TrainingConfigError naming part and variant."""
     cells: list[Cell] = []
     if plan.efficiency is not None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.plan import Labels
-from diptych_training.study.cells.result import Result
-from diptych_training.study.report.prompts import Pools, pools_of, probes_table
+from diptych_training.study.plan import Labels
+from diptych_training.study.prompts import Pools, pools_of, probes_table
+from diptych_training.study.results import Result
 
 FIGURES = ("known", "known_of_all", "unknown")
 

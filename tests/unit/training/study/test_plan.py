@@ -6,8 +6,8 @@ import pytest
 
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.study.cells.cell import cells_of, data_digest
-from diptych_training.study.cells.plan import read_plan, shipped_plans
+from diptych_training.study.cells import cells_of, data_digest
+from diptych_training.study.plan import STUDIES, plans_in, read_study_plan
 from support.small_study import write_plan
 from support.tiny_run import write_tiny_dataset
 
@@ -18,7 +18,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 
 
 def test_every_seed_of_every_variant_is_a_cell_at_each_checkpoint(dataset, tmp_path):
-    plan = read_plan(str(write_plan(tmp_path, seeds="[0, 3]")))
+    plan = read_study_plan(str(write_plan(tmp_path, seeds="[0, 3]")))
     cells = [cell for cell in cells_of(plan, dataset) if cell.part == "efficiency"]
     assert [cell.name for cell in cells] == [
         f"{name}-s{seed}-{step:05}"
@@ -30,7 +30,7 @@ def test_every_seed_of_every_variant_is_a_cell_at_each_checkpoint(dataset, tmp_p
 
 
 def test_parts_with_the_same_recipe_share_a_run(dataset, tmp_path):
-    cells = cells_of(read_plan(str(write_plan(tmp_path))), dataset)
+    cells = cells_of(read_study_plan(str(write_plan(tmp_path))), dataset)
     (shared,) = {cell.model.name for cell in cells if cell.variant == "clip"}
     assert shared.startswith("study-clip-")
     assert {cell.part for cell in cells if cell.variant == "clip"} == {"efficiency", "labels", "scaling"}
@@ -38,7 +38,7 @@ def test_parts_with_the_same_recipe_share_a_run(dataset, tmp_path):
 
 def test_a_cell_is_known_by_recipe_step_data_and_measure(dataset, tmp_path):
     def digests(*changes: tuple[str, str]) -> dict[str, str]:
-        cells = cells_of(read_plan(str(write_plan(tmp_path, *changes))), dataset)
+        cells = cells_of(read_study_plan(str(write_plan(tmp_path, *changes))), dataset)
         return {cell.name: cell.digest(data_digest(dataset)) for cell in cells if cell.part == "efficiency"}
 
     before = digests()
@@ -67,16 +67,16 @@ def test_a_cell_is_known_by_recipe_step_data_and_measure(dataset, tmp_path):
 )
 def test_a_bad_plan_is_refused_with_the_place(dataset, tmp_path, change, complaint):
     with pytest.raises(TrainingConfigError, match=complaint):
-        cells_of(read_plan(str(write_plan(tmp_path, change))), dataset)
+        cells_of(read_study_plan(str(write_plan(tmp_path, change))), dataset)
 
 
 def test_a_plan_that_is_not_there_names_the_shipped_ones(tmp_path: Path):
-    with pytest.raises(TrainingConfigError, match=f"shipped plans: {', '.join(shipped_plans())}"):
-        read_plan(str(tmp_path / "none.toml"))
+    with pytest.raises(TrainingConfigError, match=f"shipped plans: {', '.join(plans_in(STUDIES))}"):
+        read_study_plan(str(tmp_path / "none.toml"))
 
 
-@pytest.mark.parametrize("name", shipped_plans())
+@pytest.mark.parametrize("name", plans_in(STUDIES))
 def test_shipped_plans_can_be_read(name, dataset):
-    cells = cells_of(read_plan(name), dataset)
+    cells = cells_of(read_study_plan(name), dataset)
     names = [(cell.part, cell.name) for cell in cells]
     assert len(set(names)) == len(names)

@@ -6,24 +6,17 @@ from pathlib import Path
 from diptych_training.errors import EvaluationError
 from diptych_training.files import write_text
 from diptych_training.reports.markdown import markdown_table
-from diptych_training.study.cells.cell import Cell
-from diptych_training.study.cells.plan import Part, Plan
-from diptych_training.study.cells.result import Result
-from diptych_training.study.report.claims import claims_table
-from diptych_training.study.report.efficiency import (
-    FIGURE as EFFICIENCY_FIGURE,
-)
-from diptych_training.study.report.efficiency import draw_efficiency, efficiency_section, learners
-from diptych_training.study.report.labels import labels_section, transferred
-from diptych_training.study.report.prompts import FIGURE as PROMPTS_FIGURE
-from diptych_training.study.report.prompts import draw_prompts, prompted_models, prompts_section
-from diptych_training.study.report.scaling import FIGURE as SCALING_FIGURE
-from diptych_training.study.report.scaling import (
-    draw_scaling,
-    scaling_law,
-    scaling_section,
-    trained_models,
-)
+from diptych_training.study.cells import Cell
+from diptych_training.study.claims import claims_table
+from diptych_training.study.efficiency import FIGURE as EFFICIENCY_FIGURE
+from diptych_training.study.efficiency import draw_efficiency, efficiency_section, learners
+from diptych_training.study.labels import labels_section, transferred
+from diptych_training.study.plan import Part, StudyPlan
+from diptych_training.study.prompts import FIGURE as PROMPTS_FIGURE
+from diptych_training.study.prompts import draw_prompts, prompted_models, prompts_section
+from diptych_training.study.results import Result
+from diptych_training.study.scaling import FIGURE as SCALING_FIGURE
+from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
 
 FIGURES = "figures"  # beside the page
 TITLES: dict[Part, str] = {
@@ -34,7 +27,7 @@ TITLES: dict[Part, str] = {
 }
 
 
-def write_page(page: Path, plan: Plan, cells: Sequence[Cell], results: Mapping[str, Result]) -> None:
+def write_page(page: Path, plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result]) -> None:
     """Write sections and figures. `results` are the current ones, by the digest of their cells.
 
     A page that does not exist yet gets the sections alone. Raises EvaluationError if marks are damaged.
@@ -59,7 +52,7 @@ def filled(text: str, name: str, body: str) -> str:
 
 
 def _sections(
-    plan: Plan, cells: Sequence[Cell], results: Mapping[str, Result], figures: Path
+    plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result], figures: Path
 ) -> dict[str, str]:
     def of(*parts: Part) -> list[Result]:
         return [one for one in results.values() if one.part in parts]
@@ -87,7 +80,7 @@ def _sections(
     return {name: sections.get(name, nothing) for name in ("budget", "claims", *TITLES)}
 
 
-def _budget(plan: Plan, cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
+def _budget(plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
     """What was run of each part, and what was not."""
     rows = []
     for part, title in TITLES.items():

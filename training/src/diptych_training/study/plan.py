@@ -1,0 +1,202 @@
+"""Plans of many runs, from TOML: ablations, which change one recipe, and studies, which have several parts.
+
+Shipped plans are known by their name, others are files with recipes beside them.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from diptych_training.config.explain import explain
+from diptych_training.errors import TrainingConfigError
+from diptych_training.paths import CONFIGS, recipe_file
+from diptych_training.schema import Frozen
+
+ABLATIONS, STUDIES = CONFIGS / "ablations", CONFIGS / "studies"
+BASE = "base"  # the variant of an ablation that all others are compared with
+NAME, SHORT_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$", r"^[a-z0-9][a-z0-9._-]{0,40}$"
+# Keys of `run` that do not change what is learned.
+CHANGEABLE_RUN_KEYS = ("n_threads", "log_every", "checkpoint_every", "validate_every")
+Part = Literal["efficiency", "scaling", "prompts", "labels"]
+Changes = Annotated[tuple[str, ...], Field(alias="set")]  # of a recipe, as for `train --set`
+Plan = TypeVar("Plan", "AblationPlan", "StudyPlan")
+
+
+class AblationVariant(Frozen):
+    """The base with some keys changed; `says` describes them in the table."""
+
+    name: str = Field(pattern=NAME)
+    group: str = Field(min_length=1)
+    says: str = Field(min_length=1)
+    changes: Changes = ()
+
+
+class AblationPlan(Frozen):
+    """A recipe, changes that all variants share, and the variants; the first is always `base`.
+
+    If a plan lists no variant of that name, `base` is the recipe with the shared changes only.
+    """
+
+    name: str = Field(pattern=NAME)
+    base: str  # the name or file of a recipe, as for `train`
+    changes: Changes = ()
+    variants: tuple[AblationVariant, ...]
+
+    @field_validator("variants")
+    @classmethod
+    def _base_first(cls, variants: tuple[AblationVariant, ...]) -> tuple[AblationVariant, ...]:
+        _require_unique(variants)
+        plain = AblationVariant(name=BASE, group=BASE, says="the variant that all others are compared with")
+        base = [variant for variant in variants if variant.name == BASE] or [plain]
+        return (*base, *(variant for variant in variants if variant.name != BASE))
+
+    def run_name(self, variant: AblationVariant) -> str:
+        """The name of a variant's run."""
+        return f"{self.name}-{variant.name}"
+
+    def overrides(self, variant: AblationVariant) -> tuple[str, ...]:
+        """All changes of a variant's recipe, in the order in which they are applied."""
+        return (*self.changes, *variant.changes)
+
+    def beside(self, folder: Path) -> "AblationPlan":
+        """The plan with its recipe relative to the plan's folder."""
+        return self.model_copy(update={"base": recipe_beside(self.base, folder)})
+
+
+class Variant(Frozen):
+    """One recipe of a part of a study; `title` is for the page."""
+
+    name: str = Field(pattern=SHORT_NAME)
+    title: str = Field(min_length=1)
+    recipe: str | None = None  # instead of the part's
+    changes: Changes = ()
+
+
+class Training(Frozen):
+    """Runs of one part: each variant with each seed. `changes` are those of all variants."""
+
+    recipe: str | None = None
+    changes: Changes = ()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Training":
+        _require_unique(self.variants)
+        if self.recipe is None and any(variant.recipe is None for variant in self.variants):
+            raise ValueError("recipe is missing: name one for all variants, or one in each")
+        return self
+
+    def beside(self, folder: Path) -> "Training":
+        """The part with its recipes relative to the plan's folder."""
+
+        def placed(recipe: str | None) -> str | None:
+            return None if recipe is None else recipe_beside(recipe, folder)
+
+        variants = tuple(one.model_copy(update={"recipe": placed(one.recipe)}) for one in self.variants)
+        return self.model_copy(update={"recipe": placed(self.recipe), "variants": variants})
+
+
+class Efficiency(Training):
+    """Objectives, each measured after several numbers of steps, on a sample of each held-out source.
+
+    The sample of a source has at most so many `names`, and of pictures with these names at most so many
+    `pictures`: some objectives take long to score a name.
+    """
+
+    checkpoints: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    names: PositiveInt
+    pictures: PositiveInt
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError("checkpoints must rise")
+        return steps
+
+
+class Scaling(Training):
+    """A series of models, smallest first, measured by `benchmark` with so many `draws` of few examples;
+    `predicted` of them are not fitted.
+    """
+
+    predicted: PositiveInt = 1
+    draws: PositiveInt = 3
+
+
+class Prompts(Frozen):
+    """Bundles that are measured by `benchmark` like the models of the series."""
+
+    bundles: tuple[str, ...] = ()
+    draws: PositiveInt = 3
+
+
+class Labels(Training):
+    """A static softmax and an objective of language, measured on names that the softmax knows, and others."""
+
+
+class StudyPlan(Frozen):
+    """A study. Parts that it leaves out are not run."""
+
+    name: str = Field(pattern=SHORT_NAME)
+    efficiency: Efficiency | None = None
+    scaling: Scaling | None = None
+    prompts: Prompts | None = None
+    labels: Labels | None = None
+
+    def beside(self, folder: Path) -> "StudyPlan":
+        """The plan with its recipes relative to the plan's folder."""
+        parts = {name: getattr(self, name) for name in ("efficiency", "scaling", "labels")}
+        found = {name: part.beside(folder) for name, part in parts.items() if part is not None}
+        return self.model_copy(update=found)
+
+
+def read_ablation_plan(name_or_file: str) -> AblationPlan:
+    """Read a shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
+    return _read(name_or_file, ABLATIONS, AblationPlan)
+
+
+def read_study_plan(name_or_file: str) -> StudyPlan:
+    """Read a shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
+    return _read(name_or_file, STUDIES, StudyPlan)
+
+
+def plans_in(folder: Path) -> list[str]:
+    """The names of the plans in a folder, such as ABLATIONS and STUDIES."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def recipe_beside(recipe: str, folder: Path) -> str:
+    """A shipped recipe by its name, or else a file relative to the folder of the plan."""
+    is_shipped = recipe_file(recipe) != Path(recipe)
+    return recipe if is_shipped else str(folder / Path(recipe).expanduser())
+
+
+def _read(name_or_file: str, shipped: Path, kind: type[Plan]) -> Plan:
+    by_name = shipped / f"{name_or_file}.toml"
+    path = by_name if by_name.is_file() else Path(name_or_file)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainingConfigError(
+            f"{path}: no such plan; shipped plans: {', '.join(plans_in(shipped))}"
+        ) from error
+    except OSError as error:
+        raise TrainingConfigError(f"{path}: cannot read the plan: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        return kind.model_validate(values).beside(path.parent)
+    except ValidationError as error:
+        raise TrainingConfigError(f"{path}: {explain(error, values, root=kind)}") from error
+
+
+def _require_unique(variants: Sequence[AblationVariant | Variant]) -> None:
+    duplicates = [name for name, n in Counter(one.name for one in variants).items() if n > 1]
+    if duplicates:
+        raise ValueError(f"variants must have unique names, but several are called {', '.join(duplicates)}")

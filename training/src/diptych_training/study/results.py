@@ -1,0 +1,104 @@
+"""Results of cells as small JSON files, `PLAN/PART/CELL.json`, and how long cells that are left will take."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from pydantic import ValidationError
+
+from diptych_training.files import write_text
+from diptych_training.schema import Frozen
+from diptych_training.study.cells import Cell, Run
+from diptych_training.study.plan import Part
+
+Scores = dict[str, dict[str, float]]  # data set -> figure -> value
+
+
+class Result(Frozen):
+    """One measured model. `digest` is of everything that decides it: recipe, step, data, how it is measured.
+
+    `images` and `flops` were spent on its training up to here, `images_per_s` is the speed of the last part
+    of it; of a bundle they are unknown. `measured_s` are the seconds that measuring took.
+    """
+
+    part: Part
+    cell: str
+    variant: str
+    digest: str
+    recipe: str  # a digest of the whole recipe, or the name of a bundle
+    data: str  # a digest of what was learned from and measured on
+    seed: int | None = None
+    images: int | None = None
+    flops: float | None = None
+    images_per_s: float | None = None
+    measured_s: float
+    scores: Scores
+
+
+def result_file(folder: Path, part: str, cell: str) -> Path:
+    """The file of one result."""
+    return folder / part / f"{cell}.json"
+
+
+def read_result(file: Path) -> Result | None:
+    """The stored result; None if there is none, or one of another form."""
+    try:
+        return Result.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_result(file: Path, result: Result) -> None:
+    """Write a result atomically."""
+    write_text(file, result.model_dump_json(indent=1, exclude_none=True) + "\n")
+
+
+def all_results(folder: Path) -> list[Result]:
+    """All readable results under a folder, in the order of their names."""
+    found = (read_result(file) for file in sorted(folder.rglob("*.json")))
+    return [result for result in found if result is not None]
+
+
+FLOPS_PER_S, MEASURE_S = 3e10, 60.0  # of two cores, where nothing is measured yet
+
+
+def seconds_of(
+    cells: Iterable[Cell], results: Sequence[Result], step_of: Callable[[str], int]
+) -> list[float]:
+    """Seconds to train and measure each of these cells, in this order. `step_of`: of a run, by its name."""
+    reached: dict[str, int] = {}
+    found = []
+    for cell in cells:
+        seconds = _measure_s(cell, results)
+        if isinstance(cell.model, Run):
+            run = cell.model
+            at = reached.get(run.name, step_of(run.name))
+            n_steps = cell.step - at if at <= cell.step else cell.step
+            n_images = n_steps * run.config.run.batch_size
+            seconds += n_images * run.flops_per_image / _flops_per_s(cell, results)
+            reached[run.name] = cell.step
+        found.append(seconds)
+    return found
+
+
+def _flops_per_s(cell: Cell, results: Sequence[Result]) -> float:
+    """The median of the same variant, else of all."""
+    rates = [
+        (one.variant, one.images_per_s * one.flops / one.images)
+        for one in results
+        if one.images_per_s and one.flops and one.images
+    ]
+    return _likeliest(cell.variant, rates, FLOPS_PER_S)
+
+
+def _measure_s(cell: Cell, results: Sequence[Result]) -> float:
+    """The median of the same variant, else of the part."""
+    return _likeliest(
+        cell.variant, [(one.variant, one.measured_s) for one in results if one.part == cell.part], MEASURE_S
+    )
+
+
+def _likeliest(variant: str, known: Sequence[tuple[str, float]], otherwise: float) -> float:
+    own = [value for name, value in known if name == variant]
+    values = own or [value for _, value in known]
+    return median(values) if values else otherwise
