@@ -14,8 +14,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Long tests that are campaigns: each kind has a command of its own (`make kills`, ...).
 CAMPAIGNS = {
-    "rollouts": ("integration/test_rollout_requests.py", "durability/test_rollout_kills.py"),
-    "kills": ("durability/", "integration/test_backup_killed.py", "integration/test_backup_of_server.py"),
+    "rollouts": ("integration/rollout/test_requests.py", "durability/test_rollout_kills.py"),
+    "kills": (
+        "durability/",
+        "integration/store/test_backup_killed.py",
+        "integration/store/test_backup_of_server.py",
+    ),
     "conformance": ("parity/test_import_", "e2e/test_import_", "unit/training/test_import_open_clip_arch"),
 }
 

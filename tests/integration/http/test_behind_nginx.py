@@ -18,7 +18,7 @@ from support.server import RunningServer, serve
 from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-CONFIG = Path(__file__).parents[2] / "docker" / "nginx.conf"
+CONFIG = Path(__file__).parents[3] / "docker" / "nginx.conf"
 IMAGES = "/collections/default/images"
 VERSIONS = "/models/mine/versions"
 TAR = {"Content-Type": "application/x-tar"}

@@ -16,7 +16,7 @@ from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
 from support.default_model import default_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GALLERY = ROOT / "server" / "gallery"
 PAGE = ROOT / "server" / "src" / "diptych" / "http" / "page" / "js" / "search" / "suggestions.js"
 WRITTEN = json.loads((ROOT / "tests" / "data" / "gallery_queries.json").read_text(encoding="utf-8"))

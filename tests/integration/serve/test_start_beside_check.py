@@ -24,7 +24,7 @@ from support.tiny_bundle import TINY
 
 PETS = {f"pet{n}": b"x" * (n + 1) for n in range(30)}
 INDEX = "images_by_sha256"
-SCHEMAS = Path(__file__).parents[1] / "durability" / "schemas"  # as earlier releases wrote them
+SCHEMAS = Path(__file__).parents[2] / "durability" / "schemas"  # as earlier releases wrote them
 DAMAGED = f"the database is damaged: .* index {INDEX}; a backup can be restored"
 
 

@@ -19,7 +19,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
 from diptych.core.tuning.precision import EncoderTiming
 from diptych.errors import BundleError, ConfigError, GoldenMismatch
-from diptych.wiring.loading import bundles, encoders
+from diptych.wiring.loading import bundles
 from diptych.wiring.loading.bundles import verify_bundle
 from diptych.wiring.precisions import chosen
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
@@ -157,14 +157,14 @@ def test_precision_that_is_not_chosen_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     made: list[weakref.ref[Any]] = []
-    open_encoder = encoders.OnnxEncoder
+    open_encoder = bundles.OnnxEncoder
 
     def remembered(*values: Any, **options: Any) -> Any:
         encoder = open_encoder(*values, **options)
         made.append(weakref.ref(encoder))
         return encoder
 
-    monkeypatch.setattr(encoders, "OnnxEncoder", remembered)
+    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
     result = served(tmp_path, {"fp32": "equal", "int8": fault})
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [result.loaded.encoder]

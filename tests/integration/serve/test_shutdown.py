@@ -19,7 +19,7 @@ from support.pictures import noise
 from support.server import RunningServer, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIGNALS = [
     signal.SIGTERM,
     pytest.param(signal.SIGINT, marks=pytest.mark.long),

@@ -15,7 +15,7 @@ from diptych.core.tuning.execution_layout import GPU_BATCH_SIZES
 from diptych.core.tuning.precision import DeviceChoice
 from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring.loading import encoders
+from diptych.wiring.loading import bundles
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.golden import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
@@ -60,14 +60,14 @@ def test_gpu_is_chosen_if_a_session_opens_on_it_and_the_version_has_fp16(
 def test_precision_that_is_not_chosen_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     made: list[weakref.ref[Any]] = []
-    open_encoder = encoders.OnnxEncoder
+    open_encoder = bundles.OnnxEncoder
 
     def remembered(*values: Any, **options: Any) -> Any:
         encoder = open_encoder(*values, **options)
         made.append(weakref.ref(encoder))
         return encoder
 
-    monkeypatch.setattr(encoders, "OnnxEncoder", remembered)
+    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
     found = served(tmp_path, ALL)
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [found.loaded.encoder]

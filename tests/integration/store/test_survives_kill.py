@@ -9,7 +9,7 @@ import pytest
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import write_tiny_bundle
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 def add_until_killed(model_repo: Path, data_dir: Path, n_lines: int) -> list[str]:

@@ -13,7 +13,7 @@ from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.adapters.faiss.rows import BLOCK_BYTES
-from diptych.core.collections.ports import VectorIndex
+from diptych.core.serving.ports import VectorIndex
 from support.fake_faiss_gpu import FakeFaissGpu
 
 DIM = 16
