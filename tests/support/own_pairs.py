@@ -61,7 +61,7 @@ def familiar(n: int) -> list[str]:
     return [FAMILIAR[index % len(FAMILIAR)] for index in range(n)]
 
 
-def write_judged(folder: Path, pictures: dict[str, bytes], spec: ImageSpec | None = None) -> PackedDataset:
+def write_shipped(folder: Path, pictures: dict[str, bytes], spec: ImageSpec | None = None) -> PackedDataset:
     """A packed data set whose validation part shows these pictures, by label."""
     used = spec or tiny_image_spec()
     images = np.stack([load_pixels(one, used, ImageLimits()) for one in pictures.values()])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diptych_training.refresh.evaluation.changes import Answer, Changes, Found, PictureChange, SearchChange
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
-from diptych_training.refresh.evaluation.results import Judged, MixResult, SetResult
+from diptych_training.refresh.evaluation.results import Evaluation, MixResult, SetResult
 from diptych_training.refresh.evaluation.view import Picture, SetName
 from diptych_training.refresh.report.content import Content
 from support.picture_sets import write_pictures
@@ -20,7 +20,7 @@ def set_result(n_right: int, n: int = 100, n_labels: int = 10) -> SetResult:
     return SetResult(n_labels=n_labels, ranks=ranks, text_to_image=recalls, image_to_text=recalls)
 
 
-def judged(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Judged:
+def evaluation(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Evaluation:
     """Mixes by alpha, with the number of right pictures of 100 own and 100 shipped ones, of two kinds."""
     mixes = tuple(
         MixResult(
@@ -34,17 +34,17 @@ def judged(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs:
         )
         for alpha, n_right in own.items()
     )
-    return Judged(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
+    return Evaluation(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
 
 
 def small_report(
-    folder: Path, measured: Judged | None = None, *, size: int = 32, caption: str = "red star", n: int = 3
+    folder: Path, measured: Evaluation | None = None, *, size: int = 32, caption: str = "red star", n: int = 3
 ) -> Content:
     """A report whose lists have `n` entries each; every caption contains the given one."""
     labels = [f"{caption} {index}" for index in range(max(6, n))]
     own = write_pictures(folder / "mine", {"held-out": ("validation", "pairs", labels)}, size=size)
     shipped = write_pictures(folder / "proof", {"emoji": ("validation", "emoji", labels)}, size=size, seed=1)
-    measured = measured or judged(
+    measured = measured or evaluation(
         {0: 20, 0.25: 30, 0.5: 60, 0.75: 70, 1: 75}, {0: 80, 0.25: 80, 0.5: 78, 0.75: 74, 1: 60}
     )
     choice = choose_alpha(measured)
@@ -53,7 +53,7 @@ def small_report(
         name="mine/1",
         old_name="pictograms/5",
         day=DAY,
-        judged=measured,
+        evaluation=measured,
         choice=choice,
         changes=Changes(
             inputs=measured.inputs,

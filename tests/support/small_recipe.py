@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.train.batches.batch import Batch, TaughtBatch
+from diptych_training.train.batches.batch import Batch, TeacherBatch
 from diptych_training.train.distributed.parallel import full_tensors
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.objective import objective_of
@@ -62,16 +62,18 @@ def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
     return Batch(pixels[own], input_ids[own], keys[own])
 
 
-def random_taught_batch(step: int, config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TaughtBatch:
+def random_taught_batch(step: int, config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TeacherBatch:
     """Random texts with random targets; only the share of a rank."""
-    taught = config.text_teacher
-    assert taught is not None
+    teacher_texts = config.text_teacher
+    assert teacher_texts is not None
     generator = torch.Generator().manual_seed(1000 + step)
-    input_ids = torch.randint(1, 599, (taught.batch_size, 5), generator=generator)
+    input_ids = torch.randint(1, 599, (teacher_texts.batch_size, 5), generator=generator)
     input_ids[:, -1] = 599
-    targets = torch.randn(taught.batch_size, taught.dims or config.model.embed_dim, generator=generator)
-    own = ranks.share(taught.batch_size)
-    return TaughtBatch(input_ids[own], F.normalize(targets, dim=1)[own], taught.weight)
+    targets = torch.randn(
+        teacher_texts.batch_size, teacher_texts.dims or config.model.embed_dim, generator=generator
+    )
+    own = ranks.share(teacher_texts.batch_size)
+    return TeacherBatch(input_ids[own], F.normalize(targets, dim=1)[own], teacher_texts.weight)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def two_steps(config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TwoSteps:
     for step in range(2):
         batch = random_batch(step, ranks)
         if config.text_teacher is not None:
-            batch = replace(batch, taught=random_taught_batch(step, config, ranks))
+            batch = replace(batch, teacher_texts=random_taught_batch(step, config, ranks))
         loss = gradient_step.forward_backward(batch)["loss"]
         losses.append(float(loss))
         if step == 0:

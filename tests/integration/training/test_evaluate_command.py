@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     dataset = write_tiny_dataset(home / "data", n_icons=N_ICONS)
     run = load_run(write_tiny_run(home / "runs" / "tiny"))
-    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(report=lambda _: None, advance=lambda _: None)
     statement = ExportOptions("drawings", ungated=True, optimise=False)
     with exported_once():
         export_run(run, dataset, ModelRepository(home / "model_repo"), statement, reporter)

@@ -77,7 +77,7 @@ def repository(
 
 
 def quiet(said: list[str] | None = None) -> ProgressReporter:
-    return ProgressReporter(say=(said if said is not None else []).append, advance=lambda _: None)
+    return ProgressReporter(report=(said if said is not None else []).append, advance=lambda _: None)
 
 
 def load(
@@ -324,7 +324,7 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
     few = write_tiny_dataset(tmp_path / "data", n_icons=20)
     repository = ModelRepository(tmp_path / "model_repo")
 
-    reporter = ProgressReporter(say=pytest.fail, advance=pytest.fail)  # before any stage
+    reporter = ProgressReporter(report=pytest.fail, advance=pytest.fail)  # before any stage
     with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts, at least 1,000 and 100 are"):
         export_run(run, few, repository, ExportOptions("few", optimise=False), reporter)
 

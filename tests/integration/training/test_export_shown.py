@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> Tra
 
 
 def quiet(said: list[str] | None = None) -> ProgressReporter:
-    return ProgressReporter(say=(said if said is not None else []).append, advance=lambda _: None)
+    return ProgressReporter(report=(said if said is not None else []).append, advance=lambda _: None)
 
 
 def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> Evaluation:

@@ -90,7 +90,7 @@ def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precisio
 
     run, repository = load_run(tmp_path / "small"), ModelRepository(tmp_path / "model_repo")
     statement = ExportOptions("stemmed", precisions=("fp32", "int8", "fp16"), ungated=True)
-    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(report=lambda _: None, advance=lambda _: None)
     version = export_run(run, read_dataset(data), repository, statement, reporter)
     manifest, folder = repository.verify("stemmed", version), repository.folder("stemmed", version)
     assert set(manifest.precisions) == {"fp32", "int8", "fp16"}
@@ -115,7 +115,7 @@ def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precisio
 def test_every_family_becomes_a_bundle_that_proves_itself(image, data, tmp_path):
     run = load_run(write_tiny_run(tmp_path / "run", image=image))
     repository = ModelRepository(tmp_path / "model_repo")
-    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(report=lambda _: None, advance=lambda _: None)
     version = export_run(run, read_dataset(data), repository, ExportOptions("drawings"), reporter)
 
     manifest, folder = repository.verify("drawings", version), repository.folder("drawings", version)

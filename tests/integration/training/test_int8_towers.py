@@ -139,7 +139,7 @@ def int8_of(
     def make(name: str) -> Made:
         file, lines = tmp_path_factory.mktemp(f"{name}-int8") / "out.onnx", list[str]()
         tower = tower_of(name)
-        report = write_int8(tower.file, file, tower.calibration, check=tower.check, say=lines.append)
+        report = write_int8(tower.file, file, tower.calibration, check=tower.check, report=lines.append)
         return Made(file, report, lines)
 
     return make
@@ -204,7 +204,9 @@ def test_a_layer_that_8_bits_cannot_hold_stays_float(
     tower_of: Callable[[str], Tower], tmp_path: Path
 ) -> None:
     tower = tower_of("cancelling")
-    report = write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
+    report = write_int8(
+        tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, report=no_lines
+    )
     assert len(report.tries) > 1
     assert report.cosine >= 0.995
     assert 1 <= len(report.kept_float) <= 2
@@ -217,7 +219,7 @@ def test_a_large_model_keeps_its_constants_in_a_second_file(
 ) -> None:
     monkeypatch.setattr(files, "MAX_INLINE_BYTES", 100_000)
     tower = tower_of("vit")
-    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
+    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, report=no_lines)
     assert {file.name for file in tmp_path.iterdir()} == {"out.onnx", "out.onnx.data"}
     assert tower.check(tmp_path / "out.onnx") >= 0.995
 
@@ -243,7 +245,9 @@ def test_without_calibration_inputs_there_is_no_int8(
     calibration: Sequence[np.ndarray], tower_of: Callable[[str], Tower], tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match="calibration"):
-        write_int8(tower_of("vit").file, tmp_path / "o.onnx", calibration, check=lambda _: 1.0, say=no_lines)
+        write_int8(
+            tower_of("vit").file, tmp_path / "o.onnx", calibration, check=lambda _: 1.0, report=no_lines
+        )
 
 
 def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
@@ -254,6 +258,6 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
             tmp_path / "o.onnx",
             [np.zeros((1, 3))],
             check=lambda _: 1.0,
-            say=no_lines,
+            report=no_lines,
         )
     assert [file.name for file in tmp_path.iterdir()] == ["broken.onnx"]

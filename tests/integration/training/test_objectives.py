@@ -57,7 +57,7 @@ def test_convirt_is_trained_evaluated_and_exported(home):
 
     run, repository = load_run(folder), ModelRepository(home / "model_repo")
     assert run.model.logit_scale.exp().item() == pytest.approx(10.0)
-    reporter = ProgressReporter(say=lambda _: None, advance=lambda _: None)
+    reporter = ProgressReporter(report=lambda _: None, advance=lambda _: None)
     options = ExportOptions("convirt", ungated=True)
     version = export_run(run, read_dataset(home / "data"), repository, options, reporter)
 

@@ -1,7 +1,7 @@
 """Progress on stderr: a bar on a terminal, otherwise one line now and then."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ COUNTED = "{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed} so far{left}{postfix}"
 UNCOUNTED = "{desc}: {n_fmt} {unit}s, {elapsed} so far{postfix}"
 
 Item = TypeVar("Item")
+Reporter = Callable[[str], object]  # receives a line for the user
 
 
 class LineWriter:

@@ -2,16 +2,14 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diptych.bundle.repository import SHIPPED_NAME
 from diptych_client import Client, ClientError, Hit, NotFound, PushedVersion, Rollout
 from diptych_training.errors import PushFailed
-from diptych_training.progress import progress_bar
-
-Say = Callable[[str], None]
+from diptych_training.progress import Reporter, progress_bar
 
 N_HITS = 5
 N_COLLECTIONS = 20  # that are searched
@@ -79,7 +77,7 @@ def push_version(folder: Path, url: str, api_key: str | None) -> PushedVersion:
         return client.push_model(folder, on_progress=sent)
 
 
-def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, say: Say = print) -> bool:
+def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, report: Reporter = print) -> bool:
     """Activate a pushed version and follow its rollout until it serves, unless the server's policy forbids.
 
     Says how it ended, and returns whether the version serves now. Raises PushFailed if the rollout fails.
@@ -92,13 +90,13 @@ def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, say: Say 
     ):
         status = client.rollout_status()
         if pushed.active:
-            say(f"{title} serves there already")
+            report(f"{title} serves there already")
             return True
         if status.policy is None:
-            say("that server is of an older diptych: it serves the version after a restart")
+            report("that server is of an older diptych: it serves the version after a restart")
             return False
         if status.policy != "latest":
-            say(f"the policy of that server is {status.policy}. To serve the version: {repeat}")
+            report(f"the policy of that server is {status.policy}. To serve the version: {repeat}")
             return False
         rollout = client.activate(pushed.name, pushed.version)
         if not rollout.has_ended:
@@ -109,13 +107,13 @@ def serve_pushed(pushed: PushedVersion, url: str, api_key: str | None, say: Say 
             f"{title} is on {url}, but does not serve: its rollout {ended}: {rollout.reason}. To try again: "
             f"{repeat}"
         )
-    say(f"{title} serves there now")
+    report(f"{title} serves there now")
     for name, reason in rollout.stays.items():
-        say(f"collection {name} stays on the version of its vectors: {reason}")
+        report(f"collection {name} stays on the version of its vectors: {reason}")
     return True
 
 
-def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), say: Say = print) -> None:
+def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), report: Reporter = print) -> None:
     """Push with the key of the environment, and let the server serve the version; say both.
 
     Says what `queries` find on the server before and after, in the collection that answers them best, if one
@@ -124,10 +122,10 @@ def push_and_report(folder: Path, url: str, queries: Sequence[str] = (), say: Sa
     api_key = environment_key()
     before = _search(url, api_key, queries)
     pushed = push_version(folder, url, api_key)
-    say(f"pushed to {url} as {pushed.name}/{pushed.version}")
-    if serve_pushed(pushed, url, api_key, say) and (after := _search(url, api_key, queries, list(before))):
+    report(f"pushed to {url} as {pushed.name}/{pushed.version}")
+    if serve_pushed(pushed, url, api_key, report) and (after := _search(url, api_key, queries, list(before))):
         best = max(after, key=lambda name: _closeness(after[name]))
-        say(_compared(best, before[best], after[best]))
+        report(_compared(best, before[best], after[best]))
 
 
 _Found = dict[str, tuple[Hit, ...]]  # by query

@@ -77,7 +77,7 @@ class RunFolder:
         return self.path / "teachers" / f"{number}.safetensors"
 
     @property
-    def taught_texts_file(self) -> Path:
+    def teacher_texts_file(self) -> Path:
         """The texts of a text teacher with their targets, and its space."""
         return self.path / "teachers" / "texts.safetensors"
 

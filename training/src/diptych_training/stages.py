@@ -21,12 +21,12 @@ def _nothing_pressed() -> None:
 
 @dataclass(frozen=True)
 class ProgressReporter:
-    """Reports progress: `say` prints a line, `advance` moves the bar by a number of embedded images.
+    """Reports progress: `report` prints a line, `advance` moves the bar by a number of embedded images.
 
     `check` raises KeyboardInterrupt if Ctrl-C was pressed.
     """
 
-    say: Callable[[str], object]
+    report: Callable[[str], object]
     advance: Callable[[int], object]
     check: Callable[[], None] = _nothing_pressed
 
@@ -79,7 +79,7 @@ def report_progress(n_images: int, name: str) -> Iterator[ProgressReporter]:
         signal.signal(number, notice)
     try:
         with shown:
-            yield ProgressReporter(say=ProgressBar.write, advance=advance, check=check)
+            yield ProgressReporter(report=ProgressBar.write, advance=advance, check=check)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -107,7 +107,7 @@ class Stages:
         seconds = f"{time.perf_counter() - started:.1f}"
         peak_mb = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB:,.0f}"
         self._rows.append([name, seconds, peak_mb])
-        self._reporter.say(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
+        self._reporter.report(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
 
     def table(self) -> str:
         """Return a Markdown table with a row for each finished stage."""

@@ -92,7 +92,7 @@ def quiet(_: object) -> None:
 
 
 def make(context: ExportContext, asked: Sequence[str], said: list[str] | None = None) -> ExportResult:
-    reporter = ProgressReporter(say=quiet if said is None else said.append, advance=quiet)
+    reporter = ProgressReporter(report=quiet if said is None else said.append, advance=quiet)
     return make_precisions(context, asked, reporter, Stages(ProgressReporter(quiet, quiet)))
 
 

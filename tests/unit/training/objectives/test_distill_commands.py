@@ -44,8 +44,8 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the finished run `taught`, in a folder with leftovers of a failed run with more
+def teacher_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the finished run `teacher_texts`, in a folder with leftovers of a failed run with more
     teachers.
     """
     home = make_home(tmp_path_factory.mktemp("home"))
@@ -58,7 +58,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with runs that are unsuitable as teachers of `taught`."""
+    """A home with runs that are unsuitable as teachers of `teacher_texts`."""
     home = make_home(tmp_path_factory.mktemp("home"))
     write_tiny_run(home / "runs" / "siglip", image=TINY_POOLED_VIT)
     write_tiny_run(home / "runs" / "wide", image=TINY_VIT.model_copy(update={"patch_size": 16}))
@@ -85,25 +85,25 @@ def train(home: Path, *more: str) -> int:
     return main(["train", str(home / "taught.toml"), *folders, "--model-repo", str(home / "models"), *more])
 
 
-def test_a_run_uses_the_tokenizer_of_its_first_teacher(taught):
-    first, folder = RunFolder(taught / "runs" / "first"), RunFolder(taught / "runs" / "taught")
+def test_a_run_uses_the_tokenizer_of_its_first_teacher(teacher_texts):
+    first, folder = RunFolder(teacher_texts / "runs" / "first"), RunFolder(teacher_texts / "runs" / "taught")
     assert folder.tokenizer_file.read_bytes() == first.tokenizer_file.read_bytes()
 
 
-def test_a_run_stores_its_teachers_and_removes_older_ones(taught):
-    folder = RunFolder(taught / "runs" / "taught")
+def test_a_run_stores_its_teachers_and_removes_older_ones(teacher_texts):
+    folder = RunFolder(teacher_texts / "runs" / "taught")
     kept = sorted(path.name for path in folder.teacher(0).parent.iterdir())
     assert kept == ["0.safetensors", "1.safetensors"]
     for number, name in enumerate(("first", "second")):
-        copy, original = read_checkpoint(folder.teacher(number)), load_run(taught / "runs" / name)
+        copy, original = read_checkpoint(folder.teacher(number)), load_run(teacher_texts / "runs" / name)
         assert copy.state["source"] == f"{name} (best, step 7)"
         assert copy.state["model"] == original.model_config.model_dump(mode="json")
         weights = copy.under("model.")
         assert all(torch.equal(t, weights[key]) for key, t in original.model.state_dict().items())
 
 
-def test_the_log_has_both_parts_of_the_loss(taught):
-    curves = read_metrics(taught / "runs" / "taught" / "metrics.csv")
+def test_the_log_has_both_parts_of_the_loss(teacher_texts):
+    curves = read_metrics(teacher_texts / "runs" / "taught" / "metrics.csv")
     assert len(curves["loss"]) == 6
     for (_, loss), (_, contrastive), (_, distilled) in zip(
         curves["loss"], curves["loss/contrastive"], curves["loss/distill"], strict=True
@@ -119,9 +119,9 @@ def test_the_log_has_both_parts_of_the_loss(taught):
     ],
 )
 def test_a_run_does_not_resume_with_fewer_teachers_or_another_weight(
-    taught, tmp_path, capsys, flags, message
+    teacher_texts, tmp_path, capsys, flags, message
 ):
-    home = shutil.copytree(taught, tmp_path / "home")
+    home = shutil.copytree(teacher_texts, tmp_path / "home")
     RunFolder(home / "runs" / "taught").teacher(1).unlink()
     prompts = ["--set", "text.prompts.default=['a {}']"]
     assert train(home, "--resume", *prompts, *(part for flag in flags for part in ("--set", flag))) == 1
@@ -227,17 +227,17 @@ def test_a_teacher_with_another_tokenizer_than_the_start_is_named(home, capsys):
     ("first", "second", "found"),
     [("MIT", "CC-BY-4.0", "CC-BY-4.0"), ("MIT", "MIT", "MIT"), ("MIT", None, "unknown")],
 )
-def test_the_licences_of_teachers_count_for_the_licence_of_the_run(taught, first, second, found):
+def test_the_licences_of_teachers_count_for_the_licence_of_the_run(teacher_texts, first, second, found):
     """The run's own data are MIT."""
-    dataset, licences = read_dataset(taught / "data"), {"first": first, "second": second}
+    dataset, licences = read_dataset(teacher_texts / "data"), {"first": first, "second": second}
     for name, licence in licences.items():
-        file = RunFolder(taught / "runs" / name).provenance_file
+        file = RunFolder(teacher_texts / "runs" / name).provenance_file
         file.unlink(missing_ok=True)
         if licence is not None:
-            config = read_config(taught / "runs" / name / "config.toml")
+            config = read_config(teacher_texts / "runs" / name / "config.toml")
             file.write_text(collect_provenance(dataset, config, {"begun with": licence}).model_dump_json())
-    run = load_run(taught / "runs" / "taught")
-    taught_by = open_teachers(run.config, taught / "runs", taught / "models")
+    run = load_run(teacher_texts / "runs" / "taught")
+    taught_by = open_teachers(run.config, teacher_texts / "runs", teacher_texts / "models")
     own = {name: teacher.licence for name, teacher in taught_by.items()}
     assert own == {name: licence or "unknown" for name, licence in licences.items()}
     licence = recorded_licence(collect_provenance(dataset, run.config, {}, own))
@@ -245,8 +245,8 @@ def test_the_licences_of_teachers_count_for_the_licence_of_the_run(taught, first
     assert ("none is recorded for `teacher second`" in licence.reason) == (second is None)
 
 
-def test_card_and_manifest_name_the_teachers(taught):
-    run, dataset = load_run(taught / "runs" / "taught"), read_dataset(taught / "data")
+def test_card_and_manifest_name_the_teachers(teacher_texts):
+    run, dataset = load_run(teacher_texts / "runs" / "taught"), read_dataset(teacher_texts / "data")
     assert run.provenance.taught_by == {"first": "unknown", "second": "unknown"}
     draft = make_draft(run, dataset, ExportOptions("m", ungated=True), FP32)
     assert (draft.source["taught_by"], draft.licence) == (["first", "second"], "unknown")

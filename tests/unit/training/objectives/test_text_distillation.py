@@ -37,24 +37,26 @@ def step_with(config: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]
     state = new_state(config)
     batch = random_batch(0)
     if config.text_teacher is not None:
-        batch = replace(batch, taught=random_taught_batch(0, config))
+        batch = replace(batch, teacher_texts=random_taught_batch(0, config))
     losses = gradient_step_of(state, config).forward_backward(batch)
     return losses, {name: p.grad for name, p in state.model.named_parameters()}
 
 
 def test_the_loss_is_that_of_its_formula() -> None:
-    taught = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
+    teacher_texts = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
     features = torch.randn(6, 8, generator=torch.Generator().manual_seed(3))
-    expected = float(written_out(features, taught.targets))
-    assert float(text_distillation_loss(features, taught.targets)) == pytest.approx(expected, rel=1e-5)
-    halves = [text_distillation_loss(features, taught.targets, rows) for rows in (slice(3), slice(3, 6))]
+    expected = float(written_out(features, teacher_texts.targets))
+    assert float(text_distillation_loss(features, teacher_texts.targets)) == pytest.approx(expected, rel=1e-5)
+    halves = [
+        text_distillation_loss(features, teacher_texts.targets, rows) for rows in (slice(3), slice(3, 6))
+    ]
     assert float(sum(halves) / 2) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_text_tower_that_agrees_has_no_loss() -> None:
-    taught = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
-    features = torch.cat([3 * taught.targets, torch.ones(6, 3)], dim=1)
-    assert float(text_distillation_loss(features, taught.targets)) == pytest.approx(0, abs=1e-6)
+    teacher_texts = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
+    features = torch.cat([3 * teacher_texts.targets, torch.ones(6, 3)], dim=1)
+    assert float(text_distillation_loss(features, teacher_texts.targets)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("chunk_size", [None, 3])
@@ -64,8 +66,8 @@ def test_it_is_added_to_the_contrastive_loss(chunk_size: int | None) -> None:
     contrastive = float(plain["loss"])
     config = small_recipe(scale=scale, text_teacher=TEACHER)
     losses, both = step_with(config)
-    model, taught = new_state(config).model, random_taught_batch(0, config)
-    loss = written_out(model.encode_text(taught.input_ids), taught.targets)
+    model, teacher_texts = new_state(config).model, random_taught_batch(0, config)
+    loss = written_out(model.encode_text(teacher_texts.input_ids), teacher_texts.targets)
     loss.backward()
     assert losses == pytest.approx(
         {

@@ -122,7 +122,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[RunExport]:
     """What each training publishes; nothing is exported."""
     found: list[RunExport] = []
 
-    def publish_run(wanted: RunExport, model_repo: Path, say: object) -> int:
+    def publish_run(wanted: RunExport, model_repo: Path, report: object) -> int:
         found.append(wanted)
         (model_repo / wanted.name / "1").mkdir(parents=True)
         (model_repo / wanted.name / "1" / "manifest.json").write_text("{}")

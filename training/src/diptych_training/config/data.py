@@ -87,7 +87,7 @@ class PairsConfig(Frozen):
     image_column: str | None = None  # of tables; found by common names if left out
     caption_columns: tuple[str, ...] = ()
     images_root: str | None = None  # base of the paths in tables; the table's own folder if left out
-    caption_key: str = "caption"  # of JSON files beside images
+    caption_key: str = "caption"  # of JSON files next to images
     decode: Literal["exact", "fast"] = "exact"  # fast: large JPEGs at a fraction of their size
     max_image_bytes: PositiveInt = 20_000_000
     max_image_px: PositiveInt = 50_000_000
@@ -126,3 +126,29 @@ class DataConfig(Frozen):
     source_weights: dict[str, Share] = Field(default={})
     captions: CaptionConfig = CaptionConfig()
     rehearsal: dict[str, RehearsalConfig] = Field(default={})
+
+    def rehearsed(self, batch_size: int) -> dict[str, int]:
+        """Number of items per batch from each data set of `rehearsal`."""
+        return {name: round(one.share * batch_size) for name, one in self.rehearsal.items()}
+
+    def check_batch(self, size: int) -> None:
+        """Raise ValueError if a batch of this size cannot be shared among the sources."""
+        rehearsed = self.rehearsed(size)
+        for name, n in rehearsed.items():
+            if n < 1:
+                share = self.rehearsal[name].share
+                raise ValueError(
+                    f"data.rehearsal.{name}.share is {share}: less than one item of run.batch_size {size}"
+                )
+        n_own, pairs = size - sum(rehearsed.values()), self.pairs
+        if n_own < 1:
+            shares = " + ".join(str(one.share) for one in self.rehearsal.values())
+            raise ValueError(
+                f"data.rehearsal: shares of {shares} leave no item of run.batch_size {size} for other data"
+            )
+        if pairs is not None and "streams" in pairs.model_fields_set and n_own % pairs.streams:
+            rest = "" if n_own == size else f", less {size - n_own} of data.rehearsal,"
+            raise ValueError(
+                f"run.batch_size {size}{rest} is not a multiple of data.pairs.streams {pairs.streams}: "
+                "each stream gives an equal part of a batch"
+            )

@@ -8,6 +8,7 @@ from pydantic_core import PydanticKnownError
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.data import AugmentConfig, DataConfig
+from diptych_training.config.prepare import check_preparation, image_defaults, text_defaults
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
 from diptych_training.config.start import (
     DistillConfig,
@@ -58,7 +59,7 @@ class TrainConfig(Frozen):
     @property
     def rehearsed(self) -> dict[str, int]:
         """Number of items per batch from each data set of `data.rehearsal`."""
-        return {name: round(one.share * self.run.batch_size) for name, one in self.data.rehearsal.items()}
+        return self.data.rehearsed(self.run.batch_size)
 
     @property
     def n_own(self) -> int:
@@ -84,23 +85,18 @@ class TrainConfig(Frozen):
         return {**(image_defaults(model) if is_image else text_defaults(model)), **value}
 
     @model_validator(mode="after")
-    def _check(self) -> "TrainConfig":
-        if self.preprocess.size != self.model.image_size:
-            raise ValueError(
-                f"preprocess.size is {self.preprocess.size}, it must equal "
-                f"model.image_size, {self.model.image_size}"
-            )
-        size, start = self.model.image_size, self.run.start_size
-        if start is not None and (start % self.model.image.stride or size % start):
-            raise ValueError(
-                f"run.start_size is {start}, it must divide model.image_size, {size}, and be a multiple of "
-                f"the image tower's stride, {self.model.image.stride}"
-            )
-        if self.text.context_length != self.model.text.context_length:
-            raise ValueError(
-                f"text.context_length is {self.text.context_length}, it must equal "
-                f"model.text.context_length, {self.model.text.context_length}"
-            )
+    def _check_tables(self) -> "TrainConfig":
+        """What each table says must fit the others."""
+        check_preparation(self.preprocess, self.text, self.model)
+        self.run.check_model(self.model)
+        self.optim.check_steps(self.run.steps)
+        self._check_loss()
+        if self.distill is not None and self.distill.on == "rehearsed" and not self.data.rehearsal:
+            raise ValueError('distill.on is "rehearsed", but data.rehearsal names no data set')
+        self.data.check_batch(self.run.batch_size)
+        return self
+
+    def _check_loss(self) -> None:
         if self.loss == "sigmoid" and self.model.initial_bias is None:
             raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
         if self.distill is not None and self.loss != "softmax":
@@ -110,31 +106,6 @@ class TrainConfig(Frozen):
                 f'label_smoothing is {self.label_smoothing}: loss is "sigmoid", which judges each pair '
                 "by itself and has no targets to smooth"
             )
-        if "warmup_steps" in self.optim.model_fields_set and self.optim.warmup_steps > self.run.steps:
-            raise ValueError(
-                f"optim.warmup_steps is {self.optim.warmup_steps}, it must be at most "
-                f"run.steps, {self.run.steps}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_padding(self) -> "TrainConfig":
-        if self.model.text.sees_padding and self.text.pad_to != "context_length":
-            raise ValueError(
-                f'text.pad_to is "{self.text.pad_to}", but this text tower sees padding: '
-                'it must be "context_length"'
-            )
-        if self.text.pad_id >= self.model.text.vocab_size:
-            raise ValueError(
-                f"text.pad_id is {self.text.pad_id}, it must be below "
-                f"model.text.vocab_size {self.model.text.vocab_size}"
-            )
-        if isinstance(self.model.text, WordPiecesConfig) and self.text.pad_id:
-            raise ValueError(
-                f"text.pad_id is {self.text.pad_id}, it must be 0: a text tower of word pieces "
-                "leaves token 0 out, and would read another as part of the text"
-            )
-        return self
 
     @model_validator(mode="after")
     def _check_objective(self) -> "TrainConfig":
@@ -185,48 +156,25 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_text_teacher(self) -> "TrainConfig":
-        taught = self.text_teacher
-        if taught is None:
-            return self
-        if self.predictive is not None:
-            raise ValueError(f'objective is "{self.predictive.kind}", which has no text tower to teach')
-        if self.lock.text == "all":
-            raise ValueError('lock.text is "all": a text tower that does not change cannot be taught')
-        if taught.dims is not None and taught.dims > self.model.embed_dim:
-            raise ValueError(
-                f"text_teacher.dims is {taught.dims}, it must be at most model.embed_dim, "
-                f"{self.model.embed_dim}"
-            )
+        if self.text_teacher is not None:
+            if self.predictive is not None:
+                raise ValueError(f'objective is "{self.predictive.kind}", which has no text tower to teach')
+            self.text_teacher.check_model(self.model.embed_dim, self.lock)
         return self
 
     @model_validator(mode="after")
     def _check_cache(self) -> "TrainConfig":
-        if not self.lock.cache:
-            return self
-        if self.lock.image != "all":
-            raise ValueError(
-                f'lock.image is {self.lock.image}, but lock.cache needs "all": features that are computed '
-                "once are those of a tower of which nothing learns"
-            )
-        changes = {f"augment.{key}": value for key, value in self.augment if key.endswith("_probability")}
-        changes["run.start_size"] = self.run.start_size if self.run.start_fraction else None
-        for key, value in changes.items():
-            if value:
-                raise ValueError(
-                    f"{key} is {value}, but lock.cache computes the features of each image once, as it is "
-                    "stored: leave it out"
-                )
-        if self.data.pairs is not None:
-            raise ValueError(
-                f'data.pairs.train is "{", ".join(self.data.pairs.train)}", but lock.cache needs a packed '
-                "data set: `diptych-train data pack` makes one of pairs"
-            )
-        if self.distill is not None:
-            raise ValueError("distill.teachers need the pixels of each step, which lock.cache leaves out")
-        if self.predictive is not None:
-            raise ValueError(f'objective is "{self.predictive.kind}", but lock.cache needs two towers')
-        if self.scale.shard:
-            raise ValueError("scale.shard is true, but lock.cache needs a whole image tower in each rank")
+        if self.lock.cache:
+            changes = {f"augment.{key}": value for key, value in self.augment if key.endswith("_probability")}
+            changes["run.start_size"] = self.run.start_size if self.run.start_fraction else None
+            predictive = "" if self.predictive is None else self.predictive.kind
+            is_distilled, is_sharded = self.distill is not None, self.scale.shard
+            others = {
+                "distill.teachers need the pixels of each step, which lock.cache leaves out": is_distilled,
+                f'objective is "{predictive}", but lock.cache needs two towers': self.predictive is not None,
+                "scale.shard is true, but lock.cache needs a whole image tower in each rank": is_sharded,
+            }
+            self.lock.check_cache(changes, self.data.pairs, others)
         return self
 
     @model_validator(mode="after")
@@ -248,73 +196,18 @@ class TrainConfig(Frozen):
                     f"start_image.{part} is {'missing' if is_needed else 'given'}, "
                     f"{'which' if is_needed else 'but not what'} model.image of kind {image.kind} needs"
                 )
-        taught = None if self.text_teacher is None else self.text_teacher.dims or self.model.embed_dim
+        teacher = None if self.text_teacher is None else self.text_teacher.dims or self.model.embed_dim
         needed = {}
         if isinstance(text, WordPiecesConfig):
             needed["model.text.mean_dim"] = text.mean_dim
         if has_classes:
             needed[key] = n_of_classes
         for key, n in needed.items():
-            if taught is None:
+            if teacher is None:
                 raise ValueError(
                     f"{key} is {n}: numbers that a sentence encoder teaches, so the recipe needs a table "
                     f"[text_teacher] with dims = {n}"
                 )
-            if taught != n:
-                raise ValueError(f"{key} is {n}: text_teacher.dims must be the same, it is {taught}")
+            if teacher != n:
+                raise ValueError(f"{key} is {n}: text_teacher.dims must be the same, it is {teacher}")
         return self
-
-    @model_validator(mode="after")
-    def _check_parts_of_a_batch(self) -> "TrainConfig":
-        if self.distill is not None and self.distill.on == "rehearsed" and not self.data.rehearsal:
-            raise ValueError('distill.on is "rehearsed", but data.rehearsal names no data set')
-        size, pairs = self.run.batch_size, self.data.pairs
-        for name, n in self.rehearsed.items():
-            if n < 1:
-                share = self.data.rehearsal[name].share
-                raise ValueError(
-                    f"data.rehearsal.{name}.share is {share}: less than one item of run.batch_size {size}"
-                )
-        if self.n_own < 1:
-            shares = " + ".join(str(one.share) for one in self.data.rehearsal.values())
-            raise ValueError(
-                f"data.rehearsal: shares of {shares} leave no item of run.batch_size {size} for other data"
-            )
-        if pairs is not None and "streams" in pairs.model_fields_set and self.n_own % pairs.streams:
-            rest = "" if self.n_own == size else f", less {size - self.n_own} of data.rehearsal,"
-            raise ValueError(
-                f"run.batch_size {size}{rest} is not a multiple of data.pairs.streams {pairs.streams}: "
-                "each stream gives an equal part of a batch"
-            )
-        return self
-
-
-def image_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
-    """The default `[preprocess]`: the whole image on white, at the model's size, as numbers from -1 to 1.
-
-    `model` is None if the recipe's model is invalid: then any size does, since the error of the model is
-    reported alone.
-    """
-    return {
-        "size": 1 if model is None else model.image_size,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "interpolation": "bicubic",
-        "resize_mode": "longest",
-        "fill_color": (255, 255, 255),
-        "crop": "round",
-        "alpha": "white",
-    }
-
-
-def text_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
-    """The default `[text]`: CLIP's cleaning, and only the padding that the text tower needs. `model` as
-    above.
-    """
-    return {
-        "context_length": 1 if model is None else model.text.context_length,
-        "clean": "clip",
-        "pad_to": "context_length" if model is not None and model.text.sees_padding else "longest",
-        "pad_id": 0,
-        "prompts": {"default": ["{}"]},
-    }

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from diptych_training.models.config import ModelConfig
 from diptych_training.schema import Frozen, Probability
 
 
@@ -28,6 +29,15 @@ class RunConfig(Frozen):
         if self.start_fraction and self.start_size is None:
             raise ValueError(f"start_fraction is {self.start_fraction}, but start_size is missing")
         return self
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise ValueError if the model cannot begin with images of `start_size`."""
+        size, start, stride = model.image_size, self.start_size, model.image.stride
+        if start is not None and (start % stride or size % start):
+            raise ValueError(
+                f"run.start_size is {start}, it must divide model.image_size, {size}, and be a multiple of "
+                f"the image tower's stride, {stride}"
+            )
 
 
 class ScaleConfig(Frozen):
@@ -56,3 +66,10 @@ class OptimConfig(Frozen):
     eps: PositiveFloat = 1e-6
     grad_clip: PositiveFloat = 1.0
     max_skipped_in_row: PositiveInt = 20
+
+    def check_steps(self, n_steps: int) -> None:
+        """Raise ValueError if a stated warm-up is longer than the run."""
+        if "warmup_steps" in self.model_fields_set and self.warmup_steps > n_steps:
+            raise ValueError(
+                f"optim.warmup_steps is {self.warmup_steps}, it must be at most run.steps, {n_steps}"
+            )

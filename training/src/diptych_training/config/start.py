@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, LiteralString
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from diptych_training.config.data import PairsConfig
 from diptych_training.models.depth import TOWERS
 from diptych_training.schema import KEY, VALUE, Frozen
 
@@ -87,6 +88,33 @@ class LockConfig(Frozen):
                 raise PydanticCustomError("layers", LAYERS, {KEY: key, VALUE: value})
         return values
 
+    def check_cache(
+        self, changes: Mapping[str, object], pairs: PairsConfig | None, others: Mapping[str, bool]
+    ) -> None:
+        """Raise ValueError if features that are computed once would not be those of each step.
+
+        `changes` are values by key that change images, `others` says which further messages hold.
+        """
+        if self.image != "all":
+            raise ValueError(
+                f'lock.image is {self.image}, but lock.cache needs "all": features that are computed '
+                "once are those of a tower of which nothing learns"
+            )
+        for key, value in changes.items():
+            if value:
+                raise ValueError(
+                    f"{key} is {value}, but lock.cache computes the features of each image once, as it is "
+                    "stored: leave it out"
+                )
+        if pairs is not None:
+            raise ValueError(
+                f'data.pairs.train is "{", ".join(pairs.train)}", but lock.cache needs a packed '
+                "data set: `diptych-train data pack` makes one of pairs"
+            )
+        for message, holds in others.items():
+            if holds:
+                raise ValueError(message)
+
 
 class DistillConfig(Frozen):
     """Distillation: learn from the mean probabilities of other models over every batch, in addition to the
@@ -140,6 +168,15 @@ class TextTeacherConfig(Frozen):
         if not self.texts and not self.captions:
             raise ValueError("there are no texts: name files in texts, or leave captions on")
         return self
+
+    def check_model(self, embed_dim: int, lock: LockConfig) -> None:
+        """Raise ValueError if the text tower cannot learn from it."""
+        if lock.text == "all":
+            raise ValueError('lock.text is "all": a text tower that does not change cannot be taught')
+        if self.dims is not None and self.dims > embed_dim:
+            raise ValueError(
+                f"text_teacher.dims is {self.dims}, it must be at most model.embed_dim, {embed_dim}"
+            )
 
     @property
     def title(self) -> str:

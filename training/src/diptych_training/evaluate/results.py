@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diptych_training.data.packed import Kind, Split
 from diptych_training.errors import EvaluationError
 
-CONFUSIONS_FILE = "confusions.png"  # beside the numbers
+CONFUSIONS_FILE = "confusions.png"  # next to the numbers
 KINDS: tuple[Kind, ...] = ("emoji", "icons", "pairs")
 
 

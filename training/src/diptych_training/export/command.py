@@ -75,7 +75,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--evaluation",
         type=Path,
         metavar="FILE",
-        help="evaluation.json of this run and checkpoint; its numbers, and the confusions.png beside it, go "
+        help="evaluation.json of this run and checkpoint; its numbers, and the confusions.png next to it, go "
         "into manifest and card",
     )
     parser.add_argument(

@@ -17,6 +17,7 @@ from diptych_training.export.onnx.graph import Graph
 from diptych_training.export.proof.calibration import Batch, run_graph
 from diptych_training.export.proof.parity import row_cosines
 from diptych_training.export.rewrites import patch_embedding_as_matmul, quick_gelu_as_silu, upstream_gather
+from diptych_training.progress import Reporter
 
 MIN_COSINE = 0.999999  # a rewrite changes only the order of sums
 
@@ -47,7 +48,7 @@ class Step:
 def optimise(
     file: Path,
     inputs: Sequence[Batch],
-    say: Callable[[str], object],
+    report: Reporter,
     rewrites: Mapping[str, Rewrite] = REWRITES,
 ) -> list[Step]:
     """Apply each rewrite to the float32 graph in `file` and keep those after which the embeddings agree.
@@ -56,16 +57,14 @@ def optimise(
     """
     steps = []
     for name, rewrite in rewrites.items():
-        step = _try(name, rewrite, file, inputs, say)
+        step = _try(name, rewrite, file, inputs, report)
         outcome = f"cosine {step.cosine_min:.7f}, {'kept' if step.kept else 'dropped'}"
-        say(f"optimise: {name}: {outcome if step.changed else 'nothing to do'}")
+        report(f"optimise: {name}: {outcome if step.changed else 'nothing to do'}")
         steps.append(step)
     return steps
 
 
-def _try(
-    name: str, rewrite: Rewrite, file: Path, inputs: Sequence[Batch], say: Callable[[str], object]
-) -> Step:
+def _try(name: str, rewrite: Rewrite, file: Path, inputs: Sequence[Batch], report: Reporter) -> Step:
     with TemporaryDirectory(dir=file.parent, prefix=".optimise-") as folder:
         tried = Path(folder) / file.name
         try:
@@ -75,7 +74,7 @@ def _try(
             write_graph(model, tried)
             after = run_graph(tried, inputs)
         except Exception as error:  # if a rewrite fails, the graph is published without it
-            say(f"optimise: {name}: gave no graph that runs: {error}")
+            report(f"optimise: {name}: gave no graph that runs: {error}")
             return Step(name, cosine_min=0.0, kept=False)
         cosine_min = float(row_cosines(run_graph(file, inputs), after).min())
         kept = cosine_min >= MIN_COSINE  # False for NaN

@@ -24,7 +24,7 @@ from diptych_training.export.int8.search import Int8Report
 from diptych_training.export.int8.write import write_int8
 from diptych_training.export.onnx.bundle_files import EXACT, WEIGHTS_FILE, graph_files
 from diptych_training.export.onnx.files import read_graph, write_graph
-from diptych_training.export.onnx.half_weights import halve_weights, write_weights_beside_graphs
+from diptych_training.export.onnx.half_weights import halve_weights, write_weights_not_in_graphs
 from diptych_training.export.optimise import FLOAT32, Step, optimise
 from diptych_training.export.proof.calibration import Batch, Calibration, make_check, split
 from diptych_training.export.proof.prove import Proof, parity_table, prove_parity, require_parity
@@ -94,7 +94,7 @@ def make_precisions(
         finally:
             result.measured = {name: result.measured[name] for name in asked if name in result.measured}
             if result.measured:
-                reporter.say(parity_table(result.measured, context.proof.n_texts_left_out))
+                reporter.report(parity_table(result.measured, context.proof.n_texts_left_out))
     result.published = {name: result.published[name] for name in asked if name in result.published}
     return result
 
@@ -107,7 +107,7 @@ def _halve_weights(folder: Path) -> None:
     for file in graph_files(EXACT):
         held[file] = halve_weights(folder / file, halves)
         halves = {name: values for name, values in halves.items() if name not in held[file]}
-    write_weights_beside_graphs(folder / WEIGHTS_FILE, weights, held)
+    write_weights_not_in_graphs(folder / WEIGHTS_FILE, weights, held)
 
 
 def _optimise(context: ExportContext, kept: Path, reporter: ProgressReporter) -> tuple[list[Path], JsonValue]:
@@ -120,9 +120,9 @@ def _optimise(context: ExportContext, kept: Path, reporter: ProgressReporter) ->
     for tower, source, batches in zip(TOWERS, sources, _inputs(context.calibration()), strict=True):
         graph = context.folder / source.name
         few = [batches[0][:N_CHECKED], batches[0][:1]]  # also a single item
-        steps = optimise(graph, few, reporter.say)
+        steps = optimise(graph, few, reporter.report)
         write_graph(read_graph(graph), source)
-        steps += optimise(graph, few, reporter.say, FLOAT32)
+        steps += optimise(graph, few, reporter.report, FLOAT32)
         reports[tower] = [_as_json(step) for step in steps]
     return sources, reports
 
@@ -143,7 +143,7 @@ def _make(
     except DiptychError as error:
         if name == EXACT:
             raise
-        reporter.say(f"{name} is NOT published: {error}")
+        reporter.report(f"{name} is NOT published: {error}")
         result.reports.pop(name, None)
         _discard(context.folder, name)
 
@@ -178,7 +178,7 @@ def _write_int8(
 ) -> JsonValue:
     calibrated_on, judged_by = split(batches)
     check = make_check(source, judged_by)
-    report = write_int8(source, target, calibrated_on, check=check, say=reporter.say)
+    report = write_int8(source, target, calibrated_on, check=check, report=reporter.report)
     return _as_json(report)
 
 

@@ -75,7 +75,7 @@ def export_run(
         if proof_set is not None:
             shutil.copyfile(proof_set, folder / PROOF_SET_FILE)
         _write_cards(folder, run, dataset, options, result.measured, proof_set=carried)
-        reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
+        reporter.report(f"{stages.table()}\n\n{files_table(folder)}")
         stated = draft.model_copy(update={"extra": {**draft.extra, **result.reports}})
         return repository.publish(options.name, folder, stated)
 
@@ -120,7 +120,7 @@ def _prepare(
         golden = _golden_dataset(dataset, carried, run.image_spec.size, Path(scratch))
         proof = proof_on_dataset(folder, reference, dataset, reporter.advance, golden=golden)
     if options.half_weights:
-        reporter.say(_rounding(run, proof))
+        reporter.report(_rounding(run, proof))
     return ExportContext(
         folder=folder,
         proof=proof,

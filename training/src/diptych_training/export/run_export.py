@@ -3,7 +3,6 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -24,10 +23,10 @@ from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.publish import export_run
+from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
 from diptych_training.stages import report_progress
 
-Say = Callable[[str], object]  # receives one line
 KEPT_HALVES = (
     "weights are stored as float16, as {title} stores its own; --no-half-weights stores them as float32"
 )
@@ -61,12 +60,14 @@ class RunExport:
     refreshed: Refreshed | None = None
 
 
-def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | None = None) -> int:
+def publish_run(
+    wanted: RunExport, model_repo: Path, report: Reporter, details: Reporter | None = None
+) -> int:
     """Publish the run and return the version.
 
-    The version is calibrated afterwards. `say` receives lines about precisions, storage of weights, proof set
-    and licence. `details` receives the lines of finished stages, the parity table and the sizes of the files;
-    they are printed if it is None. Raises CheckpointError if the run cannot be read, else what
+    The version is calibrated afterwards. `report` receives lines about precisions, storage of weights, proof
+    set and licence. `details` receives the lines of finished stages, the parity table and the sizes of the
+    files; they are printed if it is None. Raises CheckpointError if the run cannot be read, else what
     `publish.export_run` raises.
     """
     repository = ModelRepository(model_repo)
@@ -77,16 +78,16 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | No
         licence=wanted.licence,
         ungated=wanted.ungated,
         evaluation=None if wanted.evaluation is None else read_evaluation(wanted.evaluation),
-        precisions=_precisions(wanted, trained, model_repo, say),
+        precisions=_precisions(wanted, trained, model_repo, report),
         optimise=wanted.optimise,
-        half_weights=_half_weights(wanted, repository, say),
+        half_weights=_half_weights(wanted, repository, report),
         assets=_card_assets(wanted),
         refreshed=wanted.refreshed,
     )
     with tempfile.TemporaryDirectory(prefix="diptych-proof-") as scratch:
         data = choose_proof_data(trained, wanted.data, repository, Path(scratch))
         if data.proof_set is None:
-            say(NO_PROOF_SET.format(model_repo=model_repo))
+            report(NO_PROOF_SET.format(model_repo=model_repo))
         n_images, _ = count_sample(data.dataset, N_PARITY_IMAGES)
         with report_progress(n_images * options.n_embedded, "parity") as reporter:
             version = export_run(
@@ -94,14 +95,14 @@ def publish_run(wanted: RunExport, model_repo: Path, say: Say, details: Say | No
                 data.dataset,
                 repository,
                 options,
-                reporter if details is None else replace(reporter, say=details),
+                reporter if details is None else replace(reporter, report=details),
                 calibrated_on=data.calibration,
                 proof_set=data.proof_set,
             )
-    calibrate_published(repository, wanted.name, version, say)
+    calibrate_published(repository, wanted.name, version, report)
     licence = options.licence_of(trained)
     if licence.name == UNKNOWN and wanted.licence is None:
-        say(f"{licence.sentence()} Pass one with --licence.")
+        report(f"{licence.sentence()} Pass one with --licence.")
     return version
 
 
@@ -119,16 +120,18 @@ def require_publishable(flag: str, name: str, model_repo: Path) -> None:
             raise InvalidValue(f"{place} cannot be written by this user")
 
 
-def _precisions(wanted: RunExport, trained: TrainedRun, model_repo: Path, say: Say) -> tuple[str, ...]:
+def _precisions(
+    wanted: RunExport, trained: TrainedRun, model_repo: Path, report: Reporter
+) -> tuple[str, ...]:
     """The requested precisions, or else those of earlier versions, which a server may be using."""
     if wanted.precisions is not None:
         return parse_precisions(wanted.precisions)
     before = _precisions_before(trained, ModelRepository(model_repo), wanted.name)
     chosen = parse_precisions(",".join(chain.from_iterable(before.values())))
     for title, precisions in before.items():
-        say(f"{title}: {', '.join(precisions) or f'not in {model_repo}, its precisions are unknown'}")
+        report(f"{title}: {', '.join(precisions) or f'not in {model_repo}, its precisions are unknown'}")
     if before:
-        say(f"this export makes {', '.join(chosen)}; choose others with --precisions")
+        report(f"this export makes {', '.join(chosen)}; choose others with --precisions")
     return chosen
 
 
@@ -152,20 +155,20 @@ def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
         return ()
 
 
-def _half_weights(wanted: RunExport, repository: ModelRepository, say: Say) -> bool:
+def _half_weights(wanted: RunExport, repository: ModelRepository, report: Reporter) -> bool:
     """As requested, or else as the newest version of the name stores its weights."""
     if wanted.half_weights is not None:
         return wanted.half_weights
     with suppress(NotFound, BundleError):  # the first version of this name
         version = repository.latest(wanted.name)
         if is_half_stored(repository.folder(wanted.name, version) / WEIGHTS_FILE):
-            say(KEPT_HALVES.format(title=f"{wanted.name}/{version}"))
+            report(KEPT_HALVES.format(title=f"{wanted.name}/{version}"))
             return True
     return False
 
 
 def _card_assets(wanted: RunExport) -> CardAssets:
-    """The run's curves, and the confusions beside the evaluation."""
+    """The run's curves, and the confusions next to the evaluation."""
     confusions = None if wanted.evaluation is None else wanted.evaluation.with_name(CONFUSIONS_FILE)
     return CardAssets(
         curves=_existing(wanted.curves or RunFolder(wanted.run_dir).curves_file),

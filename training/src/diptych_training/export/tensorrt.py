@@ -6,7 +6,6 @@ build engines of their own (`diptych check --tensorrt`). Written against onnxrun
 run on a GPU.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,13 +28,14 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ExportError
+from diptych_training.progress import Reporter
 
 PRECISIONS = ("fp32", "fp16")  # int8 graphs are made for CPUs
 MAX_BATCH = 256
 
 
 def compile_version(
-    repository: ModelRepository, name: str, version: int, folder: Path, say: Callable[[str], object]
+    repository: ModelRepository, name: str, version: int, folder: Path, report: Reporter
 ) -> list[Path]:
     """Write compiled models of each precision into `folder` and return the files.
 
@@ -52,7 +52,7 @@ def compile_version(
     written = []
     for precision in [one for one in PRECISIONS if one in manifest.precisions]:
         files = manifest.precisions[precision]
-        say(f"compiling {name}/{version} in {precision} with TensorRT {release}, which takes minutes")
+        report(f"compiling {name}/{version} in {precision} with TensorRT {release}, which takes minutes")
         with TemporaryDirectory(dir=folder) as scratch:
             image = _compile(source / files.image_file, Path(scratch), PIXELS, IMAGE_EMBEDDING, images)
             text = _compile(source / files.text_file, Path(scratch), INPUT_IDS, TEXT_EMBEDDING, texts)

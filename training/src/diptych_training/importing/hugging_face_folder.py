@@ -146,7 +146,9 @@ def _image_differences(image: ImageSpec) -> list[str]:
             "image processor of transformers does."
         )
     elif image.crop == "round" and (image.resize_mode == "shortest" or image.resize is not None):
-        found.append("The crop of an image may lie one pixel beside the one that the model was trained on.")
+        found.append(
+            "The crop of an image may lie one pixel away from the one that the model was trained on."
+        )
     if image.alpha == "drop":
         found.append(
             "Transparent pixels are laid over white. The model was trained on the colours under them."

@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
                 author=args.author,
             )
             _warn_replaced(before.entries.get(source_name(split)), entry)
-            write_index(dataset)  # without the old split: it is never listed beside new ones
+            write_index(dataset)  # without the old split: it is never listed with new ones
             write_source(args.out, split, source_name(split), images, items)
             dataset = replace(dataset, entries={**dataset.entries, source_name(split): entry})
             write_index(dataset)

@@ -93,7 +93,7 @@ def import_checkpoint(
             draft = _finish(
                 folder, imported, options, result, make_draft(result.published), proof_set=proof_set
             )
-        reporter.say(f"{stages.table()}\n\n{files_table(folder)}")
+        reporter.report(f"{stages.table()}\n\n{files_table(folder)}")
         return repository.publish(options.name, folder, draft)
 
 
@@ -117,7 +117,7 @@ def read_and_write(
     with stages.stage("write weights"):
         no_weights = _write_weights(model, folder, options)
     if no_weights is not None:
-        reporter.say(f"no weights to train from: {no_weights}")
+        reporter.report(f"no weights to train from: {no_weights}")
     with stages.stage("embed with the original library"):
         proof = proof_by_library(model, folder, options.n_images, differences, reporter.advance)
     return Imported(facts_of(model, options.prompts, no_weights), differences, proof)

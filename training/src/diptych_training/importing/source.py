@@ -143,7 +143,7 @@ def _foreign_reader(path: Path) -> Read:
     """The reader for a file or folder of another library.
 
     open_clip comes first, since its hub repositories often also hold a conversion to transformers; except
-    where a complete checkpoint of transformers has only open_clip's configuration beside it.
+    where a complete checkpoint of transformers has only open_clip's configuration next to it.
     """
     _require_packages()
     # Imported here: the readers need an extra, and importing them takes seconds.

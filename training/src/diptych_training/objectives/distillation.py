@@ -38,16 +38,16 @@ ALL_ROWS = slice(None)
 
 
 def distillation_loss(
-    pairs: Pairs, targets: Affinities, logit_scale: Tensor, taught: slice = ALL_ROWS
+    pairs: Pairs, targets: Affinities, logit_scale: Tensor, distilled: slice = ALL_ROWS
 ) -> Tensor:
     """Mean of both cross-entropies against the teachers' affinities, as a scalar.
 
-    It is the mean over those rows of `pairs.rows` that are `taught`; each counts over all columns.
+    It is the mean over those rows of `pairs.rows` that are `distilled`; each counts over all columns.
     """
     image_to_text, text_to_image = scaled_cosines(
         pairs.image_features, pairs.text_features, pairs.rows, logit_scale
     )
     return (
-        F.cross_entropy(image_to_text[taught], targets.image_to_text[taught])
-        + F.cross_entropy(text_to_image[taught], targets.text_to_image[taught])
+        F.cross_entropy(image_to_text[distilled], targets.image_to_text[distilled])
+        + F.cross_entropy(text_to_image[distilled], targets.text_to_image[distilled])
     ) / 2

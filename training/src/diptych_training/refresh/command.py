@@ -27,13 +27,14 @@ from diptych_training.flags import (
     add_runs_dir_flag,
 )
 from diptych_training.paths import data_dir, model_repo
+from diptych_training.progress import Reporter
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS
 from diptych_training.refresh.measure import FEW_SHIPPED
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from diptych_training.refresh.refresh import Outcome, refresh
-from diptych_training.refresh.start import Places, RefreshOptions, Say
+from diptych_training.refresh.start import Places, RefreshOptions
 from diptych_training.stages import sigterm_as_interrupt
 
 INTERRUPTED = 130
@@ -136,23 +137,23 @@ def run(args: argparse.Namespace) -> int:
     require_publishable("--name", args.name, args.model_repo)
     if args.push is not None:
         require_server(args.name, args.push, environment_key())
-    say = partial(print, flush=True)
+    report = partial(print, flush=True)
     try:
         with sigterm_as_interrupt():
-            outcome = refresh(_options(args), places, say)
+            outcome = refresh(_options(args), places, report)
     except KeyboardInterrupt:
-        return _interrupted(say)
+        return _interrupted(report)
     if outcome.is_interrupted:
-        return _interrupted(say)
+        return _interrupted(report)
     published = outcome.published
     if published is None:
         return 0
     if args.push is not None:
         folder = places.repository.folder(published.name, published.version)
-        push_and_report(folder, args.push, _shown_queries(outcome), say)
+        push_and_report(folder, args.push, _shown_queries(outcome), report)
     else:
         title, activate = f"{published.name}/{published.version}", f"{published.name} {published.version}"
-        say(
+        report(
             f"A running server of {published.name} moves to {title} by itself. Any other, or one "
             f"whose policy is not latest: diptych models activate {activate}\n"
             f"To start a server: {_serve_command(args)}"
@@ -165,8 +166,8 @@ def _shown_queries(outcome: Outcome) -> list[str]:
     return [] if outcome.measured is None else [one.query for one in outcome.measured.changes.searches]
 
 
-def _interrupted(say: Say) -> int:
-    say("interrupted: the same command continues")
+def _interrupted(report: Reporter) -> int:
+    report("interrupted: the same command continues")
     return INTERRUPTED
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from diptych_training.errors import TrainingConfigError
 from diptych_training.files import write_text
-from diptych_training.refresh.evaluation.results import JUDGED_FILE
+from diptych_training.refresh.evaluation.results import EVALUATION_FILE
 from diptych_training.refresh.pairs.own import OWN
 from diptych_training.refresh.report.report import PAGE_FILE
 from diptych_training.run_folder import RunFolder
@@ -97,9 +97,9 @@ class RefreshFolder:
         return RunFolder(self.path / f"{self.name}-{alpha:g}")
 
     @property
-    def judged_file(self) -> Path:
+    def evaluation_file(self) -> Path:
         """The measured mixes."""
-        return self.path / JUDGED_FILE
+        return self.path / EVALUATION_FILE
 
     @property
     def changes_file(self) -> Path:

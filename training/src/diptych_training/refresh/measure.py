@@ -9,10 +9,10 @@ from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.progress import progress_bar
 from diptych_training.refresh.evaluation.changes import Changes, find_changes
-from diptych_training.refresh.evaluation.evaluate import ALPHAS, Choice, choose_alpha, judge, n_pairs
+from diptych_training.refresh.evaluation.evaluate import ALPHAS, Choice, choose_alpha, evaluate_mixes, n_pairs
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.picture_set import SPLIT
-from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Judged
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Evaluation
 from diptych_training.refresh.ledger import RefreshFolder
 from diptych_training.refresh.start import RefreshOptions
 
@@ -29,7 +29,7 @@ class Measured:
     old: Mapping[str, Tensor]
     own: PackedDataset
     shipped: PackedDataset
-    judged: Judged
+    evaluation: Evaluation
     choice: Choice
     changes: Changes
 
@@ -45,16 +45,16 @@ def measure(folder: RefreshFolder, shipped: PackedDataset, options: RefreshOptio
     mixes = Mixes(tuned, old, own, shipped, n_shipped(own, options.shipped_pictures))
     alphas = sorted({*ALPHAS, *(() if alpha is None else (alpha,))})
     with progress_bar(total=len(alphas) * mixes.n_pictures, unit="image", desc="judge") as bar:
-        judged = judge(mixes, alphas, advance=bar.update, file=folder.judged_file)
+        evaluation = evaluate_mixes(mixes, alphas, advance=bar.update, file=folder.evaluation_file)
     choice = (
-        choose_alpha(judged, options.max_loss)
+        choose_alpha(evaluation, options.max_loss)
         if alpha is None
-        else Choice(alpha, True, "given by --alpha", judged.loss_points(alpha), options.max_loss)
+        else Choice(alpha, True, "given by --alpha", evaluation.loss_points(alpha), options.max_loss)
     )
     n_left = mixes.n_to_embed((0.0, choice.alpha))
     with progress_bar(total=n_left, unit="image", desc="compare", disable=not n_left) as bar:
         changes = find_changes(mixes, choice.alpha, advance=bar.update, file=folder.changes_file)
-    return Measured(tuned, old, own, shipped, judged, choice, changes)
+    return Measured(tuned, old, own, shipped, evaluation, choice, changes)
 
 
 def n_shipped(own: PackedDataset, asked: int | None) -> int | None:
@@ -65,7 +65,7 @@ def n_shipped(own: PackedDataset, asked: int | None) -> int | None:
     return FEW_SHIPPED if asked is None and n_pairs(own) < MIN_OWN_PAIRS else asked
 
 
-def n_judged(own: PackedDataset, shipped: PackedDataset, asked: int | None) -> int:
+def n_evaluated(own: PackedDataset, shipped: PackedDataset, asked: int | None) -> int:
     """How many pictures each mix embeds."""
     n_own, n_all = (sum(entry.n for _, entry in dataset.listed(SPLIT)) for dataset in (own, shipped))
     wanted = n_shipped(own, asked)

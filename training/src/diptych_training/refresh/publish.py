@@ -9,10 +9,11 @@ from diptych_training.export.model_card.quality import Change, Refreshed
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.export.run_export import KEPT_HALVES, RunExport, publish_run
+from diptych_training.progress import Reporter
 from diptych_training.refresh.evaluation.results import SetResult
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
-from diptych_training.refresh.start import Places, RefreshOptions, Say, Start
+from diptych_training.refresh.start import Places, RefreshOptions, Start
 from diptych_training.train.interpolate.interpolation import write_mixed_run
 
 
@@ -23,7 +24,7 @@ def publish(
     *,
     start: Start,
     measured: Measured,
-    say: Say,
+    report: Reporter,
 ) -> Published:
     """Write the mix as a run, export it in every precision of the old version, with weights stored as there
     unless the options say otherwise, prove and publish it.
@@ -49,10 +50,10 @@ def publish(
         refreshed=_refreshed(folder.ledger.id, start, measured),
     )
     if half_weights and options.half_weights is None:
-        say(KEPT_HALVES.format(title=start.title))
-    say(f"publishing: the exported files are proven before; details go to {folder.export_log}")
+        report(KEPT_HALVES.format(title=start.title))
+    report(f"publishing: the exported files are proven before; details go to {folder.export_log}")
     with folder.export_log.open("w", encoding="utf-8") as log:
-        version = publish_run(wanted, places.model_repo, say, details=partial(print, file=log, flush=True))
+        version = publish_run(wanted, places.model_repo, report, details=partial(print, file=log, flush=True))
     return Published(name=options.name, version=version, alpha=alpha)
 
 
@@ -74,14 +75,14 @@ def _find(
 
 def _refreshed(refresh_id: str, start: Start, measured: Measured) -> Refreshed:
     """Top-1 of the old and of the new model on both sets."""
-    judged, new = measured.judged, measured.judged.at(measured.choice.alpha)
+    evaluation, new = measured.evaluation, measured.evaluation.at(measured.choice.alpha)
     return Refreshed(
         id=refresh_id,
         alpha=measured.choice.alpha,
         started_from=start.title,
-        n_pairs=judged.n_own_pairs,
-        shipped=_change(judged.old.shipped, new.shipped),
-        own=None if judged.old.own is None or new.own is None else _change(judged.old.own, new.own),
+        n_pairs=evaluation.n_own_pairs,
+        shipped=_change(evaluation.old.shipped, new.shipped),
+        own=None if evaluation.old.own is None or new.own is None else _change(evaluation.old.own, new.own),
     )
 
 

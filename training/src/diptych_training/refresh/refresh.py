@@ -13,13 +13,14 @@ from diptych_training.errors import NothingGained, RunInUse, TooMuchLost, Traini
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
 from diptych_training.files import exclusive_lock
+from diptych_training.progress import Reporter
 from diptych_training.refresh.ledger import Published, RefreshFolder, Request, latest_ledger, open_folder
 from diptych_training.refresh.measure import Measured, measure
 from diptych_training.refresh.pairs.own import SHEET_FILE
 from diptych_training.refresh.pairs.prepare import pairs_digest, prepare_pairs
 from diptych_training.refresh.publish import publish
 from diptych_training.refresh.report.content import headline
-from diptych_training.refresh.start import Places, RefreshOptions, Say, Start, default_start, open_start
+from diptych_training.refresh.start import Places, RefreshOptions, Start, default_start, open_start
 from diptych_training.refresh.summary import report_gains, summary, too_much_lost
 from diptych_training.refresh.train import choose_recipe, train
 
@@ -40,7 +41,7 @@ class Outcome:
     is_interrupted: bool = False
 
 
-def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
+def refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outcome:
     """Go through all stages that are not done yet.
 
     Raises DataError for pairs that cannot be used, TrainingConfigError for a recipe that cannot,
@@ -50,29 +51,31 @@ def refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
     """
     in_use = RunInUse(f"another process refreshes {options.name} in {places.runs_dir}")
     with exclusive_lock(places.runs_dir / REFRESHES / f".{options.name}.lock", in_use):
-        return _refresh(options, places, say)
+        return _refresh(options, places, report)
 
 
-def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
+def _refresh(options: RefreshOptions, places: Places, report: Reporter) -> Outcome:
     start, request = _begin(options, places)
-    say(f"{options.name} starts from {start.title}")
+    report(f"{options.name} starts from {start.title}")
     folder = open_folder(places.runs_dir / REFRESHES, options.name, request, again=options.again)
     published = folder.ledger.published
     if published is not None and _is_current(published, options, places) and not folder.is_recipe_edited:
-        say("the same pairs, model and recipe were used before; --again trains once more\n")
-        say(summary(folder, start, published, places.repository))
+        report("the same pairs, model and recipe were used before; --again trains once more\n")
+        report(summary(folder, start, published, places.repository))
         return Outcome(folder, published)
-    report = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
-    say(f"\n{report.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
-    recipe = choose_recipe(options, folder, start, report, say)
-    say(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
+    findings = prepare_pairs(options.sources, start.source, folder.pairs, options.pairs, start.shipped)
+    report(f"\n{findings.text()}\npictures as the model sees them: {folder.pairs / SHEET_FILE}\n")
+    recipe = choose_recipe(options, folder, start, findings, report)
+    report(f"recipe: {folder.recipe_file} ({recipe.run.steps:,} steps)")
     if options.only_look:
-        say("nothing is trained yet: edit the recipe if you like; the same command without --look continues")
+        report(
+            "nothing is trained yet: edit the recipe if you like; the same command without --look continues"
+        )
         return Outcome(folder)
-    if not train(options, places, folder, start=start, recipe=recipe, say=say):
+    if not train(options, places, folder, start=start, recipe=recipe, report=report):
         return Outcome(folder, is_interrupted=True)
     measured = measure(folder, start.shipped, options)
-    report_gains(options, folder, start, pairs=report, measured=measured, say=say)
+    report_gains(options, folder, start, pairs=findings, measured=measured, report=report)
     if measured.choice.alpha == 0:
         raise NothingGained(
             f"no mix names more held-out pictures right than {start.title} does, within the bound of "
@@ -80,10 +83,10 @@ def _refresh(options: RefreshOptions, places: Places, say: Say) -> Outcome:
         )
     if not measured.choice.is_within:
         raise TooMuchLost(too_much_lost(measured))
-    published = publish(options, places, folder, start=start, measured=measured, say=say)
+    published = publish(options, places, folder, start=start, measured=measured, report=report)
     folder.record(folder.ledger, published=published)
-    gains = headline(measured.judged, measured.choice)
-    say(f"\n{summary(folder, start, published, places.repository, gains)}")
+    gains = headline(measured.evaluation, measured.choice)
+    report(f"\n{summary(folder, start, published, places.repository, gains)}")
     return Outcome(folder, published, measured)
 
 

@@ -1,6 +1,5 @@
 """What the user of `diptych-train refresh` asked for, and where things are."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +10,7 @@ from diptych.errors import BundleError, NotFound
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import DataError, TrainingConfigError
-from diptych_training.evaluate.proof_set.file import judged_proof_set
+from diptych_training.evaluate.proof_set.file import proof_set_to_evaluate
 from diptych_training.evaluate.proof_set.proof_set import NAME_SUFFIX
 from diptych_training.export.onnx.bundle_files import WEIGHTS_FILE
 from diptych_training.export.onnx.half_weights import is_half_stored
@@ -20,8 +19,6 @@ from diptych_training.importing.source_model import SourceModel, open_source_mod
 from diptych_training.paths import cache_dir
 from diptych_training.refresh.evaluation.evaluate import MAX_LOSS
 from diptych_training.refresh.pairs.prepare import PairsOptions
-
-Say = Callable[[str], object]  # receives lines for the user
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def open_start(given: str, places: Places) -> Start:
     title = f"{name}/{manifest.version}"
     bundle = repository.folder(name, manifest.version)
     source = open_source_model(StartConfig(source=title), places.runs_dir, places.model_repo)
-    proof_set = judged_proof_set(repository, bundle)
+    proof_set = proof_set_to_evaluate(repository, bundle)
     if proof_set is None:
         raise DataError(
             f"{title} has no proof set, nor has a version of {SHIPPED_NAME} in {places.model_repo}: nothing "

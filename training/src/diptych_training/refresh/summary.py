@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from diptych.bundle.repository import ModelRepository
+from diptych_training.progress import Reporter
 from diptych_training.refresh.evaluation.results import POINTS
 from diptych_training.refresh.ledger import Published, RefreshFolder
 from diptych_training.refresh.measure import Measured
 from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.report.content import Content
 from diptych_training.refresh.report.report import gains_table, other_weights, searches_text, write_report
-from diptych_training.refresh.start import RefreshOptions, Say, Start
+from diptych_training.refresh.start import RefreshOptions, Start
 
 
 def report_gains(
@@ -20,14 +21,14 @@ def report_gains(
     *,
     pairs: PairsReport,
     measured: Measured,
-    say: Say,
+    report: Reporter,
 ) -> None:
     """Write the report, and show its table and three searches."""
     content = Content(
         name=options.name,
         old_name=start.title,
         day=datetime.now(UTC).date(),
-        judged=measured.judged,
+        evaluation=measured.evaluation,
         choice=measured.choice,
         changes=measured.changes,
         own=measured.own,
@@ -37,11 +38,11 @@ def report_gains(
     )
     write_report(folder.path, content)
     choice = measured.choice
-    say(f"\n{gains_table(measured.judged, choice.alpha).markdown()}\n")
-    say(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
-    say(other_weights(measured.judged, choice.alpha))
-    say("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
-    say(f"{searches_text(measured.changes.searches)}\n")
+    report(f"\n{gains_table(measured.evaluation, choice.alpha).markdown()}\n")
+    report(f"weight of what was learned: {choice.alpha:g}, {choice.reason}")
+    report(other_weights(measured.evaluation, choice.alpha))
+    report("\nthree of your captions as searches among your pictures and the shipped ones (✓: right):\n")
+    report(f"{searches_text(measured.changes.searches)}\n")
 
 
 def summary(
@@ -65,15 +66,15 @@ def summary(
 
 def too_much_lost(measured: Measured) -> str:
     """Why nothing is published, and which smaller weight would be within the bound."""
-    choice, judged = measured.choice, measured.judged
-    new = judged.at(choice.alpha).shipped.top(1)
+    choice, evaluation = measured.choice, measured.evaluation
+    new = evaluation.at(choice.alpha).shipped.top(1)
     within = [
         mix.alpha
-        for mix in judged.mixes
-        if 0 < mix.alpha < choice.alpha and judged.loss_points(mix.alpha) <= choice.max_loss
+        for mix in evaluation.mixes
+        if 0 < mix.alpha < choice.alpha and evaluation.loss_points(mix.alpha) <= choice.max_loss
     ]
     smaller = (
-        f"--alpha {max(within):g} loses {judged.loss_points(max(within)):.1f}, without training again"
+        f"--alpha {max(within):g} loses {evaluation.loss_points(max(within)):.1f}, without training again"
         if within
         else "more old pairs in every batch (--set data.rehearsal.old.share=0.75) or fewer steps lose less"
     )

@@ -13,12 +13,13 @@ from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES
 from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.progress import Reporter
 from diptych_training.refresh.evaluation.evaluate import ALPHAS
 from diptych_training.refresh.ledger import RefreshFolder
-from diptych_training.refresh.measure import n_judged
+from diptych_training.refresh.measure import n_evaluated
 from diptych_training.refresh.pairs.findings import PairsReport
 from diptych_training.refresh.recipe import old_pairs, write_recipe
-from diptych_training.refresh.start import Places, RefreshOptions, Say, Start
+from diptych_training.refresh.start import Places, RefreshOptions, Start
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
@@ -43,8 +44,8 @@ class Remaining:
 
     def text(self, picture_s: float) -> str:
         """The end of the line that estimates the training: what else takes time."""
-        judge, export = (f"{seconds / 60:.1f}" for seconds in self.seconds(picture_s))
-        return f"; then about {judge} min to judge, and roughly {export} min to export with proof"
+        evaluate_mixes, export = (f"{seconds / 60:.1f}" for seconds in self.seconds(picture_s))
+        return f"; then about {evaluate_mixes} min to judge, and roughly {export} min to export with proof"
 
 
 def embedding_seconds(model: nn.Module, spec: ImageSpec) -> float:
@@ -58,19 +59,19 @@ def embedding_seconds(model: nn.Module, spec: ImageSpec) -> float:
 
 
 def choose_recipe(
-    options: RefreshOptions, folder: RefreshFolder, start: Start, report: PairsReport, say: Say
+    options: RefreshOptions, folder: RefreshFolder, start: Start, findings: PairsReport, report: Reporter
 ) -> TrainConfig:
     """The recipe in the folder, which is written if there is none yet."""
     if options.recipe is not None:
         shutil.copyfile(options.recipe, folder.recipe_file)
     elif not folder.recipe_file.is_file():
         old = old_pairs(options.old_data, start.manifest, start.shipped)
-        say(str(old))
+        report(str(old))
         write_recipe(
             folder.recipe_file,
             folder.name,
             start.title,
-            n_train=report.n_train,
+            n_train=findings.n_train,
             old=old,
             seed=folder.number - 1,
             loss=start.source.tables["loss"],
@@ -92,7 +93,7 @@ def train(
     *,
     start: Start,
     recipe: TrainConfig,
-    say: Say,
+    report: Reporter,
 ) -> bool:
     """Train the run of the refresh to its end; False if it was interrupted.
 
@@ -101,14 +102,14 @@ def train(
     run = folder.run
     if run.has_begun and folder.is_recipe_edited:
         kept = folder.set_run_aside()
-        say(f"the recipe was edited since: the training begins again (the run before it: {kept})")
+        report(f"the recipe was edited since: the training begins again (the run before it: {kept})")
     folder.record(folder.ledger, trained_recipe=folder.recipe_file.read_text(encoding="utf-8"))
     if run.last.is_file() and checkpoint_step(run.last) >= recipe.run.steps:
         return True
     own = read_dataset(folder.own)
     remaining = Remaining(
         n_mixes=len(ALPHAS),
-        n_pictures=n_judged(own, start.shipped, options.shipped_pictures),
+        n_pictures=n_evaluated(own, start.shipped, options.shipped_pictures),
         n_precisions=len(start.manifest.precisions),
     )
     return train_run(
@@ -119,6 +120,6 @@ def train(
         open_teachers=lambda: open_teachers(recipe, places.runs_dir, places.model_repo),
         resume=run.has_begun,
         device=options.device,
-        say=say,
+        report=report,
         after_training=lambda model: remaining.text(embedding_seconds(model, recipe.preprocess)),
     )

@@ -89,13 +89,13 @@ def _train_all(
     args: argparse.Namespace,
     out: Path,
 ) -> int:
-    say = partial(print, flush=True)
+    report = partial(print, flush=True)
     dataset = read_dataset(args.data)
-    runner = StudyRunner(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, say)
+    runner = StudyRunner(dataset, args.runs_dir, args.model_repo, cache_dir(), args.device, report)
     code = 0
     for number, variant in enumerate(chosen, 1):
         outcome = _outcome(plan, variant, recipes, args)  # read again: another process may have trained it
-        say(f"[{number}/{len(chosen)}] {_progress_line(outcome)}")
+        report(f"[{number}/{len(chosen)}] {_progress_line(outcome)}")
         if outcome.state != "finished":
             code = _train(plan, variant, runner) or code
             _write(plan, recipes, args, out)

@@ -1,4 +1,4 @@
-"""The claims of the paper, each beside what was found and why it may differ."""
+"""The claims of the paper, each with what was found and why it may differ."""
 
 from collections.abc import Sequence
 from statistics import median

@@ -61,7 +61,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=Path("docs/study.md"),
         metavar="FILE",
-        help="whose marked sections are written; figures beside it; default: ./docs/study.md",
+        help="whose marked sections are written; figures next to it; default: ./docs/study.md",
     )
     add_runs_dir_flag(parser)
     add_data_flag(parser, "a packed data set")

@@ -114,7 +114,7 @@ def on_benchmark(model: Model, data_sets: Sequence[DataSet], cache: Path, draws:
 
     Only sources by themselves have a `single` of 1: pools show the same pictures again.
     """
-    plan = benchmark.Plan(seeds=draws)
+    plan = benchmark.MeasureSettings(seeds=draws)
     classifier = (
         cached_classifier(model.encoder, model.tokenizer) if isinstance(model, EvaluatedModel) else None
     )

@@ -18,7 +18,7 @@ from diptych_training.study.results import Result
 from diptych_training.study.scaling import FIGURE as SCALING_FIGURE
 from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
 
-FIGURES = "figures"  # beside the page
+FIGURES = "figures"  # next to the page
 TITLES: dict[Part, str] = {
     "efficiency": "efficiency of objectives",
     "labels": "static softmax against language",

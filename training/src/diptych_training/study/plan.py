@@ -1,6 +1,6 @@
 """Plans of many runs, from TOML: ablations, which change one recipe, and studies, which have several parts.
 
-Shipped plans are known by their name, others are files with recipes beside them.
+Shipped plans are known by their name, others are files with recipes next to them.
 """
 
 import tomllib
@@ -62,9 +62,9 @@ class AblationPlan(Frozen):
         """All changes of a variant's recipe, in the order in which they are applied."""
         return (*self.changes, *variant.changes)
 
-    def beside(self, folder: Path) -> "AblationPlan":
+    def relative_to(self, folder: Path) -> "AblationPlan":
         """The plan with its recipe relative to the plan's folder."""
-        return self.model_copy(update={"base": recipe_beside(self.base, folder)})
+        return self.model_copy(update={"base": placed_recipe(self.base, folder)})
 
 
 class Variant(Frozen):
@@ -91,11 +91,11 @@ class Training(Frozen):
             raise ValueError("recipe is missing: name one for all variants, or one in each")
         return self
 
-    def beside(self, folder: Path) -> "Training":
+    def relative_to(self, folder: Path) -> "Training":
         """The part with its recipes relative to the plan's folder."""
 
         def placed(recipe: str | None) -> str | None:
-            return None if recipe is None else recipe_beside(recipe, folder)
+            return None if recipe is None else placed_recipe(recipe, folder)
 
         variants = tuple(one.model_copy(update={"recipe": placed(one.recipe)}) for one in self.variants)
         return self.model_copy(update={"recipe": placed(self.recipe), "variants": variants})
@@ -149,10 +149,10 @@ class StudyPlan(Frozen):
     prompts: Prompts | None = None
     labels: Labels | None = None
 
-    def beside(self, folder: Path) -> "StudyPlan":
+    def relative_to(self, folder: Path) -> "StudyPlan":
         """The plan with its recipes relative to the plan's folder."""
         parts = {name: getattr(self, name) for name in ("efficiency", "scaling", "labels")}
-        found = {name: part.beside(folder) for name, part in parts.items() if part is not None}
+        found = {name: part.relative_to(folder) for name, part in parts.items() if part is not None}
         return self.model_copy(update=found)
 
 
@@ -171,7 +171,7 @@ def plans_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def recipe_beside(recipe: str, folder: Path) -> str:
+def placed_recipe(recipe: str, folder: Path) -> str:
     """A shipped recipe by its name, or else a file relative to the folder of the plan."""
     is_shipped = recipe_file(recipe) != Path(recipe)
     return recipe if is_shipped else str(folder / Path(recipe).expanduser())
@@ -191,7 +191,7 @@ def _read(name_or_file: str, shipped: Path, kind: type[Plan]) -> Plan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
     try:
-        return kind.model_validate(values).beside(path.parent)
+        return kind.model_validate(values).relative_to(path.parent)
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {explain(error, values, root=kind)}") from error
 

@@ -85,7 +85,7 @@ def prompts_section(models: Sequence[Prompted]) -> str:
 
 
 def probes_table(pools: Mapping[str, Pools]) -> str:
-    """Few-shot probes beside zero-shot, by the title of the model."""
+    """Few-shot probes next to zero-shot, by the title of the model."""
     shots = sorted({k for own in pools.values() for _, _, curve in own.values() for k, _ in curve})
     rows = [
         [

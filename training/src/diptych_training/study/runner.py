@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from diptych_training.evaluate.evaluated_model import (
     open_evaluated_run,
 )
 from diptych_training.importing.source_model import SourceModel
+from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
 from diptych_training.study.cells import Cell, Run, data_digest, without_validation
 from diptych_training.study.measure import Model, measure
@@ -39,7 +39,7 @@ class StudyRunner:
     model_repo: Path
     cache: Path
     device: str
-    say: Callable[[str], object]
+    report: Reporter
 
     @cached_property
     def data(self) -> str:
@@ -87,7 +87,7 @@ class StudyRunner:
             resume=folder.has_begun,
             device=self.device,
             until=until,
-            say=self.say,
+            report=self.report,
         )
 
     def step_of(self, name: str) -> int:
@@ -102,7 +102,7 @@ class StudyRunner:
         folder = RunFolder(self.runs_dir / run.name)
         done = self.step_of(run.name)
         if done > step:
-            self.say(f"{run.name} is at step {done}, beyond {step}: trained again")
+            self.report(f"{run.name} is at step {done}, beyond {step}: trained again")
             shutil.rmtree(folder.path)
             done = 0
         if done == step:

@@ -14,7 +14,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TooFewSamples, TrainingConfigError
 from diptych_training.evaluate.proof_set.file import default_proof_set_file
 from diptych_training.evaluate.proof_set.samples import shortage
-from diptych_training.export.run_export import RunExport, Say, publish_run, require_publishable
+from diptych_training.export.run_export import RunExport, publish_run, require_publishable
 from diptych_training.flags import (
     add_data_flag,
     add_device_flag,
@@ -24,6 +24,7 @@ from diptych_training.flags import (
 )
 from diptych_training.importing.source_model import SourceModel, open_source_model
 from diptych_training.paths import recipe_file, shipped_recipes
+from diptych_training.progress import Reporter
 from diptych_training.push import add_push_flag, environment_key, push_and_report, require_server
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.align.start import open_drawings
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(args.runs_dir / config.name)
     if args.publish is not None:
         _require_proof(dataset, folder, source_model, args.model_repo)
-    say = partial(print, flush=True)
+    report = partial(print, flush=True)
     is_done = train_run(
         config,
         dataset,
@@ -89,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
         open_drawings=partial(open_drawings, config, args.runs_dir, args.model_repo),
         resume=args.resume,
         device=args.device,
-        say=say,
+        report=report,
         before_first_step=partial(_warn_of_shortage, config, dataset, folder, args.model_repo),
     )
     if is_done and args.publish is not None and os.environ.get("RANK", "0") == "0":
-        _publish(args, folder, dataset, say)
+        _publish(args, folder, dataset, report)
     return 0 if is_done else INTERRUPTED
 
 
@@ -117,12 +118,12 @@ def _require_valid(args: argparse.Namespace) -> None:
         require_server(args.publish, args.push, environment_key())
 
 
-def _publish(args: argparse.Namespace, folder: RunFolder, dataset: PackedDataset, say: Say) -> None:
+def _publish(args: argparse.Namespace, folder: RunFolder, dataset: PackedDataset, report: Reporter) -> None:
     """Publish the run, proven on its data set if that has enough, unless its start brought a proof set."""
     data = None if folder.proof_set_file.is_file() or shortage(dataset) is not None else args.data
-    version = publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, say)
+    version = publish_run(RunExport(folder.path, args.publish, data=data), args.model_repo, report)
     published = ModelRepository(args.model_repo).folder(args.publish, version)
-    say(str(published))
+    report(str(published))
     if args.push is not None:
         push_and_report(published, args.push)
 

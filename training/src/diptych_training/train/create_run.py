@@ -24,7 +24,7 @@ from diptych_training.train.align.start import aligned_start
 from diptych_training.train.distributed.ranks import CPU
 from diptych_training.train.objective import write_dictionary
 from diptych_training.train.teachers import OpenTeachers, TeacherModels, teacher_checkpoints
-from diptych_training.train.text_teacher.taught_texts import TaughtTexts, taught_texts
+from diptych_training.train.text_teacher.teacher_texts import TeacherTexts, teacher_texts
 from diptych_training.train.tokenizer import END, train_tokenizer, write_tokenizer
 
 OpenDrawings = Callable[[], SourceModel | None]
@@ -56,9 +56,9 @@ def create_run(
     teacher_models, drawings = open_teachers(), open_drawings()
     if config.text_teacher is not None or (config.predictive is not None and config.predictive.n_entries):
         texts = list(texts)  # read twice
-    taught = _taught_texts(config, texts, device)
+    teacher_texts = _teacher_texts(config, texts, device)
     if source_model is None:
-        tokenizer, start = _new_start(config, dataset, texts, taught, drawings, device=device)
+        tokenizer, start = _new_start(config, dataset, texts, teacher_texts, drawings, device=device)
     else:
         tokenizer, start = source_model.tokenizer, _start(config, source_model)
     tokenizer = tokenizer or _tokenizer(config, texts, teacher_models)
@@ -80,8 +80,8 @@ def create_run(
     shutil.rmtree(folder.teacher(0).parent, ignore_errors=True)
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
-    if taught is not None:
-        taught.write(folder.taught_texts_file)
+    if teacher_texts is not None:
+        teacher_texts.write(folder.teacher_texts_file)
     write_tokenizer(tokenizer, folder.tokenizer_file)
     write_dictionary(folder, config, texts)
     write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())
@@ -93,22 +93,22 @@ def create_run(
     return folder
 
 
-def _taught_texts(
+def _teacher_texts(
     config: TrainConfig, texts: Iterable[Sequence[str]], device: torch.device
-) -> TaughtTexts | None:
+) -> TeacherTexts | None:
     if config.text_teacher is None:
         return None
     captions = chain.from_iterable(texts)
     classes = None if config.start_image is None else config.start_image.classes
     names = [] if classes is None else class_names(classes)
-    return taught_texts(config.text_teacher, captions, config.model.embed_dim, device, names)
+    return teacher_texts(config.text_teacher, captions, config.model.embed_dim, device, names)
 
 
 def _new_start(
     config: TrainConfig,
     dataset: PackedDataset,
     texts: Iterable[Sequence[str]],
-    taught: TaughtTexts | None,
+    teacher_texts: TeacherTexts | None,
     drawings: SourceModel | None,
     *,
     device: torch.device,
@@ -119,8 +119,8 @@ def _new_start(
     Raises ImportFailed, CheckpointError or TrainingConfigError if others' weights cannot be read or do not
     fit.
     """
-    known = () if taught is None else chain(chain.from_iterable(texts), taught.texts)
-    space = None if taught is None else taught.space
+    known = () if teacher_texts is None else chain(chain.from_iterable(texts), teacher_texts.texts)
+    space = None if teacher_texts is None else teacher_texts.space
     tokenizer, weights = aligned_start(config, dataset, known, space, drawings, device=device)
     if not weights:
         return tokenizer, None

@@ -34,10 +34,10 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
         raise TrainingConfigError(
             f"run.batch_size is {n}: it must be a multiple of the number of ranks, {ranks.world_size}"
         )
-    taught = config.text_teacher
-    if taught is not None and taught.batch_size % ranks.world_size:
+    teacher = config.text_teacher
+    if teacher is not None and teacher.batch_size % ranks.world_size:
         raise TrainingConfigError(
-            f"text_teacher.batch_size is {taught.batch_size}: it must be a multiple of the number of ranks, "
+            f"text_teacher.batch_size is {teacher.batch_size}: it must be a multiple of the number of ranks, "
             f"{ranks.world_size}"
         )
     for name, n_old in config.rehearsed.items():

@@ -32,7 +32,7 @@ class Estimate:
     batch_size: int
     peak_bytes: int
     flops_per_image: float
-    other_part: str = "text"  # what learns beside the image tower
+    other_part: str = "text"  # what learns in addition to the image tower
 
     def __str__(self) -> str:
         total = (self.n_image_parameters + self.n_text_parameters) / 1e6

@@ -93,12 +93,12 @@ class Loop:
         bar = progress_bar(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
         with Interrupt() as interrupt, bar as progress:
 
-            def say(line: str) -> None:
+            def report(line: str) -> None:
                 if ranks.is_first:
                     progress.write(line)
 
             if self.config.start is not None and first == 0:
-                say(self._validate())  # the baseline, and the best so far
+                report(self._validate())  # the baseline, and the best so far
             timer, started = _Timer(first), time.perf_counter()
             while self.state.step < n_steps and not self._is_stopped(interrupt):
                 losses, norm = self._step()
@@ -106,10 +106,10 @@ class Loop:
                 if self._is_logged():
                     timer = self._log_step(losses, norm, timer)
                     progress.set_postfix(loss=f"{float(losses['loss']):.3f}", refresh=False)
-                if self._after_step(say):
+                if self._after_step(report):
                     timer = _Timer(self.state.step)
                 if time_left is not None and self.state.step - first == n_timed:
-                    say(time_left(n_timed, time.perf_counter() - started))
+                    report(time_left(n_timed, time.perf_counter() - started))
                     timer = _Timer(self.state.step)
         self._save_checkpoint()
         return self.state.step >= n_steps
@@ -161,12 +161,12 @@ class Loop:
             **self.batches.numbers(),
         }
 
-    def _after_step(self, say: Callable[[str], None]) -> bool:
+    def _after_step(self, report: Callable[[str], None]) -> bool:
         """Validate and save a checkpoint when due. Returns whether either was done."""
         step, run = self.state.step, self.config.run
         is_validated = step % run.validate_every == 0 or step == run.steps
         if is_validated:
-            say(self._validate())
+            report(self._validate())
         if step % run.checkpoint_every == 0:
             self.state.stepper.check(step - 1)
             self._save_checkpoint()

@@ -18,7 +18,7 @@ from diptych_training.objectives.distillation import (
 )
 from diptych_training.objectives.predictive import PredictiveModel
 from diptych_training.objectives.text_distillation import text_distillation_loss
-from diptych_training.train.batches.batch import Batch, TaughtBatch, equal_keys
+from diptych_training.train.batches.batch import Batch, TeacherBatch, equal_keys
 from diptych_training.train.distributed.parallel import average_unsharded_gradients, without_gradient_sync
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.teachers import Teachers
@@ -100,7 +100,7 @@ class GradientStep:
         `Stepper` tests whether they are finite.
         """
         # Its own backward pass, so that two graphs are not in memory together.
-        of_texts = None if batch.taught is None else self._teach_texts(batch.taught)
+        of_texts = None if batch.teacher_texts is None else self._teach_texts(batch.teacher_texts)
         n = len(batch.input_ids)
         chunks = list(_slices(n, self.chunk_size or n))
         # Teachers run first, while the graph of the model is not in memory.
@@ -109,22 +109,24 @@ class GradientStep:
             self._at_once(batch, targets) if len(chunks) == 1 else self._in_chunks(batch, chunks, targets)
         )
         average_unsharded_gradients(self.model, self.ranks)
-        if batch.taught is None or of_texts is None:
+        if batch.teacher_texts is None or of_texts is None:
             return values
-        total = values["loss"] + batch.taught.weight * of_texts
+        total = values["loss"] + batch.teacher_texts.weight * of_texts
         return {"loss/contrastive": values["loss"], **values, "loss": total, "loss/text_teacher": of_texts}
 
-    def _teach_texts(self, taught: TaughtBatch) -> Tensor:
+    def _teach_texts(self, teacher_texts: TeacherBatch) -> Tensor:
         """Add the gradients of the text teacher's loss; returns that loss. DDP averages them together with
         those of the next backward pass.
         """
-        input_ids, targets = (_to_device(t, self.ranks.device) for t in (taught.input_ids, taught.targets))
+        input_ids, targets = (
+            _to_device(t, self.ranks.device) for t in (teacher_texts.input_ids, teacher_texts.targets)
+        )
         with autocast(self.ranks.device, self.precision):
             features = self.model.encode_text_start(input_ids, targets.shape[1])
         both = self.ranks.gather_with_gradient(torch.cat([features.float(), targets], dim=1))
         features, targets = both.tensor_split([features.shape[1]], dim=1)
         loss = text_distillation_loss(features, targets, self.ranks.share(len(targets)))
-        (taught.weight * loss).backward()  # type: ignore[no-untyped-call]
+        (teacher_texts.weight * loss).backward()  # type: ignore[no-untyped-call]
         return self.ranks.mean(loss.detach())
 
     def _at_once(self, batch: Batch, targets: Affinities | None) -> Losses:
@@ -205,8 +207,8 @@ class GradientStep:
         loss = self.objective.loss(pairs, model.logit_scale, model.logit_bias)
         parts = {}
         if self.teachers is not None and targets is not None:
-            taught, weight = self.teachers.taught(batch), self.teachers.weight
-            distilled = distillation_loss(pairs, targets, model.logit_scale, taught)
+            rows, weight = self.teachers.distilled_rows(batch), self.teachers.weight
+            distilled = distillation_loss(pairs, targets, model.logit_scale, rows)
             parts = {"loss/contrastive": loss, "loss/distill": distilled}
             loss = (1 - weight) * loss + weight * distilled
         # Every scalar takes part in the graph, even if the loss ignores it: DDP waits for all gradients.

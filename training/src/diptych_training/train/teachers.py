@@ -36,7 +36,7 @@ class Teachers:
     weight: float
     on_rehearsed: bool = False
 
-    def taught(self, batch: Batch) -> slice:
+    def distilled_rows(self, batch: Batch) -> slice:
         """The rows of a batch that are distilled."""
         return slice(len(batch.keys) - batch.n_rehearsed if self.on_rehearsed else 0, None)
 

@@ -20,9 +20,10 @@ from diptych_training.models import WordPiecesConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.objectives.predictive import PredictiveModel, TrainedModel
 from diptych_training.paths import cache_dir
+from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.image_features import ImageFeatures
-from diptych_training.train.batches.taught import TaughtBatches
+from diptych_training.train.batches.teacher_texts import TeacherBatches
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.create_run import OpenDrawings, create_run
 from diptych_training.train.defaults import check_shares, check_validation, with_defaults
@@ -36,11 +37,9 @@ from diptych_training.train.objective import drawn, objective_of
 from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.teachers import OpenTeachers, load_teachers
-from diptych_training.train.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 
 BEFORE_FIRST_STEP = "before the first step"  # after a resume, too
-
-Say = Callable[[str], object]  # receives one line
 
 
 def train_run(
@@ -54,14 +53,14 @@ def train_run(
     resume: bool,
     device: str = AUTO,
     until: int | None = None,
-    say: Say,
+    report: Reporter,
     before_first_step: Callable[[], object] = lambda: None,
     after_training: Callable[[TrainedModel], str] = lambda _: "",
 ) -> bool:
     """Train `run_dir` to its end, to step `until`, or until SIGINT or SIGTERM. Returns whether that step was
     reached.
 
-    Arguments are those of `prepare`. `say` receives the folder, the estimate and the outcome as lines.
+    Arguments are those of `prepare`. `report` receives the folder, the estimate and the outcome as lines.
     `before_first_step` is called once everything was found to be in order. `after_training` gets the model
     once the first steps are measured, and returns what their line says of the work that follows. Raises
     RunInUse if another process trains in the folder.
@@ -93,10 +92,12 @@ def train_run(
         )
         if ranks.is_first:
             before_first_step()
-        is_done = _train(loop, say if ranks.is_first else _say_nothing, after_training, until)
+        is_done = _train(loop, report if ranks.is_first else _say_nothing, after_training, until)
         if ranks.is_first:
             is_end = loop.state.step == loop.config.run.steps
-            say(f"{'finished' if is_end else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}")
+            report(
+                f"{'finished' if is_end else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}"
+            )
     return is_done
 
 
@@ -160,8 +161,8 @@ def prepare(
         folder.tokenizer_file, ranks, first_step=state.step, position=state.position, features=features
     )
     if config.text_teacher is not None:
-        taught = TaughtTexts.read(folder.taught_texts_file)
-        batches = TaughtBatches(batches, taught, tokenizer, config, ranks)
+        teacher_texts = TeacherTexts.read(folder.teacher_texts_file)
+        batches = TeacherBatches(batches, teacher_texts, tokenizer, config, ranks)
     return Loop(
         config=config,
         folder=folder,
@@ -201,7 +202,7 @@ def _summary_of_best(loop: Loop) -> str:
 @contextmanager
 def _run_lock(run_dir: Path, ranks: Ranks) -> Iterator[None]:
     """Allow one training per run folder: the first rank holds the lock for all ranks."""
-    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside the folder, whose content may be replaced
+    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # next to the folder, whose content may be replaced
     in_use = RunInUse(f"another process is training in {run_dir}")
     with ExitStack() as held:
         ranks.run_on_first(lambda: held.enter_context(exclusive_lock(lock_file, in_use)))
@@ -221,13 +222,15 @@ def _say_nothing(_line: str) -> None:
     """Ranks but the first are silent."""
 
 
-def _train(loop: Loop, say: Say, after_training: Callable[[TrainedModel], str], until: int | None) -> bool:
+def _train(
+    loop: Loop, report: Reporter, after_training: Callable[[TrainedModel], str], until: int | None
+) -> bool:
     ranks = loop.state.ranks
     try:
         with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
             cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
-        say(f"run folder: {loop.folder.path}")
-        say(str(cost) if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}")
+        report(f"run folder: {loop.folder.path}")
+        report(str(cost) if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}")
 
         def time_left(n_done: int, took_s: float) -> str:
             minutes = cost.seconds_left(n_done, took_s) / 60

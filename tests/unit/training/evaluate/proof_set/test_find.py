@@ -8,7 +8,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.evaluate.proof_set.file import (
     PROOF_SET_FILE,
     default_proof_set_file,
-    judged_proof_set,
+    proof_set_to_evaluate,
     write_proof_set,
 )
 from support.default_model import DEFAULT_MODEL
@@ -36,7 +36,7 @@ def test_the_newest_default_version_with_one_is_found(repository: ModelRepositor
 def test_a_bundle_is_judged_on_its_own(repository: ModelRepository, tmp_path: Path) -> None:
     write_proof_set(tmp_path / PROOF_SET_FILE, tiny_proof_set(texts=("own",)))
 
-    assert judged_proof_set(repository, tmp_path) == tiny_proof_set(texts=("own",))
+    assert proof_set_to_evaluate(repository, tmp_path) == tiny_proof_set(texts=("own",))
 
 
 def test_an_import_is_judged_on_that_of_the_default_model(
@@ -44,6 +44,6 @@ def test_an_import_is_judged_on_that_of_the_default_model(
 ) -> None:
     write_proof_set(tmp_path / PROOF_SET_FILE, tiny_proof_set(has_rehearsal=False))
 
-    assert judged_proof_set(repository, tmp_path) == tiny_proof_set(texts=("default",))
-    assert judged_proof_set(repository, tmp_path / "none") == tiny_proof_set(texts=("default",))
-    assert judged_proof_set(ModelRepository(tmp_path / "none"), tmp_path) is None
+    assert proof_set_to_evaluate(repository, tmp_path) == tiny_proof_set(texts=("default",))
+    assert proof_set_to_evaluate(repository, tmp_path / "none") == tiny_proof_set(texts=("default",))
+    assert proof_set_to_evaluate(ModelRepository(tmp_path / "none"), tmp_path) is None

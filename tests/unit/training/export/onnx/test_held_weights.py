@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
-from diptych_training.export.onnx.half_weights import write_weights_beside_graphs
+from diptych_training.export.onnx.half_weights import write_weights_not_in_graphs
 from diptych_training.importing.common.weight_files import read_weights
 
 MATRIX = torch.arange(12, dtype=torch.float16).reshape(3, 4)
@@ -30,7 +30,7 @@ def weights(tmp_path: Path) -> Path:
     """A file of weights that leaves `linear` to a graph."""
     write_graph(tmp_path / "image.onnx", linear=MATRIX, further=torch.ones(2))
     path = tmp_path / "weights.safetensors"
-    write_weights_beside_graphs(path, {"linear": MATRIX, "gain": GAIN}, {"image.onnx": {"linear"}})
+    write_weights_not_in_graphs(path, {"linear": MATRIX, "gain": GAIN}, {"image.onnx": {"linear"}})
     return path
 
 

@@ -11,7 +11,7 @@ from diptych_training.refresh.evaluation.changes import (
     sample_captions,
     three_searches,
 )
-from diptych_training.refresh.evaluation.evaluate import judge
+from diptych_training.refresh.evaluation.evaluate import evaluate_mixes
 from diptych_training.refresh.evaluation.mixes import Mixes
 from diptych_training.refresh.evaluation.view import LabelledView, Picture, View
 from support.picture_sets import write_pictures
@@ -138,15 +138,15 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
     mixes = Mixes(run, old, own, shipped)
     changes = find_changes(mixes, 1, advance=embedded.append)
     assert sum(embedded) == 2 * mixes.n_pictures
-    judged = judge(mixes, [1], advance=embedded.append)
+    evaluation = evaluate_mixes(mixes, [1], advance=embedded.append)
 
     assert sum(embedded) == 2 * mixes.n_pictures  # each picture once
     assert mixes.n_to_embed((0, 0.5, 1)) == mixes.n_pictures
-    assert (changes.inputs, changes.alpha) == (judged.inputs, 1)
+    assert (changes.inputs, changes.alpha) == (evaluation.inputs, 1)
     assert {one.query for one in changes.searches} == {"red star", "moon", "sun"}
     assert {one.rank_after for one in changes.searches if one.query == "sun"} == {None}
     assert all(len(one.before) == len(one.after) == 5 for one in changes.searches)
-    difference, own_difference = judged.shipped_difference(1), judged.own_difference(1)
+    difference, own_difference = evaluation.shipped_difference(1), evaluation.own_difference(1)
     assert own_difference is not None
     assert len(changes.gained_pictures) <= difference.n_gained + own_difference.n_gained
     assert bool(changes.lost_pictures) == bool(difference.n_lost + own_difference.n_lost)

@@ -9,9 +9,9 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
-from diptych_training.refresh.evaluation.evaluate import judge
+from diptych_training.refresh.evaluation.evaluate import evaluate_mixes
 from diptych_training.refresh.evaluation.mixes import Mixes
-from diptych_training.refresh.evaluation.results import read_judged
+from diptych_training.refresh.evaluation.results import read_evaluation
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
 
@@ -60,12 +60,12 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_every_mix_is_measured_on_both_sets(run, old, own, shipped):
     embedded: list[int] = []
 
-    judged = judge(Mixes(run, old, own, shipped), [0.5, 1], advance=embedded.append)
+    evaluation = evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=embedded.append)
 
-    assert [mix.alpha for mix in judged.mixes] == [0, 0.5, 1]
+    assert [mix.alpha for mix in evaluation.mixes] == [0, 0.5, 1]
     assert sum(embedded) == 3 * 24
-    assert (judged.own, judged.shipped, judged.n_own_pairs) == ("mine", "proof", 10)
-    for mix in judged.mixes:
+    assert (evaluation.own, evaluation.shipped, evaluation.n_own_pairs) == ("mine", "proof", 10)
+    for mix in evaluation.mixes:
         assert mix.own is not None
         assert (mix.own.n, mix.own.n_labels, mix.shipped.n, mix.shipped.n_labels) == (4, 4, 20, 12)
         assert {kind: part.n for kind, part in mix.kinds.items()} == {"emoji": 8, "icons": 12}
@@ -76,14 +76,14 @@ def test_the_run_keeps_its_weights_and_the_old_ones_are_not_changed(run, old, ow
     tuned = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in old.items()}
 
-    judge(Mixes(run, old, own, shipped), [0.5], advance=quiet)
+    evaluate_mixes(Mixes(run, old, own, shipped), [0.5], advance=quiet)
 
     assert same(tuned, run.model.state_dict())
     assert same(before, old)
 
 
 def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):
-    last = judge(Mixes(run, old, own, shipped), [1], advance=quiet).at(1)
+    last = evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet).at(1)
     measured = evaluate(evaluated_run(run, "tuned"), own, "validation", quiet).sources[0].all
 
     assert last.own is not None
@@ -96,7 +96,7 @@ def test_alpha_one_is_the_run_as_evaluate_measures_it(run, old, own, shipped):
 
 def test_an_interrupted_judgement_goes_on_where_it_stopped(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    whole = judge(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet)
+    whole = evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet)
     seen = 0
 
     def interrupt(n: int) -> None:
@@ -106,20 +106,20 @@ def test_an_interrupted_judgement_goes_on_where_it_stopped(run, old, own, shippe
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        judge(Mixes(run, old, own, shipped), [0.5, 1], advance=interrupt, file=file)
-    assert [mix.alpha for mix in read_judged(file).mixes] == [0]
+        evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=interrupt, file=file)
+    assert [mix.alpha for mix in read_evaluation(file).mixes] == [0]
 
-    assert judge(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet, file=file) == whole
-    assert read_judged(file) == whole
+    assert evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet, file=file) == whole
+    assert read_evaluation(file) == whole
 
 
 def test_a_finished_judgement_is_read_and_not_measured_again(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
+    evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
     text = file.read_text().replace('"text_to_image":{"1":', '"text_to_image":{"7":0.5,"1":')
     file.write_text(text)
 
-    again = judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
+    again = evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
 
     assert again.old.shipped.text_to_image[7] == 0.5
     assert file.read_text() == text
@@ -127,49 +127,49 @@ def test_a_finished_judgement_is_read_and_not_measured_again(run, old, own, ship
 
 def test_other_weights_or_pictures_are_measured_anew(run, old, own, shipped, tmp_path):
     file = tmp_path / "judged.json"
-    first = judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
+    first = evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet, file=file)
     other_old = {name: tensor + 0.1 if tensor.is_floating_point() else tensor for name, tensor in old.items()}
 
-    second = judge(Mixes(run, other_old, own, shipped), [1], advance=quiet, file=file)
+    second = evaluate_mixes(Mixes(run, other_old, own, shipped), [1], advance=quiet, file=file)
 
     assert second.inputs != first.inputs
-    assert second == judge(Mixes(run, other_old, own, shipped), [1], advance=quiet)
-    assert read_judged(file) == second
+    assert second == evaluate_mixes(Mixes(run, other_old, own, shipped), [1], advance=quiet)
+    assert read_evaluation(file) == second
 
 
 def test_without_held_out_pairs_only_the_shipped_set_is_measured(run, old, shipped, tmp_path):
     own = write_pictures(tmp_path / "few", {"learned": ("train", "pairs", ["red star"] * 3)})
 
-    judged = judge(Mixes(run, old, own, shipped), [0.5], advance=quiet)
+    evaluation = evaluate_mixes(Mixes(run, old, own, shipped), [0.5], advance=quiet)
 
-    assert (judged.n_own_pairs, judged.old.own, judged.own_difference(0.5)) == (3, None, None)
-    assert judged.shipped_difference(0.5).n == 20
+    assert (evaluation.n_own_pairs, evaluation.old.own, evaluation.own_difference(0.5)) == (3, None, None)
+    assert evaluation.shipped_difference(0.5).n == 20
 
 
 def test_fewer_shipped_pictures_judge_by_the_labels_of_all(run, old, own, shipped, tmp_path):
     file, embedded = tmp_path / "judged.json", list[int]()
     few = Mixes(run, old, own, shipped, n_shipped=10)
 
-    judged = judge(few, [1], advance=embedded.append, file=file)
+    evaluation = evaluate_mixes(few, [1], advance=embedded.append, file=file)
 
     assert sum(embedded) == 2 * few.n_pictures == 2 * 14
-    assert (judged.old.shipped.n, judged.old.shipped.n_labels) == (10, 12)
-    assert {kind: part.n for kind, part in judged.old.kinds.items()} == {"emoji": 4, "icons": 6}
-    assert judged.old.own is not None
-    assert judged.old.own.n == 4
-    assert judge(Mixes(run, old, own, shipped), [1], advance=quiet, file=file).old.shipped.n == 20
+    assert (evaluation.old.shipped.n, evaluation.old.shipped.n_labels) == (10, 12)
+    assert {kind: part.n for kind, part in evaluation.old.kinds.items()} == {"emoji": 4, "icons": 6}
+    assert evaluation.old.own is not None
+    assert evaluation.old.own.n == 4
+    assert evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet, file=file).old.shipped.n == 20
 
 
 def test_differences_are_those_between_old_and_mix(run, old, own, shipped):
-    judged = judge(Mixes(run, old, own, shipped), [1], advance=quiet)
+    evaluation = evaluate_mixes(Mixes(run, old, own, shipped), [1], advance=quiet)
 
-    whole = judged.shipped_difference(1)
-    kinds = dict(judged.kind_differences(1))
+    whole = evaluation.shipped_difference(1)
+    kinds = dict(evaluation.kind_differences(1))
 
-    assert (whole.old, whole.new) == (judged.old.shipped.top(1), judged.at(1).shipped.top(1))
+    assert (whole.old, whole.new) == (evaluation.old.shipped.top(1), evaluation.at(1).shipped.top(1))
     assert whole.n_gained == sum(one.n_gained for one in kinds.values())
-    assert judged.loss_points(1) == pytest.approx(100 * (whole.old - whole.new))
-    assert judged.shipped_difference(0).verdict == "no clear change"
+    assert evaluation.loss_points(1) == pytest.approx(100 * (whole.old - whole.new))
+    assert evaluation.shipped_difference(0).verdict == "no clear change"
 
 
 def test_an_empty_shipped_set_is_refused(run, old, own, tmp_path):
@@ -184,4 +184,4 @@ def test_a_damaged_file_is_named(run, old, own, shipped, tmp_path):
     file.write_text('{"inputs": 3}')
 
     with pytest.raises(EvaluationError, match=r"judged\.json: inputs: .*; remove the file to measure again"):
-        judge(Mixes(run, old, own, shipped), advance=quiet, file=file)
+        evaluate_mixes(Mixes(run, old, own, shipped), advance=quiet, file=file)

@@ -1,4 +1,4 @@
-"""Findings about captions: too long, split into crumbs, shared by pictures."""
+"""Findings about captions: too long, broken into many pieces, shared by pictures."""
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from diptych_training.data.packed import PackedItem
 from diptych_training.errors import DataError
 from diptych_training.refresh.pairs.captions import CaptionTokens, caption_findings
-from support.own_pairs import familiar, tiny_source_model, write_judged
+from support.own_pairs import familiar, tiny_source_model, write_shipped
 from support.pictures import noise
 from support.tiny_run import tiny_text_spec
 
@@ -15,25 +15,25 @@ def tokens():
     return CaptionTokens(tiny_source_model().tokenizer, tiny_text_spec())
 
 
-def findings_on(captions, judged=None):
+def findings_on(captions, shipped=None):
     """The findings on pairs with these captions, by kind."""
     items = [PackedItem(id=f"{number}", label=caption) for number, caption in enumerate(captions)]
-    return {finding.kind: finding for finding in caption_findings(items, tokens(), judged)}
+    return {finding.kind: finding for finding in caption_findings(items, tokens(), shipped)}
 
 
 @pytest.fixture
-def judged(tmp_path):
-    return write_judged(tmp_path / "judged", {caption: noise(n) for n, caption in enumerate(familiar(24))})
+def shipped(tmp_path):
+    return write_shipped(tmp_path / "judged", {caption: noise(n) for n, caption in enumerate(familiar(24))})
 
 
-def test_familiar_captions_of_one_picture_each_have_nothing_wrong(judged):
-    assert findings_on(familiar(24), judged) == {}
+def test_familiar_captions_of_one_picture_each_have_nothing_wrong(shipped):
+    assert findings_on(familiar(24), shipped) == {}
 
 
-def test_captions_that_are_too_long_are_counted_and_the_longest_is_shown(judged):
+def test_captions_that_are_too_long_are_counted_and_the_longest_is_shown(shipped):
     long = ["the red dog on the grass " * 3, "a small blue bird on the green tree " * 3]
 
-    finding = findings_on([*familiar(20), *long], judged)["long_captions"]
+    finding = findings_on([*familiar(20), *long], shipped)["long_captions"]
 
     n_words = len(long[1].split())
     assert finding.n == 2
@@ -42,20 +42,20 @@ def test_captions_that_are_too_long_are_counted_and_the_longest_is_shown(judged)
     assert finding.advice
 
 
-def test_captions_in_a_script_that_the_tokenizer_splits_into_bytes_are_crumbs(judged):
-    finding = findings_on([*familiar(20), "красная собака", "ein roter Hund"], judged)["crumbs"]
+def test_captions_in_a_script_that_the_tokenizer_splits_into_bytes_are_fragmented(shipped):
+    finding = findings_on([*familiar(20), "красная собака", "ein roter Hund"], shipped)["fragmented"]
 
     assert finding.n == 2
-    assert finding.what.startswith("of 22 captions split into crumbs")
+    assert finding.what.startswith("of 22 captions broken into many pieces")
     n_bytes = len("краснаясобака".encode())
     assert finding.examples[0] == (f'"красная собака" becomes {n_bytes} tokens (к р а с н а я с о б а к а)')
 
 
 def test_without_a_shipped_set_captions_are_compared_with_plain_english():
-    assert findings_on([*familiar(20), "красная собака"])["crumbs"].n == 1
+    assert findings_on([*familiar(20), "красная собака"])["fragmented"].n == 1
 
 
-def test_a_script_that_the_tokenizer_knows_by_the_letter_is_not_split_into_crumbs():
+def test_a_script_that_the_tokenizer_knows_by_the_letter_is_not_split_into_fragmented():
     letters = "一只狗在海滩上奔跑猫鸟树草"
     vocabulary = {
         letter: index for index, letter in enumerate(["?", *letters, *"abcdefghijklmnopqrstuvwxyz"])
@@ -68,8 +68,8 @@ def test_a_script_that_the_tokenizer_knows_by_the_letter_is_not_split_into_crumb
     assert [finding.kind for finding in caption_findings(items, known, None)] == []
 
 
-def test_captions_of_several_pictures_are_counted_with_the_most_frequent(judged):
-    finding = findings_on([*familiar(20), *["a cat"] * 3, "A  Cat", "a red dog", "a red dog"], judged)[
+def test_captions_of_several_pictures_are_counted_with_the_most_frequent(shipped):
+    finding = findings_on([*familiar(20), *["a cat"] * 3, "A  Cat", "a red dog", "a red dog"], shipped)[
         "shared_captions"
     ]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from diptych_training.refresh.pairs.near import near_groups, near_judged, picture_rows
-from support.own_pairs import write_judged
+from diptych_training.refresh.pairs.near import near_groups, near_shipped, picture_rows
+from support.own_pairs import write_shipped
 from support.pictures import noise
 
 
@@ -28,13 +28,13 @@ def test_pictures_of_one_colour_are_near_nothing():
 
 
 def test_the_nearest_of_several_judged_pictures_is_named(tmp_path):
-    judged = write_judged(tmp_path, {"star": noise(1), "moon": noise(2)})
-    shown = judged.sources("validation")[0].images
+    shipped = write_shipped(tmp_path, {"star": noise(1), "moon": noise(2)})
+    shown = shipped.sources("validation")[0].images
     images = np.stack([pictures(1)[0], shown[1] // 2, shown[0]])
-    assert near_judged(picture_rows(images), judged) == {1: "moon", 2: "star"}
+    assert near_shipped(picture_rows(images), shipped) == {1: "moon", 2: "star"}
 
 
 def test_no_pictures_are_near_nothing(tmp_path):
     rows = picture_rows(pictures(0))
     assert near_groups(rows) == []
-    assert near_judged(rows, write_judged(tmp_path, {"star": noise(1)})) == {}
+    assert near_shipped(rows, write_shipped(tmp_path, {"star": noise(1)})) == {}

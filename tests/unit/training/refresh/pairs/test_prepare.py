@@ -16,7 +16,7 @@ from diptych_training.refresh.pairs import prepare
 from diptych_training.refresh.pairs.findings import REPORT_FILE, read_report
 from diptych_training.refresh.pairs.own import OWN, SHEET_FILE
 from diptych_training.refresh.pairs.prepare import PairsOptions
-from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_judged
+from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_shipped
 from support.pair_files import write_files, write_table
 from support.pair_reading import write_parquet
 from support.pictures import noise
@@ -24,13 +24,13 @@ from support.tars import tar_of
 from support.tiny_run import tiny_image_spec
 
 
-def prepared(tmp_path, *sources, options=None, judged=None, model=None):
+def prepared(tmp_path, *sources, options=None, shipped=None, model=None):
     return prepare.prepare_pairs(
         [str(source) for source in sources],
         model or tiny_source_model(),
         tmp_path / "refresh",
         options or PairsOptions(),
-        judged,
+        shipped,
     )
 
 
@@ -97,11 +97,11 @@ def test_licence_and_author_are_on_the_data_card(tmp_path):
 
 def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):
     folder = write_captioned(tmp_path / "photos", familiar(30))
-    judged = write_judged(tmp_path / "judged", {"star": noise(1000)})
-    report = prepared(tmp_path, folder, judged=judged)
+    shipped = write_shipped(tmp_path / "judged", {"star": noise(1000)})
+    report = prepared(tmp_path, folder, shipped=shipped)
     monkeypatch.setattr(prepare, "gather", lambda *args, **options: pytest.fail("pictures were read again"))
 
-    assert prepared(tmp_path, folder, judged=judged) == report
+    assert prepared(tmp_path, folder, shipped=shipped) == report
 
 
 @pytest.mark.parametrize("what", ["picture", "caption", "new", "options", "model", "judged", "table"])
@@ -113,7 +113,7 @@ def test_other_inputs_are_looked_at_anew(tmp_path, what):
     )
     source = table if what == "table" else folder
     before = prepared(tmp_path, source)
-    options, model, judged = PairsOptions(), tiny_source_model(), None
+    options, model, shipped = PairsOptions(), tiny_source_model(), None
     if what in ("picture", "table"):
         (folder / "00003.png").write_bytes(noise(500, size=(40, 40)))
     elif what == "caption":
@@ -125,12 +125,12 @@ def test_other_inputs_are_looked_at_anew(tmp_path, what):
     elif what == "model":
         model = tiny_source_model(tiny_image_spec().model_copy(update={"fill_color": (0, 0, 0)}))
     else:
-        judged = write_judged(tmp_path / "judged", {"star": noise(1000)})
+        shipped = write_shipped(tmp_path / "judged", {"star": noise(1000)})
 
-    after = prepared(tmp_path, source, options=options, model=model, judged=judged)
+    after = prepared(tmp_path, source, options=options, model=model, shipped=shipped)
 
     assert after.inputs != before.inputs
-    assert prepared(tmp_path, source, options=options, model=model, judged=judged) == after
+    assert prepared(tmp_path, source, options=options, model=model, shipped=shipped) == after
 
 
 @pytest.mark.parametrize("at", ["write_contact_sheet", "write_own", "write_report"])
@@ -170,9 +170,9 @@ def test_a_report_without_its_data_set_is_made_anew(tmp_path):
 
 def test_pictures_near_those_that_the_model_is_judged_on_are_left_out(tmp_path):
     folder = write_captioned(tmp_path / "photos", familiar(30))
-    judged = write_judged(tmp_path / "judged", {"a star": brighter(noise(7)), "a moon": noise(900)})
+    shipped = write_shipped(tmp_path / "judged", {"a star": brighter(noise(7)), "a moon": noise(900)})
 
-    report = prepared(tmp_path, folder, judged=judged)
+    report = prepared(tmp_path, folder, shipped=shipped)
 
     (finding,) = report.of("near_judged")
     assert (report.n_found, report.n_usable, finding.n) == (30, 29, 1)
@@ -226,7 +226,7 @@ def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path
     assert "photos: 18 usable pairs, at least 20 are needed; 20 found: " in message
     assert "1 without a caption: photos:lonely.png" in message
     assert "1 unusable (" in message
-    assert "Put a text file of the same name beside each" in message
+    assert "Put a text file of the same name next to each" in message
     assert message.endswith("Add pictures with captions until 20 are usable.")
     assert not (tmp_path / "refresh" / REPORT_FILE).exists()
 

@@ -37,7 +37,7 @@ def test_pictures_without_a_caption_are_counted_with_the_first_names(tmp_path):
     (finding,) = report.of("no_caption")
     assert (report.n_found, report.n_usable, finding.n) == (30, 25, 5)
     assert finding.line() == "5 without a caption: photos:x0.png, photos:x1.png, photos:x2.png and 2 more"
-    assert finding.advice == "Put a text file of the same name beside each (heron.jpg, heron.txt)."
+    assert finding.advice == "Put a text file of the same name next to each (heron.jpg, heron.txt)."
 
 
 def test_a_table_in_the_folder_is_named_as_where_the_captions_may_be(tmp_path):

@@ -15,7 +15,7 @@ from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from diptych_training.refresh.report.curve import draw_curve
 from diptych_training.refresh.report.report import MAX_BYTES, report_page, write_report
 from support.html_pages import Page
-from support.reports import judged, small_report
+from support.reports import evaluation, small_report
 
 
 def test_the_page_has_every_part(tmp_path):
@@ -144,7 +144,7 @@ def points_of(svg: str) -> Iterator[list[tuple[float, float]]]:
 
 
 def test_the_curve_has_a_point_for_each_mix_at_its_height():
-    measured = judged({0: 20, 0.5: 60, 1: 80}, {0: 80, 0.5: 70, 1: 20})
+    measured = evaluation({0: 20, 0.5: 60, 1: 80}, {0: 80, 0.5: 70, 1: 20})
     svg = draw_curve(measured, choose_alpha(measured))
 
     ElementTree.fromstring(svg)
@@ -160,9 +160,9 @@ def test_the_curve_has_a_point_for_each_mix_at_its_height():
 @pytest.mark.parametrize(
     "measured",
     [
-        judged({0: None, 0.5: None}, {0: 0, 0.5: 0}),
-        judged({0: 100, 0.5: 100}, {0: 100, 0.5: 100}),
-        judged({0: 50, 0.5: 50}, {0: 50, 0.5: 50}),
+        evaluation({0: None, 0.5: None}, {0: 0, 0.5: 0}),
+        evaluation({0: 100, 0.5: 100}, {0: 100, 0.5: 100}),
+        evaluation({0: 50, 0.5: 50}, {0: 50, 0.5: 50}),
     ],
 )
 def test_curves_without_own_pairs_or_at_the_ends_of_the_scale_are_drawn(measured):

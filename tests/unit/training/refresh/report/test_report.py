@@ -2,11 +2,11 @@
 
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
 from diptych_training.refresh.report.content import advice, headline, table_rows
-from support.reports import judged
+from support.reports import evaluation
 
 
 def test_rows_are_own_pairs_the_shipped_set_and_its_kinds():
-    rows = table_rows(judged({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5)
+    rows = table_rows(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5)
 
     assert [(row.title, row.verdict) for row in rows] == [
         ("your pairs, held out", "better"),
@@ -19,7 +19,7 @@ def test_rows_are_own_pairs_the_shipped_set_and_its_kinds():
 
 
 def test_few_pairs_are_too_few_to_judge_however_clear_their_figures_are():
-    measured = judged({0: 20, 0.5: 90}, {0: 80, 0.5: 79}, n_own_pairs=100)
+    measured = evaluation({0: 20, 0.5: 90}, {0: 80, 0.5: 79}, n_own_pairs=100)
 
     rows = table_rows(measured, 0.5)
 
@@ -28,14 +28,14 @@ def test_few_pairs_are_too_few_to_judge_however_clear_their_figures_are():
 
 
 def test_without_held_out_pairs_only_the_shipped_set_has_rows():
-    measured = judged({0: None, 0.5: None}, {0: 80, 0.5: 60}, n_own_pairs=20)
+    measured = evaluation({0: None, 0.5: None}, {0: 80, 0.5: 60}, n_own_pairs=20)
 
     assert table_rows(measured, 0.5)[0].title == "shipped set"
     assert "None of your pairs was held out" in headline(measured, choose_alpha(measured))[0]
 
 
 def test_the_headline_has_both_sets_and_the_bound():
-    measured = judged({0: 20, 0.5: 60}, {0: 80, 0.5: 78})
+    measured = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78})
 
     first, second = headline(measured, choose_alpha(measured))
 
@@ -46,10 +46,10 @@ def test_the_headline_has_both_sets_and_the_bound():
 
 
 def test_advice_follows_from_what_was_measured():
-    few = judged({0: 20, 0.5: 60}, {0: 80, 0.5: 60}, n_own_pairs=150)
-    useless = judged({0: 20, 0.5: 60}, {0: 80, 0.5: 60})
-    unclear = judged({0: 20, 0.5: 22}, {0: 80, 0.5: 80})
-    good = judged({0: 20, 0.5: 60}, {0: 80, 0.5: 80})
+    few = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 60}, n_own_pairs=150)
+    useless = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 60})
+    unclear = evaluation({0: 20, 0.5: 22}, {0: 80, 0.5: 80})
+    good = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 80})
 
     assert found_in(few) == ["loses 20.0 points", "With 50 more", "pictures that lost"]
     assert found_in(useless) == ["keep that", "pictures that lost"]

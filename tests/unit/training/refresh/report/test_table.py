@@ -5,7 +5,7 @@ from diptych_training.refresh.report.content import Content
 from diptych_training.refresh.report.report import gains_table, other_weights, refresh_report, searches_text
 from diptych_training.reports.markdown import markdown_text
 from diptych_training.reports.text import html_text, one_line, signed_points
-from support.reports import judged, small_report
+from support.reports import evaluation, small_report
 
 
 def markdown(content: Content) -> str:
@@ -14,7 +14,7 @@ def markdown(content: Content) -> str:
 
 def test_the_table_has_old_new_change_interval_and_verdict():
     # 40 of 100 gained, none lost: 41/102 - 1/102 = 0.392, +- 1.96 sqrt((42/102 - 0.392^2) / 102) = 0.098
-    lines = gains_table(judged({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).markdown().splitlines()
+    lines = gains_table(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).markdown().splitlines()
 
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
@@ -23,11 +23,11 @@ def test_the_table_has_old_new_change_interval_and_verdict():
 
 
 def test_other_weights_are_told_on_both_sets():
-    result = judged({0: 40, 0.5: 60, 0.75: 80, 1: 90}, {0: 80, 0.5: 79, 0.75: 78, 1: 76}, n_own_pairs=100)
+    result = evaluation({0: 40, 0.5: 60, 0.75: 80, 1: 90}, {0: 80, 0.5: 79, 0.75: 78, 1: 76}, n_own_pairs=100)
     assert other_weights(result, 0.5).endswith(
         "(yours and the shipped set): 0.75: 80.0 and 78.0; 1: 90.0 and 76.0"
     )
-    without = judged({0: None, 0.5: None, 1: None}, {0: 80, 0.5: 79, 1: 76})
+    without = evaluation({0: None, 0.5: None, 1: None}, {0: 80, 0.5: 79, 1: 76})
     assert other_weights(without, 0.5).endswith("(the shipped set): 1: 76.0")
 
 

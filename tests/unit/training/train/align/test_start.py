@@ -28,7 +28,7 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train.align.image_start import weights_file
 from diptych_training.train.align.start import open_drawings
 from diptych_training.train.text_teacher.sentence_encoder import open_sentence_encoder
-from diptych_training.train.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 from diptych_training.train.train_run import prepare, train_run
 from support.lite_weights import write_lite_weights
 from support.sentence_encoders import write_sentence_encoder
@@ -117,7 +117,7 @@ def test_classes_stand_where_the_sentence_encoder_puts_their_names(
     started: tuple[CLIP, RunFolder], parts: Path
 ) -> None:
     model, folder = started
-    space = TaughtTexts.read(folder.taught_texts_file).space
+    space = TeacherTexts.read(folder.teacher_texts_file).space
     expected = space.of(open_sentence_encoder(str(parts / "mini")).embed(list(CLASSES)))
     np.testing.assert_allclose(pair(model).photographs.class_embedding.detach(), expected, atol=1e-3)
 
@@ -175,7 +175,7 @@ def test_a_word_of_the_encoder_has_its_place_from_the_beginning(
     started: tuple[CLIP, RunFolder], parts: Path
 ) -> None:
     model, folder = started
-    space = TaughtTexts.read(folder.taught_texts_file).space
+    space = TeacherTexts.read(folder.teacher_texts_file).space
     tokenizer = Tokenizer.from_file(str(folder.tokenizer_file))
     assert tokenizer.token_to_id("##house") is None  # no text has it
     alone = space.of(open_sentence_encoder(str(parts / "mini")).embed(["a"]))[0]
@@ -217,7 +217,7 @@ def test_only_the_text_tower_learns_and_the_run_can_be_imported(
     config = recipe(parts)
     opening = partial(open_drawings, config, parts / "runs", parts / "no-models")
     done = train_run(
-        config, dataset, tmp_path / "run", resume=False, device="cpu", say=str, open_drawings=opening
+        config, dataset, tmp_path / "run", resume=False, device="cpu", report=str, open_drawings=opening
     )
     assert done
     trained = load_run(tmp_path / "run", "last").model.state_dict()

@@ -14,10 +14,10 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, DiptychError, ImportFailed, TrainingConfigError
 from diptych_training.export.model_card.training_notes import dataset_notes
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.batches.batch import TaughtBatch
+from diptych_training.train.batches.batch import TeacherBatch
 from diptych_training.train.metrics_log import read_metrics
 from diptych_training.train.text_teacher.sentence_encoder import SentenceEncoder, open_sentence_encoder
-from diptych_training.train.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 from diptych_training.train.text_teacher.text_space import TextSpace
 from diptych_training.train.train_run import prepare, train_run
 from support.sentence_encoders import WIDTH, WORDS, write_sentence_encoder
@@ -53,14 +53,14 @@ def recipe(home: Path, run: dict[str, object] | None = None, **teacher: object) 
 
 def trained(config: TrainConfig, dataset: PackedDataset, folder: Path, **how: object) -> dict[str, object]:
     """Train a run on; the tensors of its last checkpoint."""
-    train_run(config, dataset, folder, **{"resume": False, "device": "cpu", "say": str, **how})
+    train_run(config, dataset, folder, **{"resume": False, "device": "cpu", "report": str, **how})
     return read_checkpoint(RunFolder(folder).last).tensors
 
 
-def begin(config: TrainConfig, dataset: PackedDataset, folder: Path) -> TaughtTexts:
+def begin(config: TrainConfig, dataset: PackedDataset, folder: Path) -> TeacherTexts:
     loop = prepare(config, dataset, folder, resume=False)
     loop.log.close()
-    return TaughtTexts.read(RunFolder(folder).taught_texts_file)
+    return TeacherTexts.read(RunFolder(folder).teacher_texts_file)
 
 
 def test_each_text_is_taught_once(dataset: PackedDataset, home: Path) -> None:
@@ -74,20 +74,20 @@ def test_captions_of_the_data_are_taught_too(dataset: PackedDataset, home: Path)
 
 
 def test_targets_are_the_embeddings_in_the_space_of_the_run(dataset: PackedDataset, home: Path) -> None:
-    taught = begin(recipe(home), dataset, home / "run")
+    teacher_texts = begin(recipe(home), dataset, home / "run")
     embeddings = open_sentence_encoder(str(home / "mini")).embed(TEXTS)
     expected = torch.from_numpy(TextSpace.fit(embeddings, DIMS).of(embeddings))
-    assert taught.targets.shape == (len(TEXTS), DIMS)
-    assert (taught.targets.float() * expected).sum(dim=1).min() > 0.999
-    again = torch.from_numpy(taught.space.of(embeddings))
-    assert (taught.targets.float() * again).sum(dim=1).min() > 0.999
+    assert teacher_texts.targets.shape == (len(TEXTS), DIMS)
+    assert (teacher_texts.targets.float() * expected).sum(dim=1).min() > 0.999
+    again = torch.from_numpy(teacher_texts.space.of(embeddings))
+    assert (teacher_texts.targets.float() * again).sum(dim=1).min() > 0.999
 
 
 def test_the_centre_can_be_a_file_of_texts(dataset: PackedDataset, home: Path) -> None:
     (home / "centre.txt").write_text("cat\ndog\n")
-    taught = begin(recipe(home, centre=str(home / "centre.txt")), dataset, home / "run")
+    teacher_texts = begin(recipe(home, centre=str(home / "centre.txt")), dataset, home / "run")
     mean = open_sentence_encoder(str(home / "mini")).embed(["cat", "dog"]).mean(axis=0)
-    assert taught.space.mean == pytest.approx(mean, abs=1e-3)
+    assert teacher_texts.space.mean == pytest.approx(mean, abs=1e-3)
 
 
 def test_a_batch_has_texts_of_similar_length_and_an_epoch_has_each_once(
@@ -95,14 +95,14 @@ def test_a_batch_has_texts_of_similar_length_and_an_epoch_has_each_once(
 ) -> None:
     loop = prepare(recipe(home), dataset, home / "run", resume=False)
     n_batches = len(TEXTS) // BATCH_SIZE
-    texts = TaughtTexts.read(RunFolder(home / "run").taught_texts_file)
+    texts = TeacherTexts.read(RunFolder(home / "run").teacher_texts_file)
     row_of = {tuple(target.tolist()): row for row, target in enumerate(texts.targets.float())}
 
     def rows(step: int) -> list[int]:
-        taught = loop.batches.make(step).taught
-        assert isinstance(taught, TaughtBatch)
-        assert len(taught.input_ids) == BATCH_SIZE
-        return [row_of[tuple(target.tolist())] for target in taught.targets]
+        teacher_texts = loop.batches.make(step).teacher_texts
+        assert isinstance(teacher_texts, TeacherBatch)
+        assert len(teacher_texts.input_ids) == BATCH_SIZE
+        return [row_of[tuple(target.tolist())] for target in teacher_texts.targets]
 
     epochs = [[rows(step) for step in range(first, first + n_batches)] for first in (0, n_batches)]
     for epoch in epochs:
@@ -119,8 +119,8 @@ def test_the_loss_falls_and_is_logged(dataset: PackedDataset, home: Path) -> Non
     trained(config, dataset, home / "run")
     curves = {key: [v for _, v in of] for key, of in read_metrics(home / "run" / "metrics.csv").items()}
     parts = zip(curves["loss"], curves["loss/contrastive"], curves["loss/text_teacher"], strict=True)
-    for loss, contrastive, taught in parts:
-        assert loss == pytest.approx(contrastive + 2 * taught, rel=1e-5)
+    for loss, contrastive, teacher_texts in parts:
+        assert loss == pytest.approx(contrastive + 2 * teacher_texts, rel=1e-5)
     first, last = (sum(curves["loss/text_teacher"][at]) / 5 for at in (slice(5), slice(-5, None)))
     assert last < 0.7 * first
 
@@ -158,12 +158,12 @@ def test_teacher_and_licence_are_recorded(dataset: PackedDataset, home: Path) ->
 def test_another_start_without_a_teacher_leaves_none(dataset: PackedDataset, home: Path) -> None:
     begin(recipe(home), dataset, home / "run")
     prepare(small_recipe(), dataset, home / "run", resume=False).log.close()
-    assert not RunFolder(home / "run").taught_texts_file.exists()
+    assert not RunFolder(home / "run").teacher_texts_file.exists()
 
 
 def test_a_run_without_its_texts_is_incomplete(dataset: PackedDataset, home: Path) -> None:
     trained(recipe(home), dataset, home / "run", until=3)
-    file = RunFolder(home / "run").taught_texts_file
+    file = RunFolder(home / "run").teacher_texts_file
     for damage in (lambda: file.write_bytes(b"?"), file.unlink):
         damage()
         with pytest.raises(CheckpointError, match=r"texts\.safetensors has no texts of a teacher"):

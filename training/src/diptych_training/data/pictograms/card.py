@@ -20,7 +20,7 @@ _PURPOSES: dict[Split, str] = {
 
 
 def write_card(dataset: PackedDataset) -> None:
-    """Write CARD.md beside the data set's index."""
+    """Write CARD.md next to the data set's index."""
     write_text(dataset.path / CARD_FILE, card_text(dataset))
 
 

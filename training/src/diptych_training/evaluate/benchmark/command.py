@@ -12,7 +12,13 @@ from diptych_training.evaluate.benchmark.data_sets.data_set import DataSet
 from diptych_training.evaluate.benchmark.data_sets.find import default_names, find_data_sets
 from diptych_training.evaluate.benchmark.data_sets.known import all_known
 from diptych_training.evaluate.benchmark.features import FeatureCache
-from diptych_training.evaluate.benchmark.measure import Model, Plan, is_current, measure, pictures_of
+from diptych_training.evaluate.benchmark.measure import (
+    MeasureSettings,
+    Model,
+    is_current,
+    measure,
+    pictures_of,
+)
 from diptych_training.evaluate.benchmark.report import Picture, benchmark_report
 from diptych_training.evaluate.benchmark.results import Result, read_result, result_file, write_result
 from diptych_training.evaluate.evaluated_model import (
@@ -134,14 +140,14 @@ def _picture_finder(data_sets: Sequence[DataSet]) -> Picture:
     return lambda name, index: pictures[name].prepared(index, SHOWN)
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> MeasureSettings:
     """Raises EvaluationError naming the flag."""
     if args.seeds < 1:
         raise EvaluationError(f"--seeds is {args.seeds}, it must be at least 1")
     shots = args.shots.split(",")
     if not all(one.strip().isdecimal() and int(one) > 0 for one in shots):
         raise EvaluationError(f"--shots is {args.shots}, it must be numbers such as 1,2,4")
-    return Plan(probes=not args.no_probes, shots=tuple(sorted(map(int, shots))), seeds=args.seeds)
+    return MeasureSettings(probes=not args.no_probes, shots=tuple(sorted(map(int, shots))), seeds=args.seeds)
 
 
 def known_table() -> str:
@@ -154,7 +160,7 @@ def known_table() -> str:
 
 
 def _measure_all(
-    model: Model, data_sets: Sequence[DataSet], plan: Plan, args: argparse.Namespace
+    model: Model, data_sets: Sequence[DataSet], plan: MeasureSettings, args: argparse.Namespace
 ) -> list[Result]:
     """Results of one model, stored ones where they are of this model and data."""
     folder = args.json or args.out / RESULTS_FOLDER

@@ -28,7 +28,7 @@ def few_shot_svg(results: Sequence[Result], colours: Sequence[int]) -> str:
     name = html_text(results[0].data_set)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        f"<title>{name}: score over examples a class, beside zero-shot</title>",
+        f"<title>{name}: score over examples a class, and zero-shot</title>",
     ]
     for number in range(6):
         level = number * STEP

@@ -38,7 +38,7 @@ Model = EvaluatedModel | ScoredModel
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasureSettings:
     """How data sets are measured. `shots` are the examples a class of few-shot probes, each with every seed.
 
     Without `probes`, training pictures are not needed.
@@ -53,7 +53,7 @@ class Plan:
         return sha256(repr((self, templates)).encode()).hexdigest()[:16]
 
 
-def is_current(result: Result, model: Model, data_set: DataSet, plan: Plan) -> bool:
+def is_current(result: Result, model: Model, data_set: DataSet, plan: MeasureSettings) -> bool:
     """Whether the result is of this very model and data, measured in this way."""
     return (
         result.identity == model.identity
@@ -62,13 +62,13 @@ def is_current(result: Result, model: Model, data_set: DataSet, plan: Plan) -> b
     )
 
 
-def pictures_of(data_set: DataSet, plan: Plan) -> list[Pictures]:
+def pictures_of(data_set: DataSet, plan: MeasureSettings) -> list[Pictures]:
     """All pictures that are embedded for a data set."""
     splits = data_set.splits() if _is_probed(data_set, plan) else (data_set.test,)
     return [split.pictures for split in splits if split is not None]
 
 
-def _is_probed(data_set: DataSet, plan: Plan) -> bool:
+def _is_probed(data_set: DataSet, plan: MeasureSettings) -> bool:
     return plan.probes and data_set.task == "classification" and data_set.train is not None
 
 
@@ -78,7 +78,11 @@ def templates_of(model: Model, data_set: DataSet) -> tuple[str, ...]:
 
 
 def measure(
-    model: Model, data_set: DataSet, plan: Plan, classifier: Classifier | None, features: FeatureCache
+    model: Model,
+    data_set: DataSet,
+    plan: MeasureSettings,
+    classifier: Classifier | None,
+    features: FeatureCache,
 ) -> Result:
     """All measurements. `classifier` embeds class names with the model's text tower, if it has one."""
     templates = templates_of(model, data_set)
@@ -148,7 +152,7 @@ def _scores(
 
 
 def _probes(
-    model: Model, data_set: DataSet, plan: Plan, features: FeatureCache, test: Embeddings
+    model: Model, data_set: DataSet, plan: MeasureSettings, features: FeatureCache, test: Embeddings
 ) -> tuple[Probe | None, tuple[FewShot, ...]]:
     """Probes of a data set with training pictures."""
     if data_set.train is None or not _is_probed(data_set, plan):

@@ -1,7 +1,6 @@
 """Calibrate a published version: embed labelled pictures, fit the maps, write the file."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from diptych.bundle.calibration import (
@@ -22,7 +21,7 @@ from diptych_training.evaluate.calibrate.pictures import (
     proof_pictures,
 )
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
-from diptych_training.progress import progress_bar
+from diptych_training.progress import Reporter, progress_bar
 
 TITLES: dict[QueryKind, str] = {"text": "by words", "image": "by an image"}
 
@@ -50,16 +49,14 @@ def calibrate_version(
     return file, calibration
 
 
-def calibrate_published(
-    repository: ModelRepository, name: str, version: int, say: Callable[[str], object]
-) -> None:
+def calibrate_published(repository: ModelRepository, name: str, version: int, report: Reporter) -> None:
     """Calibrate a version that was just published, and say how it went: it serves without one, too."""
     try:
         _, calibration = calibrate_version(repository, name, version)
     except DiptychError as error:
-        say(f"{name}/{version} is not calibrated, so that search hits have no relevance: {error}")
+        report(f"{name}/{version} is not calibrated, so that search hits have no relevance: {error}")
     else:
-        say(summary(calibration))
+        report(summary(calibration))
 
 
 def summary(calibration: Calibration) -> str:

@@ -14,7 +14,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "calibrate",
         help="measure the relevance of search hits for a version that lacks it",
-        description="Writes <version>.calibration.npz beside a version, which does not change. Servers then "
+        description="Writes <version>.calibration.npz next to a version, which does not change. Servers then "
         "give search hits a relevance from 0 to 1; those that run read the file within seconds.",
     )
     parser.add_argument(
@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--data",
         type=Path,
         metavar="DIR",
-        help="a packed data set, such as that of DIPTYCH_DATA, whose held-out pictures are used beside the "
+        help="a packed data set, such as that of DIPTYCH_DATA, whose held-out pictures are used with the "
         "proof set; default: the proof set alone",
     )
     parser.set_defaults(run=run)

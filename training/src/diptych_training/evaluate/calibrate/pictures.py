@@ -14,12 +14,12 @@ from diptych_training.errors import DataError
 from diptych_training.evaluate.calibrate.fit import Searches, simulate
 from diptych_training.evaluate.embedding import embed_images, embed_texts
 from diptych_training.evaluate.evaluated_model import EvaluatedModel
-from diptych_training.evaluate.proof_set.file import judged_proof_set, read_proof_set
+from diptych_training.evaluate.proof_set.file import proof_set_to_evaluate, read_proof_set
 from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL
 from diptych_training.evaluate.proof_set.samples import Sample, draw_sample
 from diptych_training.evaluate.ranking import Accepted, relevance
 
-MAX_PICTURES = 4_000  # of a data set, beside those of the proof set
+MAX_PICTURES = 4_000  # of a data set, in addition to those of the proof set
 MAX_QUERIES = 2_000  # of each kind
 BATCH_SIZE = 32  # more take memory, and are no faster on a CPU
 
@@ -63,7 +63,7 @@ def proof_pictures(repository: ModelRepository, folder: Path, scratch: Path, siz
     In place of one that is only for parity, as that of an import: the default model's. Raises DataError
     without any.
     """
-    proof_set = judged_proof_set(repository, folder) or read_proof_set(folder)
+    proof_set = proof_set_to_evaluate(repository, folder) or read_proof_set(folder)
     if proof_set is None:
         raise DataError(
             f"{folder.parent.name}/{folder.name} has no proof set to calibrate with, and there is no default "

@@ -178,7 +178,7 @@ def default_proof_set_file(repository: ModelRepository) -> Path | None:
     return next((file for folder in folders if (file := proof_set_file(folder)) is not None), None)
 
 
-def judged_proof_set(repository: ModelRepository, folder: Path) -> ProofSet | None:
+def proof_set_to_evaluate(repository: ModelRepository, folder: Path) -> ProofSet | None:
     """The proof set to judge and to rehearse a bundle or run on: its own, if that has a rehearsal part.
 
     Else the default model's, as for imports, whose own set is only for parity. None if the repository has

@@ -23,7 +23,7 @@ from diptych_training.evaluate.proof_set.pictures import decode_picture, encode_
 from diptych_training.evaluate.proof_set.proof_set import PROOF, REHEARSAL, ProofSet, ProofSource
 
 LOSSY_FROM_PX = 128  # below, a picture takes less than about 10 kB without loss
-# Variants of photographs beside the drawings of a model that knows both.
+# Variants of photographs next to the drawings of a model that knows both.
 N_BESIDE_DRAWINGS: dict[Split, int] = {PROOF: 200, REHEARSAL: 60}
 SEEDS: dict[Split, int] = {PROOF: PROOF_SET_SEED, REHEARSAL: REHEARSAL_SEED}
 

@@ -12,8 +12,8 @@ from diptych_training.evaluate.proof_set.draw import draw_proof_set, why_not_dra
 from diptych_training.evaluate.proof_set.file import (
     PROOF_SET_FILE,
     default_proof_set_file,
-    judged_proof_set,
     proof_set_file,
+    proof_set_to_evaluate,
     read_proof_set,
     read_proof_set_file,
     write_proof_set,
@@ -111,7 +111,7 @@ def _calibration(
     own = None if run.provenance is None else run.provenance.own.path
     if own is not None and (own / INDEX_FILE).is_file() and read_dataset(own).listed("train"):
         return read_dataset(own)
-    default = judged_proof_set(repository, run.folder)
+    default = proof_set_to_evaluate(repository, run.folder)
     return dataset if default is None else default.unpack(scratch / "calibration", run.image_spec.size)
 
 

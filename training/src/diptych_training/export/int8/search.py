@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.layers import Form
-
-Say = Callable[[str], object]  # receives one line for each finished stage
+from diptych_training.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class SearchResult:
 class Search:
     """Starts with every layer's fastest form, then moves the most sensitive layers one form towards float.
 
-    `judge` returns the cosine of a plan to the reference. `probe` does so on a few inputs, to rank
+    `measure` returns the cosine of a plan to the reference. `probe` does so on a few inputs, to rank
     layers by sensitivity: its plans have few layers that are not float. The number of layers to move is found
     by doubling and bisection. If moving all of them is not enough, the search continues from there.
     """
@@ -66,11 +65,11 @@ class Search:
     def __init__(
         self,
         forms_by_layer: FormsByLayer,
-        judge: Callable[[LayerForms], float],
+        measure: Callable[[LayerForms], float],
         probe: Callable[[LayerForms], float],
-        say: Say,
+        report: Reporter,
     ) -> None:
-        self._ladders, self._judge, self._probe, self._say = forms_by_layer, judge, probe, say
+        self._ladders, self._measure, self._probe, self._report = forms_by_layer, measure, probe, report
         self._tries: list[Trial] = []
 
     def run(self) -> SearchResult:
@@ -105,11 +104,11 @@ class Search:
         return moved, self._try(moved)
 
     def _try(self, plan: LayerForms) -> float:
-        cosine = self._judge(plan)
+        cosine = self._measure(plan)
         n_quantised = sum(form != "float" for form in plan.values())
         self._tries.append(Trial(n_quantised, cosine))
         forms = ", ".join(f"{n} {form}" for form, n in _count_forms(plan).items())
-        self._say(f"int8 try {len(self._tries)}: {forms}: cosine {cosine:.6f} (target {TARGET})")
+        self._report(f"int8 try {len(self._tries)}: {forms}: cosine {cosine:.6f} (target {TARGET})")
         return cosine
 
     def _by_sensitivity(self, plan: LayerForms) -> list[str]:
@@ -122,7 +121,7 @@ class Search:
             alone: LayerForms = {name: plan[name] if name in group else "float" for name in plan}
             cosines.append(self._probe(alone))
             if index % 16 == 0 or index == len(groups):
-                self._say(f"int8: {index} of {len(groups)} layers probed alone")
+                self._report(f"int8: {index} of {len(groups)} layers probed alone")
         ranked = sorted(range(len(groups)), key=lambda at: cosines[at])
         return [name for at in ranked for name in groups[at]]
 

@@ -39,11 +39,12 @@ from diptych_training.export.int8.products import (
     weights_rewrite,
 )
 from diptych_training.export.int8.scales import Scale, best_scale, weight_steps
-from diptych_training.export.int8.search import Int8Report, LayerForms, Say, Search, SearchResult
+from diptych_training.export.int8.search import Int8Report, LayerForms, Search, SearchResult
 from diptych_training.export.int8.smooth_quant import SmoothedInput, smooth
 from diptych_training.export.onnx.files import write_graph
 from diptych_training.export.onnx.graph import Floats, Graph, Rewrite, rebuilt
 from diptych_training.export.onnx.patterns import PatchEmbedding
+from diptych_training.progress import Reporter
 
 
 def tensors_to_observe(graph: Graph, layers: Sequence[Layer]) -> list[str]:
@@ -126,7 +127,7 @@ N_PROBED = 16  # inputs on which layers are ranked
 
 
 def write_int8(
-    source: Path, target: Path, calibration: Batches, *, check: Callable[[Path], float], say: Say
+    source: Path, target: Path, calibration: Batches, *, check: Callable[[Path], float], report: Reporter
 ) -> Int8Report:
     """Write the int8 graph of `source` to `target` with the same signature.
 
@@ -138,10 +139,10 @@ def write_int8(
     with TemporaryDirectory(dir=target.parent, prefix=".tmp-int8-") as name:
         folder = Path(name)
         quantiser = prepare(source, calibration, folder)
-        say(f"int8: {source.name}: {len(quantiser.layers)} layers found and observed")
+        report(f"int8: {source.name}: {len(quantiser.layers)} layers found and observed")
         forms_by_layer = {layer.name: forms_of(layer) for layer in quantiser.layers}
-        judge = _make_judge(quantiser, check, folder / target.name)
-        found = Search(forms_by_layer, judge, _make_probe(quantiser, calibration, folder), say).run()
+        measure = _make_measure(quantiser, check, folder / target.name)
+        found = Search(forms_by_layer, measure, _make_probe(quantiser, calibration, folder), report).run()
         write_graph(quantiser.build(found.plan), target)
     return _report(found)
 
@@ -157,14 +158,14 @@ def prepare(source: Path, calibration: Batches, folder: Path) -> Quantiser:
     return Quantiser(graph, layers, observe(graph, tensors_to_observe(graph, layers), calibration, folder))
 
 
-def _make_judge(
+def _make_measure(
     quantiser: Quantiser, check: Callable[[Path], float], candidate: Path
 ) -> Callable[[LayerForms], float]:
-    def judge(plan: LayerForms) -> float:
+    def measure(plan: LayerForms) -> float:
         write_graph(quantiser.build(plan), candidate)
         return check(candidate)
 
-    return judge
+    return measure
 
 
 def _make_probe(quantiser: Quantiser, calibration: Batches, folder: Path) -> Callable[[LayerForms], float]:

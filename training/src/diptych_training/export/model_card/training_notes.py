@@ -95,7 +95,7 @@ def dataset_notes(run: TrainedRun) -> str:
     files = () if pairs is None else pairs.exclude
     notes += [_excluded(file) for file in files]
     notes += _distilled(run)
-    notes += _text_taught(run)
+    notes += _text_teacher_notes(run)
     return "".join(f"{paragraph}\n\n" for paragraph in notes)
 
 
@@ -141,14 +141,14 @@ def _distilled(run: TrainedRun) -> list[str]:
     ]
 
 
-def _text_taught(run: TrainedRun) -> list[str]:
-    taught = run.config.text_teacher
-    if taught is None:
+def _text_teacher_notes(run: TrainedRun) -> list[str]:
+    teacher = run.config.text_teacher
+    if teacher is None:
         return []
-    files = [f"`{Path(file).name}`" for file in taught.texts]
-    texts = " and ".join([*files, *(["the texts of its data"] if taught.captions else [])])
+    files = [f"`{Path(file).name}`" for file in teacher.texts]
+    texts = " and ".join([*files, *(["the texts of its data"] if teacher.captions else [])])
     return [
-        f"Its text tower was also distilled from the sentence encoder `{taught.title}` (`text_teacher`), "
+        f"Its text tower was also distilled from the sentence encoder `{teacher.title}` (`text_teacher`), "
         f"over {texts}."
     ]
 

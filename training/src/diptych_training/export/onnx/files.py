@@ -39,7 +39,7 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write or replace the file; weights above `MAX_INLINE_BYTES` go to `<file>.data` beside it.
+    """Write or replace the file; weights above `MAX_INLINE_BYTES` go to `<file>.data` next to it.
 
     Weights that go there, and all notes, are removed from `model`.
     """
@@ -51,7 +51,7 @@ def write_graph(model: onnx.ModelProto, path: Path) -> None:
 
 
 def remove_notes_of_file(path: Path) -> None:
-    """Write a file again without notes; weights beside it stay as they are."""
+    """Write a file again without notes; weights next to it stay as they are."""
     model = onnx.load(path, load_external_data=False)
     remove_notes(model)
     onnx.save(model, path)

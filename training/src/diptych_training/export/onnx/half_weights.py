@@ -126,7 +126,7 @@ HELD = "held_by_graphs"  # key of the metadata
 HALF = "F16"  # as safetensors names float16
 
 
-def write_weights_beside_graphs(
+def write_weights_not_in_graphs(
     path: Path, weights: Mapping[str, Tensor], held: Mapping[str, set[str]]
 ) -> None:
     """Write the tensors that no graph holds. `held`: names of tensors by the graph file that holds them."""
@@ -154,7 +154,7 @@ def is_half_stored(path: Path) -> bool:
 
 
 def read_held_weights(path: Path, stated: str) -> dict[str, Tensor]:
-    """The tensors that graphs beside `path` hold; `stated` is the entry of its metadata.
+    """The tensors that graphs next to `path` hold; `stated` is the entry of its metadata.
 
     Raises ImportFailed naming the graph, and the tensor that it lacks or holds with other values.
     """

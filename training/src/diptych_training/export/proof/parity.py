@@ -143,8 +143,8 @@ def _batch_composition_cosine(encode: Callable[[Sequence[int]], Embeddings], n: 
     odd = np.concatenate(
         [encode(order[start : start + ODD_BATCH].tolist()) for start in range(0, n, ODD_BATCH)]
     )
-    beside = odd[np.argsort(order)]
-    pairs = [(alone, together), (alone, beside), (together, beside)]
+    mixed = odd[np.argsort(order)]
+    pairs = [(alone, together), (alone, mixed), (together, mixed)]
     return min(float(row_cosines(a, b).min()) for a, b in pairs)
 
 

@@ -49,9 +49,6 @@ def require_bias(tensor: str, value: float) -> float:
     return value
 
 
-Say = Callable[[str], object]  # receives one line for each finished stage
-
-
 class LibraryEncoder(Protocol):
     """The checkpoint's own library, preprocessing included: the reference that an import is compared with."""
 

@@ -25,7 +25,7 @@ FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 def read_weights(file: Path) -> StateDict:
     """Tensors by name, from safetensors, a state dict, or a training checkpoint with a `state_dict`.
 
-    What the file of a bundle leaves to the graphs beside it is read from them. Raises ImportFailed if a file
+    What the file of a bundle leaves to the graphs next to it is read from them. Raises ImportFailed if a file
     does not load or holds anything but tensors.
     """
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)

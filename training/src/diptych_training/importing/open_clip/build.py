@@ -36,7 +36,7 @@ def local_config(name: str, folder: Path | None) -> Iterator[str]:
     if config is None:
         raise ImportFailed(
             f"text_cfg.hf_model_name is {name}: put its config.json (model_type one of "
-            f"{', '.join(known_types)}) beside the weights; not needed for {', '.join(_known())}"
+            f"{', '.join(known_types)}) next to the weights; not needed for {', '.join(_known())}"
         )
     with TemporaryDirectory() as staged:
         (Path(staged) / "config.json").write_text(json.dumps(config), encoding="utf-8")

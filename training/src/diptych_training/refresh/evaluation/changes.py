@@ -65,7 +65,7 @@ class Changes(Frozen):
     """What changed most, each list with the largest changes first; `searches` are some of the user's
     captions.
 
-    `inputs` is that of the `Judged`; `alpha` is that of the new model.
+    `inputs` is that of the `Evaluation`; `alpha` is that of the new model.
     """
 
     schema_version: Literal[1] = 1

@@ -11,9 +11,9 @@ from diptych_training.refresh.evaluation.picture_set import SPLIT, score_set
 from diptych_training.refresh.evaluation.results import (
     MIN_OWN_PAIRS,
     POINTS,
-    Judged,
+    Evaluation,
     MixResult,
-    read_judged,
+    read_evaluation,
     write_stored,
 )
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED
@@ -42,25 +42,26 @@ class Choice:
         return self.loss <= self.max_loss + ROUNDING
 
 
-def choose_alpha(judged: Judged, max_loss: float = MAX_LOSS) -> Choice:
+def choose_alpha(evaluation: Evaluation, max_loss: float = MAX_LOSS) -> Choice:
     """Choose the mix with the best top-1 on the user's held-out pairs among those within `max_loss` points.
 
     Ties go to the smaller alpha; the old model (alpha 0) is always within. With fewer than MIN_OWN_PAIRS
     pairs, or none held out, alpha is FIXED_ALPHA whatever the loss: check `is_within`. Raises
     EvaluationError if that one was not measured.
     """
-    if judged.is_too_few or judged.old.own is None:
-        judged.at(FIXED_ALPHA)
-        few = f"{judged.n_own_pairs:,} pairs are too few to choose by ({MIN_OWN_PAIRS} are needed)"
-        reason = f"fixed: {few if judged.is_too_few else 'no pair was held out to choose by'}"
-        return Choice(FIXED_ALPHA, True, reason, judged.loss_points(FIXED_ALPHA), max_loss)
-    within = [mix for mix in judged.mixes if judged.loss_points(mix.alpha) <= max_loss + ROUNDING]
+    if evaluation.is_too_few or evaluation.old.own is None:
+        evaluation.at(FIXED_ALPHA)
+        few = f"{evaluation.n_own_pairs:,} pairs are too few to choose by ({MIN_OWN_PAIRS} are needed)"
+        reason = f"fixed: {few if evaluation.is_too_few else 'no pair was held out to choose by'}"
+        return Choice(FIXED_ALPHA, True, reason, evaluation.loss_points(FIXED_ALPHA), max_loss)
+    within = [mix for mix in evaluation.mixes if evaluation.loss_points(mix.alpha) <= max_loss + ROUNDING]
     best = max(within, key=lambda mix: (_own_top1(mix), -mix.alpha))
     reason = (
         f"best of {len(within)} measured mixes that lose at most {max_loss:g} points on the shipped set: "
-        f"{_own_top1(best) * POINTS:.1f} on {judged.own}, the old model {_own_top1(judged.old) * POINTS:.1f}"
+        f"{_own_top1(best) * POINTS:.1f} on {evaluation.own}, the old model "
+        f"{_own_top1(evaluation.old) * POINTS:.1f}"
     )
-    return Choice(best.alpha, False, reason, judged.loss_points(best.alpha), max_loss)
+    return Choice(best.alpha, False, reason, evaluation.loss_points(best.alpha), max_loss)
 
 
 def _own_top1(mix: MixResult) -> float:
@@ -71,9 +72,9 @@ def _own_top1(mix: MixResult) -> float:
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def judge(
+def evaluate_mixes(
     mixes: Mixes, alphas: Sequence[float] = ALPHAS, *, advance: Advance, file: Path | None = None
-) -> Judged:
+) -> Evaluation:
     """Measure mixes; the old weights (alpha 0) are always measured.
 
     `advance` gets the number of embedded pictures, `mixes.n_pictures` of each alpha. With `file`, the results
@@ -81,7 +82,7 @@ def judge(
     measured again. Raises EvaluationError if `file` cannot be read, TrainingConfigError for an alpha outside
     [0, 1] or other architectures.
     """
-    judged = Judged(
+    evaluation = Evaluation(
         inputs=mixes.inputs,
         own=mixes.own.name,
         shipped=mixes.shipped.name,
@@ -89,14 +90,14 @@ def judge(
         mixes=(),
     )
     wanted = sorted({0.0, *alphas})
-    results = _stored_results(file, judged.inputs)
+    results = _stored_results(file, evaluation.inputs)
     advance(mixes.n_pictures * len(results.keys() & set(wanted)))
     for alpha in wanted:
         if alpha not in results:
             results[alpha] = _measure_mix(mixes.embed(alpha, advance), alpha)
             if file is not None:
-                write_stored(file, _with_results(judged, results, sorted(results)))
-    return _with_results(judged, results, wanted)
+                write_stored(file, _with_results(evaluation, results, sorted(results)))
+    return _with_results(evaluation, results, wanted)
 
 
 def n_pairs(own: PackedDataset) -> int:
@@ -115,13 +116,15 @@ def _measure_mix(mix: EmbeddedMix, alpha: float) -> MixResult:
     )
 
 
-def _with_results(judged: Judged, results: Mapping[float, MixResult], alphas: Sequence[float]) -> Judged:
-    return judged.model_copy(update={"mixes": tuple(results[alpha] for alpha in alphas)})
+def _with_results(
+    evaluation: Evaluation, results: Mapping[float, MixResult], alphas: Sequence[float]
+) -> Evaluation:
+    return evaluation.model_copy(update={"mixes": tuple(results[alpha] for alpha in alphas)})
 
 
 def _stored_results(file: Path | None, inputs: str) -> dict[float, MixResult]:
     """The results in the file by alpha; none if it was measured with other inputs."""
     if file is None or not file.exists():
         return {}
-    stored = read_judged(file)
+    stored = read_evaluation(file)
     return {mix.alpha: mix for mix in stored.mixes} if stored.inputs == inputs else {}

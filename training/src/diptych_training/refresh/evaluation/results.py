@@ -74,7 +74,7 @@ def paired_difference(old: Sequence[bool], new: Sequence[bool]) -> Difference:
     )
 
 
-JUDGED_FILE = "judged.json"
+EVALUATION_FILE = "judged.json"
 MIN_OWN_PAIRS = 200  # below, nothing is chosen by the user's pairs
 POINTS = 100  # points of a share
 
@@ -119,7 +119,7 @@ class MixResult(Frozen):
     kinds: dict[Kind, SetResult]
 
 
-class Judged(Frozen):
+class Evaluation(Frozen):
     """All measured mixes, in ascending order of alpha, the first of which is the old model.
 
     `inputs` is a sha256 of everything measured: weights, sets, and how texts and images are prepared.
@@ -170,9 +170,9 @@ class Judged(Frozen):
         return -POINTS * self.shipped_difference(alpha).change
 
 
-def read_judged(file: Path) -> Judged:
-    """Read a judgement that `judge` stored. Raises EvaluationError naming file and key."""
-    return read_stored(file, Judged)
+def read_evaluation(file: Path) -> Evaluation:
+    """Read a judgement that `evaluate_mixes` stored. Raises EvaluationError naming file and key."""
+    return read_stored(file, Evaluation)
 
 
 def read_stored(file: Path, kind: type[Stored]) -> Stored:

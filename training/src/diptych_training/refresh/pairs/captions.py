@@ -60,9 +60,9 @@ class CaptionTokens:
         )
 
 
-CRUMB_FACTOR = 2.0  # tokens per byte, as a multiple of what familiar captions need
-MAX_TOKENS_PER_BYTE = 0.8  # more are crumbs in any case: nearly every byte is a token of its own
-MIN_CRUMBS = 4  # tokens of a caption; shorter ones are abbreviations
+FRAGMENTED_FACTOR = 2.0  # tokens per byte, as a multiple of what familiar captions need
+MAX_TOKENS_PER_BYTE = 0.8  # more are fragmented in any case: nearly every byte is a token of its own
+MIN_PIECES = 4  # tokens of a caption; shorter ones are abbreviations
 N_FAMILIAR = 1_000  # labels that are enough to measure by
 ENGLISH = (
     "a dog runs on the beach", "a red car in front of a house", "two people at a wooden table",
@@ -73,12 +73,12 @@ ENGLISH = (
 
 
 def caption_findings(
-    items: Sequence[PackedItem], tokens: CaptionTokens, judged: PackedDataset | None
+    items: Sequence[PackedItem], tokens: CaptionTokens, shipped: PackedDataset | None
 ) -> list[Finding]:
     """What is wrong with the captions of usable pairs. DataError if all pairs have the same one."""
     texts = list(dict.fromkeys(text for item in items for text in texts_of_item(item)))
     shared = _shared(items, tokens)
-    return [*_too_long(texts, tokens), *_crumbs(texts, tokens, judged), *shared]
+    return [*_too_long(texts, tokens), *_fragmented(texts, tokens, shipped), *shared]
 
 
 def texts_of_item(item: PackedItem) -> Iterator[str]:
@@ -105,13 +105,13 @@ def _too_long(texts: Sequence[str], tokens: CaptionTokens) -> list[Finding]:
     return [Finding(kind="long_captions", n=len(long), what=what, advice=advice, examples=(quoted(longest),))]
 
 
-def _crumbs(texts: Sequence[str], tokens: CaptionTokens, judged: PackedDataset | None) -> list[Finding]:
+def _fragmented(texts: Sequence[str], tokens: CaptionTokens, shipped: PackedDataset | None) -> list[Finding]:
     """Captions of words that the tokenizer does not know: it needs far more tokens than for familiar ones.
 
-    Tokens are counted per byte, so that scripts whose letters carry more are not taken for crumbs.
+    Tokens are counted per byte, so that scripts whose letters carry more are not taken for fragmented.
     """
-    usual = _tokens_per_byte([tokens(text) for text in _familiar(judged)])
-    limit = min(CRUMB_FACTOR * usual, MAX_TOKENS_PER_BYTE)
+    usual = _tokens_per_byte([tokens(text) for text in _familiar(shipped)])
+    limit = min(FRAGMENTED_FACTOR * usual, MAX_TOKENS_PER_BYTE)
     split = [text for text in texts if _is_split(tokens(text), limit)]
     if not split:
         return []
@@ -119,21 +119,21 @@ def _crumbs(texts: Sequence[str], tokens: CaptionTokens, judged: PackedDataset |
     encoded = tokens(worst)
     example = f"{quoted(worst)} becomes {len(encoded.ids)} tokens ({shortened(' '.join(encoded.pieces))})"
     what = (
-        f"of {len(texts):,} captions split into crumbs by the tokenizer, which does not know their words or "
-        "their script"
+        f"of {len(texts):,} captions broken into many pieces by the tokenizer, which does not know their "
+        "words or their script"
     )
     advice = (
         "The model has to learn these words from your pairs alone: use words that it knows where you can, or "
         "bring many pictures of each."
     )
-    return [Finding(kind="crumbs", n=len(split), what=what, advice=advice, examples=(example,))]
+    return [Finding(kind="fragmented", n=len(split), what=what, advice=advice, examples=(example,))]
 
 
-def _familiar(judged: PackedDataset | None) -> Sequence[str]:
+def _familiar(shipped: PackedDataset | None) -> Sequence[str]:
     """Captions that the model was trained for: labels of the shipped set, or plain English."""
-    if judged is None:
+    if shipped is None:
         return ENGLISH
-    labels = sorted({item.label for source in judged.sources("validation") for item in source.items})
+    labels = sorted({item.label for source in shipped.sources("validation") for item in source.items})
     return labels[:: -(-len(labels) // N_FAMILIAR)] if labels else ENGLISH
 
 
@@ -142,7 +142,7 @@ def _tokens_per_byte(encoded: Sequence[EncodedCaption]) -> float:
 
 
 def _is_split(encoded: EncodedCaption, limit: float) -> bool:
-    return len(encoded.ids) >= MIN_CRUMBS and len(encoded.ids) > limit * encoded.n_bytes
+    return len(encoded.ids) >= MIN_PIECES and len(encoded.ids) > limit * encoded.n_bytes
 
 
 def _shared(items: Sequence[PackedItem], tokens: CaptionTokens) -> list[Finding]:
@@ -155,7 +155,7 @@ def _shared(items: Sequence[PackedItem], tokens: CaptionTokens) -> list[Finding]
     if len({tokens(text).ids for item in items for text in texts_of_item(item)}) == 1:
         raise DataError(
             f"all {len(items):,} usable pairs have the caption {quoted(items[0].label)}, from which a model "
-            "learns nothing: it learns by telling captions apart. Say in each caption what its picture "
+            "learns nothing: it learns by telling captions apart. Reporter in each caption what its picture "
             "shows, or add pictures of other things with their captions"
         )
     most = sorted(shared, key=lambda ids: -shared[ids])

@@ -26,7 +26,7 @@ FindingKind = Literal[
     "near_judged",
     "near_own",
     "long_captions",
-    "crumbs",
+    "fragmented",
     "shared_captions",
     "not_held_out",
     "few",

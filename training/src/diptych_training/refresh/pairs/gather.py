@@ -149,7 +149,7 @@ def _with_distinct_captions(item: PackedItem, tokens: CaptionTokens) -> PackedIt
 
 
 def _merge(gathered: Gathered, index: int, other: PackedItem, tokens: CaptionTokens) -> None:
-    """Add to an item the captions that another pair of the same pixels has beside its own."""
+    """Add to an item the captions that another pair of the same pixels has in addition to its own."""
     item = gathered.items[index]
     known = {tokens(text).ids for text in texts_of_item(item)}
     new = tuple(text for text in texts_of_item(other) if tokens(text).ids not in known)

@@ -24,7 +24,7 @@ def inputs_digest(
     *,
     excluded: frozenset[str],
     model: SourceModel,
-    judged: PackedDataset | None,
+    shipped: PackedDataset | None,
 ) -> str:
     """sha256 of everything that decides the result.
 
@@ -38,7 +38,7 @@ def inputs_digest(
         "preprocess": model.tables["preprocess"],
         "text": model.tables["text"],
         "excluded": digest_of(excluded),
-        "judged": None if judged is None else judged.digest("validation"),
+        "judged": None if shipped is None else shipped.digest("validation"),
         "files": fingerprints(shards),
     }
     digest.update(json.dumps(stated, sort_keys=True).encode("utf-8", "surrogateescape"))

@@ -18,11 +18,11 @@ def picture_rows(images: Images) -> Rows:
     return np.concatenate(parts) if parts else np.zeros((0, GRID * GRID * 3), np.float32)
 
 
-def near_judged(rows: Rows, judged: PackedDataset) -> dict[int, str]:
+def near_shipped(rows: Rows, shipped: PackedDataset) -> dict[int, str]:
     """The positions of pictures near one of split `validation`, and the label of the nearest of these."""
     best = np.full(len(rows), DEFAULT_THRESHOLD, np.float32)
     label_of: dict[int, str] = {}
-    for source in judged.sources("validation"):
+    for source in shipped.sources("validation"):
         others = picture_rows(source.images)
         for at in range(0, len(rows), BATCH):
             cosines, nearest = highest(rows[at : at + BATCH] @ others.T)
@@ -51,7 +51,7 @@ def near_groups(rows: Rows) -> list[list[int]]:
     return list(groups.values())
 
 
-def near_judged_findings(near: Mapping[int, str], items: Sequence[PackedItem]) -> list[Finding]:
+def near_shipped_findings(near: Mapping[int, str], items: Sequence[PackedItem]) -> list[Finding]:
     """The finding on pictures that are left out, if there are any."""
     if not near:
         return []

@@ -29,9 +29,9 @@ from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_so
 from diptych_training.refresh.pairs.inputs import inputs_digest
 from diptych_training.refresh.pairs.near import (
     near_groups,
-    near_judged,
-    near_judged_findings,
     near_own_findings,
+    near_shipped,
+    near_shipped_findings,
     picture_rows,
 )
 from diptych_training.refresh.pairs.own import OWN, SHEET_FILE, write_contact_sheet, write_own
@@ -62,12 +62,12 @@ def prepare_pairs(
     model: SourceModel,
     folder: Path,
     options: PairsOptions,
-    judged: PackedDataset | None = None,
+    shipped: PackedDataset | None = None,
 ) -> PairsReport:
     """Read pairs, and write `own/`, REPORT_FILE and SHEET_FILE into `folder`; returns the report.
 
     `own/` is a packed data set as the model sees its pictures: split `train`, and split `validation` of
-    held-out pairs. Pictures near those of split `validation` of `judged` are left out. If the folder holds
+    held-out pairs. Pictures near those of split `validation` of `shipped` are left out. If the folder holds
     the results of the same inputs, they are kept; other results are made anew.
 
     Raises DataError if a source cannot be read, fewer than MIN_PAIRS pairs are usable, or all have one
@@ -81,23 +81,23 @@ def prepare_pairs(
         raise TrainingConfigError(f"{model.title} does not state how images and texts are prepared for it")
     flags, shards = _opened(sources, options)
     with exclusive_lock(folder / LOCK_FILE, DataError(f"another process prepares pairs in {folder}")):
-        inputs = _digest(sources, options, flags, shards, model=model, judged=judged)
+        inputs = _digest(sources, options, flags, shards, model=model, shipped=shipped)
         stored = read_report(folder)
         if stored is not None and stored.inputs == inputs and _is_whole(folder):
             return stored
         (folder / REPORT_FILE).unlink(missing_ok=True)  # before its results: it says that they are whole
-        return _Preparation(tuple(sources), model, options, judged, inputs).run(shards, flags, folder)
+        return _Preparation(tuple(sources), model, options, shipped, inputs).run(shards, flags, folder)
 
 
 def pairs_digest(
-    sources: Sequence[str], model: SourceModel, options: PairsOptions, judged: PackedDataset | None = None
+    sources: Sequence[str], model: SourceModel, options: PairsOptions, shipped: PackedDataset | None = None
 ) -> str:
     """sha256 of everything that the results of `prepare_pairs` depend on; files count by size and time.
 
     Raises DataError if a source cannot be read.
     """
     flags, shards = _opened(sources, options)
-    return _digest(sources, options, flags, shards, model=model, judged=judged)
+    return _digest(sources, options, flags, shards, model=model, shipped=shipped)
 
 
 def _opened(sources: Sequence[str], options: PairsOptions) -> tuple[SourceFlags, list[Shard]]:
@@ -114,10 +114,10 @@ def _digest(
     shards: Sequence[Shard],
     *,
     model: SourceModel,
-    judged: PackedDataset | None,
+    shipped: PackedDataset | None,
 ) -> str:
     asked = {"sources": [_absolute(source) for source in sources], **asdict(options)}
-    return inputs_digest(asked, shards, excluded=flags.excluded, model=model, judged=judged)
+    return inputs_digest(asked, shards, excluded=flags.excluded, model=model, shipped=shipped)
 
 
 def _absolute(source: str) -> str:
@@ -137,7 +137,7 @@ class _Preparation:
     sources: tuple[str, ...]
     model: SourceModel
     options: PairsOptions
-    judged: PackedDataset | None
+    shipped: PackedDataset | None
     inputs: str
     findings: list[Finding] = field(default_factory=list)
 
@@ -145,11 +145,11 @@ class _Preparation:
         """Read, check, split and write. Raises DataError."""
         tokens = CaptionTokens(self.model.tokenizer, TextSpec.model_validate(self.model.tables["text"]))
         gathered, n_found = self._gather(shards, flags, tokens)
-        groups = self._without_near_judged(gathered)
+        groups = self._without_near_shipped(gathered)
         n_usable = len(gathered.items)
         if n_usable < MIN_PAIRS:
             raise DataError(self._too_few(n_found, n_usable))
-        self.findings += caption_findings(gathered.items, tokens, self.judged)
+        self.findings += caption_findings(gathered.items, tokens, self.shipped)
         captions = [tokens(item.label).ids for item in gathered.items]
         prefixes = (printable(shard.prefix) for shard in shards)
         names = names_in_sources((item.id for item in gathered.items), prefixes)
@@ -188,11 +188,11 @@ class _Preparation:
         self.findings += reading_findings(listed, self.options.limit, gathered, self.sources)
         return gathered, listed.n_found
 
-    def _without_near_judged(self, gathered: Gathered) -> list[list[int]]:
+    def _without_near_shipped(self, gathered: Gathered) -> list[list[int]]:
         """Drop pictures near those that models are judged on; returns groups of near ones among the rest."""
         rows = picture_rows(gathered.images)
-        if self.judged is not None and (near := near_judged(rows, self.judged)):
-            self.findings += near_judged_findings(near, gathered.items)
+        if self.shipped is not None and (near := near_shipped(rows, self.shipped)):
+            self.findings += near_shipped_findings(near, gathered.items)
             kept = [index for index in range(len(gathered.items)) if index not in near]
             gathered.keep(kept)
             rows = rows[kept]

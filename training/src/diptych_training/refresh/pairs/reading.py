@@ -39,7 +39,7 @@ def _unusable(unusable: Mapping[str, Sequence[Unusable]], sources: Sequence[str]
         examples = first_examples(entry.name for entry in entries)
         if reason in (NO_TEXT_FILE, NO_CAPTION):
             advice = (
-                f"Put a text file of the same name beside each (heron.jpg, heron.txt){_tables_in(sources)}."
+                f"Put a text file of the same name next to each (heron.jpg, heron.txt){_tables_in(sources)}."
             )
             what = "without a caption"
             findings.append(

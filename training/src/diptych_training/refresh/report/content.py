@@ -9,7 +9,7 @@ from diptych_training.data.pairs.packing import UNKNOWN
 from diptych_training.evaluate.table import TITLES
 from diptych_training.refresh.evaluation.changes import Changes
 from diptych_training.refresh.evaluation.evaluate import Choice
-from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Difference, Judged
+from diptych_training.refresh.evaluation.results import MIN_OWN_PAIRS, Difference, Evaluation
 from diptych_training.refresh.evaluation.view import SHIPPED
 from diptych_training.reports.text import points, signed_points
 
@@ -32,7 +32,7 @@ class Content:
     name: str
     old_name: str
     day: date
-    judged: Judged
+    evaluation: Evaluation
     choice: Choice
     changes: Changes
     own: PackedDataset
@@ -49,7 +49,7 @@ class Content:
     @property
     def steps(self) -> list[str]:
         """What to do next, as sentences."""
-        return advice(self.judged, self.choice) if self.next_steps is None else list(self.next_steps)
+        return advice(self.evaluation, self.choice) if self.next_steps is None else list(self.next_steps)
 
 
 @dataclass(frozen=True)
@@ -63,32 +63,32 @@ class Row:
     is_part: bool = False
 
 
-def table_rows(judged: Judged, alpha: float) -> list[Row]:
+def table_rows(evaluation: Evaluation, alpha: float) -> list[Row]:
     """The user's held-out pairs if there are any, the shipped set, and its kinds if it has several."""
-    new = judged.at(alpha)
+    new = evaluation.at(alpha)
     rows = []
-    own = judged.own_difference(alpha)
+    own = evaluation.own_difference(alpha)
     if own is not None and new.own is not None:
-        verdict = TOO_FEW if judged.is_too_few else own.verdict
+        verdict = TOO_FEW if evaluation.is_too_few else own.verdict
         rows.append(Row(OWN_TITLE, new.own.n_labels, own, verdict))
-    shipped = judged.shipped_difference(alpha)
+    shipped = evaluation.shipped_difference(alpha)
     rows.append(Row(SHIPPED_TITLE, new.shipped.n_labels, shipped, shipped.verdict))
-    kinds = list(judged.kind_differences(alpha))
+    kinds = list(evaluation.kind_differences(alpha))
     for kind, part in kinds if len(kinds) > 1 else []:
         title = f"of it: {TITLES[kind].lower()}"
         rows.append(Row(title, new.kinds[kind].n_labels, part, part.verdict, is_part=True))
     return rows
 
 
-def headline(judged: Judged, choice: Choice) -> list[str]:
+def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
     """The result in two sentences: on the user's pairs, and on the shipped set against the bound."""
-    own, shipped = judged.own_difference(choice.alpha), judged.shipped_difference(choice.alpha)
+    own, shipped = evaluation.own_difference(choice.alpha), evaluation.shipped_difference(choice.alpha)
     if own is None:
         first = "None of your pairs was held out, so that nothing can be said about them."
     else:
         first = (
             f"Your pictures: top-1 {points(own.old)} before, {points(own.new)} now "
-            f"({signed_points(own.change)} points; {TOO_FEW if judged.is_too_few else own.verdict})."
+            f"({signed_points(own.change)} points; {TOO_FEW if evaluation.is_too_few else own.verdict})."
         )
     bound = "within" if choice.is_within else "beyond"
     second = (
@@ -124,9 +124,9 @@ def own_credit(report: Content) -> str:
     return " ".join(part for part in (author, licence) if part)
 
 
-def advice(judged: Judged, choice: Choice) -> list[str]:
+def advice(evaluation: Evaluation, choice: Choice) -> list[str]:
     """What the figures suggest to do next."""
-    own = judged.own_difference(choice.alpha)
+    own = evaluation.own_difference(choice.alpha)
     steps = []
     if not choice.is_within:
         steps.append(
@@ -134,11 +134,11 @@ def advice(judged: Judged, choice: Choice) -> list[str]:
             "Rehearse more, train fewer steps or at a lower rate (edit the recipe and run it again), or "
             "accept the loss with a higher --max-loss."
         )
-    if judged.is_too_few:
-        lacking = MIN_OWN_PAIRS - judged.n_own_pairs
+    if evaluation.is_too_few:
+        lacking = MIN_OWN_PAIRS - evaluation.n_own_pairs
         steps.append(
-            f"Add pairs: {judged.n_own_pairs:,} are too few to judge by. With {lacking:,} more, the mix of "
-            "old and new weights is chosen by what it does on held-out ones."
+            f"Add pairs: {evaluation.n_own_pairs:,} are too few to judge by. With {lacking:,} more, the mix "
+            "of old and new weights is chosen by what it does on held-out ones."
         )
     elif choice.alpha == 0:
         steps.append(

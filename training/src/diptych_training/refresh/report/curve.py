@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diptych_training.refresh.evaluation.evaluate import Choice
-from diptych_training.refresh.evaluation.results import POINTS, Judged
+from diptych_training.refresh.evaluation.results import POINTS, Evaluation
 from diptych_training.refresh.report.content import OWN_TITLE, SHIPPED_TITLE
 
 WIDTH, HEIGHT = 640, 300
@@ -31,10 +31,10 @@ class _Scale:
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
 
-def draw_curve(judged: Judged, choice: Choice) -> str:
+def draw_curve(evaluation: Evaluation, choice: Choice) -> str:
     """An `svg` element: a line for each set, the bound of the loss, and the chosen alpha."""
-    shipped = [(mix.alpha, POINTS * mix.shipped.top(1)) for mix in judged.mixes]
-    own = [(mix.alpha, POINTS * mix.own.top(1)) for mix in judged.mixes if mix.own is not None]
+    shipped = [(mix.alpha, POINTS * mix.shipped.top(1)) for mix in evaluation.mixes]
+    own = [(mix.alpha, POINTS * mix.own.top(1)) for mix in evaluation.mixes if mix.own is not None]
     bound = max(0.0, shipped[0][1] - choice.max_loss)
     lines = [("shipped", SHIPPED_TITLE, shipped), *([("own", OWN_TITLE, own)] if own else [])]
     scale = _scale([value for _, _, line in lines for _, value in line] + [bound])

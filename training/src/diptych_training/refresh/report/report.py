@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diptych_training.files import write_text
 from diptych_training.refresh.evaluation.changes import Answer, Found, PictureChange, SearchChange
-from diptych_training.refresh.evaluation.results import METHOD, Judged, MixResult, SetResult
+from diptych_training.refresh.evaluation.results import METHOD, Evaluation, MixResult, SetResult
 from diptych_training.refresh.report.cards import Thumbnails, picture_card, rank_change, search_card
 from diptych_training.refresh.report.content import (
     ALPHA_NOTE,
@@ -90,7 +90,7 @@ def refresh_report(content: Content, thumbnails: Thumbnails, n: int | None = Non
 
 
 def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterator[Section]:
-    judged, choice, changes = content.judged, content.choice, content.changes
+    evaluation, choice, changes = content.evaluation, content.choice, content.changes
 
     def searches(heading: str, note: str, listed: Sequence[SearchChange], text: str = "") -> Section:
         cards = "".join(search_card(search, thumbnails) for search in listed[:n])
@@ -105,15 +105,17 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
         page = f'<p class="note">{EACH}</p>\n<ul class="cards small">{cards}</ul>'
         return Section(heading, [Figure(page, markdown_list(map(_picture, listed[:n])))] if cards else [])
 
-    gains = gains_table(judged, choice.alpha)
-    figures = Table(FIGURES_HEADER, list(_figures_rows(judged, choice.alpha)), n_words=2, fold="All figures")
-    lead = [Text(one, "lead") for one in headline(judged, choice)]
+    gains = gains_table(evaluation, choice.alpha)
+    figures = Table(
+        FIGURES_HEADER, list(_figures_rows(evaluation, choice.alpha)), n_words=2, fold="All figures"
+    )
+    lead = [Text(one, "lead") for one in headline(evaluation, choice)]
     yield Section("Gained and lost", [*lead, gains, Text(NOTE, "note"), figures])
     curve = Figure(
-        f'<figure class="scroll">{draw_curve(judged, choice)}\n'
+        f'<figure class="scroll">{draw_curve(evaluation, choice)}\n'
         "<figcaption>Top-1 in points for each mix.</figcaption></figure>"
     )
-    table = Table(CURVE_HEADER, list(_curve_rows(judged)), fold="As a table")
+    table = Table(CURVE_HEADER, list(_curve_rows(evaluation)), fold="As a table")
     kept = Text(chosen_mix(choice))
     yield Section("How much of the new weights was kept", [kept, Text(ALPHA_NOTE, "note"), curve, table])
     lines = f"```text\n{searches_text(changes.searches).replace('`', 'ˋ')}\n```"
@@ -128,32 +130,32 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
     yield Section("What to do next", [Text(step) for step in content.steps])
 
 
-def gains_table(judged: Judged, alpha: float) -> Table:
+def gains_table(evaluation: Evaluation, alpha: float) -> Table:
     """What a mix gained and lost against the old model: a row for each set."""
-    return Table(HEADER, [_row(row) for row in table_rows(judged, alpha)], style="gains")
+    return Table(HEADER, [_row(row) for row in table_rows(evaluation, alpha)], style="gains")
 
 
-def _figures_rows(judged: Judged, alpha: float) -> Iterator[list[str]]:
+def _figures_rows(evaluation: Evaluation, alpha: float) -> Iterator[list[str]]:
     """All measured figures of the old model and of a mix, in points: two rows for each set."""
     for title, pick in SETS:
-        for name, result in (("old", pick(judged.old)), ("new", pick(judged.at(alpha)))):
+        for name, result in (("old", pick(evaluation.old)), ("new", pick(evaluation.at(alpha)))):
             if result is not None:
                 yield [title, name, *_figures(result)]
 
 
-def _curve_rows(judged: Judged) -> Iterator[list[str]]:
+def _curve_rows(evaluation: Evaluation) -> Iterator[list[str]]:
     """A row for each measured mix: top-1 on both sets, and what is lost on the shipped one."""
-    for mix in judged.mixes:
+    for mix in evaluation.mixes:
         own = "–" if mix.own is None else points(mix.own.top(1))
-        change = signed_points(judged.shipped_difference(mix.alpha).change)
+        change = signed_points(evaluation.shipped_difference(mix.alpha).change)
         yield [f"{mix.alpha:g}", own, points(mix.shipped.top(1)), change]
 
 
-def other_weights(judged: Judged, alpha: float) -> str:
+def other_weights(evaluation: Evaluation, alpha: float) -> str:
     """One line: top-1 with the weights other than the chosen one, on both sets."""
-    others = [mix for mix in judged.mixes if mix.alpha not in (judged.old.alpha, alpha)]
+    others = [mix for mix in evaluation.mixes if mix.alpha not in (evaluation.old.alpha, alpha)]
     found = "; ".join(f"{mix.alpha:g}: {_both(mix)}" for mix in others)
-    sets = "the shipped set" if judged.old.own is None else "yours and the shipped set"
+    sets = "the shipped set" if evaluation.old.own is None else "yours and the shipped set"
     return f"other weights, which --alpha takes without training again ({sets}): {found}"
 
 

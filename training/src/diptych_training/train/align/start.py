@@ -50,7 +50,7 @@ class _DrawingsTower:
 
 
 def open_drawings(config: TrainConfig, runs_dir: Path, model_repo: Path) -> SourceModel | None:
-    """The model whose image tower knows drawings, alone or beside photographs, if the recipe names one.
+    """The model whose image tower knows drawings, alone or with photographs, if the recipe names one.
 
     Raises CheckpointError if it is missing, TrainingConfigError if its tower is another than the recipe's.
     """

@@ -21,7 +21,7 @@ Position = dict[str, Any]  # JSON; empty if the number of the step determines th
 
 
 @dataclass(frozen=True)
-class TaughtBatch:
+class TeacherBatch:
     """Texts for the text tower alone: the whole batch, or one rank's share of it."""
 
     input_ids: Tensor  # (t, L) int64
@@ -40,7 +40,7 @@ class Batch:
     keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
     n_rehearsed: int = 0  # the last items, which are of rehearsed data sets
     targets: Tensor | None = None  # (b, ...) int64, what an objective without a text tower predicts
-    taught: TaughtBatch | None = None  # texts of a text teacher
+    teacher_texts: TeacherBatch | None = None  # texts of a text teacher
 
     @property
     def positives(self) -> Tensor:

@@ -99,7 +99,7 @@ class ImageFeatures:
             if not file.is_file():
                 with evaluating(self._model), TemporaryDirectory(dir=self._folder) as written:
                     write_image_graph(self._model, self._spec, Path(written) / IMAGE_FILE)
-                    # Large weights are beside the graph, which comes last: its presence means all are there.
+                    # Large weights are next to the graph, which comes last: its presence means all are there.
                     for part in sorted(Path(written).iterdir(), key=lambda part: part.name == IMAGE_FILE):
                         part.rename(self._folder / part.name)
         return file

@@ -46,7 +46,7 @@ def test_a_folder_pairs_images_with_text_files_of_their_name(tmp_path):
     assert [entry.name for entry in entries] == [
         "f:00000.png", "f:00001.png", "f:deep/er/2.JPG", "f:lonely.png",
     ]  # fmt: skip
-    assert entries[3] == Unusable("f:lonely.png", "it has no text file beside it")
+    assert entries[3] == Unusable("f:lonely.png", "it has no text file next to it")
 
 
 def test_an_image_over_the_limit_is_not_read_whole(tmp_path):

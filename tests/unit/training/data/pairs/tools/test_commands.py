@@ -31,7 +31,7 @@ def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path, capsys):
     assert "formats: PNG 3, JPEG 1" in told
     assert "median size 16 x 16 px" in told
     assert "1.0 texts a pair" in told
-    assert "1 unusable: it has no text file beside it" in told
+    assert "1 unusable: it has no text file next to it" in told
     assert "read all 6 entries: 6 can be used" in told
 
 
@@ -146,9 +146,9 @@ def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
     out = ["--out", tmp_path / "d", "--size", 16, "--hold-out", 0.25]
     assert run("pack", "--train", tmp_path / "f", *out) == 0
     dataset = read_dataset(tmp_path / "d")
-    held_out, taught = ({item.id for item in dataset.source(f"pairs-{split}").items} for split in PARTS)
-    assert held_out.isdisjoint(taught)
-    assert len(held_out | taught) == 40
+    held_out, teacher_texts = ({item.id for item in dataset.source(f"pairs-{split}").items} for split in PARTS)
+    assert held_out.isdisjoint(teacher_texts)
+    assert len(held_out | teacher_texts) == 40
     assert 4 <= len(held_out) <= 16
     write_files(tmp_path / "f", pair_files(range(40, 50)))
     assert run("pack", "--train", tmp_path / "f", *out, "--seed", 1) == 0
@@ -193,7 +193,7 @@ def test_pack_says_why_nothing_can_be_used(tmp_path, capsys, hold_out):
     assert run("pack", "--train", tmp_path / "nocap", "--out", tmp_path / "d", *hold_out) == 1
     said = capsys.readouterr().err
     assert f"--train {tmp_path}/nocap: none of 10 entries can be used; " in said
-    assert " unusable: it has no text file beside it" in said
+    assert " unusable: it has no text file next to it" in said
 
 
 @pytest.mark.parametrize(

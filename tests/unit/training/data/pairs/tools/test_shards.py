@@ -114,7 +114,7 @@ def test_unusable_entries_are_skipped_counted_and_reported(tmp_path, capsys):
     )
     told = capsys.readouterr().out
     assert "5 pairs in 1 shards" in told
-    assert "1 skipped: it has no text file beside it" in told
+    assert "1 skipped: it has no text file next to it" in told
     assert "1 skipped: not an image in one of" in told
     assert sum(index_of(tmp_path / "o")["shards"][0]["skipped"].values()) == 3
 
@@ -133,7 +133,7 @@ def test_entries_skipped_after_the_last_shard_are_counted_too(tmp_path, capsys):
     for _ in range(2):
         assert shards(*arguments) == 0
         told = capsys.readouterr().out
-        assert "1 skipped: it has no text file beside it" in told
+        assert "1 skipped: it has no text file next to it" in told
         assert "1 skipped: not an image in one of" in told
     index = index_of(tmp_path / "o")
     assert [shard["skipped"] for shard in index["shards"]] == [{}, {}]
@@ -156,7 +156,7 @@ def test_too_many_unusable_entries_stop_the_run_and_the_last_one_is_named(tmp_pa
     assert shards(write_files(tmp_path / "f", files), "--out", tmp_path / "o", "--shuffle", 0) == 1
     told = capsys.readouterr().err
     assert (
-        "mute-10.png: it has no text file beside it. It is one of 11 unusable" not in told
+        "mute-10.png: it has no text file next to it. It is one of 11 unusable" not in told
     )  # sorted by name
     assert "one of 11 unusable of the 16 entries so far; --max-skipped allows 0.01 of them, and 10" in told
     assert shards(tmp_path / "f", "--out", tmp_path / "o", "--shuffle", 0, "--max-skipped", 0.9) == 0

@@ -11,7 +11,7 @@ from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.table import Columns
 
 SOURCES_HELP = (
-    "path or URL of tar shards, a CSV, TSV or Parquet file, a folder of images beside text files, or a "
+    "path or URL of tar shards, a CSV, TSV or Parquet file, a folder of images next to text files, or a "
     "packed data set; may have wildcards and braces such as shards-{0000..0099}.tar"
 )
 
@@ -39,7 +39,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         "--caption-key",
         metavar="KEY",
         default=CAPTION_KEY,
-        help="key of the text in JSON files beside images",
+        help="key of the text in JSON files next to images",
     )
     given.add_argument(
         "--max-image-bytes",

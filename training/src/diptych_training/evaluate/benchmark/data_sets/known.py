@@ -21,7 +21,7 @@ FILE = "known.toml"
 class Known(BaseModel):
     """Facts of one data set. `classes` are in the order of its label numbers.
 
-    Without classes, they are read from a file beside the data, or from the names of its folders.
+    Without classes, they are read from a file next to the data, or from the names of its folders.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ def read_lines(file: Path) -> tuple[str, ...]:
 
 
 def read_templates(folder: Path, facts: Known | None) -> tuple[str, ...]:
-    """The templates beside the data, or else those that are known; DataError for one without a place."""
+    """The templates next to the data, or else those that are known; DataError for one without a place."""
     for name in TEMPLATE_FILES:
         lines = [line.replace(OTHER_PLACE, PLACE) for line in read_lines(folder / name) if line]
         for line in lines:
@@ -79,7 +79,7 @@ def read_templates(folder: Path, facts: Known | None) -> tuple[str, ...]:
 
 
 def names_by_number(folder: Path, n_classes: int, facts: Known | None) -> tuple[str, ...]:
-    """Names of classes that are numbered from 0: from the file beside the data, or known ones."""
+    """Names of classes that are numbered from 0: from the file next to the data, or known ones."""
     names = read_lines(folder / CLASSES_FILE) or (() if facts is None else facts.classes)
     if not names:
         raise DataError(
@@ -93,7 +93,7 @@ def names_by_number(folder: Path, n_classes: int, facts: Known | None) -> tuple[
 def names_of_folders(folder: Path, keys: Sequence[str], facts: Known | None) -> tuple[str, ...]:
     """Names of classes that are folders, in the order of `keys`.
 
-    From the file beside the data, whose lines are in the order of the sorted folders; or known ones, if
+    From the file next to the data, whose lines are in the order of the sorted folders; or known ones, if
     folders are called alike or numbered; or else the names of the folders themselves.
     """
     lines = read_lines(folder / CLASSES_FILE)

@@ -24,7 +24,7 @@ TABLE = "text_teacher"
 
 
 @dataclass(frozen=True)
-class TaughtTexts:
+class TeacherTexts:
     """N texts without line breaks, `targets` (N, dims) float16 of unit norm, and the space that they are
     in.
     """
@@ -39,7 +39,7 @@ class TaughtTexts:
         write_tensors(path, {TEXTS: texts, TARGETS: self.targets, **self.space.tensors}, {})
 
     @classmethod
-    def read(cls, path: Path) -> "TaughtTexts":
+    def read(cls, path: Path) -> "TeacherTexts":
         """Read what `write` wrote. Raises CheckpointError naming the file."""
         try:
             tensors = load_file(path)
@@ -49,13 +49,13 @@ class TaughtTexts:
             raise CheckpointError(f"{path} has no texts of a teacher: {error}") from error
 
 
-def taught_texts(
+def teacher_texts(
     config: TextTeacherConfig,
     captions: Iterable[str],
     embed_dim: int,
     device: torch.device,
     class_names: Sequence[str] = (),
-) -> TaughtTexts:
+) -> TeacherTexts:
     """Let the teacher embed the texts of the recipe, and `captions` if the recipe wants them.
 
     `class_names` of a classifier are taught too, and are the centre unless the recipe names another.
@@ -75,7 +75,7 @@ def taught_texts(
     centre = class_names if config.centre is None else _distinct(_read_all([config.centre], "centre"))
     around = cached_embeddings(encoder, centre) if centre else None
     space = TextSpace.fit(embeddings, config.dims or embed_dim, around)
-    return TaughtTexts(texts, torch.from_numpy(space.of(embeddings).astype(np.float16)), space)
+    return TeacherTexts(texts, torch.from_numpy(space.of(embeddings).astype(np.float16)), space)
 
 
 def _read_all(files: Iterable[str], key: str) -> Iterator[str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.config import TrainConfig
-from diptych_training.train.batches.batch import Batch, Batches, Position, TaughtBatch
+from diptych_training.train.batches.batch import Batch, Batches, Position, TeacherBatch
 from diptych_training.train.distributed.ranks import Ranks
-from diptych_training.train.text_teacher.taught_texts import TaughtTexts
+from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 
 TAUGHT_STREAM = 6  # part of the seed, distinct from those of other draws
 
@@ -41,29 +41,35 @@ class _Order:
         return rng.permutation(by_length.reshape(self._n_batches, self._batch_size))
 
 
-class TaughtBatches:
+class TeacherBatches:
     """Adds texts of similar length to each batch, as a function of seed and step."""
 
     def __init__(
         self,
         batches: Batches,
-        taught: TaughtTexts,
+        teacher_texts: TeacherTexts,
         tokenizer: TextTokenizer,
         config: TrainConfig,
         ranks: Ranks,
     ) -> None:
         assert config.text_teacher is not None
-        self._batches, self._targets, self._ranks = batches, taught.targets, ranks
+        self._batches, self._targets, self._ranks = batches, teacher_texts.targets, ranks
         self._config, self._spec = config.text_teacher, config.text
-        self._ids = cache(lambda row: tokenizer.ids(taught.texts[row])[0])  # each text is tokenised once
-        self._order = _Order([len(text) for text in taught.texts], self._config.batch_size, config.seed)
+        self._ids = cache(
+            lambda row: tokenizer.ids(teacher_texts.texts[row])[0]
+        )  # each text is tokenised once
+        self._order = _Order(
+            [len(text) for text in teacher_texts.texts], self._config.batch_size, config.seed
+        )
 
     def make(self, step: int) -> Batch:
         """The batch of a step, with its texts or this rank's share of them."""
         rows = self._order.rows(step)[self._ranks.share(self._config.batch_size)]
         input_ids = torch.from_numpy(pad([self._ids(row) for row in rows], self._spec)).long()
-        taught = TaughtBatch(input_ids, self._targets[torch.from_numpy(rows)].float(), self._config.weight)
-        return replace(self._batches.make(step), taught=taught)
+        teacher_texts = TeacherBatch(
+            input_ids, self._targets[torch.from_numpy(rows)].float(), self._config.weight
+        )
+        return replace(self._batches.make(step), teacher_texts=teacher_texts)
 
     def position(self, step: int) -> Position:
         """The position of the batches."""
