@@ -47,12 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Measures zero-shot top-1/top-5 and retrieval Recall@1/5/10 on every source of a split.",
     )
     model_group = parser.add_mutually_exclusive_group(required=True)
-    model_group.add_argument(
-        "--run",
-        metavar="RUN",
-        dest="run_dir",
-        help=f"{RUN_HELP}; through torch",
-    )
+    model_group.add_argument("--run", metavar="RUN", dest="run_dir", help=f"{RUN_HELP}; through torch")
     model_group.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; by default the latest version"
     )

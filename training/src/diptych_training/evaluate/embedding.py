@@ -43,11 +43,7 @@ def fit_pixels(images: Pixels, spec: ImageSpec) -> Pixels:
 
 
 def embed_texts(
-    encoder: TextEncoder,
-    tokenizer: TextTokenizer,
-    texts: Sequence[str],
-    *,
-    batch_size: int = 256,
+    encoder: TextEncoder, tokenizer: TextTokenizer, texts: Sequence[str], *, batch_size: int = 256
 ) -> Embeddings:
     """N texts -> (N, D) float32 of unit norm; each batch is padded as the tokenizer's spec says."""
     return np.concatenate(

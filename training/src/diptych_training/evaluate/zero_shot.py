@@ -19,10 +19,7 @@ Classifier = Callable[[Sequence[str], Sequence[str]], Embeddings]  # classes, te
 
 
 def class_embeddings(
-    encoder: TextEncoder,
-    tokenizer: TextTokenizer,
-    classes: Sequence[str],
-    templates: Sequence[str],
+    encoder: TextEncoder, tokenizer: TextTokenizer, classes: Sequence[str], templates: Sequence[str]
 ) -> Embeddings:
     """C class names -> (C, D) float32 of unit norm: the mean over templates, normalised again."""
     total = sum(

@@ -54,12 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="publish a run as the next version of a model",
         description="Writes ONNX graphs, proves them against the torch model, and publishes them atomically.",
     )
-    parser.add_argument(
-        "--run",
-        metavar="RUN",
-        dest="run_dir",
-        help=RUN_HELP,
-    )
+    parser.add_argument("--run", metavar="RUN", dest="run_dir", help=RUN_HELP)
     add_runs_dir_flag(parser)
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")

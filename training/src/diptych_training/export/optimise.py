@@ -46,10 +46,7 @@ class Step:
 
 
 def optimise(
-    file: Path,
-    inputs: Sequence[Batch],
-    report: Reporter,
-    rewrites: Mapping[str, Rewrite] = REWRITES,
+    file: Path, inputs: Sequence[Batch], report: Reporter, rewrites: Mapping[str, Rewrite] = REWRITES
 ) -> list[Step]:
     """Apply each rewrite to the float32 graph in `file` and keep those after which the embeddings agree.
 

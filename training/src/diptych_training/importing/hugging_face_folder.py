@@ -122,10 +122,7 @@ def _with_cleaning(tokenizer: Tokenizer, text: TextSpec) -> Tokenizer:
     copy = Tokenizer.from_str(tokenizer.to_str())
     steps: list[normalizers.Normalizer] = []
     if text.clean == "canonical":
-        steps += [
-            normalizers.Replace("_", " "),
-            normalizers.Replace(Regex(f"[{ANY_PUNCTUATION}]"), ""),
-        ]
+        steps += [normalizers.Replace("_", " "), normalizers.Replace(Regex(f"[{ANY_PUNCTUATION}]"), "")]
     if text.clean != "none":
         steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     if text.clean in {"clip", "canonical"}:

@@ -133,12 +133,7 @@ def run(args: argparse.Namespace) -> int:
         for split, parts in shards.items():
             images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
             entry = packed_entry(
-                split,
-                images,
-                items,
-                drops={"unusable": n_unusable},
-                licence=args.licence,
-                author=args.author,
+                split, images, items, drops={"unusable": n_unusable}, licence=args.licence, author=args.author
             )
             _warn_replaced(before.entries.get(source_name(split)), entry)
             write_index(dataset)  # without the old split: it is never listed with new ones

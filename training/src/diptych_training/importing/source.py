@@ -70,11 +70,7 @@ class Source:
 
 
 def find_source(
-    given: str,
-    choices: Choices,
-    *,
-    fetch: Fetch = fetch_checkpoint,
-    fetch_tokenizer: Fetch = fetch_tokenizer,
+    given: str, choices: Choices, *, fetch: Fetch = fetch_checkpoint, fetch_tokenizer: Fetch = fetch_tokenizer
 ) -> Source:
     """Find the checkpoint that `given` names. Raises ImportFailed listing what was looked for."""
     path = _local_path(given)

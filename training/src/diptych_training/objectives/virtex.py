@@ -21,12 +21,7 @@ from torch import Tensor, nn
 
 from diptych_training.models.clip import causal_mask
 from diptych_training.models.layers import FeedForward, SelfAttention, explicit_attention, fused_attention
-from diptych_training.objectives.predictive import (
-    NameScorer,
-    Predictive,
-    Texts,
-    token_log_probabilities,
-)
+from diptych_training.objectives.predictive import NameScorer, Predictive, Texts, token_log_probabilities
 from diptych_training.objectives.words import Captions
 from diptych_training.schema import Frozen
 

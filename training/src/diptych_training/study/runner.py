@@ -10,11 +10,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import checkpoint_step
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.evaluate.evaluated_model import (
-    load_evaluated_bundle,
-    named_bundle,
-    open_evaluated_run,
-)
+from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, named_bundle, open_evaluated_run
 from diptych_training.importing.source_model import SourceModel
 from diptych_training.progress import Reporter
 from diptych_training.run_folder import RunFolder

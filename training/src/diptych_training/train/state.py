@@ -25,12 +25,7 @@ from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.lock import lock
 from diptych_training.train.memory_saving import checkpoint_blocks, compile_blocks
 from diptych_training.train.objective import objective_of
-from diptych_training.train.optim import (
-    Stepper,
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from diptych_training.train.optim import Stepper, build_optimizer, load_optimizer_tensors, optimizer_tensors
 
 
 class Ema:

@@ -95,8 +95,7 @@ def _with_frame(bpe: models.BPE, vocab: dict[str, int]) -> Tokenizer:
     tokenizer.pre_tokenizer = _word_splitter()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}",
-        special_tokens=[(START, vocab[START]), (END, vocab[END])],
+        single=f"{START} $A {END}", special_tokens=[(START, vocab[START]), (END, vocab[END])]
     )
     return tokenizer
 

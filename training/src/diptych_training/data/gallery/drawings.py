@@ -10,12 +10,7 @@ from PIL import Image
 from diptych_training.data.gallery.picture import GalleryPicture
 from diptych_training.data.pictograms.icon_set import read_icon_set
 from diptych_training.data.pictograms.icons import listed_drawings
-from diptych_training.data.pictograms.lists import (
-    ICONS_PACKAGE,
-    SourceSpec,
-    eval_items,
-    package_versions,
-)
+from diptych_training.data.pictograms.lists import ICONS_PACKAGE, SourceSpec, eval_items, package_versions
 from diptych_training.data.pictograms.npm import read_json
 from diptych_training.data.pictograms.render import render
 from diptych_training.errors import DataError

@@ -47,18 +47,7 @@ STYLES_AT_END = frozenset(
     }
 )
 STYLES_AT_START = frozenset(
-    {
-        "baseline",
-        "outline",
-        "round",
-        "sharp",
-        "twotone",
-        "ios",
-        "md",
-        "bx",
-        "bxs",
-        "bxl",
-    }
+    {"baseline", "outline", "round", "sharp", "twotone", "ios", "md", "bx", "bxs", "bxl"}
 )
 # words that put a frame around a letter or a digit and leave it a letter or a digit
 FRAMES = frozenset(

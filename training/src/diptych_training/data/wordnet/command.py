@@ -26,11 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         f"({NOUNS}) and their definitions ({GLOSSES}), a text a line, for `text_teacher.texts` of a recipe.",
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        default=wordnet_dir(),
-        metavar="DIR",
-        help="default: $DIPTYCH_CACHE/wordnet",
+        "--out", type=Path, default=wordnet_dir(), metavar="DIR", help="default: $DIPTYCH_CACHE/wordnet"
     )
     parser.add_argument(
         "--words",

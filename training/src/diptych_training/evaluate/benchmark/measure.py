@@ -134,11 +134,7 @@ def _prompts(data_set: DataSet, templates: Sequence[str]) -> dict[Prompts, Seque
 
 
 def _scores(
-    model: Model,
-    data_set: DataSet,
-    images: Embeddings,
-    classifier: Classifier | None,
-    features: FeatureCache,
+    model: Model, data_set: DataSet, images: Embeddings, classifier: Classifier | None, features: FeatureCache
 ) -> dict[Prompts, Scores]:
     """(N, C) by the way to prompt: cosines, or what the objective of a model without a text tower says."""
     prompts = _prompts(data_set, templates_of(model, data_set))

@@ -10,12 +10,7 @@ from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.evaluate.proof_set.samples import N_PARITY_IMAGES, held_out
 from diptych_training.evaluate.results import KINDS, Evaluation
-from diptych_training.evaluate.table import (
-    FLOORS_NOTE,
-    TITLES,
-    means_table,
-    source_table,
-)
+from diptych_training.evaluate.table import FLOORS_NOTE, TITLES, means_table, source_table
 from diptych_training.export.model_card.licence import (
     Licence,
     credits_of,
@@ -113,10 +108,7 @@ def model_card(
         data_note=_data_note(own, dataset),
         dataset_notes=dataset_notes(run),
         sources=credits_of(
-            own,
-            run,
-            evaluation_sources(evaluation, evaluated, own) if assets.confusions else [],
-            proof_set,
+            own, run, evaluation_sources(evaluation, evaluated, own) if assets.confusions else [], proof_set
         ),
         proof_set="" if proof_set is None else proof_set_note(proof_set),
         licence=licence.sentence(),

@@ -124,11 +124,7 @@ def _prepare(processor: ImageProcessor, images: Sequence[Image.Image]) -> dict[s
 
 
 def _source(
-    folder: Path,
-    model_type: str,
-    model: DualEncoder,
-    processor: ImageProcessor,
-    tokenizer: LibraryTokenizer,
+    folder: Path, model_type: str, model: DualEncoder, processor: ImageProcessor, tokenizer: LibraryTokenizer
 ) -> dict[str, Any]:
     return {
         "kind": "import",

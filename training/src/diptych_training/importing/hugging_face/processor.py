@@ -19,12 +19,7 @@ from diptych_training.importing.hugging_face.library import (
     says_how_to_prepare_images,
 )
 
-FLAGS = {
-    "mean": "--mean",
-    "std": "--std",
-    "interpolation": "--interpolation",
-    "resize_mode": "--resize-mode",
-}
+FLAGS = {"mean": "--mean", "std": "--std", "interpolation": "--interpolation", "resize_mode": "--resize-mode"}
 # Methods that must be the library's common ones: only then do the settings describe the processing.
 STEPS = ("_preprocess", "resize", "center_crop", "rescale", "normalize")
 

@@ -38,10 +38,7 @@ def read_context_length(
 
 
 def read_padding(
-    text_config: ModelConfig,
-    family: Family,
-    tokenizer: LibraryTokenizer,
-    tokenizer_file: Tokenizer,
+    text_config: ModelConfig, family: Family, tokenizer: LibraryTokenizer, tokenizer_file: Tokenizer
 ) -> Padding:
     """The padding id, and the mask that the library's tokenizer would make for it.
 

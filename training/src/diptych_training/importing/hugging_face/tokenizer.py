@@ -68,10 +68,7 @@ def _normaliser(spec: Any, *, lowercase: bool) -> normalizers.Normalizer:
     if spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:  # the character map may have created new ones
-        steps += [
-            normalizers.Replace(Regex(" {2,}"), " "),
-            normalizers.Replace(Regex(f"[ {SPACE}]+$"), ""),
-        ]
+        steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(f"[ {SPACE}]+$"), "")]
     steps.append(normalizers.Replace(" ", SPACE))
     sequence: normalizers.Normalizer = normalizers.Sequence(steps)
     return sequence

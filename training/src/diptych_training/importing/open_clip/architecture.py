@@ -46,12 +46,7 @@ def weights_in(folder: Path) -> Path:
     raise ImportFailed(f"{folder}: expected one file of weights, such as {WEIGHT_NAMES[0]}; found {found}")
 
 
-FLAGS = {
-    "mean": "--mean",
-    "std": "--std",
-    "interpolation": "--interpolation",
-    "resize_mode": "--resize-mode",
-}
+FLAGS = {"mean": "--mean", "std": "--std", "interpolation": "--interpolation", "resize_mode": "--resize-mode"}
 
 N_TAGS = 3  # names of published weights in one message
 

@@ -49,12 +49,7 @@ def write_own(folder: Path, gathered: Gathered, held: Sequence[int], *, licence:
         images, items = gathered.images[list(chosen)], [gathered.items[index] for index in chosen]
         write_source(own, split, source_name(split), images, items)
         entries[source_name(split)] = packed_entry(
-            split,
-            images,
-            items,
-            drops=drops if split == "train" else {},
-            licence=licence,
-            author=author,
+            split, images, items, drops=drops if split == "train" else {}, licence=licence, author=author
         )
     dataset = PackedDataset(own, OWN, gathered.images.shape[1], entries)
     write_card(dataset, PACKED_BY)

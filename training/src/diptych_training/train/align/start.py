@@ -17,12 +17,7 @@ from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.importing.source_model import SourceModel, open_own_model
-from diptych_training.models import (
-    ImageConfig,
-    ModelConfig,
-    PhotographsAndDrawingsConfig,
-    WordPiecesConfig,
-)
+from diptych_training.models import ImageConfig, ModelConfig, PhotographsAndDrawingsConfig, WordPiecesConfig
 from diptych_training.models.depth import DRAWINGS, IMAGE
 from diptych_training.paths import if_missing
 from diptych_training.train.align.image_start import image_start

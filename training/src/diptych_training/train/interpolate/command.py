@@ -5,11 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from diptych_training.checkpoint import (
-    TrainedRun,
-    load_run,
-    write_atomic,
-)
+from diptych_training.checkpoint import TrainedRun, load_run, write_atomic
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import TrainingConfigError
@@ -40,13 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="WiSE-FT: interpolates between the weights that a run started from (alpha 0) and its own "
         "(alpha 1), and measures them on the new task and on old ones; --write keeps one as a run to export.",
     )
-    parser.add_argument(
-        "--run",
-        required=True,
-        metavar="RUN",
-        dest="run_dir",
-        help=RUN_HELP,
-    )
+    parser.add_argument("--run", required=True, metavar="RUN", dest="run_dir", help=RUN_HELP)
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
     parser.add_argument(
         "--original",

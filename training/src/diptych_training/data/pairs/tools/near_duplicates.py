@@ -14,12 +14,7 @@ from diptych_training.data.pairs.tools.duplicate_finder import (
     NearDuplicateFinder,
     evaluation_images,
 )
-from diptych_training.data.pairs.tools.flags import (
-    SOURCES_HELP,
-    add_source_flags,
-    positive,
-    source_flags,
-)
+from diptych_training.data.pairs.tools.flags import SOURCES_HELP, add_source_flags, positive, source_flags
 from diptych_training.errors import DataError
 from diptych_training.files import open_atomic
 from diptych_training.progress import progress_bar
