@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diptych_training.config import TrainConfig
-from diptych_training.objectives.text_distillation import text_distillation_loss
+from diptych_training.objectives.distillation import text_distillation_loss
 from diptych_training.train.state import new_state
 from support.small_recipe import (
     gradient_step_of,

@@ -15,9 +15,9 @@ from diptych_training.objectives.distillation import (
     affinities,
     distillation_loss,
     mean_affinities,
+    text_distillation_loss,
 )
 from diptych_training.objectives.predictive import PredictiveModel
-from diptych_training.objectives.text_distillation import text_distillation_loss
 from diptych_training.train.batches.batch import Batch, TeacherBatch, equal_keys
 from diptych_training.train.distributed.parallel import average_unsharded_gradients, without_gradient_sync
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks

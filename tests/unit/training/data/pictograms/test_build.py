@@ -13,7 +13,7 @@ from diptych_training.data.pictograms import pool as pool_module
 from diptych_training.data.pictograms.build import Builder, recipe_of
 from diptych_training.data.pictograms.card import card_text
 from diptych_training.data.pictograms.contact_sheet import write_contact_sheets
-from diptych_training.data.pictograms.drawing import Drawing
+from diptych_training.data.pictograms.render import Drawing
 from diptych_training.data.pictograms.lists import SourceSpec
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError

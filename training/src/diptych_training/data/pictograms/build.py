@@ -19,7 +19,6 @@ from diptych_training.data.packed import (
     write_index,
     write_source,
 )
-from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.lists import (
     NAMES_PACKAGE,
     SourceSpec,
@@ -28,6 +27,7 @@ from diptych_training.data.pictograms.lists import (
     source_specs,
 )
 from diptych_training.data.pictograms.pool import RenderPool
+from diptych_training.data.pictograms.render import Drawing
 from diptych_training.errors import DataError
 from diptych_training.files import exclusive_lock
 from diptych_training.progress import progress_bar

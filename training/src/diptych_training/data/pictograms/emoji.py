@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych_training.data.packed import PackedItem
-from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.emoji_names import EmojiName, code_points_key
+from diptych_training.data.pictograms.render import Drawing
 
 TONES_SHARE = 0.5  # weight of all skin tones of an emoji together, against 1 for the plain emoji
 

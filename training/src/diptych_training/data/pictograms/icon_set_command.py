@@ -19,13 +19,13 @@ from diptych_training.data.packed import (
     write_source,
 )
 from diptych_training.data.pictograms.build import IMAGE_SIZE
-from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.icon_names import WordSplitter
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings
 from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versions
 from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.data.pictograms.pool import RenderPool
+from diptych_training.data.pictograms.render import Drawing
 from diptych_training.errors import DataError
 from diptych_training.files import exclusive_lock, write_text
 from diptych_training.paths import cache_dir

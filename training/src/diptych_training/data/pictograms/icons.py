@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 
 from diptych_training.data.packed import PackedItem
-from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.icon_names import (
     Conventions,
     IconName,
@@ -16,6 +15,7 @@ from diptych_training.data.pictograms.icon_names import (
 )
 from diptych_training.data.pictograms.icon_set import IconSet
 from diptych_training.data.pictograms.lists import EvalItem, SourceSpec, class_text
+from diptych_training.data.pictograms.render import Drawing
 from diptych_training.errors import DataError
 
 MAX_ALIASES = 6  # some icons carry dozens of old names

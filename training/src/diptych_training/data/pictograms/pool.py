@@ -8,8 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import Literal
 
-from diptych_training.data.pictograms.drawing import Drawing
-from diptych_training.data.pictograms.render import Pixels, is_blank, is_same_drawing, render
+from diptych_training.data.pictograms.render import Drawing, Pixels, is_blank, is_same_drawing, render
 
 Dropped = Literal["blank", "same drawing", "failed"]
 Outcome = Pixels | Dropped

@@ -1,11 +1,27 @@
-"""Render an SVG or PNG to a small square RGB image on white."""
+"""Drawings with their texts, and the rendering of an SVG or PNG to a small square RGB image on white."""
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
+
+from diptych_training.data.packed import PackedItem
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """SVG or PNG bytes, and the item that they show.
+
+    A drawing whose rendering nearly equals that of `unlike` (also SVG or PNG bytes) is dropped.
+    """
+
+    item: PackedItem
+    payload: bytes
+    unlike: bytes | None = None
+
 
 WHITE = (255, 255, 255)
 PNG_MAGIC = b"\x89PNG"

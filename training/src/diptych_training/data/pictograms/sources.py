@@ -3,7 +3,6 @@
 from functools import cached_property
 from pathlib import Path
 
-from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.emoji import EMOJI_FILES, emoji_drawings
 from diptych_training.data.pictograms.emoji_names import EmojiName, read_emoji_names
 from diptych_training.data.pictograms.icon_names import WordSplitter
@@ -17,6 +16,7 @@ from diptych_training.data.pictograms.lists import (
     source_specs,
 )
 from diptych_training.data.pictograms.npm import NpmCache
+from diptych_training.data.pictograms.render import Drawing
 
 # folders unpacked from each package; the rest is sprite sheets, other sizes and other languages
 FOLDERS = {
