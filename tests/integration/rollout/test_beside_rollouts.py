@@ -13,7 +13,8 @@ from diptych.core.collections.search import (
     WeightedQuery,
     search_images,
 )
-from diptych.core.types import CollectionChange, StoredImage
+from diptych.core.types import CollectionChange, NewVector, StoredImage, VectorOrigin
+from diptych.errors import Conflict
 from integration.store_parts import Opened, Run, add_colours, look, without_urls
 from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
@@ -219,5 +220,34 @@ def test_rollout_ends_although_images_are_added_all_the_time(run: Run) -> None:
         hits = await opened.ids(await look(opened, "red"), k=10_000)
         assert set(added) <= set(hits)
         assert await version_of(opened) == (TINY, 2)
+
+    run(story)
+
+
+def test_vectors_whose_origin_names_no_precision_are_stored_after_a_switch_that_came_before_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        find, began = opened.records.rows.find, list[str]()
+
+        async def late(*values: Any) -> Any:
+            if not began:
+                began.append("once")
+                await opened.activate(TINY, 1, precision="int8")
+            return await find(*values)
+
+        monkeypatch.setattr(opened.records.rows, "find", late)
+        vector = await look(opened, "red")
+        added = await opened.collections.add_vectors(
+            "default", VectorOrigin(TINY, 1), [NewVector(vector, "ready-made")]
+        )
+        assert ([one.status for one in added.outcomes], added.model.precision) == (["created"], "int8")
+        assert "ready-made" in await opened.ids(vector, k=9)
+        began.clear()
+        with pytest.raises(Conflict, match="fp32"):
+            await opened.collections.add_vectors(
+                "default", VectorOrigin(TINY, 1, precision="fp32"), [NewVector(vector, "of fp32")]
+            )
 
     run(story)

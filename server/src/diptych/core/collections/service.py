@@ -42,7 +42,7 @@ from diptych.core.types import (
     VectorOrigin,
     VersionRef,
 )
-from diptych.errors import Conflict, NotFound, StoreFull
+from diptych.errors import NotFound, StoreFull
 
 Found = TypeVar("Found")
 
@@ -240,11 +240,12 @@ class Collections:
         self, name: str, origin: VectorOrigin, items: Sequence[NewVector], *, replace: bool = False
     ) -> Added:
         """Add N ready-made vectors and return N outcomes in order. Raises as add_many and check_origin."""
-        model, collection = self.check_origin(name, origin), self._registry[name]
-        try:
-            return Added(model, await self._vectors.add(collection, model, items, replace=replace))
-        except PairChanged:
-            raise Conflict(f"collection {name!r} has just moved to another version") from None
+        while True:
+            model, collection = self.check_origin(name, origin), self._registry[name]
+            try:
+                return Added(model, await self._vectors.add(collection, model, items, replace=replace))
+            except PairChanged:
+                continue  # they may be of the new version, too, if their origin names no precision
 
     async def nearest(self, targets: Sequence[SearchTarget], query: Embedding, **options: Any) -> Nearest:
         """Search once, as Finder.nearest; see core.collections.search for what a request needs."""
