@@ -22,6 +22,9 @@ def rollout(id: str, state: RolloutState = "embedding", **values: object) -> Rol
     return Rollout(id, TWO, state, "2026-11-29T09:00:00.000+00:00", **values)  # type: ignore[arg-type]
 
 
+DONE = rollout("done", "active")
+
+
 async def info(store: Records, name: str = "c") -> CollectionInfo:
     (found,) = [one for one in await store.catalogue.list() if one.name == name]
     return found
@@ -53,14 +56,14 @@ def test_moved_collection_remembers_the_identity_before(run: Run) -> None:
         c = await add(store, "c", 1, "first")
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", None)
         other = Target(VersionRef("n", 3, "c" * 64), "fp32", "exact")
-        await rollouts.switch(None, {c: move("second", other)})
+        await rollouts.switch(None, {c: move("second", other)}, DONE)
         found = await info(store)
         assert (found.model, found.ref, found.identity, found.previous_identity) == (
             "n", other.ref, "second", "first",
         )  # fmt: skip
-        await rollouts.switch(None, {c: move("second")})  # of another version only
+        await rollouts.switch(None, {c: move("second")}, DONE)  # of another version only
         assert (await info(store)).previous_identity == "first"
-        await rollouts.switch(None, {c: move("first")})  # back
+        await rollouts.switch(None, {c: move("first")}, DONE)  # back
         assert ((await info(store)).identity, (await info(store)).previous_identity) == ("first", "second")
 
     run(story)
@@ -71,13 +74,16 @@ def test_switch_changes_all_or_nothing(run: Run) -> None:
         store, rollouts = ports.records, ports.rollouts
         c = await add(store, "c", 1, "first")
         before = ServedVersions(ONE, None, "fp32")
-        await rollouts.switch(before, {})
+        await rollouts.switch(before, {}, DONE)
         with pytest.raises(NotFound):
             await rollouts.switch(
-                ServedVersions(TWO, ONE, "fp32"), {c: move("second"), c + 1: move("second")}
+                ServedVersions(TWO, ONE, "fp32"),
+                {c: move("second"), c + 1: move("second")},
+                rollout("refused", "active"),
             )
         assert await rollouts.served() == before
         assert (await info(store)).identity == "first"
+        assert [one.id for one in await rollouts.rollouts(9)] == [DONE.id]
 
     run(story)
 
@@ -86,7 +92,7 @@ def test_identity_moves_along_with_the_name(run: Run) -> None:
     async def story(ports: Ports) -> None:
         store, rollouts = ports.records, ports.rollouts
         c = await add(store, "c", 1, "first")
-        await rollouts.switch(None, {c: move("second")})
+        await rollouts.switch(None, {c: move("second")}, DONE)
         await store.catalogue.change(c, "d", "none")
         found = await info(store, "d")
         assert (found.identity, found.previous_identity, found.keep) == ("second", "first", "none")
@@ -112,8 +118,8 @@ def test_vectors_that_nothing_needs_are_forgotten_in_small_steps(run: Run) -> No
         store, rollouts = ports.records, ports.rollouts
         c = await add(store, "c", 5, "now", "before", "filling", "old", "older")
         other = await add(store, "other", 2, "old")
-        await rollouts.switch(None, {c: move("before")})
-        await rollouts.switch(None, {c: move("now")})
+        await rollouts.switch(None, {c: move("before")}, DONE)
+        await rollouts.switch(None, {c: move("now")}, DONE)
         forgotten = []
         while n_rows := await store.vectors.forget(c, 3, keep=["filling"]):
             forgotten.append(n_rows)

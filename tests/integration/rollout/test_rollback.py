@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
 from support.tiny_bundle import TINY
+from unit.core.core_fakes import until
 
 model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "other", "seed": 2})
 
@@ -82,5 +84,80 @@ def test_collection_that_cannot_go_back_does_not_lag_for_ever(
         await caught_up(opened)
         rollout = await opened.activate(TINY, 1)
         assert list(rollout.stays) == ["bare"]
+
+    run(story)
+
+
+def test_switch_that_is_cancelled_again_and_again_keeps_the_way_back_and_the_precision(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        switch, began, go_on = opened.store.switch, asyncio.Event(), asyncio.Event()
+
+        async def held_up(*values: Any) -> None:
+            began.set()
+            await go_on.wait()
+            await switch(*values)
+
+        monkeypatch.setattr(opened.store, "switch", held_up)
+        rollout = await opened.rollouts.activate(TINY, 1, "int8")
+        await began.wait()
+        cancelling = [asyncio.create_task(opened.rollouts.cancel(rollout.id)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        go_on.set()
+        await asyncio.gather(*cancelling, return_exceptions=True)
+        served, status = await opened.store.served(), await opened.rollouts.status()
+        assert served is not None
+        assert status.previous is not None
+        assert (served.active.precision, served.wanted, status.active.precision) == ("int8",) * 3
+        assert served.previous == status.previous.target
+        assert status.previous.target.precision == "fp32"
+        assert (await opened.rollouts.get(rollout.id)).state == "active"
+
+    run(story)
+
+
+def test_activations_at_the_same_moment_are_one_rollout_or_the_last_one(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        same = await asyncio.gather(*(opened.rollouts.activate(TINY, 2) for _ in range(3)))
+        assert len({one.id for one in same}) == 1
+        await opened.end_of(same[0])
+        first, second = await asyncio.gather(
+            opened.rollouts.activate(TINY, 1), opened.rollouts.activate(TINY, 2, "int8")
+        )
+        await opened.end_of(second)
+        assert (await opened.rollouts.get(first.id)).state == "cancelled"
+
+    run(story)
+
+
+def test_activation_of_what_serves_is_a_rollout_that_can_be_asked_for(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        rollout = await opened.rollouts.activate(TINY, 1)
+        assert (await opened.rollouts.get(rollout.id)).state == rollout.state == "active"
+
+    run(story)
+
+
+def test_vectors_for_the_way_back_outlast_a_rollout_that_is_cancelled(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+        await opened.collections.create("later")
+        number = opened.collections["later"].number
+        await opened.add("later", picture("red"), "red")
+        await caught_up(opened)
+        way_back = opened.serving.pairs(number)[-1].identity
+        held = Held(opened)
+        rollout = await opened.rollouts.activate(TINY, 2, "int8")
+        await until(held.entered.is_set)
+        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+        await asyncio.sleep(0.01)
+        held.go_on()
+        await cancelling
+        await asyncio.sleep(0.05)  # vectors that nothing needs are deleted
+        assert await opened.records.vectors.missing(number, way_back) == {}
 
     run(story)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diptych.core.concurrency.admission import Admission
-from diptych.core.types import NewImage
+from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreFull
 from integration.store_parts import COLOURS, Opened, Run, add_colours, embedded, look
 from integration.version_parts import Held, gone, require_found, version_of
@@ -434,3 +434,27 @@ def test_rollout_that_is_cancelled_at_once_does_not_begin_again(run: Run) -> Non
             assert opened.serving.current.version.model.version == 1
 
     run(story)
+
+
+def test_collections_that_are_renamed_within_a_rollout_and_a_restart_follow_or_stay_by_what_they_keep(
+    run: Run,
+) -> None:
+    async def stopped(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        held = Held(opened)
+        await opened.rollouts.activate(TINY, 2)
+        await until(held.entered.is_set)
+        await opened.collections.change("bare", CollectionChange("elsewhere"))
+        await opened.collections.change("default", CollectionChange("bare"))
+        held.go_on()
+
+    async def goes_on(opened: Opened) -> None:
+        rollout = await opened.end_of((await opened.rollouts.list())[0])
+        assert list(rollout.stays) == ["elsewhere"]
+        assert await version_of(opened, "bare") == (TINY, 2)
+        assert await version_of(opened, "elsewhere") == (TINY, 1)
+
+    run(stopped)
+    run(goes_on)

@@ -20,7 +20,7 @@ from diptych.adapters.sqlite.schema import VERSION
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.adapters.sqlite.vector_rows import VECTORS_SINCE
 from diptych.core.job import Job, JobItem
-from diptych.core.rollout.types import ServedVersions
+from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import Target, VersionRef
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from integration.data_folders import created
@@ -112,7 +112,7 @@ def test_what_serves_is_known_before_there_is_an_event_loop(tmp_path: Path) -> N
     store = SqliteStore(tmp_path)
     rollouts = SqliteRollouts(store.threads)
     assert rollouts.served_now() is None
-    run(store, rollouts.switch(ServedVersions(two, one, "fp16"), {}))
+    run(store, rollouts.switch(ServedVersions(two, one, "fp16"), {}, Rollout.new(two).ended("active")))
     store = SqliteStore(tmp_path)
     assert SqliteRollouts(store.threads).served_now() == ServedVersions(two, one, "fp16")
     run(store, asyncio.sleep(0))

@@ -37,10 +37,11 @@ class SqliteRollouts:
         """As `served`, but blocking."""
         return self._threads.read_now(_served)
 
-    async def switch(self, served: ServedVersions | None, moves: Mapping[int, CollectionMove]) -> None:
-        """Set what serves (None keeps it) and move collections, by number, in one transaction.
-
-        Raises NotFound for a collection, and changes nothing then.
+    async def switch(
+        self, served: ServedVersions | None, moves: Mapping[int, CollectionMove], rollout: Rollout
+    ) -> None:
+        """Set what serves (None keeps it), move collections, by number, and store the rollout that did it, in
+        one transaction. Raises NotFound for a collection, and changes nothing then.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -48,6 +49,7 @@ class SqliteRollouts:
                 _set_served(db, served)
             for c, move in moves.items():
                 move_collection(db, c, move.target, move.identity)
+            _put(db, rollout)
 
         await self._threads.write(work, step="switch_commit")
 

@@ -1,7 +1,8 @@
 """Build the next snapshot of all collections beside the one that answers, and switch to it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.indexes import Indexes, all_missing
@@ -87,15 +88,19 @@ class Moves:
             log.info("collection %s: added images wait for the rollout: %s", collection.name, error)
 
     async def switch(
-        self, moving: Callable[[], Sequence[Moving]], store: Callable[[Sequence[Moving]], Awaitable[None]]
-    ) -> list[Collection]:
-        """Answer with the next snapshot, all in one write. Returns the collections that cannot follow.
+        self,
+        moving: Callable[[], Sequence[Moving]],
+        store: Callable[[Sequence[Moving], Sequence[Collection]], Awaitable[None]],
+        done: Callable[[], None],
+    ) -> None:
+        """Answer with the next snapshot, all in one write.
 
         `moving` are the collections in it. What they lack is embedded in the write, in which nothing can be
         added; those with images that were added without a file keep what they have. `store` makes the switch
-        durable; what it raises is raised, and nothing has changed.
+        durable, of those that move and those that were left; what it raises is raised, and nothing has
+        changed. `done` is called when searches have changed, without anything in between.
         """
-        return await self._write_queue.run(self._switch(moving, store))
+        await self._write_queue.run(self._switch(moving, store, done))
 
     async def _begin(self, version: Shared[Version]) -> None:
         previous, current = self._serving.previous, self._serving.current
@@ -107,17 +112,21 @@ class Moves:
         if collection.dropped:
             return None
         assert self._serving.next is not None, "begun before"
-        version, number = self._serving.next.shared_version, collection.number
-        for there in self._serving.pairs(number):
+        async with self._vectors(collection, self._serving.next.shared_version) as pair:
+            if collection.pair is None or pair.index is not collection.pair.index:
+                pair.index.failed.clear()  # they are tried again
+            self._serving.set_next(collection.number, pair)
+            return pair
+
+    @asynccontextmanager
+    async def _vectors(self, collection: Collection, version: Shared[Version]) -> AsyncIterator[Pair]:
+        """The collection's vectors of a version: in an index that a snapshot has already, or in a new one."""
+        for there in self._serving.pairs(collection.number):
             if there.identity == version.value.identity:
-                if there is not collection.pair:
-                    there.index.failed.clear()  # they are tried again
-                self._serving.set_next(number, Pair(version, there.shared_index))
-                break
-        else:
-            async with self._indexes.pair(version, collection) as pair:
-                self._serving.set_next(number, pair)
-        return self._serving.next.pairs[number]
+                yield Pair(version, there.shared_index)
+                return
+        async with self._indexes.pair(version, collection) as pair:
+            yield pair
 
     async def _leave(self, collection: Collection) -> None:
         self._serving.set_next(collection.number, None)
@@ -127,15 +136,18 @@ class Moves:
             raise NotFound(f"collection {collection.name!r} was dropped")
         if self._serving.previous is None or self._serving.previous.version is not version.value:
             self._serving.keep(version)
-        async with self._indexes.pair(version, collection) as pair:
+        async with self._vectors(collection, version) as pair:
             self._serving.set_previous(collection.number, pair)
 
     async def _abandon(self) -> None:
         self._serving.abandon()
 
     async def _switch(
-        self, moving: Callable[[], Sequence[Moving]], store: Callable[[Sequence[Moving]], Awaitable[None]]
-    ) -> list[Collection]:
+        self,
+        moving: Callable[[], Sequence[Moving]],
+        store: Callable[[Sequence[Moving], Sequence[Collection]], Awaitable[None]],
+        done: Callable[[], None],
+    ) -> None:
         left = list[Collection]()
         for collection, pair in moving():
             await self._reembedder.finish_in_write(collection, pair)
@@ -143,9 +155,9 @@ class Moves:
                 await self._leave(collection)
                 left.append(collection)
         moved = moving()
-        await store(moved)
+        await store(moved, left)
         self._serving.switch()  # nothing is awaited between the switch in the store and this one
         for collection, _ in moved:
             collection.reason, collection.stays = "", ""
             collection.report_metrics()
-        return left
+        done()

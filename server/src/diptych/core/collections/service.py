@@ -39,6 +39,7 @@ from diptych.core.types import (
     NewImage,
     NewVector,
     Sizes,
+    Target,
     VectorOrigin,
     VersionRef,
 )
@@ -181,6 +182,12 @@ class Collections:
         found = {one.stored for one in self._registry if one.pair is None}
         found |= {pair.version.ref for one in self._registry for pair in self._serving.pairs(one.number)}
         return {ref for ref in found if ref is not None}
+
+    async def identities_of(self, target: Target | None) -> set[str]:
+        """The identities of the vectors that a version in a precision is known to make."""
+        return {
+            identity for identity, one in (await self._records.catalogue.sources()).items() if one == target
+        }
 
     def __iter__(self) -> Iterator[Collection]:
         """All collections, by name."""

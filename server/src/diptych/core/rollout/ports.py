@@ -15,8 +15,11 @@ class RolloutStore(Protocol):
         """What served last; None in a new data folder."""
         ...
 
-    async def switch(self, served: ServedVersions | None, moves: Mapping[int, CollectionMove]) -> None:
-        """Set what serves (None keeps it) and move collections, by number, in one transaction.
+    async def switch(
+        self, served: ServedVersions | None, moves: Mapping[int, CollectionMove], rollout: Rollout
+    ) -> None:
+        """Set what serves (None keeps it), move collections, by number, and store the rollout that did it,
+        in one transaction.
 
         A collection that gets another identity remembers the one that it had before. Vectors of other
         identities than these two are deleted later, by `VectorRows.forget`. Raises NotFound for a collection,

@@ -13,7 +13,7 @@ from diptych.core.collections.ports import VectorRows
 from diptych.core.collections.reembed import Pace
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.shared import Shared
-from diptych.core.rollout.compare import Compare, require_coverage
+from diptych.core.rollout.compare import Compare, Moving, require_coverage
 from diptych.core.rollout.ports import Bundles, FreeSpace, RolloutStore
 from diptych.core.rollout.types import (
     CollectionMove,
@@ -33,6 +33,7 @@ from diptych.failpoints import around
 log = logging.getLogger(__name__)
 
 BLOCKING_ROWS = 16  # images that may be embedded in the write of the switch, in which adds wait
+NOT_KEPT = "images were added that it does not keep"
 ROW_BYTES = 100  # of a vector in the database, beside its numbers
 MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
 REPORT_PROGRESS_S = 60.0  # between lines of the log
@@ -55,7 +56,8 @@ class RolloutParts:
 @dataclass(eq=False)
 class RolloutRun:
     """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
-    copy of the version, beside what is needed already. `wanted`: see ServedVersions.
+    copy of the version, beside what is needed already. `wanted`: see ServedVersions. `on_switched` is called
+    at the switch.
     """
 
     parts: RolloutParts
@@ -64,6 +66,7 @@ class RolloutRun:
     pace: Callable[[], Pace]
     keep_bundles: Callable[[VersionRef], Awaitable[None]]
     wanted: str
+    on_switched: Callable[["RolloutRun"], None]
     version: Shared[Version] | None = None
     _began: float = 0.0
     _n_at_begin: int = 0
@@ -154,18 +157,12 @@ class RolloutRun:
         """Give all collections that move vectors in the next snapshot. Others keep what they have."""
         assert self.version is not None, "loaded before"
         await self.parts.collections.moves.begin(self.version)
-        self._stay_again()
+        self.rollout = replace(self.rollout, stays={})  # after a restart, collections may have changed
         for collection in list(self.parts.collections):
-            if collection.name not in self.rollout.stays and not self._is_there(collection):
+            if not self._is_there(collection):
                 await self._prepare_one(collection)
         await self._require_room()
         self._began, (_, self._n_at_begin) = time.monotonic(), self._counts()
-
-    def _stay_again(self) -> None:
-        """Let collections stay that did so before a restart."""
-        for collection in self.parts.collections:
-            if collection.name in self.rollout.stays:
-                collection.stays = self.rollout.stays[collection.name]
 
     def _is_there(self, collection: Collection) -> bool:
         """Whether it has vectors of the version already, or is new."""
@@ -235,31 +232,35 @@ class RolloutRun:
 
     async def _switch_to_the_end(self) -> None:
         """Switch. It cannot be taken back half-way: who cancels it then gets a rollout that is done."""
-        switching = asyncio.create_task(self._switch_and_record())
-        try:
-            await asyncio.shield(switching)
-        except asyncio.CancelledError:
-            await asyncio.wait([switching])
-            switching.result()
-
-    async def _switch_and_record(self) -> None:
-        await self._switch()
-        self.rollout = self.rollout.ended("active")
-        await self.save(self.rollout)
+        switching = asyncio.create_task(self._switch())
+        while not switching.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([switching])
+        switching.result()
 
     async def _switch(self) -> None:
         assert self.version is not None, "loaded before"
         target, former = self.version.value.target, self.parts.serving.current.version.target
         changes = former != target  # else some collections catch up with what serves
         served = ServedVersions(target, former, self.wanted) if changes else None
+        ended = self.rollout
 
-        async def store(moving: Sequence[tuple[Collection, Pair]]) -> None:
+        async def store(moving: Sequence[Moving], left: Sequence[Collection]) -> None:
+            nonlocal ended
             require_coverage(moving)
+            stays = dict(self.rollout.stays) | dict.fromkeys((one.name for one in left), NOT_KEPT)
+            ended = replace(self.rollout, stays=stays).ended("active")
             moves = {collection.number: CollectionMove(target, pair.identity) for collection, pair in moving}
-            await self.parts.store.switch(served, moves)
+            await self.parts.store.switch(served, moves, ended)
 
-        for collection in await self.parts.collections.moves.switch(self._moving, store):
-            self._note_stay(collection, "images were added that it does not keep")
+        def done() -> None:
+            self.rollout = ended
+            for collection in self.parts.collections:
+                collection.stays = ended.stays.get(collection.name, collection.stays)
+            self.on_switched(self)
+            self._report()
+
+        await self.parts.collections.moves.switch(self._moving, store, done)
 
     async def _abandon(self) -> None:
         with suppress(NotReady):  # the server stops, and closes all vectors

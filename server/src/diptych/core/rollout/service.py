@@ -54,6 +54,7 @@ class Rollouts:
         )
         self._watcher = RepositoryWatcher(parts, self._known, triggers, self.activate, poll_s=poll_s)
         self._background = TaskSet()
+        self._activating = asyncio.Lock()
 
     async def open(self) -> None:
         """Resume the rollout that had not ended, and start to watch the model repository."""
@@ -63,9 +64,10 @@ class Rollouts:
             recorded = active.precision if served.wanted == "auto" else served.wanted
             self._worker.wanted = self._triggers.precision or recorded
         if served is None or served.active != active:
-            await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {})
-            begun = Rollout.new(active).ended("active")
-            await self._parts.store.put_rollout(begun)  # so that the watcher does not undo a move to an older
+            begun = Rollout.new(active).ended(
+                "active"
+            )  # so that the watcher does not undo a move to an older
+            await self._parts.store.switch(ServedVersions(active, None, self._worker.wanted), {}, begun)
         else:
             self._kept.target = served.previous
         await self._known.open()
@@ -95,14 +97,16 @@ class Rollouts:
         "active". Raises NotFound, BundleError, ConfigError, and InvalidValue for a precision that the version
         lacks.
         """
-        target = await self._target(await self._ref(name, version), precision)
-        for rollout in self._known.open_ones():
-            if rollout.target == target:
-                return rollout
-            await self._worker.cancel(rollout, f"{target} is activated instead")
-        if target == self._active.target:
-            return Rollout.new(target).ended("active")
-        return await self._known.add(Rollout.new(target))
+        async with self._activating:  # else two at once would not see each other, and both would run
+            target = await self._target(await self._ref(name, version), precision)
+            for rollout in self._known.open_ones():
+                if rollout.target == target:
+                    return rollout
+                await self._worker.cancel(rollout, f"{target} is activated instead")
+            rollout = Rollout.new(target)
+            if target == self._active.target:
+                rollout = rollout.ended("active")
+            return await self._known.add(rollout)
 
     async def cancel(self, id: str) -> Rollout:
         """End a rollout; what served before serves on. Raises NotFound, and Conflict once it has ended."""

@@ -59,6 +59,7 @@ class RolloutWorker:
             finally:
                 self._running.cancel()
             self._running = None
+            await self._keep_bundles()
             await self._forget_vectors()
 
     def stop(self) -> None:
@@ -102,6 +103,7 @@ class RolloutWorker:
             self._pace,
             self._keep_bundles_and,
             wanted=self.wanted,
+            on_switched=lambda run: self._note_switch(run, former),
         )
         log.info("rollout to %s begins, %s serves", rollout.target.exact, former.exact)
         try:
@@ -113,14 +115,17 @@ class RolloutWorker:
                 await self._note_failure(run, error)
         else:
             log.info("rollout to %s is done", rollout.target.exact)
-            self._metrics.count_rollout("active")
-            self.wanted = run.wanted
-            if former != self._active:
-                self._kept.target = former
-            await self._keep_bundles()
-            self._to_tidy.update(self._parts.collections)
         finally:
             self._known.run = None
+
+    def _note_switch(self, run: RolloutRun, former: Target) -> None:
+        """Know what serves from now on, and what served before, even if the run is cancelled afterwards."""
+        self._known.note(run.rollout)
+        self._metrics.count_rollout("active")
+        self.wanted = run.wanted
+        if former != self._active:
+            self._kept.target = former
+        self._to_tidy.update(self._parts.collections)
 
     async def _note_failure(self, run: RolloutRun, error: Exception) -> None:
         target = run.rollout.target.exact
@@ -160,9 +165,11 @@ class RolloutWorker:
         while self._to_tidy:
             collection = self._to_tidy.pop()
             try:
-                pairs = self._parts.serving.pairs(collection.number)
+                # What served before may be closed at the moment, as after a rollout that was cancelled.
+                keep = {pair.identity for pair in self._parts.serving.pairs(collection.number)}
+                keep |= await self._parts.collections.identities_of(self._kept.target)
                 while not collection.dropped and await self._parts.vectors.forget(
-                    collection.number, FORGET_ROWS, keep=[pair.identity for pair in pairs]
+                    collection.number, FORGET_ROWS, keep=sorted(keep)
                 ):
                     pass
             except DiptychError as error:

@@ -127,8 +127,8 @@ class Serving:
         return list(dict.fromkeys(pair.index for pair in self.pairs(number)))
 
     def holds(self, number: int, pair: Pair) -> bool:
-        """Whether a snapshot still has the index of this pair of a collection."""
-        return pair.index in self.indexes(number)
+        """Whether a snapshot still has this pair of a collection, so that it is open."""
+        return any(one.version is pair.version and one.index is pair.index for one in self.pairs(number))
 
     def next_pair(self, number: int) -> Pair | None:
         """The pair that a rollout fills for a collection, unless searches use its index already."""

@@ -44,8 +44,9 @@ class Versions:
         self._closed = False
 
     def loaded(self) -> list[Version]:
-        """All loaded versions, in the order in which they were asked for."""
-        return [entry.version.value for entry in self._entries.values() if entry.version is not None]
+        """All loaded versions, in the order in which they were asked for. In any thread."""
+        entries = list(self._entries.values())  # at once: another thread may be loading or closing one
+        return [entry.version.value for entry in entries if entry.version is not None]
 
     def busy_s(self) -> float:
         """The seconds in which encoders were in use so far."""
