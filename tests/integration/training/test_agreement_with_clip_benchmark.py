@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.environments import environment
 from diptych_training.cli import main
-from diptych_training.evaluate.benchmark.results import Result, read_result, result_file
+from diptych_training.evaluate.benchmark.results import Result, result_file
+from diptych_training.schema import find_record
 from support.labelled_folders import Label, write_shards
 from support.open_clip_checkpoints import make_vit
 from support.pictures import noise
@@ -90,7 +91,7 @@ def ours(home: Path) -> dict[str, Result]:
         assert main(["benchmark", "theirs", *sets, *repo, "--out", str(home / "out")]) == 0
     found = {}
     for name in ("one", "several", "captions"):
-        result = read_result(result_file(home / "out" / "results", "theirs/1 (fp32)", name))
+        result = find_record(result_file(home / "out" / "results", "theirs/1 (fp32)", name), Result)
         assert result is not None
         found[name] = result
     return found

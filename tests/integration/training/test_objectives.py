@@ -14,12 +14,13 @@ from diptych_training.cli import main
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import CheckpointError
-from diptych_training.evaluate.benchmark.results import Result, read_result
+from diptych_training.evaluate.benchmark.results import Result
 from diptych_training.evaluate.results import read_evaluation
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import export_run
 from diptych_training.importing.source_model import open_source_model
+from diptych_training.schema import find_record
 from diptych_training.stages import ProgressReporter
 from support.labelled_folders import shades, write_class_folders
 from support.small_recipe import small_recipe, write_small_recipe
@@ -81,7 +82,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def benchmark(home: Path, run: str, out: Path, *flags: str) -> dict[str, Result]:
     folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs"), "--out", str(out)]
     assert main(["benchmark", run, *folders, *flags]) == 0
-    found = (read_result(file) for file in (out / "results").rglob("*.json"))
+    found = (find_record(file, Result) for file in (out / "results").rglob("*.json"))
     return {one.data_set: one for one in found if one is not None}
 
 

@@ -1,10 +1,13 @@
 """The base class of recipe tables and stored records, and the number types that they share."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, LiteralString, get_args
+from pathlib import Path
+from typing import Annotated, Any, LiteralString, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
+
+from diptych.errors import DiptychError
 
 Tables = dict[str, Any]
 
@@ -32,6 +35,29 @@ class Frozen(BaseModel):
     def _no_flag_for_a_number(cls, values: Any) -> Any:
         refuse_flags(cls, values)
         return values
+
+
+Record = TypeVar("Record", bound=Frozen)
+
+
+def find_record(file: Path, kind: type[Record]) -> Record | None:
+    """The record in a JSON file; None if there is none, or one of another form."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def read_record(file: Path, kind: type[Record], error: type[DiptychError], advice: str = "") -> Record:
+    """The record in a JSON file. Raises `error` naming file and key."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as failed:
+        raise error(f"{file}: cannot be read: {failed.strerror}") from failed
+    except ValidationError as failed:
+        first = failed.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(whole file)"
+        raise error(f"{file}: {key}: {first['msg']}{advice}") from failed
 
 
 def refuse_flags(table: type[BaseModel], values: object) -> None:

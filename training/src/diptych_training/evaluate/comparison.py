@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.results import KINDS, Evaluation, Scores
 from diptych_training.evaluate.table import TITLES
 from diptych_training.reports.markdown import markdown_document, markdown_table
+from diptych_training.schema import Frozen
 
 Task = Literal["new", "old"]
 HEADER = [
@@ -19,22 +18,18 @@ HEADER = [
 ]  # fmt: skip
 
 
-class Measured(BaseModel):
+class Measured(Frozen):
     """One data set measured with both models: `new` is the task trained for, `old` one that was known
     before.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Task
     before: Evaluation
     after: Evaluation
 
 
-class Comparison(BaseModel):
+class Comparison(Frozen):
     """The results of two models on all data sets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     measured: tuple[Measured, ...]

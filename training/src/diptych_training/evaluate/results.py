@@ -5,20 +5,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from diptych_training.data.packed import Kind, Split
 from diptych_training.errors import EvaluationError
+from diptych_training.schema import Frozen, read_record
 
 CONFUSIONS_FILE = "confusions.png"  # next to the numbers
 KINDS: tuple[Kind, ...] = ("emoji", "icons", "pairs")
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Scores(_Data):
+class Scores(Frozen):
     """Accuracies and recalls of images of one source, each from 0 to 1; the keys of the dictionaries are
     k.
     """
@@ -29,7 +24,7 @@ class Scores(_Data):
     image_to_text: dict[int, float]
 
 
-class SourceResult(_Data):
+class SourceResult(Frozen):
     """One art style or icon set. `far` excludes near duplicates of training images; None if they are
     unknown.
     """
@@ -42,7 +37,7 @@ class SourceResult(_Data):
     far: Scores | None
 
 
-class Means(_Data):
+class Means(Frozen):
     """Means over the sources of one kind: each style or set counts once, whatever its size."""
 
     n_sources: int
@@ -51,7 +46,7 @@ class Means(_Data):
     far: Scores | None
 
 
-class Evaluation(_Data):
+class Evaluation(Frozen):
     """The results of one model on one split of one data set."""
 
     schema_version: Literal[1] = 1
@@ -83,14 +78,7 @@ class Evaluation(_Data):
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation that `diptych-train evaluate` wrote. Raises EvaluationError naming file and key."""
-    try:
-        return Evaluation.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise EvaluationError(f"{path}: {key}: {first['msg']}") from error
+    return read_record(path, Evaluation, EvaluationError)
 
 
 def _means(results: list[SourceResult]) -> Means:

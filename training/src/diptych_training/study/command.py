@@ -11,13 +11,13 @@ from diptych_training.errors import EvaluationError, TrainingFailed
 from diptych_training.flags import add_data_flag, add_device_flag, add_model_repo_flag, add_runs_dir_flag
 from diptych_training.paths import cache_dir
 from diptych_training.reports.markdown import markdown_table
+from diptych_training.schema import find_record
 from diptych_training.study.cells import Cell, Run, cells_of
 from diptych_training.study.page import TITLES, write_page
 from diptych_training.study.plan import STUDIES, Part, StudyPlan, plans_in, read_study_plan
 from diptych_training.study.results import (
     Result,
     all_results,
-    read_result,
     result_file,
     seconds_of,
     write_result,
@@ -100,7 +100,7 @@ def _chosen(cells: Sequence[Cell], parts: str | None) -> list[Cell]:
 
 def _current(cells: Sequence[Cell], folder: Path, data: str) -> dict[str, Result]:
     """The results that are of these very cells and data, by digest."""
-    found = (read_result(result_file(folder, cell.part, cell.name)) for cell in cells)
+    found = (find_record(result_file(folder, cell.part, cell.name), Result) for cell in cells)
     return {
         result.digest: result
         for cell, result in zip(cells, found, strict=True)
@@ -131,7 +131,7 @@ def _run_all(cells: Sequence[Cell], folder: Path, runner: StudyRunner) -> int:
     code, failed = 0, set[str]()
     for number, cell in enumerate(cells, 1):
         file = result_file(folder, cell.part, cell.name)
-        stored = read_result(file)
+        stored = find_record(file, Result)
         is_current = stored is not None and stored.digest == cell.digest(runner.data)
         if is_current or (isinstance(cell.model, Run) and cell.model.name in failed):
             continue

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from pydantic import ValidationError
-
 from diptych_training.files import write_text
-from diptych_training.schema import Frozen
+from diptych_training.schema import Frozen, find_record
 from diptych_training.study.cells import Cell, Run
 from diptych_training.study.plan import Part
 
@@ -40,14 +38,6 @@ def result_file(folder: Path, part: str, cell: str) -> Path:
     return folder / part / f"{cell}.json"
 
 
-def read_result(file: Path) -> Result | None:
-    """The stored result; None if there is none, or one of another form."""
-    try:
-        return Result.model_validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
 def write_result(file: Path, result: Result) -> None:
     """Write a result atomically."""
     write_text(file, result.model_dump_json(indent=1, exclude_none=True) + "\n")
@@ -55,7 +45,7 @@ def write_result(file: Path, result: Result) -> None:
 
 def all_results(folder: Path) -> list[Result]:
     """All readable results under a folder, in the order of their names."""
-    found = (read_result(file) for file in sorted(folder.rglob("*.json")))
+    found = (find_record(file, Result) for file in sorted(folder.rglob("*.json")))
     return [result for result in found if result is not None]
 
 

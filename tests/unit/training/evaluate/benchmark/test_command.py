@@ -12,9 +12,10 @@ from PIL import Image
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
-from diptych_training.evaluate.benchmark.results import Result, read_result, result_file
+from diptych_training.evaluate.benchmark.results import Result, result_file
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle, load_evaluated_run
 from diptych_training.evaluate.measure import evaluate
+from diptych_training.schema import find_record
 from support.html_pages import Page
 from support.labelled_folders import shades, write_class_folders, write_shards
 from support.pictures import noise, picture
@@ -41,7 +42,7 @@ def colours(folder: Path) -> Path:
 
 
 def result(home: Path, data_set: str, model: str = "tiny/1 (fp32)", out: str = "benchmark/results") -> Result:
-    found = read_result(result_file(home / out, model, data_set))
+    found = find_record(result_file(home / out, model, data_set), Result)
     assert found is not None
     return found
 

@@ -11,7 +11,7 @@ from diptych_training.evaluate.evaluated_model import evaluated_run
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.refresh.evaluation.evaluate import evaluate_mixes
 from diptych_training.refresh.evaluation.mixes import Mixes
-from diptych_training.refresh.evaluation.results import read_evaluation
+from diptych_training.refresh.evaluation.results import Evaluation, read_stored
 from support.picture_sets import write_pictures
 from support.tiny_run import TINY_VIT, write_tiny_run
 
@@ -107,10 +107,10 @@ def test_an_interrupted_judgement_goes_on_where_it_stopped(run, old, own, shippe
 
     with pytest.raises(KeyboardInterrupt):
         evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=interrupt, file=file)
-    assert [mix.alpha for mix in read_evaluation(file).mixes] == [0]
+    assert [mix.alpha for mix in read_stored(file, Evaluation).mixes] == [0]
 
     assert evaluate_mixes(Mixes(run, old, own, shipped), [0.5, 1], advance=quiet, file=file) == whole
-    assert read_evaluation(file) == whole
+    assert read_stored(file, Evaluation) == whole
 
 
 def test_a_finished_judgement_is_read_and_not_measured_again(run, old, own, shipped, tmp_path):
@@ -134,7 +134,7 @@ def test_other_weights_or_pictures_are_measured_anew(run, old, own, shipped, tmp
 
     assert second.inputs != first.inputs
     assert second == evaluate_mixes(Mixes(run, other_old, own, shipped), [1], advance=quiet)
-    assert read_evaluation(file) == second
+    assert read_stored(file, Evaluation) == second
 
 
 def test_without_held_out_pairs_only_the_shipped_set_is_measured(run, old, shipped, tmp_path):

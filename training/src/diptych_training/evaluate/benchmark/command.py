@@ -20,7 +20,7 @@ from diptych_training.evaluate.benchmark.measure import (
     pictures_of,
 )
 from diptych_training.evaluate.benchmark.report import Picture, benchmark_report
-from diptych_training.evaluate.benchmark.results import Result, read_result, result_file, write_result
+from diptych_training.evaluate.benchmark.results import Result, result_file, write_result
 from diptych_training.evaluate.evaluated_model import (
     DEFAULT_PROMPTS,
     EvaluatedModel,
@@ -35,6 +35,7 @@ from diptych_training.paths import cache_dir, if_missing, run_dir
 from diptych_training.progress import progress_bar
 from diptych_training.reports.markdown import markdown_table
 from diptych_training.run_folder import RunFolder
+from diptych_training.schema import find_record
 
 TABLES_FILE, PAGE_FILE, RESULTS_FOLDER = "benchmark.md", "benchmark.html", "results"
 SHOWN = ImageSpec(  # how pictures are shown: whole, on white
@@ -174,7 +175,7 @@ def _measure_all(
         for data_set in data_sets:
             progress.set_postfix_str(data_set.name)
             file = result_file(folder, model.name, data_set.name)
-            stored = read_result(file)
+            stored = find_record(file, Result)
             if stored is not None and is_current(stored, model, data_set, plan):
                 progress.update(sizes[data_set.name])
             else:

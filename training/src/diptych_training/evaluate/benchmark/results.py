@@ -4,20 +4,17 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from diptych_training.evaluate.benchmark.data_sets.data_set import Metric, Task
 from diptych_training.files import write_text
+from diptych_training.schema import Frozen
 
 Metrics = dict[str, float]  # by name, from 0 to 1
 Prompts = Literal["name", "one_template", "ensemble"]  # the class name alone, in one template, in all
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Confused(_Data):
+class Confused(Frozen):
     """A picture whose wrong class beats the right one: its number in the test split, and the two classes."""
 
     picture: int
@@ -26,14 +23,14 @@ class Confused(_Data):
     probability: float
 
 
-class Recalls(_Data):
+class Recalls(Frozen):
     """Recall@k in both directions, by k."""
 
     text_to_image: dict[int, float]
     image_to_text: dict[int, float]
 
 
-class Probe(_Data):
+class Probe(Frozen):
     """A logistic regression on all training pictures: its metrics, and the strength of regularisation."""
 
     metrics: Metrics
@@ -42,7 +39,7 @@ class Probe(_Data):
     n_validation: int
 
 
-class FewShot(_Data):
+class FewShot(Frozen):
     """A probe on a few pictures of each class, drawn with a seed: its score by the data set's own metric."""
 
     shots: int
@@ -51,7 +48,7 @@ class FewShot(_Data):
     l2: float
 
 
-class Result(_Data):
+class Result(Frozen):
     """One model on one data set.
 
     `identity` is of the model, `content` of the data set, `settings` of how it was measured: a result with
@@ -73,7 +70,7 @@ class Result(_Data):
     n_unknown: int = 0
     metric: Metric
     templates: tuple[str, ...]
-    zero_shot: dict[Prompts, Metrics] = {}
+    zero_shot: dict[Prompts, Metrics] = Field(default={})
     probe: Probe | None = None
     few_shot: tuple[FewShot, ...] = ()
     retrieval: Recalls | None = None
@@ -87,14 +84,6 @@ class Result(_Data):
 def result_file(folder: Path, model: str, data_set: str) -> Path:
     """The file of one result."""
     return folder / slug(model) / f"{slug(data_set)}.json"
-
-
-def read_result(file: Path) -> Result | None:
-    """The stored result; None if there is none, or one of another form."""
-    try:
-        return Result.model_validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
 
 
 def write_result(file: Path, result: Result) -> None:

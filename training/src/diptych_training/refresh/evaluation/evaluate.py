@@ -13,7 +13,7 @@ from diptych_training.refresh.evaluation.results import (
     POINTS,
     Evaluation,
     MixResult,
-    read_evaluation,
+    read_stored,
     write_stored,
 )
 from diptych_training.refresh.evaluation.view import OWN, SHIPPED
@@ -126,5 +126,5 @@ def _stored_results(file: Path | None, inputs: str) -> dict[float, MixResult]:
     """The results in the file by alpha; none if it was measured with other inputs."""
     if file is None or not file.exists():
         return {}
-    stored = read_evaluation(file)
+    stored = read_stored(file, Evaluation)
     return {mix.alpha: mix for mix in stored.mixes} if stored.inputs == inputs else {}

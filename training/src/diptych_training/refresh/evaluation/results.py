@@ -10,14 +10,14 @@ that the interval of a set with few labels is too narrow.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from diptych_training.data.packed import Kind
 from diptych_training.errors import EvaluationError
 from diptych_training.files import write_text
-from diptych_training.schema import Frozen
+from diptych_training.schema import Frozen, Record, read_record
 
 CONFIDENCE = 0.95
 METHOD = "95% interval of paired proportions (Bonett and Price 2012)"
@@ -77,8 +77,6 @@ def paired_difference(old: Sequence[bool], new: Sequence[bool]) -> Difference:
 EVALUATION_FILE = "judged.json"
 MIN_OWN_PAIRS = 200  # below, nothing is chosen by the user's pairs
 POINTS = 100  # points of a share
-
-Stored = TypeVar("Stored", bound=BaseModel)
 
 
 class SetResult(Frozen):
@@ -170,21 +168,9 @@ class Evaluation(Frozen):
         return -POINTS * self.shipped_difference(alpha).change
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """Read a judgement that `evaluate_mixes` stored. Raises EvaluationError naming file and key."""
-    return read_stored(file, Evaluation)
-
-
-def read_stored(file: Path, kind: type[Stored]) -> Stored:
+def read_stored(file: Path, kind: type[Record]) -> Record:
     """Read results that were stored as JSON. Raises EvaluationError naming file and key."""
-    try:
-        return kind.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise EvaluationError(f"{file}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise EvaluationError(f"{file}: {key}: {first['msg']}; remove the file to measure again") from error
+    return read_record(file, kind, EvaluationError, "; remove the file to measure again")
 
 
 def write_stored(file: Path, results: BaseModel) -> None:

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from diptych_training.files import write_text
 from diptych_training.reports.text import one_line
-from diptych_training.schema import Frozen
+from diptych_training.schema import Frozen, find_record
 
 REPORT_FILE = "pairs.json"
 WIDTH = 100  # characters of a line of text
@@ -112,10 +110,7 @@ def write_report(folder: Path, report: PairsReport) -> None:
 
 def read_report(folder: Path) -> PairsReport | None:
     """The report in a folder; None if there is none, or none that this release can read."""
-    try:
-        return PairsReport.model_validate_json((folder / REPORT_FILE).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    return find_record(folder / REPORT_FILE, PairsReport)
 
 
 def _filled(text: str, first: str, others: str) -> str:
