@@ -17,6 +17,7 @@ from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, Records, Thumbnailer
 from diptych.core.collections.reembed import Pace, Reembedder
 from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.collections.searcher import IndexSearcher
 from diptych.core.collections.service import Collections
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
@@ -160,7 +161,7 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         files=files,
         originals=originals,
         deletions=deletions,
-        finder=Finder(records),
+        finder=Finder(IndexSearcher(records.filtered, records.rows), records.rows),
         moves=moves,
         ingest=Ingest(
             follow=moves.embed_added,

@@ -34,7 +34,6 @@ class Collection:
     n_expected: int = 0  # while loading: images it will have; searches wait for them
     shows_part: bool = False  # searches see what the index has: nothing will embed what it lacks
     dropped: bool = False
-    n_replacements: int = 0  # changes that replaced images, counted before the indexes have them
 
     @property
     def pair(self) -> Pair | None:
@@ -116,13 +115,17 @@ class Collection:
         if self.dropped:
             raise NotFound(f"collection {self.name!r} was dropped")
 
-    async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+    async def change(
+        self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings, change: int
+    ) -> None:
         """Take images `removed` out and put `keys` with their embeddings (N, D) in, as one change.
 
-        The indexes of other identities get the vectors of added images later. The store has changed already,
-        so the images are counted even if the index refuses them.
+        `change` is its number in the store, which has changed already: the images are counted even if the
+        index refuses them. The indexes of other identities get the vectors of added images later.
         """
-        self.n_replacements += bool(keys and removed)
+        if keys and removed:
+            for index in self.serving.indexes(self.number):
+                index.replaced_at = change  # before any index has it
         own = None if self.pair is None else self.pair.index
         try:
             if own is not None:

@@ -79,7 +79,7 @@ class RowCommitter:
             return []
         try:
             removed, keys, embeddings = index_change(rows, results)
-            await collection.change(removed, keys, embeddings)
+            await collection.change(removed, keys, embeddings, written.change)
             await self._fill_late(collection, rows, results)
         finally:
             await self._files.remove_unused({one.released for one in results if one.released is not None})

@@ -83,7 +83,7 @@ class Deletions:
         await self._finish(collection, await self._records.writer.delete(collection.number, keys))
 
     async def _finish(self, collection: Collection, removed: Removed) -> None:
-        await collection.change(removed.keys, (), NO_ROWS)
+        await collection.change(removed.keys, (), NO_ROWS, removed.change)
         await self._files.remove(removed.released)
 
     async def _keys(self, collection: Collection, filter: Filter | None, lacking: bool) -> list[int]:

@@ -13,7 +13,7 @@ from diptych.core.collections.collection import Collection
 from diptych.core.collections.duplicates import MAX_FOLDED, Collapse
 from diptych.core.collections.metadata.facets import Facet, count_facets
 from diptych.core.collections.metadata.filters import Filter, Path
-from diptych.core.collections.nearest import SearchTarget
+from diptych.core.collections.searcher import SearchTarget
 from diptych.core.collections.service import Collections
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
 from diptych.core.relevance.relevance import Relevance

@@ -16,10 +16,11 @@ from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.images import CollectionImages
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
-from diptych.core.collections.nearest import Finder, Nearest, SearchTarget
+from diptych.core.collections.nearest import Finder, Nearest
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import Records
 from diptych.core.collections.registry import CollectionRegistry
+from diptych.core.collections.searcher import SearchTarget
 from diptych.core.collections.vectors import VectorIngest
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.vector_checks import check_origin

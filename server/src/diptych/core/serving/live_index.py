@@ -21,6 +21,7 @@ class LiveIndex:
     without_image: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     newest_key: int = 0  # of all images that it has seen
+    replaced_at: int = 0  # the last change of the collection that replaced images
     load_s: float | None = None  # how long reading the stored vectors took
 
     @property
