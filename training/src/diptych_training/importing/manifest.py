@@ -158,4 +158,4 @@ def _proof_set(proof_set: ProofSet | None) -> str:
 
 def _source(facts: ModelFacts) -> str:
     rows = [[key, f"`{value}`"] for key, value in facts.source.items() if not isinstance(value, dict | list)]
-    return markdown_table(["what", "which"], rows)
+    return markdown_table(["what", "which"], rows, n_words=2)

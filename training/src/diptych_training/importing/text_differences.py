@@ -51,7 +51,7 @@ class TextDifferences:
             [d.kind, _table_cell(printable(d.text)), _table_cell(_ids(d.ours)), _table_cell(_ids(d.theirs))]
             for d in self.differing
         ]
-        return markdown_table(["kind", "text", "ids here", "ids in the library"], rows)
+        return markdown_table(["kind", "text", "ids here", "ids in the library"], rows, n_words=4)
 
 
 def require_equal_ids(texts: Sequence[str], tokenizer: TextTokenizer, library: LibraryEncoder) -> None:

@@ -62,7 +62,7 @@ def sources_table(entries: Mapping[str, SourceEntry]) -> str:
         [source, entry.split, entry.kind, f"{entry.n:,}", entry.author, entry.licence]
         for source, entry in ordered
     ]
-    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
+    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows, n_words=6)
 
 
 N_PROOF, N_REHEARSAL = 1_000, 200

@@ -97,7 +97,7 @@ def credits_of(
         entries = proof_set.entries(proof_set.image_size)
         listed += [(name, entry, "proof set") for name, entry in entries.items() if name not in known]
     rows = [_row(*one) for one in listed]
-    sections = [markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)]
+    sections = [markdown_table(["source", "split", "kind", "images", "author", "licence"], rows, n_words=6)]
     sections += [SHOWN_NOTE] if shown else []
     sections += [NAMES_CREDIT] if any(entry.kind == "emoji" for _, entry, _ in listed) else []
     return "\n\n".join(sections)
