@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from diptych.adapters.images import decoder_child
 from diptych.adapters.images.decoder_child import ChildLimits
-from diptych.adapters.images.decoder_processes import DecoderProcesses
+from diptych.adapters.images.decoder_processes import DecoderProcesses, limits_for
 from diptych.adapters.images.memory import PixelBudget
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.adapters.images.shared_work import SharedWork
@@ -135,10 +136,20 @@ def test_cancelled_call_leaves_the_process_to_the_next_one() -> None:
     asyncio.run(run())
 
 
+class HalfTheTime(DecoderProcesses):
+    """Allows pictures half the processor time, so that slow ones exceed it on any machine."""
+
+    def run(self, unwanted: Any, work: Any, *args: Any, **options: Any) -> Any:
+        halve = f"import {decoder_child.__name__} as child; child.S_PER_PX = {decoder_child.S_PER_PX / 2}"
+        super().run(unwanted, exec, halve)
+        return super().run(unwanted, work, *args, **options)
+
+
 def test_processor_time_of_a_picture_is_limited_by_its_size() -> None:
-    """It would take nine seconds or more, and is allowed six; an honest picture of the size takes two."""
+    """It takes six seconds or more, and is allowed four; an honest picture of the size takes two."""
     slow = slow_tiff(110)  # 49.6 million pixels: the larger, the less the whole seconds of the limit matter
-    workers = ImageWorkers(ImageLimits(), n_threads=1)
+    processes = HalfTheTime(limits_for(64**2 * 110**2))
+    workers = ImageWorkers(ImageLimits(), n_threads=1, processes=processes)
     (error,) = decoded(workers, slow)
     assert isinstance(error, UndecodableImage)
     assert "took more processor time than a file of its size is allowed" in str(error)
