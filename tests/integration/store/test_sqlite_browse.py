@@ -40,7 +40,7 @@ def put(store: SqliteStore, collection: int = C, *, replace: bool = True, **meta
             height=1,
             metadata=found,
             embedding=np.ones(4, np.float32),
-            pipeline_identity="i",
+            identity="i",
         )
         for id, found in metadata.items()
     ]

@@ -45,7 +45,7 @@ def row(id: str, n: Any, content: str = "") -> NewRow:
         height=1,
         metadata={"n": n},
         embedding=np.ones(4, np.float32),
-        pipeline_identity="i",
+        identity="i",
     )
 
 

@@ -340,7 +340,7 @@ class NewRow:
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
     kept: bool = True
-    pipeline_identity: str = ""  # of the pipeline that made the embedding
+    identity: str = ""  # of the embedding
     picture_hash: bytes | None = None  # see core.collections.duplicates; None: unknown
 
 

@@ -106,7 +106,7 @@ class Collection:
     def require_identity_of(self, rows: Sequence[NewRow]) -> str:
         """Return the identity of added vectors. Raises PairChanged unless all rows have it."""
         identity = "" if self.pair is None else self.pair.identity
-        if any(row.pipeline_identity != identity for row in rows):
+        if any(row.identity != identity for row in rows):
             raise PairChanged
         return identity
 

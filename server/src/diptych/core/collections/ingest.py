@@ -130,7 +130,7 @@ class Ingest:
 
 
 def _row(
-    item: ResolvedItem, image: DecodedImage | None, embedding: Embedding, kept: bool, pipeline_identity: str
+    item: ResolvedItem, image: DecodedImage | None, embedding: Embedding, kept: bool, identity: str
 ) -> NewRow:
     """The row of an image. Hashing its pixels takes about a millisecond."""
     assert image is not None, "what has an embedding was decoded"
@@ -145,7 +145,7 @@ def _row(
         metadata=item.metadata,
         embedding=embedding,
         kept=kept,
-        pipeline_identity=pipeline_identity,
+        identity=identity,
         picture_hash=picture_hash(image.pixels),
     )
 

@@ -1,4 +1,4 @@
-"""Build the next snapshot of all collections beside the one that answers, and switch to it."""
+"""Build the next snapshot while the current one answers, and switch to it."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

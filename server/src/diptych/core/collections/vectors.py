@@ -60,7 +60,7 @@ class VectorIngest:
         return resolve_item(payload, item.id, item.metadata, self._max_metadata_bytes)
 
 
-def _row(item: ResolvedItem, pipeline_identity: str) -> NewRow:
+def _row(item: ResolvedItem, identity: str) -> NewRow:
     return NewRow(
         id=item.id,
         sha256=item.sha256,
@@ -71,5 +71,5 @@ def _row(item: ResolvedItem, pipeline_identity: str) -> NewRow:
         metadata=item.metadata,
         embedding=np.frombuffer(item.payload, FLOAT),
         kept=False,
-        pipeline_identity=pipeline_identity,
+        identity=identity,
     )

@@ -16,6 +16,10 @@ from diptych.core.ports import EncoderName, Metrics
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import DiptychError, EncoderFailed, NotReady
 
+log = logging.getLogger(__name__)
+
+STOPPING = "the server is stopping"
+
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
@@ -72,12 +76,6 @@ class BatchQueue(Generic[Owner, Item]):
         one_by_one = [(owner, index) for owner, (_, index) in drawn]
         ends = [len(drawn) * n // n_batches for n in range(n_batches + 1)] if drawn else [0]
         self._next.extend(one_by_one[begin:end] for begin, end in pairwise(ends))
-
-
-log = logging.getLogger(__name__)
-
-
-STOPPING = "the server is stopping"
 
 
 class Batcher(Generic[Item]):
