@@ -1,6 +1,7 @@
 """What every test may rely on, however the run was started."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +41,9 @@ def curves_undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diptych_training.train.loop.draw_curves", lambda series, title: b"")
         yield
+
+
+@pytest.fixture(autouse=True)
+def without_openvino_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO's plugin from this process, so that tests find the same precisions on all processors."""
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)

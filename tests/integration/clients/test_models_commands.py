@@ -98,7 +98,7 @@ def test_another_precision_of_the_version_is_activated_and_a_rollback_returns(
     assert capsys.readouterr().out == "tiny/2 in fp32 serves now\n"
     assert client.search("red", collection="pets").model.precision == "fp32"
     assert models(server, "activate", TINY, 2, "--precision", "int4") == 1
-    assert "has no precision 'int4', only fp32, int8" in capsys.readouterr().err
+    assert "has no precision 'int4', only fp32, bf16, int8" in capsys.readouterr().err
 
 
 def test_versions_are_compared_after_a_switch_with_the_pictures_of_both(

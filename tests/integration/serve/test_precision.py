@@ -359,7 +359,7 @@ def test_machine_that_cannot_run_the_recorded_precision_serves_another_only_if_i
         )
         with refusal, running_app(tmp_path, **given):
             pass
-    refusal = pytest.raises(ConfigError, match="tiny/1 has no precision 'fp16', only fp32, int8")
+    refusal = pytest.raises(ConfigError, match="tiny/1 has no precision 'fp16', only fp32, bf16, int8")
     with refusal, running_app(tmp_path, precision="fp16"):
         pass
     with running_app(tmp_path, precision="fp32") as client:
@@ -396,7 +396,7 @@ def test_activation_in_a_precision_that_the_version_lacks_names_those_that_it_ha
         before = client.get("/rollouts").json()
         refused = client.post(f"/models/{TINY}/versions/1/activate", json={"precision": "int4"})
         assert (refused.status_code, refused.json()["item"]) == (422, "precision")
-        assert refused.json()["detail"].endswith("has no precision 'int4', only fp32, int8")
+        assert refused.json()["detail"].endswith("has no precision 'int4', only fp32, bf16, int8")
         assert client.get("/rollouts").json() == before
 
 

@@ -107,6 +107,7 @@ def test_every_manifest_survives_the_round_trip(
         (("text", "prompts", "default"), ["a {} and {}"], "text.prompts.default.0: .*exactly one"),
         (("text", "prompts", "default"), [], "text.prompts.default: "),
         (("precisions", "fp8"), {}, "precisions.fp8.*one of fp32, fp16, int8"),
+        (("precisions", "bf16"), {}, "precisions.bf16.*one of fp32, fp16, int8"),
         (("precisions", "fp32", "parity"), None, "precisions without parity need ungated: fp32"),
         (("files", "golden.npz", "sha256"), "abc", "files.golden.npz.sha256: .*got 'abc'"),
         (("files",), {}, "files does not list tokenizer.json, golden.npz, image_encoder.onnx"),
@@ -311,6 +312,15 @@ def test_nothing_else_changes_the_identity():
         manifest.model_copy(update={"text": prompts, "logit_scale": 2.0}),
     )
     assert {identity(one, "fp32", "exact") for one in same} == {identity(manifest, "fp32", "exact")}
+
+
+def test_bf16_is_served_from_the_fp32_graphs_with_an_identity_of_its_own():
+    manifest = example()
+    assert manifest.served_precisions == ("fp32", "bf16")
+    assert manifest.graphs("bf16") == manifest.precisions["fp32"]
+    changed = with_files(manifest, image_encoder__onnx=entry("1"))
+    made = {identity(one, name, "exact") for one in (manifest, changed) for name in ("fp32", "bf16")}
+    assert len(made) == 4
 
 
 def test_identity_counts_the_data_files_of_its_own_graphs():

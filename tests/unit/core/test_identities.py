@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diptych.bundle.manifest import bundle_digest, identity
 from diptych.bundle.repository import ModelRepository
-from diptych.core.identities import made_by
+from diptych.core.identities import DECODE_MODES, made_by
 from diptych.core.transfer import SourceFilter, vector_sources
 from diptych.core.types import Target, VersionRef
 from unit.bundle.bundle_examples import draft, fill_bundle
@@ -26,11 +26,12 @@ def test_versions_with_the_same_graphs_make_the_same_vectors_in_each_decode_mode
     publish(tmp_path, "another")
     repository = ModelRepository(tmp_path)
     refs = [VersionRef("m", number, bundle_digest(repository.folder("m", number))) for number in (1, 2)]
-    fast = identity(repository.manifest("m", 1), "fp32", "fast")
+    manifest = repository.manifest("m", 1)
     assert list(made_by(repository, "m")) == [
-        (made, Target(ref, "fp32", decode))
+        (identity(manifest, precision, decode), Target(ref, precision, decode))
         for ref in refs
-        for made, decode in ((exact, "exact"), (fast, "fast"))
+        for precision in ("fp32", "bf16")
+        for decode in DECODE_MODES
     ]
 
 

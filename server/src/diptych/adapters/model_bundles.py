@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.bundle.checksums import check_sizes
-from diptych.bundle.manifest import COSINE_BOUNDS, MANIFEST_FILE, Manifest, parse_manifest, read_manifest
+from diptych.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, InvalidManifest, NotFound
@@ -75,8 +75,7 @@ class ModelBundles:
 
     def precisions(self, ref: VersionRef) -> list[str]:
         """The precisions of a version, the most exact one first. Raises NotFound, BundleError."""
-        there = read_manifest(self.folder(ref)).precisions
-        return [name for name in COSINE_BOUNDS if name in there]
+        return list(read_manifest(self.folder(ref)).served_precisions)
 
     def folder(self, ref: VersionRef) -> Path:
         """The first of `folders`. Raises NotFound."""

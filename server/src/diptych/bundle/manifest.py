@@ -13,6 +13,7 @@ from diptych.bundle.parity import Parity
 from diptych.bundle.schema import (
     COSINE_BOUNDS,
     GOLDEN_FILE,
+    GRAPH_PRECISIONS,
     MANIFEST_FILE,
     MATRYOSHKA_DIMENSIONS,
     NAME_PATTERN,
@@ -31,6 +32,7 @@ from diptych.errors import InvalidManifest
 __all__ = [
     "COSINE_BOUNDS",
     "GOLDEN_FILE",
+    "GRAPH_PRECISIONS",
     "MANIFEST_FILE",
     "MATRYOSHKA_DIMENSIONS",
     "NAME_PATTERN",
@@ -104,7 +106,7 @@ def identity(manifest: Manifest, precision: str, decode: str) -> str:
     Prompts do not count, since what derives from them has them in its own key. Keys at their defaults are
     left out, so that a key that is added later changes no identity.
     """
-    graphs = manifest.precisions[precision]
+    graphs = manifest.graphs(precision)
     parts = {
         "precision": precision,
         "image_graph": [manifest.files[file].sha256 for file in graph_files(manifest, graphs.image_file)],

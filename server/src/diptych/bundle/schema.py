@@ -29,7 +29,11 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 # The lowest cosine to the float32 torch model that a machine may reach on the golden items.
-COSINE_BOUNDS: dict[str, float] = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.98}
+# The most exact precision comes first.
+COSINE_BOUNDS: dict[str, float] = {"fp32": 0.99999, "fp16": 0.999, "bf16": 0.99, "int8": 0.98}
+# Precisions that a bundle has no graphs of: the processor computes the graphs of another one in them.
+GRAPHS_OF: dict[str, str] = {"bf16": "fp32"}
+GRAPH_PRECISIONS = tuple(name for name in COSINE_BOUNDS if name not in GRAPHS_OF)
 
 
 def _plain_file_name(value: str) -> str:
@@ -42,8 +46,8 @@ def _plain_file_name(value: str) -> str:
 
 
 def _known_precision(value: str) -> str:
-    if value not in COSINE_BOUNDS:
-        raise ValueError(f"precision must be one of {', '.join(COSINE_BOUNDS)}")
+    if value not in GRAPH_PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(GRAPH_PRECISIONS)}")
     return value
 
 
@@ -159,6 +163,15 @@ class ManifestDraft(Part):
         """
         dims = self.extra.get(MATRYOSHKA_DIMENSIONS)
         return tuple(sorted(dim for dim in dims if isinstance(dim, int))) if isinstance(dims, list) else ()
+
+    @property
+    def served_precisions(self) -> tuple[str, ...]:
+        """The precisions that the graphs can be served in, the most exact one first."""
+        return tuple(name for name in COSINE_BOUNDS if GRAPHS_OF.get(name, name) in self.precisions)
+
+    def graphs(self, precision: str) -> Precision:
+        """The graphs that are run for one of `served_precisions`."""
+        return self.precisions[GRAPHS_OF.get(precision, precision)]
 
     @property
     def lowest_schema(self) -> int:

@@ -18,7 +18,7 @@ def made_by(repository: ModelRepository, name: str) -> Iterator[tuple[str, Targe
     """
     for manifest, digest in _readable(repository, name):
         ref = VersionRef(name, manifest.version, digest)
-        for precision in manifest.precisions:
+        for precision in manifest.served_precisions:
             for decode in DECODE_MODES:
                 yield identity(manifest, precision, decode), Target(ref, precision, decode)
 

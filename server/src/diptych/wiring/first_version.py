@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from functools import partial
 
-from diptych.bundle.manifest import COSINE_BOUNDS, bundle_digest
+from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import SHIPPED_NAME, ModelRepository
 from diptych.core.rollout.types import ServedVersions
 from diptych.core.serving.version import Version
@@ -142,11 +142,10 @@ def _target(
     settings: Settings, repository: ModelRepository, name: str, version: int, precision: str
 ) -> Target:
     """Raises BundleError, NotFound."""
-    there = repository.manifest(name, version).precisions
-    exact = next(one for one in COSINE_BOUNDS if one in there)
+    there = repository.manifest(name, version).served_precisions
     if precision not in {AUTO, *there}:
-        LOG.warning("%s/%d has no precision %s: it is served in %s", name, version, precision, exact)
-        precision = exact
+        LOG.warning("%s/%d has no precision %s: it is served in %s", name, version, precision, there[0])
+        precision = there[0]
     return Target(_ref(repository, name, version), precision, settings.decode)
 
 

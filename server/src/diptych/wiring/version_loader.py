@@ -91,7 +91,7 @@ class VersionLoader:
         bundle = self._verified(ref)
         if reason := self._support.why_unsuitable(bundle.manifest):
             raise ConfigError(f"{ref} cannot be served here: {reason}")
-        there = bundle.manifest.precisions
+        there = bundle.manifest.served_precisions
         if target.precision not in {AUTO, *there}:
             raise ConfigError(f"{ref} has no precision {target.precision!r}, only {', '.join(there)}")
         on_step("verified")
@@ -103,7 +103,8 @@ class VersionLoader:
             loaded = with_tensorrt(loaded, self._settings)
             loaded = warmed(with_plan(loaded, self._settings, _plan_of(serving), self._plan_file))
             on_step("warmed")
-            execution = Execution(replace(chosen.choice, plan=loaded.plan), chosen.device)
+            choice = replace(chosen.choice, plan=loaded.plan, parity=loaded.parity)
+            execution = Execution(choice, chosen.device)
             return self._build(loaded, target.decode, execution, self._calibration_reader(ref, bundle))
         except BaseException:  # frees the memory: another version may be loaded next
             loaded.encoder.close()

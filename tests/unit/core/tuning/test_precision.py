@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych.core.tuning.precision import CPU_PROVIDER, Candidate, choose, unfit
+from diptych.core.tuning.precision import CPU_PROVIDER, OPENVINO_PROVIDER, Candidate, choose, unfit
 from diptych.errors import BundleError
 
 CUDA = "CUDAExecutionProvider"
@@ -26,6 +26,7 @@ def failed(precision: str) -> Candidate:
         ([passed("fp32", 6, 3), passed("int8", 4, 2)], "fp32", "two thirds of the speed of int8: 67%"),
         ([passed("fp32", 6, 3.1), passed("int8", 4, 2)], "int8", "the fastest; no exacter one reaches"),
         ([passed("fp32", 9, 9), passed("fp16", 3, 3), passed("int8", 2, 2)], "fp16", "of int8: 67%"),
+        ([passed("fp32", 9, 9), passed("bf16", 3, 3), passed("int8", 2, 2)], "bf16", "of int8: 67%"),
         (
             [failed("fp32"), passed("fp16", 2, 2), passed("int8", 3, 2)],
             "fp16",
@@ -57,6 +58,8 @@ def test_nothing_that_passed_is_an_error_with_every_reason() -> None:
         ("fp16", CUDA, True),
         ("int8", CPU_PROVIDER, True),
         ("int8", CUDA, False),
+        ("bf16", OPENVINO_PROVIDER, True),
+        ("bf16", CUDA, False),
     ],
 )
 def test_each_device_has_its_own_fast_precision(precision: str, provider: str, is_fit: bool) -> None:

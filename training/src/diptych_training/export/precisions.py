@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden
-from diptych.bundle.manifest import COSINE_BOUNDS, TOKENIZER_FILE, ManifestDraft, Parity, Precision
+from diptych.bundle.manifest import GRAPH_PRECISIONS, TOKENIZER_FILE, ManifestDraft, Parity, Precision
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError, InvalidValue
 from diptych_training.export.fp16.convert import write_fp16
@@ -65,9 +65,9 @@ class ExportResult:
 def parse_precisions(text: str) -> tuple[str, ...]:
     """``int8,fp16`` -> precisions, with fp32 always first. Raises InvalidValue."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in COSINE_BOUNDS]
+    unknown = [name for name in names if name not in GRAPH_PRECISIONS]
     if unknown:
-        raise InvalidValue(f"--precisions: {unknown[0]!r} is not one of {', '.join(COSINE_BOUNDS)}")
+        raise InvalidValue(f"--precisions: {unknown[0]!r} is not one of {', '.join(GRAPH_PRECISIONS)}")
     return tuple(dict.fromkeys([EXACT, *names]))
 
 

@@ -47,6 +47,7 @@ from diptych_client.results.rollouts import (
 from diptych_client.results.searching import Duplicate, Hit, SearchResult
 from diptych_client.results.server import ApiKey, Caller, CreatedKey, KeyScope, Readiness, ServerVersion
 from diptych_client.results.serving import (
+    GoldenParity,
     Plan,
     PrecisionCandidate,
     RunningPrecision,
@@ -80,6 +81,7 @@ __all__ = [
     "Embeddings",
     "Facet",
     "FacetValue",
+    "GoldenParity",
     "Hit",
     "IgnoredVersion",
     "ImagePage",

@@ -30,6 +30,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class GoldenParity:
+    """How near a precision is to the golden outputs of the version, measured on the server's machine.
+
+    `cosine_mean` is of images or of texts, whichever is lower; `batch_cosine_min` of one item alone to the
+    same item in a batch.
+    """
+
+    cosine_min: float
+    cosine_mean: float
+    batch_cosine_min: float
+    n_images: int
+    n_texts: int
+
+
+@dataclass(frozen=True)
 class ServingDevice:
     """The device of the encoders and the reason. `name` is the name of the GPU; None on the CPU."""
 
@@ -63,7 +78,7 @@ class Serving:
     """The precision that the version is served in, why, from which candidates, and what runs it.
 
     `candidates` is empty unless this start of the server has chosen. `device` and `running` are None where
-    the server does not tell them.
+    the server does not tell them. `parity` is None for a precision whose parity the manifest has.
     """
 
     precision: str
@@ -72,3 +87,4 @@ class Serving:
     plan: Plan | None = None
     device: ServingDevice | None = None
     running: RunningPrecision | None = None
+    parity: GoldenParity | None = None

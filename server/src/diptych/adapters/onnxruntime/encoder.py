@@ -32,14 +32,18 @@ class OnnxEncoder:
         n_threads: int = 0,
         device: Device = "cpu",
         engines: Engines | None = None,
+        bf16: bool = False,
     ) -> None:
-        """With `engines`, a GPU runs TensorRT, which takes minutes to build those that are missing."""
+        """With `engines`, a GPU runs TensorRT, which takes minutes to build those that are missing.
+
+        With `bf16`, OpenVINO runs float32 graphs in bf16 on the CPU; a stopped call ends with its batch.
+        """
         self.device_name = None if device == "cpu" else require_cuda().name
         image_options = text_options = None
         if engines is not None:
             image_options = tensorrt_options(PIXELS.name, engines.images, engines.folder / "image")
             text_options = tensorrt_options(INPUT_IDS.name, engines.texts, engines.folder / "text")
-        open_tower = partial(Tower, n_threads=n_threads, device=device)
+        open_tower = partial(Tower, n_threads=n_threads, device=device, bf16=bf16)
         self._image = open_tower(image_file, PIXELS, IMAGE_EMBEDDING, tensorrt=image_options)
         self._text = open_tower(text_file, INPUT_IDS, TEXT_EMBEDDING, tensorrt=text_options)
         self.provider = self._image.provider

@@ -9,6 +9,7 @@ from typing import Literal
 import onnxruntime as ort
 
 from diptych.adapters.onnxruntime.cuda_provider import CUDA_OPTIONS, CUDA_PROVIDER, wanted
+from diptych.adapters.onnxruntime.openvino_provider import OPENVINO_PROVIDER, compute_in_bf16
 from diptych.adapters.onnxruntime.processor import may_saturate
 from diptych.adapters.onnxruntime.tensorrt_provider import TENSORRT_PROVIDER, Options
 from diptych.errors import BundleError, ConfigError, DiptychError
@@ -21,13 +22,15 @@ Device = Literal["cpu", "cuda"]
 
 
 def open_session(
-    file: Path, *, n_threads: int, device: Device, tensorrt: Options | None = None
+    file: Path, *, n_threads: int, device: Device, tensorrt: Options | None = None, bf16: bool = False
 ) -> ort.InferenceSession:
-    """Open a session, on a GPU with the TensorRT provider if its options are given.
+    """Open a session, on a GPU with the TensorRT provider if its options are given; with `bf16` on the CPU.
 
     Raises BundleError if the file does not load, ConfigError if the device cannot be used.
     """
     try:
+        if bf16:
+            return _in_bf16(file, n_threads)
         return _on_cpu(file, n_threads) if device == "cpu" else _on_gpu(file, tensorrt)
     except DiptychError:
         raise
@@ -59,6 +62,17 @@ def _share_memory() -> None:
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     defaults = ort.OrtArenaCfg(0, -1, -1, -1)
     ort.create_and_register_allocator(cpu, defaults)
+
+
+def _in_bf16(file: Path, n_threads: int) -> ort.InferenceSession:
+    options = _options(n_threads=1)  # threads of onnxruntime itself, which computes nothing
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    compute_in_bf16(options, n_threads)
+    session = ort.InferenceSession(str(file), options, enable_fallback=0)
+    if problem := _problem(session, OPENVINO_PROVIDER):
+        raise BundleError(f"{file.name}: {problem}")
+    _log_other_operators(file, session, OPENVINO_PROVIDER)
+    return session
 
 
 def _on_gpu(file: Path, tensorrt: Options | None) -> ort.InferenceSession:

@@ -37,9 +37,10 @@ class Tower:
         n_threads: int,
         device: Device,
         tensorrt: Options | None = None,
+        bf16: bool = False,
     ) -> None:
         """Raises BundleError, ConfigError."""
-        session = open_session(file, n_threads=n_threads, device=device, tensorrt=tensorrt)
+        session = open_session(file, n_threads=n_threads, device=device, tensorrt=tensorrt, bf16=bf16)
         _check_ports(file, session, source, target)
         self._source, self._target = source.name, target.name
         self._session: ort.InferenceSession | None = session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.commands.backup import show
 from diptych.cli.output.console import err, out
-from diptych.cli.output.precisions import candidate_line, device_line, tensorrt_line
+from diptych.cli.output.precisions import candidate_line, device_line, parity_line, tensorrt_line
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.process.variables import misspelt_setting
 from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, unfit
@@ -123,18 +123,21 @@ def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
     from diptych.wiring.precisions.chosen import choose_precision  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
+    graphs = [name for name in trials.precisions if name in manifest.precisions]
     try:
-        for precision in trials.precisions:  # including those that this machine would not serve
+        for precision in graphs:  # including those that this machine would not serve
             is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
             _prove(cpu_trials if trials.on_gpu and is_for_cpu else trials, precision)
     except DiptychError as error:
         return _failed(manifest.name, manifest.version, error)
-    out(f"{manifest.name}/{manifest.version}  sound   {', '.join(trials.precisions)}")
+    out(f"{manifest.name}/{manifest.version}  sound   {', '.join(graphs)}")
     if manifest.ungated and not settings.allow_ungated:
         out(f"  not served: {UNGATED}")
     try:
         _show_device(trials.device)
-        _show(choose_precision(trials))
+        choice = choose_precision(trials)
+        _show(choice)
+        _show_measured_parity(trials, choice)
     except DiptychError as error:  # the bundle is sound, but for another device
         out(f"  {error}")
     return True
@@ -174,6 +177,13 @@ def _prove(trials: "Trials", precision: str) -> None:
 
 def _show_device(device: DeviceChoice) -> None:
     out(f"  {device_line(**vars(device))}")
+
+
+def _show_measured_parity(trials: "Trials", choice: Choice) -> None:
+    """Print the parity of each precision that passed and that the manifest has none of."""
+    for name in (one.precision for one in choice.candidates if one.passed):
+        if (parity := trials.load(name).parity) is not None:
+            out(parity_line(name, **vars(parity)))
 
 
 def _show(choice: Choice) -> None:

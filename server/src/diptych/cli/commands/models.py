@@ -11,7 +11,7 @@ from typing import Any
 from diptych.cli.arguments import add_server_arguments
 from diptych.cli.commands import activate_model, compare_models, push_model, suggest_models
 from diptych.cli.output.console import cell, format_bytes, out, out_json, out_table
-from diptych.cli.output.precisions import candidate_line, device_line, tensorrt_line
+from diptych.cli.output.precisions import candidate_line, device_line, parity_line, tensorrt_line
 from diptych.cli.remote import run_with_client
 from diptych.cli.rollouts import add_follow_flag, finish_rollout
 from diptych_client import (
@@ -140,6 +140,8 @@ def _show(version: str, serving: Serving) -> None:
     for candidate in serving.candidates:
         out(candidate_line(**vars(candidate)))
     _show_plan(serving.plan)
+    if serving.parity is not None:
+        out(parity_line(serving.precision, **vars(serving.parity)))
     running = serving.running
     if running is not None and running.tensorrt is not None:
         out(tensorrt_line(running.precision, **vars(running.tensorrt)))

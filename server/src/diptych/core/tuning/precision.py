@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from diptych.bundle.parity import GoldenParity
 from diptych.core.tuning.execution_layout import Plan
 from diptych.errors import BundleError
 
 EXACT = "fp32"
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
+OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
 SPEED_SHARE = 2 / 3  # of the fastest precision: an exacter one that reaches it is preferred
 
 
@@ -49,12 +51,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen precision, why, from which candidates, and its plan once that is known."""
+    """The chosen precision, why, from which candidates, and its plan once that is known.
+
+    `parity` is None for a precision whose parity the manifest has.
+    """
 
     precision: str
     reason: str
     candidates: tuple[Candidate, ...] = ()
     plan: Plan | None = None
+    parity: GoldenParity | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,17 @@ class Execution:
 
 
 def unfit(precision: str, provider: str) -> str | None:
-    """Why a precision is not used with a provider: int8 graphs are made for CPUs, fp16 graphs for GPUs."""
-    on_cpu = provider == CPU_PROVIDER
-    if precision == "fp16" and on_cpu:
+    """Why a precision is not used with a provider: int8 and bf16 are for CPUs, fp16 graphs for GPUs."""
+    if precision == "fp16" and runs_on_cpu(provider):
         return "fp16 is for a GPU"
-    if precision == "int8" and not on_cpu:
-        return "int8 is for a CPU"
+    if precision in {"bf16", "int8"} and not runs_on_cpu(provider):
+        return f"{precision} is for a CPU"
     return None
+
+
+def runs_on_cpu(provider: str) -> bool:
+    """Whether a provider computes on the CPU."""
+    return provider in {CPU_PROVIDER, OPENVINO_PROVIDER}
 
 
 def choose(candidates: Sequence[Candidate]) -> Choice:

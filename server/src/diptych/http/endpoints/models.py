@@ -56,6 +56,16 @@ class TensorRtResponse(BaseModel):
     reason: str
 
 
+class GoldenParityResponse(BaseModel):
+    """How near a precision is to the golden outputs, measured on this machine."""
+
+    cosine_min: float
+    cosine_mean: float = Field(description="of images or of texts, whichever is lower")
+    batch_cosine_min: float = Field(description="of one item alone to the same item in a batch")
+    n_images: int
+    n_texts: int
+
+
 class RunningResponse(BaseModel):
     """How one precision is served at this moment."""
 
@@ -71,6 +81,9 @@ class ServingResponse(BaseModel):
     reason: str
     candidates: list[CandidateResponse] = Field(description="empty unless this start has chosen")
     plan: ExecutionLayoutResponse | None
+    parity: GoldenParityResponse | None = Field(
+        description="of bf16, which has none in the manifest; null for other precisions"
+    )
     device: DeviceResponse
     running: RunningResponse | None
 
@@ -89,6 +102,7 @@ _EXAMPLE_SERVING = {
     "reason": "the most exact, and the fastest",
     "candidates": [{"precision": "fp32", "image_ms": 11.2, "text_ms": 3.1, "passed": True, "error": None}],
     "plan": _EXAMPLE_PLAN,
+    "parity": None,
     "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "this machine has no GPU"},
     "running": {"precision": "fp32", "provider": "CPUExecutionProvider", "tensorrt": None},
 }

@@ -20,12 +20,15 @@ from diptych.bundle.manifest import (
     identity,
     read_manifest,
 )
+from diptych.bundle.parity import GoldenParity
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN, Plan
 from diptych.core.tuning.precision import TensorRt
 from diptych.core.types import ModelInfo
 from diptych.errors import CorruptBundle
+
+BF16 = "bf16"
 
 
 class ServedEncoder(StoppableEncoder, Protocol):
@@ -48,13 +51,16 @@ def open_encoder(
     n_threads: int,
     engines: Engines | None = None,
 ) -> ServedEncoder:
-    """Open both towers of one precision, with `engines` on TensorRT.
+    """Open both towers of one precision, with `engines` on TensorRT. OpenVINO runs bf16.
 
     Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
     """
-    files = manifest.precisions[precision]
+    files = manifest.graphs(precision)
     image_file, text_file = folder / files.image_file, folder / files.text_file
-    return OnnxEncoder(image_file, text_file, n_threads=n_threads, device=device, engines=engines)
+    in_bf16 = precision == BF16
+    return OnnxEncoder(
+        image_file, text_file, n_threads=n_threads, device=device, engines=engines, bf16=in_bf16
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class LoadedBundle:
 
     `parallel_encoder` is the same encoder with fewer threads, for the batches that run side by side when
     `plan` has several workers. `slowest_batch_s` is how long the largest batch took; 0 until it is measured.
-    `tensorrt` is None where it is not requested.
+    `tensorrt` is None where it is not requested, `parity` where the manifest has it.
     """
 
     bundle: VerifiedBundle
@@ -87,6 +93,7 @@ class LoadedBundle:
     plan: Plan = SINGLE_WORKER_PLAN
     slowest_batch_s: float = 0.0
     tensorrt: TensorRt | None = None
+    parity: GoldenParity | None = None
 
     def info(self, decode: DecodeMode) -> ModelInfo:
         """Return the description of the model for the domain, for images decoded in this mode."""
@@ -112,7 +119,7 @@ class LoadedBundle:
     def weight_bytes(self) -> int:
         """Return about what the weights take in memory: the size of the graphs, once for each encoder."""
         manifest = self.bundle.manifest
-        graphs = manifest.precisions[self.precision]
+        graphs = manifest.graphs(self.precision)
         files = {
             file for graph in (graphs.image_file, graphs.text_file) for file in graph_files(manifest, graph)
         }

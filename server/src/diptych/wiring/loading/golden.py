@@ -104,7 +104,7 @@ def _require_cosine(where: str, other: str, cosine: float, bound: float) -> None
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
     """Run and time the largest batches once, so that no request pays for allocations and kernel choices.
 
-    A GPU runs batches of many sizes and lengths instead. Raises EncoderFailed.
+    GPUs and OpenVINO prepare for each shape: they run many sizes and lengths. Raises EncoderFailed.
     """
     slowest_s = 0.0
     for encoder in filter(None, (loaded.encoder, loaded.parallel_encoder)):

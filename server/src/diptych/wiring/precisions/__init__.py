@@ -1,5 +1,5 @@
 """Load a version in the precision that it is served in, with TensorRT where its engines are there.
 
-`trials` loads precisions and remembers how each fared, `chosen` loads a named one or picks one, `tensorrt`
-serves a precision whose engines are there. Read `chosen` first.
+`trials` loads precisions and remembers how each fared, `chosen` loads a named one or picks one,
+`golden_parity` measures bf16, and `tensorrt` serves a precision whose engines are there. Read `chosen` first.
 """

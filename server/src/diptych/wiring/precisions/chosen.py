@@ -38,7 +38,7 @@ def load_chosen(
     EncoderFailed, ConfigError.
     """
     required = () if precision == AUTO else (precision,)
-    trials = Trials(bundle, device=device, n_threads=n_threads, required=required)
+    trials = Trials(bundle, device=device, n_threads=n_threads, required=required, plan_file=plan_file)
     try:
         choice = choose_precision(trials, plan_file) if precision == AUTO else Choice(precision, reason)
         loaded = trials.load(choice.precision)

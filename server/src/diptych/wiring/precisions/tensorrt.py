@@ -7,7 +7,7 @@ from time import perf_counter
 from diptych.adapters.onnxruntime.engine_cache import EngineCache
 from diptych.bundle.golden import check_golden
 from diptych.core.tuning.execution_layout import GPU_BATCH_SIZES
-from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
+from diptych.core.tuning.precision import TensorRt, runs_on_cpu
 from diptych.errors import DiptychError, EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder, open_encoder
@@ -24,7 +24,7 @@ def with_tensorrt(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
     """
     if settings.tensorrt == "off":
         return loaded
-    if loaded.encoder.provider == CPU_PROVIDER:
+    if runs_on_cpu(loaded.encoder.provider):
         return replace(loaded, tensorrt=TensorRt("unavailable", "the encoders run on a CPU"))
     try:
         cache = _cache(loaded, settings)

@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Sequence
 
+from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.onnxruntime.cuda_provider import is_offered
+from diptych.adapters.onnxruntime.openvino_provider import why_no_bf16
 from diptych.adapters.onnxruntime.session import Device as SessionDevice
-from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Candidate, DeviceChoice, unfit
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Device
-from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision
+from diptych.wiring.loading.bundles import BF16, LoadedBundle, VerifiedBundle, load_precision
+from diptych.wiring.precisions.golden_parity import with_golden_parity
 
 LOG = logging.getLogger("diptych.device")
 
@@ -30,12 +32,17 @@ class Trials:
         device: Device,
         n_threads: int,
         required: Sequence[str] = (),
+        plan_file: PlanFile | None = None,
     ) -> None:
-        """`required` are the precisions that decide between CPU and GPU; empty means all of the version."""
+        """`required` are the precisions that decide between CPU and GPU; empty means all of the version.
+
+        `plan_file` keeps the parity of those that the manifest has none of.
+        """
         self.bundle = bundle
         self._device: SessionDevice | None = None if device == AUTO else device  # None: not decided yet
         self._reason = f"set by {PREFIX}DEVICE"
         self.n_threads = n_threads
+        self._plan_file = plan_file
         self._results: dict[str, LoadedBundle | Failure] = {}
         self._gpu_name: str | None = None
         if device == AUTO and (reason := _reason_for_cpu(required or self.precisions)):
@@ -43,8 +50,9 @@ class Trials:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions of the version, the exact one first."""
-        return tuple(name for name in COSINE_BOUNDS if name in self.bundle.manifest.precisions)
+        """The precisions of the version that this machine offers, the exact one first."""
+        names = self.bundle.manifest.served_precisions
+        return tuple(name for name in names if name != BF16 or why_no_bf16() is None)
 
     @property
     def on_gpu(self) -> bool:
@@ -128,7 +136,12 @@ class Trials:
         return loaded
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
-        return load_precision(self.bundle, precision, device=device, n_threads=self.n_threads)
+        loaded = load_precision(self.bundle, precision, device=device, n_threads=self.n_threads)
+        try:
+            return with_golden_parity(loaded, self.n_threads, self._plan_file)
+        except BaseException:
+            loaded.encoder.close()
+            raise
 
     def _decide(self, device: SessionDevice, reason: str) -> None:
         """Keep the choice that `auto` made: it holds for every precision."""

@@ -18,7 +18,7 @@ from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds
-from diptych.core.tuning.precision import CPU_PROVIDER, EncoderTiming
+from diptych.core.tuning.precision import EncoderTiming, runs_on_cpu
 from diptych.wiring.loading.bundles import ServedEncoder, VerifiedBundle
 
 LOG = logging.getLogger("diptych.precision")
@@ -73,7 +73,7 @@ def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cos
 
 def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
     """Return the clock: on a CPU processor time per thread, which other processes hardly disturb."""
-    if any(one.provider != CPU_PROVIDER for one in encoders.values()):
+    if not all(runs_on_cpu(one.provider) for one in encoders.values()):
         return perf_counter
     n_cores = n_threads or n_cpus()
     return lambda: process_time() / n_cores

@@ -12,7 +12,7 @@ from time import perf_counter
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import CPU_PROVIDER
+from diptych.core.tuning.precision import CPU_PROVIDER, runs_on_cpu
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, ServedEncoder, load_precision
 from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
@@ -70,7 +70,7 @@ def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
     On a CPU as many as one image may have, so that many threads need no more memory than one. A GPU needs
     every decoder busy, so there the limit is one photograph per thread, if larger.
     """
-    if provider == CPU_PROVIDER:
+    if runs_on_cpu(provider):
         return settings.max_image_px
     return max(settings.max_image_px, PHOTOGRAPH_PX * plan.n_decode_threads)
 
@@ -84,7 +84,7 @@ def _measured(
     loaded: LoadedBundle, settings: Settings, n_workers: int, encoders: dict[int, ServedEncoder]
 ) -> Plan:
     """Measure a plan. Adds the encoders that it opens to `encoders`, by their number of threads."""
-    if loaded.encoder.provider != CPU_PROVIDER:
+    if not runs_on_cpu(loaded.encoder.provider):
         return _plan(settings, 1, *gpu_batch_sizes(loaded))
 
     def open_encoder(n_threads: int) -> ServedEncoder:
@@ -108,7 +108,7 @@ def _plan(settings: Settings, n_workers: int, image_batch_size: int, text_batch_
 
 
 def _can_run_parallel(loaded: LoadedBundle, settings: Settings) -> bool:
-    """Whether several batches may run in parallel."""
+    """Whether several batches may run in parallel. OpenVINO runs one at a time, on all threads."""
     return loaded.encoder.provider == CPU_PROVIDER and threads_of(settings) > 1
 
 
