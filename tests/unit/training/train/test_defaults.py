@@ -50,6 +50,23 @@ def test_open_keys_fit_a_data_set_of_fifty_pairs(tmp_path):
     assert read_config(file) == config
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx512_f": True}, "fp32")],
+)
+def test_processor_that_multiplies_in_bf16_trains_in_it(tmp_path, monkeypatch, capabilities, precision):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    assert with_defaults(recipe(tmp_path), FIFTY).run.precision == precision
+    assert with_defaults(recipe(tmp_path, "run.precision=fp32"), FIFTY).run.precision == "fp32"
+
+
+def test_resumed_run_keeps_the_precision_that_another_machine_chose(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    ran = with_defaults(recipe(tmp_path), FIFTY)
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    assert fill_from_run(recipe(tmp_path), ran).run.precision == "bf16"
+
+
 def test_all_kinds_get_the_same_weight_in_training_and_validation(tmp_path):
     pictograms = dataset(("train", "emoji", 900), ("train", "icons", 9), ("validation", "emoji", 5))
     config = with_defaults(recipe(tmp_path, "run.steps=9000"), pictograms)

@@ -13,7 +13,7 @@ class RunConfig(Frozen):
 
     steps: PositiveInt
     batch_size: int = Field(default=256, ge=2)  # the default is lower for small packed data sets
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"  # a recipe that leaves it open gets what fits the device
     channels_last: bool = True
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     log_every: PositiveInt = 10

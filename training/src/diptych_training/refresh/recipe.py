@@ -54,7 +54,6 @@ weight_decay = 0.05
 [run]
 steps = $steps      # each of your pairs is shown about $n_shown times
 batch_size = $batch_size
-precision = "fp32"  # "bf16" on a CPU with AMX or on a GPU
 ema_decay = $ema_decay
 checkpoint_every = $checkpoint_every
 validate_every = $steps

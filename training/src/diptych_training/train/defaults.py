@@ -2,15 +2,17 @@
 starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+
+import torch
 
 from diptych_training.config import OptimConfig, PairsConfig, RunConfig, TrainConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
 from diptych_training.schema import Frozen
-from diptych_training.train.distributed.ranks import Ranks
+from diptych_training.train.distributed.ranks import CPU, Ranks
 
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
@@ -60,16 +62,18 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 Table = TypeVar("Table", bound=Frozen)
 MIXTURE, STREAMS = ("data", "mixture"), ("data", "pairs", "streams")
+PRECISION = ("run", "precision")
 BATCH_SIZE, BEST_BY, WARMUP_STEPS = ("run", "batch_size"), ("run", "best_by"), ("optim", "warmup_steps")
 WARMUP_SHARE = 10  # a tenth of the steps
 
 
-def with_defaults(config: TrainConfig, dataset: PackedDataset) -> TrainConfig:
-    """Fill the open keys of a new run's recipe from its data:
+def with_defaults(config: TrainConfig, dataset: PackedDataset, device: torch.device = CPU) -> TrainConfig:
+    """Fill the open keys of a new run's recipe from its data and its device:
 
     - `run.batch_size`: at most the number of training items of a packed data set.
     - `data.mixture`: equal weights for all kinds of the data set.
     - `data.pairs.streams`: a divisor of the batch size.
+    - `run.precision`: bf16 where the device multiplies matrices in it.
     - `run.best_by`: zero-shot accuracy on every kind in validation; empty if there is none.
     - `optim.warmup_steps`: at most a tenth of the steps.
     """
@@ -81,15 +85,27 @@ def with_defaults(config: TrainConfig, dataset: PackedDataset) -> TrainConfig:
         config = _filled(config, MIXTURE, dict.fromkeys(train_kinds, 1.0))
         config = _filled(config, BATCH_SIZE, _batch_size(config, n_items))
     config = _filled(config, STREAMS, _streams(config.n_own))
+    config = _filled(config, PRECISION, "bf16" if multiplies_bf16(device) else "fp32")
     config = _filled(config, BEST_BY, tuple(f"{kind}_top1" for kind in validation_kinds))
     return _filled(config, WARMUP_STEPS, min(OptimConfig().warmup_steps, config.run.steps // WARMUP_SHARE))
 
 
 def fill_from_run(config: TrainConfig, ran: TrainConfig) -> TrainConfig:
     """Fill the open keys of a resumed run's recipe with the values that the run has."""
-    for path in (MIXTURE, STREAMS, BATCH_SIZE, BEST_BY, WARMUP_STEPS):
+    for path in (MIXTURE, STREAMS, BATCH_SIZE, PRECISION, BEST_BY, WARMUP_STEPS):
         config = _filled(config, path, _value(ran, path))
     return config
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16 matrices.
+
+    Processors without them convert each product to float32, which is slower than float32 alone.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch lack it
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def _value(table: Any, path: Sequence[str]) -> Any:

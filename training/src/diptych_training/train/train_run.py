@@ -117,7 +117,7 @@ def prepare(
     `source_model` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed
     run has both in its folder.
     """
-    config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
+    config = open_run(run_dir, config) if resume else with_defaults(config, dataset, ranks.device)
     folder = RunFolder(run_dir)
     if resume:
         check_same_data(folder, config, dataset)
