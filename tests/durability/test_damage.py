@@ -4,12 +4,9 @@ import asyncio
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -22,8 +19,6 @@ from diptych.errors import CorruptStore
 from integration.backup_parts import Silent
 from integration.data_folders import REF
 from integration.store_parts import Opened, tiny_png
-from support.server import serve, start
-from support.tiny_bundle import TINY
 
 N_ROWS = 600
 DIM = 64
@@ -144,58 +139,6 @@ def test_single_flip_is_noticed_or_does_not_matter(
         (tmp_path / DATABASE).write_bytes(flipped)
         noticed += is_noticed(tmp_path, whole)
     assert noticed > N_FLIPS // 4
-
-
-def test_server_with_a_damaged_database_does_not_start_and_says_why(
-    model_repo: Path, sound: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
-    content = bytearray((sound[0] / DATABASE).read_bytes())
-    with closing(sqlite3.connect(sound[0] / DATABASE)) as db:
-        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'images_by_sha256'").fetchone()
-    content[(page - 1) * PAGE : page * PAGE] = bytes(PAGE)
-    (tmp_path / DATABASE).write_bytes(content)
-    process, log_file = start(model_repo, TINY, tmp_path)
-    assert process.wait(timeout=60) == 1
-    assert "the database is damaged" in log_file.read_text()
-    assert "diptych restore" in log_file.read_text()
-    assert (tmp_path / DATABASE).read_bytes() == content  # nothing made it worse
-
-
-@pytest.fixture
-def running(model_repo: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    with serve(model_repo, TINY, tmp_path) as server:
-        yield server.url, tmp_path
-
-
-def test_lost_or_truncated_image_file_is_mended_by_adding_it_again(
-    running: tuple[str, Path],
-) -> None:
-    url, data_dir = running
-    images = f"{url}/collections/default/images"
-
-    def add() -> str:
-        answer = httpx.post(
-            images, files={"image": ("a", tiny_png(1), "image/png")}, data={"items": '[{"id": "a"}]'}
-        )
-        assert answer.is_success, answer.text
-        return str(answer.json()["outcomes"][0]["status"])
-
-    assert add() == "created"
-    (file,) = (data_dir / "images").glob("*/*")
-    file.write_bytes(tiny_png(1)[:20])
-    assert httpx.get(f"{images}/a/thumbnail?size=64").status_code == 422
-    assert add() == "unchanged"
-    assert httpx.get(f"{images}/a/thumbnail?size=64").is_success
-    file.unlink()
-    answer = httpx.get(f"{images}/a/original")
-    assert (answer.status_code, answer.json()["type"]) == (500, "urn:diptych:error:corrupt-store")
-    assert "is missing" in answer.json()["detail"]
-    assert (
-        httpx.get(f"{url}/search", params={"q": "red", "collection": "default"}).json()["hits"][0]["id"]
-        == "a"
-    )
-    assert add() == "unchanged"
-    assert httpx.get(f"{images}/a/original").content == tiny_png(1)
 
 
 def test_clock_that_is_set_back_changes_no_order(

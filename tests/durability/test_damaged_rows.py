@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite.store import DATABASE
-from diptych.cli import main
 from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import CorruptStore
 from integration.store_parts import Opened, Run, stories, tiny_png
 from support.tiny_bundle import EMBED_DIM, TINY
 
-PAGE = 4_096
 LONG = "".join(f"{n:05}" for n in range(1_800))  # 9 kB, which takes pages of its own
 
 
@@ -184,18 +182,3 @@ def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
         assert "2001" not in "".join(format_exception(raised.value))
 
     run(story)
-
-
-def test_verifying_a_backup_names_what_is_damaged_inside_of_the_database(
-    filled: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = str(tmp_path_factory.mktemp("backups") / "backup")
-    overwrite(filled, b'{"year":2001', b'z"year":2001')
-    flip_vector(filled, "c")
-    assert main(["backup", target, "--data-dir", str(filled)]) == 0
-    capsys.readouterr()
-    assert main(["backup", target, "--verify"]) == 1
-    assert capsys.readouterr().err == (
-        "images damaged in the database: 2 (delete and add them again)\n"
-        "default/b: its row is damaged\ndefault/c: its vector is damaged\n"
-    )

@@ -22,7 +22,7 @@ from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
-from diptych.errors import Conflict, CorruptStore, StoreError, StoreFull
+from diptych.errors import Conflict, StoreError, StoreFull
 from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
@@ -134,30 +134,6 @@ def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
     return db
 
 
-def test_version_that_served_before_has_the_precision_of_its_vectors_or_of_the_one_that_serves(
-    tmp_path: Path,
-) -> None:
-    before = "INSERT INTO serving VALUES ('previous', 'tiny', 2, '2222');"
-    of_second = SECOND_IS_OF_ONE.replace("1, 'int8'", "2, 'int8'").replace("1111", "2222")
-    two = VersionRef(TINY, 2, "2222")
-    for folder, changes, precision, decode in (
-        ("vectors", before + of_second, "int8", "fast"),
-        ("none", before, "fp32", "exact"),
-    ):
-        as_left_by_the_release_before(tmp_path / folder, changes)
-        served, _ = rollouts_of(tmp_path / folder)
-        assert served is not None
-        assert served.previous == Target(two, precision, decode)  # type: ignore[arg-type]
-
-
-def test_rollout_under_way_is_dropped_where_no_vector_says_which_precision(tmp_path: Path) -> None:
-    under_way = "('a', 'tiny', 1, '1111', 'waiting', 'then', NULL, NULL, 0, '', NULL, '{}', NULL)"
-    as_left_by_the_release_before(tmp_path, f"{FIRST_IS_OF_TWO} INSERT INTO rollouts VALUES {under_way}")
-    served, rollouts = rollouts_of(tmp_path)
-    assert served is not None
-    assert (served.active.precision, served.wanted, rollouts) == ("auto", "auto", [])
-
-
 @pytest.mark.parametrize("table", ["images", "embeddings"])
 def test_folder_whose_rows_were_still_given_checksums_is_refused_and_left_alone(
     tmp_path: Path, table: str
@@ -206,12 +182,6 @@ def test_folder_that_is_not_converted_yet_can_be_checked_and_exported(tmp_path: 
         assert export.n_vectors(snapshot, "theirs") == {"first": 1}
 
 
-def test_image_of_no_collection_prevents_the_conversion(tmp_path: Path) -> None:
-    as_left_by_the_release_before(tmp_path, "DELETE FROM collections WHERE name = 'theirs'", schema=11)
-    with pytest.raises(CorruptStore, match="its tables do not match schema 11: NOT NULL constraint"):
-        SqliteStore(tmp_path)
-
-
 def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     as_left_by_the_release_before(tmp_path, f"DELETE FROM schema_version WHERE version = {OLDEST}")
     before = tables_and_indexes(tmp_path)
@@ -221,12 +191,9 @@ def test_older_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert tables_and_indexes(tmp_path) == before
 
 
-@pytest.mark.parametrize("schema", [9, 11])
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_conversion_that_was_cut_short_is_made_again(
-    warm: WarmServers, tmp_path: Path, side: str, schema: int
-) -> None:
-    as_left_by_the_release_before(tmp_path, schema=schema)
+def test_conversion_that_was_cut_short_is_made_again(warm: WarmServers, tmp_path: Path, side: str) -> None:
+    as_left_by_the_release_before(tmp_path)
     server = warm.start(tmp_path, environment={VARIABLE: f"migration_commit.{side}:1"})
     assert server.url_when_ready() is None
     assert server.wait() < 0

@@ -8,18 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from fastapi.testclient import TestClient
-from onnx import numpy_helper
 
 from diptych.bundle.manifest import MANIFEST_FILE
 from support.app import running_app
 from support.image_requests import add_images
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM, TINY, write_changed_bundle, write_tiny_bundle
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 WITHIN_S = 30
 POLL_S = 0.02
@@ -29,35 +25,8 @@ Patch = pytest.MonkeyPatch
 Fault = Callable[[Path, Patch], object]
 
 
-def truncated_graph(repo: Path, _: Patch) -> None:
-    def cut(folder: Path) -> None:
-        graph = folder / "image_encoder.onnx"
-        graph.write_bytes(graph.read_bytes()[:-500])
-
-    write_changed_bundle(repo, repo.parent / "scratch", cut)
-
-
-def wrong_sha256(repo: Path, _: Patch) -> None:
-    graph = repo / TINY / str(write_tiny_bundle(repo, seed=1)) / "text_encoder.onnx"
-    content = graph.read_bytes()
-    graph.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-
-
 def golden_mismatch(repo: Path, _: Patch) -> None:
     write_tiny_bundle(repo, seed=1, precisions={"fp32": "broken"})
-
-
-def nan_weights(repo: Path, _: Patch) -> None:
-    def spoil(folder: Path) -> None:
-        file = folder / "image_encoder.onnx"
-        graph = onnx.load(file)
-        for weights in graph.graph.initializer:
-            if weights.name == "projection":
-                spoiled = np.full_like(numpy_helper.to_array(weights), np.nan)
-                weights.CopyFrom(numpy_helper.from_array(spoiled, "projection"))
-        onnx.save(graph, file)
-
-    write_changed_bundle(repo, repo.parent / "scratch", spoil)
 
 
 def no_disk(repo: Path, patch: Patch) -> None:
@@ -75,34 +44,6 @@ def no_room_for_a_copy(repo: Path, patch: Patch) -> None:
     patch.setattr("fcntl.ioctl", full)
     patch.setattr("shutil.copyfileobj", full)
     write_tiny_bundle(repo, seed=1)
-
-
-def no_memory(repo: Path, patch: Patch) -> None:
-    def session(*_: Any, **__: Any) -> None:
-        raise MemoryError("std::bad_alloc")
-
-    patch.setattr(onnxruntime, "InferenceSession", session)
-    write_tiny_bundle(repo, seed=1)
-
-
-def other_tokenizer(repo: Path, _: Patch) -> None:
-    folder = repo / TINY / str(write_tiny_bundle(repo, seed=1))
-    (folder / "tokenizer.json").write_bytes(b" " * (folder / "tokenizer.json").stat().st_size)
-
-
-# What is wrong, and what the reason says about it.
-FAULTS = [
-    pytest.param(truncated_graph, "image_encoder.onnx", id="truncated graph"),
-    pytest.param(wrong_sha256, "text_encoder.onnx: sha256 is", id="wrong sha256"),
-    pytest.param(golden_mismatch, "golden image", id="golden mismatch"),
-    pytest.param(nan_weights, "image_embedding has rows that are not finite", id="NaN weights"),
-    pytest.param(no_disk, "are needed on the disk", id="no disk"),
-    pytest.param(
-        no_room_for_a_copy, "no space is left on the disk of the data folder", id="no room for a copy"
-    ),
-    pytest.param(no_memory, "there is not enough memory to load image_encoder.onnx", id="no memory"),
-    pytest.param(other_tokenizer, "tokenizer.json: sha256 is", id="other tokenizer"),
-]
 
 
 @contextmanager
@@ -156,7 +97,14 @@ def looked_again(client: TestClient, n_rollouts: int) -> None:
     assert len(rollouts(client)) == n_rollouts
 
 
-@pytest.mark.parametrize(("publish", "why"), FAULTS)
+@pytest.mark.parametrize(
+    ("publish", "why"),
+    [
+        (golden_mismatch, "golden image"),
+        (no_disk, "are needed on the disk"),
+        (no_room_for_a_copy, "no space is left on the disk of the data folder"),
+    ],
+)
 def test_version_that_fails_is_named_with_the_reason_and_the_next_one_serves(
     publish: Fault, why: str, tmp_path: Path
 ) -> None:
@@ -176,40 +124,15 @@ def test_version_that_fails_is_named_with_the_reason_and_the_next_one_serves(
         require_serving(client, 3)
 
 
-def unknown_key(manifest: Path) -> None:
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"surprise": 1}))
-
-
-def not_json(manifest: Path) -> None:
-    manifest.write_text("{")
-
-
-def newer_schema(manifest: Path) -> None:
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema_version": 99}))
-
-
-def other_number(manifest: Path) -> None:
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 7}))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (unknown_key, "surprise"),
-        (not_json, "not JSON"),
-        (newer_schema, "schema_version 99 is newer than"),
-        (other_number, "says it is tiny/7"),
-    ],
-)
-def test_version_whose_manifest_is_malformed_is_named_with_the_reason_and_not_loaded(
-    spoil: Callable[[Path], None], why: str, tmp_path: Path
-) -> None:
+def test_version_whose_manifest_is_malformed_is_named_with_the_reason_and_not_loaded(tmp_path: Path) -> None:
     repo = tmp_path / "model_repo"
+    why = "schema_version 99 is newer than"
     with watching(tmp_path) as client:
         scratch = tmp_path / "scratch"
         write_tiny_bundle(scratch)
         write_tiny_bundle(scratch, seed=1)
-        spoil(scratch / TINY / "2" / MANIFEST_FILE)
+        manifest = scratch / TINY / "2" / MANIFEST_FILE
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema_version": 99}))
         (scratch / TINY / "2").rename(repo / TINY / "2")
         (ignored,) = wait_for(lambda: tiny(client)["ignored"])
         assert ignored["version"] == 2
@@ -240,30 +163,6 @@ def test_folder_that_is_half_copied_is_loaded_once_it_is_complete(tmp_path: Path
         shutil.copy(files[-1], target)
         wait_for(lambda: tiny(client)["active"] == 2)
         require_serving(client, 2)
-
-
-def test_what_is_no_version_is_never_loaded(tmp_path: Path) -> None:
-    repo = tmp_path / "model_repo"
-    with watching(tmp_path) as client:
-        folder = repo / TINY
-        (folder / "notes.txt").write_text("a file of somebody")
-        (folder / "9").write_text("a file, not a folder")
-        (folder / "10").mkdir()
-        for name in ("02", "2.bak", "latest", ".tmp-1234", "-3", "0"):
-            shutil.copytree(folder / "1", folder / name)
-        (folder / "11").symlink_to(folder / "1")
-        (folder / "12").symlink_to("nowhere")
-        (repo / "Best").symlink_to(folder)
-        (repo / "archive.tar").write_text("a file")
-        shutil.copytree(folder / "1", repo / "other" / "1")  # says that it is tiny/1
-        looked_again(client, 0)
-        require_serving(client, 1)
-        model = tiny(client)
-        assert (model["versions"], model["ignored"]) == ([1], [])
-        told = {one["folder"] for one in model["broken"]}
-        assert told >= {"10", "02", "2.bak", "latest", "11", "12"}
-        beside = client.get("/models").json()["broken"]
-        assert [one["folder"] for one in beside] == ["Best", "archive.tar"]
 
 
 def test_other_content_under_the_same_number_is_told_from_what_served_before(tmp_path: Path) -> None:

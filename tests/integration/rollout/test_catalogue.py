@@ -63,68 +63,6 @@ def test_active_version_is_listed_after_it_has_left_the_repository(tmp_path: Pat
     asyncio.run(run())
 
 
-def test_version_of_a_collection_is_listed_after_its_model_has_left_the_repository(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    write_tiny_bundle(repo, "mine")
-    write_tiny_bundle(repo, "tiny")
-    ref = ref_of(repo, "mine", 1)
-    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "mine" / "1")
-    shutil.rmtree(repo / "mine")
-    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1), [ref])
-
-    async def run() -> None:
-        mine, tiny = await catalogue.models()
-        assert (mine.name, mine.versions, mine.active, mine.loaded) == ("mine", (1,), None, (1,))
-        assert (tiny.name, tiny.versions, tiny.active, tiny.loaded) == ("tiny", (1,), 1, (1,))
-        (entry,) = await catalogue.versions("mine")
-        assert entry.manifest is not None
-        assert entry.manifest.name == "mine"
-
-    asyncio.run(run())
-
-
-def test_active_version_that_was_replaced_in_the_repository_is_marked(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    write_tiny_bundle(repo, "other")
-    write_tiny_bundle(repo, "tiny")
-    ref = ref_of(repo, "tiny", 1)
-    KeptBundles(tmp_path / "kept").add(ref.bundle, repo / "tiny" / "1")
-    catalogue = catalogue_of(repo, ref)
-
-    def told() -> list[tuple[str | None, bool]]:
-        return [(one.bundle, one.is_replaced) for one in asyncio.run(catalogue.models())]
-
-    assert told() == [(None, False), (ref.bundle, False)]
-    shutil.rmtree(repo / "tiny")
-    assert told() == [(None, False), (ref.bundle, False)]  # it serves on from its copy
-    write_tiny_bundle(repo, "tiny", seed=1)
-    assert told() == [(None, False), (ref.bundle, True)]
-
-
-def test_versions_that_are_not_whole_and_foreign_folders_are_listed_with_the_reason(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    for _ in range(3):
-        write_tiny_bundle(repo, "tiny")
-    (repo / "tiny" / "2" / "tokenizer.json").unlink()
-    (repo / "tiny" / "3" / "manifest.json").unlink()
-    shutil.copytree(repo / "tiny" / "1", repo / "tiny" / "1 (copy)")
-    catalogue = catalogue_of(repo, ref_of(repo, "tiny", 1))
-
-    async def run() -> None:
-        (model,) = await catalogue.models()
-        assert model.versions == (1, 2)
-        assert list(model.ignored) == [2]
-        assert "tokenizer.json" in model.ignored[2]
-        assert model.broken == {
-            "1 (copy)": "its name is not the number of a version",
-            "3": "it has no manifest.json",
-        }
-        _, broken = await catalogue.versions("tiny")
-        assert broken.ignored == model.ignored[2]
-
-    asyncio.run(run())
-
-
 def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     for name in ("tiny", "tiny", "other"):

@@ -93,19 +93,6 @@ def test_searches_wait_and_nothing_is_deleted_as_lacking_meanwhile(run: Callable
     run(story, gate.install)
 
 
-def test_images_that_are_added_meanwhile_are_found(run: Callable[..., None]) -> None:
-    gate = Gate()
-
-    async def story(opened: Opened) -> None:
-        adding = asyncio.create_task(opened.add("pets", picture("white"), "white"))
-        gate.open.set()
-        assert (await adding).status == "created"
-        assert (await embedded(opened, "pets")).state == "ready"
-        await require_found(opened, *COLOURS, "white")
-
-    run(story, gate.install)
-
-
 def test_collection_that_could_not_be_embedded_says_why_and_is_tried_again(
     run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,14 @@
-"""The version that served before is kept up, and a rollback returns to it."""
+"""The version that served before is kept up for a rollback, and the server moves by itself as it is told."""
 
 import asyncio
+import shutil
 from itertools import count
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from diptych.core.rollout import previous
-from integration.store_parts import Opened, Run, add_colours
+from diptych.core.rollout import previous, watcher
+from integration.store_parts import COLOURS, Opened, Run, add_colours
 from integration.version_parts import Held, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
@@ -88,36 +89,6 @@ def test_collection_that_cannot_go_back_does_not_lag_for_ever(
     run(story)
 
 
-def test_switch_that_is_cancelled_again_and_again_keeps_the_way_back_and_the_precision(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        switch, began, go_on = opened.store.switch, asyncio.Event(), asyncio.Event()
-
-        async def held_up(*values: Any) -> None:
-            began.set()
-            await go_on.wait()
-            await switch(*values)
-
-        monkeypatch.setattr(opened.store, "switch", held_up)
-        rollout = await opened.rollouts.activate(TINY, 1, "int8")
-        await began.wait()
-        cancelling = [asyncio.create_task(opened.rollouts.cancel(rollout.id)) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        go_on.set()
-        await asyncio.gather(*cancelling, return_exceptions=True)
-        served, status = await opened.store.served(), await opened.rollouts.status()
-        assert served is not None
-        assert status.previous is not None
-        assert (served.active.precision, served.wanted, status.active.precision) == ("int8",) * 3
-        assert served.previous == status.previous.target
-        assert status.previous.target.precision == "fp32"
-        assert (await opened.rollouts.get(rollout.id)).state == "active"
-
-    run(story)
-
-
 def test_activations_at_the_same_moment_are_one_rollout_or_the_last_one(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -133,31 +104,94 @@ def test_activations_at_the_same_moment_are_one_rollout_or_the_last_one(run: Run
     run(story)
 
 
-def test_activation_of_what_serves_is_a_rollout_that_can_be_asked_for(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        rollout = await opened.rollouts.activate(TINY, 1)
-        assert (await opened.rollouts.get(rollout.id)).state == rollout.state == "active"
-
-    run(story)
-
-
-def test_vectors_for_the_way_back_outlast_a_rollout_that_is_cancelled(run: Run) -> None:
+def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
+        await until(lambda: opened.serving.current.version.model.version == 2)
+        await opened.activate(TINY, 1)
+        await asyncio.sleep(0.1)  # several looks at the repository
+        assert opened.serving.current.version.model.version == 1
+
+    run(story, manual=False)
+
+
+def test_version_that_fails_does_not_hide_an_older_new_one(run: Run, model_repo: Path) -> None:
+    shutil.copytree(model_repo / TINY / "2", model_repo / TINY / "3")  # its manifest says that it is 2
+
+    async def story(opened: Opened) -> None:
+        await until(lambda: opened.serving.current.version.model.version == 2)
+        assert list(opened.rollouts.failures(TINY)) == [3]
+        assert opened.metrics.rollouts["failed"] == 1
+
+    run(story, manual=False)
+
+
+def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_after_that(run: Run) -> None:
+    async def started_with_another_name(opened: Opened) -> None:
+        assert await version_of(opened) == (TINY, 1)
+        await until(lambda: opened.serving.current.version.model.name == "other")
+        await until(lambda: opened.serving.next is None)
+        assert await version_of(opened) == ("other", 1)
         await opened.activate(TINY, 2)
-        await opened.collections.create("later")
-        number = opened.collections["later"].number
-        await opened.add("later", picture("red"), "red")
-        await caught_up(opened)
-        way_back = opened.serving.pairs(number)[-1].identity
-        held = Held(opened)
-        rollout = await opened.rollouts.activate(TINY, 2, "int8")
-        await until(held.entered.is_set)
-        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
-        await asyncio.sleep(0.01)
-        held.go_on()
-        await cancelling
-        await asyncio.sleep(0.05)  # vectors that nothing needs are deleted
-        assert await opened.records.vectors.missing(number, way_back) == {}
+
+    async def started_again(opened: Opened) -> None:
+        assert await opened.rollouts.status() is not None
+        for rollout in await opened.rollouts.list():
+            assert rollout.has_ended
+        assert opened.serving.current.version.model.name == TINY
+
+    run(add_colours, asked_model=TINY)
+    run(started_with_another_name, asked_model="other")
+    run(started_again, version=2, asked_model="other")
+
+
+def test_version_that_the_settings_name_is_served_though_it_served_before(run: Run) -> None:
+    async def rolled_over(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.activate(TINY, 2)
+
+    async def pinned(opened: Opened) -> None:
+        assert (await opened.rollouts.status()).policy == "pinned"
+        await until(lambda: opened.serving.current.version.model.version == 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
+
+    async def absent(opened: Opened) -> None:
+        await asyncio.sleep(0.1)
+        assert opened.serving.current.version.model.version == 2
+
+    run(rolled_over)
+    run(pinned, version=2, pinned=1)
+    run(absent, version=2, pinned=7)
+
+
+def test_precision_that_the_settings_name_is_rolled_out_and_recorded(run: Run) -> None:
+    async def another(opened: Opened) -> None:
+        assert opened.serving.current.version.model.precision == "fp32"
+        await until(lambda: opened.serving.current.version.model.precision == "int8")
+        await require_found(opened, *COLOURS)
+
+    async def none_is_named(opened: Opened) -> None:
+        assert all(one.has_ended for one in await opened.rollouts.list())
+        await opened.activate(TINY, 2)
+        assert opened.serving.current.version.model.precision == "int8"
+
+    run(add_colours)
+    run(another, asked_precision="int8")
+    run(none_is_named, precision="int8")
+
+
+def test_collection_follows_again_soon_after_what_held_it_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "LOOK_AT_STAYS_S", 0.01)
+
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("bare", picture("red"), "red")
+        await opened.activate(TINY, 2)
+        assert (await opened.collections.get("bare")).stays
+        await opened.collections.images.delete("bare", "red")
+        await until(lambda: opened.pair("bare").version is opened.serving.current.version)
+        assert (await opened.collections.get("bare")).stays == ""
 
     run(story)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from diptych.core.concurrency.admission import Admission
-from diptych.core.types import CollectionChange, NewImage
+from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreFull
-from integration.store_parts import COLOURS, Opened, Run, add_colours, embedded, look
+from integration.store_parts import COLOURS, Opened, Run, add_colours, look
 from integration.version_parts import Held, gone, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import noise, picture
@@ -41,116 +41,6 @@ def test_old_vectors_answer_until_the_new_index_is_complete(run: Run) -> None:
         await require_found(opened, "red", "green", "blue", "yellow")
 
     run(story)
-
-
-def test_progress_never_goes_back(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        rollout, shown = await opened.rollouts.activate(TINY, 2), []
-        while not (await opened.rollouts.get(rollout.id)).has_ended:
-            if (progress := opened.rollouts.progress(rollout.id)) is not None:
-                shown.append(progress.n_embedded)
-            await asyncio.sleep(0)
-        assert shown == sorted(shown)
-        assert shown[0] == 0
-
-    run(story)
-
-
-def test_next_start_serves_what_it_served_and_goes_on(run: Run) -> None:
-    async def stopped(opened: Opened) -> None:
-        await add_colours(opened)
-        held = Held(opened)
-        await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        held.go_on()
-
-    async def goes_on(opened: Opened) -> None:
-        rollout = (await opened.rollouts.list())[0]
-        await opened.end_of(rollout)
-        assert await version_of(opened) == (TINY, 2)
-        await require_found(opened, "red", "green", "blue", "yellow")
-
-    async def again(opened: Opened) -> None:
-        assert await version_of(opened) == (TINY, 2)
-        status = await opened.rollouts.status()
-        assert status.previous is not None
-        await until(lambda: len(opened.versions.loaded()) == 2)
-        await opened.activate(TINY, 1)
-        await require_found(opened, "red", "green", "blue", "yellow")
-
-    run(stopped)
-    run(goes_on)
-    run(again, version=2)
-
-
-def test_start_with_another_version_moves_collections_that_can_be_searched_meanwhile(run: Run) -> None:
-    async def after(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "ready"
-        rollout = (await opened.rollouts.list())[0]
-        await opened.end_of(rollout)
-        assert await version_of(opened) == (TINY, 2)
-        await require_found(opened, "red", "green", "blue", "yellow")
-
-    run(add_colours)
-    run(after, version=2)
-
-
-def test_copies_of_what_a_rollout_goes_to_are_kept_at_its_resumption(run: Run) -> None:
-    async def begun(opened: Opened) -> None:
-        await add_colours(opened)
-        held = Held(opened)
-        await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        held.go_on()
-
-    async def resumed(opened: Opened) -> None:
-        (rollout,) = [one for one in await opened.rollouts.list() if one.target.ref.version == 2]
-        assert not rollout.has_ended
-        await opened.end_of(rollout)
-        assert all(rollout.target.ref in refs for refs in opened.bundles.kept)
-        assert await version_of(opened) == (TINY, 2)
-
-    run(begun)
-    run(resumed)
-
-
-def test_another_model_takes_all_collections_along(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.activate("other")
-        assert await version_of(opened) == ("other", 1)
-        assert (await opened.collections.get("default")).model == "other"
-        await require_found(opened, *COLOURS)
-
-    run(story)
-
-
-def test_another_precision_of_the_version_that_serves_is_rolled_out_and_back(run: Run) -> None:
-    async def there_and_back(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.activate(TINY, 1, precision="int8")
-        assert (await opened.collections.stats("default")).vectors == opened.serving.current.version.model
-        assert opened.serving.current.version.model.precision == "int8"
-        await require_found(opened, *COLOURS)
-        encoded = Held(opened)
-        await opened.activate(TINY, 1, precision="fp32")
-        assert not encoded.entered.is_set()
-        encoded.go_on()
-        assert opened.serving.current.version.model.precision == "fp32"
-        await require_found(opened, *COLOURS)
-        await opened.activate(TINY, 1, precision="int8")
-
-    async def again(opened: Opened) -> None:
-        served = await opened.store.served()
-        assert served is not None
-        assert (served.active.precision, served.previous and served.previous.precision) == ("int8", "fp32")
-        assert (await opened.collections.get("default")).state == "ready"
-        assert all(one.has_ended for one in await opened.rollouts.list())
-        await require_found(opened, *COLOURS)
-
-    run(there_and_back)
-    run(again, precision="int8")
 
 
 def test_precision_that_a_version_lacks_is_kept_for_the_next_one(run: Run) -> None:
@@ -216,26 +106,6 @@ def test_collection_without_originals_stays_searchable_and_says_why(run: Run) ->
     run(after, version=2)
 
 
-def test_collection_that_stays_says_why_after_a_restart_within_the_rollout(run: Run) -> None:
-    async def stopped(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.collections.create("bare", "none")
-        await opened.add("bare", picture("red"), "red")
-        held = Held(opened)
-        await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        assert "keep no image" in (await opened.collections.get("bare")).stays
-        held.go_on()
-
-    async def goes_on(opened: Opened) -> None:
-        rollout = await opened.end_of((await opened.rollouts.list())[0])
-        assert rollout.state == "active"
-        assert (await opened.collections.get("bare")).stays == rollout.stays["bare"]
-
-    run(stopped)
-    run(goes_on)
-
-
 def test_cancelled_rollout_leaves_everything_as_it_was(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -299,22 +169,6 @@ def test_failed_rollout_that_is_tried_again_embeds_nothing_twice(run: Run) -> No
     run(story, min_overlap=1.01)
 
 
-def test_activating_another_version_ends_the_rollout_under_way(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        held = Held(opened)
-        first = await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        activating = asyncio.create_task(opened.rollouts.activate("other"))
-        await asyncio.sleep(0.01)
-        held.go_on()
-        await opened.end_of(await activating)
-        assert (await opened.rollouts.get(first.id)).state == "cancelled"
-        assert await version_of(opened) == ("other", 1)
-
-    run(story)
-
-
 def test_image_that_cannot_be_embedded_any_more_keeps_the_old_version(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -372,29 +226,6 @@ def test_rollout_fits_into_a_small_queue(run: Run, max_items: int, max_bytes: in
     run(after, admission=Admission(max_items=max_items, max_bytes=max_bytes))
 
 
-def test_collection_whose_version_is_gone_is_embedded_for_the_active_one(run: Run, model_repo: Path) -> None:
-    async def without_version_1(opened: Opened) -> None:
-        info = await opened.collections.get("default")
-        assert info.n_images == 4
-        await embedded(opened)
-        await require_found(opened, "red", "green", "blue", "yellow")
-
-    run(add_colours)
-    with gone(model_repo / TINY / "1"):
-        run(without_version_1, version=2)
-
-
-def test_collection_of_another_model_follows_the_server(run: Run) -> None:
-    async def other(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).state == "ready"
-        await opened.end_of((await opened.rollouts.list())[0])
-        assert await version_of(opened) == ("other", 1)
-        await require_found(opened, *COLOURS)
-
-    run(add_colours)
-    run(other, model="other")
-
-
 def test_collection_without_originals_whose_version_is_gone_can_be_read_but_not_searched(
     run: Run, model_repo: Path
 ) -> None:
@@ -421,40 +252,31 @@ def test_collection_without_originals_whose_version_is_gone_can_be_read_but_not_
         run(without_version_1, version=2)
 
 
-def test_rollout_that_is_cancelled_at_once_does_not_begin_again(run: Run) -> None:
+def test_rollout_that_is_cancelled_during_its_switch_is_done_and_all_of_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
-        for n_turns in range(12):
+        switch, entered, go_on = opened.store.switch, asyncio.Event(), asyncio.Event()
+
+        async def held(*values: Any, **named: Any) -> None:
+            entered.set()
+            await go_on.wait()
+            await switch(*values, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(opened.store, "switch", held)
             rollout = await opened.rollouts.activate(TINY, 2)
-            for _ in range(n_turns):
-                await asyncio.sleep(0)
-            assert (await opened.rollouts.cancel(rollout.id)).state == "cancelled"
-            await asyncio.sleep(0.02)
-            assert (await opened.rollouts.get(rollout.id)).state == "cancelled"
-            assert opened.serving.current.version.model.version == 1
+            await entered.wait()
+            cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
+            await asyncio.sleep(0.01)
+            go_on.set()
+            assert (await cancelling).state == "active"
+        assert await version_of(opened) == (TINY, 2)
+        assert opened.serving.current.version.model.version == 2
+        await require_found(opened, "red", "green", "blue", "yellow")
+        assert (await opened.serving.current.version.embedder.embed_text("red")).embedding.shape == (16,)
+        await opened.activate(TINY, 1)
+        await require_found(opened, "red", "green", "blue", "yellow")
 
     run(story)
-
-
-def test_collections_that_are_renamed_within_a_rollout_and_a_restart_follow_or_stay_by_what_they_keep(
-    run: Run,
-) -> None:
-    async def stopped(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.collections.create("bare", "none")
-        await opened.add("bare", picture("red"), "red")
-        held = Held(opened)
-        await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        await opened.collections.change("bare", CollectionChange("elsewhere"))
-        await opened.collections.change("default", CollectionChange("bare"))
-        held.go_on()
-
-    async def goes_on(opened: Opened) -> None:
-        rollout = await opened.end_of((await opened.rollouts.list())[0])
-        assert list(rollout.stays) == ["elsewhere"]
-        assert await version_of(opened, "bare") == (TINY, 2)
-        assert await version_of(opened, "elsewhere") == (TINY, 1)
-
-    run(stopped)
-    run(goes_on)

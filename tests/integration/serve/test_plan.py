@@ -78,12 +78,6 @@ def test_set_values_are_used_without_measuring(
     assert not (tmp_path / "data" / PLAN_FILE).exists()
 
 
-def test_set_value_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
-    plan = with_plan(loaded, settings(tmp_path, n_threads=5, max_batch_size=3)).plan
-    assert (plan.image_batch_size, plan.text_batch_size, plan.n_decode_threads) == (3, 3, 5)
-    assert with_plan(loaded, settings(tmp_path, n_lanes=2)).plan.n_lanes == 2
-
-
 @pytest.mark.parametrize("changes", [{"n_threads": 1}, {"decode": "fast"}, {"max_batch_size": 4}])
 def test_other_settings_are_measured_again(
     changes: dict[str, object], loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,25 +96,6 @@ def test_damaged_plan_file_counts_as_missing(content: str, loaded: LoadedBundle,
     (key,) = json.loads(file.read_text())
     file.write_text(content.replace("KEY", key))
     assert with_plan(loaded, given).plan.n_decode_threads >= 1
-
-
-def test_plans_of_an_earlier_release_are_measured_again(loaded: LoadedBundle, tmp_path: Path) -> None:
-    plan = {"n_lanes": 7, "image_batch_size": 7, "text_batch_size": 7, "n_decode_threads": 7}
-    file = tmp_path / "data" / PLAN_FILE
-    file.parent.mkdir()
-    file.write_text(json.dumps({"0" * 64: plan, "1" * 64: {"fp32": {"image_ms": 1.0, "text_ms": 1.0}}}))
-    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes != 7
-    assert len(json.loads(file.read_text())) == 3
-
-
-def test_unwritable_folder_costs_only_the_measurement(loaded: LoadedBundle, tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file where a folder should be")
-    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes >= 1
-
-
-def test_one_thread_has_one_worker(loaded: LoadedBundle, tmp_path: Path) -> None:
-    planned = with_plan(loaded, settings(tmp_path, n_threads=1, n_lanes=4))
-    assert (planned.plan.n_lanes, planned.parallel_encoder) == (1, None)
 
 
 def test_vectors_are_the_same_in_every_worker(tmp_path: Path) -> None:

@@ -1,19 +1,13 @@
 """The precision that a server serves in, over HTTP with real graphs: chosen, recorded, changed."""
 
 import re
-import sqlite3
 import time
-import weakref
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.sqlite.store import DATABASE
 from diptych.bundle.golden import check_golden
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
@@ -25,7 +19,7 @@ from diptych.wiring.precisions import chosen
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
 from support.app import running_app
 from support.pictures import picture
-from support.tiny_bundle import TINY, Fault, write_changed_bundle, write_tiny_bundle
+from support.tiny_bundle import TINY, Fault, write_tiny_bundle
 
 WITHIN_S = 60
 TWO: dict[str, Fault] = {"fp32": "equal", "int8": "rounded"}
@@ -110,24 +104,6 @@ def test_precision_that_fails_its_golden_check_is_left_out_with_its_reason(
     assert warnings_of(caplog) == [f"tiny/1 is not served in {broken}: {errors_of(result)[broken]}"]
 
 
-def test_precision_with_a_nan_among_its_weights_is_left_out_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def spoil(folder: Path) -> None:
-        graph = onnx.load(folder / "image_encoder.int8.onnx")
-        for weights in graph.graph.initializer:
-            if weights.data_type == onnx.TensorProto.FLOAT:
-                nans = np.full_like(onnx.numpy_helper.to_array(weights), np.nan)
-                weights.CopyFrom(onnx.numpy_helper.from_array(nans, weights.name))
-        onnx.save(graph, folder / "image_encoder.int8.onnx")
-
-    write_changed_bundle(tmp_path / "model_repo", tmp_path / "scratch", spoil, TWO)
-    with running_app(tmp_path) as client:
-        assert serving(client)["precision"] == "fp32"
-    (warning,) = warnings_of(caplog)
-    assert re.fullmatch(r"tiny/1 is not served in int8: .* not finite or not of unit norm", warning)
-
-
 def test_precision_for_another_device_is_not_chosen_but_may_be_named(tmp_path: Path) -> None:
     result = served(tmp_path, {"fp32": "slow", "fp16": "equal"})
     assert result.loaded.precision == "fp32"
@@ -150,24 +126,6 @@ def test_start_fails_only_if_nothing_passes_or_the_named_precision_fails(tmp_pat
 def test_named_precision_is_loaded_without_trying_others(tmp_path: Path) -> None:
     result = served(tmp_path, {"fp32": "broken", "int8": "slow"}, precision="int8")
     assert (result.loaded.precision, result.choice.candidates) == ("int8", ())
-
-
-@pytest.mark.parametrize("fault", ["slow", "broken"])
-def test_precision_that_is_not_chosen_is_freed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
-) -> None:
-    made: list[weakref.ref[Any]] = []
-    open_encoder = bundles.OnnxEncoder
-
-    def remembered(*values: Any, **options: Any) -> Any:
-        encoder = open_encoder(*values, **options)
-        made.append(weakref.ref(encoder))
-        return encoder
-
-    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
-    result = served(tmp_path, {"fp32": "equal", "int8": fault})
-    assert len(made) == 2
-    assert [one() for one in made if one() is not None] == [result.loaded.encoder]
 
 
 def test_one_precision_makes_every_answer_and_each_names_it(tmp_path: Path) -> None:
@@ -240,43 +198,6 @@ def test_new_data_folder_records_what_auto_chose_and_a_start_with_other_times_ke
         assert client.get("/models").json()["rollout"] is None
 
 
-def test_converted_data_folder_without_a_recorded_precision_chooses_one(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions={"int8": "equal"})
-    with running_app(tmp_path):
-        pass
-    with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as db, db:
-        db.execute("UPDATE serving SET precision = 'auto', wanted = 'auto'")
-    for _ in range(2):
-        with running_app(tmp_path) as client:
-            assert precision_of_requests(client) == "int8"
-    with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as db:
-        rows = db.execute("SELECT precision, wanted FROM serving WHERE role = 'active'").fetchall()
-    assert rows == [("int8", "int8")]
-
-
-def test_read_only_server_warns_that_it_does_not_serve_the_named_precision(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
-    with running_app(tmp_path, precision="fp32"):
-        pass
-    with running_app(tmp_path, precision="int8", read_only=True) as client:
-        assert precision_of_requests(client) == "fp32"
-    assert any("in fp32 is served, not int8 as the settings say" in one for one in warnings_of(caplog))
-
-
-def test_activation_without_a_precision_takes_the_recorded_one(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
-    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
-    with running_app(tmp_path, precision="fp32", version=1) as client:
-        add(client)
-        for version, precision in ((2, "int8"), (1, None)):
-            body = {"precision": precision} if precision else {}
-            begun = client.post(f"/models/{TINY}/versions/{version}/activate", json=body).json()
-            assert wait_for(client, begun["id"])["target"]["version"] == version
-            assert precision_of_requests(client) == "int8"
-
-
 def test_named_precision_is_rolled_out_and_recorded_and_a_rollback_returns_to_the_former_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,17 +248,6 @@ def test_named_decode_mode_is_rolled_out_and_a_collection_that_cannot_move_is_se
         assert bare["stays"] == "1 of 1 rows keep no image that could be embedded"
 
 
-def test_recorded_precision_serves_on_if_the_named_one_fails_its_golden_check(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "int8": "broken"})
-    with running_app(tmp_path) as client:
-        add(client)
-    with running_app(tmp_path, precision="int8") as client:
-        failed = wait_for(client, newest_rollout(client))
-        assert failed["state"] == "failed"
-        assert "golden image 1: cosine is" in failed["reason"]
-        assert (precision_of_requests(client), found(client)) == ("fp32", ("fp32", 2))
-
-
 def test_machine_that_cannot_run_the_recorded_precision_serves_another_only_if_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,32 +282,6 @@ def test_machine_that_cannot_run_the_recorded_precision_serves_another_only_if_i
     monkeypatch.undo()
     with running_app(tmp_path) as client:
         assert (precision_of_requests(client), found(client)) == ("fp32", ("fp32", 2))
-
-
-def test_version_without_the_wanted_precision_is_served_in_its_most_exact_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    repo = tmp_path / "model_repo"
-    write_tiny_bundle(repo)
-    with running_app(tmp_path, precision="int8") as client:
-        assert precision_of_requests(client) == "fp32"
-        add(client)
-    assert "tiny/1 has no precision int8: it is served in fp32" in caplog.text
-    write_tiny_bundle(repo, precisions=TWO, seed=1)
-    with running_app(tmp_path, rollout="manual") as client:  # the wanted one is recorded
-        moved = client.post(f"/models/{TINY}/versions/2/activate").json()
-        assert wait_for(client, moved["id"])["state"] == "active"
-        assert (precision_of_requests(client), found(client)) == ("int8", ("int8", 2))
-
-
-def test_activation_in_a_precision_that_the_version_lacks_names_those_that_it_has(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
-    with running_app(tmp_path, precision="fp32") as client:
-        before = client.get("/rollouts").json()
-        refused = client.post(f"/models/{TINY}/versions/1/activate", json={"precision": "int4"})
-        assert (refused.status_code, refused.json()["item"]) == (422, "precision")
-        assert refused.json()["detail"].endswith("has no precision 'int4', only fp32, bf16, int8")
-        assert client.get("/rollouts").json() == before
 
 
 def test_check_proves_every_precision_and_says_which_would_be_served(

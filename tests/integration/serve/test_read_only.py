@@ -20,7 +20,6 @@ from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.types import VersionRef
 from diptych.errors import ConfigError, CorruptStore, DataDirLocked, StoreError, StoreReadOnly
 from diptych.settings import Settings
-from diptych.wiring.keys import key_file_of
 from diptych.wiring.services import build
 from support.app import FIXED_PLAN, running_app
 from support.callers import wait_until
@@ -95,13 +94,6 @@ def test_reads_work_and_leave_the_data_folder_as_it_is(folder: Path) -> None:
     assert state_of(folder / "data") == before
 
 
-def test_last_uses_of_keys_are_not_written(folder: Path) -> None:
-    keys = key_file_of(read_only_settings(folder))
-    before = state_of(folder / "data")
-    keys.save_last_uses({})
-    assert state_of(folder / "data") == before
-
-
 def test_folder_that_this_user_may_not_write_is_served(folder: Path, tmp_path: Path) -> None:
     data_dir, log_file = folder / "data", tmp_path / "server.log"
     everything = [data_dir, *data_dir.rglob("*")]
@@ -128,14 +120,6 @@ def test_folder_that_this_user_may_not_write_is_served(folder: Path, tmp_path: P
     assert " add --url" not in log_file.read_text()  # is no first step here
     for path in everything:
         path.chmod(0o755)
-
-
-def test_version_that_the_vectors_have_is_served_although_there_is_a_newer_one(folder: Path) -> None:
-    write_tiny_bundle(folder / "model_repo", seed=1)
-    with running_app(folder, read_only=True, poll_s=0.01) as client:
-        assert client.get("/version").json()["model"]["version"] == 1
-        assert client.get("/search", params={"q": "red", "collection": "pets"}).status_code == 200
-        assert client.get("/rollouts").json()["rollouts"][0]["target"]["version"] == 1
 
 
 def test_version_that_is_gone_is_an_error_and_not_replaced_by_another(folder: Path) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +14,7 @@ from diptych.adapters.sqlite import threads
 from diptych.adapters.sqlite.catalogue import SqliteCatalogue
 from diptych.adapters.sqlite.schema import OLDEST, require_sound
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.core.types import Target, VersionRef
+from diptych.adapters.sqlite.threads import SqliteThreads
 from diptych.errors import BundleError, CorruptStore
 from diptych.settings import Settings
 from diptych.wiring import services
@@ -49,14 +49,24 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each check of a database take a second, in which all else of a start could happen."""
+def late_check(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each check of a database last until something waits for it, so that all else happens before."""
+    is_awaited = threading.Event()
 
-    def slow(db: sqlite3.Connection) -> None:
-        time.sleep(1)
+    def noted(wait: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            is_awaited.set()
+            return wait(*args, **options)
+
+        return call
+
+    def late(db: sqlite3.Connection) -> None:
+        assert is_awaited.wait(60)
         require_sound(db)
 
-    monkeypatch.setattr(threads, "require_sound", slow)
+    for name in ("require_sound", "write", "close"):
+        monkeypatch.setattr(SqliteThreads, name, noted(getattr(SqliteThreads, name)))
+    monkeypatch.setattr(threads, "require_sound", late)
 
 
 def damage(data_dir: Path) -> None:
@@ -83,7 +93,7 @@ def start(model_repo: Path, data_dir: Path) -> None:
     asyncio.run(started())
 
 
-@pytest.mark.usefixtures("slow_check")
+@pytest.mark.usefixtures("late_check")
 def test_start_on_a_damaged_database_removes_no_file_and_writes_no_row(
     model_repo: Path, data_dir: Path
 ) -> None:
@@ -96,7 +106,7 @@ def test_start_on_a_damaged_database_removes_no_file_and_writes_no_row(
     assert contents(data_dir) == PETS
 
 
-@pytest.mark.usefixtures("slow_check")
+@pytest.mark.usefixtures("late_check")
 @pytest.mark.parametrize("failing", [(services, "assemble"), (SqliteCatalogue, "sources")])
 def test_damage_is_named_where_it_may_have_caused_another_error(
     model_repo: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, failing: tuple[object, str]
@@ -169,21 +179,3 @@ def test_database_that_is_to_be_migrated_is_checked_before_anything_is_read(tmp_
         SqliteStore(tmp_path, checks_beside=True)
     mend(tmp_path)
     asyncio.run(SqliteStore(tmp_path, checks_beside=True).close())
-
-
-def test_known_identity_is_not_written_again(data_dir: Path) -> None:
-    source = Target(VersionRef(TINY, 1, "0" * 64), "fp32", "exact")
-
-    async def story() -> None:
-        store = SqliteStore(data_dir)
-        try:
-            await store.catalogue.record_source(IDENTITY, source)
-            log = data_dir / f"{DATABASE}-wal"
-            before = log.read_bytes()
-            await store.catalogue.record_source(IDENTITY, source)
-            assert log.read_bytes() == before
-            assert (await store.catalogue.sources())[IDENTITY] == source
-        finally:
-            await store.close()
-
-    asyncio.run(story())

@@ -18,7 +18,6 @@ from support.hugging_face_checkpoints import (
     PATCH_SIZE,
     WIDTH,
     make_clip,
-    make_metaclip_2,
 )
 from support.openai_checkpoints import make_openai_archive
 from support.tiny_run import write_tiny_dataset
@@ -108,13 +107,6 @@ def test_a_recipe_that_contradicts_the_checkpoint_is_refused(home, tmp_path, cap
     assert train(home, file, home / "clip", "model.text.layers=3") == 1
     assert "model.text.layers differs from" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "tuned").exists()
-
-
-def test_a_kind_whose_architecture_we_have_not_is_refused_with_the_reason(home, tmp_path, capsys):
-    checkpoint = make_metaclip_2(tmp_path / "metaclip-2")
-    assert train(home, recipe(tmp_path), checkpoint) == 1
-    told = capsys.readouterr().err
-    assert f"{checkpoint} cannot be trained further: model_type is 'metaclip_2': of transformers' mod" in told
 
 
 @pytest.mark.long

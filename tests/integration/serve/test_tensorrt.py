@@ -1,8 +1,6 @@
 """TensorRT serves once `diptych check --tensorrt` has built its engines; else CUDA does. Both are fakes."""
 
-import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.onnxruntime import tensorrt_graph, tensorrt_provider
+from diptych.adapters.onnxruntime import tensorrt_graph
 from diptych.cli import main
 from support.app import running_app
 from support.fake_onnxruntime import CUDA, TENSORRT, FakeCuda
 from support.largest_id import write_largest_id_bundle
-from support.moved_bytes import write_moved_bytes_bundle
 from support.pictures import noise
-from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
+from support.tiny_bundle import write_tiny_bundle
 
 ITEMS = [("image", (f"{n}.png", noise(n))) for n in range(5)] + [("text", (None, "red thing"))]
 
@@ -116,24 +113,6 @@ def test_check_builds_engines_that_the_next_start_serves_with(
     assert tiny.cuda.n_built == 2
 
 
-def test_engines_are_private_and_kept_with_what_they_are_for(tiny: Machine) -> None:
-    assert tiny.check("--tensorrt") == 0
-    note, image, text = tiny.kept()
-    assert (image.parent.name, text.parent.name) == ("image", "text")
-    assert note.parent.stat().st_mode & 0o077 == 0
-    stated = json.loads(note.read_text())
-    assert (stated["gpu"], stated["tensorrt"], stated["max_batch"]) == ("A card", "10.16.2", 256)
-
-
-def test_engines_are_proven_in_every_shape(tiny: Machine) -> None:
-    tiny.cuda.ran.clear()
-    assert tiny.check("--tensorrt") == 0
-    ran = {shape for shape in tiny.cuda.ran if shape[0] in (1, 64, 256)}
-    images = {(size, IMAGE_SIZE, IMAGE_SIZE, 3) for size in (1, 64, 256)}
-    texts = {(size, length) for size in (1, 64, 256) for length in (8, 16, CONTEXT_LENGTH)}
-    assert images | texts <= ran
-
-
 def test_engine_that_is_wrong_only_in_large_batches_never_serves(
     tiny: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,16 +139,6 @@ def test_engines_of_another_machine_release_or_size_do_not_serve(change: str, ti
     assert "run `diptych check --tensorrt`" in reason_for_cuda(tiny, **given)
 
 
-def test_missing_engine_does_not_make_a_start_build_it(tiny: Machine) -> None:
-    assert tiny.check("--tensorrt") == 0
-    tiny.kept()[1].unlink()
-    assert "run `diptych check --tensorrt`" in reason_for_cuda(tiny)
-    assert tiny.cuda.n_built == 2
-    assert tiny.check("--tensorrt") == 0
-    with tiny.app() as client:
-        assert running(client)["provider"] == TENSORRT
-
-
 def test_build_that_fails_says_why_and_leaves_nothing(
     tiny: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,54 +149,6 @@ def test_build_that_fails_says_why_and_leaves_nothing(
     assert tiny.check("--tensorrt") == 1
     assert "onnxruntime has kept no engine in" in capsys.readouterr().out
     assert tiny.kept() == []
-
-
-def test_missing_tensorrt_package_or_gpu_is_the_reason(
-    tiny: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tiny.check("--tensorrt") == 0
-    with monkeypatch.context() as without:
-        without.delitem(sys.modules, "diptych.adapters.onnxruntime.tensorrt_graph")
-        without.delattr("diptych.adapters.onnxruntime.tensorrt_graph")
-        without.setitem(sys.modules, "onnx", None)
-        assert "the package onnx, which rewrites graphs for TensorRT, is missing" in reason_for_cuda(tiny)
-    tiny.cuda.tensorrt = ""
-    assert "libnvinfer.so.10: cannot open shared object file" in reason_for_cuda(tiny)
-    with tiny.app(device="cpu") as client:
-        assert running(client)["tensorrt"] == {"state": "unavailable", "reason": "the encoders run on a CPU"}
-    monkeypatch.setenv("DIPTYCH_DEVICE", "cpu")
-    capsys.readouterr()
-    assert tiny.check("--tensorrt") == 1
-    assert "no TensorRT engines: set by DIPTYCH_DEVICE" in capsys.readouterr().out
-
-
-def test_failure_that_nobody_foresaw_leaves_cuda_serving(
-    tiny: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail() -> str:
-        raise AttributeError("undefined symbol: getInferLibVersion")
-
-    monkeypatch.setattr(tensorrt_provider, "require_tensorrt", fail)
-    assert reason_for_cuda(tiny) == "it failed unexpectedly: AttributeError"
-    assert "undefined symbol" in caplog.text
-
-
-def test_folder_that_cannot_be_written_is_named(tiny: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    (tiny.folder / "cache").write_bytes(b"no folder")
-    assert tiny.check("--tensorrt") == 1
-    assert re.search(
-        r"the folder of engines \S+cache\S+ cannot be used: Not a directory", capsys.readouterr().out
-    )
-
-
-def test_tensorrt_reads_a_version_with_external_weights(machine: Machine) -> None:
-    write_moved_bytes_bundle(machine.folder / "model_repo", machine.folder / "plain")
-    with machine.app(tensorrt="off") as client:
-        expected = vectors(client)
-    assert machine.check("--tensorrt") == 0
-    with machine.app() as client:
-        assert running(client)["provider"] == TENSORRT
-        np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
 
 
 def test_version_whose_texts_are_read_at_their_largest_id_is_read_rightly(

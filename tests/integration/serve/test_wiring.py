@@ -1,4 +1,4 @@
-"""What wiring refuses to build and what `diptych check` finds, in this process."""
+"""What wiring refuses to build, how the gallery is loaded, and what `diptych check` finds."""
 
 import asyncio
 import json
@@ -13,7 +13,6 @@ from diptych.cli.process import gallery
 from diptych.cli.process.gallery import Gallery
 from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
-from diptych.wiring.loading.version_choice import MachineSupport, chosen_version
 from diptych.wiring.services import build, load
 from support.app import FIXED_PLAN
 from support.fixtures import model_repo_fixture
@@ -26,12 +25,6 @@ model_repo = model_repo_fixture({}, {"seed": 1}, {"name": "ungated", "ungated": 
 
 def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
     return Settings(**{"model_repo": repo, "model": TINY, "data_dir": data_dir, **FIXED_PLAN, **given})
-
-
-def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:
-    here = MachineSupport()
-    assert chosen_version(settings(model_repo, tmp_path), here) == (TINY, 2)
-    assert chosen_version(settings(model_repo, tmp_path, version=1), here) == (TINY, 1)
 
 
 @pytest.mark.parametrize(
@@ -111,40 +104,28 @@ def write_gallery(folder: Path, n_images: int) -> None:
     (folder / "items.jsonl").write_text("\n".join(lines))
 
 
-def test_search_says_that_the_gallery_is_being_loaded_for_the_first_time(
-    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_gallery_is_loaded_once_and_follows_its_folder(
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(gallery, "BATCH", 1)
+    caplog.set_level("INFO")
     write_gallery(tmp_path, 2)
 
-    async def run() -> list[str]:
-        services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
-        collections = services.collections
-        query, add_many = (
-            (await services.serving.current.version.embedder.embed_text("red")).embedding,
-            collections.add_many,
-        )
-
-        async def search() -> None:
-            try:
-                hits = await search_by_vector(services.serving, collections, "gallery", query, k=9)
-                seen.append(f"{len(hits)} hits")
-            except NotReady as error:
-                seen.append(str(error))
-
-        async def search_and_add(*items: Any, **options: Any) -> Any:
-            await search()
-            return await add_many(*items, **options)
-
-        monkeypatch.setattr(collections, "add_many", search_and_add)
+    async def fill() -> None:
+        services = await load(settings(model_repo, tmp_path / "data"))
         await Gallery(tmp_path).fill(services)
-        await search()
         await services.close()
-        return seen
 
-    first = [f"collection 'gallery' is being loaded: {n} of 2 images done" for n in range(2)]
-    assert asyncio.run(run()) == [*first, "2 hits"]
-    assert asyncio.run(run()) == ["2 hits"] * 3
+    for changed, counts in (
+        (None, {"created": 2}),
+        (None, {"unchanged": 2}),
+        (noise(9), {"replaced": 1, "unchanged": 1}),
+    ):
+        if changed is not None:
+            (tmp_path / "0.png").write_bytes(changed)
+        caplog.clear()
+        asyncio.run(fill())
+        (loaded,) = [one for one in caplog.records if one.message == "the gallery is loaded"]
+        assert vars(loaded)["fields"] == {"images": 2, **counts}
 
 
 def test_check_proves_sound_bundles_and_finds_a_damaged_one(
@@ -167,13 +148,6 @@ def test_check_proves_sound_bundles_and_finds_a_damaged_one(
     assert main(["check", "--model-repo", str(tmp_path)]) == 1
     assert "golden.npz" in capsys.readouterr().out
     assert main(["check", "--model-repo", str(tmp_path), "absent"]) == 1
-
-
-def test_damaged_bundle_is_never_loaded(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "repo")
-    (tmp_path / "repo" / TINY / "1" / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match=r"tiny/1 cannot be served here: tiny/1/tokenizer\.json"):
-        build(settings(tmp_path / "repo", tmp_path / "data"))
 
 
 def test_gallery_is_retried_after_a_full_disk_and_is_reported_as_loading_meanwhile(

@@ -1,41 +1,43 @@
 """Backups of real data folders: complete or not there, resumed, and never into the wrong place."""
 
+import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from diptych.adapters.backup.create import MAX_COPIES
 from diptych.adapters.backup.folder import RECORD_FILE
-from diptych.adapters.files import image_tree
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
-from diptych.adapters.sqlite.schema import VERSION
-from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.bundle.manifest import bundle_digest
+from diptych.bundle.repository import ModelRepository
 from diptych.core.collections.ids import sha256_of
-from diptych.durable import write_durably
-from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
-from durability.small_disk import NEEDS_ROOT, read_only, small_disk
-from integration.backup_parts import back_up, ids, image, images, verify
+from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
+from durability.small_disk import NEEDS_ROOT, small_disk
+from integration.backup_parts import PETS, back_up, flip, ids, image, images, restored, truncate, verify
 from integration.data_folders import (
     COLLECTION,
     IDENTITY,
-    REF,
     add,
     change,
+    contents,
     delete,
     in_a_process_that_is_killed,
     number_of,
     put,
     row,
 )
+from support.fixtures import model_repo_fixture
+from support.tiny_bundle import TINY
+
+model_repo = model_repo_fixture({}, {"seed": 1})
 
 
 @pytest.fixture
@@ -53,13 +55,6 @@ def test_backup_has_every_row_and_every_file_once_and_nothing_else(data_dir: Pat
     names = {path.name for path in target.iterdir()}
     assert names == {"lock", RECORD_FILE, "images", done.database.name}
     assert verify(target) == done
-
-
-def test_backup_is_no_hard_link_and_can_be_read_by_its_owner_alone(data_dir: Path, target: Path) -> None:
-    done = back_up(data_dir, target)
-    assert image(target, b"cat").stat().st_nlink == 1
-    modes = [target, target / "images", target / done.database.name]
-    assert [path.stat().st_mode & 0o077 for path in modes] == [0, 0, 0]
 
 
 def test_folder_is_copied_while_it_is_open_and_in_the_middle_of_a_write(data_dir: Path, target: Path) -> None:
@@ -100,109 +95,6 @@ def test_second_backup_copies_what_is_new_and_forgets_what_was_deleted(data_dir:
     assert images(target).keys() == {sha256_of(b"cat"), sha256_of(b"a cow")}
     assert images(target)[sha256_of(b"cat")] == kept[sha256_of(b"cat")]
     assert verify(target) == second
-
-
-def break_at_copy(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """The process ends, as far as the backup can tell, when it copies so many files."""
-    numbers = count(1)
-
-    def write(path: Path, payload: bytes) -> None:
-        if next(numbers) >= number:
-            raise KeyboardInterrupt
-        write_durably(path, payload)
-
-    monkeypatch.setattr(image_tree, "write_durably", write)
-
-
-def after_the_database_is_copied(monkeypatch: pytest.MonkeyPatch, *changes: Callable[[], None]) -> None:
-    """The data folder changes before any image file is copied: one change after each copy."""
-    rest, copy_to = iter(changes), SqliteSnapshot.copy_to
-
-    def copy_and_change(snapshot: SqliteSnapshot, file: Path) -> None:
-        copy_to(snapshot, file)
-        next(rest, lambda: None)()
-
-    monkeypatch.setattr(SqliteSnapshot, "copy_to", copy_and_change)
-
-
-def deleted(data_dir: Path, id: str) -> None:
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await delete(store, files, id)
-
-    change(data_dir, work)
-
-
-def test_image_that_is_deleted_before_it_is_copied_is_not_in_the_backup(
-    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after_the_database_is_copied(monkeypatch, lambda: deleted(data_dir, "dog"))
-    assert back_up(data_dir, target).lost == {}
-    assert ids(target) == ["again", "cat"]
-    assert images(target).keys() == {sha256_of(b"cat")}
-
-
-def test_image_that_is_replaced_before_it_is_copied_is_in_the_backup_with_its_new_bytes(
-    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after_the_database_is_copied(monkeypatch, lambda: add(data_dir, {"dog": b"another dog"}))
-    assert back_up(data_dir, target).lost == {}
-    assert ids(target) == ["again", "cat", "dog"]
-    assert images(target).keys() == {sha256_of(b"cat"), sha256_of(b"another dog")}
-
-
-def test_deleting_faster_than_copying_ends_the_backup_after_so_many_copies(
-    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(data_dir, {"dog": b"dog 0"})
-    replacements = [partial(add, data_dir, {"dog": b"dog %d" % (n + 1)}) for n in range(MAX_COPIES)]
-    after_the_database_is_copied(monkeypatch, *replacements)
-    with pytest.raises(StoreError, match=f"{MAX_COPIES} times in a row"):
-        back_up(data_dir, target)
-    with pytest.raises(StoreError, match="holds no complete backup"):
-        verify(target)
-    back_up(data_dir, target)
-    verify(target)
-
-
-def test_broken_off_backup_is_none_and_is_resumed_without_copying_twice(
-    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(40)})
-    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        break_at_copy(broken, 20)
-        back_up(data_dir, target)
-    begun = images(target)
-    assert 0 < len(begun) < 42
-    with pytest.raises(StoreError, match=r"holds no complete backup: it has no backup.json"):
-        verify(target)
-    back_up(data_dir, target)
-    assert begun.items() <= images(target).items()
-    assert verify(target).counts.n_files == 42
-
-
-def test_broken_off_second_backup_leaves_the_first_one_complete(
-    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = back_up(data_dir, target)
-
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await delete(store, files, "dog")
-        await put(store, files, {f"i{n}": f"image {n}".encode() for n in range(20)})
-
-    change(data_dir, work)
-    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        break_at_copy(broken, 10)
-        back_up(data_dir, target)
-    assert verify(target) == first
-    assert ids(target) == ["again", "cat", "dog"]
-
-
-def test_leftovers_of_a_killed_copy_are_removed(data_dir: Path, target: Path) -> None:
-    back_up(data_dir, target)
-    leftover = image(target, b"cat").with_name(".tmp-123")
-    leftover.write_bytes(b"ca")
-    back_up(data_dir, target)
-    assert not leftover.exists()
 
 
 def test_backup_of_another_data_folder_is_not_replaced(tmp_path: Path, data_dir: Path, target: Path) -> None:
@@ -248,14 +140,6 @@ def test_what_is_no_data_folder_is_refused_before_anything_is_made(tmp_path: Pat
     assert not target.exists()
 
 
-def test_newer_schema_is_refused(data_dir: Path, target: Path) -> None:
-    newer = VERSION + 1
-    with sqlite3.connect(data_dir / DATABASE) as db:
-        db.execute("INSERT INTO schema_version VALUES (?, 'later')", (newer,))
-    with pytest.raises(StoreError, match=f"has schema {newer}, this version knows up to"):
-        back_up(data_dir, target)
-
-
 def test_two_backups_into_one_folder_at_once_are_refused_and_so_is_reading_it(
     data_dir: Path, target: Path
 ) -> None:
@@ -297,20 +181,169 @@ def test_rows_that_keep_no_image_are_copied_and_no_file_is_asked_for(data_dir: P
     assert verify(target) == done
 
 
-@NEEDS_ROOT
-def test_read_only_disk_is_said(data_dir: Path, target: Path) -> None:
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_file_that_the_data_folder_has_lost_is_said_and_the_rest_is_saved(
+    data_dir: Path, target: Path, fault: str
+) -> None:
+    if fault == "missing":
+        image(data_dir, b"cat").unlink()
+    else:
+        image(data_dir, b"cat").write_bytes(b"bat")
+    done = back_up(data_dir, target)
+    assert done.lost == {sha256_of(b"cat"): fault}
+    assert not image(target, b"cat").exists()
+    assert verify(target).lost == done.lost
+    add(data_dir, {"cat": b"cat"})
+    assert back_up(data_dir, target).lost == {}
+
+
+def test_file_that_the_data_folder_lost_since_is_kept_from_the_backup_before(
+    data_dir: Path, target: Path
+) -> None:
     back_up(data_dir, target)
-    with read_only(target), pytest.raises(StoreReadOnly, match="Read-only file system"):
+    image(data_dir, b"cat").unlink()
+    assert back_up(data_dir, target).lost == {}
+    assert image(target, b"cat").read_bytes() == b"cat"
+
+
+@pytest.mark.parametrize("damage", [truncate, Path.unlink], ids=["cut", "gone"])
+def test_file_that_is_cut_or_gone_in_the_backup_is_copied_anew_by_repeating_it(
+    data_dir: Path, target: Path, damage: Callable[[Path], None]
+) -> None:
+    back_up(data_dir, target)
+    kept = images(target)[sha256_of(b"a dog")]
+    damage(image(target, b"cat"))
+    done = back_up(data_dir, target)
+    assert done.lost == {}
+    assert images(target)[sha256_of(b"a dog")] == kept
+    assert verify(target) == done
+
+
+def test_damaged_database_of_the_backup_is_copied_anew_by_repeating_it(data_dir: Path, target: Path) -> None:
+    first = back_up(data_dir, target)
+    flip(target / first.database.name)
+    second = back_up(data_dir, target)
+    assert second.database == first.database
+    assert verify(target) == second
+
+
+def test_damaged_page_is_noticed_and_the_earlier_backup_stays(data_dir: Path, target: Path) -> None:
+    add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(300)})
+    first = back_up(data_dir, target)
+    with (data_dir / DATABASE).open("r+b") as file:
+        file.seek(-4096 * 2, os.SEEK_END)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(CorruptStore, match="is damaged"):
         back_up(data_dir, target)
-    with read_only(target):
+    assert verify(target) == first
+
+
+def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
+    data_dir: Path, target: Path
+) -> None:
+    done = back_up(data_dir, target)
+    flip(image(target, b"cat"))
+    image(target, b"a dog").unlink()
+    with pytest.raises(CorruptStore, match="2 of 2 image files of the backup are bad") as bad:
+        verify(target)
+    assert f"{sha256_of(b'cat')} is damaged (pets/again, pets/cat)" in str(bad.value)
+    assert f"{sha256_of(b'a dog')} is missing (pets/dog)" in str(bad.value)
+    flip(target / done.database.name)
+    with pytest.raises(CorruptStore, match=rf"{done.database.name} is damaged: its sha256 is"):
+        verify(target)
+    (target / done.database.name).unlink()
+    with pytest.raises(CorruptStore, match=rf"{done.database.name} cannot be read: No such file"):
         verify(target)
 
 
-def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) -> None:
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await store.catalogue.create(COLLECTION, "original", IDENTITY, REF)
+def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path, target: Path) -> None:
+    back_up(data_dir, target)
+    record = json.loads((target / RECORD_FILE).read_text())
+    (target / RECORD_FILE).write_text(json.dumps(record)[:-20])
+    with pytest.raises(CorruptStore, match="is not a record of a backup"):
+        verify(target)
+    (target / RECORD_FILE).write_text(json.dumps(record | {"format": 2}))
+    with pytest.raises(StoreError, match="has backup format 2, this version of diptych knows up to 1"):
+        verify(target)
 
-    change(tmp_path / "data", work)
-    done = back_up(tmp_path / "data", target)
-    assert (done.counts.n_collections, done.counts.n_images) == (1, 0)
-    assert verify(target) == done
+
+def test_backup_of_an_earlier_version_is_verified_restored_and_repeated(
+    data_dir: Path, target: Path, tmp_path: Path
+) -> None:
+    """Whose record names images that were damaged inside of the database, too."""
+    back_up(data_dir, target)
+    said = json.loads((target / RECORD_FILE).read_text())
+    said["backup"]["damaged"] = [{"collection": COLLECTION, "id": "dog", "what": "row"}]
+    (target / RECORD_FILE).write_text(json.dumps(said))
+    kept = images(target)
+    verify(target)
+    restored(target, tmp_path / "restored")
+    assert contents(tmp_path / "restored") == PETS
+    assert back_up(data_dir, target).counts.n_images == 3
+    assert images(target) == kept
+
+
+def keep(data_dir: Path, model_repo: Path, *versions: int) -> list[str]:
+    """Keep versions in the data folder, as a server does; return the sha256 of their manifests."""
+    kept, digests = KeptBundles(data_dir / "models"), []
+    for version in versions:
+        folder = ModelRepository(model_repo).folder(TINY, version)
+        digests.append(bundle_digest(folder))
+        if kept.folder(digests[-1]) is None:
+            kept.add(digests[-1], folder)
+    kept.retain(digests)
+    return digests
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in (folder / "models").rglob("*")
+        if path.is_file()
+    }
+
+
+def test_kept_versions_are_copied_and_restored(model_repo: Path, data_dir: Path, tmp_path: Path) -> None:
+    digests = keep(data_dir, model_repo, 1, 2)
+    backup = tmp_path / "backup"
+    record = back_up(data_dir, backup)
+    assert sorted(record.bundles) == sorted(digests)
+    assert files(backup) == files(data_dir) != {}
+    assert {path.stat().st_nlink for path in (backup / "models").rglob("*") if path.is_file()} == {1}
+    assert {oct(path.stat().st_mode & 0o077) for path in backup.rglob("*")} == {"0o0"}
+    assert verify(backup) == record
+    shutil.rmtree(data_dir)
+    restored(backup, data_dir)
+    assert files(data_dir) == files(backup)
+    assert contents(data_dir) == PETS
+
+
+def test_next_backup_has_only_what_is_kept_then(model_repo: Path, data_dir: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    assert back_up(data_dir, backup).bundles == ()
+    keep(data_dir, model_repo, 1)
+    back_up(data_dir, backup)
+    (second,) = keep(data_dir, model_repo, 2)
+    assert back_up(data_dir, backup).bundles == (second,)
+    assert files(backup) == files(data_dir)
+    keep(data_dir, model_repo)
+    assert back_up(data_dir, backup).bundles == ()
+    assert files(backup) == {}
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_damaged_version_is_named_and_can_be_left_out(
+    model_repo: Path, data_dir: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    first, second = keep(data_dir, model_repo, 1, 2)
+    backup, target = tmp_path / "backup", tmp_path / "restored"
+    back_up(data_dir, backup)
+    damage(backup / "models" / first[:16] / "tokenizer.json")
+    message = rf"the model version {first[:16]} of the backup is bad: .*--without-damaged"
+    with pytest.raises(CorruptStore, match=message):
+        verify(backup)
+    with pytest.raises(CorruptStore, match=message):
+        restored(backup, target)
+    restored(backup, target, without_damaged=True)
+    assert KeptBundles(target / "models").bundles() == [second]
+    assert contents(target) == PETS

@@ -18,17 +18,14 @@ from diptych.errors import StoreError
 from diptych.settings import Settings
 from diptych.wiring.services import build
 from diptych_client import Client
-from diptych_client.errors import ServerError
 from integration.data_folders import add, change, number_of
 from integration.store_parts import tiny_png
 from support.callers import wait_until
 from support.server import serve
-from support.tars import tar_of
 from support.tiny_bundle import TINY
 
 SHELF = "default"
 N_IDS = 10
-N_ARCHIVED, N_SENT_AGAIN = 2_000, 64
 N_CHANGES = 10  # of each client before each backup
 Change = tuple[str, int | None]  # an id, and the number of its new picture, or None when it is deleted
 
@@ -137,38 +134,6 @@ def test_backups_beside_a_busy_server_show_one_moment_after_what_was_acknowledge
         assert served(server.url) == found
 
 
-def test_job_that_was_open_at_the_backup_has_failed_after_the_restore_and_can_be_sent_again(
-    model_repo: Path, tmp_path: Path
-) -> None:
-    archive, start = tmp_path / "photos.tar", tmp_path / "start.tar"
-    for file, n_files in ((archive, N_ARCHIVED), (start, N_SENT_AGAIN)):
-        file.write_bytes(tar_of({f"{n:04}.png": tiny_png(n) for n in range(n_files)}))
-    backup, restored = tmp_path / "backup", tmp_path / "restored"
-    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
-        job = client.add_tar(archive, collection=SHELF)
-        wait_until(lambda: client.job(job.id).n_done > 0)
-        assert main(["backup", str(backup), "--data-dir", str(tmp_path / "data")]) == 0
-        assert client.job(job.id).state == "running"
-        assert server.stop() == 0
-    assert main(["restore", str(backup), "--data-dir", str(restored)]) == 0
-    with serve(model_repo, TINY, restored) as server, Client(server.url) as client:
-        ended = client.follow_job(job.id)
-        assert ended.state == "failed"
-        assert ended.reason == (
-            "the input of the job is gone (backups have none): send what has no outcome again"
-        )
-        told = client.job_outcomes(job.id, limit=1000).outcomes
-        assert 0 < len(told) == ended.n_done < N_ARCHIVED
-        assert {outcome.status for outcome in told} == {"created"}
-        for outcome in told:
-            assert outcome.id is not None
-            client.get_image(SHELF, outcome.id)
-        client.change_collection(SHELF, new_name="album")  # nothing waits for the job any more
-        again = client.follow_job(client.add_tar(start, collection="album").id)
-        assert (again.state, again.counts["failed"]) == ("done", 0)
-        assert again.counts["unchanged"] >= min(len(told), N_SENT_AGAIN)
-
-
 def any_failed(clients: list[Busy]) -> bool:
     return any(client.error is not None for client in clients)
 
@@ -209,55 +174,6 @@ def test_commands_say_what_they_made_checked_and_restored(
         assert printed.err == lost
 
 
-def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is_mended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    add(tmp_path / "data", {"cat": b"cat", "dog": b"a dog"})
-    backup, restored, cat = str(tmp_path / "backup"), str(tmp_path / "restored"), sha256_of(b"cat")
-    back_up = ["backup", backup, "--data-dir", str(tmp_path / "data")]
-    restore = ["restore", backup, "--data-dir", restored]
-    assert main(back_up) == 0
-    file = tmp_path / "backup" / "images" / cat[:2] / cat
-    file.write_bytes(b"cau")
-    capsys.readouterr()
-    assert main(restore) == 1
-    refused = capsys.readouterr().err
-    assert refused.startswith(
-        f"diptych: 1 of 2 image files of the backup are bad: {file} is damaged (pets/cat); "
-        "remove the damaged files and repeat `diptych backup`"
-    )
-    assert main([*restore, "--without-damaged"]) == 1
-    assert capsys.readouterr().err.endswith(f"\npets/cat: {cat} is damaged\n")
-    file.unlink()
-    assert main(back_up) == 0
-    assert main([*restore, "--replace", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["lost_images"] == []
-
-
-@pytest.mark.long
-def test_image_that_was_restored_without_its_file_is_found_and_mended_by_adding_it_again(
-    model_repo: Path, tmp_path: Path
-) -> None:
-    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
-        client.add([tiny_png(1), tiny_png(2)], ids=["one", "two"], collection=SHELF)
-    assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data")]) == 0
-    sha256 = sha256_of(tiny_png(1))
-    (tmp_path / "backup" / "images" / sha256[:2] / sha256).write_bytes(b"x" * len(tiny_png(1)))
-    restored = tmp_path / "restored"
-    restore = ["restore", str(tmp_path / "backup"), "--data-dir", str(restored), "--without-damaged"]
-    assert main(restore) == 1
-    with serve(model_repo, TINY, restored) as server, Client(server.url) as client:
-        assert {record.id for record in client.list_images(SHELF).images} == {"one", "two"}
-        assert client.search(image=tiny_png(1), collection=SHELF, k=1).hits[0].id == "one"
-        for read in (client.original, client.thumbnail):
-            with pytest.raises(ServerError, match=f"the file of image {sha256} is missing"):
-                read(SHELF, "one")
-        assert client.original(SHELF, "two") == tiny_png(2)
-        (outcome,) = client.add([tiny_png(1)], ids=["one"], collection=SHELF)
-        assert outcome.status == "unchanged"
-        assert client.original(SHELF, "one") == tiny_png(1)
-
-
 def test_unfinished_restore_is_not_served_and_nothing_is_made_of_it(model_repo: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".tmp-restore").write_bytes(b"")
@@ -265,16 +181,3 @@ def test_unfinished_restore_is_not_served_and_nothing_is_made_of_it(model_repo: 
     with pytest.raises(StoreError, match="holds an unfinished restore: repeat `diptych restore`"):
         build(settings)
     assert not (tmp_path / "data" / "diptych.sqlite3").exists()
-
-
-@pytest.mark.parametrize("command", ["backup", "restore"])
-def test_command_without_a_folder_is_wrong_usage(command: str) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([command])
-
-
-def test_trouble_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "nowhere")]) == 1
-    assert capsys.readouterr().err == (
-        f"diptych: {tmp_path / 'nowhere'} is not a data folder: it has no diptych.sqlite3\n"
-    )

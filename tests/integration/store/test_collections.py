@@ -1,35 +1,22 @@
-"""Collections of the tiny model: adding, finding, replacing, deleting and listing images."""
+"""Collections of the tiny model, and what happens to them while they are renamed, dropped and emptied."""
 
+import asyncio
 import sqlite3
+from collections.abc import Coroutine
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.adapters.sqlite.store import DATABASE
+from diptych.core.collections import delete
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.core.types import NewImage
-from diptych.errors import Conflict, InvalidValue, NotFound, TooLarge, UndecodableImage
-from integration.store_parts import COLOURS, Opened, Run, add_colours, look, tiny_png
+from diptych.core.types import CollectionChange, NewImage
+from diptych.errors import InvalidValue, NotFound
+from integration.store_parts import EncoderGate, Opened, Run, add_colours, look, tiny_png, writes_held_up
 from support.pictures import noise, picture
-
-
-def test_added_images_are_found_by_words_at_once_and_after_a_restart(run: Run) -> None:
-    async def before(opened: Opened) -> None:
-        await add_colours(opened)
-        for colour in ("red", "blue", "yellow"):
-            words = await opened.embedder.embed_text(colour)
-            assert await opened.ids(words.embedding, k=1) == [colour]
-        assert opened.metrics.collections == {"default": 4}
-
-    async def after(opened: Opened) -> None:
-        for colour in COLOURS:
-            assert (await opened.ids(await look(opened, colour), k=1)) == [colour]
-        info = await opened.collections.get("default")
-        assert (info.n_images, info.n_embedded, info.state, info.model) == (4, 4, "ready", "tiny")
-
-    run(before)
-    run(after)
+from unit.core.core_fakes import until
 
 
 def test_search_is_the_exact_ranking_with_offset_and_filter(run: Run) -> None:
@@ -69,66 +56,6 @@ def test_adding_the_same_again_is_unchanged_and_costs_no_encoding(run: Run) -> N
     run(story)
 
 
-def test_taken_id_is_a_conflict_unless_replace_is_asked_for(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await opened.add("default", picture("red"), "x", {"a": 1})
-        refused = await opened.add("default", picture("blue"), "x")
-        assert refused.status == "failed"
-        assert isinstance(refused.error, Conflict)
-        assert len(opened.files()) == 1
-        replaced = await opened.add("default", picture("blue"), "x", replace=True)
-        assert replaced.status == "replaced"
-        record = await opened.collections.images.get("default", "x")
-        assert record.metadata == {"a": 1}
-        assert opened.files() == [record.sha256]
-        assert await opened.collections.images.original("default", "x") == (picture("blue"), "image/png")
-        (hit,) = await opened.search("default", await look(opened, "blue"), k=5)
-        assert (hit.id, hit.cosine) == ("x", pytest.approx(1, abs=1e-4))
-        same = await opened.add("default", picture("blue"), "x", {"a": 2}, replace=True)
-        assert same.status == "replaced"
-        assert (await opened.collections.images.get("default", "x")).metadata == {"a": 2}
-        assert (await opened.collections.get("default")).n_images == 1
-
-    run(story)
-
-
-def test_bad_items_of_an_add_fail_alone(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        items = [
-            NewImage(picture("red"), "good"),
-            NewImage(picture("red")[:60], "cut"),
-            NewImage(picture("blue"), "bad id"),
-            NewImage(picture("blue"), "meta", {"x": "y" * 20_000}),
-            NewImage(picture("green"), "good"),
-            NewImage(picture("red"), "good"),
-            NewImage(picture("green"), "fine"),
-        ]
-        outcomes = (await opened.collections.add_many("default", items)).outcomes
-        assert [one.index for one in outcomes] == list(range(7))
-        assert [one.status for one in outcomes] == [
-            "created", "failed", "failed", "failed", "failed", "unchanged", "created",
-        ]  # fmt: skip
-        assert [type(one.error) for one in outcomes if one.error] == [
-            UndecodableImage, InvalidValue, TooLarge, Conflict,
-        ]  # fmt: skip
-        assert (await opened.collections.get("default")).n_images == 2
-        assert len(opened.files()) == 2
-
-    run(story)
-
-
-def test_id_replaced_within_one_add_keeps_its_last_image(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        items = [NewImage(picture(colour), "x") for colour in ("red", "blue", "red", "green")]
-        outcomes = (await opened.collections.add_many("default", items, replace=True)).outcomes
-        assert [one.status for one in outcomes] == ["created", "replaced", "replaced", "replaced"]
-        hits = await opened.search("default", await look(opened, "green"), k=5)
-        assert [(hit.id, round(hit.cosine, 3)) for hit in hits] == [("x", 1.0)]
-        assert len(opened.files()) == 1
-
-    run(story)
-
-
 def test_deleted_image_leaves_nothing_behind(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
@@ -158,40 +85,6 @@ def test_deleted_image_leaves_nothing_behind(run: Run) -> None:
     run(story)
 
 
-def test_pages_are_stable_while_images_come_and_go(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await opened.collections.add_many(
-            "default", [NewImage(tiny_png(n), f"{n:02}") for n in range(0, 40, 2)]
-        )
-        seen: list[str] = []
-        after: str | None = None
-        while True:
-            page, after = await opened.collections.images.list("default", after, 6)
-            seen += [record.id for record in page]
-            if after is None:
-                break
-            await opened.add("default", tiny_png(1), "01")
-            await opened.collections.images.delete("default", page[-1].id)
-        assert seen == [f"{n:02}" for n in range(0, 40, 2)]
-
-    run(story)
-
-
-def test_metadata_is_patched_by_merging(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await opened.add("default", picture("red"), "x", {"a": 1, "b": {"c": 2, "d": 3}})
-        record = await opened.collections.images.patch("default", "x", {"a": None, "b": {"c": 4}})
-        assert record.metadata == {"b": {"c": 4, "d": 3}}
-        assert (await opened.collections.images.get("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
-        with pytest.raises(TooLarge):
-            await opened.collections.images.patch("default", "x", {"e": "x" * 20_000})
-        with pytest.raises(NotFound):
-            await opened.collections.images.patch("default", "y", {"a": 1})
-        assert (await opened.collections.images.get("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
-
-    run(story)
-
-
 def test_thumbnail_is_kept_and_its_sizes_are_a_closed_set(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.add("default", noise(0, (300, 200)), "x")
@@ -204,17 +97,140 @@ def test_thumbnail_is_kept_and_its_sizes_are_a_closed_set(run: Run) -> None:
     run(story)
 
 
-def test_names_are_taken_once_and_unknown_ones_named(run: Run) -> None:
+def test_collection_that_keeps_nothing_writes_no_file_and_is_searched(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        with pytest.raises(Conflict):
-            await opened.collections.create("default")
-        with pytest.raises(InvalidValue):
-            await opened.collections.create("No Good")
-        with pytest.raises(NotFound, match="no collection named 'nowhere'"):
-            await opened.add("nowhere", picture("red"))
-        await opened.collections.create("a")
-        assert [info.name for info in await opened.collections.list()] == ["a", "default"]
-        with pytest.raises(InvalidValue, match="min_relevance"):
-            await opened.ids(np.ones(16, np.float32), min_relevance=0.5)
+        await opened.collections.create("bare", "none")
+        assert (await opened.add("bare", picture("red"), "red")).status == "created"
+        assert (await opened.add("bare", picture("red"), "red")).status == "unchanged"
+        assert opened.files() == []
+        query = (await opened.embedder.embed_text("red")).embedding
+        assert [hit.id for hit in await opened.search("bare", query, k=3)] == ["red"]
+        with pytest.raises(NotFound, match="no file is kept"):
+            await opened.collections.images.original("bare", "red")
+
+    async def after(opened: Opened) -> None:
+        info = await opened.collections.get("bare")
+        assert (info.keep, info.state, info.n_embedded) == ("none", "ready", 1)
 
     run(story)
+    run(after)
+
+
+def test_file_that_another_collection_keeps_outlives_the_row_that_keeps_none(
+    run: Run,
+) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("bare", "none")
+        await opened.add("default", picture("red"), "red")
+        await opened.add("bare", picture("red"), "red")
+        await opened.collections.images.delete("bare", "red")
+        assert len(opened.files()) == 1
+        await opened.add("bare", picture("red"), "red")
+        await opened.collections.images.delete("default", "red")
+        assert opened.files() == []
+
+    run(story)
+
+
+async def add_numbers(opened: Opened, n: int) -> None:
+    items = [NewImage(tiny_png(i), f"i{i:02}", {"n": i}) for i in range(n)]
+    await opened.collections.add_many("default", items)
+
+
+def begin(*calls: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(call) for call in calls]
+
+
+def test_images_that_are_encoded_during_a_rename_are_added_under_the_new_name(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        gate = EncoderGate(opened)
+        adding = asyncio.create_task(opened.add("default", picture("red"), "red"))
+        await until(gate.entered.is_set)
+        await opened.collections.change("default", CollectionChange(name="renamed"))
+        gate.open()
+        assert (await adding).status == "created"
+        assert await opened.listed("renamed") == ["red"]
+        await opened.collections.ensure("default")
+
+    run(story)
+
+
+@pytest.mark.parametrize("last", ["change", "drop"])
+def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, last: str) -> None:
+    async def story(opened: Opened) -> None:
+        collections = opened.collections
+        await add_numbers(opened, 3)
+        async with writes_held_up(opened):
+            begun = begin(
+                collections.change("default", CollectionChange(name="renamed")),
+                collections.images.patch("default", "i00", {"patched": True}),
+                collections.images.delete("default", "i01"),
+                collections.images.delete_matching(
+                    "default", parse_filter({"n": 2}), lacking=False, preview=False
+                ),
+                collections.change("default", CollectionChange(keep="none")),
+            )
+            if last == "drop":
+                begun += begin(collections.drop("default"))
+            await until(lambda: opened.write_queue.n_open == 1 + len(begun))
+        await asyncio.gather(*begun)
+        if last == "drop":
+            assert await collections.list() == []
+            assert opened.files() == []
+        else:
+            (info,) = await collections.list()
+            assert (info.name, info.keep, info.n_images) == ("renamed", "none", 1)
+            (left,) = (await collections.images.list("renamed", None, 9))[0]
+            assert (left.id, left.metadata) == ("i00", {"n": 0, "patched": True})
+
+    run(story)
+
+
+def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        collections = opened.collections
+        await add_numbers(opened, 1)
+        async with writes_held_up(opened):
+            dropping = asyncio.create_task(collections.drop("default"))
+            await until(lambda: opened.write_queue.n_open == 2)
+            waiting = begin(
+                collections.images.patch("default", "i00", {}),
+                collections.images.delete("default", "i00"),
+                collections.images.delete_matching(
+                    "default", parse_filter({"n": 0}), lacking=False, preview=False
+                ),
+                collections.images.delete_matching("default", None, lacking=True, preview=False),
+                collections.change("default", CollectionChange(name="other")),
+                collections.drop("default"),
+            )
+            await until(lambda: opened.write_queue.n_open == 2 + len(waiting))
+        await dropping
+        for one in waiting:
+            with pytest.raises(NotFound, match="collection 'default' was dropped"):
+                await one
+
+    run(story)
+
+
+def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delete, "CHUNK", 3)
+
+    async def story(opened: Opened) -> None:
+        await add_numbers(opened, 10)
+        query = await opened.embedder.embed_image(picture("red"))
+        deletion = await opened.collections.images.delete_matching(
+            "default", parse_filter({"n": {"lt": 8}}), lacking=False, preview=False
+        )
+        assert deletion.n_images == 8
+        assert await opened.listed() == ["i08", "i09"]
+        assert sorted(await opened.ids(query)) == ["i08", "i09"]
+        assert len(opened.files()) == 2
+        assert opened.metrics.collections == {"default": 2}
+
+    async def after(opened: Opened) -> None:
+        assert await opened.listed() == ["i08", "i09"]
+
+    run(story)
+    run(after)

@@ -1,10 +1,8 @@
 """The contract of an index: those of the CPU and, over a stand-in, of the GPU."""
 
 import asyncio
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
@@ -137,17 +135,6 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
     asyncio.run(run())
 
 
-def test_empty_index_finds_nothing(new_index: NewIndex) -> None:
-    async def run() -> None:
-        index = new_index(DIM, index_threads(1))
-        assert (await index.search(unit_rows(1)[0], 5, None))[0].tolist() == []
-        await index.apply((), [1], unit_rows(1))
-        assert (await index.search(unit_rows(1)[0], 5, np.empty(0, np.int64)))[0].tolist() == []
-        await index.close()
-
-    asyncio.run(run())
-
-
 def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> None:
     async def run() -> None:
         index, rows = new_index(DIM, index_threads(1)), unit_rows(2000)
@@ -167,49 +154,5 @@ def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> Non
 
         await asyncio.gather(add(), search(), search())
         await index.close()
-
-    asyncio.run(run())
-
-
-class HeldQuery(np.ndarray):
-    """A query that a search begins with, and waits for."""
-
-    began, go_on = threading.Event(), threading.Event()
-
-    def __getitem__(self, key: Any) -> Any:
-        self.began.set()
-        assert self.go_on.wait(30)
-        return super().__getitem__(key)
-
-
-def test_slow_search_delays_calls_of_its_own_index_only() -> None:
-    async def run() -> None:
-        threads, rows = index_threads(2), unit_rows(3)
-        slow, other = FaissFlatIndex(DIM, threads), FaissFlatIndex(DIM, threads)
-        await slow.apply((), [1], rows[:1])
-        held = asyncio.create_task(slow.search(rows[0].view(HeldQuery), 5, None))
-        assert await asyncio.to_thread(HeldQuery.began.wait, 30)
-        later = asyncio.create_task(slow.apply((), [2], rows[1:2]))
-        await other.apply((), [3], rows[2:])
-        assert (await other.search(rows[0], 5, None))[0].tolist() == [3]
-        assert not later.done()
-        HeldQuery.go_on.set()
-        assert (await held)[0].tolist() == [1]
-        await later
-        assert sorted((await slow.search(rows[0], 5, None))[0].tolist()) == [1, 2]
-
-    asyncio.run(run())
-
-
-def test_many_indexes_share_one_thread_and_outlive_each_other(new_index: NewIndex) -> None:
-    async def run() -> None:
-        thread, rows = index_threads(1), unit_rows(30)
-        indexes = [new_index(DIM, thread) for _ in range(30)]
-        n_before = threading.active_count()
-        for index in indexes:
-            await index.apply((), list(range(30)), rows)
-        assert threading.active_count() <= n_before + 1
-        await asyncio.gather(*(index.close() for index in indexes[1:]))
-        assert (await indexes[0].search(rows[7], 1, None))[0].tolist() == [7]
 
     asyncio.run(run())

@@ -1,16 +1,26 @@
+"""Files of images: written whole, healed, and for the user of the server alone, whatever the umask."""
+
 import asyncio
-import hashlib
 import os
+import stat
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
-from diptych.errors import CorruptStore, StoreError
-
-
-def sha(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()
+from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.ids import sha256_of
+from diptych.core.tuning.execution_layout import Plan
+from diptych.errors import StoreError
+from integration.backup_parts import back_up
+from integration.backup_parts import restored as restore
+from integration.data_folders import add, put
 
 
 def only_file(data_dir: Path) -> Path:
@@ -25,7 +35,7 @@ def names(data_dir: Path) -> list[str]:
 def test_files_are_read_back_and_removed_with_their_thumbnails(tmp_path: Path) -> None:
     async def run() -> None:
         files = ImageFiles(tmp_path)
-        payloads = {sha(payload): payload for payload in (b"one", b"two")}
+        payloads = {sha256_of(payload): payload for payload in (b"one", b"two")}
         await files.put(payloads)
         await files.put(payloads)
         one, two = payloads
@@ -40,16 +50,8 @@ def test_files_are_read_back_and_removed_with_their_thumbnails(tmp_path: Path) -
     asyncio.run(run())
 
 
-def test_missing_file_is_corrupt(tmp_path: Path) -> None:
-    async def run() -> None:
-        with pytest.raises(CorruptStore, match="is missing"):
-            await ImageFiles(tmp_path).get(sha(b"one"))
-
-    asyncio.run(run())
-
-
 def test_refusing_disk_is_a_store_error_and_leaves_no_half_file(tmp_path: Path) -> None:
-    files, one = ImageFiles(tmp_path), sha(b"one")
+    files, one = ImageFiles(tmp_path), sha256_of(b"one")
     (tmp_path / "images" / one[:2]).write_bytes(b"a file where the folder should be")
 
     async def run() -> None:
@@ -62,25 +64,76 @@ def test_refusing_disk_is_a_store_error_and_leaves_no_half_file(tmp_path: Path) 
 
 def test_damaged_file_is_written_anew_by_the_next_put(tmp_path: Path) -> None:
     async def run() -> None:
-        files, one = ImageFiles(tmp_path), {sha(b"one"): b"one"}
+        files, one = ImageFiles(tmp_path), {sha256_of(b"one"): b"one"}
         for damage in (b"0ne", b"", b"one more"):
             await files.put(one)
             only_file(tmp_path).write_bytes(damage)
             await files.put(one)
-            assert await files.get(sha(b"one")) == b"one"
+            assert await files.get(sha256_of(b"one")) == b"one"
 
     asyncio.run(run())
 
 
-def test_thumbnails_do_not_wait_for_the_disk_and_an_empty_one_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        files, one = ImageFiles(tmp_path), sha(b"one")
-        monkeypatch.setattr(os, "fsync", None)
-        await files.put_thumbnail(one, 64, b"small")
-        assert await files.get_thumbnail(one, 64) == b"small"
-        await files.put_thumbnail(one, 64, b"")
-        assert await files.get_thumbnail(one, 64) is None
+PETS = {"cat": b"cat", "dog": b"a dog"}
 
-    asyncio.run(run())
+
+@pytest.fixture(autouse=True)
+def permissive_umask() -> Iterator[None]:
+    umask = os.umask(0)
+    yield
+    os.umask(umask)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """Of all files and folders in it, by their names from there."""
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def readable_by_others(folder: Path) -> dict[str, str]:
+    return {name: oct(mode) for name, mode in modes(folder).items() if mode & 0o077}
+
+
+async def serve(data_dir: Path) -> dict[str, int]:
+    """Keep one of everything; the modes while the folder is served."""
+    lock = DataLock(data_dir)
+    store = SqliteStore(data_dir, Quota(), lock)
+    try:
+        files, jobs = ImageFiles(data_dir), JobFiles(data_dir)
+        await put(store, files, PETS)
+        await files.put_thumbnail(sha256_of(b"cat"), 64, b"a small cat")
+        job = await jobs.create(uuid.uuid4().hex)
+        await job.write(b"a body")
+        await job.finish()
+        PlanFile(data_dir / "plans.json").put("a machine", Plan(1, 8, 8, 1))
+        return modes(data_dir)
+    finally:
+        await store.close()
+
+
+def test_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "deep" / "data"
+    found = asyncio.run(serve(data_dir))
+    assert {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "plans.json", "lock"} <= found.keys()
+    assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+
+
+def test_what_an_earlier_version_left_open_is_narrowed_at_the_start(tmp_path: Path) -> None:
+    asyncio.run(serve(tmp_path))
+    for name in (DATABASE, "plans.json"):
+        (tmp_path / name).chmod(0o644)
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / f"{DATABASE}{suffix}").touch(0o644)
+    for name in ("images", "thumbnails", "jobs"):
+        (tmp_path / name).chmod(0o755)
+    found = asyncio.run(serve(tmp_path))
+    assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
+
+
+def test_backup_and_what_is_restored_of_it_are_for_their_user_alone(tmp_path: Path) -> None:
+    data_dir, backup, restored = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
+    add(data_dir, PETS)
+    back_up(data_dir, backup)
+    assert readable_by_others(backup) == {}
+    restore(backup, restored)
+    assert readable_by_others(restored) == {}

@@ -1,4 +1,4 @@
-"""Jobs over the real adapters: order, cancelling, restarts, and data folders that fail."""
+"""Jobs over the real adapters: limits, restarts, failing data folders, and that each image is added once."""
 
 import asyncio
 from pathlib import Path
@@ -11,8 +11,9 @@ from diptych.core.concurrency.fair_queue import acting_for
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs import runner, service
 from diptych.core.jobs.service import Jobs
+from diptych.core.types import NewImage
 from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
-from integration.job_parts import Gate, RunJobs, end_of, stalled_job, submit, until_done
+from integration.job_parts import Gate, RunJobs, end_of, submit, until_done
 from integration.store_parts import Opened, tiny_png
 from unit.core.core_fakes import until
 
@@ -27,41 +28,6 @@ async def until_forgotten(running: Jobs, id: str) -> None:
         await running.get(id)
 
 
-def test_jobs_run_in_the_order_of_their_coming(run_jobs: RunJobs) -> None:
-    async def story(opened: Opened, running: Jobs) -> None:
-        gate = Gate(opened)
-        first, second = await submit(running, 3), await submit(running, 3, first=2)
-        await until(lambda: gate.n_waiting > 0)
-        assert [job.state for job in await running.list()] == ["queued", "running"]
-        for _ in range(4):
-            gate.permits.release()
-        assert (await end_of(running, second.id)).counts == {"created": 2, "unchanged": 1}
-        assert (await end_of(running, first.id)).counts == {"created": 3}
-        assert await opened.listed() == ["i00", "i01", "i02", "i03", "i04"]
-
-    run_jobs(story)
-
-
-def test_job_goes_on_after_a_restart_where_it_was(run_jobs: RunJobs) -> None:
-    known: list[Job] = []
-
-    async def before(opened: Opened, running: Jobs) -> None:
-        gate = Gate(opened)
-        known.extend([await submit(running, 5), await submit(running, 2, first=20)])
-        gate.permits.release()
-        await until_done(running, known[0].id, 2)
-        await opened.collections.images.delete("default", "i01")  # acknowledged, and deleted since
-
-    async def after(opened: Opened, running: Jobs) -> None:
-        assert (await end_of(running, known[1].id)).state == "done"
-        first = await running.get(known[0].id)
-        assert (first.state, first.counts) == ("done", {"created": 5})
-        assert await opened.listed() == ["i00", "i02", "i03", "i04", "i20", "i21"]
-
-    run_jobs(before)
-    run_jobs(after)
-
-
 def test_inputs_that_no_job_needs_are_removed_at_the_start(run_jobs: RunJobs, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "jobs"
     folder.mkdir(parents=True)
@@ -70,28 +36,6 @@ def test_inputs_that_no_job_needs_are_removed_at_the_start(run_jobs: RunJobs, tm
 
     async def story(opened: Opened, running: Jobs) -> None:
         assert list(folder.iterdir()) == []
-
-    run_jobs(story)
-
-
-def test_end_is_reported_once_nothing_of_the_job_is_left(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened, running: Jobs) -> None:
-        entered, gate, remove = asyncio.Event(), asyncio.Event(), JobFiles.remove
-
-        async def gated(files: JobFiles, id: str) -> None:
-            entered.set()
-            await gate.wait()
-            await remove(files, id)
-
-        monkeypatch.setattr(JobFiles, "remove", gated)
-        job = await submit(running, 2)
-        await entered.wait()
-        seen = await running.get(job.id)
-        assert (seen.state, seen.finished_at, seen.n_done) == ("running", None, 2)
-        gate.set()
-        assert (await end_of(running, job.id)).state == "done"
 
     run_jobs(story)
 
@@ -105,30 +49,6 @@ def test_job_whose_input_is_gone_fails_and_says_so(run_jobs: RunJobs, tmp_path: 
         (tmp_path / "data" / "jobs" / job.id).unlink()
         ended = await end_of(running, job.id)
         assert (ended.state, ended.reason) == ("failed", GONE)
-
-    run_jobs(story)
-
-
-def test_job_waits_while_the_data_folder_fails_and_tells_why(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "PAUSE_S", 0.01)
-
-    async def story(opened: Opened, running: Jobs) -> None:
-        broken, put = [True], opened.records.writer.put
-
-        async def failing(*args: Any, **options: Any) -> Any:
-            if broken:
-                raise StoreError("the disk is full")
-            return await put(*args, **options)
-
-        monkeypatch.setattr(opened.records.writer, "put", failing)
-        job = await submit(running, 2)
-        told = await stalled_job(running, job.id)
-        assert (told.state, told.reason, told.n_done) == ("running", "the disk is full", 0)
-        broken.clear()
-        ended = await end_of(running, job.id)
-        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 2})
 
     run_jobs(story)
 
@@ -251,5 +171,98 @@ def test_batches_are_bounded_in_bytes(run_jobs: RunJobs, monkeypatch: pytest.Mon
         monkeypatch.setattr(opened.collections, "add_many", counted)
         await end_of(running, (await submit(running, 3)).id)
         assert sizes == [1, 1, 1]
+
+    run_jobs(story)
+
+
+Outcomes = list[tuple[int, str | None, str]]
+
+
+class StopsAfterAdds:
+    """Adds come to their ends, and nobody hears of it: as if the server were killed there."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.n_added = 0
+        self._add = opened.collections.add_many
+        opened.collections.add_many = self._never_returns  # type: ignore[method-assign]
+
+    async def _never_returns(self, *args: Any, **options: Any) -> Any:
+        self.n_added += len((await self._add(*args, **options)).outcomes)
+        await asyncio.Event().wait()
+
+    async def until_added(self, n: int) -> None:
+        await until(lambda: self.n_added >= n)
+
+
+async def outcomes(jobs: Jobs, id: str) -> Outcomes:
+    return [(one.index, one.id, one.status) for one in await jobs.outcomes(id, -1, 100)]
+
+
+def test_image_that_was_deleted_before_its_job_was_killed_does_not_return(run_jobs: RunJobs) -> None:
+    known: list[Job] = []
+
+    async def before(opened: Opened, jobs: Jobs) -> None:
+        stops = StopsAfterAdds(opened)
+        known.append(await submit(jobs, 3))
+        await stops.until_added(2)
+        await opened.collections.images.delete("default", "i00")
+
+    async def after(opened: Opened, jobs: Jobs) -> None:
+        assert (await end_of(jobs, known[0].id)).counts == {"created": 3}
+        assert await opened.listed() == ["i01", "i02"]
+
+    run_jobs(before)
+    run_jobs(after)
+
+
+def test_image_is_reported_when_it_can_be_found_and_not_before(run_jobs: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate, entered = asyncio.Event(), asyncio.Event()
+        (index,) = opened.indexes
+        apply = index.apply
+
+        async def gated(*args: Any) -> None:
+            entered.set()
+            await gate.wait()
+            await apply(*args)
+
+        index.apply = gated  # type: ignore[method-assign]
+        job = await submit(jobs, 3)
+        await entered.wait()
+        assert await opened.listed() == ["i00", "i01"]  # committed
+        seen = await jobs.get(job.id)
+        assert (seen.state, seen.n_done, await outcomes(jobs, job.id)) == ("running", 0, [])
+        assert [one.n_done for one in await jobs.list()] == [0]
+        gate.set()
+        await until_done(jobs, job.id, 2)
+        assert await outcomes(jobs, job.id) == [(0, "i00", "created"), (1, "i01", "created")]
+        assert (await end_of(jobs, job.id)).counts == {"created": 3}
+
+    run_jobs(story)
+
+
+def test_batch_that_fails_behind_its_commit_is_not_added_again(
+    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PAUSE_S", 0.01)
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.add_many(
+            "default", [NewImage(tiny_png(90 + i), f"i{i:02}") for i in range(4)]
+        )
+        remove, failed = opened.images.remove, asyncio.Event()
+
+        async def refuse_once(sha256s: Any) -> None:
+            if not failed.is_set():
+                failed.set()
+                raise StoreError("a file could not be removed")
+            await remove(sha256s)
+
+        monkeypatch.setattr(opened.images, "remove", refuse_once)
+        job = await submit(jobs, 4, replace=True)
+        await failed.wait()
+        await opened.collections.images.delete("default", "i00")
+        assert (await end_of(jobs, job.id)).counts == {"replaced": 4}
+        assert await opened.listed() == ["i01", "i02", "i03"]
 
     run_jobs(story)

@@ -1,4 +1,4 @@
-"""Jobs that end for outside reasons: cancelled, collection dropped or renamed, disk full."""
+"""Jobs that end or wait for outside reasons: cancelled, collection dropped or not served, disk full."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.files.job_files import JobFile
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.core.job import Job
-from diptych.core.jobs import service as jobs_module
+from diptych.core.jobs import queue, service
 from diptych.core.jobs.service import Jobs
-from diptych.core.types import CollectionChange
-from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
+from diptych.errors import StoreError, StoreFull, StoreReadOnly
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, stalled_job, submit, until_done
-from integration.store_parts import EncoderGate, Opened, writes_held_up
-from unit.core.core_fakes import FakeMetrics, until
+from integration.store_parts import EncoderGate, Opened
+from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
 
 DROPPED = ("failed", "collection 'x' was dropped")
 
@@ -40,7 +39,7 @@ class Disk:
             await finish(store, *args)
 
         monkeypatch.setattr(SqliteJobs, "finish", refuse)
-        monkeypatch.setattr(jobs_module, "PAUSE_S", 0.01)
+        monkeypatch.setattr(service, "PAUSE_S", 0.01)
 
 
 async def drop_and_create(opened: Opened, name: str) -> None:
@@ -67,27 +66,6 @@ def test_waiting_job_ends_with_its_collection_and_never_fills_another_of_the_nam
     run_jobs(story)
 
 
-def test_batch_about_to_be_added_never_goes_to_another_collection_of_the_name(
-    run_jobs: RunJobs,
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        gate = Gate(opened)
-        await opened.collections.create("x")
-        job = await submit(jobs, 6, collection="x")
-        gate.permits.release()
-        await until_done(jobs, job.id, 2)
-        await until(lambda: gate.n_waiting > 0)
-        await drop_and_create(opened, "x")
-        for _ in range(3):
-            gate.permits.release()
-        ended = await end_of(jobs, job.id)
-        assert ((ended.state, ended.reason), ended.n_done) == (DROPPED, 2)
-        assert await opened.listed("x") == []
-        assert opened.files() == []
-
-    run_jobs(story)
-
-
 def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_name(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         await opened.collections.create("x")
@@ -100,98 +78,6 @@ def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_na
         assert ((ended.state, ended.reason), ended.n_done) == (DROPPED, 0)
         assert await opened.listed("x") == []
         await until(lambda: opened.files() == [])
-
-    run_jobs(story)
-
-
-def test_batch_that_waits_for_room_never_lands_in_another_collection_of_the_name(run_jobs: RunJobs) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        await opened.collections.create("x")
-        add, refused = opened.collections.add_many, asyncio.Event()
-
-        async def busy(*args: Any, **options: Any) -> Any:
-            if not refused.is_set():
-                await drop_and_create(opened, "x")
-                refused.set()
-                raise Overloaded("full", retry_after_s=0.01)
-            return await add(*args, **options)
-
-        opened.collections.add_many = busy  # type: ignore[method-assign]
-        ended = await end_of(jobs, (await submit(jobs, 2, collection="x")).id)
-        assert (ended.state, ended.reason) == DROPPED
-        assert await opened.listed("x") == []
-
-    run_jobs(story)
-
-
-def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
-    run_jobs: RunJobs, inputs: Callable[[], list[str]]
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        gate = Gate(opened)
-        with pytest.raises(NotFound):
-            await submit(jobs, 1, collection="absent")
-        job = await submit(jobs, 1)
-        with pytest.raises(Conflict, match="a job adds to collection 'default': wait for its end, or cancel"):
-            await opened.collections.change("default", CollectionChange(name="other"))
-        gate.permits.release()
-        await end_of(jobs, job.id)
-        await opened.collections.change("default", CollectionChange(name="other"))
-        assert await opened.listed("other") == ["i00"]
-        assert inputs() == []
-
-    run_jobs(story)
-
-
-def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(run_jobs: RunJobs) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        gate, before = Gate(opened), await opened.collections.get("default")
-        change = CollectionChange(name="other", keep="none")
-        async with writes_held_up(opened):
-            changing = asyncio.create_task(opened.collections.change("default", change))
-            await until(lambda: opened.write_queue.n_open == 2)
-            job = await submit(jobs, 1)
-        with pytest.raises(Conflict, match="a job adds to collection 'default'"):
-            await changing
-        assert await opened.collections.list() == [before]
-        (kept,) = await opened.records.catalogue.list()
-        assert (kept.name, kept.keep) == ("default", before.keep)
-        gate.permits.release()
-        await end_of(jobs, job.id)
-        changed = await opened.collections.change("default", change)
-        assert (changed.name, changed.keep) == ("other", "none")
-
-    run_jobs(story)
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["", "and another has its name"])
-def test_job_whose_collection_is_renamed_while_it_is_submitted_is_never_filed_under_the_old_name(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], again: bool
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        finish, entered, gate = JobFile.finish, asyncio.Event(), asyncio.Event()
-
-        async def gated(job_input: JobFile) -> None:
-            entered.set()
-            await gate.wait()
-            await finish(job_input)
-
-        monkeypatch.setattr(JobFile, "finish", gated)
-        submitting = asyncio.create_task(submit(jobs, 1))
-        await entered.wait()
-        await opened.collections.change("default", CollectionChange(name="other"))
-        if again:
-            await opened.collections.create("default")
-        gate.set()
-        if again:  # accepted after that one was there, which it goes to
-            assert (await end_of(jobs, (await submitting).id)).state == "done"
-            assert await opened.listed() == ["i00"]
-        else:
-            with pytest.raises(NotFound, match="no collection named 'default'"):
-                await submitting
-            assert await jobs.list() == []
-        assert inputs() == []
-        assert await opened.listed("other") == []
 
     run_jobs(story)
 
@@ -240,21 +126,6 @@ def test_batch_that_is_being_written_when_its_job_is_cancelled_is_written(
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
-def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], waits: bool
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        gate = Gate(opened)
-        first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
-        await until(lambda: gate.n_waiting > 0)
-        Disk(monkeypatch, StoreFull("no space is left"), n_times=1)
-        assert (await jobs.cancel(second.id if waits else first.id)).state == "cancelled"
-        assert inputs() == [first.id if waits else second.id]
-
-    run_jobs(story)
-
-
-@pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
 def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_it_can(
     run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
@@ -289,30 +160,6 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
     run_jobs(story)
 
 
-def test_cancelled_job_whose_end_was_never_recorded_adds_nothing_after_a_restart(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known: list[Job] = []
-
-    async def before(opened: Opened, jobs: Jobs) -> None:
-        Gate(opened)
-        await submit(jobs, 1)
-        known.append(await submit(jobs, 2, first=10))
-        Disk(monkeypatch, StoreFull("no space is left"))
-        with pytest.raises(StoreFull):
-            await jobs.cancel(known[0].id)
-
-    async def after(opened: Opened, jobs: Jobs) -> None:
-        ended = await end_of(jobs, known[0].id)
-        assert (ended.state, ended.n_done) == ("failed", 0)
-        assert "the input of the job is gone" in ended.reason
-        assert await opened.listed() == ["i00"]
-
-    run_jobs(before)
-    monkeypatch.undo()
-    run_jobs(after)
-
-
 def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
     run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]]
 ) -> None:
@@ -328,82 +175,76 @@ def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
     run_jobs(story)
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(StoreFull("no space is left"), "disk_full"), (StoreReadOnly("no writes"), "disk_read_only")],
+OTHER = "other"
+NOT_SERVED = (
+    "collection 'pets' has vectors of model 'tiny' and no images that could be embedded again, so that it "
+    "can be read and deleted from only: tiny/1 in fp32 cannot be loaded: no model named 'tiny'; there is: "
+    "other"
 )
-def test_every_try_of_a_job_that_the_disk_refuses_is_counted(
-    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreError, reason: str
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
+    monkeypatch.setattr(queue, "LOOK_AGAIN_S", 0.01)
+    write_tiny_bundle(tmp_path / "repo")
+    write_tiny_bundle(tmp_path / "repo", OTHER, seed=7)
+    return job_stories(tmp_path / "repo", tmp_path / "data")
+
+
+@pytest.fixture
+def interrupted(run: RunJobs, tmp_path: Path) -> Job:
+    """Two of its four images are added, the rest waits for the next start; its model is gone."""
+    known: list[Job] = []
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("pets", "none")
+        known.append(await submit(jobs, 4, collection="pets"))
+        gate.permits.release()
+        await until_done(jobs, known[0].id, 2)
+
+    run(story)
+    (tmp_path / "repo" / "tiny").rename(tmp_path / "tiny")
+    return known[0]
+
+
+def test_job_waits_while_another_model_is_served_and_goes_on_once_its_own_is(
+    run: RunJobs, interrupted: Job, tmp_path: Path
 ) -> None:
-    metrics = FakeMetrics()
+    async def under_another_model(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.create("their_own")
+        theirs = await submit(jobs, 3, first=20, collection="their_own")
+        assert (await end_of(jobs, theirs.id)).state == "done"  # it does not wait behind the other
+        (_, waits) = await jobs.list()
+        assert (waits.state, waits.reason, waits.n_done) == ("queued", NOT_SERVED, 2)
+        assert (tmp_path / "data" / "jobs" / interrupted.id).exists()
 
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        disk = Disk(monkeypatch, error)
-        job = await submit(jobs, 2)
-        await until(lambda: metrics.rejected[reason] >= 2)
-        disk.n_times = 0
-        assert (await end_of(jobs, job.id)).state == "done"
+    async def under_its_own(opened: Opened, jobs: Jobs) -> None:
+        ended = await end_of(jobs, interrupted.id)
+        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 4})
+        assert await opened.listed("pets") == ["i00", "i01", "i02", "i03"]
 
-    job_stories(model_repo, tmp_path / "data", metrics)(story)
-    assert metrics.rejected.keys() == {reason}
-
-
-def test_end_is_reported_although_old_jobs_cannot_be_forgotten(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        async def refuse(store: SqliteJobs, keep: int) -> None:
-            raise StoreFull("no space is left")
-
-        monkeypatch.setattr(SqliteJobs, "forget", refuse)
-        for n in range(2):
-            assert (await end_of(jobs, (await submit(jobs, 1, first=n)).id)).state == "done"
-
-    run_jobs(story)
+    run(under_another_model, model=OTHER)
+    (tmp_path / "tiny").rename(tmp_path / "repo" / "tiny")
+    run(under_its_own)
 
 
-def test_many_ended_jobs_of_one_collection_displace_none_of_others(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        monkeypatch.setattr(jobs_module, "MAX_ENDED", 4)
-        await opened.collections.create("x")
-        quiet = [await ended(jobs, n, "x") for n in range(2)]
-        busy = [await ended(jobs, n) for n in range(6)]
-        change = jobs.next_change()
-        if len(await jobs.list()) > 4:  # one is forgotten right after the end of the last
-            await change.wait()
-        assert {job.id for job in await jobs.list()} == {*quiet, *busy[-2:]}
-        assert len(await jobs.outcomes(quiet[0], -1, 9)) == 1
-
-    async def ended(jobs: Jobs, n: int, collection: str = "default") -> str:
-        return (await end_of(jobs, (await submit(jobs, 1, first=n, collection=collection)).id)).id
-
-    run_jobs(story)
-
-
-def test_ended_job_goes_with_its_collection_to_the_new_name(run_jobs: RunJobs) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        job = await end_of(jobs, (await submit(jobs, 1)).id)
-        await opened.collections.change("default", CollectionChange(name="other"))
-        await opened.collections.create("default")
-        assert (await jobs.get(job.id)).collection == "other"
-        assert [one.collection for one in await jobs.list()] == ["other"]
-
-    run_jobs(story)
-
-
-def test_ended_job_of_a_dropped_collection_is_none_of_one_that_is_renamed_to_its_name(
-    run_jobs: RunJobs,
+def test_job_that_waits_for_its_model_is_cancelled_at_once(
+    run: RunJobs, interrupted: Job, tmp_path: Path
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
-        await opened.collections.create("x")
-        gone = await end_of(jobs, (await submit(jobs, 1, collection="x")).id)
-        kept = await end_of(jobs, (await submit(jobs, 1)).id)
-        await opened.collections.drop("x")
-        assert (await jobs.get(gone.id)).collection == "x"
-        await opened.collections.change("default", CollectionChange(name="x"))
-        found = {one.id: one.collection for one in await jobs.list()}
-        assert found == {gone.id: "x (dropped)", kept.id: "x"}
+        cancelled = await jobs.cancel(interrupted.id)
+        assert (cancelled.state, cancelled.reason, cancelled.n_done) == ("cancelled", "", 2)
+        assert list((tmp_path / "data" / "jobs").iterdir()) == []
 
-    run_jobs(story)
+    run(story, model=OTHER)
+
+
+def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs, interrupted: Job) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.drop("pets")
+        await opened.collections.create("pets")
+        assert (await end_of(jobs, interrupted.id)).state == "failed"
+        assert await opened.listed("pets") == []
+
+    run(story, model=OTHER)

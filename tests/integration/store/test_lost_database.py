@@ -1,10 +1,13 @@
-"""A data folder without its database is not served as an empty one, which would remove all that is left."""
+"""A data folder without its database or its originals is not served as an empty one."""
 
 import asyncio
+import logging
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from types import FrameType
@@ -14,18 +17,18 @@ import pytest
 
 import diptych
 from diptych.adapters.backup.data_folder import refuse_lost_database
+from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite import threads
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.errors import CorruptStore, StoreFull
+from diptych.errors import CorruptStore
 from diptych.settings import Settings
 from diptych.wiring.services import build
-from integration.backup_parts import back_up, restored
-from integration.data_folders import add, contents
+from integration.data_folders import COLLECTION, IDENTITY, REF, add, change, row
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PACKAGE = Path(diptych.__file__).parent
-PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}
+PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}  # two files
 
 
 @pytest.fixture(scope="module")
@@ -109,25 +112,12 @@ def test_start_names_the_files_and_what_to_do_and_changes_nothing(
     assert files_of(tmp_path / "data") == before
 
 
-def test_input_of_an_accepted_job_is_not_removed_either(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / ("a" * 32)).write_bytes(b"accepted")
-    with pytest.raises(CorruptStore, match=r"else \(inputs of jobs: 1\)"):
-        refuse_lost_database(tmp_path)
-
-
-def test_folder_whose_files_were_moved_away_begins_as_an_empty_one(tmp_path: Path) -> None:
-    add(tmp_path / "data", PETS)
-    lose(tmp_path / "data")
-    (tmp_path / "data").rename(tmp_path / "away")
-    refuse_lost_database(tmp_path / "data")
-
-
 @pytest.mark.parametrize(
     ("path", "named"),
     [
         (f"{DATABASE}-wal", r"else \(diptych.sqlite3-wal\)"),
         (f"thumbnails/ab/{'ab' * 32}-256", r"else \(thumbnails: 1\)"),
+        (f"jobs/{'a' * 32}", r"else \(inputs of jobs: 1\)"),
     ],
 )
 def test_whatever_else_shows_that_a_folder_was_in_use_is_not_served_as_an_empty_one(
@@ -137,16 +127,6 @@ def test_whatever_else_shows_that_a_folder_was_in_use_is_not_served_as_an_empty_
     (tmp_path / path).write_bytes(b"of a collection that keeps no images")
     with pytest.raises(CorruptStore, match=named):
         refuse_lost_database(tmp_path)
-
-
-def test_folder_of_collections_without_files_is_not_served_as_an_empty_one(
-    model_repo: Path, tmp_path: Path
-) -> None:
-    settings = Settings(model_repo=model_repo, model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN)
-    asyncio.run(build(settings).close())
-    lose(tmp_path / "data")
-    with pytest.raises(CorruptStore, match="was in use and has lost its database"):
-        build(settings)
 
 
 def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
@@ -170,24 +150,6 @@ def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
         asyncio.run(SqliteStore(folder).close())
 
 
-def test_first_start_on_a_full_disk_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: object, **options: object) -> None:
-        raise StoreFull("no space is left")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(threads, "connect", full)
-        with pytest.raises(StoreFull):
-            SqliteStore(tmp_path)
-    refuse_lost_database(tmp_path)
-
-
-def test_folder_that_never_held_a_file_needs_no_database(tmp_path: Path) -> None:
-    refuse_lost_database(tmp_path / "new")
-    (tmp_path / "images" / "ab").mkdir(parents=True)
-    (tmp_path / "images" / "ab" / f".tmp-{'0' * 32}").write_bytes(b"half")
-    refuse_lost_database(tmp_path)
-
-
 def test_database_whose_tables_are_all_in_its_log_is_not_lost(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "served")
     copytree(tmp_path / "served", tmp_path / "killed")  # what a kill now would leave
@@ -198,19 +160,60 @@ def test_database_whose_tables_are_all_in_its_log_is_not_lost(tmp_path: Path) ->
     refuse_lost_database(tmp_path / "killed")
 
 
-def test_damaged_database_is_left_to_those_who_say_what_is_damaged(tmp_path: Path) -> None:
-    add(tmp_path, PETS)
-    (tmp_path / DATABASE).write_bytes(b"no database" * 1_000)
-    refuse_lost_database(tmp_path)
-    with pytest.raises(CorruptStore, match="the database is damaged"):
-        SqliteStore(tmp_path)
+LOGGER = "diptych.adapters.backup.data_folder"
 
 
-def test_restore_mends_it(tmp_path: Path) -> None:
-    add(tmp_path / "data", PETS)
-    back_up(tmp_path / "data", tmp_path / "backup")
-    add(tmp_path / "data", {"cow": b"cow"})
-    lose(tmp_path / "data")
-    restored(tmp_path / "backup", tmp_path / "data", replace=True)
-    refuse_lost_database(tmp_path / "data")
-    assert contents(tmp_path / "data") == PETS
+def start(model_repo: Path, data_dir: Path) -> None:
+    asyncio.run(build(Settings(model_repo=model_repo, model=TINY, data_dir=data_dir, **FIXED_PLAN)).close())
+
+
+def nothing(data_dir: Path) -> None: ...
+
+
+def unkept(data_dir: Path) -> None:
+    """A collection that keeps no originals."""
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        c = (await store.catalogue.create(COLLECTION, "none", IDENTITY, REF)).number
+        await store.writer.put(c, [replace(row("cat", b"cat"), kept=False)], identity=IDENTITY, replace=False)
+
+    change(data_dir, work)
+    shutil.rmtree(data_dir / "images")
+
+
+def test_start_says_how_many_originals_are_gone_and_makes_no_folder(model_repo: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    add(data_dir, PETS)
+    shutil.rmtree(data_dir / "images")
+    with pytest.raises(
+        CorruptStore, match=r"images is not there.*\(files: 2\): mount.*restore.*make an empty"
+    ):
+        start(model_repo, data_dir)
+    assert not (data_dir / "images").exists()
+    (data_dir / "images").mkdir()
+    start(model_repo, data_dir)
+
+
+def test_start_on_an_empty_folder_warns_of_the_originals(
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_dir = tmp_path / "data"
+    add(data_dir, PETS)
+    for folder in (data_dir / "images").iterdir():
+        shutil.rmtree(folder)
+    start(model_repo, data_dir)
+    (said,) = (one for one in caplog.records if one.name == LOGGER)
+    assert said.levelno == logging.WARNING
+    assert "is empty, and the database knows of originals in it (files: 2)" in said.getMessage()
+
+
+@pytest.mark.parametrize("make", [nothing, unkept])
+def test_folder_without_originals_is_begun_as_ever(
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+) -> None:
+    data_dir = tmp_path / "data"
+    make(data_dir)
+    assert not (data_dir / "images").exists()
+    start(model_repo, data_dir)
+    assert (data_dir / "images").is_dir()
+    assert [one for one in caplog.records if one.name == LOGGER] == []

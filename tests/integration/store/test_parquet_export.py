@@ -165,22 +165,6 @@ def test_vectors_that_no_version_of_the_repository_made_are_refused_as_nobody_co
     assert list(tmp_path.glob("*.parquet")) == []
 
 
-@pytest.mark.parametrize(
-    ("made", "complaint"),
-    [
-        ("nothing", "is neither a data folder nor a backup"),
-        ("a folder", "is not a data folder: it has no diptych.sqlite3"),
-    ],
-)
-def test_what_is_no_data_folder_is_refused(
-    model_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], made: str, complaint: str
-) -> None:
-    if made == "a folder":
-        (tmp_path / "data").mkdir()
-    assert export(tmp_path / "data", model_repo, tmp_path / "pets.parquet") == 1
-    assert complaint in capsys.readouterr().err
-
-
 def test_unknown_and_empty_collections_are_named(
     data_dir: Path, model_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,24 +231,6 @@ def test_rows_are_written_in_groups_and_read_back_equal(
     read = [one for batch in batches for one in batch]
     assert len(read) == len(rows)
     assert all(map(same, read, rows))
-
-
-def test_group_ends_when_its_images_are_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "GROUP_BYTES", 10_000)
-    with ParquetWriter(tmp_path / "rows.parquet", heading(), with_images=True) as writer:
-        for n in range(10):
-            writer.add(row(n, image=b"x" * 6_000))
-    assert pq.ParquetFile(tmp_path / "rows.parquet").num_row_groups == 5
-
-
-def test_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        ParquetWriter(tmp_path / "rows.parquet", heading(), with_images=False) as writer,
-    ):
-        writer.add(row(1))
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_no_exports_are_refused_and_told_apart(tmp_path: Path) -> None:

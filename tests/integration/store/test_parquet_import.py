@@ -107,17 +107,6 @@ def hits(client: Client, collection: str) -> list[tuple[str, float]]:
     return [(hit.id, pytest.approx(hit.cosine, abs=1e-5)) for hit in found]
 
 
-def test_file_of_ready_made_vectors_is_brought_back(
-    diptych: Run, bring_in: Run, model_repo: Path, data_dir: Path, exported: Path, tmp_path: Path
-) -> None:
-    assert bring_in(exported, "--into", "once", "--vectors-only")[0] == 0
-    places = ["--data-dir", data_dir, "--model-repo", model_repo, "--with-images"]
-    assert diptych("collections", "export", "once", tmp_path / "x.parquet", *places)[0] == 0
-    assert pq.read_table(tmp_path / "x.parquet")["image"].null_count == N
-    done = bring_in(tmp_path / "x.parquet")
-    assert done == (0, f"once: 0 created, 0 replaced, {N} unchanged, 0 failed\n", "")
-
-
 def test_vectors_of_another_model_of_the_same_name_and_version_are_refused_and_its_images_embedded_again(
     bring_in: Run, exported: Path, tmp_path: Path
 ) -> None:
@@ -131,22 +120,6 @@ def test_vectors_of_another_model_of_the_same_name_and_version_are_refused_and_i
     assert f"keeps those of tiny/1 (fp32, exact decoding, identity {served[:12]})" in complaint
     done = bring_in(other, "--into", "other")
     assert done == (0, f"other: {N} created, 0 replaced, 0 unchanged, 0 failed\n", "")
-
-
-def test_rows_that_cannot_be_added_are_named_and_the_others_are_added(
-    bring_in: Run, exported: Path, tmp_path: Path
-) -> None:
-    table = pq.read_table(exported)
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    columns["image"][0] = b"no image"
-    columns["image"][1] = columns["embedding"][1] = None
-    columns["image"][2] = None  # its vector is there
-    pq.write_table(pa.Table.from_pydict(columns, schema=table.schema), tmp_path / "bad.parquet")
-    code, said, complaints = bring_in(tmp_path / "bad.parquet", "--into", "bad")
-    assert (code, said) == (1, f"bad: {N - 2} created, 0 replaced, 0 unchanged, 2 failed\n")
-    first, second = complaints.splitlines()
-    assert first.startswith("failed: i0: ")
-    assert second == "failed: i1: has neither an image nor a vector"
 
 
 def damaged(file: Path, column: str, at: int, into: Path) -> Path:
@@ -179,37 +152,6 @@ def test_vectors_of_a_damaged_page_are_named_and_those_of_other_groups_are_added
     assert all(why.startswith("the file is damaged there: ") for why in told["failures"].values())
     with Client(server.url) as client:
         assert client.collection("one_page").n_images == N - 40
-
-
-def test_rows_whose_ids_are_damaged_are_named_by_their_place(
-    bring_in: Run, exported: Path, tmp_path: Path
-) -> None:
-    bad = damaged(exported, "id", 60, tmp_path / "bad.parquet")
-    code, said, _ = bring_in(bad, "--into", "no_ids", "--json")
-    assert (code, json.loads(said)["failed"]) == (1, N)
-    assert list(json.loads(said)["failures"]) == [f"row {n}" for n in range(1, N + 1)]
-
-
-def flipped(file: Path, picture: bytes, into: Path) -> Path:
-    """A copy with one bit of a picture of another value, which stands uncompressed behind its length."""
-    content, value = bytearray(file.read_bytes()), len(picture).to_bytes(4, "little") + picture
-    assert content.count(value) == 1  # statistics may have it too, otherwise
-    content[content.index(value) + 44] ^= 1
-    into.write_bytes(content)
-    return into
-
-
-def test_flipped_bit_of_a_picture_loses_the_rest_of_its_group_and_no_vector(
-    bring_in: Run, exported: Path, tmp_path: Path
-) -> None:
-    bad = flipped(exported, tiny_png(66), tmp_path / "bad.parquet")
-    code, said, _ = bring_in(bad, "--into", "one_bit", "--json")
-    told = json.loads(said)
-    assert (code, told["created"] + told["failed"], told["not_tried"]) == (1, N, 0)
-    assert "i66" in told["failures"]
-    assert all(why.startswith("the file is damaged there: ") for why in told["failures"].values())
-    done = bring_in(bad, "--into", "one_bit_vectors", "--vectors-only")
-    assert done == (0, f"one_bit_vectors: {N} created, 0 replaced, 0 unchanged, 0 failed\n", "")
 
 
 def test_what_other_programs_write_otherwise_is_read_or_fails_its_row_alone(
@@ -257,29 +199,3 @@ def test_picture_that_is_another_than_its_sha256_is_named_and_the_others_are_add
     ]
     again = bring_in(file, "--into", "swapped_vectors", "--vectors-only")  # which are as they were
     assert again[1] == f"swapped_vectors: {N - 1} created, 0 replaced, 0 unchanged, 1 failed\n"
-
-
-def test_file_that_is_no_export_is_refused_before_anything_is_made(
-    server: RunningServer, bring_in: Run, tmp_path: Path
-) -> None:
-    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
-    code, _, complaint = bring_in(tmp_path / "x.parquet", "--into", "never")
-    assert (code, "does not name the model of its vectors" in complaint) == (1, True)
-    with Client(server.url) as client:
-        assert "never" not in [collection.name for collection in client.collections()]
-
-
-def test_export_of_a_newer_format_is_refused_with_both_numbers(
-    server: RunningServer, bring_in: Run, exported: Path, tmp_path: Path
-) -> None:
-    table = pq.read_table(exported)
-    said = {key: json.loads(value) for key, value in table.schema.metadata.items() if b"diptych" in key}
-    ((key, heading),) = said.items()
-    heading["format"] += 1
-    pq.write_table(table.replace_schema_metadata({key: json.dumps(heading)}), tmp_path / "new.parquet")
-    code, _, complaint = bring_in(tmp_path / "new.parquet", "--into", "never")
-    assert code == 1
-    assert (
-        f"has format {heading['format']}, this version of diptych knows up to {heading['format'] - 1}"
-        in complaint
-    )

@@ -1,8 +1,6 @@
 """The quota of a data folder includes the database's log, which makes room once nobody reads it."""
 
 import asyncio
-import errno
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,18 +111,6 @@ def test_deleting_makes_room_although_the_log_of_it_is_long(tmp_path: Path) -> N
     open_store(tmp_path, work)
 
 
-def test_reported_bytes_are_those_of_the_database_and_its_log(tmp_path: Path) -> None:
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        with somebody_reads(tmp_path):
-            for n in range(8):
-                await add_row(store, n)
-            database_bytes, log_bytes = sizes(tmp_path)
-            assert log_bytes > 80_000
-            assert await store.n_bytes() == database_bytes + log_bytes
-
-    open_store(tmp_path, work)
-
-
 def test_log_holds_room_from_the_start_and_takes_the_place_of_the_reserve_of_earlier_versions(
     tmp_path: Path,
 ) -> None:
@@ -139,20 +125,3 @@ def test_log_holds_room_from_the_start_and_takes_the_place_of_the_reserve_of_ear
 
     open_store(tmp_path, work)
     assert not (tmp_path / "reserve").exists()
-
-
-def test_file_system_that_allocates_nothing_ahead_is_used_and_that_is_logged_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
-
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        await add_row(store, 0)
-
-    open_store(tmp_path, work)
-    assert (
-        caplog.text.count("no space is reserved for deletions on a full disk: Operation not supported") == 1
-    )

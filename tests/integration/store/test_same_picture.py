@@ -8,7 +8,6 @@ import pytest
 from diptych.core.collections import images
 from diptych.core.collections.search import SearchInput, WeightedQuery, search_images
 from diptych.core.types import Keep
-from diptych.errors import InvalidValue, StoreFull
 from integration.store_parts import Opened, Run, without_urls
 from support.pictures import noise, picture
 
@@ -79,31 +78,6 @@ def test_hashes_of_earlier_rows_are_made_from_their_originals_once(
     run(story)
 
 
-def test_hashes_that_cannot_be_stored_do_not_fail_the_search(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(opened: Opened) -> None:
-        await add(opened)
-        await forget_hashes(opened)
-
-        async def refuse(hashes: Any) -> None:
-            raise StoreFull("no space")
-
-        monkeypatch.setattr(opened.records.writer, "put_hashes", refuse)
-        assert await search(opened) == {"red": ["large"], "other": []}
-
-    run(story)
-
-
-def test_earlier_rows_without_a_file_are_their_own_pictures(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add(opened, "none")
-        await forget_hashes(opened)
-        assert await search(opened) == {"red": [], "large": [], "other": []}
-
-    run(story)
-
-
 async def same_pictures(opened: Opened, kind: Literal["bytes", "picture"] = "picture") -> tuple[Any, ...]:
     """The ids of each group, and how many images have no hash."""
     page = await opened.collections.images.duplicates("pets", kind, None, 9)
@@ -131,27 +105,5 @@ def test_missing_hashes_are_made_a_part_at_a_time(run: Run, monkeypatch: pytest.
         await forget_hashes(opened)
         assert [await same_pictures(opened) for _ in range(3)] == [([], 2), *[([["large", "red"]], 0)] * 2]
         assert await n_hashes(opened) == 4
-
-    run(story)
-
-
-def test_images_whose_picture_cannot_be_known_are_grouped_by_their_bytes(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add(opened, "none")
-        await opened.add("pets", picture("red"), "again")
-        await forget_hashes(opened)
-        assert await same_pictures(opened) == ([["again", "red"]], 4)
-
-    run(story)
-
-
-def test_too_many_images_are_refused_for_pictures_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_COMPARED", 2)
-
-    async def story(opened: Opened) -> None:
-        await add(opened)
-        with pytest.raises(InvalidValue, match="has 3 images, the same pictures are found among at most 2"):
-            await same_pictures(opened)
-        assert await same_pictures(opened, "bytes") == ([], 0)
 
     run(story)

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.__main__ import main
 from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
-from support.default_model import default_bundle
+from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 ROOT = Path(__file__).parents[3]
 GALLERY = ROOT / "server" / "gallery"
@@ -100,3 +101,9 @@ def test_queries_of_newcomers_find_as_many_right_pictures_as_measured(kind: str,
     skip_if_unknown(kind)
     wrong = wrong_first_hits(QUERIES[kind], precision)
     assert len(QUERIES[kind]) - len(wrong) >= MIN_RIGHT[kind], wrong
+
+
+def test_default_model_passes_its_golden_check_in_every_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its int8 weights have 8 bits: processors without VNNI need the runtime's exact products for them."""
+    assert main(["check", DEFAULT_MODEL, "--model-repo", str(MODEL_REPO)]) == 0
+    assert "sound   fp32, int8" in capsys.readouterr().out

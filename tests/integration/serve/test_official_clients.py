@@ -1,12 +1,13 @@
-"""The official OpenAI client against a real server, also with what vLLM and infinity add to its requests."""
+"""The official clients of OpenAI (also as vLLM and infinity use it) and Hugging Face, against a server."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import numpy as np
 import openai
 import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
 from openai.types import CreateEmbeddingResponse
 
 from support.image_requests import data_uri
@@ -15,6 +16,7 @@ from support.server import RunningServer, serve
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 KEY = "a key that is long enough"
+RED = picture("red")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_one_text_is_a_list_of_one(client: openai.OpenAI) -> None:
     assert (len(answer.data), len(answer.data[0].embedding)) == (1, EMBED_DIM)
 
 
-IMAGE = data_uri(picture("red"))
+IMAGE = data_uri(RED)
 VLLM_MESSAGES = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}]
 
 
@@ -75,12 +77,6 @@ def test_image_is_embedded_in_each_form_that_the_client_can_send(
         np.testing.assert_allclose(answer.data[0].embedding, ours["data"][0]["embedding"], atol=1e-6)
 
 
-@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]])
-def test_token_ids_are_refused_with_what_langchain_has_to_set(client: openai.OpenAI, tokens: Any) -> None:
-    with pytest.raises(openai.UnprocessableEntityError, match="check_embedding_ctx_length=False"):
-        client.embeddings.create(model=TINY, input=tokens)
-
-
 def test_served_model_is_listed_and_shown(client: openai.OpenAI) -> None:
     (listed,) = client.models.list()
     assert listed.id == TINY
@@ -101,3 +97,35 @@ def test_errors_arrive_as_the_clients_own(client: openai.OpenAI, server: Running
     stranger = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0)
     with stranger, pytest.raises(openai.AuthenticationError, match="unknown, revoked or expired"):
         stranger.models.list()
+
+
+def client_of(server: RunningServer, task: str, token: str = KEY) -> InferenceClient:
+    return InferenceClient(f"{server.url}/hf/{task}", token=token)
+
+
+def test_labels_of_an_image_come_best_first(server: RunningServer) -> None:
+    client = client_of(server, "zero-shot-image-classification")
+    found = client.zero_shot_image_classification(
+        RED, ["blue", "red", "green"], hypothesis_template="a picture of {}."
+    )
+    assert found[0].label == "red"
+    assert sum(one.score for one in found) == pytest.approx(1)
+
+
+def test_features_are_the_embeddings(server: RunningServer) -> None:
+    client = client_of(server, "feature-extraction")
+    items = [{"text": "red"}, {"image": IMAGE}]
+    ours = httpx.post(f"{server.url}/embed", json={"input": items}, headers={"X-API-Key": KEY}).json()
+    expected = np.array([row["embedding"] for row in ours["data"]], np.float32)
+    np.testing.assert_allclose(client.feature_extraction("red"), expected[0], atol=1e-6)
+    both = client.feature_extraction(["red", IMAGE], normalize=True, truncate=True)
+    np.testing.assert_allclose(both, expected, atol=1e-6)
+
+
+def test_errors_arrive_as_the_clients_own_with_their_reason(server: RunningServer) -> None:
+    with pytest.raises(HfHubHTTPError, match="embeddings have 16 dimensions") as invalid:
+        client_of(server, "feature-extraction").feature_extraction("red", dimensions=3)
+    assert invalid.value.response.status_code == 422
+    with pytest.raises(HfHubHTTPError) as unknown:
+        client_of(server, "feature-extraction", "wrong").feature_extraction("red")
+    assert unknown.value.response.status_code == 401

@@ -1,17 +1,16 @@
-"""Files are written during encoding; whatever happens meanwhile, they are neither lost nor left behind."""
+"""Whatever interrupts an add, its file is neither lost nor left behind, and adding it again repairs it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diptych.core.collections.ids import sha256_of
 from diptych.core.types import NewImage
-from diptych.errors import Conflict, EncoderFailed, NotFound, NotReady, StoreFull
-from integration.store_parts import EncoderGate, Opened, Run, writes_held_up
+from diptych.errors import Conflict, EncoderFailed, NotFound, StoreError
+from integration.store_parts import EncoderGate, Opened, Run, add_colours, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
@@ -28,18 +27,6 @@ async def adding(
     await until(gate.entered.is_set)
     await until(lambda: sha256_of(payload) in opened.files())
     yield task, gate
-
-
-def test_file_is_on_the_disk_before_its_image_is_encoded(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        async with adding(opened, RED, "red") as (task, gate):
-            with pytest.raises(NotFound):
-                await opened.collections.images.get("default", "red")
-            gate.open()
-            assert (await task).status == "created"
-        assert opened.files() == [sha256_of(RED)]
-
-    run(story)
 
 
 def test_deleting_the_last_image_with_the_same_bytes_leaves_the_file_to_the_add(run: Run) -> None:
@@ -65,17 +52,6 @@ def test_deleted_file_that_an_add_had_claimed_goes_when_the_add_fails(run: Run) 
             gate.open(fails=True)
             assert isinstance((await task).error, EncoderFailed)
         assert opened.files() == []
-
-    run(story)
-
-
-def test_failed_add_leaves_the_file_of_another_image_with_the_same_bytes(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await opened.add("default", RED, "old")
-        async with adding(opened, RED, "new") as (task, gate):
-            gate.open(fails=True)
-            assert (await task).status == "failed"
-        assert (await opened.collections.images.original("default", "old"))[0] == RED
 
     run(story)
 
@@ -126,20 +102,6 @@ def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_fi
     run(story)
 
 
-def test_add_whose_caller_left_while_its_row_waited_and_is_refused_leaves_no_file(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        async with writes_held_up(opened):
-            dropping = asyncio.create_task(opened.collections.drop("default"))
-            await asyncio.sleep(0)
-            adding = asyncio.create_task(opened.add("default", RED, "new"))
-            await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
-            adding.cancel()
-        await asyncio.wait([dropping, adding])
-        assert opened.files() == []
-
-    run(story)
-
-
 def test_add_to_a_collection_that_is_dropped_meanwhile_leaves_no_file(run: Run) -> None:
     async def story(opened: Opened) -> None:
         async with adding(opened, RED, "red") as (task, gate):
@@ -184,44 +146,47 @@ def test_images_that_cannot_be_decoded_are_never_written(run: Run, monkeypatch: 
     run(story)
 
 
-def test_disk_that_gets_full_fails_the_add_and_leaves_none_of_its_files(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_no_row_uses_are_removed_at_the_start(run: Run) -> None:
+    async def leave_orphans(opened: Opened) -> None:
+        await add_colours(opened)
+        await opened.images.put({"ab" + "0" * 62: b"orphan"})
+        await opened.images.put_thumbnail("cd" + "0" * 62, 64, b"orphan")
+        (opened.data_dir / "images" / "ab" / ".tmp-1").write_bytes(b"half")
+        assert len(opened.files()) == 7
+
+    async def after(opened: Opened) -> None:
+        assert len(opened.files()) == 4
+
+    run(leave_orphans)
+    run(after)
+
+
+def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        put = opened.images.put
+        put = opened.records.writer.put
 
-        async def put_and_fail(payloads: dict[str, bytes]) -> None:
-            await put(payloads)
-            raise StoreFull("no room")
+        async def refuse(*values: Any, **named: Any) -> Any:
+            raise StoreError("database or disk is full")
 
-        monkeypatch.setattr(opened.images, "put", put_and_fail)
-        with pytest.raises(StoreFull):
-            await opened.add("default", RED)
+        opened.records.writer.put = refuse  # type: ignore[method-assign]
+        with pytest.raises(StoreError):
+            await opened.add("default", picture("red"), "x")
         assert opened.files() == []
-        assert (await opened.collections.get("default")).n_images == 0
+        opened.records.writer.put = put  # type: ignore[method-assign]
+        assert (await opened.add("default", picture("red"), "x")).status == "created"
 
     run(story)
 
 
-def test_add_that_is_under_way_at_the_stop_leaves_what_the_next_start_removes(
-    model_repo: Path, tmp_path: Path
-) -> None:
-    async def first() -> None:
-        opened = await Opened(model_repo, tmp_path, 1).__aenter__()
-        await opened.add("default", BLUE, "blue")
-        gate = EncoderGate(opened)
-        task = asyncio.create_task(opened.add("default", RED, "red"))
-        await until(gate.entered.is_set)
-        closing = asyncio.create_task(opened.collections.close())
-        await asyncio.sleep(0.05)
-        gate.open()
-        await asyncio.wait([task, closing])
-        assert isinstance(task.exception(), NotReady)
-        await opened.embedder.close()
+def test_adding_an_image_again_heals_its_lost_or_damaged_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", picture("red"), "x")
+        (file,) = (opened.data_dir / "images").glob("*/*")
+        file.unlink()
+        assert (await opened.add("default", picture("red"), "x")).status == "unchanged"
+        assert file.read_bytes() == picture("red")
+        file.write_bytes(b"junk")
+        assert (await opened.add("default", picture("red"), "y")).status == "created"
+        assert (await opened.collections.images.original("default", "y"))[0] == picture("red")
 
-    async def second() -> None:
-        async with Opened(model_repo, tmp_path, 1) as opened:
-            assert opened.files() == [sha256_of(BLUE)]
-
-    asyncio.run(first())
-    asyncio.run(second())
+    run(story)
