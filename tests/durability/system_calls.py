@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ATTACHED_WITHIN_S = 30
 # Calls that make bytes and names last or remove them, and those that send to clients.
 TRACED = (
     "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,send,sendto,sendmsg,write,writev,ftruncate"

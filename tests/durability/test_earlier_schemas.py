@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite import export, threads
+from diptych.adapters.sqlite import export
 from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.adapters.sqlite.rollouts import SqliteRollouts
-from diptych.adapters.sqlite.schema import OLDEST, VERSION, connect, schema_version
+from diptych.adapters.sqlite.schema import OLDEST, VERSION, schema_version
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.backup import DamagedImage
 from diptych.core.collections.metadata.filters import Compare
 from diptych.core.rollout.types import Rollout, ServedVersions
 from diptych.core.types import NewRow, Target, VersionRef
-from diptych.errors import Conflict, StoreError, StoreFull
+from diptych.errors import Conflict, StoreError
 from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY
 from support.warm_server import WarmServers
@@ -107,31 +107,6 @@ def test_rollouts_of_the_server_are_kept_and_those_of_single_collections_are_not
     as_left_by_the_release_before(tmp_path, f"INSERT INTO rollouts VALUES {of_server}, {of_collection}")
     _, rollouts = rollouts_of(tmp_path)
     assert rollouts == [Rollout("a", Target(ONE, "fp32", "exact"), "active", "then", finished_at="later")]
-
-
-def test_conversion_that_met_a_full_disk_is_made_by_the_next_start_with_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    many = (
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
-        " INSERT INTO rollouts"
-        " SELECT i, 'tiny', 1, '1111', 'active', '', NULL, NULL, 0, '', '', '{}', NULL FROM n"
-    )
-    as_left_by_the_release_before(tmp_path, many)
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        (n_pages,) = db.execute("PRAGMA page_count").fetchone()
-    with monkeypatch.context() as patched:
-        patched.setattr(threads, "connect", lambda file, writes: bounded(file, n_pages))
-        with pytest.raises(StoreFull, match="no space is left on the disk of the data folder"):
-            SqliteStore(tmp_path)
-    asyncio.run(check_rows(tmp_path))
-
-
-def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
-    """Limit a database to its present size, so that SQLite reports it as full."""
-    db = connect(file, writes=True)
-    db.execute(f"PRAGMA max_page_count = {max_pages}")
-    return db
 
 
 @pytest.mark.parametrize("table", ["images", "embeddings"])

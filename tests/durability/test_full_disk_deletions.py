@@ -40,16 +40,7 @@ def log_bytes(data_dir: Path) -> int:
     return log.stat().st_blocks * 512 if log.exists() else 0
 
 
-@pytest.mark.parametrize(
-    "killed",
-    [
-        pytest.param(False, id="running", marks=pytest.mark.long),
-        pytest.param(True, id="killed and started again"),
-    ],
-)
-def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
-    warm: WarmServers, disk: SmallDisk, killed: bool
-) -> None:
+def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(warm: WarmServers, disk: SmallDisk) -> None:
     running = Running(warm, disk)
     add_large_collection(running)
     assert running.add(60, {"long": "x" * 2_000}).is_success
@@ -57,9 +48,8 @@ def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
     def fill() -> None:
         disk.fill()
         assert disk.free == 0
-        if killed:
-            running.kill()
-            running.start()  # with all that was acknowledged
+        running.kill()
+        running.start()  # with all that was acknowledged
         assert problem(running.add(1)) == (507, "store-full")
 
     fill()
@@ -113,19 +103,3 @@ def test_log_that_cannot_be_written_into_the_database_is_read_by_the_next_start(
         assert why == "full" or log_bytes(data_dir) > 0
     disk.empty()
     assert len(contents(data_dir)) == (401 if why == "read" else 400)
-
-
-def test_room_that_a_start_did_not_find_is_held_as_soon_as_there_is_some(
-    warm: WarmServers, disk: SmallDisk
-) -> None:
-    running = Running(warm, disk)
-    assert running.add(2).is_success
-    running.stop()
-    assert log_bytes(running.data_dir) == 0
-    disk.fill(but=HELD // 2)
-    running.start()
-    assert problem(running.add(1, {"long": "x" * 8_000})) == (507, "store-full")
-    disk.empty()
-    assert running.add(1).is_success
-    assert log_bytes(running.data_dir) > HELD
-    running.stop()

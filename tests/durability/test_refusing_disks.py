@@ -1,12 +1,10 @@
 """Writes to a full or read-only disk are refused with the reason, lose nothing, and work again afterwards."""
 
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from durability.running import Running, problem
 from durability.small_disk import NEEDS_ROOT, SmallDisk, failing_disk, read_only
@@ -40,25 +38,6 @@ def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk:
     assert running.add(3).is_success
     running.finish_embedding()
     running.stop()
-    running.start()
-    running.stop()
-
-
-@pytest.mark.long
-def test_server_says_that_the_disk_is_full_or_starts_on_it(warm: WarmServers, disk: SmallDisk) -> None:
-    running = Running(warm, disk)
-    assert running.add(5).is_success
-    running.stop()
-    for blocks in (0, 2, 6, 8, 10, 40):
-        disk.fill(but=blocks * 4096)
-        server = running.begin()
-        if server.url_when_ready() is None:
-            assert server.wait() == 1
-            assert "no space is left on the disk" in running.log_file.read_text()
-        else:
-            server.kill(signal.SIGTERM)
-            server.wait()
-    disk.empty()
     running.start()
     running.stop()
 

@@ -67,7 +67,7 @@ def roll_over(folder: Path, *, n_each: int, n_clients: int) -> None:
 
 
 def test_clients_do_not_notice_that_versions_change(tmp_path: Path) -> None:
-    roll_over(tmp_path, n_each=10, n_clients=8)
+    roll_over(tmp_path, n_each=10, n_clients=4)
 
 
 @pytest.mark.long

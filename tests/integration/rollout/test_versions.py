@@ -1,7 +1,6 @@
 """Collections move to another version while their old vectors answer every search."""
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -123,36 +122,6 @@ def test_cancelled_rollout_leaves_everything_as_it_was(run: Run) -> None:
             await opened.rollouts.cancel(rollout.id)
         with pytest.raises(NotFound):
             await opened.rollouts.cancel("absent")
-
-    run(story)
-
-
-def test_vectors_of_a_cancelled_rollout_are_deleted(run: Run) -> None:
-    async def story(opened: Opened) -> None:
-        await add_colours(opened)
-        await opened.collections.create("more")
-        await opened.add("more", picture("white"), "white")
-        held, began = Held(opened), threading.Event()
-        hold = opened.before_encode
-
-        def hold_the_second() -> None:
-            if began.is_set():
-                hold()
-            began.set()
-
-        opened.before_encode = hold_the_second
-        rollout = await opened.rollouts.activate(TINY, 2)
-        await until(held.entered.is_set)
-        assert await opened.records.vectors.missing(opened.collections["default"].number, f"{TINY}/2") == {}
-        cancelling = asyncio.create_task(opened.rollouts.cancel(rollout.id))
-        await asyncio.sleep(0.01)
-        held.go_on()
-        await cancelling
-        async with asyncio.timeout(20):
-            c = opened.collections["default"].number
-            while len(await opened.records.vectors.missing(c, f"{TINY}/2")) < len(COLOURS):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        await require_found(opened, "red", "green", "blue", "yellow")
 
     run(story)
 

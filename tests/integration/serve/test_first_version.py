@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError
+from diptych.errors import BundleError, ConfigError, DiptychError
 from diptych.settings import Settings
 from diptych.wiring.services import build
 from support.app import FIXED_PLAN, running_app
@@ -132,18 +132,6 @@ def test_damaged_version_without_another_one_is_replaced_by_what_served_before(t
         back = client.post("/models/other/versions/1/activate").json()
         _wait_for(client, back["id"])
         assert client.get("/search", params={"q": "red"}).json() == before
-
-
-def test_read_only_server_serves_no_other_version_than_the_damaged_one(tmp_path: Path) -> None:
-    repo = tmp_path / "model_repo"
-    for seed in (0, 1):
-        write_tiny_bundle(repo, seed=seed)
-    with running_app(tmp_path) as client:
-        assert served(client) == (TINY, 2)
-    _damage(tmp_path, f"{TINY}/2")
-    refusal = pytest.raises(CorruptBundle, match="a read-only server serves no other version: restore")
-    with refusal, running_app(tmp_path, read_only=True):
-        pass
 
 
 def test_failure_of_this_machine_ends_the_start_though_another_version_is_there(tmp_path: Path) -> None:

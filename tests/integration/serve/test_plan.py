@@ -88,7 +88,7 @@ def test_other_settings_are_measured_again(
         with_plan(loaded, settings(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"KEY": 1}', '{"KEY": {"n_lanes": 1}}', '{"KEY": {"x": 1}}'])
+@pytest.mark.parametrize("content", ["", '{"KEY": {"n_lanes": 1}}'])
 def test_damaged_plan_file_counts_as_missing(content: str, loaded: LoadedBundle, tmp_path: Path) -> None:
     given = settings(tmp_path)
     with_plan(loaded, given)

@@ -19,7 +19,6 @@ from support.hugging_face_checkpoints import (
     WIDTH,
     make_clip,
 )
-from support.openai_checkpoints import make_openai_archive
 from support.tiny_run import write_tiny_dataset
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
@@ -109,12 +108,6 @@ def test_a_recipe_that_contradicts_the_checkpoint_is_refused(home, tmp_path, cap
     assert not (tmp_path / "runs" / "tuned").exists()
 
 
-@pytest.mark.long
-def test_an_archive_of_openai_needs_nothing_of_the_recipe(home, tmp_path):
-    archive = make_openai_archive(tmp_path / "openai.pt")
-    assert train(home, recipe(tmp_path), archive) == 0
-
-
 def test_weights_alone_are_read_with_a_tokenizer_and_what_the_recipe_says(home, tmp_path, capsys):
     file = recipe(tmp_path, vit(vocab_of(home / "clip")), SPECS)
     weights, tokenizer = home / "clip" / "model.safetensors", home / "clip" / "tokenizer.json"
@@ -122,11 +115,3 @@ def test_weights_alone_are_read_with_a_tokenizer_and_what_the_recipe_says(home, 
     assert "start.tokenizer nowhere.json: cannot be read" in capsys.readouterr().err
     assert train(home, file, None, f"start.source={weights}", f"start.tokenizer={tokenizer}") == 0
     assert RunFolder(tmp_path / "runs" / "tuned").start.is_file()
-
-
-def test_what_is_no_checkpoint_at_all_says_where_it_was_looked_for(home, tmp_path, capsys):
-    file = recipe(tmp_path, vit(600))
-    assert train(home, file, tmp_path / "nothing here") == 1
-    printed = capsys.readouterr().err
-    assert "is not a folder, a run in" in printed
-    assert "nor a hub id such as owner/name@revision" in printed

@@ -6,7 +6,6 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,12 @@ from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, small_disk
 from integration.backup_parts import PETS, back_up, flip, ids, image, images, restored, truncate, verify
 from integration.data_folders import (
-    COLLECTION,
-    IDENTITY,
     add,
     change,
     contents,
     delete,
     in_a_process_that_is_killed,
-    number_of,
     put,
-    row,
 )
 from support.fixtures import model_repo_fixture
 from support.tiny_bundle import TINY
@@ -169,18 +164,6 @@ def test_full_disk_is_said_and_the_backup_goes_on_when_there_is_room(data_dir: P
         assert verify(target).counts.n_files == 22
 
 
-def test_rows_that_keep_no_image_are_copied_and_no_file_is_asked_for(data_dir: Path, target: Path) -> None:
-    async def work(store: SqliteStore, files: ImageFiles) -> None:
-        vectors = [replace(row(f"vector {n}", b"numbers %d" % n), kept=False) for n in range(5)]
-        await store.writer.put(await number_of(store, COLLECTION), vectors, identity=IDENTITY, replace=False)
-
-    change(data_dir, work)
-    done = back_up(data_dir, target)
-    assert (done.counts.n_images, done.counts.n_files, done.lost) == (8, 2, {})
-    assert len(ids(target)) == 8
-    assert verify(target) == done
-
-
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
 def test_file_that_the_data_folder_has_lost_is_said_and_the_rest_is_saved(
     data_dir: Path, target: Path, fault: str
@@ -265,22 +248,6 @@ def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path
     (target / RECORD_FILE).write_text(json.dumps(record | {"format": 2}))
     with pytest.raises(StoreError, match="has backup format 2, this version of diptych knows up to 1"):
         verify(target)
-
-
-def test_backup_of_an_earlier_version_is_verified_restored_and_repeated(
-    data_dir: Path, target: Path, tmp_path: Path
-) -> None:
-    """Whose record names images that were damaged inside of the database, too."""
-    back_up(data_dir, target)
-    said = json.loads((target / RECORD_FILE).read_text())
-    said["backup"]["damaged"] = [{"collection": COLLECTION, "id": "dog", "what": "row"}]
-    (target / RECORD_FILE).write_text(json.dumps(said))
-    kept = images(target)
-    verify(target)
-    restored(target, tmp_path / "restored")
-    assert contents(tmp_path / "restored") == PETS
-    assert back_up(data_dir, target).counts.n_images == 3
-    assert images(target) == kept
 
 
 def keep(data_dir: Path, model_repo: Path, *versions: int) -> list[str]:

@@ -8,24 +8,15 @@ import pytest
 
 from diptych.adapters.files.job_files import JobFiles
 from diptych.core.concurrency.fair_queue import acting_for
-from diptych.core.job import Job, JobItem
-from diptych.core.jobs import runner, service
+from diptych.core.job import Job
+from diptych.core.jobs import service
 from diptych.core.jobs.service import Jobs
-from diptych.core.types import NewImage
-from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
+from diptych.errors import Overloaded, TooLarge
 from integration.job_parts import Gate, RunJobs, end_of, submit, until_done
-from integration.store_parts import Opened, tiny_png
+from integration.store_parts import Opened
 from unit.core.core_fakes import until
 
 GONE = "the input of the job is gone (backups have none): send what has no outcome again"
-
-
-async def until_forgotten(running: Jobs, id: str) -> None:
-    async with asyncio.timeout(20):
-        while id in [job.id for job in await running.list()]:
-            pass
-    with pytest.raises(NotFound):
-        await running.get(id)
 
 
 def test_inputs_that_no_job_needs_are_removed_at_the_start(run_jobs: RunJobs, tmp_path: Path) -> None:
@@ -106,34 +97,6 @@ def test_key_with_all_its_jobs_leaves_room_to_others_and_shares_turns_with_them(
     run_jobs(story)
 
 
-def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(service, "MAX_WAITING", 2)
-    monkeypatch.setattr(service, "MAX_ENDED", 1)
-
-    async def story(opened: Opened, running: Jobs) -> None:
-        gate = Gate(opened)
-        first = await submit(running, 1)
-        async with running.receiving() as slow, running.receiving():  # what comes in takes no place
-            second = await submit(running, 1, first=1)
-            with pytest.raises(Overloaded, match="2 jobs have not ended"):
-                async with running.receiving():
-                    pass
-            await slow.write(tiny_png(2))
-            late = [JobItem(0, 0, slow.n_bytes)]
-            with pytest.raises(Overloaded, match="2 jobs have not ended"):
-                await running.submit(slow, "default", late, replace=False)
-        gate.permits.release()
-        gate.permits.release()
-        await end_of(running, second.id)
-        await until_forgotten(running, first.id)
-        assert await running.outcomes(first.id, -1, 10) == []
-        assert list((tmp_path / "data" / "jobs").iterdir()) == []
-
-    run_jobs(story)
-
-
 def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
     async def story() -> None:
         inputs = JobFiles(tmp_path, max_bytes=10)
@@ -155,24 +118,6 @@ def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
         await fourth.close()
 
     asyncio.run(story())
-
-
-def test_batches_are_bounded_in_bytes(run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "MAX_BATCH_BYTES", len(tiny_png(0)) + 1)
-
-    async def story(opened: Opened, running: Jobs) -> None:
-        sizes: list[int] = []
-        add = opened.collections.add_many
-
-        async def counted(collection: str, images: Any, **options: Any) -> Any:
-            sizes.append(len(images))
-            return await add(collection, images, **options)
-
-        monkeypatch.setattr(opened.collections, "add_many", counted)
-        await end_of(running, (await submit(running, 3)).id)
-        assert sizes == [1, 1, 1]
-
-    run_jobs(story)
 
 
 Outcomes = list[tuple[int, str | None, str]]
@@ -237,32 +182,5 @@ def test_image_is_reported_when_it_can_be_found_and_not_before(run_jobs: RunJobs
         await until_done(jobs, job.id, 2)
         assert await outcomes(jobs, job.id) == [(0, "i00", "created"), (1, "i01", "created")]
         assert (await end_of(jobs, job.id)).counts == {"created": 3}
-
-    run_jobs(story)
-
-
-def test_batch_that_fails_behind_its_commit_is_not_added_again(
-    run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "PAUSE_S", 0.01)
-
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        await opened.collections.add_many(
-            "default", [NewImage(tiny_png(90 + i), f"i{i:02}") for i in range(4)]
-        )
-        remove, failed = opened.images.remove, asyncio.Event()
-
-        async def refuse_once(sha256s: Any) -> None:
-            if not failed.is_set():
-                failed.set()
-                raise StoreError("a file could not be removed")
-            await remove(sha256s)
-
-        monkeypatch.setattr(opened.images, "remove", refuse_once)
-        job = await submit(jobs, 4, replace=True)
-        await failed.wait()
-        await opened.collections.images.delete("default", "i00")
-        assert (await end_of(jobs, job.id)).counts == {"replaced": 4}
-        assert await opened.listed() == ["i01", "i02", "i03"]
 
     run_jobs(story)

@@ -229,17 +229,6 @@ def test_job_waits_while_another_model_is_served_and_goes_on_once_its_own_is(
     run(under_its_own)
 
 
-def test_job_that_waits_for_its_model_is_cancelled_at_once(
-    run: RunJobs, interrupted: Job, tmp_path: Path
-) -> None:
-    async def story(opened: Opened, jobs: Jobs) -> None:
-        cancelled = await jobs.cancel(interrupted.id)
-        assert (cancelled.state, cancelled.reason, cancelled.n_done) == ("cancelled", "", 2)
-        assert list((tmp_path / "data" / "jobs").iterdir()) == []
-
-    run(story, model=OTHER)
-
-
 def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs, interrupted: Job) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         await opened.collections.drop("pets")
