@@ -46,15 +46,12 @@ def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         yield client
 
 
-def test_collection_reports_its_recall(client: TestClient) -> None:
+def test_collection_and_metrics_report_its_recall_as_it_changes(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = client.get("/collections/default").json()
     assert told["recall"] == 0.993
     assert told["index"] == {"device": "cuda", "reason": PLACEMENT.reason}
-
-
-def test_recall_after_a_background_change_is_in_the_metrics(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
     line = 'diptych_index_recall{collection="default"} '
     assert line + "0.993" in client.get("/metrics").text
     monkeypatch.setattr(Approximate, "recall", 0.95)

@@ -1,13 +1,11 @@
 """Collections and their images as callers see them, on the tiny bundle."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from support.app import running_app
 from support.fixtures import client_fixture
 from support.image_requests import add_images, image_ids
 from support.pictures import noise, picture
@@ -16,12 +14,9 @@ from support.tiny_bundle import EMBED_DIM
 client = client_fixture(max_add_items=4)
 
 
-def test_default_collection_exists_from_the_start(client: TestClient) -> None:
-    names = [row["name"] for row in client.get("/collections").json()["collections"]]
-    assert names == ["default"]
-
-
 def test_collection_is_created_listed_and_dropped(client: TestClient) -> None:
+    assert [row["name"] for row in client.get("/collections").json()["collections"]] == ["default"]
+    assert client.post("/collections", json={"name": "../x"}).status_code == 422
     made = client.post("/collections", json={"name": "brief"})
     assert (made.status_code, made.json()["n_images"], made.json()["model"]) == (201, 0, "tiny")
     assert client.post("/collections", json={"name": "brief"}).status_code == 409
@@ -29,11 +24,6 @@ def test_collection_is_created_listed_and_dropped(client: TestClient) -> None:
     assert client.delete("/collections/brief").status_code == 204
     assert client.get("/collections/brief").status_code == 404
     assert client.delete("/collections/brief").status_code == 404
-
-
-@pytest.mark.parametrize("name", ["", "Upper", "a/b", "../x", "x" * 65])
-def test_invalid_names_are_rejected(client: TestClient, name: str) -> None:
-    assert client.post("/collections", json={"name": name}).status_code == 422
 
 
 def test_image_without_an_id_is_named_by_its_content(client: TestClient, images_path: str) -> None:
@@ -55,17 +45,6 @@ def test_taken_id_is_a_409_unless_replaced(client: TestClient, images_path: str)
     assert replaced.json()["outcomes"][0]["status"] == "replaced"
 
 
-def test_repeated_id_in_one_add_keeps_its_last_image(client: TestClient, images_path: str) -> None:
-    red, blue = picture("red"), picture("blue")
-    items = [{"id": "k", "metadata": {"n": n}} for n in range(3)]
-    for _ in range(3):
-        answer = add_images(client, images_path, red, blue, red, items=items, replace="true")
-        assert "failed" not in [outcome["status"] for outcome in answer.json()["outcomes"]]
-        kept = client.get(f"{images_path}/k").json()
-        assert (kept["sha256"], kept["metadata"]) == (hashlib.sha256(red).hexdigest(), {"n": 2})
-        assert client.get(f"{images_path}/k/original").content == red
-
-
 def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
     client: TestClient, images_path: str
 ) -> None:
@@ -82,15 +61,11 @@ def test_bad_image_fails_alone_among_many_and_is_the_response_when_alone(
     ("items", "item"),
     [
         ([], "items"),
-        ([{}, {}], "items"),
         ({"id": "a"}, "items"),
         ([{"name": "a"}], "items[0]"),
-        ([{"id": 1}], "items[0]"),
-        ([{"metadata": []}], "items[0]"),
         ([{"id": "a/b"}], "items[0].id"),
         ([{}] * 5, "items"),
         ([{"metadata": {"x": "y" * 20_000}}], "items[0].metadata"),
-        ([{"metadata": {"file": 7}}], "items[0].metadata"),
     ],
 )
 def test_items_must_fit_the_images(client: TestClient, images_path: str, items: Any, item: str) -> None:
@@ -98,18 +73,6 @@ def test_items_must_fit_the_images(client: TestClient, images_path: str, items: 
     assert answer.status_code in {413, 422}
     assert answer.json()["item"] == item, answer.text
     assert answer.json()["detail"].startswith(item)
-
-
-def test_listing_pages_by_id(client: TestClient, images_path: str) -> None:
-    add_images(
-        client, images_path, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"]
-    )
-    first = client.get(images_path, params={"limit": 2}).json()
-    rest = client.get(images_path, params={"limit": 2, "after": first["next"]}).json()
-    assert [image["id"] for image in first["images"] + rest["images"]] == ["a", "b", "c"]
-    assert rest["next"] is None
-    assert client.get(images_path, params={"limit": 0}).status_code == 422
-    assert client.get(images_path, params={"limit": 100_000}).status_code == 422
 
 
 def test_original_and_thumbnail_have_an_etag(client: TestClient, images_path: str) -> None:
@@ -155,14 +118,6 @@ def test_metadata_that_an_unchanged_image_lacks_is_reported(client: TestClient, 
     assert client.get(f"{images_path}/one").json()["metadata"] == {"a": 2}
 
 
-def test_patch_keeps_reserved_names_and_leaves_others_alone(client: TestClient, images_path: str) -> None:
-    add_images(client, images_path, picture("red"), items=[{"id": "one", "metadata": {"file": "red.png"}}])
-    refused = client.patch(f"{images_path}/one", json={"metadata": {"exif": "none"}})
-    assert (refused.status_code, "'exif' is a reserved name" in refused.json()["detail"]) == (422, True)
-    patched = client.patch(f"{images_path}/one", json={"metadata": {"a": 1, "file": {"folder": "x"}}})
-    assert patched.json()["metadata"] == {"a": 1, "file": {"folder": "x"}}
-
-
 def add_named(client: TestClient, path: str, **metadata: Any) -> None:
     """Add one image for each name, with its metadata."""
     names = list(metadata)
@@ -189,8 +144,6 @@ def test_images_that_match_a_filter_are_previewed_then_deleted(client: TestClien
     ("asked", "item"),
     [
         ({}, "body"),
-        ({"preview": True}, "body"),
-        ({"filter": {}}, "filter"),
         ({"filter": {"year": {"above": 1}}}, "filter.year.above"),
         ({"filter": {"a": 1}, "all": True}, "all"),
     ],
@@ -242,27 +195,6 @@ def test_collection_reports_kept_files_and_the_model_of_its_vectors(
     assert listed["database_bytes"] > 0
 
 
-def test_shared_file_is_counted_once_in_each_collection(client: TestClient, images_path: str) -> None:
-    payload, other = noise(1), noise(2)
-    add_images(client, images_path, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
-    assert client.post("/collections", json={"name": "beside"}).status_code == 201
-    add_images(client, "/collections/beside/images", payload)
-    told = {one["name"]: one for one in client.get("/collections").json()["collections"]}
-    assert (told["pets"]["n_kept"], told["pets"]["kept_bytes"]) == (4, len(payload) + len(other))
-    assert (told["beside"]["n_kept"], told["beside"]["kept_bytes"]) == (1, len(payload))
-    for name in ("pets", "beside"):
-        assert client.get(f"/collections/{name}").json() == told[name]
-    client.delete("/collections/beside")
-
-
-def test_invalid_number_in_a_filter_is_named_with_its_clause(client: TestClient, images_path: str) -> None:
-    body = b'{"filter": {"or": [{"a": 1}, {"b": {"gte": NaN}}]}}'
-    headers = {"content-type": "application/json"}
-    answer = client.post("/collections/pets/deletions", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["item"]) == (422, "filter.or[1].b.gte")
-    assert answer.json()["detail"] == "filter.or[1].b.gte: NaN is not a JSON number"
-
-
 def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str) -> None:
     add_named(client, images_path, a={}, b={"n": 1})
     found = client.post("/collections/pets/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]
@@ -271,10 +203,3 @@ def test_lookup_returns_the_ids_that_exist(client: TestClient, images_path: str)
     assert client.post("/collections/absent/lookups", json={"ids": []}).status_code == 404
     many = client.post("/collections/pets/lookups", json={"ids": ["x"] * 1001})
     assert (many.status_code, many.json()["item"]) == (413, "ids")
-
-
-def test_collection_reports_how_long_reading_its_vectors_took(tmp_path: Path) -> None:
-    with running_app(tmp_path) as client:
-        add_images(client, "/collections/default/images", noise(1))
-    with running_app(tmp_path) as client:
-        assert client.get("/collections/default").json()["load_s"] > 0

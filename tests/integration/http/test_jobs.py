@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from support.app import running_app
 from support.image_requests import files_of
-from support.pictures import noise, picture
+from support.pictures import noise
 from support.tars import tar_of
 
 pytestmark = pytest.mark.usefixtures("collection_path")
@@ -72,20 +72,6 @@ def test_more_images_than_one_add_takes_become_a_job(client: TestClient, folder:
     assert list((folder / "data" / "jobs").iterdir()) == []
 
 
-def test_few_images_are_added_at_once(client: TestClient) -> None:
-    assert send(client, *(noise(i) for i in range(4))).status_code == 200
-
-
-def test_items_of_a_job_fail_alone_with_a_reason(client: TestClient) -> None:
-    payloads = [picture("red"), b"nothing", noise(1, (200, 200)), picture("blue"), noise(2), b""]
-    items = [{}, {}, {}, {"id": "a/b"}, {"metadata": {"x": "y" * 20_000}}, {}]
-    outcomes = ended(client, send(client, *payloads, items=items))["outcomes"]
-    assert [one["status"] for one in outcomes] == ["created"] + ["failed"] * 5
-    assert [one["error"]["status"] for one in outcomes[1:]] == [415, 413, 422, 413, 415]
-    assert outcomes[2]["error"]["detail"].endswith("limit is 20000")
-    assert [one["error"].get("item") for one in outcomes[3:5]] == ["id", "metadata"]
-
-
 def test_archive_becomes_a_job_with_the_metadata_beside_its_images(client: TestClient) -> None:
     archive = tar_of(
         {
@@ -109,13 +95,6 @@ def test_archive_becomes_a_job_with_the_metadata_beside_its_images(client: TestC
     assert (again["unchanged"], again["failed"]) == (1, 2)
 
 
-def test_job_reports_metadata_that_an_unchanged_image_lacks(client: TestClient) -> None:
-    for age, differs in ((3, False), (3, False), (4, True)):
-        files = {"cat.png": noise(1), "cat.json": json.dumps({"metadata": {"age": age}}).encode()}
-        [outcome] = ended(client, send_tar(client, tar_of(files)))["outcomes"]
-        assert outcome["metadata_differs"] is differs
-
-
 def test_replace_applies_to_a_job(client: TestClient) -> None:
     for seed, params, status in ((1, {}, "created"), (2, {}, "failed"), (2, {"replace": "true"}, "replaced")):
         archive = tar_of({"cat.png": noise(seed), "cat.json": b'{"id": "tom"}'})
@@ -127,9 +106,7 @@ def test_replace_applies_to_a_job(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("archive", "status"),
     [
-        (b"", 400),
         (b"no tar at all" * 100, 400),
-        (tar_of({"a.png": b"x" * 2000})[:1000], 400),
         (tar_of({".hidden": b"x"}), 422),
         (tar_of({f"{i}.png": b"" for i in range(31)}), 413),
     ],
@@ -155,7 +132,7 @@ def test_invalid_long_forms_leave_no_files(client: TestClient, folder: Path) -> 
     assert list((folder / "data" / "jobs").iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [10**9, 2**63, 2**70, -2])
+@pytest.mark.parametrize("after", [2**70, -2])
 def test_index_out_of_range_is_rejected(client: TestClient, after: int) -> None:
     job = ended(client, send_tar(client, tar_of({"cat.png": noise(1)})))["job"]
     for call in ("outcomes", "events"):
@@ -208,16 +185,6 @@ def test_outcomes_come_in_pages(client: TestClient) -> None:
         pages.append([one["index"] for one in page["outcomes"]])
         after = page["next"]
     assert pages == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-def test_job_of_a_dropped_collection_fails_with_a_reason(client: TestClient) -> None:
-    accepted = send(client, *(noise(i) for i in range(5)))
-    client.delete("/collections/pets")
-    page = ended(client, accepted)
-    client.post("/collections", json={"name": "pets"})
-    if page["job"]["state"] == "failed":  # else it was faster
-        assert "pets" in page["job"]["reason"]
-    assert page["job"]["n_done"] in {0, 5}
 
 
 def test_unknown_job_is_a_404_everywhere(client: TestClient) -> None:

@@ -1,6 +1,5 @@
 """Every published metric is there, and moves when it should. The whole application on the tiny bundle."""
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from diptych.adapters.sqlite.row_writer import SqliteRowWriter
-from diptych.core.encoding.health import HealthReport
 from diptych.errors import CorruptBundle, DiptychError, StoreFull, StoreReadOnly
 from diptych.wiring import version_loader
 from diptych.wiring.loading.bundles import VerifiedBundle
@@ -139,22 +137,9 @@ def test_served_model_is_a_metric(client: TestClient) -> None:
         assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
 
 
-def test_rollouts_have_metrics(tmp_path: Path) -> None:
-    with running_app(tmp_path, poll_s=0.05) as client:
-        assert add_images(client, IMAGES, noise(1)).status_code == 200
-        write_tiny_bundle(tmp_path / "model_repo", seed=1)
-        ended = ("diptych_rollouts_total", frozenset({("result", "active")}))
-        deadline = time.monotonic() + WITHIN_S
-        while (found := samples(client))[ended] == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        loaded = {dict(labels)["version"] for name, labels in found if name == "diptych_model_info"}
-        assert loaded == {"1", "2"}, "the former version is kept"
-        assert found["diptych_rollout_state", frozenset({("name", "tiny"), ("version", "2")})] == 1
-        assert found["diptych_rollback_lag_images", frozenset()] == 0
-
-
-def test_cancelled_and_failed_rollouts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_have_metrics_and_are_counted_by_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def verified(folder: Path) -> VerifiedBundle:
@@ -165,40 +150,34 @@ def test_cancelled_and_failed_rollouts_are_counted(tmp_path: Path, monkeypatch: 
     def n_ended(client: TestClient, result: str) -> float:
         return samples(client)["diptych_rollouts_total", frozenset({("result", result)})]
 
-    with running_app(tmp_path, rollout="manual") as client:
-        write_tiny_bundle(tmp_path / "model_repo", seed=1)
-        monkeypatch.setattr(version_loader, "verify_bundle", verified)
-        begun = client.post("/models/tiny/versions/2/activate").json()
-        assert began.wait(WITHIN_S)
-        cancelled = client.delete(f"/rollouts/{begun['id']}")
-        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-        assert (n_ended(client, "cancelled"), n_ended(client, "failed")) == (1, 0)
-        go_on.set()
+    def activated(client: TestClient, result: str) -> None:
         client.post("/models/tiny/versions/2/activate")
         deadline = time.monotonic() + WITHIN_S
-        while n_ended(client, "failed") == 0:
+        while n_ended(client, result) == 0:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    with running_app(tmp_path, rollout="manual") as client:
+        assert add_images(client, IMAGES, noise(1)).status_code == 200
+        write_tiny_bundle(tmp_path / "model_repo", seed=1)
+        with monkeypatch.context() as patched:
+            patched.setattr(version_loader, "verify_bundle", verified)
+            begun = client.post("/models/tiny/versions/2/activate").json()
+            assert began.wait(WITHIN_S)
+            cancelled = client.delete(f"/rollouts/{begun['id']}")
+            assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+            assert (n_ended(client, "cancelled"), n_ended(client, "failed")) == (1, 0)
+            go_on.set()
+            activated(client, "failed")
         failed = client.get("/rollouts").json()["rollouts"][0]
         assert (failed["state"], failed["reason"]) == ("failed", "a file has changed")
         assert client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]["version"] == 1
-
-
-def test_readiness_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert client.get("/readyz").status_code == 200
-    assert samples(client)[("diptych_ready", frozenset())] == 1
-    health = client.app.state.diptych.services.health  # type: ignore[attr-defined]
-    monkeypatch.setattr(health, "report", lambda: HealthReport(False, "the canary failed", None))
-    assert client.get("/readyz").status_code == 503
-    assert samples(client)[("diptych_ready", frozenset())] == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the process is measured where there is /proc")
-def test_process_has_metrics(client: TestClient) -> None:
-    found = {name: value for (name, _), value in samples(client).items() if name.startswith("process_")}
-    assert found["process_resident_memory_bytes"] > 10_000_000
-    assert 0 < found["process_open_fds"] < found["process_max_fds"]
-    assert 0 < found["process_start_time_seconds"] <= time.time()
+        activated(client, "active")
+        found = samples(client)
+        loaded = {dict(labels)["version"] for name, labels in found if name == "diptych_model_info"}
+        assert loaded == {"1", "2"}, "the former version is kept"
+        assert found["diptych_rollout_state", frozenset({("name", "tiny"), ("version", "2")})] == 1
+        assert found["diptych_rollback_lag_images", frozenset()] == 0
 
 
 def test_disk_errors_are_counted_once_a_request_from_zero(

@@ -52,7 +52,6 @@ def refusal(answer: Response, status: int, param: str) -> str:
         [data_uri(RED), "red", data_uri(BLUE)],
         [{"image": data_uri(RED)}, {"text": "red"}, {"url": data_uri(BLUE)}],
         [{"bytes": RED_BASE64}, "red", {"image": base64.b64encode(BLUE).decode()}],
-        [{"image": RED_BASE64}, {"text": "red"}, {"text": data_uri(BLUE)}],
     ],
 )
 def test_texts_and_images_are_embedded_in_their_order(client: TestClient, given: list[Any]) -> None:
@@ -77,23 +76,16 @@ def test_text_that_resembles_an_image_is_a_text(client: TestClient, text: str) -
     ("given", "more", "status", "item", "words"),
     [
         ("data:;base64,aGVsbG8=", {}, 415, "input[0]", "image"),
-        ("DATA:image/svg+xml,%3Csvg/%3E", {}, 422, "input[0]", "not a data URI"),
         (["red", {"bytes": "?"}], {}, 422, "input[1]", "base64 is broken"),
-        (["red", {"bytes": ""}], {}, 415, "input[1]", "0 bytes"),
         (["red", {"text": "a", "url": "b"}], {}, 422, "input[1]", "exactly one of text, image, url, bytes"),
-        (["red", {"audio": "a"}], {}, 422, "input[1]", "input[1].audio: unknown key"),
-        (["red", None], {}, 422, "input[1]", "valid string"),
         ([data_uri(RED)] * 3, {}, 413, "input", "3 images, limit is 2"),
         (["red"], {"modality": "image"}, 422, "input[0]", "base64 is broken"),
         (["red"], {"modality": "audio"}, 422, "modality", "'text' or 'image'"),
-        (["https://a.example/cat.png"], {"modality": "image"}, 422, "input[0]", "image URLs are off"),
         ([{"url": "https://a.example/cat.png"}], {}, 422, "input[0]", "image URLs are off"),
-        ([], {}, 422, "input", "at least 1"),
-        ("red", {"messages": []}, 422, "messages", "at least 1"),
         ("red", {"normalized": False}, 422, "normalized", "True"),
         (["red"] * 2049, {}, 413, "input", "2049 items, limit is 2048"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_embedded_is_named(
     client: TestClient, given: Any, more: dict[str, Any], status: int, item: str, words: str
 ) -> None:
@@ -108,25 +100,18 @@ def test_token_ids_are_refused_with_the_setting_that_avoids_them(client: TestCli
     assert "check_embedding_ctx_length=False" in message
 
 
-def test_input_or_messages_are_needed(client: TestClient) -> None:
-    answer = client.post("/v1/embeddings", json={"model": TINY})
-    assert "exactly one of input and messages" in refusal(answer, 422, "input")
-
-
 def chat(client: TestClient, *contents: Any) -> Response:
     messages = [{"role": "user", "content": content} for content in contents]
     return client.post("/v1/embeddings", json={"model": TINY, "messages": messages})
 
 
 IMAGE_PART = {"type": "image_url", "image_url": {"url": data_uri(RED)}}
-URL_PART = {"type": "image_url", "image_url": {"url": "https://a.example/"}}
 
 
 @pytest.mark.parametrize(
     ("contents", "item"),
     [
         (["red"], {"text": "red"}),
-        ([[{"type": "text", "text": "red"}]], {"text": "red"}),
         ([[IMAGE_PART]], {"image": data_uri(RED)}),
         (["", [IMAGE_PART, {"type": "text", "text": " "}]], {"image": data_uri(RED)}),
     ],
@@ -141,16 +126,9 @@ def test_messages_with_one_text_or_image_are_embedded(
     ("contents", "item", "words"),
     [
         ([""], "messages", "hold 0 texts and images"),
-        (["red", "blue"], "messages", "hold 2 texts and images"),
         ([[IMAGE_PART, {"type": "text", "text": "Represent it."}]], "messages", "hold 2 texts and images"),
         ([[{"type": "video_url"}]], "messages[0]", "messages[0].content[0].type: "),
-        ([[{"type": "text"}]], "messages[0]", "exactly one of text, image_url, got none"),
         ([[IMAGE_PART | {"type": "text"}]], "messages[0]", "has the type text without a text"),
-        (
-            [[{"type": "image_url", "image_url": {"url": "https://a.example/"}}]],
-            "messages[0]",
-            "URLs are off",
-        ),
     ],
 )
 def test_other_messages_are_refused(client: TestClient, contents: list[Any], item: str, words: str) -> None:
@@ -180,12 +158,6 @@ def test_input_limit_is_that_of_openai_even_with_a_small_queue(client: TestClien
     assert found[-1]["embedding"] == pytest.approx(alone, abs=1e-5)
 
 
-def test_limit_is_a_setting(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with running_app(tmp_path_factory.mktemp("openai"), max_openai_inputs=3) as client:
-        assert embed(client, ["a"] * 3).status_code == 200
-        assert embed(client, ["a"] * 4).status_code == 413
-
-
 @pytest.mark.parametrize("dimensions", ["16.0", "1.6e1", "0"])  # 0: of infinity's clients that leave it open
 def test_number_without_a_fraction_is_an_integer(client: TestClient, dimensions: str) -> None:
     assert EMBED_DIM == 16
@@ -194,7 +166,7 @@ def test_number_without_a_fraction_is_an_integer(client: TestClient, dimensions:
     assert [len(row) for row in rows(answer)] == [EMBED_DIM]
 
 
-@pytest.mark.parametrize("dimensions", [16.5, "16", True, -1, EMBED_DIM + 1.0, 8])
+@pytest.mark.parametrize("dimensions", [16.5, EMBED_DIM + 1.0, 8])
 @pytest.mark.parametrize("field", ["dimensions", "output_dimension"])
 def test_other_dimensions_are_rejected(client: TestClient, dimensions: object, field: str) -> None:
     refusal(embed(client, "red", **{field: dimensions}), 422, field)
@@ -218,7 +190,3 @@ def test_embedding_is_cut_and_normalised_where_the_version_allows_it(
     np.testing.assert_allclose(short, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
     message = refusal(embed(matryoshka, given, **{field: 5}), 422, field)
     assert "may be cut to 4, 8" in message
-
-
-def test_health_says_that_requests_are_taken(client: TestClient) -> None:
-    assert client.get("/v1/health").json()["unix"] > 1_700_000_000

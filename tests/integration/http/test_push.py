@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 
 from diptych.bundle.repository import ModelRepository
 from support.app import running_app
-from support.default_model import DEFAULT_MODEL
 from support.tars import files_of_bundle, tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -99,18 +98,6 @@ def test_name_is_that_of_the_path(
     assert repository.verify("mine", 1).name == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "complaint"),
-    [(DEFAULT_MODEL, 409, f"'{DEFAULT_MODEL}' is kept for the default model"), ("Mine", 422, "must match")],
-)
-def test_refused_name_is_said(
-    client: TestClient, files: dict[str, bytes], name: str, status: int, complaint: str
-) -> None:
-    answer = push(client, tar_of(files), name)
-    assert answer.status_code == status
-    assert complaint in answer.json()["detail"]
-
-
 def test_wrong_file_is_named_and_nothing_is_published(
     client: TestClient, repository: ModelRepository, files: dict[str, bytes]
 ) -> None:
@@ -120,13 +107,6 @@ def test_wrong_file_is_named_and_nothing_is_published(
     assert repository.versions(TINY) == [1]
     answer = push(client, tar_of(files)[:5000])
     assert (answer.status_code, answer.json()["title"]) == (400, "Malformed")
-
-
-def test_ungated_bundle_is_refused(client: TestClient, tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path, ungated=True)
-    answer = push(client, tar_of(files_of_bundle(ModelRepository(tmp_path).folder(TINY, 1))))
-    assert (answer.status_code, answer.json()["item"]) == (422, "manifest.json")
-    assert "--allow-ungated" in answer.json()["detail"]
 
 
 def test_limits_and_types_of_the_body_are_said(client: TestClient, files: dict[str, bytes]) -> None:
@@ -139,20 +119,6 @@ def test_limits_and_types_of_the_body_are_said(client: TestClient, files: dict[s
     assert push(client, b"", **{"x-api-key": "wrong", "authorization": ""}).status_code == 401
     answer = client.post(f"/models/{TINY}/versions?replace=true", headers={"content-type": TAR})
     assert (answer.status_code, answer.json()["item"]) == (422, "replace")
-
-
-def test_repository_that_is_read_only_is_a_problem_that_names_it(
-    client: TestClient, folder: Path, files: dict[str, bytes]
-) -> None:
-    root = folder / "model_repo"
-    (root / "other").write_text("in the way")
-    try:
-        answer = push(client, tar_of(files), "other")
-    finally:
-        (root / "other").unlink()
-    assert (answer.status_code, answer.json()["type"]) == (503, "urn:diptych:error:publish-failed")
-    assert str(root) in answer.json()["detail"]
-    assert "retry-after" not in answer.headers
 
 
 def test_server_without_a_key_takes_no_version(tmp_path: Path, files: dict[str, bytes]) -> None:

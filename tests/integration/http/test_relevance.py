@@ -60,9 +60,6 @@ def test_hits_below_the_bound_are_left_out(client: TestClient) -> None:
     kept = relevance(search(client, min_relevance=0.5))
     assert kept == {id: value for id, value in everything.items() if value >= 0.5}
     assert list(kept) == ["red"]
-
-
-def test_an_empty_answer_is_an_answer(client: TestClient) -> None:
     assert search(client, min_relevance=1)["hits"] == []
 
 

@@ -1,7 +1,6 @@
 """`/search` and collections as callers see them, on the tiny bundle."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ COLOURS = ["red", "green", "blue", "yellow"]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(tmp_path_factory.mktemp("search"), max_k=50) as client:
+    with running_app(tmp_path_factory.mktemp("search"), max_k=12) as client:
         items = [{"id": colour, "metadata": {"warm": colour in {"red", "yellow"}}} for colour in COLOURS]
         pictures = [picture(colour) for colour in COLOURS]
         assert add_images(client, "/collections/default/images", *pictures, items=items).status_code == 200
@@ -34,6 +33,7 @@ def test_text_finds_its_image(client: TestClient) -> None:
     assert ids(answer)[0] == "blue"
     hit = answer.json()["hits"][0]
     assert hit["cosine"] > 0.9
+    assert client.get("/search", params={"q": "blue " * 50}).json()["truncated"] is True
     assert hit["relevance"] is None
     assert hit["links"]["thumbnail"] == "/collections/default/images/blue/thumbnail"
     assert client.get(hit["links"]["self"]).json()["metadata"] == {"warm": False}
@@ -68,16 +68,6 @@ def test_form_accepts_an_image_and_fields(client: TestClient) -> None:
     assert ids(answer) == ["yellow", "red"]
 
 
-def test_negative_weight_searches_for_the_opposite(client: TestClient) -> None:
-    query = [{"text": "red"}, {"text": "blue", "weight": -3.0}]
-    assert ids(client.post("/search", json={"query": query}))[-1] == "blue"
-
-
-def test_offset_continues_after_the_first_page(client: TestClient) -> None:
-    whole = ids(client.get("/search", params={"q": "red"}))
-    assert ids(client.get("/search", params={"q": "red", "k": 2, "offset": 2})) == whole[2:4]
-
-
 @pytest.fixture(scope="module")
 def copies(client: TestClient) -> list[str]:
     """Images of the collection `copies`: each colour as four images, two of which have the same bytes."""
@@ -87,16 +77,6 @@ def copies(client: TestClient) -> list[str]:
     answer = add_images(client, "/collections/copies/images", *(image for _, image in made), items=names)
     assert answer.status_code == 200
     return [id for id, _ in made]
-
-
-def test_pages_neither_repeat_nor_leave_out_images_of_equal_cosine(
-    client: TestClient, copies: list[str]
-) -> None:
-    body = {"query": {"text": "red"}, "collection": "copies", "k": 3}
-    pages = [ids(client.post("/search", json=body | {"offset": offset})) for offset in range(0, 18, 3)]
-    whole = ids(client.post("/search", json=body | {"k": 50}))
-    assert [id for page in pages for id in page] == whole
-    assert sorted(whole) == sorted(copies)
 
 
 @pytest.mark.parametrize(
@@ -125,62 +105,32 @@ def test_duplicates_are_folded_into_the_best_hit(
 WARMTH = {"field": "warm", "n_hits": 4, "values": [{"value": True, "count": 2}, {"value": False, "count": 2}]}
 
 
-def test_values_are_counted_among_all_hits_whatever_the_page(client: TestClient) -> None:
-    answer = client.post("/search", json={"query": {"text": "red"}, "k": 1, "offset": 1, "facets": ["warm"]})
-    assert answer.json()["facets"] == [WARMTH]
-    assert ids(answer) == ids(client.get("/search", params={"q": "red", "k": 1, "offset": 1}))
-
-
-def test_query_string_and_form_take_several_facets(client: TestClient) -> None:
-    params = {"q": "red", "facets": ["warm", "no.such", "warm"]}
+def test_values_are_counted_among_as_many_hits_as_k_may_be_whatever_the_page(
+    client: TestClient, copies: list[str]
+) -> None:
+    params = {"q": "red", "k": 1, "facets": ["warm", "no.such", "warm"]}
     by_words = client.get("/search", params=params).json()["facets"]
     assert by_words == [WARMTH, {"field": "no.such", "n_hits": 4, "values": []}]
     fields = [("text", (None, "red")), ("facets", (None, "warm")), ("facets", (None, "no.such"))]
     assert client.post("/search", files=fields).json()["facets"] == by_words
-
-
-def test_filter_and_a_stored_image_as_query_narrow_what_is_counted(client: TestClient) -> None:
-    body = {"query": {"id": "red"}, "filter": {"warm": True}, "facets": ["warm"]}
-    (facet,) = client.post("/search", json=body).json()["facets"]
-    assert (facet["n_hits"], facet["values"]) == (1, [{"value": True, "count": 1}])
-
-
-def test_at_most_as_many_hits_are_counted_as_k_may_be(tmp_path: Path) -> None:
-    with running_app(tmp_path, max_k=2) as client:
-        add_images(client, "/collections/default/images", *map(picture, COLOURS))
-        params = {"q": "red", "k": 2, "offset": 1, "facets": "warm"}
-        answer = client.get("/search", params=params)
-        assert (len(ids(answer)), answer.json()["facets"][0]["n_hits"]) == (2, 2)
-
-
-def test_long_query_is_truncated_and_marked(client: TestClient) -> None:
-    answer = client.get("/search", params={"q": "green " * 50})
-    assert answer.json()["truncated"] is True
+    body = {"query": {"text": "red"}, "collection": "copies", "k": 1, "facets": ["warm"]}
+    assert len(copies) > client.post("/search", json=body).json()["facets"][0]["n_hits"] == 12
 
 
 @pytest.mark.parametrize(
     ("body", "status", "item"),
     [
         ({"query": {"text": " "}}, 422, "query[0]"),
-        ({"query": {"text": "a", "id": "b"}}, 422, "query[0]"),
-        ({"query": []}, 422, "query"),
         ({"query": [1] * 33}, 413, "query"),
         ({"query": {"id": "nobody"}}, 404, "query[0]"),
-        ({"query": [{"text": "a"}, {"id": "nobody"}]}, 404, "query[1]"),
         ({"query": {"text": "a"}, "collection": "nowhere"}, 404, None),
-        ({"query": {"text": "a"}, "k": 51}, 422, "k"),
+        ({"query": {"text": "a"}, "k": 13}, 422, "k"),
         ({"query": {"text": "a"}, "offset": 1_000_000}, 422, "offset"),
         ({"query": {"text": "a"}, "filter": {"warm": {"is": 1}}}, 422, "filter.warm.is"),
-        ({"query": {"text": "a"}, "min_relevance": 0.5}, 422, "min_relevance"),
         ({"query": {"text": "a"}, "collapse": "byte"}, 422, "collapse"),
-        ({"query": {"text": "a"}, "collapse": 1.5}, 422, "collapse"),
-        ({"query": {"text": "a"}, "collapse": "0.9"}, 422, "collapse"),
         ({"query": {"text": "a"}, "collapse": 0.9, "offset": 1_999}, 422, "offset"),
         ({"query": {"text": "a"}, "facets": ["warm", "a..b"]}, 422, "facets[1]"),
         ({"query": {"text": "a"}, "facets": ["a"] * 9}, 413, "facets"),
-        ({"query": {"text": "a"}, "facets": [1]}, 422, "facets[0]"),
-        ({"query": {"text": "a"}, "facets": "warm"}, 422, "facets"),
-        ({"query": [{"text": "a"}, {"text": "a", "weight": -1.0}]}, 422, "query"),
         ({"query": [{"text": "a"}, {"image": "data:;base64,eA=="}]}, 415, "query[1]"),
     ],
 )
@@ -193,13 +143,7 @@ def test_invalid_query_is_named(
 
 @pytest.mark.parametrize(
     ("params", "item"),
-    [
-        ({}, "q"),
-        ({"q": ""}, "q"),
-        ({"q": "a", "k": "x"}, "k"),
-        ({"q": "a", "page": 2}, "page"),
-        ({"q": "a", "facets": "a."}, "facets[0]"),
-    ],
+    [({}, "q"), ({"q": "a", "k": "x"}, "k"), ({"q": "a", "facets": "a."}, "facets[0]")],
 )
 def test_query_string_is_validated_as_strictly(client: TestClient, params: dict[str, Any], item: str) -> None:
     answer = client.get("/search", params=params)

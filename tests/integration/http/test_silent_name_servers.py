@@ -133,15 +133,3 @@ def test_many_silent_domains_are_a_429_for_new_names_until_the_system_gives_up(
         assert await setting.get(NAME) == [RED]
 
     asyncio.run(run())
-
-
-def test_silent_domain_of_a_list_holds_up_no_other_host_of_the_list(
-    host: ImageHost, name_servers: NameServers
-) -> None:
-    async def run() -> None:
-        setting = Setting(host, f"*.hang.example, {NAME}")
-        while len(name_servers.asked) < OF_DOMAIN:
-            await hang(setting, name_servers, "example")
-        assert await setting.get(NAME) == [RED]
-
-    asyncio.run(run())

@@ -59,26 +59,6 @@ def test_five_hundred_connections_that_go_no_further_stop_nobody(model_repo: Pat
         wait_until(lambda: n_open(server) <= n_before + 1)
 
 
-def test_connections_beyond_the_limit_are_refused_until_silent_ones_are_closed(
-    model_repo: Path, tmp_path: Path
-) -> None:
-    max_connections = 50
-    flags, short = [f"--max-connections={max_connections}"], {"header_timeout_s": 1}
-    with serve(model_repo, TINY, tmp_path, *flags, constants=short) as server:
-        n_before = n_open(server)
-        with connected(server, N_IDLE):
-            assert n_open(server) - n_before <= max_connections + 2  # one is being refused
-            wait_until(lambda: is_answered(server))
-            assert n_rejected(server, "connections_full") >= N_IDLE - max_connections - 1
-
-
-def is_answered(server: RunningServer) -> bool:
-    try:
-        return httpx.get(f"{server.url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_uploads_that_drip_take_no_place_among_jobs(server: RunningServer) -> None:
     inputs, path = server.log_file.parent / "jobs", "/collections/default/images"
     kinds = [("application/x-tar", b"x"), ("multipart/form-data; boundary=b", image_parts(66))]
@@ -112,22 +92,6 @@ def test_head_that_stops_is_a_408_and_a_line_in_the_log(server: RunningServer) -
     assert n_rejected(server, "header_timeout") == 1
     wait_until(lambda: any(line.get("request_id") == problem["request_id"] for line in server.log()))
     assert "private" not in server.log_file.read_text()
-
-
-def test_body_that_stops_is_a_408(server: RunningServer) -> None:
-    with connect(server) as caller:
-        caller.sendall(message(server, "POST", "/embed", json={"input": [{"text": "red"}]})[:-3])
-        answer = answer_on(caller)
-        assert (answer.status, answer.headers["connection"]) == (408, "close")
-        assert "bytes in 1 s" in json.loads(answer.read())["detail"]
-    assert n_rejected(server, "body_timeout") == 1
-
-
-def test_connection_without_a_further_request_is_closed(server: RunningServer) -> None:
-    with connect(server) as caller:
-        caller.sendall(message(server, "GET", "/healthz"))
-        answer_on(caller).read()
-        assert caller.recv(1) == b""
 
 
 def test_answer_that_nobody_reads_is_let_go(server: RunningServer) -> None:

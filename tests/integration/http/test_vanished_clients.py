@@ -16,7 +16,7 @@ from support.callers import (
     wait_until,
 )
 from support.fixtures import model_repo_fixture
-from support.image_requests import data_uri, files_of
+from support.image_requests import files_of
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY
 
@@ -51,14 +51,10 @@ PICTURES = {"files": files_of(different_pictures(N_ITEMS))}
 LABELS = {
     "files": [*files_of(different_pictures(1)), *(("labels", (None, f"l{n}")) for n in range(N_ITEMS - 1))]
 }
-DATA_URIS = [data_uri(one) for one in different_pictures(N_ITEMS, first=500)]
 CASES = {
     "images": ("/embed", PICTURES),
-    "texts": ("/embed", {"json": {"input": texts(0)}}),
     "labels": ("/classify", LABELS),
     "openai": ("/v1/embeddings", {"json": {"model": TINY, "input": [one["text"] for one in texts(100)]}}),
-    "openai images": ("/v1/embeddings", {"json": {"model": TINY, "input": DATA_URIS}}),
-    "hugging face": ("/hf/feature-extraction", {"json": {"inputs": [one["text"] for one in texts(300)]}}),
     "search": ("/search", {"json": {"query": [{**one, "weight": 1.0} for one in texts(200)[:32]]}}),
     "add": ("/collections/default/images", PICTURES),
 }
@@ -77,19 +73,6 @@ def test_items_of_a_caller_that_hung_up_are_not_encoded(server: RunningServer, n
     assert after - before < N_ITEMS / 2
     assert n_encoded(server) <= after + 2  # the next one, and one that was being encoded
     assert httpx.get(f"{server.url}/collections/default").json()["n_images"] == 0
-
-
-@pytest.mark.long
-def test_items_of_a_request_whose_time_is_up_are_not_encoded(model_repo: Path, tmp_path: Path) -> None:
-    flags = ["--max-batch-size", "1", "--request-timeout-s", "1"]
-    with serve(model_repo, TINY, tmp_path, *flags) as server:
-        files = files_of(different_pictures(100))  # six seconds of encoding
-        answer = httpx.post(f"{server.url}/embed", files=files, timeout=60)
-        assert (answer.status_code, answer.json()["title"]) == (504, "Gateway Timeout")
-        assert n_waiting(server) == 0
-        assert n_encoded(server) < 50
-        assert metric(server, "diptych_rejected_total", reason="request_timeout") == 1
-        assert httpx.post(f"{server.url}/embed", json={"input": [{"text": "next"}]}).status_code == 200
 
 
 @pytest.mark.long
