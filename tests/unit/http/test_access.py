@@ -169,10 +169,6 @@ def test_unknown_paths_and_methods_need_a_key(client: TestClient) -> None:
     assert client.put("/collections", headers=READER[1]).status_code == 405
 
 
-def test_openai_shows_a_refusal_in_its_own_shape(client: TestClient) -> None:
-    assert client.get("/v1/models").json()["error"]["type"] == "authentication_error"
-
-
 def test_first_key_cannot_be_made_over_http() -> None:
     app = create_app(load_for_ever, accepted_keys=Keys(MemoryStore(exists=False)))
     with TestClient(app, base_url="http://127.0.0.1") as client:

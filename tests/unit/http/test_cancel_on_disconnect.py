@@ -25,22 +25,6 @@ def request_receiving(*kinds: str) -> Request:
     return request_of(receive)
 
 
-def test_result_is_returned() -> None:
-    async def work() -> int:
-        await asyncio.sleep(0)
-        return 7
-
-    assert asyncio.run(cancel_on_disconnect(request_receiving(), work())) == 7
-
-
-def test_error_is_raised() -> None:
-    async def work() -> None:
-        raise KeyError("its own")
-
-    with pytest.raises(KeyError):
-        asyncio.run(cancel_on_disconnect(request_receiving(), work()))
-
-
 def test_disconnect_cancels_the_work() -> None:
     cancelled: list[bool] = []
 
@@ -120,14 +104,6 @@ def test_cancelled_work_is_not_cancelled_again_by_a_disconnect() -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
     assert completed == [True]
-
-
-def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
-    async def receive() -> dict[str, object]:
-        raise OSError("it is gone")
-
-    with pytest.raises(ClientDisconnect):
-        asyncio.run(cancel_on_disconnect(request_of(receive), asyncio.sleep(3600)))
 
 
 def test_nothing_listens_on_once_the_result_is_there() -> None:

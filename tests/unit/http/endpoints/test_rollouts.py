@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from fastapi.testclient import TestClient
 
+from diptych.core.rollout.comparison import ChangedQuery, CollectionComparison, ComparedVectors, Comparison
 from diptych.core.rollout.types import (
     CollectionProgress,
     PreviousVersion,
@@ -23,6 +24,12 @@ from diptych.http.app import create_app
 
 TARGET, FORMER = (Target(VersionRef("tiny", number, "b" * 64), "fp32", "exact") for number in (2, 1))
 ROLLOUT = Rollout("r1", TARGET, "embedding", "2026-01-01T00:00:00Z", stays={"scans": "keeps no images"})
+OLD, NEW = (ComparedVectors("tiny", version, "fp32", 0.99999) for version in (1, 2))
+QUERY = ChangedQuery(0.5, ["a", "b"], ["b", "c"], id="d")
+COMPARED = Comparison(
+    [CollectionComparison("pets", 10, 1.0, NEW, OLD, 10, 0.75, [QUERY])],
+    ["too low"],
+)
 PROGRESS = Progress(n_images=10, n_embedded=4, images_per_s=2.0, eta_s=3.0)
 PETS = CollectionInfo(1, "pets", "tiny", 10, "2026-01-01T00:00:00Z")
 SCANS = replace(PETS, name="scans", stays="3 images keep no file")
@@ -51,6 +58,10 @@ class FakeRollouts:
     async def cancel(self, id: str) -> Rollout:
         self._call("cancel", id)
         return replace(ROLLOUT, state="cancelled", reason="cancelled by a request", finished_at="then")
+
+    async def versions(self, old: Any, new: Any, collection: str | None = None) -> Comparison:
+        self._call(old, new, collection)
+        return COMPARED
 
     async def list(self, limit: int = 100) -> builtins.list[Rollout]:
         return [one for one in [self.running] if one is not None][:limit]
@@ -83,7 +94,10 @@ class FakeCollections:
 
 
 class FakeCatalogue:
-    """A repository without models."""
+    """A repository that lists no models, with versions 1 to 3 of `tiny`."""
+
+    async def versions(self, name: str) -> builtins.list[Any]:
+        return [SimpleNamespace(version=number) for number in (1, 2, 3)]
 
     async def models(self) -> builtins.list[Any]:
         return []
@@ -103,6 +117,8 @@ def client(rollouts: FakeRollouts) -> Iterator[TestClient]:
 
     services = SimpleNamespace(
         rollouts=rollouts,
+        comparer=rollouts,
+        serving=SimpleNamespace(current=SimpleNamespace(version=SimpleNamespace(ref=FORMER.ref))),
         collections=FakeCollections(),
         catalogue=FakeCatalogue(),
         close=nothing,
@@ -147,18 +163,17 @@ def test_body_of_activate_may_be_left_out_and_is_checked(client: TestClient, rol
     assert client.post(path, content=b"{").status_code == 415
     assert client.post("/models/tiny/versions/two/activate").status_code == 422
     assert len(rollouts.calls) == 2
-
-
-def test_version_that_serves_already_is_a_200(client: TestClient) -> None:
-    answer = client.post("/models/tiny/versions/1/activate")
-    assert (answer.status_code, answer.json()["state"]) == (200, "active")
-    assert "location" not in answer.headers
+    serving = client.post("/models/tiny/versions/1/activate")
+    assert (serving.status_code, serving.json()["state"], "location" in serving.headers) == (
+        200,
+        "active",
+        False,
+    )
 
 
 @pytest.mark.parametrize(
     ("refusal", "status"),
     [
-        (NotFound("model 'tiny' has no version 9"), 404),
         (CorruptBundle("weights are missing"), 409),
         (InvalidValue("tiny/9 has no precision 'int4', only fp32", "precision"), 422),
     ],
@@ -169,6 +184,30 @@ def test_refused_activation_says_why(
     rollouts.refusal = refusal
     answer = client.post("/models/tiny/versions/9/activate")
     assert (answer.status_code, answer.json()["detail"]) == (status, str(refusal))
+
+
+def test_versions_are_compared_with_the_active_one_or_another(
+    client: TestClient, rollouts: FakeRollouts
+) -> None:
+    path = "/models/tiny/versions/2/comparison"
+    assert client.get(path).json() == COMPARED.as_json()
+    client.get(f"{path}?against=3&collection=pets")
+    client.get(f"{path}?against=7&against_model=other")
+    assert rollouts.calls == [
+        (("tiny", 1), ("tiny", 2), None),
+        (("tiny", 3), ("tiny", 2), "pets"),
+        (("other", 7), ("tiny", 2), None),
+    ]
+    for query in ("against=0", "against_model=other", "with=3"):
+        assert client.get(f"{path}?{query}").status_code == 422
+    rollouts.refusal = Conflict("no collection has vectors of both")
+    assert client.get(f"{path}?against=3").status_code == 409
+    assert client.get(f"{path}?against=9").status_code == 404
+    rollouts.running = replace(ROLLOUT, comparison=COMPARED.as_json())
+    assert client.get("/rollouts/r1").json()["comparison"] == COMPARED.as_json()
+    (listed,) = client.get("/rollouts").json()["rollouts"]  # which leaves the queries out
+    (pets,) = listed["comparison"]["collections"]
+    assert (pets["overlap_at_10"], pets["changed"], listed["comparison"]["unmet"]) == (0.75, [], ["too low"])
 
 
 def test_rollouts_are_listed_up_to_a_limit(client: TestClient, rollouts: FakeRollouts) -> None:

@@ -44,12 +44,6 @@ def test_body_of_exactly_the_limit_is_accepted() -> None:
     assert asyncio.run(read_body(request, LIMITS)) == b"1234567890"
 
 
-def test_stalled_body_is_a_408() -> None:
-    with pytest.raises(HTTPException) as caught:
-        asyncio.run(read_body(request_of({"body": b"1", "more_body": True}, None), LIMITS))
-    assert caught.value.status_code == 408
-
-
 def test_slow_body_is_a_408_long_before_the_timeout() -> None:
     limits = BodyLimits(max_bytes=10_000, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
 
@@ -62,11 +56,6 @@ def test_slow_body_is_a_408_long_before_the_timeout() -> None:
         asyncio.run(read_body(request, limits))
     assert caught.value.status_code == 408
     assert "bytes in 0.1" in caught.value.detail
-
-
-def test_body_at_the_minimum_rate_has_the_whole_timeout() -> None:
-    limits = BodyLimits(max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000, max_lag_s=0.1)
-    assert [limits.deadline_s(n) for n in (0, 1000, 10**6)] == [0.1, 1.1, 60]
 
 
 def test_disconnect_is_no_timeout() -> None:
@@ -85,8 +74,3 @@ def test_compressed_body_is_a_415() -> None:
 def test_content_length_that_is_no_number_is_malformed() -> None:
     with pytest.raises(Malformed):
         asyncio.run(read_body(request_of(length="many"), LIMITS))
-
-
-def test_content_length_of_thousands_of_digits_is_too_large() -> None:
-    with pytest.raises(TooLarge):
-        asyncio.run(read_body(request_of(length="9" * 5000), LIMITS))

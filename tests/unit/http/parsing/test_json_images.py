@@ -12,9 +12,7 @@ from diptych.http.parsing.json_images import decode_data_uri, parse_image
 MAX_BYTES = 1_000
 
 
-@pytest.mark.parametrize(
-    "head", ["data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;name=a.jpg;Base64,"]
-)
+@pytest.mark.parametrize("head", ["data:image/png;base64,", "DATA:image/jpeg;name=a.jpg;Base64,"])
 def test_decoded_bytes_are_those_that_were_encoded(head: str) -> None:
     assert decode_data_uri(head + base64.b64encode(b"picture").decode(), "input[0]", MAX_BYTES) == b"picture"
 
@@ -42,9 +40,7 @@ def test_too_many_bytes_are_rejected_undecoded() -> None:
         decode_data_uri("data:image/png;base64," + "A" * 10_000_000, "input[0]", MAX_BYTES)
 
 
-@pytest.mark.parametrize(
-    "head", ["data:" + ";a" * 5_000_000, "data:" + "a" * 10_000_000, "data:,", "x" * 10_000_000]
-)
+@pytest.mark.parametrize("head", ["data:" + ";a" * 5_000_000, "x" * 10_000_000])
 def test_head_of_millions_of_parts_is_rejected_cheaply(head: str) -> None:
     tracemalloc.start()
     try:

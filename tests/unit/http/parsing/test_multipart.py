@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 from starlette.requests import Request
 
-from diptych.errors import Malformed, TooLarge
+from diptych.errors import InvalidValue, Malformed, TooLarge
 from diptych.http.options import BodyLimits
+from diptych.http.parsing.form import Form
 from diptych.http.parsing.multipart import Part, read_parts
 
 FORM = "multipart/form-data; boundary=b"
@@ -37,7 +38,7 @@ def read(
     return asyncio.run(read_parts(request_of(chunks, **request), limits, max_parts, "at most ten"))
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, len(BODY)])
+@pytest.mark.parametrize("size", [1, 7, len(BODY)])
 def test_parts_are_in_body_order_for_any_chunk_size(size: int) -> None:
     parts = read([BODY[i : i + size] for i in range(0, len(BODY), size)])
     assert [(part.name, bytes(part.data)) for part in parts] == [
@@ -87,6 +88,22 @@ def test_text_that_is_not_utf8_is_malformed_and_named() -> None:
 def test_broken_bodies_are_malformed_with_a_reason(body: bytes, content_type: str, why: str) -> None:
     with pytest.raises(Malformed, match=why):
         read([body], content_type=content_type, max_bytes=20_000)
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "item"),
+    [
+        (b'["a", 3]', InvalidValue, "labels[1]"),
+        (b'["a"', Malformed, "labels"),
+        (b'["\xff"]', Malformed, "labels[0]"),
+    ],
+)
+def test_invalid_list_field_is_rejected_and_named(
+    payload: bytes, error: type[InvalidValue | Malformed], item: str
+) -> None:
+    with pytest.raises(error) as caught:
+        Form([Part("labels", payload)], ("labels",)).strings("labels")
+    assert caught.value.item == item
 
 
 def test_one_part_too_many_is_too_large_and_the_limit_is_named() -> None:

@@ -132,20 +132,6 @@ def test_endless_head_closes_the_connection(kind: str) -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("rest", [b"0\r\nA: ", b"3;"], ids=["trailer", "chunk extension"])
-def test_endless_trailer_or_chunk_extension_is_a_431(rest: bytes) -> None:
-    async def scenario() -> None:
-        app = App()
-        app.may_respond.clear()
-        async with limited(app, Counter[str]()) as handle:
-            head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-            reader, _ = await handle.connect(head + rest + b"a" * 500_000)
-            assert (await read_response(reader)).status == 431
-            app.may_respond.set()
-
-    run(scenario)
-
-
 @pytest.mark.parametrize("kind", ["one piece", "two pieces"])
 def test_body_that_arrives_with_its_head_does_not_count_as_head(kind: str) -> None:
     async def scenario() -> None:
@@ -183,7 +169,7 @@ def test_too_many_pipelined_requests_close_the_connection() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("rest", [b"", b"12345", b"0123456789"], ids=len)
+@pytest.mark.parametrize("rest", [b"", b"0123456789"], ids=len)
 def test_body_after_its_response_is_not_waited_for_long(rest: bytes) -> None:
     async def scenario() -> None:
         async with serving(App(), Limits(header_timeout_s=SHORT_S), keep_alive_s=1) as handle:
