@@ -9,19 +9,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
-import httpx
-import numpy as np
 import pytest
 
 from diptych.cli import INTERRUPTED, READER_LEFT, main
 from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tars import tar_of
-from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
+from support.tiny_bundle import TINY, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +71,6 @@ def test_folder_is_added_despite_a_broken_file_and_again_without_change(
     assert again.returncode == 0
 
 
-def test_repeated_add_sends_lost_files_and_with_send_all_damaged_ones(
-    server: RunningServer, photos: Path
-) -> None:
-    folder = photos / "more"
-    diptych(server, "add", folder, "--collection", "lossy", "--id-from", "name")
-    payload = (folder / "blue.jpg").read_bytes()
-    found = photos.parent.glob(f"*/data/images/*/{sha256(payload).hexdigest()}")
-    (file,) = {path.resolve() for path in found}  # pytest links the newest folder under a second name
-    original = f"{server.url}/collections/lossy/images/blue.jpg/original"
-    for left, flags in ((None, ()), (payload[:20], ("--replace",)), (payload[:-1] + b"?", ("--send-all",))):
-        file.unlink() if left is None else file.write_bytes(left)
-        assert httpx.get(original).content != payload
-        again = diptych(server, "add", folder, "--collection", "lossy", "--id-from", "name", *flags)
-        assert (again.returncode, again.stdout) == (
-            0,
-            "lossy: 0 created, 0 replaced, 1 unchanged, 0 failed\n",
-        )
-        assert httpx.get(original).content == payload
-
-
 def test_added_images_are_searched_by_words_in_the_default_collection(
     server: RunningServer, photos: Path
 ) -> None:
@@ -113,19 +90,6 @@ def test_image_is_classified_with_bars(server: RunningServer, photos: Path) -> N
     assert lines[1].endswith("%")
 
 
-def test_unknown_template_set_is_refused_with_the_known_names(server: RunningServer, photos: Path) -> None:
-    asked = ["classify", photos / "red.png", "--label", "red", "--label", "blue", "--templates"]
-    assert diptych(server, *asked, "photos").stdout.splitlines()[1].startswith("  red   █")
-    refused = diptych(server, *asked, "absent")
-    assert refused.returncode == 1
-    assert "only default, plain, label, pictograms, photos" in refused.stderr
-
-
-def test_embeddings_are_written_for_numpy(server: RunningServer, photos: Path, tmp_path: Path) -> None:
-    diptych(server, "embed", photos / "red.png", "--text", "red", "--out", tmp_path / "rows.npy")
-    assert np.load(tmp_path / "rows.npy", allow_pickle=False).shape == (2, EMBED_DIM)
-
-
 def test_collections_and_models_are_listed(server: RunningServer) -> None:
     assert diptych(server, "collections", "create", "brief").returncode == 0
     assert "brief" in diptych(server, "collections", "list").stdout
@@ -133,13 +97,6 @@ def test_collections_and_models_are_listed(server: RunningServer) -> None:
     shown = diptych(server, "models").stdout
     assert "tiny" in shown
     assert "lanes: 1, batches of at most: 16 images or 16 texts, threads that decode: 1" in shown
-
-
-def test_broken_image_is_named_in_one_line(server: RunningServer, photos: Path) -> None:
-    done = diptych(server, "classify", photos / "broken.png", "--label", "red", "--label", "blue")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"diptych: {photos / 'broken.png'}: ")
-    assert done.stderr.count("\n") == 1
 
 
 def test_absent_server_is_one_line_with_a_hint(photos: Path) -> None:
@@ -171,11 +128,6 @@ def test_interrupt_ends_without_a_traceback(photos: Path) -> None:
                 printed = adding.communicate(timeout=120)
     assert adding.returncode == INTERRUPTED
     assert printed == (b"", b"")
-
-
-def test_wrong_usage_is_exit_code_two(server: RunningServer) -> None:
-    assert diptych(server, "search").returncode == 2
-    assert diptych(server, "classify").returncode == 2
 
 
 def test_archive_is_added_and_its_job_is_shown(server: RunningServer, tmp_path: Path) -> None:

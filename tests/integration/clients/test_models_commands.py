@@ -64,41 +64,11 @@ def test_activated_version_serves_when_the_command_ends_and_a_rollback_returns(
     assert capsys.readouterr().out == "tiny/2 in fp32 serves now\n"
     assert versions(client) == (2, 2)
     assert [one.target.version for one in client.rollouts()] == [2, 1, 2]
-
-
-def test_activating_what_serves_already_changes_nothing(
-    server: RunningServer, client: Client, capsys: Capture
-) -> None:
-    assert models(server, "activate", TINY, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["target"]["name"], told["target"]["version"]) == ("active", TINY, 2)
-    assert versions(client) == (2, 2)
-
-
-def test_damaged_version_does_not_serve_and_the_command_says_why(
-    server: RunningServer, client: Client, tmp_path: Path, capsys: Capture
-) -> None:
-    (tmp_path / "model_repo" / TINY / "1" / "text_encoder.onnx").write_bytes(b"not a graph")
-    assert models(server, "activate", TINY, 1) == 1
-    told = capsys.readouterr().err
-    assert "text_encoder.onnx: has 11 bytes, the manifest says" in told
-    assert versions(client) == (2, 2)
     assert models(server, "activate", TINY, 7) == 1
     assert "(HTTP 404)" in capsys.readouterr().err
-    assert models(server, "cancel") == 1
-
-
-def test_another_precision_of_the_version_is_activated_and_a_rollback_returns(
-    server: RunningServer, client: Client, capsys: Capture
-) -> None:
     assert models(server, "activate", TINY, 2, "--precision", "int8") == 0
     assert capsys.readouterr().out == "tiny/2 in int8 serves now\n"
     assert client.search("red", collection="pets").model.precision == "int8"
-    assert models(server, "rollback") == 0
-    assert capsys.readouterr().out == "tiny/2 in fp32 serves now\n"
-    assert client.search("red", collection="pets").model.precision == "fp32"
-    assert models(server, "activate", TINY, 2, "--precision", "int4") == 1
-    assert "has no precision 'int4', only fp32, bf16, int8" in capsys.readouterr().err
 
 
 def test_versions_are_compared_after_a_switch_with_the_pictures_of_both(
