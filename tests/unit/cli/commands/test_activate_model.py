@@ -1,14 +1,12 @@
 """`diptych models activate`, `rollback` and `cancel`: what they ask for, what they print and return."""
 
-import json
-
 import httpx
 import pytest
 
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import models
 from support.command_line import Capture, RunCommand, command_runner
-from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, ok, problem
+from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, ok
 
 ACTIVATE = "POST /models/tiny/versions/4/activate"
 FAILED = ROLLOUT | {"state": "failed", "progress": None, "reason": "no room for 20 MB", "finished_at": "x"}
@@ -76,29 +74,6 @@ def test_rollout_that_does_not_end_well_is_status_one_with_the_reason(
     assert capsys.readouterr().err.splitlines()[-1] == told
 
 
-def test_without_following_only_the_beginning_is_printed(
-    api: FakeApi, run: RunCommand, capsys: Capture
-) -> None:
-    assert run("activate", "tiny", 4, "--no-follow") == 0
-    assert capsys.readouterr().out.startswith("rollout r1 to tiny/4 in fp32: embedding, 4 of 10 images")
-    assert api.calls() == [ACTIVATE]
-
-
-def test_json_is_the_rollout_at_its_end(api: FakeApi, run: RunCommand, capsys: Capture) -> None:
-    api.on("GET /rollouts/r1", ok(FAILED))
-    assert run("activate", "tiny", 4, "--json") == 1
-    printed = capsys.readouterr()
-    assert (json.loads(printed.out)["reason"], printed.err) == ("no room for 20 MB", "")
-
-
-def test_version_that_serves_already_is_not_waited_for(
-    api: FakeApi, run: RunCommand, capsys: Capture
-) -> None:
-    api.on(ACTIVATE, ok(ACTIVE))
-    assert run("activate", "tiny", 4) == 0
-    assert capsys.readouterr().out == "tiny/4 in fp32 serves now\n"
-
-
 def test_without_a_number_the_newest_version_that_can_serve_is_activated(
     api: FakeApi, run: RunCommand, capsys: Capture
 ) -> None:
@@ -136,12 +111,6 @@ def test_cancel_ends_the_rollout_that_is_named_or_under_way(
         capsys.readouterr().err.splitlines()
         == ["the rollout to tiny/4 in fp32 was cancelled: cancelled by a request"] * 2
     )
-
-
-def test_refusal_is_one_line_with_status_one(api: FakeApi, run: RunCommand, capsys: Capture) -> None:
-    api.on(ACTIVATE, problem(422, "tiny/4 has no precision 'int4'"))
-    assert run("activate", "tiny", 4, "--precision", "int4") == 1
-    assert capsys.readouterr().err == "diptych: tiny/4 has no precision 'int4' (HTTP 422)\n"
 
 
 def test_interrupt_leaves_the_rollout_alone_and_says_so(

@@ -14,7 +14,6 @@ from diptych.core.collections.ids import IMAGE_ID
 from diptych.core.collections.metadata.reserved import file_path
 from support.command_line import RunCommand, command_runner
 from support.fake_api import PETS, FakeApi, add_reply, parts, problem
-from support.special_files import add_special_files
 
 IMAGES = "POST /collections/pets/images"
 LOOKUPS = "POST /collections/pets/lookups"
@@ -61,6 +60,8 @@ def test_image_files_of_a_folder_are_added_and_counted(
     assert run(folder) == 0
     assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG"]
     assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 0 failed\n"
+    run(folder, "--no-recursive")
+    assert sorted(sent_images(api)[3:]) == ["cat.png", "dog.JPG"]
 
 
 def test_metadata_has_the_place_and_time_of_the_file(run: RunCommand, api: FakeApi, folder: Path) -> None:
@@ -71,11 +72,6 @@ def test_metadata_has_the_place_and_time_of_the_file(run: RunCommand, api: FakeA
         {"file": {"name": "fox.webp", "folder": "deep", "modified": NOON}},
         {"file": {"name": "notes.txt", "folder": ".", "modified": NOON}},
     ]
-
-
-def test_subfolders_are_skipped_without_recursion(run: RunCommand, api: FakeApi, folder: Path) -> None:
-    run(folder, "--no-recursive")
-    assert sorted(sent_images(api)) == ["cat.png", "dog.JPG"]
 
 
 def test_named_file_is_sent_whatever_its_suffix_and_only_once(
@@ -96,11 +92,6 @@ def ids_of_names(run: RunCommand, api: FakeApi, folder: Path, *names: str) -> li
     return [str(found[name]) for name in names]
 
 
-def test_ids_can_come_from_names(run: RunCommand, api: FakeApi, folder: Path) -> None:
-    run(folder, "--id-from", "name")
-    assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp"]
-
-
 def test_names_with_characters_that_ids_lack_get_an_id_each(
     run: RunCommand, api: FakeApi, tmp_path: Path
 ) -> None:
@@ -114,11 +105,6 @@ def test_names_with_characters_that_ids_lack_get_an_id_each(
     assert all(IMAGE_ID.fullmatch(id) for id in ids)
     assert (ids[1], ids[7]) == ("c-d.png", "s~t.png")
     assert ids[3] == f"-.png-{sha256('猫.png'.encode()).hexdigest()[:12]}"
-
-
-def test_id_of_a_name_does_not_depend_on_other_files(run: RunCommand, api: FakeApi, tmp_path: Path) -> None:
-    together = ids_of_names(run, api, tmp_path / "both", "犬.png", "猫.png")
-    assert ids_of_names(run, api, tmp_path / "one", "猫.png") == together[1:]
 
 
 def test_file_keeps_the_id_that_an_older_version_stored_it_with(
@@ -163,16 +149,10 @@ def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, fol
     ("line", "complaint"),
     [
         ("{", "items.jsonl:2: is not JSON"),
-        ("[]", 'items.jsonl:2: is not an object with a "file"'),
         ('{"file": "a", "tags": 1}', "items.jsonl:2: has unknown keys ['tags']"),
-        ('{"file": "a", "id": 7}', 'items.jsonl:2: "id" must be a string'),
         (
             '{"file": "a", "metadata": {"file": {}}}',
             "items.jsonl:2: metadata has the name 'file', which is reserved",
-        ),
-        (
-            '{"file": "a", "metadata": {"exif.iso": 100}}',
-            "metadata has the name 'exif.iso', which is reserved",
         ),
     ],
 )
@@ -230,24 +210,6 @@ def test_missing_collection_is_created(run: RunCommand, api: FakeApi, folder: Pa
     assert api.calls() == ["GET /collections/pets", "POST /collections", LOOKUPS, IMAGES]
 
 
-def test_default_collection_of_the_server_is_used(
-    run: RunCommand, api: FakeApi, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION")
-    api.on("GET /version", httpx.Response(200, json={"version": "0.1.0", "default_collection": "pets"}))
-    assert command_runner(add, api, monkeypatch)(folder) == 0
-    assert api.calls()[0] == "GET /version"
-
-
-def test_path_that_does_not_exist_is_named(
-    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run(folder / "absent")
-    assert caught.value.code == 2
-    assert f"argument FOLDER|FILE: {folder / 'absent'}: no such file or folder\n" in capsys.readouterr().err
-
-
 def test_folder_without_images_is_an_error(
     run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,25 +222,6 @@ def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, 
     assert run(tmp_path) == 0
     [item] = sent_items(api)
     assert file_path(item["metadata"]) == "caf\ufffd.png"  # type: ignore[arg-type]
-
-
-def test_link_to_itself_fails_alone(
-    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "loop.png").symlink_to("loop.png")
-    assert run(folder) == 1
-    assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 1 failed\n"
-
-
-def test_special_files_fail_alone_and_are_named(
-    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = add_special_files(folder)
-    assert run(folder) == 1
-    printed = capsys.readouterr()
-    for name in names:
-        assert f"failed: {folder / name}: is not a regular file\n" in printed.err
-    assert printed.out == "pets: 3 created, 0 replaced, 0 unchanged, 2 failed\n"
 
 
 def record_of(content: str, **changes: object) -> dict[str, object]:
@@ -333,17 +276,6 @@ def test_other_metadata_of_images_that_are_there_is_counted(
     run(folder, "--metadata", folder / "items.jsonl", "--json")
     assert json.loads(capsys.readouterr().out)["metadata_differs"] == 2
     assert sent_images(api) == []
-
-
-def test_failures_with_the_same_reason_are_counted(
-    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("cat.png", "dog.JPG"):
-        (folder / name).write_text(f"bad {name}")
-    assert run(folder) == 1
-    told = capsys.readouterr().err
-    assert told.count("failed: ") == 3
-    assert "2 failed: no decoder (HTTP 415)\n" in told
 
 
 JOB = {

@@ -54,18 +54,6 @@ def test_classify_without_labels_names_the_missing_flags(
     assert "diptych classify: error: no labels: give --label or --labels-file" in capsys.readouterr().err
 
 
-def test_classify_prints_json_on_request(
-    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    api = FakeApi().on("POST /classify", classify_reply(("a", 1.0)))
-    command_runner(classify, api, monkeypatch)(picture_file, "--label", "a", "--json")
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["model"] == MODEL
-    assert printed["data"][0]["predictions"] == [
-        {"label": "a", "score": 1.0, "cosine": 0.2, "truncated": False}
-    ]
-
-
 def test_truncated_labels_are_noted_and_do_not_break_the_layout(
     picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -104,15 +92,6 @@ def test_special_files_of_a_folder_are_left_out_and_named(
     lines = [f"left out: {folder / name}: is not a regular file" for name in names]
     assert sorted(printed.err.splitlines()) == sorted(lines)
     assert printed.out.startswith(f"{picture_file}\n")
-
-
-def test_bad_label_is_named_by_its_position(
-    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    api = FakeApi().on("POST /classify", problem(422, "'a' is labels[0] too", "labels[1]"))
-    run = command_runner(classify, api, monkeypatch)
-    assert run(picture_file, "--label", "a", "--label", "a") == 1
-    assert capsys.readouterr().err == "diptych: labels[1]: 'a' is labels[0] too (HTTP 422)\n"
 
 
 def test_bad_image_is_named_by_its_file(

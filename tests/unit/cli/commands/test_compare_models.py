@@ -1,6 +1,5 @@
 """`diptych models compare`: what it asks for, prints and writes."""
 
-import json
 from pathlib import Path
 
 import httpx
@@ -62,12 +61,6 @@ def test_other_names_and_one_collection(run: RunCommand, api: FakeApi) -> None:
     ]
 
 
-def test_json_has_everything(run: RunCommand, capsys: Capture) -> None:
-    assert run("compare", 4, 5, "--json") == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed == COMPARISON
-
-
 def test_refused_switch_is_status_one(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
     api.on(COMPARE, ok(COMPARISON | {"unmet": ["overlap is 0.8, the bound is 0.9"]}))
     assert run("compare", 4, 5) == 1
@@ -92,14 +85,6 @@ def test_page_has_the_pictures_that_the_server_has(
     assert f"{file} has the pictures of both" in capsys.readouterr().out
 
 
-def test_page_that_cannot_be_written_is_an_error_before_the_comparison(
-    run: RunCommand, api: FakeApi, capsys: Capture, tmp_path: Path
-) -> None:
-    assert run("compare", 4, 5, "--html", tmp_path) == 1
-    complaint = f"diptych: {tmp_path}: cannot be written: it is a folder\n"
-    assert (api.requests, capsys.readouterr().err) == ([], complaint)
-
-
 def test_without_versions_the_newest_rollout_that_compared_is_shown(
     run: RunCommand, api: FakeApi, capsys: Capture
 ) -> None:
@@ -112,7 +97,7 @@ def test_without_versions_the_newest_rollout_that_compared_is_shown(
     assert "no rollout has compared anything" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("versions", [["4"], ["four", "5"], ["/4", "5"], ["4", "mine/"]])
+@pytest.mark.parametrize("versions", [["4"], ["4", "mine/"]])
 def test_bad_versions_are_a_usage_error(run: RunCommand, versions: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("compare", *versions)

@@ -1,13 +1,11 @@
 """`diptych delete`: what it asks for, and that a condition deletes nothing without a yes."""
 
-import json
-
 import httpx
 import pytest
 
 from diptych.cli.commands import delete
 from support.command_line import RunCommand, command_runner
-from support.fake_api import PETS, FakeApi, body, ok, problem
+from support.fake_api import PETS, FakeApi, body, ok
 
 DELETIONS = "POST /collections/pets/deletions"
 TOM_JPG = {
@@ -46,14 +44,6 @@ def test_ids_are_deleted_once_and_missing_ones_are_named(
     assert (printed.out, printed.err) == ("pets: 1 deleted\n", "not there: max\n")
 
 
-def test_missing_collection_is_named(
-    run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
-) -> None:
-    api.on("GET /collections/pets", problem(404, "no collection named 'pets'"))
-    assert run("max") == 1
-    assert "no collection named 'pets'" in capsys.readouterr().err
-
-
 def test_condition_is_only_a_preview_without_yes(
     run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,17 +66,6 @@ def test_condition_is_only_a_preview_without_yes(
         {"filter": {"year": 1999}, "lacking": False, "preview": True},
         {"filter": {"year": 1999}, "lacking": True, "preview": False},
     ]
-
-
-def test_result_can_be_json(run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
-    api.on(DELETIONS, httpx.Response(200, json={"n_images": 0, "preview": True, "ids": []}))
-    assert run("--lacking", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "collection": "pets",
-        "n_images": 0,
-        "preview": True,
-        "ids": [],
-    }
 
 
 @pytest.mark.parametrize("arguments", [[], ["tom", "--lacking"], ["tom", "--filter", '{"a": 1}']])

@@ -35,9 +35,3 @@ def test_embed_prints_json_without_out(monkeypatch: pytest.MonkeyPatch, capsys: 
     printed = json.loads(capsys.readouterr().out)
     row = {"text": "abc", "embedding": [0.0, 3.0], "truncated": False}
     assert printed == {"model": MODEL, "data": [row]}
-
-
-def test_embed_without_arguments_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        command_runner(embed, FakeApi(), monkeypatch)()
-    assert "diptych embed: error: nothing to embed: give image files or --text" in capsys.readouterr().err

@@ -40,12 +40,6 @@ def test_jobs_are_listed_and_shown(run: RunCommand, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["n_done"] == 2
 
 
-def test_cancelled_job_is_reported(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
-    api.on("DELETE /jobs/j1", ok(JOB | {"state": "cancelled", "finished_at": "x"}))
-    assert run("cancel", "j1") == 0
-    assert capsys.readouterr().out.startswith("pets: cancelled, 2 of 9 done")
-
-
 def test_job_is_followed_to_its_end_over_pages(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
     outcomes = [
         {"index": i, "id": str(i), "status": "created", "error": None, "file": None} for i in range(9)

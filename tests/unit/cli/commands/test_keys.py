@@ -66,14 +66,6 @@ def test_folder_without_keys_has_an_empty_list_and_says_why(
     assert printed.err == f"there is no key file {data_dir / 'keys.json'}: no key was ever made there\n"
 
 
-def test_revoking_the_last_key_leaves_an_empty_list(capsys: Capture) -> None:
-    main(["keys", "revoke", created(capsys)["prefix"]])
-    capsys.readouterr()
-    assert main(["keys", "list"]) == 0
-    printed = capsys.readouterr()
-    assert (len(printed.out.splitlines()), printed.err) == (1, "")
-
-
 @pytest.mark.parametrize("verb", [["list"], ["revoke", "abcdefgh"]], ids=lambda verb: verb[0])
 def test_mistyped_data_folder_is_an_error_and_is_not_made(
     verb: list[str], capsys: Capture, tmp_path: Path
@@ -105,16 +97,6 @@ def test_key_file_is_another_place(capsys: Capture, tmp_path: Path, data_dir: Pa
     assert open_keys(settings).caller(key["key"])
 
 
-def test_key_file_in_a_missing_folder_is_an_error_and_the_folder_is_not_made(
-    capsys: Capture, tmp_path: Path
-) -> None:
-    file = tmp_path / "secrts" / "keys.json"
-    assert main(["keys", "create", "--name", "ci", "--scope", "read", "--key-file", str(file)]) == 1
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", f"diptych: there is no folder {file.parent}\n")
-    assert not file.parent.exists()
-
-
 def test_file_that_goes_after_the_settings_were_read_does_not_open_the_network(
     capsys: Capture, data_dir: Path
 ) -> None:
@@ -122,12 +104,6 @@ def test_file_that_goes_after_the_settings_were_read_does_not_open_the_network(
     settings = read_settings({})
     (data_dir / "keys.json").unlink()
     with pytest.raises(ConfigError, match=r"host 0\.0\.0\.0 needs API keys, and .*keys\.json is gone"):
-        open_keys(settings)
-
-
-def test_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    settings = read_settings({"key_file": tmp_path / "none.json", "host": "127.0.0.1"})
-    with pytest.raises(ConfigError, match=r"DIPTYCH_KEY_FILE: there is no file .*none\.json"):
         open_keys(settings)
 
 
@@ -140,7 +116,7 @@ def test_expiry_is_a_duration_from_now(capsys: Capture, text: str, expected: tim
     assert abs(found - datetime.now(UTC) - expected) < timedelta(minutes=2)
 
 
-@pytest.mark.parametrize("text", ["soon", "0d", "90", "-1d", "999999d", "2030-13-01"])
+@pytest.mark.parametrize("text", ["soon", "0d", "999999d"])
 def test_expiry_of_another_form_is_refused(capsys: Capture, text: str) -> None:
     with pytest.raises(SystemExit) as ended:
         created(capsys, "--expires", text)

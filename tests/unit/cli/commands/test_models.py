@@ -1,12 +1,10 @@
 """`diptych models`: what it prints about the served version and the rollout under way."""
 
-import json
-
 import pytest
 
 from diptych.cli.commands import models
 from support.command_line import Capture, command_runner
-from support.fake_api import ACTIVE, ROLLOUT, FakeApi, ok
+from support.fake_api import FakeApi, ok
 
 SERVING = {
     "precision": "int8",
@@ -113,27 +111,3 @@ def test_models_tell_versions_of_one_number_apart(monkeypatch: pytest.MonkeyPatc
     assert "tiny/2 (aaaaaaaa) serves" in printed
     assert "  search hits have no relevance: `diptych-train calibrate tiny/2` gives them one" in printed
     assert any(line.startswith("tiny/2 (bbbbbbbb) in fp32 served before") for line in printed)
-
-
-def test_rollout_under_way_is_followed_to_its_end_if_asked_to(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    api = FakeApi().on("GET /models", ok(STATUS | {"rollout": ROLLOUT}))
-    api.on("GET /rollouts/r1", ok(ROLLOUT), ok(ACTIVE))
-    run = command_runner(models, api, monkeypatch)
-    assert run() == 0
-    progress = "embedding, 4 of 10 images; `diptych models --follow` follows it"
-    assert capsys.readouterr().out.splitlines()[-1] == f"rollout r1 to tiny/4 in fp32: {progress}"
-    assert run("--follow") == 0
-    printed = capsys.readouterr()
-    assert printed.out.splitlines()[-1] == "tiny/4 in fp32 serves now"
-    assert printed.err.splitlines() == ["tiny/4: embedding", "tiny/4: active"]
-
-
-def test_json_has_the_models_and_the_rollout(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    api = FakeApi().on("GET /models", ok(STATUS | {"rollout": ROLLOUT}))
-    assert command_runner(models, api, monkeypatch)("--json") == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert [model["versions"] for model in printed["models"]] == [[1, 2]]
-    assert printed["rollout"]["progress"]["n_embedded"] == 4
-    assert (printed["policy"], printed["previous"]) == ("latest", PREVIOUS | {"bundle": ""})

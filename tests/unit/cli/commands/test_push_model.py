@@ -8,7 +8,7 @@ import pytest
 
 from diptych.cli.commands import models
 from support.command_line import Capture, RunCommand, command_runner
-from support.fake_api import ACTIVE, ROLLOUT, FakeApi, ok, problem
+from support.fake_api import ACTIVE, ROLLOUT, FakeApi, ok
 
 PUSHED = {"name": "tiny", "version": 4, "created": True, "active": False, "n_files": 2, "n_bytes": 1_200_000}
 ACTIVATE = "POST /models/tiny/versions/4/activate"
@@ -41,7 +41,6 @@ NEW = "4 is published on the server: 2 files, 1.2 MB"
 KNOWN = "4 is on the server already, with the same 2 files, 1.2 MB"
 MANUAL = "to serve it (the policy is manual): diptych models activate tiny 4"
 OLDER = "the server is of an older diptych"
-NEWEST = f"{OLDER}: restart it to serve the newest version"
 OTHER = f"{OLDER} and serves tiny: start it with --model mine to serve this version"
 
 
@@ -50,9 +49,7 @@ OTHER = f"{OLDER} and serves tiny: start it with --model mine to serve this vers
     [
         ("manual", "tiny", {}, [f"tiny/{NEW}", MANUAL]),
         ("manual", "tiny", {"created": False}, [f"tiny/{KNOWN}", MANUAL]),
-        ("pinned", "tiny", {}, [f"tiny/{NEW}", MANUAL.replace("manual", "pinned")]),
         ("latest", "tiny", {"created": False, "active": True}, [f"tiny/{KNOWN}", "it serves now"]),
-        (None, "tiny", {}, [f"tiny/{NEW}", NEWEST]),
         (None, "mine", {"name": "mine"}, [f"mine/{NEW}", OTHER]),
     ],
 )
@@ -97,15 +94,6 @@ def test_activating_and_following_can_be_left_out(
     assert "GET /rollouts/r1" not in api.calls()
 
 
-def test_json_is_the_answer_of_the_server_and_the_rollout_wherever_the_flag_stands(
-    api: FakeApi, run: RunCommand, folder: Path, capsys: Capture
-) -> None:
-    api.on("POST /models/tiny/versions", httpx.Response(201, json=PUSHED))
-    for arguments in (["push", folder, "--json"], ["--json", "push", folder]):
-        assert run(*arguments) == 0
-        assert json.loads(capsys.readouterr().out) == PUSHED | {"rollout": None}
-
-
 def test_url_and_key_may_stand_before_the_verb_or_after_it(
     api: FakeApi, run: RunCommand, folder: Path
 ) -> None:
@@ -115,16 +103,3 @@ def test_url_and_key_may_stand_before_the_verb_or_after_it(
     for request in api.requests:
         assert request.url.host == "elsewhere"
         assert request.headers["authorization"] == "Bearer correct horse"
-
-
-def test_refusal_is_one_line_with_status_one(
-    api: FakeApi, run: RunCommand, folder: Path, capsys: Capture
-) -> None:
-    api.on("POST /models/tiny/versions", problem(409, "the name is kept"))
-    assert run("push", folder) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "diptych: the name is kept (HTTP 409)"
-    (folder / "manifest.json").unlink()
-    assert run("push", folder) == 1
-    assert "manifest.json: No such file" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run("push", folder / "nowhere")

@@ -10,7 +10,7 @@ import pytest
 
 from diptych.cli.commands import search
 from support.command_line import Capture, command_runner
-from support.fake_api import MODEL, PETS, FakeApi, body, ok, problem, search_reply
+from support.fake_api import MODEL, PETS, FakeApi, body, ok, search_reply
 
 
 def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -26,19 +26,11 @@ def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: 
         "2  a     -0.100            a",
     ]
     assert body(api.requests[0]) == {"query": [{"text": "a cat", "weight": 1}], "k": 2}
-
-
-def test_hit_leads_with_the_name_of_its_file_and_ends_with_its_id(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    id = "60098981a58e440da0d13d92005d3e11"
     file = {"name": "tom.jpg", "folder": "pets/cats", "modified": "2026-03-02T09:30:00Z"}
-    api = FakeApi().on("POST /search", search_reply({"id": id, "cosine": 0.3, "metadata": {"file": file}}))
-    command_runner(search, api, monkeypatch)("a cat")
-    assert capsys.readouterr().out.splitlines() == [
-        "   name     cosine  metadata               id",
-        f"1  tom.jpg   0.300  file.folder=pets/cats  {id}",
-    ]
+    api.on("POST /search", search_reply({"id": "6009", "cosine": 0.3, "metadata": {"file": file}}))
+    command_runner(search, api, monkeypatch)("a cat", "--filter", '{"n": 1}')
+    assert capsys.readouterr().out.splitlines()[1] == "1  tom.jpg   0.300  file.folder=pets/cats  6009"
+    assert body(api.requests[1])["filter"] == {"n": 1}
 
 
 def test_parts_of_a_search_are_mixed_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +123,6 @@ def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPa
     assert [one.get("collection") for one in sent] == [None, "cars", "mine"]
 
 
-def test_search_without_hits_prints_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    api = FakeApi().on("POST /search", search_reply())
-    command_runner(search, api, monkeypatch)("unicorn", "--collection", "pets", "--filter", '{"n": 1}')
-    assert capsys.readouterr().out == "nothing found\n"
-    assert body(api.requests[0])["filter"] == {"n": 1}
-
-
 @pytest.mark.parametrize(
     ("condition", "complaint"),
     [("[1]", '\'[1]\' must be an object, such as {"album": "pets"}'), ("x", "'x' is not JSON")],
@@ -156,10 +141,7 @@ def test_filter_must_be_a_json_object(
         ([], "give WORDS, --image or --id to search for"),
         (["--weight", "2", "--id", "a"], "--weight stands after what it weighs"),
         (["cat", "--collapse", "near"], "argument --collapse: 'near' must be bytes, picture or a cosine"),
-        (["cat", "--collapse", "nan"], "argument --collapse: 'nan' must be bytes, picture or a cosine"),
         (["cat", "--min-relevance", "nan"], "argument --min-relevance: 'nan' must be a number from 0 to 1"),
-        (["cat", "--min-relevance", "15"], "argument --min-relevance: '15' must be a number from 0 to 1"),
-        (["cat", "--weight", "much"], "argument --weight: invalid float value: 'much'"),
     ],
 )
 def test_search_without_a_query_or_with_a_lost_weight_is_refused(
@@ -175,23 +157,6 @@ def test_truncated_words_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capt
     answer = {"model": MODEL, "collection": "pets", "hits": [], "truncated": True}
     assert command_runner(search, FakeApi().on("POST /search", ok(answer)), monkeypatch)("cat " * 99) == 0
     assert "the words were truncated" in capsys.readouterr().err
-
-
-def test_bad_image_of_a_search_is_named_by_its_file(
-    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    api = FakeApi().on("POST /search", problem(422, "the decoder failed", "query[1]"))
-    assert command_runner(search, api, monkeypatch)("cat", "--image", picture_file) == 1
-    assert capsys.readouterr().err == f"diptych: {picture_file}: the decoder failed (HTTP 422)\n"
-
-
-def test_control_characters_in_a_hit_are_not_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    hit = {"id": "a", "cosine": 0, "metadata": {"x": "\x1b[2J\n"}}
-    api = FakeApi().on("POST /search", search_reply(hit))
-    command_runner(search, api, monkeypatch)("cat")
-    assert "\x1b" not in capsys.readouterr().out
 
 
 def sheet_api() -> FakeApi:
@@ -248,13 +213,6 @@ def test_sheet_that_cannot_be_written_is_an_error_before_the_search(
     assert command_runner(search, api, monkeypatch)("a cat", "--sheet", tmp_path / name) == 1
     complaint = f"diptych: {tmp_path / name}: cannot be written: {reason.format(tmp_path)}\n"
     assert (api.requests, capsys.readouterr().err) == ([], complaint)
-
-
-def test_sheet_whose_writing_fails_is_an_error_of_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--sheet", "/proc/absent.html") == 1
-    assert "diptych: /proc/absent.html: cannot be written: " in capsys.readouterr().err
 
 
 def empty_api(**sizes: int) -> FakeApi:

@@ -9,7 +9,7 @@ import pytest
 
 from diptych.cli.commands import vectors
 from support.command_line import RunCommand, command_runner
-from support.fake_api import PETS, FakeApi, parts, problem
+from support.fake_api import PETS, FakeApi, parts
 
 PATH = "POST /collections/pets/vectors"
 
@@ -57,28 +57,9 @@ def test_rows_are_sent_with_their_model_and_failures_are_printed(
     assert "failed: row 1: has norm 2" in printed.err
 
 
-def test_summary_can_be_json(run: RunCommand, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(file, "--model", "tiny/3", "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["created"], told["failed"], told["not_tried"]) == (1, 1, 0)
-    assert told["failures"][0]["row"] == 1
-
-
-def test_vectors_of_another_version_fail_with_one_line(
-    run: RunCommand, api: FakeApi, file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    api.on(PATH, problem(409, "the vectors are of tiny/3, and this server keeps those of tiny/4"))
-    assert run(file, "--model", "tiny/3") == 1
-    assert "this server keeps those of tiny/4" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [
-        ("one\n", "has 1 lines for 2 vectors"),
-        ("{}\n{\n", ":2: is not JSON"),
-        ('{}\n{"file": 1}\n', ":2: is not an object"),
-    ],
+    [("one\n", "has 1 lines for 2 vectors"), ("{}\n{\n", ":2: is not JSON")],
 )
 def test_bad_items_are_named_before_anything_is_sent(
     run: RunCommand, api: FakeApi, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -102,9 +83,3 @@ def test_file_without_a_matrix_is_refused(
     told = capsys.readouterr().err
     assert told.count("cannot be read as a NumPy file") == 1
     assert "is not a matrix" in told
-
-
-def test_model_must_be_a_name_and_a_version(run: RunCommand, file: Path) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run(file, "--model", "tiny")
-    assert stopped.value.code == 2

@@ -40,7 +40,3 @@ def test_nothing_is_drawn_without_a_terminal_or_when_hidden(
     monkeypatch.setattr("sys.stderr", written)
     work(ProgressBars(hidden=hidden))
     assert written.getvalue() == ""
-
-
-def test_advancing_before_the_first_part_is_not_an_error() -> None:
-    ProgressBars(hidden=True).advance()

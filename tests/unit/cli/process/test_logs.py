@@ -62,6 +62,20 @@ def test_either_format_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warning two" in written(monkeypatch, "text", is_terminal=False)
 
 
+def test_line_breaks_cannot_forge_a_json_line() -> None:
+    record = logging.makeLogRecord({"msg": 'a\n{"level": "error"}', "fields": {"name": "b\nc"}})
+    assert "\n" not in JsonLines().format(record)
+
+
+def test_traceback_is_kept_in_both_formats() -> None:
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
+    assert "ValueError: why" in json.loads(JsonLines().format(record))["exception"]
+    assert "ValueError: why" in TextLines().format(record)
+
+
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines()])
 def test_every_line_logged_for_a_request_has_its_id(formatter: logging.Formatter) -> None:
     lines: list[str] = []
@@ -81,15 +95,3 @@ def test_every_line_logged_for_a_request_has_its_id(formatter: logging.Formatter
     asyncio.run(scenario())
     assert ["id-1" in line for line in lines] == [True, True, False, False, False]
     assert ["id-2" in line for line in lines] == [False, False, True, True, False]
-
-
-def test_exception_is_in_its_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    stderr = Stderr(False)
-    monkeypatch.setattr(sys, "stderr", stderr)
-    configure_logging("auto")
-    try:
-        raise ValueError("the reason")
-    except ValueError:
-        LOG.exception("failed")
-    (line,) = stderr.getvalue().splitlines()
-    assert "ValueError: the reason" in json.loads(line)["exception"]

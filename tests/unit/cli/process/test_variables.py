@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from diptych.cli import main
-from diptych.cli.process.variables import FORMER_SETTINGS, misspelt_setting, warn_of_unknown
+from diptych.cli.process.variables import misspelt_setting, warn_of_unknown
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -20,16 +20,9 @@ def of(*names: str, value: str = VALUE) -> dict[str, str]:
     ("name", "meant"),
     [
         ("APIKEY", "API_KEY"),
-        ("API_KEYS", "API_KEY"),
-        ("KEY", "API_KEY"),
-        ("API_KEY_FILE", "API_KEY"),
         ("AUTH_TOKEN", "API_KEY"),
-        ("PASSWORD", "API_KEY"),
         ("DATADIR", "DATA_DIR"),
-        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
         ("MAX_IMAGE_PIXELS", "MAX_IMAGE_PX"),
-        ("LOGFORMAT", "LOG_FORMAT"),
-        ("PORTS", "PORT"),
         ("PROT", "PORT"),
         ("HSOT", "HOST"),
     ],
@@ -71,10 +64,6 @@ def test_former_setting_does_not_stop_the_start_and_is_named_as_one(caplog: pyte
         f"{PREFIX}{name} is no longer a setting and has no effect"
         for name in ("MAX_ADD_ITEMS", "MAX_QUEUE_BYTES")
     ]
-
-
-def test_former_settings_are_no_settings() -> None:
-    assert not {name.removeprefix(PREFIX).lower() for name in FORMER_SETTINGS} & Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize("service", ["", "SERVER_", "EMBEDDINGS_OF_US_"])

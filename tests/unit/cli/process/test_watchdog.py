@@ -41,7 +41,3 @@ def test_orderly_stop_does_not_wait_for_a_hanging_thread() -> None:
 
 def test_process_ends_even_if_the_orderly_stop_does_not() -> None:
     assert status(hangs=True, stops=False)[0] == 1
-
-
-def test_process_without_a_hanging_thread_ends_normally() -> None:
-    assert status(hangs=False, stops=True) == (0, "")
