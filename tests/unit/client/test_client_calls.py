@@ -1,16 +1,18 @@
 """Both clients have the same calls, and each call requests the right resource."""
 
 import asyncio
-import inspect
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, InvalidCall, Unreachable, operations
-from support.fake_api import PETS, FakeApi, body, embed_reply, ok, problem
+from diptych_client import AsyncClient, Client, InvalidCall, Rollout, Unreachable, operations
+from diptych_client.transport import client_options
+from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, embed_reply, ok, problem
+from support.image_host import write_certificate
 
 RECORD = {
     "id": "a", "collection": "pets", "sha256": "0" * 64, "n_bytes": 3, "media_type": "image/png", "width": 2,
@@ -27,14 +29,6 @@ def test_every_call_is_a_method_of_both_clients(kind: type) -> None:
     assert [name for name in operations.__all__ if not callable(getattr(kind, name, None))] == []
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_method_shows_the_arguments_and_the_docstring_of_its_call(kind: type) -> None:
-    signature = inspect.signature(kind.embed)  # type: ignore[attr-defined]
-    assert list(signature.parameters) == ["self", "texts", "images", "on_progress"]
-    assert signature.return_annotation == "Embeddings"
-    assert kind.embed.__doc__ == operations.embed.__doc__  # type: ignore[attr-defined]
-
-
 def test_async_client_reads_files_and_gives_the_same_results(tmp_path: Any) -> None:
     (tmp_path / "a.png").write_bytes(b"pixels")
     api = FakeApi().on("POST /embed", embed_reply)
@@ -46,30 +40,9 @@ def test_async_client_reads_files_and_gives_the_same_results(tmp_path: Any) -> N
     assert asyncio.run(embedded()) == client_of(api).embed(texts=["a"], images=[tmp_path / "a.png"])
 
 
-def test_api_key_is_sent_as_a_bearer_token() -> None:
-    api = FakeApi().on("GET /collections", ok({"collections": [PETS]}))
-    Client(api_key="sesame", transport=api.transport()).collections()
-    assert api.requests[0].headers["authorization"] == "Bearer sesame"
-
-
 def test_path_of_the_url_comes_before_every_route() -> None:
     api = FakeApi().on("GET /behind/proxy/collections", ok({"collections": []}))
     assert Client("http://host/behind/proxy/", transport=api.transport()).collections() == []
-
-
-def test_collections_are_created_and_dropped() -> None:
-    api = FakeApi().on("POST /collections", ok(PETS)).on("DELETE /collections/pets", httpx.Response(204))
-    client = client_of(api)
-    client.create_collection("pets")
-    client.drop_collection("pets")
-    assert body(api.requests[0]) == {"name": "pets", "keep": "original"}
-
-
-def test_images_are_listed_by_page() -> None:
-    api = FakeApi().on("GET /collections/pets/images", ok({"images": [RECORD], "next": "a"}))
-    page = client_of(api).list_images("pets", after="9", limit=1)
-    assert (page.images[0].id, page.next) == ("a", "a")
-    assert dict(api.requests[0].url.params) == {"limit": "1", "after": "9"}
 
 
 def test_listing_of_what_passes_a_filter_has_their_number() -> None:
@@ -80,16 +53,47 @@ def test_listing_of_what_passes_a_filter_has_their_number() -> None:
         client_of(api).list_images("pets", filter={"n": float("nan")})
 
 
-def test_one_image_is_patched_shown_and_deleted() -> None:
-    path = "/collections/pets/images/a"
-    api = FakeApi().on(f"PATCH {path}", ok(RECORD)).on(f"DELETE {path}", httpx.Response(204))
-    api.on(f"GET {path}/original", httpx.Response(200, content=b"o"))
-    api.on(f"GET {path}/thumbnail", httpx.Response(200, content=b"t"))
-    client = client_of(api)
-    client.patch_image("pets", "a", {"n": None})
-    assert body(api.requests[0]) == {"metadata": {"n": None}}
-    assert (client.original("pets", "a"), client.thumbnail("pets", "a")) == (b"o", b"t")
-    client.delete_image("pets", "a")
+def test_waiting_for_a_rollout_tells_of_each_look_and_returns_the_end() -> None:
+    api = FakeApi().on("GET /rollouts/r1", ok(ROLLOUT), ok(ACTIVE))
+    seen: list[Rollout] = []
+    ended = client_of(api).wait_for_rollout("r1", on_progress=seen.append)
+    assert [one.state for one in seen] == ["embedding", "active"]
+    assert (ended, ended.has_ended) == (seen[-1], True)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "told"),
+    [
+        (date(2030, 1, 1), r"expires_at must be a datetime .*, not datetime\.date\(2030, 1, 1\)"),
+        (datetime(2030, 1, 1), r"expires_at 2030-01-01T00:00:00 has no time zone: .*tzinfo=UTC.*astimezone"),
+    ],
+)
+def test_expiry_of_a_key_without_a_time_zone_is_refused_before_anything_is_sent(
+    expires_at: Any, told: str
+) -> None:
+    api = FakeApi()
+    with pytest.raises(InvalidCall, match=told):
+        client_of(api).create_key("ci", expires_at=expires_at)
+    assert api.requests == []
+
+
+def test_token_of_a_new_key_is_hidden_from_repr() -> None:
+    made = {"prefix": "abcdefgh", "name": "ci", "scopes": ["write"], "created_at": "2026-01-01T00:00:00Z"}
+    api = FakeApi().on("POST /keys", ok(made | {"key": "dpt_abcdefgh_secret"}))
+    created = client_of(api).create_key("ci", "write", expires_at=datetime(2027, 1, 1, tzinfo=UTC))
+    assert (created.key, "secret" in repr(created)) == ("dpt_abcdefgh_secret", False)
+    assert body(api.requests[0])["expires_at"] == "2027-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "diptych.example"])
+def test_certificate_of_the_environment_is_trusted_on_this_machine_too(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, _ = write_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    trusted = client_options(f"https://{host}", None, 1.0)["verify"].get_ca_certs()
+    assert [dict(name[0] for name in one["subject"])["commonName"] for one in trusted] == ["images.example"]
+    assert client_options(f"http://{host}", None, 1.0)["verify"] is True
 
 
 @pytest.mark.parametrize("id", ["", ".", ".."])

@@ -88,10 +88,7 @@ def test_coroutines_do_the_same(pauses: list[float]) -> None:
     ("call", "ask"),
     [
         ("POST /collections", lambda client: client.create_collection("pets")),
-        ("DELETE /collections/pets", lambda client: client.drop_collection("pets")),
         ("DELETE /collections/pets/images/tom", lambda client: client.delete_image("pets", "tom")),
-        ("POST /keys", lambda client: client.create_key("ci")),
-        ("DELETE /keys/abc", lambda client: client.revoke_key("abc")),
         ("GET /readyz", lambda client: client.ready()),
     ],
 )

@@ -100,9 +100,7 @@ def test_refusal_names_the_file_and_nothing_is_sent_again(folder: Path) -> None:
     ("manifest", "complaint"),
     [
         ([], "is not the manifest of a model version"),
-        ({"name": "mine"}, "is not the manifest of a model version"),
         ({"name": "mine", "files": {"../secret": {}}}, "lists '../secret', which is not a plain file name"),
-        ({"name": "mine", "files": {"/etc/passwd": {}}}, "lists '/etc/passwd', which is not"),
         ({"name": "mine", "files": {"..": {}}}, "lists '..', which is not"),
     ],
 )

@@ -71,10 +71,6 @@ def test_value_of_several_types_stays_as_it_is(value: object) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
-def test_literal_of_a_newer_server_is_kept() -> None:
-    assert picture(state="archived").state == "archived"  # type: ignore[comparison-overlap]
-
-
 def test_problem_becomes_the_exception_of_its_status() -> None:
     error = picture(
         error={"status": 409, "title": "Conflict", "detail": "id: it is taken", "item": "id"}
@@ -83,16 +79,11 @@ def test_problem_becomes_the_exception_of_its_status() -> None:
     assert str(error) == "id: it is taken (HTTP 409)"
 
 
-def test_list_under_a_key_is_read() -> None:
-    assert read(list[Picture], {"pictures": [LEAST, LEAST]}, "GET /pictures", "pictures") == [TOM, TOM]
-
-
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
         ({}, "has no 'pictures'"),
         ({"pictures": [LEAST, {"id": "tom"}]}, r"has no 'pictures\[1\]\.n_bytes'"),
-        ({"pictures": [LEAST | {"tags": [{}]}]}, r"has no 'pictures\[0\]\.tags\[0\]\.name'"),
         ({"pictures": [LEAST | {"error": {}}]}, r"has no 'pictures\[0\]\.error\.status'"),
     ],
 )
@@ -105,17 +96,12 @@ def test_missing_field_is_named(answer: object, complaint: str) -> None:
     ("values", "complaint"),
     [
         ({"id": 7}, "'id' is an integer, must be a string"),
-        ({"id": None}, "'id' is null, must be a string"),
         ({"n_bytes": "secret"}, "'n_bytes' is a string, must be an integer"),
         ({"n_bytes": True}, "'n_bytes' is a boolean, must be an integer"),
-        ({"n_bytes": 1.5}, "'n_bytes' is a number, must be an integer"),
         ({"kept": 1}, "'kept' is an integer, must be a boolean"),
-        ({"note": []}, "'note' is an array, must be a string"),
         ({"tags": {}}, "'tags' is an object, must be an array"),
-        ({"tags": [{"name": "cat", "weight": "1"}]}, r"'tags\[0\]\.weight' is a string, must be a number"),
         ({"links": {"self": 1}}, r"'links\.self' is an integer, must be a string"),
         ({"state": 1}, "'state' is an integer, must be a string"),
-        ({"vector": "AAAA"}, "'vector' is no base64 of float32"),
         ({"vector": "secret!"}, "'vector' is no base64 of float32"),
     ],
 )
