@@ -105,12 +105,6 @@ def test_labels_and_templates_are_counted_before_they_are_validated(client: Test
         assert (answer.status_code, answer.json()["item"]) == (413, list(given)[-1])
 
 
-def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:
-    answer = client.post("/classify", content=picture("red"), headers={"Content-Type": "image/png"})
-    assert answer.status_code == 415
-    assert "multipart/form-data" in answer.json()["detail"]
-
-
 def test_named_template_sets_work_and_an_unknown_one_is_a_422(client: TestClient) -> None:
     for name in ("photos", "pictograms", "label", "plain"):
         ((first, *_),) = predictions(client, form(*LABELS, templates=name))

@@ -101,12 +101,6 @@ def test_embedding_that_is_none_is_a_422_that_names_it(
     assert reason in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("item", [{}, {"id": "a", "embedding": "AAAA"}, ["a"]])
-def test_item_that_is_no_image_is_named(client: TestClient, item: Any) -> None:
-    refused = by_items(client, data_uri(picture("red")), item)
-    assert (refused.status_code, refused.json()["item"]) == (422, "images[1]")
-
-
 def test_stored_image_that_is_not_there_is_a_404_that_names_it(client: TestClient, images_path: str) -> None:
     for item in ({"id": "x", "collection": "pets"}, {"id": "x", "collection": "none"}, {"id": "x"}):
         missing = by_items(client, data_uri(picture("red")), item)

@@ -128,15 +128,6 @@ def test_collections_have_metrics_while_they_exist(client: TestClient) -> None:
     assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
 
 
-def test_served_model_is_a_metric(client: TestClient) -> None:
-    info = next(dict(labels) for name, labels in samples(client) if name == "diptych_model_info")
-    expected = {"name": "tiny", "version": "1", "precision": "fp32", "provider": "CPUExecutionProvider"}
-    assert info == expected
-    assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny"), ("version", "1")}))] == 1
-    for encoder in ("image", "text"):
-        assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
-
-
 def test_rollouts_have_metrics_and_are_counted_by_their_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

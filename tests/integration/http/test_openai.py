@@ -158,14 +158,6 @@ def test_input_limit_is_that_of_openai_even_with_a_small_queue(client: TestClien
     assert found[-1]["embedding"] == pytest.approx(alone, abs=1e-5)
 
 
-@pytest.mark.parametrize("dimensions", ["16.0", "1.6e1", "0"])  # 0: of infinity's clients that leave it open
-def test_number_without_a_fraction_is_an_integer(client: TestClient, dimensions: str) -> None:
-    assert EMBED_DIM == 16
-    body = f'{{"model": "{TINY}", "input": "red", "dimensions": {dimensions}}}'
-    answer = client.post("/v1/embeddings", content=body, headers={"Content-Type": "application/json"})
-    assert [len(row) for row in rows(answer)] == [EMBED_DIM]
-
-
 @pytest.mark.parametrize("dimensions", [16.5, EMBED_DIM + 1.0, 8])
 @pytest.mark.parametrize("field", ["dimensions", "output_dimension"])
 def test_other_dimensions_are_rejected(client: TestClient, dimensions: object, field: str) -> None:

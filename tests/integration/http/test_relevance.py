@@ -77,14 +77,6 @@ def test_a_bound_outside_of_0_to_1_is_refused(client: TestClient, bound: object)
     assert "min_relevance" in answer.text
 
 
-def test_pages_agree_with_the_whole_list(client: TestClient) -> None:
-    whole = relevance(search(client))
-    pages = [relevance(search(client, k=1, offset=offset)) for offset in range(5)]
-    assert {id: value for page in pages for id, value in page.items()} == whole
-    bounded = [relevance(search(client, k=1, offset=offset, min_relevance=0.5)) for offset in range(3)]
-    assert [list(page) for page in bounded] == [["red"], [], []]
-
-
 def test_facets_count_the_hits_that_remain(client: TestClient) -> None:
     (facet,) = search(client, min_relevance=0.5, facets=["warm"])["facets"]
     assert (facet["n_hits"], facet["values"]) == (1, [{"value": True, "count": 1}])

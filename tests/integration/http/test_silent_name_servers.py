@@ -13,7 +13,7 @@ from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
 from diptych.adapters.fetching.system_resolver import SystemResolver
 from diptych.core.fetching.host_rules import parse_host_rules
 from diptych.core.fetching.image_urls import ImageUrl, ImageUrls
-from diptych.errors import Overloaded, UnfetchableImage
+from diptych.errors import Overloaded
 from diptych.wiring.fetching import LOOK_UPS_PER_FETCH
 from support.image_host import ADDRESS, NAME, RED, ImageHost
 from support.own_internet import Wires
@@ -97,22 +97,6 @@ def test_good_host_is_fetched_while_look_ups_of_another_domain_hang(
             await setting.get("one-more.hang.example")
         assert setting.metrics.rejected == {"fetch_full": 1}
         assert await setting.get(NAME) == [RED]
-
-    asyncio.run(run())
-
-
-def test_fetch_that_ran_out_of_time_leaves_its_turn_to_others(
-    host: ImageHost, name_servers: NameServers
-) -> None:
-    async def run() -> None:
-        hurried, n_requests = Setting(host, timeout_s=1.0), 4
-        names = [f"{n}.hang.example" for n in range(MAX_FETCHES)]
-        outcomes = await asyncio.gather(
-            *(hurried.get(*names[k::n_requests]) for k in range(n_requests)), return_exceptions=True
-        )
-        assert [type(outcome) for outcome in outcomes] == [UnfetchableImage] * n_requests
-        assert set(name_servers.asked) == set(names)
-        assert await hurried.get(NAME) == [RED]
 
     asyncio.run(run())
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from support.fixtures import client_fixture
 from support.pictures import picture
-from support.tiny_bundle import EMBED_DIM
+from support.tiny_bundle import EMBED_DIM, TINY
 
 PATH = "/collections/pets/vectors"
 
@@ -55,8 +55,10 @@ def test_rows_in_every_form_are_found_by_their_own_vector(
     rows = unit_rows(3)
     numbers = [{"id": "numbers", "embedding": rows[0].tolist(), "metadata": {"n": 1}}]
     assert statuses(client.post(PATH, json={"model": model, "items": numbers})) == ["created"]
-    text = [{"id": "text", "embedding": as_base64(rows[1])}]
-    assert statuses(client.post(PATH, json={"model": model, "items": text})) == ["created"]
+    text, short = [{"id": "text", "embedding": as_base64(rows[1])}], {"name": TINY, "version": 1}
+    assert statuses(client.post(PATH, json={"model": short, "items": text})) == ["created"]
+    refused = client.post(PATH, json={"model": {"name": TINY}, "items": text})
+    assert (refused.status_code, refused.json()["item"]) == (422, "model.version")
     raw = send_form(client, model, rows[2:].tobytes(), [{"id": "raw", "metadata": {"n": 3}}])
     assert statuses(raw) == ["created"]
     for id, row in zip(("numbers", "text", "raw"), rows, strict=True):
@@ -66,18 +68,6 @@ def test_rows_in_every_form_are_found_by_their_own_vector(
         hits = client.post("/search", json=query).json()["hits"]
         assert (hits[0]["id"], hits[0]["cosine"]) == (id, pytest.approx(1, abs=1e-6))
     assert client.get(f"{collection_path}/images/raw").json()["metadata"] == {"n": 3}
-
-
-def test_vector_of_embed_equals_that_of_the_added_image(
-    client: TestClient, collection_path: str, model: dict[str, Any]
-) -> None:
-    client.post(f"{collection_path}/images", files=[("image", ("x", picture("red")))])
-    asked = {"input": [{"text": "red"}], "encoding_format": "base64"}
-    made = client.post("/embed", json=asked).json()
-    item = {"id": "words", "embedding": made["data"][0]["embedding"]}
-    assert statuses(client.post(PATH, json={"model": made["model"], "items": [item]})) == ["created"]
-    hits = client.get("/search", params={"q": "red", "collection": "pets"}).json()["hits"]
-    assert (len(hits), hits[0]["id"]) == (2, "words")
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"precision": "int8"}])
@@ -94,18 +84,6 @@ def test_vectors_of_another_origin_are_a_409_that_names_both(
         assert f"{other['name']}/{other['version']}" in answer.json()["detail"]
         assert f"{model['name']}/{model['version']}" in answer.json()["detail"]
     assert client.get(collection_path).json()["n_images"] == 0
-
-
-def test_origin_needs_a_name_and_a_version_and_no_more(
-    client: TestClient, collection_path: str, model: dict[str, Any]
-) -> None:
-    items = [{"embedding": as_base64(unit_rows(1)[0])}]
-    short = {"name": model["name"], "version": model["version"]}
-    assert statuses(client.post(PATH, json={"model": short, "items": items})) == ["created"]
-    for lacking in ("name", "version"):
-        some = {key: value for key, value in short.items() if key != lacking}
-        refused = client.post(PATH, json={"model": some, "items": items})
-        assert (refused.status_code, refused.json()["item"]) == (422, f"model.{lacking}")
 
 
 def test_bad_vector_fails_alone_with_a_reason(

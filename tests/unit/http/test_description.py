@@ -2,14 +2,11 @@
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from PIL import Image
 
 from diptych.http.access import ACCESS
 from diptych.http.media_types import JSON
@@ -41,13 +38,6 @@ def errors() -> Iterator[tuple[str, str, Json]]:
             if status == "default" or int(status) >= 400:
                 (content,) = resolved(response)["content"].values()
                 yield name, status, content
-
-
-def test_titles_are_tasks_and_differ() -> None:
-    titles = {name: call["summary"] for name, call in OPERATIONS.items()}
-    assert len(set(titles.values())) == len(titles)
-    function_names = {call["operationId"].replace("_", " ").title() for call in OPERATIONS.values()}
-    assert set(titles.values()) & function_names == set()
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -110,11 +100,3 @@ def test_body_or_answer_has_examples_of_its_own_schema(name: str) -> None:
     validator = Draft202012Validator(schema)
     for example in examples:
         assert [error.message for error in validator.iter_errors(example)] == []
-
-
-def test_images_of_examples_can_be_decoded() -> None:
-    texts = json.dumps([examples_of(content) for content in CONTENTS.values()])
-    pictures = set(re.findall(r"data:image/png;base64,([^\"]+)", texts))
-    assert pictures
-    for one in pictures:
-        Image.open(BytesIO(b64decode(one, validate=True))).load()

@@ -122,16 +122,3 @@ def test_requests_in_flight_finish_until_their_deadlines_expire() -> None:
         )
 
     asyncio.run(scenario())
-
-
-def test_expiring_deadlines_spares_responses_that_have_begun() -> None:
-    async def scenario() -> None:
-        timed = TimedApp(Slow(0, 0.1), timeout_s=0.05)
-        waiting = asyncio.create_task(timed.request())
-        await asyncio.sleep(0.01)
-        timed.state.in_flight.expire_deadlines()
-        timed.state.in_flight.expire_deadlines()
-        await waiting
-        assert kinds(timed.sent) == [200, b"done"]
-
-    asyncio.run(scenario())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from diptych.core.classification.label_checks import MAX_LABEL_CHARS
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.http.app import create_app
@@ -55,14 +54,6 @@ def test_described_limits_are_the_settings_of_this_server() -> None:
     assert "x-limits" not in json.dumps(described())
 
 
-def test_forms_state_required_fields_and_allow_no_others() -> None:
-    for path in ("/embed", "/search"):
-        assert form(path)["anyOf"] == [{"required": ["image"]}, {"required": ["text"]}]
-    assert form("/classify")["required"] == ["image", "labels"]
-    paths = ("/embed", "/search", "/classify", "/collections/{collection}/images")
-    assert all(form(path)["additionalProperties"] is False for path in paths)
-
-
 def test_filters_are_described_in_every_request_that_has_one() -> None:
     reference = {"$ref": "#/components/schemas/Filter"}
     assert parameters("/search")["filter"]["content"]["application/json"]["schema"] == reference
@@ -81,13 +72,6 @@ def test_template_has_exactly_one_placeholder(text: str, fits: bool) -> None:
     template, _ = model("ClassifyRequest")["properties"]["template"]["anyOf"]
     has_two = re.search(template["not"]["pattern"], text)
     assert bool(re.search(template["pattern"], text) and not has_two) is fits
-
-
-def test_label_and_template_have_the_smaller_of_two_limits() -> None:
-    for max_text_chars, longest in ((200, 200), (5_000, MAX_LABEL_CHARS)):
-        properties = model("ClassifyRequest", max_text_chars=max_text_chars)["properties"]
-        label, template = properties["labels"]["items"], properties["template"]["anyOf"][0]
-        assert (label["maxLength"], template["maxLength"]) == (longest, longest)
 
 
 def test_white_space_in_a_data_uri_is_the_same_for_every_reader_of_the_schema() -> None:

@@ -182,17 +182,6 @@ def test_body_after_its_response_is_not_waited_for_long(rest: bytes) -> None:
     run(scenario)
 
 
-def test_connection_is_usable_after_a_body_that_arrived_after_its_response() -> None:
-    async def scenario() -> None:
-        async with serving(App()) as handle:
-            reader, writer = await handle.connect(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-            assert (await read_response(reader)).status == 200
-            writer.write(b"0123456789" + GET)
-            assert (await read_response(reader)).status == 200
-
-    run(scenario)
-
-
 def test_connection_over_the_limit_is_rejected_until_another_closes() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
