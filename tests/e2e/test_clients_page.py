@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
-from support.documents import DOCS, ROOT, anchor_of, blocks
+from support.documents import DOCS, ROOT, blocks
 from support.foreign_clients import NPM, PYTHON, folder_with_npm_clients, needs_npm, python_with_clients
 from support.server import RunningServer, serve
 
@@ -103,11 +103,3 @@ def test_page_names_the_releases_that_are_tried() -> None:
         if row:
             named.add((f"{row[1] or ''}{row[2]}", row[3]))
     assert named == set(tried.items())
-
-
-def test_every_client_of_the_table_has_a_block() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[.+?\]\(#(.+?)\)", page, flags=re.MULTILINE)
-    sections = {anchor_of(part.splitlines()[0]): part for part in page.split("\n## ")[1:]}
-    assert list(sections) == rows
-    assert all("```python" in part or "```js" in part for part in sections.values())

@@ -50,6 +50,8 @@ def executed(page: Page, operation: str) -> Locator:
 def test_try_out_sends_the_example_and_shows_a_curl_command_that_works(
     watched: Watched, server: RunningServer
 ) -> None:
+    titles = watched.page.locator(".opblock-summary-description").all_inner_texts()
+    assert {"Label images", "Search by words", "Add images to a collection"} <= set(titles)
     call = executed(watched.page, "encode-embed")
     expect(call.locator(".live-responses-table .response .response-col_status")).to_contain_text("200")
     command = call.locator(".curl-command .curl").inner_text().replace("\\\n", " ")
@@ -59,8 +61,3 @@ def test_try_out_sends_the_example_and_shows_a_curl_command_that_works(
     assert len(json.loads(answer.stdout)["data"]) == 2
     assert watched.foreign_requests(server.url) == []
     assert watched.complaints == []
-
-
-def test_titles_are_names_of_tasks(watched: Watched) -> None:
-    titles = watched.page.locator(".opblock-summary-description").all_inner_texts()
-    assert {"Label images", "Search by words", "Add images to a collection"} <= set(titles)

@@ -46,18 +46,6 @@ def ask(server: RunningServer, url: str) -> tuple[int, str]:
     return answer.status_code, problem["detail"]
 
 
-def test_off_by_default_over_a_real_server(tmp_path: Path, inside: tuple[int, list[str]]) -> None:
-    port, came = inside
-    write_tiny_bundle(tmp_path / "model_repo")
-    with serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--log-format", "json") as server:
-        for url in (f"https://127.0.0.1:{port}/", "https://images.example/red.png", "http://localhost/"):
-            status, detail = ask(server, f"{url}?key={SECRET}")
-            assert status == 422
-            assert "image URLs are off on this server (DIPTYCH_IMAGE_URLS turns them on)" in detail
-        assert came == []
-        assert SECRET not in server.log_file.read_text()
-
-
 def test_turned_on_it_reaches_nothing_of_its_own_machine(
     tmp_path: Path, inside: tuple[int, list[str]]
 ) -> None:

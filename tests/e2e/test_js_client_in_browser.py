@@ -24,9 +24,9 @@ RUN = """async ({ code, given }) => {
 }"""
 
 
-@pytest.fixture
-def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
-    with serve(tiny_repo, TINY, tmp_path / "data") as running:
+@pytest.fixture(scope="module")
+def server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("data")) as running:
         yield running
 
 

@@ -30,10 +30,6 @@ def opened(new_page: Callable[..., Watched], gallery_server: RunningServer) -> I
     assert watched.complaints == []
 
 
-def captions(page: Page) -> list[str]:
-    return page.locator(".tile .caption").all_inner_texts()
-
-
 def test_page_opens_with_the_gallery_and_names_the_model(opened: Page) -> None:
     expect(opened.locator("#find-status")).to_have_text("26 pictures")
     expect(opened.locator("#model")).to_contain_text("tiny version 1, fp32")
@@ -41,6 +37,9 @@ def test_page_opens_with_the_gallery_and_names_the_model(opened: Page) -> None:
     thumbnail = opened.locator(".tile img").first
     expect(thumbnail).to_have_js_property("complete", True)
     assert thumbnail.evaluate("image => image.naturalWidth") > 0
+    opened.locator("#examples a").first.click()
+    expect(opened.locator("#query")).to_have_value("a red panda")
+    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
 
 
 def test_page_is_small_and_its_modules_are_all_announced(
@@ -77,24 +76,6 @@ def test_search_follows_the_typing_and_is_one_step_of_the_history(opened: Page) 
     expect(opened.locator("#query")).to_have_value("")
 
 
-@pytest.mark.long
-def test_search_can_be_bookmarked_and_so_could_those_of_earlier_releases(
-    new_page: Callable[..., Watched], gallery_server: RunningServer
-) -> None:
-    for address in ("#/search?collection=gallery&q=blue", "#collection=gallery&q=blue"):
-        page = new_page().page
-        page.goto(f"{gallery_server.url}/{address}")
-        expect(page.locator(".tile .caption").first).to_have_text("blue")
-        expect(page.locator("#query")).to_have_value("blue")
-
-
-@pytest.mark.long
-def test_suggestion_is_searched_for(opened: Page) -> None:
-    opened.locator("#examples a").first.click()
-    expect(opened.locator("#query")).to_have_value("a red panda")
-    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
-
-
 def test_click_on_a_picture_opens_it_and_a_link_leads_there_again(
     opened: Page, new_page: Callable[..., Watched]
 ) -> None:
@@ -114,29 +95,8 @@ def test_click_on_a_picture_opens_it_and_a_link_leads_there_again(
 
 
 @pytest.mark.long
-def test_way_back_from_a_closed_picture_leads_to_the_view_before(opened: Page) -> None:
-    opened.fill("#query", "red")
-    expect(opened.locator(".tile .caption").first).to_have_text("red")
-    opened.locator(".tile a").first.click()
-    expect(opened.get_by_role("dialog", name="red")).to_be_visible()
-    opened.keyboard.press("Escape")
-    expect(opened.get_by_role("dialog")).to_have_count(0)
-    opened.wait_for_url(lambda url: "picture" not in url)
-    opened.go_back()
-    expect(opened.locator("#query")).to_have_value("")
-
-
-@pytest.mark.long
 @pytest.mark.parametrize(
-    "address",
-    [
-        "#/collections/100%",
-        "#/search?only=null",
-        "#/search?only=[1]",
-        "#/search?part=t:a*0",
-        "#100%",
-        "#/nowhere",
-    ],
+    "address", ["#/collections/100%", "#/search?only=[1]", "#/search?part=t:a*0", "#/nowhere"]
 )
 def test_address_that_nobody_made_still_shows_a_view(
     new_page: Callable[..., Watched], gallery_server: RunningServer, address: str
@@ -157,17 +117,6 @@ def test_picture_that_is_gone_is_named_and_offers_nothing(
     expect(dialog.get_by_role("alert")).to_contain_text("no image 'nowhere'")
     expect(dialog.get_by_text("More like this")).to_have_count(0)
     expect(dialog.get_by_text("Delete")).to_have_count(0)
-
-
-@pytest.mark.long
-def test_opened_pictures_are_leafed_through_with_the_arrow_keys(opened: Page) -> None:
-    first, second = captions(opened)[:2]
-    opened.locator(".tile a").first.click()
-    expect(opened.get_by_role("dialog", name=first)).to_be_visible()
-    opened.keyboard.press("ArrowRight")
-    expect(opened.get_by_role("dialog", name=second)).to_be_visible()
-    opened.keyboard.press("ArrowLeft")
-    expect(opened.get_by_role("dialog", name=first)).to_be_visible()
 
 
 def test_more_like_this_leaves_the_picture_itself_out(opened: Page) -> None:
@@ -218,19 +167,6 @@ def first_line_of(code: str) -> str:
     return ran.stdout.splitlines()[0]
 
 
-@pytest.mark.long
-def test_mix_is_shown_as_code_that_works(opened: Page) -> None:
-    opened.fill("#query", "red")
-    expect(opened.locator(".tile .caption").first).to_have_text("red")
-    opened.locator(".tile", has_text="blue").first.click()
-    opened.get_by_role("button", name="Not like this").click()
-    expect(opened.locator(".part")).to_have_count(1)
-    opened.locator(".tile a").first.click()
-    opened.get_by_text("This search as code").click()
-    opened.get_by_role("tab", name="Python").click()
-    assert first_line_of(opened.locator(".snippets pre").inner_text()).startswith("red ")
-
-
 def test_search_is_shown_as_code_that_works(opened: Page) -> None:
     opened.fill("#query", "it's red")
     expect(opened.locator(".tile .caption").first).to_have_text("red")
@@ -242,33 +178,9 @@ def test_search_is_shown_as_code_that_works(opened: Page) -> None:
     assert first_line_of(opened.locator(".snippets pre").inner_text()).startswith("red ")
     opened.get_by_role("tab", name="JavaScript").click()
     expect(opened.locator(".snippets pre")).to_contain_text('import { Client } from "diptych-client"')
-
-
-@pytest.mark.long
-def test_code_keeps_the_words_of_a_query_and_is_copied_where_the_browser_gives_no_clipboard(
-    opened: Page,
-) -> None:
     opened.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    opened.fill("#query", "true null red")
-    expect(opened.locator("#find-status")).to_contain_text("of 26 pictures")
-    opened.locator(".tile a").first.click()
-    opened.get_by_text("This search as code").click()
-    opened.get_by_role("tab", name="Python").click()
-    expect(opened.locator(".snippets pre")).to_contain_text('"true null red"')
     opened.locator(".snippets").get_by_role("button", name="Copy").click()
     expect(opened.locator(".snippets").get_by_role("button", name="Copied")).to_be_visible()
-
-
-def test_values_of_a_metadata_field_filter_what_is_shown(opened: Page) -> None:
-    opened.locator(".filters summary").click()
-    opened.get_by_role("group", name="author").get_by_label("nobody").check()
-    expect(opened.locator("#find-status")).to_have_text("26 pictures of 26 pictures")
-    opened.fill("#query", "red")
-    with opened.expect_request("**/search") as sent:
-        opened.fill("#query", "yellow")
-    assert sent.value.post_data_json["filter"] == {"author": {"in": ["nobody"]}}
-    opened.get_by_role("button", name="Clear the filters").first.click()
-    expect(opened.locator(".filters .count")).to_have_count(0)
 
 
 def test_page_is_used_without_a_mouse(opened: Page) -> None:
@@ -284,6 +196,10 @@ def test_page_is_used_without_a_mouse(opened: Page) -> None:
     opened.keyboard.press("Home")
     opened.keyboard.press("Enter")
     expect(opened.get_by_role("dialog", name="yellow")).to_be_visible()
+    opened.keyboard.press("ArrowRight")
+    expect(opened.get_by_role("dialog", name="yellow")).to_have_count(0)
+    opened.keyboard.press("ArrowLeft")
+    expect(opened.get_by_role("dialog", name="yellow")).to_be_visible()
     opened.keyboard.press("Escape")
     expect(opened.get_by_role("dialog")).to_have_count(0)
     opened.keyboard.press("/")
@@ -292,14 +208,7 @@ def test_page_is_used_without_a_mouse(opened: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (360, "dark"),
-        (1440, "light"),
-        pytest.param(360, "light", marks=pytest.mark.long),
-        pytest.param(768, "light", marks=pytest.mark.long),
-        pytest.param(2560, "dark", marks=pytest.mark.long),
-    ],
+    ("width", "scheme"), [(360, "dark"), (1440, "light"), pytest.param(2560, "dark", marks=pytest.mark.long)]
 )
 def test_no_width_scrolls_sideways(
     new_page: Callable[..., Watched], gallery_server: RunningServer, width: int, scheme: str
@@ -321,14 +230,4 @@ def test_no_width_scrolls_sideways(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(ground) < 60) == (scheme == "dark")
-    assert watched.complaints == []
-
-
-def test_api_description_loads_nothing_from_elsewhere(
-    new_page: Callable[..., Watched], gallery_server: RunningServer
-) -> None:
-    watched = new_page()
-    watched.page.goto(f"{gallery_server.url}/docs")
-    expect(watched.page.locator(".opblock", has_text="/classify").first).to_be_visible()
-    assert watched.foreign_requests(gallery_server.url) == []
     assert watched.complaints == []

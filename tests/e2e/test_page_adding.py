@@ -124,23 +124,6 @@ def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
 
 
 @pytest.mark.long
-def test_full_queue_is_waited_for(opened: Page, server: RunningServer) -> None:
-    refused: list[str] = []
-
-    def refuse_the_first(route: Route) -> None:
-        if route.request.method == "POST" and not refused:
-            refused.append(route.request.url)
-            route.fulfill(status=429, headers={"retry-after": "1"}, json={"title": "Full"})
-        else:
-            route.continue_()
-
-    opened.route(IMAGES, refuse_the_first)
-    opened.set_input_files("#add-files", many(40))
-    expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
-    assert len(refused) == 1
-
-
-@pytest.mark.long
 def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
     new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
 ) -> None:

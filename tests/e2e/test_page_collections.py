@@ -63,32 +63,14 @@ def test_gallery_is_shown_while_the_own_collection_is_empty_and_nothing_is_added
     expect(page.locator("#examples")).to_have_count(0)
     expect(page.locator("#credit")).to_have_count(0)
     assert (n_images(server, "default"), n_images(server, "gallery")) == (1, 26)
+    page.select_option("#collection", "gallery")
+    page.fill("#query", "blue")
+    expect(page.locator(".tile .caption").first).to_have_text("blue")
+    page.reload()
+    expect(page.locator("#collection")).to_have_value("gallery")
+    expect(page.locator(".tile .caption").first).to_have_text("blue")
     again = opened(new_page, server)
     expect(again.locator("#collection")).to_have_value("default")
-
-
-@pytest.mark.long
-def test_searches_stay_in_the_collection_that_was_chosen(new_page: OpenPage, server: RunningServer) -> None:
-    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
-    page = opened(new_page, server)
-    page.select_option("#collection", "mine")
-    expect(page.locator("#find-status")).to_have_text("1 picture")
-    page.fill("#query", "blue")
-    expect(page.locator("#find-status")).to_contain_text("1 of 1 picture")
-    expect(page.locator(".tile .caption")).to_have_text("sea.png")
-    page.reload()
-    expect(page.locator("#collection")).to_have_value("mine")
-    expect(page.locator(".tile .caption")).to_have_text("sea.png")
-
-
-@pytest.mark.long
-def test_collection_that_is_shown_gets_what_is_added(new_page: OpenPage, server: RunningServer) -> None:
-    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
-    page = opened(new_page, server, "#collection=mine")
-    expect(page.locator(".tile .caption")).to_have_text("sea.png")
-    page.set_input_files("#add-files", MINE)
-    expect(page.locator("#find-status")).to_have_text("2 pictures")
-    assert (n_images(server, "mine"), n_images(server, "default")) == (2, 0)
 
 
 def test_collection_is_created_filled_renamed_and_deleted(new_page: OpenPage, server: RunningServer) -> None:
@@ -119,14 +101,6 @@ def test_collection_is_created_filled_renamed_and_deleted(new_page: OpenPage, se
     assert names == {"default", "gallery"}
 
 
-@pytest.mark.long
-def test_values_in_the_metadata_lead_to_their_pictures(new_page: OpenPage, server: RunningServer) -> None:
-    page = opened(new_page, server, "#/collections/gallery")
-    page.get_by_role("region", name="Metadata").get_by_role("link", name="nobody", exact=True).click()
-    expect(page.locator("#find-status")).to_have_text("26 pictures of 26 pictures")
-    expect(page.locator(".filters .count")).to_have_text("1")
-
-
 def test_duplicates_are_shown_side_by_side_and_deleted(new_page: OpenPage, server: RunningServer) -> None:
     add(server, "mine", "small.png", picture("blue", size=(30, 20)))
     add(server, "mine", "large.png", picture("blue", size=(300, 200)))
@@ -140,17 +114,6 @@ def test_duplicates_are_shown_side_by_side_and_deleted(new_page: OpenPage, serve
     expect(page.get_by_text("1 picture deleted")).to_be_visible()
     page.get_by_role("tab", name="the same file").click()
     expect(page.get_by_text("None: every picture is there once.")).to_be_visible()
-
-
-@pytest.mark.long
-def test_one_that_is_chosen_and_empty_says_how_to_fill_it(new_page: OpenPage, server: RunningServer) -> None:
-    httpx.post(f"{server.url}/collections", json={"name": "mine"}, verify=False).raise_for_status()
-    page = opened(new_page, server)
-    page.select_option("#collection", "mine")
-    command = f"diptych add --url {server.url} --collection mine FOLDER"
-    expect(page.locator(".empty code")).to_have_text(command)
-    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
-    expect(page.locator(".tile .caption")).to_have_text("sea.png")
 
 
 @pytest.mark.long

@@ -103,17 +103,3 @@ def test_fields_inside_of_objects_filter_as_others_do(opened: Page, server: Runn
     opened.goto(f"{server.url}/#/collections/default")
     opened.get_by_role("region", name="Metadata").get_by_role("link", name="make 2").click()
     expect(opened.locator("#find-status")).to_have_text(f"4 pictures of {N_PICTURES} pictures")
-
-
-def test_tag_is_set_inside_of_objects(opened: Page, server: RunningServer) -> None:
-    opened.get_by_role("button", name="Select", exact=True).click()
-    opened.get_by_role("checkbox", name="noise-3").click()
-    opened.get_by_role("button", name="Tag").click()
-    dialog = opened.get_by_role("dialog")
-    dialog.get_by_label("Field").fill("camera.owner")
-    dialog.get_by_label("Value").fill("Ada")
-    dialog.get_by_role("button", name="Tag").click()
-    expect(opened.get_by_text("1 picture tagged")).to_be_visible()
-    with Client(server.url) as client:
-        camera = client.get_image("default", "noise-3").metadata["camera"]
-    assert camera == {"make": "make 0", "mm": 30, "owner": "Ada"}

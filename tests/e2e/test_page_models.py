@@ -36,16 +36,6 @@ def opened(new_page: Callable[..., Watched], server: RunningServer) -> Iterator[
     assert watched.complaints == []
 
 
-@pytest.mark.long
-def test_version_shows_how_it_was_proven(opened: Page) -> None:
-    opened.get_by_role("link", name="version 1", exact=True).click()
-    expect(opened.get_by_role("heading", name="Models / tiny version 1")).to_be_visible()
-    expect(opened.locator(".tag", has_text="serves")).to_be_visible()
-    expect(opened.get_by_role("region", name="Parity").get_by_role("rowheader", name="fp32")).to_be_visible()
-    expect(opened.get_by_role("region", name="Facts")).to_contain_text("licence")
-    expect(opened.get_by_role("button", name="Activate")).to_have_count(0)
-
-
 def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     expect(opened.locator("#model")).to_contain_text("tiny version 1")
     opened.get_by_role("link", name="version 2", exact=True).click()

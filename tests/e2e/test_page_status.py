@@ -73,10 +73,6 @@ def test_key_is_made_shown_once_used_and_revoked(opened: Page, server: RunningSe
     expect(row).to_have_count(0)
     with Client(server.url, KEY) as client:
         assert client.keys() == []
-
-
-@pytest.mark.long
-def test_key_is_forgotten(opened: Page) -> None:
     opened.get_by_role("button", name="Forget it").click()
     expect(opened.locator("#key-dialog")).to_be_visible()
     assert opened.evaluate("sessionStorage.length") == 0
