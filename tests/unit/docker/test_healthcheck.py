@@ -52,7 +52,7 @@ def check(port: int, host: str, **more: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", ""])
 def test_ready_server_is_healthy_wherever_it_listens(host: str) -> None:
     with answering(200, b'{"status": "ready"}') as port:
         found = check(port, host)
