@@ -109,21 +109,6 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
 
 
 @pytest.mark.long
-def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
-    opened: Page, server: RunningServer
-) -> None:
-    full = {"title": "No room", "detail": "no space is left on the disk of the data folder"}
-    opened.route(IMAGES, lambda route: route.fulfill(status=507, json=full))
-    opened.set_input_files("#add-files", many(40))
-    problem = opened.locator(".adding .problem")
-    expect(problem).to_contain_text("no space is left on the disk")
-    assert n_images(server) == 0
-    opened.unroute(IMAGES)
-    problem.get_by_role("button", name="Try again").click()
-    expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
-
-
-@pytest.mark.long
 def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
     new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
 ) -> None:

@@ -97,16 +97,6 @@ def test_pasted_list_becomes_labels(opened: Page) -> None:
 
 
 @pytest.mark.long
-def test_values_of_a_collections_field_become_labels(opened: Page) -> None:
-    opened.get_by_role("button", name="From a collection").click()
-    dialog = opened.get_by_role("dialog", name="Labels from a collection")
-    dialog.get_by_role("button", name="gallery").click()
-    dialog.get_by_role("button", name="name").click()
-    expect(dialog).to_be_hidden()
-    assert {"red", "blue", "noise 3"} <= set(labels_of(opened))
-
-
-@pytest.mark.long
 def test_sentence_around_the_labels_is_chosen(opened: Page) -> None:
     set_labels(opened, "red", "blue")
     opened.set_input_files("#file", file("red"))

@@ -109,24 +109,6 @@ def test_search_without_a_server_waits_and_goes_on_by_itself(
 
 
 @pytest.mark.long
-def test_newest_query_ends_the_older_one(new_page: NewPage, gallery_server: RunningServer) -> None:
-    page = new_page().page
-    page.goto(gallery_server.url)
-    expect(page.locator(".tile").first).to_be_visible()
-    held: list[Route] = []
-    page.route(
-        "**/search",
-        lambda route: held.append(route) if "red" in route.request.post_data else route.continue_(),
-    )
-    with page.expect_event("requestfailed", lambda request: request.url.endswith("/search")):
-        page.fill("#query", "red")
-        page.wait_for_timeout(300)
-        page.fill("#query", "blue")
-    expect(page.locator(".tile .caption").first).to_have_text("blue")
-    assert len(held) == 1
-
-
-@pytest.mark.long
 def test_error_of_a_search_is_shown_and_can_be_retried(
     new_page: NewPage, gallery_server: RunningServer
 ) -> None:

@@ -94,16 +94,6 @@ def test_added_images_are_found_by_words_by_image_and_by_id(client: Client, pets
     assert [hit.id for hit in filtered.hits] == ["r"]
 
 
-def test_hundred_images_are_added_and_listed_by_page(client: Client, pets: str) -> None:
-    outcomes = client.add([noise(seed, (16, 16)) for seed in range(100)], collection=pets)
-    assert {outcome.status for outcome in outcomes} == {"created"}
-    first = client.list_images(pets, limit=60)
-    second = client.list_images(pets, after=first.next, limit=60)
-    listed = [image.id for image in (*first.images, *second.images)]
-    assert (listed, second.next) == (sorted(outcome.id or "" for outcome in outcomes), None)
-    assert client.collection(pets).n_images == first.total == 100
-
-
 def test_embeddings_and_stored_images_are_classified_as_their_images(client: Client, pets: str) -> None:
     labels, images = ["red", "blue"], [picture("red"), picture("blue")]
     whole, rows = client.classify(images, labels), client.embed(images=images)

@@ -204,17 +204,6 @@ def test_empty_or_missing_folder_deletes_nothing(
     assert "nothing is deleted" in watch.trouble
 
 
-def test_dropped_collection_is_filled_again_after_the_server_was_asked_anew(
-    client: Client, folder: Path
-) -> None:
-    watch = watched(client, folder, [])
-    look_twice(watch)
-    client.drop_collection("pets")
-    watch.forget()
-    look_twice(watch)
-    assert stored(client) == {"red.png", "deep~blue.png"}
-
-
 def test_command_survives_a_restart_of_the_server_and_ends_at_a_signal(
     model_repo: Path, tmp_path: Path, folder: Path
 ) -> None:

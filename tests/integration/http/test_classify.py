@@ -66,15 +66,6 @@ def test_top_k_and_multi_label_are_read_from_a_form(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"template": "a drawing of {}."}, {"templates": "plain"}, {"templates": '["{}", "a {} thing"]'}],
-)
-def test_templates_may_be_one_several_or_a_named_set(client: TestClient, fields: dict[str, str]) -> None:
-    default = predictions(client, form(*LABELS))
-    assert predictions(client, form(*LABELS, **fields)) != default
-
-
-@pytest.mark.parametrize(
     ("parts", "status", "item"),
     [
         (form("red", "blue", "red"), 422, "labels[2]"),
@@ -97,12 +88,6 @@ def test_invalid_item_is_named(
 ) -> None:
     answer = client.post("/classify", files=parts)
     assert (answer.status_code, answer.json().get("item")) == (status, item), answer.text
-
-
-def test_labels_and_templates_are_counted_before_they_are_validated(client: TestClient) -> None:
-    for given in ({"labels": [1] * 6}, {"labels": ["a"], "templates": [1] * 101}, {"images": [1] * 4}):
-        answer = client.post("/classify", json={"images": ["a"], "labels": ["a"], **given})
-        assert (answer.status_code, answer.json()["item"]) == (413, list(given)[-1])
 
 
 def test_named_template_sets_work_and_an_unknown_one_is_a_422(client: TestClient) -> None:

@@ -26,22 +26,16 @@ def test_collection_is_created_listed_and_dropped(client: TestClient) -> None:
     assert client.delete("/collections/brief").status_code == 404
 
 
-def test_image_without_an_id_is_named_by_its_content(client: TestClient, images_path: str) -> None:
+def test_id_and_bytes_decide_what_an_add_does(client: TestClient, images_path: str) -> None:
     payload = picture("red")
-    first, again = (
-        add_images(client, images_path, payload).json(),
-        add_images(client, images_path, payload).json(),
-    )
     expected = hashlib.sha256(payload).hexdigest()[:32]
-    assert [(o["id"], o["status"]) for o in first["outcomes"]] == [(expected, "created")]
-    assert [(o["id"], o["status"]) for o in again["outcomes"]] == [(expected, "unchanged")]
-
-
-def test_taken_id_is_a_409_unless_replaced(client: TestClient, images_path: str) -> None:
-    assert add_images(client, images_path, picture("red"), items=[{"id": "one"}]).status_code == 200
-    conflict = add_images(client, images_path, picture("blue"), items=[{"id": "one"}])
+    for status in ("created", "unchanged"):  # without an id, an image is named by its content
+        (outcome,) = add_images(client, images_path, payload).json()["outcomes"]
+        assert (outcome["id"], outcome["status"]) == (expected, status)
+    other = {"items": [{"id": expected}]}
+    conflict = add_images(client, images_path, picture("blue"), **other)
     assert (conflict.status_code, conflict.json()["item"]) == (409, "images[0]")
-    replaced = add_images(client, images_path, picture("blue"), items=[{"id": "one"}], replace="true")
+    replaced = add_images(client, images_path, picture("blue"), **other, replace="true")
     assert replaced.json()["outcomes"][0]["status"] == "replaced"
 
 

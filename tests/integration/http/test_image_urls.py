@@ -61,12 +61,16 @@ def test_embed_accepts_urls_with_the_same_result_as_their_bytes(client: TestClie
     np.testing.assert_allclose(rows[0], rows[1][[0, 1, 2, 1]], atol=1e-6)
 
 
-def test_classify_accepts_urls(client: TestClient) -> None:
+def test_classify_and_search_accept_urls(client: TestClient) -> None:
     body = {"images": [RED_URL, data_uri(picture("blue"))], "labels": ["red", "blue"]}
     answer = client.post("/classify", json=body)
     assert answer.status_code == 200, answer.text
     best = [image["predictions"][0]["label"] for image in answer.json()["data"]]
     assert best == ["red", "blue"]
+    for query in ({"image": RED_URL}, [{"image": RED_URL}, {"text": "red", "weight": 0.5}]):
+        answer = client.post("/search", json={"query": query})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["hits"][0]["cosine"] > 0.9
 
 
 def test_other_products_shapes_accept_urls(client: TestClient) -> None:
@@ -84,13 +88,6 @@ def test_other_products_shapes_accept_urls(client: TestClient) -> None:
     body = {"inputs": RED_URL, "parameters": {"candidate_labels": ["blue", "red"]}}
     answer = client.post("/hf/zero-shot-image-classification", json=body)
     assert answer.json()[0]["label"] == "red"
-
-
-def test_search_accepts_a_url_as_a_query_and_in_a_mix(client: TestClient) -> None:
-    for query in ({"image": RED_URL}, [{"image": RED_URL}, {"text": "red", "weight": 0.5}]):
-        answer = client.post("/search", json={"query": query})
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["hits"][0]["cosine"] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -158,14 +158,6 @@ def test_events_have_every_outcome_once_and_the_end(client: TestClient) -> None:
     assert client.get(f"{path}?after={2**70}").status_code == 422
 
 
-def test_head_of_events_responds_while_the_job_runs(client: TestClient) -> None:
-    accepted = send_tar(client, tar_of({f"{i:02}.png": noise(i) for i in range(30)}))
-    head = client.head(accepted.json()["links"]["events"])
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"].startswith("text/event-stream")
-    assert ended(client, accepted)["job"]["state"] == "done"
-
-
 def test_outcomes_come_in_pages(client: TestClient) -> None:
     job = ended(client, send(client, *(noise(i) for i in range(7))))["job"]
     pages, after = [], -1

@@ -99,11 +99,17 @@ def test_requests_are_counted_by_template_and_status(client: TestClient) -> None
     assert moves.by("diptych_requests_total", route="unmatched", code="404") == 1
 
 
-def test_every_stage_is_timed(client: TestClient) -> None:
+def test_stages_are_timed_and_images_counted_while_their_collection_exists(client: TestClient) -> None:
     with Moves(client) as moves:
         embed_picture(client, 10)
     assert [moves.by("diptych_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 1, 1, 1, 0, 1]
     assert moves.by("diptych_batch_size_sum", encoder="image") == 1
+    client.post("/collections", json={"name": "brief"})
+    with Moves(client) as moves:
+        assert add_images(client, "/collections/brief/images", noise(2)).status_code == 200
+    assert moves.by("diptych_collection_images", collection="brief") == 1
+    client.delete("/collections/brief")
+    assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
     with Moves(client) as moves:
         client.get("/search", params={"q": "blue"})
     assert moves.by("diptych_stage_seconds_count", stage="search") == 1
@@ -117,15 +123,6 @@ def test_known_labels_are_cache_hits(client: TestClient) -> None:
         classify(client, "yellow", "white")
     assert moves.by("diptych_label_cache_total", result="miss") == 3
     assert moves.by("diptych_label_cache_total", result="hit") == 1
-
-
-def test_collections_have_metrics_while_they_exist(client: TestClient) -> None:
-    client.post("/collections", json={"name": "brief"})
-    with Moves(client) as moves:
-        assert add_images(client, "/collections/brief/images", noise(2)).status_code == 200
-    assert moves.by("diptych_collection_images", collection="brief") == 1
-    client.delete("/collections/brief")
-    assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
 
 
 def test_rollouts_have_metrics_and_are_counted_by_their_end(

@@ -67,11 +67,6 @@ def test_modality_image_makes_every_string_an_image(client: TestClient, given: o
     assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
 
 
-@pytest.mark.parametrize("text", ["data: what a server keeps", "data:", "https://a.example/cat.png"])
-def test_text_that_resembles_an_image_is_a_text(client: TestClient, text: str) -> None:
-    assert rows(embed(client, text)) == [pytest.approx(ours(client, {"text": text})[0], abs=1e-6)]
-
-
 @pytest.mark.parametrize(
     ("given", "more", "status", "item", "words"),
     [
@@ -106,20 +101,6 @@ def chat(client: TestClient, *contents: Any) -> Response:
 
 
 IMAGE_PART = {"type": "image_url", "image_url": {"url": data_uri(RED)}}
-
-
-@pytest.mark.parametrize(
-    ("contents", "item"),
-    [
-        (["red"], {"text": "red"}),
-        ([[IMAGE_PART]], {"image": data_uri(RED)}),
-        (["", [IMAGE_PART, {"type": "text", "text": " "}]], {"image": data_uri(RED)}),
-    ],
-)
-def test_messages_with_one_text_or_image_are_embedded(
-    client: TestClient, contents: list[Any], item: dict[str, str]
-) -> None:
-    assert rows(chat(client, *contents)) == [pytest.approx(ours(client, item)[0], abs=1e-6)]
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,6 @@ def test_hits_of_all_collections_are_merged_by_cosine(client: TestClient) -> Non
     assert (found["collection"], found["collections"]) == (None, ["cats", "dogs"])
 
 
-def test_one_collection_in_the_list_is_searched_as_by_its_name(client: TestClient) -> None:
-    assert search(client, collections=["dogs", "dogs"]) == search(client, collection="dogs")
-    assert search(client, collection="dogs")["collections"] == ["dogs"]
-
-
 def test_query_string_and_form_take_several_collections(client: TestClient) -> None:
     whole = search(client, collections=["cats", "dogs"])
     params = {"q": "red", "collections": ["cats", "dogs"]}

@@ -108,17 +108,6 @@ def test_bad_vector_fails_alone_with_a_reason(
     assert (alone.status_code, alone.json()["item"]) == (422, "items[0].embedding")
 
 
-def test_float16_rounding_is_accepted_and_stored_bit_for_bit(
-    client: TestClient, collection_path: str, model: dict[str, Any]
-) -> None:
-    rows = unit_rows(20, seed=3).astype(np.float16).astype("<f4")
-    ids = [{"id": str(i)} for i in range(20)]
-    assert set(statuses(send_form(client, model, rows.tobytes(), ids))) == {"created"}
-    assert set(statuses(send_form(client, model, rows.tobytes(), ids))) == {"unchanged"}
-    expected = hashlib.sha256(rows[7].tobytes()).hexdigest()
-    assert client.get(f"{collection_path}/images/7").json()["sha256"] == expected
-
-
 def test_id_and_bytes_decide_as_for_images(
     client: TestClient, collection_path: str, model: dict[str, Any]
 ) -> None:

@@ -94,18 +94,6 @@ def test_vectors_of_two_versions_are_never_mixed(client: Client, api: FakeApi) -
         client.embed(texts=["a"], images=[b"x"])
 
 
-def test_a_single_text_or_image_is_not_taken_for_a_list(client: Client) -> None:
-    with pytest.raises(TypeError, match="texts must be a list, not one str"):
-        client.embed(texts="a cat")
-    with pytest.raises(TypeError, match="images must be a list, not one bytes"):
-        client.classify(b"pixels", ["cat"])  # type: ignore[arg-type]
-
-
-def test_nothing_to_embed_is_refused_before_it_is_sent(client: Client) -> None:
-    with pytest.raises(InvalidCall, match="texts or images"):
-        client.embed()
-
-
 def test_labels_with_commas_and_options_are_sent_unchanged(client: Client, api: FakeApi) -> None:
     prediction = {"label": "red, green", "score": 0.75, "cosine": 0.3}
     data = [{"index": 0, "predictions": [prediction]}]
@@ -183,15 +171,6 @@ def test_several_collections_are_searched_and_each_hit_names_its_own(client: Cli
     assert (found.hits[0].collection, found.hits[0].duplicates[0].collection) == ("pets", "cars")
 
 
-def test_search_takes_exactly_one_query(client: Client) -> None:
-    with pytest.raises(InvalidCall, match="exactly one"):
-        client.search("red", id="a")
-    with pytest.raises(InvalidCall, match="exactly one"):
-        client.search()
-    with pytest.raises(ValueError, match="exactly one"):
-        client.search(queries=[Query()])
-
-
 def _found() -> httpx.Response:
     return search_reply({"id": "a", "cosine": 0.5, "relevance": None, "metadata": {"n": 1}})
 
@@ -205,6 +184,19 @@ def test_embeddings_are_matrices_and_rows_of_numpy(client: Client, api: FakeApi)
     assert np.shares_memory(np.asarray(answer.texts[0]), np.asarray(answer.texts[0].embedding))
     assert np.asarray(answer.texts[0], np.float64).dtype == np.float64
     assert client.embed(texts=["a"]).image_matrix().shape == (0, 0)
+
+
+def test_calls_that_cannot_be_meant_are_refused_before_they_are_sent(client: Client, api: FakeApi) -> None:
+    with pytest.raises(TypeError, match="texts must be a list, not one str"):
+        client.embed(texts="a cat")
+    with pytest.raises(TypeError, match="images must be a list, not one bytes"):
+        client.classify(b"pixels", ["cat"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidCall, match="texts or images"):
+        client.embed()
+    for given in ({"text": "red", "id": "a"}, {}, {"queries": [Query()]}):
+        with pytest.raises(InvalidCall, match="exactly one"):
+            client.search(**given)  # type: ignore[arg-type]
+    assert api.requests == []
 
 
 def test_long_calls_tell_how_far_they_are(client: Client, api: FakeApi) -> None:

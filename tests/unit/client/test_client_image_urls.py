@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from diptych_client import Client, ImageUrl, InvalidValue, Query
+from diptych_client import Client, ImageUrl, InvalidValue
 from support.fake_api import MODEL, FakeApi, body, embed_reply, parts, problem
 
 URL = "https://images.example/a.png"
@@ -56,21 +56,6 @@ def test_classify_sends_the_same_options_beside_urls_as_beside_files(client: Cli
     ]
     client.classify([ImageUrl(URL)], ["a"], template="{}!")
     assert body(api.requests[2]) == {"images": [URL], "labels": ["a"], "template": "{}!"}
-
-
-def test_search_sends_the_url_as_the_query(client: Client, api: FakeApi) -> None:
-    found = {"model": MODEL, "collection": "pets", "hits": [], "truncated": False}
-    api.on("POST /search", httpx.Response(200, json=found))
-    client.search(image=ImageUrl(URL))
-    client.search(queries=[Query(image=ImageUrl(URL), weight=0.5), Query(text="a")])
-    first, second = map(body, api.requests)
-    assert first["query"] == {"image": URL}
-    assert second["query"] == [{"image": URL, "weight": 0.5}, {"text": "a", "weight": 1.0}]
-
-
-def test_string_that_looks_like_a_url_is_the_path_of_a_file(client: Client) -> None:
-    with pytest.raises(Exception, match="No such file"):
-        client.embed(images=[URL])
 
 
 def test_url_is_hidden_from_repr() -> None:

@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-from base64 import b64decode
 from typing import Any
 
 import httpx
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych_client import Client, InvalidCall, Query, UnreadableFile
-from support.fake_api import FakeApi, body, embed_reply, parts, search_reply
+from diptych_client import Client, InvalidCall, UnreadableFile
+from support.fake_api import FakeApi, embed_reply, parts, search_reply
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -44,16 +43,7 @@ def test_array_arrives_with_its_pixels(client: Client, api: FakeApi, array: Any)
     np.testing.assert_array_equal(np.asarray(sent), array)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        "1",
-        "L",
-        "P",
-        "RGBA",
-        "I;16",
-    ],
-)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "I;16"])
 def test_image_of_pillow_arrives_in_its_mode(client: Client, api: FakeApi, mode: str) -> None:
     image = Image.fromarray(PIXELS).convert("I" if mode == "I;16" else mode).convert(mode)
     client.embed(images=[image])
@@ -74,20 +64,6 @@ def test_mode_that_png_does_not_have_becomes_rgb(client: Client, api: FakeApi, m
 def test_exif_orientation_is_sent(client: Client, api: FakeApi) -> None:
     client.embed(images=[turned(Image.fromarray(PIXELS))])
     assert sent_images(api.requests[0])[0].getexif()[0x0112] == 6
-
-
-def test_array_of_images_is_a_list_of_them(client: Client, api: FakeApi) -> None:
-    assert len(client.embed(images=np.stack([PIXELS, PIXELS])).images) == 2  # type: ignore[arg-type]
-    assert len(sent_images(api.requests[0])) == 2
-
-
-def test_search_takes_an_array_and_an_image_of_pillow(client: Client, api: FakeApi) -> None:
-    client.search(image=PIXELS)
-    client.search(queries=[Query(image=Image.fromarray(PIXELS)), Query(text="red")])
-    one, first = body(api.requests[0])["query"], body(api.requests[1])["query"][0]
-    for query in (one, first):
-        sent = Image.open(io.BytesIO(b64decode(query["image"].rpartition(",")[2])))
-        np.testing.assert_array_equal(np.asarray(sent), PIXELS)
 
 
 def test_image_in_memory_that_cannot_be_written_is_an_outcome(client: Client, api: FakeApi) -> None:

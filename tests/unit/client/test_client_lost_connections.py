@@ -1,13 +1,11 @@
 """A lost connection: which requests are sent again, after which pauses, and which errors come at once."""
 
-import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, ConnectionLost, TimedOut, Unreachable
+from diptych_client import Client, ConnectionLost, Unreachable
 from diptych_client import async_client as async_module
 from diptych_client import client as client_module
 from support.fake_api import PETS, FakeApi, add_reply, embed_reply, ok, problem
@@ -74,16 +72,6 @@ def test_long_call_goes_on_after_a_restart_of_the_server(pauses: list[float]) ->
     assert pauses == [1, 2]
 
 
-def test_coroutines_do_the_same(pauses: list[float]) -> None:
-    async def run() -> list[Any]:
-        api = FakeApi().on("GET /collections", lost, known)
-        async with AsyncClient(transport=api.transport()) as client:
-            return await client.collections()
-
-    assert len(asyncio.run(run())) == 1
-    assert pauses == [1]
-
-
 @pytest.mark.parametrize(
     ("call", "ask"),
     [
@@ -99,13 +87,6 @@ def test_request_that_would_be_answered_otherwise_is_not_sent_again(
     with pytest.raises(ConnectionLost):
         ask(client_of(api))
     assert (len(api.requests), pauses) == (1, [])
-
-
-def test_late_answer_is_not_asked_for_again(pauses: list[float]) -> None:
-    api = FakeApi().on("GET /collections", late)
-    with pytest.raises(TimedOut):
-        client_of(api).collections()
-    assert len(api.requests) == 1
 
 
 def test_busy_server_that_is_lost_is_asked_again_too(pauses: list[float]) -> None:

@@ -169,11 +169,6 @@ def test_name_of_the_default_model_is_refused_before_the_first_step(environment:
     assert not Path(environment["TOLD"]).exists()
 
 
-def test_precisions_that_are_named_are_exported(environment: dict[str, str]) -> None:
-    assert start({**environment, "DIPTYCH_PRECISIONS": "fp32,int8"}).wait(timeout=20) == 0
-    assert told(environment)[-1].endswith(" --precisions fp32,int8")
-
-
 @pytest.mark.parametrize("place", ["cache", "model_repo/birds"])
 def test_unwritable_folder_is_refused_before_the_first_step(place: str) -> None:
     with tempfile.TemporaryDirectory() as parent:  # which any user may enter, unlike `tmp_path`

@@ -62,6 +62,23 @@ def test_parameters_that_docs_fill_in_have_examples(name: str) -> None:
         assert has_example is needs_one, parameter["name"]
 
 
+def test_errors_that_ask_to_wait_describe_retry_after() -> None:
+    answers = [resolved(call["responses"][one]) for call in OPERATIONS.values() for one in call["responses"]]
+    waits = [one for one in answers if re.search("overloaded|not-ready", json.dumps(one.get("content", {})))]
+    assert waits
+    assert all("Retry-After" in one["headers"] for one in waits)
+
+
+def test_keys_are_security_schemes_that_probes_do_not_need() -> None:
+    schemes = DESCRIPTION["components"]["securitySchemes"]
+    assert {(one["type"], one.get("scheme") or one["name"]) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    open_calls = {name for name, call in OPERATIONS.items() if call.get("security") == []}
+    assert open_calls == {"GET /healthz", "GET /readyz"}
+
+
 def bodies() -> Iterator[tuple[str, Json]]:
     """Name and content of every request body, by media type."""
     for name, call in OPERATIONS.items():

@@ -50,16 +50,6 @@ def test_activation_is_followed_to_its_end(api: FakeApi, run: RunCommand, capsys
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("tinny", "did you mean 'tiny'?"), ("everyday", "there are: other, tiny")]
-)
-def test_unknown_model_is_answered_with_those_that_there_are(
-    name: str, hint: str, run: RunCommand, capsys: Capture
-) -> None:
-    assert run("activate", name) == 1
-    assert capsys.readouterr().err == f"diptych: no model named {name!r}; {hint}\n"
-
-
-@pytest.mark.parametrize(
     ("ended", "told"),
     [
         (FAILED, "tiny/4 in fp32 does not serve, what served before serves on: no room for 20 MB"),

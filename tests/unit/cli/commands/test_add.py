@@ -107,24 +107,6 @@ def test_names_with_characters_that_ids_lack_get_an_id_each(
     assert ids[3] == f"-.png-{sha256('猫.png'.encode()).hexdigest()[:12]}"
 
 
-def test_file_keeps_the_id_that_an_older_version_stored_it_with(
-    run: RunCommand, api: FakeApi, tmp_path: Path
-) -> None:
-    there = [
-        record_of("猫.png", id="-.png", metadata={"file": "猫.png"}),
-        record_of("c d.png", id="c-d.png", metadata={"file": "c d.png"}),
-    ]
-    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name in ("猫.png", "犬.png", "c d.png", "c-d.png"):
-        (folder / name).write_text(name)
-    assert run(folder, "--id-from", "name") == 0
-    assert sorted(sent_images(api)) == ["c-d.png", "犬.png"]
-    hashes = [sha256(name.encode()).hexdigest()[:12] for name in ("c-d.png", "犬.png")]
-    assert [item["id"] for item in sent_items(api)] == [f"c-d.png-{hashes[0]}", f"-.png-{hashes[1]}"]
-
-
 def test_two_files_with_one_id_are_refused_before_anything_is_sent(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,9 +155,13 @@ def test_failures_are_listed_with_their_reason_and_the_rest_is_added(
     printed = capsys.readouterr()
     assert f"failed: {folder / 'cat.png'}: no decoder (HTTP 415)" in printed.err
     assert printed.out == "pets: 2 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert run(folder, "--json") == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["created"], summary["failed"], summary["not_tried"]) == (2, 1, 0)
+    assert summary["failures"] == [{"file": str(folder / "cat.png"), "error": "no decoder (HTTP 415)"}]
 
 
-def test_broken_connection_still_prints_the_summary(
+def test_broken_connection_or_interrupt_still_prints_the_summary(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on(IMAGES, problem(500, "disk is full"))
@@ -184,24 +170,12 @@ def test_broken_connection_still_prints_the_summary(
     assert printed.out == "pets: 0 created, 0 replaced, 0 unchanged, 0 failed, 3 not tried\n"
     assert printed.err.endswith("diptych: disk is full (HTTP 500)\n")
 
-
-def test_interrupt_still_prints_the_summary(
-    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
     def interrupt(_: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
 
     api.on(IMAGES, interrupt)
     assert run(folder) == INTERRUPTED
     assert capsys.readouterr().out.endswith(", 3 not tried\n")
-
-
-def test_summary_can_be_json(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "cat.png").write_text("bad bytes")
-    assert run(folder, "--json") == 1
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["created"], printed["failed"], printed["not_tried"]) == (2, 1, 0)
-    assert printed["failures"] == [{"file": str(folder / "cat.png"), "error": "no decoder (HTTP 415)"}]
 
 
 def test_missing_collection_is_created(run: RunCommand, api: FakeApi, folder: Path) -> None:
@@ -307,36 +281,31 @@ def test_archive_is_streamed_and_its_job_followed(
     assert "failed: b.txt: no decoder (HTTP 415)" in printed.err
 
 
-def test_archive_must_be_the_only_path(run: RunCommand, api: FakeApi, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.tar").touch()
-    for arguments in ((tmp_path / "a.tar", folder), (tmp_path / "a.tar", "--id-from", "name")):
-        with pytest.raises(SystemExit) as stopped:
-            run(*arguments)
-        assert stopped.value.code == 2
-    assert IMAGES not in api.calls()
-
-
 @pytest.mark.parametrize(
-    ("flags", "complaint"),
+    ("arguments", "complaint"),
     [
-        (["--replace"], "leave out --replace, --send-all, --id-from and --metadata"),
-        (["--id-from", "content"], "leave out"),
-        (["--poll-s", "0"], "must be a number of seconds above 0"),
+        (["{0}", "{1}"], "an archive must be the only path"),
+        (["{1}", "--id-from", "name"], "an archive must be the only path"),
+        (["--watch", "--replace", "{0}"], "leave out --replace, --send-all, --id-from and --metadata"),
+        (["--watch", "--poll-s", "0", "{0}"], "must be a number of seconds above 0"),
+        (["--watch", "{0}", "{0}"], "--watch needs exactly one folder"),
+        (["--watch", "{0}/cat.png"], "--watch needs exactly one folder"),
     ],
 )
-def test_watch_refuses_what_it_does_by_itself(
-    run: RunCommand, folder: Path, flags: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+def test_arguments_that_do_not_go_together_are_refused(
+    run: RunCommand,
+    api: FakeApi,
+    folder: Path,
+    arguments: list[str],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    archive = folder.parent / "a.tar"
+    archive.touch()
     with pytest.raises(SystemExit, match="2"):
-        run("--watch", *flags, folder)
+        run(*(one.format(folder, archive) for one in arguments))
     assert complaint in capsys.readouterr().err
-
-
-def test_watch_needs_one_folder(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for paths in ([folder, folder], [folder / "cat.png"]):
-        with pytest.raises(SystemExit, match="2"):
-            run("--watch", *paths)
-        assert "--watch needs exactly one folder" in capsys.readouterr().err
+    assert IMAGES not in api.calls()
 
 
 def test_watch_ends_at_an_error_that_waiting_does_not_mend(

@@ -18,7 +18,6 @@ from support.fake_api import (
     parts,
     problem,
 )
-from support.special_files import add_special_files
 
 
 def test_classify_prints_a_bar_for_each_label(
@@ -77,21 +76,6 @@ def test_warnings_of_the_server_are_printed_beside_the_result(
     printed = capsys.readouterr()
     assert printed.err == "warning: labels[0]: 'a,b' is one label\n"
     assert json.loads(printed.out)["warnings"] == [warning]
-
-
-def test_special_files_of_a_folder_are_left_out_and_named(
-    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    folder = picture_file.parent
-    names = [*add_special_files(folder), "nowhere.png"]
-    (folder / "nowhere.png").symlink_to("absent.png")
-    api = FakeApi().on("POST /classify", classify_reply(("a", 1.0)))
-    run = command_runner(classify, api, monkeypatch)
-    assert run(folder, "--label", "a") == 0
-    printed = capsys.readouterr()
-    lines = [f"left out: {folder / name}: is not a regular file" for name in names]
-    assert sorted(printed.err.splitlines()) == sorted(lines)
-    assert printed.out.startswith(f"{picture_file}\n")
 
 
 def test_bad_image_is_named_by_its_file(

@@ -51,16 +51,6 @@ def test_table_and_queries_are_printed(run: RunCommand, api: FakeApi, capsys: Ca
     assert asked(api) == [{"against": "4", "against_model": "tiny"}]
 
 
-def test_other_names_and_one_collection(run: RunCommand, api: FakeApi) -> None:
-    assert run("compare", "other/1", 5, "--collection", "pets") == 0
-    api.on("GET /models/mine/versions/3/comparison", ok(COMPARISON))
-    assert run("compare", 2, 3, "--name", "mine") == 0
-    assert asked(api) == [
-        {"against": "1", "against_model": "other", "collection": "pets"},
-        {"against": "2", "against_model": "mine"},
-    ]
-
-
 def test_refused_switch_is_status_one(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
     api.on(COMPARE, ok(COMPARISON | {"unmet": ["overlap is 0.8, the bound is 0.9"]}))
     assert run("compare", 4, 5) == 1

@@ -92,14 +92,3 @@ def test_activating_and_following_can_be_left_out(
     assert run("push", folder, "--no-follow") == 0
     assert "rollout r1 to tiny/4 in fp32: embedding" in capsys.readouterr().out
     assert "GET /rollouts/r1" not in api.calls()
-
-
-def test_url_and_key_may_stand_before_the_verb_or_after_it(
-    api: FakeApi, run: RunCommand, folder: Path
-) -> None:
-    api.on("POST /models/tiny/versions", httpx.Response(201, json=PUSHED | {"active": True}))
-    flags = ["--url", "http://elsewhere:1", "--api-key", "correct horse"]
-    assert run("push", folder, *flags) == run(*flags, "push", folder) == 0
-    for request in api.requests:
-        assert request.url.host == "elsewhere"
-        assert request.headers["authorization"] == "Bearer correct horse"

@@ -60,17 +60,6 @@ def test_parts_of_a_search_are_mixed_by_weight(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-def test_search_shows_relevance_once_the_model_is_calibrated(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    api = FakeApi().on("POST /search", search_reply({"id": "a", "cosine": 0.3, "relevance": 0.75}))
-    command_runner(search, api, monkeypatch)("--id", "b")
-    assert capsys.readouterr().out.splitlines() == [
-        "   id  cosine  relevance  metadata",
-        "1  a    0.300       0.75",
-    ]
-
-
 def test_an_empty_answer_to_a_bounded_search_says_that_nothing_fits(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -121,18 +110,6 @@ def test_several_collections_are_searched_and_named(monkeypatch: pytest.MonkeyPa
     sent = [body(request) for request in api.requests[1:]]
     assert [one.get("collections") for one in sent] == [["*"], None, None]
     assert [one.get("collection") for one in sent] == [None, "cars", "mine"]
-
-
-@pytest.mark.parametrize(
-    ("condition", "complaint"),
-    [("[1]", '\'[1]\' must be an object, such as {"album": "pets"}'), ("x", "'x' is not JSON")],
-)
-def test_filter_must_be_a_json_object(
-    condition: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    with pytest.raises(SystemExit):
-        command_runner(search, FakeApi(), monkeypatch)("cat", "--filter", condition)
-    assert f"argument --filter: {complaint}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -192,15 +169,6 @@ def test_sheet_is_opened_in_the_browser(
     assert json.loads(capsys.readouterr().out)["hits"][0]["id"] == "tom"
 
 
-def test_machine_without_a_browser_says_where_the_sheet_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(webbrowser, "open", lambda address: False)
-    file = tmp_path / "cats.html"
-    assert command_runner(search, sheet_api(), monkeypatch)("a cat", "--open", "--sheet", file) == 0
-    assert f"there is no browser to open {file} with" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("absent/x.html", "there is no folder {0}/absent"), ("folder", "it is a folder")],
@@ -246,11 +214,3 @@ def test_search_of_a_server_without_images_says_how_to_add_some(
     monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION", raising=False)
     assert command_runner(search, empty_api(pets=0), monkeypatch)("red car", *flags) == 0
     assert capsys.readouterr().err == f"note: pets has no images; `{line}` adds some\n"
-
-
-def test_search_that_finds_none_of_the_images_gives_no_hint(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    run = command_runner(search, empty_api(pets=2, gallery=3), monkeypatch)
-    assert run("red car", "--filter", '{"n": 1}') == 0
-    assert capsys.readouterr().err == ""

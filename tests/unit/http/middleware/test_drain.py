@@ -12,7 +12,7 @@ from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.middleware.drain import BodyDrainMiddleware
 from diptych.http.state import InFlightRequests
-from support.raw_http import is_closed, read_response, run, serving, wait_until
+from support.raw_http import is_closed, read_response, run, serving
 
 LARGE = 30_000_000
 CLOSING = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 30000000\r\n\r\n"
@@ -81,17 +81,6 @@ def test_endless_body_is_not_read_for_ever() -> None:
                 while True:
                     writer.write(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
                     await writer.drain()
-
-    run(scenario)
-
-
-def test_disconnected_client_is_not_waited_for() -> None:
-    async def scenario() -> None:
-        async with serving(BodyDrainMiddleware(early_413, InFlightRequests(), LONG_S)) as handle:
-            reader, writer = await handle.connect(CLOSING + b"x")
-            await read_response(reader)
-            writer.close()
-            await wait_until(lambda: not handle.server.server_state.tasks)
 
     run(scenario)
 
