@@ -12,7 +12,7 @@ import pytest
 
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
 from support.documents import DOCS, ROOT, blocks
-from support.foreign_clients import NPM, PYTHON, folder_with_npm_clients, needs_npm, python_with_clients
+from support.foreign_clients import folder_with_npm_clients, needs_npm, python_with_clients
 from support.server import RunningServer, serve
 
 PAGE = DOCS / "clients.md"
@@ -86,20 +86,3 @@ def test_block_runs_with_a_client_from_npm(number: int, server: RunningServer) -
         check(run(["node", str(module)]))
     finally:
         module.unlink()
-
-
-def test_page_names_the_releases_that_are_tried() -> None:
-    pinned = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    )
-    tried = {
-        **PYTHON,
-        **{name: pinned[name] for name in HERE},
-        **{f"npm {name}": version for name, version in NPM.items()},
-    }
-    named = set()
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        row = re.match(r"\| \[.+?\]\(#.+?\) \| (npm )?`(.+?)` \| ([\d.]+) \|", line)
-        if row:
-            named.add((f"{row[1] or ''}{row[2]}", row[3]))
-    assert named == set(tried.items())

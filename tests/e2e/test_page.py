@@ -107,18 +107,6 @@ def test_address_that_nobody_made_still_shows_a_view(
     assert watched.complaints == []
 
 
-@pytest.mark.long
-def test_picture_that_is_gone_is_named_and_offers_nothing(
-    new_page: Callable[..., Watched], gallery_server: RunningServer
-) -> None:
-    page = new_page().page
-    page.goto(f"{gallery_server.url}/#/search?collection=gallery&picture=nowhere")
-    dialog = page.get_by_role("dialog", name="nowhere")
-    expect(dialog.get_by_role("alert")).to_contain_text("no image 'nowhere'")
-    expect(dialog.get_by_text("More like this")).to_have_count(0)
-    expect(dialog.get_by_text("Delete")).to_have_count(0)
-
-
 def test_more_like_this_leaves_the_picture_itself_out(opened: Page) -> None:
     opened.locator(".tile", has_text="green").click()
     opened.get_by_role("button", name="More like this").click()

@@ -106,17 +106,3 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
     n_told = int(opened.locator("#adding-status").inner_text().split(": ")[1].split()[0])
     assert 0 < n_told <= n_images(server) < 100
     expect(opened.locator("#find-status")).to_have_text(f"{n_images(server)} pictures")
-
-
-@pytest.mark.long
-def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
-    new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
-) -> None:
-    with serve(tiny_repo, TINY, tmp_path / "data", constants={"max_add_items": 4}) as running:
-        page = new_page().page
-        page.goto(running.url)
-        expect(page.locator(".empty")).to_contain_text("No pictures here yet")
-        page.set_input_files("#add-files", [*many(30), file("bad.png", b"x")])
-        expect(page.locator("#adding-status")).to_have_text("31 pictures: 30 added, 1 failed", timeout=30_000)
-        expect(page.locator("#adding-failures")).to_contain_text("1 picture failed")
-        assert n_images(running) == 30

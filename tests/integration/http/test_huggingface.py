@@ -87,7 +87,6 @@ def test_one_text_is_one_embedding_and_a_list_is_a_list_of_them(client: TestClie
     [
         (["red", 5], {}, 422, "inputs[1]: "),
         ([data_uri(RED)] * 3, {}, 413, "inputs: 3 images, limit is 2"),
-        ("red", {"normalize": False}, 422, "normalize: "),
         ("red", {"dimensions": 8}, 422, "dimensions: is 8, the model's embeddings have 16 dimensions"),
         (
             ["red", "word " * 99],

@@ -156,6 +156,7 @@ def test_events_have_every_outcome_once_and_the_end(client: TestClient) -> None:
     assert len([one for one in events(client, f"{path}?after=9") if one["event"] == "outcome"]) == 20
     assert client.get(path, headers={"last-event-id": "x"}).status_code == 422
     assert client.get(f"{path}?after={2**70}").status_code == 422
+    assert (client.head(path).status_code, client.head(path).content) == (200, b"")
 
 
 def test_outcomes_come_in_pages(client: TestClient) -> None:

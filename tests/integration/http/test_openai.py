@@ -70,14 +70,12 @@ def test_modality_image_makes_every_string_an_image(client: TestClient, given: o
 @pytest.mark.parametrize(
     ("given", "more", "status", "item", "words"),
     [
-        ("data:;base64,aGVsbG8=", {}, 415, "input[0]", "image"),
         (["red", {"bytes": "?"}], {}, 422, "input[1]", "base64 is broken"),
         (["red", {"text": "a", "url": "b"}], {}, 422, "input[1]", "exactly one of text, image, url, bytes"),
         ([data_uri(RED)] * 3, {}, 413, "input", "3 images, limit is 2"),
         (["red"], {"modality": "image"}, 422, "input[0]", "base64 is broken"),
         (["red"], {"modality": "audio"}, 422, "modality", "'text' or 'image'"),
         ([{"url": "https://a.example/cat.png"}], {}, 422, "input[0]", "image URLs are off"),
-        ("red", {"normalized": False}, 422, "normalized", "True"),
         (["red"] * 2049, {}, 413, "input", "2049 items, limit is 2048"),
     ],
 )
@@ -87,12 +85,6 @@ def test_what_cannot_be_embedded_is_named(
     message = refusal(embed(client, given, **more), status, item)
     assert words in message
     assert "iVBOR" not in message  # the file itself
-
-
-@pytest.mark.parametrize("tokens", [[5, 6], [[5, 6], [7]]])
-def test_token_ids_are_refused_with_the_setting_that_avoids_them(client: TestClient, tokens: object) -> None:
-    message = refusal(embed(client, tokens), 422, "input")
-    assert "check_embedding_ctx_length=False" in message
 
 
 def chat(client: TestClient, *contents: Any) -> Response:

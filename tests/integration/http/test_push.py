@@ -76,26 +76,13 @@ def test_pushed_version_is_the_next_one_and_listed_but_not_served(
     (listed,) = client.get("/models").json()["models"]
     assert (listed["versions"], listed["active"], listed["ignored"]) == ([1, 2], 1, [])
     repository.verify(TINY, 2)
-
-
-def test_same_bundle_again_is_the_same_version(client: TestClient, files: dict[str, bytes]) -> None:
-    first, second = push(client, tar_of(files)), push(client, tar_of(files))
-    assert (first.status_code, second.status_code) == (201, 200)
-    assert second.json() == first.json() | {"created": False}
-    assert second.headers["location"] == first.headers["location"]
-
-
-def test_bundle_that_serves_is_found_as_active(client: TestClient, repository: ModelRepository) -> None:
-    answer = push(client, tar_of(files_of_bundle(repository.folder(TINY, 1))))
-    assert (answer.status_code, answer.json()["version"], answer.json()["active"]) == (200, 1, True)
-
-
-def test_name_is_that_of_the_path(
-    client: TestClient, repository: ModelRepository, files: dict[str, bytes]
-) -> None:
-    answer = push(client, tar_of(files), "mine")
-    assert (answer.json()["name"], answer.json()["version"]) == ("mine", 1)
-    assert repository.verify("mine", 1).name == "mine"
+    again = push(client, tar_of(files))
+    assert (again.status_code, again.json()) == (200, answer.json() | {"created": False})
+    assert again.headers["location"] == answer.headers["location"]
+    served = push(client, tar_of(files_of_bundle(repository.folder(TINY, 1))))
+    assert (served.status_code, served.json()["version"], served.json()["active"]) == (200, 1, True)
+    other = push(client, tar_of(files), "mine").json()
+    assert (other["name"], other["version"], repository.verify("mine", 1).name) == ("mine", 1, "mine")
 
 
 def test_wrong_file_is_named_and_nothing_is_published(

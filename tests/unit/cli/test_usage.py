@@ -10,14 +10,12 @@ from diptych.cli import main
     [
         (["serve", "--no-such-flag"], "diptych serve", "unrecognized arguments: --no-such-flag"),
         (["serve", "--port", "x"], "diptych serve", "--port: Input should be a valid integer"),
-        (["search", "a", "-k"], "diptych search", "argument -k"),
         (["serach"], "diptych", "argument COMMAND: invalid choice: 'serach', did you mean 'search'?"),
         (
             ["models", "activte"],
             "diptych models",
             "argument push|activate|rollback|cancel|compare|suggest: invalid choice: ",
         ),
-        (["frobnicate"], "diptych", "argument COMMAND: invalid choice: 'frobnicate' (choose from 'serve', "),
         ([], "diptych", "the following arguments are required: COMMAND"),
         (["check", "a/b"], "diptych check", "'a/b' is not of the form"),
         (["check", "--a\nb"], "diptych check", "unrecognized arguments: --a\ufffdb"),

@@ -127,13 +127,6 @@ def test_body_that_is_too_large_is_sent_in_smaller_ones(client: Client, api: Fak
     assert [n_images(request) for request in api.requests] == [4, 2, 2]
 
 
-def test_error_that_concerns_all_items_is_raised_once(client: Client, api: FakeApi) -> None:
-    api.on(PATH, problem(422, "the collection's name has a space"))
-    with pytest.raises(InvalidValue):
-        client.add([b"a", b"b"], collection="pets")
-    assert len(api.requests) == 1
-
-
 def test_outcomes_before_a_broken_connection_are_reported(
     client: Client, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,13 +141,6 @@ def test_bad_embedding_or_id_is_named_by_its_place_in_the_call(client: Client, a
         client.classify_stored([], ["a"])
 
 
-def test_search_by_words_sends_only_the_given_options(client: Client, api: FakeApi) -> None:
-    api.on("POST /search", _found())
-    hit = client.search("a red square", k=3).hits[0]
-    assert body(api.requests[0]) == {"query": {"text": "a red square"}, "k": 3}
-    assert (hit.id, hit.cosine, hit.relevance, hit.metadata) == ("a", 0.5, None, {"n": 1})
-
-
 def test_search_by_image_sends_a_data_uri_of_its_bytes(client: Client, api: FakeApi) -> None:
     api.on("POST /search", _found())
     client.search(image=b"\x00pixels", collection="pets", filter={"n": 1}, offset=5, exact=True)

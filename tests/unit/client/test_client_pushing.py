@@ -1,6 +1,5 @@
 """What `push_model` sends, what it refuses to send, and how it tells of the answer."""
 
-import asyncio
 import io
 import json
 import tarfile
@@ -11,7 +10,6 @@ import httpx
 import pytest
 
 from diptych_client import (
-    AsyncClient,
     Client,
     InvalidCall,
     PushedVersion,
@@ -59,27 +57,6 @@ def test_listed_files_are_sent_as_an_archive_with_the_manifest_first(folder: Pat
     assert "transfer-encoding" not in request.headers
     assert sent == sorted(sent)
     assert sent[-1] == (len(request.content), len(request.content))
-
-
-def test_async_client_sends_the_same_bytes(folder: Path) -> None:
-    api, blocking, sent = api_with(), api_with(), list[tuple[int, int]]()
-    Client(transport=blocking.transport()).push_model(folder)
-
-    async def push() -> PushedVersion:
-        async with AsyncClient(transport=api.transport()) as client:
-            return await client.push_model(str(folder), on_progress=lambda *n: sent.append(n))
-
-    assert asyncio.run(push()).version == 3
-    assert api.requests[0].content == blocking.requests[0].content
-    n_bytes = len(api.requests[0].content)
-    assert sent[-1] == (n_bytes, n_bytes)
-
-
-def test_name_may_be_another_one(folder: Path) -> None:
-    api = FakeApi().on("POST /models/a b/versions", httpx.Response(200, json=PUSHED | {"created": False}))
-    assert not Client(transport=api.transport()).push_model(folder, "a b").created
-    with pytest.raises(InvalidCall, match=r"'\.\.' cannot be a name"):
-        Client(transport=api.transport()).push_model(folder, "..")
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,6 @@ def test_nested_values_become_their_types() -> None:
     assert (found.vector, found.device) == (array("f", [1, 2]), "cuda")
 
 
-@pytest.mark.parametrize("value", ["1", 1, 1.5, True, None])
-def test_value_of_several_types_stays_as_it_is(value: object) -> None:
-    found = picture(value=value).value
-    assert (found, type(found)) == (value, type(value))
-
-
 def test_problem_becomes_the_exception_of_its_status() -> None:
     error = picture(
         error={"status": 409, "title": "Conflict", "detail": "id: it is taken", "item": "id"}
@@ -109,12 +103,3 @@ def test_field_of_another_type_is_named_without_its_value(values: dict[str, Any]
     said = f"^the answer to GET /pictures has another shape than expected: {complaint}$"
     with pytest.raises(UnexpectedAnswer, match=said):
         picture(**values)
-
-
-@pytest.mark.parametrize("answer", [[], "text", None])
-def test_answer_that_is_no_object_is_unexpected(answer: object) -> None:
-    for key in (None, "pictures"):
-        with pytest.raises(
-            UnexpectedAnswer, match=r"^the answer to GET /pictures has .*: it is .*an object$"
-        ):
-            read(Picture, answer, "GET /pictures", key)

@@ -202,16 +202,6 @@ def test_docs_and_metrics_are_for_those_that_the_settings_name(
         assert client.head(path).status_code == statuses[0]
 
 
-def test_paths_that_are_off_are_unknown_without_keys_too() -> None:
-    app = create_app(load_for_ever, HttpOptions(docs_access="off", metrics_access="off"))
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        for path in ("/docs", "/openapi.json", "/metrics"):
-            answer, unknown = client.get(path), client.get("/nowhere")
-            assert (answer.status_code, answer.json()["detail"]) == (404, f"there is no {path}")
-            assert unknown.json().keys() == answer.json().keys()
-            assert client.get(f"{path}%0A").status_code == 404
-
-
 def audited(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [record.__dict__["fields"] for record in caplog.records if record.name == "diptych.audit"]
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from diptych.http.access import ACCESS
 from diptych.http.media_types import JSON
 from diptych.http.openapi import description_text
 
@@ -29,28 +28,6 @@ def resolved(node: Json) -> Json:
             found = found[step]
         node = found
     return node
-
-
-def errors() -> Iterator[tuple[str, str, Json]]:
-    """Operation, status and content of every error response."""
-    for name, call in OPERATIONS.items():
-        for status, response in call["responses"].items():
-            if status == "default" or int(status) >= 400:
-                (content,) = resolved(response)["content"].values()
-                yield name, status, content
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_examples_of_errors_name_what_the_call_has(name: str) -> None:
-    call, path = OPERATIONS[name], name.partition(" ")[2]
-    parameters = {one["name"] for one in call.get("parameters", ()) if one["in"] == "query"}
-    texts = [json.dumps(content["examples"]) for of, _, content in errors() if of == name]
-    for known in re.findall(r"unknown parameter, there is: ([a-z_, ]+)", " ".join(texts)):
-        assert set(known.split(", ")) == parameters
-    for accepted in re.findall(r"cannot read text/csv, send ([^\"]+)", " ".join(texts)):
-        assert set(accepted.split(" or ")) == set(call["requestBody"]["content"])
-    for scope in re.findall("needs a key with scope '([a-z]+)'", " ".join(texts)):
-        assert scope == ACCESS[path][name.partition(" ")[0]].scope != "read"
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -54,17 +54,6 @@ def test_keys_are_listed_without_their_tokens(capsys: Capture) -> None:
     assert listed[1] == {name: value for name, value in second.items() if name != "key"}
 
 
-@pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_folder_without_keys_has_an_empty_list_and_says_why(
-    flags: list[str], capsys: Capture, data_dir: Path
-) -> None:
-    data_dir.mkdir()
-    assert main(["keys", "list", *flags]) == 0
-    printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 1
-    assert printed.err == f"there is no key file {data_dir / 'keys.json'}: no key was ever made there\n"
-
-
 @pytest.mark.parametrize("verb", [["list"], ["revoke", "abcdefgh"]], ids=lambda verb: verb[0])
 def test_mistyped_data_folder_is_an_error_and_is_not_made(
     verb: list[str], capsys: Capture, tmp_path: Path

@@ -100,14 +100,3 @@ def test_models_shows_policy_and_what_a_rollback_returns_to(
         "policy manual: the server moves when a version is activated",
         f"tiny/1 in fp32 served before: it lacks vectors of 3 images; {cost}",
     ]
-
-
-def test_models_tell_versions_of_one_number_apart(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    active = STATUS["models"][0] | {"bundle": "a" * 64, "replaced": True, "serving": SERVING}
-    status = STATUS | {"models": [active], "previous": PREVIOUS | {"version": 2, "bundle": "b" * 64}}
-    command_runner(models, FakeApi().on("GET /models", ok(status)), monkeypatch)()
-    printed = capsys.readouterr().out.splitlines()
-    assert "tiny/2 (aaaaaaaa) is no longer what the model repository has under its number" in printed
-    assert "tiny/2 (aaaaaaaa) serves" in printed
-    assert "  search hits have no relevance: `diptych-train calibrate tiny/2` gives them one" in printed
-    assert any(line.startswith("tiny/2 (bbbbbbbb) in fp32 served before") for line in printed)

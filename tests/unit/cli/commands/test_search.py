@@ -202,15 +202,3 @@ def test_search_of_an_empty_collection_names_those_with_images(
         "--collection trip (3 images)\n"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("flags", "line"),
-    [([], "diptych add FOLDER"), (["--collection", "pets"], "diptych add FOLDER --collection pets")],
-)
-def test_search_of_a_server_without_images_says_how_to_add_some(
-    flags: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION", raising=False)
-    assert command_runner(search, empty_api(pets=0), monkeypatch)("red car", *flags) == 0
-    assert capsys.readouterr().err == f"note: pets has no images; `{line}` adds some\n"

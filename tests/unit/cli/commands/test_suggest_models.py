@@ -1,7 +1,5 @@
 """`diptych models suggest`: checkpoints to import, each with its command, without a server."""
 
-import json
-
 import pytest
 
 from diptych.cli import main
@@ -23,15 +21,3 @@ def test_each_checkpoint_has_a_row_and_a_command(capsys: Capture) -> None:
     sources = [line.split()[0] for line in lines[1 : lines.index("")] if "/" in line.split()[0]]
     for source in sources:
         assert sum(f"make serve-hub SOURCE={source} NAME=" in line for line in lines) == 1
-
-
-@pytest.mark.parametrize("arguments", [["suggest", "--json"], ["--json", "suggest"]])
-def test_json_has_the_commands_of_each_checkpoint(arguments: list[str], capsys: Capture) -> None:
-    assert main(["models", *arguments]) == 0
-    rows = {row["source"]: row for row in json.loads(capsys.readouterr().out)["checkpoints"]}
-    assert rows[SIGLIP_2]["recall"] == 73.2
-    assert rows[SIGLIP_2]["commands"] == {
-        "clone": f"make serve-hub SOURCE={SIGLIP_2} NAME=siglip2-b-32",
-        "elsewhere": f"diptych-train import {SIGLIP_2} --name siglip2-b-32",
-    }
-    assert len({row["name"] for row in rows.values()}) == len(rows)

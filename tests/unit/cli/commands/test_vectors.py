@@ -70,16 +70,3 @@ def test_bad_items_are_named_before_anything_is_sent(
     assert run(file, "--model", "tiny/3", "--items", items) == 1
     assert complaint in capsys.readouterr().err
     assert api.requests == []
-
-
-def test_file_without_a_matrix_is_refused(
-    run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text, flat = tmp_path / "notes.npy", tmp_path / "flat.npy"
-    text.write_text("no numbers")
-    np.save(flat, np.ones(3))
-    for path in (text, flat):
-        assert run(path, "--model", "tiny/3") == 1
-    told = capsys.readouterr().err
-    assert told.count("cannot be read as a NumPy file") == 1
-    assert "is not a matrix" in told

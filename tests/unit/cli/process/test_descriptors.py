@@ -26,8 +26,3 @@ def test_connections_are_reduced_if_the_limit_cannot_be_raised(
 ) -> None:
     assert max_connections_within(4000, 288) == (4096 - 288 - OTHER_FILES) // 2
     assert "may open 4096 files" in caplog.text
-
-
-def test_sufficient_limit_is_not_changed(limits: list[tuple[int, int]]) -> None:
-    assert max_connections_within(250, 288) == 250
-    assert limits == [(1024, 4096)]

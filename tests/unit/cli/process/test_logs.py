@@ -57,11 +57,6 @@ def test_json_unless_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_either_format_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert json.loads(written(monkeypatch, "json", is_terminal=True))["message"] == "two\nlines"
-    assert "warning two" in written(monkeypatch, "text", is_terminal=False)
-
-
 def test_line_breaks_cannot_forge_a_json_line() -> None:
     record = logging.makeLogRecord({"msg": 'a\n{"level": "error"}', "fields": {"name": "b\nc"}})
     assert "\n" not in JsonLines().format(record)

@@ -55,17 +55,6 @@ def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFi
     ]
 
 
-def test_former_setting_does_not_stop_the_start_and_is_named_as_one(caplog: pytest.LogCaptureFixture) -> None:
-    given = of("MAX_ADD_ITEMS", "MAX_QUEUE_BYTES")  # which resemble settings
-    assert misspelt_setting(given) is None
-    with caplog.at_level(logging.WARNING):
-        warn_of_unknown(given)
-    assert caplog.messages == [
-        f"{PREFIX}{name} is no longer a setting and has no effect"
-        for name in ("MAX_ADD_ITEMS", "MAX_QUEUE_BYTES")
-    ]
-
-
 @pytest.mark.parametrize("service", ["", "SERVER_", "EMBEDDINGS_OF_US_"])
 def test_known_variables_neither_warn_nor_fail(service: str, caplog: pytest.LogCaptureFixture) -> None:
     address = "tcp://10.96.0.7:8000"

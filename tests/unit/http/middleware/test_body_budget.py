@@ -48,7 +48,7 @@ class Requests:
 
     async def start(self, *chunks: int) -> tuple[ReserveBytes, "asyncio.Task[None]"]:
         task = asyncio.create_task(self.send(*chunks))
-        return await self._read.get(), task
+        return await asyncio.wait_for(self._read.get(), 10), task
 
     def finish(self) -> None:
         self.answer.set()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from diptych.errors import Malformed, TooLarge
 from diptych.http.options import BodyLimits
@@ -56,11 +56,6 @@ def test_slow_body_is_a_408_long_before_the_timeout() -> None:
         asyncio.run(read_body(request, limits))
     assert caught.value.status_code == 408
     assert "bytes in 0.1" in caught.value.detail
-
-
-def test_disconnect_is_no_timeout() -> None:
-    with pytest.raises(ClientDisconnect):
-        asyncio.run(read_body(request_of({"type": "http.disconnect"}), LIMITS))
 
 
 def test_compressed_body_is_a_415() -> None:

@@ -1,9 +1,20 @@
-"""The page of a search: whole by itself, and nothing in it that a query or an id could break."""
+"""The pages of a search and of a comparison: whole by themselves, and no query or id breaks them."""
 
 from dataclasses import replace
 
+from diptych.cli.output.comparison_page import comparison_page
 from diptych.cli.output.contact_sheet import contact_sheet
-from diptych_client import Duplicate, Hit, ModelRef, Query, SearchResult
+from diptych_client import (
+    ChangedQuery,
+    CollectionComparison,
+    ComparedVectors,
+    Comparison,
+    Duplicate,
+    Hit,
+    ModelRef,
+    Query,
+    SearchResult,
+)
 
 MODEL = ModelRef("tiny", 3, "fp32", "exact")
 TOM = Hit("tom", 0.34567, 0.5, {"name": "cat", "year": 1999}, {}, collection="pets")
@@ -42,3 +53,34 @@ def test_texts_ids_and_metadata_are_escaped_and_nothing_is_loaded() -> None:
         assert markup not in page
     assert "default-src 'none'" in page
     assert "1 hit in pets" in page
+
+
+OLD, NEW = (ComparedVectors("mine", version, "fp32", 0.99999) for version in (4, 5))
+JPEG = b"\xff\xd8\xff pixels"
+TEXT = ChangedQuery(0.5, ("tom", "rex"), ("rex", "kit"), text="cat & <script>alert(1)</script>")
+IMAGE = ChangedQuery(0.0, ("tom",), ('"><img src=x>',), id="rex")
+PETS = CollectionComparison("pets", 10, 1.0, NEW, OLD, 2, 0.25, (TEXT, IMAGE))
+
+
+def test_page_embeds_each_picture_once() -> None:
+    page = comparison_page(Comparison((PETS,)), {("pets", "tom"): PNG, ("pets", "rex"): JPEG})
+    assert page.count("data:image/png;base64,") == 1
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert page.count('aria-label="tom"') == 2
+    assert page.count('aria-label="rex"') == 3
+    assert "mine/4 (fp32) → mine/5 (fp32)" in page
+
+
+def test_texts_and_ids_are_escaped() -> None:
+    hostile = replace(PETS, collection="<b>pets")
+    page = comparison_page(Comparison((hostile,), ("<u>not met",)), {})
+    for markup in ("<script", "<img", "<b>", "<u>"):
+        assert markup not in page
+    assert "cat &amp; &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&quot;&gt;&lt;img src=x&gt;" in page
+
+
+def test_page_loads_nothing_from_elsewhere() -> None:
+    page = comparison_page(Comparison((PETS,)), {("pets", "tom"): PNG})
+    assert "default-src 'none'" in page
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")

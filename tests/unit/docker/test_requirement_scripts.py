@@ -1,4 +1,4 @@
-"""Requirements of our projects without the projects, which the training image installs first."""
+"""The scripts that print requirements: constraints that fit every machine, and those without our projects."""
 
 import subprocess
 import sys
@@ -7,6 +7,24 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from support.projects import requirements_of
+
+SCRIPT = Path(__file__).parents[2] / "support" / "constraints.sh"
+FROZEN = """\
+torch==2.13.0+cpu
+pip==26.0
+setuptools==84.2.1
+nvidia-cublas==13.1.1.3
+cloudpickle==3.1.3
+wheel==0.50
+-e /somewhere/diptych
+"""
+
+
+def test_requirements_are_pinned_unless_they_differ_by_machine() -> None:
+    done = subprocess.run([SCRIPT], input=FROZEN, capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert lines == ["cloudpickle==3.1.3", "setuptools==84.2.1"]
+
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("clients/python", "server[cpu]", "training[import,parquet,remote]")
