@@ -1,5 +1,7 @@
 """What every test may rely on, however the run was started."""
 
+import asyncio
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
@@ -33,6 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for campaign, places in CAMPAIGNS.items():
                 if place.startswith(places):
                     item.add_marker(campaign)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function in an event loop of its own."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    asyncio.run(test(**{name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}))
+    return True
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Which vectors the versions of a model make."""
+"""Which vectors the versions of a model make, and whose vectors of a collection are exported."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from diptych.bundle.manifest import bundle_digest, identity
 from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import DECODE_MODES, made_by
-from diptych.core.transfer import SourceFilter, vector_sources
+from diptych.core.transfer import SourceFilter, VectorSource, chosen_identity, vector_sources
 from diptych.core.types import Target, VersionRef
 from unit.bundle.bundle_examples import draft, fill_bundle
 
@@ -50,3 +50,17 @@ def test_source_that_is_wanted_is_named_where_several_versions_make_the_same_vec
     repository = ModelRepository(tmp_path)
     assert vector_sources(repository, "m")[today].version == 2
     assert vector_sources(repository, "m", SourceFilter(version=1))[today].version == 1
+
+
+MAKERS = {f"{version}-{precision}": VectorSource("m", version, precision, "exact") for version in (1, 2)
+          for precision in ("fp32", "int8")}  # fmt: skip
+
+
+def chosen(n_vectors: dict[str, int], **wanted: str) -> str:
+    return chosen_identity("c", n_vectors, MAKERS, SourceFilter(**wanted))  # type: ignore[arg-type]
+
+
+def test_most_vectors_win_then_the_newest_version() -> None:
+    assert chosen({"1-fp32": 3, "2-int8": 2}) == "1-fp32"
+    assert chosen({"1-int8": 2, "2-fp32": 2}) == "2-fp32"
+    assert chosen({"2-fp32": 1, "2-int8": 2}, precision="fp32") == "2-fp32"

@@ -8,8 +8,8 @@ import pytest
 from diptych.core.classification.label_cache import LabelCache, keys_of
 from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.types import TextEmbedding
-from diptych.errors import EncoderFailed, InvalidValue, Overloaded, TooLarge
-from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector, until
+from diptych.errors import EncoderFailed, InvalidValue, TooLarge
+from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
 
 IMAGES = np.stack([unit_vector("b"), unit_vector("c")])
 
@@ -55,18 +55,15 @@ def test_label_embedding_is_the_unit_mean_over_templates() -> None:
     assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
 
 
-def test_repeated_label_costs_no_encoding() -> None:
+async def test_repeated_label_costs_no_encoding() -> None:
     encoder, metrics = FakeEncoder(), FakeMetrics()
     part = classifier(encoder, metrics)
 
-    async def run() -> None:
-        await part.label_embeddings(["a", "b"], ["{}"])
-        first = await part.label_embeddings(["b", "c"], ["{}"])
-        again = await part.label_embeddings(["b", "c"], ["{}"])
-        assert np.array_equal(first, again)
-        await part.label_embeddings(["b"], ["the {}"])
-
-    asyncio.run(run())
+    await part.label_embeddings(["a", "b"], ["{}"])
+    first = await part.label_embeddings(["b", "c"], ["{}"])
+    again = await part.label_embeddings(["b", "c"], ["{}"])
+    assert np.array_equal(first, again)
+    await part.label_embeddings(["b"], ["the {}"])
     assert encoder.texts == ["a", "b", "c", "the b"]
     assert metrics.label_cache == {"hit": 3, "miss": 4}
 
@@ -135,18 +132,15 @@ def test_bad_labels_and_templates_are_named(labels: list[str], templates: list[s
         classify(classifier(), labels, tuple(templates))
 
 
-def test_bad_label_after_cached_ones_is_named_by_its_place_in_the_request() -> None:
+async def test_bad_label_after_cached_ones_is_named_by_its_place_in_the_request() -> None:
     part = classifier()
     classify_twice = [["a", "b"], ["a", "b", "c", "no!"]]
 
-    async def run() -> None:
-        await part.label_embeddings(classify_twice[0], ["{}", "a {}"])
-        with pytest.raises(InvalidValue, match=r"labels\[3\]"):
-            await part.label_embeddings(classify_twice[1], ["{}", "a {}"])
-        with pytest.raises(EncoderFailed):
-            await part.label_embeddings(["why?"], ["{}"])
-
-    asyncio.run(run())
+    await part.label_embeddings(classify_twice[0], ["{}", "a {}"])
+    with pytest.raises(InvalidValue, match=r"labels\[3\]"):
+        await part.label_embeddings(classify_twice[1], ["{}", "a {}"])
+    with pytest.raises(EncoderFailed):
+        await part.label_embeddings(["why?"], ["{}"])
 
 
 def test_label_that_was_cut_says_so_from_the_cache_too() -> None:
@@ -217,68 +211,8 @@ def test_new_list_that_comes_in_many_requests_at_once_is_encoded_once_and_refuse
     assert not metrics.rejected
 
 
-def test_label_left_empty_is_encoded_once_for_many_requests_at_once() -> None:
-    encoder = FakeEncoder()
-    part = classifier(encoder)
-
-    async def run() -> None:
-        await part.label_embeddings(["b"], ["a {}"])
-        await asyncio.gather(*(part.classify(IMAGES, ["b"], ["a {}"], multi_label=True) for _ in range(8)))
-
-    asyncio.run(run())
-    assert encoder.texts == ["a b", "a "]
-
-
 def test_empty_label_is_refused_also_beside_multi_label_scores_that_need_it() -> None:
     part = classifier()
     classify(part, ["b"], multi_label=True)
     with pytest.raises(InvalidValue, match=r"labels\[0\]: a label must not be empty"):
         classify(part, [""])
-
-
-def test_full_queue_still_refuses_each_request_of_a_list_and_each_is_counted() -> None:
-    metrics = FakeMetrics()
-    part = classifier(metrics=metrics)
-    lists = [[f"{name}{n}" for n in range(16)] for name in "abccc"]  # two of them fill the queue
-
-    async def run() -> list[Any]:
-        calls = (part.classify(IMAGES, labels, ["{}"]) for labels in lists)
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    refused = [isinstance(outcome, Overloaded) for outcome in asyncio.run(run())]
-    assert refused == [False, False, True, True, True]
-    assert metrics.rejected == {"tokenize_full": 3}
-
-
-def test_caller_who_leaves_takes_the_list_from_nobody_who_waits_for_it() -> None:
-    encoder = FakeEncoder()
-    part, labels = classifier(encoder), [f"l{n}" for n in range(16)]
-
-    async def run() -> Any:
-        first = asyncio.create_task(part.classify(IMAGES, labels, ["{}"]))
-        second = asyncio.create_task(part.classify(IMAGES, labels, ["{}"]))
-        await until(lambda: encoder.texts)
-        first.cancel()
-        predictions = await second
-        assert first.cancelled()
-        return predictions
-
-    assert len(asyncio.run(run())[0]) == 16
-    assert len(encoder.texts) == 16
-
-
-def test_error_of_a_list_reaches_all_who_wait_and_is_not_kept() -> None:
-    encoder = FakeEncoder()
-    part = classifier(encoder)
-    refused = ["a", "why?"]
-
-    async def run() -> None:
-        calls = (part.classify(IMAGES, refused, ["{}"]) for _ in range(3))
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(outcome, EncoderFailed) for outcome in outcomes)
-        n_texts = len(encoder.texts)
-        with pytest.raises(EncoderFailed):
-            await part.classify(IMAGES, refused, ["{}"])
-        assert len(encoder.texts) > n_texts
-
-    asyncio.run(run())

@@ -20,22 +20,9 @@ def test_softmax_of_any_logits_is_a_distribution_in_their_order(logits: np.ndarr
     assert (best == scores.max(axis=1)).all()
 
 
-def test_score_against_the_empty_label_is_the_two_way_softmax() -> None:
-    logits = np.array([[3.0, -1.0, 30.0]], np.float32)
-    empty = np.array([[1.0]], np.float32)
-    expected = [scoring.softmax(np.array([logit, 1.0]))[0] for logit in logits[0]]
-    assert scoring.against_empty(logits, empty)[0] == pytest.approx(expected, abs=1e-6)
-
-
 def test_sigmoid_does_not_overflow() -> None:
     scores = scoring.sigmoid(np.array([-1e4, 0.0, 1e4], np.float32))
     assert scores.tolist() == [0.0, 0.5, 1.0]
-
-
-def test_equal_scores_keep_the_given_order() -> None:
-    scores = np.array([0.1, 0.4, 0.4, 0.1], np.float32)
-    assert scoring.top_k(scores, None).tolist() == [1, 2, 0, 3]
-    assert scoring.top_k(scores, 3).tolist() == [1, 2, 0]
 
 
 @given(
@@ -44,23 +31,6 @@ def test_equal_scores_keep_the_given_order() -> None:
 )
 def test_best_few_are_the_first_of_all_sorted_ties_and_nan_included(scores: np.ndarray, k: int) -> None:
     assert scoring.top_k(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
-
-
-@pytest.mark.parametrize(("k", "n_sorted"), [(10, 13), (None, 1_000), (1_000, 1_000)])
-def test_only_what_is_as_good_as_the_last_of_the_best_is_sorted(
-    k: int | None, n_sorted: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    argsort, lengths = np.argsort, list[int]()
-
-    def noted(values: np.ndarray, **options: str) -> np.ndarray:
-        lengths.append(len(values))
-        return argsort(values, **options)
-
-    monkeypatch.setattr(np, "argsort", noted)
-    scores = np.arange(1_000, dtype=np.float32)
-    scores[:3] = scores[-10]  # as good as the tenth
-    assert len(scoring.top_k(scores, k)) == (k or 1_000)
-    assert lengths == [n_sorted]
 
 
 def test_mixed_query_is_the_unit_weighted_sum() -> None:

@@ -206,8 +206,3 @@ def test_groups_are_those_of_comparing_all_pairs() -> None:
             expected.append([f"{n:04}" for n in group])
     assert len(expected) > 50
     assert same_pictures(found, {}) == expected
-
-
-def test_chain_of_similar_pictures_does_not_become_one_hit() -> None:
-    flipped = [bytes([2**n - 1]) + bytes(10) for n in (0, 3, 6)]  # 3 bits from one to the next
-    assert groups(dict(enumerate(flipped))) == [("0", [("1", "picture")]), ("2", [])]

@@ -59,127 +59,103 @@ async def begun(
     return task
 
 
-def test_adds_that_come_while_a_write_runs_are_stored_together_with_their_own_results() -> None:
-    async def story() -> None:
-        disk = Disk()
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [
-            await begun(group_commit, "i1"),
-            await begun(group_commit, "i2", "i3"),
-            await begun(group_commit, "i4"),
-        ]
-        disk.gate.set()
-        keys = [[result.key for result in await task] for task in tasks]
-        assert keys == [[1], [2, 3], [4]]
-        assert disk.groups == [["i1"], ["i2", "i3", "i4"]]
-
-    asyncio.run(story())
+async def test_adds_that_come_while_a_write_runs_are_stored_together_with_their_own_results() -> None:
+    disk = Disk()
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    tasks = [
+        await begun(group_commit, "i1"),
+        await begun(group_commit, "i2", "i3"),
+        await begun(group_commit, "i4"),
+    ]
+    disk.gate.set()
+    keys = [[result.key for result in await task] for task in tasks]
+    assert keys == [[1], [2, 3], [4]]
+    assert disk.groups == [["i1"], ["i2", "i3", "i4"]]
 
 
-def test_adds_to_another_collection_or_with_another_replace_are_not_grouped() -> None:
-    async def story() -> None:
-        disk = Disk()
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [
-            await begun(group_commit, "i1"),
-            await begun(group_commit, "i2"),
-            await begun(group_commit, "i3", collection=OTHER),
-            await begun(group_commit, "i4", replace=True),
-            await begun(group_commit, "i5"),
-        ]
-        disk.gate.set()
-        await asyncio.gather(*tasks)
-        assert disk.groups == [["i1"], ["i2", "i5"], ["i3"], ["i4"]]
-
-    asyncio.run(story())
+async def test_adds_to_another_collection_or_with_another_replace_are_not_grouped() -> None:
+    disk = Disk()
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    tasks = [
+        await begun(group_commit, "i1"),
+        await begun(group_commit, "i2"),
+        await begun(group_commit, "i3", collection=OTHER),
+        await begun(group_commit, "i4", replace=True),
+        await begun(group_commit, "i5"),
+    ]
+    disk.gate.set()
+    await asyncio.gather(*tasks)
+    assert disk.groups == [["i1"], ["i2", "i5"], ["i3"], ["i4"]]
 
 
-def test_group_that_fails_is_tried_one_by_one() -> None:
-    async def story() -> None:
-        disk = Disk(no_room_for=["i3"])
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [await begun(group_commit, f"i{n}") for n in range(1, 5)]
-        disk.gate.set()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [isinstance(outcome, StoreFull) for outcome in outcomes] == [False, False, True, False]
-        assert disk.groups == [["i1"], ["i2", "i3", "i4"], ["i2"], ["i3"], ["i4"]]
-
-    asyncio.run(story())
+async def test_group_that_fails_is_tried_one_by_one() -> None:
+    disk = Disk(no_room_for=["i3"])
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    tasks = [await begun(group_commit, f"i{n}") for n in range(1, 5)]
+    disk.gate.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(outcome, StoreFull) for outcome in outcomes] == [False, False, True, False]
+    assert disk.groups == [["i1"], ["i2", "i3", "i4"], ["i2"], ["i3"], ["i4"]]
 
 
-def test_add_whose_caller_left_is_stored_all_the_same() -> None:
-    async def story() -> None:
-        disk, write_queue = Disk(), SerialWriteQueue()
-        group_commit = GroupCommit(disk.store, write_queue)
-        first, second = await begun(group_commit, "i1"), await begun(group_commit, "i2")
-        second.cancel()
-        await asyncio.wait([second])
-        disk.gate.set()
-        await first
-        await write_queue.close()
-        assert disk.groups == [["i1"], ["i2"]]
-
-    asyncio.run(story())
+async def test_add_whose_caller_left_is_stored_all_the_same() -> None:
+    disk, write_queue = Disk(), SerialWriteQueue()
+    group_commit = GroupCommit(disk.store, write_queue)
+    first, second = await begun(group_commit, "i1"), await begun(group_commit, "i2")
+    second.cancel()
+    await asyncio.wait([second])
+    disk.gate.set()
+    await first
+    await write_queue.close()
+    assert disk.groups == [["i1"], ["i2"]]
 
 
-def test_group_is_no_larger_than_its_limit() -> None:
-    async def story() -> None:
-        disk = Disk()
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        half = [f"i{n}" for n in range(MAX_ROWS // 2)]
-        tasks = [await begun(group_commit, "i1"), *[await begun(group_commit, *half) for _ in range(3)]]
-        disk.gate.set()
-        await asyncio.gather(*tasks)
-        assert [len(group) for group in disk.groups] == [1, MAX_ROWS, MAX_ROWS // 2]
-
-    asyncio.run(story())
+async def test_group_is_no_larger_than_its_limit() -> None:
+    disk = Disk()
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    half = [f"i{n}" for n in range(MAX_ROWS // 2)]
+    tasks = [await begun(group_commit, "i1"), *[await begun(group_commit, *half) for _ in range(3)]]
+    disk.gate.set()
+    await asyncio.gather(*tasks)
+    assert [len(group) for group in disk.groups] == [1, MAX_ROWS, MAX_ROWS // 2]
 
 
-def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
-    async def story() -> None:
-        disk, write_queue = Disk(), SerialWriteQueue()
-        group_commit = GroupCommit(disk.store, write_queue)
-        running = await begun(group_commit, "i1")
-        closing = asyncio.create_task(write_queue.close())
-        await asyncio.sleep(0)
-        with pytest.raises(NotReady):
-            await group_commit.store(COLLECTION, [row("i2")], replace=False)
-        disk.gate.set()
-        await asyncio.gather(running, closing)
-        assert disk.groups == [["i1"]]
-
-    asyncio.run(story())
+async def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
+    disk, write_queue = Disk(), SerialWriteQueue()
+    group_commit = GroupCommit(disk.store, write_queue)
+    running = await begun(group_commit, "i1")
+    closing = asyncio.create_task(write_queue.close())
+    await asyncio.sleep(0)
+    with pytest.raises(NotReady):
+        await group_commit.store(COLLECTION, [row("i2")], replace=False)
+    disk.gate.set()
+    await asyncio.gather(running, closing)
+    assert disk.groups == [["i1"]]
 
 
-def test_notes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
-    async def story() -> None:
-        disk = Disk()
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [
-            await begun(group_commit, "i1"),
-            await begun(group_commit, "i2"),
-            await begun(group_commit, "i3", "i4", job="one"),
-            await begun(group_commit, "i5", job="other"),
-            await begun(group_commit, job="rowless"),
-        ]
-        disk.gate.set()
-        await asyncio.gather(*tasks)
-        assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
-        assert disk.notes == [
-            ("one", None), ("one", "i3"), ("one", "i4"), ("other", None), ("other", "i5"), ("rowless", None),
-        ]  # fmt: skip
-
-    asyncio.run(story())
+async def test_notes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
+    disk = Disk()
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    tasks = [
+        await begun(group_commit, "i1"),
+        await begun(group_commit, "i2"),
+        await begun(group_commit, "i3", "i4", job="one"),
+        await begun(group_commit, "i5", job="other"),
+        await begun(group_commit, job="rowless"),
+    ]
+    disk.gate.set()
+    await asyncio.gather(*tasks)
+    assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
+    assert disk.notes == [
+        ("one", None), ("one", "i3"), ("one", "i4"), ("other", None), ("other", "i5"), ("rowless", None),
+    ]  # fmt: skip
 
 
-def test_notes_are_stored_even_without_rows() -> None:
-    async def story() -> None:
-        disk = Disk()
-        disk.gate.set()
-        group_commit = GroupCommit(disk.store, SerialWriteQueue())
-        await (await begun(group_commit))
-        assert disk.groups == []
-        await (await begun(group_commit, job="one"))
-        assert (disk.groups, disk.notes) == ([[]], [("one", None)])
-
-    asyncio.run(story())
+async def test_notes_are_stored_even_without_rows() -> None:
+    disk = Disk()
+    disk.gate.set()
+    group_commit = GroupCommit(disk.store, SerialWriteQueue())
+    await (await begun(group_commit))
+    assert disk.groups == []
+    await (await begun(group_commit, job="one"))
+    assert (disk.groups, disk.notes) == ([[]], [("one", None)])

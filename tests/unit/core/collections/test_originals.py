@@ -36,15 +36,12 @@ class FakeStore:
         return set()
 
 
-def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
-    async def run() -> None:
-        store: Any = FakeStore()
-        originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
-        made = await asyncio.gather(*(originals.thumbnail(f"a{n}", 64) for n in range(200)))
-        assert made == [f"A{n}".encode() for n in range(200)]
-        assert store.most == MADE_AT_ONCE
-
-    asyncio.run(run())
+async def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
+    store: Any = FakeStore()
+    originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
+    made = await asyncio.gather(*(originals.thumbnail(f"a{n}", 64) for n in range(200)))
+    assert made == [f"A{n}".encode() for n in range(200)]
+    assert store.most == MADE_AT_ONCE
 
 
 class FullStore(FakeStore):
@@ -55,15 +52,12 @@ class FullStore(FakeStore):
         raise StoreFull("no space is left")
 
 
-def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_once(
+async def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def run() -> None:
-        store: Any = FullStore()
-        originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
-        for n in range(3):
-            assert await originals.thumbnail(f"a{n}", 64) == f"A{n}".encode()
-
-    asyncio.run(run())
+    store: Any = FullStore()
+    originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
+    for n in range(3):
+        assert await originals.thumbnail(f"a{n}", 64) == f"A{n}".encode()
     said = "thumbnails cannot be kept and are made again for each request: no space is left"
     assert [one.getMessage() for one in caplog.records] == [said]

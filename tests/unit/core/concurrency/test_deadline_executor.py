@@ -13,21 +13,18 @@ def calls(*, timeout_s: float = 0.02, stop_within_s: float = 10) -> DeadlineExec
     return DeadlineExecutor("test", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
 
 
-def test_call_in_time_returns_or_raises_its_own() -> None:
+async def test_call_in_time_returns_or_raises_its_own() -> None:
     def fail(on_start: Any) -> None:
         raise ZeroDivisionError
 
-    async def run() -> None:
-        timely = calls(timeout_s=60)
-        assert await timely.start(lambda on_start: 7) == 7
-        with pytest.raises(ZeroDivisionError):
-            await timely.start(fail)
-        assert timely.problem == ""
-
-    asyncio.run(run())
+    timely = calls(timeout_s=60)
+    assert await timely.start(lambda on_start: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        await timely.start(fail)
+    assert timely.problem == ""
 
 
-def test_call_that_hangs_is_stopped_and_has_failed() -> None:
+async def test_call_that_hangs_is_stopped_and_has_failed() -> None:
     stopped = threading.Event()
 
     def hang(on_start: Any) -> None:
@@ -35,17 +32,14 @@ def test_call_that_hangs_is_stopped_and_has_failed() -> None:
         assert stopped.wait(10)
         raise RuntimeError("as onnxruntime does when it is terminated")
 
-    async def run() -> None:
-        late = calls()
-        with pytest.raises(EncoderFailed, match=r"did not answer within 0\.02 s"):
-            await late.start(hang)
-        assert late.problem == ""
-        assert await late.start(lambda on_start: 7) == 7
-
-    asyncio.run(run())
+    late = calls()
+    with pytest.raises(EncoderFailed, match=r"did not answer within 0\.02 s"):
+        await late.start(hang)
+    assert late.problem == ""
+    assert await late.start(lambda on_start: 7) == 7
 
 
-def test_stop_reaches_a_call_that_says_too_late_how_to_stop_it() -> None:
+async def test_stop_reaches_a_call_that_says_too_late_how_to_stop_it() -> None:
     stopped, late = threading.Event(), threading.Event()
 
     def hang(on_start: Any) -> None:
@@ -54,15 +48,12 @@ def test_stop_reaches_a_call_that_says_too_late_how_to_stop_it() -> None:
         assert stopped.wait(10)
         raise RuntimeError
 
-    async def run() -> None:
-        parts = calls()
-        running = asyncio.create_task(parts.start(hang))
-        await until(lambda: parts.problem)
-        late.set()
-        with pytest.raises(EncoderFailed):
-            await running
-
-    asyncio.run(run())
+    parts = calls()
+    running = asyncio.create_task(parts.start(hang))
+    await until(lambda: parts.problem)
+    late.set()
+    with pytest.raises(EncoderFailed):
+        await running
 
 
 def test_answer_that_comes_after_the_deadline_but_before_the_stop_took_effect_counts() -> None:
@@ -76,46 +67,37 @@ def test_answer_that_comes_after_the_deadline_but_before_the_stop_took_effect_co
     assert asyncio.run(calls().start(slow)) == 7
 
 
-def test_call_that_cannot_be_stopped_is_stuck_and_the_problem_stays() -> None:
+async def test_call_that_cannot_be_stopped_is_stuck_and_the_problem_stays() -> None:
     gate = threading.Event()
 
-    async def run() -> None:
-        deaf = calls(stop_within_s=0.02)
-        with pytest.raises(Stuck):
-            await deaf.start(lambda on_start: gate.wait(10))
-        assert deaf.problem == "the encoder has not answered for 0.02 s"
-        gate.set()
-
-    asyncio.run(run())
+    deaf = calls(stop_within_s=0.02)
+    with pytest.raises(Stuck):
+        await deaf.start(lambda on_start: gate.wait(10))
+    assert deaf.problem == "the encoder has not answered for 0.02 s"
+    gate.set()
 
 
-def test_call_runs_before_anybody_waits_for_it() -> None:
+async def test_call_runs_before_anybody_waits_for_it() -> None:
     begun = threading.Event()
 
-    async def run() -> None:
-        call = calls(timeout_s=60).start(lambda on_start: begun.set())
-        assert begun.wait(10)  # the loop does not come round in between
-        await call
-
-    asyncio.run(run())
+    call = calls(timeout_s=60).start(lambda on_start: begun.set())
+    assert begun.wait(10)  # the loop does not come round in between
+    await call
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
-def test_call_for_which_no_thread_can_be_started_fails_and_never_begins(error: Exception) -> None:
+async def test_call_for_which_no_thread_can_be_started_fails_and_never_begins(error: Exception) -> None:
     begun: list[int] = []
 
     def refuse(self: threading.Thread) -> None:
         raise error
 
-    async def run() -> None:
-        starved = calls(timeout_s=60)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(type(error)):
-                await starved.start(lambda on_start: begun.append(1))
-        await starved.start(lambda on_start: begun.append(2))
-
-    asyncio.run(run())
+    starved = calls(timeout_s=60)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(type(error)):
+            await starved.start(lambda on_start: begun.append(1))
+    await starved.start(lambda on_start: begun.append(2))
     assert begun == [2]
 
 

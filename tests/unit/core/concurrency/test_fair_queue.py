@@ -1,5 +1,4 @@
 from collections import Counter
-from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,28 +23,6 @@ def test_owners_take_turns_and_the_next_call_goes_on_where_the_last_one_stopped(
     assert names(queue.take(3)) == "c1 a2 c2"
     assert names(queue.take(9)) == "a3"
     assert queue.take(1) == []
-
-
-def test_newcomer_waits_for_one_item_of_each_owner_only() -> None:
-    queue = filled(a="1234", b="1234")
-    queue.take(3)
-    queue.push("c", "1")
-    assert names(queue.take(3)) == "b2 a3 c1"
-
-
-def test_dropped_owner_gives_nothing_more() -> None:
-    queue = filled(a="123", b="12")
-    queue.take(1)
-    queue.drop("a")
-    queue.drop("a")
-    queue.drop("unheard-of")
-    assert len(queue) == 2
-    assert names(queue.take(9)) == "b1 b2"
-
-
-def test_owner_without_items_is_not_there() -> None:
-    queue = filled(a="")
-    assert (len(queue), queue.take(1)) == (0, [])
 
 
 def test_tenants_take_turns_and_so_do_the_owners_of_each() -> None:
@@ -112,11 +89,3 @@ def test_every_item_comes_once_and_nobody_comes_twice_before_another_who_waits(
                         assert meanwhile[owner] == 1
         assert len(queue) == sum(map(len, left.values()))
     assert not any(left.values())
-
-
-def test_order_of_one_owner_is_kept() -> None:
-    queue: FairQueue[str, int] = FairQueue()
-    queue.push("a", range(50))
-    queue.push("b", range(50))
-    items = [item for owner, item in queue.take(100) if owner == "a"]
-    assert all(earlier < later for earlier, later in pairwise(items))

@@ -35,65 +35,53 @@ async def started(flights: SingleFlight[str, int], work: Work, n_callers: int) -
     return callers
 
 
-def test_all_who_wait_get_what_is_made_once_and_later_ones_have_it_made_anew() -> None:
-    async def run() -> None:
-        flights: SingleFlight[str, int] = SingleFlight()
-        work = Work()
-        callers = await started(flights, work, 3)
-        assert "key" in flights
-        work.gate.set()
-        assert await asyncio.gather(*callers) == [1, 1, 1]
-        assert "key" not in flights
-        assert await flights.get("key", work) == 2
-
-    asyncio.run(run())
+async def test_all_who_wait_get_what_is_made_once_and_later_ones_have_it_made_anew() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    callers = await started(flights, work, 3)
+    assert "key" in flights
+    work.gate.set()
+    assert await asyncio.gather(*callers) == [1, 1, 1]
+    assert "key" not in flights
+    assert await flights.get("key", work) == 2
 
 
-def test_making_goes_on_for_others_when_the_first_caller_leaves_and_ends_with_the_last() -> None:
-    async def run() -> None:
-        flights: SingleFlight[str, int] = SingleFlight()
-        work = Work()
-        first, second = await started(flights, work, 2)
-        first.cancel()
-        await asyncio.wait([first])
-        assert (work.n_cancelled, second.done()) == (0, False)
-        second.cancel()
-        await asyncio.wait([second])
-        work.gate.set()
-        assert await flights.get("key", work) == 2, "one that is being ended is joined by nobody"
-        assert work.n_cancelled == 1
-
-    asyncio.run(run())
+async def test_making_goes_on_for_others_when_the_first_caller_leaves_and_ends_with_the_last() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    first, second = await started(flights, work, 2)
+    first.cancel()
+    await asyncio.wait([first])
+    assert (work.n_cancelled, second.done()) == (0, False)
+    second.cancel()
+    await asyncio.wait([second])
+    work.gate.set()
+    assert await flights.get("key", work) == 2, "one that is being ended is joined by nobody"
+    assert work.n_cancelled == 1
 
 
-def test_caller_who_comes_as_a_making_ends_has_its_own() -> None:
-    async def run() -> None:
-        flights: SingleFlight[str, int] = SingleFlight()
-        work, late = Work(), list["asyncio.Task[int]"]()
-        work.gate.set()
+async def test_caller_who_comes_as_a_making_ends_has_its_own() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work, late = Work(), list["asyncio.Task[int]"]()
+    work.gate.set()
 
-        async def fail() -> int:
-            late.append(asyncio.create_task(flights.get("key", work)))  # before the first caller wakes up
-            raise ValueError("no")
+    async def fail() -> int:
+        late.append(asyncio.create_task(flights.get("key", work)))  # before the first caller wakes up
+        raise ValueError("no")
 
-        with pytest.raises(ValueError, match="no"):
-            await flights.get("key", fail)
-        assert await late[0] == 1
-        assert "key" not in flights
-
-    asyncio.run(run())
+    with pytest.raises(ValueError, match="no"):
+        await flights.get("key", fail)
+    assert await late[0] == 1
+    assert "key" not in flights
 
 
-def test_error_reaches_all_who_wait_and_is_not_kept() -> None:
-    async def run() -> None:
-        flights: SingleFlight[str, int] = SingleFlight()
-        work = Work()
-        work.error = ValueError("no")
-        callers = await started(flights, work, 3)
-        work.gate.set()
-        outcomes: list[Any] = await asyncio.gather(*callers, return_exceptions=True)
-        assert outcomes == [work.error] * 3
-        work.error = None
-        assert await flights.get("key", work) == 2
-
-    asyncio.run(run())
+async def test_error_reaches_all_who_wait_and_is_not_kept() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    work.error = ValueError("no")
+    callers = await started(flights, work, 3)
+    work.gate.set()
+    outcomes: list[Any] = await asyncio.gather(*callers, return_exceptions=True)
+    assert outcomes == [work.error] * 3
+    work.error = None
+    assert await flights.get("key", work) == 2

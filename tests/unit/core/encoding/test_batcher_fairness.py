@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -68,44 +67,19 @@ def test_request_of_a_thousand_gets_all_that_the_others_leave() -> None:
     assert n_batches <= 1000 / BATCH + 4
 
 
-def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
-    async def run() -> None:
-        encoder = NumberEncoder()
-        batcher = number_batcher(encoder, max_batch_size=4)
-        stop = False
-
-        async def keep_asking(item: int) -> None:
-            while not stop:
-                await batcher.submit(item)
-
-        others: list[Any] = [asyncio.create_task(keep_asking(1000 + n)) for n in range(8)]
-        await until(lambda: len(encoder.batches) > 5)
-        began = len(encoder.batches)
-        await batcher.submit_many(range(20))
-        assert len(encoder.batches) - began <= 20 * 3 + 5  # of nine waiters it gets one item in two or three
-        stop = True
-        await asyncio.gather(*others)
-        await batcher.close()
-
-    asyncio.run(run())
-
-
-def test_half_of_a_batch_is_of_the_other_key_however_many_requests_the_first_one_makes() -> None:
-    async def run() -> None:
-        encoder = NumberEncoder()
-        batcher = number_batcher(encoder, max_batch_size=BATCH)
-        encoder.gate.clear()
-        first = asyncio.create_task(batcher.submit(0))
-        await until(encoder.entered.is_set)
-        with acting_for("greedy"):
-            many = [asyncio.create_task(batcher.submit_many([n, n])) for n in range(1, 101)]
-        with acting_for("modest"):
-            few = [asyncio.create_task(batcher.submit_many(range(1000, 1008))) for _ in range(2)]
-        await asyncio.sleep(0)
-        encoder.gate.set()
-        await asyncio.gather(first, *many, *few)
-        others = [sum(item >= 1000 for item in batch) for batch in encoder.batches]
-        assert others[:4] == [0, 8, 8, 0]
-        await batcher.close()
-
-    asyncio.run(run())
+async def test_half_of_a_batch_is_of_the_other_key_however_many_requests_the_first_one_makes() -> None:
+    encoder = NumberEncoder()
+    batcher = number_batcher(encoder, max_batch_size=BATCH)
+    encoder.gate.clear()
+    first = asyncio.create_task(batcher.submit(0))
+    await until(encoder.entered.is_set)
+    with acting_for("greedy"):
+        many = [asyncio.create_task(batcher.submit_many([n, n])) for n in range(1, 101)]
+    with acting_for("modest"):
+        few = [asyncio.create_task(batcher.submit_many(range(1000, 1008))) for _ in range(2)]
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(first, *many, *few)
+    others = [sum(item >= 1000 for item in batch) for batch in encoder.batches]
+    assert others[:4] == [0, 8, 8, 0]
+    await batcher.close()

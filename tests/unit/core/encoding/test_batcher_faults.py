@@ -60,58 +60,39 @@ def encode_with_faults(items: Sequence[int], on_start: Any) -> Any:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_only_the_item_that_the_encoder_cannot_do_fails(fault: str) -> None:
-    async def run() -> None:
-        batcher = number_batcher(encode_with_faults, max_batch_size=8, timeout_s=0.05)
-        busy = asyncio.create_task(batcher.submit(0))
-        await asyncio.sleep(0)
-        bad = N_GOOD + FAULTS.index(fault)
-        outcomes = await asyncio.gather(batcher.submit_many([1, 2, bad, 3]), batcher.submit_many([4, bad]))
-        assert [values_or_errors(one) for one in outcomes] == [[1, 2, EncoderFailed, 3], [4, EncoderFailed]]
-        assert values_or_errors([await busy, await batcher.submit(5)]) == [0, 5]
-        await batcher.close()
-
-    asyncio.run(run())
+async def test_only_the_item_that_the_encoder_cannot_do_fails(fault: str) -> None:
+    batcher = number_batcher(encode_with_faults, max_batch_size=8, timeout_s=0.05)
+    busy = asyncio.create_task(batcher.submit(0))
+    await asyncio.sleep(0)
+    bad = N_GOOD + FAULTS.index(fault)
+    outcomes = await asyncio.gather(batcher.submit_many([1, 2, bad, 3]), batcher.submit_many([4, bad]))
+    assert [values_or_errors(one) for one in outcomes] == [[1, 2, EncoderFailed, 3], [4, EncoderFailed]]
+    assert values_or_errors([await busy, await batcher.submit(5)]) == [0, 5]
+    await batcher.close()
 
 
-def test_error_of_the_encoder_is_reported_without_its_text() -> None:
-    async def run() -> None:
-        batcher = number_batcher(NumberEncoder(bad=[1]))
-        (outcome,) = await batcher.submit_many([1])
-        assert str(outcome) == "the image encoder failed on this item"
-        await batcher.close()
-
-    asyncio.run(run())
-
-
-def test_batch_that_hangs_is_stopped_and_its_items_are_tried_one_by_one() -> None:
-    async def run() -> None:
-        encoder = HangingEncoder(hang=[2])
-        batcher = number_batcher(encoder, timeout_s=0.05)
-        outcomes = await batcher.submit_many([1, 2, 3])
-        assert values_or_errors(outcomes) == [1, EncoderFailed, 3]
-        assert "did not answer within 0.05 s" in str(outcomes[1])
-        assert encoder.batches == [[1, 2, 3], [1], [2], [3]]
-        assert batcher.problem == ""
-        assert values_or_errors(await batcher.submit_many([4])) == [4]
-        await batcher.close()
-
-    asyncio.run(run())
+async def test_batch_that_hangs_is_stopped_and_its_items_are_tried_one_by_one() -> None:
+    encoder = HangingEncoder(hang=[2])
+    batcher = number_batcher(encoder, timeout_s=0.05)
+    outcomes = await batcher.submit_many([1, 2, 3])
+    assert values_or_errors(outcomes) == [1, EncoderFailed, 3]
+    assert "did not answer within 0.05 s" in str(outcomes[1])
+    assert encoder.batches == [[1, 2, 3], [1], [2], [3]]
+    assert batcher.problem == ""
+    assert values_or_errors(await batcher.submit_many([4])) == [4]
+    await batcher.close()
 
 
-def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_next_success() -> None:
-    async def run() -> None:
-        batcher = number_batcher(NumberEncoder(bad=[1]))
-        assert batcher.last_success_at is None
-        await batcher.submit(0)
-        assert batcher.last_success_at is not None
-        await batcher.submit_many([1])
-        assert batcher.last_success_at is None
-        await batcher.submit_many([1, 2])
-        assert batcher.last_success_at is not None
-        await batcher.close()
-
-    asyncio.run(run())
+async def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_next_success() -> None:
+    batcher = number_batcher(NumberEncoder(bad=[1]))
+    assert batcher.last_success_at is None
+    await batcher.submit(0)
+    assert batcher.last_success_at is not None
+    await batcher.submit_many([1])
+    assert batcher.last_success_at is None
+    await batcher.submit_many([1, 2])
+    assert batcher.last_success_at is not None
+    await batcher.close()
 
 
 async def stuck(n_workers: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
@@ -130,77 +111,65 @@ async def stuck(n_workers: int, timeout_s: float) -> tuple[Any, HangingEncoder, 
     return batcher, encoder, reasons, waiting
 
 
-def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None:
-    async def run() -> None:
-        batcher, encoder, reasons, waiting = await stuck(1, 0.05)
-        other = asyncio.create_task(batcher.submit_many([1, 2]))
-        await until(lambda: batcher.problem)
-        assert not waiting.done()  # it is told to stop, and may yet
-        assert batcher.problem == "the image encoder hangs: the encoder has not answered for 0.05 s"
-        assert values_or_errors(await waiting) == [NotReady] * 3
-        assert values_or_errors(await other) == [NotReady] * 2
-        with pytest.raises(NotReady, match="the image encoder hangs"):
-            await batcher.submit(1)
-        assert reasons == [batcher.problem] != [""]
-        await batcher.close()  # does not wait for the lost thread
-        with pytest.raises(NotReady, match="the image encoder hangs"):
-            await batcher.submit(1)
-        encoder.release.set()
-
-    asyncio.run(run())
+async def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None:
+    batcher, encoder, reasons, waiting = await stuck(1, 0.05)
+    other = asyncio.create_task(batcher.submit_many([1, 2]))
+    await until(lambda: batcher.problem)
+    assert not waiting.done()  # it is told to stop, and may yet
+    assert batcher.problem == "the image encoder hangs: the encoder has not answered for 0.05 s"
+    assert values_or_errors(await waiting) == [NotReady] * 3
+    assert values_or_errors(await other) == [NotReady] * 2
+    with pytest.raises(NotReady, match="the image encoder hangs"):
+        await batcher.submit(1)
+    assert reasons == [batcher.problem] != [""]
+    await batcher.close()  # does not wait for the lost thread
+    with pytest.raises(NotReady, match="the image encoder hangs"):
+        await batcher.submit(1)
+    encoder.release.set()
 
 
 @pytest.mark.parametrize(("timeout_s", "is_lost"), [(0.05, True), (60.0, False)])
-def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
+async def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
     timeout_s: float, is_lost: bool
 ) -> None:
-    async def run() -> None:
-        encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
-        batcher = number_batcher(encoder, timeout_s=timeout_s, on_stuck=reasons.append)
-        waiting = asyncio.create_task(batcher.submit_many([7]))
-        await until(lambda: encoder.batches)
-        if is_lost:
-            await until(lambda: batcher.problem)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(batcher.close(), 0.05)
-        assert reasons == ([batcher.problem] if is_lost else [])
-        encoder.release.set()
-        await asyncio.wait([waiting])
-
-    asyncio.run(run())
-
-
-def test_other_worker_ends_its_batch_when_one_is_lost() -> None:
-    async def run() -> None:
-        batcher, encoder, reasons, waiting = await stuck(2, 1.0)
+    encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
+    batcher = number_batcher(encoder, timeout_s=timeout_s, on_stuck=reasons.append)
+    waiting = asyncio.create_task(batcher.submit_many([7]))
+    await until(lambda: encoder.batches)
+    if is_lost:
         await until(lambda: batcher.problem)
-        encoder.gate.clear()  # until the other worker is lost, well before this call is late
-        beside = asyncio.create_task(batcher.submit_many([1, 2]))
-        assert values_or_errors(await waiting) == [NotReady] * 2
-        encoder.gate.set()
-        assert values_or_errors(await beside) == [1, 2]
-        assert len(reasons) == 1
-        await batcher.close()
-        encoder.release.set()
-
-    asyncio.run(run())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(batcher.close(), 0.05)
+    assert reasons == ([batcher.problem] if is_lost else [])
+    encoder.release.set()
+    await asyncio.wait([waiting])
 
 
-def test_closing_cuts_the_rerun_of_a_failed_batch_short() -> None:
-    async def run() -> None:
-        encoder = NumberEncoder(bad=[1])
-        batcher = number_batcher(encoder)
-        encoder.gate.clear()
-        waiting = asyncio.create_task(batcher.submit_many([1, 2, 3]))
-        await until(encoder.entered.is_set)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
-        encoder.gate.set()
-        await closing
-        assert values_or_errors(await waiting) == [NotReady] * 3
-        assert encoder.batches == [[1, 2, 3]]
+async def test_other_worker_ends_its_batch_when_one_is_lost() -> None:
+    batcher, encoder, reasons, waiting = await stuck(2, 1.0)
+    await until(lambda: batcher.problem)
+    encoder.gate.clear()  # until the other worker is lost, well before this call is late
+    beside = asyncio.create_task(batcher.submit_many([1, 2]))
+    assert values_or_errors(await waiting) == [NotReady] * 2
+    encoder.gate.set()
+    assert values_or_errors(await beside) == [1, 2]
+    assert len(reasons) == 1
+    await batcher.close()
+    encoder.release.set()
 
-    asyncio.run(run())
+
+async def test_closing_cuts_the_rerun_of_a_failed_batch_short() -> None:
+    encoder = NumberEncoder(bad=[1])
+    batcher = number_batcher(encoder)
+    encoder.gate.clear()
+    waiting = asyncio.create_task(batcher.submit_many([1, 2, 3]))
+    await until(encoder.entered.is_set)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await closing
+    assert values_or_errors(await waiting) == [NotReady] * 3
+    assert encoder.batches == [[1, 2, 3]]
 
 
 requests = st.lists(

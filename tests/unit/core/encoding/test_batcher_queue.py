@@ -41,11 +41,6 @@ def test_batches_of_one_go_by_turns_whatever_the_sizes() -> None:
     assert batches == [[(0, 1)], [(1, 0)], [(0, 0)]]
 
 
-def test_owner_with_one_large_item_is_not_passed_over_for_ever() -> None:
-    queue = filled(4, [1] * 1000, [77], sized=True)
-    assert (1, 0) in [one for _ in range(SORTED_BATCHES) for one in queue.take()]
-
-
 def test_dropped_owner_leaves_the_batches_that_are_sorted_already() -> None:
     queue = filled(2, [1, 2, 3, 4, 5], [1], sized=True)
     assert queue.take() == [(0, 0), (1, 0)]

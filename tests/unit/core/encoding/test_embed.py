@@ -1,5 +1,3 @@
-import asyncio
-
 import numpy as np
 import pytest
 
@@ -12,36 +10,30 @@ from unit.core.core_fakes import FakeEncoder, fake_embedder, unit_vector
 from unit.core.fetching.test_image_urls import FakeFetcher, nothing, urls_of
 
 
-def test_items_of_every_kind_keep_their_order_and_texts_may_exceed_the_queue() -> None:
-    async def run() -> None:
-        admission = Admission(max_items=4, max_bytes=10**9)
-        embedder = fake_embedder(FakeEncoder(), max_items=4, text_admission=admission)
-        texts = [f"text {n}" for n in range(9)]
-        rows = await embed_items(
-            [b"A", *texts, ImageUrl("B")],
+async def test_items_of_every_kind_keep_their_order_and_texts_may_exceed_the_queue() -> None:
+    admission = Admission(max_items=4, max_bytes=10**9)
+    embedder = fake_embedder(FakeEncoder(), max_items=4, text_admission=admission)
+    texts = [f"text {n}" for n in range(9)]
+    rows = await embed_items(
+        [b"A", *texts, ImageUrl("B")],
+        "input",
+        image_urls=urls_of(FakeFetcher()),
+        embedder=embedder,
+        reserve=nothing,
+    )
+    expected = [unit_vector(seed) for seed in ("A", *texts, "B")]
+    np.testing.assert_allclose([row.embedding for row in rows], expected)
+
+
+async def test_first_bad_item_is_named_by_its_place_among_all() -> None:
+    with pytest.raises(UndecodableImage, match=r"input\[2\]: "):
+        await embed_items(
+            [b"A", "text", b"bad"],
             "input",
             image_urls=urls_of(FakeFetcher()),
-            embedder=embedder,
+            embedder=fake_embedder(FakeEncoder()),
             reserve=nothing,
         )
-        expected = [unit_vector(seed) for seed in ("A", *texts, "B")]
-        np.testing.assert_allclose([row.embedding for row in rows], expected)
-
-    asyncio.run(run())
-
-
-def test_first_bad_item_is_named_by_its_place_among_all() -> None:
-    async def run() -> None:
-        with pytest.raises(UndecodableImage, match=r"input\[2\]: "):
-            await embed_items(
-                [b"A", "text", b"bad"],
-                "input",
-                image_urls=urls_of(FakeFetcher()),
-                embedder=fake_embedder(FakeEncoder()),
-                reserve=nothing,
-            )
-
-    asyncio.run(run())
 
 
 def test_shortened_embedding_is_the_first_numbers_of_unit_norm() -> None:

@@ -36,84 +36,66 @@ def state(health: Health) -> tuple[bool, str]:
     return report.ready, report.reason
 
 
-def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
-    async def run() -> None:
-        health = health_of(Canary())
-        assert state(health) == (False, "the encoder has not been asked yet")
-        await health.start()
-        assert state(health) == (True, "")
-        await health.close()
-        assert state(health) == (False, "the server is stopping")
-
-    asyncio.run(run())
+async def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
+    health = health_of(Canary())
+    assert state(health) == (False, "the encoder has not been asked yet")
+    await health.start()
+    assert state(health) == (True, "")
+    await health.close()
+    assert state(health) == (False, "the server is stopping")
 
 
-def test_failing_canary_makes_unready_until_it_answers_again() -> None:
-    async def run() -> None:
-        canary = Canary()
-        health = health_of(canary)
-        await health.start()
-        canary.broken = True
-        await until(lambda: not health.report().ready)
-        assert health.report().reason == "the canary failed: RuntimeError"
-        canary.broken = False
-        await until(lambda: health.report().ready)
-        await health.close()
-
-    asyncio.run(run())
+async def test_failing_canary_makes_unready_until_it_answers_again() -> None:
+    canary = Canary()
+    health = health_of(canary)
+    await health.start()
+    canary.broken = True
+    await until(lambda: not health.report().ready)
+    assert health.report().reason == "the canary failed: RuntimeError"
+    canary.broken = False
+    await until(lambda: health.report().ready)
+    await health.close()
 
 
-def test_canary_is_skipped_while_batches_succeed() -> None:
-    async def run() -> None:
-        canary = Canary()
-        health = health_of(canary, last_success_at=lambda: time.monotonic() + 60, period_s=0.01)
-        await health.start()
-        await asyncio.sleep(0.1)
-        assert canary.n_asked == 1
-        assert health.report().ready
-        await health.close()
-
-    asyncio.run(run())
+async def test_canary_is_skipped_while_batches_succeed() -> None:
+    canary = Canary()
+    health = health_of(canary, last_success_at=lambda: time.monotonic() + 60, period_s=0.01)
+    await health.start()
+    await asyncio.sleep(0.1)
+    assert canary.n_asked == 1
+    assert health.report().ready
+    await health.close()
 
 
-def test_hanging_canary_makes_unready_after_the_deadline() -> None:
-    async def run() -> None:
-        canary = Canary()
-        health = health_of(canary, timeout_s=0.02)
-        await health.start()
-        canary.gate.clear()
-        await until(lambda: not health.report().ready)
-        assert "has not answered" in health.report().reason
-        canary.gate.set()
-        await until(lambda: health.report().ready)
-        await health.close()
-
-    asyncio.run(run())
+async def test_hanging_canary_makes_unready_after_the_deadline() -> None:
+    canary = Canary()
+    health = health_of(canary, timeout_s=0.02)
+    await health.start()
+    canary.gate.clear()
+    await until(lambda: not health.report().ready)
+    assert "has not answered" in health.report().reason
+    canary.gate.set()
+    await until(lambda: health.report().ready)
+    await health.close()
 
 
-def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() -> None:
-    async def run() -> None:
-        canary, reasons = Canary(), list[str]()
-        health = health_of(canary, timeout_s=0.02, stop_within_s=0.3, on_stuck=reasons.append)
-        await health.start()
-        canary.gate.clear()
-        await until(lambda: reasons)
-        await asyncio.sleep(0.02)
-        assert reasons == ["the encoder has not answered for 0.02 s"]
-        assert state(health) == (False, reasons[0])
-        await health.close()
-        canary.gate.set()
-
-    asyncio.run(run())
+async def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() -> None:
+    canary, reasons = Canary(), list[str]()
+    health = health_of(canary, timeout_s=0.02, stop_within_s=0.3, on_stuck=reasons.append)
+    await health.start()
+    canary.gate.clear()
+    await until(lambda: reasons)
+    await asyncio.sleep(0.02)
+    assert reasons == ["the encoder has not answered for 0.02 s"]
+    assert state(health) == (False, reasons[0])
+    await health.close()
+    canary.gate.set()
 
 
-def test_batch_that_hangs_makes_unready_whatever_the_canary_says() -> None:
-    async def run() -> None:
-        problem = ""
-        health = health_of(Canary(), problem=lambda: problem)
-        await health.start()
-        problem = "the text encoder hangs"
-        assert state(health) == (False, "the text encoder hangs")
-        await health.close()
-
-    asyncio.run(run())
+async def test_batch_that_hangs_makes_unready_whatever_the_canary_says() -> None:
+    problem = ""
+    health = health_of(Canary(), problem=lambda: problem)
+    await health.start()
+    problem = "the text encoder hangs"
+    assert state(health) == (False, "the text encoder hangs")
+    await health.close()

@@ -98,20 +98,17 @@ def test_first_key_closes_a_running_server_and_its_end_does_not_open_it() -> Non
     assert Keys(MemoryStore()).required  # all were revoked before the start
 
 
-def test_created_key_is_accepted_at_once_and_revoked_at_once() -> None:
-    async def scenario() -> None:
-        keys = Keys(MemoryStore())
-        key, token = await keys.create("ci", ["read"], collections=["pets"])
-        assert keys.caller(token) == key
-        ((listed, last_use),) = await keys.list()
-        assert listed == key
-        assert last_use is not None
+async def test_created_key_is_accepted_at_once_and_revoked_at_once() -> None:
+    keys = Keys(MemoryStore())
+    key, token = await keys.create("ci", ["read"], collections=["pets"])
+    assert keys.caller(token) == key
+    ((listed, last_use),) = await keys.list()
+    assert listed == key
+    assert last_use is not None
+    await keys.revoke(key.prefix)
+    assert keys.caller(token) is None
+    with pytest.raises(NotFound):
         await keys.revoke(key.prefix)
-        assert keys.caller(token) is None
-        with pytest.raises(NotFound):
-            await keys.revoke(key.prefix)
-
-    asyncio.run(scenario())
 
 
 def test_store_that_cannot_be_read_again_keeps_the_known_keys(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,54 +125,37 @@ def test_store_that_cannot_be_read_again_keeps_the_known_keys(caplog: pytest.Log
     assert keys.caller(token) is None
 
 
-def test_follower_takes_over_what_others_change(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_follower_takes_over_what_others_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diptych.core.keys.service.POLL_S", 0.01)
     store = MemoryStore()
     keys = Keys(store)
     key, token = new_key("ci", ["read"])
 
-    async def scenario() -> None:
-        following = asyncio.create_task(keys.follow())
-        store.add(key)
-        async with asyncio.timeout(5):
-            while keys.caller(token) is None:  # noqa: ASYNC110 - the service has no event for it
-                await asyncio.sleep(0.01)
-        following.cancel()
-
-    asyncio.run(scenario())
+    following = asyncio.create_task(keys.follow())
+    store.add(key)
+    async with asyncio.timeout(5):
+        while keys.caller(token) is None:  # noqa: ASYNC110 - the service has no event for it
+            await asyncio.sleep(0.01)
+    following.cancel()
 
 
-def test_last_use_is_known_and_kept() -> None:
+async def test_last_use_is_known_and_kept() -> None:
     key, token = new_key("ci", ["read"])
     store = MemoryStore(key)
     before = datetime.now(UTC) - timedelta(seconds=1)
 
-    async def scenario() -> None:
-        keys = Keys(store)
-        assert await keys.list() == [(key, None)]
-        keys.caller(token[:-1])
-        assert await keys.list() == [(key, None)]
-        keys.caller(token)
-        await keys.save_uses()
-        assert before <= store.uses[key.prefix] <= datetime.now(UTC)
-        assert await Keys(store).list() == [(key, store.uses[key.prefix])]
-
-    asyncio.run(scenario())
-
-
-def test_keys_without_a_store_cannot_be_made() -> None:
-    async def scenario() -> None:
-        keys = Keys(api_key=TOKEN)
-        assert await keys.list() == []
-        with pytest.raises(Forbidden, match="no file"):
-            await keys.create("ci", ["read"])
-
-    asyncio.run(scenario())
-
-
-def test_failed_creation_is_raised() -> None:
-    store = MemoryStore()
     keys = Keys(store)
-    store.error = StoreError("full")
-    with pytest.raises(StoreError, match="full"):
-        asyncio.run(keys.create("ci", ["read"]))
+    assert await keys.list() == [(key, None)]
+    keys.caller(token[:-1])
+    assert await keys.list() == [(key, None)]
+    keys.caller(token)
+    await keys.save_uses()
+    assert before <= store.uses[key.prefix] <= datetime.now(UTC)
+    assert await Keys(store).list() == [(key, store.uses[key.prefix])]
+
+
+async def test_keys_without_a_store_cannot_be_made() -> None:
+    keys = Keys(api_key=TOKEN)
+    assert await keys.list() == []
+    with pytest.raises(Forbidden, match="no file"):
+        await keys.create("ci", ["read"])

@@ -39,18 +39,15 @@ def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() 
     story(run)
 
 
-def test_models_of_all_loaded_versions_are_reported() -> None:
-    async def run() -> None:
-        loads, seen = Loads(), list[list[int]]()
-        versions = Versions(loads, on_change=lambda models: seen.append([one.version for one in models]))
-        versions.adopt(loads(ONE))
-        second = await versions.acquire(TWO)
-        assert seen == [[1], [1, 2]]
-        second.release()
-        assert seen == [[1], [1, 2], [1]]
-        await versions.close()
-
-    asyncio.run(run())
+async def test_models_of_all_loaded_versions_are_reported() -> None:
+    loads, seen = Loads(), list[list[int]]()
+    versions = Versions(loads, on_change=lambda models: seen.append([one.version for one in models]))
+    versions.adopt(loads(ONE))
+    second = await versions.acquire(TWO)
+    assert seen == [[1], [1, 2]]
+    second.release()
+    assert seen == [[1], [1, 2], [1]]
+    await versions.close()
 
 
 def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
