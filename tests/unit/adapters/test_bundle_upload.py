@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.bundle_upload import MAX_FILES, MAX_MANIFEST_BYTES, BundleUpload, BundleUploads
+from diptych.adapters.bundle_upload import MAX_FILES, MAX_MANIFEST_BYTES, BundleUploads
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InputError, InvalidValue, Malformed, PublishFailed, RepositoryFull, TooLarge
@@ -86,10 +86,6 @@ def test_manifest_may_come_last_and_names_may_begin_with_the_folder(
     dotted = tar_of({f"./{name}": content for name, content in files.items()})
     assert push(repository, tar_with(entry("./", tarfile.DIRTYPE))[:BLOCK] + dotted) == 2
     repository.verify("mine", 2)
-
-
-def test_version_is_the_next_free_one(repository: ModelRepository, files: Files) -> None:
-    assert [push(repository, tar_of(files), chunk_bytes=n) for n in (100, 512, 10**6)] == [1, 2, 3]
 
 
 def without(name: str) -> Callable[[Files], bytes]:
@@ -280,12 +276,6 @@ def test_disk_that_fails_in_the_middle_is_told_apart_from_a_bad_archive(
         push(repository, tar_of(files))
     assert type(raised.value) is kind
     assert leftovers(repository, tmp_path) == []
-
-
-def test_repository_that_cannot_be_written_is_said_before_anything_arrives(tmp_path: Path) -> None:
-    (tmp_path / "model_repo").write_text("a file")
-    with pytest.raises(PublishFailed, match="cannot write to the model repository"):
-        BundleUpload(ModelRepository(tmp_path / "model_repo"), "mine", accept)
 
 
 def test_copy_is_found_by_files_and_manifest_whatever_its_name_version_and_time(

@@ -88,8 +88,3 @@ def test_read_only_server_takes_no_gallery_that_nobody_named(install: Install) -
     settings = read_settings({"read_only": True})
     assert (settings.model_repo, settings.gallery) == (package / "model_repo", None)
     assert read_settings({"read_only": True, "gallery": "mine"}).gallery == Path("mine")
-
-
-def test_name_that_no_package_has_is_looked_for_in_the_usual_folder(install: Install) -> None:
-    install("everyday", "model_repo/everyday", "gallery")
-    assert read_settings({"model": "other"}).model_repo == Path("model_repo")

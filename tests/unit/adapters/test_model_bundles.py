@@ -150,14 +150,6 @@ def test_kept_version_outlives_the_model_repository(root: Path, models: Path) ->
     again.keep([ref])  # needs no model repository any more
 
 
-def test_copy_takes_the_size_of_its_files(root: Path, models: Path) -> None:
-    ref = publish(root)
-    found = bundles(root, models)
-    assert found.kept_bytes(ref) == 0
-    found.keep([ref])
-    assert found.kept_bytes(ref) == sum(map(len, content(root / "m" / "1").values()))
-
-
 def test_damage_in_the_model_repository_does_not_reach_the_copy(root: Path, models: Path) -> None:
     ref = publish(root)
     found = bundles(root, models)

@@ -60,9 +60,3 @@ def test_dropped_collection_and_former_model_disappear() -> None:
     assert 'version="1"' not in body
     assert 'diptych_rollout_state{name="fake",version="2"} 1.0' in body
     assert "former" not in body
-
-
-def test_two_registries_do_not_share_counts() -> None:
-    first, second = PrometheusMetrics(), PrometheusMetrics()
-    first.count_rejected("decode_full")
-    assert b'diptych_rejected_total{reason="decode_full"}' not in second.render()[0]

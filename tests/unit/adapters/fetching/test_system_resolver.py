@@ -74,102 +74,84 @@ def test_name_without_an_address_is_an_os_error(asked: list[bytes]) -> None:
         asyncio.run(resolver(2)("nowhere.example"))
 
 
-def test_look_up_of_a_cancelled_call_keeps_its_slot_and_the_next_name_is_refused_at_once(
+async def test_look_up_of_a_cancelled_call_keeps_its_slot_and_the_next_name_is_refused_at_once(
     asked: list[bytes],
 ) -> None:
-    async def run() -> None:
-        metrics = FakeMetrics()
-        resolve = resolver(2, metrics)
-        await abandon(resolve, "slow.one.example", "slow.two.test")
-        with pytest.raises(Overloaded, match="2 names are being looked up") as caught:
-            await resolve("images.other")
-        assert caught.value.retry_after_s > 1
-        assert metrics.rejected == {"fetch_full": 1}
-        assert b"images.other" not in asked
-        GATE.set()
-        await no_look_ups()
-        assert len(await resolve("images.other")) == 2
-
-    asyncio.run(run())
+    metrics = FakeMetrics()
+    resolve = resolver(2, metrics)
+    await abandon(resolve, "slow.one.example", "slow.two.test")
+    with pytest.raises(Overloaded, match="2 names are being looked up") as caught:
+        await resolve("images.other")
+    assert caught.value.retry_after_s > 1
+    assert metrics.rejected == {"fetch_full": 1}
+    assert b"images.other" not in asked
+    GATE.set()
+    await no_look_ups()
+    assert len(await resolve("images.other")) == 2
 
 
-def test_names_of_one_domain_have_a_quarter_of_the_slots_and_others_go_on(asked: list[bytes]) -> None:
-    async def run() -> None:
-        metrics = FakeMetrics()
-        resolve = resolver(8, metrics)
-        await abandon(resolve, "slow-1.hang.example", "slow-2.deeper.hang.example")
-        for name in ("a.hang.example", "hang.example"):
-            with pytest.raises(Overloaded, match="2 names of its domain"):
-                await resolve(name)
-        assert metrics.rejected == {"fetch_full": 2}
-        for name in ("hang.test", "nothang.example"):
-            assert len(await resolve(name)) == 2
-        assert asked[2:] == [b"hang.test", b"nothang.example"]
-
-    asyncio.run(run())
+async def test_names_of_one_domain_have_a_quarter_of_the_slots_and_others_go_on(asked: list[bytes]) -> None:
+    metrics = FakeMetrics()
+    resolve = resolver(8, metrics)
+    await abandon(resolve, "slow-1.hang.example", "slow-2.deeper.hang.example")
+    for name in ("a.hang.example", "hang.example"):
+        with pytest.raises(Overloaded, match="2 names of its domain"):
+            await resolve(name)
+    assert metrics.rejected == {"fetch_full": 2}
+    for name in ("hang.test", "nothang.example"):
+        assert len(await resolve(name)) == 2
+    assert asked[2:] == [b"hang.test", b"nothang.example"]
 
 
-def test_second_call_for_a_name_joins_its_look_up_and_takes_no_slot(asked: list[bytes]) -> None:
-    async def run() -> None:
-        resolve = resolver(1)
-        await abandon(resolve, "slow.example")
-        joined = [asyncio.create_task(resolve("slow.example")) for _ in range(3)]
-        await asyncio.sleep(0)
-        joined[0].cancel()
-        GATE.set()
-        assert len(await joined[1]) == len(await joined[2]) == 2
-        assert asked == [b"slow.example"]
-        assert joined[0].cancelled()
-
-    asyncio.run(run())
+async def test_second_call_for_a_name_joins_its_look_up_and_takes_no_slot(asked: list[bytes]) -> None:
+    resolve = resolver(1)
+    await abandon(resolve, "slow.example")
+    joined = [asyncio.create_task(resolve("slow.example")) for _ in range(3)]
+    await asyncio.sleep(0)
+    joined[0].cancel()
+    GATE.set()
+    assert len(await joined[1]) == len(await joined[2]) == 2
+    assert asked == [b"slow.example"]
+    assert joined[0].cancelled()
 
 
-def test_all_joined_calls_get_the_failure_and_without_a_call_nothing_is_logged(
+async def test_all_joined_calls_get_the_failure_and_without_a_call_nothing_is_logged(
     asked: list[bytes],
 ) -> None:
-    async def run() -> None:
-        said: list[Any] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
-        resolve = resolver(8)
-        await abandon(resolve, "slow.vain.test")
-        joined = [asyncio.create_task(resolve("slow.vain.example")) for _ in range(2)]
-        await asyncio.sleep(0)
-        GATE.set()
-        for waiting in joined:
-            with pytest.raises(OSError, match="Temporary failure"):
-                await waiting
-        await no_look_ups()
-        assert said == []
-
-    asyncio.run(run())
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    resolve = resolver(8)
+    await abandon(resolve, "slow.vain.test")
+    joined = [asyncio.create_task(resolve("slow.vain.example")) for _ in range(2)]
+    await asyncio.sleep(0)
+    GATE.set()
+    for waiting in joined:
+        with pytest.raises(OSError, match="Temporary failure"):
+            await waiting
+    await no_look_ups()
+    assert said == []
 
 
-def test_lack_of_threads_is_refused_and_takes_no_slot(
+async def test_lack_of_threads_is_refused_and_takes_no_slot(
     asked: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def run() -> None:
-        metrics = FakeMetrics()
-        resolve = resolver(1, metrics)
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
-            with pytest.raises(Overloaded, match="no more threads"):
-                await resolve("images.example")
-        assert metrics.rejected == {"fetch_full": 1}
-        assert len(await resolve("images.example")) == 2
-
-    asyncio.run(run())
+    metrics = FakeMetrics()
+    resolve = resolver(1, metrics)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(Overloaded, match="no more threads"):
+            await resolve("images.example")
+    assert metrics.rejected == {"fetch_full": 1}
+    assert len(await resolve("images.example")) == 2
 
 
-def test_threads_do_not_delay_the_end_of_the_process(asked: list[bytes]) -> None:
-    async def run() -> None:
-        hanging = asyncio.create_task(resolver(1)("slow.example"))
-        await until(lambda: asked)
-        (thread,) = look_ups()
-        assert thread.daemon
-        GATE.set()
-        await hanging
-
-    asyncio.run(run())
+async def test_threads_do_not_delay_the_end_of_the_process(asked: list[bytes]) -> None:
+    hanging = asyncio.create_task(resolver(1)("slow.example"))
+    await until(lambda: asked)
+    (thread,) = look_ups()
+    assert thread.daemon
+    GATE.set()
+    await hanging

@@ -157,10 +157,3 @@ def test_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyte
 def test_last_uses_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "uses.json").write_text(content, encoding="latin-1")
     assert opened(tmp_path).last_uses() == {}
-
-
-def test_last_uses_that_cannot_be_kept_are_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    KeyFile(tmp_path / "keys.json", tmp_path / "gone" / "uses.json").save_last_uses({})
-    assert "last uses of API keys are not kept" in caplog.text

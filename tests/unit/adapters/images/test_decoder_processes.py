@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from diptych.adapters.images import decoder_processes
 from diptych.adapters.images.decoder_child import ChildLimits
 from diptych.adapters.images.decoder_processes import DecoderProcesses
 from diptych.errors import NotReady, TooLarge, UndecodableImage
-from support.child_python import python_path
 
 LIMITS = ChildLimits(memory_bytes=200_000_000, cpu_s=1, wall_s=20)
 SOON_S = 60
@@ -78,21 +76,6 @@ def test_work_that_sleeps_is_ended_after_the_wall_time() -> None:
     with pytest.raises(UndecodableImage, match="the image decoder took over 1 s"):
         processes.run(WANTED, time.sleep, 100)
     assert processes.run(WANTED, len, b"next") == 4
-
-
-def test_work_beside_crashes_succeeds(processes: DecoderProcesses) -> None:
-    def crash(_: int) -> str:
-        try:
-            processes.run(WANTED, exec, "import os; os.abort()")
-        except UndecodableImage:
-            return "undecodable"
-        return "done"
-
-    with ThreadPoolExecutor(4) as threads:
-        crashed = threads.map(crash, range(4))
-        done = threads.map(lambda n: processes.run(WANTED, len, bytes(n)), range(200))
-        assert list(done) == list(range(200))
-        assert set(crashed) == {"undecodable"}
 
 
 def test_process_that_dies_between_two_items_is_replaced(processes: DecoderProcesses) -> None:
@@ -160,18 +143,3 @@ def test_failure_to_start_a_process_is_not_an_input_error(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(NotReady, match="can be started: No such file"):
         processes.run(WANTED, len, b"")
-
-
-@pytest.mark.long
-def test_missing_memory_limit_is_logged_once_and_time_is_limited_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(decoder_processes, "PROGRAM", "support.unlimited_decoder")
-    monkeypatch.setenv("PYTHONPATH", python_path())
-    processes = DecoderProcesses(ChildLimits(LIMITS.memory_bytes, cpu_s=1, wall_s=1))
-    for _ in range(2):
-        with pytest.raises(UndecodableImage, match="took over 1 s"):
-            processes.run(WANTED, exec, "while True: pass")
-    assert (
-        caplog.text.count("memory of processes that decode images is not limited: not allowed to raise") == 1
-    )

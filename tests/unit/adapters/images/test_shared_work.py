@@ -16,10 +16,6 @@ def test_every_part_runs_once() -> None:
     assert sorted(done) == list(range(100))
 
 
-def test_empty_task_returns_at_once() -> None:
-    SharedWork("helper", 2).run([])
-
-
 def test_parts_run_in_parallel() -> None:
     meeting = threading.Barrier(3)
     names: list[str] = []

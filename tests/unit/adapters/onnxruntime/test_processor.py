@@ -66,13 +66,6 @@ def test_processors_without_a_name_are_distinguished_by_their_part(
     assert len(parts) == 2
 
 
-def test_description_is_stable_where_the_system_describes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "absent")
-    assert machine(2) == machine(2) != machine(4)
-
-
 @pytest.mark.parametrize(("text", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8)])
 def test_cpus_are_those_that_the_process_and_its_container_may_use(
     text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
