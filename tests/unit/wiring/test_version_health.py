@@ -97,14 +97,3 @@ def test_canary_runs_only_for_towers_without_a_recent_success(
     canaries = tuple(partial(lambda name, on_start: seen.append(name), name) for name in ("image", "text"))
     assert ready(replace(version(), batchers=batchers, canaries=canaries))
     assert seen == asked
-
-
-def test_canary_runs_for_a_tower_without_success_though_the_other_succeeds() -> None:
-    def broken(on_start: Any) -> None:
-        raise RuntimeError
-
-    batchers: Any = (
-        SimpleNamespace(last_success_at=None, problem=""),
-        SimpleNamespace(last_success_at=time.monotonic(), problem=""),
-    )
-    assert not ready(replace(version(), batchers=batchers, canaries=(broken, lambda on_start: None)))
