@@ -66,10 +66,6 @@ def test_no_reason_is_left_of_what_is_gone() -> None:
     assert REASONS.keys() - asked_for() == set()
 
 
-def test_no_dependency_stands_twice() -> None:
-    assert len(rows_under("package")) == len(REASONS)
-
-
 def test_programs_that_make_installs_and_images_that_are_fetched_have_a_reason() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     lines = re.findall(r"apt-get install -y -qq ([^>]+) >", makefile)

@@ -1,12 +1,11 @@
 """Every relative link of a Markdown page leads to a file, and every anchor to a heading."""
 
-import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from support.documents import DOCS, ROOT, anchor_of, anchors, documents, links
+from support.documents import DOCS, ROOT, anchors, documents, links
 
 MAX_LINES = 320
 TARGETS = [
@@ -27,11 +26,6 @@ def test_link_leads_to_a_file_and_its_anchor_to_a_heading(document: Path, target
         assert anchor in anchors(file), f"{document}: {target}: {file.name} has no heading {anchor!r}"
 
 
-def test_description_of_the_server_s_wheel_has_no_relative_links() -> None:
-    project = tomllib.loads((ROOT / "server/pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert all("://" in target for target in links(ROOT / "server" / project["readme"]))
-
-
 def test_links_are_found() -> None:
     assert len(TARGETS) > 50
 
@@ -44,15 +38,3 @@ def test_index_of_the_docs_links_every_page() -> None:
 @pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
 def test_page_of_the_docs_is_short_enough_to_find_one_s_way(page: str) -> None:
     assert len((DOCS / page).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
-
-
-@pytest.mark.parametrize(
-    ("heading", "anchor"),
-    [
-        ("Start and end", "start-and-end"),
-        ("`/embed`: texts, images", "embed-texts-images"),
-        ("[A link](there.md) to it", "a-link-to-it"),
-    ],
-)
-def test_anchor_is_that_of_the_heading(heading: str, anchor: str) -> None:
-    assert anchor_of(heading) == anchor

@@ -11,7 +11,7 @@ import pytest
 
 from diptych import cli as serving
 from diptych_training import cli as training
-from support.documents import DOCS, ROOT, command_lines, documents
+from support.documents import DOCS, ROOT, command_lines
 
 PARSERS = {"diptych": serving.build_parser, "diptych-train": training.build_parser}
 LINES = [(readme.relative_to(ROOT), words) for readme, words in command_lines(tuple(PARSERS))]
@@ -32,16 +32,6 @@ def test_command_line_is_taken_by_its_parser(
         pytest.fail(f"{readme}: {' '.join(words)}\n{capsys.readouterr().err}")
 
 
-def test_both_programs_are_shown() -> None:
-    shown = {(page.as_posix(), Path(words[0]).name) for page, words in LINES}
-    assert {
-        ("README.md", "diptych"),
-        ("README.md", "diptych-train"),
-        ("server/README.md", "diptych"),
-        ("docs/cli.md", "diptych"),
-    } <= shown
-
-
 def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
     """Each command as one types it, such as `diptych collections export`; groups are left out."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
@@ -59,24 +49,3 @@ def test_command_is_on_the_page_of_the_command_line(command: str) -> None:
         words = [word.split("|") for word in span.replace("\\|", "|").split()[: len(command.split())]]
         named.update(" ".join(choice) for choice in itertools.product(*words))
     assert command in named, f"docs/cli.md lacks `{command}`"
-
-
-@pytest.mark.parametrize("command", list(commands(training.build_parser())))
-def test_command_of_training_is_documented(command: str) -> None:
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in documents())
-    assert re.search(rf"\b{re.escape(command)}\b", pages), f"no page shows `{command}`"
-
-
-def test_every_variable_of_the_products_is_documented() -> None:
-    """Variables that only tests read are documented where they matter."""
-    sources = [*ROOT.glob("*/src/**/*.py"), *ROOT.glob("clients/*/src/**/*.py")]
-    texts = (file.read_text(encoding="utf-8") for file in sources)
-    read = set[str]().union(*(re.findall(r'"(DIPTYCH_[A-Z_]+[A-Z])"', text) for text in texts))
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in documents())
-    assert {name for name in read if f"`{name}" not in pages} == set()
-
-
-def test_command_line_that_the_parser_lacks_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse(["diptych-train", "export", "--runs", "mine"])
-    assert "required" in capsys.readouterr().err

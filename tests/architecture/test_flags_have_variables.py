@@ -2,14 +2,12 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from diptych import cli as serving
 from diptych_training import cli as training
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 VARIABLES = {
     "--model-repo": ("DIPTYCH_MODEL_REPO", "/elsewhere/models"),
     "--runs-dir": ("DIPTYCH_RUNS_DIR", "/elsewhere/runs"),
@@ -53,24 +51,6 @@ def flags() -> list[tuple[str, str]]:
     ]
 
 
-def test_such_flags_are_found_in_both_command_lines() -> None:
-    assert {flag for _, flag in flags()} == set(VARIABLES)
-    assert {command for command, flag in flags() if flag == "--model-repo"} == {
-        "diptych-train ablate",
-        "diptych-train benchmark",
-        "diptych-train calibrate",
-        "diptych-train data pack",
-        "diptych-train evaluate",
-        "diptych-train export",
-        "diptych-train import",
-        "diptych-train interpolate",
-        "diptych-train refresh",
-        "diptych-train study",
-        "diptych-train train",
-        "diptych-train weights",
-    }
-
-
 @pytest.mark.parametrize(("command", "flag"), flags())
 def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     variable, value = VARIABLES[flag]
@@ -82,8 +62,3 @@ def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: 
         action = parsers[command.rpartition(" ")[0]]._option_string_actions[flag]
     assert action.default is None if (command, flag) in PREFERS_OTHERS else str(action.default) == value
     assert variable in (action.help or "")
-
-
-@pytest.mark.parametrize("flag", ["--model-repo", "--runs-dir", "--data", "--device"])
-def test_variable_of_training_is_documented(flag: str) -> None:
-    assert f"`{VARIABLES[flag][0]}` | `{flag}`" in PAGE

@@ -38,20 +38,9 @@ def test_version_is_that_of_the_python_client() -> None:
     assert (PACKAGE["version"], MADE["version"]) == (version, version)
 
 
-def test_client_needs_nothing_at_run_time() -> None:
-    assert PACKAGE.keys() & {"dependencies", "peerDependencies", "optionalDependencies"} == set()
-    assert all(version[0].isdigit() for version in PACKAGE["devDependencies"].values())
-
-
 def test_lock_file_names_no_registry() -> None:
     packages = json.loads((CLIENT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert [name for name, package in packages.items() if "resolved" in package] == []
-
-
-def test_modules_for_browsers_import_each_other_only() -> None:
-    texts = {file.name: file.read_text(encoding="utf-8") for file in PAGE_CLIENT.glob("*.js")}
-    assert [name for name, text in texts.items() if 'from "node:' in text] == ["node.js"]
-    assert not any('"./node.js"' in text for text in texts.values())
 
 
 def methods() -> set[str]:

@@ -1,7 +1,7 @@
 """Every name that a module of the page imports is exported by the module it names.
 
 One that is not keeps the whole page blank, and no merge of two changes reports it. All modules are
-announced: one that is not is loaded late.
+announced: one that is not is loaded late. All lines are short enough to be read.
 """
 
 import re
@@ -11,6 +11,8 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "server" / "src" / "diptych" / "http" / "page"
 MODULES = sorted((PAGE / "js").rglob("*.js"))
+OWN = sorted([*MODULES, *(PAGE / "css").rglob("*.css"), *PAGE.glob("*.html")])
+MAX_CHARS = 120
 IMPORT = re.compile(r"^(?:import|export) \{([^}]*)\} from \"([^\"]+)\";", re.MULTILINE)
 DECLARED = re.compile(r"^export (?:async )?(?:const|let|class|function\*?) (\w+)", re.MULTILINE)
 LISTED = re.compile(r"^export \{([^}]*)\}", re.MULTILINE)
@@ -32,10 +34,6 @@ def missing(module: Path) -> list[str]:
     return found
 
 
-def test_modules_are_found() -> None:
-    assert len(MODULES) > 40
-
-
 def test_all_modules_are_announced() -> None:
     index = (PAGE / "index.html").read_text(encoding="utf-8")
     announced = re.findall(r'<link rel="modulepreload" href="assets/([^"]+)">', index)
@@ -51,3 +49,14 @@ def test_all_modules_are_announced() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PAGE / "js")))
 def test_imported_names_are_exported(module: Path) -> None:
     assert missing(module) == []
+
+
+def test_lines_of_the_page_are_short() -> None:
+    assert len(OWN) > 40
+    long = [
+        f"{file.relative_to(PAGE)}:{number}: {len(line)} characters, limit is {MAX_CHARS}"
+        for file in OWN
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > MAX_CHARS
+    ]
+    assert long == []
