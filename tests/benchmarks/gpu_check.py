@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -28,6 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import command_line, commit, finish, versions
+from benchmarks.report import parser as flags
+from benchmarks.servers import REPOSITORY, modules_of
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
@@ -46,9 +48,7 @@ from diptych.wiring.loading.golden import warmed
 from diptych.wiring.precisions.tensorrt import build_engines, with_tensorrt
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("tests", "server/src", "training/src", "clients/python/src")
-MARKS = ("<!-- gpu-check:begin -->", "<!-- gpu-check:end -->")
+MARKS = "gpu-check"
 PACKAGES = ("onnxruntime-gpu", "tensorrt-cu13-libs", "faiss-gpu", "torch", "cuda-bindings", "numpy")
 WITHIN_S = 1200.0  # which one check may take: engines take minutes
 ROW = "row "  # what lines of a check's output that are rows begin with
@@ -106,9 +106,7 @@ def main() -> int:
             rows.append(row)
     text = "\n".join([_conditions(), "", "| check | of | result | |", "|---|---|---|---|"])
     text = "\n".join([text, *(row.cells() for row in rows)])
-    print(text)
-    if args.write is not None:
-        _write(args.write, text)
+    finish(text, args.write, MARKS)
     is_lacking = any(row.ok is None and row.check in args.require for row in rows)
     return 1 if is_lacking or any(row.ok is False for row in rows) else 0
 
@@ -359,7 +357,7 @@ def _run_one(name: str, task: Task) -> int:
 
 
 def _in_process(name: str, arguments: Sequence[str]) -> Iterator[Row]:
-    paths = [*(str(REPOSITORY / source) for source in SOURCES), os.environ.get("PYTHONPATH", "")]
+    paths = [str(REPOSITORY / "tests"), modules_of(REPOSITORY)["PYTHONPATH"], os.environ.get("PYTHONPATH")]
     command = [sys.executable, "-m", "benchmarks.gpu_check", *arguments, "--only", name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
@@ -378,32 +376,15 @@ def _in_process(name: str, arguments: Sequence[str]) -> Iterator[Row]:
 
 
 def _conditions() -> str:
-    command = " ".join(["make gpu-check", *([f"GPU='{' '.join(sys.argv[1:])}'"] if sys.argv[1:] else [])])
     try:
         gpu = first_gpu()
         card = f"{gpu.name}, driver for CUDA {'.'.join(map(str, gpu.cuda))}"
     except ConfigError as error:
         card = str(error)
-    releases = ", ".join(filter(None, map(_release, PACKAGES)))
-    git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    day = datetime.now(UTC).date()
-    return f"`{command}`, {day}, commit {commit}. {card}; Python {platform.python_version()}, {releases}."
-
-
-def _release(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return ""
-
-
-def _write(file: Path, text: str) -> None:
-    before, begin, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not begin or not end:
-        raise SystemExit(f"{file} has no {MARKS[0]} followed by {MARKS[1]}")
-    file.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    there = {str(one.name) for one in distributions()}
+    said = versions([name for name in PACKAGES if name in there])
+    command = command_line("gpu-check", "GPU")
+    return f"`{command}`, {datetime.now(UTC).date()}, commit {commit()}. {card}; {said}."
 
 
 def _with_cause(error: DiptychError) -> str:
@@ -412,13 +393,11 @@ def _with_cause(error: DiptychError) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller and shorter")
+    parser = flags(__doc__, quick="smaller and shorter")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a dry run, tiny")
     parser.add_argument("--model-repo", type=Path, default=MODEL_REPO, metavar="DIR")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="its newest version is measured")
     parser.add_argument("--require", nargs="+", choices=CHECKS, default=[], help="whose absence is a failure")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks")
     parser.add_argument("--only", choices=CHECKS, help=argparse.SUPPRESS)
     return parser
 

@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from benchmarks.servers import REPOSITORY, in_cache, modules_of
 from diptych_training.evaluate.proof_set.photos import photographs
 from diptych_training.importing.common.weight_files import read_weights
 
+GALLERY = REPOSITORY / "server" / "gallery"
 VIT = "vit-b-32"
 VIT_TOWERS = {
     "vision_config": {
@@ -45,18 +46,8 @@ NOISE = 0.05  # of the spread of weights: other vectors, nearly the same neighbo
 
 COUNTS = ("a", "one", "two", "three", "several", "the")
 ADJECTIVES = (
-    "red",
-    "small",
-    "old",
-    "bright",
-    "wooden",
-    "quiet",
-    "broken",
-    "striped",
-    "snowy",
-    "blue",
-    "round",
-)
+    "red", "small", "old", "bright", "wooden", "quiet", "broken", "striped", "snowy", "blue", "round",
+)  # fmt: skip
 THINGS = (
     "cat", "bicycle", "lighthouse", "umbrella", "coffee cup", "train", "mountain", "violin", "market stall",
     "bridge", "astronaut", "garden", "rocket", "plate of rice", "dog", "harbour", "camera", "coin",
@@ -85,9 +76,15 @@ def _jpeg(image: Image.Image, number: int) -> bytes:
     return encoded.getvalue()
 
 
+def gallery_items(folder: Path = GALLERY) -> list[tuple[Path, dict[str, str]]]:
+    """The files of the sample gallery, each with its metadata: name, and kind (drawing or photograph)."""
+    lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
+    return [(folder / item["file"], item["metadata"]) for item in map(json.loads, lines)]
+
+
 def pictures() -> list[bytes]:
     """The PNG files of the sample gallery."""
-    return [file.read_bytes() for file in sorted((REPOSITORY / "server" / "gallery").glob("*.png"))]
+    return [file.read_bytes() for file in sorted(GALLERY.glob("*.png"))]
 
 
 def variants(start: int, stop: int) -> Iterator[bytes]:
@@ -166,26 +163,7 @@ def imported(checkout: Path) -> Path:
         say(f"importing {VIT} by {checkout}: once for its sources, some minutes")
         part = repository.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
-        command = [
-            sys.executable,
-            "-m",
-            "diptych_training",
-            "import",
-            str(source),
-            "--name",
-            VIT,
-            "--ungated",
-        ]
-        command += [
-            "--precisions",
-            "fp32,int8",
-            "--offline",
-            "--proof-images",
-            "16",
-            "--model-repo",
-            str(part),
-        ]
-        _run(command, checkout)
+        _import(checkout, source, VIT, ["fp32", "int8"], part)
         part.rename(repository)
     return repository
 
@@ -212,10 +190,8 @@ def with_changed_version(model: str) -> Path:
         shutil.copytree(committed, source)
         add_noise(source / "weights.safetensors")
         shutil.copytree(committed, part / model / committed.name)
-        command = [sys.executable, "-m", "diptych_training", "import", str(source), "--name", model]
-        command += ["--precisions", ",".join(_precisions(committed)), "--no-weights", "--offline"]
-        command += ["--ungated", "--proof-images", "16", "--model-repo", str(part)]
-        _run(command, REPOSITORY)
+        precisions = json.loads((committed / "manifest.json").read_text(encoding="utf-8"))["precisions"]
+        _import(REPOSITORY, source, model, precisions, part, "--no-weights")
         shutil.rmtree(source)
         part.rename(repository)
     return repository
@@ -238,9 +214,13 @@ def image_graph(bundle: Path, precision: str) -> Path:
     return bundle / str(manifest["precisions"][precision]["image_file"])
 
 
-def _precisions(bundle: Path) -> list[str]:
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    return list(manifest["precisions"])
+def _import(
+    checkout: Path, source: Path, name: str, precisions: Iterable[str], repository: Path, *flags: str
+) -> None:
+    """By the checkout's own `diptych-train`."""
+    command = [sys.executable, "-m", "diptych_training", "import", str(source), "--name", name, *flags]
+    command += ["--precisions", ",".join(precisions), "--model-repo", str(repository)]
+    _run([*command, "--ungated", "--offline", "--proof-images", "16"], checkout)
 
 
 def _importer(checkout: Path) -> str:

@@ -6,6 +6,7 @@ server: where it can, requests are made before the first one is sent, and of ans
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from itertools import cycle
 from statistics import median
 from typing import Any, TypeVar
 
+import numpy as np
 import uvloop
 
 from benchmarks.servers import Running, cpu_seconds, resident_bytes
@@ -167,6 +169,41 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
     if headers.get("connection", "").lower() == "close":
         return Answer(status, headers, await reader.read())
     raise ValueError(f"neither a length nor an end: {head[:300]!r}")
+
+
+def ask_once(server: Running, message: bytes) -> Any:
+    """One answer as JSON. Raises SystemExit where it is an error, or an add that did not create all items."""
+
+    async def one() -> Answer:
+        connection = Connection(server.port)
+        try:
+            return await connection.ask(message)
+        finally:
+            connection.close()
+
+    return created(asyncio.run(one()))
+
+
+def created(answer: Answer) -> Any:
+    """The JSON of a success. Raises SystemExit where it is none, or an add that did not create all items."""
+    found = answer.json() if answer.status in {200, 201, 202} else None
+    if found is None or {outcome["status"] for outcome in found.get("outcomes", ())} - {"created"}:
+        sys.exit(answer.words())
+    return found
+
+
+def add_vectors(
+    collection: str, model: tuple[str, int], ids: Sequence[str], rows: "np.ndarray", metadata: Sequence[Any]
+) -> bytes:
+    """A POST of ready-made vectors (N, D) of a model's version."""
+    items = [{"id": id, "metadata": one} for id, one in zip(ids, metadata, strict=True)]
+    origin = {"name": model[0], "version": model[1]}
+    parts = [
+        Part("model", json.dumps(origin).encode()),
+        Part("embeddings", rows.astype("<f4").tobytes(), OCTETS),
+        Part("items", json.dumps(items).encode()),
+    ]
+    return post_form(f"/collections/{collection}/vectors", parts)
 
 
 class Requests:

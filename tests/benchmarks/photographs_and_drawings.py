@@ -7,7 +7,6 @@ for a model of photographs and drawings the paired difference to its classifier 
 """
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.inputs import GALLERY, gallery_items
 from diptych.bundle.repository import ModelRepository
 from diptych_training.evaluate.benchmark.data_sets.pictures import FilePictures, StoredFile
 from diptych_training.evaluate.embedding import embed_texts
@@ -62,12 +62,7 @@ def photographs(folder: Path) -> list[tuple[Path, str]]:
 
 def drawings(gallery: Path) -> list[tuple[Path, str]]:
     """The drawings of the gallery."""
-    items = [json.loads(line) for line in (gallery / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [
-        (gallery / item["file"], item["metadata"]["name"])
-        for item in items
-        if item["metadata"].get("kind", "drawing") == "drawing"
-    ]
+    return [(file, one["name"]) for file, one in gallery_items(gallery) if one["kind"] == "drawing"]
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model_repo")
     parser.add_argument("--photographs", type=Path, default=cache_dir() / "photographs")
-    parser.add_argument("--gallery", type=Path, default=ROOT / "server" / "gallery")
+    parser.add_argument("--gallery", type=Path, default=GALLERY)
     args = parser.parse_args()
     repository = ModelRepository(args.model_repo)
     differences = []

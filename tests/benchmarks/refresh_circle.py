@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import JSON, Connection, NoAnswer, percentile, request
-from benchmarks.report import conditions, say, table
+from benchmarks.report import conditions, run, say, table
 from benchmarks.rollout import version_of
 from benchmarks.servers import REPOSITORY, Program, Running, diptych, modules_of, running
 from support.default_model import DEFAULT_MODEL, MODEL_REPO
@@ -185,7 +185,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

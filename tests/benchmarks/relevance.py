@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.inputs import GALLERY, gallery_items
 from diptych.bundle.calibration import (
     RECOMMENDED_RELEVANCE,
     Calibration,
@@ -202,12 +203,11 @@ def gallery_by_pictures(
 
 def sample_gallery(model: EvaluatedModel, folder: Path) -> tuple[Pictures, Bools]:
     """The pictures of `server/gallery`, and which are drawings."""
-    items = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    files = [(folder / item["file"]).read_bytes() for item in items]
-    pixels = np.stack([load_pixels(file, model.image_spec, ImageLimits()) for file in files])
+    files, items = zip(*gallery_items(folder), strict=True)
+    pixels = np.stack([load_pixels(file.read_bytes(), model.image_spec, ImageLimits()) for file in files])
     rows = [model.encoder.encode_image(pixels[start : start + 32]) for start in range(0, len(pixels), 32)]
-    is_drawing = np.array([item["metadata"].get("kind", "drawing") == "drawing" for item in items])
-    return Pictures(np.concatenate(rows), np.array([item["metadata"]["name"] for item in items])), is_drawing
+    is_drawing = np.array([item["kind"] == "drawing" for item in items])
+    return Pictures(np.concatenate(rows), np.array([item["name"] for item in items])), is_drawing
 
 
 def packed(
@@ -391,7 +391,7 @@ def main() -> None:
     parser.add_argument("--bundle", default=DEFAULT_MODEL, metavar="NAME[/V]")
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model_repo", metavar="DIR")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the packed pictograms")
-    parser.add_argument("--gallery", type=Path, default=ROOT / "server" / "gallery", metavar="DIR")
+    parser.add_argument("--gallery", type=Path, default=GALLERY, metavar="DIR")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--pictures", type=int, default=20_000, metavar="N", help="of the data set's eval")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep embeddings here for the next run")

@@ -1,12 +1,13 @@
 """The report writer: conditions of a measurement, tables in Markdown, and where they are kept."""
 
+import argparse
 import hashlib
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,29 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     """All bars."""
     rows = [[one.what, one.bound, one.found, "yes" if one.met else "**no**"] for one in verdicts]
     return table(["bar", "bound", "found", "met"], rows)
+
+
+def none_of(what: str, n_found: int, of: int | None = None) -> Verdict:
+    """Nothing of the kind, and of at least one that could have been."""
+    found = f"{n_found:,}" if of is None else f"{n_found:,} of {of:,}"
+    return Verdict(what, "0", found, n_found == 0 and of != 0)
+
+
+def parser(doc: str | None, *, quick: str = "") -> argparse.ArgumentParser:
+    """The flags that all programs have; `quick` says what is less with --quick."""
+    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    if quick:
+        found.add_argument("--quick", action="store_true", help=f"{quick}: to try the benchmark")
+    found.add_argument("--write", type=Path, metavar="FILE", help="put the report between the file's marks")
+    return found
+
+
+def run(main: Callable[[], int]) -> None:
+    """End this program with the status of `main`."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")
 
 
 def conditions(command: str) -> str:
@@ -92,14 +116,8 @@ def commit(checkout: Path = REPOSITORY) -> str:
     return f"{name}+{hashlib.sha256(changes.encode()).hexdigest()[:N_DIGITS]}" if changes else name
 
 
-def write_between_marks(file: Path, text: str, marks: str) -> None:
-    """Replace what stands between the marks of a file. Raises SystemExit when they are not there."""
-    old = file.read_text(encoding="utf-8")
-    file.write_text(between_marks(old, text, str(file), marks), encoding="utf-8")
-
-
 def between_marks(old: str, text: str, name: str, marks: str) -> str:
-    """`old` with `text` between the marks."""
+    """`old` with `text` between the marks. Raises SystemExit when they are not there."""
     first, last = f"<!-- {marks}:begin -->", f"<!-- {marks}:end -->"
     before, begin, rest = old.partition(first)
     _, end, after = rest.partition(last)
@@ -112,7 +130,8 @@ def finish(text: str, file: Path | None, marks: str) -> None:
     """Print the report, and keep it in a file where one is named."""
     print(text)
     if file is not None:
-        write_between_marks(file, text, marks)
+        old = file.read_text(encoding="utf-8")
+        file.write_text(between_marks(old, text, str(file), marks), encoding="utf-8")
 
 
 def say(line: str) -> None:

@@ -9,7 +9,6 @@ The collection is filled once and kept in the cache; each run works on a copy. W
 run is drawn beside FILE, in `figures/rollout.png`. The status is 1 when a bar is missed.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -33,12 +32,14 @@ from benchmarks.load import (
     NoAnswer,
     Part,
     Requests,
+    ask_once,
+    created,
     post,
     post_form,
     post_json,
     request,
 )
-from benchmarks.report import command_line, conditions, finish, say, verdicts_table
+from benchmarks.report import command_line, conditions, finish, parser, run, say, verdicts_table
 from benchmarks.rollout_report import (
     PHASES,
     Record,
@@ -49,15 +50,7 @@ from benchmarks.rollout_report import (
     rollout_table,
     verdicts_of,
 )
-from benchmarks.servers import (
-    Program,
-    Running,
-    ask,
-    diptych,
-    in_cache,
-    resident_bytes,
-    running,
-)
+from benchmarks.servers import Program, Running, diptych, get_json, in_cache, resident_bytes, running
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-rollout"
@@ -72,17 +65,11 @@ _VERSION = re.compile(rb'"version":\s*(\d+)')
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"{N_QUICK:,} images, to try the benchmark")
-    parser.add_argument("--images", type=int, metavar="N", help=f"in the collection (default {N_IMAGES:,})")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        metavar="S",
-        help="of load before and after the rollout, and of each turn during it",
-    )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
-    args = parser.parse_args()
+    flags = parser(__doc__, quick=f"{N_QUICK:,} images")
+    flags.add_argument("--images", type=int, metavar="N", help=f"in the collection (default {N_IMAGES:,})")
+    of_load = "of load before and after the rollout, and of each turn during it"
+    flags.add_argument("--seconds", type=float, metavar="S", help=of_load)
+    args = flags.parse_args()
     n_images = args.images or (N_QUICK if args.quick else N_IMAGES)
     seconds = args.seconds or (QUICK_S if args.quick else SECONDS)
     repository = inputs.with_changed_version(DEFAULT_MODEL)
@@ -115,6 +102,7 @@ def filled(n_images: int) -> Path:
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         with running(program(MODEL_REPO, part)) as server:
+            ask_once(server, post_json("/collections", {"name": COLLECTION}))
             asyncio.run(_fill(server, n_images))
         part.rename(folder)
     return folder
@@ -123,9 +111,6 @@ def filled(n_images: int) -> Path:
 async def _fill(server: Running, n_images: int) -> None:
     starts = iter(range(0, n_images, PER_ADD))
     path = f"/collections/{COLLECTION}/images"
-    creating = Connection(server.port)
-    _require(await creating.ask(post_json("/collections", {"name": COLLECTION})), 201)
-    creating.close()
 
     async def add() -> None:
         connection = Connection(server.port)
@@ -133,20 +118,11 @@ async def _fill(server: Running, n_images: int) -> None:
             files = list(inputs.variants(start, min(start + PER_ADD, n_images)))
             items = [{"id": f"picture-{start + number:07}"} for number in range(len(files))]
             parts = [Part("image", file, "image/jpeg") for file in files]
-            answer = await connection.ask(
-                post_form(path, [*parts, Part("items", json.dumps(items).encode())])
-            )
-            _require(answer, 200)
-            if {outcome["status"] for outcome in answer.json()["outcomes"]} != {"created"}:
-                sys.exit(answer.words())
+            named = Part("items", json.dumps(items).encode())
+            created(await connection.ask(post_form(path, [*parts, named])))
         connection.close()
 
     await asyncio.gather(*(add() for _ in range(N_ADDERS)))
-
-
-def _require(answer: Answer, status: int) -> None:
-    if answer.status != status:
-        sys.exit(answer.words())
 
 
 @contextlib.contextmanager
@@ -166,7 +142,7 @@ async def measured(server: Running, n_images: int, target: int, seconds: float) 
     """Load before, during and after a rollout."""
     record, sending, stopping = Record(n_images), asyncio.Event(), asyncio.Event()
     sending.set()
-    n_found = json.loads(await asyncio.to_thread(ask, server.port, f"/collections/{COLLECTION}"))["n_images"]
+    n_found = get_json(server.port, f"/collections/{COLLECTION}")["n_images"]
     if n_found != n_images:
         sys.exit(f"the collection has {n_found} images instead of {n_images}")
     requests = {"search": Requests(_searches()), "embed": Requests(_embeds())}
@@ -183,10 +159,10 @@ async def measured(server: Running, n_images: int, target: int, seconds: float) 
     await _sampled(server, record, began + seconds)
     say(f"activating version {target}")
     activated = time.perf_counter()
-    answer = await control.ask(post_json(f"/models/{DEFAULT_MODEL}/versions/{target}/activate", {}))
-    _require(answer, 202)
+    activate = post_json(f"/models/{DEFAULT_MODEL}/versions/{target}/activate", {})
+    rollout = created(await control.ask(activate))
     turns = asyncio.create_task(_turns(record, sending, seconds))
-    await _until_active(server, control, answer.json()["id"], record)
+    await _until_active(server, control, rollout["id"], record)
     turns.cancel()
     await asyncio.wait([turns])
     active = time.perf_counter()
@@ -233,12 +209,7 @@ async def _turns(record: Record, sending: asyncio.Event, seconds: float) -> None
 
 
 async def _client(
-    port: int,
-    kind: str,
-    requests: Requests,
-    record: Record,
-    sending: asyncio.Event,
-    stopping: asyncio.Event,
+    port: int, kind: str, requests: Requests, record: Record, sending: asyncio.Event, stopping: asyncio.Event
 ) -> None:
     """Sends its next request when it has the last answer."""
     connection, last = Connection(port), 0
@@ -307,7 +278,4 @@ def setting(record: Record) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.load import percentile
-from benchmarks.report import Verdict, table
+from benchmarks.report import Verdict, none_of, table
 
 PHASES = ("before", "during", "after")
 KINDS = ("search", "embed")
@@ -127,12 +127,8 @@ def verdicts_of(record: Record) -> Iterator[Verdict]:
         yield Verdict(
             f"p50 of {kind} during over before", f"<= {MAX_SLOWER:g}", f"{times:.2f}", times <= MAX_SLOWER
         )
-    yield _none("requests that failed", len(record.failures))
-    yield _none("answers of the former version after one of the new, to one client", record.n_back)
-
-
-def _none(what: str, n: int) -> Verdict:
-    return Verdict(what, "0", f"{n:,}", n == 0)
+    yield none_of("requests that failed", len(record.failures))
+    yield none_of("answers of the former version after one of the new, to one client", record.n_back)
 
 
 def drawn(record: Record) -> bytes:

@@ -8,7 +8,6 @@ in an environment of its own, compare the same rows with the same queries after 
 status is 1 when a bar is missed.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -28,18 +27,7 @@ import faiss
 import numpy as np
 
 from benchmarks.environments import environment, installed
-from benchmarks.load import (
-    MULTIPART,
-    OCTETS,
-    Connection,
-    Part,
-    Requests,
-    form,
-    percentile,
-    post,
-    post_json,
-    window,
-)
+from benchmarks.load import Connection, Requests, add_vectors, ask_once, percentile, post_json, window
 from benchmarks.relevance import packed, sample_gallery
 from benchmarks.report import (
     OtherPrograms,
@@ -47,12 +35,14 @@ from benchmarks.report import (
     command_line,
     conditions,
     finish,
+    parser,
+    run,
     say,
     table,
     verdicts_table,
 )
-from benchmarks.servers import REPOSITORY, Running, ask, cpu_seconds, diptych, in_cache, running
-from benchmarks.store import ask as ask_json
+from benchmarks.servers import REPOSITORY, Running, cpu_seconds, diptych, get_json, in_cache, running
+from benchmarks.store import row_id
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.packed import INDEX_FILE, read_dataset
 from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
@@ -122,11 +112,9 @@ class Usearch:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rows, short: to try the benchmark")
-    parser.add_argument("--million", action="store_true", help="a million rows as well (5 GB of disk)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
-    args = parser.parse_args()
+    flags = parser(__doc__, quick="few rows, short")
+    flags.add_argument("--million", action="store_true", help="a million rows as well (5 GB of disk)")
+    args = flags.parse_args()
     seconds, sizes = (1.0, QUICK_SIZES) if args.quick else (5.0, SIZES)
     starts, searches, beside = list[Started](), list[Searched](), list[Usearch]()
     environment("usearch")
@@ -200,7 +188,7 @@ def measured(
     with running(program) as server:
         cpu_s = cpu_seconds(server.pid)
         for name in FILTERS:
-            first = asyncio.run(_parts(server.port, next(_messages(n_rows, name)))).get("filter", 0.0)
+            first, _ = asyncio.run(_examined(server.port, n_rows, name, n_timed=1))
             served = {}
             for n_clients in CLIENTS:
                 one = window(server, Requests(_messages(n_rows, name)), n_clients, seconds)
@@ -208,7 +196,7 @@ def measured(
                     sys.exit(f"{name}: {one.errors[0]}")
                 served[n_clients] = Speed(one.per_s, one.p50_ms, one.p99_ms)
             parts, hits[name] = asyncio.run(_examined(server.port, n_rows, name))
-            found.append(Searched(n_rows, name, first, served, parts, {}))
+            found.append(Searched(n_rows, name, first.get("filter", 0.0), served, parts, {}))
         memory, loaded = (_collection(server)[name] for name in ("memory_bytes", "load_s"))
         started = Started(n_rows, server.ready_s, cpu_s, loaded, memory / 1e6, one.resident_mb)
     all_rows = rows.first(n_rows)
@@ -218,29 +206,19 @@ def measured(
 
 def _collection(server: Running) -> dict[str, Any]:
     """What the server says of the collection; empty if there is none yet."""
-    listed = json.loads(ask(server.port, "/collections"))["collections"]
+    listed = get_json(server.port, "/collections")["collections"]
     return next((one for one in listed if one["name"] == COLLECTION), {})
 
 
 def _fill(server: Running, rows: Rows, n_rows: int) -> None:
     if not (there := _collection(server).get("n_images", 0)):
-        ask_json(server, post_json("/collections", {"name": COLLECTION}))
-    origin = json.dumps({"name": DEFAULT_MODEL, "version": int(default_bundle().name)}).encode()
+        ask_once(server, post_json("/collections", {"name": COLLECTION}))
+    origin = DEFAULT_MODEL, int(default_bundle().name)
     for start in range(there, n_rows, BATCH):
-        items = [
-            {"id": _id(n), "metadata": {"n": n % CYCLE, "title": f"picture number {n} of the set"}}
-            for n in range(start, start + BATCH)
-        ]
-        parts = [
-            Part("model", origin),
-            Part("embeddings", rows.batch(start).astype("<f4").tobytes(), OCTETS),
-            Part("items", json.dumps(items).encode()),
-        ]
-        ask_json(server, post(f"/collections/{COLLECTION}/vectors", form(parts), MULTIPART))
-
-
-def _id(n: int) -> str:
-    return f"image-{n:08}"
+        numbers = range(start, start + BATCH)
+        metadata = [{"n": n % CYCLE, "title": f"picture number {n} of the set"} for n in numbers]
+        ids = [row_id(n) for n in numbers]
+        ask_once(server, add_vectors(COLLECTION, origin, ids, rows.batch(start), metadata))
 
 
 def _queries(n_rows: int) -> Iterator[int]:
@@ -251,21 +229,15 @@ def _queries(n_rows: int) -> Iterator[int]:
 def _messages(n_rows: int, filter: str) -> Iterator[bytes]:
     clause = FILTERS[filter]
     body: dict[str, Any] = {"collection": COLLECTION, "k": K} | ({"filter": clause} if clause else {})
-    return (post_json("/search", body | {"query": {"id": _id(n)}}) for n in _queries(n_rows))
+    return (post_json("/search", body | {"query": {"id": row_id(n)}}) for n in _queries(n_rows))
 
 
-async def _parts(port: int, message: bytes) -> dict[str, float]:
-    """The milliseconds of the parts of one search."""
-    connection = Connection(port)
-    answer = await connection.ask(message)
-    connection.close()
-    return {name: float(ms) for name, ms in _PARTS.findall(answer.headers["server-timing"])}
-
-
-async def _examined(port: int, n_rows: int, filter: str) -> tuple[dict[str, float], list[list[int]]]:
-    """The medians of the parts of a search, and the rows that the first queries find."""
+async def _examined(
+    port: int, n_rows: int, filter: str, n_timed: int = N_TIMED
+) -> tuple[dict[str, float], list[list[int]]]:
+    """The medians of the parts of a search in ms, and the rows that the first queries find."""
     connection, parts, hits = Connection(port), dict[str, list[float]](), list[list[int]]()
-    for message in itertools.islice(_messages(n_rows, filter), N_TIMED):
+    for message in itertools.islice(_messages(n_rows, filter), n_timed):
         answer = await connection.ask(message)
         for name, ms in _PARTS.findall(answer.headers["server-timing"]):
             parts.setdefault(name, []).append(float(ms))
@@ -355,22 +327,10 @@ def searches_table(searches: Sequence[Searched]) -> str:
     """One line for each size and filter."""
     one, many = CLIENTS
     header = [
-        "rows, share that passes the filter",
-        "p50 ms",
-        "p99 ms",
-        "searches/s",
-        f"{many} clients: p50 ms",
-        "p99 ms",
-    ]
-    header += [
-        "searches/s",
-        "filter ms, first time",
-        "filter ms",
-        "index ms",
-        "metadata ms",
-        "faiss: p50 ms",
-        f"faiss: searches/s, {one} and {many}",
-    ]
+        "rows, share that passes the filter", "p50 ms", "p99 ms", "searches/s", f"{many} clients: p50 ms",
+        "p99 ms", "searches/s", "filter ms, first time", "filter ms", "index ms", "metadata ms",
+        "faiss: p50 ms", f"faiss: searches/s, {one} and {many}",
+    ]  # fmt: skip
     cells = []
     for found in searches:
         served = [found.served[n] for n in CLIENTS]
@@ -391,16 +351,9 @@ def searches_table(searches: Sequence[Searched]) -> str:
 def usearch_table(beside: Sequence[Usearch]) -> str:
     """One line for each size."""
     one, many = CLIENTS
-    header = [
-        "rows, usearch alone",
-        "exact: p50 ms",
-        f"searches/s, {one} and {many}",
-        "HNSW: p50 ms",
-        f"searches/s, {one} and {many}",
-        f"recall@{K}",
-        "built in s",
-        "memory MB",
-    ]
+    rates = f"searches/s, {one} and {many}"
+    header = ["rows, usearch alone", "exact: p50 ms", rates, "HNSW: p50 ms", rates, f"recall@{K}"]
+    header += ["built in s", "memory MB"]
     cells = []
     for found in beside:
         line = [f"{found.n_rows:,}"]
@@ -437,7 +390,4 @@ def verdicts_of(starts: Sequence[Started], searches: Sequence[Searched]) -> Iter
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

@@ -1,22 +1,24 @@
 """Start a server as a process, wait until it is ready, read its processor time and memory, stop it."""
 
-import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("clients/python/src", "server/src", "training/src")
 READY_WITHIN_S = 300
 STOPPED_WITHIN_S = 60
 PORT = "{port}"
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _TIMES = slice(11, 15)  # of /proc/PID/stat behind the command's name: utime, stime, cutime, cstime
 
@@ -72,11 +74,8 @@ def diptych(
 @contextmanager
 def running(program: Program) -> Iterator[Running]:
     """A server whose standard error goes to a log in the cache. Raises RuntimeError if it ends."""
-    log, port, began = (
-        in_cache("logs", f"{program.name.replace('/', '-')}.log"),
-        free_port(),
-        time.monotonic(),
-    )
+    log, port = in_cache("logs", f"{program.name.replace('/', '-')}.log"), free_port()
+    began = time.monotonic()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     with log.open("wb") as errors, log.with_suffix(".out").open("wb") as out:
         process = subprocess.Popen(
@@ -98,28 +97,16 @@ def running(program: Program) -> Iterator[Running]:
             process.wait()
 
 
-def ask(
-    port: int, path: str, body: bytes | None = None, content_type: str = "", accept: str = "*/*"
-) -> bytes:
-    """One answer outside of any measurement: of a GET, or of a POST with a body. Raises RuntimeError."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
-    try:
-        connection.request("GET" if body is None else "POST", path, body, headers)
-        answer = connection.getresponse()
-        data = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise RuntimeError(f"{path}: {answer.status} {data[:1000].decode(errors='replace')}")
-    return data
+def get_json(port: int, path: str) -> Any:
+    """The answer to a GET outside of any measurement. Raises OSError, as HTTPError if it is an error."""
+    with _DIRECTLY.open(f"http://127.0.0.1:{port}{path}", timeout=300) as answer:
+        return json.load(answer)
 
 
 def layout_of(server: Running) -> tuple[str, str]:
     """The precision that a diptych serves in, and its plan in words."""
-    serving = next(
-        model["serving"] for model in json.loads(ask(server.port, "/models"))["models"] if model["serving"]
-    )
+    models = get_json(server.port, "/models")["models"]
+    serving = next(model["serving"] for model in models if model["serving"])
     serving = serving.get("embed", serving)  # an earlier commit tells of requests and of collections
     plan = serving["plan"] or {}
     return serving["precision"], ", ".join(f"{name} {value}" for name, value in plan.items()) or "none"
@@ -175,14 +162,11 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, program: Pr
 
 
 def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
+        _DIRECTLY.open(f"http://127.0.0.1:{port}{path}", timeout=5).close()
     except OSError:
         return False
-    finally:
-        connection.close()
+    return True
 
 
 def _tail(log: Path) -> str:

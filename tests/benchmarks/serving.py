@@ -45,7 +45,18 @@ from benchmarks.load import (
     summed_up,
     window,
 )  # fmt: skip
-from benchmarks.report import Verdict, command_line, commit, conditions, finish, say, table, verdicts_table
+from benchmarks.report import (
+    Verdict,
+    command_line,
+    commit,
+    conditions,
+    finish,
+    parser,
+    run,
+    say,
+    table,
+    verdicts_table,
+)
 from benchmarks.servers import PORT, REPOSITORY, Program, Running, diptych, layout_of, resident_bytes, running
 from support.default_model import DEFAULT_MODEL
 
@@ -154,7 +165,7 @@ MODELS = (Model(inputs.VIT, "fp32"), Model(inputs.VIT, "int8"), Model(DEFAULT_MO
 
 
 def main() -> int:
-    args = _parser().parse_args()
+    args = _flags().parse_args()
     if sys.platform != "linux":
         sys.exit(f"the benchmark reads /proc, which {sys.platform} does not have")
     rounds = 1 if args.quick else args.rounds
@@ -170,17 +181,11 @@ def main() -> int:
         f"{rounds} rounds in which all take turns, windows of {seconds:g} s; medians of the rounds (lowest "
         "to highest). CPU ms: processor time of the server for one item."
     )
-    parts = [
-        said,
-        windows_table(rows),
-        ratios_table(rows),
-        verdicts_table(list(verdicts(rows))),
-        "\n".join(plans),
-    ]
+    tables = [windows_table(rows), ratios_table(rows), verdicts_table(list(verdicts(rows)))]
+    parts = [said, *tables, "\n".join(plans)]
     finish("\n\n".join(filter(None, parts)) + "\n", args.write, MARKS)
-    failed = [
-        error for row in rows for found in row.windows.values() for one in found for error in one.errors
-    ]
+    windows = [one for row in rows for found in row.windows.values() for one in found]
+    failed = [error for one in windows for error in one.errors]
     for error in failed[:10]:
         say(f"an answer that was none: {error}")
     return 1 if failed else 0
@@ -358,21 +363,14 @@ def _line(row: Row) -> str:
     return f"{row.model}: {row.load}: {found}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--beside", type=_checkout, metavar="CHECKOUT", help="another checkout of this repository"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="in which all take turns (default 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one window (default 4)")
-    parser.add_argument(
-        "--models", type=lambda text: text.split(","), help=f"of {', '.join(map(str, MODELS))}"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of short windows: to try the benchmark"
-    )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the report between the file's marks")
-    return parser
+def _flags() -> argparse.ArgumentParser:
+    flags = parser(__doc__, quick="one round of short windows")
+    flags.add_argument("--beside", type=_checkout, metavar="CHECKOUT", help="another one of this repository")
+    flags.add_argument("--rounds", type=int, default=5, help="in which all take turns (default 5)")
+    flags.add_argument("--seconds", type=float, default=4.0, help="of one window (default 4)")
+    models = f"of {', '.join(map(str, MODELS))}"
+    flags.add_argument("--models", type=lambda text: text.split(","), help=models)
+    return flags
 
 
 def _checkout(text: str) -> Path:
@@ -383,7 +381,4 @@ def _checkout(text: str) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

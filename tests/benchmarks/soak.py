@@ -27,6 +27,8 @@ from benchmarks.report import (
     command_line,
     conditions,
     finish,
+    none_of,
+    parser,
     say,
     table,
     verdicts_table,
@@ -143,11 +145,10 @@ class Clients:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"of load (default {MINUTES:g})")
-    parser.add_argument("--clients", type=int, default=CLIENTS, help=f"at once (default {CLIENTS})")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the report between the file's marks")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("--minutes", type=float, default=MINUTES, help=f"of load (default {MINUTES:g})")
+    flags.add_argument("--clients", type=int, default=CLIENTS, help=f"at once (default {CLIENTS})")
+    args = flags.parse_args()
     world, tally = World(), Tally()
     with tempfile.TemporaryDirectory(prefix="diptych-soak-") as folder:
         flags = ["--gallery", str(GALLERY_FOLDER), "--default-collection", GALLERY]
@@ -249,13 +250,13 @@ def _is_bad(line: str) -> bool:
 def verdicts(world: World, tally: Tally) -> Iterator[Verdict]:
     """All bars."""
     n_good, n_hostile = tally.n_good, tally.n_hostile
-    yield _none("good requests that failed", len(tally.failed), n_good)
+    yield none_of("good requests that failed", len(tally.failed), n_good)
     lowest = world.lowest_cosine
     what = "lowest cosine of a vector to the one that its item had alone"
     yield Verdict(what, f">= {MIN_COSINE}", f"{lowest:.7f}", lowest >= MIN_COSINE)
-    yield _none("hostile requests not answered as they must be", len(tally.wrong), n_hostile)
-    yield _none("answers with 5xx, as the server counts them", tally.n_server_errors)
-    yield _none("`/readyz` other than 200, asked each second", len(tally.unready), tally.n_probes)
+    yield none_of("hostile requests not answered as they must be", len(tally.wrong), n_hostile)
+    yield none_of("answers with 5xx, as the server counts them", tally.n_server_errors)
+    yield none_of("`/readyz` other than 200, asked each second", len(tally.unready), tally.n_probes)
     growth = memory_growth(tally.memory)
     yield Verdict(
         "growth of resident memory after the first quarter (five minutes at most), by least squares",
@@ -263,17 +264,11 @@ def verdicts(world: World, tally: Tally) -> Iterator[Verdict]:
         "not measured" if growth is None else f"{growth:+.2%}",
         growth is not None and growth < MAX_GROWTH,
     )
-    yield _none("acknowledged adds and deletes that are not so at the end", len(tally.lost))
-    yield _none("errors in the server's log", len(tally.logged))
+    yield none_of("acknowledged adds and deletes that are not so at the end", len(tally.lost))
+    yield none_of("errors in the server's log", len(tally.logged))
     yield Verdict(
         "the load ran its time and the server lived", "yes", tally.ended_by or "yes", not tally.ended_by
     )
-
-
-def _none(what: str, n_found: int, of: int | None = None) -> Verdict:
-    """Nothing of the kind, and of at least one that could have been."""
-    found = f"{n_found:,}" if of is None else f"{n_found:,} of {of:,}"
-    return Verdict(what, "0", found, n_found == 0 and of != 0)
 
 
 def memory_growth(samples: list[tuple[float, int]]) -> float | None:

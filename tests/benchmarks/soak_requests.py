@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.inputs import GALLERY as GALLERY_FOLDER
 from benchmarks.inputs import captions, labels, photos
 from benchmarks.load import (
     BOUNDARY,
@@ -33,14 +34,12 @@ from benchmarks.load import (
     post_json,
     request,
 )
-from benchmarks.servers import REPOSITORY
 from diptych.core.limits import Limits
 from diptych.wiring.version import CACHED_LABELS
 from support.default_model import DEFAULT_MODEL
 from support.hostile.corpus import corpus
 
 GALLERY, CHANGING, ODD = "gallery", "soak", "soak-odd"
-GALLERY_FOLDER = REPOSITORY / "server" / "gallery"
 MIN_COSINE = 0.99999  # of a vector to the one that its item had alone
 SAME_COSINE = 0.9999  # of a picture to itself
 MAX_TRIES = 10  # of a request that is refused with 429
@@ -272,8 +271,8 @@ async def use_stored(caller: Caller) -> None:
         return
     id, payload = world.pool.popleft()
     path = f"/collections/{CHANGING}/images/{id}"
-    body = {"query": {"id": id}, "k": 1, "collection": CHANGING}
-    (best,) = _hits(await caller.good(post_json("/search", body)), 1)
+    parts = [Part("image", payload, "image/png"), Part("k", b"1"), Part("collection", CHANGING.encode())]
+    (best,) = _hits(await caller.good(post_form("/search", parts)), 1)  # by its id it does not find itself
     if best["cosine"] < SAME_COSINE:
         raise Failed(f"{id} finds {best['id']} first, with {best['cosine']}")
     if (await caller.good(request("GET", f"{path}/original"))).body != payload:

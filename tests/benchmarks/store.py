@@ -5,10 +5,7 @@
 Everything is asked over HTTP, of servers whose data lies in the temporary folder, which should be on a disk.
 """
 
-import argparse
-import asyncio
 import itertools
-import json
 import sys
 import tempfile
 import time
@@ -25,10 +22,11 @@ from benchmarks import inputs
 from benchmarks.load import (
     MULTIPART,
     OCTETS,
-    Connection,
     Part,
     Requests,
     Window,
+    add_vectors,
+    ask_once,
     form,
     in_turns,
     post,
@@ -38,7 +36,17 @@ from benchmarks.load import (
     spread,
     window,
 )
-from benchmarks.report import Verdict, command_line, conditions, finish, say, table, verdicts_table
+from benchmarks.report import (
+    Verdict,
+    command_line,
+    conditions,
+    finish,
+    parser,
+    run,
+    say,
+    table,
+    verdicts_table,
+)
 from benchmarks.servers import Running, diptych, running
 from diptych.bundle.manifest import read_manifest
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
@@ -75,15 +83,10 @@ class Growth:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round, few rows: to try the benchmark"
-    )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
-    args = parser.parse_args()
-    rounds, seconds, sizes = (
-        (1, 1.0, (2_000, 4_000)) if args.quick else (5, 3.0, (10_000, 100_000, 1_000_000))
-    )
+    args = parser(__doc__, quick="one short round, few rows").parse_args()
+    rounds, seconds, sizes = 5, 3.0, (10_000, 100_000, 1_000_000)
+    if args.quick:
+        rounds, seconds, sizes = 1, 1.0, (2_000, 4_000)
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
         added = adding(Path(folder, "images"), rounds, seconds)
         grown = list(growing(Path(folder, "rows"), sizes, seconds))
@@ -94,11 +97,8 @@ def main() -> int:
         "its commit is fsynced."
     )
     verdicts = [*_adding_verdicts(added), *_growth_verdicts(grown)]
-    finish(
-        "\n\n".join([said, adding_table(added), growth_table(grown), verdicts_table(verdicts)]) + "\n",
-        args.write,
-        MARKS,
-    )
+    report = [said, adding_table(added), growth_table(grown), verdicts_table(verdicts)]
+    finish("\n\n".join(report) + "\n", args.write, MARKS)
     return 0
 
 
@@ -107,7 +107,7 @@ def adding(data_dir: Path, rounds: int, seconds: float) -> dict[tuple[int, int],
     numbers = itertools.count()
     with running(diptych(MODEL_REPO, DEFAULT_MODEL, data_dir, name="store")) as server:
         for keep in ("original", "none"):
-            ask(server, post_json("/collections", {"name": keep, "keep": keep}))
+            ask_once(server, post_json("/collections", {"name": keep, "keep": keep}))
         found = {}
         for per_request, n_clients in SHAPES:
             say(f"{per_request} images a request, {n_clients} clients")
@@ -141,15 +141,15 @@ def growing(data_dir: Path, sizes: Sequence[int], seconds: float) -> Iterator[Gr
     program = diptych(MODEL_REPO, DEFAULT_MODEL, data_dir, name="store")
     rng, there = np.random.default_rng(0), 0
     with running(program) as server:
-        ask(server, post_json("/collections", {"name": "rows"}))
+        ask_once(server, post_json("/collections", {"name": "rows"}))
     for n_rows in sizes:
         say(f"{n_rows:,} rows")
         found = Growth(n_rows)
         with running(program) as server:
             for start in range(there, n_rows, BATCH):
-                message = post("/collections/rows/vectors", form(_rows(rng, start)), MULTIPART)
+                message = _rows(rng, start)
                 began = time.perf_counter()
-                ask(server, message)
+                ask_once(server, message)
                 found.rows_per_s.append(BATCH / (time.perf_counter() - began))
         there = n_rows
         found.data_mb = sum(file.stat().st_size for file in data_dir.rglob("*") if file.is_file()) / 1e6
@@ -162,15 +162,13 @@ def growing(data_dir: Path, sizes: Sequence[int], seconds: float) -> Iterator[Gr
 def _asking(server: Running, found: Growth, seconds: float) -> None:
     """Searches by the vector of a row, alone and with each filter; a page of the list."""
     numbers = itertools.count(1)
-    middle = _id(found.n_rows // 2)
+    middle = row_id(found.n_rows // 2)
     page = request("GET", f"/collections/rows/images?limit={PAGE}&after={middle}")
     kinds = {f"list, a page of {PAGE} in the middle": Requests([page])}
     for name, clause in {"": None, **FILTERS}.items():
         body = {"collection": "rows", "k": 10} | ({"filter": clause} if clause else {})
-        queries = (
-            post_json("/search", body | {"query": {"id": _id(number * 7919 % found.n_rows)}})
-            for number in numbers
-        )
+        ids = (row_id(number * 7919 % found.n_rows) for number in numbers)
+        queries = (post_json("/search", body | {"query": {"id": id}}) for id in ids)
         kinds[f"search, filter: {name}" if name else "search"] = Requests(queries)
     for name, kind in kinds.items():
         one = window(server, kind, 1, seconds)
@@ -179,50 +177,22 @@ def _asking(server: Running, found: Growth, seconds: float) -> None:
         found.ms[name], found.resident_mb = one.p50_ms, one.resident_mb
 
 
-def _rows(rng: np.random.Generator, start: int) -> list[Part]:
+def _rows(rng: np.random.Generator, start: int) -> bytes:
     rows = rng.standard_normal((BATCH, EMBED_DIM)).astype("<f4")
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    items = [{"id": _id(n), "metadata": _metadata(n)} for n in range(start, start + BATCH)]
-    origin = {"name": DEFAULT_MODEL, "version": int(default_bundle().name)}
-    return [
-        Part("model", json.dumps(origin).encode()),
-        Part("embeddings", rows.tobytes(), OCTETS),
-        Part("items", json.dumps(items).encode()),
-    ]
+    numbers, origin = range(start, start + BATCH), (DEFAULT_MODEL, int(default_bundle().name))
+    return add_vectors("rows", origin, list(map(row_id, numbers)), rows, list(map(_metadata, numbers)))
 
 
 def _metadata(n: int) -> dict[str, Any]:
     tags = ["cat", "sofa"] if n % 5 == 0 else ["dog"]
-    title = f"picture number {n} of the set"
-    return {
-        "year": 1990 + n % 36,
-        "colour": COLOURS[n % 4],
-        "title": title,
-        "tags": tags,
-        "price": n % 1000 / 7,
-    }
+    named = {"title": f"picture number {n} of the set", "tags": tags}
+    return {"year": 1990 + n % 36, "colour": COLOURS[n % 4], "price": n % 1000 / 7, **named}
 
 
-def _id(n: int) -> str:
+def row_id(n: int) -> str:
+    """The id of row n."""
     return f"image-{n:08}"
-
-
-def ask(server: Running, message: bytes) -> Any:
-    """One answer. Raises SystemExit where it is an error, or an add that did not create all its items."""
-
-    async def one() -> Any:
-        connection = Connection(server.port)
-        answer = await connection.ask(message)
-        connection.close()
-        if answer.status not in {200, 201}:
-            sys.exit(answer.words())
-        return answer.json()
-
-    found = asyncio.run(one())
-    outcomes = {outcome["status"] for outcome in found.get("outcomes", [])}
-    if outcomes - {"created"}:
-        sys.exit(f"not all were created: {outcomes}")
-    return found
 
 
 def adding_table(added: dict[tuple[int, int], list[list[Window]]]) -> str:
@@ -233,15 +203,8 @@ def adding_table(added: dict[tuple[int, int], list[list[Window]]]) -> str:
         what = f"{per_request} image{'s' * (per_request > 1)} a request, clients: {n_clients}"
         shares = [f"{median(ratios(one, encoded)):.2f}" for one in kept]
         cells.append([what, *(spread(one, 0) for one in (encoded, *kept)), *shares])
-    header = [
-        "images/s",
-        "only encoded (`/embed`)",
-        "added",
-        "added, files not kept",
-        "ratio",
-        "ratio, not kept",
-    ]
-    return table(header, cells)
+    header = ["only encoded (`/embed`)", "added", "added, files not kept", "ratio", "ratio, not kept"]
+    return table(["images/s", *header], cells)
 
 
 def growth_table(grown: Sequence[Growth]) -> str:
@@ -273,7 +236,4 @@ def _growth_verdicts(grown: Sequence[Growth]) -> Iterator[Verdict]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

@@ -6,7 +6,6 @@ The same small ViT, weights to start from, pairs in the same order, batch size a
 open_clip runs by its own command line in an environment of its own.
 """
 
-import argparse
 import csv
 import json
 import math
@@ -29,8 +28,19 @@ import torch
 from PIL import Image
 
 from benchmarks.environments import environment, installed
+from benchmarks.inputs import gallery_items
 from benchmarks.load import in_turns, spread
-from benchmarks.report import Verdict, command_line, conditions, finish, say, table, verdicts_table
+from benchmarks.report import (
+    Verdict,
+    command_line,
+    conditions,
+    finish,
+    parser,
+    run,
+    say,
+    table,
+    verdicts_table,
+)
 from benchmarks.servers import REPOSITORY, modules_of
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.checkpoint import Checkpoint, write_checkpoint
@@ -47,7 +57,6 @@ SPEED_BAR, LOSS_BAR = 1.7, 0.02
 N_WARM, N_LAST = 3, 5  # steps that are not counted; steps whose mean is the final loss
 ROUNDS, STEPS, WARMUP = 3, 50, 10
 QUICK_ROUNDS, QUICK_STEPS, QUICK_WARMUP = 1, 9, 2
-GALLERY = REPOSITORY / "server" / "gallery"
 OPEN_CLIP_RUN = Path(__file__).parent / "open_clip_run.py"
 N_VALIDATION = 8  # images, for a validation that costs nothing
 N_TOLD = 30  # lines of a log that an error shows
@@ -115,11 +124,9 @@ class Turn:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round, few steps: to try the benchmark")
-    parser.add_argument("--rounds", type=int, help=f"in which the two take turns (default {ROUNDS})")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the file's marks")
-    args = parser.parse_args()
+    flags = parser(__doc__, quick="one round, few steps")
+    flags.add_argument("--rounds", type=int, help=f"in which the two take turns (default {ROUNDS})")
+    args = flags.parse_args()
     environment("open_clip")
     steps, warmup = (QUICK_STEPS, QUICK_WARMUP) if args.quick else (STEPS, WARMUP)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
@@ -154,11 +161,10 @@ def write_pairs(folder: Path, n_steps: int) -> Path:
     and goes on with words of other names.
     """
     rng = np.random.default_rng(0)
-    lines = (GALLERY / "items.jsonl").read_text(encoding="utf-8").splitlines()
-    items = [item for item in map(json.loads, lines) if item["metadata"]["kind"] == "drawing"]
-    names = [item["metadata"]["name"] for item in items]
+    items = [(file, one["name"]) for file, one in gallery_items() if one["kind"] == "drawing"]
+    names = [name for _, name in items]
     words = sorted({word for name in names for word in name.split()})
-    pictures = [_on_white(GALLERY / item["file"]) for item in items]
+    pictures = [_on_white(file) for file, _ in items]
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, str]] = []
     for _ in range(n_steps):
@@ -234,17 +240,10 @@ def train_ours(task: Task) -> Turn:
     folder.mkdir(parents=True)
     _write_validation(folder / "validation")
     (folder / "recipe.toml").write_text(tomli_w.dumps(_recipe(task)), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "diptych_training",
-        "train",
-        folder / "recipe.toml",
-        "--start",
-        task.start,
-    ]
-    command += ["--device", "cpu", "--data", folder / "validation", "--runs-dir", folder / "runs"]
-    peak_mb, cpu_share = run(command, folder / "log.txt", {**os.environ, **modules_of(REPOSITORY)})
+    command = [sys.executable, "-m", "diptych_training", "train", folder / "recipe.toml"]
+    command += ["--start", task.start, "--device", "cpu"]
+    command += ["--data", folder / "validation", "--runs-dir", folder / "runs"]
+    peak_mb, cpu_share = measured(command, folder / "log.txt", {**os.environ, **modules_of(REPOSITORY)})
     series: defaultdict[str, list[float]] = defaultdict(list)
     with (folder / "runs" / "bench" / "metrics.csv").open(encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
@@ -309,12 +308,13 @@ def train_theirs(task: Task) -> Turn:
     flags += ["--image-mean", *MEAN, "--image-std", *STD]
     flags += ["--aug-cfg", "scale=(1.0, 1.0)", "ratio=(1.0, 1.0)"]  # the whole image: no random crop
     command = [environment("open_clip") / "python", OPEN_CLIP_RUN, noted, folder / "configs", *flags]
-    peak_mb, cpu_share = run(command, folder / "log.txt", cwd=task.pairs.parent)  # paths in it are relative
+    # paths in the table are relative
+    peak_mb, cpu_share = measured(command, folder / "log.txt", cwd=task.pairs.parent)
     found = json.loads(noted.read_text(encoding="utf-8"))
     return Turn(found["seconds"], found["losses"], peak_mb, cpu_share)
 
 
-def run(
+def measured(
     command: Sequence[object],
     log: Path,
     environment: Mapping[str, str] | None = None,
@@ -363,7 +363,4 @@ def verdicts(turns: Mapping[str, Sequence[Turn]]) -> Iterator[Verdict]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    run(main)

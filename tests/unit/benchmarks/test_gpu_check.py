@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu_check
-from benchmarks.gpu_check import CHECKS, MARKS, REPOSITORY, Task, check_faiss, check_tensorrt
+from benchmarks.gpu_check import CHECKS, Task, check_faiss, check_tensorrt
+from benchmarks.servers import REPOSITORY
 from support.child_python import python_path
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_faiss_gpu import FakeFaissGpu
@@ -31,12 +32,13 @@ def check(*flags: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.long
 def test_machine_without_a_gpu_gets_a_table_that_says_so_and_no_failure(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARKS[0]}\nNot yet run.\n{MARKS[1]}\nafter\n")
+    begin, end = "<!-- gpu-check:begin -->\n", "<!-- gpu-check:end -->\nafter\n"
+    page.write_text(f"before\n{begin}Not yet run.\n{end}")
     ended = check("--write", str(page))
     assert ended.returncode == 0, ended.stderr
     for name in CHECKS:
         assert f"| {name} |  | absent | " in ended.stdout
-    assert page.read_text() == f"before\n{MARKS[0]}\n{ended.stdout}{MARKS[1]}\nafter\n"
+    assert page.read_text() == f"before\n{begin}{ended.stdout}{end}"
     assert check("--require", "faiss").returncode == 1
 
 

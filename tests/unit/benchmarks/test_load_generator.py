@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import Requests, in_turns, percentile, post_json, rate, summed_up, window
-from benchmarks.servers import Program, Running, cpu_seconds, resident_bytes, running
+from benchmarks.load import Requests, in_turns, post_json, rate, window
+from benchmarks.servers import Program, Running, running
 
 DELAY_S = 0.01
 
@@ -68,26 +68,8 @@ def test_errors_are_counted_and_are_no_answers() -> None:
     assert found.per_s <= 0.55 / DELAY_S
 
 
-def test_requests_of_a_sequence_come_again_and_those_of_an_iterator_once() -> None:
-    again, once = Requests([b"a", b"b"]), Requests(iter([b"a", b"b"]))
-    assert [next(again) for _ in range(3)] == [b"a", b"b", b"a"]
-    assert [next(once) for _ in range(2)] == [b"a", b"b"]
-
-
 def test_request_at_an_edge_counts_by_its_part_inside() -> None:
     assert rate([(0.0, 2.0), (1.0, 2.0), (5.0, 6.0)], 1.0, 3.0) == pytest.approx((0.5 + 1.0) / 2)
-
-
-def test_processor_time_is_told_for_each_item() -> None:
-    found = summed_up([(0.0, 1.0), (1.0, 2.0)], 0.0, 2.0, cpu_s=0.4, n_items=4, resident=5e6)
-    assert found.per_s == pytest.approx(4.0)
-    assert found.cpu_ms == pytest.approx(50.0)
-    assert found.resident_mb == 5.0
-
-
-def test_percentile_is_the_nearest_rank() -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
-    assert percentile(list(range(1, 101)), 0.99) == 99
 
 
 def test_what_is_compared_takes_turns_and_neither_is_always_first() -> None:
@@ -95,14 +77,6 @@ def test_what_is_compared_takes_turns_and_neither_is_always_first() -> None:
     found = in_turns(3, [lambda: said.append("a"), lambda: said.append("b")])
     assert said == ["a", "b", "b", "a", "a", "b"]
     assert [len(one) for one in found] == [3, 3]
-
-
-def test_processor_time_and_memory_of_children_count() -> None:
-    before = cpu_seconds(os.getpid())
-    sum(number * number for number in range(2_000_000))
-    assert cpu_seconds(os.getpid()) > before
-    assert resident_bytes(os.getpid()) > 10_000_000
-    assert resident_bytes(2**22 + 1) == 0, "of a process that is not there"
 
 
 def test_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

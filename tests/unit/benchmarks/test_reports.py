@@ -1,16 +1,11 @@
 """What the benchmarks write of their figures, and when a bar counts as met."""
 
-import csv
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from benchmarks import search, serving, soak, training
-from benchmarks.environments import packages
 from benchmarks.load import Window
-from benchmarks.report import OtherPrograms, between_marks, commit, machine, table, verdicts_table
+from benchmarks.report import between_marks, verdicts_table
 from benchmarks.soak_requests import World
 from benchmarks.store import as_nowhere_else
 
@@ -30,15 +25,6 @@ def test_text_goes_between_its_marks_and_nowhere_else() -> None:
     assert between_marks(old, "new\n", "x.md", "bench") == old.replace("old", "new")
     with pytest.raises(SystemExit, match=r"x\.md has no <!-- soak:begin -->"):
         between_marks(old, "new", "x.md", "soak")
-
-
-def test_table_is_markdown() -> None:
-    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
-
-
-def test_conditions_name_machine_and_commit() -> None:
-    assert "cores" in machine()
-    assert commit(Path(__file__).parents[3]) != ""
 
 
 def test_commits_are_compared_pair_by_pair() -> None:
@@ -100,19 +86,6 @@ def test_trainers_are_judged_round_by_round_without_their_first_steps() -> None:
     assert met(training.verdicts({training.OURS: worse, training.THEIRS: theirs})) == [False, False]
 
 
-def test_no_batch_of_pairs_has_a_caption_twice(tmp_path: Path) -> None:
-    with training.write_pairs(tmp_path, n_steps=1).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert len(rows) == len({row["title"] for row in rows}) == training.BATCH_SIZE
-
-
-def test_environment_of_others_comes_from_what_pip_is_configured_for() -> None:
-    asked = packages("open_clip", "2.13.0+cpu")
-    assert asked[0] == "torch==2.13.0"
-    assert not any(part.startswith("-") or "://" in part for part in asked)
-    assert not any(part.startswith("torch") for part in packages("usearch", "2.13.0+cpu"))
-
-
 def test_same_photograph_is_another_file() -> None:
     photo = b"\xff\xd8\xff\xe0rest"
     assert as_nowhere_else(photo, 12) == b"\xff\xd8\xff\xfe\x00\x0412\xff\xe0rest"
@@ -139,18 +112,6 @@ def test_rows_are_the_pictures_first_and_then_the_same_with_noise_of_a_known_nor
     assert apart.mean() == pytest.approx(0.1, rel=0.1)
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1)
     assert np.array_equal(search.Rows(pictures).first(2_000), rows[:2_000])
-
-
-def test_size_beyond_which_usearch_builds_no_index_has_its_exact_searches() -> None:
-    speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
-    small = search.Usearch(1_000, speed, speed, recall=0.98765, build_s=12.4, memory_mb=150.2)
-    lines = search.usearch_table([small, search.Usearch(2_000, speed)]).splitlines()
-    assert lines[2] == "| 1,000 | 20.0 | 50 and 60 | 20.0 | 50 and 60 | 0.988 | 12 | 150 |"
-    assert lines[3] == "| 2,000 | 20.0 | 50 and 60 | - | - | - | - | - |"
-
-
-def test_other_programs_take_a_share_of_the_processors() -> None:
-    assert re.fullmatch(r"Other programs took \d+% of the processors meanwhile\.", OtherPrograms().said())
 
 
 def test_hits_with_the_same_cosine_may_stand_for_each_other() -> None:

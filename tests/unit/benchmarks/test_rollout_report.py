@@ -1,11 +1,8 @@
 """What the benchmark of rollouts counts, and which bars it holds a run to."""
 
-import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from benchmarks.inputs import variants
 from benchmarks.load import Answer
@@ -15,13 +12,10 @@ from benchmarks.rollout_report import (
     Record,
     Sample,
     Span,
-    drawn,
     phases_table,
     rollout_table,
     verdicts_of,
 )
-
-MAX_FIGURE_BYTES = 200_000
 
 
 def record(slower: float = 1.0) -> Record:
@@ -51,13 +45,6 @@ def test_images_a_second_are_told_apart_by_load() -> None:
     assert "| of these under load, s | 5 |" in table
 
 
-def test_requests_a_second_are_of_the_time_under_load() -> None:
-    found = record()
-    found.quiet.append((15, 20))
-    found.spans = [one for one in found.spans if not 15 <= one.ended < 20]
-    assert "| during (10 s) | 20 |" in phases_table(found)
-
-
 @pytest.mark.parametrize(("slower", "met"), [(1.9, True), (2.1, False)])
 def test_requests_may_be_twice_as_slow_and_no_more(slower: float, met: bool) -> None:
     assert [one.met for one in verdicts_of(record(slower))] == [met, met, True, True]
@@ -70,16 +57,6 @@ def test_a_failure_and_a_step_back_miss_their_bars() -> None:
     assert [one.met for one in verdicts_of(found)] == [True, True, False, False]
 
 
-def test_figure_is_a_small_png() -> None:
-    png = drawn(record())
-    assert Image.open(io.BytesIO(png)).format == "PNG"
-    assert len(png) <= MAX_FIGURE_BYTES
-
-
-def test_published_figure_is_small() -> None:
-    assert (Path(__file__).parents[3] / "docs" / "figures" / "rollout.png").stat().st_size <= MAX_FIGURE_BYTES
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -90,11 +67,6 @@ def test_published_figure_is_small() -> None:
 )
 def test_version_is_the_one_that_the_answer_names(answer: Answer) -> None:
     assert version_of(answer) == 6
-
-
-def test_answer_without_a_version_is_an_error() -> None:
-    with pytest.raises(ValueError, match="names no version"):
-        version_of(Answer(200, {}, b"{}"))
 
 
 def test_pictures_are_distinct_and_the_same_every_time() -> None:
