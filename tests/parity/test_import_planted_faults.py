@@ -34,7 +34,7 @@ pytestmark = pytest.mark.long  # exports of twelve layers; the gate itself has s
 
 CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     # square projections, so that a missing or a transposed one still runs; padded by the end-of-text id
-    "clip": partial(make_clip, layers=LAYERS, width=32, embed_dim=32, old_eos=True),
+    "clip": partial(make_clip, layers=LAYERS, embed_dim=32, old_eos=True),
     "siglip": partial(make_siglip, layers=LAYERS),
     "open_clip": partial(make_vit, layers=LAYERS, embed_dim=64, quick_gelu=True),
     "roberta": partial(make_hf_text, layers=LAYERS),

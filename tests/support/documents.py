@@ -42,14 +42,6 @@ def command_lines(programs: tuple[str, ...]) -> Iterator[tuple[Path, list[str]]]
                         yield document, words
 
 
-def inline_commands(start: str) -> Iterator[tuple[Path, list[str]]]:
-    """(document, words) of each command in running text, between backticks, that begins with `start`."""
-    for document in documents():
-        text = document.read_text(encoding="utf-8")
-        for span in re.findall(rf"(?<!`)`({re.escape(start)} [^`]+)`(?!`)", text):
-            yield document, shlex.split(span)
-
-
 def links(document: Path) -> list[str]:
     """The targets of all links and images of a document, without those in code."""
     text = _BLOCK.sub("", document.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from diptych.adapters.onnxruntime import tensorrt_provider
@@ -23,7 +24,6 @@ from diptych.adapters.onnxruntime.cuda_provider import require_cuda
 from diptych.errors import ConfigError
 from support.fake_cuda_bindings import FakeGpu
 from support.largest_id import has_integer_argmax
-from support.tensorrt_parser import refused
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -191,6 +191,17 @@ class _Session(ort.InferenceSession):
                 raise RuntimeError(f"{shape} is outside of the profile {self._profile}")
         (rows,) = super().run(output_names, input_feed, run_options)
         return [-rows if turned else rows]
+
+
+def refused(model: onnx.ModelProto) -> str:
+    """The first operator that TensorRT's parser of ONNX does not take, in its words; empty for none."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ports = (*inferred.input, *inferred.value_info)
+    bytes_ = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.UINT8}
+    for node in inferred.node:
+        if node.op_type != "Cast" and bytes_ & set(node.input):
+            return f"{node.op_type} {node.name!r}: all UINT8 inputs must directly feed into a cast layer"
+    return ""
 
 
 def _shape(profile: str) -> tuple[int, ...]:

@@ -53,147 +53,78 @@ def make_clip(
     activation: str = "quick_gelu",
     old_eos: bool = False,
     layers: int = LAYERS,
-    width: int = WIDTH,
     embed_dim: int = EMBED_DIM,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    image_processor: PilBackend | None = None,
     nested: bool = False,
-    seed: int = 0,
 ) -> Path:
     """CLIP: class token, causal text. `old_eos`: a configuration of before the real end id was stored.
 
     `nested`: the image processor's settings inside processor_config.json, as the newest library saves them.
     """
-    tokenizer = clip_tokenizer(context_length)
-    text = _tower(layers, width, hidden_act=activation, max_position_embeddings=context_length)
-    text |= {"vocab_size": len(tokenizer), "pad_token_id": 1}
+    tokenizer = clip_tokenizer(CONTEXT_LENGTH)
+    text = _text(tokenizer, layers, hidden_act=activation, pad_token_id=1)
     text |= {"bos_token_id": 0, "eos_token_id": 2} if old_eos else _frame_ids(tokenizer)
-    vision = _vision(layers, width, image_size, hidden_act=activation)
+    vision = _vision(layers, hidden_act=activation)
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=embed_dim)
-    images = image_processor or CLIPImageProcessorPil(**_shortest(image_size))
-    model = _randomised(CLIPModel(config), seed)
+    model = _randomised(CLIPModel(config))
     if not nested:
-        return _save(folder, model, images, tokenizer)
+        return _save(folder, model, _shortest(), tokenizer)
     model.save_pretrained(folder)
-    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    CLIPProcessor(_shortest(), tokenizer).save_pretrained(folder)
     return folder
 
 
-def make_metaclip_2(
-    folder: Path,
-    *,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    embed_dim: int = EMBED_DIM,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_metaclip_2(folder: Path) -> Path:
     """MetaCLIP 2: CLIP's architecture with XLM-RoBERTa's tokenizer, whose end-of-text id is 2."""
-    tokenizer = xlm_roberta_tokenizer(context_length)
-    text = _tower(layers, width, max_position_embeddings=context_length, vocab_size=len(tokenizer))
-    text |= {"pad_token_id": tokenizer.pad_token_id, **_frame_ids(tokenizer)}
-    vision = _vision(layers, width, image_size)
-    config = MetaClip2Config(text_config=text, vision_config=vision, projection_dim=embed_dim)
-    images = CLIPImageProcessorPil(**_shortest(image_size))
-    return _save(folder, _randomised(MetaClip2Model(config), seed), images, tokenizer)
+    tokenizer = xlm_roberta_tokenizer(CONTEXT_LENGTH)
+    text = _text(tokenizer, pad_token_id=tokenizer.pad_token_id, **_frame_ids(tokenizer))
+    config = MetaClip2Config(text_config=text, vision_config=_vision(), projection_dim=EMBED_DIM)
+    return _save(folder, _randomised(MetaClip2Model(config)), _shortest(), tokenizer)
 
 
-def make_siglip(
-    folder: Path,
-    *,
-    attention_mask: bool = False,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_siglip(folder: Path, *, attention_mask: bool = False, layers: int = LAYERS) -> Path:
     """SigLIP: attention pooling, text pooled at its last position, sentencepiece, squashed images."""
-    tokenizer = siglip_tokenizer(folder, context_length, attention_mask=attention_mask)
-    model = _siglip(tokenizer, layers, width, image_size, context_length, seed)
-    return _save(folder, model, _siglip_images(image_size), tokenizer)
+    tokenizer = siglip_tokenizer(folder, CONTEXT_LENGTH, attention_mask=attention_mask)
+    return _save(folder, _siglip(tokenizer, layers), _siglip_images(), tokenizer)
 
 
-def make_siglip2_fixed(
-    folder: Path,
-    *,
-    lowercase: bool = False,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_siglip2_fixed(folder: Path, *, lowercase: bool = False) -> Path:
     """SigLIP 2 for one size of image: SigLIP's architecture with Gemma's tokenizer."""
-    tokenizer = gemma_tokenizer(context_length, lowercase=lowercase)
-    model = _siglip(tokenizer, layers, width, image_size, context_length, seed)
-    return _save(folder, model, _siglip_images(image_size), tokenizer)
+    tokenizer = gemma_tokenizer(CONTEXT_LENGTH, lowercase=lowercase)
+    return _save(folder, _siglip(tokenizer), _siglip_images(), tokenizer)
 
 
 def make_siglip2_naflex(folder: Path) -> Path:
     """SigLIP 2 for images of any shape, at most 16 patches."""
     tokenizer = gemma_tokenizer(CONTEXT_LENGTH, lowercase=True)
-    text = _tower(LAYERS, WIDTH, max_position_embeddings=CONTEXT_LENGTH, vocab_size=len(tokenizer))
-    vision = _tower(LAYERS, WIDTH, patch_size=PATCH_SIZE, num_patches=16)
-    model = Siglip2Model(Siglip2Config(text_config=text, vision_config=vision))
+    vision = _tower(patch_size=PATCH_SIZE, num_patches=16)
+    model = Siglip2Model(Siglip2Config(text_config=_text(tokenizer), vision_config=vision))
     images = Siglip2ImageProcessorPil(patch_size=PATCH_SIZE, max_num_patches=16)
     return _save(folder, model, images, tokenizer)
 
 
-def make_chinese_clip(
-    folder: Path,
-    *,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    embed_dim: int = EMBED_DIM,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_chinese_clip(folder: Path) -> Path:
     """Chinese-CLIP: a BERT for texts, pooled at its first token; images squashed, as its authors do."""
-    tokenizer = bert_tokenizer(context_length)
-    text = _tower(layers, width, max_position_embeddings=64, vocab_size=len(tokenizer), pad_token_id=0)
-    vision = _vision(layers, width, image_size)
-    config = ChineseCLIPConfig(text_config=text, vision_config=vision, projection_dim=embed_dim)
-    images = ChineseCLIPImageProcessorPil(**_square(image_size), do_center_crop=False)
-    return _save(folder, _randomised(ChineseCLIPModel(config), seed), images, tokenizer)
+    tokenizer = bert_tokenizer(CONTEXT_LENGTH)
+    text = _text(tokenizer, max_position_embeddings=64, pad_token_id=0)
+    config = ChineseCLIPConfig(text_config=text, vision_config=_vision(), projection_dim=EMBED_DIM)
+    images = ChineseCLIPImageProcessorPil(**_square(IMAGE_SIZE), do_center_crop=False)
+    return _save(folder, _randomised(ChineseCLIPModel(config)), images, tokenizer)
 
 
-def make_altclip(
-    folder: Path,
-    *,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    embed_dim: int = EMBED_DIM,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_altclip(folder: Path) -> Path:
     """AltCLIP: XLM-RoBERTa for texts, its positions numbered after the padding id."""
-    tokenizer = xlm_roberta_tokenizer(context_length)
-    n_positions = context_length + 1 + 1  # ids 0 and 1 (padding) are no positions
-    text = _tower(layers, width, max_position_embeddings=n_positions, vocab_size=len(tokenizer))
-    text |= {"project_dim": width, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    vision = _vision(layers, width, image_size)
-    config = AltCLIPConfig(text_config=text, vision_config=vision, projection_dim=embed_dim)
-    images = CLIPImageProcessorPil(**_shortest(image_size))
-    return _save(folder, _randomised(AltCLIPModel(config), seed), images, tokenizer)
+    tokenizer = xlm_roberta_tokenizer(CONTEXT_LENGTH)
+    n_positions = CONTEXT_LENGTH + 1 + 1  # ids 0 and 1 (padding) are no positions
+    text = _text(tokenizer, max_position_embeddings=n_positions, project_dim=WIDTH)
+    text |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    config = AltCLIPConfig(text_config=text, vision_config=_vision(), projection_dim=EMBED_DIM)
+    return _save(folder, _randomised(AltCLIPModel(config)), _shortest(), tokenizer)
 
 
-def make_align(
-    folder: Path,
-    *,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    image_size: int = 64,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
+def make_align(folder: Path, image_size: int = 64) -> Path:
     """ALIGN: an EfficientNet for images, scaled to [-1, 1] before normalisation, and a BERT for texts."""
-    tokenizer = bert_tokenizer(context_length)
-    text = _tower(layers, width, max_position_embeddings=64, vocab_size=len(tokenizer), pad_token_id=0)
+    tokenizer = bert_tokenizer(CONTEXT_LENGTH)
+    text = _text(tokenizer, max_position_embeddings=64, pad_token_id=0)
     vision = {
         "image_size": image_size,
         "width_coefficient": 1.0,
@@ -202,13 +133,13 @@ def make_align(
         "in_channels": [32, 16, 24],
         "out_channels": [16, 24, EMBED_DIM],
         "strides": [1, 2, 2],
-        "num_block_repeats": [1, 2, layers],
+        "num_block_repeats": [1, 2, LAYERS],
         "expand_ratios": [1, 4, 4],
         "hidden_dim": 64,
     }
     config = AlignConfig(text_config=text, vision_config=vision, projection_dim=EMBED_DIM)
     images = EfficientNetImageProcessorPil(
-        size={"height": image_size + 8, "width": image_size + 8},
+        **_square(image_size + 8),
         crop_size={"height": image_size, "width": image_size},
         do_center_crop=True,
         rescale_factor=1 / 127.5,
@@ -217,29 +148,26 @@ def make_align(
         image_mean=[0.1, 0.0, -0.1],
         image_std=[0.9, 1.0, 1.1],
     )
-    return _save(folder, _randomised(AlignModel(config), seed), images, tokenizer)
+    return _save(folder, _randomised(AlignModel(config)), images, tokenizer)
 
 
-def _siglip(
-    tokenizer: PreTrainedTokenizerBase,
-    layers: int,
-    width: int,
-    image_size: int,
-    context_length: int,
-    seed: int,
-) -> PreTrainedModel:
-    text = _tower(layers, width, max_position_embeddings=context_length, vocab_size=len(tokenizer))
-    vision = _vision(layers, width, image_size)
-    return _randomised(SiglipModel(SiglipConfig(text_config=text, vision_config=vision)), seed)
+def _siglip(tokenizer: PreTrainedTokenizerBase, layers: int = LAYERS) -> PreTrainedModel:
+    config = SiglipConfig(text_config=_text(tokenizer, layers), vision_config=_vision(layers))
+    return _randomised(SiglipModel(config))
 
 
-def _tower(layers: int, width: int, **more: Any) -> dict[str, Any]:
-    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": HEADS}
-    return {**shape, "intermediate_size": 4 * width, **more}
+def _tower(layers: int = LAYERS, **more: Any) -> dict[str, Any]:
+    shape = {"num_hidden_layers": layers, "hidden_size": WIDTH, "num_attention_heads": HEADS}
+    return {**shape, "intermediate_size": 4 * WIDTH, **more}
 
 
-def _vision(layers: int, width: int, image_size: int, **more: Any) -> dict[str, Any]:
-    return _tower(layers, width, image_size=image_size, patch_size=PATCH_SIZE, **more)
+def _text(tokenizer: PreTrainedTokenizerBase, layers: int = LAYERS, **more: Any) -> dict[str, Any]:
+    ids = {"max_position_embeddings": CONTEXT_LENGTH, "vocab_size": len(tokenizer)}
+    return _tower(layers, **{**ids, **more})
+
+
+def _vision(layers: int = LAYERS, **more: Any) -> dict[str, Any]:
+    return _tower(layers, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, **more)
 
 
 def _frame_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -250,27 +178,27 @@ def _square(edge: int) -> dict[str, Any]:
     return {"size": {"height": edge, "width": edge}}
 
 
-def _shortest(edge: int) -> dict[str, Any]:
-    return {"size": {"shortest_edge": edge}, "crop_size": {"height": edge, "width": edge}}
+def _shortest() -> CLIPImageProcessorPil:
+    crop_size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    return CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=crop_size)
 
 
-def _siglip_images(image_size: int) -> SiglipImageProcessorPil:
-    return SiglipImageProcessorPil(**_square(image_size), resample=2)  # bilinear, as SigLIP 2
+def _siglip_images() -> SiglipImageProcessorPil:
+    return SiglipImageProcessorPil(**_square(IMAGE_SIZE), resample=2)  # bilinear, as SigLIP 2
 
 
 def _save(
     folder: Path, model: PreTrainedModel, images: PilBackend, tokenizer: PreTrainedTokenizerBase
 ) -> Path:
-    model.save_pretrained(folder)
-    images.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    for part in (model, images, tokenizer):
+        part.save_pretrained(folder)
     return folder
 
 
 @torch.no_grad()
-def _randomised(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+def _randomised(model: PreTrainedModel) -> PreTrainedModel:
     """Weights of a size that makes every layer matter: residuals drown the library's own small ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point():
             _fill(name, tensor, generator)

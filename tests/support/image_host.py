@@ -54,31 +54,10 @@ class ImageHost:
 def write_certificate(folder: Path) -> tuple[Path, Path]:
     """(certificate, key) of images.example and *.cdn.example, signed by itself."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *(
-                "-days",
-                "2",
-                "-subj",
-                f"/CN={NAME}",
-                "-addext",
-                f"subjectAltName=DNS:{NAME},DNS:*.cdn.example",
-            ),
-            *("-addext", "keyUsage=digitalSignature,keyCertSign", "-keyout", key, "-out", certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    kind = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME},DNS:*.cdn.example"]
+    files = ["-addext", "keyUsage=digitalSignature,keyCertSign", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *kind.split(), *names, *files], check=True, capture_output=True)
     return certificate, key
 
 

@@ -1,10 +1,11 @@
 """Image files of every mode and of awkward sizes, cut from one photograph; knows nothing of models."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from support.pictures import encoded
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -18,33 +19,27 @@ def odd_pictures(photograph: Path) -> dict[str, bytes]:
     transparent = tall.copy()
     transparent.putalpha(Image.linear_gradient("L").resize(tall.size))
     return {
-        "rgb": _encode(wide),
-        "rgb webp, lossless": _encode(tall, "WEBP", lossless=True),
-        "rgb jpeg": _encode(wide, "JPEG", quality=90),
-        "gray": _encode(tall.convert("L")),
-        "palette": _encode(wide.quantize(17)),
-        "transparent": _encode(transparent),
-        "transparent palette": _encode(transparent.quantize(31)),
-        "16 bit": _encode(Image.fromarray(gray * 257)),
-        "cmyk jpeg": _encode(tall.convert("CMYK"), "JPEG", quality=90),
+        "rgb": encoded(wide),
+        "rgb webp, lossless": encoded(tall, "WEBP", lossless=True),
+        "rgb jpeg": encoded(wide, "JPEG", quality=90),
+        "gray": encoded(tall.convert("L")),
+        "palette": encoded(wide.quantize(17)),
+        "transparent": encoded(transparent),
+        "transparent palette": encoded(transparent.quantize(31)),
+        "16 bit": encoded(Image.fromarray(gray * 257)),
+        "cmyk jpeg": encoded(tall.convert("CMYK"), "JPEG", quality=90),
         **{f"exif {turn}": _turned(tall, turn) for turn in range(1, 9)},
-        "odd square": _encode(image.resize((35, 35))),
-        "margin 3 mod 4": _encode(image.resize((83, 64))),
-        "one pixel more": _encode(image.resize((33, 32))),
-        "larger than any model": _encode(image.resize((501, 333))),
-        "strip 20 to 1": _encode(image.resize((400, 20))),
-        "strip 1 to 20": _encode(image.resize((20, 400))),
-        "tiny": _encode(image.resize((5, 7))),
+        "odd square": encoded(image.resize((35, 35))),
+        "margin 3 mod 4": encoded(image.resize((83, 64))),
+        "one pixel more": encoded(image.resize((33, 32))),
+        "larger than any model": encoded(image.resize((501, 333))),
+        "strip 20 to 1": encoded(image.resize((400, 20))),
+        "strip 1 to 20": encoded(image.resize((20, 400))),
+        "tiny": encoded(image.resize((5, 7))),
     }
 
 
 def _turned(image: Image.Image, turn: int) -> bytes:
     exif = Image.Exif()
     exif[ORIENTATION] = turn
-    return _encode(image, "JPEG", quality=90, exif=exif)
-
-
-def _encode(image: Image.Image, form: str = "PNG", **how: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, form, **how)
-    return out.getvalue()
+    return encoded(image, "JPEG", quality=90, exif=exif)

@@ -16,6 +16,7 @@ import torch
 from open_clip.constants import INCEPTION_MEAN, INCEPTION_STD, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.push_to_hf_hub import save_config_for_hf
 from safetensors.torch import save_file
+from sentencepiece import sentencepiece_model_pb2
 from torch import nn
 from transformers import (
     BertConfig,
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
     RobertaConfig,
+    T5Tokenizer,
     XLMRobertaConfig,
 )
 
@@ -32,10 +34,10 @@ from support.hugging_face_tokenizers import (
     siglip_tokenizer,
     xlm_roberta_tokenizer,
 )
-from support.sentencepiece_vocabulary import t5_tokenizer
 
 LAYERS, WIDTH, EMBED_DIM, PATCH_SIZE, IMAGE_SIZE = 2, 64, 32, 8, 32
 CONTEXT_LENGTH, VOCAB_SIZE = 77, 49408
+SMALL_RESNET = {"layers": [1] * 4, "width": 16, "head_width": 64, "patch_size": None, "image_size": 64}
 LOGIT_SCALE, SIGLIP_SCALE, SIGLIP_BIAS = 100.0, 110.0, -15.0
 CLIP_IMAGES = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
 SIGLIP_IMAGES = {
@@ -56,8 +58,6 @@ def vit_config(
     layers: int = LAYERS,
     width: int = WIDTH,
     embed_dim: int = EMBED_DIM,
-    image_size: int = IMAGE_SIZE,
-    context_length: int = CONTEXT_LENGTH,
     vision: Config | None = None,
     text: Config | None = None,
     **more: Any,
@@ -67,49 +67,36 @@ def vit_config(
     return {
         "embed_dim": embed_dim,
         **({"quick_gelu": True} if quick_gelu else {}),
-        "vision_cfg": {"image_size": image_size, **shape, **(vision or {})},
-        "text_cfg": {**_text(layers, width, context_length), **(text or {})},
+        "vision_cfg": {"image_size": IMAGE_SIZE, **shape, **(vision or {})},
+        "text_cfg": {**_text(layers, width), **(text or {})},
         **more,
     }
 
 
-def make_vit(folder: Path, *, preprocess: Config | None = None, seed: int = 0, **shape: Any) -> Path:
+def make_vit(folder: Path, *, preprocess: Config | None = None, **shape: Any) -> Path:
     """Class token, causal text pooled at the highest id: CLIP's own shape. See `vit_config`."""
-    return make_checkpoint(folder, vit_config(**shape), preprocess=preprocess, seed=seed)
+    return make_checkpoint(folder, vit_config(**shape), preprocess=preprocess)
 
 
-def make_resnet(
-    folder: Path, *, quick_gelu: bool = False, blocks: int = 1, layers: int = LAYERS, seed: int = 0
-) -> Path:
-    """ModifiedResNet with attention pooling; `blocks` in each of the four stages, `layers` of text."""
-    vision = {"layers": [blocks] * 4, "width": 16, "head_width": 64, "patch_size": None, "image_size": 64}
-    config = vit_config(quick_gelu=quick_gelu, layers=layers, vision=vision)
-    return make_checkpoint(folder, config, seed=seed)
+def make_resnet(folder: Path) -> Path:
+    """ModifiedResNet with attention pooling, one block in each of the four stages."""
+    return make_checkpoint(folder, vit_config(vision=SMALL_RESNET))
 
 
-def make_timm_siglip(
-    folder: Path,
-    *,
-    second: bool = False,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    context_length: int = 16,
-    seed: int = 0,
-) -> Path:
+def make_timm_siglip(folder: Path, *, second: bool = False) -> Path:
     """Timm's ViT with map pooling; text that sees its padding, pooled at the last token; logit bias.
 
-    timm fixes the depth by name: 9 layers, or 12 where `layers` is at least that. `second`: as SigLIP 2, with
-    Gemma's tokenizer, which keeps case, and tanh GELU in the text tower.
+    `second`: as SigLIP 2, with Gemma's tokenizer, which keeps case, and tanh GELU in the text tower.
     """
-    name = "vit_tiny_patch16_224" if layers >= 12 else "test_vit3"
-    image_size = 224 if layers >= 12 else 160
+    name, context_length = "test_vit3", 16
     tokenizer = (
         gemma_tokenizer(context_length, lowercase=False)
         if second
-        else t5_tokenizer(siglip_vocabulary(folder / "vocabulary"))
+        else _t5_tokenizer(siglip_vocabulary(folder / "vocabulary"))
     )
     text = {
-        **_text(layers, width, context_length),
+        **_text(),
+        "context_length": context_length,
         "vocab_size": len(tokenizer),
         "hf_tokenizer_name": "tiny/siglip",
         "tokenizer_kwargs": {"clean": "canonicalize"},
@@ -125,7 +112,7 @@ def make_timm_siglip(
         "init_logit_bias": -10,
         "custom_text": True,
         "vision_cfg": {
-            "image_size": image_size,
+            "image_size": 160,
             "timm_model_name": name,
             "timm_model_pretrained": False,
             "timm_pool": "map",
@@ -133,11 +120,11 @@ def make_timm_siglip(
         },
         "text_cfg": text,
     }
-    return make_checkpoint(folder, config, preprocess=SIGLIP_IMAGES, tokenizer=tokenizer, seed=seed)
+    return make_checkpoint(folder, config, preprocess=SIGLIP_IMAGES, tokenizer=tokenizer)
 
 
 def make_hf_text(
-    folder: Path, *, kind: str = "roberta", pooler: str = "mean_pooler", layers: int = LAYERS, seed: int = 0
+    folder: Path, *, kind: str = "roberta", pooler: str = "mean_pooler", layers: int = LAYERS
 ) -> Path:
     """A ViT beside a text tower of transformers, whose config.json lies in the folder.
 
@@ -157,7 +144,7 @@ def make_hf_text(
         "hf_proj_type": "mlp",
         "hf_pooler_type": pooler,
     }
-    return make_checkpoint(folder, config, tokenizer=tokenizer, seed=seed)
+    return make_checkpoint(folder, config, tokenizer=tokenizer)
 
 
 def make_checkpoint(
@@ -166,11 +153,10 @@ def make_checkpoint(
     *,
     preprocess: Config | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    seed: int = 0,
 ) -> Path:
     """Any architecture, written as open_clip writes its hub repositories: safetensors beside the config."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = build(config, folder, seed=seed)
+    model = build(config, folder)
     open_clip.set_model_preprocess_cfg(model, preprocess or CLIP_IMAGES)
     tensors = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors")
@@ -180,7 +166,7 @@ def make_checkpoint(
     return folder
 
 
-def build(config: Config, folder: Path | None = None, *, seed: int = 0) -> Any:
+def build(config: Config, folder: Path | None = None) -> Any:
     """open_clip's model of a `model_cfg`, with random weights that make every layer matter."""
     config = json.loads(json.dumps(config))
     is_custom = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
@@ -189,7 +175,18 @@ def build(config: Config, folder: Path | None = None, *, seed: int = 0) -> Any:
     kind = open_clip.CLIP
     if is_custom:
         kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
-    return randomised(kind(**config), seed)
+    return _randomised(kind(**config))
+
+
+def _t5_tokenizer(vocabulary: Path) -> T5Tokenizer:
+    """Of a SentencePiece vocabulary, the way open_clip saved SigLIP's: `</s>` ends and pads texts."""
+    model = sentencepiece_model_pb2.ModelProto.FromString(vocabulary.read_bytes())
+    return T5Tokenizer(
+        vocab=[(piece.piece, piece.score) for piece in model.pieces],
+        extra_ids=0,
+        pad_token="</s>",
+        _spm_precompiled_charsmap=model.normalizer_spec.precompiled_charsmap,
+    )
 
 
 def siglip_vocabulary(folder: Path) -> Path:
@@ -214,15 +211,15 @@ def _text_config(kind: str, tokenizer: PreTrainedTokenizerBase, layers: int) -> 
     )
 
 
-def _text(layers: int, width: int, context_length: int) -> Config:
+def _text(layers: int = LAYERS, width: int = WIDTH) -> Config:
     shape = {"width": width, "heads": width // 32, "layers": layers}
-    return {"context_length": context_length, "vocab_size": VOCAB_SIZE, **shape}
+    return {"context_length": CONTEXT_LENGTH, "vocab_size": VOCAB_SIZE, **shape}
 
 
 @torch.no_grad()
-def randomised(model: nn.Module, seed: int) -> nn.Module:
+def _randomised(model: nn.Module) -> nn.Module:
     """Weights of a size that makes every layer matter: residuals drown the library's own small ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for name, tensor in model.state_dict().items():  # shares memory with the model
         if tensor.is_floating_point():
             _fill(name, tensor, generator)

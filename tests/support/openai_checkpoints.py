@@ -6,22 +6,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from support.open_clip_checkpoints import CONTEXT_LENGTH, LAYERS, VOCAB_SIZE, build, vit_config
-
-OPENAI_RESNET = {"layers": [1, 1, 1, 1], "width": 16, "head_width": 64, "patch_size": None, "image_size": 64}
+from support.open_clip_checkpoints import CONTEXT_LENGTH, SMALL_RESNET, VOCAB_SIZE, build, vit_config
 
 
-def openai_model(kind: str = "vit", *, layers: int = LAYERS, seed: int = 0) -> nn.Module:
+def openai_model(kind: str = "vit") -> nn.Module:
     """QuickGELU, heads of 64 channels, and OpenAI's names: what open_clip calls CLIP. `kind`: vit, resnet."""
-    vision = OPENAI_RESNET if kind == "resnet" else {"head_width": 64}
-    config = vit_config(quick_gelu=True, layers=layers, width=128, vision=vision, text={"heads": 2})
-    model: nn.Module = build(config, seed=seed)
+    vision = SMALL_RESNET if kind == "resnet" else {"head_width": 64}
+    config = vit_config(quick_gelu=True, width=128, vision=vision, text={"heads": 2})
+    model: nn.Module = build(config)
     return model
 
 
-def make_openai_archive(file: Path, kind: str = "vit", *, layers: int = LAYERS, seed: int = 0) -> Path:
+def make_openai_archive(file: Path, kind: str = "vit") -> Path:
     """A traced model with the three numbers that the originals carry, its matrices in float16."""
-    model = openai_model(kind, layers=layers, seed=seed)
+    model = openai_model(kind)
     size = model.visual.image_size
     edge = size[0] if isinstance(size, tuple) else size
     mask = model.attn_mask
@@ -43,11 +41,9 @@ def make_openai_archive(file: Path, kind: str = "vit", *, layers: int = LAYERS, 
     return file
 
 
-def make_openai_state_dict(
-    file: Path, kind: str = "vit", *, layers: int = LAYERS, marks: bool = True, seed: int = 0
-) -> Path:
+def make_openai_state_dict(file: Path, kind: str = "vit", *, marks: bool = True) -> Path:
     """The tensors alone; without `marks` nothing tells them from a model that open_clip trained."""
-    model = openai_model(kind, layers=layers, seed=seed)
+    model = openai_model(kind)
     edge = 64 if kind == "resnet" else model.visual.image_size[0]
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save({**model.state_dict(), **(_marks(edge) if marks else {})}, file)

@@ -4,14 +4,13 @@ Pair number n is an image of one colour that says n, and the caption "thing n".
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from support import pictures
 from support.tars import tar_of
 
 SIZE = 16
@@ -19,10 +18,7 @@ SIZE = 16
 
 def picture(number: int, image_format: str = "PNG") -> bytes:
     """An image file whose colour is the number, in a base that survives JPEG."""
-    image = Image.new("RGB", (SIZE, SIZE), colour_of(number))
-    out = io.BytesIO()
-    image.save(out, image_format)
-    return out.getvalue()
+    return pictures.picture(colour_of(number), (SIZE, SIZE), image_format)
 
 
 def colour_of(number: int) -> tuple[int, int, int]:

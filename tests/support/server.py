@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.forked import Forked, shared_forks
+from support.forked import POLL_S, Forked, shared_forks
 
 WITHIN_S = 60
 GALLERY_WITHIN_S = 180
@@ -65,7 +65,9 @@ def serve(
         model_repo, model, data_dir, *flags, environment=environment, constants=constants
     )
     try:
-        yield RunningServer(_url_when_ready(process, log_file), process, log_file)
+        url = url_when_ready(process, log_file)
+        assert url is not None, f"the server ended: {log_file.read_text()}"
+        yield RunningServer(url, process, log_file)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -81,7 +83,8 @@ def start(
     constants: Mapping[str, float] | None = None,
 ) -> tuple[Forked, Path]:
     """Start a server without waiting: the process and its log. The caller waits for its end."""
-    arguments, log_file = _command(model_repo, model, data_dir, *flags)
+    log_file = _new_log(data_dir)
+    arguments = serve_command(model_repo, model, data_dir, *flags)
     return shared_forks().start(arguments, log_file, environment, constants), log_file
 
 
@@ -89,23 +92,25 @@ def start_command(
     model_repo: Path, model: str, data_dir: Path, *flags: str
 ) -> "tuple[subprocess.Popen[bytes], Path]":
     """Start a server with a new Python, which takes longer."""
-    arguments, log_file = _command(model_repo, model, data_dir, *flags)
+    log_file = _new_log(data_dir)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "diptych", *arguments],
-            stderr=log,
-            stdout=log,
-            env=ours,
-        )
+            [sys.executable, "-m", "diptych", *serve_command(model_repo, model, data_dir, *flags)],
+            stderr=log, stdout=log, env=ours,
+        )  # fmt: skip
     return process, log_file
 
 
-def _command(model_repo: Path, model: str, data_dir: Path, *flags: str) -> tuple[list[str], Path]:
-    """Return the arguments and the log file."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+def serve_command(model_repo: Path, model: str, data_dir: Path, *flags: str) -> list[str]:
+    """Return the arguments of `diptych`."""
     where = ["--port", "0", "--model-repo", str(model_repo), "--model", model, "--data-dir", str(data_dir)]
-    return ["serve", *where, *FIXED_PLAN, *flags], data_dir / "server.log"
+    return ["serve", *where, *FIXED_PLAN, *flags]
+
+
+def _new_log(data_dir: Path) -> Path:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return data_dir / "server.log"
 
 
 def log_lines(log_file: Path) -> list[dict[str, Any]]:
@@ -114,13 +119,15 @@ def log_lines(log_file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def _url_when_ready(process: Forked, log_file: Path) -> str:
+def url_when_ready(process: Forked, log_file: Path) -> str | None:
+    """Wait and return the URL; None if the server has ended before."""
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
         for line in log_lines(log_file):
             if line["message"] == "ready":
                 return str(line["url"])
-        assert process.poll() is None, f"the server ended: {log_file.read_text()}"
-        time.sleep(0.02)
+        if process.poll() is not None:
+            return None
+        time.sleep(POLL_S)
     process.kill()
     raise AssertionError(f"the server is not ready: {log_file.read_text()}")

@@ -7,13 +7,12 @@ server.kill(); server.wait()
 """
 
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.forked import POLL_S, Forked, shared_forks
-from support.server import FIXED_PLAN, WITHIN_S, log_lines
+from support.forked import Forked, shared_forks
+from support.server import serve_command, url_when_ready
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,7 @@ class WarmServer:
 
     def url_when_ready(self) -> str | None:
         """Wait and return the URL; None if the server was killed before."""
-        deadline = time.monotonic() + WITHIN_S
-        while time.monotonic() < deadline:
-            for line in log_lines(self.log_file):
-                if line["message"] == "ready":
-                    return str(line["url"])
-            if self.has_ended():
-                return None
-            time.sleep(POLL_S)
-        raise AssertionError(f"the server is not ready: {self.log_file.read_text()}")
+        return url_when_ready(self.process, self.log_file)
 
     def has_ended(self) -> bool:
         """Whether the process has ended."""
@@ -72,6 +63,5 @@ class WarmServers:
         if log_file is None:
             data_dir.mkdir(parents=True, exist_ok=True)
             log_file = data_dir / "server.log"
-        where = ["--port", "0", "--model-repo", str(self.model_repo), "--model", self.model]
-        arguments = ["serve", "--data-dir", str(data_dir), *where, *FIXED_PLAN, *flags]
+        arguments = serve_command(self.model_repo, self.model, data_dir, *flags)
         return WarmServer(shared_forks().start(arguments, log_file, environment, constants), log_file)

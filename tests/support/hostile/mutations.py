@@ -12,7 +12,6 @@ from functools import cache
 
 from PIL import Image
 
-from support.heics import PLAIN, TURNED
 from support.hostile.containers import (
     PNG_SIGNATURE,
     encoded,
@@ -23,7 +22,7 @@ from support.hostile.containers import (
     tiff,
     tile_tags,
 )
-from support.hostile.heics import grid
+from support.hostile.heics import PLAIN, TURNED, grid
 from support.hostile.others import bmp
 
 Damage = Callable[[bytes, random.Random], bytes]

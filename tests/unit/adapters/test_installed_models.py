@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,34 +58,30 @@ def test_repository_of_a_package_is_told_from_other_folders(install: Install, tm
     assert not is_installed(tmp_path)
 
 
-def test_installed_model_is_served_where_there_is_no_repository(install: Install) -> None:
-    package = install("everyday", "model_repo/everyday", "gallery")
-    settings = read_settings({})
-    assert (settings.model_repo, settings.gallery) == (package / "model_repo", package / "gallery")
-
-
 @pytest.mark.parametrize(
-    ("given", "there"), [({"model_repo": "mine"}, False), ({}, True)], ids=["named", "there"]
+    ("given", "repository", "gallery"),
+    [
+        ({}, "installed", "installed"),
+        ({"model_repo": "mine"}, "mine", None),
+        ({"gallery": "off"}, "installed", None),
+        ({"gallery": "pictures"}, "installed", "pictures"),
+        ({"read_only": True}, "installed", None),
+        ({"read_only": True, "gallery": "mine"}, "installed", "mine"),
+        ({"model": "other"}, "model_repo", None),
+    ],
 )
-def test_repository_that_is_named_or_there_comes_first(
-    install: Install, tmp_path: Path, given: dict[str, str], there: bool
+def test_installed_model_is_served_with_its_gallery_unless_others_are_named(
+    install: Install, given: dict[str, Any], repository: str, gallery: str | None
 ) -> None:
-    install("everyday", "model_repo/everyday", "gallery")
-    if there:
-        (tmp_path / "model_repo").mkdir()
-    settings = read_settings(given)
-    assert settings.model_repo == Path(given.get("model_repo", "model_repo"))
-    assert settings.gallery is None
-
-
-@pytest.mark.parametrize(("gallery", "taken"), [("off", None), ("pictures", Path("pictures"))])
-def test_another_gallery_or_none_may_be_named(install: Install, gallery: str, taken: Path | None) -> None:
-    install("everyday", "model_repo/everyday", "gallery")
-    assert read_settings({"gallery": gallery}).gallery == taken
-
-
-def test_read_only_server_takes_no_gallery_that_nobody_named(install: Install) -> None:
     package = install("everyday", "model_repo/everyday", "gallery")
-    settings = read_settings({"read_only": True})
-    assert (settings.model_repo, settings.gallery) == (package / "model_repo", None)
-    assert read_settings({"read_only": True, "gallery": "mine"}).gallery == Path("mine")
+    settings = read_settings(given)
+    assert settings.model_repo == (package / "model_repo" if repository == "installed" else Path(repository))
+    named = None if gallery is None else Path(gallery)
+    assert settings.gallery == (package / "gallery" if gallery == "installed" else named)
+
+
+def test_repository_that_is_there_comes_first(install: Install, tmp_path: Path) -> None:
+    install("everyday", "model_repo/everyday", "gallery")
+    (tmp_path / "model_repo").mkdir()
+    settings = read_settings({})
+    assert (settings.model_repo, settings.gallery) == (Path("model_repo"), None)

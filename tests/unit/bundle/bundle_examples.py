@@ -1,6 +1,5 @@
 """Small bundles, specs and encoded images for tests of several packages."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +92,3 @@ def fill_bundle(folder: Path) -> None:
 def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> Image.Image:
     samples = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
     return Image.fromarray(samples.squeeze(-1) if channels == 1 else samples)
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
-    return buffer.getvalue()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from diptych.core.timing import Spans, begin_spans, current_spans, end_spans, note, stage
+from diptych.core.timing import Spans, begin_spans, end_spans, note, stage
 from unit.core.core_fakes import FakeMetrics
 
 
@@ -25,11 +25,6 @@ def test_stage_is_reported_to_all_and_noted_for_the_request_even_when_it_fails()
         raise KeyError
     end_spans(before)
     assert (metrics.stages, list(spans.seconds())) == ({"search": 1}, ["search"])
-
-
-def test_outside_of_a_request_there_is_nothing_to_note() -> None:
-    assert current_spans() is None
-    note("search", 1.0, 2.0)
 
 
 def test_requests_side_by_side_have_times_of_their_own_and_their_tasks_share_them() -> None:

@@ -132,22 +132,6 @@ async def test_all_joined_calls_get_the_failure_and_without_a_call_nothing_is_lo
     assert said == []
 
 
-async def test_lack_of_threads_is_refused_and_takes_no_slot(
-    asked: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_thread(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    metrics = FakeMetrics()
-    resolve = resolver(1, metrics)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
-        with pytest.raises(Overloaded, match="no more threads"):
-            await resolve("images.example")
-    assert metrics.rejected == {"fetch_full": 1}
-    assert len(await resolve("images.example")) == 2
-
-
 async def test_threads_do_not_delay_the_end_of_the_process(asked: list[bytes]) -> None:
     hanging = asyncio.create_task(resolver(1)("slow.example"))
     await until(lambda: asked)

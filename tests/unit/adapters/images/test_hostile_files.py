@@ -60,12 +60,9 @@ def test_file_with_a_vector_has_a_size_and_a_thumbnail(entry: Hostile, processes
         assert max(small.size) == min(64, max(info.width, info.height))
 
 
-def test_corpus_has_files_of_every_kind_and_is_reproducible() -> None:
+def test_corpus_has_files_of_every_kind() -> None:
     assert len(corpus()) > 250
     assert sum(entry.statuses == GOOD for entry in corpus()) > 80
-    files = {entry.name: entry.payload for entry in corpus()}
-    corpus.cache_clear()
-    assert {entry.name: entry.payload for entry in corpus()} == files
 
 
 # JPEG

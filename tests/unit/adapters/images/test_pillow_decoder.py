@@ -24,7 +24,8 @@ from diptych.core.types import DecodedImage
 from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
 from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
 from support.hostile.tiffs import slow_tiff
-from unit.bundle.bundle_examples import encoded, image_spec, noise
+from support.pictures import encoded
+from unit.bundle.bundle_examples import image_spec, noise
 
 N_TAGS = 1_000
 
@@ -130,19 +131,19 @@ async def test_cancelled_call_leaves_the_process_to_the_next_one() -> None:
     assert isinstance(picture, DecodedImage)
 
 
-class HalfTheTime(DecoderProcesses):
-    """Allows pictures half the processor time, so that slow ones exceed it on any machine."""
+class QuarterOfTheTime(DecoderProcesses):
+    """Allows pictures a quarter of the time for their pixels, so that slow ones exceed it on any machine."""
 
     def run(self, unwanted: Any, work: Any, *args: Any, **options: Any) -> Any:
-        halve = f"import {decoder_child.__name__} as child; child.S_PER_PX = {decoder_child.S_PER_PX / 2}"
-        super().run(unwanted, exec, halve)
+        quarter = f"child.S_PER_PX, child.DECODE_S = {decoder_child.S_PER_PX / 4}, 0"
+        super().run(unwanted, exec, f"import {decoder_child.__name__} as child; {quarter}")
         return super().run(unwanted, work, *args, **options)
 
 
 def test_processor_time_of_a_picture_is_limited_by_its_size() -> None:
-    """It takes six seconds or more, and is allowed four; an honest picture of the size takes two."""
-    slow = slow_tiff(110)  # 49.6 million pixels: the larger, the less the whole seconds of the limit matter
-    processes = HalfTheTime(limits_for(64**2 * 110**2))
+    """It takes three seconds, and is allowed one."""
+    slow = slow_tiff(80)  # 26 million pixels
+    processes = QuarterOfTheTime(limits_for(64**2 * 80**2))
     workers = ImageWorkers(ImageLimits(), n_threads=1, processes=processes)
     (error,) = decoded(workers, slow)
     assert isinstance(error, UndecodableImage)

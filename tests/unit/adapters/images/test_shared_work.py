@@ -51,16 +51,6 @@ def test_work_does_not_wait_for_busy_helpers() -> None:
     assert not first.is_alive()
 
 
-def test_work_is_done_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    done: list[int] = []
-    SharedWork("helper", 2).run([lambda: done.append(1), lambda: done.append(2)])
-    assert done == [1, 2]
-
-
 def test_error_of_a_part_is_raised_once_no_part_runs() -> None:
     begun, ended = threading.Event(), threading.Event()
 

@@ -8,8 +8,7 @@ import pytest
 from diptych.bundle.image import heic
 from diptych.bundle.image.decode import ImageLimits, decode, probe
 from diptych.errors import TooLarge, UnsupportedImage
-from support.heics import PLAIN, TURNED
-from support.hostile.heics import grid
+from support.hostile.heics import PLAIN, TURNED, grid
 
 LIMITS = ImageLimits()
 

@@ -1,5 +1,4 @@
 import json
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from diptych.bundle.text.tokenizer import CHARS_PER_TOKEN, TextTokenizer, clean, pad
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
-from unit.bundle.bundle_examples import END, START, UNK, WORDS, save_word_tokenizer, text_spec, word_tokenizer
+from unit.bundle.bundle_examples import END, START, UNK, save_word_tokenizer, text_spec, word_tokenizer
 
 A, PHOTO, OF, RED, BLUE, CAT, DOG = range(4, 11)
 
@@ -103,20 +102,6 @@ def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(CorruptBundle, match=r"tokenizer.json: not a tokenizer file"):
         TextTokenizer(tmp_path / "tokenizer.json", text_spec())
-
-
-def test_missing_tokenizer_file_is_refused(tmp_path):
-    with pytest.raises(CorruptBundle, match=r"tokenizer.json"):
-        TextTokenizer(tmp_path / "tokenizer.json", text_spec())
-
-
-def test_threads_share_one_tokenizer(make):
-    tokenizer = make()
-    texts = [" ".join(WORDS[4 + (index * step) % 7] for step in range(index % 9)) for index in range(200)]
-    alone = [tokenizer.ids(text)[0].tolist() for text in texts]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda text: tokenizer.ids(text)[0].tolist(), texts))
-    assert together == alone
 
 
 def test_pad_keeps_row_order_and_fills_on_the_right():

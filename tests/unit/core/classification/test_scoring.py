@@ -20,6 +20,13 @@ def test_softmax_of_any_logits_is_a_distribution_in_their_order(logits: np.ndarr
     assert (best == scores.max(axis=1)).all()
 
 
+def test_score_against_the_empty_label_is_the_two_way_softmax() -> None:
+    logits = np.array([[3.0, -1.0, 30.0]], np.float32)
+    empty = np.array([[1.0]], np.float32)
+    expected = [scoring.softmax(np.array([logit, 1.0]))[0] for logit in logits[0]]
+    assert scoring.against_empty(logits, empty)[0] == pytest.approx(expected, abs=1e-6)
+
+
 def test_sigmoid_does_not_overflow() -> None:
     scores = scoring.sigmoid(np.array([-1e4, 0.0, 1e4], np.float32))
     assert scores.tolist() == [0.0, 0.5, 1.0]

@@ -112,18 +112,6 @@ async def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_n
     assert await threads.run([ledger.piece("next")], wait_for_running=True) == ["next"]
 
 
-async def test_second_cancel_waits_no_longer() -> None:
-    ledger, threads = Ledger(), FairExecutor("test", 1)
-    gone = asyncio.create_task(threads.run([ledger.piece("gone")], wait_for_running=True))
-    await until(lambda: ledger.begun)
-    for _ in range(2):
-        assert not gone.done()
-        gone.cancel()
-        await asyncio.sleep(0.01)
-    assert gone.cancelled()
-    ledger.gate.set()
-
-
 async def test_error_is_raised_and_leaves_the_threads_well() -> None:
     def fail(error: BaseException) -> None:
         raise error
@@ -135,16 +123,3 @@ async def test_error_is_raised_and_leaves_the_threads_well() -> None:
         with pytest.raises(RuntimeError):
             await threads.run([partial(fail, error)])
     assert await threads.run([bool] * 8) == [False] * 8
-
-
-def test_threads_outlive_an_event_loop_that_ended_while_they_worked() -> None:
-    ledger, threads = Ledger(), FairExecutor("test", 1)
-
-    async def leave() -> None:
-        gone = asyncio.create_task(threads.run([ledger.piece("first")]))
-        await until(lambda: ledger.begun)
-        gone.cancel()
-
-    asyncio.run(leave())
-    ledger.gate.set()
-    assert asyncio.run(threads.run([ledger.piece("second")])) == ["second"]

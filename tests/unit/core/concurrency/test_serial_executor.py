@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 
 import pytest
 
@@ -75,21 +75,3 @@ def test_failed_and_cancelled_calls_do_not_stop_the_next(threads: ThreadPoolExec
         failing.result(30)
     with pytest.raises(CancelledError):
         cancelled.result(30)
-
-
-def test_call_whose_thread_cannot_be_started_never_runs_and_later_ones_do(
-    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    executor, log = SerialExecutor(threads), list[str]()
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="can't start"):
-            executor.submit(log.append, "refused")
-    later: Future[None] = executor.submit(log.append, "later")
-    threads.submit(str)  # starts a thread, which finds the first turn
-    later.result(30)
-    assert log == ["later"]

@@ -62,11 +62,6 @@ def test_sizes_make_single_items_wait_for_one_draw_more(size: int) -> None:
     assert max(waited) <= 6
 
 
-def test_request_of_a_thousand_gets_all_that_the_others_leave() -> None:
-    _, n_batches = asyncio.run(batches_waited(1, None, [range(1000)]))
-    assert n_batches <= 1000 / BATCH + 4
-
-
 async def test_half_of_a_batch_is_of_the_other_key_however_many_requests_the_first_one_makes() -> None:
     encoder = NumberEncoder()
     batcher = number_batcher(encoder, max_batch_size=BATCH)

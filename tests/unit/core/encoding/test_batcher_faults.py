@@ -128,23 +128,6 @@ async def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -
     encoder.release.set()
 
 
-@pytest.mark.parametrize(("timeout_s", "is_lost"), [(0.05, True), (60.0, False)])
-async def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
-    timeout_s: float, is_lost: bool
-) -> None:
-    encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
-    batcher = number_batcher(encoder, timeout_s=timeout_s, on_stuck=reasons.append)
-    waiting = asyncio.create_task(batcher.submit_many([7]))
-    await until(lambda: encoder.batches)
-    if is_lost:
-        await until(lambda: batcher.problem)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(batcher.close(), 0.05)
-    assert reasons == ([batcher.problem] if is_lost else [])
-    encoder.release.set()
-    await asyncio.wait([waiting])
-
-
 async def test_other_worker_ends_its_batch_when_one_is_lost() -> None:
     batcher, encoder, reasons, waiting = await stuck(2, 1.0)
     await until(lambda: batcher.problem)

@@ -83,18 +83,6 @@ def gated(**changes: Any) -> tuple[Embedder, GatedTokenizer]:
     return fake_embedder(FakeEncoder(), tokenizer=tokenizer, **changes), tokenizer
 
 
-async def test_callers_take_turns_at_being_tokenised_text_by_text() -> None:
-    embedder, tokenizer = gated(max_items=300)
-    large = asyncio.create_task(embedder.embed_texts(["large"] * 250))
-    await until(lambda: tokenizer.begun)
-    small = [asyncio.create_task(embedder.embed_text(f"small {n}")) for n in range(10)]
-    await asyncio.sleep(0)
-    tokenizer.gate.set()
-    await asyncio.gather(large, *small)
-    assert max(tokenizer.begun.index(f"small {n}") for n in range(10)) <= 12
-    assert len(tokenizer.begun) == 260
-
-
 async def test_texts_of_callers_that_left_are_not_tokenised_and_hold_their_room_until_work_has_ended() -> (
     None
 ):

@@ -159,3 +159,11 @@ async def test_keys_without_a_store_cannot_be_made() -> None:
     assert await keys.list() == []
     with pytest.raises(Forbidden, match="no file"):
         await keys.create("ci", ["read"])
+
+
+def test_failed_creation_is_raised() -> None:
+    store = MemoryStore()
+    keys = Keys(store)
+    store.error = StoreError("full")
+    with pytest.raises(StoreError, match="full"):
+        asyncio.run(keys.create("ci", ["read"]))

@@ -50,14 +50,3 @@ def test_work_takes_half_of_the_time_that_requests_leave_and_at_least_its_share(
     monkeypatch: pytest.MonkeyPatch, load: float, only_spare: bool, expected: float
 ) -> None:
     assert share_taken(monkeypatch, load=load, only_spare=only_spare) == pytest.approx(expected, rel=0.3)
-
-
-async def test_waits_for_the_disk_count_as_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, load=1.0)
-    pace = EncoderShare(clock.busy_s)
-
-    while clock.now < 60:
-        clock.now += 0.35  # of which 0.05 s in the encoders
-        clock.ours_s += 0.05
-        await pace.pause(0.05, 0.05)
-    assert clock.ours_s / clock.now == pytest.approx(MIN_SHARE, rel=0.1)
