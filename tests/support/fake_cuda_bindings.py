@@ -27,9 +27,9 @@ OK = Status["cudaSuccess"]
 class FakeGpu:
     """The properties of the machine. Attributes may be changed at any time."""
 
-    def __init__(self, name: str = "NVIDIA H100", capability: tuple[int, int] = (9, 0)) -> None:
+    def __init__(self, name: str = "NVIDIA H100") -> None:
         self.name = name
-        self.capability = capability
+        self.capability = (9, 0)
         self.cuda = 13000  # the newest that its driver runs; 0 where there is no driver
         self.free_bytes = 80 << 30
         self.fails: dict[str, str] = {}  # names of functions, and of what they answer

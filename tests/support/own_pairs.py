@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
-from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych.bundle.manifest import ImageSpec
 from diptych_training.data.packed import (
     PackedDataset,
     PackedItem,
@@ -31,9 +31,9 @@ FAMILIAR = tuple(
 )
 
 
-def tiny_source_model(image: ImageSpec | None = None, text: TextSpec | None = None) -> SourceModel:
+def tiny_source_model(image: ImageSpec | None = None) -> SourceModel:
     """A model that states how pictures and captions are prepared for it, and has no weights."""
-    specs = {"preprocess": image or tiny_image_spec(), "text": text or tiny_text_spec()}
+    specs = {"preprocess": image or tiny_image_spec(), "text": tiny_text_spec()}
     tables = {name: spec.model_dump(mode="json", exclude_none=True) for name, spec in specs.items()}
     return SourceModel("tiny/1", tables, _tokenizer(), weights=lambda config: {})
 
@@ -61,9 +61,9 @@ def familiar(n: int) -> list[str]:
     return [FAMILIAR[index % len(FAMILIAR)] for index in range(n)]
 
 
-def write_shipped(folder: Path, pictures: dict[str, bytes], spec: ImageSpec | None = None) -> PackedDataset:
+def write_shipped(folder: Path, pictures: dict[str, bytes]) -> PackedDataset:
     """A packed data set whose validation part shows these pictures, by label."""
-    used = spec or tiny_image_spec()
+    used = tiny_image_spec()
     images = np.stack([load_pixels(one, used, ImageLimits()) for one in pictures.values()])
     items = [PackedItem(id=f"{index}", label=label) for index, label in enumerate(pictures)]
     write_source(folder, "validation", "shown", images, items)

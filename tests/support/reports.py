@@ -13,11 +13,11 @@ from support.picture_sets import write_pictures
 DAY = date(2026, 3, 9)
 
 
-def set_result(n_right: int, n: int = 100, n_labels: int = 10) -> SetResult:
+def set_result(n_right: int, n: int = 100) -> SetResult:
     """A set of which the first `n_right` pictures are right."""
     ranks = tuple(0 if index < n_right else 9 for index in range(n))
     recalls = {1: n_right / n, 5: 0.9, 10: 1.0}
-    return SetResult(n_labels=n_labels, ranks=ranks, text_to_image=recalls, image_to_text=recalls)
+    return SetResult(n_labels=10, ranks=ranks, text_to_image=recalls, image_to_text=recalls)
 
 
 def evaluation(own: dict[float, int | None], shipped: dict[float, int], n_own_pairs: int = 400) -> Evaluation:
@@ -37,14 +37,12 @@ def evaluation(own: dict[float, int | None], shipped: dict[float, int], n_own_pa
     return Evaluation(inputs="0" * 64, own="mine", shipped="proof", n_own_pairs=n_own_pairs, mixes=mixes)
 
 
-def small_report(
-    folder: Path, measured: Evaluation | None = None, *, size: int = 32, caption: str = "red star", n: int = 3
-) -> Content:
+def small_report(folder: Path, *, size: int = 32, caption: str = "red star", n: int = 3) -> Content:
     """A report whose lists have `n` entries each; every caption contains the given one."""
     labels = [f"{caption} {index}" for index in range(max(6, n))]
     own = write_pictures(folder / "mine", {"held-out": ("validation", "pairs", labels)}, size=size)
     shipped = write_pictures(folder / "proof", {"emoji": ("validation", "emoji", labels)}, size=size, seed=1)
-    measured = measured or evaluation(
+    measured = evaluation(
         {0: 20, 0.25: 30, 0.5: 60, 0.75: 70, 1: 75}, {0: 80, 0.25: 80, 0.5: 78, 0.75: 74, 1: 60}
     )
     choice = choose_alpha(measured)

@@ -9,12 +9,11 @@ from diptych_training.evaluate.proof_set.proof_set import ProofSet, ProofSource
 SIZE = 16
 
 
-def tiny_source(name: str, split: Split, n: int, size: int = SIZE) -> ProofSource:
+def tiny_source(name: str, split: Split, n: int) -> ProofSource:
     """N drawings of two colours each."""
     rng = np.random.default_rng(len(name))
-    images = np.kron(
-        rng.integers(0, 256, (n, 2, 2, 3), np.uint8), np.ones((1, size // 2, size // 2, 1), np.uint8)
-    )
+    blocks = rng.integers(0, 256, (n, 2, 2, 3), np.uint8)
+    images = np.kron(blocks, np.ones((1, SIZE // 2, SIZE // 2, 1), np.uint8))
     items = tuple(
         PackedItem(f"{name}/{index}", f"thing {index} é", ("a", "b"), (f"drawing of thing {index}",), 0.5)
         for index in range(n)

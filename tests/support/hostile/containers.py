@@ -38,11 +38,10 @@ def png_header(width: int, height: int, bits: int = 8, colour: int = 2, interlac
     return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced))
 
 
-def png(header: bytes, packed: bytes, *between: bytes, after: bytes = b"") -> bytes:
-    """Return a PNG of a header chunk, other chunks, compressed pixels and trailing chunks."""
-    return b"".join(
-        [PNG_SIGNATURE, header, *between, png_chunk(b"IDAT", packed), after, png_chunk(b"IEND", b"")]
-    )
+def png(header: bytes, packed: bytes, *between: bytes) -> bytes:
+    """Return a PNG of a header chunk, other chunks and compressed pixels."""
+    pixels, end = png_chunk(b"IDAT", packed), png_chunk(b"IEND", b"")
+    return b"".join([PNG_SIGNATURE, header, *between, pixels, end])
 
 
 def with_chunks(file: bytes, *chunks: bytes, before: bytes = b"IDAT") -> bytes:
@@ -72,17 +71,16 @@ def scans(file: bytes) -> tuple[bytes, bytes]:
     return file[:-2], file[file.rfind(b"\xff\xda") : -2]
 
 
-def tiff(tags: Sequence[TAG], data: bytes = b"", following: int | None = 0, order: str = "<") -> bytes:
+def tiff(tags: Sequence[TAG], data: bytes = b"", following: int | None = 0) -> bytes:
     """Return a TIFF: data at offset 8, then the directory.
 
     `following` is the offset of the next directory; None is that of this one, which makes an endless chain.
     """
     at = 8 + len(data) + len(data) % 2
-    folder = struct.pack(order + "H", len(tags))
-    folder += b"".join(struct.pack(order + "HHII", *tag) for tag in sorted(tags))
-    magic = b"II*\0" if order == "<" else b"MM\0*"
-    head = magic + struct.pack(order + "I", at) + data
-    return head.ljust(at, b"\0") + folder + struct.pack(order + "I", at if following is None else following)
+    folder = struct.pack("<H", len(tags))
+    folder += b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    head = b"II*\0" + struct.pack("<I", at) + data
+    return head.ljust(at, b"\0") + folder + struct.pack("<I", at if following is None else following)
 
 
 def plain_tags(width: int, height: int, n_bytes: int, compression: int = 1) -> list[TAG]:

@@ -108,8 +108,8 @@ class NumberEncoder:
 class HangingEncoder(NumberEncoder):
     """Hangs on the numbers in `hang` until it is stopped, and on those in `deaf` until `release` is set."""
 
-    def __init__(self, hang: Sequence[int] = (), deaf: Sequence[int] = (), bad: Sequence[int] = ()) -> None:
-        super().__init__(bad)
+    def __init__(self, hang: Sequence[int] = (), deaf: Sequence[int] = ()) -> None:
+        super().__init__()
         self.hang, self.deaf = set(hang), set(deaf)
         self.release = threading.Event()
 

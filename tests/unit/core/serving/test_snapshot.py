@@ -1,8 +1,8 @@
 """Snapshots: what a request holds stays open, and what nobody holds is closed."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
 
 from diptych.core.concurrency.shared import Shared
 from diptych.core.serving.live_index import LiveIndex
@@ -42,13 +42,11 @@ class Parts:
         return index.value
 
 
-def story(run: Callable[[Parts], Coroutine[Any, Any, None]]) -> None:
-    async def whole() -> None:
-        parts = Parts()
-        await run(parts)
-        await parts.versions.close()
-
-    asyncio.run(whole())
+@asynccontextmanager
+async def opened() -> AsyncIterator[Parts]:
+    parts = Parts()
+    yield parts
+    await parts.versions.close()
 
 
 async def begun(parts: Parts) -> Shared[Version]:
@@ -59,8 +57,8 @@ async def begun(parts: Parts) -> Shared[Version]:
     return second
 
 
-def test_request_keeps_its_snapshot_open_whatever_is_switched() -> None:
-    async def run(parts: Parts) -> None:
+async def test_request_keeps_its_snapshot_open_whatever_is_switched() -> None:
+    async with opened() as parts:
         serving = parts.serving
         old = parts.put(serving.set_current, PETS, parts.first, "old")
         with serving.use() as snapshot:
@@ -76,11 +74,9 @@ def test_request_keeps_its_snapshot_open_whatever_is_switched() -> None:
         await until(lambda: parts.loads.closed == [ONE])
         assert parts.served == [ONE, TWO]
 
-    story(run)
 
-
-def test_former_snapshot_is_kept_for_a_rollback_and_generations_grow() -> None:
-    async def run(parts: Parts) -> None:
+async def test_former_snapshot_is_kept_for_a_rollback_and_generations_grow() -> None:
+    async with opened() as parts:
         serving = parts.serving
         old = parts.put(serving.set_current, PETS, parts.first, "old")
         parts.put(serving.set_next, PETS, await begun(parts), "new")
@@ -97,11 +93,9 @@ def test_former_snapshot_is_kept_for_a_rollback_and_generations_grow() -> None:
         assert serving.current.generation == 2
         assert parts.closed == []
 
-    story(run)
 
-
-def test_collection_that_cannot_follow_keeps_its_pair_and_is_not_kept_for_the_rollback() -> None:
-    async def run(parts: Parts) -> None:
+async def test_collection_that_cannot_follow_keeps_its_pair_and_is_not_kept_for_the_rollback() -> None:
+    async with opened() as parts:
         serving = parts.serving
         parts.put(serving.set_current, PETS, parts.first, "old")
         stays = parts.put(serving.set_current, CARS, parts.first, "stays")
@@ -122,11 +116,9 @@ def test_collection_that_cannot_follow_keeps_its_pair_and_is_not_kept_for_the_ro
         assert serving.previous is not None
         assert serving.previous.version.target == ONE
 
-    story(run)
 
-
-def test_abandoned_snapshot_closes_what_it_alone_has() -> None:
-    async def run(parts: Parts) -> None:
+async def test_abandoned_snapshot_closes_what_it_alone_has() -> None:
+    async with opened() as parts:
         serving = parts.serving
         shared = parts.put(serving.set_current, PETS, parts.first, "shared")
         second = await begun(parts)
@@ -140,11 +132,9 @@ def test_abandoned_snapshot_closes_what_it_alone_has() -> None:
         await until(lambda: parts.loads.closed == [TWO])
         assert serving.next is None
 
-    story(run)
 
-
-def test_removed_collection_leaves_all_snapshots() -> None:
-    async def run(parts: Parts) -> None:
+async def test_removed_collection_leaves_all_snapshots() -> None:
+    async with opened() as parts:
         serving = parts.serving
         parts.put(serving.set_current, PETS, parts.first, "old")
         parts.put(serving.set_next, PETS, await begun(parts), "new")
@@ -154,5 +144,3 @@ def test_removed_collection_leaves_all_snapshots() -> None:
             assert parts.closed == ["new"]
             assert snapshot.pairs[PETS].index.identity == "old"
         assert parts.closed == ["new", "old"]
-
-    story(run)

@@ -1,8 +1,8 @@
 """Versions are loaded for their first user and closed after their last."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,18 +12,16 @@ from unit.core.core_fakes import until
 from unit.core.version_fakes import ONE, TWO, Loads
 
 
-def story(run: Callable[[Versions, Loads], Coroutine[Any, Any, None]]) -> None:
-    async def whole() -> None:
-        loads = Loads()
-        versions = Versions(loads)
-        await run(versions, loads)
-        await versions.close()
-
-    asyncio.run(whole())
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[Versions, Loads]]:
+    loads = Loads()
+    versions = Versions(loads)
+    yield versions, loads
+    await versions.close()
 
 
-def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() -> None:
+    async with opened() as (versions, loads):
         first, second = await asyncio.gather(versions.acquire(ONE), versions.acquire(ONE))
         assert first is second
         assert loads.loaded == [ONE]
@@ -35,8 +33,6 @@ def test_users_share_a_version_which_is_closed_after_the_last_has_released_it() 
         await until(lambda: loads.closed == [ONE])
         again = await versions.acquire(ONE)
         assert again is not first
-
-    story(run)
 
 
 async def test_models_of_all_loaded_versions_are_reported() -> None:
@@ -50,8 +46,8 @@ async def test_models_of_all_loaded_versions_are_reported() -> None:
     await versions.close()
 
 
-def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
+    async with opened() as (versions, loads):
         version = versions.adopt(loads(ONE))
         assert await versions.acquire(ONE) is version
         version.release()
@@ -59,11 +55,9 @@ def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
         version.release()
         await until(lambda: loads.closed == [ONE])
 
-    story(run)
 
-
-def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
+    async with opened() as (versions, loads):
         loads.failure = BundleError("golden image 1")
         for found in await asyncio.gather(
             versions.acquire(ONE), versions.acquire(ONE), return_exceptions=True
@@ -75,11 +69,9 @@ def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
         loads.failure = None
         assert (await versions.acquire(ONE)).value.target == ONE
 
-    story(run)
 
-
-def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None:
+    async with opened() as (versions, loads):
         loads.gate.clear()
         waiting = asyncio.create_task(versions.acquire(ONE))
         await asyncio.sleep(0)
@@ -90,11 +82,9 @@ def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -> None
         await until(lambda: loads.closed == [ONE])
         assert versions.loaded() == []
 
-    story(run)
 
-
-def test_user_who_gives_up_leaves_the_version_to_the_others() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_user_who_gives_up_leaves_the_version_to_the_others() -> None:
+    async with opened() as (versions, loads):
         loads.gate.clear()
         leaving, staying = (asyncio.create_task(versions.acquire(ONE)) for _ in range(2))
         await asyncio.sleep(0)
@@ -105,14 +95,10 @@ def test_user_who_gives_up_leaves_the_version_to_the_others() -> None:
         await until(lambda: loads.closed == [ONE])
         assert loads.loaded == [ONE]
 
-    story(run)
 
-
-def test_nothing_is_loaded_once_the_server_stops() -> None:
-    async def run(versions: Versions, loads: Loads) -> None:
+async def test_nothing_is_loaded_once_the_server_stops() -> None:
+    async with opened() as (versions, loads):
         await versions.close()
         with pytest.raises(NotReady):
             await versions.acquire(ONE)
         assert loads.loaded == []
-
-    story(run)
