@@ -70,20 +70,3 @@ def test_what_a_distribution_imports_is_declared(folder: str) -> None:
     known = declared(folder) | OPTIONAL.get(folder, set())
     assert {name: files for name, files in found.items() if name not in known} == {}
     assert len(found) >= len(OPTIONAL.get(folder, set())) + 1  # something was read
-
-
-def test_imports_of_every_form_are_found() -> None:
-    source = """
-import a.b, c as d
-from e.f import g
-from . import h
-if TYPE_CHECKING:
-    import i
-else:
-    import j
-def k():
-    import l
-    importlib.import_module("m.n")
-    import_module(o)
-"""
-    assert sorted(imported(source)) == ["a", "c", "e", "j", "l", "m"]

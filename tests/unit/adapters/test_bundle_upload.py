@@ -219,14 +219,6 @@ def test_manifest_that_is_refused_stops_the_push_before_the_other_files(
         push(repository, up_to_second_header(files), check=refuse)
 
 
-def test_unlisted_file_is_refused_before_its_bytes_when_the_manifest_came_first(
-    repository: ModelRepository, files: Files
-) -> None:
-    two = {"manifest.json": files["manifest.json"], "weights.pt": bytes(100_000)}
-    with pytest.raises(InvalidValue, match=r"weights.pt: is not listed"):
-        push(repository, up_to_second_header(two))
-
-
 def test_damage_anywhere_is_an_error_of_ours_or_no_difference(
     repository: ModelRepository, files: Files, tmp_path: Path
 ) -> None:

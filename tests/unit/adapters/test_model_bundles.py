@@ -161,17 +161,6 @@ def test_damage_in_the_model_repository_does_not_reach_the_copy(root: Path, mode
     assert content(found.folder(ref)) == whole
 
 
-def test_hard_links_of_an_earlier_release_are_replaced_by_a_copy(root: Path, models: Path) -> None:
-    ref = publish(root)
-    source, copy = root / "m" / "1", models / ref.bundle[:16]
-    copy.mkdir(parents=True)
-    for path in source.iterdir():
-        (copy / path.name).hardlink_to(path)
-    bundles(root, models).keep([ref])
-    assert content(copy) == content(source)
-    assert {path.stat().st_nlink for path in (*copy.iterdir(), *source.iterdir())} == {1}
-
-
 def test_copy_that_does_not_fit_on_the_disk_is_refused_before_it_is_begun(
     root: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

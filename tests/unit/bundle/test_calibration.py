@@ -82,11 +82,6 @@ def test_the_calibration_of_other_vectors_is_refused(file: Path) -> None:
         read_calibration(file, complete(draft(), "mine", 5, NOW, others))
 
 
-def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_calibration(tmp_path / "5.calibration.npz", MANIFEST)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -20,7 +20,6 @@ from diptych.bundle.manifest import (
     identity,
     read_manifest,
 )
-from diptych.bundle.parity import BOUNDS
 from diptych.errors import InvalidManifest
 from unit.bundle.bundle_examples import draft, image_spec, text_spec
 
@@ -148,13 +147,6 @@ def test_bounds_are_those_of_each_precision(folder):
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("name", ["fp32", "fp16", "int8"])
-def test_the_format_page_states_every_bound(name):
-    page = (Path(__file__).parents[3] / "docs" / "bundle-format.md").read_text()
-    missing = [b for b in BOUNDS[name] if f"| `{b.measure}` | {b.lowest:g} |" not in page]
-    assert missing == []
-
-
 def test_key_that_is_there_twice_is_named(folder):
     text = example().model_dump_json()
     write(folder, text.replace('"crop":', '"crop":"floor","crop":'))
@@ -242,13 +234,6 @@ def test_numbers_that_json_cannot_hold_are_refused(value):
         draft(metrics={"top1": value})
     with pytest.raises(ValidationError):
         draft(logit_scale=value)
-
-
-def test_unproven_precision_needs_the_ungated_mark():
-    graphs = {"fp32": Precision(image_file="i.onnx", text_file="t.onnx", parity=None)}
-    with pytest.raises(ValidationError, match="need ungated: fp32"):
-        draft(precisions=graphs)
-    assert draft(precisions=graphs, ungated=True).ungated
 
 
 def test_the_format_page_names_every_key():

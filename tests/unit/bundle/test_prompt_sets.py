@@ -28,10 +28,6 @@ def test_pictograms_are_the_sets_of_their_recipe() -> None:
     assert prompt_set("pictograms") == tuple(template for one in sets.values() for template in one)
 
 
-def test_label_is_the_label_alone() -> None:
-    assert prompt_set("label") == ("{}",)
-
-
 def test_unknown_set_names_those_there_are() -> None:
     with pytest.raises(
         InvalidValue, match="no built-in template set 'absent'; there is: label, pictograms, photos"

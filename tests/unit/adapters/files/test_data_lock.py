@@ -36,18 +36,6 @@ def test_unwritable_folder_is_reported_with_both_users_and_a_fix(folder: Path) -
     assert "\n" not in said
 
 
-def test_folder_inside_an_inaccessible_one_is_refused_too(folder: Path) -> None:
-    (folder / "inner").mkdir() if os.geteuid() == 0 else None
-    folder.chmod(0o000)
-    with as_nobody_in_particular(), pytest.raises(ConfigError, match="inner cannot be written by user"):
-        DataLock(folder / "inner")
-
-
-def test_folder_of_this_user_is_locked_and_unlocked(tmp_path: Path) -> None:
-    DataLock(tmp_path).close()
-    DataLock(tmp_path).close()
-
-
 def test_readers_share_the_lock_and_keep_writers_out(tmp_path: Path) -> None:
     DataLock(tmp_path).close()
     readers = [DataLock.shared(tmp_path), DataLock.shared(tmp_path)]

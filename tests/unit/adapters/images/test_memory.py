@@ -62,14 +62,6 @@ def test_large_image_is_not_overtaken_by_small_ones_for_ever() -> None:
     assert was_let_in
 
 
-def test_budget_is_released_after_a_failure() -> None:
-    budget = PixelBudget(100)
-    with pytest.raises(RuntimeError), budget.hold(100):
-        raise RuntimeError
-    with budget.hold(100):
-        pass
-
-
 def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     lock, counts, n_now = threading.Lock(), list[int](), 0
     preprocess, both = image.preprocess, threading.Barrier(2)

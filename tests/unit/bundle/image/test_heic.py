@@ -1,7 +1,5 @@
 """HEIC photographs are decoded with the optional dependency, which the error names if it is missing."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -38,18 +36,6 @@ def test_installation_without_the_decoder_names_the_extra(monkeypatch: pytest.Mo
     monkeypatch.setattr(heic, "why_unsupported", heic.why_unsupported.__wrapped__)
     with pytest.raises(UnsupportedImage, match=r"lacks the extra `heif`"):
         probe(PLAIN, LIMITS)
-
-
-def test_decoder_that_cannot_be_loaded_is_said_and_logged(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "broken_decoder.py").write_text("raise ImportError('libheif.so.1: cannot open it')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(heic, "DECODER", "broken_decoder")
-    monkeypatch.setattr(heic, "why_unsupported", heic.why_unsupported.__wrapped__)
-    with pytest.raises(UnsupportedImage, match=r"pi_heif, cannot be loaded"):
-        probe(PLAIN, LIMITS)
-    assert "broken_decoder cannot be loaded: libheif.so.1: cannot open it" in caplog.text
 
 
 def test_limits_hold_before_pixels_are_decoded() -> None:

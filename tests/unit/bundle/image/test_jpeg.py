@@ -49,9 +49,3 @@ def test_complete_picture_that_ends_in_grey_is_read(kind, mode, trailer):
         )
         payload = encoded(image, "JPEG", **KINDS[kind])
         assert np.asarray(open_rgb(payload + trailer, SPEC, LIMITS)).shape == (64, 80, 3)
-
-
-def test_data_that_end_before_the_end_marker_are_damage():
-    payload = encoded(noise(80, 64), "JPEG")
-    with pytest.raises(UndecodableImage, match="80 x 64"):
-        open_rgb(payload[: len(payload) * 3 // 4] + b"\xff\xd9", SPEC, LIMITS)

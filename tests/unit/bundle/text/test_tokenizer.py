@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from diptych.bundle.text.tokenizer import CHARS_PER_TOKEN, TextTokenizer, clean, pad
+from diptych.bundle.text.tokenizer import CHARS_PER_TOKEN, TextTokenizer, clean
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
-from unit.bundle.bundle_examples import END, START, UNK, save_word_tokenizer, text_spec, word_tokenizer
+from unit.bundle.bundle_examples import END, START, save_word_tokenizer, text_spec, word_tokenizer
 
 A, PHOTO, OF, RED, BLUE, CAT, DOG = range(4, 11)
 
@@ -82,10 +82,6 @@ def test_special_literals_are_tokenised_as_text_where_the_model_can(tmp_path):
     assert ids.tolist() == [*(vocabulary[letter] for letter in "<end>"), 29]
 
 
-def test_unknown_words_stay_unknown_tokens(make):
-    assert make().ids("a zebra")[0].tolist() == [START, A, UNK, END]
-
-
 @pytest.mark.parametrize("text", ["\ud800", "a \udfff b"])
 def test_text_that_is_no_unicode_is_refused(make, text):
     with pytest.raises(InvalidValue, match="lone surrogate at character"):
@@ -102,11 +98,6 @@ def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(CorruptBundle, match=r"tokenizer.json: not a tokenizer file"):
         TextTokenizer(tmp_path / "tokenizer.json", text_spec())
-
-
-def test_pad_keeps_row_order_and_fills_on_the_right():
-    rows = [np.array([1], np.int32), np.array([2, 3, 4], np.int32)]
-    assert pad(rows, text_spec(pad_id=5)).tolist() == [[1, 5, 5], [2, 3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,3 @@ def test_what_is_put_twice_weighs_once() -> None:
         cache.put("a", "a", 6)
     cache.put("b", "b", 4)
     assert (cache.get("a"), len(cache)) == ("a", 2)
-
-
-def test_without_room_nothing_is_kept() -> None:
-    cache: WeighedCache[str, str] = WeighedCache(0)
-    cache.put("a", "a", 1)
-    assert cache.get("a") is None

@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.classification.label_cache import LabelCache, keys_of
 from diptych.core.classification.label_classifier import LabelClassifier
-from diptych.core.types import TextEmbedding
 from diptych.errors import EncoderFailed, InvalidValue, TooLarge
 from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
 
@@ -161,15 +159,6 @@ def test_too_many_labels_are_refused(limit: dict[str, int], complaint: str) -> N
         classify(classifier(**limit), ["a", "b", "c"], ("{}", "a {}"))
 
 
-def test_cache_forgets_what_was_used_longest_ago() -> None:
-    cache = LabelCache(2)
-    keys = keys_of("id", ["{}"], "abc")
-    cache.put_many({key: TextEmbedding(unit_vector(key[1]), False) for key in keys[:2]})
-    cache.get_many(keys[:1])
-    cache.put_many({keys[2]: TextEmbedding(unit_vector("c"), False)})
-    assert set(cache.get_many(keys)) == {keys[0], keys[2]}
-
-
 def test_texts_of_many_labels_in_many_templates_are_never_all_in_memory() -> None:
     templates = [f"{n}" + "x" * 900 + "{}" for n in range(10)]
     labels = ["y" * 900 + str(n) for n in range(100)]
@@ -180,17 +169,6 @@ def test_texts_of_many_labels_in_many_templates_are_never_all_in_memory() -> Non
     tracemalloc.stop()
     assert rows.shape == (100, 8)
     assert peak < 1_000_000  # all the texts at once are 1.8 MB
-
-
-def test_cached_label_holds_neither_the_templates_nor_the_list_it_came_with() -> None:
-    part = classifier()
-    asyncio.run(part.label_embeddings(["warm"], ["{}"]))
-    tracemalloc.start()
-    for n in range(100):
-        asyncio.run(part.label_embeddings([f"l{n}"], [f"{{}} {n} " + "x" * 10_000]))
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 200_000  # the templates are a million characters
 
 
 def test_new_list_that_comes_in_many_requests_at_once_is_encoded_once_and_refused_to_none() -> None:

@@ -58,12 +58,6 @@ def test_hit_goes_to_the_nearest_of_the_better_ones() -> None:
     assert folded(found) == [("0", []), ("1", [("2", "near")])]
 
 
-def test_no_hits_are_folded_into_none() -> None:
-    assert fold_same_bytes([]) == []
-    assert fold_near([], np.empty((0, 2), np.float32), 0.9) == []
-    assert fold_same_picture([], {}) == []
-
-
 def drawing(file: Path) -> Image.Image:
     """On white."""
     with Image.open(file) as opened:

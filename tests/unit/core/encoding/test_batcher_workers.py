@@ -37,18 +37,6 @@ async def test_batches_that_meet_run_side_by_side() -> None:
     await batcher.close()
 
 
-async def test_item_that_comes_while_a_worker_is_busy_takes_the_other() -> None:
-    batcher, alone, beside, _ = workers(2)
-    alone.gate.clear()
-    first = asyncio.create_task(batcher.submit(1))
-    await until(alone.entered.is_set)
-    assert int((await batcher.submit(2))[0]) == 2
-    assert beside.batches == [[2]]
-    alone.gate.set()
-    await first
-    await batcher.close()
-
-
 async def test_no_more_batches_run_than_there_are_workers() -> None:
     batcher, alone, beside, metrics = workers(2, max_batch_size=2)
     beside.gate.clear()

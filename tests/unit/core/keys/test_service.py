@@ -9,7 +9,7 @@ import pytest
 
 from diptych.core.keys.key import ANYONE, Key, new_key
 from diptych.core.keys.service import Keys
-from diptych.errors import Forbidden, NotFound, StoreError
+from diptych.errors import NotFound, StoreError
 
 TOKEN = "correct horse"
 
@@ -152,13 +152,6 @@ async def test_last_use_is_known_and_kept() -> None:
     await keys.save_uses()
     assert before <= store.uses[key.prefix] <= datetime.now(UTC)
     assert await Keys(store).list() == [(key, store.uses[key.prefix])]
-
-
-async def test_keys_without_a_store_cannot_be_made() -> None:
-    keys = Keys(api_key=TOKEN)
-    assert await keys.list() == []
-    with pytest.raises(Forbidden, match="no file"):
-        await keys.create("ci", ["read"])
 
 
 def test_failed_creation_is_raised() -> None:

@@ -46,16 +46,6 @@ async def test_models_of_all_loaded_versions_are_reported() -> None:
     await versions.close()
 
 
-async def test_version_that_was_loaded_before_the_start_has_one_user() -> None:
-    async with opened() as (versions, loads):
-        version = versions.adopt(loads(ONE))
-        assert await versions.acquire(ONE) is version
-        version.release()
-        assert versions.loaded() == [version.value]
-        version.release()
-        await until(lambda: loads.closed == [ONE])
-
-
 async def test_failure_reaches_every_user_and_the_next_one_tries_again() -> None:
     async with opened() as (versions, loads):
         loads.failure = BundleError("golden image 1")
@@ -81,19 +71,6 @@ async def test_version_whose_only_user_gave_up_while_it_was_loaded_is_closed() -
         loads.gate.set()
         await until(lambda: loads.closed == [ONE])
         assert versions.loaded() == []
-
-
-async def test_user_who_gives_up_leaves_the_version_to_the_others() -> None:
-    async with opened() as (versions, loads):
-        loads.gate.clear()
-        leaving, staying = (asyncio.create_task(versions.acquire(ONE)) for _ in range(2))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        loads.gate.set()
-        version = await staying
-        version.release()
-        await until(lambda: loads.closed == [ONE])
-        assert loads.loaded == [ONE]
 
 
 async def test_nothing_is_loaded_once_the_server_stops() -> None:
