@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.checkpoint import load_run
-from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset, PackedItem, read_dataset, write_index, write_source
 from diptych_training.errors import DataError, TrainingConfigError
-from diptych_training.train.batches.batch import (Batch)
-from diptych_training.train.train_run import prepare
-from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
-from diptych_training.train.defaults import check_shares
+from diptych_training.train.batches.batch import Batch
 from diptych_training.train.batches.training_data import training_data
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
+from diptych_training.train.train_run import prepare
 from support.pair_files import write_tars
 from support.small_recipe import small_recipe, write_small_recipe
 from support.stopped_run import stopped_after
@@ -78,33 +75,6 @@ def test_a_batch_is_a_function_of_seed_and_step(home):
         assert not torch.equal(one.images[-N_OLD:], other.images[-N_OLD:])
 
 
-def test_rehearsed_items_are_drawn_by_numbers_of_their_own(home):
-    """Three times the same data set in equal shares: each draws other items."""
-    twins = [f"data.rehearsal.{name}.data={home / 'new'}" for name in ("one", "two")]
-    shares = [f"data.rehearsal.{name}.share=0.333" for name in ("one", "two")]
-    file = write_small_recipe(home / "small.toml", small_recipe())
-    config = read_config(file, [*twins, *shares, "run.batch_size=24"])
-    own, one, two = batch(home, config, 0).images.split(8)
-    for part, other in ((own, one), (own, two), (one, two)):
-        assert not torch.equal(part, other)
-
-
-def test_shares_of_several_data_sets_are_exact_and_in_their_order(home):
-    labels = [f"older thing {index}" for index in range(20)]
-    older = write_other_dataset(home / "older", labels).source("train-set")
-    more = [f"data.rehearsal.older.data={home / 'older'}", "data.rehearsal.older.share=0.25"]
-    config = recipe(home, *more)
-    assert (config.n_own, config.rehearsed) == (3, {"old": 3, "older": 2})
-    tokenizer_file = home / "runs" / "run" / "tokenizer.json"
-    for step in range(3):
-        found = batch(home, config, step)
-        assert darkness(found.images) == [False] * 3 + [True] * 5
-        tokenizer = TextTokenizer(tokenizer_file, config.text)
-        known = {tuple(tokenizer.ids(item.label)[0].tolist()) for item in older.items}
-        texts = [tuple(one for one in row.tolist() if one) for row in found.input_ids]
-        assert [text in known for text in texts] == [False] * 6 + [True] * 2
-
-
 def test_ranks_together_have_the_items_of_one(home):
     config = recipe(home, "data.rehearsal.old.share=0.5")
     whole = batch(home, config, 2)
@@ -112,21 +82,6 @@ def test_ranks_together_have_the_items_of_one(home):
     assert [darkness(half.images) for half in halves] == [[False, False, True, True]] * 2
     keys = torch.cat([half.keys for half in halves])
     assert sorted(keys.tolist()) == sorted(whole.keys.tolist())
-
-
-def test_a_label_of_new_and_old_data_is_one_label(home):
-    write_other_dataset(home / "old", ["thing 1", "thing 2"])
-    config = recipe(home, "data.source_weights={}", "run.batch_size=64", "data.rehearsal.old.share=0.5")
-    positives = batch(home, config, 0).positives
-    assert positives[:32, 32:].any()
-
-
-def test_old_data_are_mixed_by_their_own_weights(home):
-    named = recipe(
-        home, "data.rehearsal.old.mixture={icons=1.0}", "data.rehearsal.old.source_weights={train-set=2.0}"
-    )
-    plain = batch(home, recipe(home), 1)
-    assert torch.equal(batch(home, named, 1).images, plain.images)
 
 
 @pytest.mark.long
@@ -158,7 +113,10 @@ def test_an_interrupted_run_gives_the_weights_of_an_unbroken_one(home, own, caps
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.rehearsal.old.share=0.01"], "data.rehearsal.old.share is 0.01: less than one item of run.batch_size 8"),
+        (
+            ["data.rehearsal.old.share=0.01"],
+            "data.rehearsal.old.share is 0.01: less than one item of run.batch_size 8",
+        ),
         (
             ["data.rehearsal.old.share=0.99"],
             "shares of 0.99 leave no item of run.batch_size 8 for other data",
@@ -188,61 +146,3 @@ def test_shares_that_cannot_be_are_named(home, overrides, message):
 def test_old_data_that_are_not_there_are_named(home, overrides, message):
     with pytest.raises((DataError, TrainingConfigError), match=message):
         batch(home, recipe(home, *overrides), 0)
-
-
-def test_smaller_old_images_are_refused(home):
-    write_tiny_dataset(home / "old", n_icons=12, size=16)
-    with pytest.raises(
-        DataError, match=r"data.rehearsal.old.data: .*images are 16 px, preprocess.size is 32"
-    ):
-        batch(home, recipe(home), 0)
-
-
-def test_larger_old_images_are_shrunk(home):
-    write_tiny_dataset(home / "old", n_icons=12, size=64)
-    assert batch(home, recipe(home), 0).images.shape[-1] == 32
-
-
-def test_a_share_that_ranks_cannot_divide_is_refused(home):
-    with pytest.raises(TrainingConfigError, match=r"data.rehearsal.old.share is 3 items of run.batch_size 8"):
-        check_shares(recipe(home), Ranks(0, 2))
-
-
-@pytest.mark.long
-def test_what_is_rehearsed_is_forgotten_less(home):
-    """Three runs: the old data, the new data from there, and both from there. Judged on the old images."""
-    fast = ["optim.lr=3e-3", "run.batch_size=20", "optim.warmup_steps=5", "run.validate_every=1000"]
-    config = recipe(home, *fast, "run.steps=250")
-    learned = config.model_copy(
-        update={"name": "first", "data": config.data.model_copy(update={"rehearsal": {}})}
-    )
-    loop = prepare(learned, read_dataset(home / "old"), home / "runs" / "first", resume=False)
-    assert loop.train()
-    loop.log.close()
-    file = str(home / "small.toml")
-    folders = ["--data", str(home / "new"), "--runs-dir", str(home / "runs"), "--start", "first"]
-    settings = [
-        word for override in [*fast, "run.steps=40", "start.which=last"] for word in ("--set", override)
-    ]
-    rehearsing = ["--set", f"data.rehearsal.old.data={home / 'old'}"]
-    assert main(["train", file, *folders, *settings, "--name", "careless"]) == 0
-    assert main(["train", file, *folders, *settings, "--name", "careful", *rehearsing]) == 0
-    first, careless, careful = (known(home, name) for name in ("first", "careless", "careful"))
-    assert first >= 0.9
-    assert careful >= careless + 0.3
-
-
-def known(home: Path, run: str) -> float:
-    """Share of the old images whose best text among the old labels is their own."""
-    trained = load_run(home / "runs" / run, "last")
-    source = read_dataset(home / "old").source("train-set")
-    tokenizer = TextTokenizer(trained.tokenizer_file, trained.text_spec)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.3, 0.5, 0.8), (0.2, 0.3, 0.4)))
-    pixels = torch.from_numpy(np.array(source.images)).permute(0, 3, 1, 2).float() / 255
-    ids = torch.from_numpy(
-        pad([tokenizer.ids(item.label)[0] for item in source.items], trained.text_spec)
-    ).long()
-    with torch.no_grad():
-        images = torch.nn.functional.normalize(trained.model.encode_image((pixels - mean) / std), dim=-1)
-        texts = torch.nn.functional.normalize(trained.model.encode_text(ids), dim=-1)
-    return float(((images @ texts.T).argmax(dim=1) == torch.arange(len(ids))).float().mean())

@@ -4,17 +4,14 @@ import io
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from diptych_training.data.gallery.photographs import (
     LICENCES,
     SIDE_PX,
     listed_photographs,
-    photographs,
     shrink,
 )
-from diptych_training.errors import DataError
 
 GALLERY = Path(__file__).parents[5] / "server" / "gallery"
 MAX_BYTES = 4_000_000
@@ -64,10 +61,3 @@ def test_photograph_is_shrunk_and_lies_on_white(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(shrink(file))) as small:
         assert (small.format, small.size) == ("JPEG", (SIDE_PX, round(SIDE_PX / 3)))
         assert small.getpixel((5, 5)) == (255, 255, 255)
-
-
-def test_missing_photograph_is_named_with_the_command_that_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="missing: `diptych-train data photographs` writes it"
-    ):
-        list(photographs(tmp_path))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
-from diptych_training.data.pairs.image_files import ImageCheck, run_isolated, plain_spec
+from diptych_training.data.pairs.image_files import ImageCheck, plain_spec, run_isolated
 from diptych_training.data.pairs.pair import Pair, Texts, Unusable
 from support.hostile.containers import encoded, scene
 from support.hostile.corpus import corpus

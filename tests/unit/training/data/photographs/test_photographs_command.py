@@ -1,14 +1,14 @@
 import io
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from diptych_training.evaluate.benchmark.data_sets.find import find_data_sets
 from diptych_training.cli import main
 from diptych_training.data.photographs.command import listed_photographs, write_photographs
+from diptych_training.data.photographs.qt_resources import read_resources
 from diptych_training.errors import DataError
+from diptych_training.evaluate.benchmark.data_sets.find import find_data_sets
 from support.fake_debian import FakeDebian
 from support.qt_resource_file import resource_file
 
@@ -47,20 +47,6 @@ def test_the_benchmark_reads_both_folders(tmp_path: Path) -> None:
     assert "GPL-3+" in (tmp_path / "out" / "gcompris" / "COPYRIGHT").read_text()
 
 
-def test_no_photograph_is_listed_twice_and_everyday_labels_are_ten() -> None:
-    listed = listed_photographs()
-    assert max(Counter(one.path for one in listed).values()) == 1
-    assert len({one.everyday for one in listed} - {""}) == 10
-
-
-def test_what_an_earlier_call_left_is_replaced(tmp_path: Path) -> None:
-    old = tmp_path / "out" / "gcompris" / "unknown" / "old.webp"
-    old.parent.mkdir(parents=True)
-    old.write_bytes(picture())
-    write_photographs(unpacked_package(tmp_path / "package"), tmp_path / "out")
-    assert not old.exists()
-
-
 def test_a_missing_photograph_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     path = "erase/resource/toucan.webp"
     with pytest.raises(DataError, match=f"erase.rcc .* has no {path}"):
@@ -82,17 +68,33 @@ def test_the_package_is_fetched_and_unpacked(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "out/everyday/bird/erase-resource-toucan.webp").is_file()
 
 
-@pytest.mark.usefixtures("debian")
-def test_a_package_that_is_here_is_not_fetched(tmp_path: Path) -> None:
-    deb = tmp_path / "mine.deb"
-    deb.touch()
-    assert main(["data", "photographs", "--out", str(tmp_path / "out"), "--deb", str(deb)]) == 0
-    assert not (tmp_path / "asked").exists()
-
-
 def test_the_reason_of_apt_is_shown(
     tmp_path: Path, debian: FakeDebian, capsys: pytest.CaptureFixture[str]
 ) -> None:
     debian.runs("apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
     assert main(["data", "photographs", "--out", str(tmp_path / "out")]) == 1
     assert "E: Unable to locate package" in capsys.readouterr().err
+
+
+FILES = {"game/images/cat.webp": b"a cat", "game/images/dogs/big dog.webp": b"a dog", "readme": b""}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_files_are_read_by_their_path(compressed: bool) -> None:
+    assert read_resources(resource_file(FILES, compressed=compressed)) == FILES
+
+
+def test_other_files_are_refused() -> None:
+    with pytest.raises(DataError, match="not a Qt resource file"):
+        read_resources(b"RIFF and more")
+
+
+def test_zstandard_is_refused_by_name() -> None:
+    with pytest.raises(DataError, match="Zstandard"):
+        read_resources(resource_file(FILES, zstandard=True))
+
+
+@pytest.mark.parametrize("kept", [6, 30, 100])
+def test_a_file_that_ends_early_is_refused(kept: int) -> None:
+    with pytest.raises(DataError, match="damaged"):
+        read_resources(resource_file(FILES)[:kept])

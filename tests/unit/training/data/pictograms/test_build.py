@@ -4,19 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from diptych_training.files import exclusive_lock
 from diptych_training.data.packed import PackedItem, read_dataset
-from diptych_training.data.pictograms import build as build_module
 from diptych_training.data.pictograms import pool as pool_module
-from diptych_training.data.pictograms.build import Builder, recipe_of
+from diptych_training.data.pictograms.build import Builder
 from diptych_training.data.pictograms.card import card_text
 from diptych_training.data.pictograms.contact_sheet import write_contact_sheets
-from diptych_training.data.pictograms.render import Drawing
 from diptych_training.data.pictograms.lists import SourceSpec
 from diptych_training.data.pictograms.pool import RenderPool
-from diptych_training.errors import DataError
+from diptych_training.data.pictograms.render import Drawing
 from support.fragile_renderer import KILLS, RAISES, render_or_die
 
 
@@ -61,35 +57,6 @@ def test_stopped_build_goes_on_where_it_was(tmp_path: Path) -> None:
     assert sorted(dataset.entries) == ["one", "two"]
 
 
-def test_source_of_another_recipe_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Builder(tmp_path, FakeSources(), 1).build([spec("one")])
-    former = recipe_of(spec("one"))
-    monkeypatch.setattr(build_module, "RECIPE_VERSION", -1)
-    sources = FakeSources()
-    dataset = Builder(tmp_path, sources, 1).build([spec("one")])
-    assert sources.asked == ["one"]
-    assert dataset.entries["one"].recipe != former
-
-
-def test_held_out_source_that_cannot_be_drawn_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'uit': 213 listed icons cannot be rendered"):
-        Builder(tmp_path, FakeSources(), 1).build([spec("uit", split="eval")])
-
-
-def test_folder_with_other_data_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text(
-        '{"schema_version": 1, "name": "other", "image_size": 64, "sources": {}}'
-    )
-    with pytest.raises(DataError, match="holds 'other' at 64 px"):
-        Builder(tmp_path, FakeSources(), 1).build([spec("one")])
-
-
-def test_second_builder_of_a_folder_is_refused(tmp_path: Path) -> None:
-    held = exclusive_lock(tmp_path / ".lock", DataError("not free"))
-    with held, pytest.raises(DataError, match="another build is writing"):
-        Builder(tmp_path, FakeSources(), 1).build([spec("one")])
-
-
 def test_renderer_that_dies_costs_only_its_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "CHUNK", 4)
     payloads = [b"fine"] * 5 + [KILLS, RAISES] + [b"fine"] * 3
@@ -128,11 +95,3 @@ def test_card_names_every_source_with_licence_and_author(tmp_path: Path) -> None
         assert "| style | emoji | 2 | Somebody | CC-BY-4.0 |" in card
         assert "2 blank, 2 failed" in card
         assert "emojibase-data (MIT), which has them from Unicode CLDR (Unicode License)." in card
-
-
-def test_contact_sheets_show_each_split_that_is_there(tmp_path: Path) -> None:
-    with built(tmp_path):
-        sheets = sorted(file.name for file in tmp_path.glob("*.png"))
-        assert sheets == ["contact_sheet.png", "contact_sheet_train.png", "contact_sheet_validation.png"]
-        with Image.open(tmp_path / "contact_sheet.png") as sheet:
-            assert len(sheet.convert("RGB").getcolors(1 << 20) or []) > 4

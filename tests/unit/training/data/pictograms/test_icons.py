@@ -1,15 +1,26 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diptych_training.data.pictograms.icon_names import conventions_of, is_description
+from diptych_training.cli import main
+from diptych_training.data.packed import read_dataset
+from diptych_training.data.pictograms.emoji import EMOJI_FILES
+from diptych_training.data.pictograms.icon_names import WordSplitter, conventions_of, is_description
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
-from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings, listed_drawings
-from diptych_training.data.pictograms.icon_names import WordSplitter
-from diptych_training.data.pictograms.lists import EvalItem, SourceSpec
+from diptych_training.data.pictograms.icon_set_command import split_of
+from diptych_training.data.pictograms.icons import icon_drawings, listed_drawings
+from diptych_training.data.pictograms.lists import (
+    EvalItem,
+    SourceSpec,
+    eval_items,
+    package_versions,
+    source_specs,
+)
 from diptych_training.data.pictograms.render import render
+from diptych_training.data.pictograms.sources import FOLDERS
 from diptych_training.errors import DataError
 
 LEFT_HALF = '<path fill="currentColor" d="M0 0h12v24H0z"/>'
@@ -35,14 +46,6 @@ def test_word_is_a_style_only_where_the_set_uses_it_as_one() -> None:
     assert outlined.read("home-outline").label == "home"
     assert outlined.read("home-outline").style == "outline"
     assert outlined.read("sort-line").label == "sort line"
-
-
-def test_declared_affixes_are_styles_and_numbers_say_nothing() -> None:
-    conventions = conventions_of(["x"] * 100, ["24-filled", ""], ["baseline"])
-    name = conventions.read("baseline-arrow-up-2-arrow-24-filled")
-    assert (name.label, name.style) == ("arrow up 2", "filled baseline")
-    assert conventions.read("cup-2").label == "cup"
-    assert conventions.read("filled").label == "filled"
 
 
 @pytest.mark.parametrize(
@@ -91,21 +94,6 @@ def test_hidden_icons_are_left_out_of_training_and_mirrored_aliases_are_icons(tm
     assert np.array_equal(right, left[:, ::-1])
 
 
-def test_quarter_turn_turns_clockwise(tmp_path: Path) -> None:
-    icons = write_set(tmp_path, ["left"], aliases={"up": {"parent": "left", "rotate": 1}})
-    left, up = (render(icons.svg(name).encode(), 8) for name in ("left", "up"))
-    assert np.array_equal(up, np.rot90(left, -1))
-
-
-def test_set_without_hyphens_teaches_no_words(tmp_path: Path) -> None:
-    assert list(hyphenated_words(write_set(tmp_path, ["squareheart", "cup"]))) == []
-    assert sorted(hyphenated_words(write_set(tmp_path, ["square-2", "square-cup"]))) == [
-        "cup",
-        "square",
-        "square",
-    ]
-
-
 def test_held_out_source_is_exactly_its_list(tmp_path: Path) -> None:
     icons = write_set(tmp_path, ["home-outline", "cup", "more"])
     spec = SourceSpec("tiny", "eval", "icons", "p", "MIT", "Somebody", n_images=2)
@@ -121,7 +109,78 @@ def test_held_out_source_is_exactly_its_list(tmp_path: Path) -> None:
         listed_drawings(icons, spec, listed[:1])
 
 
-def test_file_that_is_no_icon_set_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tiny.json").write_text('{"prefix": "tiny"}')
-    with pytest.raises(DataError, match=r"tiny.json is not an icon set: 'icons'"):
-        read_icon_set(tmp_path / "tiny.json")
+def test_no_source_stands_on_two_sides() -> None:
+    names = Counter(spec.name for spec in source_specs())
+    assert max(names.values()) == 1
+
+
+def test_eval_lists_the_announced_items_and_each_once() -> None:
+    totals: Counter[str] = Counter()
+    for spec in source_specs("eval"):
+        items = eval_items(spec.name)
+        assert len(items) == spec.n_images
+        assert len({item.name for item in items}) == len(items)
+        totals[spec.kind] += len(items)
+    assert totals == {"emoji": 4884, "icons": 17533}
+    assert not any(eval_items(spec.name) for split in ("train", "validation") for spec in source_specs(split))
+
+
+def test_every_package_has_a_version_and_folders_and_every_style_its_files() -> None:
+    assert set(FOLDERS) == set(package_versions())
+    assert {spec.package for spec in source_specs()} <= set(FOLDERS)
+    emoji = {spec.name for spec in source_specs() if spec.kind == "emoji" and spec.split != "eval"}
+    assert set(EMOJI_FILES) == emoji
+
+
+WORDS = [
+    f"{one}-{other}"
+    for one in ("red", "big", "old", "wet", "hot")
+    for other in ("box", "cup", "hat", "key", "owl")
+]
+
+
+def write_set_of_icon_set_command(path: Path, names: list[str], prefix: str = "mine") -> str:
+    icons = {
+        name: {"body": f'<rect x="{i % 5}" y="{i // 5}" width="9" height="9" fill="currentColor"/>'}
+        for i, name in enumerate(names)
+    }
+    path.write_text(json.dumps({"prefix": prefix, "icons": icons, "width": 16, "height": 16}))
+    return str(path)
+
+
+def test_a_set_becomes_three_parts_that_share_no_icon(tmp_path, capsys):
+    file = write_set_of_icon_set_command(tmp_path / "mine.json", WORDS)
+    assert (
+        main(["data", "icon-set", file, "--out", str(tmp_path / "out"), "--licence", "MIT", "--author", "me"])
+        == 0
+    )
+    dataset = read_dataset(tmp_path / "out")
+    labels = {
+        split: [i.label for s in dataset.sources(split) for i in s.items]
+        for split in ("train", "validation", "eval")
+    }
+    assert sorted(label for part in labels.values() for label in part) == sorted(
+        word.replace("-", " ") for word in WORDS
+    )
+    assert all(split_of(label) == split for split, part in labels.items() for label in part)
+    entry = dataset.entries["mine-train"]
+    assert (dataset.name, entry.kind, entry.licence, entry.author) == ("mine", "icons", "MIT", "me")
+    assert f"{entry.n} train" in capsys.readouterr().out
+    assert "MIT" in (tmp_path / "out" / "CARD.md").read_text()
+    assert (np.asarray(dataset.source("mine-train").images).min(axis=(1, 2, 3)) == 0).all()
+
+
+def test_parts_have_their_shares_and_stay_when_icons_are_added():
+    parts = [split_of(f"thing {n}") for n in range(5000)]
+    assert parts.count("validation") / 5000 == pytest.approx(0.1, abs=0.02)
+    assert parts.count("eval") / 5000 == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["red-box"], "1 icons are too few: no icon is left for"), ([], "0 icons are too few")],
+)
+def test_a_set_that_cannot_be_split_is_refused(tmp_path, capsys, names, message):
+    file = write_set_of_icon_set_command(tmp_path / "mine.json", names)
+    assert main(["data", "icon-set", file, "--out", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pictograms import command
 from diptych_training.data.pictograms.lists import SourceSpec
-from diptych_training.data.pictograms.npm import NpmCache, read_json
+from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.errors import DataError
 
 SQUARE = '<path d="M0 0h8v8H0z"/>'
@@ -65,28 +65,10 @@ def test_package_is_fetched_once_and_only_wanted_files_are_kept(tmp_path: Path, 
     assert npm.calls == ["pack @some/art@1.2.3 --ignore-scripts --loglevel=error"]
 
 
-def test_half_fetched_package_is_fetched_again(tmp_path: Path, npm: FakeNpm) -> None:
-    npm.delivers({"package/svg/a.svg": "a"})
-    (tmp_path / "npm" / "some-art-1.2.3" / "package").mkdir(parents=True)
-    assert (cache(tmp_path).folder("@some/art") / "svg" / "a.svg").exists()
-
-
-def test_missing_npm_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DataError, match="npm is not on the PATH"):
-        cache(tmp_path).folder("@some/art")
-
-
 def test_package_that_npm_does_not_find_is_named_with_the_reason(tmp_path: Path, npm: FakeNpm) -> None:
     npm.fails("npm error 404 Not Found")
     with pytest.raises(DataError, match=r"@some/art@1\.2\.3: npm error 404 Not Found"):
         cache(tmp_path).folder("@some/art")
-
-
-def test_package_without_the_wanted_folder_is_refused(tmp_path: Path, npm: FakeNpm) -> None:
-    npm.delivers({"package/other/a.svg": "a"})
-    with pytest.raises(DataError, match="has no files below package/svg/"):
-        cache(tmp_path).folder("@some/art", "svg/")
 
 
 def test_path_that_leads_out_of_the_package_is_refused(tmp_path: Path, npm: FakeNpm) -> None:
@@ -94,14 +76,6 @@ def test_path_that_leads_out_of_the_package_is_refused(tmp_path: Path, npm: Fake
     with pytest.raises(DataError, match="cannot be unpacked"):
         cache(tmp_path).folder("@some/art")
     assert not list(tmp_path.rglob("out.txt"))
-
-
-def test_unreadable_json_of_a_package_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(DataError, match=r"a\.json is not JSON"):
-        read_json(tmp_path / "a.json")
-    with pytest.raises(DataError, match=r"b\.json is missing"):
-        read_json(tmp_path / "b.json")
 
 
 def test_command_builds_from_a_package_to_card_and_sheets(

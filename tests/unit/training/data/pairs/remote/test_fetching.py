@@ -1,10 +1,9 @@
 """What is fetched of sources: each image once, and none where texts are enough."""
 
 from dataclasses import replace
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from diptych_training.cli import main
@@ -12,7 +11,6 @@ from diptych_training.config import read_config
 from diptych_training.data.pairs.pair import Pair, WithoutImages
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
-from diptych_training.train.batches.streamed import order_of
 from diptych_training.train.batches.training_data import StreamedTraining
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
 from support.pair_reading import captions, count_opens, things, write_parquet
@@ -82,38 +80,6 @@ def test_entries_without_images_are_the_same_ones_and_fetch_none(tmp_path, monke
         expected = [replace(entry, image=b"") for entry in whole[start::step]]
         assert list(shard.entries(start, step, with_images=False)) == expected
         assert list(WithoutImages(shard).entries(start, step)) == expected
-    assert not [name for name in opened if name.endswith(".png")]
-
-
-def test_a_column_of_images_is_not_read_for_their_captions(tmp_path, monkeypatch):
-    read_: list[list[str]] = []
-    original = pq.ParquetFile.iter_batches
-
-    def noted(self: pq.ParquetFile, *rest: object, columns: list[str], **more: object) -> object:
-        read_.append(columns)
-        return original(self, *rest, columns=columns, **more)
-
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
-    nested = [{"bytes": picture(0), "path": "0.png"}, {"bytes": None, "path": "1.png"}]
-    for name, images in (("bytes", [picture(0), picture(1)]), ("nested", nested)):
-        columns = {"image": images, "caption": things(2)}
-        (shard,) = SourceReader().shards([str(write_parquet(tmp_path / f"{name}.parquet", columns))])
-        assert captions(list(shard.entries(with_images=False))) == things(2)
-    assert read_ == [["caption"], ["caption"]]
-
-
-def test_a_tokenizer_learns_from_the_captions_of_images_that_are_not_fetched(tmp_path, monkeypatch):
-    source = write_image_table(tmp_path / "t", 30)
-    pattern = write_tars(tmp_path / "s", 2, 9)
-    sources = f"data.pairs.train=['{source}', '{pattern}']"
-    file = write_small_recipe(tmp_path / "small.toml", small_recipe())
-    config = read_config(file, [sources, "data.pairs.streams=4", "data.pairs.tokenizer_pairs=44"])
-    shards = SourceReader().shards(config.data.pairs.train)
-    streams = [Stream(shards, number, order_of(config)) for number in range(4)]
-    found = [[entry for entry, _ in stream.entries(Cursor(), n_epochs=1)] for stream in streams]
-    round_robin = [entry for turn in zip_longest(*found) for entry in turn if entry is not None]
-    opened = count_opens(monkeypatch)
-    assert list(chain.from_iterable(StreamedTraining(shards, config).texts())) == captions(round_robin)[:44]
     assert not [name for name in opened if name.endswith(".png")]
 
 

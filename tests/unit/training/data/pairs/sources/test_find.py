@@ -9,8 +9,8 @@ import pytest
 
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.packed import PackedDataset, PackedItem, SourceEntry, write_index, write_source
-from diptych_training.data.pairs.remote import retry
 from diptych_training.data.pairs.pair import Texts, Unusable
+from diptych_training.data.pairs.remote import retry
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
@@ -20,9 +20,7 @@ from support.tars import tar_of
 from support.tiny_run import write_tiny_dataset
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def in_memory(path: str, content: bytes) -> str:

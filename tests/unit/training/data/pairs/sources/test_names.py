@@ -1,17 +1,14 @@
 """Names of sources: braces, wildcards, endings and queries; and how names of pairs begin."""
 
 import builtins
-import contextlib
 import gzip
-import io
 import sys
 
-import fsspec
 import pytest
 
 from diptych_training.data.pairs.remote import unpack
-from diptych_training.data.pairs.sources.find import prefixes_of
 from diptych_training.data.pairs.remote.urls import expand, find
+from diptych_training.data.pairs.sources.find import prefixes_of
 from diptych_training.errors import DataError
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_table, write_tars
 from support.pair_reading import captions, read, things, write_parquet
@@ -64,31 +61,6 @@ def test_names_tell_sources_of_the_same_name_by_their_folders():
     assert set(prefixes_of(same).values()) == {"a/s.tar"}
 
 
-def test_a_signature_is_no_part_of_a_name_but_where_nothing_else_tells_two_files():
-    signed = "https://h.org/a/s.tar?sig=a/b"
-    assert prefixes_of({signed: 2}) == {signed: "a/s.tar"}
-    assert (
-        len(set(prefixes_of({"https://h.org/get.tar?id=1": 2, "https://h.org/get.tar?id=2": 2}).values()))
-        == 2
-    )
-    short = {"https://h.org/s.tar": 2, "https://h.org//s.tar": 2}
-    assert len(set(prefixes_of(short).values())) == 2
-
-
-def test_pairs_of_two_folders_with_files_of_the_same_names_have_names_of_their_own(tmp_path):
-    for folder in ("a", "b"):
-        write_tars(tmp_path / folder, 1, 2)
-        write_image_table(tmp_path / folder / "t", 2)
-        write_files(tmp_path / folder / "f", pair_files([0]))
-    found = read(*(tmp_path / f / name for f in ("a", "b") for name in ("s-0.tar", "t/pairs.csv", "f")))
-    assert len({entry.name for entry in found}) == len(found) == 10
-    assert {entry.name for entry in found} >= {
-        "a/s-0.tar:00001",
-        "b/t/pairs.csv:images/0.png",
-        "a/f:00000.png",
-    }
-
-
 def test_endings_are_known_in_capitals_and_before_a_query(tmp_path):
     tar = tar_of(pair_files([0]))
     write_files(tmp_path, {"S.TAR": tar, "S.Tar.GZ": gzip.compress(tar), "images/0.PNG": picture(0)})
@@ -97,32 +69,6 @@ def test_endings_are_known_in_capitals_and_before_a_query(tmp_path):
     parquet_file = write_parquet(tmp_path / "P.Parquet", {"image": [picture(0)], "caption": things(1)})
     for name in ("S.TAR", "S.Tar.GZ", "T.TSV", "F", parquet_file.name):
         assert captions(read(tmp_path / name)) == ["thing 0"]
-
-
-def test_a_query_is_passed_on_to_the_server_and_is_no_wildcard(monkeypatch):
-    tar = tar_of(pair_files([0]))
-    packed = gzip.compress(tar)
-    asked: list[str] = []
-
-    def answer(url: str, *_: object) -> object:
-        asked.append(url)
-        content = packed if ".gz" in url else tar
-        return contextlib.nullcontext(io.BytesIO(content)) if url else None
-
-    monkeypatch.setattr(fsspec, "open", lambda url, mode: Opened(answer(url)))
-    for url in ("https://h.org/a.tar?sig=x/y*z", "s3://b/a.TAR.gz?versionId=3"):
-        assert captions(read(url)) == ["thing 0"]
-    assert asked == ["https://h.org/a.tar?sig=x/y*z", "s3://b/a.TAR.gz?versionId=3"]
-
-
-class Opened:
-    """What `fsspec.open` gives."""
-
-    def __init__(self, file: object) -> None:
-        self._file = file
-
-    def open(self) -> object:
-        return self._file
 
 
 def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(tmp_path, monkeypatch):

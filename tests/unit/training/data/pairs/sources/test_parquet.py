@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from diptych.bundle.image.preprocess import ImageLimits
-from diptych_training.data.pairs.sources import parquet
 from diptych_training.data.pairs.pair import Unusable
-from diptych_training.data.pairs.sources.parquet import BATCH_ROWS
+from diptych_training.data.pairs.sources import parquet
 from diptych_training.data.pairs.sources.find import SourceReader
+from diptych_training.data.pairs.sources.parquet import BATCH_ROWS
 from diptych_training.errors import DataError
 from support.pair_files import picture, write_files
 from support.pair_reading import captions, read, things, write_parquet
@@ -32,12 +32,6 @@ def test_parquet_files_hold_paths_or_the_images_themselves(tmp_path):
         assert captions(entries) == things(10)
         assert [entry.image for entry in entries] == [picture(n) for n in range(10)]
     assert entries[9].name == f"{tmp_path.name}/2.parquet:9"
-
-
-def test_a_group_of_rows_can_be_entered_anywhere(tmp_path):
-    file = write_parquet(tmp_path / "p.parquet", {"image": [picture(0)] * 10, "caption": things(10)})
-    shards = SourceReader().shards([str(file)])
-    assert [captions(list(shard.entries(2))) for shard in shards] == [things(10)[2:4], things(10)[6:8], []]
 
 
 def test_rows_of_parquet_without_image_or_caption_say_so(tmp_path):

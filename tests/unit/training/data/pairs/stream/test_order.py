@@ -51,15 +51,6 @@ def test_streams_share_an_epoch_between_them(n_streams):
     assert sorted(one for s in streams for one in numbers(s, None, n_epochs=1)) == whole(5, 9, 3)
 
 
-@pytest.mark.parametrize("n_streams", [4, 7])
-def test_streams_that_outnumber_the_shards_share_them_entry_by_entry(n_streams):
-    order = Order(seed=1, n_streams=n_streams, block_size=4)
-    streams = [Stream(shards(11, 12), number, order) for number in range(n_streams)]
-    parts = [numbers(s, None, n_epochs=1) for s in streams]
-    assert sorted(one for part in parts for one in part) == whole(11, 12)
-    assert all(parts)
-
-
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():
     sizes = (6, 6, 6)
     one = Stream(shards(*sizes), 0, Order(seed=1, n_streams=1, block_size=6))
@@ -113,12 +104,6 @@ def test_a_stream_that_is_given_excluded_entries_for_whole_epochs_goes_on_to_the
         assert list(islice(fresh.entries(found[done - 1][1], excluded=excluded), 30 - done)) == found[done:]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_streams_that_outnumber_the_entries_wait_for_theirs(seed):
-    stream = Stream(shards(2), 3, Order(seed, 20, block_size=4))
-    assert {int(entry.name) for entry, _ in islice(stream.entries(Cursor()), 20)} == {0, 1}
-
-
 @pytest.mark.parametrize(("n_streams", "is_shuffled"), [(1, True), (3, True), (1, False), (2, False)])
 def test_a_stream_whose_entries_are_all_excluded_is_an_error_and_not_an_endless_search(
     n_streams, is_shuffled
@@ -128,18 +113,3 @@ def test_a_stream_whose_entries_are_all_excluded_is_an_error_and_not_an_endless_
     n = 5 if n_streams == 2 else 10  # two streams in a fixed order have a shard each
     with pytest.raises(DataError, match=rf"stream 0 of {n_streams}: all of its {n} pairs are excluded"):
         next(stream.entries(Cursor(), excluded=excluded))
-
-
-def test_a_stream_that_loses_all_it_had_while_it_is_read_is_an_error():
-    had = shards(5, 5)
-    entries = Stream(had, 0, Order(1, 1, 4)).entries(Cursor(), excluded={"0"})
-    assert next(entries)
-    for shard in had:
-        object.__setattr__(shard, "n", 0)
-    with pytest.raises(DataError, match="stream 0 of 1 has no pairs"):
-        list(entries)
-
-
-def test_an_epoch_that_is_to_end_ends_though_all_of_it_is_excluded():
-    stream = Stream(shards(2), 0, Order(1, 1, 4))
-    assert list(stream.entries(Cursor(), n_epochs=2, excluded={"0", "1"})) == []

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Timer
 
 import pytest
 
@@ -41,15 +41,6 @@ def test_items_come_in_order_and_after_the_last_one_the_worker_waits_to_be_close
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_is_killed_between_items_is_an_error_that_says_how(worker):
-    worker.begin(Blocks(3))
-    next(worker)
-    os.kill(pid(), signal.SIGKILL)
-    with pytest.raises(WorkerDied, match=r"^process \d+ was killed by SIGKILL$"):
-        while True:
-            next(worker)
-
-
 def test_a_worker_that_is_killed_within_an_item_is_an_error_and_not_a_wait_for_ever(worker):
     worker.begin(Blocks(LARGE))
     next(worker)
@@ -66,25 +57,6 @@ def test_a_worker_that_dies_while_it_starts_is_an_error_too(worker):
     with pytest.raises(WorkerDied, match="SIGKILL"):
         worker.begin(Blocks(LARGE))
         next(worker)
-
-
-def test_a_death_is_an_error_in_any_thread_and_to_nobody_else(worker):
-    found: list[BaseException] = []
-
-    def take() -> None:
-        try:
-            while True:
-                next(worker)
-        except WorkerDied as error:
-            found.append(error)
-
-    worker.begin(Blocks(LARGE))
-    next(worker)
-    thread = Thread(target=take)
-    thread.start()
-    os.kill(pid(), signal.SIGKILL)
-    thread.join(60)
-    assert len(found) == 1
 
 
 def test_an_error_of_the_making_ends_the_process_and_is_told_where_it_was(capfd):

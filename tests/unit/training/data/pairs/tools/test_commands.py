@@ -1,7 +1,6 @@
 """`data inspect`, `data pack` and `data near-duplicates` from the command line."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from support.pair_files import json_file, numbers_of, pair_files, picture, write_files, write_tars
-from support.tiny_run import write_tiny_dataset, write_tiny_run
+from support.tiny_run import write_tiny_run
 
 PARTS = ("validation", "train")
 
@@ -33,47 +32,6 @@ def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path, capsys):
     assert "1.0 texts a pair" in told
     assert "1 unusable: it has no text file next to it" in told
     assert "read all 6 entries: 6 can be used" in told
-
-
-def test_inspect_decodes_as_training_does_and_says_of_how_many_it_speaks(tmp_path, capsys):
-    image = file_of(drawing(1))
-    files = {f"{n}.png": image[: len(image) // 2] for n in range(3)} | {"3.png": image}
-    write_files(tmp_path / "f", files | {f"{n}.txt": b"x" for n in range(4)})
-    assert run("inspect", tmp_path / "f") == 0
-    captured = capsys.readouterr()
-    assert "read all 4 entries: 1 can be used" in captured.out
-    assert "3 unusable: " in captured.out
-    assert "decode" in captured.err
-    assert "excluded" not in captured.out
-    assert run("inspect", tmp_path / "f", "--pairs", 2) == 0
-    assert "read 2 entries spread over the source (see --pairs): " in capsys.readouterr().out
-
-
-def test_inspect_takes_its_pairs_from_all_parts_of_a_source(tmp_path, capsys):
-    assert run("inspect", write_tars(tmp_path / "s", 4, 9), "--pairs", 4) == 0
-    told = capsys.readouterr().out
-    assert all(f"s/s-{number}.tar:" in told for number in range(4))
-
-
-def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, capsys):
-    pattern = write_tars(tmp_path / "s", 2, 5)
-    (tmp_path / "x.tsv").write_text("name\ns/s-0.tar:00001\ns/s-1.tar:00007\ns/s-1.tar:07\n")
-    sources = [pattern.replace("{0..1}", number) for number in "01"]
-    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 0
-    told = capsys.readouterr().out
-    assert told.count("read all 5 entries: 4 can be used\n        1 excluded and not decoded") == 2
-    assert "1 of the 3 excluded names match no pair of these sources, such as 's/s-1.tar:07'" in told
-    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv", "--pairs", 4) == 0
-    assert "match no pair" not in capsys.readouterr().out
-    assert run("inspect", sources[0], "--exclude", tmp_path / "x.tsv") == 0
-    (tmp_path / "x.tsv").write_text("name\nother.tar:1\n")
-    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 1
-    assert "belongs to these sources: one is 'other.tar:1'" in capsys.readouterr().err
-
-
-def test_inspect_verifies_only_what_has_an_index(tmp_path, capsys):
-    assert run("inspect", write_files(tmp_path / "f", pair_files([1])), "--verify") == 1
-    assert "has no shards.json to verify it against" in capsys.readouterr().err
 
 
 def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
@@ -116,17 +74,6 @@ def test_pack_draws_as_many_as_asked_for_and_keeps_what_is_there(tmp_path):
     assert drawn[0] != drawn[1]
 
 
-def test_pack_prepares_images_as_a_recipe_says(tmp_path):
-    wide = io.BytesIO()
-    Image.new("RGB", (32, 16), (0, 0, 0)).save(wide, "PNG")
-    write_files(tmp_path / "f", {"w.png": wide.getvalue(), "w.txt": b"wide"})
-    assert run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "d", "--recipe", "tiny") == 0
-    (pixels,) = read_dataset(tmp_path / "d").source("pairs-eval").images
-    assert pixels.shape == (64, 64, 3)
-    assert (pixels[0, 32] == 255).all()  # letterboxed on white
-    assert (pixels[32, 32] == 0).all()
-
-
 def test_pack_prepares_images_as_the_model_does_that_a_recipe_starts_from(tmp_path):
     write_tiny_run(tmp_path / "runs" / "origin")  # takes images of 32 px
     write_files(tmp_path / "f", pair_files([1]))
@@ -146,7 +93,9 @@ def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
     out = ["--out", tmp_path / "d", "--size", 16, "--hold-out", 0.25]
     assert run("pack", "--train", tmp_path / "f", *out) == 0
     dataset = read_dataset(tmp_path / "d")
-    held_out, teacher_texts = ({item.id for item in dataset.source(f"pairs-{split}").items} for split in PARTS)
+    held_out, teacher_texts = (
+        {item.id for item in dataset.source(f"pairs-{split}").items} for split in PARTS
+    )
     assert held_out.isdisjoint(teacher_texts)
     assert len(held_out | teacher_texts) == 40
     assert 4 <= len(held_out) <= 16
@@ -154,46 +103,6 @@ def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
     assert run("pack", "--train", tmp_path / "f", *out, "--seed", 1) == 0
     more = {item.id for item in read_dataset(tmp_path / "d").source("pairs-validation").items}
     assert held_out <= more
-
-
-def test_pack_says_which_split_it_replaces_and_nothing_where_it_stays_as_it_was(tmp_path, capsys):
-    write_files(tmp_path / "f", pair_files(range(40)))
-    command = ["pack", "--train", tmp_path / "f", "--out", tmp_path / "d", "--size", 16, "--hold-out"]
-    assert run(*command, 0.25) == 0
-    n = read_dataset(tmp_path / "d").entries["pairs-train"].n
-    assert run(*command, 0.25) == 0
-    assert "replaced" not in capsys.readouterr().err
-    assert run(*command, 0.5) == 0
-    told = capsys.readouterr().err
-    assert "pairs-validation is replaced: " in told
-    now = read_dataset(tmp_path / "d").entries["pairs-train"].n
-    assert (
-        f"pairs-train is replaced: {now} images, it had {n}; its images, texts, preparation, --hold" in told
-    )
-
-
-def test_pack_says_that_a_hold_out_draws_nothing_and_leaves_no_data_set(tmp_path, capsys):
-    write_files(tmp_path / "few", pair_files(range(3)))
-    command = ["pack", "--train", tmp_path / "few", "--out", tmp_path / "d", "--size", 16]
-    assert run(*command, "--hold-out", 0.001) == 1
-    said = capsys.readouterr().err
-    assert (
-        "--hold-out 0.001 of 3 pairs leaves none for validation: name a larger share, add pairs, or" in said
-    )
-    assert not (tmp_path / "d" / "dataset.json").exists()
-    assert run(*command) == 0
-    before = read_dataset(tmp_path / "d")
-    assert run(*command, "--hold-out", 0.001) == 1
-    assert read_dataset(tmp_path / "d") == before
-
-
-@pytest.mark.parametrize("hold_out", [[], ["--hold-out", 0.2]])
-def test_pack_says_why_nothing_can_be_used(tmp_path, capsys, hold_out):
-    write_files(tmp_path / "nocap", {f"{n}.png": picture(n) for n in range(10)})
-    assert run("pack", "--train", tmp_path / "nocap", "--out", tmp_path / "d", *hold_out) == 1
-    said = capsys.readouterr().err
-    assert f"--train {tmp_path}/nocap: none of 10 entries can be used; " in said
-    assert " unusable: it has no text file next to it" in said
 
 
 @pytest.mark.parametrize(
@@ -218,13 +127,6 @@ def test_pack_refuses_what_makes_no_data_set(tmp_path, capsys, arguments, messag
     given = [one.format(**places) for one in arguments]
     assert run("pack", *given, "--out", tmp_path / "d") == 1
     assert message in capsys.readouterr().err
-
-
-def test_pack_does_not_write_into_a_data_set_of_another_kind(tmp_path, capsys):
-    write_tiny_dataset(tmp_path / "d", n_icons=3)
-    write_files(tmp_path / "f", pair_files([1]))
-    assert run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "d", "--size", 32) == 1
-    assert "with choice-set, not of pairs at 32 px: choose another --out" in capsys.readouterr().err
 
 
 def drawing(seed: int, side: int = 128) -> Image.Image:
@@ -269,51 +171,3 @@ def test_near_duplicates_are_found_in_other_files_and_listed_for_exclusion(tmp_p
     rows = [line.split("\t") for line in out.read_text().splitlines()]
     assert rows[0] == ["name", "cosine", "evaluation_image", "text", "evaluation_text"]
     assert ["train:same.png", "1.0000", "eval:1.png", "train same", "eval"] in rows
-
-
-def test_near_duplicates_whose_names_are_not_utf_8_are_excluded(tmp_path, capsys):
-    odd = [os.fsdecode(b"caf\xe9"), "caf\u00e9", os.fsdecode(b"caf\xc3")]
-    files = {name: drawing(number) for number, name in enumerate(odd)}
-    images = {f"{name}.png": file_of(image) for name, image in files.items()}
-    write_files(tmp_path / "odd", images | {f"{name}.txt": b"x" for name in files})
-    out = tmp_path / "near.tsv"
-    assert run("near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd", "--out", out) == 0
-    assert read_excluded([str(out)]) == {f"odd:{name}.png" for name in odd}
-    assert run("shards", tmp_path / "odd", "--out", tmp_path / "s", "--exclude", out) == 1
-    assert "have no usable pair, and 0 unusable entries" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("sign", ["\t", "\n", "\r"])
-def test_a_near_duplicate_whose_name_cannot_stand_in_a_list_is_an_error(tmp_path, capsys, sign):
-    write_files(tmp_path / "odd", {f"a{sign}b.png": file_of(drawing(0)), f"a{sign}b.txt": b"x"})
-    command = ["near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd"]
-    assert run(*command, "--out", tmp_path / "n.tsv") == 1
-    assert "a name with tabs or line breaks cannot be written to a list" in capsys.readouterr().err
-
-
-def test_mirror_images_are_near_if_asked_for(tmp_path, near_sources):
-    train, evaluation = near_sources
-    run("near-duplicates", train, "--against", evaluation, "--out", tmp_path / "n.tsv", "--mirrored")
-    assert "train:mirrored.png" in read_excluded([str(tmp_path / "n.tsv")])
-
-
-def test_a_lower_threshold_finds_more(tmp_path, near_sources):
-    train, evaluation = near_sources
-    run("near-duplicates", train, "--against", evaluation, "--out", tmp_path / "n.tsv", "--threshold", 0.01)
-    assert len(read_excluded([str(tmp_path / "n.tsv")])) > 15
-
-
-def test_the_evaluation_part_of_a_packed_data_set_is_what_is_compared_with(tmp_path, capsys):
-    write_tiny_dataset(tmp_path / "d", n_icons=3)
-    assert (
-        run("near-duplicates", tmp_path / "d", "--against", tmp_path / "d", "--out", tmp_path / "n.tsv") == 0
-    )
-    assert "of 20 training images are near duplicates of one of 13 " in capsys.readouterr().out
-
-
-def test_evaluation_images_that_cannot_be_decoded_are_an_error(tmp_path, near_sources, capsys):
-    write_files(tmp_path / "bad", {"a.png": b"?", "a.txt": b"x"})
-    train, _ = near_sources
-    assert run("near-duplicates", train, "--against", tmp_path / "bad", "--out", tmp_path / "n.tsv") == 1
-    assert "no image can be decoded" in capsys.readouterr().err
-    assert not (tmp_path / "n.tsv").exists()

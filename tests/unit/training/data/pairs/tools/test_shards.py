@@ -13,12 +13,10 @@ import pytest
 from PIL import Image
 
 from diptych_training.cli import main
-from diptych_training.files import exclusive_lock
 from diptych_training.data.pairs.pair import Pair, Unusable
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
 from support.pair_files import json_file, pair_files, picture, write_files, write_image_table, write_tars
-from support.tiny_run import write_tiny_dataset
 from support.pair_reading import things
 
 
@@ -54,12 +52,6 @@ def test_all_pairs_are_shuffled_and_split_into_shards(tmp_path, capsys):
     assert {pair.texts.first: pair.image for pair in pairs(tmp_path / "o")}["thing 7"] == picture(7)
 
 
-def test_the_order_of_the_sources_can_be_kept(tmp_path):
-    pattern = write_tars(tmp_path / "s", 3, 4)
-    shards(pattern, "--out", tmp_path / "o", "--shuffle", 0)
-    assert captions(tmp_path / "o") == things(12)
-
-
 def test_other_readers_find_image_and_caption_under_one_name(tmp_path):
     shards(write_tars(tmp_path / "s", 1, 2), "--out", tmp_path / "o", "--shuffle", 0, "--name", "mine")
     with tarfile.open(tmp_path / "o" / "mine-000000.tar") as archive:
@@ -77,15 +69,6 @@ def test_labels_keywords_and_further_captions_are_kept(tmp_path):
     assert (plain.label, plain.captions) == (None, ("one", "two"))
 
 
-def test_the_training_part_of_a_packed_data_set_can_be_written(tmp_path):
-    dataset = write_tiny_dataset(tmp_path / "d", n_icons=3)
-    shards(tmp_path / "d", "--out", tmp_path / "o", "--shuffle", 0)
-    first = pairs(tmp_path / "o")[0]
-    assert first.texts.label == "thing 0"
-    with Image.open(io.BytesIO(first.image)) as image:
-        assert image.tobytes() == dataset.source("train-set").images[0].tobytes()
-
-
 def test_the_index_counts_pairs_bytes_and_digests_and_inspect_verifies_them(tmp_path, capsys):
     shards(write_tars(tmp_path / "s", 1, 5), "--out", tmp_path / "o", "--pairs-per-shard", 3)
     index = index_of(tmp_path / "o")
@@ -101,56 +84,6 @@ def test_the_index_counts_pairs_bytes_and_digests_and_inspect_verifies_them(tmp_
     assert "pairs-000001.tar has changed since it was written" in capsys.readouterr().err
 
 
-def test_unusable_entries_are_skipped_counted_and_reported(tmp_path, capsys):
-    files = {
-        **pair_files(range(5)),
-        "bad.png": picture(0)[:45],
-        "bad.txt": b"x",
-        "odd.png": b"?",
-        "odd.txt": b"x",
-    }
-    assert (
-        shards(write_files(tmp_path / "f", {**files, "mute.png": picture(0)}), "--out", tmp_path / "o") == 0
-    )
-    told = capsys.readouterr().out
-    assert "5 pairs in 1 shards" in told
-    assert "1 skipped: it has no text file next to it" in told
-    assert "1 skipped: not an image in one of" in told
-    assert sum(index_of(tmp_path / "o")["shards"][0]["skipped"].values()) == 3
-
-
-def test_entries_skipped_after_the_last_shard_are_counted_too(tmp_path, capsys):
-    files = {**pair_files(range(4)), "x.png": picture(0), "y.png": b"?", "y.txt": b"words"}
-    arguments = [
-        write_files(tmp_path / "f", files),
-        "--out",
-        tmp_path / "o",
-        "--pairs-per-shard",
-        2,
-        "--shuffle",
-        0,
-    ]
-    for _ in range(2):
-        assert shards(*arguments) == 0
-        told = capsys.readouterr().out
-        assert "1 skipped: it has no text file next to it" in told
-        assert "1 skipped: not an image in one of" in told
-    index = index_of(tmp_path / "o")
-    assert [shard["skipped"] for shard in index["shards"]] == [{}, {}]
-    assert sum(index["skipped_at_end"].values()) == 2
-    assert main(["data", "inspect", str(tmp_path / "o")]) == 0
-    assert "4 pairs in" in (told := capsys.readouterr().out)
-    assert "2 were unusable" in told
-
-
-def test_index_without_the_count_at_the_end_is_read(tmp_path):
-    shards(write_tars(tmp_path / "s", 1, 2), "--out", tmp_path / "o")
-    index = index_of(tmp_path / "o")
-    del index["skipped_at_end"]
-    (tmp_path / "o" / "shards.json").write_text(json.dumps(index))
-    assert len(captions(tmp_path / "o")) == 2
-
-
 def test_too_many_unusable_entries_stop_the_run_and_the_last_one_is_named(tmp_path, capsys):
     files = {**pair_files(range(5)), **{f"mute-{number}.png": picture(0) for number in range(12)}}
     assert shards(write_files(tmp_path / "f", files), "--out", tmp_path / "o", "--shuffle", 0) == 1
@@ -160,13 +93,6 @@ def test_too_many_unusable_entries_stop_the_run_and_the_last_one_is_named(tmp_pa
     )  # sorted by name
     assert "one of 11 unusable of the 16 entries so far; --max-skipped allows 0.01 of them, and 10" in told
     assert shards(tmp_path / "f", "--out", tmp_path / "o", "--shuffle", 0, "--max-skipped", 0.9) == 0
-
-
-def test_sources_without_one_usable_pair_are_an_error(tmp_path, capsys):
-    write_files(tmp_path / "f", {"a.png": b"?", "a.txt": b"x"})
-    assert shards(tmp_path / "f", "--out", tmp_path / "o") == 1
-    told = capsys.readouterr().err
-    assert "the sources have no usable pair, and 1 unusable entries; 1: not an image in one of" in told
 
 
 def test_large_images_are_scaled_down_and_small_ones_unchanged(tmp_path):
@@ -186,35 +112,6 @@ def test_large_images_are_scaled_down_and_small_ones_unchanged(tmp_path):
     assert pairs(tmp_path / "o")[3].image == picture(3)
 
 
-def test_excluded_pairs_are_left_out(tmp_path):
-    pattern = write_tars(tmp_path / "s", 1, 4)
-    (tmp_path / "near.tsv").write_text("name\ns/s-0.tar:00002\n")
-    shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv", "--shuffle", 0)
-    assert captions(tmp_path / "o") == ["thing 0", "thing 1", "thing 3"]
-
-
-def test_excluding_only_unknown_names_is_an_error(tmp_path, capsys):
-    pattern = write_tars(tmp_path / "s", 1, 4)
-    (tmp_path / "near.tsv").write_text("name\ns-0.tar:00002\nelsewhere/s-0.tar:00001\n")
-    assert shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv") == 1
-    told = capsys.readouterr().err
-    assert (
-        "none of the 2 names of pairs to exclude belongs to these sources: one is 'elsewhere/s-0.tar:00001'"
-        in told
-    )
-    assert "the sources' names begin with 's/s-0.tar:'" in told
-    assert not (tmp_path / "o").exists()
-
-
-def test_pairs_of_the_same_name_in_another_folder_are_kept(tmp_path):
-    for folder in ("a", "b"):
-        write_tars(tmp_path / folder, 1, 3)
-    (tmp_path / "near.tsv").write_text("name\nb/s-0.tar:00001\n")
-    sources = [tmp_path / folder / "s-0.tar" for folder in ("a", "b")]
-    shards(*sources, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv", "--shuffle", 0)
-    assert captions(tmp_path / "o") == [*things(3), "thing 0", "thing 2"]
-
-
 def test_writing_again_changes_nothing_and_other_options_are_an_error(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 2, 4)
     shards(pattern, "--out", tmp_path / "o")
@@ -225,13 +122,6 @@ def test_writing_again_changes_nothing_and_other_options_are_an_error(tmp_path, 
     assert (
         "holds shards made with other options (seed was 0, is 3): choose another" in capsys.readouterr().err
     )
-
-
-def test_folder_that_another_run_writes_to_is_an_error(tmp_path, capsys):
-    pattern = write_tars(tmp_path / "s", 1, 2)
-    with exclusive_lock(tmp_path / "o" / ".lock", DataError("not free")):
-        assert shards(pattern, "--out", tmp_path / "o") == 1
-    assert "another run is writing shards" in capsys.readouterr().err
 
 
 KILLED = """
