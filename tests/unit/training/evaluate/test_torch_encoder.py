@@ -48,7 +48,3 @@ def test_large_images_of_a_batch_go_through_a_cpu_a_few_at_a_time(
     assert model.seen == [at_once, at_once, 1]
     alone = [encoder.encode_image(image[None]) for image in colours(2 * at_once + 1)]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-6)
-
-
-def test_no_images_give_no_embeddings(encoder: TorchEncoder) -> None:
-    assert encoder.encode_image(colours(0)).shape == (0, 3)

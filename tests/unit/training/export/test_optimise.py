@@ -65,22 +65,6 @@ def test_graph_with_other_rows_is_dropped(file: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_graph_without_the_pattern_is_left_and_nothing_is_compared(file: Path) -> None:
-    before = file.read_bytes()
-    assert not any(step.changed or step.kept for step in optimise(file, [IDS], print))
-    assert file.read_bytes() == before
-
-
-def test_all_given_batches_must_agree(file: Path) -> None:
-    other = graph(0)
-    (table,) = (t for t in other.graph.initializer if t.name == "table")
-    values = np.frombuffer(table.raw_data, np.float32).reshape(9, 256).copy()
-    values[8] += 1  # only ids that hold an 8 see it
-    table.raw_data = values.tobytes()
-    (step,) = optimised(file, {"made": lambda _: other}, [IDS, np.array([[8, 8]], np.int32)])
-    assert not step.kept
-
-
 def test_graph_with_weights_beside_it_can_be_optimised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

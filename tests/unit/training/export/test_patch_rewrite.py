@@ -69,11 +69,6 @@ def test_rows_are_the_same_and_the_convolution_is_gone(inputs: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_of_the_convolution_do_not_stay_in_the_file() -> None:
-    changed = rewritten(small_graph(tower(), weights()))
-    assert not {tensor.name for tensor in changed.graph.initializer} & {"kernels", "gain", "offset", "bias"}
-
-
 @pytest.mark.parametrize(
     "text",
     [

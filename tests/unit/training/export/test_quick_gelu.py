@@ -86,8 +86,3 @@ def test_what_others_read_or_computes_something_else_stays(changes: list[tuple[s
 @pytest.mark.parametrize("factor", [0.0, -1.702, float("nan")])
 def test_a_factor_that_is_not_positive_stays(factor: float) -> None:
     assert quick_gelu_as_silu(Graph(small_graph(feed_forward(), weights(factor)))) is None
-
-
-def test_a_factor_for_each_channel_stays() -> None:
-    each = weights() | {"factor": np.full(32, 1.702, np.float32)}
-    assert quick_gelu_as_silu(Graph(small_graph(feed_forward(), each))) is None

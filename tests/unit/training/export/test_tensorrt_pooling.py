@@ -74,25 +74,6 @@ def test_text_is_read_at_its_first_largest_id_as_before() -> None:
     np.testing.assert_array_equal(after, features()[np.arange(4), [8, 2, 4, 3]])
 
 
-@pytest.mark.parametrize("length", [1, 2, 9])
-def test_rows_of_every_length_are_read_at_their_end(length: int) -> None:
-    model = small_graph(POOLED, {})
-    changed, _ = replaced(model)
-    inputs = {"ids": ids()[:, :length], "x": features()[:, :length]}
-    (before,), (after,) = (ReferenceEvaluator(one).run(None, inputs) for one in (model, changed))
-    np.testing.assert_array_equal(before, after)
-
-
-def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
-    changed, _ = replaced(small_graph(POOLED, {}))
-    types = {
-        port.name: port.type.tensor_type.elem_type
-        for port in onnx.shape_inference.infer_shapes(changed).graph.value_info
-    }
-    assert types["position_0_ids"] == onnx.TensorProto.FLOAT
-    assert np.float16(END) == np.float16(END - 1)  # why
-
-
 def default_text_graph() -> tuple[Path, NDArray[np.int32]]:
     """The file of the default model, and ids for it."""
     with np.load(default_bundle() / "golden.npz") as golden:
@@ -118,26 +99,6 @@ def test_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(model: Model, 
     write_float16_simulation(replaced_half, simulated)
     cosines = row_cosines(run_graph(file, batch), run_graph(simulated, batch))
     assert cosines.min() >= COSINE_BOUNDS["fp16"]
-
-
-def test_argmax_of_whether_an_id_is_the_end_is_replaced_too() -> None:
-    graph = """g (int64[B,L] ids) => (int64[B] place) {
-        is_end = Equal (ids, end)
-        number = Cast <to = 6> (is_end)
-        place = ArgMax <axis = 1, keepdims = 0> (number)
-    }"""
-    model = small_graph(graph, {"end": np.array(END)})
-    changed, n_replaced = replaced(model)
-    assert n_replaced == 1
-    given = {"ids": ids().astype(np.int64)}
-    (before,), (after,) = (ReferenceEvaluator(one).run(None, given) for one in (model, changed))
-    assert before.tolist() == after.tolist() == [8, 2, 4, 3]
-
-
-def test_argmax_over_floats_stays() -> None:
-    graph = "g (float[B,L] x) => (int64[B] place) { place = ArgMax <axis = 1, keepdims = 0> (x) }"
-    changed, n_replaced = replaced(small_graph(graph, {}))
-    assert (n_replaced, [node.op_type for node in changed.graph.node]) == (0, ["ArgMax"])
 
 
 @pytest.mark.parametrize(

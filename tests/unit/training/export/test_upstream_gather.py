@@ -89,17 +89,6 @@ def test_tower_that_needs_every_token_is_left_as_it_is() -> None:
     assert upstream_gather(Graph(model)) is None
 
 
-def test_product_of_two_computed_values_does_not_move() -> None:
-    text = """g (float[B,8,8] x) => (float[B,8] y) {
-        n = LayerNormalization (x, gain, bias)
-        attended = MatMul (n, x)
-        out = MatMul (attended, mix)
-        y = Gather <axis = 1> (out, first)
-    }"""
-    changed = rewritten(small_graph(text, weights()))
-    assert product_ranks(changed) == [3, 2]
-
-
 def test_sum_with_a_weight_for_each_token_does_not_move() -> None:
     text = """g (float[B,5,8] x) => (float[B,8] y) {
         placed = Add (x, positions)
@@ -110,10 +99,3 @@ def test_sum_with_a_weight_for_each_token_does_not_move() -> None:
     changed = rewritten(model)
     assert [node.op_type for node in changed.graph.node] == ["Add", "Gather", "MatMul"]
     assert_same_rows(model, changed, x=tokens())
-
-
-def test_lookup_in_a_table_is_no_pooling() -> None:
-    text = """g (int64[B] ids) => (float[5,B,8] y) {
-        y = Gather <axis = 1> (table, ids)
-    }"""
-    assert upstream_gather(Graph(small_graph(text, random_weights(table=(5, 9, 8))))) is None

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn's, and against numbers worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -14,10 +16,11 @@ from diptych_training.evaluate.benchmark.data_sets.pictures import PixelPictures
 from diptych_training.evaluate.benchmark.metrics import (
     map_11_point,
     mean_average_precision,
-    mean_per_class,
     measured,
     roc_auc,
 )
+from diptych_training.evaluate.benchmark.summary import curve, equal_shots, summary
+from support.benchmark_results import some_result
 
 N, C = 200, 7
 
@@ -49,29 +52,11 @@ def test_accuracies_are_those_of_scikit_learn(rng):
     assert found["mean_per_class"] != pytest.approx(found["top1"])
 
 
-def test_kinetics_is_scored_by_the_mean_of_top_1_and_top_5(rng):
-    labels = rng.integers(0, C, N)
-    some = data_set(labels, C, metric="mean_top1_top5")
-
-    found = measured(some, some.test, rng.standard_normal((N, C)).astype(np.float32))
-
-    assert found["mean_top1_top5"] == pytest.approx((found["top1"] + found["top5"]) / 2)
-
-
-def test_a_class_without_pictures_does_not_count_in_the_mean_per_class():
-    assert mean_per_class(np.array([True, False, True]), np.array([0, 0, 2])) == pytest.approx(0.75)
-
-
 def test_area_under_the_curve_is_that_of_scikit_learn_with_ties(rng):
     positive = rng.random(N) < 0.3
     scores = rng.integers(0, 12, N).astype(np.float32) + 2 * positive
 
     assert roc_auc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
-
-
-def test_area_under_the_curve_needs_both_classes():
-    with pytest.raises(ValueError, match="both classes"):
-        roc_auc(np.arange(3, dtype=np.float32), np.ones(3, bool))
 
 
 def test_mean_average_precision_is_that_of_scikit_learn(rng):
@@ -96,8 +81,36 @@ def test_eleven_points_are_those_of_the_definition(rng):
     assert map_11_point(scores, relevant) == pytest.approx(np.mean([of_class(c) for c in range(C)]))
 
 
-def test_a_class_without_right_pictures_has_no_precision():
-    relevant = np.array([[True, False], [False, False]])
-    scores = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
+def test_gains_and_losses_by_prompts_are_counted() -> None:
+    results = [
+        some_result("a"),
+        some_result("b"),
+        some_result("c", ensemble=0.3),
+        some_result("d", ensemble=0.4),
+    ]
 
-    assert mean_average_precision(scores, relevant) == 0.5
+    found = summary(results)
+
+    assert found is not None
+    assert (found.n, found.n_better, found.n_worse) == (4, 2, 1)
+    assert found.probe_gain is None
+    assert found.shots is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({1: [0.2], 2: [0.4], 4: [0.6]}, 2 * 2**0.5),  # halfway between 2 and 4, in logarithms
+        ({1: [0.1, 0.3], 4: [0.5]}, 4.0),
+        ({1: [0.6], 2: [0.7]}, 0.0),
+        ({1: [0.1], 2: [0.2]}, math.inf),
+        ({}, None),
+    ],
+)
+def test_examples_that_equal_zero_shot_are_interpolated(
+    scores: dict[int, list[float]], expected: float | None
+) -> None:
+    result = some_result(ensemble=0.5, few_shot=scores)
+    found = equal_shots(result.score(), curve(result))
+
+    assert found == (None if expected is None else pytest.approx(expected))

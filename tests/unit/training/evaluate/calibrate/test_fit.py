@@ -11,6 +11,7 @@ from diptych_training.evaluate.calibrate.fit import (
     calibration_error,
     fit_map,
     relevance_of,
+    simulate,
 )
 
 TRUE = RelevanceMap(floor=3.0, width=WIDTH, slope=1.5, growth=GROWTH)
@@ -50,8 +51,33 @@ def test_few_queries_give_no_map() -> None:
     assert fit_map(few, N_BANK) is None
 
 
-def test_searches_that_find_nothing_or_everything_still_give_a_map() -> None:
-    searches = drawn_from(TRUE)
-    for relevant in (np.zeros_like(searches.relevant), np.ones_like(searches.relevant)):
-        found = fit_map(Searches(searches.scores, relevant, searches.n_images, searches.queries), N_BANK)
-        assert found is not None
+N, D = 400, 16
+
+
+def unit_rows(n: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(n, D)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def one_picture_a_label() -> Searches:
+    """Queries that are nearly equal to their only picture."""
+    pictures = unit_rows(N, 0)
+    return simulate(pictures @ pictures.T * 0.99, np.eye(N, dtype=bool))
+
+
+def test_every_query_searches_with_and_without_what_it_means() -> None:
+    searches = one_picture_a_label()
+    found = searches.relevant.any(axis=1)
+    assert found.sum() == len(searches) / 2
+    assert (searches.scores[found, 0] > searches.scores[~found, 0].mean()).all()
+
+
+def test_a_picture_does_not_find_itself() -> None:
+    pictures = unit_rows(N, 0)
+    cosines = pictures @ pictures.T
+    np.fill_diagonal(cosines, np.nan)
+    pairs = np.arange(N)[:, None] // 2 == np.arange(N)[None] // 2
+    np.fill_diagonal(pairs, False)
+    searches = simulate(cosines, pairs)
+    assert np.isfinite(searches.scores).all()
+    assert searches.relevant.sum(axis=1).max() == 1

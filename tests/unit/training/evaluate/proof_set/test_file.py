@@ -14,7 +14,6 @@ from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.file import (
     PROOF_SET_FILE,
     read_proof_set,
-    read_proof_set_file,
     write_proof_set,
 )
 from support.tiny_proof_set import tiny_proof_set
@@ -48,16 +47,6 @@ def test_a_proof_set_is_read_as_it_was_written(file: Path) -> None:
     assert read_proof_set(file.parent) == tiny_proof_set(texts=("a text",))
 
 
-def test_the_same_proof_set_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
-    write_proof_set(tmp_path / "again.npz", read_proof_set_file(file))
-
-    assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()
-
-
-def test_a_bundle_without_the_file_has_no_proof_set(tmp_path: Path) -> None:
-    assert read_proof_set(tmp_path) is None
-
-
 @pytest.mark.parametrize("n_bytes", [0, 1, 100, -1, -100])
 def test_a_file_that_is_cut_off_is_named(file: Path, n_bytes: int) -> None:
     file.write_bytes(file.read_bytes()[:n_bytes])
@@ -76,13 +65,6 @@ def test_every_changed_byte_of_the_pictures_or_texts_is_noticed_or_harmless(file
             assert read_proof_set(file.parent) == tiny_proof_set(texts=("a text",))
         except DataError as error:
             assert str(error).startswith(f"{file}: ")
-
-
-def test_another_archive_is_named(file: Path) -> None:
-    np.savez(file, pixels=np.zeros(3))
-
-    with pytest.raises(DataError, match="not a proof set"):
-        read_proof_set(file.parent)
 
 
 def test_objects_are_never_unpickled(file: Path) -> None:

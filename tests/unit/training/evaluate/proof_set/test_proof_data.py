@@ -9,9 +9,8 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import PackedDataset, write_index
-from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.file import read_proof_set_file, write_proof_set
-from diptych_training.evaluate.proof_set.proof_data import ProofData, choose_proof_data, proof_data_of_version
+from diptych_training.evaluate.proof_set.proof_data import ProofData, choose_proof_data
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
@@ -19,7 +18,6 @@ from support.default_model import DEFAULT_MODEL
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import (
     IMAGE_SIZE,
-    TINY_PAIR,
     write_shareable_dataset,
     write_tiny_dataset,
     write_tiny_run,
@@ -84,15 +82,6 @@ def test_the_proof_set_of_the_start_proves_calibrates_and_is_handed_on(
     assert data.proof_set == RunFolder(run.folder).proof_set_file
 
 
-def test_a_run_without_a_copy_finds_the_version_that_it_started_from(tmp_path: Path, run: TrainedRun) -> None:
-    publish(tmp_path, "other", 2, OF_START)
-
-    data = chosen(tmp_path, run)
-
-    assert data.dataset.name == "tiny-proof"
-    assert carried(data) == OF_START
-
-
 def test_a_data_set_that_is_given_proves_and_the_starts_set_is_still_handed_on(
     tmp_path: Path, run: TrainedRun, drawings: PackedDataset
 ) -> None:
@@ -115,30 +104,6 @@ def test_open_drawings_give_a_set_of_their_own(
     assert data.dataset == drawings
     assert carried(data).name == "tiny-drawings"
     assert carried(data).n_pictures("validation") == 1_000
-
-
-def test_open_drawings_that_are_given_prove_a_model_of_photographs_together_with_photographs(
-    tmp_path: Path, run: TrainedRun, drawings: PackedDataset
-) -> None:
-    both = run.model_config.model_copy(update={"image": TINY_PAIR})
-
-    data = chosen(tmp_path, replace(run, model_config=both, provenance=None), drawings.path)
-
-    assert carried(data).n_pictures("validation") == 1_200
-    assert sum(entry.n for _, entry in data.dataset.listed("validation")) == 1_200
-
-
-def test_a_start_without_a_set_is_proven_on_the_default_models_set_where_no_data_set_is(
-    tmp_path: Path, run: TrainedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
-    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "nowhere"))
-
-    data = chosen(tmp_path, run)
-
-    assert data.dataset.name == "tiny-proof"
-    assert data.calibration == data.dataset
-    assert carried(data) == OF_DEFAULT
 
 
 def test_a_default_data_set_that_is_too_small_gives_way_to_the_default_models_set(
@@ -166,12 +131,6 @@ def test_pictures_of_the_user_never_go_in_and_the_default_models_set_does(
     assert carried(data) == OF_DEFAULT
 
 
-def test_without_any_the_data_set_that_is_given_suffices(
-    tmp_path: Path, run: TrainedRun, pairs: PackedDataset
-) -> None:
-    assert chosen(tmp_path, run, pairs.path) == ProofData(pairs, pairs, None)
-
-
 def test_a_set_of_photographs_is_calibrated_on_the_runs_own_pictures(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:
@@ -182,24 +141,3 @@ def test_a_set_of_photographs_is_calibrated_on_the_runs_own_pictures(
 
     shutil.rmtree(pairs.path)
     assert [name for name, _ in chosen(tmp_path, run).calibration.listed("train")] == ["old"]
-
-
-def test_further_files_of_a_version_are_proven_on_its_own_set(
-    tmp_path: Path, pairs: PackedDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(tmp_path, "other", 2, OF_START)
-    monkeypatch.setenv("DIPTYCH_DATA", str(pairs.path))
-    folder, bare = tmp_path / "repo" / "other" / "2", tmp_path / "bare"
-
-    def data(version: Path, given: Path | None) -> str:
-        return proof_data_of_version(version, given, IMAGE_SIZE, tmp_path / "scratch").name
-
-    assert data(folder, None) == "tiny-proof"
-    assert data(folder, pairs.path) == data(bare, None) == "tiny-drawings"
-
-
-def test_a_damaged_copy_is_named_before_any_work(tmp_path: Path, run: TrainedRun) -> None:
-    RunFolder(run.folder).proof_set_file.write_bytes(b"PK half")
-
-    with pytest.raises(DataError, match=r"mine/proof_set.npz: not a proof set"):
-        chosen(tmp_path, run)

@@ -10,15 +10,12 @@ from PIL import Image
 from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.pictograms.lists import emoji_classes
-from diptych_training.errors import ExportError
 from diptych_training.evaluate.proof_set.samples import (
-    count_sample,
     draw_sample,
     even_shares,
     held_out,
     shortage,
 )
-from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.golden_items import VARIANTS, make_golden
 from diptych_training.train.tokenizer import train_tokenizer
 from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
@@ -61,14 +58,6 @@ def test_eval_is_drawn_from_only_where_validation_has_too_few_images(tmp_path: P
     assert len(draw_sample(replace(dataset, entries=entries), 5).images) == 5
 
 
-def test_a_sample_is_counted_as_it_is_drawn(tmp_path: Path) -> None:
-    dataset = write_tiny_dataset(tmp_path, n_icons=30)
-
-    for n_images in (40, 41, 1000):
-        drawn = draw_sample(dataset, n_images)
-        assert count_sample(dataset, n_images) == (len(drawn.images), len(drawn.texts))
-
-
 def test_a_data_set_that_cannot_prove_an_export_says_what_it_has_and_what_to_do(tmp_path: Path) -> None:
     few, enough = write_tiny_dataset(tmp_path / "few", n_icons=30), write_tiny_dataset(tmp_path / "enough")
 
@@ -77,14 +66,6 @@ def test_a_data_set_that_cannot_prove_an_export_says_what_it_has_and_what_to_do(
     assert said is not None
     assert "80 held-out images with 40 texts, at least 1,000 and 100 are needed" in said
     assert all(way in said for way in ("--validation", "--eval", "export --data", "export --ungated"))
-
-
-def test_a_data_set_without_training_images_calibrates_nothing(tmp_path: Path) -> None:
-    dataset = write_tiny_dataset(tmp_path, n_icons=3)
-    held = {name: entry for name, entry in dataset.entries.items() if entry.split != "train"}
-
-    with pytest.raises(ExportError, match=r"has no training images.*data pack --train"):
-        calibration_on_dataset(tmp_path, replace(dataset, entries=held), tiny_image_spec(), tiny_text_spec())
 
 
 class SameEncoder:
@@ -108,15 +89,3 @@ def test_every_way_to_reencode_an_image_gives_a_readable_golden_file(tmp_path: P
     assert golden.pixels.shape == (len(VARIANTS), IMAGE_SIZE, IMAGE_SIZE, 3)
     assert golden.texts.count("sun") == 1
     assert len(golden.texts) == len(golden.text_embedding) == len(golden.input_ids)
-
-
-def test_golden_files_cover_palette_gray_alpha_and_sixteen_bits(tmp_path: Path) -> None:
-    image = Image.effect_noise((24, 24), 80).convert("RGB")
-    modes = set()
-    for number, reencode in enumerate(VARIANTS):
-        file = tmp_path / f"{number}.png"
-        file.write_bytes(reencode(image))
-        with Image.open(file) as opened:
-            modes.add(opened.mode)
-
-    assert {"RGB", "L", "P", "RGBA", "I;16"} <= modes

@@ -13,7 +13,6 @@ from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.proof_set.photos import (
     AwkwardText,
     PhotoVariants,
-    awkward_texts,
     calibration_texts,
     ordinary_texts,
     photographs,
@@ -46,24 +45,8 @@ class Library:
         raise AssertionError("only ids are compared")
 
 
-def test_there_are_a_hundred_ordinary_texts_of_many_lengths() -> None:
-    texts = ordinary_texts()
-
-    assert len(texts) == len(set(texts)) >= 100
-    assert min(map(len, texts)) == 1
-    assert max(len(text.split()) for text in texts) > 15
-
-
 def test_calibration_sees_no_text_of_the_proof() -> None:
     assert not set(calibration_texts()) & set(ordinary_texts())
-
-
-def test_awkward_texts_are_of_many_kinds() -> None:
-    kinds = {awkward.kind for awkward in awkward_texts()}
-
-    assert len(kinds) >= 25
-    assert "" in [awkward.text for awkward in awkward_texts()]
-    assert max(len(awkward.text) for awkward in awkward_texts()) > 5000
 
 
 def test_a_caption_is_right_for_every_variant_of_its_photograph_and_for_no_other() -> None:
@@ -83,22 +66,6 @@ def test_an_ordinary_text_with_other_ids_stops_the_import(tokenizer: TextTokeniz
     require_equal_ids(["red", "blue"], tokenizer, library)
     with pytest.raises(ImportFailed, match=r"'a cat' becomes .*, in the library 1 2 3"):
         require_equal_ids(["red", "a cat"], tokenizer, library)
-
-
-def test_a_text_that_the_library_fails_on_is_counted_as_different(tokenizer: TextTokenizer) -> None:
-    class Failing(Library):
-        def input_ids(self, text: str) -> list[int]:
-            if text == "red":
-                raise RuntimeError("no such piece")
-            return super().input_ids(text)
-
-    library = Failing(tokenizer, {})
-    differences = measure_differences([AwkwardText("plain", "red")], tokenizer, library)
-
-    assert (differences.equal, [row["theirs"] for row in differences.stated()["differing"]]) == ((), [None])
-    assert "it fails" in differences.table()
-    with pytest.raises(ImportFailed, match=r"'red' becomes .*, in the library none: it fails"):
-        require_equal_ids(["red"], tokenizer, library)
 
 
 def test_differences_are_counted_shown_in_ascii_and_cut(tokenizer: TextTokenizer) -> None:

@@ -1,7 +1,6 @@
 """A proof set becomes an ordinary packed data set."""
 
 import io
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from PIL import Image
 
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import DataError
-from diptych_training.evaluate.proof_set.pictures import encode_lossless, encode_photographs
+from diptych_training.evaluate.proof_set.pictures import encode_lossless
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
-from diptych_training.evaluate.proof_set.samples import draw_sample
 from support.tiny_proof_set import SIZE, tiny_proof_set
 from support.tiny_run import write_tiny_dataset
 
@@ -58,30 +56,6 @@ def test_drawings_keep_every_pixel(tmp_path: Path) -> None:
     assert np.array_equal(dataset.source("one").images, images)
 
 
-def test_pictures_are_resized_for_a_model_of_another_size(tmp_path: Path) -> None:
-    dataset = tiny_proof_set().unpack(tmp_path, 24)
-
-    assert dataset.image_size == 24
-    assert dataset.source("one").images.shape == (4, 24, 24, 3)
-
-
-def test_the_card_names_authors_and_licences(tmp_path: Path) -> None:
-    tiny_proof_set().unpack(tmp_path, SIZE)
-
-    card = re.sub(" +", " ", (tmp_path / "CARD.md").read_text())
-    assert "# Proof set of tiny" in card
-    assert "| one | validation | icons | 4 | somebody | MIT |" in card
-
-
-def test_unpacking_again_changes_nothing(tmp_path: Path) -> None:
-    tiny_proof_set().unpack(tmp_path, SIZE)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
-
-    tiny_proof_set().unpack(tmp_path, SIZE)
-
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
-
-
 def test_unpacking_after_an_interruption_or_a_change_replaces_what_is_there(tmp_path: Path) -> None:
     tiny_proof_set(has_rehearsal=False).unpack(tmp_path, SIZE)
     (tmp_path / "validation" / "one.npy").write_bytes(b"half")
@@ -99,16 +73,6 @@ def test_another_data_set_is_not_overwritten(tmp_path: Path) -> None:
         tiny_proof_set().unpack(tmp_path, SIZE)
 
 
-def test_further_texts_are_proven_on_but_describe_no_picture(tmp_path: Path) -> None:
-    dataset = tiny_proof_set(texts=("a text of nothing",)).unpack(tmp_path, SIZE)
-
-    sample = draw_sample(dataset, 7)
-
-    assert "a text of nothing" in sample.texts
-    assert not any("a text of nothing" in labels for labels in sample.accepted)
-    assert "a text of nothing" not in draw_sample(dataset, 7, splits=("train",)).texts
-
-
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
@@ -121,17 +85,3 @@ def test_further_texts_are_proven_on_but_describe_no_picture(tmp_path: Path) -> 
 def test_pictures_of_another_kind_are_refused(tmp_path: Path, picture: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         with_picture(tiny_proof_set(), picture).unpack(tmp_path, SIZE)
-
-
-def test_photographs_are_compressed_until_a_thousand_take_ten_megabytes() -> None:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (6, 40, 40, 3), np.uint8)
-    noisy = np.stack(
-        [np.asarray(Image.fromarray(one).resize((224, 224), Image.Resampling.BICUBIC)) for one in coarse]
-    )
-
-    pictures = encode_photographs(noisy)
-
-    assert sum(map(len, pictures)) / len(pictures) <= 10_000
-    decoded = np.asarray(Image.open(io.BytesIO(pictures[0])).convert("RGB"))
-    assert np.abs(decoded.astype(int) - noisy[0]).mean() < 12

@@ -32,21 +32,6 @@ def test_norm_written_out_stays_in_float32_and_its_neighbours_do_not() -> None:
     assert kept_operators(model) == norm
 
 
-def test_residual_sum_beside_a_norm_is_float16() -> None:
-    model = small_graph(
-        """g (float[B,8] x) => (float[B,8] y) {
-            h = MatMul (x, w)
-            normal = LayerNormalization (h, gain, bias)
-            inner = MatMul (normal, w)
-            active = Gelu (inner)
-            sum = Add (h, active)
-            y = MatMul (sum, w)
-        }""",
-        random_weights(w=(8, 8), gain=(8,), bias=(8,)),
-    )
-    assert kept_operators(model) == ["LayerNormalization"]
-
-
 def test_scale_and_mask_of_attention_logits_stay_with_their_softmax() -> None:
     model = small_graph(
         """g (float[B,L,8] x, int32[B,L] ids) => (float[B,L,8] y) {

@@ -12,7 +12,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from diptych_training.export.int8 import scales
 from diptych_training.export.int8.convolutions import quantised_tensors
 from diptych_training.export.int8.layers import (
-    Convolution,
     EmbeddingTable,
     MatMulGroup,
     find_layers,
@@ -21,13 +20,19 @@ from diptych_training.export.int8.layers import (
 from diptych_training.export.int8.observe import observe, open_model, run
 from diptych_training.export.int8.products import static_rewrite
 from diptych_training.export.int8.scales import weight_steps
-from diptych_training.export.int8.smooth_quant import SmoothedInput, own_normalisation, smooth
+from diptych_training.export.int8.smooth_quant import SmoothedInput, smooth
 from diptych_training.export.int8.write import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.onnx.graph import Graph, rebuilt
-from diptych_training.export.onnx.patterns import PatchEmbedding, find_linear, weight_of
+from diptych_training.export.onnx.patterns import PatchEmbedding
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
 COARSER = 127 / weight_steps()  # 1, or 2 where weights have 7 bits
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_every_order_of_tests() -> None:
+    RNG.bit_generator.state = START
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -68,44 +73,6 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def test_the_bias_of_a_product_is_taken_with_it() -> None:
-    constants = {"w": floats(8, 5), "b": floats(5)}
-    graph = graph_of([node("MatMul", "x w", "m"), node("Add", "b m", "y")], constants, ["B", 3, 8])
-    linear = find_linear(graph, graph.node["m"])
-    assert linear is not None
-    assert (linear.target, linear.bias, linear.nodes) == ("y", "b", ("m", "y"))
-
-
-def test_an_add_of_something_else_is_no_bias() -> None:
-    nodes = [node("MatMul", "x w", "m"), node("Add", "x m", "y")]
-    linear = find_linear(graph_of(nodes, {"w": floats(8, 8)}, ["B", 3, 8]), nodes[0])
-    assert linear is not None
-    assert (linear.target, linear.bias) == ("m", None)
-
-
-def test_a_gemm_is_read_the_way_it_is_stored() -> None:
-    weight = floats(5, 8)
-    graph = graph_of([node("Gemm", "x w", "y", transB=1)], {"w": weight}, ["B", 8])
-    linear = find_linear(graph, graph.node["y"])
-    assert linear is not None
-    assert np.array_equal(weight_of(graph, linear), weight.T)
-    scaled = graph_of([node("Gemm", "x w", "y", transB=1, alpha=0.5)], {"w": weight}, ["B", 8])
-    assert find_linear(scaled, scaled.node["y"]) is None
-
-
-def test_products_of_two_activations_are_no_site() -> None:
-    nodes = [node("Transpose", "x", "t", perm=[0, 2, 1]), node("MatMul", "x t", "y")]
-    assert find_layers(graph_of(nodes, {}, ["B", 4, 4])) == []
-
-
-def test_query_key_and_value_are_rounded_once() -> None:
-    nodes = [node("MatMul", f"x w{i}", f"m{i}") for i in range(3)] + [node("Sum", "m0 m1 m2", "y")]
-    graph = graph_of(nodes, {f"w{i}": floats(8, 8) for i in range(3)}, ["B", 8])
-    (layer,) = find_layers(graph)
-    assert isinstance(layer, MatMulGroup)
-    assert len(layer.linears) == 3
-
-
 @pytest.mark.parametrize("form", ["static", "rows", "float"])
 @pytest.mark.parametrize("shape", [(6, 40), (2, 5, 40)])
 def test_every_form_of_a_product_follows_float(form: str, shape: tuple[int, ...], tmp_path: Path) -> None:
@@ -118,15 +85,14 @@ def test_every_form_of_a_product_follows_float(form: str, shape: tuple[int, ...]
 
 def test_small_probabilities_count_in_a_product_of_a_softmax(tmp_path: Path) -> None:
     nodes = [node("Softmax", "x", "p"), node("MatMul", "p w", "m"), node("Add", "m b", "y")]
-    graph = graph_of(nodes, {"w": floats(2000, 24), "b": 0.01 * floats(24)}, ["B", 2000])
+    graph = graph_of(nodes, {"w": 1 + floats(2000, 24), "b": 0.01 * floats(24)}, ["B", 2000])
     x = floats(6, 2000)
     x[:, 0] += 7  # as much as all others together
     (layer,) = find_layers(graph)
-    form, exact = forms_of(layer)
+    assert forms_of(layer) == ("weights", "float")
 
-    model = quantised(graph, x, tmp_path, m=form)
+    model = quantised(graph, x, tmp_path, m="weights")
 
-    assert exact == "float"
     assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.01 * COARSER
     assert model.ByteSize() < 0.3 * graph.model.ByteSize()
 
@@ -168,11 +134,6 @@ def test_a_table_of_embeddings_keeps_each_row(tmp_path: Path) -> None:
     assert model.ByteSize() < 0.3 * graph.model.ByteSize()
 
 
-def test_a_small_table_is_left_alone() -> None:
-    graph = graph_of([node("Gather", "t x", "y")], {"t": floats(10, 4)}, ["B"], TensorProto.INT32)
-    assert find_layers(graph) == []
-
-
 def patch_graph(size: int, **attributes: object) -> Graph:
     nodes = [
         node("Cast", "x", "f", to=TensorProto.FLOAT),
@@ -197,11 +158,6 @@ def test_patches_are_read_from_the_pixels(size: int, tmp_path: Path) -> None:
     assert found.shape == expected.shape
     assert relative_error(found, expected) < 0.01 * COARSER
     assert "Conv" not in {each.op_type for each in model.graph.node}
-
-
-def test_a_padded_stem_is_a_plain_convolution() -> None:
-    (layer,) = find_layers(patch_graph(32, pads=[1, 1, 1, 1]))
-    assert isinstance(layer, Convolution)
 
 
 def residual_graph() -> Graph:
@@ -328,26 +284,3 @@ def test_outliers_behind_a_normalisation_are_levelled_inside_it(tmp_path: Path) 
         )
     ]
     assert errors[1] < 0.5 * errors[0]
-
-
-@pytest.mark.parametrize("form", ["static", "rows"])
-def test_outliers_elsewhere_cost_one_multiplication(form: str, tmp_path: Path) -> None:
-    graph = graph_of([node("MatMul", "x w", "y")], {"w": floats(48, 12)}, ["B", 48])
-    x = floats(64, 48)
-    x[:, 5] *= 100
-    model = quantised(graph, x, tmp_path, y=form)
-    assert model.graph.node[0].op_type == "Mul"
-    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.01 * COARSER
-
-
-def test_an_input_without_outliers_is_not_multiplied(tmp_path: Path) -> None:
-    graph, x = graph_of([node("MatMul", "x w", "y")], {"w": floats(48, 12)}, ["B", 48]), floats(64, 48)
-    assert "Mul" not in {each.op_type for each in quantised(graph, x, tmp_path).graph.node}
-
-
-def test_a_normalisation_that_something_else_reads_is_not_touched() -> None:
-    graph = normalised_graph()
-    nodes = [*graph.nodes[:3], node("ReduceMean", "n", "mean"), node("Sum", "m0 m1 mean", "y")]
-    other = Graph(rebuilt(graph, nodes, []))
-    assert own_normalisation(graph, only_products(graph)) is not None
-    assert own_normalisation(other, only_products(other)) is None

@@ -72,21 +72,6 @@ def test_a_run_that_started_from_nothing_keeps_those_of_the_version_that_it_foll
     assert [one.precisions for one in asked] == [("fp32", "int8")]
 
 
-def test_precisions_that_are_named_are_made(tmp_path, asked, capsys):
-    keep(tmp_path, DEFAULT_MODEL)
-    assert export(tmp_path, DEFAULT_MODEL, "--precisions", "fp32", started_from=KEPT) == 0
-    assert [one.precisions for one in asked] == [("fp32",)]
-    assert "names others" not in capsys.readouterr().out
-
-
-def test_a_start_that_is_gone_is_said(tmp_path, asked, capsys):
-    keep(tmp_path, "mine")
-    assert export(tmp_path, "mine", started_from="pictograms/3") == 0
-    assert (
-        f"pictograms/3: not in {tmp_path / 'models'}, its precisions are unknown" in capsys.readouterr().out
-    )
-
-
 @pytest.mark.parametrize("started_from", [None, "openai/clip-vit-base-patch32", "origin (best, step 7)"])
 def test_the_first_version_of_a_name_is_float32(tmp_path, asked, capsys, started_from):
     export(tmp_path, "mine", started_from=started_from)
@@ -113,11 +98,3 @@ def test_weights_are_stored_as_those_of_the_version_before_unless_a_flag_says_ot
     assert [one.half_weights for one in asked] == [expected]
     said = f"weights are stored as float16, as mine/{default_bundle().name} stores its own; --no-half-weights"
     assert (said in capsys.readouterr().out) is (expected and not flags)
-
-
-def test_the_first_version_of_a_name_stores_float32_although_its_start_does_not(tmp_path, asked):
-    keep(tmp_path, DEFAULT_MODEL)
-    weights = tmp_path / "models" / DEFAULT_MODEL / default_bundle().name / WEIGHTS_FILE
-    save_file({"table": torch.ones(2, 2, dtype=torch.float16)}, weights)
-    export(tmp_path, "mine", started_from=KEPT)
-    assert [one.half_weights for one in asked] == [False]

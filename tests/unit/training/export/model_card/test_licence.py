@@ -93,13 +93,3 @@ def test_card_and_manifest_state_the_recorded_licence_unless_a_person_says_one(t
         card = model_card("m", run, proof, {}, None, checkpoint="best", licence=licence, ungated=False)
         assert make_draft(run, proof, statement, FP32).licence == name
         assert sentence in card
-
-
-def test_card_and_manifest_tell_what_it_learned_from_and_not_what_it_was_proven_on(tmp_path):
-    run, proof = run_of(tmp_path, learned(tmp_path, "MIT")), dataset(tmp_path / "proof", "CC0-1.0")
-    card = model_card("m", run, proof, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)
-    assert "data set `new` with 20 training images" in card
-    assert "proven on the data set `proof`" in card
-    assert "CC0-1.0" not in card
-    source = make_draft(run, proof, ExportOptions("m", ungated=True), FP32).source
-    assert (source["dataset"], source["proven_on"]) == ("new", "proof")

@@ -6,11 +6,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file
+from torch import Tensor
 
-from diptych_training.errors import ExportError
-from diptych_training.export.onnx.half_weights import halve_weights
+from diptych_training.errors import ExportError, ImportFailed
+from diptych_training.export.onnx.half_weights import halve_weights, write_weights_not_in_graphs
+from diptych_training.importing.common.weight_files import read_weights
 from support.small_graphs import small_graph
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -51,20 +55,6 @@ def test_a_graph_of_half_the_size_computes_the_rounded_weights_in_float32(tmp_pa
     assert path.stat().st_size < 0.6 * before
     rounded = matrix.astype(np.float16).astype(np.float32)
     np.testing.assert_allclose(computed(path, x), x @ rounded + 1, rtol=1e-5, atol=1e-5)
-
-
-def test_the_runtime_casts_once_when_it_opens_the_file(tmp_path: Path) -> None:
-    path = write_product(tmp_path / "product.onnx", np.ones((64, 64), np.float32))
-    halve_weights(path, {})
-    computed(path, np.ones((1, 64), np.float32), tmp_path / "opened.onnx")
-    opened = onnx.load(tmp_path / "opened.onnx").graph
-    assert "Cast" not in {node.op_type for node in opened.node}
-
-
-def test_vectors_and_small_matrices_stay_as_they_are(tmp_path: Path) -> None:
-    path = write_product(tmp_path / "product.onnx", np.full((4, 4), 0.1, np.float32))
-    halve_weights(path, {})
-    assert {t.data_type for t in onnx.load(path).graph.initializer} == {TensorProto.FLOAT}
 
 
 def test_a_weight_beyond_float16_is_refused_by_name_and_the_file_left_as_it_was(tmp_path: Path) -> None:
@@ -132,12 +122,43 @@ def test_kernels_with_a_folded_batch_norm_are_held_as_the_model_has_them(tmp_pat
     np.testing.assert_allclose(computed(path, x), before, rtol=1e-5, atol=1e-5)
 
 
-def test_a_weight_that_is_no_tensor_of_the_model_is_rounded(tmp_path: Path) -> None:
-    tensor = halves(64, 64)
-    changed = tensor.astype(np.float32)
-    changed[-1, -1] += 1
-    path = write_product(tmp_path / "product.onnx", changed)
+MATRIX = torch.arange(12, dtype=torch.float16).reshape(3, 4)
+GAIN = torch.tensor([1.5, -0.0])
 
-    assert halve_weights(path, {"linear": tensor}) == set()
 
-    assert list(held(path)) == ["w.float16"]
+def write_graph(path: Path, **tensors: Tensor) -> None:
+    """A file with these initialisers."""
+    port = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    weights = [numpy_helper.from_array(np.asarray(tensor), name) for name, tensor in tensors.items()]
+    onnx.save(helper.make_model(helper.make_graph([], "g", [port], [port], weights)), path)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A file of weights that leaves `linear` to a graph."""
+    write_graph(tmp_path / "image.onnx", linear=MATRIX, further=torch.ones(2))
+    path = tmp_path / "weights.safetensors"
+    write_weights_not_in_graphs(path, {"linear": MATRIX, "gain": GAIN}, {"image.onnx": {"linear"}})
+    return path
+
+
+def test_what_a_graph_holds_is_not_in_the_file_and_is_read_all_the_same(weights: Path) -> None:
+    found = read_weights(weights)
+
+    assert load_file(weights).keys() == {"gain"}
+    assert found.keys() == {"linear", "gain"}
+    for name, tensor in (("linear", MATRIX), ("gain", GAIN)):
+        assert found[name].dtype == tensor.dtype
+        assert found[name].numpy().tobytes() == tensor.numpy().tobytes()
+
+
+def test_a_graph_that_is_missing_is_named_with_a_tensor_that_it_holds(weights: Path) -> None:
+    (weights.parent / "image.onnx").unlink()
+    with pytest.raises(ImportFailed, match=r"image\.onnx cannot be read.*such as linear.*No such file"):
+        read_weights(weights)
+
+
+def test_a_graph_with_other_values_is_refused(weights: Path) -> None:
+    write_graph(weights.parent / "image.onnx", linear=MATRIX + 1)
+    with pytest.raises(ImportFailed, match=r"image\.onnx was altered: linear"):
+        read_weights(weights)
