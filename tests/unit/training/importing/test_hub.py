@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
+from diptych_training.importing.hub import HUB_ID, fetch_checkpoint
 from support.local_hub import COMMIT, LocalHub, local_hub
 
 
@@ -70,14 +70,6 @@ def test_of_a_checkpoint_in_two_libraries_open_clips_weights_are_fetched(
     assert [path.name for path in folder.glob("*.safetensors")] == ["open_clip_model.safetensors"]
 
 
-def test_weights_of_transformers_are_fetched_where_open_clip_left_only_its_configuration(
-    hub: LocalHub, tmp_path: Path
-) -> None:
-    folder = fetch_checkpoint("some/stray", None, offline=False, endpoint=hub.url, cache=tmp_path / "cache")
-
-    assert (folder / "model.safetensors").is_file()
-
-
 def test_what_was_fetched_is_not_fetched_again_and_is_there_offline(hub: LocalHub, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = fetch_checkpoint("some/safe", None, offline=False, endpoint=hub.url, cache=cache)
@@ -98,31 +90,11 @@ def test_offline_without_a_copy_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_hub_that_does_not_answer_is_said_so(hub: LocalHub, tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed) as caught:
-        fetch_checkpoint("some/safe", None, offline=False, endpoint="http://127.0.0.1:9", cache=tmp_path)
-    assert str(caught.value) == (
-        "some/safe cannot be downloaded: the hub does not answer (is there a network?), "
-        "and it is not in the local cache"
-    )
-
-
 def test_an_unknown_model_is_named(hub: LocalHub, tmp_path: Path) -> None:
     with pytest.raises(
         ImportFailed, match="some/other@v2 cannot be downloaded: the hub has no such model, or it is private"
     ):
         fetch_checkpoint("some/other", "v2", offline=False, endpoint=hub.url, cache=tmp_path / "cache")
-
-
-def test_a_model_without_weights_is_named(hub: LocalHub, tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed, match=r"some/words has no weights: neither model\*.safetensors"):
-        fetch_checkpoint("some/words", None, offline=False, endpoint=hub.url, cache=tmp_path / "cache")
-
-
-def test_a_tokenizer_comes_without_weights(hub: LocalHub, tmp_path: Path) -> None:
-    folder = fetch_tokenizer("some/safe", None, offline=False, endpoint=hub.url, cache=tmp_path / "cache")
-
-    assert not list(folder.glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -61,20 +61,6 @@ def test_transformers_gives_the_embeddings_of_a_run(tmp_path):
     np.testing.assert_allclose(found, ours.encode_text(own_words(TEXTS).input_ids), atol=1e-5)
 
 
-def test_what_transformers_cannot_state_is_said(tmp_path, capsys):
-    write_tiny_run(tmp_path / "runs" / "tiny", TINY_VIT)
-    assert write(tmp_path) == 0
-    printed = capsys.readouterr().out
-    readme = (tmp_path / "hf" / "README.md").read_text()
-    for difference in (
-        "Images that are not square are squashed to 32 x 32 pixels.",
-        "Broken encodings and HTML entities in texts are not repaired.",
-        "The prompts are not part of the folder: default, drawing.",
-    ):
-        assert difference in printed
-        assert f"- {difference}" in readme
-
-
 def test_a_siglip_keeps_its_padding_and_its_tokenizer(tmp_path):
     checkpoint = make_siglip(tmp_path / "siglip")
     source = open_source_model(StartConfig(source=str(checkpoint)), tmp_path, tmp_path)
@@ -105,12 +91,3 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, capsys):
         assert write(tmp_path, name) == 1
         assert reason in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
-
-
-def test_a_folder_with_content_is_kept(tmp_path, capsys):
-    write_tiny_run(tmp_path / "runs" / "tiny", TINY_VIT)
-    (tmp_path / "hf").mkdir()
-    (tmp_path / "hf" / "mine.txt").write_text("mine")
-    assert write(tmp_path) == 1
-    assert f"--out {tmp_path / 'hf'} exists already: name a new folder" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "hf").iterdir()] == ["mine.txt"]

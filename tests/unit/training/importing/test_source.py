@@ -70,16 +70,6 @@ def test_folders_go_to_the_library_that_made_them(tmp_path: Path) -> None:
         find_source(str(other), Choices())
 
 
-def test_a_file_of_weights_goes_to_open_clip_and_any_other_file_is_refused(tmp_path: Path) -> None:
-    weights, words = tmp_path / "weights.safetensors", tmp_path / "words.txt"
-    weights.touch()
-    words.touch()
-
-    assert find_source(str(weights), Choices()).read.__name__ == "load_open_clip"
-    with pytest.raises(ImportFailed, match=r"words\.txt is not a supported checkpoint"):
-        find_source(str(words), Choices())
-
-
 def test_a_hub_id_is_fetched_and_its_commit_is_remembered(tmp_path: Path) -> None:
     folder = tmp_path / "abc123"
     folder.mkdir()
@@ -95,14 +85,6 @@ def test_a_hub_id_is_fetched_and_its_commit_is_remembered(tmp_path: Path) -> Non
 def test_what_is_neither_here_nor_a_hub_id_is_named() -> None:
     with pytest.raises(ImportFailed, match="'nowhere/at/all' is not a local file, folder or run, nor a"):
         find_source("nowhere/at/all", Choices(), fetch=nothing)
-
-
-def test_a_folder_that_is_not_here_is_named_before_the_hub_is() -> None:
-    def no_such_model(hub_id: str, revision: str | None, *, offline: bool) -> Path:
-        raise ImportFailed(f"{hub_id} cannot be downloaded: the hub has no such model")
-
-    with pytest.raises(ImportFailed, match="no local file or folder my/ckpt; as a hub id: my/ckpt cannot"):
-        find_source("my/ckpt", Choices(), fetch=no_such_model)
 
 
 @pytest.mark.parametrize(
@@ -122,25 +104,6 @@ def test_our_own_files_leave_nothing_to_say(tmp_path: Path, choices: Choices, fl
     for folder, what in ((tmp_path / "run", "run run"), (tmp_path / "tiny" / "1", "bundle tiny/1")):
         with pytest.raises(ImportFailed, match=f"{what} was made by diptych .*: leave {flag} out"):
             find_source(str(folder), choices, fetch=nothing).load()
-
-
-def test_licence_that_contradicts_a_bundle_is_refused(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path)
-
-    with pytest.raises(ImportFailed, match=r"--licence WTFPL contradicts manifest.json, which says"):
-        find_source(str(tmp_path / "tiny" / "1"), Choices(licence="WTFPL"), fetch=nothing).load()
-
-
-def test_a_tokenizer_may_be_a_hub_id_too(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    hub = FolderHub(tmp_path)
-
-    source = find_source(str(tmp_path), Choices(tokenizer="some/words"), fetch=nothing, fetch_tokenizer=hub)
-
-    assert hub.asked == [("some/words", None, False)]
-    assert source.choices.tokenizer == str(tmp_path)
-    with pytest.raises(ImportFailed, match="--tokenizer nowhere: not a local file or folder, nor a hub id"):
-        find_source(str(tmp_path), Choices(tokenizer="nowhere"), fetch_tokenizer=nothing)
 
 
 def test_a_missing_extra_is_said_with_the_way_to_install_it(
@@ -183,8 +146,3 @@ def test_a_missing_tokenizer_is_said_before_anything_is_read(
         require_importable(str(folder), Choices(tokenizer="nowhere"))
     (folder / "tokenizer.json").touch()
     require_importable(str(folder), Choices())
-
-
-def test_clips_own_tokenizer_is_not_missed(tmp_path: Path) -> None:
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"text_cfg": {"width": 64}}}))
-    require_importable(str(tmp_path), Choices())

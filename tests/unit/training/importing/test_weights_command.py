@@ -1,6 +1,5 @@
 """`diptych-train weights`: a model's weights under the names of other libraries, from the command line."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -42,16 +41,6 @@ def test_weights_are_written_under_the_names_of_each_library(tmp_path, capsys, k
     assert all(torch.equal(read[name], tensor) for name, tensor in ours.items())
 
 
-def test_the_checkpoint_of_a_run_is_a_choice(tmp_path):
-    folder = write_tiny_run(tmp_path / "runs" / "tiny", TINY_VIT)
-    other = write_tiny_run(tmp_path / "other", TINY_VIT, seed=1)
-    (folder / "checkpoints").mkdir()
-    shutil.copy(other / "best.safetensors", folder / "checkpoints" / "last.safetensors")
-    assert write(tmp_path, "tiny", "original", "--which", "last") == 0
-    read = load_pretrained(tmp_path / "w.safetensors", load_run(other).model_config)
-    assert torch.equal(read["visual.proj"], load_run(other).model.state_dict()["visual.proj"])
-
-
 def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     write_tiny_run(tmp_path / "runs" / "tiny")
     assert write(tmp_path, "tiny", "hugging_face") == 1
@@ -65,15 +54,3 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     assert write(tmp_path, "tiny", "original", *out) == 1
     assert "w.bin must end with .safetensors" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
-
-
-def test_what_was_not_made_here_and_a_folder_to_write_to_are_named(tmp_path, capsys):
-    write_tiny_run(tmp_path / "runs" / "tiny")
-    (tmp_path / "theirs.safetensors").write_bytes(b"")
-    assert write(tmp_path, str(tmp_path / "theirs.safetensors"), "original") == 1
-    assert (
-        "theirs.safetensors is neither a run nor a version that diptych trained\n" in capsys.readouterr().err
-    )
-    (tmp_path / "w.safetensors").mkdir()
-    assert write(tmp_path, "tiny", "original") == 1
-    assert f"--out {tmp_path / 'w.safetensors'} is a folder: must be a file\n" in capsys.readouterr().err

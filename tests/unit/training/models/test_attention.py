@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diptych_training.models.layers import SelfAttention, explicit_attention, fused_attention
+from diptych_training.models.layers import SelfAttention, explicit_attention, fused_attention, positions_for
 
 BATCH, HEADS, LENGTH, WIDTH = 3, 2, 11, 16
 CAUSAL = torch.full((LENGTH, LENGTH), -torch.inf).triu(1)
@@ -38,15 +38,6 @@ def test_explicit_and_fused_attention_agree_in_values_and_gradients(
         torch.testing.assert_close(fused, explicit, rtol=bound, atol=bound)
 
 
-def test_explicit_and_fused_attention_agree_for_a_single_query_row() -> None:
-    rows = torch.tensor([2, 10, 5])
-    mask = CAUSAL[rows][:, None, None, :]
-    query, key, value = heads(1), heads(seed=1), heads(seed=2)
-    torch.testing.assert_close(
-        fused_attention(query, key, value, mask), explicit_attention(query, key, value, mask)
-    )
-
-
 @pytest.mark.parametrize("row", [None, 3, torch.tensor([2, 10, 5])])
 def test_attention_on_a_gpu_stores_no_square_matrix(row: Tensor | int | None) -> None:
     torch.manual_seed(0)
@@ -62,3 +53,13 @@ def test_attention_on_a_gpu_stores_no_square_matrix(row: Tensor | int | None) ->
     assert kept
     assert (BATCH, HEADS, LENGTH, LENGTH) not in kept
     torch.testing.assert_close(fused.as_subclass(Tensor), layer(x, CAUSAL, row))
+
+
+def test_a_smaller_grid_keeps_the_first_position_and_the_layout():
+    ramp = torch.arange(4.0).repeat(4, 1)  # grows from left to right
+    embedding = torch.cat([torch.tensor([9.0]), ramp.flatten()])[:, None]
+    first, *cells = positions_for(embedding, 4).squeeze(1).tolist()
+    assert first == 9
+    left, right = cells[0], cells[1]
+    assert cells == [left, right, left, right]
+    assert 0 < left < 1.5 < right < 3

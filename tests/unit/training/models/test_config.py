@@ -4,7 +4,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
+from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, build_model
+from diptych_training.models.clip import image_tower
+from diptych_training.models.config import grid_width
+from support.tiny_run import (
+    TINY_LITE,
+    TINY_POOLED_VIT,
+    TINY_RESNET,
+    TINY_STEMMED_VIT,
+    TINY_VIT,
+    tiny_clip,
+    tiny_siglip,
+)
 
 TEXT = TextConfig(vocab_size=600, context_length=8, width=16, layers=1, heads=2)
 
@@ -17,20 +28,6 @@ def test_small_resnets_give_features_of_the_shared_space(block, stem_pool):
     image_features, text_features = model(torch.zeros(2, 3, 32, 32), torch.zeros(3, 5, dtype=torch.long))
     assert image_features.shape == (2, 10)
     assert text_features.shape == (3, 10)
-
-
-def test_texts_may_have_an_activation_of_their_own():
-    image = ViTConfig(patch_size=8, width=16, layers=1, heads=2)
-    text = TEXT.model_copy(update={"activation": "gelu"})
-    model = build_model(ModelConfig(embed_dim=8, image_size=32, image=image, text=text))
-    assert isinstance(model.transformer.resblocks[0].mlp.gelu, torch.nn.GELU)
-    assert not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, torch.nn.GELU)
-
-
-def test_a_model_config_reads_back_from_its_json():
-    image = ViTConfig(patch_size=8, width=16, layers=1, heads=2)
-    config = ModelConfig(embed_dim=8, image_size=32, image=image, text=TEXT)
-    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize(
@@ -51,3 +48,17 @@ def test_an_impossible_architecture_is_refused(image, message):
         ModelConfig.model_validate(
             {"embed_dim": 8, "image_size": 32, "image": image, "text": TEXT.model_dump()}
         )
+
+
+@pytest.mark.parametrize("image", [TINY_RESNET, TINY_VIT, TINY_STEMMED_VIT, TINY_POOLED_VIT, TINY_LITE])
+@pytest.mark.parametrize("size", [64, 32])
+def test_every_tower_has_a_grid_without_its_pooling(image, size):
+    config = (tiny_siglip if image is TINY_POOLED_VIT else tiny_clip)(image)
+    tower = image_tower(config).eval()
+    pixels = torch.randn(2, 3, size, size)
+    grid = tower.grid(pixels)
+    assert grid.shape == (2, (size // image.stride) ** 2, grid_width(image))
+    tower.drop_pooling()
+    assert torch.equal(tower.grid(pixels), grid)
+    tower.grid(pixels).sum().backward()
+    assert [name for name, p in tower.named_parameters() if p.grad is None] == []

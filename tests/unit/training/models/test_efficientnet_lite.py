@@ -2,26 +2,18 @@
 
 import re
 
-import numpy as np
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
 from diptych_training.config import LockConfig
-from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.int8.observe import open_file, run
-from diptych_training.export.onnx.bundle_files import write_image_graph
-from diptych_training.importing.weight_names import Layout, to_layout
+from diptych_training.errors import CheckpointError
 from diptych_training.importing.weight_names.image_towers import image_tower_weights
 from diptych_training.models import CLIP, EfficientNetLiteConfig, build_model
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
-from diptych_training.train.state import new_state
-from support.families import random_model
-from support.small_recipe import gradient_step_of, random_batch, small_recipe
-from support.tiny_run import EMBED_DIM, IMAGE_SIZE, TINY_LITE, TINY_VIT, tiny_clip, tiny_image_spec
+from support.tiny_run import TINY_LITE, tiny_clip
 
 LITES = {"tf_efficientnet_lite0": (1.0, 1.0), "tf_efficientnet_lite2": (1.1, 1.2)}
 
@@ -88,22 +80,11 @@ def test_classifier_and_folded_norms_give_the_scores_of_the_other_library(names)
     torch.testing.assert_close(ours.encode_image(pixels), expected)
 
 
-def test_weights_of_another_width_are_refused_by_name():
-    config = tiny_clip(EfficientNetLiteConfig(width=1.1))
-    with pytest.raises(CheckpointError, match=r"of another shape: blocks\.2\.0\.project\.conv"):
-        image_tower_weights(timms().state_dict(), config)
-
-
 def test_missing_and_unknown_tensors_are_named():
     state = timms().state_dict()
     state["extra.weight"] = state.pop("bn1.weight")
     with pytest.raises(CheckpointError, match=r"missing: bn1\.weight; not part of the model: extra\.weight"):
         image_tower_weights(state, tiny_clip(EfficientNetLiteConfig()))
-
-
-def test_other_towers_cannot_start_so():
-    with pytest.raises(TrainingConfigError, match=r'"photographs_and_drawings", not "vit"'):
-        image_tower_weights({}, tiny_clip(TINY_VIT))
 
 
 def test_all_but_the_projection_can_be_locked():
@@ -113,39 +94,3 @@ def test_all_but_the_projection_can_be_locked():
     assert placed["visual.blocks.7.bn.bias"] == Depth("image", 8, 10)
     lock(model, LockConfig(image=9))
     assert [n for n, p in model.visual.named_parameters() if p.requires_grad] == ["proj.weight"]
-
-
-def test_smaller_images_are_embedded_too():
-    model = build_model(tiny_clip(TINY_LITE)).eval()
-    for size in (IMAGE_SIZE, 2 * IMAGE_SIZE):
-        assert model.encode_image(torch.randn(2, 3, size, size)).shape == (2, EMBED_DIM)
-
-
-@pytest.mark.parametrize(
-    ("layout", "library"), [("open_clip", "open_clip"), ("hugging_face", "transformers")]
-)
-def test_no_other_library_has_a_clip_with_this_tower(layout: Layout, library: str):
-    config = tiny_clip(TINY_LITE)
-    with pytest.raises(TrainingConfigError, match=rf"efficientnet_lite: {library} has no CLIP with such"):
-        to_layout(build_model(config).state_dict(), config, layout)
-
-
-def test_the_loss_falls_on_a_repeated_batch():
-    config = small_recipe(TINY_LITE)
-    state = new_state(config)
-    passes, batch, losses = gradient_step_of(state, config), random_batch(0), []
-    for step in range(8):
-        losses.append(passes.forward_backward(batch)["loss"])
-        state.stepper.apply(step, losses[-1])
-    assert losses[-1] < 0.9 * losses[0]
-
-
-@pytest.mark.long
-def test_an_exported_tower_gives_the_embeddings_of_torch(tmp_path):
-    model = random_model(tiny_clip(TINY_LITE))
-    write_image_graph(model, tiny_image_spec(), tmp_path / "image.onnx")
-    pixels = np.random.default_rng(0).integers(0, 256, (5, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    session = open_file(tmp_path / "image.onnx")
-    reference = TorchEncoder(model, tiny_image_spec()).encode_image(pixels)
-    np.testing.assert_allclose(run(session, pixels), reference, atol=1e-5)
-    np.testing.assert_allclose(run(session, pixels[:1]), reference[:1], atol=1e-5)

@@ -2,9 +2,6 @@
 
 from collections import Counter
 
-import pytest
-from PIL import Image
-
 from diptych_training.refresh.example import SYMBOLS, main
 
 
@@ -34,24 +31,3 @@ def test_more_pictures_keep_those_that_fewer_have_and_another_seed_draws_others(
     assert few.keys() == other.keys()
     assert not set(few.values()) & set(other.values())
     assert len(set(more.values())) == 12
-
-
-def test_a_symbol_covers_a_part_of_its_picture_and_stays_inside(tmp_path):
-    main(["--out", str(tmp_path), "--pictures", "40"])
-
-    for file in tmp_path.glob("*.png"):
-        image = Image.open(file).convert("RGB")
-        colours = Counter({colour: n for n, colour in image.getcolors(100_000)})
-        ((paper, n_paper),) = colours.most_common(1)
-        assert 0.3 < n_paper / (image.width * image.height) < 0.98, file
-        edge = [image.getpixel((x, y)) for x in range(image.width) for y in (0, image.height - 1)] + [
-            image.getpixel((x, y)) for y in range(image.height) for x in (0, image.width - 1)
-        ]
-        assert edge.count(paper) > 0.9 * len(edge), file
-
-
-def test_no_picture_at_all_is_an_error_that_names_the_flag(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["--out", str(tmp_path), "--pictures", "0"])
-
-    assert "--pictures is 0, must be at least 1" in capsys.readouterr().err

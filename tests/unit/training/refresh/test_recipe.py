@@ -57,14 +57,6 @@ def test_the_cost_grows_smoothly_with_the_pairs(tmp_path, shipped):
         assert 0.98 < costs[more] / costs[fewer] < 1.02 * more / fewer, (fewer, more)
 
 
-def test_a_further_refresh_has_a_seed_of_its_own(tmp_path, shipped):
-    def seed(**given: int) -> int:
-        write_recipe(tmp_path / "a.toml", "a-1", "tiny/3", n_train=80, old=OldPairs(shipped), **given)
-        return read_config(tmp_path / "a.toml", start_tables=lambda _: model_tables(small_recipe())).seed
-
-    assert [seed(), seed(seed=3)] == [0, 3]
-
-
 @pytest.mark.parametrize(("knows_photographs", "locked"), [(True, 1), (False, 0)])
 def test_a_tower_of_photographs_keeps_what_it_knows(tmp_path, shipped, knows_photographs, locked):
     file = tmp_path / "a.toml"
@@ -88,33 +80,3 @@ def test_the_data_set_of_the_old_model_is_rehearsed_if_it_is_there(tmp_path, shi
     old = old_pairs(whole.path, manifest, shipped)
     assert old == OldPairs(whole)
     assert str(old) == f"rehearses the data set of the old model: {whole.path}, 200 pairs"
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "why"),
-    [
-        ("others", 64, "was not trained on the data set at {at}"),
-        ("pictograms", 32, "sees {size} px, the data set at {at} has 32"),
-    ],
-)
-def test_another_data_set_is_not(tmp_path, shipped, manifest, name, size, why):
-    write_index(PackedDataset(tmp_path / "data", name, size, {"icons": OLD}))
-    old = old_pairs(tmp_path / "data", manifest, shipped)
-    assert old.dataset == shipped
-    title = f"{manifest.name}/{manifest.version}"
-    reason = why.format(at=tmp_path / "data", size=manifest.image.size)
-    assert str(old) == f"{title} {reason}: rehearses the 200 shipped pairs"
-
-
-def test_without_it_the_shipped_pairs_are_rehearsed(tmp_path, shipped, manifest):
-    old = old_pairs(tmp_path / "nowhere", manifest, shipped)
-    assert not old.is_whole
-    assert old.dataset == shipped
-    assert str(old) == f"no data set at {tmp_path / 'nowhere'}: rehearses the 200 shipped pairs"
-
-
-def test_a_data_set_that_cannot_be_read_is_named(tmp_path, shipped, manifest):
-    (tmp_path / "dataset.json").write_text("{")
-    old = old_pairs(tmp_path, manifest, shipped)
-    assert old.dataset == shipped
-    assert f"{tmp_path / 'dataset.json'} is not JSON" in str(old)

@@ -17,15 +17,13 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
-from diptych_training.importing.open_clip import is_open_clip, load_open_clip
-from diptych_training.importing.open_clip.architecture import listed_name
+from diptych_training.importing.open_clip import load_open_clip
 from support.open_clip_checkpoints import (
     LOGIT_SCALE,
     SIGLIP_BIAS,
     SIGLIP_SCALE,
     build,
     make_checkpoint,
-    make_hf_text,
     make_timm_siglip,
     make_vit,
     siglip_vocabulary,
@@ -70,14 +68,6 @@ def change_weights(folder, change):
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
     save_file(tensors, folder / WEIGHTS)
-
-
-def test_folders_with_its_configuration_and_files_of_weights_are_known(vit, tmp_path):
-    assert is_open_clip(vit)
-    assert is_open_clip(vit / WEIGHTS)
-    assert not is_open_clip(vit / CONFIG)
-    assert not is_open_clip(tmp_path)
-    assert not is_open_clip(tmp_path / "nothing.pt")
 
 
 def test_everything_comes_from_the_checkpoint(vit):
@@ -128,12 +118,6 @@ def test_siglip_2_gets_the_ids_of_its_library_whose_tokenizer_makes_no_mask(tmp_
     assert tokenizer.ids("A Cat, a DOG!")[0].tolist() == tokenizer.ids("a cat a dog")[0].tolist()
 
 
-@pytest.mark.parametrize(("kind", "clean"), [("bert", "clip"), ("xlm-roberta", "clip_cased")])
-def test_a_tokenizer_that_keeps_case_gets_texts_that_keep_it(tmp_path, kind, clean):
-    imported = load_open_clip(make_hf_text(tmp_path / kind, kind=kind, layers=1), Choices())
-    assert imported.text.clean == clean
-
-
 def test_cased_texts_for_clips_own_tokenizer_stay_cased(tmp_path):
     config = vit_config(text={"tokenizer_kwargs": {"clean": "whitespace"}}, layers=1)
     imported = load_open_clip(make_checkpoint(tmp_path / "model", config), Choices())
@@ -158,13 +142,6 @@ def test_missing_unexpected_and_transposed_tensors_are_named(vit):
     assert "visual.conv1.weight (3, 64, 8, 8), not (64, 3, 8, 8)" in str(caught.value)
 
 
-def test_missing_bias_is_not_taken_for_zero(tmp_path):
-    folder = make_timm_siglip(tmp_path / "siglip")
-    change_weights(folder, lambda tensors: tensors.pop("logit_bias"))
-    with pytest.raises(ImportFailed, match="missing: logit_bias"):
-        load_open_clip(folder, Choices())
-
-
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -177,32 +154,6 @@ def test_missing_bias_is_not_taken_for_zero(tmp_path):
 def test_absurd_scale_of_logits_is_named_with_its_meaning(vit, value, message):
     change_weights(vit, lambda tensors: tensors["logit_scale"].fill_(value))
     with pytest.raises(ImportFailed, match=message):
-        load_open_clip(vit, Choices())
-
-
-def test_absurd_bias_of_logits_is_named_with_its_meaning(tmp_path):
-    folder = make_timm_siglip(tmp_path / "siglip")
-    change_weights(folder, lambda tensors: tensors["logit_bias"].fill_(1e30))
-    with pytest.raises(ImportFailed, match=r"logit_bias is 1e\+30, the bias that is added"):
-        load_open_clip(folder, Choices())
-
-
-def test_tensor_that_is_not_all_numbers_is_named(vit):
-    change_weights(vit, lambda tensors: tensors["visual.proj"][0].fill_(math.nan))
-    with pytest.raises(ImportFailed, match=r"visual\.proj has 32 of 2,048 numbers that are not finite"):
-        load_open_clip(vit, Choices())
-
-
-def test_licence_that_contradicts_the_model_card_is_refused(vit):
-    (vit / "README.md").write_text("---\nlicense: mit\n---\n# a model\n")
-    assert load_open_clip(vit, Choices(licence="MIT")).licence == "mit"
-    with pytest.raises(ImportFailed, match=r"--licence apache-2.0 contradicts vit/README.md, which says mit"):
-        load_open_clip(vit, Choices(licence="apache-2.0"))
-
-
-def test_images_of_another_size_than_the_positions_are_refused(vit):
-    change_config(vit, "model_cfg", vision_cfg={**vit_config(layers=1)["vision_cfg"], "image_size": 64})
-    with pytest.raises(ImportFailed, match=r"visual\.positional_embedding \(17, 64\), not \(65, 64\)"):
         load_open_clip(vit, Choices())
 
 
@@ -221,19 +172,6 @@ def test_preprocessing_that_cannot_be_served_is_refused(vit, values, message):
     change_config(vit, "preprocess_cfg", **values)
     with pytest.raises(ImportFailed, match=message):
         load_open_clip(vit, Choices())
-
-
-def test_what_the_checkpoint_leaves_open_can_be_said(vit):
-    change_config(vit, "preprocess_cfg", mean=None, interpolation=None)
-    assert load_open_clip(vit, Choices(mean=(0.1, 0.2, 0.3))).image.interpolation == "bicubic"
-    imported = load_open_clip(vit, Choices(mean=(0.1, 0.2, 0.3), interpolation="bilinear"))
-    assert (imported.image.mean, imported.image.interpolation) == ((0.1, 0.2, 0.3), "bilinear")
-
-
-def test_configuration_is_called_by_the_name_that_open_clip_lists():
-    model = open_clip.get_model_config("ViT-B-16-SigLIP")
-    model["text_cfg"]["hf_tokenizer_name"] = "somebody/else"
-    assert listed_name(model) == "ViT-B-16-SigLIP"
 
 
 @pytest.mark.parametrize("config", ["[]", "{}", '{"model_cfg": {"embed_dim": 3}}', "{"])
@@ -257,12 +195,6 @@ def test_what_the_checkpoint_says_cannot_be_contradicted(vit, choices, message):
         load_open_clip(vit, choices)
 
 
-def test_images_that_are_not_square_are_refused(tmp_path):
-    config = vit_config(layers=1, vision={"image_size": [32, 64]})
-    with pytest.raises(ImportFailed, match="32 x 64"):
-        load_open_clip(make_checkpoint(tmp_path / "wide", config), Choices())
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -276,26 +208,12 @@ def test_text_that_cannot_be_served_is_refused(tmp_path, config, message):
         load_open_clip(make_checkpoint(tmp_path / "model", config), Choices())
 
 
-def test_configuration_of_a_newer_library_is_refused(vit):
-    change_config(vit, "model_cfg", a_new_idea=True)
-    with pytest.raises(ImportFailed, match="a_new_idea"):
-        load_open_clip(vit, Choices())
-
-
 def test_timm_model_from_a_hub_is_not_fetched(vit):
     change_config(
         vit, "model_cfg", vision_cfg={"timm_model_name": "hf-hub:somebody/something", "image_size": 32}
     )
     with pytest.raises(ImportFailed, match="hf-hub:somebody/something"):
         load_open_clip(vit, Choices())
-
-
-def test_missing_tokenizer_names_the_flag(tmp_path):
-    folder = make_timm_siglip(tmp_path / "siglip")
-    for file in folder.glob("*token*"):
-        file.unlink()
-    with pytest.raises(ImportFailed, match=r"tiny/siglip.*--tokenizer"):
-        load_open_clip(folder, Choices())
 
 
 def test_vocabulary_file_gives_the_ids_of_the_saved_tokenizer(tmp_path):
@@ -310,42 +228,6 @@ def test_vocabulary_file_gives_the_ids_of_the_saved_tokenizer(tmp_path):
         assert converted.library.input_ids(text) == saved.library.input_ids(text)
 
 
-def test_file_that_is_no_vocabulary_is_refused(tmp_path):
-    folder = make_timm_siglip(tmp_path / "siglip")
-    noise = tmp_path / "noise.model"
-    noise.write_bytes(b"\xff" * 100)
-    with pytest.raises(ImportFailed, match="not a SentencePiece vocabulary"):
-        load_open_clip(folder, Choices(tokenizer=str(noise)))
-
-
-def test_tokenizer_of_another_model_is_refused(tmp_path):
-    other = make_hf_text(tmp_path / "other", kind="bert")
-    config = vit_config(layers=1, text={"vocab_size": 50, "hf_tokenizer_name": "tiny/other"})
-    folder = make_checkpoint(tmp_path / "model", config)
-    with pytest.raises(ImportFailed, match="beyond the text tower's 50"):
-        load_open_clip(folder, Choices(tokenizer=str(other)))
-
-
-def test_unknown_text_tower_asks_for_its_configuration(tmp_path):
-    folder = make_hf_text(tmp_path / "text")
-    (folder / "config.json").unlink()
-    with pytest.raises(ImportFailed, match=r"tiny/roberta: put its config\.json"):
-        load_open_clip(folder, Choices())
-
-
-def test_several_files_of_weights_are_not_guessed_between(vit):
-    (vit / WEIGHTS).rename(vit / "epoch_1.safetensors")
-    assert load_open_clip(vit, Choices()).source["weights"] == "epoch_1.safetensors"
-    (vit / "epoch_2.pt").write_bytes(b"")
-    with pytest.raises(ImportFailed, match=r"epoch_1\.safetensors, epoch_2\.pt"):
-        load_open_clip(vit, Choices())
-
-
-def test_unknown_architecture_lists_close_ones(vit):
-    with pytest.raises(ImportFailed, match="ViT-B-32-quickgelu"):
-        load_open_clip(vit / WEIGHTS, Choices(architecture="ViT-B-32-quickgeluu"))
-
-
 def test_bare_weights_of_a_published_architecture_do_not_say_their_preprocessing_either(vit):
     with pytest.raises(ImportFailed) as caught:
         load_open_clip(vit / WEIGHTS, Choices(architecture="ViT-L-14"))
@@ -353,14 +235,6 @@ def test_bare_weights_of_a_published_architecture_do_not_say_their_preprocessing
     assert "pass --mean, --std, --interpolation, --resize-mode; published weights of ViT-L-14 take" in message
     assert "--mean 0.48145466,0.4578275,0.40821073 --std 0.26862954,0.26130258,0.27577711" in message
     assert "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --interpolation bicubic" in message
-
-
-def test_only_what_was_not_said_of_bare_weights_is_asked_for(vit):
-    said = Choices(
-        architecture="ViT-B-32", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), interpolation="bicubic"
-    )
-    with pytest.raises(ImportFailed, match=r"pass --resize-mode; published .* take --resize-mode shortest"):
-        load_open_clip(vit / WEIGHTS, said)
 
 
 def test_training_checkpoint_is_read_with_its_architecture(tmp_path, tiny_architecture):
@@ -379,23 +253,10 @@ def test_training_checkpoint_is_read_with_its_architecture(tmp_path, tiny_archit
     assert imported.source["architecture"] == TINY
 
 
-def test_preprocessing_of_bare_weights_that_nobody_published_must_be_said(tmp_path, tiny_architecture):
-    file = tmp_path / "weights.safetensors"
-    save_file({n: t.contiguous().clone() for n, t in build(tiny_architecture).state_dict().items()}, file)
-    with pytest.raises(ImportFailed, match=f"pass --mean.*nobody published weights of {TINY}"):
-        load_open_clip(file, Choices(architecture=TINY))
-
-
 def test_bare_weights_need_an_architecture(tmp_path):
     file = tmp_path / "weights.safetensors"
     save_file({"some.weight": torch.zeros(2)}, file)
     with pytest.raises(ImportFailed, match="pass --architecture"):
-        load_open_clip(file, Choices())
-
-
-def test_activation_of_bare_weights_is_not_guessed(tmp_path):
-    file = make_openai_state_dict(tmp_path / "weights.pt", marks=False)
-    with pytest.raises(ImportFailed, match=r"QuickGELU or GELU.*--architecture"):
         load_open_clip(file, Choices())
 
 
@@ -410,12 +271,6 @@ def test_original_determines_its_architecture(tmp_path, kind):
         assert imported.logit_scale == pytest.approx(LOGIT_SCALE, rel=1e-6)
         assert {parameter.dtype for parameter in imported.model.parameters()} == {torch.float32}
     assert archive.source["architecture"] == "ViT-X"
-
-
-def test_original_takes_no_architecture(tmp_path):
-    file = make_openai_archive(tmp_path / "ViT-X.pt")
-    with pytest.raises(ImportFailed, match="leave --architecture ViT-B-32 out"):
-        load_open_clip(file, Choices(architecture="ViT-B-32"))
 
 
 def test_archive_gives_every_tensor_without_running_it(tmp_path):
@@ -470,10 +325,3 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path):
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
-def test_file_of_noise_is_refused(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\x10" * 1000)
-    with pytest.raises(ImportFailed, match=name):
-        load_open_clip(tmp_path / name, Choices(architecture="ViT-B-32"))

@@ -8,8 +8,6 @@ from diptych_training.refresh.evaluation.changes import (
     changed_pictures,
     changed_searches,
     find_changes,
-    sample_captions,
-    three_searches,
 )
 from diptych_training.refresh.evaluation.evaluate import evaluate_mixes
 from diptych_training.refresh.evaluation.mixes import Mixes
@@ -85,38 +83,6 @@ def test_the_widest_margin_is_first_and_a_pair_of_labels_is_shown_once():
     assert [(one.picture.index, one.after.label) for one in lost] == [(1, "star"), (2, "sun")]
 
 
-def test_a_tie_with_a_wrong_label_is_wrong():
-    tied = view([[0.5, 0.5, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]])
-    clear = view([[0.6, 0.5, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]])
-
-    gained, lost = changed_pictures(tied, clear)
-
-    assert [(one.before.label, one.after.label) for one in gained] == [("star", "moon")]
-    assert lost == ()
-
-
-def test_given_searches_are_shown_whatever_they_did():
-    shown = three_searches(BEFORE, AFTER, ["star", "moon"])
-
-    assert [(one.query, one.rank_before, one.rank_after) for one in shown] == [("star", 1, 1), ("moon", 1, 2)]
-
-
-def test_captions_are_of_held_out_pairs_first_and_each_once(tmp_path):
-    own = write_pictures(
-        tmp_path / "mine",
-        {
-            "held-out": ("validation", "pairs", ["moon"]),
-            "learned": ("train", "pairs", ["Moon", "sun", "sun", "star"]),
-        },
-    )
-
-    first, *others = sample_captions(["moon"], own)
-
-    assert first == "moon"
-    assert sorted(others) == ["star", "sun"]
-    assert len(sample_captions([f"{n}" for n in range(9)], own)) == 3
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
@@ -150,29 +116,3 @@ def test_changes_between_two_runs_agree_with_what_was_judged(parts):
     assert own_difference is not None
     assert len(changes.gained_pictures) <= difference.n_gained + own_difference.n_gained
     assert bool(changes.lost_pictures) == bool(difference.n_lost + own_difference.n_lost)
-
-
-def test_the_same_model_twice_changes_nothing(parts):
-    run, old, own, shipped = parts
-
-    changes = find_changes(Mixes(run, old, own, shipped), 0, advance=quiet)
-
-    assert not (changes.gained_searches or changes.lost_searches)
-    assert not (changes.gained_pictures or changes.lost_pictures)
-    assert len(changes.searches) == 3
-
-
-def test_stored_changes_are_read_for_the_same_alpha_only(parts, tmp_path):
-    run, old, own, shipped = parts
-    file, embedded = tmp_path / "changes.json", []
-
-    first = find_changes(Mixes(run, old, own, shipped), 1, advance=quiet, file=file)
-
-    assert find_changes(Mixes(run, old, own, shipped), 1, advance=embedded.append, file=file) == first
-    assert embedded == []
-    assert find_changes(Mixes(run, old, own, shipped), 0.5, advance=embedded.append, file=file).alpha == 0.5
-    assert embedded != []
-
-
-def quiet(_: int) -> None:
-    """Report no progress."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from diptych_training.errors import EvaluationError
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
+from diptych_training.refresh.evaluation.results import paired_difference
 from support.reports import evaluation
 
 
@@ -21,20 +21,10 @@ def test_the_best_own_score_within_the_bound_is_chosen():
     assert choose_alpha(measured, max_loss=100).alpha == 1
 
 
-def test_a_tie_goes_to_the_smaller_alpha():
-    assert choose_alpha(evaluation({0: 20, 0.25: 60, 0.5: 60}, {0: 90, 0.25: 90, 0.5: 90})).alpha == 0.25
-
-
 def test_the_old_model_is_kept_if_nothing_within_the_bound_is_better():
     chosen = choose_alpha(evaluation({0: 20, 0.5: 60, 1: 90}, {0: 90, 0.5: 80, 1: 10}))
 
     assert (chosen.alpha, chosen.loss, chosen.is_within) == (0, 0, True)
-
-
-def test_a_gain_on_the_shipped_set_is_within_any_bound():
-    chosen = choose_alpha(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 90}), max_loss=0)
-
-    assert (chosen.alpha, chosen.loss) == (0.5, pytest.approx(-10))
 
 
 def test_with_few_pairs_the_weight_is_fixed_and_its_loss_is_told():
@@ -53,6 +43,28 @@ def test_without_held_out_pairs_the_weight_is_fixed():
     assert (chosen.alpha, chosen.reason) == (0.5, "fixed: no pair was held out to choose by")
 
 
-def test_a_fixed_weight_that_was_not_measured_is_refused():
-    with pytest.raises(EvaluationError, match=r"alpha 0\.5 was not measured; measured are 0, 1"):
-        choose_alpha(evaluation({0: 20, 1: 60}, {0: 90, 1: 90}, n_own_pairs=20))
+def outcomes(both: int, lost: int, gained: int, neither: int) -> tuple[list[bool], list[bool]]:
+    """Which pictures the old model gets right, and which the new one."""
+    old = [True] * (both + lost) + [False] * (gained + neither)
+    new = [True] * both + [False] * lost + [True] * gained + [False] * neither
+    return old, new
+
+
+def test_the_interval_is_that_of_bonett_and_price():
+    # The counts of the example in Fagerland et al. 2014: n = 21, b = 1, c = 7. By hand: p = 2/23, q = 8/23,
+    # p - q = -0.2609, variance (10/23 - 36/529)/23 = 0.015945, standard error 0.12627, times 1.96.
+    found = paired_difference(*outcomes(both=1, lost=7, gained=1, neither=12))
+
+    assert (found.old, found.new) == (8 / 21, 2 / 21)
+    assert found.change == pytest.approx(-6 / 21)
+    assert (found.low, found.high) == (pytest.approx(-0.508, abs=5e-4), pytest.approx(-0.013, abs=5e-4))
+    assert found.verdict == "worse"
+
+
+def test_equal_answers_have_an_interval_that_shrinks_with_the_number_of_pictures():
+    few, many = (paired_difference(*outcomes(n, 0, 0, n)) for n in (5, 500))
+
+    assert few.change == many.change == 0
+    assert few.high == pytest.approx(1.96 * 2**0.5 / 12, abs=1e-4)
+    assert many.high == pytest.approx(1.96 * 2**0.5 / 1002, abs=1e-6)
+    assert few.verdict == many.verdict == "no clear change"

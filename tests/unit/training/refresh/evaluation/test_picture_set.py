@@ -52,21 +52,6 @@ def test_labels_with_the_same_tokens_are_one_label_in_all_sets(tmp_path: Path, t
     assert second.labels[1:] == ("redredredred a",)
 
 
-def test_pictures_with_the_same_pixels_share_their_labels_across_sources(
-    tmp_path: Path, tokenizer: TextTokenizer
-):
-    dataset = write_pictures(
-        tmp_path / "proof",
-        {"a": ("validation", "emoji", ["red"]), "b": ("validation", "icons", ["blue"])},
-    )
-    copied = dataset.path / "validation"
-    (copied / "b.npy").write_bytes((copied / "a.npy").read_bytes())
-
-    (opened,) = open_sets([dataset], tokenizer)
-
-    assert [set(names) for names in opened.accepted] == [{"red", "blue"}] * 2
-
-
 def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer: TextTokenizer):
     dataset = write_pictures(
         tmp_path / "proof",
@@ -88,26 +73,3 @@ def test_scores_of_the_whole_set_and_of_a_kind_by_hand(tmp_path: Path, tokenizer
     assert (icons.ranks, icons.n_labels) == ((2, 0), 3)
     assert icons.image_to_text[1] == 0.5
     assert icons.text_to_image[1] == 1
-
-
-def test_a_sample_has_its_share_of_every_source_and_is_always_the_same(
-    tmp_path: Path, tokenizer: TextTokenizer
-):
-    dataset = write_pictures(
-        tmp_path / "proof",
-        {
-            "a": ("validation", "emoji", [f"red {n}" for n in range(40)]),
-            "b": ("validation", "icons", [f"blue {n}" for n in range(20)]),
-        },
-    )
-    (opened,) = open_sets([dataset], tokenizer)
-
-    some = opened.sample(15)
-
-    assert (len(some), some.labels) == (15, opened.labels)
-    assert (len(some.of_kind("emoji")), len(some.of_kind("icons"))) == (10, 5)
-    assert [next(iter(names)) for names in some.accepted] == [
-        source.items[index].label for source, index in some.pictures()
-    ]
-    assert [index for _, index in some.pictures()] == [index for _, index in opened.sample(15).pictures()]
-    assert opened.sample(None) is opened.sample(60) is opened

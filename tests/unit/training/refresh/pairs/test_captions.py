@@ -1,11 +1,11 @@
 """Findings about captions: too long, broken into many pieces, shared by pictures."""
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from diptych_training.data.packed import PackedItem
 from diptych_training.errors import DataError
 from diptych_training.refresh.pairs.captions import CaptionTokens, caption_findings
+from diptych_training.refresh.pairs.findings import quoted
 from support.own_pairs import familiar, tiny_source_model, write_shipped
 from support.pictures import noise
 from support.tiny_run import tiny_text_spec
@@ -51,23 +51,6 @@ def test_captions_in_a_script_that_the_tokenizer_splits_into_bytes_are_fragmente
     assert finding.examples[0] == (f'"красная собака" becomes {n_bytes} tokens (к р а с н а я с о б а к а)')
 
 
-def test_without_a_shipped_set_captions_are_compared_with_plain_english():
-    assert findings_on([*familiar(20), "красная собака"])["fragmented"].n == 1
-
-
-def test_a_script_that_the_tokenizer_knows_by_the_letter_is_not_split_into_fragmented():
-    letters = "一只狗在海滩上奔跑猫鸟树草"
-    vocabulary = {
-        letter: index for index, letter in enumerate(["?", *letters, *"abcdefghijklmnopqrstuvwxyz"])
-    }
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="?", continuing_subword_prefix=""))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    known = CaptionTokens(tokenizer, tiny_text_spec())
-    items = [PackedItem(id=f"{n}", label=letters[: n + 4]) for n in range(6)]
-
-    assert [finding.kind for finding in caption_findings(items, known, None)] == []
-
-
 def test_captions_of_several_pictures_are_counted_with_the_most_frequent(shipped):
     finding = findings_on([*familiar(20), *["a cat"] * 3, "A  Cat", "a red dog", "a red dog"], shipped)[
         "shared_captions"
@@ -83,15 +66,5 @@ def test_one_caption_for_all_pictures_is_an_error_that_says_so():
         findings_on(["a cat", "A cat"] + ["a cat"] * 23)
 
 
-def test_one_label_with_different_further_captions_can_be_learned():
-    items = [
-        PackedItem(id=f"{n}", label="a cat", captions=(caption,)) for n, caption in enumerate(familiar(20))
-    ]
-
-    kinds = [finding.kind for finding in caption_findings(items, tokens(), None)]
-    assert kinds == ["shared_captions"]
-
-
-def test_a_caption_that_is_not_unicode_is_refused():
-    with pytest.raises(ValueError, match="its caption is not valid Unicode"):
-        tokens()("a \ud800 cat")
+def test_examples_cannot_control_the_terminal():
+    assert quoted("a\x1b[31m cat\u202e tac") == '"a\ufffd[31m cat\ufffd tac"'

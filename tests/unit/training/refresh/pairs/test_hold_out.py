@@ -1,8 +1,12 @@
 """Pairs are held out by a hash of their names, with every caption on both sides where that is possible."""
 
+import numpy as np
 import pytest
 
 from diptych_training.refresh.pairs.hold_out import choose_held_out, names_in_sources
+from diptych_training.refresh.pairs.near import near_groups, near_shipped, picture_rows
+from support.own_pairs import write_shipped
+from support.pictures import noise
 
 
 def held_out(captions, share=0.2, groups=None, names=None):
@@ -43,31 +47,10 @@ def test_a_pair_stays_on_its_side_when_others_are_added():
     assert few == [index for index in more if index < 200]
 
 
-@pytest.mark.parametrize(("n_captions", "n_each", "n_held"), [(5, 4, 5), (5, 5, 5), (4, 10, 8), (1, 19, 4)])
-def test_small_captions_hold_out_the_rounded_share(n_captions, n_each, n_held):
-    for seed in range(20):
-        names = [f"{seed} {number}" for number in range(n_captions * n_each)]
-        captions = [f"thing {number % n_captions}" for number in range(len(names))]
-        assert len(held_out(captions, names=names)) == n_held
-
-
-def test_few_captions_of_one_picture_each_are_counted_together():
-    for seed in range(20):
-        assert len(held_out([f"{n}" for n in range(15)], names=[f"{seed} {n}" for n in range(15)])) == 3
-
-
 def test_names_are_those_within_their_source():
     names = ["photos:a.png", "old:photos:b.png", "x/s.tar:0001", "photos:more:a.png"]
     prefixes = ["photos", "old", "x/s.tar", "photos:more"]
     assert names_in_sources(names, prefixes) == ["a.png", "photos:b.png", "0001", "a.png 1"]
-
-
-def test_the_order_of_pairs_does_not_matter():
-    names = [f"photos:{number}.png" for number in range(60)]
-    captions = [f"thing {number % 12}" for number in range(60)]
-    forward = {names[index] for index in held_out(captions, names=names)}
-    backward = {names[::-1][index] for index in held_out(captions[::-1], names=names[::-1])}
-    assert forward == backward
 
 
 def test_groups_stay_together():
@@ -77,16 +60,22 @@ def test_groups_stay_together():
     assert all(len(held & set(group)) in (0, 3) for group in groups)
 
 
-def test_a_group_larger_than_the_share_is_trained_on():
-    groups = [list(range(50)), *([index] for index in range(50, 100))]
-    for seed in range(20):
-        names = [f"{seed} {number}" for number in range(100)]
-        held = held_out([f"thing {n}" for n in range(100)], groups=groups, names=names)
-        assert held
-        assert min(held) >= 50
+def pictures(n, size=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def test_nothing_is_held_out_of_a_single_group_or_with_a_share_of_zero():
-    captions = [f"thing {n}" for n in range(20)]
-    assert held_out(captions, groups=[list(range(20))]) == []
-    assert held_out(captions, share=0) == []
+@pytest.mark.parametrize("size", [32, 36])
+def test_pictures_of_one_chain_of_near_duplicates_are_one_group(size):
+    images = pictures(300, size)
+    images[299] = images[5] // 2 + 40
+    images[280] = images[299] // 2 + 10
+    groups = near_groups(picture_rows(images))
+    assert [group for group in groups if len(group) > 1] == [[5, 280, 299]]
+    assert sorted(index for group in groups for index in group) == list(range(300))
+
+
+def test_the_nearest_of_several_judged_pictures_is_named(tmp_path):
+    shipped = write_shipped(tmp_path, {"star": noise(1), "moon": noise(2)})
+    shown = shipped.sources("validation")[0].images
+    images = np.stack([pictures(1)[0], shown[1] // 2, shown[0]])
+    assert near_shipped(picture_rows(images), shipped) == {1: "moon", 2: "star"}

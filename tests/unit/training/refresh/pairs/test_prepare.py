@@ -1,7 +1,6 @@
 """A person's pairs become a packed data set with a held-out part, a report and a contact sheet."""
 
 import io
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +9,7 @@ from PIL import Image, ImageEnhance
 
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych_training.data.packed import read_dataset
-from diptych_training.data.pairs.tools.flags import ReadingOptions
-from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.errors import DataError
 from diptych_training.refresh.pairs import prepare
 from diptych_training.refresh.pairs.findings import REPORT_FILE, read_report
 from diptych_training.refresh.pairs.own import OWN, SHEET_FILE
@@ -85,16 +83,6 @@ def test_tables_and_archives_are_taken_too(tmp_path):
         assert (report.n_found, report.n_usable) == (30, 30), source
 
 
-def test_licence_and_author_are_on_the_data_card(tmp_path):
-    folder = write_captioned(tmp_path / "photos", familiar(30))
-
-    prepared(tmp_path, folder, options=PairsOptions(licence="CC-BY-4.0", author="Ada"))
-
-    card = (tmp_path / "refresh" / OWN / "CARD.md").read_text()
-    assert "Packed with `diptych-train refresh`" in card
-    assert "| Ada | CC-BY-4.0 |" in card
-
-
 def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):
     folder = write_captioned(tmp_path / "photos", familiar(30))
     shipped = write_shipped(tmp_path / "judged", {"star": noise(1000)})
@@ -157,17 +145,6 @@ def test_an_interrupted_preparation_starts_again(tmp_path, monkeypatch, at):
         assert one == other
 
 
-def test_a_report_without_its_data_set_is_made_anew(tmp_path):
-    folder = write_captioned(tmp_path / "photos", familiar(30))
-    report = prepared(tmp_path, folder)
-    shutil.rmtree(tmp_path / "refresh" / OWN)
-
-    assert prepared(tmp_path, folder) == report
-    assert len(own_items(tmp_path)["train"]) == report.n_train
-    (tmp_path / "refresh" / REPORT_FILE).write_text("{")
-    assert prepared(tmp_path, folder) == report
-
-
 def test_pictures_near_those_that_the_model_is_judged_on_are_left_out(tmp_path):
     folder = write_captioned(tmp_path / "photos", familiar(30))
     shipped = write_shipped(tmp_path / "judged", {"a star": brighter(noise(7)), "a moon": noise(900)})
@@ -198,23 +175,6 @@ def test_near_duplicates_are_never_on_both_sides(tmp_path):
     assert report.n_held_out > 0
 
 
-def test_with_nothing_but_near_duplicates_none_is_held_out(tmp_path):
-    files = {}
-    for number in range(25):
-        image = Image.open(io.BytesIO(noise(1)))
-        image.putpixel((0, 0), (number * 10, 0, 0))
-        out = io.BytesIO()
-        image.save(out, "PNG")
-        files |= {f"{number}.png": out.getvalue(), f"{number}.txt": familiar(25)[number].encode()}
-    write_files(tmp_path / "photos", files)
-    spec = tiny_image_spec().model_copy(update={"size": 48})
-
-    report = prepared(tmp_path, tmp_path / "photos", model=tiny_source_model(spec))
-
-    assert (report.n_usable, report.n_held_out) == (25, 0)
-    assert "0 held out, since all pictures are nearly the same" in report.text()
-
-
 def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path):
     files = captioned(familiar(18)) | {"lonely.png": noise(50), "torn.png": noise(51)[:100], "torn.txt": b"a"}
     write_files(tmp_path / "photos", files)
@@ -231,34 +191,6 @@ def test_too_few_usable_pairs_are_an_error_that_says_why_and_what_to_do(tmp_path
     assert not (tmp_path / "refresh" / REPORT_FILE).exists()
 
 
-def test_below_200_pairs_are_too_few_to_judge_on(tmp_path):
-    folder = write_captioned(tmp_path / "few", familiar(199))
-    assert prepared(tmp_path, folder).of("few")[0].n == 199
-
-    write_files(folder, captioned(["a red dog"], start=199))
-    report = prepared(tmp_path, folder)
-
-    assert report.n_usable == 200
-    assert report.of("few") == []
-
-
-def test_more_pairs_than_the_limit_are_drawn_by_their_names(tmp_path):
-    folder = write_captioned(tmp_path / "photos", familiar(40))
-    options = PairsOptions(limit=25)
-
-    report = prepared(tmp_path, folder, options=options)
-    few = {item.id for part in own_items(tmp_path).values() for item in part}
-    write_files(folder, captioned(["a blue tree"], start=40))
-    prepared(tmp_path, folder, options=options)
-    more = {item.id for part in own_items(tmp_path).values() for item in part}
-    prepared(tmp_path, folder, options=replace(options, seed=1))
-    other = {item.id for part in own_items(tmp_path).values() for item in part}
-
-    assert (report.n_found, report.n_usable, report.of("limit")[0].n) == (40, 25, 15)
-    assert len(few & more) >= 24
-    assert len(few & other) < 25
-
-
 def test_a_renamed_folder_has_the_same_pairs_drawn_and_held_out(tmp_path):
     folder = write_captioned(tmp_path / "photos", familiar(60))
     options = PairsOptions(limit=45)
@@ -271,40 +203,3 @@ def test_a_renamed_folder_has_the_same_pairs_drawn_and_held_out(tmp_path):
     for split, items in before.items():
         names = {item.id.removeprefix("photos:") for item in items}
         assert names == {item.id.removeprefix("pictures [2024] {a,b}:") for item in after[split]}
-
-
-def test_excluded_pairs_are_not_counted_as_found(tmp_path):
-    folder = write_captioned(tmp_path / "photos", familiar(30))
-    (tmp_path / "out.tsv").write_text("name\nphotos:00001.png\nphotos:00002.png\n")
-    options = PairsOptions(reading=ReadingOptions(exclude=(str(tmp_path / "out.tsv"),)))
-
-    report = prepared(tmp_path, folder, options=options)
-
-    assert (report.n_found, report.n_usable, report.of("excluded")[0].n) == (28, 28, 2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (PairsOptions(hold_out=1.0), "hold_out is 1, must be at least 0 and below 1"),
-        (PairsOptions(limit=19), "limit is 19, must be at least 20"),
-    ],
-)
-def test_options_out_of_range_are_named(tmp_path, options, message):
-    with pytest.raises(TrainingConfigError, match=message):
-        prepared(tmp_path, tmp_path, options=options)
-
-
-def test_a_model_that_does_not_state_its_preprocessing_is_refused(tmp_path):
-    with pytest.raises(TrainingConfigError, match="tiny/1 does not state how images and texts are prepared"):
-        prepared(tmp_path, tmp_path, model=replace(tiny_source_model(), tables={}))
-
-
-def test_nothing_is_held_out_if_the_share_is_zero(tmp_path):
-    folder = write_captioned(tmp_path / "photos", familiar(30))
-
-    report = prepared(tmp_path, folder, options=PairsOptions(hold_out=0))
-
-    assert (report.n_train, report.n_held_out) == (30, 0)
-    assert report.of("not_held_out") == []
-    assert read_dataset(tmp_path / "refresh" / OWN).listed("validation") == []

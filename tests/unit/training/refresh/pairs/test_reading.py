@@ -5,13 +5,11 @@ import io
 from PIL import Image
 
 from diptych_training.data.packed import read_dataset
-from diptych_training.data.pairs.tools.flags import ReadingOptions
 from diptych_training.refresh.pairs.own import OWN
 from diptych_training.refresh.pairs.prepare import PairsOptions, prepare_pairs
 from support.own_pairs import captioned, familiar, tiny_source_model
 from support.pair_files import json_file, write_files
 from support.pictures import noise
-from support.tars import tar_of
 
 
 def report_of(tmp_path, files):
@@ -38,56 +36,6 @@ def test_pictures_without_a_caption_are_counted_with_the_first_names(tmp_path):
     assert (report.n_found, report.n_usable, finding.n) == (30, 25, 5)
     assert finding.line() == "5 without a caption: photos:x0.png, photos:x1.png, photos:x2.png and 2 more"
     assert finding.advice == "Put a text file of the same name next to each (heron.jpg, heron.txt)."
-
-
-def test_a_table_in_the_folder_is_named_as_where_the_captions_may_be(tmp_path):
-    files = {"x.png": noise(99), "metadata.csv": b"file_name,text\n"}
-    (finding,) = report_of(tmp_path, captioned(familiar(25)) | files).of("no_caption")
-
-    assert f"or name {tmp_path}/photos/metadata.csv in place of the folder" in finding.advice
-
-
-def test_pictures_without_a_caption_in_an_archive_are_found_too(tmp_path):
-    files = captioned(familiar(25)) | {"lonely.png": noise(99)}
-    (tmp_path / "pairs.tar").write_bytes(tar_of(files))
-
-    report = prepare_pairs(
-        [str(tmp_path / "pairs.tar")], tiny_source_model(), tmp_path / "refresh", PairsOptions()
-    )
-
-    assert report.of("no_caption")[0].n == 1
-    assert report.of("no_caption")[0].examples[0].endswith("pairs.tar:lonely")
-
-
-def test_unusable_pairs_are_counted_by_reason_the_most_frequent_first(tmp_path):
-    files = captioned(familiar(25))
-    files |= {"torn.png": noise(50)[:200], "torn.txt": b"a cat"}
-    files |= {f"blank{n}.png": noise(60 + n) for n in range(2)} | {f"blank{n}.txt": b" \n" for n in range(2)}
-    files |= {"coded.png": noise(70), "coded.txt": b"\xff\xfe"}
-
-    findings = report_of(tmp_path, files).of("unusable")
-
-    assert [finding.n for finding in findings] == [2, 1, 1]
-    assert findings[0].line() == "2 unusable (its caption is empty): photos:blank0.png, photos:blank1.png"
-    assert {finding.examples[0] for finding in findings[1:]} == {"photos:torn.png", "photos:coded.png"}
-    assert all(finding.advice for finding in findings)
-
-
-def test_a_reason_states_item_value_and_limit_of_the_first(tmp_path):
-    files = captioned(familiar(25)) | {"coded.png": noise(70), "coded.txt": b"\xff\xfe"}
-    for name, size in (("large", (150, 150)), ("more", (160, 150))):
-        files |= {f"{name}.png": noise(50, size=size), f"{name}.txt": b"a cat"}
-    folder = write_files(tmp_path / "photos", files)
-    options = PairsOptions(reading=ReadingOptions(max_image_px=22_000))
-
-    report = prepare_pairs([str(folder)], tiny_source_model(), tmp_path / "refresh", options)
-
-    large, coded = (finding.line() for finding in report.of("unusable"))
-    assert large.startswith("2 unusable (photos:large.png: ")
-    assert "22500" in large.replace(",", "")
-    assert "22000" in large.replace(",", "")
-    assert large.endswith("): photos:large.png, photos:more.png")
-    assert coded == "1 unusable (its caption is not UTF-8): photos:coded.png"
 
 
 def test_the_same_picture_with_the_same_caption_is_dropped_whatever_its_file(tmp_path):
@@ -118,16 +66,6 @@ def test_the_same_picture_with_another_caption_adds_that_to_the_first(tmp_path):
     assert item.label == familiar(25)[3]
     assert set(item.captions) == {"a cat", "a dog", "a cat on the grass"}
     assert item.keywords == ("pet",)
-
-
-def test_captions_that_the_tokenizer_cannot_tell_apart_are_one(tmp_path):
-    files = captioned(familiar(25))
-    files |= {"x.png": noise(99), "x.json": json_file(caption=["A  dog", "a dog", "a cat", "A DOG"])}
-
-    report_of(tmp_path, files)
-
-    item = items_of(tmp_path)["photos:x.png"]
-    assert (item.label, item.captions) == ("A  dog", ("a cat",))
 
 
 def test_names_that_are_not_utf_8_are_written_readably(tmp_path):

@@ -1,8 +1,10 @@
 """What a report says: rows of its table, headline and advice, from measured figures."""
 
 from diptych_training.refresh.evaluation.evaluate import choose_alpha
-from diptych_training.refresh.report.content import advice, headline, table_rows
-from support.reports import evaluation
+from diptych_training.refresh.report.cards import Thumbnails
+from diptych_training.refresh.report.content import Content, advice, table_rows
+from diptych_training.refresh.report.report import gains_table, refresh_report
+from support.reports import evaluation, small_report
 
 
 def test_rows_are_own_pairs_the_shipped_set_and_its_kinds():
@@ -27,24 +29,6 @@ def test_few_pairs_are_too_few_to_judge_however_clear_their_figures_are():
     assert rows[0].difference.new == 0.9
 
 
-def test_without_held_out_pairs_only_the_shipped_set_has_rows():
-    measured = evaluation({0: None, 0.5: None}, {0: 80, 0.5: 60}, n_own_pairs=20)
-
-    assert table_rows(measured, 0.5)[0].title == "shipped set"
-    assert "None of your pairs was held out" in headline(measured, choose_alpha(measured))[0]
-
-
-def test_the_headline_has_both_sets_and_the_bound():
-    measured = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78})
-
-    first, second = headline(measured, choose_alpha(measured))
-
-    assert first == "Your pictures: top-1 20.0 before, 60.0 now (+40.0 points; better)."
-    assert second == (
-        "Shipped set: 80.0 before, 78.0 now (−2.0 points; no clear change), within the bound of a loss of 3."
-    )
-
-
 def test_advice_follows_from_what_was_measured():
     few = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 60}, n_own_pairs=150)
     useless = evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 60})
@@ -62,3 +46,28 @@ def found_in(measured) -> list[str]:
     phrases = ("loses 20.0 points", "With 50 more", "keep that", "No clear gain", "pictures that lost")
     steps = advice(measured, choose_alpha(measured))
     return [phrase for step in steps for phrase in phrases if phrase in step]
+
+
+def markdown(content: Content) -> str:
+    return refresh_report(content, Thumbnails(content.own, content.shipped)).markdown()
+
+
+def test_the_table_has_old_new_change_interval_and_verdict():
+    # 40 of 100 gained, none lost: 41/102 - 1/102 = 0.392, +- 1.96 sqrt((42/102 - 0.392^2) / 102) = 0.098
+    lines = gains_table(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5).markdown().splitlines()
+
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "your pairs, held out", "100", "10", "20.0", "60.0", "+40.0", "+29.4 to +49.1", "better",
+    ]  # fmt: skip
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_captions_cannot_break_markdown_or_a_terminal(tmp_path):
+    evil = "a | b\n\n# c `d` <img src=x> \x1b[31m\u202e"
+    text = markdown(small_report(tmp_path, caption=evil))
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\n# c" not in text
+    assert "a \\| b \\# c \\`d\\` \\<img src=x\\>" in text
+    assert text.count("```") == 2
