@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.http.access import ACCESS
+from diptych.http.access import access_table
+from diptych.http.app import ROUTERS
 from support.app import running_app
 from support.image_requests import files_of
 from support.pictures import noise
@@ -20,6 +21,7 @@ from support.tars import tar_of
 from support.tiny_bundle import TINY
 
 KEY = "correct horse"
+ACCESS = access_table(route for router in ROUTERS for route in router.routes)
 ROOT = {"Authorization": f"Bearer {KEY}"}
 SECRET, OWN = "hushhush", "pets"
 ENDS_WITHIN_S = 30

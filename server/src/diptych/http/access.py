@@ -1,15 +1,16 @@
-"""Who may make which call: one table of all routes, and the check that runs before each of them.
+"""Who may make which call: each endpoint declares it with `needs`, and its route checks it before each call.
 
-A route whose router does not use `GuardedRoute`, or that is not in the table, keeps the server from starting.
+A route whose router does not use `GuardedRoute`, or whose endpoint declares nothing, keeps the server from
+starting. Texts of other callers' searches are in rollouts and comparisons, so these need the scope "admin".
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope as ASGIScope
 
 from diptych.core.keys.key import Key, Scope
@@ -42,71 +43,19 @@ class Access:
 
 
 PUBLIC = Access(None)
-_READ, _ADMIN = Access("read"), Access("admin", "all")
-_READ_ONE, _WRITE_ONE = Access("read", "path"), Access("write", "path")
-_READ_CHOSEN, _WRITE_CHOSEN = Access("read", "chosen"), Access("write", "chosen")
-_READ_ALL = Access("read", "all")
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-def _admin(action: str) -> Access:
-    return Access("admin", "all", action)
+def needs(
+    scope: Scope | None, *, collections: Concern = "none", action: str = ""
+) -> Callable[[Endpoint], Endpoint]:
+    """Declare what calls of an endpoint need, between its `@router` line and its function. See `Access`."""
 
+    def declare(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _ACCESS, Access(scope, collections, action))
+        return endpoint
 
-_COLLECTION = "/collections/{collection}"
-_IMAGE = f"{_COLLECTION}/images/{{id}}"
-_VERSION = "/models/{name}/versions/{version}"
-
-# Texts of other callers' searches are in rollouts and comparisons, so these need the scope "admin".
-ACCESS: dict[str, dict[str, Access]] = {
-    "/": {"GET": PUBLIC},
-    "/docs": {"GET": PUBLIC},
-    "/openapi.json": {"GET": PUBLIC},
-    "/assets/{path:path}": {"GET": PUBLIC},
-    "/healthz": {"GET": PUBLIC},
-    "/readyz": {"GET": PUBLIC},
-    "/version": {"GET": _READ},
-    "/metrics": {"GET": _READ_ALL},
-    "/embed": {"POST": _READ},
-    "/classify": {"POST": _READ_CHOSEN},
-    "/search": {"GET": _READ_CHOSEN, "POST": _READ_CHOSEN},
-    "/collections": {"GET": _READ_CHOSEN, "POST": Access("write", "chosen", "create collection")},
-    _COLLECTION: {
-        "GET": _READ_ONE,
-        "PATCH": Access("write", "path", "change collection"),
-        "DELETE": Access("write", "path", "drop collection"),
-    },
-    f"{_COLLECTION}/deletions": {"POST": _WRITE_ONE},
-    f"{_COLLECTION}/lookups": {"POST": _READ_ONE},
-    f"{_COLLECTION}/vectors": {"POST": _WRITE_ONE},
-    f"{_COLLECTION}/duplicates": {"GET": _READ_ONE},
-    f"{_COLLECTION}/fields": {"GET": _READ_ONE},
-    f"{_COLLECTION}/images": {"GET": _READ_ONE, "POST": _WRITE_ONE},
-    _IMAGE: {"GET": _READ_ONE, "PATCH": _WRITE_ONE, "DELETE": _WRITE_ONE},
-    f"{_IMAGE}/original": {"GET": _READ_ONE},
-    f"{_IMAGE}/thumbnail": {"GET": _READ_ONE},
-    "/jobs": {"GET": _READ_CHOSEN},
-    "/jobs/{job}": {"GET": _READ_CHOSEN, "DELETE": _WRITE_CHOSEN},
-    "/jobs/{job}/outcomes": {"GET": _READ_CHOSEN},
-    "/jobs/{job}/events": {"GET": _READ_CHOSEN},
-    "/models": {"GET": _READ_CHOSEN},
-    "/models/{name}": {"GET": _READ},
-    "/models/{name}/versions": {"POST": _admin("push version")},
-    _VERSION: {"GET": _READ},
-    f"{_VERSION}/card": {"GET": _READ},
-    f"{_VERSION}/card/{{file}}": {"GET": _READ},
-    f"{_VERSION}/activate": {"POST": _admin("activate version")},
-    f"{_VERSION}/comparison": {"GET": _ADMIN},
-    "/rollouts": {"GET": _ADMIN},
-    "/rollouts/{rollout}": {"GET": _ADMIN, "DELETE": _admin("cancel rollout")},
-    "/keys": {"GET": _ADMIN, "POST": _admin("create key")},
-    "/keys/{prefix}": {"DELETE": _admin("revoke key")},
-    "/v1/embeddings": {"POST": _READ},
-    "/v1/health": {"GET": _READ},
-    "/v1/models": {"GET": _READ},
-    "/v1/models/{model}": {"GET": _READ},
-    "/hf/zero-shot-image-classification": {"POST": _READ},
-    "/hf/feature-extraction": {"POST": _READ},
-}
+    return declare
 
 
 class GuardedRoute(APIRoute):
@@ -124,7 +73,7 @@ class GuardedRoute(APIRoute):
         return (Match.NONE, {}) if scope["path"].endswith("\n") else super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the route, behind the check. Raises KeyError for a route without an entry."""
+        """The handler of the route, behind the check. Raises LookupError if `needs` is missing."""
         access = access_of(self)
         changes = access.scope in {"write", "admin"} and "GET" not in (self.methods or {"GET"})
         handle = super().get_route_handler()
@@ -140,8 +89,22 @@ class GuardedRoute(APIRoute):
 
 def access_of(route: APIRoute) -> Access:
     """What calls of a route need; HEAD needs what GET does."""
-    (access,) = {ACCESS[route.path][method] for method in (route.methods or {"GET"}) - {"HEAD"}}
+    access: Access | None = getattr(route.endpoint, _ACCESS, None)
+    if access is None:
+        raise LookupError(
+            f"the endpoint of {route.path} does not say who may call it: decorate it with `needs`"
+        )
     return access
+
+
+def access_table(routes: Iterable[BaseRoute]) -> dict[str, dict[str, Access]]:
+    """What each call needs, by its path and its method."""
+    table: dict[str, dict[str, Access]] = {}
+    for route in routes:
+        assert isinstance(route, GuardedRoute), f"{route} does not check keys"
+        for method in (route.methods or {"GET"}) - {"HEAD"}:
+            table.setdefault(route.path, {})[method] = access_of(route)
+    return table
 
 
 def attach_caller(scope: ASGIScope, key: Key) -> None:

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from diptych import __version__
@@ -16,11 +14,10 @@ from diptych.core.keys.service import Keys
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, access_table
 from diptych.http.description import describe
 from diptych.http.endpoints import (
     add_images,
-    add_models,
     browse,
     classify,
     collections,
@@ -37,12 +34,10 @@ from diptych.http.endpoints import (
     rollouts,
     vectors,
 )
-from diptych.http.endpoints.dialects import huggingface, openai, openai_request
-from diptych.http.endpoints.search import request as search_request
+from diptych.http.endpoints.dialects import huggingface, openai
 from diptych.http.endpoints.search import routes as search
 from diptych.http.errors.documented_errors import other_errors
 from diptych.http.errors.handlers import add_handlers
-from diptych.http.errors.problem_json import HuggingFaceError, OpenAIError, Problem
 from diptych.http.middleware.access_log import AccessLogMiddleware
 from diptych.http.middleware.auth import HeadSizeMiddleware, HostMiddleware, KeyMiddleware
 from diptych.http.middleware.body_budget import BodyBudgetMiddleware
@@ -67,32 +62,11 @@ _CORS: dict[str, Any] = {
 Load = Callable[[], Awaitable[Services]]
 Background = Callable[[Services], Awaitable[None]]
 
-_ROUTERS = (
+ROUTERS = (
     *(embed.router, classify.router, search.router),
     *(collections.router, add_images.router, images.router, browse.router, vectors.router, jobs.router),
     *(models.router, model_card.router, push_version.router, rollouts.router, comparison.router),
-    *(openai.router, huggingface.router, operate.router, keys.router),
-)
-_BODY_MODELS = (
-    embed.EmbedRequest,
-    classify.ClassifyRequest,
-    search_request.SearchRequest,
-    collections.CollectionRequest,
-    collections.CollectionPatch,
-    collections.DeletionRequest,
-    images.LookupRequest,
-    add_models.AddItem,
-    vectors.AddVectorsRequest,
-    vectors.VectorModel,
-    images.PatchRequest,
-    rollouts.ActivateRequest,
-    keys.KeyRequest,
-    openai_request.OpenAIEmbeddingRequest,
-    huggingface.ZeroShotImageRequest,
-    huggingface.FeatureExtractionRequest,
-    Problem,
-    OpenAIError,
-    HuggingFaceError,
+    *(openai.router, huggingface.router, operate.router, keys.router, page.router),
 )
 
 
@@ -128,37 +102,33 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,  # the same even if a path changes
     )
     app.state.diptych = state
-    for router in (*_ROUTERS, page.router):
-        _prepare(router)
+    for router in ROUTERS:
         app.include_router(router)
-    add_handlers(app)
-    _add_middlewares(app, state)
-    app.openapi = _cached_openapi(app, options.limits)  # type: ignore[method-assign]
+    routes = _guarded_routes()
+    add_handlers(app, access_table(routes))
+    _add_middlewares(app, state, routes)
+    app.openapi = _cached_openapi(app, routes, options.limits)  # type: ignore[method-assign]
     return app
 
 
-def _prepare(router: APIRouter) -> None:
+def _guarded_routes() -> list[GuardedRoute]:
     """Require that every route checks the caller's key, and accept HEAD wherever GET is accepted.
 
     RFC 9110 demands HEAD; FastAPI answers it with 405.
     """
-    for route in router.routes:
+    routes = []
+    for route in (route for router in ROUTERS for route in router.routes):
         assert isinstance(route, GuardedRoute), f"{route} does not check keys"
         if route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
+        routes.append(route)
+    return routes
 
 
-def _response_models() -> set[type[BaseModel]]:
-    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    others = [response.get("model") for route in routes for response in route.responses.values()]
-    return {model for model in (*others, *(route.response_model for route in routes)) if model is not None}
-
-
-def _add_middlewares(app: FastAPI, state: ServerState) -> None:
+def _add_middlewares(app: FastAPI, state: ServerState, routes: Sequence[GuardedRoute]) -> None:
     """Add the innermost first: the middleware added last sees a request first."""
     options, limits = state.options, state.options.limits
     app.add_middleware(BodyBudgetMiddleware, state=state, max_bytes=limits.max_inflight_body_bytes)
-    routes = [route for router in (*_ROUTERS, page.router) for route in router.routes]
     app.add_middleware(KeyMiddleware, state=state, routes=routes)
     app.add_middleware(
         HostMiddleware,
@@ -174,10 +144,12 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     app.add_middleware(BodyDrainMiddleware, in_flight=state.in_flight, timeout_s=limits.header_timeout_s)
 
 
-def _cached_openapi(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
+def _cached_openapi(
+    app: FastAPI, routes: Sequence[GuardedRoute], limits: Limits
+) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = describe(app, _BODY_MODELS, _response_models(), limits)
+            app.openapi_schema = describe(app, routes, limits)
         return app.openapi_schema
 
     return openapi

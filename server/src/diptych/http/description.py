@@ -1,16 +1,19 @@
 """Builds the OpenAPI description: request bodies, security schemes and the limits of this server."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from diptych.core.limits import Limits
+from diptych.http.access import access_table
 from diptych.http.errors.documented_errors import share_errors
+from diptych.http.errors.problem_json import HuggingFaceError, OpenAIError, Problem
 from diptych.http.media_types import JSON, MULTIPART, TEXT
 from diptych.http.parsing.schemas import EXAMPLE_FILE, FILE, FILTER, REF, Schema, ref, with_limits
 
@@ -55,14 +58,24 @@ _EXAMPLES: dict[str, Any] = {
 }
 
 
+class RequestBody(dict[str, Any]):
+    """The `openapi_extra` of a route, with the models that it refers to, which FastAPI does not see."""
+
+    models: tuple[type[BaseModel], ...] = ()
+
+
 def request_body(
     json_model: type[BaseModel] | None = None,
     form: Schema | None = None,
     raw: tuple[str, ...] = (),
     *,
+    form_models: tuple[type[BaseModel], ...] = (),
     required: bool = True,
-) -> Schema:
-    """The `openapi_extra` of a route: the content types that it accepts."""
+) -> RequestBody:
+    """The `openapi_extra` of a route: the content types that it accepts.
+
+    `form_models`: those that fields of the form refer to, which hold JSON.
+    """
     content: dict[str, Schema] = {}
     if json_model is not None:
         content[JSON] = {"schema": ref(json_model.__name__)}
@@ -72,7 +85,9 @@ def request_body(
             "encoding": {name: _encoding(field) for name, field in form["properties"].items()},
         }
     content |= {kind: _TEXT if kind == TEXT else BINARY for kind in raw}
-    return {"requestBody": {"required": required, "content": content}}
+    body = RequestBody(requestBody={"required": required, "content": content})
+    body.models = form_models if json_model is None else (json_model, *form_models)
+    return body
 
 
 def _encoding(field: Schema) -> Schema:
@@ -81,12 +96,7 @@ def _encoding(field: Schema) -> Schema:
     return {"style": "form", "explode": True}
 
 
-def describe(
-    app: FastAPI,
-    body_models: Iterable[type[BaseModel]],
-    response_models: Iterable[type[BaseModel]],
-    limits: Limits,
-) -> Schema:
+def describe(app: FastAPI, routes: Sequence[APIRoute], limits: Limits) -> Schema:
     """The OpenAPI description, with the API key and the models of bodies, which FastAPI does not know."""
     with warnings.catch_warnings():  # HEAD has the operation id of its GET; it is removed below
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
@@ -99,14 +109,15 @@ def describe(
         )
     for calls in schema["paths"].values():
         calls.pop("head", None)
-    _, definitions = models_json_schema([(model, "validation") for model in body_models], ref_template=REF)
+    models = _models_of_bodies(routes)
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Filter=FILTER)
-    for model in response_models:  # FastAPI leaves out what is null in an example
+    for model in _models_of_responses(routes):  # FastAPI leaves out what is null in an example
         if examples := model.model_json_schema().get("examples"):
             components["schemas"][model.__name__]["examples"] = examples
     components["securitySchemes"] = _KEYS
-    components["responses"] = share_errors(schema["paths"])
+    components["responses"] = share_errors(schema["paths"], access_table(routes))
     schema["security"] = [*({name: []} for name in _KEYS), {}]  # {}: no key, for servers without one
     for call in (call for calls in schema["paths"].values() for call in calls.values()):
         if "parameters" in call:
@@ -117,6 +128,17 @@ def describe(
             ]
     description: Schema = with_limits(schema, limits)
     return description
+
+
+def _models_of_bodies(routes: Sequence[APIRoute]) -> list[type[BaseModel]]:
+    """The models of request bodies, and of errors, which only `$ref`s name."""
+    bodies = [route.openapi_extra for route in routes if isinstance(route.openapi_extra, RequestBody)]
+    return [*(model for body in bodies for model in body.models), Problem, OpenAIError, HuggingFaceError]
+
+
+def _models_of_responses(routes: Sequence[APIRoute]) -> set[type[BaseModel]]:
+    others = [response.get("model") for route in routes for response in route.responses.values()]
+    return {model for model in (*others, *(route.response_model for route in routes)) if model is not None}
 
 
 def _has_valid_value(parameter: Schema) -> bool:

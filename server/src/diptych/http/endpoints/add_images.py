@@ -19,11 +19,18 @@ from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue, TooLarge
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
-from diptych.http.endpoints.add_models import EXAMPLE_ITEMS, AddQuery, AddResponse, read_items, respond_add
+from diptych.http.endpoints.add_models import (
+    EXAMPLE_ITEMS,
+    AddItem,
+    AddQuery,
+    AddResponse,
+    read_items,
+    respond_add,
+)
 from diptych.http.endpoints.jobs import JobResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.media_types import MULTIPART, TAR, media_type, unsupported
@@ -73,8 +80,9 @@ _FORM = schemas.form(
     summary="Add images to a collection",
     response_model=AddResponse,
     responses=documented_errors(404, 409, 507, *BODY_ERRORS) | _ACCEPTED,
-    openapi_extra=request_body(form=_FORM, raw=(TAR,)),
+    openapi_extra=request_body(form=_FORM, raw=(TAR,), form_models=(AddItem,)),
 )
+@needs("write", collections="path")
 async def add_images(
     request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
 ) -> Response:

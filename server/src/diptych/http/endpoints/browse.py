@@ -16,7 +16,7 @@ from diptych.core.collections.metadata.facets import (
     FieldKind,
 )
 from diptych.core.collections.metadata.filter_parser import parse_filter
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.endpoints.images import IMAGE_EXAMPLE, ImageResponse
@@ -178,6 +178,7 @@ router = APIRouter(
     response_model=FieldsResponse,
     responses=documented_errors(400, 404, 422),
 )
+@needs("read", collections="path")
 async def describe_fields(
     request: Request, services: ReadyServices, collection: str, query: FieldsQuery
 ) -> Response:
@@ -198,6 +199,7 @@ async def describe_fields(
     response_model=DuplicatesResponse,
     responses=documented_errors(404, 409, 422, 429),
 )
+@needs("read", collections="path")
 async def find_duplicates(
     request: Request, services: ReadyServices, collection: str, query: DuplicatesQuery
 ) -> Response:

@@ -15,7 +15,7 @@ from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.core.types import Embedding, ModelInfo, Prediction, StoredImage
 from diptych.errors import InvalidValue
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -207,6 +207,7 @@ _FORM = schemas.form(
     responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(ClassifyRequest, _FORM),
 )
+@needs("read", collections="chosen")
 async def classify(request: Request, _: NoQuery) -> Response:
     """Predict which of the labels fit each image, best first (zero-shot classification).
 

@@ -10,7 +10,7 @@ from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.rollout.types import CollectionProgress
 from diptych.core.services import Services
 from diptych.core.types import CollectionChange, CollectionState, CollectionStats, Keep
-from diptych.http.access import GuardedRoute, caller_of, note_target
+from diptych.http.access import GuardedRoute, caller_of, needs, note_target
 from diptych.http.description import request_body
 from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.endpoints.rollouts import CollectionRolloutResponse
@@ -192,6 +192,7 @@ router = APIRouter(
 
 
 @router.get("/collections", summary="List collections", response_model=CollectionList)
+@needs("read", collections="chosen")
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all collections that the key sees, by name."""
     caller, moving = caller_of(request), services.rollouts.of_collections()
@@ -209,6 +210,7 @@ async def list_collections(request: Request, services: ReadyServices, _: NoQuery
     responses=documented_errors(409, 507, *BODY_ERRORS),
     openapi_extra=request_body(CollectionRequest),
 )
+@needs("write", collections="chosen", action="create collection")
 async def create_collection(
     request: Request, services: ReadyServices, options: Options, _: NoQuery
 ) -> Response:
@@ -228,6 +230,7 @@ async def create_collection(
     response_model=CollectionResponse,
     responses=documented_errors(404),
 )
+@needs("read", collections="path")
 async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
     return await _respond(request, services, collection)
@@ -240,6 +243,7 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(CollectionPatch),
 )
+@needs("write", collections="path", action="change collection")
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
@@ -261,6 +265,7 @@ async def change_collection(
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(DeletionRequest),
 )
+@needs("write", collections="path")
 async def delete_images(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
@@ -286,6 +291,7 @@ async def delete_images(
     status_code=204,
     responses=documented_errors(404, 507),
 )
+@needs("write", collections="path", action="drop collection")
 async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from diptych.core.rollout.comparison import Comparison
 from diptych.core.services import Services
 from diptych.errors import Conflict, InvalidValue, NotFound
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
@@ -124,6 +124,7 @@ router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS),
     response_model=ComparisonResponse,
     responses=documented_errors(404, 409, 422),
 )
+@needs("admin", collections="all")
 async def compare_versions(
     request: Request, services: ReadyServices, name: str, version: int, parameters: ComparisonQuery
 ) -> Response:

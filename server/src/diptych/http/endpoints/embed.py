@@ -17,7 +17,7 @@ from diptych.core.limits import Limits
 from diptych.core.timing import note
 from diptych.core.types import Embeddings, TextEmbedding
 from diptych.errors import Malformed
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
@@ -142,6 +142,7 @@ _FORM = schemas.form(
     responses=_ROWS | documented_errors(*BODY_ERRORS),
     openapi_extra=request_body(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
+@needs("read")
 async def embed(request: Request, _: NoQuery) -> Response:
     """Embed texts and images into one space; embeddings have unit norm.
 

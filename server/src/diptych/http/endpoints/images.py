@@ -10,7 +10,7 @@ from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
 from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import ImageRecord
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, request_body
@@ -136,6 +136,7 @@ _IMAGE = f"{_IMAGES}/{{id}}"
     response_model=ImagePage,
     responses=documented_errors(400, 404, 422),
 )
+@needs("read", collections="path")
 async def list_images(
     request: Request, services: ReadyServices, options: Options, collection: str, query: ImagesQuery
 ) -> Response:
@@ -160,6 +161,7 @@ async def list_images(
     responses=documented_errors(404, *BODY_ERRORS),
     openapi_extra=request_body(LookupRequest),
 )
+@needs("read", collections="path")
 async def find_images(
     request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
@@ -178,6 +180,7 @@ async def find_images(
 
 
 @router.get(_IMAGE, summary="Get an image", response_model=ImageResponse, responses=documented_errors(404))
+@needs("read", collections="path")
 async def get_image(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
@@ -192,6 +195,7 @@ async def get_image(
     responses=documented_errors(404, 507, *BODY_ERRORS),
     openapi_extra=request_body(PatchRequest),
 )
+@needs("write", collections="path")
 async def patch_image(
     request: Request, services: ReadyServices, options: Options, collection: str, id: str, _: NoQuery
 ) -> Response:
@@ -204,6 +208,7 @@ async def patch_image(
 
 
 @router.delete(_IMAGE, summary="Delete an image", status_code=204, responses=documented_errors(404, 507))
+@needs("write", collections="path")
 async def delete_image(services: ReadyServices, collection: str, id: str, _: NoQuery) -> Response:
     """Delete one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.images.delete(collection, id)
@@ -223,6 +228,7 @@ _FILE_RESPONSES: Responses = {
     response_class=Response,
     responses=_FILE_RESPONSES | documented_errors(404),
 )
+@needs("read", collections="path")
 async def original(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
@@ -242,6 +248,7 @@ async def original(
     response_class=Response,
     responses=_FILE_RESPONSES | documented_errors(404, 413, 422),
 )
+@needs("read", collections="path")
 async def thumbnail(
     request: Request, services: ReadyServices, collection: str, id: str, query: ThumbnailQuery
 ) -> Response:

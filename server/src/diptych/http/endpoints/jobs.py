@@ -13,7 +13,7 @@ from diptych.core.jobs.service import Jobs, job_not_found
 from diptych.core.services import Services
 from diptych.core.types import AddStatus
 from diptych.errors import InvalidValue, NotFound
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.context import context_of
 from diptych.http.endpoints.add_models import METADATA_DIFFERS
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -175,6 +175,7 @@ _STREAM: Responses = {200: {"content": {_EVENTS: {"itemSchema": _EVENT, "example
 
 
 @router.get("/jobs", summary="List jobs", response_model=JobList)
+@needs("read", collections="chosen")
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all jobs of the collections that the key sees, newest first."""
     caller = caller_of(request)
@@ -188,6 +189,7 @@ async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Re
     response_model=JobResponse,
     responses=documented_errors(404),
 )
+@needs("read", collections="chosen")
 async def get_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """The progress of one job."""
     return json_response(request, JobResponse.of(await _seen_job(request, services, job)))
@@ -196,6 +198,7 @@ async def get_job(request: Request, services: ReadyServices, job: str, _: NoQuer
 @router.delete(
     "/jobs/{job}", summary="Cancel a job", response_model=JobResponse, responses=documented_errors(404, 507)
 )
+@needs("write", collections="chosen")
 async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """Cancel a job: completed items stay, the others are not tried. A job that has ended does not change.
 
@@ -211,6 +214,7 @@ async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQ
     response_model=JobOutcomePage,
     responses=documented_errors(404, 422),
 )
+@needs("read", collections="chosen")
 async def list_outcomes(
     request: Request, services: ReadyServices, options: Options, job: str, query: OutcomesQuery
 ) -> Response:
@@ -235,6 +239,7 @@ async def list_outcomes(
     response_class=StreamingResponse,
     responses=_STREAM | documented_errors(404, 422),
 )
+@needs("read", collections="chosen")
 async def follow_job(
     request: Request, services: ReadyServices, state: State, job: str, query: EventsQuery
 ) -> Response:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from diptych.core.keys.key import MAX_COLLECTIONS, MAX_NAME_CHARS, Key, Scope
-from diptych.http.access import GuardedRoute, note_target
+from diptych.http.access import GuardedRoute, needs, note_target
 from diptych.http.description import request_body
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
 from diptych.http.errors.validation import validated
@@ -129,6 +129,7 @@ _CREATED: Responses = {201: {"description": "The key, which is shown only now"}}
 
 
 @router.get("/keys", summary="List API keys", response_model=KeyList)
+@needs("admin", collections="all")
 async def list_keys(request: Request, state: State, _: NoQuery) -> Response:
     """List the API keys, without their tokens."""
     found = [KeyResponse.of(key, last_used_at) for key, last_used_at in await state.keys.list()]
@@ -143,6 +144,7 @@ async def list_keys(request: Request, state: State, _: NoQuery) -> Response:
     responses=documented_errors(409, 507, *BODY_ERRORS) | _CREATED,
     openapi_extra=request_body(KeyRequest),
 )
+@needs("admin", collections="all", action="create key")
 async def create_key(request: Request, state: State, options: Options, _: NoQuery) -> Response:
     """Make an API key. It is accepted at once; its token cannot be shown again.
 
@@ -165,6 +167,7 @@ async def create_key(request: Request, state: State, options: Options, _: NoQuer
 @router.delete(
     "/keys/{prefix}", summary="Revoke an API key", status_code=204, responses=documented_errors(404, 507)
 )
+@needs("admin", collections="all", action="revoke key")
 async def revoke_key(state: State, prefix: str, _: NoQuery) -> Response:
     """Revoke the API key with this prefix: no later call is accepted with it. Calls that run are finished."""
     await state.keys.revoke(prefix)

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from diptych.core.services import Services
 from diptych.errors import BundleError, Conflict
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.description import BINARY
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
 from diptych.http.parsing.request_models import NoQuery
@@ -29,6 +29,7 @@ _ERRORS = documented_errors(404, 409, 413, 422)
     response_class=Response,
     responses=_MARKDOWN | _NOT_MODIFIED | _ERRORS,
 )
+@needs("read")
 async def model_card(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
 ) -> Response:
@@ -46,6 +47,7 @@ async def model_card(
     response_class=Response,
     responses=_FILE | _NOT_MODIFIED | _ERRORS,
 )
+@needs("read")
 async def model_card_file(
     request: Request, services: ReadyServices, name: str, version: int, file: str, _: NoQuery
 ) -> Response:

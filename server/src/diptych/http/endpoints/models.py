@@ -13,7 +13,7 @@ from diptych.core.catalogue import Catalogue, ModelEntry, VersionEntry
 from diptych.core.rollout.types import Policy, PreviousVersion
 from diptych.core.tuning.precision import Execution
 from diptych.errors import NotFound
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.endpoints.rollouts import EXAMPLE_ROLLOUT, EXAMPLE_VERSION, RolloutResponse, TargetResponse
 from diptych.http.errors.documented_errors import COMMON_ERRORS, documented_errors
 from diptych.http.parsing import schemas
@@ -309,6 +309,7 @@ router = APIRouter(tags=["models"], responses=documented_errors(*COMMON_ERRORS),
 
 
 @router.get("/models", summary="List models", response_model=ModelList)
+@needs("read", collections="chosen")
 async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """List all models of the repository, and the rollout that is under way.
 
@@ -340,6 +341,7 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     response_model=ModelVersions,
     responses=documented_errors(404),
 )
+@needs("read")
 async def get_model(request: Request, services: ReadyServices, name: str, _: NoQuery) -> Response:
     """List all versions of one model, each with its manifest, which includes parity and metrics."""
     entries = await services.catalogue.versions(name)
@@ -354,6 +356,7 @@ async def get_model(request: Request, services: ReadyServices, name: str, _: NoQ
     response_model=VersionEntryResponse,
     responses=documented_errors(404, 422),
 )
+@needs("read")
 async def get_version(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
 ) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from diptych import __version__
 from diptych.core.keys.key import ANYONE, SCOPES, Key, Scope
 from diptych.errors import NotReady
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.description import NO_KEY
 from diptych.http.endpoints.references import EXAMPLE_MODEL, ModelRef
 from diptych.http.errors.documented_errors import COMMON_ERRORS, Responses, documented_errors
@@ -92,6 +92,7 @@ _LINES: Responses = {200: {"content": {"text/plain": {"example": "diptych_ready 
 
 
 @router.get("/healthz", summary="Check that the server is alive", response_model=Alive, openapi_extra=NO_KEY)
+@needs(None)
 async def healthz(request: Request) -> Response:
     """Whether the process responds, whatever the state of the model."""
     return json_response(request, Alive())
@@ -104,6 +105,7 @@ async def healthz(request: Request) -> Response:
     responses=documented_errors(503),
     openapi_extra=NO_KEY,
 )
+@needs(None)
 async def readyz(request: Request, services: ReadyServices) -> Response:
     """200 when the server can take requests.
 
@@ -122,6 +124,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     response_class=Response,
     responses=_LINES | documented_errors(*COMMON_ERRORS),
 )
+@needs("read", collections="all")
 async def metrics(services: ReadyServices) -> Response:
     """Metrics in the format of Prometheus."""
     services.metrics.set_ready((await services.report()).ready)
@@ -136,6 +139,7 @@ async def metrics(services: ReadyServices) -> Response:
     response_model=ServerVersion,
     responses=documented_errors(401, 403),
 )
+@needs("read")
 async def version(request: Request, state: State) -> Response:
     """The versions of server and model; available while the model loads, too."""
     services, options = state.services, state.options

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 _FOLDER = Path(__file__).parent.parent / "page"
@@ -21,24 +21,28 @@ _HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ances
 
 
 @router.get("/")
+@needs(None)
 async def page() -> Response:
     """Search and classify in the browser."""
     return FileResponse(_FOLDER / "index.html", headers=_HEADERS)
 
 
 @router.get("/docs")
+@needs(None)
 async def docs() -> Response:
     """The API documentation. It loads nothing from other servers."""
     return FileResponse(_FOLDER / "docs.html", headers=_HEADERS)
 
 
 @router.get("/openapi.json")
+@needs(None)
 async def openapi(request: Request) -> Response:
     """The OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/assets/{path:path}")
+@needs(None)
 async def assets(request: Request, path: str) -> Response:
     """Scripts, styles and pictures of the pages, compressed for browsers that take it."""
     response = await _ASSETS.get_response(path, request.scope)

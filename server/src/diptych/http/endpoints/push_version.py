@@ -12,7 +12,7 @@ from starlette.responses import Response
 from diptych.bundle.schema import NAME_PATTERN
 from diptych.core.push import PushedVersion
 from diptych.core.services import Services
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.context import context_of
 from diptych.http.description import request_body
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -92,6 +92,7 @@ _DONE: Responses = {
     responses=documented_errors(409, 507, *BODY_ERRORS) | _FORBIDDEN | _DONE,
     openapi_extra=request_body(raw=(TAR,)),
 )
+@needs("admin", collections="all", action="push version")
 async def push_version(
     request: Request, services: ReadyServices, state: State, options: Options, name: ModelName, _: NoQuery
 ) -> Response:

@@ -11,7 +11,7 @@ from diptych.core.rollout.service import Rollouts
 from diptych.core.rollout.types import CollectionProgress, Progress, Rollout, RolloutState
 from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, Conflict
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.description import request_body
 from diptych.http.endpoints.comparison import EXAMPLE_COMPARISON, ComparisonResponse
 from diptych.http.errors.documented_errors import BODY_ERRORS, COMMON_ERRORS, Responses, documented_errors
@@ -218,6 +218,7 @@ _STARTED: Responses = {
     responses=documented_errors(404, 409, 507, *BODY_ERRORS) | _STARTED,
     openapi_extra=request_body(ActivateRequest, required=False),
 )
+@needs("admin", collections="all", action="activate version")
 async def activate_version(
     request: Request, services: ReadyServices, options: Options, name: str, version: int, _: NoQuery
 ) -> Response:
@@ -240,6 +241,7 @@ async def activate_version(
 
 
 @router.get("/rollouts", summary="List rollouts", response_model=RolloutList)
+@needs("admin", collections="all")
 async def list_rollouts(
     request: Request, services: ReadyServices, options: Options, query: RolloutsQuery
 ) -> Response:
@@ -256,6 +258,7 @@ async def list_rollouts(
     response_model=RolloutResponse,
     responses=documented_errors(404),
 )
+@needs("admin", collections="all")
 async def get_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
     """The state and progress of one rollout."""
     return json_response(request, _rollout(services.rollouts, await services.rollouts.get(rollout)))
@@ -267,6 +270,7 @@ async def get_rollout(request: Request, services: ReadyServices, rollout: str, _
     response_model=RolloutResponse,
     responses=documented_errors(404, 409, 507),
 )
+@needs("admin", collections="all", action="cancel rollout")
 async def cancel_rollout(request: Request, services: ReadyServices, rollout: str, _: NoQuery) -> Response:
     """Cancel a rollout: what served before serves on. 409 once it has ended."""
     return json_response(request, _rollout(services.rollouts, await services.rollouts.cancel(rollout)))

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from diptych.core.types import ModelInfo, NewVector, VectorOrigin
 from diptych.errors import InvalidValue
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -104,6 +104,7 @@ _FORM = schemas.form(
     responses=documented_errors(404, 409, 507, *BODY_ERRORS),
     openapi_extra=request_body(AddVectorsRequest, _FORM),
 )
+@needs("write", collections="path")
 async def add_vectors(
     request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
 ) -> Response:

@@ -26,7 +26,7 @@ from diptych.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
-from diptych.http.access import ACCESS, INVALID_KEY, NO_KEY, Access
+from diptych.http.access import INVALID_KEY, NO_KEY, PUBLIC, Access
 from diptych.http.errors.problem_json import (
     PROBLEM_JSON,
     HuggingFaceError,
@@ -50,6 +50,7 @@ COMMON_ERRORS = (
 BODY_ERRORS = (400, 408, 413, 415, 422, 429)  # of reading a body and working on it
 
 Responses = dict[int | str, dict[str, Any]]
+AccessTable = Mapping[str, Mapping[str, Access]]
 
 _MEANINGS = {
     400: "The body does not match its content type: it is cut off, not JSON, or not a form",
@@ -174,8 +175,8 @@ def hugging_face_errors(*statuses: int) -> Responses:
     return _in_shape(HuggingFaceError, statuses)
 
 
-def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
-    """Replace the error responses of all calls by references.
+def share_errors(paths: dict[str, Any], access: AccessTable) -> dict[str, Any]:
+    """Replace the error responses of all calls by references. `access`: what each call needs.
 
     Returns what these refer to, with examples.
     """
@@ -185,7 +186,8 @@ def share_errors(paths: dict[str, Any]) -> dict[str, Any]:
         for method, call in calls.items():
             responses = call["responses"]
             for status in sorted(responses.keys() - _NO_ERRORS):
-                response = _with_examples(responses[status], status, path, method.upper(), call)
+                needed = access.get(path, {}).get(method.upper(), PUBLIC)
+                response = _with_examples(responses[status], status, path, needed, call)
                 text = json.dumps(response, sort_keys=True)
                 if text not in names:
                     names[text] = _free_name(response, status, shared)
@@ -204,21 +206,21 @@ def _free_name(response: Mapping[str, Any], status: str, taken: Mapping[str, Any
 
 
 def _with_examples(
-    response: dict[str, Any], status: str, path: str, method: str, call: Mapping[str, Any]
+    response: dict[str, Any], status: str, path: str, needed: Access, call: Mapping[str, Any]
 ) -> dict[str, Any]:
     ((media_type, content),) = response["content"].items()
     model, number = _model_of(content), 405 if status == "default" else int(status)
-    errors = _EXAMPLES_OF_SHAPES.get(model, {}).get(number) or _errors_of(number, path, method, call)
+    errors = _EXAMPLES_OF_SHAPES.get(model, {}).get(number) or _errors_of(number, path, needed, call)
     examples = {name: {"value": _value(model, number, error)} for name, error in errors.items()}
     return {**response, "content": {media_type: {**content, "examples": examples}}}
 
 
 def _errors_of(
-    status: int, path: str, method: str, call: Mapping[str, Any]
+    status: int, path: str, needed: Access, call: Mapping[str, Any]
 ) -> Mapping[str, DiptychError | str]:
     """Examples of errors that this call may answer."""
     if status == 403:
-        return _scope_errors(ACCESS[path][method]) | _EXAMPLES[403]
+        return _scope_errors(needed) | _EXAMPLES[403]
     if status == 404:
         named = set(_PARAMETER.findall(path)) or _NAMED_IN_BODIES
         return {name: error for name, error in _EXAMPLES[404].items() if name in named}

@@ -1,6 +1,8 @@
 """Exception handlers: turn each exception that leaves a route into an error response."""
 
 import logging
+from collections.abc import Collection, Mapping
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diptych.errors import CorruptStore, DiptychError
-from diptych.http.access import ACCESS
 from diptych.http.context import context_of
 from diptych.http.errors.problem_json import respond_error, respond_http, status_of
 from diptych.http.errors.validation import first_invalid
@@ -20,14 +21,16 @@ LOG = logging.getLogger("diptych.http")
 _LOCATIONS = frozenset({"query", "path", "header", "body"})
 
 
-def add_handlers(app: FastAPI) -> None:
+def add_handlers(app: FastAPI, methods: Mapping[str, Collection[str]]) -> None:
     """Register handlers for DiptychError and the errors of FastAPI and Starlette.
+
+    `methods`: those of each path, of all its routes.
 
     The access log middleware turns all other exceptions into a 500.
     """
     app.add_exception_handler(DiptychError, _handle_diptych_error)
     app.add_exception_handler(RequestValidationError, _handle_invalid_parameters)
-    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(HTTPException, partial(_handle_http_exception, methods))
 
 
 async def _handle_diptych_error(request: Request, error: Exception) -> Response:
@@ -58,7 +61,9 @@ async def _handle_invalid_parameters(request: Request, error: Exception) -> Resp
     return respond_error(request, first_invalid(details, names))
 
 
-async def _handle_http_exception(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(
+    methods: Mapping[str, Collection[str]], request: Request, error: Exception
+) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
     headers = dict(error.headers or {})
     detail = error.detail
@@ -67,12 +72,10 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
     if error.status_code == 404:
         detail = f"there is no {request.url.path[:200]}"
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods(request))
+        headers["Allow"] = ", ".join(_allowed(methods[request.scope["route"].path]))
         detail = f"{request.method} is not one of {headers['Allow']}"
     return respond_http(request, error.status_code, detail, headers)
 
 
-def _methods(request: Request) -> list[str]:
-    """All methods of the path, which may be of several routes."""
-    methods = ACCESS[request.scope["route"].path].keys()
+def _allowed(methods: Collection[str]) -> list[str]:
     return sorted({*methods, "HEAD"} if "GET" in methods else methods)

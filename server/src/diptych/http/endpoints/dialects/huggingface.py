@@ -16,7 +16,7 @@ from diptych.core.encoding.embed import check_dimensions, embed_items, shortened
 from diptych.core.limits import Limits
 from diptych.core.types import Prediction, TextEmbedding
 from diptych.errors import DiptychError, InvalidValue
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -141,6 +141,7 @@ router = APIRouter(
     responses=hugging_face_errors(*BODY_ERRORS),
     openapi_extra=request_body(ZeroShotImageRequest),
 )
+@needs("read")
 async def zero_shot_image_classification(request: Request) -> Response:
     """Predict which of the labels fit an image, best first.
 
@@ -174,6 +175,7 @@ async def zero_shot_image_classification(request: Request) -> Response:
     responses=hugging_face_errors(*BODY_ERRORS),
     openapi_extra=request_body(FeatureExtractionRequest),
 )
+@needs("read")
 async def feature_extraction(request: Request) -> Response:
     """Embed texts and images."""
     services, options = ready_services(request)

@@ -14,7 +14,7 @@ from diptych.core.encoding.embed import check_dimensions, embed_items, shortened
 from diptych.core.services import Services
 from diptych.core.types import Embedding, ModelInfo, TextEmbedding
 from diptych.errors import NotFound, NotReady
-from diptych.http.access import GuardedRoute
+from diptych.http.access import GuardedRoute, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -121,6 +121,7 @@ router = APIRouter(
     responses=openai_errors(404, *BODY_ERRORS),
     openapi_extra=request_body(OpenAIEmbeddingRequest),
 )
+@needs("read")
 async def embeddings(request: Request) -> Response:
     """Embed texts and images. `model` must be the served model, as its name or `name/version`.
 
@@ -148,6 +149,7 @@ async def embeddings(request: Request) -> Response:
 @router.get(
     "/models", summary="List models as with OpenAI", operation_id="openai_models", response_model=OpenAIModels
 )
+@needs("read")
 async def models(request: Request, services: ReadyServices) -> Response:
     """List the served model."""
     return json_response(request, OpenAIModels(data=[_served_model(services)]))
@@ -160,6 +162,7 @@ async def models(request: Request, services: ReadyServices) -> Response:
     response_model=OpenAIModel,
     responses=openai_errors(404),
 )
+@needs("read")
 async def model(request: Request, services: ReadyServices, model: str) -> Response:
     """Show the served model by its name."""
     served = _served_model(services)
@@ -174,6 +177,7 @@ async def model(request: Request, services: ReadyServices, model: str) -> Respon
     operation_id="openai_health",
     response_model=InfinityHealth,
 )
+@needs("read")
 async def health(request: Request, services: ReadyServices) -> Response:
     """Whether the server can take requests, for clients of infinity; 503 with the reason if not."""
     report = await services.report()

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from diptych.core.collections.search import SearchInput, search_images
 from diptych.core.services import Services
-from diptych.http.access import GuardedRoute, caller_of
+from diptych.http.access import GuardedRoute, caller_of, needs
 from diptych.http.cancel_on_disconnect import cancel_on_disconnect
 from diptych.http.context import context_of
 from diptych.http.description import request_body
@@ -31,6 +31,7 @@ router = APIRouter(tags=["search"], responses=documented_errors(*COMMON_ERRORS),
     response_model=SearchResponse,
     responses=documented_errors(400, 404, 409, 413, 422, 429),
 )
+@needs("read", collections="chosen")
 async def search_by_words(
     request: Request, services: ReadyServices, options: Options, parameters: Annotated[SearchQuery, Query()]
 ) -> Response:
@@ -47,6 +48,7 @@ async def search_by_words(
     responses=documented_errors(404, 409, *BODY_ERRORS),
     openapi_extra=request_body(SearchRequest, SEARCH_FORM),
 )
+@needs("read", collections="chosen")
 async def search(request: Request, _: NoQuery) -> Response:
     """Find the `k` images that fit the query best, best first; several queries are mixed by weight.
 
