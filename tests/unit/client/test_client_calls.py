@@ -1,19 +1,27 @@
 """Both clients have the same calls, and each call requests the right resource."""
 
 import asyncio
+import inspect
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from diptych_client import AsyncClient, Client, InvalidCall, Rollout, Unreachable, operations
+from diptych_client.operations import encoding
 from diptych_client.transport import client_options
 from support.fake_api import ACTIVE, ROLLOUT, FakeApi, body, embed_reply, ok, problem
 from support.image_host import write_certificate
 
+OPERATIONS = [import_module(f"{operations.__name__}.{one.name}") for one in iter_modules(operations.__path__)]
+SHARED_STEPS = {"added"}
 RECORD = {
     "id": "a", "collection": "pets", "sha256": "0" * 64, "n_bytes": 3, "media_type": "image/png", "width": 2,
     "height": 1, "metadata": {"n": 1}, "created_at": "2026-01-01T00:00:00Z", "of_a_newer_server": 1,
@@ -24,9 +32,32 @@ def client_of(api: FakeApi) -> Client:
     return Client(transport=api.transport())
 
 
+@pytest.mark.parametrize("module", OPERATIONS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_every_call_of_a_module_is_a_method_of_both_clients(module: ModuleType) -> None:
+    steps = {
+        name
+        for name, one in inspect.getmembers(module, inspect.isfunction)
+        if one.__module__ == module.__name__ and str(one.__annotations__["return"]).startswith("Steps[")
+    }
+    calls = {name for name in steps if name[0] != "_"} - SHARED_STEPS
+    assert calls - vars(Client).keys() == calls - vars(AsyncClient).keys() == set()
+    awaited = [name for name in calls if inspect.iscoroutinefunction(getattr(AsyncClient, name))]
+    assert set(awaited) == calls
+
+
+def test_mock_of_a_client_takes_the_arguments_of_its_calls() -> None:
+    client = create_autospec(Client, instance=True)
+    client.search("a cat", collection="pets")
+    with pytest.raises(TypeError, match="colection"):
+        client.search("a cat", colection="pets")
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_every_call_is_a_method_of_both_clients(kind: type) -> None:
-    assert [name for name in operations.__all__ if not callable(getattr(kind, name, None))] == []
+def test_method_shows_the_arguments_and_the_docstring_of_its_call(kind: type) -> None:
+    signature = inspect.signature(kind.embed)  # type: ignore[attr-defined]
+    assert list(signature.parameters) == ["self", "texts", "images", "on_progress"]
+    assert signature.return_annotation == "Embeddings"
+    assert kind.embed.__doc__ == encoding.embed.__doc__  # type: ignore[attr-defined]
 
 
 def test_async_client_reads_files_and_gives_the_same_results(tmp_path: Any) -> None:

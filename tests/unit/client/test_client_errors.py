@@ -19,8 +19,8 @@ from diptych_client import (
     UnexpectedAnswer,
 )
 from diptych_client.errors import BY_STATUS
-from diptych_client.operations import collections as list_collections
-from diptych_client.operations import create_collection
+from diptych_client.operations.managing import collections as list_collections
+from diptych_client.operations.managing import create_collection
 from diptych_client.steps import Answer, Sleep, Steps
 from diptych_client.transport import httpx_errors_translated
 from support.fake_api import FakeApi, problem

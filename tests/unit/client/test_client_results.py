@@ -1,59 +1,57 @@
 """Each result is read from answers as `server/openapi.json` describes them."""
 
+import inspect
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import httpx
 
+import diptych_client
 from diptych_client import Client, ModelRef, results
-from diptych_client.results import Json
+from diptych_client.operations import Calls
+from diptych_client.results.common import Json
 from support.documents import ROOT
 
 API = json.loads((ROOT / "server" / "openapi.json").read_text(encoding="utf-8"))
+MODEL = ModelRef("tiny", 1, "fp32")
+EXAMPLES: dict[Any, object] = {"str": "a", "int": 1, "Sequence[str]": ["a"], "Mapping[str, Any]": {}}
+"""Arguments for required parameters, by their types."""
 
 
 def answers_of(client: Client, folder: Path) -> list[object]:
-    """The results of all calls whose results differ."""
+    """The results of all calls."""
+    special: dict[str, Callable[[], object]] = {
+        "embed": lambda: client.embed(images=[b"x"]),
+        "classify": lambda: client.classify([b"x"], ["a"]),
+        "classify_embeddings": lambda: client.classify_embeddings([[1.0]], ["a"], model=MODEL),
+        "search": lambda: client.search("a"),
+        "add": lambda: client.add([b"x"], collection="pets"),
+        "add_vectors": lambda: client.add_vectors([[1.0]], model=MODEL, collection="pets"),
+        "change_collection": lambda: client.change_collection("pets", keep="none"),
+        "delete_images": lambda: client.delete_images("pets", lacking=True),
+        "push_model": lambda: client.push_model(folder),
+    }
+    files = {"original", "thumbnail", "model_card", "model_card_file"}
+    empty = {"drop_collection", "delete_image", "revoke_key"}
+    calls = {name for base in Calls.__mro__ for name in vars(base) if not name.startswith("_")}
+    waiting = {"add_tar", "follow_job", "wait_for_rollout"}  # for the results of other calls
     return [
-        client.embed(images=[b"x"]),
-        client.classify([b"x"], ["a"]),
-        client.search("a"),
-        client.add([b"x"], collection="pets"),
-        client.add_vectors([[1.0]], model=ModelRef("tiny", 1, "fp32"), collection="pets"),
-        client.collections(),
-        client.create_collection("pets"),
-        client.collection("pets"),
-        client.change_collection("pets", keep="none"),
-        client.list_images("pets"),
-        client.fields("pets"),
-        client.duplicates("pets"),
-        client.get_image("pets", "a"),
-        client.patch_image("pets", "a", {}),
-        client.find_images("pets", ["a"]),
-        client.delete_images("pets", lacking=True),
-        client.jobs(),
-        client.job("a"),
-        client.cancel_job("a"),
-        client.job_outcomes("a"),
-        client.models(),
-        client.model_version("tiny", 1),
-        client.activate("tiny", 1),
-        client.rollouts(),
-        client.rollout("a"),
-        client.cancel_rollout("a"),
-        client.rollout_status(),
-        client.compare_versions("tiny", 1, 2),
-        client.keys(),
-        client.create_key("a"),
-        client.version(),
-        client.ready(),
-        client.push_model(folder),
+        special[name]() if name in special else called(getattr(client, name))
+        for name in sorted(calls - files - empty - waiting)
     ]
+
+
+def called(method: Callable[..., object]) -> object:
+    """The result of a call with an example for each required parameter."""
+    parameters = list(inspect.signature(method).parameters.values())
+    return method(*(EXAMPLES[one.annotation] for one in parameters if one.default is one.empty))
 
 
 def schema_of(request: httpx.Request) -> Json:
@@ -118,7 +116,7 @@ def test_every_result_is_read_with_all_its_fields_and_with_every_null(tmp_path: 
     for with_null in (False, True):
         for value in results_of_all_calls(tmp_path, with_null=with_null):
             filled[type(value).__name__] |= {one.name for one in fields(value) if not is_default(one, value)}
-    kinds = [getattr(results, name) for name in results.__all__]
-    assert filled == {
-        kind.__name__: {one.name for one in fields(kind)} for kind in kinds if is_dataclass(kind)
-    }
+    modules = [import_module(f"{results.__name__}.{one.name}") for one in iter_modules(results.__path__)]
+    kinds = [one for module in modules for one in vars(module).values() if is_dataclass(one)]
+    assert filled == {kind.__name__: {one.name for one in fields(kind)} for kind in kinds}
+    assert {kind.__name__ for kind in kinds} - {*diptych_client.__all__} == set()

@@ -34,64 +34,57 @@ from diptych_client.errors import (
 from diptych_client.images import ImageInput, ImageSource, ImageUrl
 from diptych_client.operations.searching import Query
 from diptych_client.operations.vectors import Vector
-from diptych_client.results import (
-    AddOutcome,
-    AddStatus,
-    ApiKey,
-    BrokenFolder,
-    Calibration,
-    Caller,
-    ChangedQuery,
+from diptych_client.results.collections import CollectionInfo, CollectionRollout, Keep
+from diptych_client.results.common import ModelRef, VersionRef
+from diptych_client.results.encoding import (
     Classification,
     ClassifiedImage,
-    CollectionComparison,
-    CollectionInfo,
-    CollectionRollout,
-    ComparedVectors,
-    Comparison,
-    CreatedKey,
-    Deletion,
-    Duplicate,
-    DuplicateGroup,
-    DuplicatePage,
     EmbeddedItem,
     Embedding,
     Embeddings,
-    Facet,
-    FacetValue,
-    GoldenParity,
-    Hit,
-    IgnoredVersion,
+    InputWarning,
+    Prediction,
+)
+from diptych_client.results.images import (
+    AddOutcome,
+    AddStatus,
+    Deletion,
+    DuplicateGroup,
+    DuplicatePage,
     ImagePage,
     ImageRecord,
-    InputWarning,
-    Job,
-    JobOutcome,
-    JobPage,
-    Keep,
-    KeyScope,
-    MetadataField,
-    MetadataFields,
-    ModelRef,
+)
+from diptych_client.results.jobs import Job, JobOutcome, JobPage
+from diptych_client.results.metadata import Facet, FacetValue, MetadataField, MetadataFields
+from diptych_client.results.models import (
+    BrokenFolder,
+    Calibration,
+    IgnoredVersion,
     ModelSummary,
     ModelVersion,
-    Plan,
-    PrecisionCandidate,
-    Prediction,
-    PreviousVersion,
     PushedVersion,
-    Readiness,
     Reliability,
+)
+from diptych_client.results.rollouts import (
+    ChangedQuery,
+    CollectionComparison,
+    ComparedVectors,
+    Comparison,
+    PreviousVersion,
     Rollout,
     RolloutProgress,
     RolloutStatus,
+)
+from diptych_client.results.searching import Duplicate, Hit, SearchResult
+from diptych_client.results.server import ApiKey, Caller, CreatedKey, KeyScope, Readiness, ServerVersion
+from diptych_client.results.serving import (
+    GoldenParity,
+    Plan,
+    PrecisionCandidate,
     RunningPrecision,
-    SearchResult,
-    ServerVersion,
     Serving,
     ServingDevice,
     TensorRt,
-    VersionRef,
 )
 
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from diptych_client.errors import FileTooLarge, InvalidCall, UnreadableFile
 from diptych_client.pixels import PillowImage, PixelArray, array_problem
-from diptych_client.results import ServerVersion
+from diptych_client.results.server import ServerVersion
 from diptych_client.steps import EncodePng, ReadFile, Request, Steps, result_of
 
 T = TypeVar("T")

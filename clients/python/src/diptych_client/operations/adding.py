@@ -8,12 +8,14 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from diptych_client.binding import Call
 from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
 from diptych_client.images import ImageBatches, ImageInput, LoadedImage, image_list
 from diptych_client.operations.describing import version
 from diptych_client.operations.managing import find_images
 from diptych_client.operations.naming import error_of_single_item
-from diptych_client.results import AddOutcome, Json
+from diptych_client.results.common import Json
+from diptych_client.results.images import AddOutcome
 from diptych_client.steps import Part, Request, Steps, json_bytes, path_of, result_of
 
 T = TypeVar("T")
@@ -164,3 +166,9 @@ def _lacks(stored: Json, given: Mapping[str, Any] | None) -> bool:
 def _concerns_one_item(error: ApiError) -> bool:
     """Whether smaller requests can succeed. An error of a too large body names no item."""
     return error.item is not None or isinstance(error, TooLarge)
+
+
+class AddingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    add = Call(add)

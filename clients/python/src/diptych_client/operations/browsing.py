@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from diptych_client.results import DuplicatePage, ImagePage, Json, MetadataFields
+from diptych_client.binding import Call
+from diptych_client.results.common import Json
+from diptych_client.results.images import DuplicatePage, ImagePage
+from diptych_client.results.metadata import MetadataFields
 from diptych_client.steps import Request, Steps, json_bytes, path_of, result_of
 
 
@@ -57,3 +60,11 @@ def duplicates(
 
 def _filter_param(filter: Json | None) -> dict[str, str]:
     return {} if filter is None else {"filter": json_bytes("filter", filter).decode("ascii")}
+
+
+class BrowsingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    list_images = Call(list_images)
+    fields = Call(fields)
+    duplicates = Call(duplicates)

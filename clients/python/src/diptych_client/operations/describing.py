@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from diptych_client.results import ModelSummary, ModelVersion, Readiness, ServerVersion
+from diptych_client.binding import Call
+from diptych_client.results.models import ModelSummary, ModelVersion
+from diptych_client.results.server import Readiness, ServerVersion
 from diptych_client.steps import Answer, Request, Steps, exchange, path_of, result_of
 
 
@@ -64,3 +66,14 @@ def ready() -> Steps[Readiness]:
     if answer.status == 200:
         return Readiness(True, "")
     return Readiness(False, str(answer.json().get("detail", "")))
+
+
+class DescribingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    models = Call(models)
+    model_version = Call(model_version)
+    model_card = Call(model_card)
+    model_card_file = Call(model_card_file)
+    version = Call(version)
+    ready = Call(ready)

@@ -6,17 +6,13 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from diptych_client.binding import Call
 from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageSource, LoadedImage, SourceBatches, image_list, require_list
 from diptych_client.operations.naming import rename_items, same_model
 from diptych_client.operations.vectors import Vector, vector_bytes
-from diptych_client.results import (
-    Classification,
-    EmbeddedItem,
-    Embeddings,
-    Json,
-    ModelRef,
-)
+from diptych_client.results.common import Json, ModelRef
+from diptych_client.results.encoding import Classification, EmbeddedItem, Embeddings
 from diptych_client.steps import Part, Request, Steps, json_bytes, result_of, utf8
 
 OnProgress = Callable[[int, int], None]
@@ -256,3 +252,12 @@ def _option_parts(options: Json) -> list[Part]:
 def _image_parts(batch: Sequence[LoadedImage]) -> list[Part]:
     """Return one `image` part for each image. Raises UnreadableFile for the first unreadable one."""
     return [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]
+
+
+class EncodingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    embed = Call(embed)
+    classify = Call(classify)
+    classify_embeddings = Call(classify_embeddings)
+    classify_stored = Call(classify_stored)

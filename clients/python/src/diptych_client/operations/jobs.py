@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from diptych_client.binding import Call
 from diptych_client.operations.describing import version
-from diptych_client.results import Job, JobOutcome, JobPage
+from diptych_client.results.jobs import Job, JobOutcome, JobPage
 from diptych_client.steps import TAR, Request, Sleep, Steps, path_of, result_of
 
 PAGE = 500
@@ -102,3 +103,14 @@ def follow_job(
         if page.job.has_ended:
             return page.job
         yield Sleep(POLL_S)
+
+
+class JobsCalls:
+    """The calls of this module, as methods of both clients."""
+
+    add_tar = Call(add_tar)
+    jobs = Call(jobs)
+    job = Call(job)
+    cancel_job = Call(cancel_job)
+    job_outcomes = Call(job_outcomes)
+    follow_job = Call(follow_job)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from diptych_client.binding import Call
 from diptych_client.errors import InvalidCall
-from diptych_client.results import ApiKey, CreatedKey, KeyScope
+from diptych_client.results.server import ApiKey, CreatedKey, KeyScope
 from diptych_client.steps import Request, Steps, exchange, path_of, result_of
 
 
@@ -64,3 +65,11 @@ def _with_time_zone(moment: datetime) -> str:
             "give it with tzinfo=UTC, or as local time with .astimezone()"
         )
     return moment.isoformat()
+
+
+class KeysCalls:
+    """The calls of this module, as methods of both clients."""
+
+    keys = Call(keys)
+    create_key = Call(create_key)
+    revoke_key = Call(revoke_key)

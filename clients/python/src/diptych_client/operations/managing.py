@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diptych_client.results import CollectionInfo, Deletion, ImageRecord, Keep
+from diptych_client.binding import Call
+from diptych_client.results.collections import CollectionInfo, Keep
+from diptych_client.results.images import Deletion, ImageRecord
 from diptych_client.steps import Request, Steps, exchange, path_of, result_of
 
 
@@ -150,3 +152,20 @@ def delete_image(collection: str, id: str) -> Steps[None]:
     >>> client.delete_image("pets", "tom")
     """
     yield from exchange(Request("DELETE", path_of("collections", collection, "images", id), idempotent=False))
+
+
+class ManagingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    collections = Call(collections)
+    create_collection = Call(create_collection)
+    collection = Call(collection)
+    change_collection = Call(change_collection)
+    drop_collection = Call(drop_collection)
+    get_image = Call(get_image)
+    original = Call(original)
+    thumbnail = Call(thumbnail)
+    find_images = Call(find_images)
+    patch_image = Call(patch_image)
+    delete_image = Call(delete_image)
+    delete_images = Call(delete_images)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from diptych_client.errors import ApiError, VersionChanged, api_error
-from diptych_client.results import ModelRef
+from diptych_client.results.common import ModelRef
 
 _INDEXED = re.compile(r"(?:input|images)\[(\d+)\]")
 _ONLY_ITEM = re.compile(r"(?:images|items)\[0\]\.?")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from diptych_client.binding import Call
 from diptych_client.errors import InvalidCall, UnreadableFile
-from diptych_client.results import PushedVersion
+from diptych_client.results.models import PushedVersion
 from diptych_client.steps import TAR, ReadFile, Request, Steps, path_of, result_of
 
 MANIFEST_FILE = "manifest.json"
@@ -61,3 +62,9 @@ def _listed(manifest_file: Path, raw: bytes) -> tuple[str, list[str]]:
         if file in {"", ".", ".."} or Path(file).name != file:
             raise InvalidCall(f"{manifest_file}: lists {file[:100]!r}, which is not a plain file name")
     return str(name), files
+
+
+class PushingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    push_model = Call(push_model)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from diptych_client.binding import Call
 from diptych_client.reading import read
-from diptych_client.results import Comparison, ModelSummary, Rollout, RolloutStatus, VersionRef
+from diptych_client.results.common import VersionRef
+from diptych_client.results.models import ModelSummary
+from diptych_client.results.rollouts import Comparison, Rollout, RolloutStatus
 from diptych_client.steps import Request, Sleep, Steps, exchange, path_of, result_of
 
 POLL_S = 0.5
@@ -109,3 +112,15 @@ def compare_versions(
     parameters = {key: value for key, value in given.items() if value is not None}
     path = path_of("models", name, "versions", str(new), "comparison")
     return result_of(Request("GET", path, parameters), Comparison)
+
+
+class RolloutsCalls:
+    """The calls of this module, as methods of both clients."""
+
+    activate = Call(activate)
+    rollouts = Call(rollouts)
+    rollout = Call(rollout)
+    wait_for_rollout = Call(wait_for_rollout)
+    cancel_rollout = Call(cancel_rollout)
+    rollout_status = Call(rollout_status)
+    compare_versions = Call(compare_versions)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from diptych_client.binding import Call
 from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageSource, ImageUrl, load
-from diptych_client.results import Json, SearchResult
+from diptych_client.results.common import Json
+from diptych_client.results.searching import SearchResult
 from diptych_client.steps import Request, Steps, result_of
 
 
@@ -106,3 +108,9 @@ def _query_json(query: Query) -> Steps[Json]:
     if query.text is not None:
         return {"text": query.text}
     return {"id": query.id} | ({} if query.collection is None else {"collection": query.collection})
+
+
+class SearchingCalls:
+    """The calls of this module, as methods of both clients."""
+
+    search = Call(search)

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from diptych_client.binding import Call
 from diptych_client.errors import ApiError, InvalidCall
 from diptych_client.operations.adding import added, one_per_item
 from diptych_client.operations.describing import version
 from diptych_client.operations.naming import error_of_single_item
-from diptych_client.results import AddOutcome, EmbeddedItem, ModelRef
+from diptych_client.results.common import ModelRef
+from diptych_client.results.encoding import EmbeddedItem
+from diptych_client.results.images import AddOutcome
 from diptych_client.steps import Part, Request, Steps, json_bytes, path_of
 
 Vector: TypeAlias = Iterable[float] | EmbeddedItem
@@ -104,3 +107,9 @@ def _require_equal_lengths(rows: Sequence[bytes], start: int) -> None:
             raise InvalidCall(
                 f"vectors[{index}] has {len(row) // 4} numbers, vectors[{start}] has {len(rows[0]) // 4}"
             )
+
+
+class VectorsCalls:
+    """The calls of this module, as methods of both clients."""
+
+    add_vectors = Call(add_vectors)
