@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints openapi js-client wheels clean
+.PHONY: help serve serve-hub test test-long fuzz kills rollouts conformance api-conformance surface check format training try-refresh train data evaluate export import bench bench-store bench-search bench-rollout bench-training gpu-check soak constraints generated js-client wheels clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -164,9 +164,10 @@ constraints: ## refresh constraints.txt from the newest releases that the ranges
 	$(VENV)-constraints/bin/python -m pip freeze --all --exclude-editable | tests/support/constraints.sh > constraints.txt
 	rm -rf $(VENV)-constraints
 
-openapi: $(VENV)/.installed-server ## refresh server/openapi.json from the app, and with it the JavaScript client (needs npm)
+generated: $(VENV)/.installed-tests ## write what is made from the code: server/openapi.json, the JavaScript client's types and compiled modules, tests/data/surface.json (needs npm)
 	$(BIN)/python -m diptych.http.openapi server/openapi.json
 	$(MAKE) js-client
+	PYTHONPATH=tests $(BIN)/python -m support.surface --write
 
 js-client: clients/js/node_modules/.package-lock.json ## refresh what is made from clients/js and server/openapi.json: types, and the modules of the page (needs npm)
 	cd clients/js && npm run --silent refresh

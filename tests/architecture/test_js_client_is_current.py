@@ -13,7 +13,7 @@ from support.documents import DOCS, ROOT
 from support.node import CLIENT, PAGE_CLIENT
 from support.projects import project
 
-REFRESH = "refresh it: make js-client"
+REFRESH = "refresh it: make generated"
 SCHEMA = CLIENT / "src" / "schema.ts"
 PACKAGE = json.loads((CLIENT / "package.json").read_text(encoding="utf-8"))
 MADE = json.loads((PAGE_CLIENT / "package.json").read_text(encoding="utf-8"))
@@ -50,12 +50,18 @@ def methods() -> set[str]:
     return set(re.findall(r"^  (?:async )?\*?(\w+)[(<]", text, re.MULTILINE)) - private - {"constructor"}
 
 
-def test_every_call_of_the_python_client_is_there() -> None:
+def python_calls() -> set[str]:
+    """The calls of the Python client, in camel case."""
     calls = {name for name, _ in inspect.getmembers(Client, callable) if not name.startswith("_")}
-    in_camel_case = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in calls}
-    assert in_camel_case - {"close", "run"} - methods() == set()
+    return {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in calls - {"close", "run"}}
+
+
+def test_every_call_of_the_python_client_is_there() -> None:
+    assert python_calls() - methods() == set()
 
 
 def test_every_call_is_documented() -> None:
+    """Those that the Python client has too are in the table of docs/http-api.md."""
     page = (DOCS / "javascript-client.md").read_text(encoding="utf-8")
-    assert {name for name in methods() if not re.search(rf"`{name}\b", page)} == set()
+    others = methods() - python_calls()
+    assert {name for name in others if not re.search(rf"`{name}\b", page)} == set()

@@ -10,5 +10,5 @@ COMMITTED = Path(__file__).parents[2] / "server" / "openapi.json"
 
 def test_committed_description_is_the_apps_own() -> None:
     expected = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    refresh = "refresh it: python -m diptych.http.openapi server/openapi.json"
+    refresh = "refresh it: make generated"
     assert json.loads(description_text()) == expected, refresh

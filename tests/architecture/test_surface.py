@@ -1,6 +1,6 @@
 """What users rely on is what is committed: API, settings, commands, exit statuses, metrics, bundle.
 
-A change that is meant: `PYTHONPATH=tests python -m support.surface --write`, and a line in the changelog.
+A change that is meant: `make generated`, and a line in the changelog.
 """
 
 import json
@@ -13,7 +13,7 @@ from support.surface_of.checkout import Checkout
 def test_surface_is_the_one_that_is_committed(tmp_path: Path) -> None:
     before, now = json.loads(COMMITTED.read_text()), surface(Checkout(ROOT, tmp_path))
     found = differences(before, {part: now[part] for part in before})
-    meant = "if it is meant: PYTHONPATH=tests python -m support.surface --write"
+    meant = "if it is meant: make generated"
     assert not found, "\n".join([*found, meant])
 
 

@@ -2,7 +2,8 @@
 
 import type { components } from "./schema.js";
 
-type Schemas = components["schemas"];
+/** Every value of the API, by the name that `openapi.json` gives it, such as `Schemas["SearchResponse"]`. */
+export type Schemas = components["schemas"];
 
 /** A problem (RFC 9457), as the server sends it. */
 export type Problem = Schemas["Problem"];
