@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -32,8 +33,11 @@ def _letters(name: str) -> str:
 class Parser(argparse.ArgumentParser):
     """Prints what is wrong in the first line, where argparse first lists all flags.
 
-    Subcommands do the same.
+    Flags must be written out: argparse alone takes `--labels` for `--labels-file`. Subcommands do the same.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with status 2."""
@@ -44,12 +48,34 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Report an unknown flag as an error of the subcommand that it was given to, not of the whole
-        program.
+        program, and before errors of what follows it.
         """
+        words = list(sys.argv[1:] if args is None else args)
+        if self._subparsers is None and (
+            flags := [word for word in words if self._is_unknown_flag(word, words)]
+        ):
+            self.error(f"unrecognized arguments: {' '.join(flags)}{self._flag_hint(flags[0])}")
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._flag_hint(unknown[0])}")
         return known, unknown
+
+    def _is_unknown_flag(self, word: str, words: Sequence[str]) -> bool:
+        """Whether argparse takes the word for a flag, which this command does not have."""
+        is_flag = word[:2] == "--" and len(word) > 2 and " " not in word
+        is_value = "--" in words and words.index("--") < words.index(word)
+        return is_flag and not is_value and word.partition("=")[0] not in self._option_string_actions
+
+    def _flag_hint(self, word: str) -> str:
+        """Name the flags that begin with an unknown one, or else the one that is most like it."""
+        flag, flags = (
+            word.partition("=")[0],
+            [flag for flag in self._option_string_actions if flag[:2] == "--"],
+        )
+        if flag[:2] != "--":
+            return ""
+        meant = " or ".join(known for known in flags if known.startswith(flag)) or nearest_name(flag, flags)
+        return f", did you mean {meant}?" if meant else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Name the choice that was probably meant, in place of all choices."""

@@ -18,6 +18,21 @@ from diptych.cli import main
         ),
         ([], "diptych", "the following arguments are required: COMMAND"),
         (["check", "a/b"], "diptych check", "'a/b' is not of the form"),
+        (
+            ["classify", "--labels", "a,b", "cat.png"],
+            "diptych classify",
+            "unrecognized arguments: --labels, did you mean --labels-file?",
+        ),
+        (
+            ["search", "--coll=pets", "cat"],
+            "diptych search",
+            "unrecognized arguments: --coll=pets, did you mean --collapse or --collection?",
+        ),
+        (
+            ["search", "--json", "cat", "--colection", "pets"],
+            "diptych search",
+            "unrecognized arguments: --colection",
+        ),
         (["check", "--a\nb"], "diptych check", "unrecognized arguments: --a\ufffdb"),
     ],
 )

@@ -9,6 +9,11 @@ from diptych_training.cli import main
     ("arguments", "prog", "reason"),
     [
         (["models", "--no-such-flag"], "diptych-train models", "unrecognized arguments: --no-such-flag"),
+        (
+            ["export", "--nam", "mine"],
+            "diptych-train export",
+            "unrecognized arguments: --nam, did you mean --name?",
+        ),
         (["data", "pack"], "diptych-train data pack", "the following arguments are required"),
         (["trian"], "diptych-train", "argument COMMAND: invalid choice: 'trian'"),
     ],

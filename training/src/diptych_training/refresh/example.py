@@ -5,7 +5,6 @@ Every picture has its own colours, background, line width, size, place and angle
 the symbol.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageDraw
+
+from diptych.argument_parser import Parser
 
 SIZE_PX = 256
 OVERSAMPLING = 3  # drawn larger, then reduced: Pillow draws without anti-aliasing
@@ -170,7 +171,7 @@ def draw_example(folder: Path, n_pictures: int, seed: int = 0) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the pictures that the flags ask for, and print where they are."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m diptych_training.refresh.example",
         description=f"Draws captioned pictures of {', '.join(SYMBOLS)}, to try `diptych-train refresh` with.",
     )
