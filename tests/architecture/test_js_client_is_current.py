@@ -8,6 +8,9 @@ import json
 import re
 from hashlib import sha256
 
+import diptych
+import diptych_client
+import diptych_training
 from diptych_client import Client
 from support.documents import DOCS, ROOT
 from support.node import CLIENT, PAGE_CLIENT
@@ -33,9 +36,19 @@ def test_modules_of_the_page_are_made_from_the_sources() -> None:
     assert {file.name for file in PAGE_CLIENT.iterdir()} == modules | {"package.json"}, REFRESH
 
 
-def test_version_is_that_of_the_python_client() -> None:
-    version = project("clients/python")["version"]
-    assert (PACKAGE["version"], MADE["version"]) == (version, version)
+def test_all_packages_have_one_version() -> None:
+    lock = json.loads((CLIENT / "package-lock.json").read_text(encoding="utf-8"))
+    description = json.loads((ROOT / "server" / "openapi.json").read_text(encoding="utf-8"))
+    versions = {
+        **{folder: project(folder)["version"] for folder in ("server", "training", "clients/python")},
+        **{module.__name__: module.__version__ for module in (diptych, diptych_training, diptych_client)},
+        "package.json": PACKAGE["version"],
+        "package-lock.json": lock["version"],
+        "package-lock.json, packages": lock["packages"][""]["version"],
+        "the page's package.json": MADE["version"],
+        "openapi.json": description["info"]["version"],
+    }
+    assert set(versions.values()) == {diptych.__version__}, versions
 
 
 def test_lock_file_names_no_registry() -> None:

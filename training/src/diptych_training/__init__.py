@@ -6,5 +6,5 @@ the server loads. Read `cli` for the commands, then `train/command.py` for the w
 
 import diptych  # imported first: it turns off onnxruntime's telemetry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["diptych"]

@@ -87,7 +87,7 @@ from diptych_client.results.serving import (
     TensorRt,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AddOutcome",

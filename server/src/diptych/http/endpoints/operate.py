@@ -61,7 +61,7 @@ class ServerVersion(BaseModel):
     model_config = ConfigDict(
         json_schema_extra=schemas.example(
             {
-                "version": "0.1.0",
+                "version": __version__,
                 "model": EXAMPLE_MODEL,
                 "provider": "CPUExecutionProvider",
                 "embed_dim": 256,
