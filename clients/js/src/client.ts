@@ -162,7 +162,7 @@ export class Client {
   }
 
   /**
-   * Add the images in a tar archive of any size as a job, which `followJob` follows. `cat.json` beside `cat.jpg` may
+   * Add the images in a tar archive of any size as a job, which `followJob` follows. `cat.json` next to `cat.jpg` may
    * contain `{"id": .., "metadata": {..}}`. When this resolves, the server has the archive on its disk and continues the
    * job even after a restart.
    *

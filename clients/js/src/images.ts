@@ -26,7 +26,7 @@ export interface Loaded<T> {
 
 const BYTES = "a Blob, an ArrayBuffer or a typed array; imageFile() of diptych-client/node reads files";
 
-/** Throw if a value is no image, for all that can be told before it is read. */
+/** Throw if a value is no image, as far as that is known before it is read. */
 export function checkImage(name: string, image: unknown, takesUrl: boolean): void {
   if (isBinary(image) || typeof image === "function" || (takesUrl && image instanceof URL)) return;
   throw wrongArgument(name, BYTES, image);

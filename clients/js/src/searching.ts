@@ -77,7 +77,7 @@ async function queryJson(query: Query, index: number): Promise<object> {
   return without({ text, image: data, id, weight, collection });
 }
 
-/** `Array.isArray` does not tell readonly arrays apart. */
+/** `Array.isArray` does not narrow readonly arrays. */
 function isList(query: Query | readonly Query[]): query is readonly Query[] {
   return Array.isArray(query);
 }

@@ -387,7 +387,7 @@ function counted(body: Blob, onSent: NonNullable<HttpRequest["onSent"]>): Readab
   return body.stream().pipeThrough(count);
 }
 
-/** Upload in a browser, where `fetch` cannot tell how far it is. */
+/** Upload in a browser, where `fetch` cannot report its progress. */
 function uploadByXhr(
   url: URL,
   method: string,

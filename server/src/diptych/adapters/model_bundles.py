@@ -32,7 +32,7 @@ class ModelBundles:
     def __init__(
         self, repository: ModelRepository, kept: KeptBundles, why_not_served: Callable[[Manifest], str | None]
     ) -> None:
-        """`why_not_served` tells why this machine cannot serve a version; None if it may."""
+        """`why_not_served` returns why this machine cannot serve a version; None if it can."""
         self._repository = repository
         self._kept = kept
         self._why_not_served = why_not_served
@@ -85,7 +85,7 @@ class ModelBundles:
         """The folders of a version, at least one: in the model repository if it is there in full, and the
         kept copy.
 
-        Where there is neither, an incomplete version tells by its own files what it lacks. Raises NotFound.
+        Where there is neither, the files of an incomplete version show what it lacks. Raises NotFound.
         """
         complete = [self._folder_in_repository(ref), self._kept.folder(ref.bundle)]
         found = [folder for folder in complete if folder is not None]

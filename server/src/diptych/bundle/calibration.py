@@ -1,6 +1,6 @@
 """The calibration of a version: what turns the cosines of a search into the relevance of its hits.
 
-It is the file `<version>.calibration.npz` beside the folder of the version, which it does not change:
+It is the file `<version>.calibration.npz` next to the folder of the version, which it does not change:
 
 bank    float16 (M, D)   embeddings of unit norm of M pictures that a query does not mean
 about   uint8            JSON in UTF-8: `format`, `identity`, and `maps` by the kind of query

@@ -85,7 +85,7 @@ class ModelRepository:
         return manifest
 
     def strangers(self, name: str) -> dict[str, str]:
-        """What lies beside the versions of a name and is no version, by its name, with the reason.
+        """Entries of a model's folder that are not versions, by name, with the reason.
 
         What is hidden is left out, and so are files unless they have the number of a version. A name
         that no model may have has nothing.
@@ -93,7 +93,7 @@ class ModelRepository:
         return _reasons(self._root / name, _why_no_version) if re.fullmatch(NAME_PATTERN, name) else {}
 
     def strange_names(self) -> dict[str, str]:
-        """What lies beside the folders of models and is none, by its name, with the reason.
+        """Entries of the repository that are not models, by name, with the reason.
 
         What is hidden, as the folders of publishers are, and a README are left out.
         """

@@ -25,7 +25,7 @@ class ModelEntry:
     """One model name. `active` is the version that is served now, as `serving` says.
 
     Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
-    why; `broken` lies beside the versions and is none, such as a folder that was named by hand, and why.
+    why; `broken`: entries of its folder that are not versions, such as one that was named by hand, and why.
     `loaded` are versions in memory: the active one, the one before, and those that made the vectors of
     collections. `bundle` is the sha256 of the manifest of `active`; `is_replaced` says that the repository
     has another one under its number by now.
@@ -109,7 +109,7 @@ class Catalogue:
         return await asyncio.to_thread(self._models, self._now())
 
     async def broken(self) -> dict[str, str]:
-        """What lies beside the folders of models and is none, by its name, with the reason."""
+        """Entries of the repository that are not models, by name, with the reason."""
         return await asyncio.to_thread(self._repository.strange_names)
 
     async def versions(self, name: str) -> list[VersionEntry]:

@@ -19,7 +19,7 @@ from diptych.http.state import state_of
 
 MAX_TARGET_CHARS = 200
 READ_ONLY = "this server is read-only (--read-only or DIPTYCH_READ_ONLY): it accepts no changes"
-# The second does not say why a key is refused: that would tell whoever guesses which prefixes exist.
+# The second does not say why a key is refused: that would reveal which prefixes exist.
 NO_KEY = "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"
 INVALID_KEY = "this API key is not valid: unknown, revoked or expired"
 _CALLER, _ACCESS, _TARGET = "diptych_caller", "diptych_access", "diptych_target"

@@ -48,7 +48,7 @@ INSTALLED = (
 
 @dataclass(frozen=True)
 class OpenedFolder:
-    """The open data folder, and the model repository. `support` tells which versions cannot be served."""
+    """The open data folder, and the model repository. `support` says which versions cannot be served."""
 
     store: SqliteStore
     quota: Quota
@@ -85,7 +85,7 @@ def assemble(
         )
 
     new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
-    # Nothing is measured beside the check of the database, which keeps a processor busy.
+    # Nothing is measured during the check of the database, which keeps a processor busy.
     loader = VersionLoader(
         settings, folder.bundles, folder.support, build, before_measuring=folder.store.require_sound_now
     )

@@ -1,4 +1,4 @@
-"""Open the API keys of a server, for the server itself and for commands beside it."""
+"""Open the API keys of a server, for the server itself and for commands that run on its machine."""
 
 from diptych.adapters.files.key_file import USES_FILE, KeyFile
 from diptych.core.keys.service import Keys

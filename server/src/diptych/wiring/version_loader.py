@@ -46,7 +46,7 @@ class BundleFolders(Protocol):
 class VersionLoader:
     """Loads versions, each in one precision. Blocking.
 
-    Before the server has started, precisions and plans are measured. Later nothing can be measured beside
+    Before the server has started, precisions and plans are measured. Later nothing can be measured during
     requests: a version is then loaded with the plan of the version that serves.
     """
 

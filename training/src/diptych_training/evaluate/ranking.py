@@ -1,6 +1,6 @@
 """Right labels of images, the rank of the best right candidate in a list of similarities, and recalls.
 
-The flags of Norway and of Svalbard are one drawing: nobody who sees the pixels can tell which was meant. So
+The flags of Norway and of Svalbard are one drawing: the pixels do not show which was meant. So
 every label of an image is right for all images of the same source with exactly the same pixels.
 """
 

@@ -135,7 +135,7 @@ def _prepare(
 
 
 def _rounding(run: TrainedRun, proof: Proof) -> str:
-    """What rounding the weights changes. The proof does not tell: it compares with the rounded weights."""
+    """Measure what rounding the weights changes: the proof compares with the rounded weights."""
     trained = TorchEncoder(run.model, run.image_spec).encode_image(proof.sample.pixels[:N_ROUNDED])
     cosines = row_cosines(trained, proof.embedded.images[:N_ROUNDED])
     return (

@@ -52,7 +52,7 @@ class Predictive(nn.Module):
         raise NotImplementedError
 
     def name_scorer(self, names: Sequence[str], template: str) -> NameScorer:
-        """What tells how well each of C names, in a template, fits an image; -inf where it cannot be said.
+        """Return a scorer: how well each of C names, in a template, fits an image; -inf if it is unknown.
 
         What does not depend on an image is computed here, once for all of them.
         """
@@ -117,7 +117,7 @@ class MeanOfKnown:
         self._counts = counts
 
     def __call__(self, log_probabilities: Tensor) -> Tensor:
-        """As said above."""
+        """Score the names, as the class describes."""
         device = log_probabilities.device
         sums = log_probabilities.new_zeros(len(log_probabilities), len(self._counts)).index_add(
             1, self._names.to(device), log_probabilities[:, self._entries.to(device)]

@@ -23,7 +23,7 @@ from diptych_training.refresh.pairs.prepare import PairsOptions
 
 @dataclass(frozen=True)
 class Places:
-    """Where models and runs are kept."""
+    """The folders of models and runs."""
 
     model_repo: Path
     runs_dir: Path

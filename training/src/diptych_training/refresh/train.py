@@ -23,7 +23,7 @@ from diptych_training.refresh.start import Places, RefreshOptions, Start
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
-N_TIMED = 64  # pictures, about a second: shorter ones tell what other programs happen to do
+N_TIMED = 64  # pictures, about a second: shorter ones measure what other programs happen to do
 # What the export takes in addition to the reference's embeddings, in pictures that torch embeds: graphs and
 # calibration once, and for each precision its graphs and its proof by onnxruntime, which is faster.
 N_EXPORT, N_PRECISION = 1_600, 1_500

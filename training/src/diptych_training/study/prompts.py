@@ -30,7 +30,7 @@ class Prompted:
 
     @property
     def gain(self) -> float:
-        """Of the ensemble against the name alone."""
+        """The gain of the ensemble over the name alone."""
         return float((self.top1[2] - self.top1[0]).mean())
 
     @property

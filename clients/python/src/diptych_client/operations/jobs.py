@@ -20,7 +20,7 @@ def add_tar(
 ) -> Steps[Job]:
     """Add the images in a tar archive of any size as a job. `follow_job` returns the outcomes.
 
-    The archive is streamed from disk. `cat.json` beside `cat.jpg` may contain {"id": .., "metadata": {..}};
+    The archive is streamed from disk. `cat.json` next to `cat.jpg` may contain {"id": .., "metadata": {..}};
     metadata has the name in the archive as `file`. When this returns, the server has the archive on its disk
     and continues the job even after a restart. Raises UnreadableFile.
 

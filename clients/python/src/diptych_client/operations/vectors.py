@@ -39,7 +39,7 @@ def add_vectors(
 
     `model` is the model that made them, as an answer of `embed` names it. The server accepts only vectors of
     the version, precision and decode mode that its collections have. `identity`, which exported files have,
-    tells versions with the same name and number apart. The other arguments are as in `add`.
+    distinguishes versions with the same name and number. The other arguments are as in `add`.
 
     >>> made = client.embed(images=["cat.png"])
     >>> outcomes = client.add_vectors(made.images, model=made.model, ids=["tabby"], collection="pets")

@@ -27,7 +27,7 @@ class VersionRef:
     """One version of a model.
 
     `bundle`: the sha256 of its manifest. `precision`: the one that it is served in. Both are empty where the
-    server does not tell them.
+    server does not say them.
     """
 
     name: str

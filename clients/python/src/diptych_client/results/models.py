@@ -41,7 +41,7 @@ class Reliability:
 class Calibration:
     """What gives search hits a relevance. Kinds of query without a reliability have none.
 
-    `n_background`: pictures that a query is compared with beside the collection.
+    `n_background`: pictures that a query is compared with in addition to the collection.
     """
 
     n_background: int

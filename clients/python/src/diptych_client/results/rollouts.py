@@ -82,8 +82,8 @@ class Rollout:
 
     `state` is "waiting", "discovered", "verified", "proven", "warmed", "embedding", "compared", in this
     order, and finally "active", "failed" or "cancelled"; then `reason` says why it failed or was cancelled.
-    `stays`: collections that cannot move, and why. `comparison`: the new version beside the former one; in a
-    list without the queries that change most.
+    `stays`: collections that cannot move, and why. `comparison`: the new version compared with the former
+    one; in a list without the queries that change most.
     """
 
     id: str
@@ -124,7 +124,7 @@ class RolloutStatus:
 
     `policy`: "latest", it takes new versions of what it serves by itself; "manual", `activate` alone moves
     it; "pinned", its settings name the version. None from an older server, which moves by a restart only.
-    `broken`: what lies beside the models of the repository and is none.
+    `broken`: entries of the repository that are not models.
     """
 
     active: VersionRef | None

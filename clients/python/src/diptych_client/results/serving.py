@@ -78,7 +78,7 @@ class Serving:
     """The precision that the version is served in, why, from which candidates, and what runs it.
 
     `candidates` is empty unless this start of the server has chosen. `device` and `running` are None where
-    the server does not tell them. `parity` is None for a precision whose parity the manifest has.
+    the server does not report them. `parity` is None for a precision whose parity the manifest has.
     """
 
     precision: str

@@ -63,7 +63,7 @@ def refuse_lost_images(data_dir: Path, *, read_only: bool = False) -> None:
     """Raises CorruptStore if the database refers to originals and their folder is gone, as without its disk.
 
     Files in a new folder would be hidden once the disk is mounted. For an empty folder only a warning is
-    logged. With `read_only` SQLite makes no files beside the database.
+    logged. With `read_only` SQLite makes no files next to the database.
     """
     folder = data_dir / "images"
     with file_errors():

@@ -31,7 +31,7 @@ _HEADERS = (
 )
 
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
-Judge = Callable[[IPAddress], str | None]
+AddressCheck = Callable[[IPAddress], str | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class HttpsFetcher:
         limits: FetchLimits,
         *,
         resolve: Resolve,
-        judge: Judge = why_not_public,
+        judge: AddressCheck = why_not_public,
         network: httpcore.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:

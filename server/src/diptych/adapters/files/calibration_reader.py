@@ -1,4 +1,4 @@
-"""Reads the calibration beside a version, again whenever its file has changed."""
+"""Reads the calibration file of a version, again whenever its file has changed."""
 
 import logging
 from pathlib import Path

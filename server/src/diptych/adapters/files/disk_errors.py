@@ -16,7 +16,7 @@ _KINDS = {errno.ENOSPC: StoreFull, errno.EDQUOT: StoreFull, errno.EROFS: StoreRe
 def is_read_only(folder: Path) -> bool:
     """Whether the disk of a folder takes no writes, by a write that changes nothing.
 
-    The flags of the file system do not tell: ext4 keeps them when it stops to write after an error.
+    The flags of the file system do not show it: ext4 keeps them when it stops writing after an error.
     """
     try:
         found = folder.stat()

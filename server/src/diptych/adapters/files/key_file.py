@@ -29,9 +29,9 @@ LOG = logging.getLogger(__name__)
 class KeyFile:
     """Satisfies `diptych.core.keys.service.KeyStore`. The file appears by a rename, with mode 0600.
 
-    It has the sha256 of each token, not the token. Writers take a lock beside it, so that none undoes what
-    another wrote. `uses_file` holds the last uses, so that a file of keys may be one that nobody here may
-    write, such as a mounted secret.
+    It has the sha256 of each token, not the token. Writers lock a file next to it, so that none undoes what
+    another wrote. `uses_file` holds the last uses, so that the key file may be read-only, such as a mounted
+    secret.
     """
 
     def __init__(self, file: Path, uses_file: Path, *, keeps_uses: bool = True) -> None:

@@ -17,7 +17,7 @@ from diptych.errors import ConfigError
 
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 LIBRARIES = "tensorrt_libs"  # the module of server[tensorrt], which loads its libraries when it is imported
-# of GPU memory: without a limit the builder may take all that a server beside it leaves free
+# of GPU memory: without a limit the builder may take all that another server leaves free
 MAX_WORKSPACE_BYTES = 1 << 30
 USUAL_BATCH = 32  # kernels are chosen for batches of this size
 USUAL_LENGTH = 16  # and texts of this length in tokens: a caption or a label with start and end

@@ -11,7 +11,7 @@ from diptych.adapters.sqlite.schema import DAMAGED_ROW, damaged, is_of_damaged_r
 from diptych.errors import CorruptStore, StoreError, StoreFull, StoreReadOnly
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# SQLite has no specific error for a full disk when it creates the files beside the database.
+# SQLite has no specific error for a full disk when it creates the files next to the database.
 _UNSPECIFIC = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 PRIMARY = 0xFF  # mask of the primary code in an extended error code of SQLite
 _FULL_BELOW_BYTES = 64 * 1024  # with fewer free bytes an unspecific error counts as a full disk

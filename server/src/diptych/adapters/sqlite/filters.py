@@ -38,11 +38,11 @@ _NUL = r"\u0000"
 
 @dataclass
 class Condition:
-    """A condition in SQL: 1 or 0 for each row, never NULL. `asked` are the parts that Python may evaluate."""
+    """A condition in SQL: 1 or 0 for each row, never NULL. `in_python`: parts for Python to evaluate."""
 
     sql: str = ""
     parameters: list[Any] = field(default_factory=list)
-    asked: list[Filter] = field(default_factory=list)
+    in_python: list[Filter] = field(default_factory=list)
 
 
 def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Condition:
@@ -88,8 +88,8 @@ class _Translation:
         return self.in_python(filter)
 
     def in_python(self, filter: Filter) -> str:
-        self.condition.asked.append(filter)
-        return f"{ASK_PYTHON}({len(self.condition.asked) - 1}, {self._column})"
+        self.condition.in_python.append(filter)
+        return f"{ASK_PYTHON}({len(self.condition.in_python) - 1}, {self._column})"
 
     def bind(self, value: Any) -> str:
         self.condition.parameters.append(value)

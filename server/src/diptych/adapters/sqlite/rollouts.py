@@ -14,7 +14,7 @@ from diptych.core.rollout.types import FINAL_STATES, CollectionMove, Rollout, Se
 from diptych.core.types import Target, VersionRef
 
 MAX_ENDED = 100  # rollouts that have ended, beyond which they are forgotten
-MAX_TRIED = 1_000  # versions whose newest rollout is kept, which tells that they were tried
+MAX_TRIED = 1_000  # versions whose newest rollout is kept, as a record that they were tried
 _COLUMNS = (
     "id", "model", "version", "bundle", "precision", "decode", "state", "created_at", "reason",
     "finished_at", "stays", "comparison",

@@ -139,14 +139,14 @@ class SqliteRows:
         return await self._threads.read(lambda db: dict(db.execute(query, values)))
 
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 whose file is used by a row."""
+        """The sha256s, of those given, whose file a row uses."""
         return await self._threads.read(lambda db: sql.used_files(db, sha256s))
 
     async def _scan(
         self, c: int, work: Callable[[sqlite3.Connection, Callable[[], bool], int], Result]
     ) -> Result:
-        """As `_read_of`, for long work: it also gets what says that the call was cancelled, and how often
-        the filters had been cleared before.
+        """As `_read_of`, for long work. `work` also gets a function that returns whether the call was
+        cancelled, and the number of times that the filters had been cleared before.
         """
         stop, n_clears = threading.Event(), self._filters.n_clears
         try:

@@ -44,7 +44,7 @@ class SqliteRowWriter:
         replace: bool,
         notes: Sequence[JobNote] = (),
     ) -> Written:
-        """Add N rows in order, and record what `notes` tell of items of jobs, in one transaction.
+        """Add N rows in order and the outcomes of job items in `notes`, in one transaction.
 
         Raises NotFound for the collection, or for a job that has ended.
         """

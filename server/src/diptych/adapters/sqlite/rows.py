@@ -66,7 +66,7 @@ def matching_keys(
     def ask_python(number: int, metadata: str) -> bool:
         if stopped():
             raise InterruptedError
-        return condition.asked[number].matches(json.loads(metadata))
+        return condition.in_python[number].matches(json.loads(metadata))
 
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
     db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)

@@ -44,7 +44,7 @@ class SqliteSnapshot:
     def __init__(self, file: Path, *, immutable: bool = False) -> None:
         """Raises StoreError if the file is not a diptych database or has an unknown schema; CorruptStore.
 
-        `immutable`: nobody writes to the file, and no file is made beside it.
+        `immutable`: nobody writes to the file, and no file is made next to it.
         """
         self._file = file
         with _translated(file):

@@ -9,7 +9,7 @@ from diptych.errors import InvalidValue
 
 
 def require_writable(file: Path | None) -> None:
-    """Raise InvalidValue for a file that cannot be written as far as one can tell without writing."""
+    """Raise InvalidValue for a file that cannot be written, as far as is known before writing."""
     if file is None:
         return
     folder = file.parent

@@ -1,4 +1,4 @@
 """The process of `diptych serve`: its start, its log, its limits and its end.
 
-`server` runs the HTTP server until it is told to stop and uses all the other modules. Read it first.
+`server` runs the HTTP server until it is asked to stop and uses all the other modules. Read it first.
 """

@@ -1,6 +1,6 @@
 """Load a folder of pictures into the collection `gallery` once the server is ready.
 
-The folder has an `items.jsonl` beside its pictures, one line each: {"file", "id", "metadata"}.
+The folder has an `items.jsonl` next to its pictures, with a line for each: {"file", "id", "metadata"}.
 """
 
 import asyncio

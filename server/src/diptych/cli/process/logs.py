@@ -15,7 +15,7 @@ LogFormat = Literal["auto", "text", "json"]
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object. The extra `fields` become keys beside the message."""
+    """Formats a record as one JSON object. The extra `fields` become keys next to the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""

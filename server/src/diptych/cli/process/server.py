@@ -1,4 +1,4 @@
-"""Run the HTTP server in this process until it is told to stop."""
+"""Run the HTTP server in this process until it is asked to stop."""
 
 import errno
 import logging

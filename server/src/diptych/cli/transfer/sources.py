@@ -139,7 +139,7 @@ def id_of_name(name: str) -> str:
     """Make an id of a file name: the name with `/` as `~`, or an id with a hash of the name at its end.
 
     The hash is for names with other characters (`~` too) and for long ones, since different names would get
-    one id without it. The id depends on the name alone, not on the files beside it: a file that comes or goes
+    one id without it. The id depends on the name alone, not on other files: a file that comes or goes
     changes no other id, so that a folder can be added again, also in parts, and nothing is stored twice.
     """
     return name.replace("/", "~") if _NAME_THAT_STAYS.fullmatch(name) else _hashed_id(name)

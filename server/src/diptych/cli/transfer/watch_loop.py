@@ -56,7 +56,7 @@ def _wait_for(
     ask: Callable[[], Answer], args: argparse.Namespace, on_error: Callable[[], None] = lambda: None
 ) -> Answer:
     """Ask until there is an answer. Raises errors that waiting does not mend."""
-    told = ""
+    reported = ""
     while True:
         try:
             answer = ask()
@@ -64,12 +64,12 @@ def _wait_for(
             if isinstance(error, InvalidCall) or (isinstance(error, ApiError) and error.status in LASTING):
                 raise
             on_error()
-            if str(error) != told:
+            if str(error) != reported:
                 _say(args, "waiting", str(error))
-            told = str(error)
+            reported = str(error)
             time.sleep(args.poll_s)
             continue
-        if told:
+        if reported:
             _say(args, "continuing", "what was in the way is gone")
         return answer
 

@@ -90,9 +90,9 @@ def fold_same_picture(hits: Sequence[Hit], hashes: Mapping[int, bytes]) -> list[
 def same_pictures(images: Sequence[ImageContent], hashes: Mapping[int, bytes]) -> list[list[str]]:
     """The ids of images of one picture, in groups of two or more. It may take seconds: call it in a thread.
 
-    `hashes` are those of keys, beside the known ones. All images of a group are near to its first one in the
-    order of `images`, so that a chain of neighbours does not become one group. Images without a hash are
-    grouped by their bytes.
+    `hashes`: picture hashes by key, in addition to those that the images have. All images of a group are near
+    to its first one in the order of `images`, so that a chain of neighbours does not become one group. Images
+    without a hash are grouped by their bytes.
     """
     contents: dict[str, list[ImageContent]] = {}
     for image in images:
@@ -147,10 +147,10 @@ def _first_near(hashes: Sequence[bytes]) -> list[int]:
     for i in np.flatnonzero(has_near):
         if is_free[i]:
             is_free[i] = False
-            beside = np.concatenate([order[left[i] : right[i]] for order, left, right in parts])
-            beside = beside[is_free[beside]]
-            beside = beside[are_near(beside, i)]
-            firsts[beside], is_free[beside] = i, False
+            group = np.concatenate([order[left[i] : right[i]] for order, left, right in parts])
+            group = group[is_free[group]]
+            group = group[are_near(group, i)]
+            firsts[group], is_free[group] = i, False
     found: list[int] = firsts.tolist()
     return found
 

@@ -204,7 +204,7 @@ class Rows(Protocol):
         ...
 
     async def used_files(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 whose file a row uses."""
+        """The sha256s, of those given, whose file a row uses."""
         ...
 
 
@@ -228,7 +228,7 @@ class RowWriter(Protocol):
         replace: bool,
         notes: Sequence[JobNote] = (),
     ) -> Written:
-        """Add N rows in order, and the outcomes of items of jobs that `notes` tell of.
+        """Add N rows in order, and the outcomes of job items in `notes`.
 
         A row that existed before has an embedding of this identity afterwards, too. Raises NotFound for a job
         that has ended, or adds to another collection.

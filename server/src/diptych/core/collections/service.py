@@ -210,7 +210,7 @@ class Collections:
     ) -> Added:
         """Add N items and return N outcomes in their order.
 
-        An item is durable and searchable, or fails alone with its own error. The outcomes that `notes` tell
+        An item is durable and searchable, or fails alone with its own error. The outcomes in `notes`
         of, whose rows are items, are durable in the same commit, even if there are no items. Raises for the
         whole add, with nothing acknowledged: Conflict when the collection is not served, NotFound when such a
         job has ended, Overloaded, TooLarge, NotReady.

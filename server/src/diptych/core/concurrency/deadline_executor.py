@@ -15,13 +15,13 @@ STOP_WITHIN_S = 5.0  # a stop takes effect between two steps of the call, and on
 
 
 class Stuck(Exception):
-    """A call did not end although it was told to stop: its thread is lost."""
+    """A call did not end although it was asked to stop: its thread is lost."""
 
 
 class DeadlineExecutor:
     """`n_threads` threads for calls that may hang.
 
-    A call that takes longer than `timeout_s` is told to stop, and fails once it has stopped. If it has not
+    A call that takes longer than `timeout_s` is asked to stop, and fails once it has stopped. If it has not
     ended after another `stop_within_s`, it counts as stuck for ever.
     """
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
-class _Flight(Generic[Made]):
+class _Flight(Generic[Result]):
     """One computation, and how many callers wait for it."""
 
-    task: "asyncio.Task[Made]"
+    task: "asyncio.Task[Result]"
     n_waiting: int = 0
 
 
-class SingleFlight(Generic[Key, Made]):
+class SingleFlight(Generic[Key, Result]):
     """Callers that ask for a key while it is being computed share that computation. Used from one event loop.
 
     No caller owns it: a caller that is cancelled leaves it to the others, and the last one that leaves
@@ -25,13 +25,13 @@ class SingleFlight(Generic[Key, Made]):
     """
 
     def __init__(self) -> None:
-        self._flights: dict[Key, _Flight[Made]] = {}
+        self._flights: dict[Key, _Flight[Result]] = {}
 
     def __contains__(self, key: Key) -> bool:
         """Whether the key is being computed."""
         return key in self._flights
 
-    async def get(self, key: Key, make: Callable[[], Coroutine[Any, Any, Made]]) -> Made:
+    async def get(self, key: Key, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Return what `make` returns, or what it returns to an earlier caller. Raises what it raises."""
         flight = self._flights.get(key)
         if flight is None or flight.task.done():  # done: its waiters have not resumed yet

@@ -1,6 +1,6 @@
 """Items of jobs: from the files of an archive, and checked before a job is accepted.
 
-`a/cat.json` beside `a/cat.jpg` describes it: {"id": .., "metadata": {..}}, and either may be left out.
+`a/cat.json` next to `a/cat.jpg` describes it: {"id": .., "metadata": {..}}, and either may be left out.
 """
 
 import json
@@ -39,8 +39,8 @@ def items_of_archive(read: Read, n_bytes: int, max_items: int, max_image_bytes: 
         raise TooLarge(f"the archive has {len(images) + len(stray)} items, limit is {max_items}")
     items: list[JobItem] = []
     for image in images:
-        beside = described.get(_stem(image.name))
-        said: Description = {} if beside is None else _description(read, beside)
+        sidecar = described.get(_stem(image.name))
+        said: Description = {} if sidecar is None else _description(read, sidecar)
         items.append(_item(len(items), image, said, max_image_bytes))
     for one in stray:
         error = InvalidValue("describes no image: there is no image of this name")

@@ -277,8 +277,8 @@ class Jobs:
             if id not in self._unrecorded:
                 log.warning("job %s has stopped, which is not on the disk yet: %s", id, error)
                 self._background.start(self._end_later(id), "ending a cancelled job")
-            told = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
-            self._unrecorded[id] = (told, self._unrecorded.get(id, (told, _now()))[1])
+            failure = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
+            self._unrecorded[id] = (failure, self._unrecorded.get(id, (failure, _now()))[1])
             self._notify()
 
     async def _end_later(self, id: str) -> None:
@@ -309,7 +309,7 @@ class Jobs:
         try:
             await self._store.forget(MAX_ENDED)
         except StoreError as error:
-            log.warning("jobs that have ended long ago are still told of: %s", error)
+            log.warning("jobs that ended long ago are still listed: %s", error)
 
     async def _found(self, id: str) -> Job:
         job = await self._store.find(id)

@@ -21,7 +21,7 @@ SETTING = "DIPTYCH_API_KEY"  # the name of the key that is a setting
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Blocking, from any thread, beside other processes."""
+    """Stores API keys. Its methods block. Several threads and processes may use one store."""
 
     def fingerprint(self) -> object:
         """A value that differs after each change of the keys. Raises StoreError."""

@@ -40,11 +40,11 @@ class KnownRollouts:
         return [self.get(id) for id in reversed(self._rollouts)][:limit]
 
     def open_ones(self) -> list[Rollout]:
-        """Those that wait, and the one that runs."""
+        """The rollouts that wait, and the one that runs."""
         return [one for one in map(self.get, self._rollouts) if not one.has_ended]
 
     def waiting(self) -> list[Rollout]:
-        """Those that wait."""
+        """The rollouts that wait."""
         return [one for one in self._rollouts.values() if one.state == "waiting"]
 
     def failures(self, name: str) -> Mapping[int, str]:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 BLOCKING_ROWS = 16  # images that may be embedded in the write of the switch, in which adds wait
 NOT_KEPT = "images were added that it does not keep"
-ROW_BYTES = 100  # of a vector in the database, beside its numbers
+ROW_BYTES = 100  # of a vector in the database, in addition to its numbers
 MARGIN = 1.5  # for the log of the database, and for memory that grows by doubling
 REPORT_PROGRESS_S = 60.0  # between lines of the log
 
@@ -56,8 +56,8 @@ class RolloutParts:
 @dataclass(eq=False)
 class RolloutRun:
     """Runs one rollout. `save` stores each new state; `pace` gives way to requests. `keep_bundles` keeps a
-    copy of the version, beside what is needed already. `wanted`: see ServedVersions. `on_switched` is called
-    at the switch.
+    copy of the version, in addition to the copies that are needed already. `wanted`: see ServedVersions.
+    `on_switched` is called at the switch.
     """
 
     parts: RolloutParts

@@ -56,7 +56,7 @@ from diptych.http.respond import encode_embedding, sized_json_response
 from diptych.http.state import ready_services
 
 _ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
-_N_OPTION_FIELDS = 1  # beside the items
+_N_OPTION_FIELDS = 1  # in addition to the items
 Item = str | bytes | ImageUrl  # a text, the bytes of an image file, or the URL of one
 Text = Annotated[str, WithJsonSchema(schemas.TEXT)]
 
@@ -188,7 +188,7 @@ def _response(
 
 
 def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> Response:
-    """(N, D) as raw little-endian float32 rows. Headers hold what JSON has beside the rows."""
+    """(N, D) as raw little-endian float32 rows. Headers hold the other fields of the JSON answer."""
     headers = {
         "X-Diptych-Model": model.name,
         "X-Diptych-Version": str(model.version),

@@ -1,4 +1,4 @@
-"""For operators and supervisors: liveness, readiness, metrics and version."""
+"""Liveness, readiness, metrics and version, for operators and supervisors."""
 
 from typing import Literal
 

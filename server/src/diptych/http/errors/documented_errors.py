@@ -161,7 +161,7 @@ def documented_errors(*statuses: int) -> Responses:
 
 
 def other_errors() -> Responses:
-    """Describe the errors that any route may return beside those that it names."""
+    """Describe the errors that any route may return in addition to those that it names."""
     return {"default": _response(_OTHER, PROBLEM_JSON, Problem.__name__)}
 
 

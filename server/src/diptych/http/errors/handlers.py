@@ -39,7 +39,7 @@ async def _handle_diptych_error(request: Request, error: Exception) -> Response:
         fields = {"request_id": context_of(request).request_id}
         if (
             isinstance(error, CorruptStore) and error.logged
-        ):  # its message, and so its traceback, would tell a private id
+        ):  # its message, and so its traceback, would reveal a private id
             LOG.error("request failed: %s", error.logged, extra={"fields": fields})
         else:
             LOG.error("request failed", exc_info=error, extra={"fields": fields})

@@ -87,8 +87,8 @@ class AccessLogMiddleware:
         }
         ACCESS_LOG.info("request", extra={"fields": fields})
         if (action := audited(scope)) is not None:
-            told = {**action, "status": status, "client": fields["client"], "request_id": context.request_id}
-            AUDIT_LOG.info("administrative call", extra={"fields": told})
+            entry = {**action, "status": status, "client": fields["client"], "request_id": context.request_id}
+            AUDIT_LOG.info("administrative call", extra={"fields": entry})
         if self._state.services is None:
             return
         metrics = self._state.services.metrics

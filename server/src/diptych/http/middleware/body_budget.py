@@ -81,7 +81,7 @@ class BodyBudgetMiddleware:
 
 
 def memory_reserver(request: Request) -> ReserveBytes:
-    """A function to call with the number of bytes that the request is about to hold beside its body.
+    """A function to call with the number of bytes that the request is about to hold in addition to its body.
 
     It raises TooLarge if the request would then hold more than a body may have, Overloaded if the budget of
     all requests is used up.

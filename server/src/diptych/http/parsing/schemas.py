@@ -29,7 +29,7 @@ def limited(**names: str) -> Schema:
 def with_limits(described: Any, limits: Limits) -> Any:
     """Replace the names of limits in a description by their numbers.
 
-    Where a limit that is not a setting stands beside one that is, the smaller of the two holds.
+    If a keyword also has a fixed limit, the smaller of the two holds.
     """
     if isinstance(described, list):
         return [with_limits(item, limits) for item in described]
@@ -58,7 +58,7 @@ def example(*values: Any, **rules: Any) -> Schema:
 def exactly_one(*names: str, given: Schema = STRING, without: Sequence[str] = ()) -> Schema:
     """A rule: exactly one of these properties is a string, or what `given` describes.
 
-    The properties `without` must be null beside it.
+    The properties `without` must be null next to it.
     """
     nulls = {name: {"type": "null"} for name in without}
     return {"oneOf": [{"required": [name], "properties": {name: given, **nulls}} for name in names]}

@@ -27,18 +27,18 @@ JPEG_QUALITY = 95  # of resized images: its loss is below that of the resize
 CPU_S = 20  # limit of processor time for one file, several times that of the largest pictures
 AHEAD_EACH = 4  # queued entries per thread, so that none runs idle
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 P = ParamSpec("P")
 
 
 def run_isolated(
-    work: Callable[Concatenate[bytes, ImageSpec, ImageLimits, P], Made],
+    work: Callable[Concatenate[bytes, ImageSpec, ImageLimits, P], Result],
     payload: bytes,
     spec: ImageSpec,
     limits: ImageLimits,
     *args: P.args,
     **options: P.kwargs,
-) -> Made:
+) -> Result:
     """Call `work(payload, spec, limits, *args)`, in another process if the decoder may crash or hang.
 
     Such a file then costs only its own pair, not the run. `work` must be defined in a module with few
@@ -101,15 +101,15 @@ def ending_of(payload: bytes) -> str:
 
 
 def map_in_threads(
-    items: Iterator[Item], work: Callable[[Item], Made], n_threads: int
-) -> Iterator[tuple[Item, Made]]:
+    items: Iterator[Item], work: Callable[[Item], Result], n_threads: int
+) -> Iterator[tuple[Item, Result]]:
     """Map `work` over items in threads, a few items ahead; yields (item, result) in order.
 
     Threads suffice, since decoders release the GIL.
     """
     silence_decoders()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="check") as pool:
-        waiting: list[tuple[Item, Future[Made]]] = []
+        waiting: list[tuple[Item, Future[Result]]] = []
         while True:
             for item in islice(items, n_threads * AHEAD_EACH - len(waiting)):
                 waiting.append((item, pool.submit(work, item)))

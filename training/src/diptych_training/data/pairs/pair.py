@@ -98,17 +98,17 @@ class _ShardView:
 
     @property
     def location(self) -> str:
-        """That of the shard."""
+        """The location of the shard."""
         return self.shard.location
 
     @property
     def prefix(self) -> str:
-        """That of the shard."""
+        """The prefix of the shard."""
         return self.shard.prefix
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those of the shard."""
+        """The files of the shard."""
         return self.shard.files
 
 

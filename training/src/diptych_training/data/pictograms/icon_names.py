@@ -124,7 +124,7 @@ def conventions_of(names: Collection[str], suffixes: Iterable[str], prefixes: It
 
 
 def is_description(label: str) -> bool:
-    """Whether the label tells what is drawn: not a letter, a digit, a framed one or a hexadecimal code.
+    """Whether the label names what is drawn: not a letter, a digit, a framed one or a hexadecimal code.
 
     "x" in a frame stays: it is how many sets name the sign for closing.
     """

@@ -20,7 +20,7 @@ class Searches:
     """S searches with their K best hits, best first.
 
     `scores` (S, K) are standard scores, `relevant` (S, K) says which hits are what was meant, `n_images` (S,)
-    is how many pictures were compared, and `queries` (S,) tells the queries apart.
+    is how many pictures were compared, and `queries` (S,) numbers the queries.
     """
 
     scores: NDArray[np.float64]

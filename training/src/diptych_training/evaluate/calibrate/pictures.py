@@ -116,7 +116,7 @@ def _drawn(proof: PackedDataset, split: Split) -> Sample:
 
 
 def _some(queries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most MAX_QUERIES of them, always the same ones, in order."""
+    """Return at most MAX_QUERIES of them, always the same ones, in order."""
     if len(queries) <= MAX_QUERIES:
         return queries
     return np.sort(np.random.default_rng(0).choice(queries, MAX_QUERIES, replace=False))

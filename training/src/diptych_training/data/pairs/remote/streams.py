@@ -12,7 +12,7 @@ CHUNK = 1 << 20
 
 
 class MonitoredFile:
-    """Wraps a file; `has_failed` tells failures of the file from errors of its decoder."""
+    """Wraps a file; `has_failed` separates failures of the file from errors of its decoder."""
 
     closed = False
 

@@ -79,10 +79,10 @@ def _sample(files: Sequence[str], n: int) -> Sequence[str]:
 
 def _of_group(group: tuple[str, ...], known: dict[str, str | None]) -> str:
     marks = [known[file] for file in group if file in known]
-    told = [mark for mark in marks if mark is not None]
-    if not marks or len(told) < len(marks):
+    found = [mark for mark in marks if mark is not None]
+    if not marks or len(found) < len(marks):
         return UNKNOWN
-    return sha256("\n".join(told).encode()).hexdigest()[:WIDTH]
+    return sha256("\n".join(found).encode()).hexdigest()[:WIDTH]
 
 
 def _describe_group(group: tuple[str, ...]) -> str:
