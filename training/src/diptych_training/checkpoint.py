@@ -196,7 +196,7 @@ def load_predictive_run(
 
 
 def objective_builder(config: TrainConfig, folder: RunFolder) -> Callable[[], Predictive] | None:
-    """What builds the objective of a run without a text tower, with fresh weights; None for other runs.
+    """Return the builder of the objective of a run without a text tower; None for other runs.
 
     Raises CheckpointError if a file of the run is missing.
     """

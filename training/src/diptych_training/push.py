@@ -134,7 +134,7 @@ _Found = dict[str, tuple[Hit, ...]]  # by query
 def _search(
     url: str, api_key: str | None, queries: Sequence[str], names: Sequence[str] | None = None
 ) -> dict[str, _Found]:
-    """What the queries find in these collections, or in those that follow the server's version."""
+    """Search these collections, or those that follow the server's version, with the queries."""
     found: dict[str, _Found] = {}
     if not queries:
         return found

@@ -62,7 +62,7 @@ class ModelBundles:
         return ref
 
     def broken(self, name: str) -> dict[str, str]:
-        """What lies in the folder of a name and can be served nowhere, by its name, with the reason."""
+        """Entries of a model's folder that no server can serve, by name, with the reason."""
         found = self._repository.strangers(name)
         for version in self._versions(name):
             try:
@@ -112,7 +112,7 @@ class ModelBundles:
             )
 
     def kept_bytes(self, ref: VersionRef) -> int:
-        """What the copy of a version takes on the disk of the data folder; 0 if there is none."""
+        """The size of the copy of a version in the data folder; 0 if there is none."""
         with suppress(OSError):
             return self._kept.n_bytes(ref.bundle)
         return 0

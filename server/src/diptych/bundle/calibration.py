@@ -86,7 +86,7 @@ class RelevanceMap(Part):
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the relevance of hits is made of, for the vectors of one identity.
+    """The numbers that turn cosines into relevance, for the vectors of one identity.
 
     `identity` is that of `calibrated_identity`. `bank` is (M, D), of unit norm. A kind of query that is not
     in `maps`, or whose map is ignored, has no relevance.

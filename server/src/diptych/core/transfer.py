@@ -11,7 +11,7 @@ from diptych.errors import NotFound
 
 @dataclass(frozen=True)
 class VectorSource:
-    """What made vectors: a version of a model, in one precision, with one way of decoding images."""
+    """The source of vectors: a version of a model, in one precision, with one way of decoding images."""
 
     name: str
     version: int
@@ -24,7 +24,7 @@ class VectorSource:
 
 @dataclass(frozen=True)
 class Heading:
-    """What an exported file says of all its rows, by key."""
+    """The header of an exported file, by key."""
 
     collection: str
     maker: VectorSource
@@ -61,7 +61,7 @@ class LostRow:
 
 @dataclass(frozen=True)
 class SourceFilter:
-    """Which of several sources' vectors are exported; None admits all."""
+    """Selects the sources whose vectors are exported; None admits all."""
 
     version: int | None = None
     precision: str | None = None
@@ -114,7 +114,7 @@ def _listed(sources: Iterable[VectorSource]) -> str:
 def vector_sources(
     repository: ModelRepository, name: str, wanted: SourceFilter = ANY_SOURCE
 ) -> dict[str, VectorSource]:
-    """What makes the vectors of each identity of a model, as far as its versions can be read.
+    """The source of the vectors of each identity of a model, as far as its versions can be read.
 
     Several versions may make the same vectors: one that is `wanted` is named, else the newest.
     """

@@ -43,7 +43,7 @@ class VersionRef:
 
 @dataclass(frozen=True)
 class Target:
-    """What a server serves: a version of a model in one precision and decode mode.
+    """A version of a model in one precision and decode mode.
 
     It makes the vectors of one identity.
     """
@@ -158,7 +158,7 @@ Keep = Literal["original", "none"]  # what a collection does with the files of a
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What is stored about one image, except its bytes and its embedding.
+    """The stored record of one image, without its bytes and its embedding.
 
     For a ready-made vector, `sha256` and `n_bytes` are those of its float32 numbers, and width and height are
     0.
@@ -196,7 +196,7 @@ class NewVector:
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """What the image `key` of a collection is compared by; `picture_hash` is None while it is unknown."""
+    """The hashes of the image `key` of a collection; `picture_hash` is None while it is unknown."""
 
     key: int
     id: str
@@ -215,7 +215,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class VectorOrigin:
-    """What made ready-made vectors. `precision`, `decode` and `identity` are None if unknown."""
+    """The source of ready-made vectors. `precision`, `decode` and `identity` are None if unknown."""
 
     name: str
     version: int

@@ -32,7 +32,7 @@ Concern = Literal["none", "path", "chosen", "all"]
 
 @dataclass(frozen=True)
 class Access:
-    """What a call needs: a scope (None: not even a key), and what it does with collections.
+    """The access that a call needs: a scope (None: no key), and the collections that it concerns.
 
     `action`: the name of an administrative call, which the audit log has.
     """
@@ -88,7 +88,7 @@ class GuardedRoute(APIRoute):
 
 
 def access_of(route: APIRoute) -> Access:
-    """What calls of a route need; HEAD needs what GET does."""
+    """Return the access that calls of a route need; HEAD needs that of GET."""
     access: Access | None = getattr(route.endpoint, _ACCESS, None)
     if access is None:
         raise LookupError(
@@ -98,7 +98,7 @@ def access_of(route: APIRoute) -> Access:
 
 
 def access_table(routes: Iterable[BaseRoute]) -> dict[str, dict[str, Access]]:
-    """What each call needs, by its path and its method."""
+    """Return the access that each call needs, by path and method."""
     table: dict[str, dict[str, Access]] = {}
     for route in routes:
         assert isinstance(route, GuardedRoute), f"{route} does not check keys"
@@ -124,7 +124,7 @@ def note_target(request: Request, target: str) -> None:
 
 
 def audited(scope: ASGIScope) -> dict[str, str] | None:
-    """What the audit log says of a request: who did what to what. None for other calls."""
+    """Return the entry of the audit log for an administrative request; None for other calls."""
     state = scope.get("state", {})
     access: Access | None = state.get(_ACCESS)
     if access is None or not access.action:

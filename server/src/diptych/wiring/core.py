@@ -38,7 +38,7 @@ from diptych.core.serving.versions import Versions
 
 @dataclass(frozen=True)
 class Adapters:
-    """What the core stands on. `new_index` makes an empty index of vectors of a width."""
+    """The adapters that the core uses. `new_index` makes an empty index of vectors of a width."""
 
     metrics: Metrics
     records: Records
@@ -55,7 +55,7 @@ class Adapters:
 
 @dataclass(frozen=True)
 class CorePlan:
-    """What the core is to do, as values. See the settings of these names."""
+    """Options of the core. See the settings of these names."""
 
     read_only: bool = False
     max_metadata_bytes: int = 16_384

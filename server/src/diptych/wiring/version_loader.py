@@ -39,7 +39,7 @@ class BundleFolders(Protocol):
         ...
 
     def broken(self, name: str) -> dict[str, str]:
-        """What cannot be served of a model in the repository, such as an incomplete version, and why."""
+        """Entries of a model that cannot be served, such as an incomplete version, with the reason."""
         ...
 
 

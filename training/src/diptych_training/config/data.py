@@ -45,7 +45,7 @@ class AugmentConfig(Frozen):
 
 
 class CaptionConfig(Frozen):
-    """Which of an item's texts a step uses, as relative weights.
+    """Relative weights of the kinds of texts that a step draws for an item.
 
     `label` is the label alone; `label_keywords` adds up to `max_keywords` shuffled keywords to it; `caption`
     is one of the item's further captions. A `template` is put around the text with `template_probability`.

@@ -86,7 +86,7 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_tables(self) -> "TrainConfig":
-        """What each table says must fit the others."""
+        """Check that the tables fit each other."""
         check_preparation(self.preprocess, self.text, self.model)
         self.run.check_model(self.model)
         self.optim.check_steps(self.run.steps)
@@ -179,7 +179,7 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_aligned(self) -> "TrainConfig":
-        """What a tower takes from others must be named, unless the start model brings it."""
+        """Require the names of the weights that a tower starts from, unless the start model brings them."""
         if self.start is not None:
             return self
         image, text, start = self.model.image, self.model.text, self.start_image

@@ -1,4 +1,4 @@
-"""Which items a training step sees, as a pure function of seed and step."""
+"""Draw the items of a training step, as a pure function of seed and step."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from diptych_training.errors import TrainingConfigError
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """What the sampler needs of a source: its kind and one weight per item."""
+    """The kind of a source and one weight per item, for the sampler."""
 
     name: str
     kind: str

@@ -147,8 +147,10 @@ def _rounding(run: TrainedRun, proof: Proof) -> str:
 def _golden_dataset(
     dataset: PackedDataset, carried: ProofSet | None, size: int, scratch: Path
 ) -> PackedDataset:
-    """What golden items are drawn from: the proof set of the bundle if it has one, since whoever gets the
-    bundle gets their pictures, and a user's own must not be among them.
+    """Return the data set that golden items are drawn from.
+
+    It is the proof set of the bundle, if there is one: golden pictures are published with the bundle, and the
+    user's own must not be.
     """
     if carried is None or carried.entries(size) == dataset.entries:
         return dataset

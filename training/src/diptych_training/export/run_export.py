@@ -38,7 +38,7 @@ NO_PROOF_SET = (
 
 @dataclass(frozen=True)
 class RunExport:
-    """What to publish and how; the defaults are those of `diptych-train export`.
+    """Options of an export; the defaults are those of `diptych-train export`.
 
     `data` None: the proof set of the model that the run started from, else the default data set, else the
     default model's proof set. `precisions` None: those of earlier versions. `half_weights` None: as the

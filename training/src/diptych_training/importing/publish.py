@@ -52,7 +52,7 @@ NO_WEIGHTS_WANTED = "it was imported with --no-weights"
 
 @dataclass(frozen=True)
 class Imported:
-    """What is kept after the float32 files are written and the torch model is freed."""
+    """The values that are kept after the float32 files are written and the torch model is freed."""
 
     facts: ModelFacts
     differences: TextDifferences

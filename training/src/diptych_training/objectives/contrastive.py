@@ -1,4 +1,4 @@
-"""What the objectives with two towers share: the pairs of a batch, their cosines, and the shape of a loss."""
+"""Shared by the objectives with two towers: the pairs of a batch, their cosines, and the shape of a loss."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal

@@ -1,4 +1,4 @@
-"""What the objectives without a text tower share: an image tower, and a head that predicts from its features.
+"""Shared by the objectives without a text tower: an image tower, and a head that predicts from its features.
 
 `PredictiveModel` is what a run of such an objective trains and stores: `visual.*` and `objective.*`.
 """

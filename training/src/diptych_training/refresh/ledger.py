@@ -31,7 +31,7 @@ LEDGER_FILE, RECIPE_FILE, CHANGES_FILE, EXPORT_LOG = (
 
 
 class Request(Frozen):
-    """What decides the weights: the model, the pairs (a digest of them), and the recipe of the user's own."""
+    """The inputs that decide the weights: the model, a digest of the pairs, and the user's own recipe."""
 
     model: str
     pairs: str
@@ -118,7 +118,7 @@ class RefreshFolder:
 
     @property
     def ledger(self) -> Ledger:
-        """What is recorded. Raises TrainingConfigError if the file is gone or cannot be read."""
+        """The recorded ledger. Raises TrainingConfigError if the file is gone or cannot be read."""
         found = self.find_ledger()
         if found is None:
             raise TrainingConfigError(
@@ -127,7 +127,7 @@ class RefreshFolder:
         return found
 
     def find_ledger(self) -> Ledger | None:
-        """What is recorded; None if nothing is. Raises TrainingConfigError if the file cannot be read."""
+        """The recorded ledger, or None. Raises TrainingConfigError if the file cannot be read."""
         try:
             return Ledger.model_validate_json((self.path / LEDGER_FILE).read_bytes())
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the user of `diptych-train refresh` asked for, and where things are."""
+"""Options of `diptych-train refresh`, and the folders that it uses."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,7 +36,7 @@ class Places:
 
 @dataclass(frozen=True)
 class RefreshOptions:
-    """What the user asked for. One field a flag, which is why there are many.
+    """The options of the user. There is one field for each flag.
 
     `start` is NAME or NAME/VERSION of the repository; None: the newest version of `name`, or else the default
     model. `recipe` is a file in place of the chosen recipe.

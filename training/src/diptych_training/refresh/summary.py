@@ -1,4 +1,4 @@
-"""What the terminal shows at the end of a refresh: a table, three searches, and what was published."""
+"""Print the summary of a refresh to the terminal: a table, three searches, and what was published."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ def summary(
     repository: ModelRepository,
     gains: Sequence[str] = (),
 ) -> str:
-    """What was published, what was gained and lost (`gains`, sentences), and where the page is.
+    """Describe the published version, the gains and losses (`gains`, sentences), and the path of the page.
 
     Names precisions of the old version that the new one lacks.
     """

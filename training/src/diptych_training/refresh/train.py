@@ -31,7 +31,7 @@ N_EXPORT, N_PRECISION = 1_600, 1_500
 
 @dataclass(frozen=True)
 class Remaining:
-    """What follows the training: `n_mixes` mixes embed `n_pictures` each, and `n_precisions` are exported."""
+    """The work after training: `n_mixes` mixes embed `n_pictures` each, and `n_precisions` are exported."""
 
     n_mixes: int
     n_pictures: int

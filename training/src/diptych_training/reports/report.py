@@ -76,7 +76,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a report shows differently in both forms, such as pictures, or in one of them only."""
+    """A part of a report that differs between both forms, such as pictures, or in one of them only."""
 
     page: str = ""
     text: str = ""

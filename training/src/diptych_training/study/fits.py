@@ -1,4 +1,4 @@
-"""What is read off measured points: images to reach an accuracy, power laws, intervals; and how figures
+"""Fits of measured points: images to reach an accuracy, power laws, intervals; and how figures
 look.
 """
 

@@ -81,7 +81,7 @@ def _sections(
 
 
 def _budget(plan: StudyPlan, cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
-    """What was run of each part, and what was not."""
+    """Describe which runs of each part were made, and which were not."""
     rows = []
     for part, title in TITLES.items():
         own = [cell for cell in cells if cell.part == part]

@@ -1,4 +1,4 @@
-"""What prompts add, and how many examples zero-shot is worth (figures 4, 6 and 7 of the paper)."""
+"""Measure the gain of prompts, and how many examples zero-shot is worth (figures 4, 6 and 7 of the paper)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -173,7 +173,7 @@ class GradientStep:
 
     @torch.no_grad()
     def _teacher_targets(self, batch: Batch, chunks: list[slice]) -> Affinities | None:
-        """What the teachers think in the mean, each by its own scale; this rank's rows of the whole batch."""
+        """The mean prediction of the teachers, each by its own scale; this rank's rows of the whole batch."""
         if self.teachers is None:
             return None
         predictions = []

@@ -130,7 +130,7 @@ def short(error: BaseException) -> str:
 
 
 def _probe_failure(rows: Embeddings, keys: Keys, cosines: Embedding) -> str:
-    """What is wrong with a search for the row at PROBE_ROW among all rows; empty if nothing is."""
+    """Return what is wrong with a search for the row at PROBE_ROW among all rows; empty if nothing is."""
     error = float(np.abs(cosines - (rows @ rows[PROBE_ROW])[keys]).max(initial=0.0))
     wrong = ""
     if not error <= PROBE_ERROR:  # true for NaN as well

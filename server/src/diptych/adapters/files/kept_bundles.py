@@ -50,7 +50,7 @@ class KeptBundles:
         return folder if found is not None and found[0] == bundle else None
 
     def n_bytes(self, bundle: str) -> int:
-        """What a bundle takes on the disk."""
+        """The size of a bundle on the disk."""
         return _own_bytes(self._root / bundle[:N_DIGITS])
 
     def bundles(self) -> list[str]:

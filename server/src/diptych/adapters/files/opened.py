@@ -44,7 +44,7 @@ class _Opened(ABC):
 
     @abstractmethod
     def _trouble(self) -> str:
-        """What is missing, and what to do; empty if nothing is."""
+        """Return what is missing and what to do; empty if nothing is missing."""
 
 
 class OpenedFiles(_Opened):

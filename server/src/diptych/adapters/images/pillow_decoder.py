@@ -184,7 +184,7 @@ def _is_isolated(payload: bytes) -> bool:
 
 
 def _outcome(work: Callable[[], Result]) -> Result | InputError:
-    """What `work` returned, or its InputError without the traceback, which would hold the picture."""
+    """The result of `work`, or its InputError without the traceback, which would hold the picture."""
     try:
         return work()
     except InputError as error:

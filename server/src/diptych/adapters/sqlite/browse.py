@@ -39,7 +39,7 @@ def same_bytes(db: sqlite3.Connection, c: int) -> list[list[str]]:
 
 
 def contents(db: sqlite3.Connection, c: int) -> list[ImageContent]:
-    """What all images of the collection are compared by, by id."""
+    """The hashes by which the images of the collection are compared, by id."""
     query = "SELECT key, id, sha256, kept, picture_hash FROM images WHERE collection = ? ORDER BY id"
     return [
         ImageContent(key, id, sha256, bool(kept), hash)

@@ -70,7 +70,7 @@ class SqliteCatalogue:
         return await self._threads.read(lambda db: _sizes(db, c))
 
     async def sources(self) -> dict[str, Target]:
-        """What makes the vectors of each identity for which that is known."""
+        """The source of the vectors of each identity, where it is known."""
         return await self._threads.read(_sources)
 
     async def record_source(self, identity: str, source: Target) -> None:

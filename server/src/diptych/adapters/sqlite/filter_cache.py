@@ -94,7 +94,7 @@ class FilterCache:
         make: Callable[[], FieldSummary | None],
         n_clears: int,
     ) -> FieldSummary | None:
-        """What `make` returns, or what it returned for the same rows before. None is not remembered.
+        """Return the result of `make`, or the cached one for the same rows. None is not cached.
 
         `n_clears` as for `matching_keys`.
         """

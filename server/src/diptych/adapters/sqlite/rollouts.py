@@ -1,4 +1,4 @@
-"""What serves, and the rollouts, in the database of the collections."""
+"""Stores the served version and the rollouts, in the database of the collections."""
 
 # ruff: noqa: S608 - only constants of this module are inserted into statements
 
@@ -30,7 +30,7 @@ class SqliteRollouts:
         self._threads = threads
 
     async def served(self) -> ServedVersions | None:
-        """What served last; None in a new data folder."""
+        """The version that served last; None in a new data folder."""
         return await self._threads.read(_served)
 
     def served_now(self) -> ServedVersions | None:

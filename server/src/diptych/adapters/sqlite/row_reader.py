@@ -95,7 +95,7 @@ class SqliteRows:
     async def fields(
         self, c: int, filter: Filter | None, limit: int, *, nested: bool = False
     ) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values.
+        """Summarise the metadata fields of images that pass the filter, each with at most `limit` values.
 
         With `nested`, fields inside of objects are described, too. Cancelling the call ends the scan. Raises
         NotFound for the collection.
@@ -126,7 +126,7 @@ class SqliteRows:
         return await self._read_of(c, lambda db: browse.same_bytes(db, c))
 
     async def contents(self, c: int) -> list[ImageContent]:
-        """What all images of the collection are compared by, by id. Raises NotFound for the collection."""
+        """The hashes that images of the collection are compared by, by id. Raises NotFound."""
         return await self._read_of(c, lambda db: browse.contents(db, c))
 
     async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:

@@ -29,7 +29,7 @@ VECTORS_SINCE = (
 
 @dataclass(frozen=True)
 class Writing:
-    """What the embeddings of one write have in common: collection, number of the identity, change number."""
+    """The values that embeddings of one write share: collection, number of the identity, change number."""
 
     c: int
     identity: int

@@ -63,7 +63,7 @@ class ImageGuard(Protocol):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What one image may cost.
+    """Limits on one image.
 
     `max_px` bounds the decoded image and its resized intermediate, each. Whoever decodes files that they do
     not trust passes a `guard`.

@@ -93,7 +93,7 @@ def _active_name(client: Client) -> str:
 
 
 def _of_rollout(client: Client, collection: str | None) -> Comparison | None:
-    """What the newest rollout with a comparison has stored, of all collections or one."""
+    """The comparison that the newest rollout with one has stored, of all collections or one."""
     for rollout in client.rollouts():
         if rollout.comparison is not None:
             stored = client.rollout(rollout.id).comparison

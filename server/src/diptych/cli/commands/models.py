@@ -94,7 +94,7 @@ def _show_status(status: RolloutStatus) -> None:
 
 
 def _kept(previous: PreviousVersion) -> str:
-    """What going back takes, and what keeping the version costs."""
+    """Describe how to go back, and the cost of keeping the version."""
     n_lagging = previous.n_lagging
     lag = f"it lacks vectors of {n_lagging} images" if n_lagging else "a rollback is immediate"
     indexes, weights = format_bytes(previous.memory_bytes), format_bytes(previous.weight_bytes)

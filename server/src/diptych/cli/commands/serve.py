@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _values_of(name: str, annotation: Any) -> Values:
-    """What a shell may complete the value of a flag with."""
+    """The values that a shell offers for a flag."""
     if get_origin(annotation) is Literal:
         return tuple(map(str, get_args(annotation)))
     if annotation is Path or Path in get_args(annotation):

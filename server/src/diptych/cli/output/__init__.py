@@ -1,1 +1,1 @@
-"""What commands print: lines, tables, JSON, progress bars and summaries of failures. Read `console` first."""
+"""Print lines, tables, JSON, progress bars and summaries of failures. Read `console` first."""

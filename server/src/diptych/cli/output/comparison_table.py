@@ -45,7 +45,7 @@ def parity_lines(comparison: Comparison) -> list[str]:
 
 
 def name_of(query: ChangedQuery) -> str:
-    """What was searched for."""
+    """The text or id that was searched for."""
     return f"image {query.id}" if query.text is None else query.text
 
 

@@ -30,7 +30,7 @@ def check_labels(labels: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class InputWarning:
-    """What is probably a mistake in a request that is answered as it stands, and the item that has it."""
+    """A warning about a probable mistake in a request that was answered, and the item that has it."""
 
     item: str
     detail: str

@@ -15,7 +15,7 @@ class PairChanged(Exception):
 
 @dataclass(eq=False)
 class Collection:
-    """What is true of a collection now, whichever snapshot a request holds. Changed inside writes only.
+    """The current state of a collection, whichever snapshot a request holds. Only writes change it.
 
     `stored` is the version that made its vectors, as the data folder says, of a collection without a pair.
     """
@@ -46,11 +46,11 @@ class Collection:
 
     @property
     def state(self) -> CollectionState:
-        """What callers may do with it: see CollectionInfo."""
+        """The state that callers see: see CollectionInfo."""
         return self._state(self.pair)
 
     def info(self) -> CollectionInfo:
-        """What callers may know about the collection."""
+        """The description of the collection for callers."""
         pair, previous = self.pair, self.serving.previous
         kept = None if previous is None else previous.pairs.get(self.number)
         return CollectionInfo(

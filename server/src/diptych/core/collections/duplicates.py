@@ -111,7 +111,7 @@ def same_pictures(images: Sequence[ImageContent], hashes: Mapping[int, bytes]) -
 
 
 def _first_near(hashes: Sequence[bytes]) -> list[int]:
-    """For each of N picture hashes the index of the first of its picture, which may be itself."""
+    """Return, for each of N hashes, the index of the first hash of its picture, which may be itself."""
     table = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), _N_HASH_BYTES)
     signs = np.ascontiguousarray(table[:, :-_N_COLOURS]).view(">u8")[:, 0].astype(np.uint64)
     colours = table[:, -_N_COLOURS:].astype(np.int16)

@@ -82,8 +82,9 @@ class CollectionImages:
     async def fields(
         self, name: str, filter: Filter | None, limit: int, *, nested: bool = False
     ) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
-        `nested` also the fields inside of objects.
+        """Summarise the metadata fields of images that pass the filter, each with at most `limit` values.
+
+        With `nested` also the fields inside of objects.
         """
         collection = self._registry[name]
         async with self._one_scan:

@@ -86,7 +86,7 @@ class Finder:
 
 
 def raised_or(found: Found | BaseException) -> Found:
-    """What one of several calls returned. Raises what it raised."""
+    """Return the result of one of several calls, or raise its exception."""
     if isinstance(found, BaseException):
         raise found
     return found

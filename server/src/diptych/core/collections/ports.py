@@ -1,4 +1,4 @@
-"""What collections need from adapters: records, an image store and thumbnails.
+"""Ports of collections: records, an image store and thumbnails.
 
 Records are the source of truth about collections, images and embeddings. Writes are durable when they return;
 a read sees one commit.
@@ -146,7 +146,7 @@ class Catalogue(Protocol):
         ...
 
     async def sources(self) -> dict[str, Target]:
-        """What makes vectors, by identity, as far as it is known."""
+        """The source of vectors, by identity, where it is known."""
         ...
 
     async def record_source(self, identity: str, source: Target) -> None:
@@ -186,8 +186,9 @@ class Rows(Protocol):
     async def fields(
         self, c: int, filter: Filter | None, limit: int, *, nested: bool = False
     ) -> FieldSummary:
-        """What the fields of the metadata that passes the filter hold, each with at most `limit` values, with
-        `nested` also the fields inside of objects. A cancelled call stops reading.
+        """Summarise the metadata fields of images that pass the filter, each with at most `limit` values.
+
+        With `nested` also the fields inside of objects. A cancelled call stops reading.
         """
         ...
 
@@ -196,7 +197,7 @@ class Rows(Protocol):
         ...
 
     async def contents(self, c: int) -> list[ImageContent]:
-        """What all images of the collection are compared by, by id."""
+        """The hashes by which the images of the collection are compared, by id."""
         ...
 
     async def hashes(self, keys: Sequence[int]) -> dict[int, bytes | None]:
@@ -290,7 +291,7 @@ class VectorRows(Protocol):
 
 
 class Records(Database, Protocol):
-    """What a store offers to collections. Most callers need one or two of these ports."""
+    """The ports of a store. Most callers need one or two of them."""
 
     @property
     def catalogue(self) -> Catalogue: ...  # noqa: D102 - the port says it

@@ -42,7 +42,7 @@ class WeightedQuery:
 
 @dataclass(frozen=True)
 class SearchInput:
-    """What to search for in which collections.
+    """A search: queries, collections, and options.
 
     Hits with less than `min_relevance` are left out, and not counted. The values at the paths `facets` are
     counted among the `n_counted` best hits. With `collapse` only the MAX_FOLDED best images are looked at.

@@ -117,7 +117,7 @@ class Collections:
         return self._registry[name].info() if name in self._registry else await self.create(name)
 
     async def get(self, name: str) -> CollectionInfo:
-        """What is known of one collection without asking the store."""
+        """Describe one collection, without a query to the store."""
         return self._registry[name].info()
 
     async def stats(self, name: str) -> CollectionStats:

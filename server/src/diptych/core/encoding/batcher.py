@@ -132,7 +132,7 @@ class Batcher(Generic[Item]):
 
     @property
     def last_success_at(self) -> float | None:
-        """In time.monotonic(); None before the first success, and after a call that failed."""
+        """The time.monotonic() of the last success; None before the first, and after a call that failed."""
         return self._runner.last_success_at
 
     @property

@@ -1,4 +1,4 @@
-"""What jobs need from adapters: a store and inputs."""
+"""Ports of jobs: a store and inputs."""
 
 from collections.abc import Sequence
 from typing import Protocol

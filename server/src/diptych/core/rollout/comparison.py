@@ -1,4 +1,4 @@
-"""What a comparison of two versions found, as plain values."""
+"""Results of a comparison of two versions, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -89,7 +89,7 @@ class KnownRollouts:
                 del self._rollouts[rollout.id]
 
     def _last(self) -> dict[VersionRef, Rollout]:
-        """By version, the newest ended rollout to it; newest first."""
+        """The newest ended rollout to each version, newest first."""
         last: dict[VersionRef, Rollout] = {}
         for rollout in reversed(self._rollouts.values()):
             if rollout.has_ended:

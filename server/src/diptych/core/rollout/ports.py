@@ -1,4 +1,4 @@
-"""What rollouts need from adapters: a store, the bundles of the model repository, and room on the machine."""
+"""Ports of rollouts: a store, the bundles of the model repository, and room on the machine."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ class RolloutStore(Protocol):
     """Remembers what serves and which rollouts there were. Writes are durable when they return."""
 
     async def served(self) -> ServedVersions | None:
-        """What served last; None in a new data folder."""
+        """The version that served last; None in a new data folder."""
         ...
 
     async def switch(
@@ -61,7 +61,7 @@ class Bundles(Protocol):
         ...
 
     def broken(self, name: str) -> dict[str, str]:
-        """What lies in the folder of a name and can be served nowhere, such as a version that is half copied.
+        """Entries of a model's folder that no server can serve, such as a version that is half copied.
 
         By the name of its folder, which is the number of a version or something else, with the reason.
         """
@@ -86,7 +86,7 @@ class Bundles(Protocol):
         ...
 
     def kept_bytes(self, ref: VersionRef) -> int:
-        """What the copy of a version takes on the disk; 0 if there is none."""
+        """The size of the copy of a version; 0 if there is none."""
         ...
 
 

@@ -41,7 +41,7 @@ REPORT_PROGRESS_S = 60.0  # between lines of the log
 
 @dataclass(frozen=True)
 class RolloutParts:
-    """What rollouts work with."""
+    """The dependencies of rollouts."""
 
     versions: Versions
     serving: Serving

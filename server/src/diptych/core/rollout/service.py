@@ -138,7 +138,7 @@ class Rollouts:
         return {} if self._known.run is None else self._known.run.of_collections()
 
     async def status(self) -> RolloutStatus:
-        """What serves, what served before, and what is under way.
+        """The version that serves, the one before, and the rollout under way.
 
         What served with another decode mode is left out: a change of that setting is not rolled back.
         """

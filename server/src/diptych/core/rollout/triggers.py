@@ -1,4 +1,4 @@
-"""Which version the server moves to by itself, as the settings say."""
+"""Choose the version that the server moves to without a call, by the settings."""
 
 import logging
 from collections.abc import Collection
@@ -42,7 +42,7 @@ class RolloutTriggers:
 
     @property
     def kind(self) -> Policy:
-        """What happens when a new version appears in the model repository."""
+        """The policy for new versions in the model repository."""
         return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
 
     def asked(self) -> VersionRef | None:

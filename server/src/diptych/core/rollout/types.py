@@ -72,7 +72,7 @@ class CollectionProgress:
 
 @dataclass(frozen=True)
 class ServedVersions:
-    """What serves, and what served before, which a rollback returns to.
+    """The version that serves, and the one before, to which a rollback returns.
 
     `wanted` is the precision of the versions that have it: one that lacks it is served in another.
     """
@@ -84,7 +84,7 @@ class ServedVersions:
 
 @dataclass(frozen=True)
 class CollectionMove:
-    """What a switch changes of one collection: what its vectors are of from then on."""
+    """The change of one collection at a switch: the source of its vectors from then on."""
 
     target: Target
     identity: str
@@ -109,7 +109,7 @@ class PreviousVersion:
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """What serves, what served before, and the rollout that is under way."""
+    """The version that serves, the one before, and the rollout under way."""
 
     active: Target
     policy: Policy

@@ -63,7 +63,7 @@ class RolloutWorker:
             await self._forget_vectors()
 
     def stop(self) -> None:
-        """From now on, what fails is resumed by the next start."""
+        """Stop: a rollout that fails from now on is resumed by the next start."""
         self._closing = True
 
     async def close(self) -> None:

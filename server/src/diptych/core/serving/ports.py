@@ -1,4 +1,4 @@
-"""What serving needs from adapters: an index."""
+"""Port of serving: an index."""
 
 from collections.abc import Sequence
 from typing import Protocol

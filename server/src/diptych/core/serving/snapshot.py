@@ -19,12 +19,12 @@ class Pair:
 
     @property
     def version(self) -> Version:
-        """What makes the vectors."""
+        """The version that makes the vectors."""
         return self.shared_version.value
 
     @property
     def index(self) -> LiveIndex:
-        """What holds the vectors. Pairs of versions that make the same vectors share one."""
+        """The index of the vectors. Pairs of versions that make the same vectors share one."""
         return self.shared_index.value
 
     @property
@@ -58,7 +58,7 @@ class Snapshot:
 
     @property
     def version(self) -> Version:
-        """What embeds and classifies for requests that name no collection."""
+        """The version for requests that name no collection."""
         return self.shared_version.value
 
     def share(self) -> "Shared[Snapshot]":

@@ -310,7 +310,7 @@ def _from_form(form: Form, limits: Limits) -> ClassifyInput:
 def classify_input(
     images: Sequence[bytes | ImageUrl | StoredImage | Embedding], options: ClassifyOptions
 ) -> ClassifyInput:
-    """What the use case takes."""
+    """Build the input of the use case."""
     templates = options.templates if options.templates is not None else DEFAULT_TEMPLATES
     return ClassifyInput(
         images=images,

@@ -1,4 +1,4 @@
-"""What uvicorn lacks: `connection` limits connections and request heads, `graceful_stop` bounds a shutdown.
+"""Additions to uvicorn: `connection` limits connections and request heads, `graceful_stop` bounds a shutdown.
 
 The command line runs the application with both.
 """

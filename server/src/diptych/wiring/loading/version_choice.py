@@ -12,7 +12,7 @@ UNGATED = "it was built ungated, its parity is unknown: see --allow-ungated"
 
 
 class MachineSupport:
-    """Which versions this machine can serve, as far as that is known. ONNX graphs can be tried anywhere."""
+    """Knows which versions this machine can serve. ONNX graphs can be tried anywhere."""
 
     def __init__(self, *, allow_ungated: bool = False) -> None:
         self._allow_ungated = allow_ungated

@@ -45,7 +45,7 @@ def draw(svg: bytes) -> bytes:
 
 
 def credit(spec: SourceSpec, icon_set: Path, n_images: int) -> str:
-    """Who made the drawings, and what was done to them."""
+    """Return the credit of the drawings: their authors, and the changes made."""
     content: Any = read_json(icon_set)
     try:
         title, author_url = content["info"]["name"], content["info"]["author"]["url"]

@@ -75,7 +75,7 @@ class PhotoVariants:
         self._opened: dict[int, Image.Image] = {}
 
     def photograph_of(self, index: int) -> int:
-        """Which photograph variant `index` shows."""
+        """Return the photograph that variant `index` shows."""
         return index % len(self._photographs)
 
     def __getitem__(self, index: int) -> Image.Image:

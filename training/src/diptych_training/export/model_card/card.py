@@ -118,7 +118,7 @@ def model_card(
 
 
 def _sources_of_pairs(run: TrainedRun, own: PackedDataset) -> list[str]:
-    """What a run on image-text pairs learned from; empty for one on drawings with their names."""
+    """Describe the pairs that a run learned from; empty for a run on drawings with their names."""
     if run.config.data.pairs is not None:
         return [*run.config.data.pairs.train]
     return [f"{own.name}/{name}" for name, _ in own.listed("train", "pairs")]

@@ -1,4 +1,4 @@
-"""What a model card says of a model's quality: weak spots, what a refresh changed, and pictures."""
+"""The quality section of a model card: weak spots, what a refresh changed, and pictures."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What else a checkpoint's folder says: the licence in its model card, and whether it holds its tokenizer."""
+"""Read further files of a checkpoint's folder: the licence of its model card, and its tokenizer."""
 
 import json
 from pathlib import Path
@@ -79,7 +79,7 @@ def require_tokenizer(folder: Path) -> None:
 
 
 def _named_tokenizer(config: Path) -> Any:
-    """What the configuration names; None if it cannot be read, which its reader reports."""
+    """The tokenizer that the configuration names; None if it cannot be read, which its reader reports."""
     try:
         return json.loads(config.read_bytes())["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""What changed most between the old and the new model: searches, and pictures whose best label changed."""
+"""The largest changes between the old and the new model: searches, and pictures whose best label changed."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -62,7 +62,7 @@ class PictureChange(Frozen):
 
 
 class Changes(Frozen):
-    """What changed most, each list with the largest changes first; `searches` are some of the user's
+    """The largest changes, in lists with the largest first; `searches` are some of the user's
     captions.
 
     `inputs` is that of the `Evaluation`; `alpha` is that of the new model.

@@ -94,7 +94,7 @@ class View:
 def view_of(
     embedded: Mapping[SetName, EmbeddedSet], queries: Sequence[str], rows: Embeddings, logit_scale: float
 ) -> View:
-    """What a model sees that embedded these sets, and the queries as `rows` (Q, D)."""
+    """Build the view of a model that embedded these sets, and the queries as `rows` (Q, D)."""
     images = np.concatenate([one.images for one in embedded.values()])  # (P, D)
     accepted = [labels for one in embedded.values() for labels in one.pictures.accepted]
     labelled = tuple(_labelled(name, one, logit_scale) for name, one in embedded.items())

@@ -75,7 +75,7 @@ ENGLISH = (
 def caption_findings(
     items: Sequence[PackedItem], tokens: CaptionTokens, shipped: PackedDataset | None
 ) -> list[Finding]:
-    """What is wrong with the captions of usable pairs. DataError if all pairs have the same one."""
+    """Return findings about the captions of usable pairs. Raises DataError if all pairs have the same one."""
     texts = list(dict.fromkeys(text for item in items for text in texts_of_item(item)))
     shared = _shared(items, tokens)
     return [*_too_long(texts, tokens), *_fragmented(texts, tokens, shipped), *shared]

@@ -1,4 +1,4 @@
-"""What was found in a person's pairs: counts, and findings with advice, as data and as text."""
+"""The report on a user's pairs: counts, and findings with advice, as data and as text."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ FindingKind = Literal[
 
 
 class Finding(Frozen):
-    """What is with `n` pairs or captions (`what` goes on from the number), examples, and what to do."""
+    """A finding about `n` pairs or captions (`what` follows the number), with examples and advice."""
 
     kind: FindingKind
     n: int

@@ -43,7 +43,7 @@ MIN_PAIRS = 20
 
 @dataclass(frozen=True)
 class PairsOptions:
-    """Which pairs are read, and how many of the usable ones are held out.
+    """Options: which pairs are read, and how many of the usable ones are held out.
 
     `hold_out` is their share; with more than `limit` pairs, `seed` decides which are read. `licence` and
     `author` are those of the pictures, for the data card.

@@ -1,4 +1,4 @@
-"""What a report says, in words and rows: its headline, its table, and what to do next."""
+"""The content of a report, in words and rows: its headline, its table, and what to do next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OWN_TITLE, SHIPPED_TITLE = "your pairs, held out", "shipped set"
 
 @dataclass(frozen=True)
 class Content:
-    """What a report is made of.
+    """The inputs of a report.
 
     `name` and `old_name` are of the new model and of the one that it was made of; `own` and `shipped` hold
     the pictures that `changes` name. `pairs` and `recipe` are texts to show, possibly empty; `next_steps`
@@ -48,7 +48,7 @@ class Content:
 
     @property
     def steps(self) -> list[str]:
-        """What to do next, as sentences."""
+        """The next steps, as sentences."""
         return advice(self.evaluation, self.choice) if self.next_steps is None else list(self.next_steps)
 
 
@@ -100,7 +100,7 @@ def headline(evaluation: Evaluation, choice: Choice) -> list[str]:
 
 
 def chosen_mix(choice: Choice) -> str:
-    """Which mix was kept and why, as sentences."""
+    """Describe which mix was kept and why, as sentences."""
     kept = f"Alpha {choice.alpha:g}, {choice.reason}."
     flattering = " Since the held-out pairs chose it, their figure is slightly flattering."
     return kept if choice.is_fixed or choice.alpha == 0 else f"{kept}{flattering}"
@@ -125,7 +125,7 @@ def own_credit(report: Content) -> str:
 
 
 def advice(evaluation: Evaluation, choice: Choice) -> list[str]:
-    """What the figures suggest to do next."""
+    """Advice that follows from the figures."""
     own = evaluation.own_difference(choice.alpha)
     steps = []
     if not choice.is_within:

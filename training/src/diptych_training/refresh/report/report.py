@@ -1,4 +1,4 @@
-"""What a refresh gained and lost, as `report.md`, and as `report.html` with pictures."""
+"""Write the gains and losses of a refresh as `report.md`, and as `report.html` with pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -131,7 +131,7 @@ def _sections(content: Content, thumbnails: Thumbnails, n: int | None) -> Iterat
 
 
 def gains_table(evaluation: Evaluation, alpha: float) -> Table:
-    """What a mix gained and lost against the old model: a row for each set."""
+    """The gains and losses of a mix against the old model: a row for each set."""
     return Table(HEADER, [_row(row) for row in table_rows(evaluation, alpha)], style="gains")
 
 

@@ -43,7 +43,7 @@ MAX_ACTIVATION = 6.0  # of ReLU6
 
 @dataclass(frozen=True)
 class Classifier:
-    """What is needed of a classifier: gain and bias (C,) of its last batch normalisation, rows (K, C)."""
+    """A classifier: gain and bias (C,) of its last batch normalisation, and its rows (K, C)."""
 
     gain: Tensor
     bias: Tensor
@@ -172,7 +172,7 @@ def _gate(
 
 
 def _classifier(file: Path, lite: EfficientNetLiteConfig) -> Classifier:
-    """What the gate needs of the file, whose batch normalisations are not folded yet."""
+    """Read the classifier from the file, whose batch normalisations are not folded yet."""
     with_norms = load_lite(file, lite.model_copy(update={"norm": True}))
     last = f"blocks.{len(lite.stages)}.bn"
     return Classifier(

@@ -1,4 +1,4 @@
-"""What a run begins with that others trained: an image tower, and a text tower of word pieces."""
+"""Start a run with weights that others trained: an image tower, and a text tower of word pieces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

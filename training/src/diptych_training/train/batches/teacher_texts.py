@@ -18,7 +18,7 @@ TAUGHT_STREAM = 6  # part of the seed, distinct from those of other draws
 
 
 class _Order:
-    """Which texts each step gets: every epoch has new batches of texts of similar length, in a new order.
+    """The texts of each step: every epoch has new batches of texts of similar length, in a new order.
 
     Texts that fill no batch are left out of an epoch, others in each.
     """

@@ -1,4 +1,4 @@
-"""What clients of OpenAI, infinity, Jina and vLLM send to `/v1/embeddings`, as one request model."""
+"""The request model of `/v1/embeddings`: bodies of clients of OpenAI, infinity, Jina and vLLM."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self

@@ -1,4 +1,4 @@
-"""What `/search` takes: the models of a JSON body, a query string and a form."""
+"""The request of `/search`: the models of a JSON body, a query string and a form."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -1,4 +1,4 @@
-"""What `/search` answers."""
+"""The response of `/search`."""
 
 from typing import Any, Literal, Self
 

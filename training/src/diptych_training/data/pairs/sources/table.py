@@ -70,7 +70,7 @@ class RowLocation:
 
 @dataclass(frozen=True)
 class Table:
-    """What all shards of a table share. `file` is the table itself, or a local copy."""
+    """The values that all shards of a table share. `file` is the table itself, or a local copy."""
 
     url: str
     prefix: str

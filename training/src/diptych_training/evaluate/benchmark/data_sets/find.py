@@ -90,7 +90,7 @@ PACKED = "pictograms"  # the sources of `--data`
 
 
 def default_names() -> tuple[str, ...]:
-    """What is measured unless named otherwise: digits only where scikit-learn is installed."""
+    """The data sets that are measured by default; digits only where scikit-learn is installed."""
     return (PACKED, NAME) if find_spec("sklearn") is not None else (PACKED,)
 
 
