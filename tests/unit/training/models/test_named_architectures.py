@@ -102,11 +102,9 @@ def test_contradicting_keys_are_refused(tmp_path, overrides, message):
         recipe(tmp_path, "ViT-B-32", *overrides)
 
 
-def test_the_list_of_architectures_has_their_sizes_and_is_in_the_documentation(capsys):
+def test_the_list_of_architectures_has_their_sizes(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
-    page = (Path(__file__).parents[4] / "docs" / "training.md").read_text(encoding="utf-8")
-    assert page.split("<!-- models -->\n")[1].split("\n<!-- /models -->")[0] == printed.rstrip()
     rows = printed.splitlines()
     assert len(rows) == 2 + len(PUBLISHED)
     (row,) = [row for row in rows if row.startswith("| ViT-B-32 ")]
