@@ -78,7 +78,7 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-training: $(VENV)/.installed-training ## install diptych-train beside the server (torch is several gigabytes; once)
+training: $(VENV)/.installed-training ## install diptych-train next to the server (torch is several gigabytes; once)
 
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
@@ -110,19 +110,19 @@ import: given-SOURCE given-NAME $(VENV)/.installed-import ## bring your own chec
 serve-hub: given-SOURCE given-NAME $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: .venv/bin/diptych models suggest)
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' --serve $(FLAGS)
 
-bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
+bench: $(VENV)/.installed-tests ## measure serving and compare with infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' compares with another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
-bench-search: $(VENV)/.installed-tests ## measure searches of 10,000 and 100,000 images beside FAISS and usearch alone (15 minutes; SEARCH=--million: a million as well, 5 GB of disk; SEARCH=--quick: 3)
+bench-search: $(VENV)/.installed-tests ## measure searches of 10,000 and 100,000 images and compare with FAISS and usearch alone (15 minutes; SEARCH=--million: a million as well, 5 GB of disk; SEARCH=--quick: 3)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.search $(SEARCH)
 
 bench-rollout: $(VENV)/.installed-tests ## measure requests while 100,000 images roll over to another version (half an hour, 1 GB of disk; ROLLOUT=--quick: 3 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.rollout $(ROLLOUT)
 
-bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
+bench-training: $(VENV)/.installed-tests ## measure training and compare with open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
 
 gpu-check: ## prove and measure what this machine's GPU can run, in one table, with what GPU_PYTHON has installed (within an hour; GPU=--quick is shorter)
@@ -131,7 +131,7 @@ gpu-check: ## prove and measure what this machine's GPU can run, in one table, w
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 10' for less)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
 
-fuzz: $(VENV)/.installed-tests ## decode 100,000 damaged files beside good ones (half an hour; FUZZ='--n 2000' to try it)
+fuzz: $(VENV)/.installed-tests ## decode 100,000 damaged files together with good ones (half an hour; FUZZ='--n 2000' to try it)
 	PYTHONPATH=tests $(BIN)/python -m support.hostile.fuzzing $(FUZZ)
 
 $(TOOLS)/.installed: docker/tools.txt

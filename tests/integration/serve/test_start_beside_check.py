@@ -126,7 +126,7 @@ def test_sound_store_is_read_while_it_is_checked_and_written_afterwards(
     data_dir: Path, check: threading.Event
 ) -> None:
     async def story() -> None:
-        store = SqliteStore(data_dir, checks_beside=True)
+        store = SqliteStore(data_dir, checks_in_background=True)
         try:
             (found,) = await store.catalogue.list()
             assert (found.name, found.n_images) == (COLLECTION, len(PETS))
@@ -150,7 +150,7 @@ def test_damaged_store_is_neither_written_nor_read_once_it_was_checked(
     damage(data_dir)
 
     async def story() -> None:
-        store = SqliteStore(data_dir, checks_beside=True)
+        store = SqliteStore(data_dir, checks_in_background=True)
         try:
             chunks = [
                 page.keys async for page in store.vectors.since(await number_of(store, COLLECTION), IDENTITY)
@@ -176,6 +176,6 @@ def test_database_that_is_to_be_migrated_is_checked_before_anything_is_read(tmp_
         db.executescript((SCHEMAS / f"{OLDEST}.sql").read_text(encoding="utf-8"))
     damage(tmp_path)
     with pytest.raises(CorruptStore, match=DAMAGED):
-        SqliteStore(tmp_path, checks_beside=True)
+        SqliteStore(tmp_path, checks_in_background=True)
     mend(tmp_path)
-    asyncio.run(SqliteStore(tmp_path, checks_beside=True).close())
+    asyncio.run(SqliteStore(tmp_path, checks_in_background=True).close())

@@ -84,7 +84,7 @@ class Services:
     async def close(self) -> None:
         """Stop background work, finish writes that have begun, and fail whatever still waits with NotReady.
 
-        A batch that takes long is not waited for: nobody needs it any more.
+        Does not wait for a batch that takes long: its result is not needed any more.
         """
         await self.health.close()
         await self.jobs.close()

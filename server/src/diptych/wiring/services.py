@@ -56,7 +56,7 @@ def build(
         refuse_lost_images(settings.data_dir, read_only=read_only)
         use_one_blas_thread()
         quota = Quota(None if read_only else settings.max_data_bytes)  # counting takes a while
-        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only, checks_beside=True)
+        store = SqliteStore(settings.data_dir, quota, lock, read_only=read_only, checks_in_background=True)
     except BaseException:
         lock.close()
         raise

@@ -25,13 +25,13 @@ class SqliteStore:
         lock: DataLock | None = None,
         *,
         read_only: bool = False,
-        checks_beside: bool = False,
+        checks_in_background: bool = False,
     ) -> None:
         """Open the store, blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
 
         A caller that holds the lock of the folder already passes it as `lock`; the store then owns it.
-        `read_only`: see SqliteThreads. With `checks_beside` the store can be read while its database is
-        checked: the caller changes nothing else in the data folder before `require_sound`.
+        `read_only`: see SqliteThreads. With `checks_in_background` the store can be read while its database
+        is checked: the caller changes nothing else in the data folder before `require_sound`.
         """
         self._lock = lock or (DataLock.shared if read_only else DataLock)(data_dir)
         try:
@@ -39,7 +39,7 @@ class SqliteStore:
                 data_dir / DATABASE,
                 quota,
                 read_only=read_only,
-                checks_beside=checks_beside,
+                checks_in_background=checks_in_background,
                 lock_file=None if read_only else data_dir / LOCK_FILE,
             )
         except BaseException:

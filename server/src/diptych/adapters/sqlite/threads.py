@@ -54,15 +54,15 @@ class SqliteThreads:
         quota: Quota | None = None,
         *,
         read_only: bool = False,
-        checks_beside: bool = False,
+        checks_in_background: bool = False,
         lock_file: Path | None = None,
     ) -> None:
         """Open, check and migrate the database, blocking. Raises StoreError, CorruptStore.
 
         Every write raises StoreUnavailable once the database, its log or `lock_file` has been removed.
         With `read_only` nothing is written: raises StoreError for a database that would have to be, and
-        every write raises StoreReadOnly. With `checks_beside`, a database that needs no migration is checked
-        while it is read already. Writes wait for the check, and `require_sound` has its result.
+        every write raises StoreReadOnly. With `checks_in_background`, a database that needs no migration is
+        checked while it is read already. Writes wait for the check, and `require_sound` has its result.
         """
         self._file = file
         self._read_only = read_only
@@ -81,9 +81,9 @@ class SqliteThreads:
             self._keep_private()
         with sqlite_errors_translated(file.parent):
             self._writer_db = self._connect(writes=not read_only)
-        is_checked_beside = checks_beside and is_current(self._writer_db)
+        is_checked_in_background = checks_in_background and is_current(self._writer_db)
         self._prepared: Future[None] = self._writer.submit(self._prepare)  # before all writes
-        if not is_checked_beside:
+        if not is_checked_in_background:
             try:
                 self.require_sound()
             except BaseException:

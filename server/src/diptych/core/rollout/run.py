@@ -125,7 +125,7 @@ class RolloutRun:
         await self._switch_to_the_end()
 
     def _note(self, step: RolloutState) -> None:
-        """Show a step of loading; it is not stored, since loading begins anew after a restart."""
+        """Show a step of loading; it is not stored, since loading starts again after a restart."""
         if self.rollout.state in {"discovered", "verified", "proven"}:
             self.rollout = replace(self.rollout, state=step)
             self._report()

@@ -46,7 +46,7 @@ class RolloutTriggers:
         return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
 
     def asked(self) -> VersionRef | None:
-        """The newest version of the model that the settings name anew; None if there is none."""
+        """The newest version of the model that the settings name since this start, or None."""
         return None if self.asked_model is None else self._bundles.newest(self.asked_model)
 
     def wanted(

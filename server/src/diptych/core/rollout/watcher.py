@@ -43,7 +43,7 @@ class RepositoryWatcher:
         self._n_tries = 0  # rollouts that were to let collections follow, one after the other
 
     async def open(self) -> None:
-        """Start what the settings ask for anew, or else what collections lack."""
+        """Start a rollout: to what the settings name since this start, or for collections without vectors."""
         await self._note_asked_model()
         await self._note_asked_precision()
         if not self._known.waiting():
@@ -80,7 +80,7 @@ class RepositoryWatcher:
             )
 
     async def _look_for_asked_model(self) -> None:
-        """Activate the model that the settings name anew, once it has a version."""
+        """Activate the model that the settings name since this start, once it has a version."""
         found = await asyncio.to_thread(self._triggers.asked)
         if found is not None:
             log.info(

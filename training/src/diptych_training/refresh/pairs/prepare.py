@@ -68,7 +68,7 @@ def prepare_pairs(
 
     `own/` is a packed data set as the model sees its pictures: split `train`, and split `validation` of
     held-out pairs. Pictures near those of split `validation` of `shipped` are left out. If the folder holds
-    the results of the same inputs, they are kept; other results are made anew.
+    the results of the same inputs, they are kept; other results are made again.
 
     Raises DataError if a source cannot be read, fewer than MIN_PAIRS pairs are usable, or all have one
     caption; TrainingConfigError for options out of range, or a model whose preprocessing is not known.
