@@ -1,4 +1,5 @@
-from diptych.core.classification.label_cache import WeighedCache, list_key
+from diptych.core.classification.label_cache import list_key
+from diptych.core.encoding.weighed_cache import WeighedCache
 
 
 def test_list_is_found_under_its_templates_and_labels_in_their_order() -> None:

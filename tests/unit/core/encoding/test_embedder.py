@@ -103,6 +103,28 @@ async def test_texts_of_callers_that_left_are_not_tokenised_and_hold_their_room_
     assert tokenizer.begun == ["gone 0", "next"]
 
 
+def test_recent_text_is_not_encoded_again() -> None:
+    async def run() -> None:
+        embedder, tokenizer = gated()
+        tokenizer.gate.set()
+        first, again = await embedder.embed_text("cat"), await embedder.embed_text("cat")
+        assert tokenizer.begun == ["cat"]
+        assert np.array_equal(first.embedding, again.embedding)
+        assert np.array_equal((await embedder.embed_text("dog")).embedding, unit_vector("dog"))
+
+    asyncio.run(run())
+
+
+def test_text_that_failed_is_encoded_again() -> None:
+    async def run() -> None:
+        embedder = fake_embedder(FakeEncoder())
+        for _ in range(2):
+            with pytest.raises(InvalidValue):
+                await embedder.embed_text("no!")
+
+    asyncio.run(run())
+
+
 def test_item_that_the_encoder_cannot_do_is_named() -> None:
     with pytest.raises(EncoderFailed, match=r"input\[1\]: "):
         raise_first([unit_vector("a"), EncoderFailed("failed on this item")], "input")

@@ -104,7 +104,9 @@ def multiplies_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch lack it
+    capabilities: Mapping[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older releases of torch lack it
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

@@ -11,13 +11,13 @@ from diptych.core.classification.label_cache import (
     Classifier,
     LabelCache,
     ListKey,
-    WeighedCache,
     keys_of,
     list_key,
 )
 from diptych.core.classification.label_checks import PLACE, check_labels, check_templates
 from diptych.core.concurrency.single_flight import SingleFlight
 from diptych.core.encoding.embedder import Embedder
+from diptych.core.encoding.weighed_cache import WeighedCache
 from diptych.core.ports import Metrics
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, InputError, InvalidValue, Overloaded, TooLarge

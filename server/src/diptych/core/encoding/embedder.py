@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
+from diptych.core.encoding.weighed_cache import WeighedCache
 from diptych.core.ports import Metrics
 from diptych.core.timing import BusyClock, note
 from diptych.core.types import (
@@ -28,6 +30,7 @@ from diptych.core.types import (
 from diptych.errors import DiptychError, EncoderFailed, InputError, Overloaded
 
 Array = TypeVar("Array", bound=NDArray[Any])
+RECENT_BYTES = 8 << 20  # of texts with their embeddings: a few thousand queries
 N_SAMPLES = 64  # bytes that tell most items apart; hashing a whole image would cost 0.1 ms
 
 
@@ -127,6 +130,7 @@ class Embedder:
         self._text_admission = text_admission
         self._metrics = metrics
         self._clock = BusyClock()
+        self._recent: WeighedCache[str, TextEmbedding] = WeighedCache(RECENT_BYTES)
         self._tokenizing = FairExecutor(
             "tokenize", 1
         )  # more threads would only wait for each other: tokenising holds the GIL
@@ -167,9 +171,18 @@ class Embedder:
             return await self._decoder.decode_many(payloads, self._report_decode_time)
 
     async def embed_text(self, text: str) -> TextEmbedding:
-        """Embed one text: (D,). The empty text has an embedding, too. Raises as embed_image."""
+        """Embed one text: (D,). The empty text has an embedding, too. Raises as embed_image.
+
+        Embeddings of recent texts are kept: typing, paging and sorting repeat a query.
+        """
+        known = self._recent.get(text)
+        if known is not None:
+            return known
         (outcome,) = await self.embed_texts([text])
-        return _row(outcome)
+        found = _row(outcome)
+        kept = replace(found, embedding=found.embedding.copy())  # not a view, which keeps its whole batch
+        self._recent.put(text, kept, kept.embedding.nbytes + 4 * len(text))
+        return kept
 
     async def embed_texts(self, texts: Sequence[str]) -> list[TextOutcome]:
         """Embed N texts and return N outcomes in order. Raises Overloaded, TooLarge or NotReady for all of
