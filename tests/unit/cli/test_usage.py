@@ -33,6 +33,7 @@ from diptych.cli import main
             "diptych search",
             "unrecognized arguments: --colection",
         ),
+        (["models", "--js"], "diptych models", "unrecognized arguments: --js, did you mean --json?"),
         (["check", "--a\nb"], "diptych check", "unrecognized arguments: --a\ufffdb"),
     ],
 )
