@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(folder: Path) -> Iterator[TestClient]:
     with running_app(folder) as opened:
         assert add(opened, *range(5)).is_success
+        with ThreadPoolExecutor(8) as callers:  # until each reader of the store has its connection
+            list(callers.map(lambda _: image_ids(opened, IMAGES), range(40)))
         yield opened
 
 
@@ -105,9 +108,9 @@ def test_empty_folder_of_an_unmounted_disk_is_not_written_to(
 
 @pytest.mark.parametrize("file", ["diptych.sqlite3", "diptych.sqlite3-wal", "lock"])
 def test_writes_are_refused_while_a_file_is_gone(client: TestClient, folder: Path, file: str) -> None:
+    image = f"{IMAGES}/{image_ids(client, IMAGES)[0]}"
     path = folder / "data" / file
     away = path.rename(path.with_name("away"))
-    image = f"{IMAGES}/{image_ids(client, IMAGES)[0]}"
     check_refused(
         client,
         f"the file {file} of the data folder is not there",
