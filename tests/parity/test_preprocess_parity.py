@@ -14,7 +14,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from diptych.bundle.image.geometry import place
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
-from unit.bundle.bundle_examples import image_spec, noise
+from support.bundle_examples import image_spec, noise
 
 LIMITS = ImageLimits()
 edges = st.integers(1, 600)

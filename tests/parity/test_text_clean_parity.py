@@ -12,7 +12,7 @@ from open_clip.tokenizer import bytes_to_unicode, default_bpe, get_clean_fn
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from diptych.bundle.text.tokenizer import TextTokenizer, clean
-from unit.bundle.bundle_examples import text_spec
+from support.bundle_examples import text_spec
 
 SPLIT = r"<start_of_text>|<end_of_text>|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 AWKWARD = [

@@ -20,9 +20,10 @@ import onnx
 
 from diptych.bundle.golden import Golden, write_golden
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
-from diptych.bundle.manifest import ImageSpec, ManifestDraft, Parity, Precision, TextSpec
+from diptych.bundle.manifest import ManifestDraft, Precision
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
+from support.bundle_examples import draft, image_spec, parity, text_spec
 from support.faulty_graphs import faulty
 from support.pictures import noise, picture
 from support.tiny_graphs import (
@@ -97,9 +98,9 @@ def write_tiny_bundle(
             used = others if fault == "broken" else rounded(weights) if fault == "rounded" else weights
             _save(_with(image_graph(used), fault), folder / image_file, external_data)
             _save(_with(text_graph(used), fault), folder / text_file, external_data)
-        draft = _draft(weights, ungated, tuple(chosen), sizes)
-        write_golden(folder / "golden.npz", _golden(folder, weights, draft))
-        return repository.publish(name, folder, draft.model_copy(update={"extra": dict(extra or {})}))
+        made = _draft(weights, ungated, tuple(chosen), sizes)
+        write_golden(folder / "golden.npz", _golden(folder, weights, made))
+        return repository.publish(name, folder, made.model_copy(update={"extra": dict(extra or {})}))
 
 
 def add_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -140,31 +141,18 @@ def _save(graph: onnx.ModelProto, file: Path, external_data: bool) -> None:
 def _draft(
     weights: TinyWeights, ungated: bool, precisions: tuple[str, ...], sizes: TinySizes
 ) -> ManifestDraft:
-    parity = Parity(
-        cosine_min=1.0,
-        cosine_mean=1.0,
-        top1_agreement=1.0,
-        n_near_ties=0,
-        recall_delta=0.0,
-        batch_cosine_min=1.0,
-        n_images=1000,
-        n_texts=100,
-    )
     graphs = {}
     for precision in precisions:
         image_file, text_file = _graph_files(precision)
-        graphs[precision] = Precision(
-            image_file=image_file, text_file=text_file, parity=None if ungated else parity
-        )
-    return ManifestDraft(
+        proven = None if ungated else parity()
+        graphs[precision] = Precision(image_file=image_file, text_file=text_file, parity=proven)
+    return draft(
         family=sizes.family,
         embed_dim=sizes.embed_dim,
         logit_scale=20.0,
-        image=_image_spec(sizes.image_size),
-        text=TextSpec(
+        image=image_spec(size=sizes.image_size, std=(1.0, 1.0, 1.0)),
+        text=text_spec(
             context_length=sizes.context_length,
-            clean="clip",
-            pad_to="longest",
             pad_id=weights.pad_id,
             prompts={"default": ["a picture of {}."], "plain": ["{}"]},
         ),
@@ -172,30 +160,14 @@ def _draft(
         source={"kind": "test"},
         metrics={"top1": 1.0},
         data_card="made of numbers",
-        licence="Apache-2.0",
         ungated=ungated,
     )
 
 
-def _image_spec(size: int) -> ImageSpec:
-    return ImageSpec(
-        size=size,
-        mode="RGB",
-        mean=(0.5, 0.5, 0.5),
-        std=(1.0, 1.0, 1.0),
-        interpolation="bicubic",
-        resize_mode="shortest",
-        fill_color=(0, 0, 0),
-        crop="round",
-        alpha="white",
-        exif="upright",
-    )
-
-
-def _golden(folder: Path, weights: TinyWeights, draft: ManifestDraft) -> Golden:
+def _golden(folder: Path, weights: TinyWeights, made: ManifestDraft) -> Golden:
     images = [picture("red"), picture("blue", (33, 90), "JPEG"), noise(0)]
-    pixels = np.stack([load_pixels(image, draft.image, ImageLimits()) for image in images])
-    tokens = TextTokenizer(folder / "tokenizer.json", draft.text)(_GOLDEN_TEXTS)
+    pixels = np.stack([load_pixels(image, made.image, ImageLimits()) for image in images])
+    tokens = TextTokenizer(folder / "tokenizer.json", made.text)(_GOLDEN_TEXTS)
     return Golden(
         image_files=images,
         pixels=pixels,

@@ -19,8 +19,8 @@ from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InputError, InvalidValue, Malformed, PublishFailed, RepositoryFull, TooLarge
 from diptych.tar import BLOCK
+from support.bundle_examples import draft, fill_bundle
 from support.tars import entry, files_of_bundle, header, tar_of, tar_with
-from unit.bundle.bundle_examples import draft, fill_bundle
 
 Files = dict[str, bytes]
 

@@ -14,7 +14,7 @@ from diptych.bundle.manifest import Manifest, bundle_digest, read_manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.types import VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, NotFound, StoreFull
-from unit.bundle.bundle_examples import draft, fill_bundle
+from support.bundle_examples import draft, fill_bundle
 
 
 @pytest.fixture

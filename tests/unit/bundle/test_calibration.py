@@ -17,7 +17,7 @@ from diptych.bundle.calibration import (
 )
 from diptych.bundle.manifest import FileEntry, complete
 from diptych.errors import CorruptBundle
-from unit.bundle.bundle_examples import draft
+from support.bundle_examples import draft
 
 FILES = ["image_encoder.onnx", "text_encoder.onnx", "tokenizer.json", "golden.npz"]
 ENTRIES = dict.fromkeys(FILES, FileEntry(sha256="0" * 64, bytes=1))

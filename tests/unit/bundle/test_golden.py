@@ -9,8 +9,8 @@ from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import FileEntry, complete
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import CorruptBundle, GoldenMismatch
+from support.bundle_examples import draft, noise, save_word_tokenizer, text_spec
 from support.pictures import encoded
-from unit.bundle.bundle_examples import draft, noise, save_word_tokenizer, text_spec
 
 FILES = ["image_encoder.onnx", "text_encoder.onnx", "tokenizer.json", "golden.npz"]
 MANIFEST = complete(

@@ -21,7 +21,7 @@ from diptych.bundle.manifest import (
     read_manifest,
 )
 from diptych.errors import InvalidManifest
-from unit.bundle.bundle_examples import draft, image_spec, text_spec
+from support.bundle_examples import draft, image_spec, text_spec
 
 ENTRY = FileEntry(sha256="0" * 64, bytes=1)
 FILES = dict.fromkeys(["image_encoder.onnx", "text_encoder.onnx", "tokenizer.json", "golden.npz"], ENTRY)

@@ -12,8 +12,8 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue, NotFound, PublishFailed
+from support.bundle_examples import draft, fill_bundle
 from support.other_user import as_nobody_in_particular
-from unit.bundle.bundle_examples import draft, fill_bundle
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.identities import DECODE_MODES, made_by
 from diptych.core.transfer import SourceFilter, VectorSource, chosen_identity, vector_sources
 from diptych.core.types import Target, VersionRef
-from unit.bundle.bundle_examples import draft, fill_bundle
+from support.bundle_examples import draft, fill_bundle
 
 
 def publish(root: Path, name: str = "m") -> str:

@@ -10,8 +10,8 @@ import pytest
 from diptych.bundle.manifest import FileEntry, Manifest, complete
 from diptych.core.push import MAX_PUSHES, PushedVersion, Pushes
 from diptych.errors import Conflict, InvalidValue, Overloaded
+from support.bundle_examples import draft
 from support.default_model import DEFAULT_MODEL
-from unit.bundle.bundle_examples import draft
 from unit.core.core_fakes import until
 
 FILES = ("image_encoder.onnx", "text_encoder.onnx", "golden.npz", "tokenizer.json")

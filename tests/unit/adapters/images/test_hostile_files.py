@@ -13,10 +13,10 @@ from diptych.adapters.images.guards import IMAGE_GUARD, MAX_SCANS, MeteredFile, 
 from diptych.bundle.image.formats import ISOLATED, sniff
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits, load_pixels, probe, thumbnail
 from diptych.errors import InputError, TooLarge, UndecodableImage, UnsupportedImage
+from support.bundle_examples import image_spec
 from support.hostile.containers import encoded, jpeg_of_size, scans, scene, segment, with_segments
 from support.hostile.corpus import corpus, good
 from support.hostile.entry import GOOD, Hostile
-from unit.bundle.bundle_examples import image_spec
 
 LIMITS = ImageLimits(guard=IMAGE_GUARD)
 SPEC = image_spec(resize_mode="longest")

@@ -11,8 +11,8 @@ from diptych.adapters.images.memory import MallocTrim, PixelBudget
 from diptych.adapters.images.pillow_decoder import ImageWorkers
 from diptych.bundle.image import preprocess as image
 from diptych.bundle.image.preprocess import ImageLimits
+from support.bundle_examples import image_spec
 from support.pictures import noise
-from unit.bundle.bundle_examples import image_spec
 
 TIMEOUT_S = 10
 

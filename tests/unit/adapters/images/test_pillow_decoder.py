@@ -22,10 +22,10 @@ from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.types import DecodedImage
 from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
+from support.bundle_examples import image_spec, noise
 from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
 from support.hostile.tiffs import slow_tiff
 from support.pictures import encoded
-from unit.bundle.bundle_examples import image_spec, noise
 
 N_TAGS = 1_000
 

@@ -7,8 +7,8 @@ from PIL import Image
 from diptych.bundle.image.jpeg import markers
 from diptych.bundle.image.preprocess import ImageLimits, open_rgb
 from diptych.errors import UndecodableImage
+from support.bundle_examples import image_spec, noise
 from support.pictures import encoded
-from unit.bundle.bundle_examples import image_spec, noise
 
 SPEC, LIMITS = image_spec(), ImageLimits()
 SIZES_OF_HEADER = {0xC0, 0xC2}  # baseline and progressive

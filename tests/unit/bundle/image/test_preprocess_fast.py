@@ -9,8 +9,8 @@ from PIL import Image
 from diptych.bundle.image.decode import decode_scaled
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.errors import TooLarge
+from support.bundle_examples import image_spec, noise
 from support.pictures import encoded
-from unit.bundle.bundle_examples import image_spec, noise
 
 LIMITS = ImageLimits()
 MODES = ("shortest", "longest", "squash")

@@ -25,8 +25,8 @@ from diptych.bundle.image.preprocess import (
     thumbnail,
 )
 from diptych.errors import ConfigError, InputError, InvalidValue, TooLarge, UndecodableImage, UnsupportedImage
+from support.bundle_examples import image_spec, noise
 from support.pictures import encoded
-from unit.bundle.bundle_examples import image_spec, noise
 
 LIMITS = ImageLimits()
 SPEC = image_spec()

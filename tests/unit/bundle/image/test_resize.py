@@ -13,7 +13,7 @@ from diptych.bundle.image import resize as resize_module
 from diptych.bundle.image.geometry import place
 from diptych.bundle.image.resize import ALONE, Part, Sharing, resize
 from diptych.bundle.manifest import ImageSpec
-from unit.bundle.bundle_examples import image_spec, noise
+from support.bundle_examples import image_spec, noise
 
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 MODES = ("shortest", "longest", "squash")

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from diptych.bundle.text.tokenizer import CHARS_PER_TOKEN, TextTokenizer, clean
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
-from unit.bundle.bundle_examples import END, START, save_word_tokenizer, text_spec, word_tokenizer
+from support.bundle_examples import END, START, save_word_tokenizer, text_spec, word_tokenizer
 
 A, PHOTO, OF, RED, BLUE, CAT, DOG = range(4, 11)
 

@@ -23,7 +23,7 @@ from diptych.core.tuning.interleaved import median_seconds
 from diptych.core.tuning.precision import Candidate, EncoderTiming, choose
 from diptych.wiring.tuning import encoder_timing
 from diptych.wiring.tuning.encoder_timing import encoder_timings, item_ms
-from unit.bundle.bundle_examples import draft, parity
+from support.bundle_examples import draft, parity
 
 GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
 
