@@ -8,14 +8,24 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-import torch.nn.functional as F
-from PIL import Image
 
-from diptych.bundle.image.preprocess import ImageLimits, preprocess
-from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych.bundle.text.tokenizer import pad
 from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hugging_face import load_hugging_face
+from parity.imported import (
+    AWKWARD,
+    ORDINARY,
+    SAME,
+    assert_images_follow,
+    assert_texts_follow,
+    differing_ids,
+    least_cosine,
+    normalised,
+    photographs,
+    prepared,
+    text_tokenizer,
+)
 from support.hugging_face_checkpoints import (
     make_align,
     make_altclip,
@@ -25,9 +35,6 @@ from support.hugging_face_checkpoints import (
     make_siglip,
     make_siglip2_fixed,
 )
-
-SAME = 1 - 1e-5  # cosine; float32 rounding over a few layers
-LIMITS = ImageLimits(max_bytes=10**7, max_px=10**7)
 
 KINDS: dict[str, tuple[Callable[[Path], Path], Choices]] = {
     "clip": (make_clip, Choices()),
@@ -42,38 +49,6 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Choices]] = {
     "altclip": (make_altclip, Choices()),
     "align": (make_align, Choices()),
 }
-
-ORDINARY = [
-    "a photo of a cat",
-    "Two Birds sit on a branch",
-    "the old man's bicycle, isn't it?",
-    "a cake with 20 candles",
-    "x",
-    "a very long caption " * 20,
-    "山和湖的照片",
-    "eine Straße im Regen",
-    "кошка спит на стуле",
-    "قطة تنام",
-    "two  spaces and a\ttab",
-    "line one\nline two",
-    "rock & roll; 50% off (today) #1",
-    "café déjà vu",
-]
-AWKWARD = [
-    "",
-    "   ",
-    " leading",
-    "trailing ",
-    "👩‍👩‍👧 family 🇫🇷",
-    "e\u0301 combining",
-    "ＦＵＬＬ ｗｉｄｔｈ",
-    "\u200bzero width",
-    "ﬁne ligature",
-    "ΟΔΟΣ",
-    "tom &amp; jerry",
-    "bell \x07 and null-free \x1c",
-    "!!!",
-]
 
 
 # One of each architecture and each way of masking. Exports take seconds: one with convolutions, one without
@@ -108,65 +83,13 @@ def imported(request, zoo) -> ImportedModel:
     return zoo(request.param)
 
 
-def photographs() -> list[Image.Image]:
-    rng = np.random.default_rng(0)
-    sizes = [(32, 32), (90, 61), (61, 90), (40, 200), (35, 35), (123, 70), (20, 17)]
-    images = []
-    for width, height in sizes:
-        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        images.append(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    return images
+def test_features_follow_the_library_from_photograph_and_string_on(imported, tmp_path):
+    assert_images_follow(imported)
+    assert_texts_follow(imported, tmp_path)
 
 
-def prepared(imported: ImportedModel, images: list[Image.Image]) -> np.ndarray:
-    return np.stack([preprocess(image, imported.image, LIMITS) for image in images])
-
-
-def normalised(imported: ImportedModel, pixels: np.ndarray) -> torch.Tensor:
-    mean, std = torch.tensor(imported.image.mean), torch.tensor(imported.image.std)
-    return ((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2)
-
-
-def text_tokenizer(imported: ImportedModel, folder: Path) -> TextTokenizer:
-    imported.tokenizer.save(str(folder / "tokenizer.json"))
-    return TextTokenizer(folder / "tokenizer.json", imported.text)
-
-
-def least_cosine(found: np.ndarray, expected: np.ndarray) -> float:
-    assert found.shape == expected.shape
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((found * expected).sum(axis=1) / norms).min())
-
-
-def test_image_features_follow_the_library_from_the_photograph_on(imported):
-    images = photographs()
-    with torch.no_grad():
-        found = imported.model.encode_image(normalised(imported, prepared(imported, images)))
-    expected = imported.library.encode_images(images)
-    assert expected.shape == (len(images), imported.embed_dim)
-    assert least_cosine(found.numpy(), expected) >= SAME
-    assert least_cosine(np.roll(expected, 1, axis=0), expected) < 0.999  # else the test would see nothing
-
-
-def test_text_features_follow_the_library_from_the_string_on(imported, tmp_path):
-    tokens = text_tokenizer(imported, tmp_path)(ORDINARY)
-    with torch.no_grad():
-        found = imported.model.encode_text(torch.from_numpy(tokens.input_ids).long())
-    expected = imported.library.encode_texts(ORDINARY)
-    assert least_cosine(found.numpy(), expected) >= SAME
-    assert least_cosine(np.roll(expected, 1, axis=0), expected) < 0.999
-
-
-def test_ids_of_ordinary_texts_equal_the_librarys(imported, tmp_path):
-    tokenizer = text_tokenizer(imported, tmp_path)
-    for text in ORDINARY:
-        assert tokenizer.ids(text)[0].tolist() == imported.library.input_ids(text), text
-
-
-def test_ids_of_awkward_texts_equal_the_librarys(imported, tmp_path):
-    tokenizer = text_tokenizer(imported, tmp_path)
-    for text in AWKWARD:
-        assert tokenizer.ids(text)[0].tolist() == imported.library.input_ids(text), text
+def test_ids_of_all_texts_equal_the_librarys(imported, tmp_path):
+    assert differing_ids(imported, [*ORDINARY, *AWKWARD], tmp_path) == []
 
 
 def test_end_of_text_spelled_out_in_a_text_is_text(imported, tmp_path):
@@ -211,15 +134,3 @@ def test_logits_follow_the_librarys(imported):
     with torch.no_grad():
         expected = library._model(**inputs).logits_per_image
     assert np.allclose(scores + imported.logit_bias, expected.numpy(), atol=1e-3)
-
-
-def test_another_activation_shows_on_a_deep_model(tmp_path):
-    imported = load_hugging_face(make_clip(tmp_path / "deep", layers=12), Choices())
-    wrong = load_hugging_face(make_clip(tmp_path / "wrong", layers=12, activation="gelu"), Choices())
-    pixels = normalised(imported, prepared(imported, photographs()))
-    ids = torch.tensor([imported.library.input_ids("a photo of a cat")])
-    with torch.no_grad():
-        image = F.cosine_similarity(imported.model.encode_image(pixels), wrong.model.encode_image(pixels))
-        text = F.cosine_similarity(imported.model.encode_text(ids), wrong.model.encode_text(ids))
-    assert 1 - image.min() > 1e-4
-    assert 1 - text.min() > 1e-4
