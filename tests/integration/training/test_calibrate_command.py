@@ -1,6 +1,5 @@
 """`diptych-train calibrate` on tiny bundles with a proof set of real size."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ from diptych.bundle.calibration import calibration_file, read_calibration
 from diptych.bundle.manifest import bundle_digest
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
-from diptych_training.data.packed import PackedItem, write_index
+from diptych_training.data.packed import PackedItem
 from diptych_training.evaluate.proof_set.file import PROOF_SET_FILE, write_proof_set
 from diptych_training.evaluate.proof_set.pictures import encode_lossless
 from diptych_training.evaluate.proof_set.proof_set import ProofSet, ProofSource
 from support.tiny_bundle import TINY, write_changed_bundle, write_tiny_bundle
 from support.tiny_graphs import COLOURS
-from support.tiny_run import write_tiny_dataset
 
 SIZE = 32
 
@@ -55,27 +53,6 @@ def test_calibrating_writes_a_file_beside_the_version(repo: Path, capsys: pytest
     assert found.bank.shape == (160, 16)
     assert bundle_digest(folder) == before
     assert repository.verify(TINY, 1)
-
-
-def test_held_out_pictures_of_a_data_set_are_used_beside_the_proof_set(
-    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = write_tiny_dataset(tmp_path / "data", n_icons=60)
-    assert main(["calibrate", TINY, "--model-repo", str(repo), "--data", str(data.path)]) == 0
-    repository = ModelRepository(repo)
-    found = read_calibration(calibration_file(repository.folder(TINY, 1)), repository.manifest(TINY, 1))
-    assert found.bank.shape == (160, 16)
-    assert found.maps["text"].n_queries > 80
-    assert f"by words {found.maps['text'].n_queries} queries" in capsys.readouterr().out
-
-
-def test_a_data_set_without_held_out_pictures_is_refused(
-    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = write_tiny_dataset(tmp_path / "data", n_icons=60)
-    write_index(replace(data, entries={"train-set": data.entries["train-set"]}))
-    assert main(["calibrate", TINY, "--model-repo", str(repo), "--data", str(data.path)]) == 1
-    assert f"{data.path} has no pictures in validation" in capsys.readouterr().err
 
 
 def test_a_calibration_disturbs_no_reader_of_the_repository(repo: Path) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +21,10 @@ from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import export_run
 from diptych_training.provenance import collect_provenance
 from diptych_training.stages import ProgressReporter
-from support.exported_once import exported_once
 from support.tiny_run import (
     write_tiny_dataset,
     write_tiny_run,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _graphs_are_exported_once() -> Iterator[None]:
-    with exported_once():
-        yield
 
 
 @pytest.fixture(scope="module")

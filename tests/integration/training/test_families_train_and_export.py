@@ -13,7 +13,6 @@ from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
-from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.manifest import ExportOptions
 from diptych_training.export.publish import export_run
 from diptych_training.importing.common.imported_model import Choices
@@ -30,7 +29,7 @@ from support.tiny_run import (
     write_tiny_run,
 )
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "few_emoji")
 
 BOTTLENECK = ResNetConfig(layers=(1, 1), width=16, heads=2, stem_pool=False)
 SMALL = [
@@ -77,30 +76,6 @@ def test_a_recipe_that_names_an_architecture_trains_it(name, data, tmp_path):
     assert run.config.loss == ("sigmoid" if is_siglip else "softmax")
     assert ("logit_bias" in metrics) == is_siglip
     assert (run.model.logit_bias is not None) == is_siglip
-
-
-@pytest.mark.long
-def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precision(data, tmp_path):
-    (tmp_path / "recipe.toml").write_text(RECIPE.format(name="ViT-B-16"))
-    image = "model.image={patch_size=8, stem=[8, 16, 24], width=32, layers=2, heads=2}"
-    changes = (*SMALL, image, "run.steps=8", "run.start_size=16", "run.start_fraction=0.5")
-    overrides = [part for change in changes for part in ("--set", change)]
-    folders = ["--data", str(data), "--runs-dir", str(tmp_path)]
-    assert main(["train", str(tmp_path / "recipe.toml"), *folders, *overrides]) == 0
-
-    run, repository = load_run(tmp_path / "small"), ModelRepository(tmp_path / "model_repo")
-    statement = ExportOptions("stemmed", precisions=("fp32", "int8", "fp16"), ungated=True)
-    reporter = ProgressReporter(report=lambda _: None, advance=lambda _: None)
-    version = export_run(run, read_dataset(data), repository, statement, reporter)
-    manifest, folder = repository.verify("stemmed", version), repository.folder("stemmed", version)
-    assert set(manifest.precisions) == {"fp32", "int8", "fp16"}
-    for name, bound in (("fp32", 0.99999), ("fp16", 0.999), ("int8", 0.98)):
-        assert manifest.precisions[name].parity.cosine_min >= bound
-    card = (folder / "MODEL_CARD.md").read_text()
-    assert "a vision transformer with a convolutional stem and a text transformer" in card
-    golden, again = read_golden(folder / "golden.npz"), load_own_bundle(folder, Choices())
-    rows = TorchEncoder(again.model, manifest.image).encode_image(golden.pixels)
-    np.testing.assert_allclose(rows, golden.image_embedding, atol=1e-5)
 
 
 @pytest.mark.long

@@ -1,6 +1,5 @@
 """The float16 files of real towers follow float32 torch, whatever stands beside an item in its batch."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import Tensor
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.parity import MIN_BATCH_COSINE
@@ -20,10 +18,8 @@ from diptych_training.export.onnx.bundle_files import (
     write_image_graph,
     write_text_graph,
 )
-from diptych_training.export.optimise import REWRITES, optimise
 from diptych_training.export.proof.parity import row_cosines
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.models.layers import Row, Transformer, take_row
 from support.tiny_run import (
     CONTEXT_LENGTH,
     IMAGE_SIZE,
@@ -75,10 +71,6 @@ def draw_ids() -> NDArray[np.int32]:
     return ids
 
 
-def weight_bytes(file: Path) -> int:
-    return sum(len(tensor.raw_data) for tensor in onnx.load(file).graph.initializer)
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -105,11 +97,6 @@ def test_float16_row_does_not_depend_on_its_neighbours(towers: Towers) -> None:
         assert row_cosines(alone, together).min() >= MIN_BATCH_COSINE
 
 
-def test_float16_files_hold_half_the_bytes(towers: Towers) -> None:
-    for half, full in zip(towers.half, ("image.onnx", "text.onnx"), strict=True):
-        assert weight_bytes(half) < 0.55 * weight_bytes(towers.folder / full)
-
-
 def test_all_matrix_products_and_convolutions_compute_in_float16(towers: Towers) -> None:
     for file in towers.half:
         graph = onnx.shape_inference.infer_shapes(onnx.load(file)).graph
@@ -118,40 +105,3 @@ def test_all_matrix_products_and_convolutions_compute_in_float16(towers: Towers)
         heavy = [node for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
         assert heavy
         assert {types[node.output[0]] for node in heavy} == {TensorProto.FLOAT16}
-
-
-def all_rows_then_one(self: Transformer, x: Tensor, mask: Tensor | None = None, row: Row = 0) -> Tensor:
-    """As other libraries compute their last block: every token, of which one is read."""
-    for block in self.resblocks:
-        x = block(x, mask)
-    return take_row(x, row).squeeze(1)
-
-
-@pytest.mark.long
-def test_optimised_towers_follow_float32_torch(
-    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Transformer, "forward", all_rows_then_one)
-    files = [tmp_path / "image.onnx", tmp_path / "text.onnx"]
-    write_image_graph(towers.model, tiny_image_spec(), files[0])
-    write_text_graph(towers.model, tiny_text_spec(), files[1])
-    steps = [
-        optimise(file, [batch[:4], batch], print)
-        for file, batch in zip(files, (towers.pixels, towers.ids), strict=True)
-    ]
-    # A ResNet's pooling needs every cell; the other towers are pooled at one token.
-    found = [[step.name for step in of_tower if step.kept] for of_tower in steps]
-    assert found == [[] if towers.image == TINY_RESNET else [*REWRITES], [*REWRITES]]
-    assert min(step.cosine_min for of_tower in steps for step in of_tower) >= 0.999999
-    encoder = OnnxEncoder(*files, n_threads=1)
-    np.testing.assert_allclose(encoder.encode_image(towers.pixels), towers.image_rows, atol=1e-5)
-    np.testing.assert_allclose(encoder.encode_text(towers.ids), towers.text_rows, atol=1e-5)
-
-
-def test_the_last_block_of_our_own_towers_computes_the_pooled_token_alone(
-    towers: Towers, tmp_path: Path
-) -> None:
-    for name, batch in (("image.onnx", towers.pixels), ("text.onnx", towers.ids)):
-        file = shutil.copy(towers.folder / name, tmp_path / name)
-        pool, *_ = optimise(file, [batch[:4], batch], print)
-        assert not pool.changed

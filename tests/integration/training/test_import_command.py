@@ -1,6 +1,5 @@
 """`diptych-train import`, from a checkpoint to a bundle that the server's parts load."""
 
-import errno
 import json
 import os
 import signal
@@ -8,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,39 +27,19 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
-from diptych_training.evaluate.proof_set.file import read_proof_set
 from diptych_training.evaluate.proof_set.photos import PhotoVariants, photographs
-from diptych_training.export.onnx import files as onnx_files
 from diptych_training.export.optimise import FLOAT32, REWRITES
-from diptych_training.importing import publish
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
-from diptych_training.importing.hub import fetch_checkpoint
 from diptych_training.importing.manifest import ImportOptions
 from diptych_training.importing.own import OwnEncoder
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
 from diptych_training.stages import ProgressReporter
-from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
-from support.local_hub import COMMIT, local_hub
-from support.open_clip_checkpoints import make_vit
 from support.server import log_lines
 from support.tiny_run import write_tiny_run
 
 FEW = ("--ungated", "--proof-images", "20", "--no-optimise")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _graphs_are_exported_once() -> Iterator[None]:
-    with exported_once():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -123,35 +102,6 @@ def cosines(a: Embeddings, b: Embeddings) -> float:
     return float((a * b).sum(axis=1).min())
 
 
-def test_freely_licensed_photographs_become_its_proof_set(model_repo: Path) -> None:
-    folder, manifest, *_ = bundle(model_repo, "theirs")
-
-    proof_set = read_proof_set(folder)
-
-    assert proof_set is not None
-    assert (proof_set.n_pictures("validation"), proof_set.n_pictures("train")) == (1_000, 0)
-    assert proof_set.image_size == manifest.image.size
-    free = {photograph.path.stem for photograph in photographs() if photograph.free}
-    assert {source.name for source in proof_set.sources} == free
-    card = " ".join((folder / "MODEL_CARD.md").read_text().split())
-    assert "| coffee | validation | pairs | 111 | Rachel Michetti | CC0-1.0 |" in card
-
-
-def test_text_differences_stand_in_manifest_and_card(model_repo: Path) -> None:
-    folder, manifest, _, _ = bundle(model_repo, "theirs")
-    stated = manifest.extra["text_differences"]
-    card = (folder / "MODEL_CARD.md").read_text()
-
-    assert isinstance(stated, dict)
-    assert stated["n_texts"] - stated["n_equal"] == len(stated["differing"])
-    assert "special literals" in {row["kind"] for row in stated["differing"]}
-    assert "special literals" in card
-    left_out = next(line for line in card.splitlines() if "| texts left out" in line)
-    assert left_out.endswith(f" {len(stated['differing'])} |")
-    assert "1.0000000 (>= 0.99999)" in card or "0.99999" in card
-    assert "$" not in card.replace("$2,500", "")
-
-
 @pytest.mark.long
 def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
@@ -178,53 +128,6 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     assert manifest.text.prompts["drawing"] == ["a drawing of {}", "{} icon"]
     assert (folder / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()
     assert json.loads((folder / "model.json").read_text()) == json.loads((first / "model.json").read_text())
-
-
-@pytest.mark.long
-def test_weights_beside_their_graph_go_through_every_precision(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
-    repo = ["--model-repo", str(tmp_path / "repo"), "--ungated", "--proof-images", "20"]
-
-    assert main(["import", str(tiny_run), "--name", "large", *repo, "--precisions", "int8,fp16"]) == 0
-
-    folder, manifest, tokenizer, _ = bundle(tmp_path / "repo", "large")
-    assert {"image_encoder.onnx.data", "text_encoder.fp16.onnx.data"} <= set(manifest.files)
-    golden = read_golden(folder / "golden.npz")
-    for precision, files in manifest.precisions.items():
-        encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
-        check_golden(golden, manifest, precision, tokenizer, encoder)
-    assert list(manifest.precisions) == ["fp32", "int8", "fp16"]
-    assert {"optimised", "int8", "fp16"} <= set(manifest.extra)
-
-
-def test_a_checkpoint_from_a_hub_says_where_it_came_from(
-    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with local_hub({"some/clip": make_clip(tmp_path / "clip")}) as hub:
-        fetch = partial(fetch_checkpoint, endpoint=hub.url, cache=tmp_path / "cache")
-        imported = find_source("some/clip@main", Choices(), fetch=fetch).load()
-
-    here = bundle(model_repo, "theirs")[1]
-    assert (imported.source["hub"], imported.source["revision"]) == ("some/clip", COMMIT)
-    assert (imported.image, imported.text) == (here.image, here.text)
-
-
-@pytest.mark.long
-def test_an_open_clip_folder_is_imported(tmp_path: Path) -> None:
-    checkpoint = make_vit(tmp_path / "vit", quick_gelu=True)
-
-    assert (
-        main(["import", str(checkpoint), "--name", "vit", "--model-repo", str(tmp_path / "repo"), *FEW]) == 0
-    )
-
-    _, manifest, _, _ = bundle(tmp_path / "repo", "vit")
-    parity = manifest.precisions["fp32"].parity
-    assert parity is not None
-    assert parity.cosine_min >= 0.99999
-    assert manifest.text.clean == "clip"
 
 
 class Turned:
@@ -279,30 +182,6 @@ def test_what_does_not_follow_its_library_is_not_published(
     assert list((tmp_path / "repo").iterdir()) == []
 
 
-def test_more_dimensions_than_there_are_is_an_error_before_the_work(
-    tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
-    assert main([*arguments, *FEW, "--matryoshka-dimensions", "64,100000"]) == 1
-    printed = capsys.readouterr()
-    assert "--matryoshka-dimensions 100000: embeddings have" in printed.err
-    assert "write image graph" not in printed.out
-    assert list((tmp_path / "repo").iterdir()) == []
-
-
-def test_ctrl_c_leaves_nothing_behind(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(publish, "write_image_graph", interrupted)
-    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
-
-    assert main([*arguments, *FEW]) == INTERRUPTED
-    assert list((tmp_path / "repo").iterdir()) == []
-
-
 def test_ctrl_c_that_a_library_swallows_ends_the_import_all_the_same(
     tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,19 +204,6 @@ def test_ctrl_c_that_a_library_swallows_ends_the_import_all_the_same(
     assert main([*arguments, *FEW]) == INTERRUPTED
     assert pressed
     assert list((tmp_path / "repo").iterdir()) == []
-
-
-def test_full_disk_names_the_repository(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(publish, "write_image_graph", full)
-    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
-
-    assert main([*arguments, *FEW]) == 1
-    assert f"{tmp_path / 'repo' / 'half'}: No space left on device" in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -398,32 +264,3 @@ def test_what_cannot_be_is_said_before_anything_is_fetched(
     assert message in said
     assert "0/" not in said  # no progress of what was not begun
     assert list(tmp_path.iterdir()) == []
-
-
-def test_photographs_that_a_proof_needs_are_missed_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("diptych_training.evaluate.proof_set.photos.find_spec", lambda _: None)
-    monkeypatch.setattr("diptych_training.importing.command.find_source", lambda *_: pytest.fail("fetched"))
-    photographs.cache_clear()
-
-    assert main(["import", "some/model", "--name", "x", "--model-repo", str(tmp_path / "repo")]) == 1
-
-    assert "the proof needs the photographs that" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--mean", "1,2,x"], "argument --mean: '1,2,x' must be three numbers"),
-        (["--image-size", "abc"], "argument --image-size: 'abc' must be a whole number"),
-        (["--context-length", "1"], "argument --context-length: 1 must be at least 3"),
-    ],
-)
-def test_flag_with_a_wrong_value_is_named(
-    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        main(["import", "some/model", "--name", "x", *flags])
-
-    assert message in capsys.readouterr().err

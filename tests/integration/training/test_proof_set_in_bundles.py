@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,9 @@ from diptych_training.cli import main
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.evaluate.proof_set.file import read_proof_set
 from support.default_model import DEFAULT_MODEL
-from support.exported_once import exported_once
 from support.tiny_run import IMAGE_SIZE, write_shareable_dataset, write_tiny_dataset, write_tiny_run
+
+pytestmark = pytest.mark.usefixtures("few_emoji")
 
 RECIPE = """
 name = "mine"
@@ -36,12 +36,6 @@ batch_size = 8
 precision = "fp32"
 best_by = ["icons_top1"]
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _graphs_are_exported_once() -> Iterator[None]:
-    with exported_once():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +57,6 @@ def export(home: Path, name: str, *flags: str) -> int:
 
 def bundle(home: Path, name: str, version: int) -> Path:
     return home / "repo" / name / str(version)
-
-
-def test_a_run_on_open_drawings_gets_a_set_of_its_held_out_ones(home: Path) -> None:
-    proof_set = read_proof_set(bundle(home, "drawings", 1))
-
-    assert proof_set is not None
-    assert proof_set.image_size == IMAGE_SIZE
-    assert (proof_set.n_pictures("validation"), proof_set.n_pictures("train")) == (1_000, 200)
-    card = (bundle(home, "drawings", 1) / "MODEL_CARD.md").read_text()
-    assert "`proof_set.npz` has 1,000 openly licensed images" in card
 
 
 def test_a_run_brings_the_set_of_its_start_and_is_proven_on_it(
@@ -122,27 +106,6 @@ def pixels_of(dataset: PackedDataset, split: Split) -> set[bytes]:
     return {np.asarray(image).tobytes() for source in dataset.sources(split) for image in source.images}
 
 
-def test_a_mix_of_the_run_and_its_start_brings_it_too(home: Path) -> None:
-    (home / "mine.toml").write_text(RECIPE)
-    places = ["--model-repo", str(home / "repo"), "--runs-dir", str(home / "more")]
-    assert main(["train", str(home / "mine.toml"), "--data", str(home / "few"), *places]) == 0
-
-    flags = ["--run", "mine", "--write", "0.5", "--name", "mixed"]
-    assert main(["interpolate", *flags, "--data", str(home / "few"), *places]) == 0
-
-    assert (home / "more" / "mixed" / "proof_set.npz").is_file()
-
-
-def test_a_bundle_of_our_own_is_imported_with_its_set(home: Path) -> None:
-    few = ["--ungated", "--proof-images", "20", "--no-optimise", "--model-repo", str(home / "repo")]
-
-    assert main(["import", str(bundle(home, "drawings", 1)), "--name", "again", *few]) == 0
-
-    handed_on = (bundle(home, "again", 1) / "proof_set.npz").read_bytes()
-    assert handed_on == (bundle(home, "drawings", 1) / "proof_set.npz").read_bytes()
-    assert "openly licensed images" in (bundle(home, "again", 1) / "MODEL_CARD.md").read_text()
-
-
 def test_a_damaged_set_of_the_start_is_named_before_training(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,32 +139,3 @@ def test_a_version_is_published_again_with_a_proof_set(home: Path, tmp_path: Pat
     assert (after / "proof_set.npz").read_bytes() == (
         bundle(home, "drawings", 1) / "proof_set.npz"
     ).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--from-version", "1", "--add-proof-set"], "drawings/1 has a proof set already"),
-        (["--add-proof-set"], "--add-proof-set needs --from-version"),
-        (["--add-proof-set", "--from-version", "1", "--run", "tiny"], "needs --from-version, and not --run"),
-        (["--from-version", "1"], "--from-version needs --add-proof-set or --tensorrt"),
-    ],
-)
-def test_a_proof_set_is_added_only_to_a_version_without_one(
-    home: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert export(home, "drawings", *flags) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_a_data_set_with_too_few_drawings_adds_nothing(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert (
-        export(home, "bare", "--run", str(home / "runs" / "tiny"), "--data", str(home / "few"), "--ungated")
-        == 0
-    )
-    assert "the version has no proof set" in capsys.readouterr().out
-
-    assert export(home, "bare", "--from-version", "1", "--add-proof-set", "--data", str(home / "few")) == 1
-    assert "30 openly licensed drawings in validation, 1,000 are needed" in capsys.readouterr().err

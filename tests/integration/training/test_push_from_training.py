@@ -7,7 +7,6 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
-from support.exported_once import exported_once
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -15,16 +14,9 @@ from support.tiny_run import write_tiny_dataset, write_tiny_run
 KEY = "a key of tests"
 
 
-@pytest.fixture(autouse=True)
-def _key_and_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("DIPTYCH_API_KEY", KEY)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with exported_once():
-        yield
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServer]:
+    monkeypatch.setenv("DIPTYCH_API_KEY", KEY)
     write_tiny_bundle(tmp_path / "served")
     environment = {"DIPTYCH_API_KEY": KEY}
     with serve(
@@ -47,15 +39,3 @@ def test_exported_version_is_on_the_server(
     assert f"pushed to {server.url} as mine/1" in capsys.readouterr().out
     served, trained = ModelRepository(tmp_path / "served"), ModelRepository(tmp_path / "trained")
     assert served.verify("mine", 1) == trained.verify("mine", 1)
-
-
-@pytest.mark.long
-def test_imported_version_gets_the_next_number_of_the_server(
-    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = str(write_tiny_run(tmp_path / "runs" / "tiny"))
-    command = ["import", run, "--name", TINY, "--proof-images", "20"]
-    assert main([*command, *flags(tmp_path, server)]) == 0
-    assert f"pushed to {server.url} as {TINY}/2" in capsys.readouterr().out
-    served, trained = ModelRepository(tmp_path / "served"), ModelRepository(tmp_path / "trained")
-    assert served.verify(TINY, 2).files == trained.verify(TINY, 1).files

@@ -19,7 +19,6 @@ from support.documents import ROOT
 from support.server import serve
 
 HEADING = "\n## Refresh a model with your own pictures\n"
-EXAMPLE = [".venv/bin/python", "-m", "diptych_training.refresh.example"]
 FEWER_STEPS = ["--set", "run.steps=2", "--max-loss", "100"]  # two steps at the full rate lose more than 3
 
 
@@ -30,17 +29,6 @@ def walk() -> list[list[str]]:
     consoles = [part.split("```")[0] for part in section.split("```console\n")[1:]]
     lines = [line for console in consoles for line in console.splitlines()]
     return [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
-
-
-def test_walk_draws_teaches_activates_and_searches() -> None:
-    draw, teach, activate, add, search = walk()
-    assert draw[:3] == EXAMPLE
-    assert teach[:2] == [".venv/bin/diptych-train", "refresh"]
-    assert [words[:2] for words in (activate, add, search)] == [
-        ["diptych", "models"],
-        ["diptych", "add"],
-        ["diptych", "search"],
-    ]
 
 
 @pytest.mark.long

@@ -237,17 +237,6 @@ def test_several_ranks_write_one_log_and_one_checkpoint_and_print_once(arguments
 
 
 @pytest.mark.long
-def test_ranks_train_on_features_that_they_compute_together(arguments, tmp_path, monkeypatch):
-    cached = ["--set", "lock.image=all", "--set", "lock.cache=true"]
-    for name in ("alone", "small"):
-        monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / f"cache of {name}"))
-        done = run_ranks(1 if name == "alone" else 2, "diptych_training", *arguments, *cached, "--name", name)
-        assert all(one.returncode == 0 for one in done), done[0].stderr
-        assert "image features: 20/20 images" in done[0].stderr
-    assert losses(tmp_path) == pytest.approx(losses(tmp_path, "alone"), rel=1e-4)
-
-
-@pytest.mark.long
 def test_an_error_in_the_first_rank_ends_all_ranks(arguments):
     assert main(arguments) == 0
     done = run_ranks(2, "diptych_training", *arguments)
@@ -261,15 +250,3 @@ def test_a_rank_that_never_joins_times_out(arguments):
     (done,) = run_ranks(1, "support.lonely_rank", "2", *arguments, "--set", "scale.timeout_s=3")
     assert done.returncode == 1
     assert "rank 0 of 2 could not join the others at 127.0.0.1:" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("scale.shard=true", "start it with torchrun"),
-        ("scale.chunk_size=0", "scale.chunk_size"),
-    ],
-)
-def test_invalid_scale_settings_are_named(arguments, capsys, change, message):
-    assert main([*arguments, "--set", change]) == 1
-    assert message in capsys.readouterr().err

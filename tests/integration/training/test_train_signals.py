@@ -184,11 +184,3 @@ def test_compile_without_a_compiler_is_refused_before_data_is_read(arguments, tm
     assert missing in line
     assert "it needs a C++ compiler on CPUs" in line
     assert not (tmp_path / "runs" / "small").exists()
-
-
-def test_compiled_blocks_train_with_a_compiler(arguments, tmp_path):
-    compiled = ["--set", "scale.compile=true", "--set", "run.steps=3", "--set", "run.validate_every=3"]
-    with started("diptych_training", *arguments, *compiled) as process:
-        told, _ = process.communicate(timeout=DEADLINE_S)
-        assert process.returncode == 0, told
-    assert load_run(tmp_path / "runs" / "small", "last").step == 3
