@@ -8,6 +8,7 @@ import pytest
 from diptych_training.data.packed import PackedDataset
 from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.evaluate import validation
+from support.exported_once import exported_once
 from support.small_streams import Make, opening, write_home
 from support.tiny_run import write_tiny_dataset
 
@@ -43,4 +44,11 @@ def few_emoji() -> Iterator[None]:
     """A style is classified among 20 names, not 1,914: those take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "emoji_classes", lambda: emoji_classes()[:20])
+        yield
+
+
+@pytest.fixture(scope="module")
+def graphs_exported_once() -> Iterator[None]:
+    """The exporter takes seconds even for a tiny tower."""
+    with exported_once():
         yield

@@ -22,20 +22,6 @@ def test_tensors_and_state_read_back_exactly(tmp_path: Path):
     assert found.state == state
 
 
-def test_writing_again_replaces_the_file_and_leaves_no_other(tmp_path: Path):
-    path = tmp_path / "c.safetensors"
-    for step in (1, 2):
-        write_checkpoint(path, Checkpoint({"model.w": torch.ones(1)}, {"step": step}))
-    assert read_checkpoint(path).state == {"step": 2}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]
-
-
-def test_a_checkpoint_may_be_read_by_whom_any_new_file_may_be_read_by(tmp_path: Path):
-    (tmp_path / "new").touch()
-    write_checkpoint(tmp_path / "c.safetensors", Checkpoint({"model.w": torch.ones(1)}, {"step": 1}))
-    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
-
-
 def test_a_disk_that_is_too_small_is_an_error_of_the_system_with_the_file(tmp_path: Path):
     path = tmp_path / "c.safetensors"
     write_checkpoint(path, Checkpoint({"model.w": torch.ones(1)}, {"step": 1}))

@@ -1,10 +1,17 @@
 """Where runs are found."""
 
-from collections.abc import Callable
+import errno
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from diptych_training.cli import main
+from diptych_training.data.pairs.tools import inspect
+from diptych_training.files import naming_full_disk, write_text
 from diptych_training.paths import data_dir, expanded, model_repo, run_dir, runs_dir
 
 
@@ -56,3 +63,34 @@ def test_a_path_of_a_recipe_follows_home_and_cache(
 @pytest.mark.parametrize("given", ["$DIPTYCH_CACHE-2/names.txt", "names/$DIPTYCH_CACHE", "./names.txt"])
 def test_other_paths_of_a_recipe_are_taken_as_they_are(given: str) -> None:
     assert expanded(given) == Path(given)
+
+
+@contextmanager
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 10 kB."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_that_finds_no_space_is_named(tmp_path: Path) -> None:
+    with small_disk(), pytest.raises(OSError, match="File too large") as caught:
+        write_text(tmp_path / "text", "x" * 50_000)
+    assert caught.value.filename == str(tmp_path / "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_prints_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> int:
+        with naming_full_disk(tmp_path / "runs" / "mine"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(inspect, "run", run)
+    assert main(["data", "inspect", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"diptych-train: {tmp_path}/runs/mine: No space left on device\n"

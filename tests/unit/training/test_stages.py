@@ -1,20 +1,17 @@
 """What a person is told of a long command, and where its pixels lie."""
 
-import errno
 import os
 import signal
 import threading
 from contextlib import nullcontext
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from diptych_training.importing.proof import PixelFile
+from diptych_training import progress
+from diptych_training.progress import ProgressBar, progress_bar
 from diptych_training.stages import (
     ProgressReporter,
     Stages,
-    files_table,
     report_progress,
     sigterm_as_interrupt,
 )
@@ -33,34 +30,6 @@ def test_each_finished_stage_is_one_line_and_one_row() -> None:
     assert said[0].startswith("read: 0.0 s, peak memory so far ")
     assert "| read " in stages.table()
     assert "write" not in stages.table()
-
-
-def test_files_are_listed_with_their_size(tmp_path: Path) -> None:
-    (tmp_path / "graph.onnx").write_bytes(bytes(1_500_000))
-
-    assert "| graph.onnx | 1.50 |" in files_table(tmp_path)
-
-
-def test_pixels_in_a_file_are_read_by_slice_and_by_number(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
-    stored = PixelFile(tmp_path / "pixels.npy", 7, 4)
-    stored.write(0, images[:4])
-    stored.write(4, images[4:])
-
-    assert len(stored) == 7
-    assert np.array_equal(stored[2:5], images[2:5])
-    assert np.array_equal(stored[np.array([6, 0])], images[[6, 0]])
-    stored.remove()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_is_an_error_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
-        PixelFile(tmp_path / "pixels.npy", 7, 4)
 
 
 def press_ctrl_c() -> None:
@@ -86,41 +55,12 @@ def test_ctrl_c_interrupts_at_once_and_the_former_handler_is_restored() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_no_bar_is_shown_before_something_is_embedded(capsys: pytest.CaptureFixture[str]) -> None:
-    with report_progress(10, "test") as reporter, Stages(reporter).stage("find"):
-        assert capsys.readouterr().err == ""
-        reporter.advance(10)
-    assert "test: 10/10 images" in capsys.readouterr().err
-
-
-def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
-    with report_progress(10, "test") as reporter:
-        stages = Stages(reporter)
-        with pytest.raises(KeyboardInterrupt), stages.stage("embed"):
-            swallow_ctrl_c()
-
-    assert "embed" not in stages.table()
-
-
 def test_swallowed_ctrl_c_ends_at_the_next_progress() -> None:
     with report_progress(10, "test") as reporter:
         reporter.advance(1)
         swallow_ctrl_c()
         with pytest.raises(KeyboardInterrupt):
             reporter.advance(1)
-
-
-def test_an_error_caused_by_ctrl_c_is_raised_as_an_interrupt() -> None:
-    def broken() -> None:
-        swallow_ctrl_c()
-        raise RuntimeError("a callback failed")
-
-    with (
-        report_progress(10, "test") as reporter,
-        pytest.raises(KeyboardInterrupt),
-        Stages(reporter).stage("embed"),
-    ):
-        broken()
 
 
 def test_sigterm_interrupts_as_ctrl_c_does_also_below_a_progress_bar() -> None:
@@ -132,3 +72,37 @@ def test_sigterm_interrupts_as_ctrl_c_does_also_below_a_progress_bar() -> None:
             threading.Event().wait(5)
 
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "monotonic", clock)
+    return clock
+
+
+def shown(bar: ProgressBar) -> str:
+    return str(bar).partition(" so far")[2]
+
+
+def test_a_bar_shows_no_time_left_until_it_measured_some(clock: Clock) -> None:
+    with progress_bar(unit="step", total=120) as bar:
+        assert shown(bar) == ""
+        clock.now += 60  # loading, compiling, the first step
+        bar.update()
+        assert shown(bar) == ""
+        clock.now += 4
+        bar.update(2)
+        assert shown(bar) == ""
+        clock.now += 4
+        bar.update(2)
+        assert shown(bar) == ", 03:50 left"  # 115 steps of two seconds

@@ -7,15 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diptych_training.errors import TrainingConfigError
-from diptych_training.importing.weight_names.layouts import to_layout
 from diptych_training.models import build_model
 from diptych_training.objectives.contrastive import Pairs
 from diptych_training.objectives.convirt import Convirt, ConvirtConfig
 from support.small_recipe import small_recipe
 
 START, END = 98, 99
-CONVIRT = {"objective": {"kind": "convirt"}}
 
 
 def nonlinear(**tables):
@@ -77,37 +74,3 @@ def test_the_projections_are_two_layers_with_a_relu_between_them():
     linear.load_state_dict({n: t for n, t in model.state_dict().items() if "_head" not in n})
     expected = F.relu(linear.encode_text(texts)) @ model.text_head.weight.T + model.text_head.bias
     torch.testing.assert_close(model.encode_text(texts), expected)
-
-
-def test_no_other_library_has_such_projections():
-    config = nonlinear().model
-    state = build_model(config).state_dict()
-    assert to_layout(state, config, "original").keys() == state.keys()
-    with pytest.raises(
-        TrainingConfigError, match=r"model\.projection is nonlinear: transformers has no CLIP"
-    ):
-        to_layout(state, config, "hugging_face")
-
-
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        ({"loss": "sigmoid"}, 'objective is "convirt": leave out loss and label_smoothing'),
-        ({"label_smoothing": 0.1}, 'objective is "convirt": leave out loss and label_smoothing'),
-        ({"distill": {"teachers": ["a"]}}, "distill works with CLIP only"),
-    ],
-)
-def test_a_recipe_does_not_mix_objectives(tables, message):
-    if tables.get("loss") == "sigmoid":
-        biased = {"projection": "nonlinear", "initial_bias": -10.0}
-        tables = {**tables, "model": small_recipe().model.model_copy(update=biased)}
-        with pytest.raises(ValueError, match=message):
-            small_recipe(**CONVIRT, **tables)
-        return
-    with pytest.raises(ValueError, match=message):
-        nonlinear(**CONVIRT, **tables)
-
-
-def test_convirt_needs_non_linear_projections():
-    with pytest.raises(ValueError, match=r'needs model\.projection = "nonlinear"'):
-        small_recipe(**CONVIRT)

@@ -145,3 +145,28 @@ def test_visual_ngrams_scores_a_name_by_the_mean_over_its_known_words(captions):
             ]
             assert score == pytest.approx(np.mean(both), rel=1e-4)
         assert row[2] == -math.inf  # the bare name has no known word
+
+
+@pytest.fixture
+def captions_of_words(tmp_path: Path) -> Captions:
+    write_tokenizer(train_tokenizer(["a red apple", "grün"], 560), tmp_path / "tokenizer.json")
+    return Captions(tmp_path / "tokenizer.json", tiny_text_spec())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A red  Apple", ("a", "red", "apple")),
+        ("apple, no. 12!", ("apple", "no", "1", "2")),
+        ("grün_it's", ("grün", "it", "s")),
+        ("?!", ()),
+    ],
+)
+def test_words_are_runs_of_letters_and_single_digits(captions_of_words, text, words):
+    assert captions_of_words.words(text) == words
+
+
+@pytest.mark.parametrize("text", ["A red Apple", "red 12!", "grün", "?!", ""])
+def test_the_words_of_a_caption_are_read_back_from_its_ids(captions_of_words, text):
+    ids = [*captions_of_words.ids(text).tolist(), 0, 0]
+    assert captions_of_words.words_of(ids) == captions_of_words.words(text)

@@ -13,7 +13,6 @@ from support.small_recipe import (
     gradient_step_of,
     random_batch,
     random_taught_batch,
-    random_teachers,
     small_recipe,
 )
 
@@ -53,12 +52,6 @@ def test_the_loss_is_that_of_its_formula() -> None:
     assert float(sum(halves) / 2) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_text_tower_that_agrees_has_no_loss() -> None:
-    teacher_texts = random_taught_batch(0, small_recipe(text_teacher=TEACHER))
-    features = torch.cat([3 * teacher_texts.targets, torch.ones(6, 3)], dim=1)
-    assert float(text_distillation_loss(features, teacher_texts.targets)) == pytest.approx(0, abs=1e-6)
-
-
 @pytest.mark.parametrize("chunk_size", [None, 3])
 def test_it_is_added_to_the_contrastive_loss(chunk_size: int | None) -> None:
     scale = {} if chunk_size is None else {"chunk_size": chunk_size}
@@ -80,24 +73,3 @@ def test_it_is_added_to_the_contrastive_loss(chunk_size: int | None) -> None:
     for name, parameter in model.named_parameters():
         own = 0 if parameter.grad is None else WEIGHT * parameter.grad
         torch.testing.assert_close(both[name], gradients[name] + own, rtol=1e-4, atol=1e-6)
-
-
-def test_only_the_taught_numbers_are_pulled() -> None:
-    _, plain = step_with(small_recipe())
-    _, both = step_with(small_recipe(text_teacher=TEACHER))
-    change = (both["text_projection"] - plain["text_projection"]).abs().sum(dim=0)  # by number
-    assert change[:DIMS].min() > 1e-4
-    assert change[DIMS:].max() < 1e-6
-
-
-def test_models_and_sentence_encoders_can_teach_together() -> None:
-    distill = {"teachers": ["a"], "weight": 0.3}
-    config = small_recipe(distill=distill, text_teacher=TEACHER)
-    assert len(random_teachers(config).models) == 1
-    losses, _ = step_with(config)
-    assert float(losses["loss"]) == pytest.approx(
-        0.7 * float(losses["loss/contrastive"])
-        + 0.3 * float(losses["loss/distill"])
-        + WEIGHT * float(losses["loss/text_teacher"]),
-        rel=1e-5,
-    )

@@ -4,25 +4,19 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from diptych_training.cli import main
-from diptych_training.config import TrainConfig, dump_config, read_config
-from diptych_training.errors import DataError, TrainingFailed
+from diptych_training.config import dump_config, read_config
 from diptych_training.evaluate.validation import validate
-from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
-from diptych_training.study.ablation import ablation_tables
 from diptych_training.study.outcome import Ablation
-from diptych_training.study.runner import StudyRunner
 from diptych_training.train import train_run
 from diptych_training.train.metrics_log import read_metrics
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "few_emoji")
 
 PLAN = """
 name = "try"
@@ -104,53 +98,6 @@ def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(h
     assert rows[0][7] == f"{base.validation['icons_top5']:.3f}"
 
 
-def test_the_table_states_the_difference_between_two_seeds(home: Path) -> None:
-    base, fast, wide = ablation_in(home / "runs").outcomes
-    assert "changes up to" not in (home / "runs/try/ablation.md").read_text()
-    figures = {"icons_top1": base.validation["icons_top1"] + 0.021}
-    other = fast.model_copy(update={"changes": ("seed=1",), "validation": figures})
-    ablation = ablation_in(home / "runs").model_copy(update={"outcomes": (base, other, wide)})
-    assert "(another seed alone changes up to 2.1 points)" in ablation_tables(ablation)
-    unmeasured = base.model_copy(update={"validation": {}})
-    assert "changes up to" not in ablation_tables(
-        ablation.model_copy(update={"outcomes": (unmeasured, other)})
-    )
-
-
-def test_rates_are_medians_and_minutes_count_all_steps(home: Path, runs: Path) -> None:
-    rows = ["1,images_per_s,4.0", "2,images_per_s,2.0"]
-    kept = [
-        line
-        for line in (runs / "try-base/metrics.csv").read_text().splitlines()
-        if "images_per_s" not in line
-    ]
-    (runs / "try-base/metrics.csv").write_text("\n".join([*kept, *rows, ""]))
-    assert main(arguments(home, runs, "--table")) == 0
-    base = ablation_in(runs).base
-    assert base.images_per_s == 3.0
-    assert base.minutes == pytest.approx((4 / 4.0 + 4 / 2.0) / 60)
-
-
-def test_a_run_trained_by_hand_counts_as_its_variant(home: Path, tmp_path: Path, capsys) -> None:
-    runs = tmp_path / "runs"
-    begin(home, runs, "fast", "optim.lr=2e-3", "run.log_every=2", "run.n_threads=1")
-    assert main(arguments(home, runs, "--only", "fast")) == 0
-    assert "[1/1] try-fast: finished" in capsys.readouterr().out
-    base, fast, wide = ablation_in(runs).outcomes
-    assert (base.state, fast.state, wide.state) == ("not begun", "finished", "not begun")
-    assert fast.differs is None
-    assert table_of(runs)[0][3:5] == ["not begun", "–"]
-    assert table_of(runs)[1][4] == f"{fast.validation['emoji_top1']:.3f}"  # there is no base to differ from
-
-
-def test_a_run_with_another_recipe_than_the_plan_is_reported(home: Path, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    begin(home, runs, "fast", "optim.lr=5e-3")
-    assert main(arguments(home, runs, "--table")) == 0
-    said = "`try-fast` ran with another recipe than the plan has now: optim.lr is 0.005 in the run and 0.002"
-    assert said in (runs / "try" / "ablation.md").read_text()
-
-
 def test_an_unfinished_run_with_another_recipe_is_not_resumed(home, tmp_path, capsys) -> None:
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=5e-3", "run.checkpoint_every=1")
@@ -189,55 +136,6 @@ def test_an_interrupted_plan_exits_with_130_and_the_same_command_continues_it(
     assert list(dict(read_metrics(runs / "try-base/metrics.csv")["loss"])) == [1, 2, 3]
 
 
-def test_a_variant_trains_exactly_as_the_train_command(home: Path, tmp_path: Path) -> None:
-    begin(home, tmp_path, "wide", "model.image.width=32", "run.batch_size=8")
-    alone, third = (read_metrics(folder / "try-wide/metrics.csv") for folder in (tmp_path, home / "runs"))
-    assert [step for step, _ in alone["loss"]] == [step for step, _ in third["loss"]]
-    # Where tensors lie in memory, which differs by what ran before, decides over last bits.
-    losses = ([loss for _, loss in metrics["loss"]] for metrics in (alone, third))
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-
-
-def test_a_variant_that_fails_or_is_in_use_does_not_stop_the_others(
-    home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    for name in ("try-base", "try-fast", "try-wide"):
-        shutil.rmtree(runs / name)
-    train = StudyRunner.train
-
-    def failing(self: StudyRunner, config: TrainConfig, *more: Any) -> bool:
-        if config.name == "try-base":
-            raise TrainingFailed("loss is not finite")
-        return train(self, config, *more)
-
-    monkeypatch.setattr(StudyRunner, "train", failing)
-    with exclusive_lock(runs / ".try-fast.lock", DataError("not free")):
-        assert main(arguments(home, runs)) == 1
-    said = capsys.readouterr().out
-    assert "try-base failed: loss is not finite" in said
-    assert f"another process is training in {runs / 'try-fast'}: skipped here" in said
-    assert [outcome.state for outcome in ablation_in(runs).outcomes] == ["not begun", "not begun", "finished"]
-
-
-def test_a_variant_finished_by_another_process_is_skipped(
-    home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    for name in ("try-base", "try-fast"):
-        shutil.rmtree(runs / name)
-    train, trained = StudyRunner.train, list[str]()
-
-    def trained_elsewhere(self: StudyRunner, config: TrainConfig, *more: Any) -> bool:
-        trained.append(config.name)
-        shutil.copytree(home / "runs" / "try-fast", runs / "try-fast")
-        return train(self, config, *more)
-
-    monkeypatch.setattr(StudyRunner, "train", trained_elsewhere)
-    assert main(arguments(home, runs)) == 0
-    assert trained == ["try-base"]
-    assert "[2/3] try-fast: finished" in capsys.readouterr().out
-    assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
-
-
 def test_an_error_in_any_recipe_is_reported_before_training_starts(
     home: Path, tmp_path: Path, capsys
 ) -> None:
@@ -248,28 +146,3 @@ def test_an_error_in_any_recipe_is_reported_before_training_starts(
     assert "variant fast of plan try: " in (said := capsys.readouterr().err)
     assert "optim.rate: unknown key" in said
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (
-            ["--only", "fast,slow"],
-            "--only fast,slow: plan try has no variant 'slow', it has: base, fast, wide",
-        ),
-        (
-            ["--out", "RUNS/try-base"],
-            "try-base is the folder of a run: choose another folder for the table with --out",
-        ),
-    ],
-)
-def test_wrong_arguments_print_one_line(home: Path, more: list[str], message: str, capsys) -> None:
-    runs = home / "runs"
-    assert main(arguments(home, runs, *[word.replace("RUNS", str(runs)) for word in more])) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_several_ranks_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(arguments(home, home / "runs")) == 1
-    assert "start several with --only, without torchrun" in capsys.readouterr().err

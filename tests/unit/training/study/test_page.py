@@ -1,16 +1,14 @@
 """The page: sections between marks, and what the tables say about given results."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from diptych_training.errors import EvaluationError
-from diptych_training.study.claims import NOT_YET, claims_table
 from diptych_training.study.efficiency import draw_efficiency, efficiency_section, learners
-from diptych_training.study.labels import labels_section, transferred
+from diptych_training.study.fits import factor, power_law, to_reach
 from diptych_training.study.page import filled
-from diptych_training.study.plan import Efficiency, Labels, Scaling
-from diptych_training.study.prompts import draw_prompts, prompted_models, prompts_section
+from diptych_training.study.plan import Efficiency, Scaling
 from diptych_training.study.results import Result, Scores
 from diptych_training.study.scaling import draw_scaling, scaling_law, scaling_section, trained_models
 
@@ -51,14 +49,6 @@ def test_sections_are_written_between_their_marks_and_prose_stays():
     assert filled(filled(page, "a", "new"), "a", "old") == page
 
 
-@pytest.mark.parametrize(
-    "page", ["<!-- a -->", "<!-- /a --> <!-- a -->", "<!-- a --> <!-- a --> <!-- /a -->"]
-)
-def test_damaged_marks_are_refused(page):
-    with pytest.raises(EvaluationError, match="the page must have <!-- a --> and then <!-- /a --> once each"):
-        filled(page, "a", "new")
-
-
 def test_efficiency_says_how_many_times_fewer_images_an_objective_needs(tmp_path: Path):
     found = learners(EFFICIENCY, RISING)
     assert [(one.name, one.n_seeds, one.images) for one in found] == [
@@ -71,27 +61,6 @@ def test_efficiency_says_how_many_times_fewer_images_an_objective_needs(tmp_path
     assert by_title["VIRTEX"][5] == "never"
     draw_efficiency(EFFICIENCY, found, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_an_objective_without_its_last_checkpoint_is_left_out_and_one_seed_counts():
-    assert [one.name for one in learners(EFFICIENCY, RISING[:5])] == ["virtex"]
-    assert learners(EFFICIENCY, RISING[:5])[0].n_seeds == 1
-    assert learners(EFFICIENCY, RISING[:2]) == []
-
-
-def test_the_means_of_seeds_are_compared():
-    other = [one.model_copy(update={"seed": 1, "scores": top1(0.5, 0.5, 0.5, 0.5)}) for one in RISING[:3]]
-    (found,) = learners(EFFICIENCY, [*RISING[:3], *other])
-    assert found.final == pytest.approx((0.125 + 0.5) / 2)
-
-
-def test_what_is_reached_before_the_first_checkpoint_is_more_than_a_factor():
-    fast = [
-        result("efficiency", "clip", top1(0.3, 0.3, 0.3, 0.3), n, seed=s)
-        for s in (0, 1)
-        for n in (100, 200, 400)
-    ]
-    assert "more than 4.0x" in efficiency_section(EFFICIENCY, learners(EFFICIENCY, [*RISING, *fast]))
 
 
 def benchmarked(part: str, variant: str, error: float, flops: float) -> Result:
@@ -119,36 +88,33 @@ def test_the_law_of_the_smaller_models_predicts_the_largest(tmp_path: Path):
     assert scaling_law(models[:3], 1) is None
 
 
-def test_prompts_and_probes_are_read_off_the_benchmark(tmp_path: Path):
-    found = prompted_models([benchmarked("prompts", "mine/1", 0.7, 1.0)], {})
-    text = prompts_section(found)
-    assert "| mine/1 |       20.0 |         25.0 |     30.0 | +10.0 (+10.0 to +10.0) |    4 of 4 |" in text
-    assert "|                2.0 |" in text  # half of the way from 1 to 4 on a logarithmic scale
-    draw_prompts(found, tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 1_000
+CURVE = [(100, 0.1), (400, 0.3), (1600, 0.2), (6400, 0.5)]
 
 
-def test_the_claim_of_prompts_counts_the_models():
-    one, other = (
-        prompted_models([benchmarked("prompts", name, 0.7, 1.0)], {})[0] for name in ("mine/1", "mine/2")
-    )
-    assert "+10.0 points (+10.0 to +10.0), mine/1 alone" in claims_table([], None, [one], [])
-    assert "+10.0 points, the median of 2 models" in claims_table([], None, [one, other], [])
+@pytest.mark.parametrize(
+    ("level", "images"),
+    [
+        (0.1, 100),
+        (0.05, 100),  # there before the first point
+        (0.2, 200),  # half of the way in accuracy is half of the way in logarithms
+        (0.3, 400),
+        (0.35, 1600 * 2),  # beyond a dip, from the point before it
+        (0.6, math.inf),
+    ],
+)
+def test_a_level_is_reached_between_two_points_on_a_logarithmic_scale(level, images):
+    assert to_reach(CURVE, level) == pytest.approx(images)
 
 
-def test_names_that_the_softmax_lacks_are_told_apart():
-    part = part_of(Labels, "softmax", "clip")
-    scores = {"known": 0.5, "known_of_all": 0.4, "unknown": 0.0, "n_known": 3, "n_unknown": 1}
-    alone = {"unknown": 0.2, "n_known": 0, "n_unknown": 6}  # a set of which it knows no name
-    found = transferred(part, [result("labels", "softmax", {"icons-a": scores, "icons-b": alone})])
-    assert found[0].means == {"known": 0.5, "known_of_all": 0.4, "unknown": 0.1}
-    assert "3 of 10 pictures (30%)" in labels_section(found)
-    assert "Linear probes" not in labels_section(found)
-    pool = {"name": 0.3, "ensemble": 0.1, "probe": 0.9, "shots_1": 0.3, "shots_2": 0.4}
-    (probed,) = transferred(part, [result("labels", "clip", {"icons-a": scores, "icons-pooled": pool})])
-    assert "| CLIP  | icons-pooled |      30.0 |      30.0 |      40.0 |" in labels_section([probed])
+def test_a_factor_is_of_the_accuracy_that_the_slower_one_ends_at():
+    slow = [(100, 0.0), (1600, 0.2)]
+    assert factor(slow, CURVE) == pytest.approx(8)
+    assert factor(CURVE, slow) == 0
 
 
-def test_every_claim_has_a_row_before_anything_was_run():
-    assert claims_table([], None, [], []).count(NOT_YET) == 6
-    assert NOT_YET not in claims_table(learners(EFFICIENCY, RISING), None, [], []).splitlines()[2]
+def test_a_power_law_is_found_again():
+    x = [1e3, 1e4, 1e5]
+    law = power_law(x, [2 * one**-0.25 for one in x])
+    assert law.exponent == pytest.approx(-0.25)
+    assert law.r2 == pytest.approx(1)
+    assert law(1e6) == pytest.approx(2 * 1e6**-0.25)

@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
+from diptych_training.study.ablate_command import open_variant
 from diptych_training.study.cells import cells_of, data_digest
-from diptych_training.study.plan import STUDIES, plans_in, read_study_plan
+from diptych_training.study.measure import sampled
+from diptych_training.study.plan import ABLATIONS, STUDIES, plans_in, read_ablation_plan, read_study_plan
 from support.small_study import write_plan
 from support.tiny_run import write_tiny_dataset
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
 def test_every_seed_of_every_variant_is_a_cell_at_each_checkpoint(dataset, tmp_path):
@@ -70,13 +68,66 @@ def test_a_bad_plan_is_refused_with_the_place(dataset, tmp_path, change, complai
         cells_of(read_study_plan(str(write_plan(tmp_path, change))), dataset)
 
 
-def test_a_plan_that_is_not_there_names_the_shipped_ones(tmp_path: Path):
-    with pytest.raises(TrainingConfigError, match=f"shipped plans: {', '.join(plans_in(STUDIES))}"):
-        read_study_plan(str(tmp_path / "none.toml"))
-
-
 @pytest.mark.parametrize("name", plans_in(STUDIES))
 def test_shipped_plans_can_be_read(name, dataset):
     cells = cells_of(read_study_plan(name), dataset)
     names = [(cell.part, cell.name) for cell in cells]
     assert len(set(names)) == len(names)
+
+
+VARIANT = '[[variants]]\nname = "{}"\ngroup = "rate"\nsays = "a rate"\nset = ["optim.lr=3e-3"]\n'
+
+
+def written(folder: Path, *variants: str, head: str = 'name = "p"\nbase = "tiny"') -> str:
+    (folder / "plan.toml").write_text("\n".join([head, *variants]))
+    return str(folder / "plan.toml")
+
+
+@pytest.mark.parametrize("name", plans_in(ABLATIONS))
+def test_every_variant_of_a_shipped_plan_is_a_recipe_that_differs_from_the_base(name: str, tmp_path: Path):
+    plan = read_ablation_plan(name)
+    configs = [open_variant(plan, variant, tmp_path, tmp_path)[0] for variant in plan.variants]
+    assert [config.name for config in configs] == [f"{plan.name}-{variant.name}" for variant in plan.variants]
+    unnamed = [config.model_copy(update={"name": "same"}).model_dump_json() for config in configs]
+    assert len(set(unnamed)) == len(unnamed)
+
+
+def test_the_base_comes_first_whether_it_is_listed_or_not(tmp_path: Path):
+    plan = read_ablation_plan(written(tmp_path, VARIANT.format("fast")))
+    assert [variant.name for variant in plan.variants] == ["base", "fast"]
+    plan = read_ablation_plan(written(tmp_path, VARIANT.format("fast"), VARIANT.format("base")))
+    assert [(variant.name, len(variant.changes)) for variant in plan.variants] == [("base", 1), ("fast", 1)]
+
+
+@pytest.mark.parametrize(
+    ("variants", "head", "message"),
+    [
+        ([VARIANT.format("a"), VARIANT.format("a")], 'name = "p"\nbase = "tiny"', "several are called a"),
+        ([VARIANT.format("A b")], 'name = "p"\nbase = "tiny"', 'variants.0.name is "A b"'),
+        ([VARIANT.format("a") + "sets = []\n"], 'name = "p"\nbase = "tiny"', "variants.0.sets: unknown key"),
+        ([], 'name = "p"\nbase = "tiny"', "variants is missing"),
+        (["[[variants]"], "", "not TOML"),
+    ],
+)
+def test_a_mistake_in_a_plan_names_file_and_key(tmp_path: Path, variants: list[str], head: str, message: str):
+    with pytest.raises(TrainingConfigError, match=r"plan\.toml: ") as raised:
+        read_ablation_plan(written(tmp_path, *variants, head=head))
+    assert message in str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def dataset_of_sample(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=40)
+
+
+def test_a_sample_has_pictures_of_its_names_alone_and_does_not_change(dataset_of_sample):
+    source = dataset_of_sample.source("new-set")
+    one, again = (sampled(source, 10, 6) for _ in range(2))
+    assert (len(one.classes), len(one.images), len(one.accepted)) == (10, 6, 6)
+    assert all(labels & set(one.classes) for labels in one.accepted)
+    assert one.classes == again.classes
+    np.testing.assert_array_equal(one.images, again.images)
+    label_of = {image.tobytes(): item.label for image, item in zip(source.images, source.items, strict=True)}
+    assert all(
+        label_of[image.tobytes()] in labels for image, labels in zip(one.images, one.accepted, strict=True)
+    )

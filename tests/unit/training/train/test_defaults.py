@@ -10,10 +10,8 @@ from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset, write_index
-from diptych_training.errors import TrainingConfigError
-from diptych_training.paths import CONFIGS
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.defaults import fill_from_run, with_defaults
+from diptych_training.train.defaults import with_defaults
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 MODEL = """
@@ -75,40 +73,10 @@ def test_all_kinds_get_the_same_weight_in_training_and_validation(tmp_path):
     assert (config.run.batch_size, config.optim.warmup_steps) == (256, 200)
 
 
-def test_keys_that_a_recipe_sets_are_kept(tmp_path):
-    said = ["run.batch_size=20", "optim.warmup_steps=7", "run.best_by=['x_top1']", "data.mixture={x=1.0}"]
-    config = recipe(tmp_path, *said)
-    assert with_defaults(config, FIFTY) == config
-
-
-def test_a_warm_up_longer_than_overridden_steps_is_shortened():
-    shorter = read_config(CONFIGS / "pictograms.toml", ["run.steps=100"])
-    assert with_defaults(shorter, FIFTY).optim.warmup_steps == 10
-    as_it_is = read_config(CONFIGS / "pictograms.toml", ["run.steps=1000"])
-    assert with_defaults(as_it_is, FIFTY).optim.warmup_steps == 300
-    with pytest.raises(
-        TrainingConfigError, match=r"optim\.warmup_steps is 300, it must be at most run\.steps, 100"
-    ):
-        read_config(CONFIGS / "pictograms.toml", ["run.steps=100", "optim.warmup_steps=300"])
-
-
-def test_rehearsed_items_are_added_to_the_runs_own_items(tmp_path):
-    half = recipe(tmp_path, "data.rehearsal.old.data=old")
-    config = with_defaults(half, FIFTY)
-    assert (config.run.batch_size, config.n_own, config.rehearsed) == (64, 32, {"old": 32})
-
-
 @pytest.mark.parametrize(("batch_size", "streams"), [(256, 8), (20, 5), (7, 7), (22, 2)])
 def test_streams_of_pairs_divide_the_batch(tmp_path, batch_size, streams):
     config = recipe(tmp_path, "data.pairs.train='a.tar'", f"run.batch_size={batch_size}")
     assert with_defaults(config, FIFTY).data.pairs.streams == streams
-
-
-def test_a_resumed_run_keeps_its_values_after_its_data_has_grown(tmp_path):
-    open_recipe = recipe(tmp_path)
-    ran = with_defaults(open_recipe, FIFTY)
-    assert fill_from_run(open_recipe, ran) == ran
-    assert fill_from_run(recipe(tmp_path, "run.batch_size=8"), ran).run.batch_size == 8
 
 
 @pytest.fixture

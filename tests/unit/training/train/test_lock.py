@@ -67,24 +67,6 @@ def test_the_first_layers_are_locked_and_those_above_learn():
     }  # fmt: skip
 
 
-def test_a_locked_batch_norm_stays_locked_in_copies_and_in_training_mode():
-    model = tiny_model(RESNET)
-    lock(model, LockConfig(image=1))
-    copied = copy.deepcopy(model).eval().train()
-    before = copied.visual.bn1.running_mean.clone()
-    copied(torch.randn(4, 3, 16, 16), torch.randint(1, 20, (4, 6)))
-    assert torch.equal(copied.visual.bn1.running_mean, before)
-    assert copied.state_dict().keys() == tiny_model(RESNET).state_dict().keys()
-
-
-def test_statistics_alone_can_be_locked_while_all_weights_learn():
-    model = tiny_model(RESNET)
-    lock(model, LockConfig(statistics=True))
-    changed = one_step(model)
-    assert "visual.bn1.weight" in changed
-    assert not any("running" in name or "num_batches" in name for name in changed)
-
-
 @pytest.mark.parametrize(
     ("locked", "message"),
     [

@@ -16,7 +16,6 @@ from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.train_run import prepare
 from support.small_recipe import small_recipe
-from support.tiny_run import write_tiny_dataset
 
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 NONLINEAR = small_recipe().model.model_copy(update={"projection": "nonlinear", "initial_scale": 10.0})
@@ -25,11 +24,6 @@ OBJECTIVES = {
     "convirt": {"objective": {"kind": "convirt"}, "model": NONLINEAR},
     **{kind: {"objective": {"kind": kind}} for kind in PREDICTIVE},
 }
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
 def loop_for(config: TrainConfig, dataset: PackedDataset, run_dir: Path, *, resume: bool = False) -> Loop:

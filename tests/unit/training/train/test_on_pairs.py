@@ -16,7 +16,6 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.train_run import prepare
-from support.pair_files import picture, write_files, write_image_table, write_tars
 from support.pairs_run import write_pairs_run
 from support.several_ranks import run_ranks
 from support.small_recipe import small_recipe, write_small_recipe
@@ -68,11 +67,6 @@ def test_a_run_learns_from_shards_and_logs_what_it_read(home, capsys):
     assert 0 <= dict(series["validation/pairs_top1"])[8] <= 1
 
 
-def test_a_run_learns_from_a_table(home):
-    source = write_image_table(home / "t", 12)
-    assert main(arguments(home, "--set", f"data.pairs.train='{source}'", "--set", "run.steps=2")) == 0
-
-
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(home, workers):
     set_workers = f"data.pairs.workers={workers}"
@@ -105,47 +99,6 @@ def test_a_killed_run_repeats_lost_steps_with_the_same_pairs(home):
     assert finish(resumed) == unbroken
 
 
-def test_the_cost_estimate_does_not_change_the_run(home):
-    plain = finish(loop_for(home, "plain"))
-    assert main(arguments(home, "--name", "estimated")) == 0
-    series = read_metrics(home / "runs" / "estimated" / "metrics.csv")
-    assert series["loss"] == plain["loss"]
-
-
-def test_too_many_unusable_pairs_end_a_run_with_one_line(home, capsys):
-    files = {name: content for number in range(40) for name, content in
-             {f"{number}.png": picture(0)[:45], f"{number}.txt": b"x"}.items()}  # fmt: skip
-    write_files(home / "bad", files)
-    assert main(arguments(home, "--set", f"data.pairs.train='{home}/bad'")) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("diptych-train: ")
-    assert "data.pairs.max_skipped allows 0.01 of them" in told
-
-
-@pytest.mark.long
-def test_a_run_resumes_with_fewer_workers_and_a_higher_skip_limit(home):
-    first = ["--set", "run.steps=2", "--set", "data.pairs.workers=1"]
-    assert main(arguments(home, *first)) == 0
-    then = ["--set", "run.steps=2", "--set", "data.pairs.workers=0", "--set", "data.pairs.max_skipped=0.5"]
-    assert main(arguments(home, *then, "--resume")) == 0
-
-
-def test_a_run_does_not_resume_with_other_sources(home, capsys):
-    assert main(arguments(home, "--set", "run.steps=2")) == 0
-    write_tars(home / "s", 4, 9)
-    more = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
-    assert main(arguments(home, *more, "--resume")) == 1
-    assert "use another --name" in capsys.readouterr().err
-
-
-def test_a_run_does_not_resume_if_a_wildcard_matches_other_shards(home, capsys):
-    wild = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
-    assert main(arguments(home, *wild)) == 0
-    write_tars(home / "s", 4, 9)
-    assert main(arguments(home, *wild, "--resume")) == 1
-    assert "names other shards than when the checkpoint was written" in capsys.readouterr().err
-
-
 def test_a_run_resumes_with_changed_files_only_on_request(home, capsys):
     two = ["--set", "run.steps=2"]
     assert main(arguments(home, *two)) == 0
@@ -153,16 +106,6 @@ def test_a_run_resumes_with_changed_files_only_on_request(home, capsys):
     assert main(arguments(home, *two, "--resume")) == 1
     assert "s-1.tar has changed since the checkpoint was written" in capsys.readouterr().err
     assert main(arguments(home, *two, "--resume", "--set", "data.pairs.accept_changes=true")) == 0
-
-
-def test_a_missing_source_leaves_the_name_of_the_run_free(home, capsys):
-    assert main(arguments(home, "--set", "data.pairs.train=nowhere.tar")) == 1
-    assert "nowhere.tar: no such file" in capsys.readouterr().err
-
-
-def test_a_best_by_kind_that_the_data_lacks_is_refused(home, capsys):
-    assert main(arguments(home, "--set", "run.best_by=['icons_top1']")) == 1
-    assert "gives pairs_top1, pairs_top5" in capsys.readouterr().err
 
 
 @pytest.mark.long

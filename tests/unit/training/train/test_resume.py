@@ -16,16 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from diptych_training.checkpoint import load_run, read_checkpoint
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, ScaleConfig, TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import TrainingConfigError, TrainingFailed
+from diptych_training.errors import TrainingConfigError
 from diptych_training.models import CLIP, ModelConfig, TextConfig
 from diptych_training.train import loop as loops
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.estimate import Estimate
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.train_run import prepare
 from support.child_python import python_path
-from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write_tiny_dataset
+from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec
 
 N_STEPS = 8
 TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=1, heads=2)
@@ -44,11 +43,6 @@ class DeviceSyncs(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.n += func.overloadpacket.__name__ in self.NAMES
         return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
 def recipe(**run: object) -> TrainConfig:
@@ -85,21 +79,6 @@ def without_times(series: Series) -> Series:
     return {metric: points for metric, points in series.items() if metric != "images_per_s"}
 
 
-def test_a_run_that_trains_up_to_a_step_at_a_time_has_the_metrics_of_an_unbroken_run(
-    dataset, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(loops, "draw_curves", lambda series, title: b"")
-    unbroken = finish(loop_for(recipe(), dataset, tmp_path / "unbroken"))
-    first = loop_for(recipe(), dataset, tmp_path / "parts")
-    assert first.train(until=5)
-    first.log.close()
-    assert read_checkpoint(first.folder.last).state["step"] == 5
-    rest = loop_for(recipe(), dataset, tmp_path / "parts", resume=True)
-    assert rest.train(until=100)
-    rest.log.close()
-    assert without_times(read_metrics(rest.folder.metrics_file)) == without_times(unbroken)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(dataset, tmp_path, monkeypatch, precision):
     monkeypatch.setattr(loops, "draw_curves", lambda series, title: b"")
@@ -133,17 +112,6 @@ def test_the_best_weights_by_validation_are_kept(dataset, tmp_path):
     assert (run.step, run.metrics) == (4, {"icons_top1": 0.3})
     assert load_run(tmp_path / "run", which="last").step == N_STEPS
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_real_validation_measures_both_kinds(dataset, tmp_path):
-    loop = prepare(recipe(), dataset, tmp_path / "run", resume=False)
-    assert set(loop.validate(loop.state.validated_model)) == {
-        "emoji_top1",
-        "emoji_top5",
-        "icons_top1",
-        "icons_top5",
-    }
-    loop.log.close()
 
 
 def test_an_existing_run_and_another_recipe_are_refused(dataset, tmp_path):
@@ -205,44 +173,6 @@ def test_steps_do_not_wait_for_the_device_until_they_are_logged(dataset, tmp_pat
 
     assert n_syncs(2) == n_syncs(6) > 0
     assert n_syncs(2, chunk_size=3) == n_syncs(6, chunk_size=3)
-
-
-def test_a_run_with_lasting_non_finite_loss_ends_at_the_next_log(dataset, tmp_path):
-    config = recipe(log_every=4, checkpoint_every=100, precision="fp32")
-    config = config.model_copy(update={"optim": OptimConfig(warmup_steps=2, max_skipped_in_row=3)})
-    loop = loop_for(config, dataset, tmp_path / "run")
-    with torch.no_grad():
-        loop.state.model.text_projection.fill_(torch.nan)
-    with pytest.raises(TrainingFailed, match="4 times in a row"):
-        loop.train()
-    loop.log.close()
-    assert loop.state.step == 4
-
-
-def test_the_remaining_time_is_estimated_again_after_the_first_steps(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loops, "TIMED_STEPS", 3)
-    for n_steps, n_timed in ((5, 1), (26, 2), (48, 3)):
-        asked: list[int] = []
-        loop = loop_for(recipe(steps=n_steps, validate_every=100), dataset, tmp_path / f"run{n_steps}")
-        loop.train(lambda n_done, _, asked=asked: asked.append(n_done) or "a minute left")
-        loop.log.close()
-        assert asked == [n_timed]
-        assert "a minute left" in capsys.readouterr().out
-
-
-def test_the_estimate_is_corrected_by_the_measured_first_steps():
-    cost = Estimate(
-        1, 1, n_small=60, n_full=40, small_s=1.0, full_s=3.0, batch_size=8, peak_bytes=0, flops_per_image=0
-    )
-    assert cost.seconds_left(50, took_s=100.0) == pytest.approx(2 * (10 * 1.0 + 40 * 3.0))
-
-
-def test_lines_that_do_not_parse_are_left_out_of_the_metrics(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_bytes(
-        b"step,metric,value\n1,loss,2.5\nx,loss,1\n2,loss\n\x00\xff\n3,loss,\n4,loss,nan?\n5,loss,1."
-    )
-    assert read_metrics(path) == {"loss": [(1, 2.5)]}
 
 
 def test_a_killed_run_resumes_with_the_metrics_of_an_unbroken_run(dataset, tmp_path):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from diptych_training.checkpoint import load_run
@@ -12,17 +11,11 @@ from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ImportFailed
 from diptych_training.models import CLIP
-from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.train_run import prepare
 from support.lite_weights import write_lite_weights
-from support.small_recipe import small_recipe, write_small_recipe
-from support.tiny_run import TINY_LITE, write_tiny_dataset
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
+from support.small_recipe import small_recipe
+from support.tiny_run import TINY_LITE
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +59,6 @@ def test_the_run_keeps_the_weights_when_the_file_is_gone(
     assert all(torch.equal(tensor, again[name]) for name, tensor in begun.items())
     started = load_run(tmp_path / "begun", "start").model.state_dict()
     assert torch.equal(started["visual.stem.conv.weight"], begun["visual.stem.conv.weight"])
-
-
-def test_the_licence_of_the_tower_counts(dataset: PackedDataset, tower: Path, tmp_path: Path) -> None:
-    model_of(recipe(tower), dataset, tmp_path / "begun")
-    learned = RunFolder(tmp_path / "begun").provenance_file.read_bytes()
-    assert Provenance.model_validate_json(learned).licences()[tower.name] == "Apache-2.0"
-
-
-def test_short_form_in_a_recipe(tower: Path, tmp_path: Path) -> None:
-    file = write_small_recipe(tmp_path / "small.toml", recipe(None))
-    config = read_config(file, [f"start_image={tower}"])
-    assert config.start_image is not None
-    assert (config.start_image.source, config.start_image.licence) == (str(tower), "unknown")
-
-
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        ({"start": {"source": "pictograms"}}, "start_image goes without start"),
-        ({"objective": {"kind": "bag_of_words"}}, "cannot begin from start_image"),
-    ],
-)
-def test_contradictions_are_refused(tables: dict[str, object], message: str, tower: Path) -> None:
-    with pytest.raises(ValidationError, match=message):
-        recipe(tower, **tables)
 
 
 def test_a_file_that_does_not_fit_is_named_and_no_run_is_left(dataset: PackedDataset, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The tokenizer that a run learns, read back as the server reads it."""
 
-import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 
@@ -13,8 +11,7 @@ from hypothesis import strategies as st
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.pictograms.lists import emoji_classes
-from diptych_training.errors import DataError, TrainingConfigError
-from diptych_training.train import tokenizer as tokenizer_module
+from diptych_training.errors import TrainingConfigError
 from diptych_training.train.tokenizer import train_tokenizer, write_tokenizer
 
 TEXTS = ["grinning face", "face with tears of joy", "smiling face", "arrow left", "arrow right"] * 20
@@ -26,12 +23,6 @@ def tokenizer(tmp_path_factory) -> TextTokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     write_tokenizer(train_tokenizer(TEXTS, 560), path)
     return TextTokenizer(path, SPEC)
-
-
-def test_common_words_are_single_tokens_between_start_and_end(tokenizer):
-    ids, truncated = tokenizer.ids("Grinning  FACE")
-    assert len(ids) == 4
-    assert not truncated
 
 
 def test_end_of_text_has_the_largest_id_wherever_the_text_ends(tokenizer):
@@ -52,41 +43,6 @@ def test_a_signal_interrupts_training_while_it_waits_for_a_text():
     with pytest.raises(KeyboardInterrupt):
         train_tokenizer(slow(), 560)
     assert time.monotonic() - began < 4  # before the next text
-
-
-def test_a_signal_interrupts_training_while_it_learns(monkeypatch):
-    class Slow:
-        def __init__(self, *rest: object) -> None:
-            self.pre_tokenizer = None
-
-        def train_from_iterator(self, texts: object, trainer: object) -> None:
-            begun.set()
-            over.wait(5)
-
-    begun, over = threading.Event(), threading.Event()
-    monkeypatch.setattr(tokenizer_module, "Tokenizer", Slow)
-    killer = threading.Thread(target=lambda: begun.wait() and os.kill(os.getpid(), signal.SIGINT))
-    killer.start()
-    with pytest.raises(KeyboardInterrupt):
-        train_tokenizer(["a text"], 560)
-    assert not over.is_set()
-    over.set()
-    killer.join()
-
-
-def test_an_error_while_reading_texts_is_raised():
-    def broken() -> Iterator[str]:
-        yield "a text"
-        raise DataError("the server is gone")
-
-    with pytest.raises(DataError, match="the server is gone"):
-        train_tokenizer(broken(), 560)
-
-
-def test_texts_are_cleaned_as_the_recipe_says():
-    kept, lowered = (train_tokenizer(["SUN SUN SUN"], 560, mode) for mode in ("none", "clip"))
-    assert "SUN</w>" in kept.get_vocab()
-    assert "SUN</w>" not in lowered.get_vocab()
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))

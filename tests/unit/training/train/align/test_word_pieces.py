@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models
 
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.errors import TrainingConfigError
+from diptych_training.train.align.image_start import Classifier, fit_gate
 from diptych_training.train.align.text_start import (
     N_FIRST,
     WordPieceVocabulary,
@@ -61,19 +60,6 @@ def test_texts_are_split_as_the_encoder_splits_them_between_start_and_end(
     assert (len(long), truncated, long[-1]) == (12, True, vocabulary.size - 1)
 
 
-def test_the_end_of_text_has_the_largest_id_and_padding_the_smallest(encoder: SentenceEncoder) -> None:
-    ids = chosen(encoder).ids()
-    assert ids["[PAD]"] == 0
-    assert ids["[SEP]"] == max(ids.values()) == len(ids) - 1
-
-
-def test_a_frequent_piece_weighs_less_and_the_frame_next_to_nothing(encoder: SentenceEncoder) -> None:
-    vocabulary = chosen(encoder)
-    weights, ids = np.exp(vocabulary.log_weights()), vocabulary.ids()
-    assert weights[ids["red"]] < weights[ids["a"]] < 1
-    assert weights[ids["[CLS]"]] == weights[ids["[SEP]"]] < weights[ids["red"]] / 10
-
-
 def test_rows_stand_at_the_ids_of_their_pieces(encoder: SentenceEncoder) -> None:
     vocabulary = chosen(encoder)
     rows = encoder.embed_ids(framed(encoder.tokenizer, vocabulary.pieces)).astype(np.float32)
@@ -85,11 +71,33 @@ def test_rows_stand_at_the_ids_of_their_pieces(encoder: SentenceEncoder) -> None
     assert table[:N_FIRST].norm(dim=1).min() > 0.5  # a text of unknown words needs a direction
 
 
-def test_a_vocabulary_too_small_for_the_letters_is_refused(encoder: SentenceEncoder) -> None:
-    with pytest.raises(TrainingConfigError, match="vocab_size is 4, it must be at least 6"):
-        chosen(encoder, vocab_size=4)
+N_FEATURES, N_CLASSES = 40, 12
 
 
-def test_another_kind_of_tokenizer_is_refused() -> None:
-    with pytest.raises(TrainingConfigError, match="a tokenizer of kind BPE"):
-        choose_pieces(Tokenizer(models.BPE()), TEXTS, 100, "clip")
+@pytest.fixture
+def classifier() -> Classifier:
+    generator = torch.Generator().manual_seed(0)
+    return Classifier(
+        gain=torch.rand(N_FEATURES, generator=generator) + 0.5,
+        bias=torch.randn(N_FEATURES, generator=generator),
+        rows=torch.randn(N_CLASSES, N_FEATURES, generator=generator),
+    )
+
+
+def drawings(n: int, seed: int) -> np.ndarray:
+    """Few features are active, strongly."""
+    rng = np.random.default_rng(seed)
+    return (rng.random((n, N_FEATURES)) < 0.1).astype(np.float32) * 3
+
+
+def test_the_gate_separates_unseen_drawings_from_what_the_classifier_was_trained_on(classifier):
+    weight, bias = fit_gate(drawings(400, seed=1), classifier)
+    rng = np.random.default_rng(2)
+    normal = rng.standard_normal((200, N_FEATURES), dtype=np.float32)
+    photographs = np.clip(classifier.bias.numpy() + classifier.gain.numpy() * normal, 0, 6)
+
+    def share_of_photographs(features: np.ndarray) -> float:
+        return float((torch.from_numpy(features) @ weight.T + bias > 0).float().mean())
+
+    assert share_of_photographs(photographs) > 0.9
+    assert share_of_photographs(drawings(200, seed=3)) < 0.1

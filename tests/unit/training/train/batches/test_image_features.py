@@ -12,31 +12,17 @@ from pydantic import ValidationError
 from diptych.bundle.encoder import Embeddings, Pixels
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import DataError
 from diptych_training.models import CLIP, build_model
 from diptych_training.train.batches import image_features
 from diptych_training.train.batches.image_features import ImageFeatures
-from diptych_training.train.distributed.ranks import Ranks
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.train_run import prepare
 from support.small_recipe import small_recipe
 from support.stopped_run import stopped_after
-from support.tiny_run import TINY_RESNET, write_tiny_dataset
+from support.tiny_run import TINY_RESNET
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
-N_IMAGES = 20
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12, n_train=N_IMAGES)
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "few_emoji", "cache", "graphs_exported_once")
 
 
 def recipe(*, cache: bool = True, **tables: object) -> TrainConfig:
@@ -150,62 +136,6 @@ def test_other_weights_or_another_preparation_have_features_of_their_own(dataset
         again = [ImageFeatures(model, config, cache)(sources) for model, config in kinds]
     assert computed == []
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
-
-
-def test_a_text_tower_that_has_learned_changes_no_feature(dataset, cache):
-    model = tiny_model()
-    ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
-    with torch.no_grad():
-        model.text_projection += 1
-    with computed_images() as computed:
-        ImageFeatures(model, recipe(), cache)(dataset.sources("train"))
-    assert computed == []
-
-
-def test_a_damaged_file_is_computed_again(dataset, cache):
-    features = ImageFeatures(tiny_model(), recipe(), cache)
-    first = features(dataset.sources("train"))
-    (file,) = cache.rglob("*.npy")
-    file.write_bytes(file.read_bytes()[:-5])
-    assert torch.equal(features(dataset.sources("train")), first)
-
-
-def test_each_rank_has_all_features_in_the_same_order(dataset, cache, monkeypatch):
-    monkeypatch.setattr(image_features, "BLOCK", 4)
-    sources = dataset.sources("train")
-    alone = ImageFeatures(tiny_model(), recipe(), cache / "alone")(sources)
-    for rank in (1, 0):
-        found = ImageFeatures(tiny_model(), recipe(), cache / "ranks", Ranks(rank, 2))(sources)
-        assert torch.equal(found, alone)
-
-
-def test_smaller_images_are_enlarged_so_that_their_means_are_the_stored_ones(tmp_path):
-    small = write_tiny_dataset(tmp_path / "small", n_icons=12, size=16)
-    with computed_images() as computed:
-        loop_of(recipe(), small, tmp_path / "run").log.close()
-    blocks = computed[0].reshape(-1, 16, 2, 16, 2, 3)
-    stored = np.array(small.sources("train")[0].images)
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        np.testing.assert_array_equal(blocks[:, :, row, :, column], stored)
-
-
-@pytest.mark.long
-def test_a_tower_that_cannot_be_exported_has_the_same_features(dataset, cache):
-    """torch computes them on a GPU, and where blocks are compiled."""
-    sources = dataset.sources("train")
-    compiled = recipe(scale={"compile": True})
-    with computed_images() as computed:
-        by_torch = ImageFeatures(tiny_model(), compiled, cache / "torch")(sources)
-    assert computed == []
-    by_graph = ImageFeatures(tiny_model(), recipe(), cache / "graph")(sources)
-    torch.testing.assert_close(torch.nn.functional.normalize(by_torch, dim=1), by_graph)
-
-
-@pytest.mark.parametrize(("size", "cached"), [(16, False), (12, True)])
-def test_other_smaller_images_are_refused(tmp_path, size, cached):
-    small = write_tiny_dataset(tmp_path / "small", n_icons=12, size=size)
-    with pytest.raises(DataError, match=f"images are {size} px, preprocess.size is 32"):
-        loop_of(recipe(cache=cached), small, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A batch is a pure function of seed and step."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,8 @@ import torch
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedSource
-from diptych_training.evaluate.embedding import fit_pixels
 from diptych_training.train.batches.packed import PackedBatches
-from support.tiny_run import tiny_image_spec, write_tiny_dataset, write_tiny_run
+from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 OVERRIDES = [
     "run.steps=10", "run.batch_size=32", "run.start_size=16", "run.start_fraction=0.5",
@@ -57,14 +55,6 @@ def test_items_with_the_same_label_are_positives(home, sources):
     assert batch.positives.sum() > len(labels)
 
 
-def test_labels_that_clean_to_the_same_text_are_positives(home, sources):
-    shouted = replace(sources[0], items=tuple(replace(item, label="SUN ") for item in sources[0].items[:10]))
-    said = replace(sources[0], items=tuple(replace(item, label="sun") for item in sources[0].items[:10]))
-    halves = [replace(half, images=half.images[:10]) for half in (shouted, said)]
-    captions = ["data.captions.template_probability=0.9", "data.captions.templates=['{} here', 'a {}', '{}']"]
-    assert maker(home, halves, *captions).make(0).positives.all()
-
-
 def test_pixels_are_normalised_by_mean_and_deviation_of_the_recipe(home, sources):
     batches = maker(home, sources, "run.start_fraction=0.0", "augment.affine_probability=0.0")
     pixels = batches.make(0).images
@@ -73,15 +63,3 @@ def test_pixels_are_normalised_by_mean_and_deviation_of_the_recipe(home, sources
     drawn = {tuple((image * 255).round().int().flatten().tolist()[:48]) for image in restored}
     stored = {tuple(image.flatten().tolist()[:48]) for image in sources[0].images}
     assert drawn <= stored
-
-
-def test_larger_images_are_shrunk_as_in_serving(home, sources):
-    size = ["model.image_size=16", "preprocess.size=16", "run.start_fraction=0.0"]
-    batches = maker(home, sources, *size, "augment.affine_probability=0.0")
-    mean, std = torch.tensor((0.3, 0.5, 0.8)), torch.tensor((0.2, 0.3, 0.4))
-    drawn = (batches.make(0).images.permute(0, 2, 3, 1) * std + mean) * 255  # (B, 16, 16, 3)
-    served = torch.from_numpy(
-        fit_pixels(sources[0].images, tiny_image_spec().model_copy(update={"size": 16}))
-    ).float()
-    differences = (drawn[:, None] - served[None]).abs().flatten(2).amax(dim=2)  # (B, N)
-    assert differences.amin(dim=1).max() <= 1 + 1e-3

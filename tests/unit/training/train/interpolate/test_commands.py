@@ -10,11 +10,12 @@ import torch
 from diptych_training.checkpoint import load_run, read_checkpoint
 from diptych_training.cli import main
 from diptych_training.config import read_config
+from diptych_training.errors import TrainingConfigError
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.metrics_log import read_metrics
+from diptych_training.train.interpolate.interpolation import interpolate_weights
 from support.tiny_run import TINY_VIT, write_tiny_dataset, write_tiny_run
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "few_emoji")
 
 RECIPE = """
 name = "tuned"
@@ -92,37 +93,12 @@ def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with
     assert "third (best, step 7)" in load_run(home / "runs" / "other").provenance.licences()
 
 
-def test_validation_before_the_first_step_says_what_there_is_to_gain_on(once):
-    points = read_metrics(once / "runs" / "tuned" / "metrics.csv")["validation/icons_top1"]
-    assert [step for step, _ in points] == [0, 2, 4]
-
-
 def test_a_start_of_the_command_line_takes_the_place_of_the_recipe_s(home):
     write_tiny_run(home / "runs" / "second", seed=1)
     assert train(home, "--start", "second") == 0
     assert read_config(home / "runs" / "tuned" / "config.toml").start.source == "second"
     start, second = weights(home, "tuned", "start"), weights(home, "second", "best")
     assert all(torch.equal(tensor, second[name]) for name, tensor in start.items())
-
-
-def test_a_run_goes_on_without_the_model_that_it_started_from(tuned_home):
-    (tuned_home / "runs" / "origin").rename(tuned_home / "runs" / "elsewhere")
-    assert train(tuned_home, "--resume") == 0
-
-
-def test_positions_are_resized_to_another_size_of_images(home):
-    write_tiny_run(home / "runs" / "vit", image=TINY_VIT)
-    write_tiny_dataset(home / "data", n_icons=12)
-    size = ["--set", "model.image_size=16", "--set", "preprocess.size=16"]
-    assert train(home, "--start", "vit", *size) == 0
-    from diptych_training.importing.source_model import adapted_weights  # noqa: PLC0415
-    from diptych_training.models import build_model  # noqa: PLC0415
-
-    model = load_run(home / "runs" / "vit").model
-    smaller = build_model(model.config.model_copy(update={"image_size": 16}))
-    smaller.load_state_dict(adapted_weights(model.state_dict(), smaller, "vit"))
-    assert smaller.visual.positional_embedding.shape == (1 + 2 * 2, 32)
-    assert torch.equal(smaller.visual.positional_embedding[0], model.visual.positional_embedding[0])
 
 
 @pytest.mark.parametrize(
@@ -154,41 +130,6 @@ def test_one_table_says_what_was_gained_and_what_was_lost(once, tmp_path, capsys
     assert "tuned (start" in table
     assert table.count("tiny-drawings/eval: 1 icon sets") == 2
     assert table in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("place", ["data", "copy"])
-def test_the_same_data_is_not_compared_as_the_old_task_and_the_new_one(home, tmp_path, capsys, place):
-    index = json.loads((home / "data" / "dataset.json").read_text())
-    shutil.copytree(home / "data", home / "copy")
-    (home / "copy" / "dataset.json").write_text(json.dumps({**index, "name": "renamed"}))
-    origin = str(home / "runs" / "origin")
-    command = ["evaluate", "--run", origin, "--compare", origin, "--data", str(home / "data")]
-    assert main([*command, "--also-on", str(home / place), "--out", str(tmp_path / "out")]) == 1
-    assert f"--also-on {home / place} has the same data in eval as --data" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_comparison_with_itself_changes_nothing(home, tmp_path):
-    origin = str(home / "runs" / "origin")
-    command = ["evaluate", "--run", origin, "--compare", origin, "--data", str(home / "data")]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    rows = [line for line in (tmp_path / "out" / "comparison.md").read_text().splitlines() if "new" in line]
-    assert rows
-    assert all(row.count("+0.000") == 2 for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--also-on", "x"], "it needs --compare"),
-        (["--compare", "start"], "no such checkpoint"),
-        (["--compare", "nothing"], "no model named 'nothing'"),
-    ],
-)
-def test_a_comparison_that_cannot_be_made_is_one_line(home, capsys, flags, message):
-    command = ["evaluate", "--run", str(home / "runs" / "origin"), "--data", str(home / "data")]
-    assert main([*command, "--model-repo", str(home / "models"), *flags]) == 1
-    assert message in capsys.readouterr().err
 
 
 def test_mixes_are_measured_and_one_is_kept_as_a_run(tuned_home, capsys):
@@ -244,3 +185,20 @@ def test_a_mix_that_cannot_be_made_is_one_line(home, capsys, flags, message):
     command = ["interpolate", "--run", str(home / "runs" / "origin"), "--data", str(home / "data")]
     assert main([*command, "--runs-dir", str(home / "runs"), *flags]) == 1
     assert message in capsys.readouterr().err
+
+
+ORIGINAL = {"w": torch.tensor([0.0, 2.0]), "n": torch.tensor(3)}
+TUNED = {"w": torch.tensor([4.0, 2.0]), "n": torch.tensor(7)}
+
+
+def test_the_ends_are_the_two_models_and_between_them_is_a_line():
+    assert torch.equal(interpolate_weights(ORIGINAL, TUNED, 0.0)["w"], ORIGINAL["w"])
+    assert torch.equal(interpolate_weights(ORIGINAL, TUNED, 1.0)["w"], TUNED["w"])
+    assert interpolate_weights(ORIGINAL, TUNED, 0.25)["w"].tolist() == [1.0, 2.0]
+    assert interpolate_weights(ORIGINAL, TUNED, 0.25)["n"].item() == 7
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_an_alpha_outside_the_line_is_refused(alpha):
+    with pytest.raises(TrainingConfigError, match="must be from 0"):
+        interpolate_weights(ORIGINAL, TUNED, alpha)

@@ -6,34 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 
-from diptych_training.checkpoint import load_run, read_checkpoint
-from diptych_training.config import TrainConfig, read_config
+from diptych_training.checkpoint import read_checkpoint
+from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import CheckpointError, DiptychError, ImportFailed, TrainingConfigError
-from diptych_training.export.model_card.training_notes import dataset_notes
+from diptych_training.errors import DiptychError, ImportFailed, TrainingConfigError
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import TeacherBatch
 from diptych_training.train.metrics_log import read_metrics
-from diptych_training.train.text_teacher.sentence_encoder import SentenceEncoder, open_sentence_encoder
+from diptych_training.train.text_teacher.sentence_encoder import open_sentence_encoder
 from diptych_training.train.text_teacher.teacher_texts import TeacherTexts
 from diptych_training.train.text_teacher.text_space import TextSpace
 from diptych_training.train.train_run import prepare, train_run
-from support.sentence_encoders import WIDTH, WORDS, write_sentence_encoder
-from support.small_recipe import small_recipe, write_small_recipe
-from support.tiny_run import write_tiny_dataset
+from support.sentence_encoders import WORDS, write_sentence_encoder
+from support.small_recipe import small_recipe
 
-pytestmark = pytest.mark.usefixtures("curves_undrawn")
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "few_emoji")
 
 DIMS, BATCH_SIZE = 6, 16
 TEXTS = [f"{one} {other}" for one in WORDS for other in WORDS]
-LABELS = {f"thing {number}" for number in range(20)}  # of the data set
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
 @pytest.fixture
@@ -67,12 +58,6 @@ def test_each_text_is_taught_once(dataset: PackedDataset, home: Path) -> None:
     assert begin(recipe(home), dataset, home / "run").texts == TEXTS
 
 
-def test_captions_of_the_data_are_taught_too(dataset: PackedDataset, home: Path) -> None:
-    both = begin(recipe(home, captions=True), dataset, home / "both").texts
-    assert set(both) - set(TEXTS) >= LABELS
-    assert set(begin(recipe(home, captions=True, texts=[]), dataset, home / "one").texts) >= LABELS
-
-
 def test_targets_are_the_embeddings_in_the_space_of_the_run(dataset: PackedDataset, home: Path) -> None:
     teacher_texts = begin(recipe(home), dataset, home / "run")
     embeddings = open_sentence_encoder(str(home / "mini")).embed(TEXTS)
@@ -81,13 +66,6 @@ def test_targets_are_the_embeddings_in_the_space_of_the_run(dataset: PackedDatas
     assert (teacher_texts.targets.float() * expected).sum(dim=1).min() > 0.999
     again = torch.from_numpy(teacher_texts.space.of(embeddings))
     assert (teacher_texts.targets.float() * again).sum(dim=1).min() > 0.999
-
-
-def test_the_centre_can_be_a_file_of_texts(dataset: PackedDataset, home: Path) -> None:
-    (home / "centre.txt").write_text("cat\ndog\n")
-    teacher_texts = begin(recipe(home, centre=str(home / "centre.txt")), dataset, home / "run")
-    mean = open_sentence_encoder(str(home / "mini")).embed(["cat", "dog"]).mean(axis=0)
-    assert teacher_texts.space.mean == pytest.approx(mean, abs=1e-3)
 
 
 def test_a_batch_has_texts_of_similar_length_and_an_epoch_has_each_once(
@@ -138,38 +116,6 @@ def test_a_resumed_run_needs_neither_teacher_nor_texts_and_ends_the_same(
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
-def test_a_second_run_embeds_nothing_again(
-    dataset: PackedDataset, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = begin(recipe(home), dataset, home / "first")
-    monkeypatch.setattr(SentenceEncoder, "embed", None)
-    assert torch.equal(begin(recipe(home), dataset, home / "second").targets, first.targets)
-
-
-def test_teacher_and_licence_are_recorded(dataset: PackedDataset, home: Path) -> None:
-    trained(recipe(home), dataset, home / "run")
-    run = load_run(home / "run")
-    assert run.provenance is not None
-    assert run.provenance.licences()["teacher mini"] == "Apache-2.0"
-    assert run.history["taught_by"] == ["mini"]
-    assert "sentence encoder `mini` (`text_teacher`), over `texts.txt`." in dataset_notes(run)
-
-
-def test_another_start_without_a_teacher_leaves_none(dataset: PackedDataset, home: Path) -> None:
-    begin(recipe(home), dataset, home / "run")
-    prepare(small_recipe(), dataset, home / "run", resume=False).log.close()
-    assert not RunFolder(home / "run").teacher_texts_file.exists()
-
-
-def test_a_run_without_its_texts_is_incomplete(dataset: PackedDataset, home: Path) -> None:
-    trained(recipe(home), dataset, home / "run", until=3)
-    file = RunFolder(home / "run").teacher_texts_file
-    for damage in (lambda: file.write_bytes(b"?"), file.unlink):
-        damage()
-        with pytest.raises(CheckpointError, match=r"texts\.safetensors has no texts of a teacher"):
-            prepare(recipe(home), dataset, home / "run", resume=True)
-
-
 @pytest.mark.parametrize(
     ("teacher", "kind", "message"),
     [
@@ -185,29 +131,3 @@ def test_what_cannot_teach_is_named_and_no_run_is_left(
     with pytest.raises(kind, match=message):
         begin(recipe(home, **teacher), dataset, home / "run")
     assert not (home / "run").exists()
-
-
-def test_more_numbers_than_the_teacher_has_are_refused(dataset: PackedDataset, home: Path) -> None:
-    model = small_recipe().model.model_copy(update={"embed_dim": WIDTH + 8})
-    config = recipe(home, dims=None).model_copy(update={"model": model})
-    with pytest.raises(TrainingConfigError, match=f"dims is {WIDTH + 8}: .* have {WIDTH} numbers"):
-        begin(config, dataset, home / "run")
-
-
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        ({"objective": {"kind": "bag_of_words"}}, "bag_of_words.*no text tower to teach"),
-        ({"lock": {"text": "all"}}, "a text tower that does not change cannot be taught"),
-        ({"text_teacher": {"source": "any", "dims": 9}}, r"dims is 9, .* model\.embed_dim, 8"),
-        ({"text_teacher": {"source": "any", "captions": False}}, "there are no texts"),
-    ],
-)
-def test_contradictions_are_refused(tables: dict[str, object], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        small_recipe(**{"text_teacher": {"source": "any"}, **tables})
-
-
-def test_the_table_is_read_and_written_as_a_recipe(home: Path) -> None:
-    config = recipe(home)
-    assert read_config(write_small_recipe(home / "small.toml", config)) == config

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
+import torch
 
+from diptych_training.config import TextTeacherConfig, read_config
+from diptych_training.data.wordnet.command import NOUNS
 from diptych_training.errors import TrainingConfigError
+from diptych_training.paths import recipe_file
+from diptych_training.train.text_teacher.teacher_texts import teacher_texts
 from diptych_training.train.text_teacher.text_space import TextSpace
 
 N, WIDTH = 300, 12
@@ -35,27 +39,24 @@ def test_the_first_axes_keep_the_similarities_around_the_mean() -> None:
     assert np.abs(cosines(embeddings.astype(np.float64))).min() > 0.5  # a cone, before
 
 
-def test_all_axes_change_no_similarity() -> None:
-    embeddings = narrow_cone()
-    space = TextSpace.fit(embeddings, WIDTH)
-    np.testing.assert_allclose(
-        cosines(space.of(embeddings)), cosines(embeddings.astype(np.float64) - space.mean), atol=1e-4
-    )
-
-
-def test_the_centre_can_be_other_texts() -> None:
-    centre = narrow_cone(seed=1, n=5)
-    space = TextSpace.fit(narrow_cone(), 4, centre)
-    np.testing.assert_allclose(space.mean, centre.astype(np.float32).mean(axis=0), atol=1e-6)
-
-
-def test_a_space_is_the_same_after_a_file(tmp_path: Path) -> None:
-    space = TextSpace.fit(narrow_cone(), 4)
-    save_file(space.tensors, tmp_path / "space.safetensors")
-    again = TextSpace.from_tensors(load_file(tmp_path / "space.safetensors"))
-    assert np.array_equal(again.of(narrow_cone(2)), space.of(narrow_cone(2)))
-
-
 def test_more_axes_than_numbers_are_refused() -> None:
     with pytest.raises(TrainingConfigError, match=r"text_teacher\.dims is 13: .* have 12 numbers"):
         TextSpace.fit(narrow_cone(), WIDTH + 1)
+
+
+@pytest.fixture
+def everyday(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TextTeacherConfig:
+    """The text teacher of the recipe everyday, with a cache elsewhere."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "elsewhere"))
+    config = read_config(recipe_file("everyday")).text_teacher
+    assert config is not None
+    return config
+
+
+def test_nouns_that_are_missing_are_an_error_that_says_what_writes_them(
+    everyday: TextTeacherConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "elsewhere" / "wordnet" / NOUNS
+    message = rf"text_teacher.texts: {file} does not exist: `diptych-train data wordnet` writes it"
+    with pytest.raises(TrainingConfigError, match=message):
+        teacher_texts(everyday, [], 192, torch.device("cpu"))
