@@ -41,14 +41,6 @@ def test_what_is_written_is_read_again(written: Path) -> None:
     assert source.images[1, 3, 3, 2] == 95
 
 
-def test_sources_are_chosen_by_split_and_kind(written: Path) -> None:
-    dataset = read_dataset(written)
-    assert dataset.sources("train") == []
-    assert dataset.sources("eval", "icons") == []
-    with pytest.raises(DataError, match="split is 'test', not one of train, validation, eval"):
-        dataset.sources("test")
-
-
 def test_missing_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"dataset.json is missing; `diptych-train data pictograms` builds one"

@@ -9,7 +9,7 @@ import torch
 from diptych_training.checkpoint import load_run
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset, PackedItem, read_dataset, write_index, write_source
-from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.errors import TrainingConfigError
 from diptych_training.train.batches.batch import Batch
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
@@ -133,16 +133,3 @@ def test_an_interrupted_run_gives_the_weights_of_an_unbroken_one(home, own, caps
 def test_shares_that_cannot_be_are_named(home, overrides, message):
     with pytest.raises(TrainingConfigError, match=message):
         recipe(home, *overrides)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["data.rehearsal.old.data=nowhere"], "data.rehearsal.old.data: no data set in nowhere"),
-        (["data.rehearsal.old.mixture={emoji=1.0}"], "data.rehearsal.old.mixture: emoji not in the data"),
-        (["data.rehearsal.old.source_weights={noto=1.0}"], "data.rehearsal.old.source_weights: noto not in"),
-    ],
-)
-def test_old_data_that_are_not_there_are_named(home, overrides, message):
-    with pytest.raises((DataError, TrainingConfigError), match=message):
-        batch(home, recipe(home, *overrides), 0)

@@ -33,11 +33,6 @@ def test_kinds_are_drawn_by_their_mixture_and_items_by_their_weight():
     assert found[3:] == pytest.approx(np.full(20, 0.75 / 20), abs=0.003)
 
 
-def test_a_source_weight_moves_the_share_inside_its_kind():
-    found = shares(DataConfig(mixture={"emoji": 1.0, "icons": 1.0}, source_weights={"tabler": 3.0}))
-    assert found[3:8].sum() == pytest.approx(found[8:].sum(), abs=0.01)
-
-
 def test_a_step_draws_the_same_items_every_time_and_others_than_its_neighbour():
     sampler = MixtureSampler(SOURCES, DataConfig())
     assert np.array_equal(sampler.sample(50, step_rng(7, 3)), sampler.sample(50, step_rng(7, 3)))

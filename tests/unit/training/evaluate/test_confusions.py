@@ -1,17 +1,11 @@
 """Confusions: their selection, the nearest training images, and the picture."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource
-from diptych_training.evaluate.confusion_report import (
-    draw_confusions,
-)
 from diptych_training.evaluate.confusions import (
     PER_KIND,
     Confusion,
@@ -19,7 +13,6 @@ from diptych_training.evaluate.confusions import (
     select_varied,
     widest_margins,
 )
-from diptych_training.reports.pictures import WIDTH, Cell, Line
 
 CLASSES = ["home", "house", "star", "heart"]
 
@@ -77,19 +70,3 @@ def test_sources_take_turns_and_no_pair_of_labels_is_shown_twice(
     assert names == ["loud", *(f"style-{i}" for i in reversed(range(n - 1)))]
     assert [one.source.name for one in chosen["icons"]] == ["twin"]
     assert chosen == select_varied([*reversed(loud), *icons, *reversed(quiet)])
-
-
-def cells(n: int, size: int = 64, label: str = "arrow left") -> list[Cell]:
-    rng = np.random.default_rng(0)
-
-    def noise() -> NDArray[np.uint8]:
-        return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-    lines = (Line(label, is_bold=True), Line("arrow right", tail=" 50%"), Line("a-set"))
-    return [Cell((noise(), noise() if i % 2 else None), lines) for i in range(n)]
-
-
-def test_the_picture_has_page_width_and_a_palette() -> None:
-    image = Image.open(io.BytesIO(draw_confusions({"emoji": cells(3), "icons": cells(6)}, "a model")))
-    assert (image.width, image.mode, image.format) == (WIDTH, "P", "PNG")
-    assert image.height < 800

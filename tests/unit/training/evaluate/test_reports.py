@@ -17,8 +17,7 @@ from diptych_training.data.packed import (
     write_source,
 )
 from diptych_training.evaluate.floors import pixel_floors
-from diptych_training.evaluate.results import Evaluation, Scores, SourceResult, read_evaluation
-from diptych_training.evaluate.table import evaluation_tables
+from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 
 
 def scores(top1: float, n_images: int = 10) -> Scores:
@@ -62,23 +61,6 @@ def test_means_count_each_source_once(evaluation: Evaluation) -> None:
     assert means["emoji"].all.n_images == 20
     assert means["emoji"].far is not None
     assert means["emoji"].far.zero_shot[1] == pytest.approx(0.1)
-
-
-def test_evaluation_is_read_back_as_it_was_written(evaluation: Evaluation, tmp_path: Path) -> None:
-    file = tmp_path / "evaluation.json"
-    file.write_text(evaluation.model_dump_json())
-
-    assert read_evaluation(file) == evaluation
-
-
-def test_tables_show_means_sources_and_near_duplicates(evaluation: Evaluation) -> None:
-    text = evaluation_tables(evaluation)
-
-    assert "**emoji styles**" in text
-    assert "Without near duplicates:" in text
-    assert all(result.source in text for result in evaluation.sources)
-    without = text.split("Without near duplicates:")[1].split("##")[0]
-    assert "style-b" not in without
 
 
 Images = NDArray[np.uint8]

@@ -1,7 +1,6 @@
 """A rewrite is kept when its rows agree."""
 
 import itertools
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from diptych_training.export.onnx import files
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.onnx.graph import Graph
 from diptych_training.export.optimise import Rewrite, Step, optimise
-from diptych_training.export.proof.calibration import Batch, run_graph
+from diptych_training.export.proof.calibration import Batch
 from support.small_graphs import random_weights, small_graph
 
 N_PRODUCTS = 40
@@ -63,23 +61,6 @@ def test_graph_with_other_rows_is_dropped(file: Path) -> None:
     assert not step.kept
     assert step.cosine_min < 0.9
     assert file.read_bytes() == before
-
-
-def test_graph_with_weights_beside_it_can_be_optimised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "MAX_INLINE_BYTES", 1000)
-    source = tmp_path / "text.onnx"
-    write_graph(graph(N_PRODUCTS), source)
-    expected = run_graph(source, [IDS])
-    (step,) = optimised(source, {"made": lambda _: graph(0)})
-    assert step.kept
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.onnx", "text.onnx.data"]
-    moved = tmp_path / "elsewhere"
-    moved.mkdir()
-    for path in (source, source.with_name("text.onnx.data")):
-        shutil.move(path, moved / path.name)
-    np.testing.assert_allclose(run_graph(moved / "text.onnx", [IDS]), expected, atol=1e-5)
 
 
 def test_a_rewrite_that_gives_no_graph_that_runs_is_dropped_and_says_why(file: Path) -> None:

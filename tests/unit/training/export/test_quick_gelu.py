@@ -81,8 +81,3 @@ def test_the_factor_is_gone_and_the_rows_are_the_same(changes: list[tuple[str, s
 def test_what_others_read_or_computes_something_else_stays(changes: list[tuple[str, str]], also: str) -> None:
     model = small_graph(feed_forward(*changes, also=also), weights())
     assert quick_gelu_as_silu(Graph(model)) is None
-
-
-@pytest.mark.parametrize("factor", [0.0, -1.702, float("nan")])
-def test_a_factor_that_is_not_positive_stays(factor: float) -> None:
-    assert quick_gelu_as_silu(Graph(small_graph(feed_forward(), weights(factor)))) is None

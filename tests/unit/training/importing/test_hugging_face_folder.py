@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 
 from diptych.bundle.image.preprocess import ImageLimits, preprocess
@@ -15,7 +17,9 @@ from diptych_training.cli import main
 from diptych_training.config import StartConfig
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.importing.hugging_face_folder import write_hugging_face_folder
+from diptych_training.importing.pretrained import load_pretrained
 from diptych_training.importing.source_model import open_source_model
+from diptych_training.importing.weight_names import layout_of
 from support.families import image_features, text_features
 from support.hugging_face_checkpoints import make_siglip
 from support.tiny_run import (
@@ -91,3 +95,47 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, capsys):
         assert write(tmp_path, name) == 1
         assert reason in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+IMAGES = {"resnet": TINY_RESNET, "vit": TINY_VIT, "pooled": TINY_POOLED_VIT}
+
+
+def write_of_weights_command(home: Path, model: str, layout: str, *more: str) -> int:
+    folders = ["--runs-dir", str(home / "runs"), "--model-repo", str(home / "models")]
+    return main(["weights", model, "--layout", layout, "--out", str(home / "w.safetensors"), *folders, *more])
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        ("resnet", "original"), ("resnet", "open_clip"), ("vit", "original"), ("vit", "open_clip"),
+        ("vit", "hugging_face"), ("pooled", "open_clip"), ("pooled", "hugging_face"),
+    ],
+)  # fmt: skip
+def test_weights_are_written_under_the_names_of_each_library(tmp_path, capsys, kind, layout):
+    run = load_run(write_tiny_run(tmp_path / "runs" / "tiny", IMAGES[kind]))
+    assert write_of_weights_command(tmp_path, "tiny", layout) == 0
+    ours = run.model.state_dict()
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        names = list(file.keys())
+        assert file.metadata() == {"format": "pt"}
+        assert layout_of(dict.fromkeys(names)) == layout
+    assert f"tiny (best, step 7), {len(names)} tensors" in capsys.readouterr().out
+    read = load_pretrained(tmp_path / "w.safetensors", run.model_config)
+    assert read.keys() == ours.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in ours.items())
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
+    write_tiny_run(tmp_path / "runs" / "tiny")
+    assert write_of_weights_command(tmp_path, "tiny", "hugging_face") == 1
+    assert "model.image is of kind resnet: transformers has no CLIP" in capsys.readouterr().err
+    assert write_of_weights_command(tmp_path, "no-such", "original") == 1
+    told = capsys.readouterr().err
+    assert told.startswith("diptych-train: 'no-such' is not a folder, a run in ")
+    assert told.count("\n") == 1
+    assert "hub" not in told
+    out = ["--out", str(tmp_path / "w.bin")]
+    assert write_of_weights_command(tmp_path, "tiny", "original", *out) == 1
+    assert "w.bin must end with .safetensors" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]

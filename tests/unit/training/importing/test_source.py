@@ -8,7 +8,7 @@ import pytest
 from diptych_training.errors import ImportFailed
 from diptych_training.importing import source as sources
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.own import load_own_bundle, load_own_run
+from diptych_training.importing.own import load_own_run
 from diptych_training.importing.source import find_source, require_importable
 from support.tiny_bundle import write_tiny_bundle
 from support.tiny_run import write_tiny_run
@@ -36,17 +36,6 @@ def test_a_run_is_found_by_folder_and_by_name(tmp_path: Path, monkeypatch: pytes
 
     for given in ("mine", str(tmp_path / "runs" / "mine")):
         assert find_source(given, Choices(), fetch=nothing).read is load_own_run
-
-
-def test_a_bundle_without_weights_cannot_be_imported_again(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path)
-    source = find_source(str(tmp_path / "tiny" / "1"), Choices(), fetch=nothing)
-
-    assert source.read is load_own_bundle
-    with pytest.raises(
-        ImportFailed, match=r"tiny/1 holds no weights to train from: .*; import its original again"
-    ):
-        source.load()
 
 
 def test_folders_go_to_the_library_that_made_them(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, build_model
+from diptych_training.models import ModelConfig, TextConfig
 from diptych_training.models.clip import image_tower
 from diptych_training.models.config import grid_width
 from support.tiny_run import (
@@ -18,16 +18,6 @@ from support.tiny_run import (
 )
 
 TEXT = TextConfig(vocab_size=600, context_length=8, width=16, layers=1, heads=2)
-
-
-@pytest.mark.parametrize("stem_pool", [True, False])
-@pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_small_resnets_give_features_of_the_shared_space(block, stem_pool):
-    image = ResNetConfig(block=block, layers=(1, 1), width=8, planes=(8, 12), heads=2, stem_pool=stem_pool)
-    model = build_model(ModelConfig(embed_dim=10, image_size=32, image=image, text=TEXT))
-    image_features, text_features = model(torch.zeros(2, 3, 32, 32), torch.zeros(3, 5, dtype=torch.long))
-    assert image_features.shape == (2, 10)
-    assert text_features.shape == (3, 10)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diptych_training.config import LockConfig
 from diptych_training.models import CLIP, build_model
 from diptych_training.models.photographs_and_drawings import PhotographsAndDrawings
-from diptych_training.train.lock import lock
 from support.tiny_run import TINY_PAIR, tiny_clip
 
 SIZE, PHOTOGRAPH_DIM = 64, TINY_PAIR.photograph_dim
@@ -50,10 +48,3 @@ def test_the_gate_weighs_both_halves_for_each_image(model: CLIP, pixels: Tensor)
     halves = model.encode_image(pixels).tensor_split([PHOTOGRAPH_DIM], dim=1)
     torch.testing.assert_close(halves[0].norm(dim=1), weights)
     torch.testing.assert_close(halves[1].norm(dim=1), 1 - weights)
-
-
-def test_the_first_locked_layer_has_all_but_the_drawings_tower_above_its_stem(model: CLIP) -> None:
-    lock(model, LockConfig(image=1))
-    learns = {name for name, parameter in model.visual.named_parameters() if parameter.requires_grad}
-    assert {name.split(".")[0] for name in learns} == {"drawings"}
-    assert {name.split(".")[1] for name in learns} == {"layer1", "layer2", "attnpool"}

@@ -8,8 +8,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from diptych_training.config import LockConfig
-from diptych_training.errors import TrainingConfigError
-from diptych_training.importing.weight_names import Layout, from_layout, to_layout
 from diptych_training.models import CLIP, ViTConfig, build_model
 from diptych_training.models.depth import Depth, depths
 from diptych_training.train.lock import lock
@@ -69,17 +67,3 @@ def test_a_locked_stem_keeps_its_statistics(locked):
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     learned = {p.requires_grad for name, p in model.named_parameters() if ".stem." in name}
     assert learned == {"statistics" in locked}
-
-
-@pytest.mark.parametrize(
-    ("layout", "library"), [("open_clip", "open_clip"), ("hugging_face", "transformers")]
-)
-def test_no_other_library_has_names_for_a_stem(layout: Layout, library: str):
-    config = tiny_clip(TINY_STEMMED_VIT)
-    state = stemmed().state_dict()
-    with pytest.raises(TrainingConfigError, match=rf"model\.image has a stem: {library} has no CLIP"):
-        to_layout(state, config, layout)
-    with pytest.raises(TrainingConfigError, match=rf"model\.image has a stem: {library} has no CLIP"):
-        from_layout(state, config, layout)
-    ours = from_layout(to_layout(state, config, "original"), config)
-    assert all(torch.equal(ours[name], tensor) for name, tensor in state.items())

@@ -37,13 +37,6 @@ def test_only_the_second_half_knows_the_order_of_words(model: CLIP) -> None:
     assert not torch.allclose(one[MEAN_DIM:], other[MEAN_DIM:], atol=1e-3)
 
 
-@torch.no_grad()
-def test_the_first_numbers_can_be_had_alone(model: CLIP) -> None:
-    whole = model.encode_text(TEXTS)
-    for n in (MEAN_DIM - 1, MEAN_DIM, MEAN_DIM + 1):
-        torch.testing.assert_close(model.encode_text_start(TEXTS, n), whole[:, :n])
-
-
 def test_the_table_is_the_first_layer_and_the_projections_the_last() -> None:
     model = build_model(tiny_clip(TINY_VIT, TINY_WORD_PIECES))
     placed = depths(name for name, _ in model.named_parameters())

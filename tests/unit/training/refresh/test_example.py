@@ -17,17 +17,3 @@ def test_every_picture_has_its_symbols_name_as_caption_and_the_symbols_come_in_t
     assert all(name == f"{caption.replace(' ', '-')}-{name[-3:]}" for name, caption in captions.items())
     assert sorted(Counter(captions.values()).values()) == [2, 2, 2, 3, 3]
     assert set(captions.values()) == set(SYMBOLS)
-
-
-def test_more_pictures_keep_those_that_fewer_have_and_another_seed_draws_others(tmp_path):
-    for folder, n, seed in (("few", 6, 0), ("more", 12, 0), ("other", 6, 1)):
-        main(["--out", str(tmp_path / folder), "--pictures", str(n), "--seed", str(seed)])
-
-    few, more, other = (
-        {file.name: file.read_bytes() for file in (tmp_path / folder).glob("*.png")}
-        for folder in ("few", "more", "other")
-    )
-    assert few.items() <= more.items()
-    assert few.keys() == other.keys()
-    assert not set(few.values()) & set(other.values())
-    assert len(set(more.values())) == 12

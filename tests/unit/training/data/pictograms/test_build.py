@@ -71,16 +71,6 @@ def test_renderer_that_dies_costs_only_its_drawing(monkeypatch: pytest.MonkeyPat
     assert sum(advanced) == len(payloads)
 
 
-def test_drawing_like_its_twin_is_dropped() -> None:
-    with RenderPool(4, 1, render_or_die) as pool:
-        outcomes = pool.render([Drawing(PackedItem("x", "x"), b"one", unlike=b"other")], len_of_nothing)
-    assert outcomes == ["same drawing"]
-
-
-def len_of_nothing(_: int) -> None:
-    """Progress that nobody looks at."""
-
-
 @contextmanager
 def built(folder: Path) -> Iterator[str]:
     wanted = [spec("one"), spec("style", split="validation", kind="emoji", licence="CC-BY-4.0")]

@@ -68,30 +68,8 @@ def test_tones_of_an_emoji_share_half_its_weight(tmp_path: Path, names: dict[str
     ]
 
 
-def test_style_can_leave_out_flags_and_tones_and_name_its_twin(
-    tmp_path: Path, names: dict[str, EmojiName]
-) -> None:
-    write_files(tmp_path / "black", "1F44B", "1F44B-1F3FB", "1F1E8-1F1F1", "2699")
-    write_files(tmp_path / "color", "1F44B")
-    where = EmojiFiles("black", ".svg", unlike="color", tones=False, flags=False)
-    drawings = emoji_drawings(tmp_path, where, names)
-    assert [(drawing.item.id, drawing.unlike) for drawing in drawings] == [
-        ("1f44b", b"1F44B"),
-        ("2699", None),
-    ]
-
-
 def svg(body: str, view_box: str = "0 0 8 8") -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view_box}">{body}</svg>'.encode()
-
-
-@pytest.mark.parametrize("view_box", ["0 0 16 8", "0 0 8 16"])
-def test_drawing_that_is_not_square_is_letterboxed_in_white(view_box: str) -> None:
-    pixels = render(svg('<path d="M0 0h16v16H0z"/>', view_box), 8)
-    black = (pixels == 0).all(axis=2)
-    assert pixels.shape == (8, 8, 3)
-    assert black.sum() == 32
-    assert black[2:6].all() if view_box.endswith(" 8") else black[:, 2:6].all()
 
 
 def test_transparent_png_is_laid_on_white_whatever_its_hidden_colour() -> None:

@@ -19,7 +19,6 @@ from diptych_training.data.pictograms.lists import (
     package_versions,
     source_specs,
 )
-from diptych_training.data.pictograms.render import render
 from diptych_training.data.pictograms.sources import FOLDERS
 from diptych_training.errors import DataError
 
@@ -82,16 +81,6 @@ def test_one_drawing_stands_for_all_variants_of_a_label(tmp_path: Path) -> None:
     assert {"real estate: home", "house"} <= set(items[0].captions)
     assert "home" not in items[0].captions
     assert items == [drawing.item for drawing in icon_drawings(icons, NO_WORDS)]
-
-
-def test_hidden_icons_are_left_out_of_training_and_mirrored_aliases_are_icons(tmp_path: Path) -> None:
-    icons = write_set(tmp_path, ["left"], aliases={"right": {"parent": "left", "hFlip": True}})
-    icons.icons["old"] = {"body": LEFT_HALF, "hidden": True}
-    assert list(icons.names()) == ["left", "right"]
-    left, right = (render(icons.svg(name).encode(), 8) for name in ("left", "right"))
-    assert left[:, :4].max() == 0
-    assert left[:, 4:].min() == 255
-    assert np.array_equal(right, left[:, ::-1])
 
 
 def test_held_out_source_is_exactly_its_list(tmp_path: Path) -> None:
@@ -174,13 +163,3 @@ def test_parts_have_their_shares_and_stay_when_icons_are_added():
     parts = [split_of(f"thing {n}") for n in range(5000)]
     assert parts.count("validation") / 5000 == pytest.approx(0.1, abs=0.02)
     assert parts.count("eval") / 5000 == pytest.approx(0.2, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [(["red-box"], "1 icons are too few: no icon is left for"), ([], "0 icons are too few")],
-)
-def test_a_set_that_cannot_be_split_is_refused(tmp_path, capsys, names, message):
-    file = write_set_of_icon_set_command(tmp_path / "mine.json", names)
-    assert main(["data", "icon-set", file, "--out", str(tmp_path / "out")]) == 1
-    assert message in capsys.readouterr().err

@@ -6,7 +6,6 @@ import pytest
 
 from diptych_training.cli import main
 from diptych_training.data.wordnet.command import write_texts
-from diptych_training.errors import DataError
 from support.fake_debian import FakeDebian
 
 SYNSETS = """\
@@ -63,17 +62,3 @@ def test_the_package_is_fetched_and_its_licence_lies_beside_the_texts(
     assert (tmp_path / "asked").read_text() == "download wordnet-base\n"
     assert "glosses.txt: 3 definitions" in capsys.readouterr().out
     assert "WordNet3.0" in (tmp_path / "out" / "COPYRIGHT").read_text()
-
-
-@pytest.mark.parametrize(
-    ("synsets", "message"),
-    [("00001740 03 n 01\nbroken", "line 2: not a line of WordNet"), (None, r"has no data\.noun")],
-)
-def test_another_database_is_named_and_nothing_is_written(
-    package: Path, tmp_path: Path, synsets: str | None, message: str
-) -> None:
-    database = package / "usr/share/wordnet/data.noun"
-    database.unlink() if synsets is None else database.write_text(synsets)
-    with pytest.raises(DataError, match=message):
-        write_texts(package, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

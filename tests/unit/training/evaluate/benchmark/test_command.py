@@ -95,25 +95,6 @@ def test_other_pictures_and_other_weights_are_measured_again(home):
     assert result(home, "colours", "tiny/2 (fp32)").identity != first.identity
 
 
-def test_a_sample_is_the_same_for_all_models_and_another_measurement(home):
-    write_tiny_bundle(home / "model_repo", seed=1)
-    write_class_folders(home / "many", {name: [picture(name)] * 7 for name in COLOURS})
-    main(["benchmark", "tiny/1", "--on", "many"])
-    assert result(home, "many").n_images == 21
-
-    assert main(["benchmark", "tiny/1", "tiny/2", "--on", "many", "--pictures", "6"]) == 0
-
-    one, other = result(home, "many"), result(home, "many", "tiny/2 (fp32)")
-    assert (one.n_images, one.n_texts, other.n_images) == (6, 3, 6)
-    assert one.content == other.content
-    assert one.score() == 1.0
-
-
-def test_a_model_that_is_neither_run_nor_bundle_is_named(home, capsys):
-    assert main(["benchmark", "gone", "--on", str(colours(home / "colours"))]) == 1
-    assert "gone is no run in" in capsys.readouterr().err
-
-
 def write_probed(folder: Path) -> Path:
     """Nearly red and nearly green pictures under names that the model does not know."""
     for split, n in (("train", 4), ("val", 3), ("test", 5)):

@@ -1,13 +1,11 @@
 """Logistic regression against scikit-learn's, the search for its strength, and draws of few pictures."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from diptych_training.evaluate.benchmark.logistic import Labelled, fit
-from diptych_training.evaluate.benchmark.probe import Parts, Sweep, few_shot, split_train, strength
+from diptych_training.evaluate.benchmark.probe import Parts, Sweep, few_shot, strength
 
 N_CLASSES, WIDTH = 4, 6
 
@@ -61,10 +59,3 @@ def test_more_shots_and_each_seed_give_a_probe_of_their_own() -> None:
     mean = {k: np.mean([one.metrics["top1"] for shots, _, one in found if shots == k]) for k in (1, 8)}
     assert mean[1] < mean[8]
     assert len({one.metrics["top1"] for k, _, one in found if k == 1}) == 2
-
-
-def test_validation_pictures_are_every_fifth_of_each_class() -> None:
-    train, validation = split_train(Labelled(np.zeros((26, 2), np.float32), np.array([0] * 20 + [1] * 6)))
-
-    assert Counter(validation.labels.tolist()) == {0: 4, 1: 1}
-    assert Counter(train.labels.tolist()) == {0: 16, 1: 5}

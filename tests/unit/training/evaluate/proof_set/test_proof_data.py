@@ -106,20 +106,6 @@ def test_open_drawings_give_a_set_of_their_own(
     assert carried(data).n_pictures("validation") == 1_000
 
 
-def test_a_default_data_set_that_is_too_small_gives_way_to_the_default_models_set(
-    tmp_path: Path, run: TrainedRun, pairs: PackedDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DIPTYCH_DATA", str(pairs.path))
-    assert chosen(tmp_path, run) == ProofData(pairs, pairs, None)
-    publish(tmp_path, DEFAULT_MODEL, 1, OF_DEFAULT)
-
-    data = chosen(tmp_path, run)
-
-    assert data.dataset.name == "tiny-proof"
-    assert carried(data) == OF_DEFAULT
-    assert chosen(tmp_path, run, pairs.path).dataset == pairs  # named by the user
-
-
 def test_pictures_of_the_user_never_go_in_and_the_default_models_set_does(
     tmp_path: Path, run: TrainedRun, pairs: PackedDataset
 ) -> None:

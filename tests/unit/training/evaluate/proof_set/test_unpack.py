@@ -13,7 +13,6 @@ from diptych_training.errors import DataError
 from diptych_training.evaluate.proof_set.pictures import encode_lossless
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
 from support.tiny_proof_set import SIZE, tiny_proof_set
-from support.tiny_run import write_tiny_dataset
 
 
 def with_picture(proof_set: ProofSet, picture: bytes) -> ProofSet:
@@ -64,13 +63,6 @@ def test_unpacking_after_an_interruption_or_a_change_replaces_what_is_there(tmp_
 
     assert dataset.source("one").images.shape == (4, SIZE, SIZE, 3)
     assert dataset.source("old").split == "train"
-
-
-def test_another_data_set_is_not_overwritten(tmp_path: Path) -> None:
-    write_tiny_dataset(tmp_path, n_icons=3)
-
-    with pytest.raises(DataError, match=r"holds the data set 'tiny-drawings'.*choose another folder"):
-        tiny_proof_set().unpack(tmp_path, SIZE)
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,6 @@ def test_weights_of_matrix_products_are_float16_and_those_of_norms_float32(tmp_p
     assert types == {"gain": float32, "bias": float32, "w_float16": TensorProto.FLOAT16}
 
 
-def test_ports_keep_their_types(tmp_path: Path) -> None:
-    half = converted(small_graph(BLOCK, random_weights(w=(8, 8), gain=(8,), bias=(8,))), tmp_path)
-    for port in (*half.graph.input, *half.graph.output):
-        assert port.type.tensor_type.elem_type == TensorProto.FLOAT
-
-
 def test_float16_rows_follow_float32_rows(tmp_path: Path) -> None:
     model = small_graph(BLOCK, random_weights(w=(8, 8), gain=(8,), bias=(8,)))
     rows = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
@@ -85,16 +79,6 @@ def test_weights_beside_the_source_are_beside_the_target(
     assert (tmp_path / "half.onnx.data").stat().st_size < 0.6 * (tmp_path / "full.onnx.data").stat().st_size
     found = ReferenceEvaluator(read_graph(tmp_path / "half.onnx")).run(None, {"x": rows})[0]
     np.testing.assert_allclose(found, expected, atol=2e-2)
-
-
-def test_graph_inside_a_node_is_refused_by_name(tmp_path: Path) -> None:
-    text = """g (float[B,8] x, bool c) => (float[B,8] y) {
-        h = MatMul (x, w)
-        y = If (c) <then_branch = t () => (float[B,8] a) { a = Relu (h) },
-                    else_branch = e () => (float[B,8] b) { b = Neg (h) }>
-    }"""
-    with pytest.raises(ExportError, match="fp16 cannot convert If"):
-        converted(small_graph(text, random_weights(w=(8, 8))), tmp_path)
 
 
 Floats = NDArray[np.float32]

@@ -10,7 +10,6 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.export.int8 import scales
-from diptych_training.export.int8.convolutions import quantised_tensors
 from diptych_training.export.int8.layers import (
     EmbeddingTable,
     MatMulGroup,
@@ -110,15 +109,6 @@ def test_sums_of_the_largest_codes_are_not_cut_off(
     np.testing.assert_allclose(outcome(model, np.ones(shape, np.float32)), 64, rtol=0.01)
 
 
-def test_rows_keep_a_small_row_beside_a_large_one(tmp_path: Path) -> None:
-    graph = graph_of([node("MatMul", "x w", "y")], {"w": floats(64, 16)}, ["B", 64])
-    x = floats(4, 64) * np.array([[1e-3], [1], [1000], [0]], np.float32)
-    found, expected = outcome(quantised(graph, x, tmp_path, y="rows"), x), outcome(graph.model, x)
-    for row in range(3):
-        assert relative_error(found[row], expected[row]) < 0.04 * COARSER
-    assert np.array_equal(found[3], expected[3])
-
-
 def test_a_table_of_embeddings_keeps_each_row(tmp_path: Path) -> None:
     table = floats(1024, 64) * np.geomspace(1e-3, 10, 1024, dtype=np.float32)[:, None]
     graph = graph_of([node("Gather", "table x", "y")], {"table": table}, ["B", "L"], TensorProto.INT32)
@@ -178,13 +168,6 @@ def residual_graph() -> Graph:
         "w2": floats(16, 16, 1, 1), "b2": floats(16),
     }  # fmt: skip
     return graph_of(nodes, constants, ["B", 3, 16, 16])
-
-
-def test_a_residual_block_stays_in_8_bits_from_end_to_end() -> None:
-    graph = residual_graph()
-    tensors = quantised_tensors(graph, {"c0", "c1", "c2"})
-    assert set(tensors) == {"x", "r0", "p0", "r1", "c2", "r2", "g"}
-    assert tensors["p0"] == "r0"  # a maximum needs no scale of its own
 
 
 @pytest.mark.parametrize("kept_float", [(), ("c0",), ("c1",), ("c2",), ("c0", "c1", "c2")])

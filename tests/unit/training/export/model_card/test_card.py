@@ -6,12 +6,10 @@ from typing import get_args
 
 from diptych_training.checkpoint import load_run
 from diptych_training.config import read_config
-from diptych_training.data.packed import Kind, read_dataset, write_index
+from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.evaluate.proof_set.proof_set import ProofSet
-from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.export.model_card.card import CARDS, TOWERS, model_card
 from diptych_training.export.model_card.licence import Licence
-from diptych_training.export.model_card.quality import weak_spots
 from diptych_training.models.config import ImageConfig
 from support.tiny_proof_set import tiny_proof_set
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -78,45 +76,3 @@ def test_every_kind_of_image_tower_is_named() -> None:
     kinds = {kind.model_fields["kind"].default for kind in get_args(union)}
     assert kinds == set(TOWERS)
     assert set(CARDS) <= kinds
-
-
-def result(source: str, top1: float, floor: float | None = None, kind: Kind = "icons") -> SourceResult:
-    recalls = {1: top1, 5: top1, 10: top1}
-    scores = Scores(n_images=9, zero_shot={1: top1, 5: 1.0}, text_to_image=recalls, image_to_text=recalls)
-    return SourceResult(source=source, kind=kind, n_classes=9, pixel_floor=floor, all=scores, far=None)
-
-
-def evaluation(*results: SourceResult) -> Evaluation:
-    return Evaluation(
-        model="m", runtime="torch", dataset="d", split="eval", templates=("{}",), sources=results
-    )
-
-
-def test_the_lowest_five_icon_sets_and_the_lowest_emoji_style_are_named() -> None:
-    sets = [result(f"set-{n}", n / 10) for n in (9, 3, 8, 1, 2, 7, 6, 5, 4, 0)]
-    styles = [result("high", 0.4, kind="emoji"), result("low", 0.3, kind="emoji")]
-
-    assert weak_spots(evaluation(*sets, *styles)) == (
-        "- Lowest top-1 on `eval`: of 2 emoji styles on `low` (0.300); of 10 icon sets on "
-        "`set-0` (0.000), `set-1` (0.100), `set-2` (0.200), `set-3` (0.300), `set-4` (0.400).\n"
-    )
-
-
-def test_sources_below_and_near_their_pixel_floors_are_named_with_both_figures_lowest_first() -> None:
-    found = weak_spots(
-        evaluation(
-            result("lines", 0.044, 0.060),
-            result("far", 0.9, 0.1),
-            result("pixels", 0.181, 0.470),
-            result("near", 0.763, 0.721),
-            result("unmeasured", 0.2),
-        )
-    )
-
-    assert found.split("\n")[1:] == [
-        "- No better than the nearest training image by pixels on `pixels` (0.181 against 0.470), "
-        "`lines` (0.044 against 0.060).",
-        "- Less than 5 points (hundredths) better than the nearest training image on `near` "
-        "(0.763 against 0.721).",
-        "",
-    ]

@@ -1,6 +1,5 @@
 """Graphs are written without notes on how and where they were made."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from diptych_training.export.onnx import files
 from diptych_training.export.onnx.bundle_files import write_image_graph, write_text_graph
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.models import ModelConfig, TextConfig, build_model
-from support.exported_once import exported_once
 from support.tiny_run import CONTEXT_LENGTH, IMAGE_SIZE, TINY_VIT, tiny_image_spec, tiny_text_spec
 
 NOTE = 'File "/home/somebody/model.py", line 3'
@@ -70,12 +68,6 @@ def test_written_graph_has_no_notes_and_gives_the_same(tmp_path: Path) -> None:
         session = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
         given = {"x": np.array([1, 2], np.float32), "is_positive": np.array(True)}
         assert session.run(None, given)[0].tolist() == [2, 4]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _graphs_are_exported_once() -> Iterator[None]:
-    with exported_once():
-        yield
 
 
 @pytest.fixture(scope="module")

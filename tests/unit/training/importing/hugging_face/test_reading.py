@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.hugging_face import is_hugging_face, load_hugging_face
+from diptych_training.importing.hugging_face import load_hugging_face
 from support.hugging_face_checkpoints import (
     CONTEXT_LENGTH,
     make_align,
@@ -49,14 +49,6 @@ def refusal(folder: Path, choices: Choices | None = None) -> str:
     with pytest.raises(ImportFailed) as caught:
         load_hugging_face(folder, choices or Choices())
     return str(caught.value)
-
-
-def test_only_a_folder_with_a_model_type_is_taken(tmp_path):
-    assert not is_hugging_face(tmp_path)
-    (tmp_path / "config.json").write_text('{"architecture": "ViT-B-32"}')
-    assert not is_hugging_face(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "anything"}')
-    assert is_hugging_face(tmp_path)
 
 
 def test_clip_says_everything_itself(clip):

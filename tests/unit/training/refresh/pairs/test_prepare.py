@@ -16,9 +16,7 @@ from diptych_training.refresh.pairs.own import OWN, SHEET_FILE
 from diptych_training.refresh.pairs.prepare import PairsOptions
 from support.own_pairs import captioned, familiar, tiny_source_model, write_captioned, write_shipped
 from support.pair_files import write_files, write_table
-from support.pair_reading import write_parquet
 from support.pictures import noise
-from support.tars import tar_of
 from support.tiny_run import tiny_image_spec
 
 
@@ -67,20 +65,6 @@ def test_pairs_are_packed_as_the_model_sees_them_and_a_part_is_held_out(tmp_path
     np.testing.assert_array_equal(source.images[0], expected)
     assert (tmp_path / "refresh" / SHEET_FILE).stat().st_size <= 200_000
     assert read_report(tmp_path / "refresh") == report
-
-
-def test_tables_and_archives_are_taken_too(tmp_path):
-    files = captioned(familiar(30))
-    write_files(tmp_path / "t", files)
-    rows = [["image", "caption"], *([f"{n:05}.png", familiar(30)[n]] for n in range(30))]
-    write_table(tmp_path / "t" / "pairs.csv", rows)
-    (tmp_path / "pairs.tar").write_bytes(tar_of(files))
-    columns = {"image": [noise(n) for n in range(30)], "caption": familiar(30)}
-    write_parquet(tmp_path / "pairs.parquet", columns)
-
-    for source in ("t/pairs.csv", "pairs.tar", "pairs.parquet"):
-        report = prepared(tmp_path, tmp_path / source)
-        assert (report.n_found, report.n_usable) == (30, 30), source
 
 
 def test_the_same_inputs_are_not_read_again(tmp_path, monkeypatch):

@@ -66,15 +66,3 @@ def test_the_same_picture_with_another_caption_adds_that_to_the_first(tmp_path):
     assert item.label == familiar(25)[3]
     assert set(item.captions) == {"a cat", "a dog", "a cat on the grass"}
     assert item.keywords == ("pet",)
-
-
-def test_names_that_are_not_utf_8_are_written_readably(tmp_path):
-    folder = write_files(tmp_path / "photos", captioned(familiar(25)))
-    name = b"caf\xe9".decode("utf-8", "surrogateescape")
-    (folder / f"{name}.png").write_bytes(noise(99))
-    (folder / f"{name}.txt").write_text("a red tree")
-
-    report = prepare_pairs([str(folder)], tiny_source_model(), tmp_path / "refresh", PairsOptions())
-
-    assert report.n_usable == 26
-    assert items_of(tmp_path)["photos:caf\N{REPLACEMENT CHARACTER}.png"].label == "a red tree"

@@ -1,16 +1,10 @@
 """The HTML page: complete, self-contained, escaped and small."""
 
-import re
-from collections.abc import Iterator
-from xml.etree import ElementTree
-
 import pytest
 
-from diptych_training.refresh.evaluation.evaluate import choose_alpha
-from diptych_training.refresh.report.curve import draw_curve
 from diptych_training.refresh.report.report import MAX_BYTES, report_page
 from support.html_pages import Page
-from support.reports import evaluation, small_report
+from support.reports import small_report
 
 
 def test_the_page_has_every_part(tmp_path):
@@ -72,23 +66,3 @@ def test_the_page_stays_small_with_many_noisy_pictures_and_long_texts(tmp_path):
 
     assert len(html.encode()) <= MAX_BYTES
     assert "(400,000 more characters)" in html
-
-
-def points_of(svg: str) -> Iterator[list[tuple[float, float]]]:
-    """The points of the drawn lines: of the shipped set first."""
-    for path in re.findall(r'class="line [a-z]+" d="M([^"]+)"', svg):
-        yield [(float(x), float(y)) for x, y in (pair.split() for pair in path.split("L"))]
-
-
-def test_the_curve_has_a_point_for_each_mix_at_its_height():
-    measured = evaluation({0: 20, 0.5: 60, 1: 80}, {0: 80, 0.5: 70, 1: 20})
-    svg = draw_curve(measured, choose_alpha(measured))
-
-    ElementTree.fromstring(svg)
-    shipped, own = points_of(svg)
-    assert [x for x, _ in shipped] == [x for x, _ in own]
-    assert own[0][1] == shipped[2][1]  # 20 both
-    assert own[2][1] == shipped[0][1]  # 80 both
-    middle = (own[0][1] + own[2][1]) / 2
-    assert own[1][1] == pytest.approx(middle - (own[0][1] - own[2][1]) / 6, abs=0.1)
-    assert "alpha 0.5: 60.0" in svg

@@ -7,19 +7,6 @@ from diptych_training.refresh.report.report import gains_table, refresh_report
 from support.reports import evaluation, small_report
 
 
-def test_rows_are_own_pairs_the_shipped_set_and_its_kinds():
-    rows = table_rows(evaluation({0: 20, 0.5: 60}, {0: 80, 0.5: 78}), 0.5)
-
-    assert [(row.title, row.verdict) for row in rows] == [
-        ("your pairs, held out", "better"),
-        ("shipped set", "no clear change"),
-        ("of it: emoji styles", "no clear change"),
-        ("of it: icon sets", "no clear change"),
-    ]
-    assert [row.is_part for row in rows] == [False, False, True, True]
-    assert (rows[0].difference.old, rows[0].difference.new, rows[0].n_labels) == (0.2, 0.6, 10)
-
-
 def test_few_pairs_are_too_few_to_judge_however_clear_their_figures_are():
     measured = evaluation({0: 20, 0.5: 90}, {0: 80, 0.5: 79}, n_own_pairs=100)
 

@@ -39,19 +39,6 @@ def test_each_image_is_fetched_once_an_epoch_however_many_streams_share_a_source
     }
 
 
-@pytest.mark.parametrize("n_streams", [1, 8])
-def test_a_place_in_the_middle_of_a_table_fetches_nothing_of_what_was_before_its_block(
-    tmp_path, monkeypatch, n_streams
-):
-    write_image_table(tmp_path, 64)
-    shards = SourceReader().shards([str(tmp_path / "pairs.csv")])
-    stream = Stream(shards, 0, Order(seed=1, n_streams=n_streams, block_size=2))
-    found = [cursor for _, cursor in stream.entries(Cursor(), n_epochs=1)]
-    opened = count_opens(monkeypatch)
-    list(stream.entries(found[-3], n_epochs=1))
-    assert opened.total() == 2
-
-
 @pytest.mark.parametrize("kind", ["csv", "paths", "images", "folder", "tar", "packed"])
 def test_entries_without_images_are_the_same_ones_and_fetch_none(tmp_path, monkeypatch, kind):
     n = 30

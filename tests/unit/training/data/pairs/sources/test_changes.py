@@ -8,7 +8,6 @@ import fsspec
 import pytest
 
 from diptych_training.errors import CheckpointError
-from diptych_training.train.batches.batch import Position
 from support.pair_files import (
     pair_files,
     write_files,
@@ -18,12 +17,6 @@ from support.small_streams import (
     excluding,
 )
 from support.tars import tar_of
-
-
-def test_a_position_in_other_sources_is_refused(make, pairs_home):
-    position: Position = make().position(0)
-    with pytest.raises(CheckpointError, match="names other shards than when the checkpoint was written"):
-        make(train=f"{pairs_home}/shards/s-{{0..2}}.tar", position=position)
 
 
 def copy_of_shards(pairs_home: Path, folder: Path) -> tuple[str, Path]:

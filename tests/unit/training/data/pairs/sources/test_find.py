@@ -1,24 +1,19 @@
 """Every kind of source gives the same pairs, and says what is wrong with the others."""
 
 import os
-import pickle
-from pathlib import Path
 
 import fsspec
 import pytest
 
-from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.packed import PackedDataset, PackedItem, SourceEntry, write_index, write_source
 from diptych_training.data.pairs.pair import Texts, Unusable
 from diptych_training.data.pairs.remote import retry
-from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
-from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
-from support.pair_reading import captions, read, things, write_parquet
+from support.pair_files import pair_files, picture, write_files
+from support.pair_reading import captions, read, things
 from support.special_files import add_special_files
 from support.tars import tar_of
 from support.tiny_run import write_tiny_dataset
-
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -45,12 +40,6 @@ def test_a_folder_pairs_images_with_text_files_of_their_name(tmp_path):
         "f:00000.png", "f:00001.png", "f:deep/er/2.JPG", "f:lonely.png",
     ]  # fmt: skip
     assert entries[3] == Unusable("f:lonely.png", "it has no text file next to it")
-
-
-def test_an_image_over_the_limit_is_not_read_whole(tmp_path):
-    write_files(tmp_path / "f", {"a.png": b"x" * 99, "a.txt": b"words"})
-    (entry,) = read(tmp_path / "f", reader=SourceReader(limits=ImageLimits(max_bytes=50)))
-    assert entry == Unusable("f:a.png", "has more than 50 bytes, the limit")
 
 
 def test_special_files_are_unusable_alone(tmp_path):
@@ -121,13 +110,3 @@ def test_a_source_that_is_none_is_an_error_that_names_it(tmp_path, monkeypatch, 
     monkeypatch.setattr(retry, "RETRY_DELAYS_S", ())
     with pytest.raises(DataError, match=message):
         read(name if "://" in name else tmp_path / name)
-
-
-def test_parts_can_be_sent_to_another_process(tmp_path):
-    write_image_table(tmp_path / "t", 2)
-    write_files(tmp_path / "f", pair_files([0, 1]))
-    write_parquet(tmp_path / "p.parquet", {"image": [picture(0), picture(1)], "caption": things(2)})
-    pattern = write_tars(tmp_path / "s", 1, 2)
-    for source in (tmp_path / "t" / "pairs.csv", tmp_path / "f", tmp_path / "p.parquet", pattern):
-        for shard in SourceReader().shards([str(source)]):
-            assert captions(list(pickle.loads(pickle.dumps(shard)).entries())) == things(2)

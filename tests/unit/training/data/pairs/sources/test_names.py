@@ -1,7 +1,6 @@
 """Names of sources: braces, wildcards, endings and queries; and how names of pairs begin."""
 
 import builtins
-import gzip
 import sys
 
 import pytest
@@ -10,9 +9,8 @@ from diptych_training.data.pairs.remote import unpack
 from diptych_training.data.pairs.remote.urls import expand, find
 from diptych_training.data.pairs.sources.find import prefixes_of
 from diptych_training.errors import DataError
-from support.pair_files import pair_files, picture, write_files, write_image_table, write_table, write_tars
-from support.pair_reading import captions, read, things, write_parquet
-from support.tars import tar_of
+from support.pair_files import pair_files, write_files, write_image_table
+from support.pair_reading import captions, read, things
 
 
 def test_braces_are_written_out_as_shells_do():
@@ -24,15 +22,6 @@ def test_braces_are_written_out_as_shells_do():
             expand(pattern)
     with pytest.raises(DataError, match="counts down"):
         expand("{3..1}")
-
-
-def test_wildcards_keep_names_as_they_were_given(tmp_path, monkeypatch):
-    write_tars(tmp_path / "s", 2, 1)
-    monkeypatch.chdir(tmp_path)
-    assert find("s/*.tar") == ["s/s-0.tar", "s/s-1.tar"]
-    assert find(f"{tmp_path}/s/*.tar") == [f"{tmp_path}/s/s-0.tar", f"{tmp_path}/s/s-1.tar"]
-    (tmp_path / "plain[1].tar").touch()
-    assert find("plain[1].tar") == ["plain[1].tar"]
 
 
 def test_a_file_or_folder_that_is_there_is_meant_literally(tmp_path):
@@ -59,16 +48,6 @@ def test_names_tell_sources_of_the_same_name_by_their_folders():
     ]
     same = {"/d/a/s.tar": 2, "/d/./a/s.tar": 2}
     assert set(prefixes_of(same).values()) == {"a/s.tar"}
-
-
-def test_endings_are_known_in_capitals_and_before_a_query(tmp_path):
-    tar = tar_of(pair_files([0]))
-    write_files(tmp_path, {"S.TAR": tar, "S.Tar.GZ": gzip.compress(tar), "images/0.PNG": picture(0)})
-    write_table(tmp_path / "T.TSV", [["path", "caption"], ["images/0.PNG", "thing 0"]], "\t")
-    write_files(tmp_path / "F", {"0.PNG": picture(0), "0.TXT": b"thing 0"})
-    parquet_file = write_parquet(tmp_path / "P.Parquet", {"image": [picture(0)], "caption": things(1)})
-    for name in ("S.TAR", "S.Tar.GZ", "T.TSV", "F", parquet_file.name):
-        assert captions(read(tmp_path / name)) == ["thing 0"]
 
 
 def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(tmp_path, monkeypatch):

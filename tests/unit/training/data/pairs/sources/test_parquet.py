@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.pairs.pair import Unusable
 from diptych_training.data.pairs.sources import parquet
 from diptych_training.data.pairs.sources.find import SourceReader
@@ -32,18 +31,6 @@ def test_parquet_files_hold_paths_or_the_images_themselves(tmp_path):
         assert captions(entries) == things(10)
         assert [entry.image for entry in entries] == [picture(n) for n in range(10)]
     assert entries[9].name == f"{tmp_path.name}/2.parquet:9"
-
-
-def test_rows_of_parquet_without_image_or_caption_say_so(tmp_path):
-    columns = {"image": [None, b"x" * 51, b"x"], "caption": ["a", "b", None]}
-    reader = SourceReader(limits=ImageLimits(max_bytes=50))
-    assert [
-        entry.reason for entry in read(write_parquet(tmp_path / "p.parquet", columns), reader=reader)
-    ] == [
-        "column 'image' holds neither a path nor an image",
-        "has 51 bytes, limit is 50",
-        "its caption is empty",
-    ]
 
 
 def test_a_damaged_page_of_a_parquet_file_loses_the_rest_of_its_group_and_no_more(tmp_path):
@@ -86,14 +73,6 @@ def test_every_row_that_damage_costs_is_an_entry_wherever_the_group_is_entered(t
     for start in (0, 1, 63, 64, 70, n - 1, n):
         for step in (1, 3, 8, 64):
             assert list(shard.entries(start, step)) == found[start::step]
-
-
-def test_a_value_of_a_parquet_file_that_is_not_utf_8_costs_its_row_alone(tmp_path):
-    captions_ = pa.array([b"good", b"\xff", b"fine"]).view(pa.string())
-    pq.write_table(pa.table({"image": [picture(0)] * 3, "caption": captions_}), tmp_path / "p.parquet")
-    found = read(tmp_path / "p.parquet")
-    assert captions(found) == ["good", "fine"]
-    assert found[1] == Unusable(f"{tmp_path.name}/p.parquet:1", "column 'caption' is not UTF-8")
 
 
 def test_a_server_that_fails_in_a_parquet_file_is_an_error_and_no_damage(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """CSV and TSV files of image paths and captions: what is read, and what is wrong with a row."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from diptych_training.data.pairs.sources.table import ROWS_PER_SHARD, Columns
 from diptych_training.errors import DataError
 from support.pair_files import picture, write_files, write_image_table, write_table
 from support.pair_reading import captions, read, things
-
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -11,7 +11,7 @@ import pytest
 
 from diptych_training.data.pairs.pair import Pair, Texts, Unusable
 from diptych_training.data.pairs.remote import retry, unpack
-from diptych_training.data.pairs.sources.tar_shard import TarShard, pair_key
+from diptych_training.data.pairs.sources.tar_shard import TarShard
 from support.pair_files import json_file, pair_files, picture
 from support.tars import tar_of
 
@@ -21,13 +21,6 @@ LIMIT = 1_000_000
 def shard(tmp_path: Path, payload: bytes, name: str = "s.tar") -> TarShard:
     (tmp_path / name).write_bytes(payload)
     return TarShard(str(tmp_path / name), name, LIMIT)
-
-
-def test_pairs_come_in_order_with_image_caption_and_a_name_that_moves_with_the_shard(tmp_path):
-    found = list(shard(tmp_path, tar_of(pair_files(range(3)))).entries())
-    assert [one.name for one in found] == ["s.tar:00000", "s.tar:00001", "s.tar:00002"]
-    assert [one.texts.captions for one in found] == [("thing 0",), ("thing 1",), ("thing 2",)]
-    assert found[2].image == picture(2)
 
 
 @pytest.mark.parametrize(("start", "step"), [(0, 2), (1, 3), (2, 3), (9, 2)])
@@ -82,11 +75,6 @@ def test_what_is_no_pair_says_why_and_the_next_one_follows(tmp_path, files, reas
     assert first.name == "s.tar:a"
     assert reason in first.reason
     assert isinstance(second, Pair)
-
-
-def test_a_pair_is_told_by_its_folder_and_its_name_up_to_the_first_dot():
-    assert pair_key("./a/b.c/x.seg.PNG") == ("a/b.c/x", "seg.png")
-    assert pair_key("x") == ("x", "")
 
 
 @pytest.mark.parametrize("n_bytes", [4096, 4100, 4096 + 600, 4096 + 1024, 4096 + 1600])

@@ -62,17 +62,6 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own():
     assert epochs != sorted(epochs)
 
 
-def test_a_block_mixes_entries_of_neighbouring_shards():
-    stream = Stream(shards(5, 5, 5, 5), 0, Order(seed=3, n_streams=1, block_size=10))
-    first = {number // 100 for number in numbers(stream, 5)}
-    assert len(first) == 2
-
-
-def test_without_shuffling_everything_comes_as_it_lies():
-    order = Order(seed=1, n_streams=1, block_size=1, is_shuffled=False)
-    assert numbers(Stream(shards(3, 2), 0, order), 10) == [*whole(3, 2)] * 2
-
-
 @pytest.mark.parametrize("is_shuffled", [True, False])
 @pytest.mark.parametrize("n_streams", [1, 2, 5])
 @pytest.mark.parametrize("block_size", [1, 4, 100])

@@ -33,14 +33,6 @@ def pid() -> int:
     return process.pid
 
 
-def test_items_come_in_order_and_after_the_last_one_the_worker_waits_to_be_closed(worker):
-    worker.begin(Blocks(3, n=5))
-    assert [next(worker) for _ in range(5)] == [bytes([n]) * 3 for n in range(5)]
-    assert multiprocessing.active_children()
-    worker.close()
-    assert not multiprocessing.active_children()
-
-
 def test_a_worker_that_is_killed_within_an_item_is_an_error_and_not_a_wait_for_ever(worker):
     worker.begin(Blocks(LARGE))
     next(worker)

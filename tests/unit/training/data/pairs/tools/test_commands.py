@@ -59,21 +59,6 @@ def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
     assert "| pairs-validation | validation | 2 | unknown | MIT |" in (out / "CARD.md").read_text()
 
 
-def test_pack_draws_as_many_as_asked_for_and_keeps_what_is_there(tmp_path):
-    pattern = write_tars(tmp_path / "s", 4, 10)
-    out = ["--out", tmp_path / "d", "--size", 16, "--limit", 8]
-    assert run("pack", "--validation", pattern, *out) == 0
-    assert run("pack", "--train", pattern, "--eval", pattern, *out, "--seed", 3) == 0
-    dataset = read_dataset(tmp_path / "d")
-    assert {name: entry.n for name, entry in dataset.entries.items()} == {
-        "pairs-train": 8, "pairs-validation": 8, "pairs-eval": 8,
-    }  # fmt: skip
-    drawn = [
-        {item.id for item in dataset.source(f"pairs-{split}").items} for split in ("train", "validation")
-    ]
-    assert drawn[0] != drawn[1]
-
-
 def test_pack_prepares_images_as_the_model_does_that_a_recipe_starts_from(tmp_path):
     write_tiny_run(tmp_path / "runs" / "origin")  # takes images of 32 px
     write_files(tmp_path / "f", pair_files([1]))

@@ -11,7 +11,6 @@ from diptych_training.evaluate.benchmark.data_sets.data_set import DataSet
 from diptych_training.evaluate.benchmark.data_sets.find import find_data_sets
 from diptych_training.evaluate.benchmark.data_sets.known import all_known
 from support.labelled_folders import CLASSES, TEMPLATES, write_class_folders, write_shards
-from support.pair_files import write_files
 from support.picture_sets import write_pictures
 from support.pictures import noise, picture
 from support.tiny_run import tiny_image_spec
@@ -122,21 +121,6 @@ def test_lines_of_a_text_are_captions_to_search(tmp_path):
     assert found.task == "retrieval"
     assert found.texts == ("red", "warm", "green")
     assert found.test.right == ((0, 1), (2,))
-
-
-def test_images_beside_captions_are_searched(tmp_path):
-    write_files(
-        tmp_path / "pairs", {"a.png": RED, "a.txt": b"something red", "b.png": GREEN, "b.txt": b"lime"}
-    )
-
-    found = find(tmp_path / "pairs")
-
-    assert found.task == "retrieval"
-    assert found.texts == ("lime", "something red")
-    assert found.test.right == ((1,), (0,))
-    assert np.array_equal(
-        found.test.pictures.prepared(1, tiny_image_spec()), pixels(found, tiny_image_spec())[1]
-    )
 
 
 def test_each_source_of_a_packed_data_set_is_one_and_shared_labels_are_pooled(tmp_path):
