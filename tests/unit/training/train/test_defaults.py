@@ -11,7 +11,7 @@ from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset, write_index
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.defaults import with_defaults
+from diptych_training.train.defaults import fill_from_run, with_defaults
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 MODEL = """
