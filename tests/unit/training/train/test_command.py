@@ -111,10 +111,16 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[RunExport]:
     return found
 
 
-def test_a_finished_run_is_published_with_its_data_as_proof(arguments, tmp_path, published):
+def test_a_finished_run_is_published_with_its_data_or_the_proof_set_of_its_start_as_proof(
+    arguments, tmp_path, published
+):
     write_tiny_dataset(tmp_path / "data")
     assert main([*arguments, "--publish", "mine", "--model-repo", str(tmp_path / "repo")]) == 0
     assert published == [RunExport(tmp_path / "runs" / "small", "mine", data=tmp_path / "data")]
+    RunFolder(tmp_path / "runs" / "small").proof_set_file.write_bytes(b"")
+    again = [*arguments, "--resume", "--publish", "mine", "--model-repo", str(tmp_path / "other")]
+    assert main(again) == 0  # nothing is left to train
+    assert published[1] == RunExport(tmp_path / "runs" / "small", "mine")
 
 
 def test_a_published_run_is_pushed_to_a_server_that_was_asked_before(
