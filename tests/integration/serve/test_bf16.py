@@ -85,6 +85,19 @@ def test_data_folder_that_records_a_precision_keeps_it(tmp_path: Path, plugin: F
     assert plugin.n_threads == []
 
 
+@pytest.mark.usefixtures("plugin")
+def test_data_folder_that_records_fp32_says_how_to_move_to_bf16(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    with running_app(tmp_path, precision="fp32") as client:
+        assert serving(client)["reason"] == "set by DIPTYCH_PRECISION"
+    caplog.set_level("INFO")
+    with running_app(tmp_path) as client:
+        assert "`diptych models activate tiny --precision bf16` tries it" in serving(client)["reason"]
+    assert "tiny/1: this processor multiplies in bf16" in caplog.text
+
+
 def test_parity_is_measured_at_the_first_load_alone(tmp_path: Path, plugin: FakeOpenVino) -> None:
     plans = plan_file_of(Settings(data_dir=tmp_path / "data"))
     first = served(tmp_path / "repo", precision="bf16", plan_file=plans).loaded.parity

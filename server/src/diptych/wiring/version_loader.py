@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.files.calibration_reader import CalibrationReader
+from diptych.adapters.onnxruntime.openvino_provider import why_no_bf16
 from diptych.bundle.calibration import calibration_file
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.serving.version import ReadCalibration, Version
 from diptych.core.serving.versions import OnStep
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import Execution
+from diptych.core.tuning.precision import CPU_PROVIDER, Execution
 from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings
-from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, verify_bundle
+from diptych.wiring.loading.bundles import BF16, LoadedBundle, VerifiedBundle, verify_bundle
 from diptych.wiring.loading.golden import warmed
 from diptych.wiring.loading.version_choice import MachineSupport
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
@@ -136,7 +137,7 @@ class VersionLoader:
     def _chosen(self, bundle: VerifiedBundle, precision: str) -> ChosenPrecision:
         settings = self._settings
         is_set = precision == settings.precision
-        return load_chosen(
+        chosen = load_chosen(
             bundle,
             precision=precision,
             reason=f"set by {PREFIX}PRECISION" if is_set else "named by the data folder or by an activation",
@@ -144,6 +145,21 @@ class VersionLoader:
             n_threads=threads_of(settings),
             plan_file=self._plan_file,
         )
+        return chosen if is_set else _advising_bf16(chosen)
+
+
+def _advising_bf16(chosen: ChosenPrecision) -> ChosenPrecision:
+    """Add to the reason for fp32 how to move to bf16, where this processor has it: a recorded precision is
+    kept, although the processor or the plugin may be newer.
+    """
+    choice, manifest = chosen.choice, chosen.loaded.bundle.manifest
+    on_cpu = chosen.device.provider == CPU_PROVIDER
+    if choice.precision != "fp32" or not on_cpu or why_no_bf16() is not None:
+        return chosen
+    activate = f"diptych models activate {manifest.name} --precision {BF16}"
+    advice = f"this processor multiplies in {BF16}, which may be faster: `{activate}` tries it"
+    LOG.info("%s/%d: %s", manifest.name, manifest.version, advice)
+    return replace(chosen, choice=replace(choice, reason=f"{choice.reason}; {advice}"))
 
 
 def _verified_in(folder: Path, ref: VersionRef) -> VerifiedBundle:
