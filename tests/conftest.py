@@ -23,7 +23,11 @@ CAMPAIGNS = {
         "integration/store/test_backup_killed.py",
         "integration/store/test_backup_of_server.py",
     ),
-    "conformance": ("parity/test_import_", "e2e/test_import_", "unit/training/test_import_open_clip_arch"),
+    "conformance": (
+        "parity/test_import_",
+        "e2e/test_import_",
+        "unit/training/importing/open_clip/test_architectures.py",
+    ),
 }
 
 

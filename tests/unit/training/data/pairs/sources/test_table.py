@@ -1,6 +1,5 @@
 """CSV and TSV files of image paths and captions: what is read, and what is wrong with a row."""
 
-
 import numpy as np
 import pytest
 
