@@ -131,7 +131,7 @@ def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:
         }
     )
     condition = condition_of(filter, "metadata", [1])
-    condition.asked[:] = [Watched(("never",), 1)] * len(condition.asked)
+    condition.in_python[:] = [Watched(("never",), 1)] * len(condition.in_python)
     image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
     assert found(db, [image, image | {"year": 2011}, {}], filter) == [0]
     assert asked == []

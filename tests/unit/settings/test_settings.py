@@ -63,7 +63,7 @@ def test_pixel_limit_is_at_most_the_limit_of_the_decoder() -> None:
 
 
 def test_precision_that_no_version_can_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be auto or one of fp32, fp16, int8"):
+    with pytest.raises(ValueError, match="must be auto or one of fp32, fp16, bf16, int8"):
         Settings(precision="fp8")
 
 

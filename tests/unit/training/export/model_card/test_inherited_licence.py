@@ -30,6 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ExportOptions]:
         return int(default_bundle().name)
 
     monkeypatch.setattr(run_export, "export_run", export_run)
+    monkeypatch.setattr(run_export, "calibrate_published", lambda *_, **__: None)
     return found
 
 
