@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.report import command_line, commit, finish, versions
 from benchmarks.report import parser as flags
 from benchmarks.servers import REPOSITORY, modules_of
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
 from diptych.adapters.gpu import first_gpu
@@ -266,8 +266,8 @@ def _median_s(call: Callable[[], object], seconds: float) -> float:
 
 
 async def _searched(n_rows: int) -> Row:
-    thread = index_threads(1)
-    flat = FaissFlatIndex(EMBED_DIM, thread)
+    thread = IndexThreads(1)
+    flat = FaissCpuIndex(EMBED_DIM, thread)
     index = FaissGpuIndex(EMBED_DIM, thread, FaissGpu(), min_rows=n_rows)
     for start in range(0, n_rows, 100_000):
         rows = _unit_rows(min(100_000, n_rows - start), seed=start)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers
@@ -122,9 +122,12 @@ class Opened:
         precision: str = "fp32",
         asked_precision: str | None = None,
         metrics: FakeMetrics | None = None,
+        lists: Approximation | None = None,
         **plan: Any,
     ) -> None:
-        """`precision` is the one that serves first; `plan` are values of a CorePlan."""
+        """`precision` is the one that serves first; `plan` are values of a CorePlan. `lists`: how large
+        collections are searched.
+        """
         self._repository = ModelRepository(model_repo)
         self._new_admission = lambda: admission or _admission()
         self.workers = ImageWorkers(ImageLimits(), n_threads=2)
@@ -144,8 +147,8 @@ class Opened:
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.write_queue = CountedWrites()
-        self.indexes: list[FaissFlatIndex] = []  # those of all collections, the newest last
-        self._index_thread = index_threads(1)
+        self.indexes: list[FaissCpuIndex] = []  # those of all collections, the newest last
+        self._index_thread, self._lists = IndexThreads(1), lists
         self.store = SqliteRollouts(self.records.threads)
         adapters = Adapters(
             metrics=self.metrics,
@@ -159,6 +162,7 @@ class Opened:
             bundles=self.bundles,
             free_space=self.free_space,
             write_queue=self.write_queue,
+            keep_index_files=lists.files.keep_only if lists and lists.files else lambda names: None,
         )
         values = {"manual": True, "poll_s": 0.01, "pace": lambda: self.pace} | plan
         core = build_core(
@@ -234,8 +238,8 @@ class Opened:
         """The vectors of a collection that answer now."""
         return self.collections[name].require_served()
 
-    def _new_index(self, embed_dim: int) -> FaissFlatIndex:
-        self.indexes.append(FaissFlatIndex(embed_dim, self._index_thread))
+    def _new_index(self, embed_dim: int) -> FaissCpuIndex:
+        self.indexes.append(FaissCpuIndex(embed_dim, self._index_thread, lists=self._lists))
         return self.indexes[-1]
 
     def _load(self, target: Target, on_step: OnStep) -> Version:

@@ -28,7 +28,7 @@ WITHIN_S = 60
 POLL_S = 0.01
 # All but onnxruntime, which starts a thread when it is imported: a fork would be without it.
 IMPORTED = (
-    "diptych.adapters.faiss.flat_index",
+    "diptych.adapters.faiss.cpu_index",
     "diptych.adapters.fetching.https_fetcher",
     "diptych.adapters.images.pillow_decoder",
     "diptych.adapters.prometheus",

@@ -39,6 +39,8 @@ RolloutStep = Literal[
     "forget_commit",  # of vectors that nothing needs any more
     "bundle_remove",
 ]
+# Of writing the files of an index.
+IndexStep = Literal["index_write", "index_rows_fsync", "index_fsync", "index_rename", "index_remove"]
 
 
 def _points(steps: tuple[str, ...]) -> tuple[str, ...]:
@@ -46,6 +48,8 @@ def _points(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 
 POINTS, ROLLOUT_POINTS = _points(get_args(Step)), _points(get_args(RolloutStep))
+INDEX_POINTS = _points(get_args(IndexStep))
+_ALL_POINTS = POINTS + ROLLOUT_POINTS + INDEX_POINTS
 
 _remaining: dict[str, int] = {}  # point -> how often it is reached until the process ends; empty unless armed
 _lock = threading.Lock()
@@ -60,9 +64,10 @@ def arm(spec: str | None) -> None:
     if not spec:
         return
     point, _, count = spec.partition(":")
-    points = POINTS + ROLLOUT_POINTS
-    if point not in points or not count.isdecimal() or int(count) < 1:
-        raise ConfigError(f"{VARIABLE}: {spec!r} is not POINT:N, where POINT is one of {', '.join(points)}")
+    if point not in _ALL_POINTS or not count.isdecimal() or int(count) < 1:
+        raise ConfigError(
+            f"{VARIABLE}: {spec!r} is not POINT:N, where POINT is one of {', '.join(_ALL_POINTS)}"
+        )
     _remaining[point] = int(count)
 
 
@@ -72,13 +77,13 @@ def reach(point: str) -> None:
         _count(point)
 
 
-def around(step: Step | RolloutStep) -> AbstractContextManager[object]:
+def around(step: Step | RolloutStep | IndexStep) -> AbstractContextManager[object]:
     """Reach the point before the block, and the point after it unless the block raises."""
     return _Around(step) if _remaining else _NOTHING
 
 
 class _Around:
-    def __init__(self, step: Step | RolloutStep) -> None:
+    def __init__(self, step: Step | RolloutStep | IndexStep) -> None:
         self._step = step
 
     def __enter__(self) -> None:
@@ -92,7 +97,7 @@ class _Around:
 
 
 def _count(point: str) -> None:
-    assert point in POINTS + ROLLOUT_POINTS, f"there is no point {point}"
+    assert point in _ALL_POINTS, f"there is no point {point}"
     with _lock:
         if point not in _remaining:
             return

@@ -165,6 +165,11 @@ class Settings(BaseSettings):
     index_device: Device = Field(
         "auto", description="device that searches collections: cpu, cuda, or auto: a GPU if faiss can use one"
     )
+    index: Literal["auto", "exact"] = Field(
+        "auto",
+        description="how collections are searched; auto: from 100,000 images on by an approximate index "
+        "whose recall is measured; exact: every search compares all images",
+    )
     tensorrt: Literal["off", "auto"] = Field(
         "off",
         description="TensorRT on a GPU; off: not used; auto: used if `diptych check --tensorrt` has built "

@@ -2,31 +2,28 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
-from diptych.core.types import Embedding, IndexPlacement, Keys
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
+from diptych.core.types import Embedding, IndexPlacement, IndexRecall, Keys
 from diptych.wiring import assemble
 from support.app import running_app
 from support.image_requests import add_images
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
-PLACEMENT = IndexPlacement("cuda", "9 rows are copied onto the GPU")
+PLACEMENT = IndexPlacement("cpu", "16 of 4,000 lists are searched", "ivf")
 
 
-class Approximate(FaissFlatIndex):
+class Approximate(FaissCpuIndex):
     """An index that reports a recall below 1 and records which searches had to be exact."""
 
-    recall = 0.993
+    recall = IndexRecall(0.996, 0.993, 1.0)
     exact: list[bool]
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.placement = PLACEMENT
+    placement = PLACEMENT
 
     async def search(
         self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
@@ -38,9 +35,7 @@ class Approximate(FaissFlatIndex):
 @pytest.fixture
 def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setattr(Approximate, "exact", [], raising=False)
-    monkeypatch.setattr(
-        assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_threads(1))
-    )
+    monkeypatch.setattr(assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, IndexThreads(1)))
     with running_app(tmp_path_factory.mktemp("approximate")) as client:
         add_images(client, "/collections/default/images", picture("red"))
         yield client
@@ -51,11 +46,14 @@ def test_collection_and_metrics_report_its_recall_as_it_changes(
 ) -> None:
     told = client.get("/collections/default").json()
     assert told["recall"] == 0.993
-    assert told["index"] == {"device": "cuda", "reason": PLACEMENT.reason}
+    assert told["recall_by"] == {"names": 0.996, "nouns": 0.993, "images": 1.0}
+    assert told["index"] == {"kind": "ivf", "device": "cpu", "reason": PLACEMENT.reason}
     line = 'diptych_index_recall{collection="default"} '
     assert line + "0.993" in client.get("/metrics").text
-    monkeypatch.setattr(Approximate, "recall", 0.95)
-    assert line + "0.95" in client.get("/metrics").text
+    monkeypatch.setattr(Approximate, "recall", IndexRecall(0.99, 0.95, 1.0))
+    metrics = client.get("/metrics").text
+    assert line + "0.95" in metrics
+    assert 'diptych_index_recall_by{collection="default",queries="names"} 0.99' in metrics
 
 
 def test_exact_search_is_exact(client: TestClient) -> None:

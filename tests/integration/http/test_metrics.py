@@ -33,6 +33,7 @@ PUBLISHED = {
     "diptych_label_cache_total": {"result"},
     "diptych_collection_images": {"collection"},
     "diptych_index_recall": {"collection"},
+    "diptych_index_recall_by": {"collection", "queries"},
     "diptych_model_info": {"name", "version", "precision", "provider"},
     "diptych_rollout_state": {"name", "version"},
     "diptych_rollout_images": {"state"},

@@ -281,6 +281,9 @@ def test_embeddings_since_a_change_are_those_that_later_ones_wrote(run: Run) -> 
         assert await since(change) == [a, new, replaced.key]
         await ports.records.writer.patch(c, "new", {"n": 1}, 99)  # its vector stays
         assert await since(await ports.change(c) - 1) == []
+        assert await vectors.last_change(c) == await ports.change(c)
+        with pytest.raises(NotFound):
+            await vectors.last_change(c + 1)
 
     run(story)
 

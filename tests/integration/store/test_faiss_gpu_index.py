@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
 from diptych.adapters.faiss.gpu_index import SPARE, FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.core.types import IndexPlacement
@@ -31,13 +31,13 @@ def new_index(
     *, block_rows: int = 1_000, min_tail: int = 10_000, clock: Callable[[], float] = lambda: 0.0
 ) -> FaissGpuIndex:
     return FaissGpuIndex(
-        DIM, index_threads(1), FaissGpu(), 4 * DIM * block_rows, min_rows=100, min_tail=min_tail, clock=clock
+        DIM, IndexThreads(1), FaissGpu(), 4 * DIM * block_rows, min_rows=100, min_tail=min_tail, clock=clock
     )
 
 
-async def filled(index: FaissGpuIndex, n_rows: int) -> FaissFlatIndex:
+async def filled(index: FaissGpuIndex, n_rows: int) -> FaissCpuIndex:
     """And an index of the CPU with the same rows."""
-    flat = FaissFlatIndex(DIM, index_threads(1))
+    flat = FaissCpuIndex(DIM, IndexThreads(1))
     for one in (index, flat):
         await one.apply((), list(range(n_rows)), unit_rows(n_rows))
     await settled(index)
@@ -50,7 +50,7 @@ async def settled(index: FaissGpuIndex) -> None:
         await index.search(unit_rows(1)[0], 0, None)
 
 
-async def agrees(index: FaissGpuIndex, flat: FaissFlatIndex, k: int = 10) -> None:
+async def agrees(index: FaissGpuIndex, flat: FaissCpuIndex, k: int = 10) -> None:
     for query in unit_rows(5, seed=9):
         keys, cosines = await index.search(query, k, None)
         true_keys, true_cosines = await flat.search(query, k, None)
@@ -126,7 +126,7 @@ def test_a_long_tail_and_many_removals_each_make_a_new_copy(gpu: FakeFaissGpu) -
 def test_what_changes_while_a_copy_is_made_is_found_as_it_is(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
         gpu.noise = 0.0  # or all 990 would not be in one order
-        index, flat = new_index(block_rows=10), FaissFlatIndex(DIM, index_threads(1))
+        index, flat = new_index(block_rows=10), FaissCpuIndex(DIM, IndexThreads(1))
         rows, others = unit_rows(1_000), unit_rows(1_000, seed=3)
         # The first begins a copy, of a hundred blocks, and the rest come while it is made.
         changes = [((), list(range(1_000)), rows)]

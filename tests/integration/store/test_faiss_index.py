@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.adapters.faiss.rows import BLOCK_BYTES
@@ -27,7 +27,7 @@ class NewIndex:
         self, embed_dim: int, thread: ThreadPoolExecutor, block_bytes: int = BLOCK_BYTES
     ) -> VectorIndex:
         if self.kind == "cpu":
-            return FaissFlatIndex(embed_dim, thread, block_bytes)
+            return FaissCpuIndex(embed_dim, thread, block_bytes)
         return FaissGpuIndex(embed_dim, thread, FaissGpu(), block_bytes, min_rows=1, min_tail=5)
 
 
@@ -57,7 +57,7 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection(
     new_index: NewIndex, block_bytes: int
 ) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_threads(1), block_bytes), unit_rows(500)
+        index, rows = new_index(DIM, IndexThreads(1), block_bytes), unit_rows(500)
         keys = np.arange(1000, 1500)
         await index.apply((), keys.tolist(), rows)
         chosen = keys[::7]
@@ -79,7 +79,7 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(
     new_index: NewIndex, block_bytes: int
 ) -> None:
     async def run() -> None:
-        index = new_index(DIM, index_threads(1), block_bytes)
+        index = new_index(DIM, IndexThreads(1), block_bytes)
         twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
         await index.apply((), list(range(300)), twins)
         query = unit_rows(1, seed=2)[0]
@@ -95,7 +95,7 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(
 
 def test_removed_keys_are_never_found_and_a_change_is_seen_whole(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_threads(1)), unit_rows(3)
+        index, rows = new_index(DIM, IndexThreads(1)), unit_rows(3)
         await index.apply((), [1, 2], rows[:2])
         await index.apply([1], [3], rows[2:])
         found, _ = await index.search(rows[0], 10, None)
@@ -110,7 +110,7 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
     new_index: NewIndex,
 ) -> None:
     async def run() -> None:
-        index, rng = new_index(DIM, index_threads(1), 10 * ROW_BYTES), np.random.default_rng(3)
+        index, rng = new_index(DIM, IndexThreads(1), 10 * ROW_BYTES), np.random.default_rng(3)
         kept: dict[int, np.ndarray] = {}
         fresh = iter(rng.permutation(2_000).tolist())
         for step in range(60):
@@ -137,7 +137,7 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
 
 def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = new_index(DIM, index_threads(1)), unit_rows(2000)
+        index, rows = new_index(DIM, IndexThreads(1)), unit_rows(2000)
         await index.apply((), [0], rows[:1])
 
         async def add() -> None:

@@ -1,4 +1,5 @@
 from diptych.adapters.prometheus import PrometheusMetrics
+from diptych.core.types import IndexRecall
 from unit.core.core_fakes import model_info
 
 
@@ -12,7 +13,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.count_rejected("decode_full")
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
-    metrics.set_collection("large", 9, 0.993)
+    metrics.set_collection("large", 9, IndexRecall(0.996, 0.993, 1.0))
     metrics.set_models([model_info(), model_info(precision="int8")])
     metrics.set_active("fake", 2)
     metrics.set_rollout(9, 4)
@@ -34,6 +35,8 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_collection_images{collection="default"} 7.0',
         'diptych_index_recall{collection="default"} 1.0',
         'diptych_index_recall{collection="large"} 0.993',
+        'diptych_index_recall_by{collection="large",queries="names"} 0.996',
+        'diptych_index_recall_by{collection="large",queries="nouns"} 0.993',
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
         'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
         'diptych_rollout_state{name="fake",version="2"} 1.0',

@@ -15,7 +15,7 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.ports import EncoderName
-from diptych.core.types import DecodedImage, ModelInfo
+from diptych.core.types import EXACT, DecodedImage, IndexRecall, ModelInfo
 from diptych.errors import DiptychError, EncoderFailed, InvalidValue, UndecodableImage
 
 DIM = 8
@@ -37,6 +37,7 @@ class FakeMetrics:
         self.stages: Counter[str] = Counter()
         self.queue_items: Counter[str] = Counter()
         self.collections: dict[str, int | None] = {}
+        self.recalls: dict[str, IndexRecall] = {}
         self.active = ""
         self.rollout = (0, 0)  # images, of which embedded
         self.rollouts: Counter[str] = Counter()  # by result
@@ -61,8 +62,9 @@ class FakeMetrics:
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:
         self.label_cache.update(hit=n_hits, miss=n_misses)
 
-    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
+    def set_collection(self, collection: str, n_images: int | None, recall: IndexRecall = EXACT) -> None:
         self.collections[collection] = n_images
+        self.recalls[collection] = recall
 
     def set_active(self, name: str, version: int) -> None:
         self.active = (name, version)

@@ -3,7 +3,7 @@
 import faiss
 import pytest
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.errors import ConfigError
 from diptych.settings import read_settings
@@ -15,7 +15,7 @@ DIM = 16
 
 def place(**settings: object) -> object:
     index = new_index_of(read_settings(settings))(DIM)
-    assert isinstance(index, FaissFlatIndex)
+    assert isinstance(index, FaissCpuIndex)
     assert index.placement.device == "cpu"
     return index.placement.reason
 

@@ -34,7 +34,7 @@ from diptych_client.errors import (
 from diptych_client.images import ImageInput, ImageSource, ImageUrl
 from diptych_client.operations.searching import Query
 from diptych_client.operations.vectors import Vector
-from diptych_client.results.collections import CollectionInfo, CollectionRollout, Keep
+from diptych_client.results.collections import CollectionInfo, CollectionRollout, Keep, Recall
 from diptych_client.results.common import ModelRef, VersionRef
 from diptych_client.results.encoding import (
     Classification,
@@ -155,6 +155,7 @@ __all__ = [
     "PushedVersion",
     "Query",
     "Readiness",
+    "Recall",
     "Reliability",
     "Rollout",
     "RolloutProgress",

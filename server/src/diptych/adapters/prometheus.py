@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from diptych.core.ports import DISK_FULL, DISK_READ_ONLY, EncoderName, Reason, RolloutResult, Stage
-from diptych.core.types import ModelInfo
+from diptych.core.types import EXACT, IndexRecall, ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -55,6 +55,12 @@ class PrometheusMetrics:
             "diptych_index_recall",
             "Share of the exact nearest neighbours the index finds: 1 where it is exact, else as measured",
             ["collection"],
+            registry=registry,
+        )
+        self._index_recall_by = Gauge(
+            "diptych_index_recall_by",
+            "The same by the kind of the queries that it is measured with: names, nouns, images",
+            ["collection", "queries"],
             registry=registry,
         )
         self._model_info = Gauge(
@@ -117,14 +123,18 @@ class PrometheusMetrics:
         self._label_cache.labels("hit").inc(n_hits)
         self._label_cache.labels("miss").inc(n_misses)
 
-    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
+    def set_collection(self, collection: str, n_images: int | None, recall: IndexRecall = EXACT) -> None:
         """Set the size of one collection (None: it was dropped) and the recall of its index."""
         if n_images is None:
             self._collection_images.remove(collection)
             self._index_recall.remove(collection)
+            for queries in vars(EXACT):
+                self._index_recall_by.remove(collection, queries)
             return
         self._collection_images.labels(collection).set(n_images)
-        self._index_recall.labels(collection).set(recall)
+        self._index_recall.labels(collection).set(recall.lowest)
+        for queries, share in vars(recall).items():
+            self._index_recall_by.labels(collection, queries).set(share)
 
     def set_models(self, models: Sequence[ModelInfo]) -> None:
         """Replace the loaded models, one entry for each version and precision."""

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal, Protocol
 
+from diptych.core.types import EXACT, IndexRecall
 from diptych.errors import StoreFull, StoreReadOnly
 
 EncoderName = Literal["image", "text"]
@@ -45,7 +46,7 @@ class Metrics(Protocol):
         """Count labels that were looked up in the label cache."""
         ...
 
-    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
+    def set_collection(self, collection: str, n_images: int | None, recall: IndexRecall = EXACT) -> None:
         """Set the size (None once dropped) and the recall of a collection."""
         ...
 

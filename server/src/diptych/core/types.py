@@ -295,25 +295,45 @@ class Sizes:
 
 @dataclass(frozen=True)
 class IndexPlacement:
-    """The device that an index is searched on, and why."""
+    """The device that an index is searched on, and why; `kind`: all rows are compared, or inverted lists."""
 
     device: Literal["cpu", "cuda"]
     reason: str
+    kind: Literal["flat", "ivf"] = "flat"
+
+
+@dataclass(frozen=True)
+class IndexRecall:
+    """The share of the ten nearest images that searches find: by names of things that the images show, by
+    nouns that no image shows, and by images.
+    """
+
+    names: float = 1.0
+    nouns: float = 1.0
+    images: float = 1.0
+
+    @property
+    def lowest(self) -> float:
+        """The lowest of them."""
+        return min(self.names, self.nouns, self.images)
+
+
+EXACT = IndexRecall()  # every row is compared
 
 
 @dataclass(frozen=True)
 class CollectionStats:
     """A collection with its sizes. `vectors` is the model that makes its vectors, None if that is not served.
 
-    `recall`: the share of the nearest images that its index finds; `index`: where that index is searched;
-    `memory_bytes`: of the vectors of all its indexes; `load_s`: how long reading the vectors took, None if
+    `recall`: of its index; `index`: what that index is and where it is searched; `memory_bytes`: of the
+    vectors of all its indexes; `load_s`: how long reading the vectors took, None if
     none were stored when the index was opened.
     """
 
     info: CollectionInfo
     sizes: Sizes
     vectors: ModelInfo | None
-    recall: float | None
+    recall: IndexRecall | None
     index: IndexPlacement | None
     memory_bytes: int = 0
     load_s: float | None = None

@@ -33,7 +33,7 @@ from diptych.settings import AUTO, Settings
 from diptych.wiring.core import Adapters, CorePlan, build_core
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.first_version import load_first_version
-from diptych.wiring.index import new_index_of
+from diptych.wiring.index import index_files_of, new_index_of
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.version_choice import MachineSupport
 from diptych.wiring.tuning.planning import max_decoded_px, resize_threads, threads_of
@@ -84,7 +84,9 @@ def assemble(
             on_stuck=on_stuck,
         )
 
-    new_index, rollout_store = new_index_of(settings), SqliteRollouts(folder.store.threads)
+    free_space = MachineFreeSpace(settings.data_dir, folder.quota)
+    index_files = index_files_of(settings, folder.quota, free_space)
+    new_index, rollout_store = new_index_of(settings, index_files), SqliteRollouts(folder.store.threads)
     # Nothing is measured during the check of the database, which keeps a processor busy.
     loader = VersionLoader(
         settings, folder.bundles, folder.support, build, before_measuring=folder.store.require_sound_now
@@ -108,8 +110,9 @@ def assemble(
         job_inputs=JobFiles(data_dir, quota, MAX_WAITING * limits.max_job_bytes, read_only=read_only),
         rollouts=rollout_store,
         bundles=folder.bundles,
-        free_space=MachineFreeSpace(data_dir, quota),
+        free_space=free_space,
         write_queue=SerialWriteQueue(),
+        keep_index_files=(lambda names: None) if index_files is None else index_files.keep_only,
     )
     core = build_core(adapters, versions, serving, _core_plan(settings, limits))
     return Services(

@@ -9,7 +9,8 @@ from diptych.core.collections.delete import Deletions
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.images import CollectionImages
-from diptych.core.collections.indexes import Indexes
+from diptych.core.collections.index_upkeep import IndexUpkeep
+from diptych.core.collections.indexes import Indexes, KeepFiles
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.moves import Moves
 from diptych.core.collections.nearest import Finder
@@ -51,6 +52,7 @@ class Adapters:
     bundles: Bundles
     free_space: FreeSpace
     write_queue: SerialWriteQueue
+    keep_index_files: KeepFiles = lambda names: None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class CorePlan:
     min_overlap: float | None = None
     max_search_s: float = MAX_SEARCH_S
     poll_s: float = 2.0
+    tend_s: float = 1.0  # between two looks whether indexes need to be trained or saved
     manual: bool = False
     pinned: int | None = None
     asked_model: str | None = None
@@ -135,7 +138,13 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         write_queue=writes,
         read_only=plan.read_only,
     )
-    indexes = Indexes(records=records, new_index=adapters.new_index, read_only=plan.read_only)
+    indexes = Indexes(
+        records=records,
+        new_index=adapters.new_index,
+        keep_files=adapters.keep_index_files,
+        read_only=plan.read_only,
+    )
+    upkeep = IndexUpkeep(serving=serving, records=records, write_queue=writes, poll_s=plan.tend_s)
     reembedder = Reembedder(images=images, records=records, write_queue=writes)
     registry = CollectionRegistry(
         versions=versions,
@@ -145,12 +154,18 @@ def _collections(adapters: Adapters, versions: Versions, serving: Serving, plan:
         files=files,
         records=records,
         reembedder=reembedder,
+        upkeep=upkeep,
         pace=plan.pace or (lambda: EncoderShare(versions.busy_s)),
         metrics=adapters.metrics,
         read_only=plan.read_only,
     )
     moves = Moves(
-        serving=serving, records=records, indexes=indexes, reembedder=reembedder, write_queue=writes
+        serving=serving,
+        records=records,
+        indexes=indexes,
+        reembedder=reembedder,
+        upkeep=upkeep,
+        write_queue=writes,
     )
     committer = RowCommitter(files=files, records=records)
     group_commit = GroupCommit(committer.store, writes)

@@ -3,11 +3,15 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_threads
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
+from diptych.adapters.files.index_files import FOLDER, IndexFiles
+from diptych.adapters.files.quota import Quota
 from diptych.adapters.onnxruntime.processor import n_cpus
+from diptych.core.rollout.ports import FreeSpace
 from diptych.core.serving.ports import VectorIndex
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings
@@ -15,14 +19,22 @@ from diptych.settings import PREFIX, Settings
 LOG = logging.getLogger("diptych.index")
 
 
-def new_index_of(settings: Settings) -> Callable[[int], VectorIndex]:
-    """Return a factory of empty indexes, which takes the dimension of their vectors.
+def index_files_of(settings: Settings, quota: Quota, free_space: FreeSpace) -> IndexFiles | None:
+    """Return the folder of the files of indexes; None if nothing may be written."""
+    if settings.read_only:
+        return None
+    require_space = partial(free_space.require, memory_bytes=0)
+    return IndexFiles(settings.data_dir / FOLDER, quota, lambda n_bytes: require_space(disk_bytes=n_bytes))
+
+
+def new_index_of(settings: Settings, files: IndexFiles | None = None) -> Callable[[int], VectorIndex]:
+    """Return a factory of empty indexes, which takes the dimension of their vectors. `files` keep large ones.
 
     Raises ConfigError when a required GPU does not work.
     """
     reason = _reason_for_cpu(settings)
     if not reason:
-        thread = index_threads(1)  # the only one that may use the GPU
+        thread = IndexThreads(1)  # the only one that may use the GPU
         try:
             gpu = _probed_gpu(thread)
         except ConfigError as error:
@@ -30,10 +42,21 @@ def new_index_of(settings: Settings) -> Callable[[int], VectorIndex]:
                 raise ConfigError(f"{PREFIX}INDEX_DEVICE=cuda is not available: {error}") from error
             reason = f"no GPU: {error}"
         else:
+            _remove_all(files)
             return lambda embed_dim: FaissGpuIndex(embed_dim, thread, gpu)
     LOG.info("collections are searched on the CPU: %s", reason)
-    threads = index_threads(n_cpus())
-    return lambda embed_dim: FaissFlatIndex(embed_dim, threads, reason=reason)
+    threads = IndexThreads(n_cpus())
+    if settings.index == "exact":
+        _remove_all(files)
+        return lambda embed_dim: FaissCpuIndex(embed_dim, threads, reason=reason)
+    lists = Approximation(training_thread(), files)
+    return lambda embed_dim: FaissCpuIndex(embed_dim, threads, reason=reason, lists=lists)
+
+
+def _remove_all(files: IndexFiles | None) -> None:
+    """Remove the files of indexes, which nothing keeps up to date."""
+    if files is not None:
+        files.keep_only(())
 
 
 def _reason_for_cpu(settings: Settings) -> str:

@@ -38,6 +38,17 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]
 
 
+def test_recall_of_a_large_collection_is_shown_by_what_is_searched_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    large = PETS | {"recall": 0.991, "recall_by": {"names": 0.998, "nouns": 0.991, "images": 1.0}}
+    large |= {"index": {"kind": "ivf", "device": "cpu", "reason": "25 of 1,265 lists are searched"}}
+    run = command_runner(collections, FakeApi().on("GET /collections/pets", ok(large)), monkeypatch)
+    assert run("show", "pets") == 0
+    line = "of the nearest are found 99.8% by names, 99.1% by other nouns, 100.0% by images, on cpu: 25 of"
+    assert line in capsys.readouterr().out
+
+
 def test_rollout_of_a_collection_and_why_it_stays_or_is_not_served_are_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -25,6 +25,17 @@ class CollectionRollout:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """The share of the ten nearest images that searches find: by names of things that images show, by nouns
+    that no image shows, and by images.
+    """
+
+    names: float
+    nouns: float
+    images: float
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     """A collection with its model, size and state.
 
@@ -33,9 +44,10 @@ class CollectionInfo:
     embed it ended early.
 
     `vectors` is the model version and precision that make its vectors, and `recall` the share of the nearest
-    images that a search finds; both are None if
-    that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
-    searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
+    images that a search finds, the lowest of `recall_by`; all are None if that is not served. `n_kept` images
+    have a file, of `kept_bytes` together. `index_kind` is "flat" if a search compares all images, else "ivf",
+    `index_device` where it is searched, "cpu" or "cuda", and `index_reason` the reason; kind, device and
+    `recall_by` are None from an older server.
     `memory_bytes`: of its vectors in memory; `load_s`: the seconds that reading them took, None if unknown.
     `stays`: why it does not follow the version that the server serves. `rollout`: its move to other vectors.
     """
@@ -52,6 +64,8 @@ class CollectionInfo:
     kept_bytes: int = 0
     vectors: ModelRef | None = None
     recall: float | None = None
+    recall_by: Recall | None = None
+    index_kind: str | None = field(default=None, metadata={"keys": ("index", "kind")})
     index_device: str | None = field(default=None, metadata={"keys": ("index", "device")})
     index_reason: str = field(default="", metadata={"keys": ("index", "reason")})
     memory_bytes: int = 0

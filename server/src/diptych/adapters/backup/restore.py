@@ -9,6 +9,7 @@ from diptych.adapters.backup.folder import BackupFolder, digest_of, faults_of, r
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.index_files import FOLDER as INDEX_FOLDER
 from diptych.adapters.files.kept_bundles import FOLDER as BUNDLES
 from diptych.adapters.files.kept_bundles import KeptBundles
 from diptych.adapters.files.key_file import NAMES as KEY_FILES
@@ -101,6 +102,7 @@ def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> N
     if digest_of(unfinished, report) != recorded.sha256:
         raise CorruptStore(f"{backup.database} changed while it was restored")
     _remove_log(data_dir / DATABASE)
+    shutil.rmtree(data_dir / INDEX_FOLDER, ignore_errors=True)  # its keys may be given to other images
     unfinished.replace(data_dir / DATABASE)
     fsync_folder(data_dir)
     (data_dir / UNFINISHED).unlink(missing_ok=True)

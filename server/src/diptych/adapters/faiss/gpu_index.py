@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
@@ -12,7 +12,8 @@ import numpy as np
 
 from diptych.adapters.faiss.gpu_rows import MAX_K, FaissGpu, GpuRows, short
 from diptych.adapters.faiss.rows import BLOCK_BYTES, Block, FlatRows, Found, ranked
-from diptych.core.types import Embedding, Embeddings, IndexPlacement, Keys
+from diptych.core.serving.ports import Restored
+from diptych.core.types import EXACT, Embedding, Embeddings, IndexPlacement, Keys
 
 LOG = logging.getLogger("diptych.index")
 MIN_ROWS = 50_000  # the CPU searches fewer rows faster than a call to the GPU takes
@@ -28,7 +29,7 @@ GROWTH = 2  # a growing copy takes twice the memory of its rows: FAISS reallocat
 
 
 class FaissGpuIndex:
-    """Satisfies `diptych.core.collections.ports.VectorIndex`, with the hits of `FaissFlatIndex`.
+    """Satisfies `diptych.core.serving.ports.VectorIndex`, with the hits of an exact `FaissCpuIndex`.
 
     All rows are kept in host memory, and a copy of most of them on the GPU. Rows added since the copy was
     made are the tail, which the CPU searches. A copy is made block by block between searches, when the tail
@@ -38,7 +39,8 @@ class FaissGpuIndex:
     All calls go through `thread`, the only one that uses the GPU.
     """
 
-    recall = 1.0  # every row is compared
+    recall = EXACT
+    needs_training = needs_saving = False
 
     def __init__(
         self,
@@ -68,6 +70,11 @@ class FaissGpuIndex:
             "cpu", self._problem or f"fewer than {self._min_rows:,} rows, or not copied yet"
         )
 
+    @property
+    def memory_bytes(self) -> int:
+        """The bytes of the rows in host memory."""
+        return self._rows.memory_bytes
+
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Remove the keys `removed` and add `rows` (N, D) under `keys`; no search sees half of the change."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, removed, keys, rows)
@@ -75,11 +82,21 @@ class FaissGpuIndex:
     async def search(
         self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
     ) -> tuple[Keys, Embedding]:
-        """Search as `FaissFlatIndex.search` does; with `exact` on the CPU."""
+        """Search as `FaissCpuIndex.search` does; with `exact` on the CPU."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._search, query, k, allowed, exact)
 
-    async def close(self) -> None:
+    async def train(self, name: str, texts: Mapping[str, Embeddings]) -> None:
+        """Do nothing: all rows are compared."""
+
+    async def save(self, name: str, change: int) -> None:
+        """Do nothing: it has no files."""
+
+    async def restore(self, name: str, last_change: int) -> Restored:
+        """Find nothing: it has no files."""
+        return Restored()
+
+    async def close(self, *, forget: bool = False) -> None:
         """Wait for earlier calls, then free the memory of host and GPU."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._clear)
 

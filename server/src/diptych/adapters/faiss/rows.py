@@ -1,7 +1,7 @@
 """Vectors in blocks that FAISS searches exactly on the CPU."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -13,10 +13,46 @@ BLOCK_BYTES = 64 << 20  # of vectors in one block
 Found = tuple[Keys, Embedding]  # keys and their cosines
 
 
-class FlatRows:
-    """Vectors under their keys, in blocks.
+class SearchedRows(Protocol):
+    """Vectors under their keys. A change runs alone, other calls may run side by side."""
 
-    For one thread at a time: FAISS crashes if searched while it changes.
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        ...
+
+    @property
+    def keys(self) -> Keys:
+        """A copy of the keys (N,), in any order."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """The bytes of the vectors in memory, without what is mapped from a file."""
+        ...
+
+    def parts(self) -> Iterator[tuple[Keys, Embeddings]]:
+        """Copies of all keys (N,) and rows (N, D), part by part."""
+        ...
+
+    def change(self, removed: Sequence[int] | Keys, keys: Sequence[int] | Keys, rows: Embeddings) -> None:
+        """Remove the keys `removed` and add `rows` (N, D) under `keys`."""
+        ...
+
+    def nearest(self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False) -> Found:
+        """At most k (keys, cosines), best first, equal cosines by ascending key; among `allowed` if given.
+
+        The first m hits are the same for every k >= m.
+        """
+        ...
+
+    def clear(self, *, forget: bool = False) -> None:
+        """Free the memory, and with `forget` remove a file of rows. No other call may follow."""
+        ...
+
+
+class FlatRows:
+    """Satisfies SearchedRows: compares all rows. FAISS crashes if it is searched while it changes.
 
     A single array would be copied whenever it grows and compacted after each removal, which takes tenths of a
     second for a million vectors of 256 numbers. Blocks limit both.
@@ -37,7 +73,21 @@ class FlatRows:
         """The blocks at this moment."""
         return tuple(self._blocks)
 
-    def change(self, removed: Sequence[int] | Keys, keys: Sequence[int], rows: Embeddings) -> None:
+    @property
+    def keys(self) -> Keys:
+        """The keys of all blocks."""
+        return np.concatenate([np.empty(0, np.int64), *(block.keys for block in self._blocks)])
+
+    @property
+    def memory_bytes(self) -> int:
+        """The bytes of all rows."""
+        return 4 * self._embed_dim * self.n_rows
+
+    def parts(self) -> Iterator[tuple[Keys, Embeddings]]:
+        """The keys and rows of each block."""
+        return ((block.keys, block.rows) for block in self.blocks)
+
+    def change(self, removed: Sequence[int] | Keys, keys: Sequence[int] | Keys, rows: Embeddings) -> None:
         """Remove the keys `removed` and add `rows` (N, D) under `keys`."""
         if len(removed):
             removed_keys = np.array(removed, dtype=np.int64)
@@ -51,8 +101,8 @@ class FlatRows:
             block.add(added[start:end], np.ascontiguousarray(rows[start:end], np.float32))
             start = end
 
-    def nearest(self, query: Embedding, k: int, allowed: Keys | None) -> Found:
-        """At most k (keys, cosines), best first, equal cosines by ascending key; among `allowed` if given."""
+    def nearest(self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = True) -> Found:
+        """At most k (keys, cosines), best first; exact in any case."""
         row = np.ascontiguousarray(query[np.newaxis], np.float32)  # (1, D)
         selector = None if allowed is None else faiss.IDSelectorBatch(allowed)
         params = None if selector is None else faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
@@ -65,7 +115,7 @@ class FlatRows:
             keys, cosines = ranked([block.above(row, below, params) for block in self._blocks])
         return keys[:k], cosines[:k]
 
-    def clear(self) -> None:
+    def clear(self, *, forget: bool = False) -> None:
         """Free the memory."""
         self._blocks.clear()
 

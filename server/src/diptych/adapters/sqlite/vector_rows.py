@@ -73,6 +73,10 @@ class SqliteVectorRows:
                 return
             after_key, is_first = max(seen), False
 
+    async def last_change(self, c: int) -> int:
+        """The number of the last change of the collection. Raises NotFound."""
+        return await self._threads.read(lambda db: change_of(db, c))
+
     async def missing(
         self, c: int, identity: str, *, after: int = 0, limit: int = MISSING_AT_ONCE
     ) -> dict[int, bool]:

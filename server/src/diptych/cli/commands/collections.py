@@ -122,7 +122,15 @@ def _search(collection: CollectionInfo) -> str:
     if collection.recall is None:
         return ""
     place = f", on {collection.index_device}: {collection.index_reason}" if collection.index_device else ""
-    return f"{collection.recall:.1%} of the nearest are found{place}"
+    return f"{_recall(collection)}{place}"
+
+
+def _recall(collection: CollectionInfo) -> str:
+    by = collection.recall_by
+    if collection.index_kind != "ivf" or by is None:
+        return f"{collection.recall:.1%} of the nearest are found"
+    found = f"{by.names:.1%} by names, {by.nouns:.1%} by other nouns, {by.images:.1%} by images"
+    return f"of the nearest are found {found}"
 
 
 def _memory(collection: CollectionInfo) -> str:

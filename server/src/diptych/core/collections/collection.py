@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from diptych.core.ports import Metrics
 from diptych.core.serving.snapshot import Pair, Serving, Snapshot
-from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
+from diptych.core.types import EXACT, CollectionInfo, CollectionState, Embeddings, Keep, NewRow, VersionRef
 from diptych.errors import Conflict, NotFound, NotReady
 
 
@@ -41,7 +41,7 @@ class Collection:
         return self.serving.current.pairs.get(self.number)
 
     def n_bytes(self, pair: Pair) -> int:
-        """The bytes of these vectors in memory."""
+        """The bytes of these vectors as float32 numbers."""
         return 4 * pair.model.embed_dim * (self.n_images - len(pair.index.unindexed))
 
     @property
@@ -139,7 +139,7 @@ class Collection:
 
     def report_metrics(self) -> None:
         """Report the size and the recall."""
-        recall = 1.0 if self.pair is None else self.pair.index.vectors.recall
+        recall = EXACT if self.pair is None else self.pair.index.vectors.recall
         self.metrics.set_collection(self.name, None if self.dropped else self.n_images, recall)
 
     def _state(self, pair: Pair | None) -> CollectionState:

@@ -1,20 +1,28 @@
 """Make the indexes of collections, and fill them from the store."""
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+import numpy as np
+
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.index_upkeep import index_name
 from diptych.core.collections.ports import Records, VectorRows
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.serving.live_index import LiveIndex
-from diptych.core.serving.ports import VectorIndex
+from diptych.core.serving.ports import Restored, VectorIndex
 from diptych.core.serving.snapshot import Pair
 from diptych.core.serving.version import Version
+from diptych.core.types import NO_ROWS
 
 log = logging.getLogger(__name__)
+
+# Removes the files of all indexes except those of these names. Blocking. Raises StoreError.
+KeepFiles = Callable[[set[str]], object]
 
 
 async def all_missing(vectors: VectorRows, c: int, identity: str) -> dict[int, bool]:
@@ -29,10 +37,16 @@ class Indexes:
     """Makes indexes; each is closed once no snapshot has it and nobody uses it. Only inside a write."""
 
     def __init__(
-        self, *, records: Records, new_index: Callable[[int], VectorIndex], read_only: bool = False
+        self,
+        *,
+        records: Records,
+        new_index: Callable[[int], VectorIndex],
+        keep_files: KeepFiles = lambda names: None,
+        read_only: bool = False,
     ) -> None:
         """`new_index` makes an empty index of vectors of a width. `read_only`: record nothing."""
         self._records = records
+        self._keep_files = keep_files
         self._new_index = new_index
         self._read_only = read_only
         self._background = TaskSet()
@@ -55,26 +69,58 @@ class Indexes:
         finally:
             index.release()
 
+    async def remove_unused(self, used: Iterable[tuple[int, str]]) -> None:
+        """Remove the files of all other indexes than these: numbers of collections, each with an identity."""
+        await asyncio.to_thread(self._keep_files, {index_name(*one) for one in used})
+
     async def close(self) -> None:
         """Stop closing indexes in the background: the process ends."""
         self._closed = True
         await self._background.close()
 
     async def _fill(self, index: LiveIndex, collection: Collection) -> None:
-        """Put the stored vectors of a collection into the index, and note which images have none."""
-        began = time.monotonic()
-        missing = await all_missing(self._records.vectors, collection.number, index.identity)
+        """Put the stored vectors of a collection into the index, and note which images have none.
+
+        What the index has read from its files is brought up to date.
+        """
+        began, c = time.monotonic(), collection.number
+        last = await self._records.vectors.last_change(c)
+        restored = await index.vectors.restore(index_name(c, index.identity), last)
+        missing = await all_missing(self._records.vectors, c, index.identity)
         index.unindexed = set(missing)
         index.without_image = {key for key, kept in missing.items() if not kept}
-        async for page in self._records.vectors.since(collection.number, index.identity):
+        filled = list[int]()
+        async for page in self._records.vectors.since(c, index.identity, restored.change):
             if page.keys:
-                await index.fill(page.keys, page.rows)
-            index.unindexed.update(page.damaged)
-            for key in page.damaged:
-                log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
+                await index.fill(page.keys, page.rows, replaced=len(restored.keys) > 0)
+                filled += page.keys
+            self._note_damaged(index, collection, page.damaged)
+        if len(restored.keys):
+            await self._compare(index, collection, restored, filled)
         index.newest_key = max([index.newest_key, *index.unindexed])
         index.load_s = time.monotonic() - began
 
+    async def _compare(
+        self, index: LiveIndex, collection: Collection, restored: Restored, filled: Sequence[int]
+    ) -> None:
+        """Take out what is no longer stored, and put in what neither the files nor later changes had."""
+        stored = np.array(await self._records.rows.keys(collection.number), np.int64)
+        stored = np.setdiff1d(stored, list(index.unindexed))
+        gone = np.setdiff1d(restored.keys, stored)
+        if len(gone):
+            await index.vectors.apply(gone.tolist(), (), NO_ROWS)
+        index.newest_key = max([index.newest_key, *stored[-1:].tolist()])
+        lacking = np.setdiff1d(stored, np.union1d(restored.keys, filled)).tolist()
+        found = await self._records.vectors.of(lacking, index.identity) if lacking else {}
+        if found:
+            await index.fill(list(found), np.stack(list(found.values())))
+        self._note_damaged(index, collection, [key for key in lacking if key not in found])
+
+    def _note_damaged(self, index: LiveIndex, collection: Collection, keys: Sequence[int]) -> None:
+        index.unindexed.update(keys)
+        for key in keys:
+            log.warning("collection %s: the vector of row %d is damaged", collection.name, key)
+
     def _close(self, index: LiveIndex) -> None:
         if not self._closed:
-            self._background.start(index.vectors.close(), "closing an index")
+            self._background.start(index.vectors.close(forget=True), "closing an index")

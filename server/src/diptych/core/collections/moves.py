@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from diptych.core.collections.collection import Collection
+from diptych.core.collections.index_upkeep import IndexUpkeep
 from diptych.core.collections.indexes import Indexes, all_missing
 from diptych.core.collections.ports import Records
 from diptych.core.collections.reembed import Pace, Reembedder
@@ -32,12 +33,14 @@ class Moves:
         records: Records,
         indexes: Indexes,
         reembedder: Reembedder,
+        upkeep: IndexUpkeep,
         write_queue: SerialWriteQueue,
     ) -> None:
         self._serving = serving
         self._records = records
         self._indexes = indexes
         self._reembedder = reembedder
+        self._upkeep = upkeep
         self._write_queue = write_queue
 
     async def require_embeddable(self, collection: Collection, identity: str) -> None:
@@ -75,6 +78,10 @@ class Moves:
     async def embed_pending(self, collection: Collection, pair: Pair, pace: Pace) -> None:
         """Embed the images that the vectors lack now. Raises NotReady."""
         await self._reembedder.run(collection, pair, pace)
+
+    async def train(self, collection: Collection, pair: Pair) -> None:
+        """Fit the index of the next snapshot to its rows, before searches use it. Raises NotReady."""
+        await self._upkeep.tend(collection, pair)
 
     async def embed_added(self, collection: Collection, keys: Sequence[int]) -> None:
         """Embed added images for the rollout that is under way, so that adding never outruns it."""

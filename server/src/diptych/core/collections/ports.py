@@ -269,6 +269,10 @@ class VectorRows(Protocol):
         """
         ...
 
+    async def last_change(self, c: int) -> int:
+        """The number of the last change of the collection. Raises NotFound."""
+        ...
+
     async def missing(
         self, c: int, identity: str, *, after: int = 0, limit: int = MISSING_AT_ONCE
     ) -> dict[int, bool]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from diptych.core.collections.collection import Collection
 from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ids import collection_not_found
+from diptych.core.collections.index_upkeep import IndexUpkeep
 from diptych.core.collections.indexes import Indexes
 from diptych.core.collections.ports import ImageStore, Records
 from diptych.core.collections.reembed import Pace, Reembedder
@@ -39,6 +40,7 @@ class CollectionRegistry:
         files: FileReferences,
         records: Records,
         reembedder: Reembedder,
+        upkeep: IndexUpkeep,
         pace: Callable[[], Pace],
         metrics: Metrics,
         read_only: bool = False,
@@ -52,6 +54,7 @@ class CollectionRegistry:
         self._records = records
         self._files = files
         self._reembedder = reembedder
+        self._upkeep = upkeep
         self._pace = pace
         self._metrics = metrics
         self._collections: dict[str, Collection] = {}
@@ -85,6 +88,8 @@ class CollectionRegistry:
         await self._records.require_sound()
         if not self._read_only:
             await self._files.remove_unused(await self._images.stored())
+            await self._indexes.remove_unused(await self._used_indexes())
+        self._background.start(self._upkeep.run(lambda: self), "training indexes")
         for collection in self:
             if collection.pair is not None and collection.pair.index.pending:
                 log.warning(
@@ -97,7 +102,7 @@ class CollectionRegistry:
                     )
 
     async def stop(self) -> None:
-        """Stop embedding in the background."""
+        """Stop embedding and training in the background."""
         await self._background.close()
 
     async def close(self) -> None:
@@ -157,6 +162,7 @@ class CollectionRegistry:
         collection.dropped = True
         collection.report_metrics()
         self._serving.remove(collection.number)
+        await self._indexes.remove_unused(await self._used_indexes())
         await self._files.remove(removed.released)
 
     async def _open(self, info: CollectionInfo, sources: dict[str, Target]) -> None:
@@ -253,6 +259,14 @@ class CollectionRegistry:
             self._serving.set_current(collection.number, pair)
         collection.report_metrics()
         return collection
+
+    async def _used_indexes(self) -> set[tuple[int, str]]:
+        """The numbers of collections, with the identities of vectors that they have, or go back to."""
+        found = {(one.number, pair.identity) for one in self for pair in self._serving.pairs(one.number)}
+        for one in await self._records.catalogue.list():
+            stored = (one.identity, one.previous_identity)
+            found |= {(one.number, identity) for identity in stored if identity is not None}
+        return found
 
     def _rename(self, collection: Collection, name: str) -> None:
         self._metrics.set_collection(collection.name, None)

@@ -296,13 +296,12 @@ class Collections:
             (sizes,) = found.values()
         pair = collection.pair
         index = None if pair is None else pair.index
-        pairs = {one.index: one for one in self._serving.pairs(collection.number)}
         return CollectionStats(
             info=collection.info(),
             sizes=sizes,
             vectors=None if pair is None else pair.model,
             recall=None if index is None else index.vectors.recall,
             index=None if index is None else index.vectors.placement,
-            memory_bytes=sum(map(collection.n_bytes, pairs.values())),
+            memory_bytes=sum(one.vectors.memory_bytes for one in self._serving.indexes(collection.number)),
             load_s=None if index is None else index.load_s,
         )

@@ -58,7 +58,7 @@ class KeptVersion:
         return PreviousVersion(
             target,
             n_lagging=self._n_lagging,
-            memory_bytes=n_bytes,
+            memory_bytes=sum(pair.index.vectors.memory_bytes for _, pair in kept),
             weight_bytes=sum(
                 one.weight_bytes for one in self._parts.versions.loaded() if one.target == target
             ),

@@ -202,16 +202,18 @@ class RolloutRun:
         )
 
     async def _embed(self) -> None:
-        """Embed what the next snapshot lacks, of collections that are created meanwhile, too."""
+        """Embed what the next snapshot lacks, of new collections, too, and train its indexes."""
         pace, most_pending = self.pace(), 0
         while True:
             lagging = [(collection, pair) for collection, pair in self._moving() if pair.index.pending]
             n_pending = sum(len(pair.index.pending) for _, pair in lagging)
             if n_pending <= most_pending:
-                return
+                break
             most_pending += BLOCKING_ROWS  # more each time: there may always be some that are being added
             for collection, pair in lagging:
                 await self.parts.collections.moves.embed_pending(collection, pair, pace)
+        for collection, pair in self._moving():
+            await self.parts.collections.moves.train(collection, pair)
 
     async def _compare(self) -> None:
         """Compare old and new answers, and show it even if it refuses the switch. Raises Conflict then.

@@ -29,9 +29,9 @@ class LiveIndex:
         """Keys of images that are still to be embedded."""
         return self.unindexed - self.without_image - self.failed
 
-    async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
-        """Put embeddings (N, D) of existing images into the index."""
-        await self.vectors.apply((), keys, rows)
+    async def fill(self, keys: Sequence[int], rows: Embeddings, *, replaced: bool = False) -> None:
+        """Put embeddings (N, D) of existing images into the index; `replaced`: it may have others of them."""
+        await self.vectors.apply(keys if replaced else (), keys, rows)
         self._forget(keys)
         self._note(keys)
 

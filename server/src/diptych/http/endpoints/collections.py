@@ -74,10 +74,22 @@ class DeletionRequest(RequestModel):
 
 
 class IndexResponse(BaseModel):
-    """The device that searches a collection, and why. Filtered searches always run on the CPU."""
+    """What searches a collection, and why. Filtered searches always run on the CPU.
 
+    "flat": a search compares all images; "ivf": those of the lists that are nearest to the query.
+    """
+
+    kind: Literal["flat", "ivf"]
     device: Literal["cpu", "cuda"]
     reason: str
+
+
+class RecallResponse(BaseModel):
+    """The share of the ten nearest images that searches find, by what is searched for."""
+
+    names: float = Field(description="by names of things that images show")
+    nouns: float = Field(description="by nouns that no image shows")
+    images: float = Field(description="by images")
 
 
 _EXAMPLE = {
@@ -93,7 +105,8 @@ _EXAMPLE = {
     "kept_bytes": 57855600,
     "vectors": EXAMPLE_MODEL,
     "recall": 1.0,
-    "index": {"device": "cpu", "reason": "this machine has no GPU"},
+    "recall_by": {"names": 1.0, "nouns": 1.0, "images": 1.0},
+    "index": {"kind": "flat", "device": "cpu", "reason": "this machine has no GPU"},
     "memory_bytes": 1228800,
     "load_s": 0.04,
     "version": 1,
@@ -129,9 +142,14 @@ class CollectionResponse(BaseModel):
         description="the model version that computes its vectors; null when it is not served"
     )
     recall: float | None = Field(
-        description="share of the nearest images that a search finds: 1 if exact, else measured"
+        description="share of the nearest images that a search finds: 1 if exact, else the lowest of "
+        "`recall_by`"
     )
-    index: IndexResponse | None = Field(description="the device that searches it; null when it is not served")
+    recall_by: RecallResponse | None = Field(
+        description="the same by what is searched for, measured whenever the index is made; null when it is "
+        "not served"
+    )
+    index: IndexResponse | None = Field(description="what searches it; null when it is not served")
     memory_bytes: int = Field(
         description="of its vectors in memory, with those of a rollout and of the version that served before"
     )
@@ -151,7 +169,8 @@ class CollectionResponse(BaseModel):
         return cls(
             **fields,
             vectors=vectors,
-            recall=stats.recall,
+            recall=None if stats.recall is None else stats.recall.lowest,
+            recall_by=None if stats.recall is None else RecallResponse(**vars(stats.recall)),
             index=index,
             memory_bytes=stats.memory_bytes,
             load_s=stats.load_s,

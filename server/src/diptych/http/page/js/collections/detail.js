@@ -85,10 +85,19 @@ function FolderButton({ target }) {
 const vectorsText = ({ name, version, precision, decode }) =>
   `${name} version ${version}, ${precision}, ${decode} decoding`;
 
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+/** How many of the nearest pictures searches find. */
+const recallText = (index, recall, by) =>
+  index.kind === "flat" || !by
+    ? `recall ${recall}`
+    : `finds ${percent(by.names)} of the nearest by names, ${percent(by.nouns)} by other nouns, `
+      + `${percent(by.images)} by pictures`;
+
 function Facts({ collection }) {
   const {
     n_images: n, n_embedded: embedded, n_kept: kept, kept_bytes: keptBytes, memory_bytes: memory, load_s: load,
-    model, vectors, created_at: created, keep, index, recall, rollout, reason, stays, state,
+    model, vectors, created_at: created, keep, index, recall, recall_by: recallBy, rollout, reason, stays, state,
   } = collection;
   const none = state === "unserved" ? `of ${model}, which is not served` : "none yet";
   const later = keep === "none" ? "; those of new pictures are not kept" : "";
@@ -97,7 +106,7 @@ function Facts({ collection }) {
     ["files", keep === "none" && !kept ? "not kept" : `${count(kept)}, ${bytes(keptBytes)}${later}`],
     ["vectors", vectors ? vectorsText(vectors) : none],
     ["in memory", `${bytes(memory)}${load ? `, read in ${duration(load)} at the start` : ""}`],
-    ["searched on", index ? `${index.device}${recall === null ? "" : `, recall ${recall}`}` : "nothing yet"],
+    ["searched on", index ? `${index.device}, ${recallText(index, recall, recallBy)}` : "nothing yet"],
     ["created", moment(created)],
   ];
   return html`

@@ -1,4 +1,4 @@
-"""Calls of one executor run in order; those of several share the threads."""
+"""Calls of one executor run in order, changes alone; those of several share the threads."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 
 import pytest
 
-from diptych.core.concurrency.serial_executor import SerialExecutor
+from diptych.core.concurrency.gated_executor import GatedExecutor
 
 
 class Gate:
@@ -27,7 +27,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_calls_run_one_at_a_time_in_the_order_of_submission(threads: ThreadPoolExecutor) -> None:
-    executor, log, inside = SerialExecutor(threads), list[int](), threading.Lock()
+    executor, log, inside = GatedExecutor(threads, 2), list[int](), threading.Lock()
 
     def call(n: int) -> None:
         assert inside.acquire(blocking=False), "another call runs"
@@ -40,7 +40,7 @@ def test_calls_run_one_at_a_time_in_the_order_of_submission(threads: ThreadPoolE
 
 
 def test_slow_call_delays_those_of_its_own_executor_only(threads: ThreadPoolExecutor) -> None:
-    first, second, gate = SerialExecutor(threads), SerialExecutor(threads), Gate()
+    first, second, gate = GatedExecutor(threads, 2), GatedExecutor(threads, 2), Gate()
     slow = first.submit(gate)
     assert gate.began.wait(30)
     behind = first.submit(str, 1)
@@ -53,7 +53,7 @@ def test_slow_call_delays_those_of_its_own_executor_only(threads: ThreadPoolExec
 
 def test_executors_take_turns_on_too_few_threads() -> None:
     with ThreadPoolExecutor(1) as thread:
-        many, few, gate, log = SerialExecutor(thread), SerialExecutor(thread), Gate(), list[str]()
+        many, few, gate, log = GatedExecutor(thread, 2), GatedExecutor(thread, 2), Gate(), list[str]()
         thread.submit(gate)
         futures = [many.submit(log.append, f"many {n}") for n in range(3)]
         futures.append(few.submit(log.append, "few"))
@@ -63,7 +63,7 @@ def test_executors_take_turns_on_too_few_threads() -> None:
 
 
 def test_failed_and_cancelled_calls_do_not_stop_the_next(threads: ThreadPoolExecutor) -> None:
-    executor, gate, log = SerialExecutor(threads), Gate(), list[str]()
+    executor, gate, log = GatedExecutor(threads, 2), Gate(), list[str]()
     executor.submit(gate)
     failing, cancelled = executor.submit(int, "x"), executor.submit(log.append, "cancelled")
     last = executor.submit(log.append, "last")
@@ -75,3 +75,32 @@ def test_failed_and_cancelled_calls_do_not_stop_the_next(threads: ThreadPoolExec
         failing.result(30)
     with pytest.raises(CancelledError):
         cancelled.result(30)
+
+
+def test_shared_calls_run_side_by_side_and_a_change_between_them_alone(threads: ThreadPoolExecutor) -> None:
+    executor, first, second, change = GatedExecutor(threads, 2), Gate(), Gate(), Gate()
+    shared = [executor.submit_shared(gate) for gate in (first, second)]
+    assert first.began.wait(30)
+    assert second.began.wait(30)
+    alone = executor.submit(change)
+    later = executor.submit_shared(str, 1)
+    first.open.set()
+    shared[0].result(30)
+    assert not change.began.is_set(), "a shared call still runs"
+    second.open.set()
+    assert change.began.wait(30)
+    assert not later.done(), "it was submitted after the change"
+    change.open.set()
+    alone.result(30)
+    assert later.result(30) == "1"
+
+
+def test_shared_calls_of_one_executor_leave_turns_to_another() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        many, few, gate, log = GatedExecutor(thread, 1), GatedExecutor(thread, 1), Gate(), list[str]()
+        thread.submit(gate)
+        futures = [many.submit_shared(log.append, f"many {n}") for n in range(3)]
+        futures.append(few.submit_shared(log.append, "few"))
+        gate.open.set()
+        wait(futures, 30)
+    assert log == ["many 0", "few", "many 1", "many 2"]

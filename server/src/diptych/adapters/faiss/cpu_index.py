@@ -1,0 +1,325 @@
+"""Nearest neighbours on the CPU: exact in small collections, by trained lists in large ones."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import faiss
+from threadpoolctl import threadpool_limits
+
+from diptych.adapters.faiss.float_rows import CHUNK_ROWS, FloatRows
+from diptych.adapters.faiss.ivf_file import read_lists, write_lists
+from diptych.adapters.faiss.ivf_rows import MAX_COMPARED, IvfRows
+from diptych.adapters.faiss.ivf_training import new_lists, trained_lists, tune
+from diptych.adapters.faiss.rows import BLOCK_BYTES, FlatRows, SearchedRows
+from diptych.adapters.files.index_files import IndexFiles
+from diptych.core.concurrency.gated_executor import GatedExecutor
+from diptych.core.serving.ports import Restored
+from diptych.core.types import (
+    EXACT,
+    Embedding,
+    Embeddings,
+    IndexPlacement,
+    IndexRecall,
+    Keys,
+)
+from diptych.errors import NotReady, StoreError
+
+LOG = logging.getLogger("diptych.index")
+MIN_ROWS = 100_000
+FILL_ROWS = 8_192  # that are assigned to lists at a time
+SAVED_SHARE = 1 / 20  # of the rows that may change before the file is written again
+LOG_EVERY_S = 15.0
+NICENESS = 10  # of the thread that trains: a tenth of the processor time of others, where all are busy
+N_CHANGES_ALONE = 4  # that were made while it trained, and that searches may wait for
+
+Result = TypeVar("Result")
+Made = TypeVar("Made", bound=SearchedRows)
+Change = tuple[Sequence[int], Sequence[int], Embeddings]  # removed keys, added keys with their rows
+
+
+class IndexThreads(ThreadPoolExecutor):
+    """The threads for all indexes of a server. They end with the last index that uses them.
+
+    Each uses one OpenMP thread: with two threads and one busy core a search takes many times longer.
+    """
+
+    def __init__(self, n_threads: int, on_start: Callable[[], object] = lambda: None) -> None:
+        super().__init__(n_threads, "index", initializer=_start_thread, initargs=(on_start,))
+        self.n_threads = n_threads
+
+
+def _start_thread(on_start: Callable[[], object]) -> None:
+    faiss.omp_set_num_threads(1)
+    on_start()
+
+
+def training_thread() -> IndexThreads:
+    """Make the thread that trains, for all indexes of a server, which gives way to all other work."""
+    return IndexThreads(1, _give_way)
+
+
+def _give_way() -> None:
+    with suppress(OSError):  # Linux has priorities of threads; a lower one than this stays
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """How large collections are searched. Without `files` all rows stay in memory."""
+
+    thread: IndexThreads  # that trains
+    files: IndexFiles | None = None
+    min_rows: int = MIN_ROWS
+    max_compared: int = MAX_COMPARED
+    chunk_rows: int = CHUNK_ROWS
+
+
+class FaissCpuIndex:
+    """Satisfies `diptych.core.serving.ports.VectorIndex`.
+
+    Searches run side by side in `threads`, changes alone: FAISS crashes if an index is changed while it is
+    searched. Without `lists`, and with few rows, all rows are compared.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        threads: IndexThreads,
+        block_bytes: int = BLOCK_BYTES,
+        reason: str = "",
+        lists: Approximation | None = None,
+    ) -> None:
+        """`reason` says why the CPU searches, and not a GPU."""
+        self._embed_dim, self._block_bytes, self._lists = embed_dim, block_bytes, lists
+        self._reason, self._trouble = reason, ""  # `_trouble`: why rows are not in a file
+        self._rows: SearchedRows = FlatRows(embed_dim, block_bytes)
+        self._calls = GatedExecutor(threads, threads.n_threads)
+        self._name, self._n_changed = "", 0  # of its files; rows since they were written
+        self._changes: deque[Change] | None = None  # since training began
+        self._closing = False
+        self._training: Future[None] | None = None
+
+    @property
+    def recall(self) -> IndexRecall:
+        """As measured after the last training; all of them as long as all rows are compared."""
+        rows = self._rows
+        return rows.trained.recall if isinstance(rows, IvfRows) else EXACT
+
+    @property
+    def placement(self) -> IndexPlacement:
+        """The processor; the reason says how rows are searched."""
+        rows = self._rows
+        if not isinstance(rows, IvfRows):
+            return IndexPlacement("cpu", self._reason)
+        lists = f"{rows.trained.nprobe:,} of {rows.index.nlist:,} lists are searched"
+        return IndexPlacement("cpu", "; ".join(filter(None, (lists, self._trouble, self._reason))), "ivf")
+
+    @property
+    def memory_bytes(self) -> int:
+        """The bytes of the vectors in memory, without what is mapped from a file."""
+        return self._rows.memory_bytes
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether there are so many more, fewer or other rows that another index is better."""
+        rows, lists = self._rows, self._lists
+        if lists is None or self._closing:
+            return False
+        return rows.is_worn if isinstance(rows, IvfRows) else rows.n_rows >= lists.min_rows
+
+    @property
+    def needs_saving(self) -> bool:
+        """Whether a start would have much to add to the files."""
+        rows = self._rows
+        if not isinstance(rows, IvfRows) or rows.floats.file is None or self._closing:
+            return False
+        return self._n_changed > SAVED_SHARE * rows.n_rows
+
+    async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+        """Remove the keys `removed` and add `rows` (N, D) under `keys`; no search sees half of the change."""
+        await asyncio.wrap_future(self._calls.submit(self._change, removed, keys, rows))
+
+    async def search(
+        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
+    ) -> tuple[Keys, Embedding]:
+        """At most k (keys, cosines), best first, equal cosines by ascending key; among `allowed` if given.
+
+        The first m hits are the same for every k >= m, so that pages of one search never overlap.
+        """
+        return await asyncio.wrap_future(self._calls.submit_shared(self._nearest, query, k, allowed, exact))
+
+    async def train(self, name: str, texts: Mapping[str, Embeddings]) -> None:
+        """Make the index anew from its rows, tune it by queries (N, D), and use it from then on.
+
+        Searches and changes go on meanwhile. `name`: of its files. Raises NotReady once it is closed.
+        """
+        if self._lists is not None:
+            self._name = name
+            self._training = self._lists.thread.submit(self._train, self._lists, texts)
+            await asyncio.wrap_future(self._training)
+
+    async def save(self, name: str, change: int) -> None:
+        """Write the index, which has all changes up to the number `change`. Raises StoreError."""
+        if self._lists is not None and self._lists.files is not None:
+            work = partial(self._save, self._lists.files, name, change)
+            self._training = self._lists.thread.submit(work)
+            await asyncio.wrap_future(self._training)
+
+    async def restore(self, name: str, last_change: int) -> Restored:
+        """Read the files of this name into the empty index, if they can be used with a store that has changes
+        up to `last_change`.
+        """
+        return await asyncio.wrap_future(self._calls.submit(self._restore, name, last_change))
+
+    async def close(self, *, forget: bool = False) -> None:
+        """Wait for earlier calls, then free the memory. The threads keep serving other indexes.
+
+        With `forget` its files are removed.
+        """
+        self._closing = True
+        if self._training is not None and not self._training.cancel():
+            await asyncio.wait([asyncio.wrap_future(self._training)])
+        await asyncio.wrap_future(self._calls.submit(self._close, forget))
+
+    def _change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+        self._n_changed += len(removed) + len(keys)
+        self._rows.change(removed, keys, rows)
+        if self._changes is not None:
+            self._changes.append((removed, keys, rows))
+
+    def _nearest(self, query: Embedding, k: int, allowed: Keys | None, exact: bool) -> tuple[Keys, Embedding]:
+        return self._rows.nearest(query, k, allowed, exact=exact)
+
+    def _train(self, lists: Approximation, texts: Mapping[str, Embeddings]) -> None:
+        began, n_rows = time.monotonic(), self._rows.n_rows
+        self._changes = deque()
+        try:
+            if n_rows < lists.min_rows:
+                self._use_filled(FlatRows(self._embed_dim, self._block_bytes), lambda made: None)
+                self._trouble = ""
+            else:
+                LOG.info("index %s: training on %d rows", self._name, n_rows)
+                keys = self._shared(lambda: self._rows.keys)
+                index = trained_lists(keys, self._parts, self._embed_dim, self._require_open)
+                made = new_lists(index, self._floats(lists, len(keys)), len(keys), lists.max_compared)
+                self._use_filled(made, lambda made: tune(made, texts, self._require_open))
+        finally:
+            self._changes = None
+        taken_s = time.monotonic() - began
+        LOG.info("index %s: %s, %s, in %.0f s", self._name, self.placement, self.recall, taken_s)
+
+    def _use_filled(self, made: Made, tune: Callable[[Made], object]) -> None:
+        """Fill new rows with those that there are, tune them, and search them from then on."""
+        try:
+            self._fill(made)
+            tune(made)
+            changes = self._changes or deque()
+            for _ in range(len(changes) - N_CHANGES_ALONE):
+                _repeat(made, changes.popleft())
+            self._calls.submit(self._use, made).result()
+        except BaseException:
+            made.clear(forget=True)
+            raise
+
+    def _floats(self, lists: Approximation, n_rows: int) -> FloatRows:
+        """Rows in a new file if there is room for it and for the lists."""
+        file = None
+        if lists.files is not None:
+            n_bytes = n_rows * (5 * self._embed_dim + 8)
+            self._trouble = lists.files.refusal(n_bytes)
+            if self._trouble:
+                LOG.warning("index %s: rows stay in memory: %s", self._name, self._trouble)
+            else:
+                LOG.info("index %s: its files take %.2f GB", self._name, n_bytes / 1e9)
+                file = lists.files.new_rows(self._name)
+        return FloatRows(self._embed_dim, file, lists.chunk_rows)
+
+    def _fill(self, made: SearchedRows) -> None:
+        said_at = time.monotonic()
+        for keys, rows in self._parts():
+            for start in range(0, len(keys), FILL_ROWS):
+                self._require_open()
+                made.change((), keys[start : start + FILL_ROWS], rows[start : start + FILL_ROWS])
+            if time.monotonic() - said_at > LOG_EVERY_S:
+                said_at = time.monotonic()
+                LOG.info("index %s: %d of %d rows are in lists", self._name, made.n_rows, self._rows.n_rows)
+
+    def _use(self, made: SearchedRows) -> None:
+        """Bring the new rows up to date, and search them from now on. Runs alone."""
+        former = self._rows
+        for change in self._changes or ():
+            _repeat(made, change)
+        self._rows, self._changes = made, None
+        self._n_changed = made.n_rows
+        former.clear()
+
+    def _parts(self) -> Iterator[tuple[Keys, Embeddings]]:
+        """All keys and rows, part by part; changes run in between."""
+        parts = self._rows.parts()
+        while (part := self._shared(lambda: next(parts, None))) is not None:
+            yield part
+
+    def _shared(self, read: Callable[[], Result]) -> Result:
+        """Read the rows while nothing changes them."""
+        return self._calls.submit_shared(read).result()
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise NotReady("the index is closed")
+
+    def _save(self, files: IndexFiles, name: str, change: int) -> None:
+        rows = self._rows
+        if not isinstance(rows, IvfRows) or rows.floats.file is None or self._closing:
+            return
+        file, n_changed = rows.floats.file, self._n_changed
+        files.write(
+            files.index(name), lambda path: self._shared(partial(write_lists, rows, path, change)), file.sync
+        )
+        self._n_changed -= n_changed
+        files.remove(name, but={files.index(name).name, file.path.name})
+
+    def _restore(self, name: str, last_change: int) -> Restored:
+        files = None if self._lists is None else self._lists.files
+        if self._lists is None or files is None or not files.index(name).exists():
+            return Restored()
+        try:
+            rows, change = read_lists(files, name, self._embed_dim, last_change, self._lists.chunk_rows)
+        except (ValueError, KeyError, RuntimeError, StoreError) as error:
+            LOG.warning("index %s: its file cannot be used, it is made again: %s", name, error)
+            files.remove(name)
+            return Restored()
+        assert rows.floats.file is not None, "opened with it"
+        files.remove(name, but={files.index(name).name, rows.floats.file.path.name})
+        rows.max_compared = self._lists.max_compared
+        self._rows, self._name = rows, name
+        return Restored(change, rows.keys)
+
+    def _close(self, forget: bool) -> None:
+        self._rows.clear()
+        if forget and self._name and self._lists is not None and self._lists.files is not None:
+            self._lists.files.remove(self._name)
+
+
+def _repeat(made: SearchedRows, change: Change) -> None:
+    """Make a change in rows that may have it already, or a part of it."""
+    removed, keys, rows = change
+    made.change([*removed, *keys], keys, rows)
+
+
+def use_one_blas_thread() -> None:
+    """Limit the matrix products of numpy and FAISS to one thread, for all libraries that are loaded.
+
+    BLAS threads wait for work by spinning, on the cores that encode and decode. The product of one image and
+    a thousand labels took 1.8 ms on two processors, and takes 0.03 ms on one.
+    """
+    threadpool_limits(limits=1, user_api="blas")

@@ -1,0 +1,112 @@
+"""Keep indexes fitting their rows, tuned and on disk, in the background."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from diptych.core.collections.collection import Collection
+from diptych.core.collections.index_texts import texts_of
+from diptych.core.collections.ports import Records
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.serving.snapshot import Pair, Serving
+from diptych.core.types import Embeddings
+from diptych.errors import DiptychError, EncoderFailed, NotFound, NotReady, Overloaded
+
+log = logging.getLogger(__name__)
+
+TEXTS_AT_ONCE = 16  # few, so that requests are delayed little
+RETRY_S = 60.0  # after it failed
+
+
+def index_name(c: int, identity: str) -> str:
+    """The name of the files of the index of a collection by an identity."""
+    return f"{c}_{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+class IndexUpkeep:
+    """Trains, tunes and saves the indexes of all snapshots, one after the other."""
+
+    def __init__(
+        self, *, serving: Serving, records: Records, write_queue: SerialWriteQueue, poll_s: float
+    ) -> None:
+        self._serving = serving
+        self._records = records
+        self._write_queue = write_queue
+        self._poll_s = poll_s
+        self._turn = asyncio.Lock()
+        self._retry_at = 0.0
+
+    async def run(self, collections: Callable[[], Iterable[Collection]]) -> None:
+        """Look at all indexes again and again."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            for collection in list(collections()):
+                for pair in self._serving.pairs(collection.number):
+                    with suppress(NotReady):  # the index was closed, or the server stops
+                        await self.tend(collection, pair)
+
+    async def tend(self, collection: Collection, pair: Pair) -> None:
+        """Train the index if its rows have changed much, and save it if it has changed much since.
+
+        If that fails, the index goes on as it is, and it is tried again later. Raises NotReady.
+        """
+        vectors = pair.index.vectors
+        if time.monotonic() < self._retry_at or not (vectors.needs_training or vectors.needs_saving):
+            return
+        async with self._turn:
+            try:
+                await self._tend(collection, pair)
+            except NotReady:
+                raise
+            except NotFound:
+                return  # the collection was dropped
+            except Exception as error:  # of FAISS, too, such as without memory
+                log.warning(
+                    "the index of collection %s cannot be made or saved now, it is tried again: %s",
+                    *(collection.name, error if isinstance(error, DiptychError) else repr(error)),
+                )
+                self._retry_at = time.monotonic() + RETRY_S
+
+    async def _tend(self, collection: Collection, pair: Pair) -> None:
+        if not self._serving.holds(collection.number, pair):
+            return
+        vectors, name = pair.index.vectors, index_name(collection.number, pair.identity)
+        with pair.use():
+            if vectors.needs_training:
+                texts = await texts_of(self._records.rows, collection.number)
+                embedder = pair.version.embedder
+                await vectors.train(
+                    name, {group: await _embedded(embedder, few) for group, few in texts.items()}
+                )
+                collection.report_metrics()
+            if vectors.needs_saving:
+                # Inside a write the index has all changes up to the last one.
+                last = self._records.vectors.last_change(collection.number)
+                change = await self._write_queue.run(last)
+                await vectors.save(name, change)
+
+
+async def _embedded(embedder: Embedder, texts: Sequence[str]) -> Embeddings:
+    """Embed texts -> (N, D), giving way to requests. Texts that fail are left out."""
+    rows, start = list[Embeddings](), 0
+    while start < len(texts):
+        try:
+            outcomes = await embedder.embed_texts(texts[start : start + TEXTS_AT_ONCE])
+        except Overloaded as error:
+            await asyncio.sleep(error.retry_after_s)
+            continue
+        for outcome in outcomes:
+            if isinstance(outcome, NotReady):
+                raise outcome
+            if not isinstance(outcome, DiptychError):
+                rows.append(outcome.embedding)
+        start += TEXTS_AT_ONCE
+    if not rows:
+        raise EncoderFailed("no text can be embedded")
+    return np.stack(rows)

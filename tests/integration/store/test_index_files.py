@@ -1,0 +1,234 @@
+"""The files of an index are a cache: read when they are whole, brought up to date, else made again."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
+from diptych.adapters.files.index_files import IndexFiles
+from diptych.adapters.files.quota import Quota
+from diptych.errors import StoreFull
+from support.clumped_rows import DIM, clumped, queries, texts
+
+N = 3_000
+KEYS = np.arange(1, 1 + N)
+NAME = "1_a"
+
+
+def new_index(files: IndexFiles) -> FaissCpuIndex:
+    lists = Approximation(training_thread(), files, min_rows=1_000, max_compared=100, chunk_rows=1_000)
+    return FaissCpuIndex(DIM, IndexThreads(2), lists=lists)
+
+
+def files_in(folder: Path, quota: Quota | None = None, free_bytes: int = 10**9) -> IndexFiles:
+    def require(n_bytes: int) -> None:
+        if n_bytes > free_bytes:
+            raise StoreFull(f"{n_bytes} bytes are needed, {free_bytes} are free")
+
+    return IndexFiles(folder, quota or Quota(), require)
+
+
+async def saved(files: IndexFiles, rows: np.ndarray, change: int = 7) -> FaissCpuIndex:
+    """An index that is trained and written."""
+    index = new_index(files)
+    await index.apply((), KEYS.tolist(), rows)
+    await index.train(NAME, texts())
+    assert index.needs_saving
+    await index.save(NAME, change)
+    assert not index.needs_saving
+    return index
+
+
+async def answers(index: FaissCpuIndex) -> list[tuple[list[int], list[float]]]:
+    found = [await index.search(query, 30, None) for query in queries(10)]
+    return [(keys.tolist(), cosines.tolist()) for keys, cosines in found]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+def row_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.rows")}
+
+
+def n_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def damage_one(folder: Path, suffix: str, damage: Callable[[Path], None]) -> bool:
+    """Damage the file that ends so. Returns whether an index has files that cannot be used then."""
+    (path,) = folder.glob(f"*{suffix}")
+    damage(path)
+    return path.exists() or suffix == ".rows"
+
+
+def test_index_is_read_back_and_answers_as_before(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path / "index"), clumped(N))
+        await index.apply([5], [9_001], queries(1, seed=4))
+        before, said = await answers(index), (index.placement, index.recall)
+        await index.save(NAME, 8)
+        await index.close()
+        again = new_index(files_in(tmp_path / "index"))
+        restored = await again.restore(NAME, 9)
+        assert restored.change == 8
+        assert sorted(restored.keys.tolist()) == [*(KEYS[KEYS != 5]).tolist(), 9_001]
+        assert await answers(again) == before
+        assert (again.placement, again.recall) == said
+        assert not again.needs_training
+        await again.apply([6], [5], queries(1, seed=2))
+        assert (await again.search(queries(1, seed=2)[0], 1, None))[0].tolist() == [5]
+        await again.close()
+
+    asyncio.run(run())
+
+
+def test_rows_that_were_added_after_the_last_save_are_not_in_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path), clumped(N))
+        before = await answers(index)
+        more = clumped(500, seed=3)
+        await index.apply((), range(10_000, 10_500), more)
+        assert index.needs_saving
+        await index.close()
+        again = new_index(files_in(tmp_path))
+        assert len((await again.restore(NAME, 9)).keys) == N
+        assert await answers(again) == before
+        await again.apply((), range(10_000, 10_500), more)
+        assert (await again.search(more[3], 1, None))[0].tolist() == [10_003]
+        await again.close()
+
+    asyncio.run(run())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()])
+@pytest.mark.parametrize("suffix", [".ivf", ".rows"])
+def test_damaged_or_missing_files_are_removed_and_the_index_begins_empty(
+    tmp_path: Path, damage: Callable[[Path], None], suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        await (await saved(files_in(tmp_path), clumped(N))).close()
+        is_told = damage_one(tmp_path, suffix, damage)
+        again = new_index(files_in(tmp_path))
+        restored = await again.restore(NAME, 9)
+        assert (restored.change, len(restored.keys)) == (0, 0)
+        assert again.placement.kind == "flat"
+        assert ("its file cannot be used, it is made again" in caplog.text) == is_told
+        await again.apply((), KEYS.tolist(), clumped(N))
+        await again.train(NAME, texts())
+        await again.save(NAME, 9)
+        assert names(tmp_path) == [".ivf", ".rows"]
+        await again.close()
+
+    asyncio.run(run())
+
+
+def test_files_of_a_later_change_than_the_last_one_of_the_store_are_of_another_store(tmp_path: Path) -> None:
+    async def run() -> None:
+        await (await saved(files_in(tmp_path), clumped(N), change=7)).close()
+        again = new_index(files_in(tmp_path))
+        assert len((await again.restore(NAME, 6)).keys) == 0
+        assert names(tmp_path) == []
+        await again.close()
+
+    asyncio.run(run())
+
+
+def test_training_again_replaces_both_files_once_they_are_written(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path), clumped(N))
+        former = row_files(tmp_path)
+        await index.apply((), range(10_000, 10_000 + N), clumped(N, seed=3))
+        await index.train(NAME, texts())
+        assert len(names(tmp_path)) == 3, "the former rows are needed until the index is written"
+        await index.save(NAME, 9)
+        assert names(tmp_path) == [".ivf", ".rows"]
+        assert not former & row_files(tmp_path)
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_index_that_is_closed_while_it_trains_leaves_no_file(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = new_index(files_in(tmp_path))
+        await index.apply((), KEYS.tolist(), clumped(N))
+        training = asyncio.create_task(index.train(NAME, texts()))
+        await asyncio.sleep(0.05)
+        await index.close()
+        await asyncio.gather(training, return_exceptions=True)
+        assert names(tmp_path) == []
+
+    asyncio.run(run())
+
+
+def test_rows_stay_in_memory_if_the_disk_has_no_room_and_the_index_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        files = files_in(tmp_path, free_bytes=100_000)
+        index = new_index(files)
+        await index.apply((), KEYS.tolist(), clumped(N))
+        await index.train(NAME, texts())
+        assert "264000 bytes are needed, 100000 are free" in index.placement.reason
+        assert "rows stay in memory" in caplog.text
+        assert index.memory_bytes > 4 * DIM * N
+        assert not index.needs_saving
+        assert names(tmp_path) == []
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_mapped_rows_take_no_memory_and_their_bytes_count_against_the_quota(tmp_path: Path) -> None:
+    async def run() -> None:
+        quota = Quota(10_000_000)
+        index = await saved(files_in(tmp_path, quota), clumped(N))
+        assert index.memory_bytes < 4 * DIM * N
+        assert quota.free_bytes == 10_000_000 - n_bytes(tmp_path)
+        await index.close(forget=True)
+        assert names(tmp_path) == []
+        assert quota.free_bytes == 10_000_000
+
+    asyncio.run(run())
+
+
+def test_rows_go_on_in_memory_when_the_limit_of_the_data_folder_is_reached(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path, Quota(460_000)), clumped(N))
+        more = clumped(2_500, seed=3)
+        await index.apply((), range(10_000, 12_500), more)
+        assert "new rows of an index stay in memory" in caplog.text
+        for place in (0, 999, 2_499):
+            assert (await index.search(more[place], 1, None))[0].tolist() == [10_000 + place]
+        assert not index.needs_saving
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_files_of_other_indexes_and_of_broken_writes_are_removed(tmp_path: Path) -> None:
+    for name in ("1_a.ivf", "1_a-0123.rows", "2_b.ivf", "2_b-4567.rows", ".tmp-89"):
+        (tmp_path / name).write_bytes(b"12345")
+    quota = Quota(100)
+    files = files_in(tmp_path, quota)
+    assert quota.free_bytes == 75
+    files.keep_only({"1_a"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1_a-0123.rows", "1_a.ivf"]
+    assert quota.free_bytes == 90

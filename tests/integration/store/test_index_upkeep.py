@@ -1,0 +1,101 @@
+"""Large collections get a trained index in the background, which the next start reads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from diptych.core.types import CollectionChange
+from integration.large_indexes import N, add_rows, index_files, opened, require_found, until_saved
+from integration.store_parts import Opened
+from support.fixtures import model_repo_fixture
+from unit.core.core_fakes import until
+
+model_repo = model_repo_fixture({})
+Story = Callable[[Opened], Awaitable[None]]
+
+
+@pytest.fixture
+def live(model_repo: Path, tmp_path: Path) -> Callable[[Story], None]:
+    """Run a story over one data folder. The next story finds what the earlier ones left."""
+
+    def run(story: Story) -> None:
+        async def lived() -> None:
+            async with opened(model_repo, tmp_path / "data") as store:
+                await story(store)
+
+        asyncio.run(lived())
+
+    return run
+
+
+def test_collection_that_grows_is_trained_and_says_what_it_finds(live: Callable[[Story], None]) -> None:
+    async def story(store: Opened) -> None:
+        await add_rows(store, range(900))
+        stats = await store.collections.stats("default")
+        assert stats.index is not None
+        assert stats.index.kind == "flat"
+        await add_rows(store, range(900, N))
+        await until_saved(store)
+        stats = await store.collections.stats("default")
+        assert stats.index is not None
+        assert stats.recall is not None
+        assert stats.index.kind == "ivf"
+        assert min(stats.recall.names, stats.recall.nouns) >= 0.99
+        assert store.metrics.recalls["default"] == stats.recall
+        await require_found(store, range(N))
+
+    live(story)
+
+
+def test_start_reads_the_index_and_brings_it_up_to_date(
+    live: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def first(store: Opened) -> None:
+        await add_rows(store, range(N))
+        await until_saved(store)
+        await store.collections.images.delete("default", "image-3")
+        await add_rows(store, range(N, N + 20))
+        await store.collections.change("default", CollectionChange(name="renamed"))
+
+    async def second(store: Opened) -> None:
+        kind = store.pair("renamed").index.vectors.placement.kind
+        assert kind == "ivf", "it was read, and not made anew"
+        await require_found(store, [n for n in range(N + 20) if n != 3], "renamed")
+        await store.collections.drop("renamed")
+        await until(lambda: not index_files(tmp_path / "data"))
+
+    live(first)
+    assert index_files(tmp_path / "data") == [".ivf", ".rows"]
+    live(second)
+
+
+def test_start_without_the_files_is_exact_at_once_and_makes_them_again(
+    live: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def first(store: Opened) -> None:
+        await add_rows(store, range(N))
+        await until_saved(store)
+
+    async def second(store: Opened) -> None:
+        await require_found(store, range(N))
+        await until_saved(store)
+        await require_found(store, range(N))
+
+    live(first)
+    for path in (tmp_path / "data" / "index").iterdir():
+        path.unlink()
+    live(second)
+    assert index_files(tmp_path / "data") == [".ivf", ".rows"]
+
+
+def test_start_removes_files_that_no_collection_needs(live: Callable[[Story], None], tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "index"
+    folder.mkdir(parents=True)
+    (folder / "9_0123.ivf").write_bytes(b"of a collection that is gone")
+
+    async def story(store: Opened) -> None:
+        assert index_files(tmp_path / "data") == []
+
+    live(story)
