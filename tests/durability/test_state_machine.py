@@ -25,6 +25,7 @@ from diptych.core.collections.metadata.filter_parser import parse_filter
 from diptych.core.types import Deletion, NewImage, Target
 from diptych.errors import Conflict, NotFound
 from durability.journal import Kept
+from integration.large_indexes import approximation
 from integration.store_parts import Opened, tiny_png
 from support.one_search import search_by
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -66,6 +67,7 @@ class Images(RuleBasedStateMachine):
 
     model_repo: Path
     expected: dict[tuple[str, int], VersionVectors]
+    min_rows: int | None  # of an index that is trained
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +80,10 @@ class Images(RuleBasedStateMachine):
     def open(self) -> None:
         async def opened() -> Opened:
             name, version, precision = self.active
-            return await Opened(self.model_repo, self.folder, version, name, precision=precision).__aenter__()
+            lists = None if self.min_rows is None else approximation(self.folder, self.min_rows)
+            return await Opened(
+                self.model_repo, self.folder, version, name, precision=precision, lists=lists, tend_s=0.01
+            ).__aenter__()
 
         self.opened = self.runner.run(opened())
 
@@ -290,10 +295,10 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def run_machine(tmp_path: Path, n_examples: int, n_steps: int) -> None:
+def run_machine(tmp_path: Path, n_examples: int, n_steps: int, min_rows: int | None = None) -> None:
     for seed, (name, _) in enumerate(VERSIONS):
         write_tiny_bundle(tmp_path, name, seed=seed)
-    Images.model_repo = tmp_path
+    Images.model_repo, Images.min_rows = tmp_path, min_rows
     Images.expected = {one: VersionVectors(tmp_path, *one) for one in VERSIONS}
     checks = settings(
         max_examples=n_examples,
@@ -308,7 +313,12 @@ def test_collections_behave_as_a_dictionary(tmp_path: Path) -> None:
     run_machine(tmp_path, n_examples=10, n_steps=20)
 
 
+def test_collections_whose_indexes_are_trained_behave_as_a_dictionary(tmp_path: Path) -> None:
+    run_machine(tmp_path, n_examples=5, n_steps=20, min_rows=2)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_collections_behave_as_a_dictionary_for_long(tmp_path: Path) -> None:
-    run_machine(tmp_path, n_examples=300, n_steps=60)
+@pytest.mark.parametrize("min_rows", [None, 2])
+def test_collections_behave_as_a_dictionary_for_long(tmp_path: Path, min_rows: int | None) -> None:
+    run_machine(tmp_path, n_examples=300, n_steps=60, min_rows=min_rows)

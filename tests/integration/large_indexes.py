@@ -25,10 +25,14 @@ def opened(
     model_repo: Path, data_dir: Path, version: int = 1, *, min_rows: int = MIN_ROWS, tend_s: float = 0.01
 ) -> Opened:
     """Open a data folder, with its index files."""
+    return Opened(model_repo, data_dir, version, lists=approximation(data_dir, min_rows), tend_s=tend_s)
+
+
+def approximation(data_dir: Path, min_rows: int) -> Approximation:
+    """Indexes of so many rows and more are trained, with files in the data folder."""
     data_dir.mkdir(exist_ok=True)
     files = IndexFiles(data_dir / FOLDER, Quota(), lambda n_bytes: None)
-    lists = Approximation(training_thread(), files, min_rows=min_rows, max_compared=50, chunk_rows=1_000)
-    return Opened(model_repo, data_dir, version, lists=lists, tend_s=tend_s)
+    return Approximation(training_thread(), files, min_rows=min_rows, max_compared=50, chunk_rows=1_000)
 
 
 async def add_rows(store: Opened, numbers: Sequence[int], collection: str = "default") -> None:

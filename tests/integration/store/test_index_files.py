@@ -223,8 +223,8 @@ def test_rows_go_on_in_memory_when_the_limit_of_the_data_folder_is_reached(
     asyncio.run(run())
 
 
-def test_files_of_other_indexes_and_of_broken_writes_are_removed(tmp_path: Path) -> None:
-    for name in ("1_a.ivf", "1_a-0123.rows", "2_b.ivf", "2_b-4567.rows", ".tmp-89"):
+def test_files_of_other_indexes_are_removed(tmp_path: Path) -> None:
+    for name in ("1_a.ivf", "1_a-0123.rows", "2_b.ivf", "2_b-4567.rows", "3_c-89.tmp"):
         (tmp_path / name).write_bytes(b"12345")
     quota = Quota(100)
     files = files_in(tmp_path, quota)

@@ -1,13 +1,19 @@
 """The device of the vector index, by the settings and by what FAISS supports here."""
 
+import asyncio
+from pathlib import Path
+
 import faiss
+import numpy as np
 import pytest
 
 from diptych.adapters.faiss.cpu_index import FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.free_space import MachineFreeSpace
 from diptych.errors import ConfigError
 from diptych.settings import read_settings
-from diptych.wiring.index import new_index_of
+from diptych.wiring.index import index_files_of, new_index_of
 from support.fake_faiss_gpu import FakeFaissGpu
 
 DIM = 16
@@ -86,3 +92,25 @@ def test_gpu_that_fails_its_probe_is_not_chosen(
     assert len(gpu.alive) == 0
     with pytest.raises(ConfigError, match=said):
         new_index_of(read_settings({"index_device": "cuda"}))
+
+
+def test_large_collections_get_lists_unless_every_search_is_to_compare_all_rows(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "1_a.ivf").write_bytes(b"stale")
+    rows = np.zeros((100_000, DIM), np.float32)
+    needs = dict[str, bool]()
+    for kind in ("auto", "exact"):
+        settings = read_settings({"data_dir": tmp_path, "device": "cpu", "index": kind})
+        quota = Quota()
+        files = index_files_of(settings, quota, MachineFreeSpace(tmp_path, quota))
+        index = new_index_of(settings, files)(DIM)
+        asyncio.run(index.apply((), range(len(rows)), rows))
+        needs[kind] = index.needs_training
+    assert needs == {"auto": True, "exact": False}
+    assert list((tmp_path / "index").iterdir()) == [], "nothing keeps its files up to date"
+
+
+def test_server_that_writes_nothing_has_no_files_of_indexes(tmp_path: Path) -> None:
+    settings = read_settings({"data_dir": tmp_path, "read_only": True})
+    quota = Quota()
+    assert index_files_of(settings, quota, MachineFreeSpace(tmp_path, quota)) is None

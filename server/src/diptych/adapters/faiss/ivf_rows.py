@@ -15,10 +15,12 @@ from diptych.core.types import EXACT, Embedding, Embeddings, IndexRecall, Keys
 # Candidates that are ranked by their float32 rows, the better half of which are hits: in fixed steps, because
 # hits that depended on how many are asked for would come twice, or never, on the pages of one search.
 DEPTHS = (200, 600, 2_000)
+RARITY = 0.75  # the power of the share that passes a filter by which more lists are looked into
 MAX_COMPARED = 10_000  # so many rows that pass a filter are all compared
 MAX_IMBALANCE = 2.2  # of the lists; sum of squared sizes by that of equal ones
 WORSENED = 1.2  # than after training: lists of equal vectors are long whatever is done
-NO_SLOTS = np.empty(0, np.int64)
+FEW = 32  # times fewer keys than rows are looked up one by one
+MAX_TABLE = 16  # entries for each row
 NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -140,7 +142,7 @@ class IvfRows:
             return faiss.SearchParametersIVF(nprobe=self.trained.nprobe)  # type: ignore[call-arg]
         passes = np.zeros(self.floats.n_slots, np.bool_)
         passes[slots] = True
-        nprobe = ceil(self.trained.nprobe / (len(slots) / self.n_rows) ** 0.5)
+        nprobe = ceil(self.trained.nprobe / (len(slots) / self.n_rows) ** RARITY)
         bits: Any = np.packbits(passes, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg]
         return faiss.SearchParametersIVF(nprobe=min(nprobe, self.index.nlist), sel=selector)  # type: ignore[call-arg]
@@ -184,12 +186,24 @@ class IvfRows:
 
     def _slots_of(self, keys: Keys) -> Keys:
         """The slots of those keys that are there."""
-        own = self._keys[: self.floats.n_slots]
-        if not self._is_sorted or not len(own):
-            return np.flatnonzero(np.isin(own, keys) & self._is_live[: len(own)])
-        places = np.minimum(np.searchsorted(own, keys), len(own) - 1)
-        slots: Keys = places[(own[places] == keys) & self._is_live[places]]
+        own, is_live = self.slots
+        if not self._is_sorted or FEW * len(keys) > len(own):
+            return np.flatnonzero(_is_in(own, keys) & is_live)
+        places = np.minimum(np.searchsorted(own, keys), max(0, len(own) - 1))
+        slots: Keys = places[(own[places] == keys) & is_live[places]]
         return slots
+
+
+def _is_in(own: Keys, keys: Keys) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Whether each of `own` is among `keys`: by a table, several times faster, unless it would be large."""
+    if not len(own):
+        return np.empty(0, np.bool_)
+    low, high = int(own.min()), int(own.max())
+    if high - low > MAX_TABLE * len(own):
+        return np.isin(own, keys)
+    table = np.zeros(high - low + 1, np.bool_)
+    table[keys[(keys >= low) & (keys <= high)] - low] = True
+    return table[own - low]
 
 
 def _joined(first: Found, second: Found) -> Found:

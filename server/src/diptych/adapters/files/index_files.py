@@ -23,7 +23,6 @@ from diptych.failpoints import around
 
 LOG = logging.getLogger("diptych.index")
 FOLDER = "index"
-TMP_PREFIX = ".tmp-"
 FILE_MODE = 0o600
 
 # Raises StoreFull or Conflict unless so many bytes of disk are free: see `core.rollout.ports.FreeSpace`.
@@ -69,7 +68,7 @@ class IndexFiles:
         """Let `write` fill a temporary file, and let it appear at `path` once `sync` has made durable what it
         refers to. Raises StoreError.
         """
-        temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
+        temporary = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.tmp")
         try:
             with index_errors():
                 with around("index_write"):
@@ -99,17 +98,17 @@ class IndexFiles:
                 self._remove(path)
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove what was left by broken writes, and the files of all other indexes than these."""
+        """Remove the files of all other indexes than these."""
         for path in self._all():
             if path.stem.partition("-")[0] not in names:
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        with index_errors():
+        with index_errors(), suppress(FileNotFoundError):  # another thread may remove it, too
             n_bytes = path.stat().st_size
             with around("index_remove"):
-                path.unlink(missing_ok=True)
-        self.quota.give_file(n_bytes)
+                path.unlink()
+            self.quota.give_file(n_bytes)
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.iterdir()) if self._folder.is_dir() else []

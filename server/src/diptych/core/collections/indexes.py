@@ -18,6 +18,7 @@ from diptych.core.serving.ports import Restored, VectorIndex
 from diptych.core.serving.snapshot import Pair
 from diptych.core.serving.version import Version
 from diptych.core.types import NO_ROWS
+from diptych.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,10 @@ class Indexes:
 
     async def remove_unused(self, used: Iterable[tuple[int, str]]) -> None:
         """Remove the files of all other indexes than these: numbers of collections, each with an identity."""
-        await asyncio.to_thread(self._keep_files, {index_name(*one) for one in used})
+        try:
+            await asyncio.to_thread(self._keep_files, {index_name(*one) for one in used})
+        except StoreError as error:
+            log.warning("files of indexes that nothing uses cannot be removed: %s", error)
 
     async def close(self) -> None:
         """Stop closing indexes in the background: the process ends."""
