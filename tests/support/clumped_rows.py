@@ -1,5 +1,8 @@
 """Vectors in clumps, as embeddings are, and queries that lie apart from them, as words do."""
 
+import threading
+from typing import Any
+
 import numpy as np
 
 DIM = 16
@@ -25,6 +28,19 @@ def queries(n: int, seed: int = 1) -> np.ndarray:
 def texts() -> dict[str, np.ndarray]:
     """Queries by which an index is tuned."""
     return {"names": clumped(60, seed=5), "nouns": queries(40, seed=6)}
+
+
+class HeldTexts(dict[str, np.ndarray]):
+    """Queries that the thread that tunes waits for, once all rows are in lists."""
+
+    def __init__(self) -> None:
+        super().__init__(texts())
+        self.asked_for, self.go_on = threading.Event(), threading.Event()
+
+    def values(self) -> Any:
+        self.asked_for.set()
+        assert self.go_on.wait(30)
+        return super().values()
 
 
 def exact(keys: np.ndarray, rows: np.ndarray, query: np.ndarray, k: int) -> list[int]:

@@ -10,8 +10,8 @@ import pytest
 from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
 from diptych.adapters.files.index_files import IndexFiles
 from diptych.adapters.files.quota import Quota
-from diptych.errors import StoreFull
-from support.clumped_rows import DIM, clumped, queries, texts
+from diptych.errors import NotReady, StoreFull
+from support.clumped_rows import DIM, HeldTexts, clumped, queries, texts
 
 N = 3_000
 KEYS = np.arange(1, 1 + N)
@@ -167,10 +167,15 @@ def test_index_that_is_closed_while_it_trains_leaves_no_file(tmp_path: Path) -> 
     async def run() -> None:
         index = new_index(files_in(tmp_path))
         await index.apply((), KEYS.tolist(), clumped(N))
-        training = asyncio.create_task(index.train(NAME, texts()))
-        await asyncio.sleep(0.05)
-        await index.close()
-        await asyncio.gather(training, return_exceptions=True)
+        held = HeldTexts()
+        training = asyncio.create_task(index.train(NAME, held))
+        assert await asyncio.to_thread(held.asked_for.wait, 30)
+        assert names(tmp_path) == [".rows"]
+        closing = asyncio.create_task(index.close())
+        await asyncio.sleep(0)
+        held.go_on.set()
+        await closing
+        assert isinstance((await asyncio.gather(training, return_exceptions=True))[0], NotReady)
         assert names(tmp_path) == []
 
     asyncio.run(run())

@@ -1,13 +1,13 @@
 """An index that has been trained finds nearly all of the nearest rows, and never two different rankings."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
 
 from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
-from support.clumped_rows import DIM, clumped, exact, queries, texts, unit
+from support.clumped_rows import DIM, HeldTexts, clumped, exact, queries, texts, unit
 
 N = 4_000
 KEYS = np.arange(1_000, 1_000 + N)
@@ -257,7 +257,8 @@ def test_searches_beside_changes_and_training_see_only_whole_changes() -> None:
     asyncio.run(run())
 
 
-def test_removed_and_added_keys_are_found_at_once(keys: Sequence[int] = (7, 8)) -> None:
+def test_removed_and_added_keys_are_found_at_once() -> None:
+    keys = (7, 8)
     rows, others = clumped(N), queries(2, seed=11)
 
     async def work(index: FaissCpuIndex) -> None:
@@ -272,14 +273,24 @@ def test_removed_and_added_keys_are_found_at_once(keys: Sequence[int] = (7, 8)) 
     with_index(work, rows)
 
 
-def test_index_that_is_closed_ends_its_training() -> None:
+def test_changes_while_it_trains_are_in_the_index_that_is_used_then() -> None:
+    rows, others = clumped(N), queries(30, seed=12)
+
     async def run() -> None:
-        index = new_index()
-        await index.apply((), KEYS.tolist(), clumped(N))
-        training = asyncio.create_task(index.train("1_a", texts()))
-        await asyncio.sleep(0.01)
+        index, held = new_index(), HeldTexts()
+        await index.apply((), KEYS.tolist(), rows)
+        training = asyncio.create_task(index.train("1_a", held))
+        assert await asyncio.to_thread(held.asked_for.wait, 30)
+        for n, row in enumerate(others):
+            await index.apply([int(KEYS[n])], [n], row[np.newaxis])
+        await index.apply([0], [], NONE)
+        held.go_on.set()
+        await training
+        assert index.placement.kind == "ivf"
+        keys, now = np.concatenate([np.arange(1, 30), KEYS[30:]]), np.concatenate([others[1:], rows[30:]])
+        for query in (others[0], others[5], rows[0], rows[40]):
+            found, _ = await index.search(query, 100, None, exact=True)
+            assert found.tolist() == exact(keys, now, query, 100)
         await index.close()
-        await asyncio.gather(training, return_exceptions=True)
-        assert index.placement.kind == "flat"
 
     asyncio.run(run())
