@@ -199,6 +199,34 @@ def test_rows_stay_in_memory_if_the_disk_has_no_room_and_the_index_says_so(
     asyncio.run(run())
 
 
+def test_index_of_which_most_is_deleted_has_no_files(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path), clumped(N))
+        await index.apply(KEYS[500:].tolist(), (), np.empty((0, DIM), np.float32))
+        await index.train(NAME, texts())
+        assert (index.placement.kind, names(tmp_path)) == ("flat", [])
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_index_that_is_forgotten_leaves_files_of_another_one_of_its_name(tmp_path: Path) -> None:
+    async def run() -> None:
+        files = files_in(tmp_path)
+        former, now = await saved(files, clumped(N)), new_index(files)
+        await now.apply((), KEYS.tolist(), clumped(N))
+        await now.train(NAME, texts())
+        await former.close(forget=True)
+        await now.save(NAME, 8)
+        assert names(tmp_path) == [".ivf", ".rows"]
+        await now.close()
+        again = new_index(files)
+        assert len((await again.restore(NAME, 9)).keys) == N
+        await again.close()
+
+    asyncio.run(run())
+
+
 def test_mapped_rows_take_no_memory_and_their_bytes_count_against_the_quota(tmp_path: Path) -> None:
     async def run() -> None:
         quota = Quota(10_000_000)

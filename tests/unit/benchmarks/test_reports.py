@@ -94,11 +94,16 @@ def test_same_photograph_is_another_file() -> None:
 def test_searches_are_held_against_faiss_and_starts_against_ten_seconds() -> None:
     speed = {1: search.Speed(50.0, 20.0, 30.0), 16: search.Speed(60.0, 260.0, 300.0)}
     parts = {"index": 1.5, "metadata": 0.5}
-    searched = [search.Searched(1_000, kind, 80.0, speed, parts, speed, n_same=10) for kind in search.FILTERS]
+    searched = [
+        search.Searched(1_000, kind, 80.0, speed, parts, speed, n_near=100) for kind in search.FILTERS
+    ]
     starts = [search.Started(1_000, ready_s, 12.0, 0.5, 1.0, 300.0) for ready_s in (9.0, 11.0)]
     assert met(search.verdicts_of(starts, searched)) == [True, False, True]
-    searched[0].n_same = 9
+    searched[0].n_near = 99
     assert met(search.verdicts_of(starts, searched)) == [True, False, False]
+    searched[0].n_rows = 100_000
+    searched[1].n_rows = 100_000
+    assert met(search.verdicts_of(starts, searched)) == [True, False, True, True], "0.995 in large ones"
     assert "| 1,000, 1% | 20.0 | 30.0 | 50.0 | 260.0 |" in search.searches_table(searched)
 
 
@@ -116,7 +121,7 @@ def test_rows_are_the_pictures_first_and_then_the_same_with_noise_of_a_known_nor
 
 def test_hits_with_the_same_cosine_may_stand_for_each_other() -> None:
     cosines = np.array([0.9, 0.5, 0.5, 0.1], np.float32)
-    assert search.are_as_near(cosines, [0, 1], [0, 2])
-    assert not search.are_as_near(cosines, [0, 1], [0, 3])
-    assert not search.are_as_near(cosines, [0, 1], [0])
-    assert not search.are_as_near(cosines, [1, 2], [1, 1])
+    assert search.n_as_near(cosines, [0, 1], [0, 2]) == search.K
+    assert search.n_as_near(cosines, [0, 1], [0, 3]) == search.K - 1
+    assert search.n_as_near(cosines, [0, 1], [0]) == search.K - 1
+    assert search.n_as_near(cosines, [1, 2], [1, 1]) == search.K - 1

@@ -188,7 +188,7 @@ class FaissCpuIndex:
         """
         self._closing = True
         if self._training is not None and not self._training.cancel():
-            await asyncio.wait([asyncio.wrap_future(self._training)])
+            await asyncio.gather(asyncio.wrap_future(self._training), return_exceptions=True)
         await asyncio.wrap_future(self._calls.submit(self._close, forget))
 
     def _change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
@@ -207,6 +207,8 @@ class FaissCpuIndex:
             if n_rows < lists.min_rows:
                 self._use_filled(FlatRows(self._embed_dim, self._block_bytes), lambda made: None)
                 self._trouble = ""
+                if lists.files is not None:
+                    lists.files.remove(self._name)
             else:
                 LOG.info("index %s: training on %d rows", self._name, n_rows)
                 keys = self._shared(lambda: self._rows.keys)
@@ -305,9 +307,9 @@ class FaissCpuIndex:
         return Restored(change, rows.keys)
 
     def _close(self, forget: bool) -> None:
-        self._rows.clear()
+        self._rows.clear(forget=forget)
         if forget and self._name and self._lists is not None and self._lists.files is not None:
-            self._lists.files.remove(self._name)
+            self._lists.files.forget(self._name)
 
 
 def _repeat(made: SearchedRows, change: Change) -> None:

@@ -97,6 +97,11 @@ class IndexFiles:
             if path.name not in but and (path.stem == name or path.name.startswith(f"{name}-")):
                 self._remove(path)
 
+    def forget(self, name: str) -> None:
+        """Remove the files of an index whose file of rows is gone, unless another one has the name by now."""
+        if not any(path.name.startswith(f"{name}-") for path in self._all()):
+            self.remove(name)
+
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the files of all other indexes than these."""
         for path in self._all():
