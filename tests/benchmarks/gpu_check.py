@@ -30,9 +30,10 @@ import numpy as np
 from benchmarks.report import command_line, commit, finish, versions
 from benchmarks.report import parser as flags
 from benchmarks.servers import REPOSITORY, modules_of
-from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.adapters.gpu import first_gpu
 from diptych.adapters.onnxruntime.cuda_provider import require_cuda
 from diptych.adapters.onnxruntime.tensorrt_provider import TENSORRT_PROVIDER, require_tensorrt

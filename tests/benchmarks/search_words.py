@@ -1,6 +1,6 @@
 """Searches by words in a large collection: the server's index beside indexes of FAISS, in one process.
 
-    PYTHONPATH=tests python -m benchmarks.search_words [--rows N] [--write FILE]
+    PYTHONPATH=tests python -m benchmarks.search_words [--rows N ...] [--write FILE]
 
 Rows are embeddings of the sample gallery, then mixes of two near ones with noise of norm 0.3 to 0.5. Queries
 are names of the gallery's pictures, nouns that none of them shows, and pictures that are not among the rows;
@@ -11,6 +11,8 @@ missed.
 
 import argparse
 import asyncio
+import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from benchmarks.environments import environment, installed
 from benchmarks.load import percentile
 from benchmarks.relevance import sample_gallery
 from benchmarks.report import (
@@ -34,7 +37,8 @@ from benchmarks.report import (
     verdicts_table,
 )
 from benchmarks.servers import REPOSITORY
-from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
+from diptych.adapters.faiss.threads import IndexThreads, training_thread
 from diptych.adapters.files.index_files import IndexFiles
 from diptych.adapters.files.quota import Quota
 from diptych.bundle.repository import ModelRepository
@@ -44,7 +48,8 @@ from diptych_training.evaluate.evaluated_model import load_evaluated_bundle
 from support.default_model import DEFAULT_MODEL, MODEL_REPO, default_bundle
 
 MARKS = "bench-search-words"
-MILLION, K, BATCH = 1_000_000, 10, 10_000
+SIZES, K, BATCH = (100_000, 1_000_000), 10, 10_000
+USEARCH_RUN = Path(__file__).with_name("usearch_words.py")
 HNSW_ROWS = 250_000  # building a graph takes ten times as long for a million rows
 N_NAMES, N_NOUNS, N_PICTURES, N_TIMED = 300, 400, 100, 40
 N_TUNING_NOUNS = 200
@@ -73,21 +78,24 @@ class Measured:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rows", type=int, default=MILLION, metavar="N", help="rows of the collection")
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N", help="of each collection")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's marks")
     args = parser.parse_args()
     return 0 if reported(args.rows, args.write) else 1
 
 
-def reported(n_rows: int, file: Path | None) -> bool:
-    """Measure so many rows, and write the report. Returns whether all bars are met."""
-    others = OtherPrograms()
-    with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
-        text, verdicts = asyncio.run(measured(n_rows, Path(folder)))
-    command = f"PYTHONPATH=tests python -m benchmarks.search_words --rows {n_rows}"
-    head = f"{conditions(command)} faiss {faiss.__version__}. {others.said()}"
-    finish(f"{head}\n\n{text}\n", file, MARKS)
-    return all(verdict.met for verdict in verdicts)
+def reported(sizes: Sequence[int], file: Path | None) -> bool:
+    """Measure collections of so many rows, and write the report. Returns whether all bars are met."""
+    others, texts, met = OtherPrograms(), list[str](), True
+    for n_rows in sizes:
+        with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
+            text, verdicts = asyncio.run(measured(n_rows, Path(folder)))
+        texts.append(text)
+        met &= all(verdict.met for verdict in verdicts)
+    command = f"PYTHONPATH=tests python -m benchmarks.search_words --rows {' '.join(map(str, sizes))}"
+    head = f"{conditions(command)} faiss {faiss.__version__}, {installed('usearch')}. {others.said()}"
+    finish("\n\n".join([head, *texts]) + "\n", file, MARKS)
+    return met
 
 
 async def measured(n_rows: int, folder: Path) -> tuple[str, list[Verdict]]:
@@ -107,6 +115,10 @@ async def measured(n_rows: int, folder: Path) -> tuple[str, list[Verdict]]:
             found = [await search(query) for query in some]
             one.recall[kind] = _recall(rows, some, found, least[kind])
     await _time_in_turns(list(engines.values()), [*queries["names"], *queries["nouns"]])
+    measured_all = [one for one, _ in engines.values()]
+    if len(rows) <= HNSW_ROWS:
+        say("usearch")
+        measured_all.append(_usearch(folder, rows, queries, least))
     filters = await _filtered(index, rows, [*queries["names"][:N_TIMED], *queries["nouns"][:N_TIMED]])
     placed, said = index.placement, index.recall
     await index.close()
@@ -117,7 +129,7 @@ async def measured(n_rows: int, folder: Path) -> tuple[str, list[Verdict]]:
         f"{said.names:.3f}, nouns {said.nouns:.3f}, images {said.images:.3f}. Ready from its files in "
         f"{ready_s:.1f} s of processor time."
     )
-    tables = [_engines_table([one for one, _ in engines.values()]), _filters_table(filters)]
+    tables = [_engines_table(measured_all), _filters_table(filters)]
     return "\n\n".join([about, *tables, verdicts_table(bars)]), bars
 
 
@@ -216,6 +228,26 @@ def _rivals(rows: Rows, pictures: Rows) -> Iterator[tuple[Measured, Search]]:
         one = Measured("FAISS HNSW32, SQ8, ef 256", build_s=time.process_time() - began)
         one.memory_gb = len(rows) * (rows.shape[1] + 4 * 64) / 1e9
         yield one, _searcher(graph)
+
+
+def _usearch(folder: Path, rows: Rows, queries: Mapping[str, Rows], least: Mapping[str, Rows]) -> Measured:
+    """The graph of usearch, in an environment of its own."""
+    rows_file, queries_file, asked_file, report = (
+        folder / name for name in ("rows.npy", "queries.npy", "asked.json", "report.json")
+    )
+    np.save(rows_file, rows)
+    np.save(queries_file, np.concatenate(list(queries.values())))
+    asked_file.write_text(json.dumps({"k": K, "seconds": SECONDS, "clients": CLIENTS}), encoding="utf-8")
+    command = [environment("usearch") / "python", USEARCH_RUN, rows_file, queries_file, asked_file, report]
+    subprocess.run(command, check=True)
+    said, start = json.loads(report.read_text(encoding="utf-8")), 0
+    one = Measured("usearch HNSW, i8", build_s=said["build_s"], memory_gb=said["memory_gb"])
+    for kind, some in queries.items():
+        found = [np.array(keys) for keys in said["found"][start : start + len(some)]]
+        one.recall[kind], start = _recall(rows, some, found, least[kind]), start + len(some)
+    one.ms = said["ms"][: len(queries["names"]) + len(queries["nouns"])]
+    one.per_s = {int(n): per_s for n, per_s in said["per_s"].items()}
+    return one
 
 
 def _searcher(index: Any) -> Search:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.adapters.faiss.cpu_index import Approximation, training_thread
+from diptych.adapters.faiss.cpu_index import Approximation
+from diptych.adapters.faiss.threads import training_thread
 from diptych.adapters.files.index_files import FOLDER, IndexFiles
 from diptych.adapters.files.quota import Quota
 from diptych.core.types import NewVector, VectorOrigin

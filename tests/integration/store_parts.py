@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.images.pillow_decoder import ImageWorkers

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.core.types import Embedding, IndexPlacement, IndexRecall, Keys
 from diptych.wiring import assemble
 from support.app import running_app

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import SPARE, FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.core.types import IndexPlacement
 from support.fake_faiss_gpu import FakeFaissGpu
 

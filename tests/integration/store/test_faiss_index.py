@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.cpu_index import FaissCpuIndex, IndexThreads
+from diptych.adapters.faiss.cpu_index import FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.adapters.faiss.rows import BLOCK_BYTES
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.core.serving.ports import VectorIndex
 from support.fake_faiss_gpu import FakeFaissGpu
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
+from diptych.adapters.faiss.threads import IndexThreads, training_thread
 from diptych.adapters.files.index_files import IndexFiles
 from diptych.adapters.files.quota import Quota
 from diptych.errors import NotReady, StoreFull

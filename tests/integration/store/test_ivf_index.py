@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
+from diptych.adapters.faiss.threads import IndexThreads, training_thread
 from support.clumped_rows import DIM, HeldTexts, clumped, exact, queries, texts, unit
 
 N = 4_000

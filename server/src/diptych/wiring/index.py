@@ -5,9 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex, IndexThreads, training_thread
+from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
+from diptych.adapters.faiss.threads import IndexThreads, training_thread
 from diptych.adapters.files.index_files import FOLDER, IndexFiles
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.onnxruntime.processor import n_cpus

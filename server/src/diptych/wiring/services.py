@@ -4,7 +4,7 @@ import asyncio
 
 from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images, require_database
 from diptych.adapters.backup.restore import refuse_unfinished
-from diptych.adapters.faiss.cpu_index import use_one_blas_thread
+from diptych.adapters.faiss.threads import use_one_blas_thread
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.kept_bundles import FOLDER, KeptBundles
 from diptych.adapters.files.quota import Quota

@@ -2,25 +2,20 @@
 
 import asyncio
 import logging
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
-
-import faiss
-from threadpoolctl import threadpool_limits
 
 from diptych.adapters.faiss.float_rows import CHUNK_ROWS, FloatRows
 from diptych.adapters.faiss.ivf_file import read_lists, write_lists
 from diptych.adapters.faiss.ivf_rows import MAX_COMPARED, IvfRows
 from diptych.adapters.faiss.ivf_training import new_lists, trained_lists, tune
 from diptych.adapters.faiss.rows import BLOCK_BYTES, FlatRows, SearchedRows
+from diptych.adapters.faiss.threads import IndexThreads
 from diptych.adapters.files.index_files import IndexFiles
 from diptych.core.concurrency.gated_executor import GatedExecutor
 from diptych.core.serving.ports import Restored
@@ -39,38 +34,11 @@ MIN_ROWS = 100_000
 FILL_ROWS = 8_192  # that are assigned to lists at a time
 SAVED_SHARE = 1 / 20  # of the rows that may change before the file is written again
 LOG_EVERY_S = 15.0
-NICENESS = 10  # of the thread that trains: a tenth of the processor time of others, where all are busy
 N_CHANGES_ALONE = 4  # that were made while it trained, and that searches may wait for
 
 Result = TypeVar("Result")
 Made = TypeVar("Made", bound=SearchedRows)
 Change = tuple[Sequence[int], Sequence[int], Embeddings]  # removed keys, added keys with their rows
-
-
-class IndexThreads(ThreadPoolExecutor):
-    """The threads for all indexes of a server. They end with the last index that uses them.
-
-    Each uses one OpenMP thread: with two threads and one busy core a search takes many times longer.
-    """
-
-    def __init__(self, n_threads: int, on_start: Callable[[], object] = lambda: None) -> None:
-        super().__init__(n_threads, "index", initializer=_start_thread, initargs=(on_start,))
-        self.n_threads = n_threads
-
-
-def _start_thread(on_start: Callable[[], object]) -> None:
-    faiss.omp_set_num_threads(1)
-    on_start()
-
-
-def training_thread() -> IndexThreads:
-    """Make the thread that trains, for all indexes of a server, which gives way to all other work."""
-    return IndexThreads(1, _give_way)
-
-
-def _give_way() -> None:
-    with suppress(OSError):  # Linux has priorities of threads; a lower one than this stays
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 @dataclass(frozen=True)
@@ -316,12 +284,3 @@ def _repeat(made: SearchedRows, change: Change) -> None:
     """Make a change in rows that may have it already, or a part of it."""
     removed, keys, rows = change
     made.change([*removed, *keys], keys, rows)
-
-
-def use_one_blas_thread() -> None:
-    """Limit the matrix products of numpy and FAISS to one thread, for all libraries that are loaded.
-
-    BLAS threads wait for work by spinning, on the cores that encode and decode. The product of one image and
-    a thousand labels took 1.8 ms on two processors, and takes 0.03 ms on one.
-    """
-    threadpool_limits(limits=1, user_api="blas")

@@ -97,7 +97,8 @@ class IvfRows:
         if len(removed):
             slots = self._slots_of(np.asarray(removed, np.int64))
             self._is_live[slots] = False
-            self.index.remove_ids(faiss.IDSelectorBatch(slots))
+            if len(slots):
+                self.index.remove_ids(faiss.IDSelectorBatch(slots))
         if len(keys):
             self._add(np.asarray(keys, np.int64), np.ascontiguousarray(rows, np.float32))
 

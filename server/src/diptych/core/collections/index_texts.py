@@ -1,5 +1,6 @@
 """The texts that the recall of an index is measured by: names that images have, and nouns that none has."""
 
+import asyncio
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -23,11 +24,10 @@ async def texts_of(rows: Rows, c: int) -> dict[str, list[str]]:
     """The names of images of a collection, filled up with nouns, and nouns that no image is called by."""
     keys = await rows.keys(c)
     looked_at = keys[:: max(1, len(keys) // N_LOOKED_AT)][:N_LOOKED_AT]
-    found = dict[str, None]()
+    records = list[ImageRecord]()
     for start in range(0, len(looked_at), AT_ONCE):
-        records = await rows.by_key(looked_at[start : start + AT_ONCE])
-        found |= dict.fromkeys(text for record in records.values() for text in _texts(record))
-    return chosen(list(found), nouns())
+        records += (await rows.by_key(looked_at[start : start + AT_ONCE])).values()
+    return await asyncio.to_thread(_chosen_for, records)
 
 
 def chosen(found: Sequence[str], bank: Sequence[str]) -> dict[str, list[str]]:
@@ -42,6 +42,11 @@ def chosen(found: Sequence[str], bank: Sequence[str]) -> dict[str, list[str]]:
     absent = absent or shuffled  # a collection that has all of them
     others = [text for text in shuffled if text not in {*absent[:N_NOUNS]}] or shuffled
     return {"names": [*names, *others][:N_NAMES], "nouns": absent[:N_NOUNS]}
+
+
+def _chosen_for(records: Sequence[ImageRecord]) -> dict[str, list[str]]:
+    found = dict.fromkeys(text for record in records for text in _texts(record))
+    return chosen(list(found), nouns())
 
 
 @cache

@@ -17,7 +17,7 @@ from diptych.core.serving.live_index import LiveIndex
 from diptych.core.serving.ports import Restored, VectorIndex
 from diptych.core.serving.snapshot import Pair
 from diptych.core.serving.version import Version
-from diptych.core.types import NO_ROWS
+from diptych.core.types import NO_ROWS, Keys
 from diptych.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -108,13 +108,11 @@ class Indexes:
         self, index: LiveIndex, collection: Collection, restored: Restored, filled: Sequence[int]
     ) -> None:
         """Take out what is no longer stored, and put in what neither the files nor later changes had."""
-        stored = np.array(await self._records.rows.keys(collection.number), np.int64)
-        stored = np.setdiff1d(stored, list(index.unindexed))
-        gone = np.setdiff1d(restored.keys, stored)
-        if len(gone):
-            await index.vectors.apply(gone.tolist(), (), NO_ROWS)
-        index.newest_key = max([index.newest_key, *stored[-1:].tolist()])
-        lacking = np.setdiff1d(stored, np.union1d(restored.keys, filled)).tolist()
+        keys = await self._records.rows.keys(collection.number)
+        gone, lacking = await asyncio.to_thread(_differences, keys, index.unindexed, restored.keys, filled)
+        if gone:
+            await index.vectors.apply(gone, (), NO_ROWS)
+        index.newest_key = max([index.newest_key, *keys[-1:]])
         found = await self._records.vectors.of(lacking, index.identity) if lacking else {}
         if found:
             await index.fill(list(found), np.stack(list(found.values())))
@@ -128,3 +126,13 @@ class Indexes:
     def _close(self, index: LiveIndex) -> None:
         if not self._closed:
             self._background.start(index.vectors.close(forget=True), "closing an index")
+
+
+def _differences(
+    keys: Sequence[int], unindexed: set[int], restored: Keys, filled: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """The restored keys that have no stored vector any more, and those stored that the index lacks."""
+    stored = np.setdiff1d(np.array(keys, np.int64), np.array([*unindexed], np.int64))
+    gone = np.setdiff1d(restored, stored)
+    lacking = np.setdiff1d(stored, np.union1d(restored, np.array(filled, np.int64)))
+    return gone.tolist(), lacking.tolist()
