@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from diptych.adapters.faiss.float_rows import CHUNK_ROWS, FloatRows
 from diptych.adapters.faiss.ivf_file import read_lists, write_lists
 from diptych.adapters.faiss.ivf_rows import MAX_COMPARED, IvfRows
@@ -169,29 +171,29 @@ class FaissCpuIndex:
         return self._rows.nearest(query, k, allowed, exact=exact)
 
     def _train(self, lists: Approximation, texts: Mapping[str, Embeddings]) -> None:
-        began, n_rows = time.monotonic(), self._rows.n_rows
+        began = time.monotonic()
         self._changes = deque()
         try:
-            if n_rows < lists.min_rows:
-                self._use_filled(FlatRows(self._embed_dim, self._block_bytes), lambda made: None)
+            keys = np.sort(self._shared(lambda: self._rows.keys))
+            if len(keys) < lists.min_rows:
+                self._use_filled(FlatRows(self._embed_dim, self._block_bytes), keys, lambda made: None)
                 self._trouble = ""
                 if lists.files is not None:
                     lists.files.remove(self._name)
             else:
-                LOG.info("index %s: training on %d rows", self._name, n_rows)
-                keys = self._shared(lambda: self._rows.keys)
+                LOG.info("index %s: training on %d rows", self._name, len(keys))
                 index = trained_lists(keys, self._parts, self._embed_dim, self._require_open)
                 made = new_lists(index, self._floats(lists, len(keys)), len(keys), lists.max_compared)
-                self._use_filled(made, lambda made: tune(made, texts, self._require_open))
+                self._use_filled(made, keys, lambda made: tune(made, texts, self._require_open))
         finally:
             self._changes = None
         taken_s = time.monotonic() - began
         LOG.info("index %s: %s, %s, in %.0f s", self._name, self.placement, self.recall, taken_s)
 
-    def _use_filled(self, made: Made, tune: Callable[[Made], object]) -> None:
-        """Fill new rows with those that there are, tune them, and search them from then on."""
+    def _use_filled(self, made: Made, keys: Keys, tune: Callable[[Made], object]) -> None:
+        """Fill new rows with those of `keys`, tune them, and search them from then on."""
         try:
-            self._fill(made)
+            self._fill(made, keys)
             tune(made)
             changes = self._changes or deque()
             for _ in range(len(changes) - N_CHANGES_ALONE):
@@ -214,15 +216,19 @@ class FaissCpuIndex:
                 file = lists.files.new_rows(self._name)
         return FloatRows(self._embed_dim, file, lists.chunk_rows)
 
-    def _fill(self, made: SearchedRows) -> None:
+    def _fill(self, made: SearchedRows, wanted: Keys) -> None:
+        """Add those of the keys `wanted`, ascending, that are still there. Later ones are in `_changes`."""
         said_at = time.monotonic()
-        for keys, rows in self._parts():
+        for part_keys, part in self._parts() if len(wanted) else ():
+            places = np.minimum(np.searchsorted(wanted, part_keys), len(wanted) - 1)
+            chosen = np.flatnonzero(wanted[places] == part_keys)
+            keys, rows = part_keys[chosen], part[chosen]
             for start in range(0, len(keys), FILL_ROWS):
                 self._require_open()
                 made.change((), keys[start : start + FILL_ROWS], rows[start : start + FILL_ROWS])
             if time.monotonic() - said_at > LOG_EVERY_S:
                 said_at = time.monotonic()
-                LOG.info("index %s: %d of %d rows are in lists", self._name, made.n_rows, self._rows.n_rows)
+                LOG.info("index %s: %d of %d rows are in lists", self._name, made.n_rows, len(wanted))
 
     def _use(self, made: SearchedRows) -> None:
         """Bring the new rows up to date, and search them from now on. Runs alone."""
