@@ -140,9 +140,9 @@ def test_model_that_the_settings_name_is_activated_once_and_what_serves_wins_aft
             assert rollout.has_ended
         assert opened.serving.current.version.model.name == TINY
 
-    run(add_colours, asked_model=TINY)
-    run(started_with_another_name, asked_model="other")
-    run(started_again, version=2, asked_model="other")
+    run(add_colours, configured_model=TINY)
+    run(started_with_another_name, configured_model="other")
+    run(started_again, version=2, configured_model="other")
 
 
 def test_version_that_the_settings_name_is_served_though_it_served_before(run: Run) -> None:

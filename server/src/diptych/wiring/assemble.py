@@ -153,7 +153,7 @@ def _core_plan(settings: Settings, limits: Limits) -> CorePlan:
         poll_s=settings.poll_s,
         manual=settings.rollout == "manual",
         pinned=settings.version,
-        asked_model=settings.model if "model" in settings.model_fields_set else None,
+        configured_model=settings.model if "model" in settings.model_fields_set else None,
         precision=None if settings.precision == AUTO else settings.precision,
         decode=settings.decode,
     )

@@ -68,7 +68,7 @@ class CorePlan:
     tend_s: float = 1.0  # between two looks whether indexes need to be trained or saved
     manual: bool = False
     pinned: int | None = None
-    asked_model: str | None = None
+    configured_model: str | None = None
     precision: str | None = None
     decode: DecodeMode = "exact"
     pace: Callable[[], Pace] | None = None  # of background embedding; None: gives way to requests
@@ -111,7 +111,7 @@ def build_core(adapters: Adapters, versions: Versions, serving: Serving, plan: C
         adapters.bundles,
         manual=plan.manual,
         pinned=plan.pinned,
-        asked_model=plan.asked_model,
+        configured_model=plan.configured_model,
         precision=plan.precision,
         decode=plan.decode,
     )

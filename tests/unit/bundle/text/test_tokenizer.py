@@ -89,7 +89,7 @@ def test_text_that_is_no_unicode_is_refused(make, text):
 
 
 def test_context_without_room_for_a_token_is_refused(make):
-    with pytest.raises(InvalidManifest, match="2 leaves no space beside 2 special tokens"):
+    with pytest.raises(InvalidManifest, match="2 leaves no space next to 2 special tokens"):
         make(context_length=2)
 
 

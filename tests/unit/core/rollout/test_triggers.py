@@ -87,6 +87,6 @@ def test_pinned_version_that_is_not_there_is_told_once_and_taken_when_it_comes(
 
 
 def test_model_that_the_settings_name_is_there_or_not() -> None:
-    assert RolloutTriggers(FakeBundles(ONE, OTHER), asked_model="other").asked() == OTHER
-    assert RolloutTriggers(FakeBundles(ONE), asked_model="other").asked() is None
-    assert RolloutTriggers(FakeBundles(ONE, OTHER)).asked() is None
+    assert RolloutTriggers(FakeBundles(ONE, OTHER), configured_model="other").newest_configured() == OTHER
+    assert RolloutTriggers(FakeBundles(ONE), configured_model="other").newest_configured() is None
+    assert RolloutTriggers(FakeBundles(ONE, OTHER)).newest_configured() is None

@@ -62,7 +62,7 @@ class FloatRows:
     def cosines(self, query: Embedding, slots: Keys) -> Embedding:
         """The cosine of a query (D,) to the row of each slot (N,).
 
-        A row has the same cosine, bit for bit, in whatever place of `slots` and beside whatever other rows.
+        A row has the same cosine, bit for bit, in whatever place of `slots` and next to whatever other rows.
         """
         row, cosines = np.ascontiguousarray(query, np.float32), np.empty(len(slots), np.float32)
         numbers, places = np.divmod(np.asarray(slots, np.int64), self._chunk_rows)

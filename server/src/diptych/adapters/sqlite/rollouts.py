@@ -53,13 +53,13 @@ class SqliteRollouts:
 
         await self._threads.write(work, step="switch_commit")
 
-    async def asked_model(self) -> str | None:
+    async def configured_model(self) -> str | None:
         """The name that the settings gave at the last start that was given one."""
         query = "SELECT model FROM serving WHERE role = 'asked'"
         row = await self._threads.read(lambda db: db.execute(query).fetchone())
         return None if row is None else str(row[0])
 
-    async def set_asked_model(self, name: str) -> None:
+    async def set_configured_model(self, name: str) -> None:
         """Remember the name that the settings give."""
         statement = "INSERT OR REPLACE INTO serving (role, model, version, bundle) VALUES ('asked', ?, 0, '')"
 

@@ -131,7 +131,7 @@ def _load(tokenizer_file: Path, context_length: int) -> Tokenizer:
     n_special = len(tokenizer.encode("").ids)
     if n_special >= context_length:
         raise InvalidManifest(
-            f"text.context_length: {context_length} leaves no space beside {n_special} special tokens"
+            f"text.context_length: {context_length} leaves no space next to {n_special} special tokens"
         )
     tokenizer.enable_truncation(context_length)
     return tokenizer

@@ -130,5 +130,5 @@ def _read_item(file: Path, number: int, line: str) -> GalleryItem:
     except (ValueError, ValidationError) as error:
         raise ConfigError(f"{file}, line {number}: {error}") from error
     if not (file.parent / item.file).is_file() or Path(item.file).name != item.file:
-        raise ConfigError(f"{file}, line {number}: there is no file {item.file!r} beside it")
+        raise ConfigError(f"{file}, line {number}: there is no file {item.file!r} in its folder")
     return item

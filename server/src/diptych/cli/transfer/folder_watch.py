@@ -47,7 +47,7 @@ class FolderWatch:
         self._files: dict[str, str] = {}  # the names of their files, by id
         self._seen: dict[str, Stamp] = {}  # by id, at the last look
         self._older_ids: dict[str, str] = {}  # by name; see find_older_ids
-        self._asked = set[str]()  # the names of which the older ids are known
+        self._known = set[str]()  # the names of which the older ids are known
         self._settled: dict[str, Stamp] = {}  # by id, of files that need nothing until they change
         self.counts = Counter[str]()
         self.trouble = ""  # why nothing is deleted
@@ -62,7 +62,7 @@ class FolderWatch:
         self._sha256s = None
         self._settled.clear()
         self._older_ids.clear()
-        self._asked.clear()
+        self._known.clear()
 
     def look(self) -> None:
         """Look at the folder once, and do what is needed. Raises ClientError, InvalidValue.
@@ -92,11 +92,11 @@ class FolderWatch:
             return {}
         files = self._without_links_out(find_images([self._folder], self._recursive))
         found, _ = describe(files, "name", {}, self._older_ids)
-        new = [source for source in found if source.name not in self._asked]
+        new = [source for source in found if source.name not in self._known]
         if older_ids := find_older_ids(self._client, self._collection, new):
             self._older_ids |= older_ids
             found, _ = describe(files, "name", {}, self._older_ids)
-        self._asked = {source.name for source in found}
+        self._known = {source.name for source in found}
         return {source.id: source for source in found if source.id is not None}
 
     def _without_links_out(self, files: Sequence[Source]) -> list[Source]:

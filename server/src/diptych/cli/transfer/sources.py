@@ -162,12 +162,12 @@ def find_older_ids(client: Client, collection: str, sources: Iterable[Source]) -
     hashed = [source for source in sources if source.id == _hashed_id(source.name)]
     older: dict[str, str] = {}
     for start in range(0, len(hashed), LOOKUP_AT_ONCE):
-        asked = [
+        with_ids = [
             (source, _replaced(source.name)[-MAX_ID_CHARS:])
             for source in hashed[start : start + LOOKUP_AT_ONCE]
         ]
-        records = client.find_images(collection, sorted({id for _, id in asked}))
-        for source, id in asked:
+        records = client.find_images(collection, sorted({id for _, id in with_ids}))
+        for source, id in with_ids:
             if id in records and file_path(records[id].metadata) == file_path(source.metadata or {}):
                 older[source.name] = id
     return older

@@ -48,7 +48,7 @@ class ClassifyInput:
 
 
 async def classify_images(
-    asked: ClassifyInput,
+    request: ClassifyInput,
     *,
     image_urls: ImageUrls,
     embedder: Embedder,
@@ -62,11 +62,11 @@ async def classify_images(
     `embed_items` and `LabelClassifier.classify` raise.
     """
     model = classifier.model
-    if asked.origin is not None:
-        check_origin(asked.origin, model, "serves")
-    templates = choose_templates(asked.templates, classifier.prompts)
+    if request.origin is not None:
+        check_origin(request.origin, model, "serves")
+    templates = choose_templates(request.templates, classifier.prompts)
     items: list[bytes | ImageUrl | Embedding] = []
-    for i, image in enumerate(asked.images):
+    for i, image in enumerate(request.images):
         try:
             items.append(await _found(image, model, stored, reserve))
         except (InputError, NotFound) as error:
@@ -76,10 +76,10 @@ async def classify_images(
     )  # N of (D,)
     return await classifier.classify(
         np.stack([row.embedding for row in rows]),  # (N, D)
-        asked.labels,
+        request.labels,
         templates,
-        multi_label=asked.multi_label,
-        top_k=asked.top_k,
+        multi_label=request.multi_label,
+        top_k=request.top_k,
     )
 
 

@@ -58,19 +58,19 @@ async def embed_items(
     return raise_first(outcomes, prefix)
 
 
-def check_dimensions(model: ModelInfo, asked: int | None, name: str) -> int:
-    """The number of dimensions of embeddings: that of the model if None or 0 is asked for.
+def check_dimensions(model: ModelInfo, requested: int | None, name: str) -> int:
+    """The number of dimensions of embeddings: that of the model if None or 0 is requested.
 
     Raises InvalidValue for a number to which embeddings of this version must not be cut.
     """
-    if not asked or asked == model.embed_dim:
+    if not requested or requested == model.embed_dim:
         return model.embed_dim
-    if asked not in model.matryoshka_dimensions:
-        message = f"is {asked}, the model's embeddings have {model.embed_dim} dimensions"
+    if requested not in model.matryoshka_dimensions:
+        message = f"is {requested}, the model's embeddings have {model.embed_dim} dimensions"
         shorter = ", ".join(map(str, model.matryoshka_dimensions))
         reason = f"may be cut to {shorter}" if shorter else "must not be cut: its version does not allow it"
         raise InvalidValue(f"{message} and {reason}", name)
-    return asked
+    return requested
 
 
 def shortened(rows: Sequence[TextEmbedding], dimensions: int) -> list[TextEmbedding]:

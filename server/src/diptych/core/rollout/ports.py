@@ -27,11 +27,11 @@ class RolloutStore(Protocol):
         """
         ...
 
-    async def asked_model(self) -> str | None:
+    async def configured_model(self) -> str | None:
         """The name that the settings gave at the last start that was given one."""
         ...
 
-    async def set_asked_model(self, name: str) -> None:
+    async def set_configured_model(self, name: str) -> None:
         """Remember the name that the settings give."""
         ...
 

@@ -21,15 +21,15 @@ class RolloutTriggers:
         *,
         manual: bool = False,
         pinned: int | None = None,
-        asked_model: str | None = None,
+        configured_model: str | None = None,
         precision: str | None = None,
         decode: DecodeMode = "exact",
     ) -> None:
         """`manual`: do not move to new versions of the active model. `pinned`: its version to serve.
         `precision` and `decode`: those of what is served from now on; None for the recorded precision.
 
-        `asked_model`: the name that the settings give; what serves wins over it, unless it is another one
-        than at the last start.
+        `configured_model`: the name that the settings give; what serves wins over it, unless it is another
+        one than at the last start.
         """
         self._bundles = bundles
         self._manual = manual
@@ -38,16 +38,18 @@ class RolloutTriggers:
         self._has_missed_pin = False
         self.precision = precision
         self.decode = decode
-        self.asked_model = asked_model  # None once it serves, or was given at the last start already
+        self.configured_model = (
+            configured_model  # None once it serves, or was given at the last start already
+        )
 
     @property
     def kind(self) -> Policy:
         """The policy for new versions in the model repository."""
         return "pinned" if self._pinned is not None else "manual" if self._manual else "latest"
 
-    def asked(self) -> VersionRef | None:
+    def newest_configured(self) -> VersionRef | None:
         """The newest version of the model that the settings name since this start, or None."""
-        return None if self.asked_model is None else self._bundles.newest(self.asked_model)
+        return None if self.configured_model is None else self._bundles.newest(self.configured_model)
 
     def wanted(
         self, active: VersionRef, tried: Collection[VersionRef], failed: Collection[VersionRef] = ()

@@ -44,8 +44,8 @@ class RepositoryWatcher:
 
     async def open(self) -> None:
         """Start a rollout: to what the settings name since this start, or for collections without vectors."""
-        await self._note_asked_model()
-        await self._note_asked_precision()
+        await self._note_configured_model()
+        await self._note_configured_precision()
         if not self._known.waiting():
             await self._align()
 
@@ -63,33 +63,33 @@ class RepositoryWatcher:
     def _active(self) -> Version:
         return self._parts.serving.current.version
 
-    async def _note_asked_model(self) -> None:
+    async def _note_configured_model(self) -> None:
         """Forget the name that the settings give, unless it is another one than at the last start."""
-        asked, triggers = self._triggers.asked_model, self._triggers
-        if asked is None or asked == await self._parts.store.asked_model():
-            triggers.asked_model = None
-        elif asked == self._active.ref.name:
-            await self._end_asking(asked)
+        configured, triggers = self._triggers.configured_model, self._triggers
+        if configured is None or configured == await self._parts.store.configured_model():
+            triggers.configured_model = None
+        elif configured == self._active.ref.name:
+            await self._end_configured(configured)
         else:
-            await self._look_for_asked_model()
-        if triggers.asked_model is not None:
+            await self._look_for_configured_model()
+        if triggers.configured_model is not None:
             log.warning(
                 "no version of %s, which the settings name, can be served here: %s serves until there is one",
-                triggers.asked_model,
+                triggers.configured_model,
                 self._active.ref,
             )
 
-    async def _look_for_asked_model(self) -> None:
+    async def _look_for_configured_model(self) -> None:
         """Activate the model that the settings name since this start, once it has a version."""
-        found = await asyncio.to_thread(self._triggers.asked)
+        found = await asyncio.to_thread(self._triggers.newest_configured)
         if found is not None:
             log.info(
                 "%s serves until %s, which the settings name now, is rolled out", self._active.ref, found
             )
             await self._activate(found.name, found.version, None)
-            await self._end_asking(found.name)
+            await self._end_configured(found.name)
 
-    async def _note_asked_precision(self) -> None:
+    async def _note_configured_precision(self) -> None:
         """Move to the precision and decode mode that the settings name: what serves, or is rolled out.
 
         What serves, and the rollout, go on if that fails.
@@ -97,7 +97,7 @@ class RepositoryWatcher:
         targets, triggers = [one.target for one in self._known.waiting()], self._triggers
         target = targets[-1] if targets else self._active.target
         precision = triggers.precision or target.precision
-        if triggers.asked_model is not None or (precision, triggers.decode) == (
+        if triggers.configured_model is not None or (precision, triggers.decode) == (
             target.precision,
             target.decode,
         ):
@@ -107,12 +107,12 @@ class RepositoryWatcher:
         except DiptychError as error:
             log.warning("%s is served, not in %s as the settings say: %s", target, precision, error)
 
-    async def _end_asking(self, name: str) -> None:
-        await self._parts.store.set_asked_model(name)
-        self._triggers.asked_model = None
+    async def _end_configured(self, name: str) -> None:
+        await self._parts.store.set_configured_model(name)
+        self._triggers.configured_model = None
 
     async def _look(self) -> None:
-        await self._look_for_asked_model()
+        await self._look_for_configured_model()
         if self._known.open_ones():
             return
         await self._look_at_stays()

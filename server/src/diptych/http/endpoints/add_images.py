@@ -93,7 +93,7 @@ async def add_images(
     as a 409.
 
     More than 64 images, a body of over 100 MB, or a tar archive become a job (202): see `/jobs`. In an
-    archive, `cat.json` beside `cat.jpg` may hold its {id, metadata}.
+    archive, `cat.json` next to `cat.jpg` may hold its {id, metadata}.
     """
     services.collections.require_served(collection)  # checked before a body of gigabytes arrives
     context = context_of(request)

@@ -96,7 +96,7 @@ class ClassifyItem(RequestModel):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if self.collection is not None and self.id is None:
-            raise ValueError("collection stands beside an id only")
+            raise ValueError("collection is given only with an id")
         return require_exactly_one(self, "image", "embedding", "id")
 
 

@@ -160,7 +160,9 @@ class CalibrationResponse(BaseModel):
     no relevance.
     """
 
-    n_background: int = Field(description="pictures that a query is compared with beside the collection")
+    n_background: int = Field(
+        description="pictures that a query is compared with, in addition to the collection"
+    )
     text: ReliabilityResponse | None
     image: ReliabilityResponse | None
 
@@ -188,7 +190,7 @@ class ModelResponse(BaseModel):
         description="versions that cannot be served on this machine, and why"
     )
     broken: list[BrokenFolder] = Field(
-        description="what lies beside the versions and is none, such as a folder that was copied without its "
+        description="entries of the folder of the model that are not versions, such as a folder without its "
         "manifest or a link, and why; empty for keys without scope admin"
     )
     bundle: str | None = Field(description="the sha256 of the manifest of the active version")
@@ -270,8 +272,8 @@ class ModelList(BaseModel):
     previous: PreviousVersionResponse | None = Field(description="null if none is kept")
     rollout: RolloutResponse | None = Field(description="the one under way")
     broken: list[BrokenFolder] = Field(
-        description="what lies beside the models and is none, such as a folder without a version, and why; "
-        "empty for keys without scope admin"
+        description="entries of the repository that are not models, such as a folder without a version, "
+        "with the reason; empty for keys without scope admin"
     )
 
 

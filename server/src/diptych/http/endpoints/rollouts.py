@@ -135,7 +135,7 @@ class RolloutResponse(BaseModel):
     )
     reason: str = Field(description="why it failed or was cancelled, else empty")
     comparison: ComparisonResponse | None = Field(
-        description="its searches beside those of the former version, once they were compared; in a list "
+        description="its searches compared with those of the former version; null until then; in a list "
         "without the queries that change most"
     )
     created_at: str = Field(description="ISO 8601, UTC")

@@ -198,8 +198,8 @@ def _served_model(services: Services) -> OpenAIModel:
     return OpenAIModel(id=services.serving.current.version.model.name, created=created)
 
 
-def _not_served(asked: str, served: str) -> NotFound:
-    return NotFound(f"model {asked[:100]!r} is not served here, {served!r} is")
+def _not_served(requested: str, served: str) -> NotFound:
+    return NotFound(f"model {requested[:100]!r} is not served here, {served!r} is")
 
 
 def _check_model(body: OpenAIEmbeddingRequest, model: ModelInfo) -> int:
