@@ -132,7 +132,7 @@ def _differences(
     keys: Sequence[int], unindexed: set[int], restored: Keys, filled: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """The restored keys that have no stored vector any more, and those stored that the index lacks."""
-    stored = np.setdiff1d(np.array(keys, np.int64), np.array([*unindexed], np.int64))
-    gone = np.setdiff1d(restored, stored)
-    lacking = np.setdiff1d(stored, np.union1d(restored, np.array(filled, np.int64)))
-    return gone.tolist(), lacking.tolist()
+    stored = np.array(keys, np.int64)
+    stored = stored[~np.isin(stored, np.array([*unindexed], np.int64))]
+    there = np.concatenate([restored, np.array(filled, np.int64)])
+    return restored[~np.isin(restored, stored)].tolist(), stored[~np.isin(stored, there)].tolist()
