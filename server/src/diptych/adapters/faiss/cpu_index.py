@@ -29,7 +29,7 @@ from diptych.core.types import (
     IndexRecall,
     Keys,
 )
-from diptych.errors import NotReady, StoreError
+from diptych.errors import Conflict, NotReady, StoreError
 
 LOG = logging.getLogger("diptych.index")
 MIN_ROWS = 100_000
@@ -205,15 +205,15 @@ class FaissCpuIndex:
 
     def _floats(self, lists: Approximation, n_rows: int) -> FloatRows:
         """Rows in a new file if there is room for it and for the lists."""
-        file = None
+        file, self._trouble, n_bytes = None, "", n_rows * (5 * self._embed_dim + 8)
         if lists.files is not None:
-            n_bytes = n_rows * (5 * self._embed_dim + 8)
-            self._trouble = lists.files.refusal(n_bytes)
-            if self._trouble:
-                LOG.warning("index %s: rows stay in memory: %s", self._name, self._trouble)
+            try:
+                file = lists.files.new_rows(self._name, n_bytes)
+            except (StoreError, Conflict) as error:
+                self._trouble = error.message
+                LOG.warning("index %s: rows stay in memory: %s", self._name, error)
             else:
                 LOG.info("index %s: its files take %.2f GB", self._name, n_bytes / 1e9)
-                file = lists.files.new_rows(self._name)
         return FloatRows(self._embed_dim, file, lists.chunk_rows)
 
     def _fill(self, made: SearchedRows, wanted: Keys) -> None:

@@ -18,7 +18,6 @@ from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.quota import Quota
 from diptych.core.types import Embeddings
 from diptych.durable import fsync_folder
-from diptych.errors import Conflict, StoreFull
 from diptych.failpoints import around
 
 LOG = logging.getLogger("diptych.index")
@@ -42,18 +41,14 @@ class IndexFiles:
         for path in self._all():
             quota.count_file(path.stat().st_size)
 
-    def refusal(self, n_bytes: int) -> str:
-        """Why so many bytes cannot be written; empty if they can."""
-        try:
-            with index_errors():
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._require_space(n_bytes)
-        except (StoreFull, Conflict) as error:
-            return error.message
-        return ""
+    def new_rows(self, name: str, n_bytes: int) -> "RowFile":
+        """Make an empty file of rows for the index of this name, whose files will have so many bytes.
 
-    def new_rows(self, name: str) -> "RowFile":
-        """Make an empty file of rows for the index of this name. Raises StoreError."""
+        Raises StoreError, and what says that there is no room for them.
+        """
+        self._require_space(n_bytes)
+        with index_errors():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
         return RowFile(self._folder / f"{name}-{uuid.uuid4().hex[:12]}.rows", self.quota, is_new=True)
 
     def rows(self, name: str) -> "RowFile":
