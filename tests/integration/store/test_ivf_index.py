@@ -295,3 +295,17 @@ def test_changes_while_it_trains_are_in_the_index_that_is_used_then() -> None:
         await index.close()
 
     asyncio.run(run())
+
+
+def test_many_hits_are_nearly_all_of_the_nearest_too() -> None:
+    rows = clumped(N)
+
+    async def work(index: FaissCpuIndex) -> None:
+        for k in (100, 300, 900):
+            shares = list[float]()
+            for query in queries(20):
+                found, _ = await index.search(query, k, None)
+                shares.append(len({*found.tolist()} & {*exact(KEYS, rows, query, k)}) / k)
+            assert np.mean(shares) >= 0.95
+
+    with_index(work, rows)

@@ -14,7 +14,8 @@ from diptych.core.types import EXACT, Embedding, Embeddings, IndexRecall, Keys
 
 # Candidates that are ranked by their float32 rows, the better half of which are hits: in fixed steps, because
 # hits that depended on how many are asked for would come twice, or never, on the pages of one search.
-DEPTHS = (200, 600, 2_000)
+# With each, by how much more lists are looked into: those of the tenth hit do not have all of the thousand.
+DEPTHS = ((200, 1), (600, 2), (2_000, 4))
 RARITY = 0.75  # the power of the share that passes a filter by which more lists are looked into
 MAX_COMPARED = 10_000  # so many rows that pass a filter are all compared
 MAX_IMBALANCE = 2.2  # of the lists; sum of squared sizes by that of equal ones
@@ -127,8 +128,9 @@ class IvfRows:
     def _in_lists(self, query: Embedding, k: int, slots: Keys | None) -> Found:
         """Hits of the nearest lists: at least k, unless these lists or the depths end before."""
         row, params = np.ascontiguousarray(query[np.newaxis], np.float32), self._parameters(slots)
-        found = NOTHING
-        for depth in DEPTHS:
+        found, nprobe = NOTHING, params.nprobe
+        for depth, factor in DEPTHS:
+            params.nprobe = min(factor * nprobe, self.index.nlist)
             candidates = self._candidates(row, depth, params)
             if len(candidates) < depth:
                 break  # what else there is lies in other lists

@@ -16,7 +16,9 @@ LOG = logging.getLogger("diptych.index")
 SEED = 1234
 N_ITERATIONS = 10
 ROWS_PER_LIST = 40  # that lists are trained on
-K, RECALL, MARGIN = 10, 0.99, 1.25
+K, RECALL = 10, 0.99
+STEP = 1.25  # from one number of lists to the next that is tried
+MARGIN = 1.5  # for other texts than those that it is tuned by
 N_IMAGES = 150  # queries by images
 SAME = 1e-5  # cosines nearer than this are equal: products of matrices round otherwise
 NO_KEY = -1
@@ -89,7 +91,7 @@ def tune(rows: IvfRows, texts: Mapping[str, Embeddings], check: Check) -> None:
         worst = min(found[groups[is_text] == name].mean() for name in texts)
         if worst >= RECALL or nprobe >= rows.index.nlist:
             break
-        nprobe = min(rows.index.nlist, ceil(MARGIN * nprobe))
+        nprobe = min(rows.index.nlist, ceil(STEP * nprobe))
     rows.trained.nprobe = min(rows.index.nlist, ceil(MARGIN * nprobe))
     found = truth.recalls(rows, np.ones(len(groups), np.bool_))
     shares = {name: float(found[groups == name].mean()) for name in (*texts, "images")}
