@@ -258,6 +258,14 @@ test("a refused key is asked for once, and kept", async () => {
   });
 });
 
+test("a renewed key costs no retry", async () => {
+  const refused = json({ title: "Unauthorized", status: 401, detail: "the key is wrong" }, 401);
+  await withServer([refused, busy("0"), version], async (url, asked) => {
+    await new Client(url, { retries: 1, onUnauthorized: () => "sesame" }).version();
+    assert.equal(asked.length, 3);
+  });
+});
+
 test("a lost stream of events goes on behind the last outcome", async () => {
   const job = { id: "j", state: "running", n_done: 1, n_items: 2 };
   const outcome = (index) => `id: ${index}\nevent: outcome\ndata: ${JSON.stringify({ index, status: "created" })}\n\n`;

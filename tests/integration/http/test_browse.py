@@ -101,3 +101,10 @@ def test_duplicates_come_in_groups_by_their_first_ids(client: TestClient, copies
     alike = client.get(copies, params={"kind": "picture"}).json()
     assert ids_of(alike) == [["a", "b"], ["c", "d", "e"]]
     assert (alike["n_duplicates"], [group["n_images"] for group in alike["groups"]]) == (3, [2, 3])
+
+
+def test_pages_of_duplicates_are_those_of_one_large_page(client: TestClient, copies: str) -> None:
+    first = client.get(copies, params={"limit": 1}).json()
+    assert (ids_of(first), first["next"], first["n_groups"]) == ([["a", "b"]], "a", 2)
+    second = client.get(copies, params={"limit": 1, "after": first["next"]}).json()
+    assert (ids_of(second), second["next"], second["n_groups"]) == ([["d", "e"]], None, 2)

@@ -107,7 +107,8 @@ def test_values_are_counted_among_as_many_hits_as_k_may_be_whatever_the_page(
     fields = [("text", (None, "red")), ("facets", (None, "warm")), ("facets", (None, "no.such"))]
     assert client.post("/search", files=fields).json()["facets"] == by_words
     body = {"query": {"text": "red"}, "collection": "copies", "k": 1, "facets": ["warm"]}
-    assert len(copies) > client.post("/search", json=body).json()["facets"][0]["n_hits"] == 12
+    for page in ({}, {"k": 12, "offset": 3}):
+        assert len(copies) > client.post("/search", json=body | page).json()["facets"][0]["n_hits"] == 12
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,20 @@ def test_waiting_job_ends_with_its_collection_and_never_fills_another_of_the_nam
     run_jobs(story)
 
 
+def test_jobs_that_ended_long_ago_are_forgotten(run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_ENDED", 1)
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        submitted = [await submit(jobs, 1, first=n) for n in range(3)]
+        await end_of(jobs, submitted[-1].id)
+        change = jobs.next_change()
+        while [job.id for job in await jobs.list()] != [submitted[-1].id]:
+            await change.wait()
+            change = jobs.next_change()
+
+    run_jobs(story)
+
+
 def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_name(run_jobs: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         await opened.collections.create("x")

@@ -1,6 +1,7 @@
 """Data folders made of backups: whole or not there, and never over what somebody may still want."""
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -161,6 +162,23 @@ def test_damaged_database_is_refused_before_anything_is_touched_whatever_is_aske
     for without_damaged in (False, True):
         with pytest.raises(CorruptStore, match=r"is damaged: its sha256 .* nothing can be restored"):
             restore(backup, restored, replace=True, without_damaged=without_damaged)
+    assert contents(restored) == OTHERS
+
+
+def test_database_that_changes_while_it_is_copied_replaces_nothing(
+    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(restored, OTHERS)
+    copyfile = shutil.copyfile
+
+    def changed(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        with target.open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(shutil, "copyfile", changed)
+    with pytest.raises(CorruptStore, match=r"database-\S+ changed while it was restored"):
+        restore(backup, restored, replace=True)
     assert contents(restored) == OTHERS
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from diptych.adapters.files import key_file
 from diptych.adapters.files.key_file import KeyFile
 from diptych.core.keys.key import Key, new_key
 from diptych.errors import ConfigError, Conflict, NotFound, StoreReadOnly
@@ -70,6 +71,15 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: opened(tmp_path).add(made()), range(40)))
     assert len(opened(tmp_path).read() or []) == 40
+
+
+def test_number_of_keys_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_file, "MAX_KEYS", 1)
+    file, first = opened(tmp_path), made()
+    file.add(first)
+    with pytest.raises(Conflict, match="there are 1 API keys, which is the limit"):
+        file.add(made())
+    assert file.read() == [first]
 
 
 def test_prefix_that_is_taken_is_refused(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from diptych.core.classification import scoring
-from diptych.core.collections.search import mix
-from diptych.errors import InvalidValue
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -38,28 +36,3 @@ def test_sigmoid_does_not_overflow() -> None:
 )
 def test_best_few_are_the_first_of_all_sorted_ties_and_nan_included(scores: np.ndarray, k: int) -> None:
     assert scoring.top_k(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
-
-
-def test_mixed_query_is_the_unit_weighted_sum() -> None:
-    x, y = np.eye(2, dtype=np.float32)
-    assert mix([x], [0.001]) == pytest.approx(x)
-    assert mix([x, y], [3.0, 4.0]) == pytest.approx([0.6, 0.8])
-    assert mix([x, y], [3e300, 4e300]) == pytest.approx([0.6, 0.8])
-    assert mix([x, y], [1.0, -1.0]) == pytest.approx([0.5**0.5, -(0.5**0.5)])
-
-
-@pytest.mark.parametrize(
-    ("weights", "words"),
-    [([0.0], "weight is 0, so there is nothing to search for"), ([0.0, 0.0], "all weights are 0")],
-)
-def test_query_without_weight_is_refused(weights: list[float], words: str) -> None:
-    x = np.array([1.0, 0.0], np.float32)
-    with pytest.raises(InvalidValue, match=words):
-        mix([x] * len(weights), weights)
-
-
-@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
-def test_query_without_a_direction_is_refused(weights: list[float]) -> None:
-    x = np.array([1, 0], np.float32)
-    with pytest.raises(InvalidValue):
-        mix([x, x], weights)
