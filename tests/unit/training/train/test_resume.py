@@ -104,12 +104,15 @@ def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(dataset, tmp_path
     assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
 
 
-def test_the_best_weights_by_validation_are_kept(dataset, tmp_path):
-    scores = iter([0.3, 0.1])
-    config = recipe(best_by=["icons_top1"])
-    finish(loop_for(config, dataset, tmp_path / "run", validate=lambda model: {"icons_top1": next(scores)}))
+def test_the_best_weights_by_validation_are_kept_by_a_resumed_run_too(dataset, tmp_path):
+    scores = iter([0.3, 0.1, 0.2, 0.1])
+    config = recipe(best_by=["icons_top1"], validate_every=2)
+    for resume, until in ((False, 5), (True, N_STEPS)):
+        loop = loop_for(config, dataset, tmp_path / "run", resume=resume)
+        assert replace(loop, validate=lambda model: {"icons_top1": next(scores)}).train(until=until)
+        loop.log.close()
     run = load_run(tmp_path / "run")
-    assert (run.step, run.metrics) == (4, {"icons_top1": 0.3})
+    assert (run.step, run.metrics) == (2, {"icons_top1": 0.3})
     assert load_run(tmp_path / "run", which="last").step == N_STEPS
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -125,7 +128,8 @@ def test_an_existing_run_and_another_recipe_are_refused(dataset, tmp_path):
 
 
 def test_non_finite_steps_change_only_the_count(dataset, tmp_path):
-    loop = loop_for(recipe(ema_decay=0.9, precision="fp32", steps=2), dataset, tmp_path / "run")
+    config = recipe(ema_decay=0.9, precision="fp32", steps=2)
+    loop = loop_for(config, dataset, tmp_path / "run")
     state = loop.state
     before = copy.deepcopy([state.model.state_dict(), state.ema.tensors()])
 
@@ -143,8 +147,11 @@ def test_non_finite_steps_change_only_the_count(dataset, tmp_path):
     after = [state.model.state_dict(), state.ema.tensors()]
     for old, new in zip(before, after, strict=True):
         assert all(torch.equal(tensor, new[name]) for name, tensor in old.items())
-    assert (state.step, state.stepper.n_skipped) == (2, 2)
     loop.log.close()
+    resumed = loop_for(config, dataset, tmp_path / "run", resume=True)
+    resumed.log.close()
+    for one in (state, resumed.state):
+        assert (one.step, one.stepper.n_skipped, one.stepper.n_skipped_in_row) == (2, 2, 2)
 
 
 @pytest.mark.long

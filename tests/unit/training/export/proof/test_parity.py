@@ -110,6 +110,14 @@ def test_a_row_that_depends_on_its_neighbours_breaks_batch_invariance(sample: Pa
     assert batch_cosine_min(replace(EXACT, encode_image=blended), sample, pad) < 0.9999
 
 
+def test_a_row_that_is_another_one_when_alone_breaks_batch_invariance(sample: ParitySample) -> None:
+    def other_alone(input_ids: InputIds) -> Embeddings:
+        rows = encode_text(input_ids)
+        return rows[:, ::-1] if len(rows) == 1 else rows
+
+    assert batch_cosine_min(replace(EXACT, encode_text=other_alone), sample, pad) < 0.9999
+
+
 def similarities(margins: Sequence[float], n_texts: int = 100) -> Embeddings:
     """One image for each margin: text 0 is the best, text 1 follows by the margin, the others are far."""
     rows = np.zeros((len(margins), n_texts), np.float32)
@@ -132,6 +140,14 @@ def test_near_ties_are_counted_apart() -> None:
     found[2, 1] = 0.7  # no tie
 
     assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 1)
+
+
+def test_where_near_ties_are_most_of_the_images_all_count() -> None:
+    expected = similarities([0.001, 0.001, 0.4])
+    found = with_noise(expected, 0.01)
+    found[0, 1] = 0.6
+
+    assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 2)
 
 
 PERFECT = Parity(

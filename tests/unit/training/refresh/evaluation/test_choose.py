@@ -21,6 +21,10 @@ def test_the_best_own_score_within_the_bound_is_chosen():
     assert choose_alpha(measured, max_loss=100).alpha == 1
 
 
+def test_a_tie_goes_to_the_smaller_alpha():
+    assert choose_alpha(evaluation({0: 20, 0.25: 60, 0.5: 60}, {0: 90, 0.25: 90, 0.5: 90})).alpha == 0.25
+
+
 def test_the_old_model_is_kept_if_nothing_within_the_bound_is_better():
     chosen = choose_alpha(evaluation({0: 20, 0.5: 60, 1: 90}, {0: 90, 0.5: 80, 1: 10}))
 
