@@ -1,12 +1,13 @@
 """What tests of rollouts share: which version makes the vectors, and an encoder that is held back."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from diptych.core.serving.versions import Versions
 from integration.store_parts import Opened
 from support.pictures import picture
 
@@ -37,6 +38,21 @@ def gone(folder: Path) -> Iterator[None]:
         yield
     finally:
         elsewhere.rename(folder)
+
+
+@contextmanager
+def counted_looks() -> Iterator[Callable[[], int]]:
+    """Count the looks at the model repository that begin from now on. The third begins when two are over."""
+    n_looks, read_calibrations = 0, Versions.read_calibrations
+
+    async def counted(versions: Versions) -> None:
+        nonlocal n_looks
+        n_looks += 1
+        await read_calibrations(versions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Versions, "read_calibrations", counted)
+        yield lambda: n_looks
 
 
 class Held:

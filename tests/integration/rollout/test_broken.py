@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from diptych.bundle.manifest import MANIFEST_FILE
+from integration.version_parts import counted_looks
 from support.app import running_app
 from support.image_requests import add_images
 from support.pictures import picture
@@ -92,8 +93,9 @@ def require_serving(client: TestClient, version: int) -> None:
 
 
 def looked_again(client: TestClient, n_rollouts: int) -> None:
-    """Give the server time for a few more looks: it starts nothing."""
-    time.sleep(10 * POLL_S)
+    """Let the server look twice more: it starts nothing."""
+    with counted_looks() as n_looks:
+        wait_for(lambda: n_looks() > 2)
     assert len(rollouts(client)) == n_rollouts
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from diptych.core.rollout import previous, watcher
 from integration.store_parts import COLOURS, Opened, Run, add_colours
-from integration.version_parts import Held, require_found, version_of
+from integration.version_parts import Held, counted_looks, require_found, version_of
 from support.fixtures import model_repo_fixture
 from support.pictures import picture
 from support.tiny_bundle import TINY
@@ -30,6 +30,12 @@ async def caught_up(opened: Opened) -> None:
     """Wait until a rollback would be immediate."""
     while (previous := (await opened.rollouts.status()).previous) is None or previous.n_lagging:  # noqa: ASYNC110 - has no event
         await asyncio.sleep(0.001)
+
+
+async def until_looked_again() -> None:
+    """Wait for two whole looks at the model repository."""
+    with counted_looks() as n_looks:
+        await until(lambda: n_looks() > 2)
 
 
 def test_rollback_is_immediate_once_the_former_version_has_caught_up(run: Run) -> None:
@@ -109,7 +115,7 @@ def test_latest_policy_follows_new_versions_and_a_rollback_stays(run: Run) -> No
         await add_colours(opened)
         await until(lambda: opened.serving.current.version.model.version == 2)
         await opened.activate(TINY, 1)
-        await asyncio.sleep(0.1)  # several looks at the repository
+        await until_looked_again()
         assert opened.serving.current.version.model.version == 1
 
     run(story, manual=False)
@@ -156,7 +162,7 @@ def test_version_that_the_settings_name_is_served_though_it_served_before(run: R
         await require_found(opened, "red", "green", "blue", "yellow")
 
     async def absent(opened: Opened) -> None:
-        await asyncio.sleep(0.1)
+        await until_looked_again()
         assert opened.serving.current.version.model.version == 2
 
     run(rolled_over)

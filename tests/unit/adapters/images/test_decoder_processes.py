@@ -81,7 +81,7 @@ def test_work_that_sleeps_is_ended_after_the_wall_time() -> None:
 def test_process_that_dies_between_two_items_is_replaced(processes: DecoderProcesses) -> None:
     pid = processes.run(WANTED, eval, PID)
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
+    wait_until_gone(pid)
     assert processes.run(WANTED, eval, PID) != pid
 
 

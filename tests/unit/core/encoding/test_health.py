@@ -58,10 +58,15 @@ async def test_failing_canary_makes_unready_until_it_answers_again() -> None:
 
 
 async def test_canary_is_skipped_while_batches_succeed() -> None:
-    canary = Canary()
-    health = health_of(canary, last_success_at=lambda: time.monotonic() + 60, period_s=0.01)
+    canary, rounds = Canary(), list[float]()
+
+    def just_now() -> float:
+        rounds.append(time.monotonic() + 60)
+        return rounds[-1]
+
+    health = health_of(canary, last_success_at=just_now)
     await health.start()
-    await asyncio.sleep(0.1)
+    await until(lambda: len(rounds) > 3)
     assert canary.n_asked == 1
     assert health.report().ready
     await health.close()

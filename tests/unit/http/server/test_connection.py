@@ -14,7 +14,6 @@ from diptych.http.server.connection import MAX_PIPELINED
 from support.raw_http import ServerHandle, is_closed, read_response, run, serving, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-SHORT_S = 0.2
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -65,7 +64,7 @@ def limited(app: Any, counts: Counter[str], **given: Any) -> AbstractAsyncContex
 def test_head_must_be_complete_in_time_even_if_bytes_keep_arriving() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with limited(App(), counts, header_timeout_s=SHORT_S) as handle:
+        async with limited(App(), counts, header_timeout_s=1) as handle:
             silent, _ = await handle.connect()
             begun, writer = await handle.connect(b"GET / HTTP/1.1\r\nA: ")
             dripping = asyncio.create_task(drip(writer))
@@ -149,7 +148,7 @@ def test_too_many_pipelined_requests_close_the_connection() -> None:
 @pytest.mark.parametrize("rest", [b"", b"0123456789"], ids=len)
 def test_body_after_its_response_is_not_waited_for_long(rest: bytes) -> None:
     async def scenario() -> None:
-        async with serving(App(), Limits(header_timeout_s=SHORT_S), keep_alive_s=1) as handle:
+        async with serving(App(), Limits(header_timeout_s=0.2), keep_alive_s=1) as handle:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
             reader, writer = await handle.connect(head)
             assert (await read_response(reader)).status == 200
