@@ -1,10 +1,11 @@
 """The models view of the page at /: versions, cards, comparison, activation and the way back."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from diptych_client import Client
 from support.browser import Watched
@@ -51,6 +52,28 @@ def test_version_is_activated_compared_and_rolled_back(opened: Page) -> None:
     opened.get_by_role("link", name="Models").first.click()
     opened.get_by_role("button", name="Back to tiny version 1, fp32").click()
     expect(opened.locator("#model")).to_contain_text("tiny version 1")
+
+
+def test_version_shows_the_parity_of_bf16_that_was_measured_where_it_is_served(opened: Page) -> None:
+    parity = {
+        "cosine_min": 0.9956,
+        "cosine_mean": 0.9997,
+        "batch_cosine_min": 0.9999,
+        "n_images": 7,
+        "n_texts": 5,
+    }
+
+    def in_bf16(route: Route) -> None:
+        response = route.fetch()
+        entry = response.json()
+        entry["serving"] |= {"precision": "bf16", "parity": parity}
+        route.fulfill(response=response, json=entry)
+
+    opened.route("**/models/tiny/versions/1", in_bf16)
+    opened.get_by_role("link", name="version 1", exact=True).click()
+    rows = opened.get_by_role("region", name="Parity").get_by_role("row")
+    expect(rows.last).to_have_text(re.compile(r"bf16\s*0.99970\s*0.99560\s*7 pictures, 5 texts"))
+    expect(rows).to_have_count(3)
 
 
 def test_suggested_checkpoint_shows_the_commands_that_import_it(opened: Page) -> None:

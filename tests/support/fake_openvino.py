@@ -27,6 +27,7 @@ class FakeOpenVino:
 
     capabilities: str | None = "BF16 WINOGRAD FP32 INT8"  # None: the plugin does not know the processor
     fails_with: Exception | None = None  # raised when a session is made
+    falls_back: bool = False  # sessions report onnxruntime's CPU provider
     turned: float = 0.0  # radians by which rows are wrong
     turned_alone: float = 0.0  # further radians, of the row of a batch of one
     n_threads: list[int] = field(default_factory=list)  # of each session
@@ -69,7 +70,8 @@ class _Session(ort.InferenceSession):
         super().__init__(path, options, providers or ["CPUExecutionProvider"], **kwargs)
 
     def get_providers(self) -> list[str]:
-        return [OPENVINO] if self._by_plugin else list(super().get_providers())
+        by_plugin = self._by_plugin and not self.plugin.falls_back
+        return [OPENVINO] if by_plugin else list(super().get_providers())
 
     def get_provider_graph_assignment_info(self) -> Any:
         return [SimpleNamespace(ep_name=OPENVINO, get_nodes=lambda: [SimpleNamespace(op_type="Conv")])]

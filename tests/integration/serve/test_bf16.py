@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from fastapi.testclient import TestClient
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.tuning.precision import EncoderTiming
+from diptych.core.tuning.precision import Candidate, DeviceChoice, EncoderTiming
 from diptych.errors import BundleError, ConfigError, GoldenMismatch
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import verify_bundle
 from diptych.wiring.precisions import chosen
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
+from diptych.wiring.tuning import encoder_timing
 from diptych.wiring.tuning.planning import PLAN_FILE, plan_file_of
 from support.app import running_app
 from support.fake_openvino import OPENVINO, FakeOpenVino
@@ -23,6 +25,8 @@ from support.pictures import picture
 from support.tiny_bundle import IMAGE_SIZE, TINY, Fault, write_tiny_bundle
 
 TWO: dict[str, Fault] = {"fp32": "equal", "int8": "equal"}
+RECORDED = "named by the data folder or by an activation"
+ADVICE = "`diptych models activate tiny --precision bf16` tries it"
 ONE_IMAGE = (1, IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
@@ -86,16 +90,53 @@ def test_data_folder_that_records_a_precision_keeps_it(tmp_path: Path, plugin: F
 
 
 @pytest.mark.usefixtures("plugin")
-def test_data_folder_that_records_fp32_says_how_to_move_to_bf16(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_data_folder_that_records_fp32_or_int8_says_how_to_move_to_bf16(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, precision: str
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
-    with running_app(tmp_path, precision="fp32") as client:
+    with running_app(tmp_path, precision=precision) as client:
         assert serving(client)["reason"] == "set by DIPTYCH_PRECISION"
     caplog.set_level("INFO")
     with running_app(tmp_path) as client:
-        assert "`diptych models activate tiny --precision bf16` tries it" in serving(client)["reason"]
+        assert ADVICE in serving(client)["reason"]
     assert "tiny/1: this processor multiplies in bf16" in caplog.text
+    with running_app(tmp_path, read_only=True) as client:
+        assert ADVICE not in serving(client)["reason"], "a read-only server cannot move"
+
+
+@pytest.mark.parametrize("fault", [{"turned": 0.15}, {"turned": 0.07}])
+def test_bf16_that_is_known_to_miss_a_bound_is_not_advised(
+    tmp_path: Path, plugin: FakeOpenVino, fault: dict[str, float]
+) -> None:
+    plugin.turned = fault["turned"]
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    with running_app(tmp_path):
+        pass
+    with running_app(tmp_path) as client:
+        assert serving(client)["reason"] == RECORDED
+
+
+@pytest.mark.parametrize(
+    ("ms", "precision", "is_advised"),
+    [
+        ({"fp32": 5.0, "bf16": 5.0, "int8": 4.0}, "fp32", False),
+        ({"fp32": 5.0, "bf16": 2.0, "int8": 1.0}, "fp32", True),
+        ({"fp32": 5.0, "bf16": 2.0, "int8": 1.0}, "int8", False),
+        ({"fp32": 5.0, "bf16": 2.0, "int8": 1.5}, "int8", True),
+    ],
+)
+@pytest.mark.usefixtures("plugin")
+def test_bf16_is_advised_if_auto_would_prefer_it_by_the_times_of_an_earlier_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: dict[str, float], precision: str, is_advised: bool
+) -> None:
+    monkeypatch.setattr(encoder_timing, "item_ms", lambda *_: ms)
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    served(tmp_path / "model_repo", plan_file=plan_file_of(Settings(data_dir=tmp_path / "data")))
+    with running_app(tmp_path, version=1, n_threads=2, precision=precision):
+        pass
+    with running_app(tmp_path, version=1, n_threads=2) as client:
+        assert (ADVICE in serving(client)["reason"]) == is_advised
 
 
 def test_parity_is_measured_at_the_first_load_alone(tmp_path: Path, plugin: FakeOpenVino) -> None:
@@ -132,7 +173,7 @@ def test_version_that_misses_a_bound_is_not_served_in_bf16_and_the_reason_is_sho
         assert serving(client)["precision"] in TWO
     assert not candidate["passed"]
     assert re.match(reason, candidate["error"])
-    with pytest.raises(GoldenMismatch, match=reason):
+    with pytest.raises(GoldenMismatch, match=f"bf16: {reason}"):
         served(tmp_path / "repo", precision="bf16")
     assert f"tiny/1 is not served in bf16: {candidate['error']}" in caplog.messages
 
@@ -159,9 +200,57 @@ def test_processor_without_bf16_is_served_as_before_and_the_named_precision_says
 ) -> None:
     plugin.capabilities = capabilities
     candidates = served(tmp_path / "repo").choice.candidates
-    assert [one.precision for one in candidates] == ["fp32", "int8"]
-    with pytest.raises(BundleError, match=f"bf16 is not offered here: {reason}"):
+    assert [one.precision for one in candidates if one.passed] == ["fp32", "int8"]
+    assert candidates[1] == Candidate("bf16", passed=False, error=f"not offered here: {reason}")
+    with pytest.raises(BundleError, match=f"^bf16: not offered here: {reason}"):
         served(tmp_path / "repo", precision="bf16")
+
+
+def test_refused_start_and_models_name_the_precision_and_another_way(
+    tmp_path: Path, plugin: FakeOpenVino
+) -> None:
+    plugin.turned = 0.15
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    refusal = r"bf16: golden image \d: cosine is 0\.98\d+, bound is 0\.99"
+    another = "; another precision can be named with --precision$"
+    newest = pytest.raises(ConfigError, match=f"^tiny/1 cannot be served here: {refusal}{another}")
+    with newest, running_app(tmp_path, precision="bf16"):
+        pass
+    named = pytest.raises(GoldenMismatch, match=f"^{refusal}{another}")
+    with named, running_app(tmp_path, precision="bf16", version=1):
+        pass
+    write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
+    with running_app(tmp_path, version=1, precision="fp32") as client:
+        client.post("/models/tiny/versions/2/activate", json={"precision": "bf16"})
+        deadline = time.monotonic() + 30
+        while not (ignored := client.get("/models").json()["models"][0]["ignored"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert ignored[0]["version"] == 2
+    assert re.match(refusal, ignored[0]["reason"])
+
+
+def test_bf16_runs_on_the_cpu_alone_and_openvino_is_named_as_its_provider(
+    tmp_path: Path, plugin: FakeOpenVino, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigError, match=r"^DIPTYCH_DEVICE=cuda does not run bf16, "):
+        served(tmp_path, precision="bf16", device="cuda")
+    assert plugin.n_threads == []
+    caplog.set_level("INFO")
+    found = served(tmp_path, precision="bf16", device="auto")
+    assert found.device == DeviceChoice(OPENVINO, None, "bf16 is for a CPU")
+    assert f"encoders run on {OPENVINO}: bf16 is for a CPU" in caplog.messages
+
+
+def test_plugin_that_falls_back_is_refused_without_a_word_of_cuda(
+    tmp_path: Path, plugin: FakeOpenVino
+) -> None:
+    plugin.falls_back = True
+    with pytest.raises(
+        BundleError, match=f"{OPENVINO} was requested, but onnxruntime uses CPUExecution"
+    ) as found:
+        served(tmp_path, precision="bf16")
+    assert "CUDA" not in str(found.value)
 
 
 def test_data_folder_in_bf16_moves_to_a_machine_without_it_only_if_another_precision_is_named(

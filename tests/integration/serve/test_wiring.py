@@ -137,8 +137,9 @@ def test_check_proves_sound_bundles_and_finds_a_damaged_one(
     assert capsys.readouterr().out.splitlines() == [
         "tiny/1  sound   fp32",
         "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
-        "  auto is fp32: the only precision of this version",
+        "  auto is fp32: the only one that passed here",
         "    fp32  passed",
+        "    bf16  not offered here: the package onnxruntime-ep-openvino is not installed",
     ]
     write_tiny_bundle(tmp_path, ungated=True)
     assert main(["check", "--model-repo", str(tmp_path), "tiny/2"]) == 0

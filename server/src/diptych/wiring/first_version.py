@@ -23,6 +23,7 @@ from diptych.wiring.loading.version_choice import MachineSupport, chosen_version
 from diptych.wiring.version_loader import VersionLoader
 
 LOG = logging.getLogger("diptych.versions")
+ANOTHER_PRECISION = "another precision can be named with --precision"
 
 
 def load_first_version(
@@ -71,8 +72,8 @@ def _load_in_another_precision(
     """Load the precision that the settings name in place of one that this machine cannot run."""
     if settings.precision in {AUTO, active.precision} or settings.read_only:
         raise ConfigError(
-            f"{active}, which the data folder records, cannot be served on this machine: {error}; another "
-            "precision can be named with --precision"
+            f"{active}, which the data folder records, cannot be served on this machine: {error.message}; "
+            f"{ANOTHER_PRECISION}"
         ) from error
     LOG.error("%s, which was served last, cannot be served on this machine: %s", active, error)
     return loader.load(replace(active, precision=settings.precision))
@@ -128,11 +129,13 @@ def _load_newest(
         name, number = chosen_version(settings, support)
         try:
             version = loader.load(_target(settings, repository, name, number, precision))
-        except (BundleError, EncoderFailed, ConfigError) as error:
-            manifest = repository.manifest(name, number)
-            if settings.version is not None or isinstance(error, ConfigError):
-                raise
-            support.refuse(manifest, str(error))
+        except (BundleError, EncoderFailed) as error:
+            refused = error
+            if error.item == precision:  # the named precision fails, not the version
+                refused = type(error)(f"{error.message}; {ANOTHER_PRECISION}", precision)
+            if settings.version is not None:
+                raise refused from error
+            support.refuse(repository.manifest(name, number), str(refused))
             continue
         _log_ignored_versions(repository, version.ref, support)
         return version

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.files.calibration_reader import CalibrationReader
-from diptych.adapters.onnxruntime.openvino_provider import why_no_bf16
 from diptych.bundle.calibration import calibration_file
 from diptych.bundle.image.preprocess import DecodeMode
 from diptych.core.serving.version import ReadCalibration, Version
 from diptych.core.serving.versions import OnStep
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import CPU_PROVIDER, Execution
+from diptych.core.tuning.precision import Execution
 from diptych.core.types import Target, VersionRef
 from diptych.errors import BundleError, ConfigError, CorruptBundle, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings
-from diptych.wiring.loading.bundles import BF16, LoadedBundle, VerifiedBundle, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, verify_bundle
 from diptych.wiring.loading.golden import warmed
 from diptych.wiring.loading.version_choice import MachineSupport
+from diptych.wiring.precisions.bf16_advice import bf16_advice
 from diptych.wiring.precisions.chosen import ChosenPrecision, load_chosen
 from diptych.wiring.precisions.tensorrt import with_tensorrt
 from diptych.wiring.tuning.planning import plan_file_of, threads_of, with_plan
@@ -145,21 +145,18 @@ class VersionLoader:
             n_threads=threads_of(settings),
             plan_file=self._plan_file,
         )
-        return chosen if is_set else _advising_bf16(chosen)
+        if is_set or settings.read_only:  # a read-only server cannot move
+            return chosen
+        return self._advising_bf16(chosen)
 
-
-def _advising_bf16(chosen: ChosenPrecision) -> ChosenPrecision:
-    """Add to the reason for fp32 how to move to bf16, where this processor has it: a recorded precision is
-    kept, although the processor or the plugin may be newer.
-    """
-    choice, manifest = chosen.choice, chosen.loaded.bundle.manifest
-    on_cpu = chosen.device.provider == CPU_PROVIDER
-    if choice.precision != "fp32" or not on_cpu or why_no_bf16() is not None:
-        return chosen
-    activate = f"diptych models activate {manifest.name} --precision {BF16}"
-    advice = f"this processor multiplies in {BF16}, which may be faster: `{activate}` tries it"
-    LOG.info("%s/%d: %s", manifest.name, manifest.version, advice)
-    return replace(chosen, choice=replace(choice, reason=f"{choice.reason}; {advice}"))
+    def _advising_bf16(self, chosen: ChosenPrecision) -> ChosenPrecision:
+        """Add to the reason how to move to bf16, where that may be of use: a recorded precision is kept."""
+        advice = bf16_advice(chosen, threads_of(self._settings), self._plan_file)
+        if advice is None:
+            return chosen
+        choice, manifest = chosen.choice, chosen.loaded.bundle.manifest
+        LOG.info("%s/%d: %s", manifest.name, manifest.version, advice)
+        return replace(chosen, choice=replace(choice, reason=f"{choice.reason}; {advice}"))
 
 
 def _verified_in(folder: Path, ref: VersionRef) -> VerifiedBundle:

@@ -27,11 +27,11 @@ def test_processor_without_bf16_is_not_offered_it(
     capabilities: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeOpenVino(capabilities).install(monkeypatch)
-    assert why_no_bf16() == f"bf16 is not offered here: {reason}"
+    assert why_no_bf16() == f"not offered here: {reason}"
 
 
 def test_missing_package_is_named() -> None:
-    assert why_no_bf16() == ("bf16 is not offered here: the package onnxruntime-ep-openvino is not installed")
+    assert why_no_bf16() == ("not offered here: the package onnxruntime-ep-openvino is not installed")
 
 
 def test_plugin_that_does_not_load_is_a_reason_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +40,22 @@ def test_plugin_that_does_not_load_is_a_reason_and_no_error(monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, PLUGIN, SimpleNamespace(get_library_path=lambda: "libplugin.so"))
     monkeypatch.setattr(ort, "register_execution_provider_library", register)
-    assert why_no_bf16() == (
-        "bf16 is not offered here: OpenVINO's plugin does not load: libplugin.so needs another release"
-    )
+    assert why_no_bf16() == ("not offered here: OpenVINO's plugin fails: libplugin.so needs another release")
+
+
+def test_plugin_that_fails_to_list_its_devices_is_a_reason_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def devices() -> None:
+        raise RuntimeError("no device has a driver")
+
+    FakeOpenVino().install(monkeypatch)
+    monkeypatch.setattr(ort, "get_ep_devices", devices)
+    assert why_no_bf16() == "not offered here: OpenVINO's plugin fails: no device has a driver"
+
+
+def test_older_onnxruntime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeOpenVino().install(monkeypatch)
+    monkeypatch.setattr(ort, "InferenceSession", object)
+    monkeypatch.setattr(ort, "__version__", "1.23.2")
+    assert why_no_bf16() == "not offered here: bf16 needs onnxruntime 1.24 or newer, this is 1.23.2"

@@ -30,11 +30,17 @@ class PlanFile:
             narrow(file)
 
     def get(self, key: str, kind: type[Measured]) -> Measured | None:
+        """The measurement of an earlier start; None if there is none, so that it is measured now."""
+        found = self.known(key, kind)
+        if found is None:
+            self._before_measuring()
+        return found
+
+    def known(self, key: str, kind: type[Measured]) -> Measured | None:
         """The measurement of an earlier start; None if there is none, or if it is not a `kind`."""
         try:
             return TypeAdapter(kind).validate_python(self._read()[key])
         except (KeyError, ValueError):
-            self._before_measuring()
             return None
 
     def put(self, key: str, measured: object) -> None:

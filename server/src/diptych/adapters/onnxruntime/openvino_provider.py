@@ -22,7 +22,7 @@ def why_no_bf16() -> str | None:
     try:
         _device()
     except BundleError as error:
-        return str(error)
+        return error.message
     return None
 
 
@@ -47,29 +47,30 @@ def compute_in_bf16(options: ort.SessionOptions, n_threads: int) -> None:
 
 def _device() -> "ort.OrtEpDevice":  # quoted: releases before 1.23 have none
     """Return the processor as a device of the plugin. Raises BundleError saying what is missing for bf16."""
-    _load_plugin()
-    found = [
-        one
-        for one in ort.get_ep_devices()
-        if one.ep_name == OPENVINO_PROVIDER and one.ep_metadata.get("ov_device") == "CPU"
-    ]
+    found = [one for one in _devices() if one.ep_metadata.get("ov_device") == "CPU"]
     if not found:
-        raise BundleError("bf16 is not offered here: OpenVINO's plugin does not support this processor")
+        raise _not_offered("OpenVINO's plugin does not support this processor")
     capabilities = found[0].ep_metadata.get(CAPABILITIES, "")
     if CAPABILITY not in capabilities.split():
-        raise BundleError(f"bf16 is not offered here: the processor has only {capabilities}, says OpenVINO")
+        raise _not_offered(f"the processor has only {capabilities}, says OpenVINO")
     return found[0]
 
 
-def _load_plugin() -> None:
-    """Load the plugin into this process, unless it is loaded. Raises BundleError."""
+def _devices() -> "list[ort.OrtEpDevice]":
+    """Load the plugin into this process, unless it is loaded, and return its devices. Raises BundleError."""
+    if not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"):
+        raise _not_offered(f"bf16 needs onnxruntime 1.24 or newer, this is {ort.__version__}")
     try:
         _register(importlib.import_module(PLUGIN).get_library_path())
+        return [one for one in ort.get_ep_devices() if one.ep_name == OPENVINO_PROVIDER]
     except ModuleNotFoundError as error:
-        package = PLUGIN.replace("_", "-")
-        raise BundleError(f"bf16 is not offered here: the package {package} is not installed") from error
-    except Exception as error:  # onnxruntime raises classes of its own, and older releases take no plugins
-        raise BundleError(f"bf16 is not offered here: OpenVINO's plugin does not load: {error}") from error
+        raise _not_offered(f"the package {PLUGIN.replace('_', '-')} is not installed") from error
+    except Exception as error:  # onnxruntime raises classes of its own
+        raise _not_offered(f"OpenVINO's plugin fails: {error}") from error
+
+
+def _not_offered(reason: str) -> BundleError:
+    return BundleError(f"not offered here: {reason}", item="bf16")
 
 
 @cache

@@ -89,7 +89,7 @@ def _on_gpu(file: Path, tensorrt: Options | None) -> ort.InferenceSession:
     session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     wanted_one = CUDA_PROVIDER if tensorrt is None else TENSORRT_PROVIDER
     if problem := _problem(session, wanted_one):
-        raise ConfigError(f"{file.name}: {problem}")
+        raise ConfigError(f"{file.name}: {problem}; {wanted()}")
     _log_other_operators(file, session, wanted_one)
     return session
 
@@ -122,7 +122,7 @@ def _problem(session: ort.InferenceSession, provider: str) -> str:
     """Why the session does not use the provider; empty if it does."""
     used = session.get_providers()[0]
     if used != provider:  # if a library is missing onnxruntime warns, and continues without it all the same
-        return f"{provider} was requested, but onnxruntime uses {used}; {wanted()}"
+        return f"{provider} was requested, but onnxruntime uses {used}"
     if all(found != provider for found, _ in _operators(session)):
         return f"{provider} runs none of its operators"
     return ""

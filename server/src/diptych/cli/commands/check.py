@@ -14,7 +14,7 @@ from diptych.cli.output.precisions import candidate_line, device_line, parity_li
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.process.variables import misspelt_setting
 from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, unfit
-from diptych.errors import BundleError, DiptychError, EncoderFailed
+from diptych.errors import DiptychError
 from diptych.settings import PREFIX, Settings, read_settings
 from diptych.wiring.data_folders import check_data_folder
 
@@ -127,7 +127,7 @@ def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
     try:
         for precision in graphs:  # including those that this machine would not serve
             is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
-            _prove(cpu_trials if trials.on_gpu and is_for_cpu else trials, precision)
+            (cpu_trials if trials.on_gpu and is_for_cpu else trials).load(precision)
     except DiptychError as error:
         return _failed(manifest.name, manifest.version, error)
     out(f"{manifest.name}/{manifest.version}  sound   {', '.join(graphs)}")
@@ -165,14 +165,6 @@ def _build_engines(trials: "Trials", settings: Settings) -> bool:
 def _failed(name: str, version: int, error: DiptychError) -> bool:
     out(f"{name}/{version}  FAILED  {error}")
     return False
-
-
-def _prove(trials: "Trials", precision: str) -> None:
-    """Load the precision. Raises the error that keeps it from being served, with its name."""
-    try:
-        trials.load(precision)
-    except (BundleError, EncoderFailed) as error:
-        raise error.named(precision) from None
 
 
 def _show_device(device: DeviceChoice) -> None:

@@ -48,7 +48,8 @@ def load_chosen(
         )
         for name, error in trials.failed().items():
             LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, error)
-        chosen = ChosenPrecision(loaded, choice, trials.device)
+        device_choice = replace(trials.device, provider=loaded.encoder.provider)
+        chosen = ChosenPrecision(loaded, choice, device_choice)
         LOG.info("encoders run on %s: %s", chosen.device.name or chosen.device.provider, chosen.device.reason)
     except BaseException:
         trials.close()

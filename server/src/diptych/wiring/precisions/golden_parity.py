@@ -14,7 +14,7 @@ from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.bundle.parity import GoldenParity, broken_bounds
 from diptych.errors import GoldenMismatch
-from diptych.wiring.loading.bundles import LoadedBundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 
 METHOD = 1  # incremented when the method of measuring changes: older parities are then discarded
 
@@ -30,7 +30,7 @@ def with_golden_parity(loaded: LoadedBundle, n_threads: int, plan_file: PlanFile
     manifest, precision = loaded.bundle.manifest, loaded.precision
     if precision in manifest.precisions:
         return loaded
-    key = _key(loaded, n_threads)
+    key = _key(loaded.bundle, precision, n_threads)
     parity = None if plan_file is None else plan_file.get(key, GoldenParity)
     if parity is None:
         parity = _measured(loaded)
@@ -39,6 +39,26 @@ def with_golden_parity(loaded: LoadedBundle, n_threads: int, plan_file: PlanFile
     if broken := broken_bounds(parity, precision):
         raise GoldenMismatch(f"golden outputs: {'; '.join(broken)}")
     return replace(loaded, parity=parity)
+
+
+def keep_refusal(
+    bundle: VerifiedBundle, precision: str, n_threads: int, plan_file: PlanFile | None, error: GoldenMismatch
+) -> None:
+    """Keep that a precision without graphs of its own misses the golden outputs, in place of its parity."""
+    if plan_file is not None and precision not in bundle.manifest.precisions:
+        plan_file.put(_key(bundle, precision, n_threads), str(error))
+
+
+def is_known_to_fail(bundle: VerifiedBundle, precision: str, n_threads: int, plan_file: PlanFile) -> bool:
+    """Whether an earlier load of a precision without graphs of its own missed the golden outputs or a bound.
+
+    Raises BundleError where this machine does not offer it.
+    """
+    key = _key(bundle, precision, n_threads)
+    parity = plan_file.known(key, GoldenParity)
+    if parity is None:
+        return plan_file.known(key, str) is not None
+    return bool(broken_bounds(parity, precision))
 
 
 def _measured(loaded: LoadedBundle) -> GoldenParity:
@@ -70,7 +90,12 @@ def _cosine(one: Embeddings, other: Embeddings) -> Embeddings:
     return cosines
 
 
-def _key(loaded: LoadedBundle, n_threads: int) -> str:
-    model = identity(loaded.bundle.manifest, loaded.precision, "exact")
-    parts = (METHOD, "parity", model, loaded.encoder.provider, plugin_version(), machine(n_threads))
+def _key(bundle: VerifiedBundle, precision: str, n_threads: int) -> str:
+    parts = (
+        METHOD,
+        "parity",
+        identity(bundle.manifest, precision, "exact"),
+        plugin_version(),
+        machine(n_threads),
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -8,10 +8,10 @@ from diptych.adapters.onnxruntime.cuda_provider import is_offered
 from diptych.adapters.onnxruntime.openvino_provider import why_no_bf16
 from diptych.adapters.onnxruntime.session import Device as SessionDevice
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Candidate, DeviceChoice, unfit
-from diptych.errors import BundleError, ConfigError, EncoderFailed
+from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismatch
 from diptych.settings import AUTO, PREFIX, Device
 from diptych.wiring.loading.bundles import BF16, LoadedBundle, VerifiedBundle, load_precision
-from diptych.wiring.precisions.golden_parity import with_golden_parity
+from diptych.wiring.precisions.golden_parity import keep_refusal, with_golden_parity
 
 LOG = logging.getLogger("diptych.device")
 
@@ -50,9 +50,8 @@ class Trials:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions of the version that this machine offers, the exact one first."""
-        names = self.bundle.manifest.served_precisions
-        return tuple(name for name in names if name != BF16 or why_no_bf16() is None)
+        """The precisions of the version, the exact one first; this machine may not offer all."""
+        return self.bundle.manifest.served_precisions
 
     @property
     def on_gpu(self) -> bool:
@@ -68,12 +67,13 @@ class Trials:
     def load(self, precision: str) -> LoadedBundle:
         """Return this precision, loaded and proven, whether or not it suits the device.
 
-        Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
+        Raises BundleError or EncoderFailed, which name the precision, and ConfigError when the device is not
+        available.
         """
         found = self._try(precision)
         if isinstance(found, LoadedBundle):
             return found
-        raise found
+        raise found.named(precision) from found.__cause__
 
     def attempt(self, precision: str) -> Candidate:
         """Try this precision and report the result.
@@ -82,6 +82,8 @@ class Trials:
         loaded.
         """
         if self._device is not None and (reason := unfit(precision, _PROVIDERS[self._device])):
+            return Candidate(precision, passed=False, error=reason)
+        if precision == BF16 and (reason := why_no_bf16()):
             return Candidate(precision, passed=False, error=reason)
         found = self._try(precision)
         if not isinstance(found, LoadedBundle):
@@ -114,6 +116,11 @@ class Trials:
         return self._results[precision]
 
     def _load(self, precision: str) -> LoadedBundle:
+        if self._device == "cuda" and precision == BF16:
+            raise ConfigError(
+                f"{PREFIX}DEVICE=cuda does not run bf16, which is for a CPU: "
+                f"set {PREFIX}DEVICE=cpu, or name another precision with --precision"
+            )
         if self._device is not None:
             try:
                 return self._load_on(self._device, precision)
@@ -136,7 +143,11 @@ class Trials:
         return loaded
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
-        loaded = load_precision(self.bundle, precision, device=device, n_threads=self.n_threads)
+        try:
+            loaded = load_precision(self.bundle, precision, device=device, n_threads=self.n_threads)
+        except GoldenMismatch as error:
+            keep_refusal(self.bundle, precision, self.n_threads, self._plan_file, error)
+            raise
         try:
             return with_golden_parity(loaded, self.n_threads, self._plan_file)
         except BaseException:
@@ -156,7 +167,10 @@ _PROVIDERS: dict[SessionDevice, str] = {"cpu": CPU_PROVIDER, "cuda": CUDA_PROVID
 def _reason_for_cpu(precisions: Sequence[str]) -> str:
     """Return why none of these precisions suits a GPU; empty if one does."""
     reasons = [unfit(precision, CUDA_PROVIDER) for precision in precisions]
-    return "" if None in reasons else f"no GPU is tried: {'; '.join(filter(None, reasons))}"
+    if None in reasons:
+        return ""
+    reason = "; ".join(filter(None, reasons))
+    return f"no GPU is tried: {reason}" if is_offered() else reason
 
 
 def _with_cause(error: Failure) -> str:

@@ -18,8 +18,14 @@ from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds
-from diptych.core.tuning.precision import EncoderTiming, runs_on_cpu
-from diptych.wiring.loading.bundles import ServedEncoder, VerifiedBundle
+from diptych.core.tuning.precision import (
+    CPU_PROVIDER,
+    OPENVINO_PROVIDER,
+    EncoderTiming,
+    runs_on_cpu,
+    unfit,
+)
+from diptych.wiring.loading.bundles import BF16, ServedEncoder, VerifiedBundle
 
 LOG = logging.getLogger("diptych.precision")
 METHOD = 2  # incremented when the method of timing changes: older times are then discarded
@@ -42,7 +48,8 @@ def encoder_timings(
 
     Without `plan_file` it is measured each time.
     """
-    key = _key(bundle, encoders, n_threads)
+    runs_on = {name: (one.provider, one.device_name) for name, one in encoders.items()}
+    key = _key(bundle, runs_on, n_threads)
     known = None if plan_file is None else plan_file.get(key, dict[str, EncoderTiming])
     if known is not None:
         LOG.info("times of precisions are from an earlier start")
@@ -57,6 +64,15 @@ def encoder_timings(
     if plan_file is not None:
         plan_file.put(key, timings)
     return timings
+
+
+def known_cpu_timings(
+    bundle: VerifiedBundle, *, n_threads: int, plan_file: PlanFile
+) -> dict[str, EncoderTiming]:
+    """Return the timings of an earlier start that compared all precisions for a CPU; empty without one."""
+    names = [name for name in bundle.manifest.served_precisions if unfit(name, CPU_PROVIDER) is None]
+    runs_on = {name: (OPENVINO_PROVIDER if name == BF16 else CPU_PROVIDER, None) for name in names}
+    return plan_file.known(_key(bundle, runs_on, n_threads), dict[str, EncoderTiming]) or {}
 
 
 def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cost: Clock) -> dict[str, float]:
@@ -79,13 +95,11 @@ def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
     return lambda: process_time() / n_cores
 
 
-def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int) -> str:
+def _key(bundle: VerifiedBundle, runs_on: Mapping[str, tuple[str, str | None]], n_threads: int) -> str:
+    """`runs_on` has the provider of each precision, and the name of its GPU."""
     parts = (
         METHOD,
-        [
-            (name, identity(bundle.manifest, name, "exact"), one.provider, one.device_name)
-            for name, one in encoders.items()
-        ],
+        [(name, identity(bundle.manifest, name, "exact"), *where) for name, where in runs_on.items()],
         machine(n_threads),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()

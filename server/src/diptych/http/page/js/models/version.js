@@ -44,14 +44,16 @@ export function Version({ name, version, onRollout }) {
     <${Problem} problem=${problem}/>
     ${entry?.error && html`<p class="notice">${entry.error}</p>`}
     ${entry?.manifest && html`
-      <${Parity} precisions=${entry.manifest.precisions}/>
+      <${Parity} precisions=${entry.manifest.precisions} serving=${entry.serving}/>
       <${Facts} manifest=${entry.manifest}/>
       <${Metrics} metrics=${entry.manifest.metrics}/>`}
     ${entry?.manifest?.files["MODEL_CARD.md"] && html`<${Card} name=${name} version=${version}/>`}`;
 }
 
-/** How near each precision is to the trained model. */
-function Parity({ precisions }) {
+/** How near each precision is to the trained model; bf16, which has no parity in the manifest, as measured here. */
+function Parity({ precisions, serving }) {
+  const parities = Object.entries(precisions).map(([precision, { parity }]) => [precision, parity]);
+  if (serving?.parity) parities.push([serving.precision, serving.parity]);
   return html`
     <section class="panel" aria-label="Parity">
       <h3>Beside the trained model</h3>
@@ -66,12 +68,12 @@ function Parity({ precisions }) {
             </tr>
           </thead>
           <tbody>
-            ${Object.entries(precisions).map(([precision, { parity }]) => html`
+            ${parities.map(([precision, parity]) => html`
               <tr key=${precision}>
                 <th scope="row">${precision}</th>
                 <td class="number">${parity ? parity.cosine_mean.toFixed(5) : "not measured"}</td>
                 <td class="number">${parity?.cosine_min.toFixed(5)}</td>
-                <td class="number">${parity ? percent(parity.top1_agreement, 1) : ""}</td>
+                <td class="number">${parity?.top1_agreement === undefined ? "" : percent(parity.top1_agreement, 1)}</td>
                 <td class="number">
                   ${parity ? `${count(parity.n_images)} pictures, ${count(parity.n_texts)} texts` : ""}
                 </td>
