@@ -14,6 +14,7 @@ from diptych.bundle.schema import (
     COSINE_BOUNDS,
     GOLDEN_FILE,
     GRAPH_PRECISIONS,
+    GRAPHS_OF,
     MANIFEST_FILE,
     MATRYOSHKA_DIMENSIONS,
     NAME_PATTERN,
@@ -32,6 +33,7 @@ from diptych.errors import InvalidManifest
 __all__ = [
     "COSINE_BOUNDS",
     "GOLDEN_FILE",
+    "GRAPHS_OF",
     "GRAPH_PRECISIONS",
     "MANIFEST_FILE",
     "MATRYOSHKA_DIMENSIONS",

@@ -14,10 +14,10 @@ from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import read_golden
 from diptych.bundle.manifest import ManifestDraft, Precision, read_manifest
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
-from diptych.errors import GoldenMismatch
+from diptych.errors import GoldenMismatch, InvalidValue
 from diptych_training.errors import ExportError, ParityFailed
 from diptych_training.export import precisions
-from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions
+from diptych_training.export.precisions import ExportContext, ExportResult, make_precisions, parse_precisions
 from diptych_training.export.proof.calibration import Calibration
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
 from diptych_training.export.proof.prove import Proof
@@ -168,3 +168,10 @@ def test_graphs_that_do_not_follow_the_model_stop_everything(context: ExportCont
     with pytest.raises(ParityFailed, match="fp32 does not match"):
         make(replace(context, proof=replace(context.proof, embedded=turned)), ("fp32", "int8"), said)
     assert "| parity " in said[-1]  # the table is shown all the same
+
+
+def test_precision_without_graphs_is_refused_with_the_graphs_that_are_served_in_it() -> None:
+    with pytest.raises(InvalidValue, match="bf16 needs no graphs of its own: those of fp32 are served in it"):
+        parse_precisions("fp32,bf16")
+    with pytest.raises(InvalidValue, match=r"'fp8' is not one of fp32, fp16, int8$"):
+        parse_precisions("fp8")

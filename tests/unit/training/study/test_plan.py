@@ -27,6 +27,14 @@ def test_every_seed_of_every_variant_is_a_cell_at_each_checkpoint(dataset, tmp_p
     assert [cell.images for cell in cells[:2]] == [4, 12]
 
 
+def test_recipe_that_leaves_the_precision_open_is_run_in_fp32_on_every_machine(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    plan = read_study_plan(str(write_plan(tmp_path, ('precision = "fp32"\n', ""))))
+    assert {cell.model.config.run.precision for cell in cells_of(plan, dataset)} == {"fp32"}
+
+
 def test_parts_with_the_same_recipe_share_a_run(dataset, tmp_path):
     cells = cells_of(read_study_plan(str(write_plan(tmp_path))), dataset)
     (shared,) = {cell.model.name for cell in cells if cell.variant == "clip"}

@@ -3,15 +3,19 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset, write_index
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.defaults import fill_from_run, with_defaults
+from diptych_training.train import train_run
+from diptych_training.train.create_run import create_run
+from diptych_training.train.defaults import fastest_precision, fill_from_run, with_defaults
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 MODEL = """
@@ -54,14 +58,13 @@ def test_open_keys_fit_a_data_set_of_fifty_pairs(tmp_path):
 )
 def test_processor_that_multiplies_in_bf16_trains_in_it(tmp_path, monkeypatch, capabilities, precision):
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
-    assert with_defaults(recipe(tmp_path), FIFTY).run.precision == precision
-    assert with_defaults(recipe(tmp_path, "run.precision=fp32"), FIFTY).run.precision == "fp32"
+    assert fastest_precision(torch.device("cpu")) == precision
+    assert with_defaults(recipe(tmp_path), FIFTY, precision).run.precision == precision
+    assert with_defaults(recipe(tmp_path, "run.precision=fp32"), FIFTY, precision).run.precision == "fp32"
 
 
-def test_resumed_run_keeps_the_precision_that_another_machine_chose(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
-    ran = with_defaults(recipe(tmp_path), FIFTY)
-    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+def test_resumed_run_keeps_the_precision_that_another_machine_chose(tmp_path):
+    ran = with_defaults(recipe(tmp_path), FIFTY, "bf16")
     assert fill_from_run(recipe(tmp_path), ran).run.precision == "bf16"
 
 
@@ -89,6 +92,22 @@ def command(tmp_path: Path) -> list[str]:
     (tmp_path / "small.toml").write_text(f'{text}\n[run]\nsteps = 2\nprecision = "fp32"\nn_threads = 1\n')
     return ["train", str(tmp_path / "small.toml"), "--name", "small", "--data", str(tmp_path / "data"),
             "--runs-dir", str(tmp_path / "runs")]  # fmt: skip
+
+
+@pytest.mark.usefixtures("command")
+@pytest.mark.parametrize("of_first", ["fp32", "bf16"])
+def test_each_rank_uses_the_precision_that_the_first_one_recorded(tmp_path, monkeypatch, of_first):
+    def create_on_first(run_dir: Path, config: TrainConfig, *rest: Any, **options: Any) -> None:
+        run = config.run.model_copy(update={"precision": of_first})
+        create_run(run_dir, config.model_copy(update={"run": run}), *rest, **options)
+
+    file = tmp_path / "small.toml"
+    file.write_text(file.read_text().replace('precision = "fp32"\n', ""))
+    monkeypatch.setattr(train_run, "create_run", create_on_first)
+    dataset = read_dataset(tmp_path / "data")
+    loop = train_run.prepare(read_config(file), dataset, tmp_path / "run", resume=False)
+    loop.log.close()
+    assert loop.config.run.precision == of_first
 
 
 @pytest.mark.usefixtures("curves_undrawn")

@@ -13,7 +13,7 @@ from diptych_training.config.data import (
 )
 from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
-from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
+from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig, TrainingPrecision
 from diptych_training.config.start import DistillConfig, LockConfig, StartConfig, TextTeacherConfig
 from diptych_training.schema import Tables
 
@@ -32,6 +32,7 @@ __all__ = [
     "Tables",
     "TextTeacherConfig",
     "TrainConfig",
+    "TrainingPrecision",
     "dump_config",
     "model_tables",
     "read_config",

@@ -7,13 +7,15 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from diptych_training.models.config import ModelConfig
 from diptych_training.schema import Frozen, Probability
 
+TrainingPrecision = Literal["fp32", "bf16"]
+
 
 class RunConfig(Frozen):
     """Length, batch size, precision and intervals of a run."""
 
     steps: PositiveInt
     batch_size: int = Field(default=256, ge=2)  # the default is lower for small packed data sets
-    precision: Literal["fp32", "bf16"] = "bf16"  # a recipe that leaves it open gets what fits the device
+    precision: TrainingPrecision = "bf16"  # a recipe that leaves it open gets what fits the device
     channels_last: bool = True
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     log_every: PositiveInt = 10

@@ -16,7 +16,14 @@ from safetensors.torch import load_file
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden
-from diptych.bundle.manifest import GRAPH_PRECISIONS, TOKENIZER_FILE, ManifestDraft, Parity, Precision
+from diptych.bundle.manifest import (
+    GRAPH_PRECISIONS,
+    GRAPHS_OF,
+    TOKENIZER_FILE,
+    ManifestDraft,
+    Parity,
+    Precision,
+)
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError, InvalidValue
 from diptych_training.export.fp16.convert import write_fp16
@@ -67,7 +74,9 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in GRAPH_PRECISIONS]
     if unknown:
-        raise InvalidValue(f"--precisions: {unknown[0]!r} is not one of {', '.join(GRAPH_PRECISIONS)}")
+        of_fp32 = GRAPHS_OF.get(unknown[0]) == EXACT
+        hint = f"; {unknown[0]} needs no graphs of its own: those of fp32 are served in it" if of_fp32 else ""
+        raise InvalidValue(f"--precisions: {unknown[0]!r} is not one of {', '.join(GRAPH_PRECISIONS)}{hint}")
     return tuple(dict.fromkeys([EXACT, *names]))
 
 

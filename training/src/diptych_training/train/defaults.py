@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from diptych_training.config import OptimConfig, PairsConfig, RunConfig, TrainConfig
+from diptych_training.config import OptimConfig, PairsConfig, RunConfig, TrainConfig, TrainingPrecision
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
 from diptych_training.schema import Frozen
-from diptych_training.train.distributed.ranks import CPU, Ranks
+from diptych_training.train.distributed.ranks import Ranks
 
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
@@ -67,13 +67,15 @@ BATCH_SIZE, BEST_BY, WARMUP_STEPS = ("run", "batch_size"), ("run", "best_by"), (
 WARMUP_SHARE = 10  # a tenth of the steps
 
 
-def with_defaults(config: TrainConfig, dataset: PackedDataset, device: torch.device = CPU) -> TrainConfig:
-    """Fill the open keys of a new run's recipe from its data and its device:
+def with_defaults(
+    config: TrainConfig, dataset: PackedDataset, precision: TrainingPrecision = "fp32"
+) -> TrainConfig:
+    """Fill the open keys of a new run's recipe from its data:
 
     - `run.batch_size`: at most the number of training items of a packed data set.
     - `data.mixture`: equal weights for all kinds of the data set.
     - `data.pairs.streams`: a divisor of the batch size.
-    - `run.precision`: bf16 where the device multiplies matrices in it.
+    - `run.precision`: `precision`; the default computes the same on all machines.
     - `run.best_by`: zero-shot accuracy on every kind in validation; empty if there is none.
     - `optim.warmup_steps`: at most a tenth of the steps.
     """
@@ -85,7 +87,7 @@ def with_defaults(config: TrainConfig, dataset: PackedDataset, device: torch.dev
         config = _filled(config, MIXTURE, dict.fromkeys(train_kinds, 1.0))
         config = _filled(config, BATCH_SIZE, _batch_size(config, n_items))
     config = _filled(config, STREAMS, _streams(config.n_own))
-    config = _filled(config, PRECISION, "bf16" if multiplies_bf16(device) else "fp32")
+    config = _filled(config, PRECISION, precision)
     config = _filled(config, BEST_BY, tuple(f"{kind}_top1" for kind in validation_kinds))
     return _filled(config, WARMUP_STEPS, min(OptimConfig().warmup_steps, config.run.steps // WARMUP_SHARE))
 
@@ -97,7 +99,12 @@ def fill_from_run(config: TrainConfig, ran: TrainConfig) -> TrainConfig:
     return config
 
 
-def multiplies_bf16(device: torch.device) -> bool:
+def fastest_precision(device: torch.device) -> TrainingPrecision:
+    """Return bf16 where the device has instructions for products of matrices in it, otherwise fp32."""
+    return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 matrices.
 
     Processors without them convert each product to float32, which is slower than float32 alone.

@@ -26,7 +26,7 @@ from diptych_training.train.batches.image_features import ImageFeatures
 from diptych_training.train.batches.teacher_texts import TeacherBatches
 from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.create_run import OpenDrawings, create_run
-from diptych_training.train.defaults import check_shares, check_validation, with_defaults
+from diptych_training.train.defaults import check_shares, check_validation, fastest_precision, with_defaults
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
@@ -117,8 +117,12 @@ def prepare(
     `source_model` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed
     run has both in its folder.
     """
-    config = open_run(run_dir, config) if resume else with_defaults(config, dataset, ranks.device)
-    folder = RunFolder(run_dir)
+    recipe, folder = config, RunFolder(run_dir)
+    config = (
+        open_run(run_dir, recipe)
+        if resume
+        else with_defaults(recipe, dataset, fastest_precision(ranks.device))
+    )
     if resume:
         check_same_data(folder, config, dataset)
     data = training_data(dataset, config)
@@ -142,6 +146,7 @@ def prepare(
         raise TrainingConfigError(
             f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
         )
+    config = open_run(run_dir, recipe)  # what the first rank recorded: the device of another may differ
     tokenizer = load_tokenizer(folder, config)
     # Teachers come before the seed is set: building a model draws random numbers.
     teachers = load_teachers(folder, config, ranks)
