@@ -106,8 +106,8 @@ class IvfRows:
     def nearest(self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False) -> Found:
         """At most k (keys, cosines), best first, equal cosines by ascending key; among `allowed` if given.
 
-        The hits go on with an exact ranking where the lists have no more. Then they are those after the last
-        one that the lists had.
+        The hits go on with an exact ranking of the other rows where the lists have no more: a row that the
+        lists missed comes late, and is not lost.
         """
         slots = None if allowed is None else self._slots_of(allowed)
         k = min(k, self.n_rows if slots is None else len(slots))
@@ -116,7 +116,7 @@ class IvfRows:
             found = self._in_lists(query, k, slots)
         if k > len(found[0]):
             all_slots = self._live() if slots is None else slots
-            found = _joined(found, self._compared(query, all_slots, k - len(found[0]), after=found))
+            found = _joined(found, self._compared(query, all_slots, k - len(found[0]), but=found[0]))
         return found[0][:k], found[1][:k]
 
     def clear(self, *, forget: bool = False) -> None:
@@ -134,7 +134,9 @@ class IvfRows:
             candidates = self._candidates(row, depth, params)
             if len(candidates) < depth:
                 break  # what else there is lies in other lists
-            found = _joined(found, self._compared(query, candidates, depth // 2 - len(found[0]), after=found))
+            found = _joined(
+                found, self._compared(query, candidates, depth // 2 - len(found[0]), but=found[0])
+            )
             if len(found[0]) >= k:
                 break
         return found
@@ -160,13 +162,11 @@ class IvfRows:
         _, _, equal = self.index.range_search(row, below, params=params)
         return np.union1d(slots, equal)
 
-    def _compared(self, query: Embedding, slots: Keys, k: int, after: Found = NOTHING) -> Found:
-        """The best k of these slots by their float32 rows, of those that rank after all of `after`."""
+    def _compared(self, query: Embedding, slots: Keys, k: int, but: Keys) -> Found:
+        """The best k of these slots by their float32 rows, without the keys `but`."""
+        if len(but):
+            slots = slots[~np.isin(self._keys[slots], but)]
         cosines, keys = self.floats.cosines(query, slots), self._keys[slots]
-        if len(after[0]):
-            key, cosine = after[0][-1], after[1][-1]
-            is_after = (cosines < cosine) | ((cosines == cosine) & (keys > key))
-            cosines, keys = cosines[is_after], keys[is_after]
         if k < len(cosines):
             least = np.partition(cosines, len(cosines) - k)[len(cosines) - k]
             cosines, keys = cosines[cosines >= least], keys[cosines >= least]

@@ -9,10 +9,10 @@ import numpy as np
 
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.collections.ports import Rows
-from diptych.core.collections.searcher import Searcher, SearchTarget
+from diptych.core.collections.searcher import Candidates, Searcher, SearchTarget
 from diptych.core.relevance.relevance import Relevance
 from diptych.core.timing import noted
-from diptych.core.types import Embedding, Hit
+from diptych.core.types import Embedding, Hit, Keys
 
 Found = TypeVar("Found")
 
@@ -57,7 +57,7 @@ class Finder:
         candidates = [raised_or(part) for part in parts]
         keys = np.concatenate([one.keys for one in candidates])
         cosines = np.concatenate([one.cosines for one in candidates])
-        ranked = np.lexsort((keys, -cosines))  # keys are unique over all collections
+        ranked = _ranked(candidates, keys)
         order = ranked[offset : offset + k]
         judged = relevance.of(
             query,
@@ -65,7 +65,9 @@ class Finder:
             best=float(cosines[ranked[0]]) if len(ranked) else 0.0,
             n_images=sum(one.n_compared for one in candidates),
         )
-        order = order[: relevance.n_shown(judged, len(order))]
+        if judged is not None:
+            shown = relevance.shown(judged)
+            order, judged = order[shown], [judged[rank] for rank in shown]
         page: list[int] = keys[order].tolist()
         with noted("metadata"):
             records = await self._rows.by_key(page)
@@ -83,6 +85,17 @@ class Finder:
             if key in records
         ]
         return Nearest(hits, len(hits) == len(page) and all(one.is_complete for one in candidates))
+
+
+def _ranked(candidates: Sequence[Candidates], keys: Keys) -> Keys:
+    """The order of the hits of all collections: N of N.
+
+    Each collection keeps its own order, in which an approximate index has a hit after others with lower
+    cosines if it found the hit late: by its cosine it would be on a page that was shown already.
+    """
+    places = np.concatenate([np.arange(len(one.keys)) for one in candidates])
+    bounds = np.concatenate([np.minimum.accumulate(one.cosines) for one in candidates])
+    return np.lexsort((keys, places, -bounds)) if len(candidates) > 1 else places
 
 
 def raised_or(found: Found | BaseException) -> Found:

@@ -1,5 +1,6 @@
 """The relevance of the hits of one search."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diptych.bundle.calibration import Calibration, QueryKind
@@ -40,8 +41,7 @@ class Relevance:
         found = self.calibration.relevance(self.kind, query, cosines, best=best, n_images=n_images)
         return None if found is None else found.tolist()
 
-    def n_shown(self, relevance: list[float] | None, n: int) -> int:
-        """How many of the n hits are shown: relevance falls with the cosine, so they are the first ones."""
-        if relevance is None or self.min_relevance is None:
-            return n
-        return sum(one >= self.min_relevance for one in relevance)
+    def shown(self, relevance: Sequence[float]) -> list[int]:
+        """The places of those hits that are shown."""
+        bound = 0.0 if self.min_relevance is None else self.min_relevance
+        return [place for place, one in enumerate(relevance) if one >= bound]
