@@ -138,6 +138,25 @@ def test_damaged_or_missing_files_are_removed_and_the_index_begins_empty(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_files_that_killed_trainings_left_are_removed(tmp_path: Path, is_saved: bool) -> None:
+    async def run() -> None:
+        if is_saved:
+            await (await saved(files_in(tmp_path), clumped(N))).close()
+        own = row_files(tmp_path)
+        for left in (f"{NAME}-0123.rows", f"{NAME}-4567.rows", f"{NAME}-89.tmp"):
+            (tmp_path / left).write_bytes(b"12345")
+        quota = Quota(10_000_000)
+        again = new_index(files_in(tmp_path, quota))
+        assert len((await again.restore(NAME, 9)).keys) == (N if is_saved else 0)
+        assert row_files(tmp_path) == own
+        assert names(tmp_path) == ([".ivf", ".rows"] if is_saved else [])
+        assert quota.free_bytes == 10_000_000 - n_bytes(tmp_path)
+        await again.close()
+
+    asyncio.run(run())
+
+
 def test_files_of_a_later_change_than_the_last_one_of_the_store_are_of_another_store(tmp_path: Path) -> None:
     async def run() -> None:
         await (await saved(files_in(tmp_path), clumped(N), change=7)).close()

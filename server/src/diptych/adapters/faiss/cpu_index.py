@@ -265,20 +265,38 @@ class FaissCpuIndex:
         files.remove(name, but={files.index(name).name, file.path.name})
 
     def _restore(self, name: str, last_change: int) -> Restored:
-        files = None if self._lists is None else self._lists.files
-        if self._lists is None or files is None or not files.index(name).exists():
+        lists = self._lists
+        if lists is None or lists.files is None:
             return Restored()
-        try:
-            rows, change = read_lists(files, name, self._embed_dim, last_change, self._lists.chunk_rows)
-        except (ValueError, KeyError, RuntimeError, StoreError) as error:
-            LOG.warning("index %s: its file cannot be used, it is made again: %s", name, error)
-            files.remove(name)
+        read = self._read(lists.files, name, last_change)
+        self._remove_others(lists.files, name, None if read is None else read[0])
+        if read is None:
             return Restored()
-        assert rows.floats.file is not None, "opened with it"
-        files.remove(name, but={files.index(name).name, rows.floats.file.path.name})
-        rows.max_compared = self._lists.max_compared
+        rows, change = read
+        rows.max_compared = lists.max_compared
         self._rows, self._name = rows, name
         return Restored(change, rows.keys)
+
+    def _read(self, files: IndexFiles, name: str, last_change: int) -> tuple[IvfRows, int] | None:
+        if not files.index(name).exists():
+            return None
+        try:
+            assert self._lists is not None, "it has the files"
+            return read_lists(files, name, self._embed_dim, last_change, self._lists.chunk_rows)
+        except (ValueError, KeyError, RuntimeError, StoreError) as error:
+            LOG.warning("index %s: its file cannot be used, it is made again: %s", name, error)
+            return None
+
+    def _remove_others(self, files: IndexFiles, name: str, rows: IvfRows | None) -> None:
+        """Remove the files of this name that are not those of `rows`: a kill while it trained leaves some."""
+        used = set[str]()
+        if rows is not None:
+            assert rows.floats.file is not None, "opened with it"
+            used = {files.index(name).name, rows.floats.file.path.name}
+        try:
+            files.remove(name, but=used)
+        except StoreError as error:
+            LOG.warning("index %s: files that nothing uses cannot be removed: %s", name, error)
 
     def _close(self, forget: bool) -> None:
         self._rows.clear(forget=forget)
