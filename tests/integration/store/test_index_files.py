@@ -1,9 +1,11 @@
 """The files of an index are a cache: read when they are whole, brought up to date, else made again."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -101,6 +103,35 @@ def test_rows_that_were_added_after_the_last_save_are_not_in_it(tmp_path: Path) 
         assert await answers(again) == before
         await again.apply((), range(10_000, 10_500), more)
         assert (await again.search(more[3], 1, None))[0].tolist() == [10_003]
+        await again.close()
+
+    asyncio.run(run())
+
+
+def test_changes_and_searches_go_on_while_the_index_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, write = threading.Event(), threading.Event(), faiss.write_index
+
+    def held(*args: object) -> None:
+        begun.set()
+        assert go_on.wait(30), "a change waits for it"
+        write(*args)
+
+    async def run() -> None:
+        index, row = await saved(files_in(tmp_path), clumped(N)), queries(1, seed=4)
+        before = await answers(index)
+        monkeypatch.setattr(faiss, "write_index", held)
+        saving = asyncio.create_task(index.save(NAME, 8))
+        assert await asyncio.to_thread(begun.wait, 30)
+        await index.apply([], [9_001], row)
+        assert (await index.search(row[0], 1, None))[0].tolist() == [9_001]
+        go_on.set()
+        await saving
+        await index.close()
+        again = new_index(files_in(tmp_path))
+        assert len((await again.restore(NAME, 9)).keys) == N
+        assert await answers(again) == before
         await again.close()
 
     asyncio.run(run())

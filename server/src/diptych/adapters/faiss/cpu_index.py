@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from diptych.adapters.faiss.float_rows import CHUNK_ROWS, FloatRows
-from diptych.adapters.faiss.ivf_file import read_lists, write_lists
+from diptych.adapters.faiss.ivf_file import copied_lists, read_lists, write_lists
 from diptych.adapters.faiss.ivf_rows import MAX_COMPARED, IvfRows
 from diptych.adapters.faiss.ivf_training import new_lists, trained_lists, tune
 from diptych.adapters.faiss.rows import BLOCK_BYTES, FlatRows, SearchedRows
@@ -258,9 +258,8 @@ class FaissCpuIndex:
         if not isinstance(rows, IvfRows) or rows.floats.file is None or self._closing:
             return
         file, n_changed = rows.floats.file, self._n_changed
-        files.write(
-            files.index(name), lambda path: self._shared(partial(write_lists, rows, path, change)), file.sync
-        )
+        lists = self._shared(partial(copied_lists, rows, change))  # changes do not wait for the disk
+        files.write(files.index(name), partial(write_lists, lists), file.sync)
         self._n_changed -= n_changed
         files.remove(name, but={files.index(name).name, file.path.name})
 

@@ -6,7 +6,7 @@ it, and the CRC-32 of all of that. The float32 rows have a file of their own, wh
 
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,7 @@ import numpy as np
 from diptych.adapters.faiss.float_rows import CHUNK_ROWS, FloatRows
 from diptych.adapters.faiss.ivf_rows import IvfRows, Trained
 from diptych.adapters.files.index_files import IndexFiles, index_errors
-from diptych.core.types import IndexRecall
+from diptych.core.types import IndexRecall, Keys
 from diptych.errors import StoreError
 
 FORMAT = 1
@@ -24,8 +24,18 @@ READ_BYTES = 1 << 20
 CRC_BYTES = 4
 
 
-def write_lists(rows: IvfRows, path: Path, change: int) -> None:
-    """Write the rows, which have all changes of the collection up to the number `change`. Raises OSError."""
+@dataclass(frozen=True)
+class CopiedLists:
+    """What the file of an index will have, apart from the rows, which may change meanwhile."""
+
+    about: dict[str, Any]
+    keys: Keys
+    is_live: "np.ndarray[Any, np.dtype[np.uint8]]"  # packed
+    index: Any
+
+
+def copied_lists(rows: IvfRows, change: int) -> CopiedLists:
+    """Copy the lists of rows, which have all changes of the collection up to the number `change`."""
     assert rows.floats.file is not None, "rows in memory are not written"
     keys, is_live = rows.slots
     about = {
@@ -37,13 +47,18 @@ def write_lists(rows: IvfRows, path: Path, change: int) -> None:
         "rows_crc": rows.floats.crc,
         **asdict(rows.trained),
     }
+    return CopiedLists(about, keys.copy(), np.packbits(is_live), faiss.clone_index(rows.index))
+
+
+def write_lists(lists: CopiedLists, path: Path) -> None:
+    """Write the file of an index. Raises OSError."""
     with path.open("xb") as file:
         path.chmod(0o600)
         out = _Summed(file)
-        out.write(json.dumps(about).encode() + b"\n")
-        out.write(keys.tobytes())
-        out.write(np.packbits(is_live).tobytes())
-        faiss.write_index(rows.index, faiss.PyCallbackIOWriter(out.write))  # type: ignore[attr-defined]
+        out.write(json.dumps(lists.about).encode() + b"\n")
+        out.write(lists.keys.tobytes())
+        out.write(lists.is_live.tobytes())
+        faiss.write_index(lists.index, faiss.PyCallbackIOWriter(out.write))  # type: ignore[attr-defined]
         file.write(out.crc.to_bytes(CRC_BYTES, "big"))
 
 
