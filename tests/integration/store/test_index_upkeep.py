@@ -1,11 +1,14 @@
 """Large collections get a trained index in the background, which the next start reads."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from diptych.adapters.faiss import cpu_index
 from diptych.core.types import CollectionChange
 from integration.large_indexes import N, add_rows, index_files, opened, require_found, until_saved
 from integration.store_parts import Opened
@@ -88,6 +91,34 @@ def test_start_without_the_files_is_exact_at_once_and_makes_them_again(
         path.unlink()
     live(second)
     assert index_files(tmp_path / "data") == [".ivf", ".rows"]
+
+
+def test_training_ends_when_its_collection_is_dropped_and_others_are_trained_then(
+    live: Callable[[Story], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ran_out, tune = threading.Event(), threading.Event(), cpu_index.tune
+
+    def endless(rows: object, texts: object, check: Callable[[], object]) -> None:
+        monkeypatch.setattr(cpu_index, "tune", tune)
+        begun.set()
+        for _ in range(1_000):
+            check()
+            time.sleep(0.01)
+        ran_out.set()
+
+    async def story(store: Opened) -> None:
+        monkeypatch.setattr(cpu_index, "tune", endless)
+        await store.collections.create("pets")
+        await add_rows(store, range(N), "pets")
+        await until(begun.is_set)
+        assert index_files(tmp_path / "data") == [".rows"]
+        await store.collections.drop("pets")
+        await until(lambda: not index_files(tmp_path / "data"))
+        assert not ran_out.is_set()
+        await add_rows(store, range(N))
+        await until_saved(store)
+
+    live(story)
 
 
 def test_start_removes_files_that_no_collection_needs(live: Callable[[Story], None], tmp_path: Path) -> None:

@@ -154,10 +154,10 @@ class FaissCpuIndex:
     async def close(self, *, forget: bool = False) -> None:
         """Wait for earlier calls, then free the memory. The threads keep serving other indexes.
 
-        With `forget` its files are removed.
+        Training ends early. With `forget` its files are removed.
         """
         self._closing = True
-        if self._training is not None and not self._training.cancel():
+        if self._training is not None:
             await asyncio.gather(asyncio.wrap_future(self._training), return_exceptions=True)
         await asyncio.wrap_future(self._calls.submit(self._close, forget))
 
@@ -172,6 +172,7 @@ class FaissCpuIndex:
 
     def _train(self, lists: Approximation, texts: Mapping[str, Embeddings]) -> None:
         began = time.monotonic()
+        self._require_open()
         self._changes = deque()
         try:
             keys = np.sort(self._shared(lambda: self._rows.keys))

@@ -48,13 +48,14 @@ class IndexUpkeep:
             await asyncio.sleep(self._poll_s)
             for collection in list(collections()):
                 for pair in self._serving.pairs(collection.number):
-                    with suppress(NotReady):  # the index was closed, or the server stops
+                    with suppress(NotReady):  # the server stops
                         await self.tend(collection, pair)
 
     async def tend(self, collection: Collection, pair: Pair) -> None:
         """Train the index if its rows have changed much, and save it if it has changed much since.
 
-        If that fails, the index goes on as it is, and it is tried again later. Raises NotReady.
+        If that fails, the index goes on as it is, and it is tried again later. It ends early once no snapshot
+        has the pair any more. Raises NotReady.
         """
         vectors = pair.index.vectors
         if time.monotonic() < self._retry_at or not (vectors.needs_training or vectors.needs_saving):
@@ -63,7 +64,8 @@ class IndexUpkeep:
             try:
                 await self._tend(collection, pair)
             except NotReady:
-                raise
+                if self._serving.holds(collection.number, pair):
+                    raise
             except NotFound:
                 return  # the collection was dropped
             except Exception as error:  # of FAISS, too, such as without memory
@@ -77,19 +79,18 @@ class IndexUpkeep:
         if not self._serving.holds(collection.number, pair):
             return
         vectors, name = pair.index.vectors, index_name(collection.number, pair.identity)
-        with pair.use():
-            if vectors.needs_training:
+        if vectors.needs_training:
+            with pair.use():
                 texts = await texts_of(self._records.rows, collection.number)
                 embedder = pair.version.embedder
-                await vectors.train(
-                    name, {group: await _embedded(embedder, few) for group, few in texts.items()}
-                )
-                collection.report_metrics()
-            if vectors.needs_saving:
-                # Inside a write the index has all changes up to the last one.
-                last = self._records.vectors.last_change(collection.number)
-                change = await self._write_queue.run(last)
-                await vectors.save(name, change)
+                queries = {group: await _embedded(embedder, few) for group, few in texts.items()}
+            # Not in use, so that it is closed, and training ends, once no snapshot has it.
+            await vectors.train(name, queries)
+            collection.report_metrics()
+        if vectors.needs_saving:
+            # Inside a write the index has all changes up to the last one.
+            change = await self._write_queue.run(self._records.vectors.last_change(collection.number))
+            await vectors.save(name, change)
 
 
 async def _embedded(embedder: Embedder, texts: Sequence[str]) -> Embeddings:
