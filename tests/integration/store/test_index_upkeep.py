@@ -121,6 +121,27 @@ def test_training_ends_when_its_collection_is_dropped_and_others_are_trained_the
     live(story)
 
 
+def test_collection_whose_index_fails_does_not_hold_up_the_others(
+    live: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tune = cpu_index.tune
+
+    def failing_once(*args: object) -> None:
+        monkeypatch.setattr(cpu_index, "tune", tune)
+        raise RuntimeError("no memory")
+
+    async def story(store: Opened) -> None:
+        monkeypatch.setattr(cpu_index, "tune", failing_once)
+        await add_rows(store, range(N))
+        await until(lambda: "index of collection default cannot be made" in caplog.text)
+        await store.collections.create("pets")
+        await add_rows(store, range(N), "pets")
+        await until_saved(store, "pets")
+        assert store.pair("default").index.vectors.placement.kind == "flat", "it is tried again later"
+
+    live(story)
+
+
 def test_start_removes_files_that_no_collection_needs(live: Callable[[Story], None], tmp_path: Path) -> None:
     folder = tmp_path / "data" / "index"
     folder.mkdir(parents=True)

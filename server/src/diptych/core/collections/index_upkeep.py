@@ -40,7 +40,7 @@ class IndexUpkeep:
         self._write_queue = write_queue
         self._poll_s = poll_s
         self._turn = asyncio.Lock()
-        self._retry_at = 0.0
+        self._retry_at: dict[str, float] = {}  # by the name of what failed
 
     async def run(self, collections: Callable[[], Iterable[Collection]]) -> None:
         """Look at all indexes again and again."""
@@ -57,12 +57,14 @@ class IndexUpkeep:
         If that fails, the index goes on as it is, and it is tried again later. It ends early once no snapshot
         has the pair any more. Raises NotReady.
         """
-        vectors = pair.index.vectors
-        if time.monotonic() < self._retry_at or not (vectors.needs_training or vectors.needs_saving):
+        vectors, name = pair.index.vectors, index_name(collection.number, pair.identity)
+        if not (vectors.needs_training or vectors.needs_saving):
+            return
+        if time.monotonic() < self._retry_at.get(name, 0.0):
             return
         async with self._turn:
             try:
-                await self._tend(collection, pair)
+                await self._tend(collection, pair, name)
             except NotReady:
                 if self._serving.holds(collection.number, pair):
                     raise
@@ -73,12 +75,14 @@ class IndexUpkeep:
                     "the index of collection %s cannot be made or saved now, it is tried again: %s",
                     *(collection.name, error if isinstance(error, DiptychError) else repr(error)),
                 )
-                self._retry_at = time.monotonic() + RETRY_S
+                self._retry_at[name] = time.monotonic() + RETRY_S
+            else:
+                self._retry_at.pop(name, None)
 
-    async def _tend(self, collection: Collection, pair: Pair) -> None:
+    async def _tend(self, collection: Collection, pair: Pair, name: str) -> None:
         if not self._serving.holds(collection.number, pair):
             return
-        vectors, name = pair.index.vectors, index_name(collection.number, pair.identity)
+        vectors = pair.index.vectors
         if vectors.needs_training:
             with pair.use():
                 texts = await texts_of(self._records.rows, collection.number)
