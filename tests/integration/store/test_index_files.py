@@ -62,6 +62,10 @@ def n_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def damage_one(folder: Path, suffix: str, damage: Callable[[Path], None]) -> bool:
     """Damage the file that ends so. Returns whether an index has files that cannot be used then."""
     (path,) = folder.glob(f"*{suffix}")
@@ -246,6 +250,30 @@ def test_rows_stay_in_memory_if_the_disk_has_no_room_and_the_index_says_so(
         assert not index.needs_saving
         assert names(tmp_path) == []
         await index.close()
+
+    asyncio.run(run())
+
+
+def test_read_only_index_uses_the_files_and_changes_nothing_in_the_folder(tmp_path: Path) -> None:
+    async def run() -> None:
+        index = await saved(files_in(tmp_path), clumped(N))
+        before, said, more = await answers(index), index.placement, clumped(2 * N, seed=3)
+        await index.close()
+        (tmp_path / f"{NAME}-0123.rows").write_bytes(b"of a training that was killed")
+        content = contents(tmp_path)
+        files = IndexFiles(tmp_path, Quota(), lambda n_bytes: None, read_only=True)
+        again, flat = new_index(files), new_index(files)
+        assert len((await again.restore(NAME, 9)).keys) == N
+        assert (again.placement, await answers(again)) == (said, before)
+        await again.apply((), range(10_000, 10_000 + len(more)), more)
+        assert (await again.search(more[3], 1, None))[0].tolist() == [10_003]
+        assert (await again.search(more[-1], 1, None))[0].tolist() == [9_999 + len(more)]
+        assert len((await flat.restore(NAME, 6)).keys) == 0
+        await flat.apply((), KEYS.tolist(), clumped(N))
+        for one in (again, flat):
+            assert not (one.needs_training or one.needs_saving)
+            await one.close(forget=True)
+        assert contents(tmp_path) == content
 
     asyncio.run(run())
 

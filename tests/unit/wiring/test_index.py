@@ -110,7 +110,14 @@ def test_large_collections_get_lists_unless_every_search_is_to_compare_all_rows(
     assert list((tmp_path / "index").iterdir()) == [], "nothing keeps its files up to date"
 
 
-def test_server_that_writes_nothing_has_no_files_of_indexes(tmp_path: Path) -> None:
-    settings = read_settings({"data_dir": tmp_path, "read_only": True})
+@pytest.mark.parametrize("kind", ["auto", "exact"])
+def test_read_only_server_trains_no_index_and_removes_no_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "1_a.ivf").write_bytes(b"of another index")
+    settings = read_settings({"data_dir": tmp_path, "device": "cpu", "index": kind, "read_only": True})
     quota = Quota()
-    assert index_files_of(settings, quota, MachineFreeSpace(tmp_path, quota)) is None
+    files = index_files_of(settings, quota, MachineFreeSpace(tmp_path, quota))
+    index = new_index_of(settings, files)(DIM)
+    asyncio.run(index.apply((), range(100_000), np.zeros((100_000, DIM), np.float32)))
+    assert not index.needs_training
+    assert len(list((tmp_path / "index").iterdir())) == 1

@@ -112,7 +112,7 @@ def assemble(
         bundles=folder.bundles,
         free_space=free_space,
         write_queue=SerialWriteQueue(),
-        keep_index_files=(lambda names: None) if index_files is None else index_files.keep_only,
+        keep_index_files=index_files.keep_only,
     )
     core = build_core(adapters, versions, serving, _core_plan(settings, limits))
     return Services(

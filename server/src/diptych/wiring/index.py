@@ -20,12 +20,15 @@ from diptych.settings import PREFIX, Settings
 LOG = logging.getLogger("diptych.index")
 
 
-def index_files_of(settings: Settings, quota: Quota, free_space: FreeSpace) -> IndexFiles | None:
-    """Return the folder of the files of indexes; None if nothing may be written."""
-    if settings.read_only:
-        return None
+def index_files_of(settings: Settings, quota: Quota, free_space: FreeSpace) -> IndexFiles:
+    """Return the folder of the files of indexes."""
     require_space = partial(free_space.require, memory_bytes=0)
-    return IndexFiles(settings.data_dir / FOLDER, quota, lambda n_bytes: require_space(disk_bytes=n_bytes))
+    return IndexFiles(
+        settings.data_dir / FOLDER,
+        quota,
+        lambda n_bytes: require_space(disk_bytes=n_bytes),
+        read_only=settings.read_only,
+    )
 
 
 def new_index_of(settings: Settings, files: IndexFiles | None = None) -> Callable[[int], VectorIndex]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,9 @@ Change = tuple[Sequence[int], Sequence[int], Embeddings]  # removed keys, added 
 
 @dataclass(frozen=True)
 class Approximation:
-    """How large collections are searched. Without `files` all rows stay in memory."""
+    """How large collections are searched. Without `files` all rows stay in memory; nothing is trained if they
+    are read-only.
+    """
 
     thread: IndexThreads  # that trains
     files: IndexFiles | None = None
@@ -103,7 +106,7 @@ class FaissCpuIndex:
     def needs_training(self) -> bool:
         """Whether there are so many more, fewer or other rows that another index is better."""
         rows, lists = self._rows, self._lists
-        if lists is None or self._closing:
+        if lists is None or self._closing or (lists.files is not None and lists.files.read_only):
             return False
         return rows.is_worn if isinstance(rows, IvfRows) else rows.n_rows >= lists.min_rows
 
@@ -274,17 +277,19 @@ class FaissCpuIndex:
             return Restored()
         rows, change = read
         rows.max_compared = lists.max_compared
+        rows.floats.leave_read_only_file()
         self._rows, self._name = rows, name
         return Restored(change, rows.keys)
 
     def _read(self, files: IndexFiles, name: str, last_change: int) -> tuple[IvfRows, int] | None:
-        if not files.index(name).exists():
+        if not os.path.exists(files.index(name)):  # noqa: PTH110 - False, too, in a folder without access
             return None
         try:
             assert self._lists is not None, "it has the files"
             return read_lists(files, name, self._embed_dim, last_change, self._lists.chunk_rows)
         except (ValueError, KeyError, RuntimeError, StoreError) as error:
-            LOG.warning("index %s: its file cannot be used, it is made again: %s", name, error)
+            then = "all images are compared" if files.read_only else "it is made again"
+            LOG.warning("index %s: its file cannot be used, %s: %s", name, then, error)
             return None
 
     def _remove_others(self, files: IndexFiles, name: str, rows: IvfRows | None) -> None:

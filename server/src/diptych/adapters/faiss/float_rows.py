@@ -42,6 +42,12 @@ class FloatRows:
             rows.crc = zlib.crc32(part, rows.crc)  # type: ignore[arg-type]
         return rows
 
+    def leave_read_only_file(self) -> None:
+        """Close a file that is read-only, so that later rows stay in memory; what is mapped stays mapped."""
+        if self.file is not None and self.file.read_only:
+            self.file.close()
+            self.file = None
+
     @property
     def memory_bytes(self) -> int:
         """The bytes of the chunks that are not mapped."""

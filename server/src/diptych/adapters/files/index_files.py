@@ -36,8 +36,12 @@ def index_errors() -> AbstractContextManager[None]:
 class IndexFiles:
     """The folder of the files of all indexes. Its bytes count against the quota of the data folder."""
 
-    def __init__(self, folder: Path, quota: Quota, require_space: RequireSpace) -> None:
+    def __init__(
+        self, folder: Path, quota: Quota, require_space: RequireSpace, *, read_only: bool = False
+    ) -> None:
+        """`read_only`: files can be read, no other is made, and none is removed."""
         self._folder, self.quota, self._require_space = folder, quota, require_space
+        self.read_only = read_only
         for path in self._all():
             quota.count_file(path.stat().st_size)
 
@@ -46,6 +50,7 @@ class IndexFiles:
 
         Raises StoreError, and what says that there is no room for them.
         """
+        assert not self.read_only, "nothing is trained"
         self._require_space(n_bytes)
         with index_errors():
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -53,7 +58,7 @@ class IndexFiles:
 
     def rows(self, name: str) -> "RowFile":
         """Open an existing file of rows. Raises StoreError."""
-        return RowFile(self._folder / Path(name).name, self.quota)
+        return RowFile(self._folder / Path(name).name, self.quota, read_only=self.read_only)
 
     def index(self, name: str) -> Path:
         """The file of the index of this name, which may be missing."""
@@ -111,15 +116,16 @@ class IndexFiles:
             self.quota.give_file(n_bytes)
 
     def _all(self) -> list[Path]:
-        return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        """The files that count and may be removed; a read-only folder may not even be listed."""
+        return sorted(self._folder.iterdir()) if not self.read_only and self._folder.is_dir() else []
 
 
 class RowFile:
-    """A file of rows: written at its end, and mapped chunk by chunk."""
+    """A file of rows: written at its end unless it is `read_only`, and mapped chunk by chunk."""
 
-    def __init__(self, path: Path, quota: Quota, *, is_new: bool = False) -> None:
-        self.path, self._quota = path, quota
-        flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if is_new else 0)
+    def __init__(self, path: Path, quota: Quota, *, is_new: bool = False, read_only: bool = False) -> None:
+        self.path, self._quota, self.read_only = path, quota, read_only
+        flags = os.O_RDONLY if read_only else os.O_RDWR | (os.O_CREAT | os.O_EXCL if is_new else 0)
         with index_errors():
             self._descriptor = os.open(path, flags, FILE_MODE)
 
@@ -159,6 +165,8 @@ class RowFile:
     def discard(self) -> None:
         """Close and remove the file; what is mapped stays mapped."""
         self.close()
+        if self.read_only:
+            return
         with suppress(OSError):
             n_bytes = self.path.stat().st_size
             self.path.unlink()
