@@ -1,6 +1,7 @@
 """Large collections get a trained index in the background, which the next start reads."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -33,7 +34,9 @@ def live(model_repo: Path, tmp_path: Path) -> Callable[[Story], None]:
     return run
 
 
-def test_collection_that_grows_is_trained_and_says_what_it_finds(live: Callable[[Story], None]) -> None:
+def test_collection_that_grows_is_trained_and_says_what_it_finds(
+    live: Callable[[Story], None], caplog: pytest.LogCaptureFixture
+) -> None:
     async def story(store: Opened) -> None:
         await add_rows(store, range(900))
         stats = await store.collections.stats("default")
@@ -48,13 +51,23 @@ def test_collection_that_grows_is_trained_and_says_what_it_finds(live: Callable[
         assert min(stats.recall.names, stats.recall.nouns) >= 0.99
         assert store.metrics.recalls["default"] == stats.recall
         await require_found(store, range(N))
+        begins, _, ends = (record.message for record in caplog.records if record.name == "diptych.index")
+        assert begins == "the index of collection default: training begins on 1,200 rows"
+        assert re.fullmatch(
+            r"the index of collection default: \d+ of 139 lists are searched; [\d.]+% of the nearest "
+            r"by names, [\d.]+% by other nouns, [\d.]+% by images; made in \d+ s",
+            ends,
+        )
 
+    caplog.set_level("INFO", "diptych.index")
     live(story)
 
 
 def test_start_reads_the_index_and_brings_it_up_to_date(
-    live: Callable[[Story], None], tmp_path: Path
+    live: Callable[[Story], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "diptych.index")
+
     async def first(store: Opened) -> None:
         await add_rows(store, range(N))
         await until_saved(store)
@@ -63,6 +76,9 @@ def test_start_reads_the_index_and_brings_it_up_to_date(
         await store.collections.change("default", CollectionChange(name="renamed"))
 
     async def second(store: Opened) -> None:
+        assert re.search(
+            r"the index of collection renamed: its files are used; \d+ of 139 lists", caplog.text
+        )
         kind = store.pair("renamed").index.vectors.placement.kind
         assert kind == "ivf", "it was read, and not made anew"
         await require_found(store, [n for n in range(N + 20) if n != 3], "renamed")

@@ -1,11 +1,13 @@
 """An index that has been trained finds nearly all of the nearest rows, and never two different rankings."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
 
+from diptych.adapters.faiss import cpu_index
 from diptych.adapters.faiss.cpu_index import Approximation, FaissCpuIndex
 from diptych.adapters.faiss.threads import IndexThreads, training_thread
 from support.clumped_rows import DIM, HeldTexts, clumped, exact, queries, texts, unit
@@ -256,6 +258,22 @@ def test_searches_beside_changes_and_training_see_only_whole_changes() -> None:
         await index.close()
 
     asyncio.run(run())
+
+
+def test_training_says_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cpu_index, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(cpu_index, "FILL_ROWS", 1_000)
+    caplog.set_level("INFO", "diptych.index")
+
+    async def run() -> None:
+        await (await trained(clumped(N))).close()
+
+    asyncio.run(run())
+    said = re.sub(r"\d+ s in all", "0 s in all", caplog.text)
+    for step in ("lists are trained", "3,000 of 4,000 rows are in it", "recall is measured"):
+        assert f"an index: {step}, for 0 s in all so far" in said
 
 
 def test_removed_and_added_keys_are_found_at_once() -> None:

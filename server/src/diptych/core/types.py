@@ -317,6 +317,10 @@ class IndexRecall:
         """The lowest of them."""
         return min(self.names, self.nouns, self.images)
 
+    def __str__(self) -> str:
+        by = f"{self.names:.1%} of the nearest by names, {self.nouns:.1%} by other nouns"
+        return f"{by}, {self.images:.1%} by images"
+
 
 EXACT = IndexRecall()  # every row is compared
 

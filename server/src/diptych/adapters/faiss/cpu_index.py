@@ -37,6 +37,7 @@ MIN_ROWS = 100_000
 FILL_ROWS = 8_192  # that are assigned to lists at a time
 SAVED_SHARE = 1 / 20  # of the rows that may change before the file is written again
 LOG_EVERY_S = 15.0
+TITLE = "an index"  # in the log, of one of no collection
 N_CHANGES_ALONE = 4  # that were made while it trained, and that searches may wait for
 
 Result = TypeVar("Result")
@@ -78,6 +79,8 @@ class FaissCpuIndex:
         self._rows: SearchedRows = FlatRows(embed_dim, block_bytes)
         self._calls = GatedExecutor(threads, threads.n_threads)
         self._name, self._n_changed = "", 0  # of its files; rows since they were written
+        self._title = TITLE  # in the log
+        self._began = self._said_at = 0.0  # training; when it last said how far it is
         self._changes: deque[Change] | None = None  # since training began
         self._closing = False
         self._training: Future[None] | None = None
@@ -94,8 +97,9 @@ class FaissCpuIndex:
         rows = self._rows
         if not isinstance(rows, IvfRows):
             return IndexPlacement("cpu", self._reason)
-        lists = f"{rows.trained.nprobe:,} of {rows.index.nlist:,} lists are searched"
-        return IndexPlacement("cpu", "; ".join(filter(None, (lists, self._trouble, self._reason))), "ivf")
+        return IndexPlacement(
+            "cpu", "; ".join(filter(None, (_searched(rows), self._trouble, self._reason))), "ivf"
+        )
 
     @property
     def memory_bytes(self) -> int:
@@ -131,13 +135,14 @@ class FaissCpuIndex:
         """
         return await asyncio.wrap_future(self._calls.submit_shared(self._nearest, query, k, allowed, exact))
 
-    async def train(self, name: str, texts: Mapping[str, Embeddings]) -> None:
+    async def train(self, name: str, texts: Mapping[str, Embeddings], title: str = TITLE) -> None:
         """Make the index anew from its rows, tune it by queries (N, D), and use it from then on.
 
-        Searches and changes go on meanwhile. `name`: of its files. Raises NotReady once it is closed.
+        Searches and changes go on meanwhile. `name`: of its files; `title`: what the log calls it. Raises
+        NotReady once it is closed.
         """
         if self._lists is not None:
-            self._name = name
+            self._name, self._title = name, title
             self._training = self._lists.thread.submit(self._train, self._lists, texts)
             await asyncio.wrap_future(self._training)
 
@@ -148,10 +153,11 @@ class FaissCpuIndex:
             self._training = self._lists.thread.submit(work)
             await asyncio.wrap_future(self._training)
 
-    async def restore(self, name: str, last_change: int) -> Restored:
+    async def restore(self, name: str, last_change: int, title: str = TITLE) -> Restored:
         """Read the files of this name into the empty index, if they can be used with a store that has changes
-        up to `last_change`.
+        up to `last_change`. The log calls it by its `title`.
         """
+        self._title = title
         return await asyncio.wrap_future(self._calls.submit(self._restore, name, last_change))
 
     async def close(self, *, forget: bool = False) -> None:
@@ -174,7 +180,7 @@ class FaissCpuIndex:
         return self._rows.nearest(query, k, allowed, exact=exact)
 
     def _train(self, lists: Approximation, texts: Mapping[str, Embeddings]) -> None:
-        began = time.monotonic()
+        self._began = self._said_at = time.monotonic()
         self._require_open()
         self._changes = deque()
         try:
@@ -185,14 +191,23 @@ class FaissCpuIndex:
                 if lists.files is not None:
                     lists.files.remove(self._name)
             else:
-                LOG.info("index %s: training on %d rows", self._name, len(keys))
-                index = trained_lists(keys, self._parts, self._embed_dim, self._require_open)
+                LOG.info("%s: training begins on %s rows", self._title, f"{len(keys):,}")
+                step = partial(self._step, "lists are trained")
+                index = trained_lists(keys, self._parts, self._embed_dim, step)
                 made = new_lists(index, self._floats(lists, len(keys)), len(keys), lists.max_compared)
-                self._use_filled(made, keys, lambda made: tune(made, texts, self._require_open))
+                step = partial(self._step, "recall is measured")
+                self._use_filled(made, keys, lambda made: tune(made, texts, step))
         finally:
             self._changes = None
-        taken_s = time.monotonic() - began
-        LOG.info("index %s: %s, %s, in %.0f s", self._name, self.placement, self.recall, taken_s)
+        taken_s = time.monotonic() - self._began
+        LOG.info("%s: %s; made in %.0f s", self._title, _found(self._rows), taken_s)
+
+    def _step(self, now: str) -> None:
+        """End if it is closed, else say now and then what training does."""
+        self._require_open()
+        if time.monotonic() - self._said_at > LOG_EVERY_S:
+            self._said_at = time.monotonic()
+            LOG.info("%s: %s, for %.0f s in all so far", self._title, now, self._said_at - self._began)
 
     def _use_filled(self, made: Made, keys: Keys, tune: Callable[[Made], object]) -> None:
         """Fill new rows with those of `keys`, tune them, and search them from then on."""
@@ -215,24 +230,20 @@ class FaissCpuIndex:
                 file = lists.files.new_rows(self._name, n_bytes)
             except (StoreError, Conflict) as error:
                 self._trouble = error.message
-                LOG.warning("index %s: rows stay in memory: %s", self._name, error)
+                LOG.warning("%s: its rows stay in memory: %s", self._title, error)
             else:
-                LOG.info("index %s: its files take %.2f GB", self._name, n_bytes / 1e9)
+                LOG.info("%s: its files take %.2f GB", self._title, n_bytes / 1e9)
         return FloatRows(self._embed_dim, file, lists.chunk_rows)
 
     def _fill(self, made: SearchedRows, wanted: Keys) -> None:
         """Add those of the keys `wanted`, ascending, that are still there. Later ones are in `_changes`."""
-        said_at = time.monotonic()
         for part_keys, part in self._parts() if len(wanted) else ():
             places = np.minimum(np.searchsorted(wanted, part_keys), len(wanted) - 1)
             chosen = np.flatnonzero(wanted[places] == part_keys)
             keys, rows = part_keys[chosen], part[chosen]
             for start in range(0, len(keys), FILL_ROWS):
-                self._require_open()
+                self._step(f"{made.n_rows:,} of {len(wanted):,} rows are in it")
                 made.change((), keys[start : start + FILL_ROWS], rows[start : start + FILL_ROWS])
-            if time.monotonic() - said_at > LOG_EVERY_S:
-                said_at = time.monotonic()
-                LOG.info("index %s: %d of %d rows are in lists", self._name, made.n_rows, len(wanted))
 
     def _use(self, made: SearchedRows) -> None:
         """Bring the new rows up to date, and search them from now on. Runs alone."""
@@ -276,6 +287,7 @@ class FaissCpuIndex:
         if read is None:
             return Restored()
         rows, change = read
+        LOG.info("%s: its files are used; %s", self._title, _found(rows))
         rows.max_compared = lists.max_compared
         rows.floats.leave_read_only_file()
         self._rows, self._name = rows, name
@@ -289,7 +301,7 @@ class FaissCpuIndex:
             return read_lists(files, name, self._embed_dim, last_change, self._lists.chunk_rows)
         except (ValueError, KeyError, RuntimeError, StoreError) as error:
             then = "all images are compared" if files.read_only else "it is made again"
-            LOG.warning("index %s: its file cannot be used, %s: %s", name, then, error)
+            LOG.warning("%s: its file cannot be used, %s: %s", self._title, then, error)
             return None
 
     def _remove_others(self, files: IndexFiles, name: str, rows: IvfRows | None) -> None:
@@ -301,12 +313,23 @@ class FaissCpuIndex:
         try:
             files.remove(name, but=used)
         except StoreError as error:
-            LOG.warning("index %s: files that nothing uses cannot be removed: %s", name, error)
+            LOG.warning("%s: files that nothing uses cannot be removed: %s", self._title, error)
 
     def _close(self, forget: bool) -> None:
         self._rows.clear(forget=forget)
         if forget and self._name and self._lists is not None and self._lists.files is not None:
             self._lists.files.forget(self._name)
+
+
+def _searched(rows: IvfRows) -> str:
+    return f"{rows.trained.nprobe:,} of {rows.index.nlist:,} lists are searched"
+
+
+def _found(rows: SearchedRows) -> str:
+    """How the rows are searched, and what that finds, for the log."""
+    return (
+        f"{_searched(rows)}; {rows.trained.recall}" if isinstance(rows, IvfRows) else "all rows are compared"
+    )
 
 
 def _repeat(made: SearchedRows, change: Change) -> None:

@@ -86,13 +86,13 @@ class FaissGpuIndex:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._search, query, k, allowed, exact)
 
-    async def train(self, name: str, texts: Mapping[str, Embeddings]) -> None:
+    async def train(self, name: str, texts: Mapping[str, Embeddings], title: str = "") -> None:
         """Do nothing: all rows are compared."""
 
     async def save(self, name: str, change: int) -> None:
         """Do nothing: it has no files."""
 
-    async def restore(self, name: str, last_change: int) -> Restored:
+    async def restore(self, name: str, last_change: int, title: str = "") -> Restored:
         """Find nothing: it has no files."""
         return Restored()
 

@@ -29,6 +29,11 @@ def index_name(c: int, identity: str) -> str:
     return f"{c}_{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
+def index_title(collection: str) -> str:
+    """What the log calls the index of a collection."""
+    return f"the index of collection {collection}"
+
+
 class IndexUpkeep:
     """Trains, tunes and saves the indexes of all snapshots, one after the other."""
 
@@ -72,8 +77,11 @@ class IndexUpkeep:
                 return  # the collection was dropped
             except Exception as error:  # of FAISS, too, such as without memory
                 log.warning(
-                    "the index of collection %s cannot be made or saved now, it is tried again: %s",
-                    *(collection.name, error if isinstance(error, DiptychError) else repr(error)),
+                    "%s cannot be made or saved now, it is tried again: %s",
+                    *(
+                        index_title(collection.name),
+                        error if isinstance(error, DiptychError) else repr(error),
+                    ),
                 )
                 self._retry_at[name] = time.monotonic() + RETRY_S
             else:
@@ -89,7 +97,7 @@ class IndexUpkeep:
                 embedder = pair.version.embedder
                 queries = {group: await _embedded(embedder, few) for group, few in texts.items()}
             # Not in use, so that it is closed, and training ends, once no snapshot has it.
-            await vectors.train(name, queries)
+            await vectors.train(name, queries, index_title(collection.name))
             collection.report_metrics()
         if vectors.needs_saving:
             # Inside a write the index has all changes up to the last one.

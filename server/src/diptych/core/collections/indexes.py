@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from diptych.core.collections.collection import Collection
-from diptych.core.collections.index_upkeep import index_name
+from diptych.core.collections.index_upkeep import index_name, index_title
 from diptych.core.collections.ports import Records, VectorRows
 from diptych.core.concurrency.shared import Shared
 from diptych.core.concurrency.task_set import TaskSet
@@ -89,7 +89,9 @@ class Indexes:
         """
         began, c = time.monotonic(), collection.number
         last = await self._records.vectors.last_change(c)
-        restored = await index.vectors.restore(index_name(c, index.identity), last)
+        restored = await index.vectors.restore(
+            index_name(c, index.identity), last, index_title(collection.name)
+        )
         missing = await all_missing(self._records.vectors, c, index.identity)
         index.unindexed = set(missing)
         index.without_image = {key for key, kept in missing.items() if not kept}

@@ -60,11 +60,11 @@ class VectorIndex(Protocol):
         """
         ...
 
-    async def train(self, name: str, texts: Mapping[str, Embeddings]) -> None:
+    async def train(self, name: str, texts: Mapping[str, Embeddings], title: str) -> None:
         """Fit it to its rows, and measure its recall by queries (N, D), `names` and `nouns`.
 
         Searches and changes go on meanwhile. Files that it may need are called `name`, which is unique for a
-        collection and an identity. Raises NotReady once it is closed.
+        collection and an identity; the log calls it by its `title`. Raises NotReady once it is closed.
         """
         ...
 
@@ -72,7 +72,7 @@ class VectorIndex(Protocol):
         """Write it to the files of this name; it has all changes up to `change`. Raises StoreError."""
         ...
 
-    async def restore(self, name: str, last_change: int) -> Restored:
+    async def restore(self, name: str, last_change: int, title: str) -> Restored:
         """Read the files of this name into the empty index, if there are any that can be used.
 
         `last_change` is that of the store. Files with a later one are of another store, and removed.
