@@ -31,7 +31,7 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     told = capsys.readouterr().out
     assert "files    1, 1.2 kB; new ones: original\n" in told
     assert "vectors  tiny/3 (fp32)\n" in told
-    assert "search   100.0% of the nearest are found, on cpu: set by DIPTYCH_INDEX_DEVICE\n" in told
+    assert "index    searches find 100.0% of the nearest, on cpu: set by DIPTYCH_INDEX_DEVICE\n" in told
     assert "memory   3.1 kB of vectors, read in 0.5 s\n" in told
     assert run("rename", "pets", "cats") == 0
     assert run("configure", "pets", "--keep", "none") == 0
@@ -42,11 +42,13 @@ def test_recall_of_a_large_collection_is_shown_by_what_is_searched_for(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     large = PETS | {"recall": 0.991, "recall_by": {"names": 0.998, "nouns": 0.991, "images": 1.0}}
-    large |= {"index": {"kind": "ivf", "device": "cpu", "reason": "25 of 1,265 lists are searched"}}
+    large |= {"index": {"kind": "ivf", "device": "cpu", "reason": "25 of 1,265 lists are searched; set by X"}}
     run = command_runner(collections, FakeApi().on("GET /collections/pets", ok(large)), monkeypatch)
     assert run("show", "pets") == 0
-    line = "of the nearest are found 99.8% by names, 99.1% by other nouns, 100.0% by images, on cpu: 25 of"
-    assert line in capsys.readouterr().out
+    assert (
+        "index    25 of 1,265 lists are searched, on cpu; it finds 99.8% of the ten nearest by names, "
+        "99.1% by other nouns, 100.0% by images; set by X\n"
+    ) in capsys.readouterr().out
 
 
 def test_rollout_of_a_collection_and_why_it_stays_or_is_not_served_are_shown(

@@ -107,7 +107,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
         "files": f"{collection.n_kept}, {format_bytes(collection.kept_bytes)}; new ones: {collection.keep}",
         "vectors": _vectors(collection),
-        "search": _search(collection),
+        "index": _index(collection),
         "memory": _memory(collection),
         "state": _state(collection),
         "stays": collection.stays,
@@ -118,19 +118,17 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
             out(f"{name:<8} {value}")
 
 
-def _search(collection: CollectionInfo) -> str:
+def _index(collection: CollectionInfo) -> str:
     if collection.recall is None:
         return ""
-    place = f", on {collection.index_device}: {collection.index_reason}" if collection.index_device else ""
-    return f"{_recall(collection)}{place}"
-
-
-def _recall(collection: CollectionInfo) -> str:
+    on = f", on {collection.index_device}" if collection.index_device else ""
     by = collection.recall_by
     if collection.index_kind != "ivf" or by is None:
-        return f"{collection.recall:.1%} of the nearest are found"
-    found = f"{by.names:.1%} by names, {by.nouns:.1%} by other nouns, {by.images:.1%} by images"
-    return f"of the nearest are found {found}"
+        reason = f": {collection.index_reason}" if collection.index_reason else ""
+        return f"searches find {collection.recall:.1%} of the nearest{on}{reason}"
+    lists, *reasons = collection.index_reason.split("; ")
+    found = f"it finds {by.names:.1%} of the ten nearest by names, {by.nouns:.1%} by other nouns"
+    return "; ".join([f"{lists}{on}", f"{found}, {by.images:.1%} by images", *reasons])
 
 
 def _memory(collection: CollectionInfo) -> str:
