@@ -110,7 +110,7 @@ import: given-SOURCE given-NAME $(VENV)/.installed-import ## bring your own chec
 serve-hub: given-SOURCE given-NAME $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=laion/CLIP-ViT-B-32-laion2B-s34B-b79K NAME=clip (others: .venv/bin/diptych models suggest)
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' --serve $(FLAGS)
 
-bench: $(VENV)/.installed-tests ## measure serving and compare with infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' compares with another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
+bench: $(VENV)/.installed-tests ## measure serving and compare with infinity and onnxruntime alone, on Linux (five minutes a round; BENCH='--beside ../other' compares with another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
