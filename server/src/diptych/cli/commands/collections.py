@@ -124,8 +124,8 @@ def _index(collection: CollectionInfo) -> str:
     on = f", on {collection.index_device}" if collection.index_device else ""
     by = collection.recall_by
     if collection.index_kind != "ivf" or by is None:
-        reason = f": {collection.index_reason}" if collection.index_reason else ""
-        return f"searches find {collection.recall:.1%} of the nearest{on}{reason}"
+        reason = f" ({collection.index_reason})" if collection.index_reason else ""
+        return f"every row is compared{on}{reason}"
     lists, *reasons = collection.index_reason.split("; ")
     found = f"it finds {by.names:.1%} of the ten nearest by names, {by.nouns:.1%} by other nouns"
     return "; ".join([f"{lists}{on}", f"{found}, {by.images:.1%} by images", *reasons])
