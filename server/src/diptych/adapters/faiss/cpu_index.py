@@ -78,7 +78,8 @@ class FaissCpuIndex:
         self._reason, self._trouble = reason, ""  # `_trouble`: why rows are not in a file
         self._rows: SearchedRows = FlatRows(embed_dim, block_bytes)
         self._calls = GatedExecutor(threads, threads.n_threads)
-        self._name, self._n_changed = "", 0  # of its files; rows since they were written
+        self._name = ""  # of its files
+        self._n_changed = self._n_saved = 0  # rows that ever changed, and how many of these the files have
         self._title = TITLE  # in the log
         self._began = self._said_at = 0.0  # training; when it last said how far it is
         self._changes: deque[Change] | None = None  # since training began
@@ -120,7 +121,7 @@ class FaissCpuIndex:
         rows = self._rows
         if not isinstance(rows, IvfRows) or rows.floats.file is None or self._closing:
             return False
-        return self._n_changed > SAVED_SHARE * rows.n_rows
+        return self._n_changed - self._n_saved > SAVED_SHARE * rows.n_rows
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Remove the keys `removed` and add `rows` (N, D) under `keys`; no search sees half of the change."""
@@ -203,7 +204,7 @@ class FaissCpuIndex:
         LOG.info("%s: %s; made in %.0f s", self._title, _found(self._rows), taken_s)
 
     def _step(self, now: str) -> None:
-        """End if it is closed, else say now and then what training does."""
+        """Raise NotReady if the index is closed. Otherwise log the progress every LOG_EVERY_S seconds."""
         self._require_open()
         if time.monotonic() - self._said_at > LOG_EVERY_S:
             self._said_at = time.monotonic()
@@ -251,7 +252,7 @@ class FaissCpuIndex:
         for change in self._changes or ():
             _repeat(made, change)
         self._rows, self._changes = made, None
-        self._n_changed = made.n_rows
+        self._n_changed += made.n_rows  # the files have none of them
         former.clear()
 
     def _parts(self) -> Iterator[tuple[Keys, Embeddings]]:
@@ -275,7 +276,7 @@ class FaissCpuIndex:
         file, n_changed = rows.floats.file, self._n_changed
         lists = self._shared(partial(copied_lists, rows, change))  # changes do not wait for the disk
         files.write(files.index(name), partial(write_lists, lists), file.sync)
-        self._n_changed -= n_changed
+        self._n_saved = n_changed
         files.remove(name, but={files.index(name).name, file.path.name})
 
     def _restore(self, name: str, last_change: int) -> Restored:

@@ -12,13 +12,13 @@ from diptych.adapters.faiss.float_rows import FloatRows
 from diptych.adapters.faiss.rows import Found, ranked
 from diptych.core.types import EXACT, Embedding, Embeddings, IndexRecall, Keys
 
-# Candidates that are ranked by their float32 rows, the better half of which are hits: in fixed steps, because
-# hits that depended on how many are asked for would come twice, or never, on the pages of one search.
-# With each, by how much more lists are looked into: those of the tenth hit do not have all of the thousand.
+# Fixed steps of a search: how many candidates are ranked by their float32 rows, of which the better half are
+# hits, and by which factor `nprobe` grows, since the thousandth hit lies in further lists than the tenth.
+# If the steps depended on the number of hits requested, pages of one search would overlap.
 DEPTHS = ((200, 1), (600, 2), (2_000, 4))
 RARITY = 0.75  # the power of the share that passes a filter by which more lists are looked into
 MAX_COMPARED = 10_000  # so many rows that pass a filter are all compared
-MAX_IMBALANCE = 2.2  # of the lists; sum of squared sizes by that of equal ones
+MAX_IMBALANCE = 2.2  # the sum of squared list sizes, divided by that of lists of equal size
 WORSENED = 1.2  # than after training: lists of equal vectors are long whatever is done
 FEW = 32  # times fewer keys than rows are looked up one by one
 MAX_TABLE = 16  # entries for each row
@@ -27,7 +27,7 @@ NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 @dataclass
 class Trained:
-    """What training and tuning found. `n_rows`, `imbalance`: right after it."""
+    """The result of training and tuning. `n_rows` and `imbalance` are those at the end of training."""
 
     n_rows: int
     nprobe: int
@@ -45,7 +45,7 @@ class IvfRows:
     def __init__(
         self, index: Any, floats: FloatRows, trained: Trained, max_compared: int = MAX_COMPARED
     ) -> None:
-        """`index`: trained and empty, or with the rows that `restore` tells of."""
+        """`index` is trained, and empty unless `restore` follows with the slots of its rows."""
         self.index, self.floats, self.trained = index, floats, trained
         self.max_compared = max_compared
         self._keys: Keys = np.empty(0, np.int64)  # by slot
@@ -133,7 +133,7 @@ class IvfRows:
             params.nprobe = min(factor * nprobe, self.index.nlist)
             candidates = self._candidates(row, depth, params)
             if len(candidates) < depth:
-                break  # what else there is lies in other lists
+                break  # the remaining rows are in lists that were not searched
             found = _joined(
                 found, self._compared(query, candidates, depth // 2 - len(found[0]), but=found[0])
             )

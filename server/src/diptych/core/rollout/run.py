@@ -202,7 +202,9 @@ class RolloutRun:
         )
 
     async def _embed(self) -> None:
-        """Embed what the next snapshot lacks, of new collections, too, and train its indexes."""
+        """Embed the images that the next snapshot has no vectors of, new collections included, and train its
+        indexes.
+        """
         pace, most_pending = self.pace(), 0
         while True:
             lagging = [(collection, pair) for collection, pair in self._moving() if pair.index.pending]

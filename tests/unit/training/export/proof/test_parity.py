@@ -20,6 +20,7 @@ from diptych_training.export.proof.parity import (
     top1_agreement,
 )
 from diptych_training.export.proof.prove import require_parity
+from support.bundle_examples import parity
 
 N_ITEMS, DIM = 40, 8
 
@@ -150,16 +151,7 @@ def test_where_near_ties_are_most_of_the_images_all_count() -> None:
     assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 2)
 
 
-PERFECT = Parity(
-    cosine_min=1.0,
-    cosine_mean=1.0,
-    top1_agreement=1.0,
-    n_near_ties=0,
-    recall_delta=0.0,
-    batch_cosine_min=1.0,
-    n_images=1000,
-    n_texts=100,
-)
+PERFECT = parity()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
