@@ -263,11 +263,17 @@ def test_machine_that_cannot_run_the_recorded_precision_serves_another_only_if_i
         check_golden(golden, manifest, precision, *others)
 
     monkeypatch.setattr(bundles, "check_golden", check_on_another_machine)
-    for given in ({}, {"precision": "int8"}, {"precision": "fp32", "read_only": True}):
+    named = "another precision can be named with --precision$"
+    read_only = "a read-only server moves to no other precision: .* a server with --precision that may write"
+    for given, advice in (
+        ({}, named),
+        ({"precision": "int8"}, named),
+        ({"precision": "fp32", "read_only": True}, read_only),
+    ):
         refusal = pytest.raises(
             ConfigError,
             match="tiny/1 in int8, which the data folder records, cannot be served on this machine: "
-            "golden image 1: cosine is half; another precision can be named with --precision",
+            f"golden image 1: cosine is half; {advice}",
         )
         with refusal, running_app(tmp_path, **given):
             pass

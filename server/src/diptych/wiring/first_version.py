@@ -71,9 +71,15 @@ def _load_in_another_precision(
 ) -> Version:
     """Load the precision that the settings name in place of one that this machine cannot run."""
     if settings.precision in {AUTO, active.precision} or settings.read_only:
+        advice = ANOTHER_PRECISION
+        if settings.read_only:
+            advice = (
+                "a read-only server moves to no other precision: use a machine that runs this one, or start "
+                "a server with --precision that may write to the data folder"
+            )
         raise ConfigError(
             f"{active}, which the data folder records, cannot be served on this machine: {error.message}; "
-            f"{ANOTHER_PRECISION}"
+            f"{advice}"
         ) from error
     LOG.error("%s, which was served last, cannot be served on this machine: %s", active, error)
     return loader.load(replace(active, precision=settings.precision))

@@ -98,6 +98,17 @@ def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(h
     assert rows[0][7] == f"{base.validation['icons_top5']:.3f}"
 
 
+def test_open_precision_is_fp32_on_a_processor_that_multiplies_in_bf16(home, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    recipe = tmp_path / "small.toml"
+    recipe.write_text((home / "small.toml").read_text().replace('precision = "fp32"\n', ""))
+    (tmp_path / "plan.toml").write_text(PLAN)
+    command_line = arguments(home, tmp_path / "runs", "--only", "base")
+    command_line[1] = str(tmp_path / "plan.toml")
+    assert main(command_line) == 0
+    assert read_config(tmp_path / "runs/try-base/config.toml").run.precision == "fp32"
+
+
 def test_an_unfinished_run_with_another_recipe_is_not_resumed(home, tmp_path, capsys) -> None:
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=5e-3", "run.checkpoint_every=1")

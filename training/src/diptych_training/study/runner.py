@@ -18,6 +18,7 @@ from diptych_training.study.cells import Cell, Run, data_digest, without_validat
 from diptych_training.study.measure import Model, measure
 from diptych_training.study.results import Result
 from diptych_training.train.align.start import open_drawings
+from diptych_training.train.defaults import with_defaults
 from diptych_training.train.teachers import open_teachers
 from diptych_training.train.train_run import train_run
 
@@ -71,8 +72,13 @@ class StudyRunner:
         *,
         until: int | None = None,
     ) -> bool:
-        """Begin or resume the run of a recipe; False if a signal stopped it, after a checkpoint."""
+        """Begin or resume the run of a recipe; False if a signal stopped it, after a checkpoint.
+
+        A new run computes in fp32 unless its recipe sets a precision: runs of several machines compare.
+        """
         folder = RunFolder(self.runs_dir / config.name)
+        if not folder.has_begun:
+            config = with_defaults(config, dataset)
         return train_run(
             config,
             dataset,
