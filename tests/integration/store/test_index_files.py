@@ -18,7 +18,7 @@ from support.clumped_rows import DIM, HeldTexts, clumped, queries, texts
 
 N = 3_000
 KEYS = np.arange(1, 1 + N)
-NAME = "1_a"
+NAME, TITLE = "1_a", "the index of collection pets"
 
 
 def new_index(files: IndexFiles) -> FaissCpuIndex:
@@ -38,7 +38,7 @@ async def saved(files: IndexFiles, rows: np.ndarray, change: int = 7) -> FaissCp
     """An index that is trained and written."""
     index = new_index(files)
     await index.apply((), KEYS.tolist(), rows)
-    await index.train(NAME, texts())
+    await index.train(NAME, texts(), TITLE)
     assert index.needs_saving
     await index.save(NAME, change)
     assert not index.needs_saving
@@ -326,7 +326,9 @@ def test_rows_go_on_in_memory_when_the_limit_of_the_data_folder_is_reached(
         index = await saved(files_in(tmp_path, Quota(460_000)), clumped(N))
         more = clumped(2_500, seed=3)
         await index.apply((), range(10_000, 12_500), more)
-        assert "new rows of an index stay in memory" in caplog.text
+        assert "the index of collection pets: its new rows stay in memory" in caplog.text
+        assert "DIPTYCH_MAX_DATA_BYTES" in index.placement.reason
+        assert names(tmp_path) == [], "a start could use none of them"
         for place in (0, 999, 2_499):
             assert (await index.search(more[place], 1, None))[0].tolist() == [10_000 + place]
         assert not index.needs_saving

@@ -211,6 +211,24 @@ def test_index_of_which_most_is_deleted_finds_the_rest_and_is_compared_whole_aga
     with_index(work, rows)
 
 
+def test_collection_whose_size_goes_up_and_down_about_the_threshold_keeps_its_index() -> None:
+    rows = clumped(1_000)
+    keys = np.arange(1_000)
+
+    async def work(index: FaissCpuIndex) -> None:
+        await index.apply(keys[:150].tolist(), (), NONE)
+        assert not index.needs_training
+        await index.train("1_a", texts())
+        assert (index.placement.kind, index.needs_training) == ("ivf", False)
+        await index.apply(keys[150:210].tolist(), (), NONE)
+        await index.train("1_a", texts())
+        assert (index.placement.kind, index.needs_training) == ("flat", False)
+        await index.apply((), keys[:200].tolist(), rows[:200])
+        assert not index.needs_training, "it has fewer rows than an index is made of"
+
+    with_index(work, rows, keys)
+
+
 def test_twice_the_rows_make_it_train_again() -> None:
     rows = clumped(2 * N)
 

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -34,6 +35,7 @@ from diptych.errors import Conflict, NotReady, StoreError
 
 LOG = logging.getLogger("diptych.index")
 MIN_ROWS = 100_000
+KEPT_SHARE = 0.8  # of MIN_ROWS, below which all rows are compared again: few changes do not train it anew
 FILL_ROWS = 8_192  # that are assigned to lists at a time
 SAVED_SHARE = 1 / 20  # of the rows that may change before the file is written again
 LOG_EVERY_S = 15.0
@@ -186,7 +188,7 @@ class FaissCpuIndex:
         self._changes = deque()
         try:
             keys = np.sort(self._shared(lambda: self._rows.keys))
-            if len(keys) < lists.min_rows:
+            if len(keys) < KEPT_SHARE * lists.min_rows:
                 self._use_filled(FlatRows(self._embed_dim, self._block_bytes), keys, lambda made: None)
                 self._trouble = ""
                 if lists.files is not None:
@@ -234,7 +236,17 @@ class FaissCpuIndex:
                 LOG.warning("%s: its rows stay in memory: %s", self._title, error)
             else:
                 LOG.info("%s: its files take %.2f GB", self._title, n_bytes / 1e9)
-        return FloatRows(self._embed_dim, file, lists.chunk_rows)
+        floats = FloatRows(self._embed_dim, file, lists.chunk_rows)
+        floats.on_failure = self._leave_file
+        return floats
+
+    def _leave_file(self, error: StoreError) -> None:
+        """Go on without the file of rows, which could not be written and is removed."""
+        self._trouble = error.message
+        LOG.warning("%s: its new rows stay in memory until it is made again: %s", self._title, error)
+        if self._lists is not None and self._lists.files is not None:
+            with suppress(StoreError):
+                self._lists.files.forget(self._name)
 
     def _fill(self, made: SearchedRows, wanted: Keys) -> None:
         """Add those of the keys `wanted`, ascending, that are still there. Later ones are in `_changes`."""
@@ -290,6 +302,7 @@ class FaissCpuIndex:
         rows, change = read
         LOG.info("%s: its files are used; %s", self._title, _found(rows))
         rows.max_compared = lists.max_compared
+        rows.floats.on_failure = self._leave_file
         rows.floats.leave_read_only_file()
         self._rows, self._name = rows, name
         return Restored(change, rows.keys)

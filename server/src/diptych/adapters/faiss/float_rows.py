@@ -1,8 +1,7 @@
 """Float32 vectors by slot, mapped from a file or in memory."""
 
-import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import faiss
 import numpy as np
@@ -11,7 +10,6 @@ from diptych.adapters.files.index_files import RowFile
 from diptych.core.types import Embedding, Embeddings, Keys
 from diptych.errors import StoreError
 
-LOG = logging.getLogger("diptych.index")
 CHUNK_ROWS = 1 << 16
 
 
@@ -20,13 +18,14 @@ class FloatRows:
 
     With a file the chunks are mapped from it: the operating system takes their memory back when it is short.
     They are written with calls and not through the map, where a full disk would end the process. If writing
-    fails, the rows go on in memory.
+    fails, the file is removed, `on_failure` is called, and the rows go on in memory.
     """
 
     def __init__(self, embed_dim: int, file: RowFile | None, chunk_rows: int = CHUNK_ROWS) -> None:
         self.n_slots = 0
         self.crc = 0  # of the bytes of all slots, as long as all are in the file
         self.file = file
+        self.on_failure: Callable[[StoreError], object] = lambda error: None
         self._embed_dim, self._chunk_rows = embed_dim, chunk_rows
         self._chunks: list[Embeddings] = []
         self._n_mapped = 0  # chunks
@@ -134,7 +133,7 @@ class FloatRows:
         self._chunks[-1][place : place + len(rows)] = rows
 
     def _leave_file(self, error: StoreError) -> None:
-        LOG.warning("new rows of an index stay in memory until it is made again: %s", error)
         assert self.file is not None
         self.file.discard()
         self.file = None
+        self.on_failure(error)

@@ -23,6 +23,7 @@ from diptych.failpoints import around
 LOG = logging.getLogger("diptych.index")
 FOLDER = "index"
 FILE_MODE = 0o600
+CLOSED = -1  # a descriptor that no call takes
 
 # Raises StoreFull or Conflict unless so many bytes of disk are free: see `core.rollout.ports.FreeSpace`.
 RequireSpace = Callable[[int], object]
@@ -159,8 +160,10 @@ class RowFile:
             os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; what is mapped stays mapped."""
-        os.close(self._descriptor)
+        """Close the file, once or more often; what is mapped stays mapped."""
+        if self._descriptor != CLOSED:
+            os.close(self._descriptor)
+        self._descriptor = CLOSED
 
     def discard(self) -> None:
         """Close and remove the file; what is mapped stays mapped."""
