@@ -90,6 +90,23 @@ def test_start_reads_the_index_and_brings_it_up_to_date(
     live(second)
 
 
+def test_start_reads_no_vectors_if_the_files_have_all(
+    live: Callable[[Story], None], model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def first(store: Opened) -> None:
+        await add_rows(store, range(N))
+        await until_saved(store)
+
+    async def second() -> None:
+        store = opened(model_repo, tmp_path / "data")
+        monkeypatch.setattr(store.records.vectors, "since", None)
+        async with store:
+            await require_found(store, range(N))
+
+    live(first)
+    asyncio.run(second())
+
+
 def test_start_without_the_files_is_exact_at_once_and_makes_them_again(
     live: Callable[[Story], None], tmp_path: Path
 ) -> None:

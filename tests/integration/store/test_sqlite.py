@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from diptych.adapters.files import data_lock
+from diptych.adapters.sqlite import threads
 from diptych.adapters.sqlite.schema import VERSION
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.adapters.sqlite.vector_rows import VECTORS_SINCE
@@ -53,6 +55,21 @@ def test_chunks_of_embeddings_are_read_in_their_order_and_never_sorted(tmp_path:
         plan = db.execute(f"EXPLAIN QUERY PLAN {VECTORS_SINCE}", (1, 1, 0, 0, 10)).fetchall()
     assert plan
     assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="macOS reads ahead by itself")
+@pytest.mark.parametrize(("memory", "read"), [(10**9, True), (None, True), (20_000, False)])
+def test_start_reads_the_database_ahead_if_it_fits_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int | None, read: bool
+) -> None:
+    run(SqliteStore(tmp_path), asyncio.sleep(0))
+    n_bytes, asked = (tmp_path / DATABASE).stat().st_size, set[int]()
+    assert n_bytes > 20_000
+    monkeypatch.setattr(threads, "READ_AHEAD_BYTES", 10_000)
+    monkeypatch.setattr(threads, "available_memory", lambda: memory)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, n, __: asked.update(range(start, start + n)))
+    run(SqliteStore(tmp_path), asyncio.sleep(0))
+    assert asked >= {*range(n_bytes)} if read else not asked
 
 
 def test_names_of_new_data_folders_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

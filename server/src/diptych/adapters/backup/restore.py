@@ -102,7 +102,8 @@ def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> N
     if digest_of(unfinished, report) != recorded.sha256:
         raise CorruptStore(f"{backup.database} changed while it was restored")
     _remove_log(data_dir / DATABASE)
-    shutil.rmtree(data_dir / INDEX_FOLDER, ignore_errors=True)  # its keys may be given to other images
+    if (data_dir / INDEX_FOLDER).exists():
+        shutil.rmtree(data_dir / INDEX_FOLDER)  # its keys may be given to other images
     unfinished.replace(data_dir / DATABASE)
     fsync_folder(data_dir)
     (data_dir / UNFINISHED).unlink(missing_ok=True)

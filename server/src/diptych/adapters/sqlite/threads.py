@@ -19,6 +19,7 @@ from diptych.adapters.files.disk_errors import file_errors_translated, require_w
 from diptych.adapters.files.opened import OpenedFiles
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
+from diptych.adapters.free_space import available_memory
 from diptych.adapters.sqlite.errors import sqlite_errors_translated
 from diptych.adapters.sqlite.schema import (
     BUSY_S,
@@ -43,6 +44,7 @@ WAIT_FOR_READERS_MS = 50  # longer than the read of a search, shorter than a bac
 RESERVE_BYTES = 6 * 2**20  # of log: SQLite lets it grow to 4 MB and one more commit
 RESERVE_SHARE = 16  # on a small disk or with a small quota, at most one sixteenth of it
 BLOCK = 4096
+READ_AHEAD_BYTES = 2**20  # at a time
 
 
 class SqliteThreads:
@@ -149,6 +151,7 @@ class SqliteThreads:
 
     def _prepare(self) -> None:
         """Check that the database is sound, and migrate it. Changes nothing if it is damaged."""
+        _read_ahead(self._file)
         with sqlite_errors_translated(self._file.parent):
             require_sound(self._writer_db)
             if self._read_only:
@@ -295,6 +298,22 @@ def _reserve_bytes(folder: Path, max_bytes: int | None) -> int:
         return 0
     room = min(shutil.disk_usage(folder).total, max_bytes or sys.maxsize)
     return min(RESERVE_BYTES, room // RESERVE_SHARE) // BLOCK * BLOCK
+
+
+def _read_ahead(file: Path) -> None:
+    """Have the operating system begin to read the whole file, if it takes at most half of the free memory.
+
+    The check of the database reads page by page and backwards, which no system foresees: a million rows took
+    40 s where their pages were not in memory, and take 7.
+    """
+    if not hasattr(os, "posix_fadvise"):  # macOS
+        return
+    with suppress(OSError), file.open("rb") as opened:
+        n_bytes, memory = size_of(file), available_memory()
+        if memory is not None and 2 * n_bytes > memory:
+            return
+        for start in range(0, n_bytes, READ_AHEAD_BYTES):
+            os.posix_fadvise(opened.fileno(), start, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def _live_bytes(db: sqlite3.Connection) -> int:

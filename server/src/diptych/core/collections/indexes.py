@@ -96,11 +96,12 @@ class Indexes:
         index.unindexed = set(missing)
         index.without_image = {key for key, kept in missing.items() if not kept}
         filled = list[int]()
-        async for page in self._records.vectors.since(c, index.identity, restored.change):
-            if page.keys:
-                await index.fill(page.keys, page.rows, replaced=len(restored.keys) > 0)
-                filled += page.keys
-            self._note_damaged(index, collection, page.damaged)
+        if restored.change < last:  # else no vector is newer, and finding that out reads all of them
+            async for page in self._records.vectors.since(c, index.identity, restored.change):
+                if page.keys:
+                    await index.fill(page.keys, page.rows, replaced=len(restored.keys) > 0)
+                    filled += page.keys
+                self._note_damaged(index, collection, page.damaged)
         if len(restored.keys):
             await self._compare(index, collection, restored, filled)
         index.newest_key = max([index.newest_key, *index.unindexed])
