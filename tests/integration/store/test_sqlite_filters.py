@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diptych.adapters.sqlite import filters
-from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
-from diptych.adapters.sqlite.rows import matching_keys
+from diptych.adapters.sqlite.metadata import filters
+from diptych.adapters.sqlite.metadata.filters import ASK_PYTHON, condition_of
+from diptych.adapters.sqlite.metadata.matching import matching_keys
 from diptych.core.collections.metadata.checks import to_json
 from diptych.core.collections.metadata.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
 from diptych.core.collections.metadata.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not

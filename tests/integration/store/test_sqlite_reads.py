@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from diptych.adapters.sqlite import browse
-from diptych.adapters.sqlite import fields as sql
-from diptych.adapters.sqlite.filter_cache import FilterCache
+from diptych.adapters.sqlite.metadata import fields as sql
+from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.store import SqliteStore
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Compare, Filter

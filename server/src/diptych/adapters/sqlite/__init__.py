@@ -2,6 +2,6 @@
 
 Read `schema` first, then `store`, which makes one class for each port: `catalogue`, `row_reader`,
 `row_writer` and `vector_rows` hold them with their statements, `rows` and `records` what they share.
-`threads` runs one writer and several readers; `snapshot` reads one state of the database from another
-process.
+`metadata` filters rows. `threads` runs one writer and several readers; `snapshot` reads one state of the
+database from another process.
 """

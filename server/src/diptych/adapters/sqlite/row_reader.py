@@ -7,9 +7,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 
-from diptych.adapters.sqlite import browse, fields
+from diptych.adapters.sqlite import browse
 from diptych.adapters.sqlite import rows as sql
-from diptych.adapters.sqlite.filter_cache import FilterCache
+from diptych.adapters.sqlite.metadata import fields
+from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.records import RECORD, change_of, find_record, of_collection, record_of
 from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
 from diptych.core.collections.metadata.facets import FieldSummary

@@ -6,7 +6,7 @@ from pathlib import Path
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.files.quota import Quota
 from diptych.adapters.sqlite.catalogue import SqliteCatalogue
-from diptych.adapters.sqlite.filter_cache import FilterCache
+from diptych.adapters.sqlite.metadata.filter_cache import FilterCache
 from diptych.adapters.sqlite.row_reader import SqliteRows
 from diptych.adapters.sqlite.row_writer import SqliteRowWriter
 from diptych.adapters.sqlite.threads import SqliteThreads

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from diptych.adapters.sqlite.rows import matching_keys
+from diptych.adapters.sqlite.metadata.matching import matching_keys
 from diptych.core.collections.metadata.facets import FieldSummary
 from diptych.core.collections.metadata.filters import Filter
 from diptych.core.types import Keys

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.adapters.sqlite.rows import STEPS_BETWEEN_CHECKS
+from diptych.adapters.sqlite.metadata.matching import stoppable
 from diptych.core.collections.metadata.facets import (
     MAX_FIELDS,
     MAX_READ,
@@ -105,7 +105,7 @@ def summarise(
     """
     read = keys if len(keys) <= MAX_READ else keys[np.linspace(0, len(keys) - 1, MAX_READ, dtype=np.int64)]
     chosen = json.dumps(read.tolist())
-    with _any_text(db), _stoppable(db, stopped):
+    with _any_text(db), stoppable(db, stopped):
         kinds = _kinds(db, _OF_IMAGES, chosen)
         sources = [_OF_IMAGES]
         if nested:
@@ -160,16 +160,3 @@ def _any_text(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.text_factory = str
-
-
-@contextmanager
-def _stoppable(db: sqlite3.Connection, stopped: Callable[[], bool]) -> Iterator[None]:
-    """End statements once `stopped` is true, and then the block."""
-    db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)
-    try:
-        yield
-    except sqlite3.OperationalError:
-        if not stopped():
-            raise
-    finally:
-        db.set_progress_handler(None, 0)
